@@ -1,0 +1,2 @@
+//! Command line of dhih-index.
+fn main() {}

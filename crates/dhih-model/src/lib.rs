@@ -1,0 +1,1 @@
+//! Deep highly interrelated hashing: backbones, hash layer, losses and the encoder, on candle.

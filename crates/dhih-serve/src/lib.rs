@@ -1,0 +1,1 @@
+//! HTTP image search over a trained hashing network and its index.

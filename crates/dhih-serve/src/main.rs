@@ -1,0 +1,2 @@
+//! Command line of dhih-serve.
+fn main() {}
