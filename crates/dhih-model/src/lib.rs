@@ -1,1 +1,63 @@
-//! Deep highly interrelated hashing: backbones, hash layer, losses and the encoder, on candle.
+//! Deep highly interrelated hashing: a CNN with a hash layer, its losses, and the encoder that turns pictures into
+//! real-valued codes. Built on candle; trains fast on CPUs by operators of its own ([`ops`]).
+//!
+//! Images go in as u8 pixels, channels last; codes come out as K real values an image, whose signs are the bits. Packing
+//! them and searching among them is `dhih-index`'s part, files of images and training loops are `dhih-train`'s.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use dhih_model::ops::{Sgd, sgd_step};
+//! use dhih_model::{Backbone, Hi, InputShape, Network, NetworkConfig, Normalization, encode, hi};
+//!
+//! # fn main() -> Result<(), dhih_model::Error> {
+//! let input = InputShape { height: 16, width: 16, channels: 3 };
+//! let images: Vec<u8> = (0..8 * input.len()).map(|i| (i * 31 % 255) as u8).collect();
+//! let config = NetworkConfig {
+//!     backbone: Backbone::Small,
+//!     input,
+//!     normalization: Normalization::measure(&images, 3),
+//!     bits: 16,
+//!     classes: vec!["cat".into(), "dog".into()],
+//! };
+//! let network = Network::new(config, 42, &Device::Cpu)?;
+//! let x = network.config().normalization.apply(&images, input, &Device::Cpu)?;
+//! let labels = Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?.repeat((4, 1))?;
+//!
+//! let loss = hi(&network.forward(&x, true)?, network.class_weights(), &labels, &Hi::default())?;
+//! let gradients = loss.backward()?;
+//! let sgd = Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0 };
+//! for (_, var) in network.parameters().trainable() {
+//!     let velocity = candle_core::Var::from_tensor(&var.zeros_like()?)?;
+//!     if let Some(gradient) = gradients.get(&var) {
+//!         sgd_step(&var, &velocity, gradient, sgd)?;
+//!     }
+//! }
+//! let codes = encode(&network, &images)?;
+//! assert_eq!(codes.len(), 8 * 16);
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod error;
+pub mod image;
+mod init;
+pub mod ops;
+mod preprocess;
+
+pub mod backbone;
+mod hash_layer;
+pub mod loss;
+mod network;
+
+pub mod checkpoint;
+mod encoder;
+
+pub use backbone::Backbone;
+pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
+pub use encoder::{Encoder, encode};
+pub use error::{Error, Result};
+pub use hash_layer::HashLayer;
+pub use init::{Parameters, named_rng};
+pub use loss::{Hi, HiMode, hi};
+pub use network::Network;

@@ -1,0 +1,137 @@
+//! Networks as files: safetensors with the configuration and a digest in the metadata.
+//!
+//! Metadata: `dhih.version` (format, 1), `dhih.config` ([`NetworkConfig`] as JSON), `dhih.digest` (SHA-256 over the other
+//! metadata, names, shapes and values), so that a damaged file is noticed and not used.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
+
+use crate::config::NetworkConfig;
+use crate::error::{Error, Result};
+use crate::network::Network;
+
+const VERSION: &str = "1";
+const VERSION_KEY: &str = "dhih.version";
+const DIGEST_KEY: &str = "dhih.digest";
+const CONFIG_KEY: &str = "dhih.config";
+
+/// Named f32 tensors on the CPU and named texts: what a checkpoint file holds.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Texts by name; [`write`] adds version and digest.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Writes the network under `path`, which appears only when it is complete, and returns the file's SHA-256 in hex.
+///
+/// # Errors
+/// When the file cannot be written; an older one is then still there.
+pub fn save(network: &Network, path: &Path) -> Result<String> {
+    let config = serde_json::to_string(network.config()).map_err(|e| damaged(path, e))?;
+    let metadata = BTreeMap::from([(CONFIG_KEY.to_owned(), config)]);
+    write(&Contents { tensors: network.parameters().snapshot()?, metadata }, path)
+}
+
+/// Reads a network, verified, and the file's SHA-256 in hex.
+///
+/// # Errors
+/// [`Error::Io`] where the file cannot be read, [`Error::Checkpoint`] where it is damaged, [`Error::Weights`] where it
+/// holds other tensors than the configuration needs.
+pub fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
+    let (contents, sha256) = read(path)?;
+    let Some(config) = contents.metadata.get(CONFIG_KEY) else {
+        return Err(damaged(path, "it holds no network configuration"));
+    };
+    let config: NetworkConfig = serde_json::from_str(config).map_err(|e| damaged(path, e))?;
+    let network = Network::new(config, 0, device)?;
+    network.parameters().load(&contents.tensors)?;
+    Ok((network, sha256))
+}
+
+/// Writes tensors and texts under `path`, which appears only when it is complete, and returns the file's SHA-256 in hex.
+///
+/// # Errors
+/// When the file cannot be written; an older one is then still there.
+pub fn write(contents: &Contents, path: &Path) -> Result<String> {
+    let Contents { tensors, metadata } = contents;
+    let mut metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
+    metadata.insert(VERSION_KEY.to_owned(), VERSION.to_owned());
+    metadata.insert(DIGEST_KEY.to_owned(), digest(contents)?);
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| damaged(path, e))?;
+    write_atomically(path, &bytes)?;
+    Ok(hex(&Sha256::digest(&bytes)))
+}
+
+/// Reads what [`write`] wrote, verified, and the file's SHA-256 in hex.
+///
+/// # Errors
+/// [`Error::Io`] where the file cannot be read, [`Error::Checkpoint`] where it is damaged or of another version.
+pub fn read(path: &Path) -> Result<(Contents, String)> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, e))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let mut metadata: BTreeMap<String, String> = metadata.into_iter().collect();
+    let mut take = |name: &str| {
+        let missing = || damaged(path, format!("its metadata has no {name}"));
+        metadata.remove(name).ok_or_else(missing)
+    };
+    let version = take(VERSION_KEY)?;
+    if version != VERSION {
+        let reason = format!("its format is version {version}, this program reads {VERSION}");
+        return Err(damaged(path, reason));
+    }
+    let expected = take(DIGEST_KEY)?;
+    let contents = Contents { tensors: read_tensors(&bytes, path)?, metadata };
+    if expected != digest(&contents)? {
+        return Err(damaged(path, "its digest does not match its content: the file was changed"));
+    }
+    Ok((contents, hex(&Sha256::digest(&bytes))))
+}
+
+fn damaged(path: &Path, reason: impl ToString) -> Error {
+    Error::Checkpoint { path: path.to_owned(), reason: reason.to_string() }
+}
+
+fn read_tensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(path, e))?;
+    let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+        if view.dtype() != safetensors::Dtype::F32 {
+            return Err(damaged(path, format!("{name} is {:?}, expected F32", view.dtype())));
+        }
+        let tensor = Tensor::from_raw_buffer(view.data(), DType::F32, view.shape(), &Device::Cpu)?;
+        Ok((name, tensor))
+    };
+    file.tensors().into_iter().map(read).collect()
+}
+
+fn digest(contents: &Contents) -> Result<String> {
+    let mut hash = Sha256::new();
+    for (name, text) in &contents.metadata {
+        hash.update(format!("{name} {}\n{text}\n", text.len()));
+    }
+    for (name, tensor) in &contents.tensors {
+        hash.update(format!("{name} {:?}\n", tensor.dims()));
+        for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+            hash.update(value.to_le_bytes());
+        }
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("safetensors.tmp");
+    let mut file = std::fs::File::create(&temporary).map_err(Error::io(&temporary))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&temporary))?;
+    std::fs::rename(&temporary, path).map_err(Error::io(path))
+}

@@ -1,0 +1,93 @@
+//! What defines a network: backbone, input, code length, classes. Stored in the checkpoint's metadata.
+//! Training settings (epochs, rates) are not here but in `dhih-train`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backbone::Backbone;
+use crate::error::{Error, Result};
+
+/// Shape of one input image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputShape {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+}
+
+impl InputShape {
+    /// Bytes (and values) of one image.
+    pub fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether an image of this shape has no pixel; never true for a checked configuration.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Per-channel normalisation of pixels scaled to 0..=1: `(x - mean) / std`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Normalization {
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+}
+
+/// Everything needed to build a network, but for its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkConfig {
+    /// The feature extractor.
+    pub backbone: Backbone,
+    /// Images it takes.
+    pub input: InputShape,
+    /// How pixels are normalised.
+    pub normalization: Normalization,
+    /// Code length K in bits, 1 to 1,024.
+    pub bits: usize,
+    /// Names of the C classes, in label order.
+    pub classes: Vec<String>,
+}
+
+/// The longest code, in bits.
+pub const MAX_BITS: usize = 1024;
+
+impl NetworkConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the first field that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |name, got: String, expected: &str| {
+            Err(Error::Config { name, got, expected: expected.to_owned() })
+        };
+        let InputShape { height, width, channels } = self.input;
+        if self.bits == 0 || self.bits > MAX_BITS {
+            return wrong("bits", self.bits.to_string(), "1 to 1024");
+        }
+        if channels != 1 && channels != 3 {
+            return wrong("input.channels", channels.to_string(), "1 (grey) or 3 (RGB)");
+        }
+        let side = self.backbone.min_side();
+        if height.min(width) < side || height.max(width) > 1024 {
+            let expected = format!("sides of {side} to 1024 pixels");
+            return wrong("input", format!("{height} x {width}"), &expected);
+        }
+        let Normalization { mean, std } = &self.normalization;
+        if mean.len() != channels || std.len() != channels {
+            let got = format!("{} means and {} deviations", mean.len(), std.len());
+            return wrong("normalization", got, "one of each for every channel");
+        }
+        if !mean.iter().all(|x| x.is_finite()) || !std.iter().all(|x| x.is_finite() && *x > 0.0) {
+            return wrong("normalization", format!("{std:?}"), "finite, positive deviations");
+        }
+        if self.classes.len() < 2 {
+            return wrong("classes", self.classes.len().to_string(), "at least 2");
+        }
+        Ok(())
+    }
+}

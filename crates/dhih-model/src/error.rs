@@ -1,0 +1,72 @@
+//! The error type of this crate.
+
+use std::path::PathBuf;
+
+/// Everything that can go wrong in `dhih-model`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor operation failed: shapes, devices or memory.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A checkpoint is damaged or was not written by this program.
+    #[error("{}: not a usable checkpoint: {reason}; train again, or take an intact copy", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensors of a checkpoint do not fit the network.
+    #[error(
+        "the weights do not fit the network: missing {missing:?}, unknown {unknown:?}, misshapen {misshapen:?}"
+    )]
+    Weights {
+        /// Tensors that the network needs and the file lacks.
+        missing: Vec<String>,
+        /// Tensors that the network does not know.
+        unknown: Vec<String>,
+        /// Tensors of another shape, with expected and got.
+        misshapen: Vec<String>,
+    },
+    /// A configuration value is out of its range.
+    #[error("{name} is {got}, expected {expected}")]
+    Config {
+        /// The value's name.
+        name: &'static str,
+        /// What was given.
+        got: String,
+        /// What is accepted.
+        expected: String,
+    },
+    /// Image bytes that are no JPEG, PNG or WebP.
+    #[error("not a JPEG, PNG or WebP image: {reason}")]
+    NotAnImage {
+        /// What the decoder said.
+        reason: String,
+    },
+    /// An image whose header is fine but which cannot be used.
+    #[error("the image cannot be used: {reason}")]
+    UnusableImage {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}

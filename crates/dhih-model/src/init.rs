@@ -1,0 +1,227 @@
+//! The network's parameters: named, ordered, and initialised from a seed.
+//!
+//! candle's own initialisation cannot be seeded on the CPU and its `VarMap` has no fixed order. Here every tensor's
+//! values depend on the seed and its name alone, whatever the order in which layers are built.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal, Uniform};
+use sha2::{Digest, Sha256};
+
+use crate::error::Result;
+
+/// Named variables of a network, created on first use, iterated in the order of their names.
+///
+/// Cloning is cheap and shares the variables.
+#[derive(Clone)]
+pub struct Parameters {
+    seed: u64,
+    vars: Arc<Mutex<BTreeMap<String, Var>>>,
+}
+
+impl Parameters {
+    /// No variables yet; those that a builder asks for are drawn from `seed`.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, vars: Arc::default() }
+    }
+
+    /// A builder whose tensors become variables of this store.
+    pub fn builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
+    }
+
+    /// Everything that gradient descent changes, by name: all but the running statistics.
+    pub fn trainable(&self) -> Vec<(String, Var)> {
+        self.all().into_iter().filter(|(name, _)| !is_running_statistic(name)).collect()
+    }
+
+    /// All variables by name.
+    pub fn all(&self) -> Vec<(String, Var)> {
+        self.lock().iter().map(|(name, var)| (name.clone(), var.clone())).collect()
+    }
+
+    /// Copies of all values, on the CPU.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        let copy = |(name, var): (String, Var)| {
+            Ok((name, var.as_tensor().copy()?.detach().to_device(&Device::Cpu)?))
+        };
+        self.all().into_iter().map(copy).collect()
+    }
+
+    /// Overwrites variables with the tensors of the same name.
+    ///
+    /// # Errors
+    /// Lists every missing, unknown and misshapen tensor; then nothing was changed.
+    pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let vars = self.lock();
+        let shapes = vars.iter().map(|(name, var)| (name.as_str(), var.shape()));
+        check_names(shapes, tensors)?;
+        for (name, var) in vars.iter() {
+            if let Some(tensor) = tensors.get(name) {
+                var.set(&tensor.to_device(var.device())?.to_dtype(var.dtype())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Var>> {
+        self.vars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_running_statistic(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
+}
+
+/// Compares the names and shapes that a network has with those of a file.
+fn check_names<'a>(
+    expected: impl Iterator<Item = (&'a str, &'a Shape)>,
+    got: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let expected: BTreeMap<&str, &Shape> = expected.collect();
+    let missing: Vec<String> = expected
+        .keys()
+        .filter(|name| !got.contains_key(**name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    let unknown: Vec<String> =
+        got.keys().filter(|name| !expected.contains_key(name.as_str())).cloned().collect();
+    let misshapen: Vec<String> = expected
+        .iter()
+        .filter_map(|(name, shape)| {
+            let tensor = got.get(*name).filter(|t| t.shape() != *shape)?;
+            Some(format!("{name}: expected {:?}, got {:?}", shape.dims(), tensor.dims()))
+        })
+        .collect();
+    if missing.is_empty() && unknown.is_empty() && misshapen.is_empty() {
+        return Ok(());
+    }
+    Err(crate::Error::Weights { missing, unknown, misshapen })
+}
+
+impl SimpleBackend for Parameters {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let mut vars = self.lock();
+        if let Some(var) = vars.get(name) {
+            if var.shape() != &shape {
+                candle_core::bail!("{name} is {:?}, asked for as {shape:?}", var.shape());
+            }
+            return Ok(var.as_tensor().clone());
+        }
+        let values = draw(self.seed, name, &shape, init)?;
+        let var = Var::from_tensor(
+            &Tensor::from_vec(values, &shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?,
+        )?;
+        vars.insert(name.to_owned(), var.clone());
+        Ok(var.as_tensor().clone())
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
+        match self.lock().get(name) {
+            Some(var) => Ok(var.as_tensor().clone()),
+            None => candle_core::bail!("{name} was asked for without a shape"),
+        }
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+}
+
+/// A generator that depends on `seed` and `name` alone.
+pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
+    let mut key = [0; 32];
+    key.copy_from_slice(&digest);
+    ChaCha8Rng::from_seed(key)
+}
+
+fn draw(seed: u64, name: &str, shape: &Shape, init: Init) -> candle_core::Result<Vec<f32>> {
+    let rng = named_rng(seed, name);
+    let count = shape.elem_count();
+    let uniform = |low: f64, high: f64| match Uniform::new(low as f32, high as f32) {
+        Ok(uniform) => Ok(uniform.sample_iter(rng.clone()).take(count).collect()),
+        Err(error) => candle_core::bail!("{name}: {error}"),
+    };
+    let normal = |mean: f64, std: f64| match Normal::new(mean as f32, std as f32) {
+        Ok(normal) => Ok(normal.sample_iter(rng.clone()).take(count).collect()),
+        Err(error) => candle_core::bail!("{name}: {error}"),
+    };
+    match init {
+        Init::Const(value) => Ok(vec![value as f32; count]),
+        Init::Uniform { lo, up } => uniform(lo, up),
+        Init::Randn { mean, stdev } => normal(mean, stdev),
+        Init::Kaiming { dist, fan, non_linearity } => {
+            let std = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
+            match dist {
+                candle_nn::init::NormalOrUniform::Normal => normal(0.0, std),
+                candle_nn::init::NormalOrUniform::Uniform => {
+                    uniform(-std * 3f64.sqrt(), std * 3f64.sqrt())
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(seed: u64, names: &[&str]) -> Vec<(String, Vec<f32>)> {
+        let parameters = Parameters::seeded(seed);
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        for name in names {
+            vb.get_with_hints((4, 3), name, candle_nn::init::DEFAULT_KAIMING_NORMAL).unwrap();
+        }
+        let flat = |v: Var| v.flatten_all().unwrap().to_vec1().unwrap();
+        parameters.all().into_iter().map(|(name, var)| (name, flat(var))).collect()
+    }
+
+    #[test]
+    fn values_depend_on_seed_and_name_alone() {
+        assert_eq!(values(1, &["a", "b"]), values(1, &["b", "a"]));
+        assert_ne!(values(1, &["a"]), values(2, &["a"]));
+        let both = values(1, &["a", "b"]);
+        assert_ne!(both[0].1, both[1].1);
+    }
+
+    #[test]
+    fn loading_lists_every_difference() {
+        let parameters = Parameters::seeded(0);
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        vb.get_with_hints((2, 2), "kept", Init::Const(0.0)).unwrap();
+        vb.get_with_hints((2, 2), "absent", Init::Const(0.0)).unwrap();
+        let zeros = |shape| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+        let tensors = [("kept".into(), zeros((3, 2))), ("extra".into(), zeros((1, 1)))];
+        let error = parameters.load(&BTreeMap::from(tensors)).unwrap_err().to_string();
+        for part in ["absent", "extra", "kept: expected [2, 2], got [3, 2]"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn running_statistics_are_not_trained() {
+        let parameters = Parameters::seeded(0);
+        let vb = parameters.builder(DType::F32, &Device::Cpu).pp("bn");
+        vb.get_with_hints(2, "weight", Init::Const(1.0)).unwrap();
+        vb.get_with_hints(2, "running_mean", Init::Const(0.0)).unwrap();
+        assert_eq!(parameters.all().len(), 2);
+        assert_eq!(parameters.trainable().len(), 1);
+    }
+}

@@ -1,0 +1,208 @@
+//! 2-D maximum pooling with any kernel, stride and padding.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::{portable, positions, values, with_values};
+
+/// A pooling window, alike in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool2dConfig {
+    /// Side of the window, in pixels; at most 15.
+    pub kernel: usize,
+    /// Step between outputs, in pixels.
+    pub stride: usize,
+    /// Pixels by which the window may reach over the border, at most half of it; nothing there is counted.
+    pub padding: usize,
+}
+
+/// The largest value of each window; its gradient goes to the first place that has it, rows first.
+///
+/// # Shapes
+/// `[n, height, width, c]` to `[n, height', width', c]` with `height' = (height + 2 padding - kernel) / stride + 1`.
+///
+/// # Errors
+/// When the window does not fit, or the padding is more than half of it.
+pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
+    if config.kernel > 15 || config.padding > config.kernel / 2 {
+        bail!("max_pool2d takes a kernel up to 15 and padding up to half of it, got {config:?}");
+    }
+    if !x.device().is_cpu() {
+        return portable::max_pool2d(x, config);
+    }
+    x.contiguous()?.apply_op1(MaxPool { config, winners: Mutex::default() })
+}
+
+struct MaxPool {
+    config: Pool2dConfig,
+    /// For each output the place of its value in the window, `ky * kernel + kx`; one operator serves one call.
+    winners: Mutex<Vec<u8>>,
+}
+
+/// One image's sizes.
+#[derive(Clone, Copy)]
+struct Plan {
+    height: usize,
+    width: usize,
+    channels: usize,
+    out: (usize, usize),
+    config: Pool2dConfig,
+}
+
+impl MaxPool {
+    fn plan(&self, dims: &[usize]) -> Result<Plan> {
+        let &[_, height, width, channels] = dims else {
+            bail!("max_pool2d takes [n, h, w, c], got {dims:?}");
+        };
+        let config = self.config;
+        let along = |size| positions(size, config.kernel, config.stride, config.padding);
+        Ok(Plan { height, width, channels, out: (along(height)?, along(width)?), config })
+    }
+}
+
+impl Plan {
+    /// Calls `f(output offset, place in the window, input offset)` for every pixel of every window; offsets are of the
+    /// first channel.
+    fn for_each(&self, mut f: impl FnMut(usize, u8, usize)) {
+        let Pool2dConfig { kernel, stride, padding } = self.config;
+        for oy in 0..self.out.0 {
+            for ox in 0..self.out.1 {
+                let to = (oy * self.out.1 + ox) * self.channels;
+                for ky in 0..kernel {
+                    for kx in 0..kernel {
+                        let y = (oy * stride + ky).wrapping_sub(padding);
+                        let x = (ox * stride + kx).wrapping_sub(padding);
+                        if y < self.height && x < self.width {
+                            let from = (y * self.width + x) * self.channels;
+                            f(to, (ky * kernel + kx) as u8, from);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn forward(&self, x: &[f32], y: &mut [f32], winners: &mut [u8]) {
+        let c = self.channels;
+        self.for_each(|to, place, from| {
+            let (y, winners) = (&mut y[to..to + c], &mut winners[to..to + c]);
+            for ((y, winner), &x) in y.iter_mut().zip(winners).zip(&x[from..from + c]) {
+                // NaN wins and stays, so that it is seen and not hidden.
+                let larger = x > *y || x.is_nan();
+                *y = if larger { x } else { *y };
+                *winner = if larger { place } else { *winner };
+            }
+        });
+    }
+
+    fn backward(&self, dy: &[f32], winners: &[u8], dx: &mut [f32]) {
+        let c = self.channels;
+        self.for_each(|to, place, from| {
+            let (dy, winners) = (&dy[to..to + c], &winners[to..to + c]);
+            for ((dx, &dy), &winner) in dx[from..from + c].iter_mut().zip(dy).zip(winners) {
+                *dx += if winner == place { dy } else { 0.0 };
+            }
+        });
+    }
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let plan = self.plan(layout.dims())?;
+        let x = values(x, layout)?;
+        let (image, output) = plan.sizes();
+        let mut y = vec![f32::NEG_INFINITY; x.len() / image * output];
+        let mut winners = vec![0; y.len()];
+        let outputs = y.par_chunks_mut(output).zip(winners.par_chunks_mut(output));
+        outputs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| plan.forward(x, y, winners));
+        *self.winners.lock().unwrap_or_else(PoisonError::into_inner) = winners;
+        let shape = (layout.dims()[0], plan.out.0, plan.out.1, plan.channels);
+        Ok((CpuStorage::F32(y), Shape::from(shape)))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let plan = self.plan(x.dims())?;
+        let (image, output) = plan.sizes();
+        let winners = self.winners.lock().unwrap_or_else(PoisonError::into_inner);
+        let dx = with_values(dy, |dy| {
+            let mut dx = vec![0.0; x.elem_count()];
+            let images = dx.par_chunks_mut(image).zip(dy.par_chunks(output));
+            images
+                .zip(winners.par_chunks(output))
+                .for_each(|((dx, dy), winners)| plan.backward(dy, winners, dx));
+            Ok(dx)
+        })?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
+
+impl Plan {
+    /// Values of one input and of one output image.
+    fn sizes(&self) -> (usize, usize) {
+        let image = self.height * self.width * self.channels;
+        (image.max(1), (self.out.0 * self.out.1 * self.channels).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_finite_differences, assert_same_gradients, variable};
+    use super::*;
+
+    #[test]
+    fn agrees_with_the_portable_form() {
+        for (kernel, stride, padding, side) in
+            [(2, 2, 0, 8), (2, 2, 0, 7), (3, 2, 0, 9), (3, 2, 1, 8), (3, 1, 1, 5), (2, 3, 0, 8)]
+        {
+            let x = variable("x", &[3, side, side + 2, 4]);
+            let config = Pool2dConfig { kernel, stride, padding };
+            let ours = || max_pool2d(x.as_tensor(), config);
+            let oracle = || portable::max_pool2d(x.as_tensor(), config);
+            assert_same_gradients(&[&x], ours, oracle, 1e-6);
+        }
+    }
+
+    #[test]
+    fn agrees_with_finite_differences() {
+        // Distinct values further apart than the step, so that no window changes its winner.
+        let count = 2 * 6 * 6 * 2;
+        let spread: Vec<f32> = (0..count).map(|i| (i * 89 % count) as f32 * 0.05).collect();
+        let spread = Tensor::from_vec(spread, (2, 6, 6, 2), &candle_core::Device::Cpu).unwrap();
+        let x = candle_core::Var::from_tensor(&spread).unwrap();
+        let config = Pool2dConfig { kernel: 3, stride: 2, padding: 1 };
+        assert_finite_differences(&[&x], || max_pool2d(x.as_tensor(), config));
+    }
+
+    #[test]
+    fn ties_go_to_the_first_place_and_nan_is_seen() {
+        let x = candle_core::Var::zeros(
+            (1, 2, 2, 1),
+            candle_core::DType::F32,
+            &candle_core::Device::Cpu,
+        );
+        let x = x.unwrap();
+        let config = Pool2dConfig { kernel: 2, stride: 2, padding: 0 };
+        let y = max_pool2d(x.as_tensor(), config).unwrap();
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        let dx = gradients.get(&x).unwrap().flatten_all().unwrap();
+        assert_eq!(dx.to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 0.0]);
+        let x = Tensor::new(&[1.0f32, f32::NAN, 2.0, 0.0], x.device()).unwrap();
+        let y = max_pool2d(&x.reshape((1, 2, 2, 1)).unwrap(), config).unwrap();
+        assert!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0].is_nan());
+    }
+
+    #[test]
+    fn windows_that_do_not_fit_are_refused() {
+        let x = variable("x", &[1, 4, 4, 1]);
+        for (kernel, stride, padding) in [(5, 1, 0), (2, 0, 0), (0, 1, 0), (2, 2, 2), (16, 1, 8)] {
+            let config = Pool2dConfig { kernel, stride, padding };
+            assert!(max_pool2d(x.as_tensor(), config).is_err(), "{config:?}");
+        }
+    }
+}

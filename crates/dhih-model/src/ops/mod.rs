@@ -1,0 +1,130 @@
+//! Training operators, forward and backward. Activations are channels-last, `[n, height, width, channels]`; weights keep
+//! the usual `[out, in, kernel height, kernel width]`.
+//!
+//! On the CPU each operator is ours: candle's convolution backward and pooling are an order of magnitude slower than they
+//! need be, and its `max_pool2d` backward is too small by the square of the kernel. Elsewhere, and as the oracle of the
+//! tests, each has a portable form made of candle's own operations, in a function of the same name in `portable`.
+//!
+//! Results do not depend on the number of threads: work is cut at fixed places and reduced in a fixed order.
+
+mod batch_norm;
+mod conv2d;
+mod gemm;
+mod im2col;
+mod max_pool2d;
+pub mod portable;
+mod sgd;
+
+pub use batch_norm::{Activation, BatchNorm, batch_norm};
+pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
+pub use max_pool2d::{Pool2dConfig, max_pool2d};
+pub use sgd::{Sgd, sgd_step};
+
+use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
+
+/// The values of a contiguous f32 tensor.
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        (CpuStorage::F32(_), None) => bail!("a contiguous tensor is needed"),
+        _ => bail!("an f32 tensor is needed, got {:?}", storage_dtype(storage)),
+    }
+}
+
+fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
+    use candle_core::backend::BackendStorage;
+    storage.dtype()
+}
+
+/// Runs `f` on the values of a tensor, made contiguous first where it is not.
+fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(storage) => f(values(storage, layout)?),
+        _ => bail!("a CPU tensor is needed"),
+    }
+}
+
+/// Positions a window of `kernel` takes along `size` padded on both sides.
+fn positions(size: usize, kernel: usize, stride: usize, padding: usize) -> Result<usize> {
+    let padded = size + 2 * padding;
+    if kernel == 0 || stride == 0 || kernel > padded {
+        bail!("a window of {kernel} with stride {stride} does not fit {size} padded by {padding}");
+    }
+    Ok((padded - kernel) / stride + 1)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What the operators' tests share.
+    use candle_core::{Device, Result, Tensor, Var};
+    use rand::Rng;
+
+    /// A variable with values in -1..1, a function of `name` and the shape.
+    pub(crate) fn variable(name: &str, dims: &[usize]) -> Var {
+        let mut rng = crate::init::named_rng(7, name);
+        let count = dims.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| rng.random_range(-1.0..1.0)).collect();
+        Var::from_tensor(&Tensor::from_vec(values, dims, &Device::Cpu).unwrap()).unwrap()
+    }
+
+    pub(crate) fn assert_close(got: &Tensor, expected: &Tensor, tolerance: f32) {
+        assert_eq!(got.dims(), expected.dims());
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (got, expected) = (flat(got), flat(expected));
+        let scale = expected.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+        for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
+            assert!((g - e).abs() <= tolerance * scale, "element {i}: {g}, expected {e}");
+        }
+    }
+
+    /// Compares value and gradients of two functions of `vars`, under a weighted sum that gives each output its own
+    /// gradient.
+    pub(crate) fn assert_same_gradients(
+        vars: &[&Var],
+        ours: impl Fn() -> Result<Tensor>,
+        oracle: impl Fn() -> Result<Tensor>,
+        tolerance: f32,
+    ) {
+        let (y, expected) = (ours().unwrap(), oracle().unwrap());
+        assert_close(&y, &expected, tolerance);
+        let weight = variable("output gradient", y.dims());
+        let backward = |y: &Tensor| (y * weight.as_tensor()).unwrap().sum_all().unwrap().backward();
+        let (got, expected) = (backward(&y).unwrap(), backward(&expected).unwrap());
+        for var in vars {
+            assert_close(got.get(var).unwrap(), expected.get(var).unwrap(), tolerance);
+        }
+    }
+
+    /// Compares the gradients of `f` with central differences of its weighted sum, at a few places of each variable.
+    pub(crate) fn assert_finite_differences(vars: &[&Var], f: impl Fn() -> Result<Tensor>) {
+        let weight = variable("output gradient", f().unwrap().dims());
+        let value = || {
+            let y = (f().unwrap() * weight.as_tensor()).unwrap();
+            y.to_dtype(candle_core::DType::F64).unwrap().sum_all().unwrap()
+        };
+        let gradients =
+            (f().unwrap() * weight.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+        for var in vars {
+            let dims = var.dims().to_vec();
+            let original = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let gradient = gradients.get(var).unwrap().flatten_all().unwrap();
+            let gradient = gradient.to_vec1::<f32>().unwrap();
+            for at in (0..original.len()).step_by(original.len().div_ceil(7)) {
+                let moved = |by: f32| {
+                    let mut values = original.clone();
+                    values[at] += by;
+                    let values = Tensor::from_vec(values, &dims[..], &Device::Cpu).unwrap();
+                    var.set(&values).unwrap();
+                    value().to_scalar::<f64>().unwrap()
+                };
+                let step = 1e-2;
+                let numeric = ((moved(step) - moved(-step)) / (2.0 * f64::from(step))) as f32;
+                let error = (numeric - gradient[at]).abs();
+                assert!(error <= 2e-2 * gradient[at].abs().max(1.0), "{numeric} {}", gradient[at]);
+            }
+            var.set(&Tensor::from_vec(original, &dims[..], &Device::Cpu).unwrap()).unwrap();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! From u8 pixels to the network's input tensor: scaling to 0..=1 and per-channel normalisation. Resizing is in
+//! [`crate::image`].
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use crate::config::{InputShape, Normalization};
+use crate::error::{Error, Result};
+
+impl Normalization {
+    /// Mean and standard deviation of every channel over the given images.
+    ///
+    /// # Shapes
+    /// `images`: `[n, height, width, channels]`, n at least 1.
+    pub fn measure(images: &[u8], channels: usize) -> Self {
+        let mut histograms = vec![[0u64; 256]; channels];
+        for pixel in images.chunks_exact(channels) {
+            for (histogram, &value) in histograms.iter_mut().zip(pixel) {
+                histogram[usize::from(value)] += 1;
+            }
+        }
+        let moments = histograms.iter().map(|histogram| {
+            let count = histogram.iter().sum::<u64>().max(1) as f64;
+            let expect = |f: &dyn Fn(f64) -> f64| {
+                let weigh = |(v, &n): (usize, &u64)| f(v as f64 / 255.0) * n as f64;
+                histogram.iter().enumerate().map(weigh).sum::<f64>() / count
+            };
+            let mean = expect(&|x| x);
+            let std = expect(&|x| (x - mean) * (x - mean)).sqrt();
+            // A constant channel carries nothing; dividing by one leaves it so.
+            (mean as f32, if std > 1e-6 { std as f32 } else { 1.0 })
+        });
+        let (mean, std) = moments.unzip();
+        Self { mean, std }
+    }
+
+    /// The network's input.
+    ///
+    /// # Shapes
+    /// `images`: `[n, height, width, channels]` u8; returns the same shape in f32.
+    ///
+    /// # Errors
+    /// When the number of bytes is no multiple of an image's.
+    pub fn apply(&self, images: &[u8], shape: InputShape, device: &Device) -> Result<Tensor> {
+        let InputShape { height, width, channels } = shape;
+        if shape.is_empty() || !images.len().is_multiple_of(shape.len()) {
+            return Err(Error::Config {
+                name: "images",
+                got: format!("{} bytes", images.len()),
+                expected: format!("a multiple of {height} x {width} x {channels}"),
+            });
+        }
+        // Every byte value has one result a channel: a table look-up instead of arithmetic.
+        let tables: Vec<[f32; 256]> = self
+            .mean
+            .iter()
+            .zip(&self.std)
+            .map(|(mean, std)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std))
+            .collect();
+        let mut values = vec![0f32; images.len()];
+        let pairs = values.par_chunks_mut(shape.len()).zip(images.par_chunks(shape.len()));
+        pairs.for_each(|(to, from)| {
+            for (to, from) in to.chunks_exact_mut(channels).zip(from.chunks_exact(channels)) {
+                for ((to, &from), table) in to.iter_mut().zip(from).zip(&tables) {
+                    *to = table[usize::from(from)];
+                }
+            }
+        });
+        let dims = (images.len() / shape.len(), height, width, channels);
+        Ok(Tensor::from_vec(values, dims, device)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalised_images_have_mean_0_and_deviation_1() {
+        let images: Vec<u8> = (0..2 * 4 * 4 * 3).map(|i| (i * 37 % 251) as u8).collect();
+        let shape = InputShape { height: 4, width: 4, channels: 3 };
+        let normalization = Normalization::measure(&images, 3);
+        let x = normalization.apply(&images, shape, &Device::Cpu).unwrap();
+        assert_eq!(x.dims(), [2, 4, 4, 3]);
+        let x = x.reshape((32, 3)).unwrap();
+        for moment in [x.mean(0).unwrap(), (x.sqr().unwrap().mean(0).unwrap() - 1.0).unwrap()] {
+            assert!(moment.to_vec1::<f32>().unwrap().iter().all(|m| m.abs() < 1e-5), "{moment}");
+        }
+    }
+
+    #[test]
+    fn a_constant_channel_stays_finite() {
+        let normalization = Normalization::measure(&[5; 12], 1);
+        assert_eq!(normalization.std, [1.0]);
+    }
+
+    #[test]
+    fn a_broken_image_is_refused() {
+        let normalization = Normalization { mean: vec![0.5], std: vec![1.0] };
+        let shape = InputShape { height: 4, width: 4, channels: 1 };
+        assert!(normalization.apply(&[0; 15], shape, &Device::Cpu).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! A network learns, is saved and comes back the same; damaged checkpoints are refused.
+
+use candle_core::{Device, Tensor, Var};
+use dhih_model::ops::{Sgd, sgd_step};
+use dhih_model::{
+    Backbone, Encoder, Error, Hi, InputShape, Network, NetworkConfig, Normalization, checkpoint,
+    encode, hi,
+};
+
+fn config(bits: usize) -> NetworkConfig {
+    NetworkConfig {
+        backbone: Backbone::Small,
+        input: InputShape { height: 8, width: 8, channels: 1 },
+        normalization: Normalization { mean: vec![0.5], std: vec![0.3] },
+        bits,
+        classes: vec!["left".into(), "right".into()],
+    }
+}
+
+/// Bright on the left or on the right.
+fn images() -> Vec<u8> {
+    let pixel = |i: usize| {
+        let (image, x) = (i / 64, i % 8);
+        let bright = (x < 4) == (image % 2 == 0);
+        (if bright { 180 } else { 40 }) + (i * 37 % 50) as u8
+    };
+    (0..16 * 64).map(pixel).collect()
+}
+
+fn train(seed: u64, steps: usize) -> (Network, Vec<f32>) {
+    let network = Network::new(config(12), seed, &Device::Cpu).unwrap();
+    let shape = network.config().input;
+    let x = network.config().normalization.apply(&images(), shape, &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[[1f32, 0.0], [0.0, 1.0]], &Device::Cpu).unwrap();
+    let labels = labels.repeat((8, 1)).unwrap();
+    let sgd = Sgd { learning_rate: 0.05, momentum: 0.9, weight_decay: 1e-4 };
+    let trainable = network.parameters().trainable();
+    let zeros = |(_, var): &(String, Var)| Var::from_tensor(&var.zeros_like().unwrap()).unwrap();
+    let velocities: Vec<Var> = trainable.iter().map(zeros).collect();
+    let step = |_| {
+        let v = network.forward(&x, true).unwrap();
+        let loss = hi(&v, network.class_weights(), &labels, &Hi::default()).unwrap();
+        let gradients = loss.backward().unwrap();
+        for ((_, var), velocity) in trainable.iter().zip(&velocities) {
+            sgd_step(var, velocity, gradients.get(var).unwrap(), sgd).unwrap();
+        }
+        loss.to_scalar::<f32>().unwrap()
+    };
+    let losses = (0..steps).map(step).collect();
+    (network, losses)
+}
+
+#[test]
+fn training_separates_two_classes_and_repeats_bit_for_bit() {
+    let (network, losses) = train(5, 30);
+    assert!(losses[29] < 0.3 * losses[0], "{losses:?}");
+    let codes = encode(&network, &images()).unwrap();
+    let bits =
+        |i: usize| -> Vec<bool> { codes[i * 12..][..12].iter().map(|v| *v >= 0.0).collect() };
+    let distance = |a, b| bits(a).iter().zip(bits(b)).filter(|(x, y)| **x != *y).count();
+    assert!(distance(0, 2) < distance(0, 1) && distance(1, 3) < distance(0, 1));
+    assert_eq!(train(5, 30).1, losses);
+    assert_ne!(train(6, 1).1[0], losses[0]);
+}
+
+#[test]
+fn a_checkpoint_restores_the_codes_and_leaves_no_other_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let (network, _) = train(1, 3);
+    let sha256 = checkpoint::save(&network, &path).unwrap();
+    let encoder = Encoder::load(&path, &Device::Cpu).unwrap();
+    assert_eq!(encoder.encode(&images()).unwrap(), encode(&network, &images()).unwrap());
+    assert_eq!(encoder.model_sha256(), sha256);
+    assert_eq!(encoder.classes(), ["left", "right"]);
+    let codes = encoder.encode(&images()).unwrap();
+    assert!(encoder.classify(&codes).unwrap().iter().all(|class| *class < 2));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(matches!(encoder.encode(&[0; 65]), Err(Error::Config { .. })));
+}
+
+#[test]
+fn damaged_checkpoints_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    checkpoint::save(&train(1, 1).0, &path).unwrap();
+    let intact = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let Err(error) = Encoder::load(&path, &Device::Cpu) else { panic!("it was loaded") };
+        assert!(error.to_string().contains("model.safetensors"), "{error}");
+        error
+    };
+    assert!(matches!(refused(b""), Error::Checkpoint { .. }));
+    assert!(matches!(refused(&intact[..intact.len() / 2]), Error::Checkpoint { .. }));
+    for at in (0..intact.len()).step_by(intact.len() / 97) {
+        let mut flipped = intact.clone();
+        flipped[at] ^= 0x10;
+        refused(&flipped);
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(Encoder::load(&path, &Device::Cpu), Err(Error::Io { .. })));
+}
+
+#[test]
+fn configurations_out_of_range_are_refused() {
+    let refused = |change: fn(&mut NetworkConfig)| {
+        let mut config = config(12);
+        change(&mut config);
+        let error = Network::new(config, 0, &Device::Cpu).err().unwrap();
+        assert!(matches!(error, Error::Config { .. }), "{error}");
+    };
+    refused(|c| c.bits = 0);
+    refused(|c| c.bits = 1025);
+    refused(|c| c.input.channels = 2);
+    refused(|c| c.input.height = 7);
+    refused(|c| c.normalization.std = vec![0.0]);
+    refused(|c| c.normalization.mean = vec![0.0; 3]);
+    refused(|c| c.classes.truncate(1));
+}
