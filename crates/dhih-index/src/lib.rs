@@ -1,1 +1,68 @@
 //! Exact Hamming search over binary codes: packed codes, SIMD kernels and multi-index hashing.
+//!
+//! ```
+//! use dhih_index::{CodeSet, Codes, Index, IndexBuilder, IndexConfig, Labels};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path().join("index");
+//! // Real-valued outputs of a network for three items; a bit is 1 where a value is not negative.
+//! let outputs: Vec<f32> = (0..48).map(|i| (i as f32 * 0.7).sin()).collect();
+//! let codes = Codes::from_real(16, &outputs)?;
+//! let set = CodeSet {
+//!     ids: Some(vec![30, 10, 20]),
+//!     labels: Some(Labels::Single(vec![2, 0, 1])),
+//!     ..CodeSet::new(codes)
+//! };
+//!
+//! IndexBuilder::new(IndexConfig::default()).build(&set, &dir)?;
+//!
+//! let index = Index::open(&dir)?;
+//! let hits = index.knn(set.codes.get(1), 2)?;
+//! assert_eq!((hits[0].distance, hits[0].id), (0, 10));
+//! assert!(hits[1].distance > 0);
+//! assert_eq!(index.within(set.codes.get(2), 0)?[0].id, 20);
+//! index.verify()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+
+mod bits;
+mod code_set;
+mod codes;
+mod codes_file;
+mod npy;
+mod safetensors_file;
+
+pub mod hamming;
+
+mod flat;
+mod topk;
+
+mod probe;
+mod search;
+mod substring;
+mod table;
+
+mod atomic_file;
+mod builder;
+mod format;
+mod index;
+mod manifest;
+mod mmap;
+mod segment;
+mod verify;
+
+mod results;
+
+pub use bits::{MAX_BITS, bytes_per_code, to_hex};
+pub use builder::{IndexBuilder, IndexConfig};
+pub use code_set::{CodeSet, Labels};
+pub use codes::Codes;
+pub use error::{Error, Result};
+pub use flat::Flat;
+pub use index::{Index, Info, Label, SectionInfo};
+pub use results::{write_knn, write_within};
+pub use search::Strategy;
+pub use substring::Substring;
+pub use topk::Hit;

@@ -1,1 +1,40 @@
-//! Datasets, training and evaluation of hashing networks.
+//! Datasets, protocols, training and evaluation of hashing networks: from labelled images to codes and their metrics.
+//!
+//! The network and its losses are `dhih-model`'s, packed codes and their distances `dhih-index`'s; this crate joins them. A
+//! run is a directory ([`RunDir`]) that holds everything its figures depend on.
+//!
+//! ```no_run
+//! use dhih_train::{Progress, TrainOptions, run};
+//!
+//! # fn main() -> Result<(), dhih_train::Error> {
+//! let options = TrainOptions { dataset: Some("demo".into()), bits: Some(32), ..Default::default() };
+//! let (directory, evaluation) = run::start(&options.resolve()?, None, Progress::Shown)?;
+//! println!("{}: mAP {:.3}", directory.path().display(), evaluation.metrics.map);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod progress;
+
+pub mod dataset;
+pub mod protocol;
+
+mod batches;
+mod config;
+mod device;
+mod optim;
+mod schedule;
+mod trainer;
+
+pub mod evaluation;
+mod gallery;
+pub mod run;
+mod run_dir;
+
+pub use config::{LossConfig, TrainConfig, TrainOptions};
+pub use device::device;
+pub use error::{Error, Result};
+pub use progress::Progress;
+pub use run_dir::{DataRecord, RunConfig, RunDir};
+pub use trainer::EpochRecord;

@@ -1,2 +1,30 @@
-//! Command line of dhih-train.
-fn main() {}
+//! The command `dhih-train`: parses, calls, reports. What it does is in `cmd` and in the library.
+
+mod cli;
+mod cmd;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+/// Training allocates and frees large tensors all the time; this allocator keeps their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command.unwrap_or(Command::Train(cli.train)) {
+        Command::Train(args) => cmd::train::run(&args),
+        Command::Encode(args) => cmd::encode::run(&args),
+        Command::Evaluate(args) => cmd::evaluate::run(&args),
+        Command::List(args) => cmd::list::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

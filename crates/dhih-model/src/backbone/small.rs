@@ -5,12 +5,12 @@ use candle_core::{ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::InputShape;
-use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, Pool2dConfig, max_pool2d};
+use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, ConvBlock};
 
 /// Three blocks of convolution, batch norm, ReLU and 2 x 2 maximum; the features are the last block's values, flattened.
 #[derive(Debug, Clone)]
 pub struct Small {
-    blocks: Vec<(Conv2d, BatchNorm)>,
+    blocks: Vec<ConvBlock>,
 }
 
 impl Small {
@@ -29,7 +29,7 @@ impl Small {
         for (i, out) in Self::CHANNELS.into_iter().enumerate() {
             let conv = Conv2d::new((channels, out), 3, config, vb.pp(format!("conv{}", i + 1)))?;
             let norm = BatchNorm::new(out, Activation::Relu, vb.pp(format!("bn{}", i + 1)))?;
-            blocks.push((conv, norm));
+            blocks.push(ConvBlock::new(conv, norm));
             channels = out;
         }
         Ok((Self { blocks }, (input.height / 8) * (input.width / 8) * channels))
@@ -40,10 +40,9 @@ impl ModuleT for Small {
     /// # Shapes
     /// `[n, height, width, channels]` to `[n, height / 8 * width / 8 * 128]`.
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let halve = Pool2dConfig { kernel: 2, stride: 2, padding: 0 };
         let mut x = x.clone();
-        for (conv, norm) in &self.blocks {
-            x = max_pool2d(&norm.forward_t(&conv.forward(&x)?, train)?, halve)?;
+        for block in &self.blocks {
+            x = block.forward_t(&x, train)?;
         }
         x.flatten_from(1)
     }

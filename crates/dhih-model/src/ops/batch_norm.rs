@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, ModuleT, Result, Shape, Tens
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
 
+use super::multiversion::multiversion;
 use super::{portable, values, with_values};
 
 /// Values of a part whose statistics are summed on their own: fixed, so that results do not depend on the machine.
@@ -46,7 +47,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Added to the variance.
-    const EPS: f64 = 1e-5;
+    pub(super) const EPS: f64 = 1e-5;
     /// Share of the new batch in the running statistics.
     const MOMENTUM: f64 = 0.1;
 
@@ -65,9 +66,29 @@ impl BatchNorm {
         })
     }
 
-    fn update(&self, running: &Var, batch: &Tensor, unbias: f64) -> Result<()> {
-        let old = (running.as_tensor().detach() * (1.0 - Self::MOMENTUM))?;
-        running.set(&(old + (batch.detach() * (Self::MOMENTUM * unbias))?)?)
+    pub(super) fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// Weight and bias as one tensor, `[2, channels]`.
+    pub(super) fn affine(&self) -> Result<Tensor> {
+        Tensor::stack(&[&self.weight, &self.bias], 0)
+    }
+
+    pub(super) fn running_moments(&self) -> Result<Moments> {
+        let values = |var: &Var| var.as_tensor().to_vec1::<f32>();
+        Ok(Moments { mean: values(&self.running_mean)?, var: values(&self.running_var)? })
+    }
+
+    /// Moves the running statistics towards those of a batch of `rows` values a channel.
+    pub(super) fn update(&self, rows: usize, mean: &Tensor, var: &Tensor) -> Result<()> {
+        let unbiased = rows as f64 / (rows as f64 - 1.0).max(1.0);
+        let pairs = [(&self.running_mean, mean, 1.0), (&self.running_var, var, unbiased)];
+        for (running, batch, factor) in pairs {
+            let old = (running.as_tensor().detach() * (1.0 - Self::MOMENTUM))?;
+            running.set(&(old + (batch.detach() * (Self::MOMENTUM * factor))?)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -83,9 +104,7 @@ impl ModuleT for BatchNorm {
         }
         let weights = (&self.weight, &self.bias);
         let (y, mean, var) = batch_norm(x, weights, Self::EPS, self.activation)?;
-        let count = (x.elem_count() / x.dim(D::Minus1)?.max(1)) as f64;
-        self.update(&self.running_mean, &mean, 1.0)?;
-        self.update(&self.running_var, &var, count / (count - 1.0).max(1.0))?;
+        self.update(x.elem_count() / x.dim(D::Minus1)?.max(1), &mean, &var)?;
         Ok(y)
     }
 }
@@ -124,9 +143,9 @@ pub fn batch_norm(
 
 /// Mean and biased variance of each channel.
 #[derive(Debug, Default, Clone)]
-struct Moments {
-    mean: Vec<f32>,
-    var: Vec<f32>,
+pub(super) struct Moments {
+    pub(super) mean: Vec<f32>,
+    pub(super) var: Vec<f32>,
 }
 
 struct Normalize {
@@ -140,23 +159,31 @@ fn rows_per_part(channels: usize) -> usize {
     (PART_VALUES / channels).max(1)
 }
 
+multiversion! {
+    /// Mean and sum of squared deviations of each channel.
+    fn measure_part(rows: &[f32], mean: &mut [f32], squares: &mut [f32]) {
+        let channels = mean.len();
+        for row in rows.chunks_exact(channels) {
+            mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
+        }
+        let count = (rows.len() / channels) as f32;
+        mean.iter_mut().for_each(|m| *m /= count);
+        for row in rows.chunks_exact(channels) {
+            for i in 0..channels {
+                let deviation = row[i] - mean[i];
+                squares[i] += deviation * deviation;
+            }
+        }
+    }
+}
+
 impl Moments {
     /// Two passes over each part while it is in cache, then the parts are merged in order (Chan et al., 1979).
-    fn measure(x: &[f32], channels: usize) -> Self {
+    pub(super) fn measure(x: &[f32], channels: usize) -> Self {
         let part = |rows: &[f32]| {
-            let count = (rows.len() / channels) as f32;
-            let mut mean = vec![0f32; channels];
-            for row in rows.chunks_exact(channels) {
-                mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
-            }
-            mean.iter_mut().for_each(|m| *m /= count);
-            let mut squares = vec![0f32; channels];
-            for row in rows.chunks_exact(channels) {
-                for ((s, x), m) in squares.iter_mut().zip(row).zip(&mean) {
-                    *s += (x - m) * (x - m);
-                }
-            }
-            (f64::from(count), mean, squares)
+            let (mut mean, mut squares) = (vec![0f32; channels], vec![0f32; channels]);
+            measure_part(rows, &mut mean, &mut squares);
+            ((rows.len() / channels) as f64, mean, squares)
         };
         let parts: Vec<_> = x.par_chunks(rows_per_part(channels) * channels).map(part).collect();
         let (mut count, mut mean) = (0.0, vec![0f64; channels]);

@@ -1,22 +1,14 @@
-//! 2-D convolution: patches are unrolled block by block into cache-sized scratch and multiplied there, images in parallel.
+//! 2-D convolution as an operator: images in parallel.
 
-use std::cell::RefCell;
-
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, multiply};
-use super::im2col::Patches;
-use super::{portable, positions, values, with_values};
+use super::convolution::{InputGradient, Plan};
+use super::{portable, values, with_values};
 
 /// Parts into which a batch is cut for the weights' gradient: fixed, so that the sum does not depend on the machine.
-const BATCH_PARTS: usize = 8;
-
-thread_local! {
-    /// Scratch for unrolled patches, kept from call to call: fresh pages cost as much as the arithmetic.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
+pub(super) const BATCH_PARTS: usize = 8;
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +43,14 @@ impl Conv2d {
         Ok(Self { weight: vb.get_with_hints(shape, "weight", init)?, config })
     }
 
+    pub(super) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    pub(super) fn config(&self) -> Conv2dConfig {
+        self.config
+    }
+
     /// # Shapes
     /// `[n, height, width, in]` to `[n, height', width', out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -77,23 +77,6 @@ struct Convolution {
     config: Conv2dConfig,
 }
 
-impl Convolution {
-    /// The geometry, the number of images and of output channels.
-    fn plan(&self, x: &[usize], weight: &[usize]) -> Result<(Patches, usize, usize)> {
-        let (&[n, height, width, channels], &[out, channels_in, kh, kw]) = (x, weight) else {
-            bail!("conv2d takes [n, h, w, c] and [out, in, kh, kw], got {x:?} and {weight:?}");
-        };
-        if channels != channels_in {
-            bail!("conv2d of {channels} channels with weights for {channels_in}");
-        }
-        let Conv2dConfig { stride, padding } = self.config;
-        let sizes =
-            (positions(height, kh, stride, padding)?, positions(width, kw, stride, padding)?);
-        let kernel = (kh, kw);
-        Ok((Patches { height, width, channels, kernel, stride, padding, out: sizes }, n, out))
-    }
-}
-
 impl CustomOp2 for Convolution {
     fn name(&self) -> &'static str {
         "conv2d"
@@ -106,10 +89,14 @@ impl CustomOp2 for Convolution {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (patches, n, out) = self.plan(x_layout.dims(), weight_layout.dims())?;
-        let weight = by_patch(values(weight, weight_layout)?, out, &patches);
-        let y = convolve(values(x, x_layout)?, &weight, out, &patches);
-        Ok((CpuStorage::F32(y), Shape::from((n, patches.out.0, patches.out.1, out))))
+        let (plan, n) = Plan::new(x_layout.dims(), weight_layout.dims(), self.config)?;
+        let packed = plan.pack(values(weight, weight_layout)?);
+        let mut y = vec![0.0; n * plan.output()];
+        let images =
+            y.par_chunks_mut(plan.output()).zip(values(x, x_layout)?.par_chunks(plan.image()));
+        images.for_each(|(y, x)| plan.forward(x, &packed, y));
+        let (height, width) = plan.patches.out;
+        Ok((CpuStorage::F32(y), Shape::from((n, height, width, plan.out))))
     }
 
     fn bwd(
@@ -119,152 +106,48 @@ impl CustomOp2 for Convolution {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (patches, _, out) = self.plan(x.dims(), weight.dims())?;
+        let (plan, _) = Plan::new(x.dims(), weight.dims(), self.config)?;
         let dx = x.track_op().then(|| {
-            let dx = with_values(weight, |weight| {
-                let weight = by_patch(weight, out, &patches);
-                with_values(dy, |dy| Ok(input_gradient(dy, &weight, out, &patches)))
+            let gradient =
+                with_values(weight, |weight| Ok(InputGradient::new(plan, plan.pack(weight))))?;
+            let mut dx = vec![0.0; x.elem_count()];
+            with_values(dy, |dy| {
+                let images = dx.par_chunks_mut(plan.image()).zip(dy.par_chunks(plan.output()));
+                images.for_each(|(dx, dy)| gradient.compute(dy, dx));
+                Ok(())
             })?;
             Tensor::from_vec(dx, x.shape(), x.device())
         });
         let dw = weight.track_op().then(|| {
-            let dw = with_values(x, |x| {
-                with_values(dy, |dy| Ok(weight_gradient(x, dy, out, &patches)))
-            })?;
-            Tensor::from_vec(by_channel(&dw, out, &patches), weight.shape(), weight.device())
+            let dw = with_values(x, |x| with_values(dy, |dy| Ok(weight_gradient(x, dy, &plan))))?;
+            Tensor::from_vec(plan.unpack(&dw), weight.shape(), weight.device())
         });
         Ok((dx.transpose()?, dw.transpose()?))
     }
 }
 
-/// Weights `[out, in, kh, kw]` as `[kh * kw * in, out]`, the order of a channels-last patch.
-fn by_patch(weight: &[f32], out: usize, patches: &Patches) -> Vec<f32> {
-    let (channels, taps) = (patches.channels, patches.kernel.0 * patches.kernel.1);
-    let mut packed = vec![0.0; weight.len()];
-    for o in 0..out {
-        for c in 0..channels {
-            for t in 0..taps {
-                packed[(t * channels + c) * out + o] = weight[(o * channels + c) * taps + t];
-            }
+/// The packed weights' gradient: each part of the batch sums on its own, the parts are added in order.
+fn weight_gradient(x: &[f32], dy: &[f32], plan: &Plan) -> Vec<f32> {
+    let part = (x.len() / plan.image()).div_ceil(BATCH_PARTS).max(1);
+    let parts = x.par_chunks(part * plan.image()).zip(dy.par_chunks(part * plan.output()));
+    let parts = parts.map(|(x, dy)| {
+        let mut sum = vec![0.0; plan.weights()];
+        for (x, dy) in x.chunks_exact(plan.image()).zip(dy.chunks_exact(plan.output())) {
+            plan.add_weight_gradient(x, dy, &mut sum);
         }
-    }
-    packed
-}
-
-/// The inverse of [`by_patch`].
-fn by_channel(packed: &[f32], out: usize, patches: &Patches) -> Vec<f32> {
-    let (channels, taps) = (patches.channels, patches.kernel.0 * patches.kernel.1);
-    let mut weight = vec![0.0; packed.len()];
-    for o in 0..out {
-        for c in 0..channels {
-            for t in 0..taps {
-                weight[(o * channels + c) * taps + t] = packed[(t * channels + c) * out + o];
-            }
-        }
-    }
-    weight
-}
-
-/// Calls `f` with the patch matrix of each block of output rows: `(first output pixel, output pixels, patches)`.
-fn for_each_block(image: &[f32], patches: &Patches, mut f: impl FnMut(usize, usize, &[f32])) {
-    let (rows, width) = patches.out;
-    if patches.is_pointwise() {
-        return f(0, rows * width, image);
-    }
-    let step = patches.rows_per_block();
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.resize(step * width * patches.patch_len(), 0.0);
-        for start in (0..rows).step_by(step) {
-            let end = rows.min(start + step);
-            patches.unroll(image, start..end, scratch);
-            f(start * width, (end - start) * width, scratch);
-        }
-    });
-}
-
-fn convolve(x: &[f32], weight: &[f32], out: usize, patches: &Patches) -> Vec<f32> {
-    let image = patches.height * patches.width * patches.channels;
-    let output = patches.out.0 * patches.out.1 * out;
-    let mut y = vec![0.0; x.len() / image * output];
-    let pairs = y.par_chunks_mut(output).zip(x.par_chunks(image));
-    pairs.for_each(|(y, x)| {
-        for_each_block(x, patches, |start, pixels, columns| {
-            let columns = Matrix::new(columns, pixels, patches.patch_len());
-            let weight = Matrix::new(weight, patches.patch_len(), out);
-            multiply(columns, weight, &mut y[start * out..(start + pixels) * out], false);
-        });
-    });
-    y
-}
-
-/// With stride 1 the input's gradient is itself a convolution, of the output's gradient with the kernel turned by 180
-/// degrees; otherwise patches' gradients are added back.
-fn input_gradient(dy: &[f32], weight: &[f32], out: usize, patches: &Patches) -> Vec<f32> {
-    let Patches { height, width, channels, kernel: (kh, kw), stride, padding, .. } = *patches;
-    if stride == 1 && kh == kw && padding < kh {
-        let mut turned = vec![0.0; weight.len()];
-        for (tap, block) in weight.chunks_exact(channels * out).enumerate() {
-            let to = (kh * kw - 1 - tap) * out * channels;
-            for (i, value) in block.iter().enumerate() {
-                turned[to + i % out * channels + i / out] = *value;
-            }
-        }
-        let (dy_height, dy_width) = patches.out;
-        let transposed = Patches {
-            height: dy_height,
-            width: dy_width,
-            channels: out,
-            padding: kh - 1 - padding,
-            out: (height, width),
-            ..*patches
-        };
-        return convolve(dy, &turned, channels, &transposed);
-    }
-    let image = height * width * channels;
-    let (rows, columns) = patches.out;
-    let mut dx = vec![0.0; dy.len() / (rows * columns * out) * image];
-    let pairs = dx.par_chunks_mut(image).zip(dy.par_chunks(rows * columns * out));
-    pairs.for_each(|(dx, dy)| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let step = patches.rows_per_block();
-            scratch.resize(step * columns * patches.patch_len(), 0.0);
-            for start in (0..rows).step_by(step) {
-                let end = rows.min(start + step);
-                let pixels = (end - start) * columns;
-                let dy = &dy[start * columns * out..end * columns * out];
-                let weight = Matrix::new(weight, patches.patch_len(), out).transposed();
-                multiply(Matrix::new(dy, pixels, out), weight, scratch, false);
-                patches.roll(scratch, start..end, dx);
-            }
-        });
-    });
-    dx
-}
-
-/// `[kh * kw * in, out]`: each part of the batch sums on its own, the parts are added in order.
-fn weight_gradient(x: &[f32], dy: &[f32], out: usize, patches: &Patches) -> Vec<f32> {
-    let image = patches.height * patches.width * patches.channels;
-    let output = patches.out.0 * patches.out.1 * out;
-    let part = (x.len() / image).div_ceil(BATCH_PARTS).max(1);
-    let parts = x.par_chunks(part * image).zip(dy.par_chunks(part * output));
-    let parts: Vec<Vec<f32>> = parts
-        .map(|(x, dy)| {
-            let mut sum = vec![0.0; patches.patch_len() * out];
-            for (x, dy) in x.chunks_exact(image).zip(dy.chunks_exact(output)) {
-                for_each_block(x, patches, |start, pixels, columns| {
-                    let columns = Matrix::new(columns, pixels, patches.patch_len()).transposed();
-                    let dy = Matrix::new(&dy[start * out..(start + pixels) * out], pixels, out);
-                    multiply(columns, dy, &mut sum, true);
-                });
-            }
-            sum
-        })
-        .collect();
-    let add = |mut sum: Vec<f32>, part: Vec<f32>| {
-        sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
         sum
-    };
-    parts.into_iter().reduce(add).unwrap_or_else(|| vec![0.0; patches.patch_len() * out])
+    });
+    add_in_order(parts.collect(), plan.weights())
+}
+
+/// The sum of equally long vectors, first to last.
+pub(super) fn add_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let mut parts = parts.into_iter();
+    let mut sum = parts.next().unwrap_or_else(|| vec![0.0; len]);
+    for part in parts {
+        sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
+    }
+    sum
 }
 
 #[cfg(test)]

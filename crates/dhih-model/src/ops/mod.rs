@@ -9,13 +9,17 @@
 
 mod batch_norm;
 mod conv2d;
+mod conv_block;
+mod convolution;
 mod gemm;
 mod im2col;
 mod max_pool2d;
+mod multiversion;
 pub mod portable;
 mod sgd;
 
 pub use batch_norm::{Activation, BatchNorm, batch_norm};
+pub use conv_block::ConvBlock;
 pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
 pub use sgd::{Sgd, sgd_step};

@@ -1,0 +1,133 @@
+//! The words of the command line. What the commands do: `cmd/`.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand};
+
+/// Exact Hamming search over binary codes.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an index of a codes file, replacing the one that is there
+    #[command(after_help = "Examples:\n  dhih-index build                        \
+        the last run's codes, into runs/latest/index\n  \
+        dhih-index build --codes codes.npy --bits 64 --out idx")]
+    Build(BuildArgs),
+    /// Find the nearest codes, or all within a radius
+    #[command(after_help = "Examples:\n  \
+        dhih-index search --queries runs/latest/queries.safetensors -k 10\n  \
+        dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json")]
+    Search(SearchArgs),
+    /// Tell what an index is
+    #[command(after_help = "Example:\n  dhih-index inspect --index runs/latest/index")]
+    Inspect(IndexArgs),
+    /// Check every byte of an index
+    #[command(after_help = "Example:\n  dhih-index verify --index runs/latest/index")]
+    Verify(IndexArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Codes file (.safetensors or .npy) [default: runs/latest/codes.safetensors]
+    #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
+    pub(crate) codes: Option<PathBuf>,
+    /// Length of a code in bits; an .npy file does not say it
+    #[arg(long, env = "DHIH_BITS", value_name = "K")]
+    pub(crate) bits: Option<u32>,
+    /// Index directory [default: `index` beside the codes file]
+    #[arg(long, env = "DHIH_OUT", value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Number of substrings, a table for each [default: chosen from the codes]
+    #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "M")]
+    pub(crate) substrings: Option<u32>,
+    /// Print what was built as one JSON object
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// Index directory
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
+    pub(crate) index: PathBuf,
+    #[command(flatten)]
+    pub(crate) query: Query,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// Number of threads [default: one for each core]
+    #[arg(long, env = "DHIH_THREADS", value_name = "N", value_parser = positive)]
+    pub(crate) threads: Option<usize>,
+    /// Write the hits to a safetensors file instead of printing a table
+    #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON object for each query
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+/// What is looked for.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Query {
+    /// One query in hexadecimal, first byte first
+    #[arg(long, env = "DHIH_CODE", value_name = "HEX")]
+    pub(crate) code: Option<String>,
+    /// A codes file of queries (.safetensors or .npy)
+    #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
+    pub(crate) queries: Option<PathBuf>,
+}
+
+/// How far.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Reach {
+    /// Find the N nearest
+    #[arg(short, env = "DHIH_K", value_name = "N", value_parser = positive)]
+    pub(crate) k: Option<usize>,
+    /// Find all within R bits
+    #[arg(long, env = "DHIH_RADIUS", value_name = "R")]
+    pub(crate) radius: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IndexArgs {
+    /// Index directory
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
+    pub(crate) index: PathBuf,
+    /// Print one JSON object
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a whole number of at least 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_flag_has_an_environment_twin_and_every_command_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_after_help().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                let flag = arg.get_id().as_str();
+                let twin = format!("DHIH_{}", flag.to_uppercase());
+                assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*twin), "{flag}");
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `dhih-index build`: from a codes file to an index directory.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig};
+
+use crate::cli::BuildArgs;
+use crate::cmd::inspect;
+
+const LAST_CODES: &str = "runs/latest/codes.safetensors";
+
+pub(crate) fn run(args: &BuildArgs) -> Result<()> {
+    let codes = codes_file(args.codes.as_deref())?;
+    let dir = args.out.clone().unwrap_or_else(|| codes.with_file_name("index"));
+    let set = CodeSet::read(&codes, args.bits)
+        .with_context(|| format!("no index was built from {}", codes.display()))?;
+    let start = Instant::now();
+    IndexBuilder::new(IndexConfig { substrings: args.substrings }).build(&set, &dir).with_context(
+        || format!("no index of {} was built in {}", codes.display(), dir.display()),
+    )?;
+    let info = Index::open(&dir)?.info();
+    let (count, seconds) = (info.codes, start.elapsed().as_secs_f64());
+    let _ = writeln!(io::stderr(), "{count} codes indexed in {}, {seconds:.2} s", dir.display());
+    inspect::print(&info, args.json)
+}
+
+/// The codes file that is named, or else the last run's.
+fn codes_file(named: Option<&Path>) -> Result<PathBuf> {
+    let last = Path::new(LAST_CODES);
+    match named {
+        Some(file) => Ok(file.to_path_buf()),
+        None if last.exists() => Ok(last.to_path_buf()),
+        None => bail!(
+            "no run has left codes at {LAST_CODES}: make one with \
+             `cargo run --release -p dhih-train`, or name a codes file with --codes"
+        ),
+    }
+}

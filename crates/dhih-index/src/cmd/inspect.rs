@@ -1,0 +1,32 @@
+//! `dhih-index inspect`: what an index is.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use dhih_index::{Index, Info};
+
+use crate::cli::IndexArgs;
+
+pub(crate) fn run(args: &IndexArgs) -> Result<()> {
+    print(&Index::open(&args.index)?.info(), args.json)
+}
+
+/// Prints it as one JSON object, or for people.
+pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(info)?)?;
+        return Ok(());
+    }
+    let substrings: Vec<_> = info.substrings.iter().map(|part| part.bits.to_string()).collect();
+    let model = info.model_sha256.as_deref().unwrap_or("unknown");
+    writeln!(out, "bits        {}", info.bits)?;
+    writeln!(out, "codes       {} ({} different)", info.codes, info.distinct)?;
+    writeln!(out, "ids         {}", info.ids)?;
+    writeln!(out, "labels      {} ({} named classes)", info.labels, info.classes.len())?;
+    writeln!(out, "model       {model}")?;
+    writeln!(out, "substrings  {} of {} bits", info.substrings.len(), substrings.join(", "))?;
+    writeln!(out, "file        {}, version {}", info.file, info.version)?;
+    writeln!(out, "bytes       {} ({:.1} for each code)", info.bytes, info.bytes_per_code)?;
+    Ok(())
+}

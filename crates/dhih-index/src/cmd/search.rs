@@ -1,0 +1,95 @@
+//! `dhih-index search`: the nearest codes of one query or of a file of them.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use dhih_index::{CodeSet, Codes, Hit, Index, Label, hamming, write_knn, write_within};
+
+use crate::cli::{Query, Reach, SearchArgs};
+
+pub(crate) fn run(args: &SearchArgs) -> Result<()> {
+    let isa = hamming::isa()?;
+    let index = Index::open(&args.index)?;
+    let queries = queries(&args.query, &index)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
+
+    let start = Instant::now();
+    let results = pool.install(|| match args.reach {
+        Reach { k: Some(k), .. } => index.knn_batch(&queries, k),
+        Reach { radius, .. } => index.within_batch(&queries, radius.unwrap_or(0)),
+    })?;
+    let seconds = start.elapsed().as_secs_f64();
+    let (count, threads) = (results.len(), pool.current_num_threads());
+    let rate = count as f64 / seconds.max(1e-9);
+    let _ = writeln!(
+        io::stderr(),
+        "{count} queries in {seconds:.3} s: {rate:.0} queries/s ({isa}, {threads} threads)"
+    );
+
+    if let Some(file) = &args.out {
+        match args.reach.k {
+            Some(k) => write_knn(file, k, &results)?,
+            None => write_within(file, &results)?,
+        }
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        print_json(&mut out, &results)?;
+    } else if args.out.is_none() {
+        print_tables(&mut out, &index, &results)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The queries that are named, which this index can answer.
+fn queries(query: &Query, index: &Index) -> Result<Codes> {
+    let Some(file) = &query.queries else {
+        let text = query.code.as_deref().unwrap_or_default();
+        return Codes::from_hex(index.bits(), text).context("--code");
+    };
+    // An .npy file does not say how long its codes are: they can only be as long as the index's.
+    let bits = has_extension(file, "npy").then_some(index.bits());
+    let set = CodeSet::read(file, bits).with_context(|| format!("queries {}", file.display()))?;
+    index.check_queries(&set).with_context(|| format!("queries {}", file.display()))?;
+    Ok(set.codes)
+}
+
+fn has_extension(file: &Path, extension: &str) -> bool {
+    file.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+fn print_json(out: &mut impl Write, results: &[Vec<Hit>]) -> Result<()> {
+    for (query, hits) in results.iter().enumerate() {
+        writeln!(out, "{}", serde_json::json!({"query": query, "hits": hits}))?;
+    }
+    Ok(())
+}
+
+fn print_tables(out: &mut impl Write, index: &Index, results: &[Vec<Hit>]) -> Result<()> {
+    for (query, hits) in results.iter().enumerate() {
+        writeln!(out, "query {query}: {} hits", hits.len())?;
+        if !hits.is_empty() {
+            writeln!(out, "  rank  distance                    id  label")?;
+        }
+        for (rank, Hit { distance, id }) in (1..).zip(hits) {
+            let label = label_text(index, *id);
+            writeln!(out, "{}", format!("{rank:6}  {distance:8}  {id:20}  {label}").trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+fn label_text(index: &Index, id: u64) -> String {
+    let name = |class: usize| index.classes().get(class).cloned().unwrap_or(class.to_string());
+    match index.label(id) {
+        None => String::new(),
+        Some(Label::Single(label)) => usize::try_from(label).map_or(label.to_string(), name),
+        Some(Label::MultiHot(columns)) => {
+            let held = columns.iter().enumerate().filter(|(_, held)| **held != 0);
+            held.map(|(class, _)| name(class)).collect::<Vec<_>>().join(", ")
+        }
+    }
+}

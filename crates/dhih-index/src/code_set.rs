@@ -1,0 +1,171 @@
+//! `CodeSet`: the codes of a set of items with their ids, labels and origin, as one codes file
+//! holds them. The bytes of the two file types are `codes_file.rs` and `npy.rs`; packed codes alone
+//! are `codes.rs`.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::codes::Codes;
+use crate::error::{Error, Result};
+use crate::{codes_file, npy};
+
+/// The labels of `n` items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Labels {
+    /// One class number per item, `[n]`.
+    Single(Vec<i64>),
+    /// A row of zeros and ones per item, `[n, classes]`, row-major.
+    MultiHot {
+        /// Number of columns.
+        classes: usize,
+        /// The rows.
+        values: Vec<u8>,
+    },
+}
+
+impl Labels {
+    /// Number of items.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Single(labels) => labels.len(),
+            Self::MultiHot { classes, values } => values.len() / (*classes).max(1),
+        }
+    }
+
+    /// Whether there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The codes of a set of items: what one codes file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeSet {
+    /// The codes, one per item.
+    pub codes: Codes,
+    /// The items' ids, unique; `None` stands for `0..n`.
+    pub ids: Option<Vec<u64>>,
+    /// The items' labels.
+    pub labels: Option<Labels>,
+    /// Names of the classes; empty where they have none.
+    pub classes: Vec<String>,
+    /// SHA-256 of the model that made the codes, in hexadecimal.
+    pub model_sha256: Option<String>,
+}
+
+impl CodeSet {
+    /// Codes without ids, labels, classes or model.
+    pub fn new(codes: Codes) -> Self {
+        Self { codes, ids: None, labels: None, classes: Vec::new(), model_sha256: None }
+    }
+
+    /// Reads a codes file: `.npy` by its extension, safetensors otherwise.
+    ///
+    /// An `.npy` file does not say how long its codes are, so it needs `bits`; for safetensors
+    /// `bits` is checked.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not as it should be, and what [`check`](Self::check)
+    /// refuses.
+    pub fn read(path: &Path, bits: Option<u32>) -> Result<Self> {
+        let file = std::fs::read(path).map_err(Error::io("read", path))?;
+        if file.is_empty() {
+            return Err(Error::codes_file(path, "it is empty: write it again"));
+        }
+        let set = if is_npy(path) {
+            let bits = bits.ok_or_else(|| Error::BitsNeeded { path: path.to_path_buf() })?;
+            codes_file::from_array(path, bits, npy::parse(path, &file)?)?
+        } else {
+            codes_file::parse(path, &file)?
+        };
+        match bits {
+            Some(expected) if expected != set.codes.bits() => {
+                let found = set.codes.bits();
+                Err(Error::BitsDiffer { path: path.to_path_buf(), expected, found })
+            }
+            _ => set.check().map(|()| set),
+        }
+    }
+
+    /// Writes a codes file: `.npy` by its extension, which holds the packed codes alone,
+    /// safetensors otherwise.
+    ///
+    /// # Errors
+    /// A file that cannot be written, and what [`check`](Self::check) refuses.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        self.check()?;
+        if is_npy(path) {
+            return npy::write(path, self.codes.bytes_per_code(), self.codes.as_bytes());
+        }
+        codes_file::write(path, self)
+    }
+
+    /// Checks that the parts fit each other.
+    ///
+    /// # Errors
+    /// Ids or labels that are not one per code, an id twice, a label outside the classes (where
+    /// classes are named), multi-hot labels that are not 0 and 1 with a column per class.
+    pub fn check(&self) -> Result<()> {
+        let codes = self.codes.len();
+        let count = |what, found| match found == codes {
+            true => Ok(()),
+            false => Err(Error::Count { what, codes, found }),
+        };
+        if let Some(ids) = &self.ids {
+            count("ids", ids.len())?;
+            check_unique(ids)?;
+        }
+        match &self.labels {
+            Some(labels) => {
+                check_labels(labels, self.classes.len())?;
+                count("labels", labels.len())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses labels outside the classes, where these have names, and multi-hot rows that are none.
+pub(crate) fn check_labels(labels: &Labels, classes: usize) -> Result<()> {
+    match labels {
+        Labels::Single(labels) => check_single(labels, classes),
+        Labels::MultiHot { classes: columns, values } => check_multi_hot(*columns, values, classes),
+    }
+}
+
+fn check_unique(ids: &[u64]) -> Result<()> {
+    if ids.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    let mut seen = HashSet::with_capacity(ids.len());
+    match ids.iter().find(|&&id| !seen.insert(id)) {
+        Some(&id) => Err(Error::DuplicateId { id }),
+        None => Ok(()),
+    }
+}
+
+fn check_single(labels: &[i64], classes: usize) -> Result<()> {
+    let inside = |&label: &i64| usize::try_from(label).is_ok_and(|label| label < classes);
+    match labels.iter().position(|label| !inside(label)) {
+        Some(row) if classes > 0 => Err(Error::Label { row, label: labels[row], classes }),
+        _ => Ok(()),
+    }
+}
+
+fn check_multi_hot(columns: usize, values: &[u8], classes: usize) -> Result<()> {
+    let fail = |reason| Err(Error::MultiHot { reason });
+    if columns == 0 || !values.len().is_multiple_of(columns) {
+        return fail(format!("{} values are no rows of {columns} columns", values.len()));
+    }
+    if classes != 0 && classes != columns {
+        return fail(format!("{columns} columns for {classes} classes: there must be one each"));
+    }
+    match values.iter().position(|&value| value > 1) {
+        Some(at) => fail(format!("item {} has a {}: use 0 and 1", at / columns, values[at])),
+        None => Ok(()),
+    }
+}
+
+fn is_npy(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
+}

@@ -1,0 +1,107 @@
+//! Codes files as safetensors: tensors `codes`, `ids`, `labels` and the metadata `dhih.*`, read
+//! strictly and written atomically. What a set of codes is: `code_set.rs`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::bits;
+use crate::code_set::{CodeSet, Labels};
+use crate::codes::Codes;
+use crate::error::{Error, Result};
+use crate::npy::Array;
+use crate::safetensors_file::{self, Tensor};
+
+const BITS: &str = "dhih.bits";
+const MODEL: &str = "dhih.model_sha256";
+const CLASSES: &str = "dhih.classes";
+
+/// Reads the bytes of a safetensors codes file; `path` is for the messages.
+pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<CodeSet> {
+    let fail = |reason: String| Error::codes_file(path, reason);
+    let broken =
+        |error| fail(format!("{error:?}: it is no whole safetensors file; write it again"));
+    let (_, header) = SafeTensors::read_metadata(file).map_err(broken)?;
+    let tensors = SafeTensors::deserialize(file).map_err(broken)?;
+    let metadata = |key| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+    let tensor = |name| tensors.tensor(name).ok();
+
+    let text = metadata(BITS).ok_or_else(|| fail(format!("it has no metadata `{BITS}`")))?;
+    let bits = text.parse().map_err(|_| fail(format!("its `{BITS}` is {text:?}, no number")))?;
+    let codes = tensor("codes").ok_or_else(|| fail("it has no tensor `codes`".into()))?;
+    let (Dtype::U8, &[rows, columns]) = (codes.dtype(), codes.shape()) else {
+        return Err(wrong_tensor(path, "codes", "u8 [n, bytes]", &codes));
+    };
+    let set = from_array(path, bits, Array { rows, columns, values: codes.data().to_vec() })?;
+
+    let ids = tensor("ids").map(|ids| match (ids.dtype(), ids.shape()) {
+        (Dtype::U64, &[_]) => Ok(words(ids.data()).map(u64::from_le_bytes).collect()),
+        _ => Err(wrong_tensor(path, "ids", "u64 [n]", &ids)),
+    });
+    let labels = tensor("labels").map(|labels| match (labels.dtype(), labels.shape()) {
+        (Dtype::I64, &[_]) => {
+            Ok(Labels::Single(words(labels.data()).map(i64::from_le_bytes).collect()))
+        }
+        (Dtype::U8, &[_, classes]) => {
+            Ok(Labels::MultiHot { classes, values: labels.data().to_vec() })
+        }
+        _ => Err(wrong_tensor(path, "labels", "i64 [n] or u8 [n, classes]", &labels)),
+    });
+    let classes = match metadata(CLASSES) {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| fail(format!("its `{CLASSES}` is no JSON list of names: {error}")))?,
+        None => Vec::new(),
+    };
+    let model_sha256 = metadata(MODEL).cloned();
+    Ok(CodeSet { ids: ids.transpose()?, labels: labels.transpose()?, classes, model_sha256, ..set })
+}
+
+/// Codes from an array `[n, bytes per code]`.
+pub(crate) fn from_array(path: &Path, bits: u32, array: Array) -> Result<CodeSet> {
+    let Array { columns, values, .. } = array;
+    if !(1..=bits::MAX_BITS).contains(&bits) {
+        return Err(Error::Bits { bits });
+    }
+    let width = bits::bytes_per_code(bits);
+    if columns != width {
+        let reason = format!("its codes have {columns} bytes, codes of {bits} bits have {width}");
+        return Err(Error::codes_file(path, reason));
+    }
+    Codes::new(bits, values).map(CodeSet::new)
+}
+
+/// Writes a safetensors codes file.
+pub(crate) fn write(path: &Path, set: &CodeSet) -> Result<()> {
+    let CodeSet { codes, ids, labels, classes, model_sha256 } = set;
+    let mut metadata = BTreeMap::from([(BITS, codes.bits().to_string())]);
+    if let Some(model) = model_sha256 {
+        metadata.insert(MODEL, model.clone());
+    }
+    if !classes.is_empty() {
+        metadata.insert(CLASSES, serde_json::json!(classes).to_string());
+    }
+    let shape = [codes.len(), codes.bytes_per_code()];
+    let mut tensors = vec![Tensor::u8("codes", &shape, codes.as_bytes())];
+    if let Some(ids) = ids {
+        tensors.push(Tensor::u64("ids", vec![ids.len() as u64], ids.iter().copied()));
+    }
+    match labels {
+        Some(Labels::Single(labels)) => tensors.push(Tensor::i64("labels", labels)),
+        Some(Labels::MultiHot { classes, values }) => {
+            tensors.push(Tensor::u8("labels", &[codes.len(), *classes], values));
+        }
+        None => {}
+    }
+    safetensors_file::write(path, &metadata, tensors)
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 8]> {
+    bytes.as_chunks::<8>().0.iter().copied()
+}
+
+fn wrong_tensor(path: &Path, name: &str, expected: &str, found: &TensorView) -> Error {
+    let (dtype, shape) = (found.dtype(), found.shape());
+    Error::codes_file(path, format!("tensor `{name}` is {dtype:?} {shape:?}, not {expected}"))
+}

@@ -1,0 +1,184 @@
+//! Exact search by scanning every code: the baseline, and the oracle that the tables of `search.rs`
+//! must equal.
+
+use rayon::prelude::*;
+
+use crate::code_set::CodeSet;
+use crate::codes::Codes;
+use crate::error::{Error, Result};
+use crate::hamming;
+use crate::topk::{Best, Hit};
+
+/// Exact search over codes in memory, without building anything.
+///
+/// ```
+/// use dhih_index::{Codes, Flat};
+///
+/// let codes = Codes::new(8, vec![0b0000_0000, 0b0000_0111, 0b1000_0000])?;
+/// let hits = Flat::new(&codes).knn(&[0b0000_0001], 2)?;
+/// assert_eq!([(hits[0].distance, hits[0].id), (hits[1].distance, hits[1].id)], [(1, 0), (2, 1)]);
+/// # Ok::<(), dhih_index::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Flat<'a> {
+    codes: &'a Codes,
+    ids: Option<&'a [u64]>,
+}
+
+impl<'a> Flat<'a> {
+    /// Codes whose ids are `0..n`.
+    pub fn new(codes: &'a Codes) -> Self {
+        Self { codes, ids: None }
+    }
+
+    /// Codes with the ids of their set.
+    ///
+    /// # Errors
+    /// What [`CodeSet::check`] refuses.
+    pub fn of(set: &'a CodeSet) -> Result<Self> {
+        set.check()?;
+        Ok(Self { codes: &set.codes, ids: set.ids.as_deref() })
+    }
+
+    /// The `k` nearest items, or all where they are fewer, by distance, then id.
+    ///
+    /// # Errors
+    /// `k` is 0; a query of another length, or with unused bits that are not zero.
+    pub fn knn(&self, query: &[u8], k: usize) -> Result<Vec<Hit>> {
+        if k == 0 {
+            return Err(Error::ZeroK);
+        }
+        self.best(query, Best::nearest(k))
+    }
+
+    /// All items within `radius` bits, by distance, then id.
+    ///
+    /// # Errors
+    /// A query of another length, or with unused bits that are not zero.
+    pub fn within(&self, query: &[u8], radius: u32) -> Result<Vec<Hit>> {
+        self.best(query, Best::within(radius))
+    }
+
+    /// [`knn`](Self::knn) of many queries on all threads.
+    ///
+    /// # Errors
+    /// As for one, and queries of another number of bits.
+    pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
+        queries.check_bits(self.codes.bits())?;
+        (0..queries.len()).into_par_iter().map(|i| self.knn(queries.get(i), k)).collect()
+    }
+
+    /// [`within`](Self::within) of many queries on all threads.
+    ///
+    /// # Errors
+    /// As for one, and queries of another number of bits.
+    pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
+        queries.check_bits(self.codes.bits())?;
+        (0..queries.len()).into_par_iter().map(|i| self.within(queries.get(i), radius)).collect()
+    }
+
+    fn best(&self, query: &[u8], mut best: Best) -> Result<Vec<Hit>> {
+        self.codes.check_query(query)?;
+        scan(query, self.codes.as_bytes(), &mut best, |best, row, distance| {
+            best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });
+            Ok(())
+        })?;
+        Ok(best.into_hits())
+    }
+}
+
+/// Codes whose distances are computed at once: they stay in the first cache.
+const BLOCK: usize = 1024;
+/// Distances looked at together before each by itself.
+const GROUP: usize = 16;
+
+/// Calls `near(best, i, distance)` for every code `i` that may be among the best.
+pub(crate) fn scan(
+    query: &[u8],
+    codes: &[u8],
+    best: &mut Best,
+    mut near: impl FnMut(&mut Best, usize, u32) -> Result<()>,
+) -> Result<()> {
+    let mut distances = [0; BLOCK];
+    for (block, codes) in codes.chunks(BLOCK * query.len()).enumerate() {
+        let distances = &mut distances[..codes.len() / query.len()];
+        hamming::distances_into(query, codes, distances);
+        for (group, distances) in distances.chunks(GROUP).enumerate() {
+            let limit = best.limit();
+            if !distances.iter().fold(false, |any, &distance| any | (distance <= limit)) {
+                continue;
+            }
+            for (i, &distance) in distances.iter().enumerate() {
+                if distance <= best.limit() {
+                    near(best, block * BLOCK + group * GROUP + i, distance)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition: all distances, sorted.
+    fn oracle(set: &CodeSet, query: &[u8]) -> Vec<Hit> {
+        let ids = set.ids.clone().unwrap_or((0..set.codes.len() as u64).collect());
+        let hit = |(code, id)| Hit { distance: hamming::distance(code, query), id };
+        let mut hits: Vec<Hit> = set.codes.iter().zip(ids).map(hit).collect();
+        hits.sort();
+        hits
+    }
+
+    proptest! {
+        #[test]
+        fn a_scan_is_all_distances_sorted(
+            bytes in prop::collection::vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..4000),
+            query in any::<[u8; 2]>(), k in 1..50_usize, radius in 0..17_u32, reversed: bool,
+        ) {
+            let codes = Codes::new(16, bytes[..bytes.len() / 2 * 2].to_vec()).unwrap();
+            let ids = reversed.then(|| (0..codes.len() as u64).rev().map(|id| 3 * id).collect());
+            let set = CodeSet { ids, ..CodeSet::new(codes) };
+            let (flat, mut all) = (Flat::of(&set).unwrap(), oracle(&set, &query));
+            prop_assert_eq!(flat.knn(&query, k).unwrap(), &all[..k.min(all.len())]);
+            all.retain(|hit| hit.distance <= radius);
+            prop_assert_eq!(flat.within(&query, radius).unwrap(), all);
+        }
+    }
+
+    #[test]
+    fn batches_are_the_queries_one_by_one() {
+        let codes = Codes::new(8, (0..=255).collect()).unwrap();
+        let flat = Flat::new(&codes);
+        let (nearest, within) =
+            (flat.knn_batch(&codes, 3).unwrap(), flat.within_batch(&codes, 1).unwrap());
+        for (i, query) in codes.iter().enumerate() {
+            assert_eq!(nearest[i], flat.knn(query, 3).unwrap());
+            assert_eq!(within[i], flat.within(query, 1).unwrap());
+        }
+    }
+
+    #[test]
+    fn bad_queries_are_refused() {
+        let codes = Codes::new(12, vec![0; 4]).unwrap();
+        let flat = Flat::new(&codes);
+        assert!(matches!(flat.knn(&[0; 2], 0), Err(Error::ZeroK)));
+        assert!(matches!(
+            flat.knn(&[0; 3], 1),
+            Err(Error::QueryBytes { expected: 2, found: 3, .. })
+        ));
+        assert!(matches!(flat.within(&[], 1), Err(Error::QueryBytes { .. })));
+        assert!(matches!(flat.within(&[0, 0x10], 1), Err(Error::QueryPadding { bits: 12 })));
+        let other = Codes::new(16, vec![0; 4]).unwrap();
+        assert!(matches!(
+            flat.knn_batch(&other, 1),
+            Err(Error::QueryBits { expected: 12, found: 16 })
+        ));
+        assert!(matches!(flat.within_batch(&other, 1), Err(Error::QueryBits { .. })));
+        assert_eq!(flat.knn(&[0; 2], 9).unwrap().len(), 2);
+        let twice = CodeSet { ids: Some(vec![7, 7]), ..CodeSet::new(codes.clone()) };
+        assert!(matches!(Flat::of(&twice), Err(Error::DuplicateId { id: 7 })));
+    }
+}

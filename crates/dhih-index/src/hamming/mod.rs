@@ -1,0 +1,105 @@
+//! Hamming distances of one code to many. The instruction set is chosen once at run time and
+//! dispatched once per call, never per code. One file per instruction set; `scalar.rs` is the
+//! reference.
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+
+/// `out[i]` becomes the distance of the query to code `i`; there are `out.len()` codes of the
+/// query's length.
+type Scan = fn(query: &[u8], codes: &[u8], out: &mut [u32]);
+/// `out[i]` becomes the distance of the query to code `picks[i]`.
+type Gather = fn(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]);
+
+/// The functions of one instruction set.
+pub(crate) struct Kernel {
+    /// As `DHIH_ISA` names it.
+    name: &'static str,
+    scan: Scan,
+    gather: Gather,
+}
+
+/// The kernels of this machine, slowest first; the first is the scalar one.
+fn available() -> &'static [Kernel] {
+    static AVAILABLE: OnceLock<Vec<Kernel>> = OnceLock::new();
+    AVAILABLE.get_or_init(|| {
+        #[allow(unused_mut)]
+        let mut kernels = vec![scalar::KERNEL];
+        #[cfg(target_arch = "x86_64")]
+        kernels.extend(x86_64::kernels());
+        #[cfg(target_arch = "aarch64")]
+        kernels.push(aarch64::KERNEL);
+        kernels
+    })
+}
+
+/// The kernel in use: the one that `DHIH_ISA` names, or else the fastest.
+fn chosen() -> &'static Kernel {
+    static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();
+    CHOSEN.get_or_init(|| {
+        let fastest = &available()[available().len() - 1];
+        named_by_environment().ok().flatten().unwrap_or(fastest)
+    })
+}
+
+fn named_by_environment() -> Result<Option<&'static Kernel>> {
+    let Some(name) = std::env::var_os("DHIH_ISA").filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    available().iter().find(|kernel| *kernel.name == *name).map(Some).ok_or_else(|| {
+        let names: Vec<_> = available().iter().map(|kernel| kernel.name).collect();
+        Error::Isa { name: name.to_string_lossy().into(), available: names.join(", ") }
+    })
+}
+
+/// The name of the instruction set in use: `scalar`, `avx2`, `avx512` or `neon`.
+///
+/// # Errors
+/// `DHIH_ISA` names one that this machine lacks; searches then use the fastest.
+pub fn isa() -> Result<&'static str> {
+    named_by_environment().map(|_| chosen().name)
+}
+
+/// The Hamming distance of two codes.
+///
+/// # Panics
+/// Where they differ in length.
+pub fn distance(a: &[u8], b: &[u8]) -> u32 {
+    assert_eq!(a.len(), b.len(), "codes of different lengths");
+    scalar::distance(a, b)
+}
+
+/// The Hamming distances of a query to `out.len()` packed codes of its length.
+///
+/// # Shapes
+/// `codes`: `[out.len(), query.len()]`, row-major.
+///
+/// # Panics
+/// Where the query is empty or `codes` has another length.
+pub fn distances_into(query: &[u8], codes: &[u8], out: &mut [u32]) {
+    check(query, codes, out.len());
+    (chosen().scan)(query, codes, out);
+}
+
+/// The Hamming distances of a query to the packed codes number `picks[..]`.
+///
+/// # Panics
+/// Where the query is empty, a pick is no code, or `out` is not as long as `picks`.
+pub(crate) fn distances_of(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]) {
+    assert!(!query.is_empty() && picks.len() == out.len());
+    (chosen().gather)(query, codes, picks, out);
+}
+
+fn check(query: &[u8], codes: &[u8], count: usize) {
+    assert!(!query.is_empty(), "a code has at least one byte");
+    assert_eq!(count.checked_mul(query.len()), Some(codes.len()), "one distance for each code");
+}

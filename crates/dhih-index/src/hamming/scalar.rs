@@ -1,0 +1,101 @@
+//! The reference kernel, in plain Rust. Its functions are inlined into those of the instruction
+//! sets, which compile them again with their own popcount.
+
+use super::Kernel;
+
+pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather };
+
+/// The distance of two codes of one length: whole words, then what is left.
+#[inline(always)]
+pub(super) fn distance(a: &[u8], b: &[u8]) -> u32 {
+    let ((a8, a1), (b8, b1)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let words = a8.iter().zip(b8).map(|(a, b)| word(a, b)).sum::<u32>();
+    words + tail(a1, b1)
+}
+
+/// As [`distance`] for a length known when compiled: no loop is left, and nothing past the end is
+/// read.
+#[inline(always)]
+pub(super) fn fixed<const N: usize>(a: &[u8; N], b: &[u8; N]) -> u32 {
+    distance(a, b)
+}
+
+#[inline(always)]
+fn word(a: &[u8; 8], b: &[u8; 8]) -> u32 {
+    (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).count_ones()
+}
+
+/// Up to 7 bytes as 4 + 2 + 1.
+#[inline(always)]
+fn tail(mut a: &[u8], mut b: &[u8]) -> u32 {
+    let mut bits = 0_u64;
+    if let (Some((x, rest_a)), Some((y, rest_b))) = (a.split_first_chunk(), b.split_first_chunk()) {
+        bits = u64::from(u32::from_le_bytes(*x) ^ u32::from_le_bytes(*y));
+        (a, b) = (rest_a, rest_b);
+    }
+    if let (Some((x, rest_a)), Some((y, rest_b))) = (a.split_first_chunk(), b.split_first_chunk()) {
+        bits = (bits << 16) | u64::from(u16::from_le_bytes(*x) ^ u16::from_le_bytes(*y));
+        (a, b) = (rest_a, rest_b);
+    }
+    if let (&[x], &[y]) = (a, b) {
+        bits = (bits << 8) | u64::from(x ^ y);
+    }
+    bits.count_ones()
+}
+
+#[inline(always)]
+pub(super) fn scan(query: &[u8], codes: &[u8], out: &mut [u32]) {
+    match query.len() {
+        1 => scan_fixed::<1>(query, codes, out),
+        2 => scan_fixed::<2>(query, codes, out),
+        4 => scan_fixed::<4>(query, codes, out),
+        6 => scan_fixed::<6>(query, codes, out),
+        8 => scan_fixed::<8>(query, codes, out),
+        12 => scan_fixed::<12>(query, codes, out),
+        16 => scan_fixed::<16>(query, codes, out),
+        32 => scan_fixed::<32>(query, codes, out),
+        64 => scan_fixed::<64>(query, codes, out),
+        width => {
+            for (code, out) in codes.chunks_exact(width).zip(out) {
+                *out = distance(query, code);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn scan_fixed<const N: usize>(query: &[u8], codes: &[u8], out: &mut [u32]) {
+    let Some(query) = query.first_chunk::<N>() else { return };
+    for (code, out) in codes.as_chunks::<N>().0.iter().zip(out) {
+        *out = fixed(query, code);
+    }
+}
+
+#[inline(always)]
+pub(super) fn gather(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]) {
+    match query.len() {
+        2 => gather_fixed::<2>(query, codes, picks, out),
+        4 => gather_fixed::<4>(query, codes, picks, out),
+        6 => gather_fixed::<6>(query, codes, picks, out),
+        8 => gather_fixed::<8>(query, codes, picks, out),
+        12 => gather_fixed::<12>(query, codes, picks, out),
+        16 => gather_fixed::<16>(query, codes, picks, out),
+        32 => gather_fixed::<32>(query, codes, picks, out),
+        64 => gather_fixed::<64>(query, codes, picks, out),
+        width => {
+            for (&pick, out) in picks.iter().zip(out) {
+                let start = pick as usize * width;
+                *out = distance(query, &codes[start..start + width]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn gather_fixed<const N: usize>(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]) {
+    let Some(query) = query.first_chunk::<N>() else { return };
+    let codes = codes.as_chunks::<N>().0;
+    for (&pick, out) in picks.iter().zip(out) {
+        *out = fixed(query, &codes[pick as usize]);
+    }
+}

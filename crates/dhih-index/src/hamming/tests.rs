@@ -1,0 +1,64 @@
+//! Every instruction set of this machine against the definition, bit by bit.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The definition.
+fn oracle(a: &[u8], b: &[u8]) -> u32 {
+    let bit = |code: &[u8], k: usize| (code[k / 8] >> (k % 8)) & 1;
+    (0..8 * a.len()).map(|k| u32::from(bit(a, k) ^ bit(b, k))).sum()
+}
+
+/// A query, packed codes of its length, and some of their numbers.
+fn inputs() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, Vec<u32>)> {
+    let widths = prop_oneof![
+        2 => prop::sample::select(vec![1_usize, 2, 4, 6, 8, 12, 16, 32, 64, 96, 128]),
+        1 => 1..=128_usize,
+    ];
+    (widths, 1..70_usize).prop_flat_map(|(width, count)| {
+        let bytes = |n| prop::collection::vec(prop_oneof![Just(0), Just(255), any::<u8>()], n);
+        let picks = prop::collection::vec(0..count as u32, 0..40);
+        (bytes(width), bytes(width * count), picks)
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_instruction_set_equals_the_definition((query, codes, picks) in inputs()) {
+        let width = query.len();
+        let expected: Vec<u32> = codes.chunks(width).map(|code| oracle(&query, code)).collect();
+        let picked: Vec<u32> = picks.iter().map(|&pick| expected[pick as usize]).collect();
+        prop_assert_eq!(distance(&query, &codes[..width]), expected[0]);
+        for kernel in available() {
+            let mut out = vec![u32::MAX; expected.len()];
+            (kernel.scan)(&query, &codes, &mut out);
+            prop_assert_eq!(&out, &expected, "scan {}", kernel.name);
+            let mut out = vec![u32::MAX; picks.len()];
+            (kernel.gather)(&query, &codes, &picks, &mut out);
+            prop_assert_eq!(&out, &picked, "gather {}", kernel.name);
+        }
+        let mut out = vec![u32::MAX; expected.len()];
+        distances_into(&query, &codes, &mut out);
+        prop_assert_eq!(&out, &expected);
+    }
+}
+
+#[test]
+fn no_codes_are_no_distances() {
+    for kernel in available() {
+        (kernel.scan)(&[0; 8], &[], &mut []);
+        (kernel.gather)(&[0; 8], &[], &[], &mut []);
+    }
+    distances_into(&[0; 6], &[], &mut []);
+}
+
+#[test]
+fn mismatched_lengths_panic_before_a_kernel_runs() {
+    let panics = |run: fn()| std::panic::catch_unwind(run).is_err();
+    assert!(panics(|| distances_into(&[0; 8], &[0; 15], &mut [0; 2])));
+    assert!(panics(|| distances_into(&[], &[], &mut [0; 2])));
+    assert!(panics(|| assert_eq!(distance(&[0], &[0, 1]), 0)));
+    assert!(panics(|| distances_of(&[0; 8], &[0; 16], &[2], &mut [0])));
+    assert!(panics(|| distances_of(&[0; 8], &[0; 16], &[1], &mut [])));
+}

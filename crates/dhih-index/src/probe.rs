@@ -1,0 +1,80 @@
+//! The buckets at a given distance from a substring: all masks of a given number of ones. What lies
+//! in a bucket: `table.rs`.
+
+/// All numbers below `2^bits` with `weight` ones, ascending (Gosper's method).
+#[derive(Debug, Clone)]
+pub(crate) struct Masks {
+    next: u64,
+    end: u64,
+}
+
+impl Masks {
+    /// `bits` is at most 32.
+    pub(crate) fn new(bits: u32, weight: u32) -> Self {
+        let end = 1 << bits;
+        Self { next: if weight > bits { end } else { (1 << weight) - 1 }, end }
+    }
+}
+
+impl Masks {
+    /// Whether no mask is left.
+    pub(crate) fn is_done(&self) -> bool {
+        self.next >= self.end
+    }
+}
+
+impl Iterator for Masks {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        let mask = self.next;
+        if mask >= self.end {
+            return None;
+        }
+        // The lowest block of ones gives its top one to the place above; the others fall to the
+        // bottom.
+        let low = mask & mask.wrapping_neg();
+        let moved = mask + low;
+        self.next = if mask == 0 {
+            self.end
+        } else {
+            moved | (((mask ^ moved) >> low.trailing_zeros()) >> 2)
+        };
+        Some(mask as u32)
+    }
+}
+
+/// The number of [`Masks`]: `bits` choose `weight`.
+pub(crate) fn count(bits: u32, weight: u32) -> u64 {
+    if weight > bits {
+        return 0;
+    }
+    (0..u64::from(weight)).fold(1, |count, i| count * (u64::from(bits) - i) / (i + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_the_numbers_of_that_weight() {
+        for bits in 1..=12 {
+            for weight in 0..=bits + 1 {
+                let masks: Vec<u32> = Masks::new(bits, weight).collect();
+                let expected: Vec<u32> =
+                    (0..1 << bits).filter(|n: &u32| n.count_ones() == weight).collect();
+                assert_eq!(masks, expected);
+                assert_eq!(count(bits, weight), expected.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn masks_of_32_bits_end() {
+        assert_eq!(Masks::new(32, 32).collect::<Vec<_>>(), [u32::MAX]);
+        assert_eq!(Masks::new(32, 1).last(), Some(1 << 31));
+        assert_eq!(Masks::new(32, 2).count() as u64, count(32, 2));
+        assert_eq!((count(32, 16), count(32, 0), count(3, 4)), (601_080_390, 1, 0));
+    }
+}

@@ -1,0 +1,65 @@
+//! Checking that the contents of a segment agree with each other. Checksums are `format.rs`; a
+//! search needs none of this to stay within bounds.
+
+use crate::bits;
+use crate::code_set::{self, Labels};
+use crate::error::Result;
+use crate::segment::Segment;
+
+/// Checks the contents of every section.
+pub(crate) fn verify(segment: &Segment) -> Result<()> {
+    codes(segment).map_err(|what| segment.corrupt(what))?;
+    rows(segment).map_err(|what| segment.corrupt(what))?;
+    if segment.ids().is_some_and(|ids| !ids.is_sorted_by(|a, b| a < b)) {
+        return Err(segment.corrupt("its ids do not ascend"));
+    }
+    labels(segment)?;
+    let width = bits::bytes_per_code(segment.bits);
+    (0..segment.table_count()).try_for_each(|part| {
+        let table = segment.table(part).verify(segment.codes(), width);
+        table.map_err(|what| segment.corrupt(&format!("table {part}: {what}")))
+    })
+}
+
+type Check = std::result::Result<(), &'static str>;
+
+/// Codes ascend, so no two are equal, and have no unused bits.
+fn codes(segment: &Segment) -> Check {
+    let codes = || segment.codes().chunks_exact(bits::bytes_per_code(segment.bits));
+    if !codes().is_sorted_by(|a, b| a < b) {
+        return Err("its codes do not ascend");
+    }
+    match codes().all(|code| bits::padding_is_zero(segment.bits, code)) {
+        true => Ok(()),
+        false => Err("a code has bits beyond its length"),
+    }
+}
+
+/// Every code has rows, ascending, and every row is in the list of its code: so each is in one
+/// list, once.
+fn rows(segment: &Segment) -> Check {
+    let (starts, code_of_row) = (segment.starts(), segment.code_of_row());
+    let ends = (starts.first().copied(), starts.last().map(|&last| last as usize));
+    if ends != (Some(0), Some(segment.rows)) || !starts.is_sorted_by(|a, b| a < b) {
+        return Err("its lists of rows do not follow each other");
+    }
+    for code in 0..segment.distinct {
+        let rows = segment.rows_of(code).ok_or("a list of rows leaves its bounds")?;
+        if !rows.is_sorted_by(|a, b| a < b) {
+            return Err("a list of rows does not ascend");
+        }
+        if rows.iter().any(|&row| code_of_row.get(row as usize) != Some(&(code as u32))) {
+            return Err("a row is in the list of another code");
+        }
+    }
+    Ok(())
+}
+
+fn labels(segment: &Segment) -> Result<()> {
+    let Some(bytes) = segment.labels() else { return Ok(()) };
+    let labels = match segment.metadata.label_columns {
+        Some(classes) => Labels::MultiHot { classes, values: bytes.to_vec() },
+        None => Labels::Single(bytemuck::cast_slice(bytes).to_vec()),
+    };
+    code_set::check_labels(&labels, segment.metadata.classes.len())
+}

@@ -1,0 +1,248 @@
+//! The commands, run as a user runs them.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::{Numbers, small_set};
+use dhih_index::{CodeSet, Flat, Hit, Index};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+fn command(dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-index"));
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DHIH_"))
+    {
+        command.env_remove(name);
+    }
+    command.args(words).current_dir(dir);
+    command
+}
+
+fn run(dir: &Path, words: &[&str]) -> Output {
+    command(dir, words).output().unwrap()
+}
+
+/// What a command that succeeds prints.
+fn stdout(dir: &Path, words: &[&str]) -> String {
+    let output = run(dir, words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command that fails with this exit code says; it prints nothing.
+fn failure(dir: &Path, words: &[&str], code: i32) -> String {
+    let output = run(dir, words);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {message}");
+    assert!(output.stdout.is_empty() && !message.contains("panicked"), "{message}");
+    message
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn hits(value: &Value) -> Vec<Hit> {
+    let number = |hit: &Value, name: &str| hit[name].as_u64().unwrap();
+    let hit = |hit: &Value| Hit { distance: number(hit, "distance") as u32, id: number(hit, "id") };
+    value["hits"].as_array().unwrap().iter().map(hit).collect()
+}
+
+#[test]
+fn a_run_is_indexed_and_searched_with_no_further_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, set) = (dir.path(), small_set());
+    assert!(failure(dir, &["build"], 1).contains("cargo run --release -p dhih-train"));
+    assert!(failure(dir, &["verify"], 1).contains("dhih-index build"));
+    fs::create_dir_all(dir.join("runs/latest")).unwrap();
+    set.write(&dir.join("runs/latest/codes.safetensors")).unwrap();
+
+    assert!(stdout(dir, &["build"]).contains("codes       12"));
+    assert!(dir.join("runs/latest/index/manifest.json").exists());
+    let info: Value = serde_json::from_str(&stdout(dir, &["build", "--json"])).unwrap();
+    let inspected: Value = serde_json::from_str(&stdout(dir, &["inspect", "--json"])).unwrap();
+    assert_eq!(info, inspected);
+    assert_eq!(
+        (&info["bits"], &info["codes"], &info["version"]),
+        (&20.into(), &12.into(), &1.into())
+    );
+    assert!(stdout(dir, &["inspect"]).contains(set.model_sha256.as_ref().unwrap()));
+    assert!(stdout(dir, &["verify"]).contains("12 codes"));
+    let verified: Value = serde_json::from_str(&stdout(dir, &["verify", "--json"])).unwrap();
+    assert_eq!(verified["verified"], true);
+
+    let table = stdout(dir, &["search", "--code", &set.codes.to_hex(4), "-k", "3"]);
+    assert_eq!(table.lines().count(), 2 + 3, "{table}");
+    let (id, class) = (set.ids.as_ref().unwrap()[4].to_string(), &set.classes[4 % 3]);
+    let own = table.lines().find(|line| line.split_whitespace().nth(2) == Some(&id));
+    assert!(
+        own.is_some_and(|line| line.split_whitespace().eq(["1", "0", &id, class])
+            || line.split_whitespace().nth(1) == Some("0")),
+        "{table}"
+    );
+}
+
+#[test]
+fn searches_of_a_file_agree_with_the_scan_in_every_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, numbers) = (dir.path(), &mut Numbers(11));
+    let set = CodeSet { ids: Some(numbers.ids(500)), ..CodeSet::new(numbers.codes(48, 500)) };
+    set.write(&dir.join("codes.safetensors")).unwrap();
+    let queries = CodeSet::new(set.codes.select(&[1, 2, 3, 499]));
+    queries.write(&dir.join("queries.npy")).unwrap();
+    stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx", "--substrings", "4"]);
+    assert_eq!(Index::open(&dir.join("idx")).unwrap().info().substrings.len(), 4);
+    let flat = Flat::of(&set).unwrap();
+    let search = ["search", "--index", "idx", "--queries", "queries.npy"];
+
+    let nearest = flat.knn_batch(&queries.codes, 7).unwrap();
+    let lines =
+        json_lines(&stdout(dir, &[&search[..], &["-k", "7", "--json", "--out", "k"]].concat()));
+    for (query, line) in lines.iter().enumerate() {
+        assert_eq!((&line["query"], hits(line)), (&query.into(), nearest[query].clone()));
+    }
+    let within = flat.within_batch(&queries.codes, 9).unwrap();
+    let words =
+        [&search[..], &["--radius", "9", "--threads", "1", "--json", "--out", "r"]].concat();
+    let lines = json_lines(&stdout(dir, &words));
+    assert_eq!(lines.iter().map(hits).collect::<Vec<_>>(), within);
+
+    let (nearest_file, within_file) =
+        (fs::read(dir.join("k")).unwrap(), fs::read(dir.join("r")).unwrap());
+    let nearest_file = SafeTensors::deserialize(&nearest_file).unwrap();
+    assert_eq!(nearest_file.tensor("ids").unwrap().shape(), [4, 7]);
+    assert_eq!(file_hits(&nearest_file), nearest.concat());
+    let within_file = SafeTensors::deserialize(&within_file).unwrap();
+    assert_eq!(file_hits(&within_file), within.concat());
+    let offsets = within_file.tensor("offsets").unwrap();
+    let offsets: Vec<u64> =
+        offsets.data().as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    let lengths: Vec<usize> = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).collect();
+    assert_eq!(offsets[0], 0);
+    assert_eq!(lengths, within.iter().map(Vec::len).collect::<Vec<_>>());
+
+    // More neighbours than there are codes: the rest of the row is marked as none.
+    assert_eq!(stdout(dir, &[&search[..], &["-k", "502", "--out", "k"]].concat()), "");
+    let padded = fs::read(dir.join("k")).unwrap();
+    let padded = file_hits(&SafeTensors::deserialize(&padded).unwrap());
+    let none = Hit { distance: u32::MAX, id: u64::MAX };
+    assert_eq!((padded.len(), &padded[500..502]), (4 * 502, &[none, none][..]));
+    assert_eq!(padded[..500], flat.knn(queries.codes.get(0), 500).unwrap());
+}
+
+fn file_hits(file: &SafeTensors) -> Vec<Hit> {
+    let (distances, ids) = (file.tensor("distances").unwrap(), file.tensor("ids").unwrap());
+    let distances = distances.data().as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+    let ids = ids.data().as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    distances.zip(ids).map(|(distance, id)| Hit { distance, id }).collect()
+}
+
+#[test]
+fn every_failure_names_the_cause_and_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, set) = (dir.path(), small_set());
+    set.write(&dir.join("codes.safetensors")).unwrap();
+    set.write(&dir.join("codes.npy")).unwrap();
+    fs::write(dir.join("empty.safetensors"), b"").unwrap();
+    let other = CodeSet { model_sha256: Some("cd".repeat(32)), ..set.clone() };
+    other.write(&dir.join("other.safetensors")).unwrap();
+    CodeSet::new(Numbers(0).codes(24, 3)).write(&dir.join("longer.safetensors")).unwrap();
+    let build = |more: &[&str]| failure(dir, &[&["build", "--out", "idx"], more].concat(), 1);
+    assert!(build(&["--codes", "none.safetensors"]).contains("none.safetensors"));
+    assert!(build(&["--codes", "empty.safetensors"]).contains("empty.safetensors"));
+    assert!(build(&["--codes", "codes.npy"]).contains("--bits"));
+    assert!(build(&["--codes", "codes.npy", "--bits", "0"]).contains("1 to 1024"));
+    assert!(build(&["--codes", "codes.safetensors", "--bits", "24"]).contains("20-bit codes"));
+    assert!(build(&["--codes", "codes.safetensors", "--substrings", "99"]).contains("use 1 to 20"));
+    assert!(!dir.join("idx").exists());
+
+    stdout(dir, &["build", "--codes", "codes.npy", "--bits", "20", "--out", "idx"]);
+    stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx"]);
+    let search =
+        |more: &[&str]| failure(dir, &[&["search", "--index", "idx", "-k", "1"], more].concat(), 1);
+    assert!(
+        search(&["--queries", "other.safetensors"]).contains("encode them with the index's model")
+    );
+    assert!(search(&["--queries", "longer.safetensors"]).contains("24 bits"));
+    assert!(search(&["--queries", "none.safetensors"]).contains("none.safetensors"));
+    assert!(search(&["--code", "xyz"]).contains("6 hexadecimal digits"));
+    assert!(search(&["--code", "ffffff"]).contains("beyond bit 20"));
+    let output = command(dir, &["search", "--index", "idx", "-k", "1", "--code", "ffff0f"])
+        .env("DHIH_ISA", "mmx")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("DHIH_ISA=mmx"));
+    assert_eq!(output.status.code(), Some(1));
+
+    let usage = |words: &[&str]| failure(dir, words, 2);
+    usage(&[]);
+    usage(&["search", "--index", "idx"]);
+    usage(&["search", "--index", "idx", "--code", "ffff0f"]);
+    usage(&["search", "--index", "idx", "--code", "ffff0f", "-k", "0"]);
+    usage(&["search", "--index", "idx", "--code", "ffff0f", "-k", "1", "--radius", "1"]);
+    usage(&["search", "--index", "idx", "--code", "ffff0f", "-k", "1", "--threads", "0"]);
+
+    let file = fs::read_dir(dir.join("idx")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = file.filter(|path| path.extension().is_some_and(|e| e == "dhih"));
+    let file = files.next().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert!(failure(dir, &["verify", "--index", "idx"], 1).contains("is corrupt"));
+}
+
+#[test]
+fn flags_have_environment_twins_and_a_closed_pipe_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let codes = Numbers(1).codes(32, 3000);
+    CodeSet::new(codes).write(&dir.join("codes.npy")).unwrap();
+    let built = command(dir, &["build"])
+        .envs([("DHIH_CODES", "codes.npy"), ("DHIH_BITS", "32"), ("DHIH_JSON", "1")])
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert_eq!(json_lines(&String::from_utf8(built.stdout).unwrap())[0]["codes"], 3000);
+
+    let mut child = command(dir, &["search", "--index", "index", "--json"])
+        .envs([("DHIH_QUERIES", "codes.npy"), ("DHIH_K", "50")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 10]).unwrap();
+    drop(out);
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && message.contains("queries/s"), "{message}");
+    for words in [&["--help"][..], &["build", "--help"], &["search", "--help"]] {
+        assert!(stdout(dir, words).contains("dhih-index"));
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_hits() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    CodeSet::new(Numbers(6).codes(96, 2000)).write(&dir.join("codes.npy")).unwrap();
+    stdout(dir, &["build", "--codes", "codes.npy", "--bits", "96"]);
+    let words = ["search", "--index", "index", "--queries", "codes.npy", "-k", "20", "--json"];
+    let expected = stdout(dir, &words);
+    for isa in ["scalar", "avx2", "avx512", "neon"] {
+        let output = command(dir, &words).env("DHIH_ISA", isa).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            assert!(isa != "scalar" && message.contains("is not available here"), "{message}");
+            continue;
+        }
+        assert!(message.contains(isa));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{isa}");
+    }
+}

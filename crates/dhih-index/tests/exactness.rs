@@ -1,0 +1,152 @@
+//! An index finds what a scan of all codes finds: same ids, same distances, same order.
+
+mod common;
+
+use common::{Numbers, build};
+use dhih_index::{CodeSet, Flat, Strategy, hamming};
+
+const BITS: [u32; 23] = [
+    1, 3, 8, 9, 12, 16, 20, 24, 32, 33, 48, 64, 65, 96, 100, 127, 128, 192, 256, 384, 500, 512,
+    1024,
+];
+
+/// Cases a test makes: one query, one k or radius, by each strategy.
+const SETS: usize = 300;
+const QUERIES: usize = 40;
+
+#[test]
+fn random_searches_equal_the_scan() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut cases, mut hits) = (0, 0);
+    for seed in 0..SETS {
+        let numbers = &mut Numbers(seed as u64);
+        let bits = BITS[seed % BITS.len()];
+        let count = match numbers.below(10) {
+            0 => numbers.below(3),
+            1 => 1000 + numbers.below(3000),
+            _ => numbers.below(400),
+        };
+        let codes = numbers.codes(bits, count);
+        let ids = (seed % 2 == 0).then(|| numbers.ids(count));
+        let set = CodeSet { ids, ..CodeSet::new(codes) };
+        // Short substrings, so that probing alone ends soon whatever the data.
+        let substrings = match seed % 3 {
+            0 => None,
+            _ => Some(bits.div_ceil(8) + numbers.below(1 + bits as usize / 8) as u32),
+        };
+        let index = build(&set, &dir.path().join(seed.to_string()), substrings);
+        let flat = Flat::of(&set).unwrap();
+        for _ in 0..QUERIES {
+            let query = match numbers.below(3) {
+                0 => numbers.code(bits),
+                _ if count == 0 => numbers.code(bits),
+                _ => {
+                    let row = numbers.below(count);
+                    numbers.near(set.codes.get(row), bits, 4)
+                }
+            };
+            let context =
+                format!("set {seed}: {count} codes of {bits} bits, {substrings:?} substrings");
+            let strategies = [Strategy::Auto, Strategy::Scan, Strategy::Probe];
+            if numbers.below(2) == 0 {
+                let k = numbers.pick(&[1, 2, 3, 10, 100, count.max(1), count + 5, usize::MAX]);
+                let expected = flat.knn(&query, k).unwrap();
+                assert_eq!(expected.len(), k.min(count));
+                for strategy in strategies {
+                    assert_eq!(
+                        index.knn_by(strategy, &query, k).unwrap(),
+                        expected,
+                        "{context}, k {k}"
+                    );
+                }
+                hits += expected.len();
+            } else {
+                let radius = numbers.pick(&[0, 1, 2, 3, 5, 8, bits / 4, bits / 2, bits, u32::MAX]);
+                let expected = flat.within(&query, radius).unwrap();
+                for strategy in strategies {
+                    let found = index.within_by(strategy, &query, radius).unwrap();
+                    assert_eq!(found, expected, "{context}, radius {radius}");
+                }
+                hits += expected.len();
+            }
+            cases += 1;
+        }
+        index.verify().unwrap();
+    }
+    assert!(cases >= 10_000 && hits > 10 * cases, "{cases} cases with {hits} hits");
+}
+
+#[test]
+fn batches_equal_single_searches_and_share_their_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let numbers = &mut Numbers(7);
+    let set = CodeSet::new(numbers.codes(32, 20_000));
+    let index = build(&set, dir.path(), None);
+    let rows: Vec<usize> = (0..200).map(|_| numbers.below(20_000)).collect();
+    let queries = set.codes.select(&rows);
+    let (nearest, within) =
+        (index.knn_batch(&queries, 5).unwrap(), index.within_batch(&queries, 3).unwrap());
+    for (i, query) in queries.iter().enumerate() {
+        assert_eq!(nearest[i], index.knn_by(Strategy::Scan, query, 5).unwrap());
+        assert_eq!(within[i], index.within_by(Strategy::Scan, query, 3).unwrap());
+    }
+}
+
+#[test]
+fn three_long_codes_are_found_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = CodeSet::new(Numbers(3).codes(512, 3));
+    // The longest substrings there are: probing them all would take 2^32 look-ups.
+    let index = build(&set, dir.path(), Some(16));
+    let query = Numbers(4).code(512);
+    let hits = index.knn(&query, 3).unwrap();
+    assert_eq!(hits, Flat::of(&set).unwrap().knn(&query, 3).unwrap());
+    assert_eq!(index.within(&query, 400).unwrap(), hits);
+}
+
+#[test]
+fn an_index_knows_its_items() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = common::small_set();
+    let index = build(&set, dir.path(), None);
+    let ids = set.ids.clone().unwrap();
+    let Some(dhih_index::Labels::Single(labels)) = &set.labels else { panic!() };
+    for (row, &id) in ids.iter().enumerate() {
+        assert_eq!(index.code(id).unwrap(), set.codes.get(row));
+        assert_eq!(index.label(id), Some(dhih_index::Label::Single(labels[row])));
+        let hits = index.knn(set.codes.get(row), 12).unwrap();
+        for hit in &hits {
+            assert_eq!(
+                hit.distance,
+                hamming::distance(index.code(hit.id).unwrap(), set.codes.get(row))
+            );
+        }
+    }
+    let mut sorted = ids.clone();
+    sorted.sort_unstable();
+    assert_eq!(index.ids().collect::<Vec<_>>(), sorted);
+    let unknown = (0..).find(|id| !ids.contains(id)).unwrap();
+    assert_eq!((index.code(unknown), index.label(unknown)), (None, None));
+    assert_eq!(
+        (index.classes(), index.model_sha256()),
+        (&set.classes[..], set.model_sha256.as_deref())
+    );
+    let info = index.info();
+    assert_eq!((info.codes, info.bits, info.labels, info.ids), (12, 20, "single", "given"));
+    assert_eq!(info.distinct, set.codes.distinct());
+
+    let values: Vec<u8> = (0..24).map(|i| u8::from(i % 5 == 0)).collect();
+    let labels = Some(dhih_index::Labels::MultiHot { classes: 2, values: values.clone() });
+    let set = CodeSet { labels, classes: vec!["a".into(), "b".into()], ..set };
+    let index = build(&set, dir.path(), None);
+    for (row, &id) in ids.iter().enumerate() {
+        assert_eq!(
+            index.label(id),
+            Some(dhih_index::Label::MultiHot(&values[2 * row..2 * row + 2]))
+        );
+    }
+    index.verify().unwrap();
+    let plain = build(&CodeSet::new(set.codes.clone()), dir.path(), None);
+    assert_eq!((plain.label(0), plain.code(12), plain.ids().count()), (None, None, 12));
+    assert_eq!(plain.code(3).unwrap(), set.codes.get(3));
+}

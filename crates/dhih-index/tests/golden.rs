@@ -1,0 +1,38 @@
+//! Index files of earlier versions stay readable, and the version written now stays the same byte
+//! for byte.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{build, small_set};
+use dhih_index::{Flat, Index};
+
+const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
+
+#[test]
+fn version_1_stays_readable() {
+    let index = Index::open(Path::new(VERSION_1)).unwrap();
+    index.verify().unwrap();
+    let set = small_set();
+    let flat = Flat::of(&set).unwrap();
+    for query in set.codes.iter() {
+        assert_eq!(index.knn(query, 5).unwrap(), flat.knn(query, 5).unwrap());
+    }
+    assert_eq!(index.model_sha256(), set.model_sha256.as_deref());
+    assert_eq!((index.info().version, index.classes()), (1, &set.classes[..]));
+}
+
+/// Where the format changes, its version does too, and the new files go to a folder of their own.
+#[test]
+fn version_1_is_written_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(build(&small_set(), dir.path(), None));
+    for entry in fs::read_dir(VERSION_1).unwrap() {
+        let golden = entry.unwrap();
+        let written = dir.path().join(golden.file_name());
+        assert_eq!(fs::read(&written).unwrap(), fs::read(golden.path()).unwrap(), "{written:?}");
+    }
+    assert_eq!(fs::read_dir(VERSION_1).unwrap().count(), 2);
+}

@@ -1,0 +1,50 @@
+//! What a run's own records say of it: data set and protocol from `config.toml`, mAP from `evaluation.json`. All optional:
+//! a run can be served without them.
+
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// The facts a page shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Facts {
+    pub(crate) dataset: Option<String>,
+    pub(crate) protocol: Option<String>,
+    pub(crate) map: Option<f64>,
+}
+
+impl Facts {
+    /// Reads what is there. A file that is there but damaged is an error: the run is not what it seems.
+    pub(crate) fn read(run: &Path) -> Result<Self> {
+        let config = read(&run.join("config.toml"), TRAIN, |text| {
+            text.parse::<toml::Table>().map_err(|e| e.to_string())
+        })?;
+        let evaluation = read(&run.join("evaluation.json"), EVALUATE, |text| {
+            serde_json::from_str::<serde_json::Value>(text).map_err(|e| e.to_string())
+        })?;
+        let name = |key: &str| {
+            let value = config.as_ref()?.get("train")?.get(key)?;
+            value.as_str().map(str::to_owned)
+        };
+        Ok(Self {
+            dataset: name("dataset"),
+            protocol: name("protocol"),
+            map: evaluation.and_then(|evaluation| evaluation.get("map")?.as_f64()),
+        })
+    }
+}
+
+const TRAIN: &str = "cargo run --release -p dhih-train";
+const EVALUATE: &str = "cargo run --release -p dhih-train -- evaluate";
+
+fn read<T>(
+    path: &Path,
+    make: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| Error::unusable(path, e, make))?;
+    parse(&text).map(Some).map_err(|e| Error::unusable(path, e, make))
+}

@@ -1,0 +1,75 @@
+//! Labels by name: from what `dhih-index` stores to what the wire shows.
+
+use dhih_index::{Label as Stored, Labels};
+
+use crate::api::{Class, Label};
+
+/// The class names of a run; may be empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Names(Vec<String>);
+
+impl Names {
+    pub(crate) fn new(classes: &[String]) -> Self {
+        Self(classes.to_vec())
+    }
+
+    /// The label of an indexed item.
+    pub(crate) fn of_item(&self, label: Stored<'_>) -> Label {
+        match label {
+            Stored::Single(class) => self.one(class),
+            Stored::MultiHot(hot) => self.many(hot),
+        }
+    }
+
+    /// The label of a row of a codes file.
+    pub(crate) fn of_row(&self, labels: Option<&Labels>, row: usize) -> Option<Label> {
+        match labels? {
+            Labels::Single(labels) => Some(self.one(*labels.get(row)?)),
+            Labels::MultiHot { classes, values } => {
+                Some(self.many(values.chunks_exact((*classes).max(1)).nth(row)?))
+            }
+        }
+    }
+
+    /// A single label.
+    fn one(&self, class: i64) -> Label {
+        Label::One(self.class(class))
+    }
+
+    /// A multi-hot label: the classes whose byte is not zero.
+    fn many(&self, hot: &[u8]) -> Label {
+        let classes = (0..).zip(hot).filter(|&(_, &hot)| hot != 0);
+        Label::Many(classes.map(|(class, _)| self.class(class)).collect())
+    }
+
+    fn class(&self, class: i64) -> Class {
+        let name = usize::try_from(class).ok().and_then(|class| self.0.get(class));
+        name.map_or(Class::Number(class), |name| Class::Name(name.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_named_where_the_run_names_them() {
+        let names = Names::new(&["ring".into(), "star".into()]);
+        let single = Labels::Single(vec![1, 7, -1]);
+        let multi = Labels::MultiHot { classes: 3, values: vec![1, 0, 1, 0, 0, 0] };
+        let json = |labels, row| serde_json::to_string(&names.of_row(labels, row)).unwrap();
+        assert_eq!(json(Some(&single), 0), r#""star""#);
+        assert_eq!(json(Some(&single), 1), "7");
+        assert_eq!(json(Some(&single), 2), "-1");
+        assert_eq!(json(Some(&single), 3), "null");
+        assert_eq!(json(Some(&multi), 0), r#"["ring",2]"#);
+        assert_eq!(json(Some(&multi), 1), "[]");
+        assert_eq!(json(Some(&multi), 2), "null");
+        assert_eq!(json(None, 0), "null");
+        let item = |label| serde_json::to_string(&names.of_item(label)).unwrap();
+        assert_eq!(
+            (item(Stored::Single(0)), item(Stored::MultiHot(&[0, 1]))),
+            (r#""ring""#.into(), r#"["star"]"#.into())
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! Flags of `dhih-train` and its subcommands.
+
+use clap::{Parser, Subcommand};
+
+use crate::cmd::{encode, evaluate, list, train};
+
+/// Trains and evaluates hashing networks.
+///
+/// Without a subcommand it trains; without any word it trains on the embedded demo set.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dhih-train",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  dhih-train --dataset fashion-mnist --bits 48"
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Flags of `train`, the default.
+    #[command(flatten)]
+    pub(crate) train: train::TrainArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a network, encode its database and queries, and evaluate them (the default)
+    Train(train::TrainArgs),
+    /// Turn images into codes with a trained network
+    Encode(encode::EncodeArgs),
+    /// Measure codes: those of a run, or a database's and queries' of any origin
+    Evaluate(evaluate::EvaluateArgs),
+    /// Show the known datasets, protocols, backbones and losses
+    List(list::ListArgs),
+}

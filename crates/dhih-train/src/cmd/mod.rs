@@ -1,0 +1,27 @@
+//! One file a subcommand: flags, calls into the library, output.
+
+pub(crate) mod encode;
+pub(crate) mod evaluate;
+pub(crate) mod list;
+pub(crate) mod train;
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// Writes text to stdout; a reader that went away is no error.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
+}
+
+/// Writes one JSON object on a line.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string(value).context("the result has no JSON form")?;
+    text.push('\n');
+    print(&text)
+}

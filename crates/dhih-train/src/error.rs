@@ -1,0 +1,148 @@
+//! The error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// Everything that can go wrong in `dhih-train`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A dataset's file is absent, damaged, or not of the expected format.
+    #[error("{}: {reason}; {cure}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        cure: String,
+    },
+    /// A setting is out of its range or does not fit the others.
+    #[error("{name} is {got}, expected {expected}")]
+    Config {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        got: String,
+        /// What is accepted.
+        expected: String,
+    },
+    /// A name that is not known.
+    #[error("there is no {kind} {got:?}{}; `dhih-train list` shows all", suggestion(nearest))]
+    Unknown {
+        /// Kind of thing: dataset, protocol, backbone, loss.
+        kind: &'static str,
+        /// What was given.
+        got: String,
+        /// The most similar known name.
+        nearest: Option<String>,
+    },
+    /// A run directory lacks a file or holds a damaged one.
+    #[error("{}: not a usable run: {reason}; train again with `dhih-train train`", path.display())]
+    Run {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Training diverged.
+    #[error(
+        "the loss is {loss} in epoch {epoch}, batch {batch}: training diverged; lower --learning-rate, now {learning_rate}"
+    )]
+    Diverged {
+        /// The loss, not finite.
+        loss: f32,
+        /// Counted from 1.
+        epoch: usize,
+        /// Counted from 1.
+        batch: usize,
+        /// Of this step.
+        learning_rate: f64,
+    },
+    /// Codes of two sets cannot be compared.
+    #[error("the codes cannot be compared: {reason}")]
+    Codes {
+        /// What differs.
+        reason: String,
+    },
+    /// An error of the model.
+    #[error(transparent)]
+    Model(#[from] dhih_model::Error),
+    /// An error of the codes.
+    #[error(transparent)]
+    Index(#[from] dhih_index::Error),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Gives an I/O error its path.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// An unknown name, with the most similar of the known ones.
+    pub(crate) fn unknown<'a>(
+        kind: &'static str,
+        got: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let distance = |name: &&str| edit_distance(name, got);
+        let nearest = known.min_by_key(distance).filter(|name| edit_distance(name, got) <= 4);
+        Self::Unknown { kind, got: got.to_owned(), nearest: nearest.map(str::to_owned) }
+    }
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// Levenshtein distance in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distance_counts_insertions_deletions_and_substitutions() {
+        for (a, b, distance) in
+            [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("cifar10", "cifar-10", 1)]
+        {
+            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
+            assert_eq!(edit_distance(b, a), distance, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn misspelt_names_get_a_suggestion() {
+        let error = Error::unknown("dataset", "cifar-10", ["demo", "cifar10"].into_iter());
+        assert!(error.to_string().contains("did you mean \"cifar10\"?"), "{error}");
+        let error = Error::unknown("dataset", "imagenet-1k", ["demo"].into_iter());
+        assert!(!error.to_string().contains("did you mean"), "{error}");
+    }
+}

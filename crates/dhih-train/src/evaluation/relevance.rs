@@ -1,0 +1,66 @@
+//! Which items are relevant to a query: those that share a label.
+
+use dhih_index::Labels;
+
+use crate::error::{Error, Result};
+
+/// Labels of database and queries in a form that compares fast.
+pub(super) enum Relevance<'a> {
+    Single {
+        database: &'a [i64],
+        queries: &'a [i64],
+    },
+    /// Label sets as bit masks of `words` words.
+    MultiHot {
+        words: usize,
+        database: Vec<u64>,
+        queries: Vec<u64>,
+    },
+}
+
+impl<'a> Relevance<'a> {
+    pub(super) fn new(database: &'a Labels, queries: &'a Labels) -> Result<Self> {
+        match (database, queries) {
+            (Labels::Single(database), Labels::Single(queries)) => {
+                Ok(Self::Single { database, queries })
+            }
+            (
+                Labels::MultiHot { classes, values: database },
+                Labels::MultiHot { classes: other, values: queries },
+            ) if classes == other => Ok(Self::MultiHot {
+                words: classes.div_ceil(64),
+                database: masks(database, *classes),
+                queries: masks(queries, *classes),
+            }),
+            _ => Err(Error::Codes {
+                reason: "database and queries must both have one label an item, or both have \
+                         multi-hot labels of the same number of classes"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Writes for every database item whether it is relevant to query `row`.
+    pub(super) fn fill(&self, row: usize, relevant: &mut Vec<bool>) {
+        relevant.clear();
+        match self {
+            Self::Single { database, queries } => {
+                let label = queries[row];
+                relevant.extend(database.iter().map(|other| *other == label));
+            }
+            Self::MultiHot { words, database, queries } => {
+                let query = &queries[row * words..][..*words];
+                let shares = |item: &[u64]| item.iter().zip(query).any(|(a, b)| a & b != 0);
+                relevant.extend(database.chunks_exact(*words).map(shares));
+            }
+        }
+    }
+}
+
+fn masks(values: &[u8], classes: usize) -> Vec<u64> {
+    let mask = |row: &[u8]| -> Vec<u64> {
+        let word = |bits: &[u8]| bits.iter().rev().fold(0, |w, bit| w << 1 | u64::from(*bit != 0));
+        row.chunks(64).map(word).collect()
+    };
+    values.chunks_exact(classes).flat_map(mask).collect()
+}

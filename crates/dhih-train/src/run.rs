@@ -1,0 +1,228 @@
+//! A whole run: data, split, training, codes, evaluation, each written to the run's directory.
+
+use std::path::Path;
+use std::time::Instant;
+
+use dhih_index::{CodeSet, Codes, Labels};
+use dhih_model::{Encoder, checkpoint};
+use serde::{Deserialize, Serialize};
+
+use crate::config::TrainConfig;
+use crate::dataset::{Dataset, DatasetName};
+use crate::device::device;
+use crate::error::{Error, Result};
+use crate::evaluation::{EvaluationConfig, Metrics, class_code_map, evaluate};
+use crate::progress::Progress;
+use crate::protocol::{Protocol, Split};
+use crate::run_dir::{DataRecord, RunConfig, RunDir};
+use crate::{gallery, trainer};
+
+/// `evaluation.json`: the metrics and everything they depend on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Which images were trained on, searched, and asked for.
+    pub protocol: Protocol,
+    /// The data.
+    pub dataset: DatasetRecord,
+    /// The metrics of the codes.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes.
+    pub class_code_map: Option<f64>,
+    /// Time of training, in seconds.
+    pub seconds: f64,
+    /// Seed of weights, order and augmentation.
+    pub seed: u64,
+    /// The program's commit.
+    pub commit: String,
+    /// The network and its loss.
+    pub backbone: String,
+    /// The loss.
+    pub loss: String,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// SHA-256 of the checkpoint.
+    pub model_sha256: String,
+}
+
+/// The data of an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatasetRecord {
+    /// Which dataset.
+    pub name: DatasetName,
+    /// What results depend on.
+    #[serde(flatten)]
+    pub record: DataRecord,
+}
+
+/// The commit this program was built from.
+pub const COMMIT: &str = env!("DHIH_COMMIT");
+
+/// Trains and evaluates in a new directory, `run_dir` or the next free one under `runs/`.
+///
+/// # Errors
+/// Those of data, files, device and training; the directory then holds what was complete.
+pub fn start(
+    config: &TrainConfig,
+    run_dir: Option<&Path>,
+    progress: Progress,
+) -> Result<(RunDir, Evaluation)> {
+    let (dataset, split) = load(config, progress)?;
+    let data = DataRecord::new(&dataset, &split);
+    let run = RunDir::create(run_dir, config)?;
+    run.write_json(RunDir::SPLIT, &split)?;
+    run.write_config(&RunConfig { train: config.clone(), data })?;
+    let evaluation = finish(config, (&dataset, &split), &run, progress)?;
+    Ok((run, evaluation))
+}
+
+/// Goes on with a run that was cut off, from its last complete epoch, as if it had not been.
+///
+/// # Errors
+/// When the run is damaged or its data changed; else as [`start`].
+pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)> {
+    let run = RunDir::open(run_dir)?;
+    let RunConfig { train: config, data } = run.read_config()?;
+    config.check()?;
+    let (dataset, split) = load(&config, progress)?;
+    if DataRecord::new(&dataset, &split) != data {
+        let path = config.data_dir.clone();
+        let reason = "the data is no longer what the run began with".to_owned();
+        return Err(Error::Data {
+            path,
+            reason,
+            cure: "restore it, or begin a new run".to_owned(),
+        });
+    }
+    let evaluation = finish(&config, (&dataset, &split), &run, progress)?;
+    Ok((run, evaluation))
+}
+
+fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
+    let started = Instant::now();
+    let dataset = Dataset::load(config.dataset, &config.dataset_config())?;
+    for (path, reason) in &dataset.skipped {
+        progress.line(format!("skipped {}: {reason}", path.display()));
+    }
+    if !dataset.skipped.is_empty() {
+        progress.line(format!("skipped {} files in all", dataset.skipped.len()));
+    }
+    if dataset.verified == Some(false) {
+        progress.line(format!(
+            "NOTE: {} is not verified to be the published data; every result will say so",
+            config.data_dir.display()
+        ));
+    }
+    let split = config.protocol.split(&dataset, config.split_seed)?;
+    progress.line(format!(
+        "{}: {} images of {} classes in {:.1} s; protocol {}: train {}, database {}, queries {}",
+        dataset.name.name(),
+        dataset.len(),
+        dataset.classes.len(),
+        started.elapsed().as_secs_f64(),
+        split.protocol.name(),
+        split.train.len(),
+        split.database.len(),
+        split.queries.len()
+    ));
+    Ok((dataset, split))
+}
+
+fn finish(
+    config: &TrainConfig,
+    (dataset, split): (&Dataset, &Split),
+    run: &RunDir,
+    progress: Progress,
+) -> Result<Evaluation> {
+    let device = device(&config.device)?;
+    let network = trainer::train(config, (dataset, split), run, &device, progress)?;
+    checkpoint::save(&network, &run.file(RunDir::MODEL))?;
+
+    let encoder = Encoder::load(&run.file(RunDir::MODEL), &device)?;
+    let started = Instant::now();
+    let (database, database_classes) = encode(&encoder, dataset, &split.database)?;
+    let (queries, query_classes) = encode(&encoder, dataset, &split.queries)?;
+    let images = split.database.len() + split.queries.len();
+    progress.line(format!(
+        "encoded {images} images, {:.0} images/s",
+        images as f64 / started.elapsed().as_secs_f64()
+    ));
+    database.write(&run.file(RunDir::CODES))?;
+    queries.write(&run.file(RunDir::QUERIES))?;
+    gallery::write(&run.file(RunDir::GALLERY), dataset, split)?;
+
+    let metrics = evaluate(&database, &queries, &EvaluationConfig::default())?;
+    let classes = dataset.classes.len();
+    let class_code_map = match classes {
+        ..=1024 => {
+            let predicted = (&database_classes[..], &query_classes[..]);
+            Some(class_code_map((&database, &queries), predicted, classes)?)
+        }
+        _ => None,
+    };
+    let evaluation = Evaluation {
+        protocol: config.protocol,
+        dataset: DatasetRecord { name: dataset.name, record: DataRecord::new(dataset, split) },
+        metrics,
+        class_code_map,
+        seconds: run.training_seconds()?,
+        seed: config.seed,
+        commit: COMMIT.to_owned(),
+        backbone: config.backbone.name().to_owned(),
+        loss: config.loss.name().to_owned(),
+        epochs: config.epochs,
+        model_sha256: encoder.model_sha256().to_owned(),
+    };
+    run.write_json(RunDir::EVALUATION, &evaluation)?;
+    run.write(RunDir::RESULTS, evaluation.to_csv().as_bytes())?;
+    run.make_latest()?;
+    Ok(evaluation)
+}
+
+fn encode(encoder: &Encoder, dataset: &Dataset, rows: &[usize]) -> Result<(CodeSet, Vec<u32>)> {
+    let values = encoder.encode(&dataset.gather(rows))?;
+    let classes = encoder.classify(&values)?;
+    let labels = rows.iter().map(|row| i64::from(dataset.labels[*row])).collect();
+    let set = CodeSet {
+        ids: None,
+        labels: Some(Labels::Single(labels)),
+        classes: dataset.classes.clone(),
+        model_sha256: Some(encoder.model_sha256().to_owned()),
+        codes: Codes::from_real(encoder.bits() as u32, &values)?,
+    };
+    Ok((set, classes))
+}
+
+impl RunDir {
+    /// Time of training by the log, over all parts of the run.
+    fn training_seconds(&self) -> Result<f64> {
+        let path = self.file(Self::METRICS);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let last = text.lines().last().unwrap_or_default();
+        let record: trainer::EpochRecord = serde_json::from_str(last)
+            .map_err(|error| Error::Run { path, reason: error.to_string() })?;
+        Ok(record.seconds)
+    }
+}
+
+impl Evaluation {
+    /// A header and one line: what a table of runs is made of.
+    pub fn to_csv(&self) -> String {
+        let Metrics { bits, queries, database, map, precision_radius_2, .. } = &self.metrics;
+        let header = "protocol,dataset,backbone,loss,bits,epochs,seed,queries,database,map,\
+                      class_code_map,precision_radius_2,seconds,commit";
+        let class_code = self.class_code_map.map(|map| map.to_string()).unwrap_or_default();
+        format!(
+            "{header}\n{},{},{},{},{bits},{},{},{queries},{database},{map},{class_code},\
+             {precision_radius_2},{},{}\n",
+            self.protocol.name(),
+            self.dataset.name.name(),
+            self.backbone,
+            self.loss,
+            self.epochs,
+            self.seed,
+            self.seconds,
+            self.commit
+        )
+    }
+}

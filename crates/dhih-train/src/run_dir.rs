@@ -1,0 +1,232 @@
+//! A run's directory: names of its files, atomic writing, and the link `latest`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::TrainConfig;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::protocol::Split;
+
+/// The directory of one run.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// `config.toml`: the settings and what they were applied to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// The resolved settings.
+    pub train: TrainConfig,
+    /// What they were applied to.
+    pub data: DataRecord,
+}
+
+/// The data of a run, as far as results depend on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// Of shape, labels and pixels.
+    pub sha256: String,
+    /// Whether the files are the published ones; absent where nothing is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<bool>,
+    /// Number of files that could not be used.
+    pub skipped: usize,
+    /// Of the rows of training, database and queries.
+    pub split_sha256: String,
+}
+
+impl DataRecord {
+    /// The record of a dataset and its split.
+    pub fn new(dataset: &Dataset, split: &Split) -> Self {
+        Self {
+            sha256: dataset.sha256.clone(),
+            verified: dataset.verified,
+            skipped: dataset.skipped.len(),
+            split_sha256: split.sha256(),
+        }
+    }
+}
+
+impl RunDir {
+    /// The settings.
+    pub const CONFIG: &str = "config.toml";
+    /// The trained network.
+    pub const MODEL: &str = "model.safetensors";
+    /// The database's codes.
+    pub const CODES: &str = "codes.safetensors";
+    /// The queries' codes.
+    pub const QUERIES: &str = "queries.safetensors";
+    /// Thumbnails of both.
+    pub const GALLERY: &str = "gallery.safetensors";
+    /// The metrics.
+    pub const EVALUATION: &str = "evaluation.json";
+    /// The same as one line of a table.
+    pub const RESULTS: &str = "results.csv";
+    /// One line an epoch.
+    pub const METRICS: &str = "metrics.jsonl";
+    /// The protocol's parts.
+    pub const SPLIT: &str = "split.json";
+
+    /// Makes a new directory: `path`, or the next free number under `runs/`.
+    ///
+    /// # Errors
+    /// When it cannot be made, or already holds a run.
+    pub fn create(path: Option<&Path>, config: &TrainConfig) -> Result<Self> {
+        let path = match path {
+            Some(path) => {
+                std::fs::create_dir_all(path).map_err(Error::io(path))?;
+                path.to_owned()
+            }
+            None => next_free(Path::new("runs"), config)?,
+        };
+        if path.join(Self::CONFIG).exists() {
+            let expected = "a new directory, or --resume to go on with this run".to_owned();
+            return Err(Error::Config {
+                name: "run_dir",
+                got: path.display().to_string(),
+                expected,
+            });
+        }
+        Ok(Self { path })
+    }
+
+    /// An existing run.
+    ///
+    /// # Errors
+    /// When it has no configuration.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.join(Self::CONFIG).is_file() {
+            let reason = format!("it has no {}", Self::CONFIG);
+            return Err(Error::Run { path: path.to_owned(), reason });
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of one of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The path of the training state; its folder is made.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn checkpoint(&self) -> Result<PathBuf> {
+        let folder = self.path.join("checkpoint");
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        Ok(folder.join("state.safetensors"))
+    }
+
+    /// Writes a file that appears under its name only when it is complete.
+    ///
+    /// # Errors
+    /// When it cannot be written; an older one is then still there.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.file(name);
+        let temporary = self.file(&format!(".{name}.tmp"));
+        let mut file = std::fs::File::create(&temporary).map_err(Error::io(&temporary))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&temporary))?;
+        std::fs::rename(&temporary, &path).map_err(Error::io(&path))
+    }
+
+    /// As [`Self::write`], as indented JSON.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let mut text =
+            serde_json::to_vec_pretty(value).map_err(|error| self.wrong(name, &error))?;
+        text.push(b'\n');
+        self.write(name, &text)
+    }
+
+    /// Reads a JSON file.
+    ///
+    /// # Errors
+    /// When it is absent or damaged.
+    pub fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.file(name);
+        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.wrong(name, &error))
+    }
+
+    /// One line of JSON a value.
+    ///
+    /// # Errors
+    /// When a value has no JSON form.
+    pub fn to_json_lines<T: Serialize>(&self, values: &[T]) -> Result<String> {
+        let mut text = String::new();
+        for value in values {
+            let line = serde_json::to_string(value);
+            text += &line.map_err(|error| self.wrong(Self::METRICS, &error))?;
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// Writes `config.toml`.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_config(&self, config: &RunConfig) -> Result<()> {
+        let text = toml::to_string(config).map_err(|error| self.wrong(Self::CONFIG, &error))?;
+        self.write(Self::CONFIG, text.as_bytes())
+    }
+
+    /// Reads `config.toml`.
+    ///
+    /// # Errors
+    /// When it is absent or damaged.
+    pub fn read_config(&self) -> Result<RunConfig> {
+        let path = self.file(Self::CONFIG);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        toml::from_str(&text).map_err(|error| self.wrong(Self::CONFIG, &error))
+    }
+
+    /// Lets `latest`, beside this run, point to it.
+    ///
+    /// # Errors
+    /// When the link cannot be made.
+    pub fn make_latest(&self) -> Result<()> {
+        let absolute = std::path::absolute(&self.path).map_err(Error::io(&self.path))?;
+        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return Ok(());
+        };
+        let (link, temporary) = (parent.join("latest"), parent.join(".latest.tmp"));
+        if name == "latest" || link.symlink_metadata().is_ok_and(|link| !link.is_symlink()) {
+            return Ok(());
+        }
+        // Left behind by a run that was killed here.
+        let _ = std::fs::remove_file(&temporary);
+        std::os::unix::fs::symlink(name, &temporary).map_err(Error::io(&temporary))?;
+        std::fs::rename(&temporary, &link).map_err(Error::io(&link))
+    }
+
+    fn wrong(&self, name: &str, error: &dyn std::fmt::Display) -> Error {
+        Error::Run { path: self.file(name), reason: error.to_string() }
+    }
+}
+
+/// Makes `runs/DATASET-LOSS-BITS-NNN` with the lowest free number.
+fn next_free(runs: &Path, config: &TrainConfig) -> Result<PathBuf> {
+    std::fs::create_dir_all(runs).map_err(Error::io(runs))?;
+    let (dataset, loss) = (config.dataset.name(), config.loss.name());
+    let mut number = 1;
+    loop {
+        let path = runs.join(format!("{dataset}-{loss}-{}-{number:03}", config.bits));
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(Error::io(&path)(error)),
+        }
+    }
+}
