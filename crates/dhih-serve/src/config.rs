@@ -7,7 +7,10 @@ use std::{
 };
 
 use clap::Parser;
+use serde_json::json;
 use tracing::level_filters::LevelFilter;
+
+use crate::Run;
 
 const EXAMPLE: &str = "Example:
   dhih-serve --run runs/latest --bind 127.0.0.1:7878
@@ -59,6 +62,14 @@ impl Config {
     /// The index directory: the one given, or the run's own.
     pub fn index_dir(&self) -> PathBuf {
         self.index.clone().unwrap_or_else(|| Path::new(&self.run).join("index"))
+    }
+
+    /// The line on stdout that says where the page is.
+    pub fn announcement(&self, url: &str, run: &Run) -> String {
+        match self.json {
+            true => json!({ "url": url, "items": run.len(), "bits": run.bits() }).to_string(),
+            false => url.to_owned(),
+        }
     }
 
     /// The limits these flags ask for.

@@ -1,11 +1,6 @@
 //! Command line of dhih-serve: loads a run, binds, prints the address and serves until it is told to stop.
 
-use std::{
-    error::Error,
-    io::{IsTerminal, Write},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{error::Error, io::IsTerminal, io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use dhih_serve::{AppState, Config, Run};
@@ -40,15 +35,8 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let state = Arc::new(AppState::new(run, config.limits()));
     let listener = dhih_serve::bind(config.bind).await?;
     let url = format!("http://{}/", listener.local_addr()?);
-    let line = match config.json {
-        true => {
-            let (items, bits) = (state.run().len(), state.run().bits());
-            serde_json::json!({ "url": url, "items": items, "bits": bits }).to_string()
-        }
-        false => url,
-    };
     // A closed stdout is no reason to stop serving.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(std::io::stdout(), "{}", config.announcement(&url, state.run()));
     dhih_serve::serve(listener, dhih_serve::app(state)).await?;
     tracing::info!("stopped");
     Ok(())

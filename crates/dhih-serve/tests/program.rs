@@ -1,4 +1,5 @@
 //! The program as a user starts it: flags, exit codes, the URL on stdout, a request over TCP, and the end by a signal.
+#![allow(clippy::unwrap_used)] // Helpers of tests may, as tests do.
 
 mod common;
 

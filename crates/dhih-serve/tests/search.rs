@@ -1,4 +1,5 @@
 //! `POST /v1/search`: every way to ask, every way to be refused.
+#![allow(clippy::unwrap_used)] // Helpers of tests may, as tests do.
 
 mod common;
 

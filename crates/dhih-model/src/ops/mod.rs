@@ -14,7 +14,9 @@ mod convolution;
 mod gemm;
 mod im2col;
 mod max_pool2d;
+mod moments;
 mod multiversion;
+mod pooled_norm;
 pub mod portable;
 mod sgd;
 

@@ -1,5 +1,6 @@
 //! A small run directory made on the spot (random network, drawn images, real index), and requests against the router.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its own part.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod shapes;
 

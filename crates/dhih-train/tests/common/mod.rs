@@ -1,0 +1,95 @@
+//! Small datasets in the published formats, written to a temporary folder.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
+/// An IDX file of unsigned bytes.
+pub fn idx(dims: &[u32], values: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, dims.len() as u8];
+    dims.iter().for_each(|dim| bytes.extend(dim.to_be_bytes()));
+    bytes.extend(values);
+    bytes
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Fashion-MNIST with `train` and `test` images of 28 x 28, unpacked as well where `raw`.
+pub fn fashion_mnist(dir: &Path, train: u32, test: u32, raw: bool) {
+    for (part, n, salt) in [("train", train, 0), ("t10k", test, 7)] {
+        let pixels: Vec<u8> = (0..n * 784).map(|i| (i * 31 % 251 + salt) as u8).collect();
+        let labels: Vec<u8> = (0..n).map(|i| (i % 10) as u8).collect();
+        let files = [
+            (format!("{part}-images-idx3-ubyte"), idx(&[n, 28, 28], &pixels)),
+            (format!("{part}-labels-idx1-ubyte"), idx(&[n], &labels)),
+        ];
+        for (name, bytes) in files {
+            std::fs::write(dir.join(format!("{name}.gz")), gzip(&bytes)).unwrap();
+            if raw {
+                std::fs::write(dir.join(name), bytes).unwrap();
+            }
+        }
+    }
+}
+
+/// A 32 x 32 picture whose every pixel is different from its neighbours.
+pub fn picture(seed: u8) -> RgbImage {
+    RgbImage::from_fn(32, 32, |x, y| Rgb([8 * x as u8, 8 * y as u8, seed]))
+}
+
+pub fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.into().write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// A Parquet file in the hub's image schema.
+pub fn parquet(path: &Path, rows: &[(Vec<u8>, i64)]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let schema = "message schema { optional group img { optional binary bytes; optional binary path (UTF8); } \
+                  optional int64 label; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let bytes: Vec<ByteArray> = rows.iter().map(|(b, _)| ByteArray::from(b.clone())).collect();
+    let labels: Vec<i64> = rows.iter().map(|(_, label)| *label).collect();
+    let n = rows.len();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&bytes, Some(&vec![2; n]), None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; n]), None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&labels, Some(&vec![1; n]), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+/// A folder of two classes with `each` images a class; `dark` ones and `light` ones.
+pub fn folder(dir: &Path, each: usize) -> PathBuf {
+    for (class, level) in [("dark", 30u8), ("light", 200)] {
+        std::fs::create_dir_all(dir.join(class)).unwrap();
+        for i in 0..each {
+            let noise = |x: u32, y: u32| level + ((x * 7 + y * 13 + i as u32 * 5) % 40) as u8;
+            let image = RgbImage::from_fn(20, 24, |x, y| Rgb([noise(x, y); 3]));
+            let bytes = encoded(image, ImageFormat::Png);
+            std::fs::write(dir.join(class).join(format!("{i:03}.png")), bytes).unwrap();
+        }
+    }
+    dir.to_owned()
+}

@@ -1,0 +1,234 @@
+//! Whole runs on a small folder: files, repetition, resumption, refusals, and the commands on them.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use dhih_index::CodeSet;
+use dhih_train::run::{self, Evaluation};
+use dhih_train::{Progress, RunDir, TrainConfig, TrainOptions};
+
+fn config(data: &Path) -> TrainConfig {
+    let options = TrainOptions {
+        dataset: Some("folder".into()),
+        data_dir: Some(data.to_owned()),
+        image_side: Some(16),
+        bits: Some(12),
+        epochs: Some(4),
+        batch_size: Some(8),
+        device: Some("cpu".into()),
+        ..TrainOptions::default()
+    };
+    options.resolve().unwrap()
+}
+
+fn dhih_train(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(dir).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The message of a failed call and its exit code.
+fn failure(output: &Output) -> (i32, String) {
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    (output.status.code().unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+}
+
+#[test]
+fn a_run_is_complete_and_repeats_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = common::folder(&dir.path().join("data"), 20);
+    let runs = ["a", "b"].map(|name| {
+        let path = dir.path().join("runs").join(name);
+        run::start(&config(&data), Some(&path), Progress::Silent).unwrap()
+    });
+    let (first, evaluation) = &runs[0];
+    assert_eq!((evaluation.metrics.database, evaluation.metrics.queries), (36, 4));
+    assert!(evaluation.metrics.map > 0.9, "{}", evaluation.metrics.map);
+    assert_eq!(*evaluation, first.read_json::<Evaluation>(RunDir::EVALUATION).unwrap());
+    for name in [RunDir::MODEL, RunDir::CODES, RunDir::QUERIES, RunDir::GALLERY, RunDir::SPLIT] {
+        let [a, b] = [0, 1].map(|i| std::fs::read(runs[i].0.file(name)).unwrap());
+        assert_eq!(a, b, "{name}");
+    }
+    for name in [RunDir::CONFIG, RunDir::RESULTS] {
+        assert!(first.file(name).is_file(), "{name}");
+    }
+    let lines = std::fs::read_to_string(first.file(RunDir::METRICS)).unwrap();
+    assert_eq!(lines.lines().count(), 4);
+    let codes = CodeSet::read(&first.file(RunDir::CODES), None).unwrap();
+    assert_eq!(codes.model_sha256.as_ref(), Some(&evaluation.model_sha256));
+    assert_eq!(codes.classes, ["dark", "light"]);
+    let latest = std::fs::read_link(dir.path().join("runs/latest")).unwrap();
+    assert_eq!(latest, Path::new("b"));
+    let leftovers = std::fs::read_dir(first.path()).unwrap();
+    let leftovers: Vec<_> = leftovers.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(leftovers.iter().all(|name| !name.to_string_lossy().contains("tmp")), "{leftovers:?}");
+
+    let error = run::start(&config(&data), Some(first.path()), Progress::Silent).unwrap_err();
+    assert!(error.to_string().contains("--resume"), "{error}");
+}
+
+/// Begins a run of 60 epochs and kills it, with no chance to tidy up, once two are logged.
+fn start_and_kill(data: &Path, run: &Path) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dhih-train"))
+        .args(["--dataset", "folder", "--image-side", "16", "--bits", "12", "--epochs", "60"])
+        .args(["--batch-size", "8", "--device", "cpu"])
+        .arg("--data-dir")
+        .arg(data)
+        .arg("--run-dir")
+        .arg(run)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let logged =
+        || std::fs::read_to_string(run.join(RunDir::METRICS)).unwrap_or_default().lines().count();
+    while logged() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = common::folder(&dir.path().join("data"), 20);
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    start_and_kill(&data, &killed);
+    assert!(!killed.join(RunDir::MODEL).exists(), "no half-trained model under the final name");
+    let config = TrainConfig { epochs: 60, ..config(&data) };
+    run::start(&config, Some(&whole), Progress::Silent).unwrap();
+    run::resume(&killed, Progress::Silent).unwrap();
+    for name in [RunDir::MODEL, RunDir::CODES, RunDir::QUERIES] {
+        let [a, b] = [&whole, &killed].map(|run| std::fs::read(run.join(name)).unwrap());
+        assert_eq!(a, b, "{name}");
+    }
+    let epochs = std::fs::read_to_string(killed.join(RunDir::METRICS)).unwrap();
+    assert_eq!(epochs.lines().count(), 60);
+
+    let state = killed.join("checkpoint/state.safetensors");
+    let bytes = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(
+        run::resume(&killed, Progress::Silent)
+            .unwrap_err()
+            .to_string()
+            .contains("state.safetensors")
+    );
+    std::fs::write(&state, bytes).unwrap();
+    std::fs::copy(data.join("dark/001.png"), data.join("dark/000.png")).unwrap();
+    let error = run::resume(&killed, Progress::Silent).unwrap_err().to_string();
+    assert!(error.contains("no longer what the run began with"), "{error}");
+    assert!(run::resume(&dir.path().join("nowhere"), Progress::Silent).is_err());
+}
+
+#[test]
+fn the_commands_work_on_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    common::folder(&dir.path().join("photos"), 12);
+    std::fs::write(dir.path().join("settings.toml"), "bits = 16\nepochs = 2\nimage_side = 16\n")
+        .unwrap();
+    let trained = dhih_train(
+        dir.path(),
+        &[
+            "train",
+            "--dataset",
+            "folder",
+            "--data-dir",
+            "photos",
+            "--config",
+            "settings.toml",
+            "--json",
+        ],
+    );
+    let report: serde_json::Value = serde_json::from_str(&stdout(&trained)).unwrap();
+    assert_eq!(report["run"], "runs/folder-hi-16-001");
+    assert_eq!(report["evaluation"]["bits"], 16);
+    assert_eq!(report["evaluation"]["protocol"], "folder");
+
+    let evaluated = dhih_train(dir.path(), &["evaluate", "--json", "--topk", "7"]);
+    let evaluation: serde_json::Value = serde_json::from_str(&stdout(&evaluated)).unwrap();
+    assert_eq!(evaluation["map"], report["evaluation"]["map"]);
+    assert!(evaluation["map_at"]["7"].is_number());
+    let codes = ["evaluate", "--database", "runs/latest/codes.safetensors", "--queries"];
+    let codes = [&codes[..], &["runs/latest/queries.safetensors", "--ties", "stable"]].concat();
+    assert!(stdout(&dhih_train(dir.path(), &codes)).contains("ties in database order"));
+
+    std::fs::write(dir.path().join("photos/dark/broken.jpg"), b"no image").unwrap();
+    let encoded = dhih_train(
+        dir.path(),
+        &["encode", "--input", "photos", "--out", "all.safetensors", "--json"],
+    );
+    let report: serde_json::Value = serde_json::from_str(&stdout(&encoded)).unwrap();
+    assert_eq!(
+        (report["encoded"].as_u64(), report["skipped"].as_array().unwrap().len()),
+        (Some(24), 1)
+    );
+    let set = CodeSet::read(&dir.path().join("all.safetensors"), None).unwrap();
+    let names = std::fs::read_to_string(dir.path().join("all.safetensors.files.txt")).unwrap();
+    assert_eq!((set.codes.len(), names.lines().count()), (24, 24));
+
+    let listed = stdout(&dhih_train(dir.path(), &["list", "protocols"]));
+    assert!(listed.contains("fashion-mnist-full") && !listed.contains("backbones"));
+}
+
+#[test]
+fn wrong_words_name_the_cause_and_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, parts) in [
+        (&["--dataset", "cifar-10"][..], &["cifar-10", "did you mean \"cifar10\""][..]),
+        (
+            &["--dataset", "fashion-mnist"],
+            &["train-images", "cargo xtask fetch-data fashion-mnist"],
+        ),
+        (&["--bits", "0"], &["bits is 0", "1 to 1024"]),
+        (&["--bits", "2000"], &["bits is 2000"]),
+        (&["--loss", "hy"], &["loss \"hy\"", "\"hi\""]),
+        (&["--hi-alpha", "1.5"], &["hi_alpha is 1.5", "at most 1"]),
+        (&["--learning-rate", "nan"], &["learning_rate", "positive"]),
+        (&["--protocol", "cifar10-full"], &["protocol", "demo"]),
+        (&["--config", "absent.toml"], &["absent.toml"]),
+        (&["--resume", "absent"], &["absent", "config.toml"]),
+        (&["evaluate"], &["runs/latest", "dhih-train train"]),
+        (&["evaluate", "--topk", "0"], &["--topk is 0"]),
+        (
+            &["encode", "--input", ".", "--out", "o.safetensors"],
+            &["model.safetensors", "dhih-train train"],
+        ),
+    ] {
+        let (code, message) = failure(&dhih_train(dir.path(), args));
+        assert_eq!(code, 1, "{args:?}: {message}");
+        for part in parts {
+            assert!(message.contains(part), "{args:?}: {message}");
+        }
+    }
+    for args in [&["--no-such-flag"][..], &["list", "cats"], &["evaluate", "--database", "x"]] {
+        assert_eq!(failure(&dhih_train(dir.path(), args)).0, 2, "{args:?}");
+    }
+    std::fs::write(dir.path().join("bad.toml"), "bitz = 3").unwrap();
+    let (_, message) = failure(&dhih_train(dir.path(), &["--config", "bad.toml"]));
+    assert!(message.contains("bitz"), "{message}");
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["bad.toml"], "a refused command leaves nothing behind");
+}
+
+#[test]
+fn divergence_stops_with_the_step_and_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = common::folder(&dir.path().join("data"), 20);
+    let config = TrainConfig { learning_rate: 1e30, warmup_epochs: 0.0, ..config(&data) };
+    let error = run::start(&config, Some(&dir.path().join("run")), Progress::Silent).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("epoch 1") && message.contains("--learning-rate"), "{message}");
+}

@@ -1,0 +1,75 @@
+//! The only definition of continuous integration. Tests come last, so that the runner's own summary ends the output.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::cargo;
+use crate::step::Step;
+use crate::tidy;
+use crate::workspace::Workspace;
+
+/// Runs every check in order; the first that fails ends the run with its exit code.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let mut clock = Clock { workspace, timings: Vec::new() };
+    clock.step(cargo_step("fmt", workspace, &["fmt", "--all", "--check"]))?;
+    clock.time("tidy", "cargo xtask tidy", || tidy::require_clean(workspace))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    clock.step(cargo_step("clippy", workspace, &clippy))?;
+    let doc = cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps"]);
+    clock.step(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    book(&mut clock)?;
+    for (name, seconds) in &clock.timings {
+        eprintln!("{seconds:7.1} s  {name}");
+    }
+    clock.step(cargo_step("test", workspace, &["test", "--workspace"]))
+}
+
+fn cargo_step(name: &'static str, workspace: &Workspace, args: &[&str]) -> Step {
+    Step::new(name, &cargo::program(), workspace).args(args.iter().copied())
+}
+
+/// Builds the book where there is one and mdbook is installed.
+fn book(clock: &mut Clock) -> Result<()> {
+    let workspace = clock.workspace;
+    if !workspace.root().join("docs/book.toml").is_file() {
+        eprintln!("skipped: mdbook (docs/book.toml is absent)");
+        return Ok(());
+    }
+    let installed = Command::new("mdbook")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !installed.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: mdbook (not installed; `cargo install mdbook` adds it)");
+        return Ok(());
+    }
+    clock.step(Step::new("book", "mdbook".as_ref(), workspace).args(["build", "docs"]))
+}
+
+/// Announces each step on stderr and remembers its seconds.
+struct Clock<'a> {
+    workspace: &'a Workspace,
+    timings: Vec<(&'static str, f64)>,
+}
+
+impl Clock<'_> {
+    fn step(&mut self, step: Step) -> Result<()> {
+        self.time(step.name(), &step.command_line(), || step.run())
+    }
+
+    fn time(
+        &mut self,
+        name: &'static str,
+        shown: &str,
+        work: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        eprintln!("$ {shown}");
+        let start = Instant::now();
+        work()?;
+        self.timings.push((name, start.elapsed().as_secs_f64()));
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The command line of `cargo xtask`. What each command does is in the command's own file.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+use crate::{ci, demo, fetch, tidy};
+
+/// `cargo xtask COMMAND`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    about = "Tasks of the DHIH workspace"
+)]
+#[command(after_help = "Example:\n  cargo xtask demo")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train on the embedded demo set, evaluate, index, search, and serve the search page
+    Demo(demo::Args),
+    /// Bring datasets to data/, checked against the manifest
+    FetchData(fetch::Args),
+    /// Everything continuous integration checks, tests last
+    Ci,
+    /// The house rules that neither rustfmt nor clippy checks
+    Tidy(tidy::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever made the command fail; [`crate::failure::report`] knows the exit code it asks for.
+    pub fn run(&self) -> Result<()> {
+        let workspace = Workspace::find()?;
+        match &self.command {
+            Command::Demo(args) => demo::run(args, &workspace),
+            Command::FetchData(args) => fetch::run(args, &workspace),
+            Command::Ci => ci::run(&workspace),
+            Command::Tidy(args) => tidy::run(args, &workspace),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_twin_and_every_command_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let flags = command.get_arguments().filter(|arg| arg.get_long().is_some());
+            for flag in flags.filter(|arg| arg.get_id() != "help") {
+                let expected = format!("DHIH_{}", flag.get_id().as_str().to_uppercase());
+                let twin = flag.get_env().and_then(|name| name.to_str());
+                assert_eq!(
+                    twin,
+                    Some(expected.as_str()),
+                    "{} {}",
+                    command.get_name(),
+                    flag.get_id()
+                );
+            }
+            let has_flags = command.get_arguments().next().is_some();
+            assert!(!has_flags || command.get_after_help().is_some(), "{}", command.get_name());
+        }
+    }
+}

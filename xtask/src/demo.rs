@@ -1,0 +1,202 @@
+//! `cargo xtask demo`: from nothing to a search page. It only spawns the binaries, in the order a user would, and
+//! shows each command line; what the steps do is theirs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cargo::Binaries;
+use crate::console::{print, print_json};
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+const EXAMPLE: &str = "Examples:
+  cargo xtask demo
+  cargo xtask demo --no-serve --json --bits 32";
+
+const BINARIES: [&str; 3] = ["dhih-train", "dhih-index", "dhih-serve"];
+
+/// How many queries are answered in full on the screen.
+const SHOWN_QUERIES: usize = 3;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    /// End after the search instead of serving the page
+    #[arg(long, env = "DHIH_NO_SERVE")]
+    no_serve: bool,
+    /// Print one JSON object on stdout: run, evaluation, index, seconds
+    #[arg(long, env = "DHIH_JSON")]
+    json: bool,
+    /// Seed of the training [default: dhih-train's own]
+    #[arg(long, env = "DHIH_SEED")]
+    seed: Option<u64>,
+    /// Bits of a code [default: dhih-train's own]
+    #[arg(long, env = "DHIH_BITS")]
+    bits: Option<u32>,
+    /// Address of the page
+    #[arg(long, env = "DHIH_BIND", default_value = "127.0.0.1:7878")]
+    bind: String,
+    /// Use the binaries in this directory instead of building them
+    #[arg(long, env = "DHIH_BIN_DIR", value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    run: String,
+    evaluation: Value,
+    index: Value,
+    seconds: BTreeMap<&'static str, f64>,
+}
+
+/// What `dhih-train train --json` prints, as far as the demo reads it.
+#[derive(Debug, Deserialize)]
+struct Trained {
+    run: String,
+    evaluation: Value,
+}
+
+/// Trains, indexes and searches; then serves, unless told not to.
+pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+    let packages = ["-p", BINARIES[0], "-p", BINARIES[1], "-p", BINARIES[2]];
+    let binaries = match &args.bin_dir {
+        Some(directory) => Binaries::in_directory(&absolute(directory)?, &BINARIES),
+        None => Binaries::build(workspace, &packages)?,
+    };
+    let demo = Demo { args, binaries, workspace };
+    let report = demo.until_search()?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        let seconds = report.seconds.iter().map(|(step, seconds)| format!("{step} {seconds:.1} s"));
+        print(&format!("\n{}: {}", report.run, seconds.collect::<Vec<_>>().join(", ")))?;
+    }
+    let serve =
+        demo.step("serve", "dhih-serve")?.args(["--run", &report.run, "--bind", &args.bind]);
+    if args.no_serve {
+        let next = format!("serve it with: {}", serve.command_line());
+        return if args.json { Ok(()) } else { print(&next) };
+    }
+    demo.announce(&serve)?;
+    serve.become_it()
+}
+
+struct Demo<'a> {
+    args: &'a Args,
+    binaries: Binaries,
+    workspace: &'a Workspace,
+}
+
+impl Demo<'_> {
+    fn until_search(&self) -> Result<Report> {
+        let mut seconds = BTreeMap::new();
+        let start = Instant::now();
+        let trained = self.train()?;
+        seconds.insert("train", start.elapsed().as_secs_f64());
+
+        let run = &trained.run;
+        let (index, codes) = (format!("{run}/index"), format!("{run}/codes.safetensors"));
+        let build_start = Instant::now();
+        let build =
+            self.step("index", "dhih-index")?.args(["build", "--codes", &codes, "--out", &index]);
+        self.show(&build)?;
+        seconds.insert("build", build_start.elapsed().as_secs_f64());
+
+        let search_start = Instant::now();
+        self.search(&index, &format!("{run}/queries.safetensors"))?;
+        seconds.insert("search", search_start.elapsed().as_secs_f64());
+        seconds.insert("total", start.elapsed().as_secs_f64());
+
+        let inspect =
+            self.step("inspect", "dhih-index")?.args(["inspect", "--index", &index, "--json"]);
+        let index = serde_json::from_str(&inspect.capture()?);
+        let index = index.context("step `inspect` printed something else than one JSON object")?;
+        Ok(Report { run: trained.run, evaluation: trained.evaluation, index, seconds })
+    }
+
+    fn train(&self) -> Result<Trained> {
+        let mut step = self.step("train", "dhih-train")?.args(["train", "--dataset", "demo"]);
+        if let Some(seed) = self.args.seed {
+            step = step.args(["--seed".to_owned(), seed.to_string()]);
+        }
+        if let Some(bits) = self.args.bits {
+            step = step.args(["--bits".to_owned(), bits.to_string()]);
+        }
+        if !self.args.json {
+            self.announce(&step)?;
+            step.run()?;
+            return Ok(Trained { run: self.latest_run()?, evaluation: Value::Null });
+        }
+        let printed = step.args(["--json"]).capture()?;
+        let trained: Trained = serde_json::from_str(&printed).context(
+            "step `train` printed something else than one JSON object with `run` and `evaluation`",
+        )?;
+        if !self.workspace.root().join(&trained.run).is_dir() {
+            bail!("step `train` reported the run directory {}, which does not exist", trained.run);
+        }
+        Ok(trained)
+    }
+
+    /// The directory that `runs/latest` points to.
+    fn latest_run(&self) -> Result<String> {
+        let latest = self.workspace.root().join("runs/latest");
+        let run = latest.canonicalize().with_context(|| {
+            format!(
+                "{}: step `train` left no such link to its run directory",
+                self.workspace.show(&latest)
+            )
+        })?;
+        let root =
+            fs::canonicalize(self.workspace.root()).context("cannot resolve the workspace root")?;
+        Ok(run.strip_prefix(&root).unwrap_or(&run).display().to_string())
+    }
+
+    /// Answers all held-out queries and shows the first few.
+    fn search(&self, index: &str, queries: &str) -> Result<()> {
+        let step = self.step("search", "dhih-index")?;
+        let step =
+            step.args(["search", "--index", index, "--queries", queries, "-k", "5", "--json"]);
+        self.announce(&step)?;
+        let printed = step.capture()?;
+        let answers: Vec<&str> = printed.lines().filter(|line| !line.is_empty()).collect();
+        if answers.is_empty() {
+            bail!("step `search` answered no query of {queries}");
+        }
+        if !self.args.json {
+            answers.iter().take(SHOWN_QUERIES).try_for_each(|answer| print(answer))?;
+            print(&format!("... {} queries answered", answers.len()))?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, name: &'static str, binary: &str) -> Result<Step> {
+        Ok(Step::new(name, self.binaries.get(binary)?, self.workspace))
+    }
+
+    /// Runs a step with its command line and output on the screen; with `--json` neither may touch stdout.
+    fn show(&self, step: &Step) -> Result<()> {
+        self.announce(step)?;
+        if self.args.json { step.capture().map(drop) } else { step.run() }
+    }
+
+    fn announce(&self, step: &Step) -> Result<()> {
+        let line = format!("\n$ {}", step.command_line());
+        if self.args.json {
+            eprintln!("{line}");
+            return Ok(());
+        }
+        print(&line)
+    }
+}
+
+fn absolute(directory: &Path) -> Result<PathBuf> {
+    std::path::absolute(directory)
+        .with_context(|| format!("{}: not a usable path", directory.display()))
+}
