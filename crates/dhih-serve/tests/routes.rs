@@ -150,10 +150,13 @@ async fn the_page_needs_nothing_from_elsewhere() {
     let page = send(&app, get("/")).await;
     let html = String::from_utf8(page.body.clone()).unwrap();
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let script = String::from_utf8(send(&app, get("/app.js")).await.body).unwrap();
+    let parts = ["href=\"", "src=\""].map(|before| html.split(before).skip(1));
+    let imports = script.split(" from \"").skip(1);
     let mut assets = 0;
-    for part in html.split("href=\"").chain(html.split("src=\"")).skip(1) {
+    for part in parts.into_iter().flatten().chain(imports) {
         let target = part.split('"').next().unwrap();
-        if target.starts_with('<') || target.starts_with('#') {
+        if target.starts_with('#') {
             continue;
         }
         assert!(target.starts_with('/'), "{target} is not of this service");
@@ -163,7 +166,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
         assert_eq!(send(&app, request.body(Body::empty()).unwrap()).await.status, 304, "{target}");
         assets += 1;
     }
-    assert!(assets >= 4, "style, script and icons, found {assets}");
+    assert!(assets >= 5, "style, scripts and icons, found {assets}");
     for forbidden in ["<style", " style=", "onclick=", "<script>", "javascript:"] {
         assert!(!html.contains(forbidden), "the policy forbids {forbidden}");
     }

@@ -38,6 +38,7 @@ pub fn app(state: Arc<AppState>) -> Router {
         .route("/readyz", get(info::readyz))
         .route("/", get(page::index))
         .route("/app.js", get(page::script))
+        .route("/bits.js", get(page::bits))
         .route("/style.css", get(page::style))
         .route("/icon.svg", get(page::icon))
         .fallback(unknown)

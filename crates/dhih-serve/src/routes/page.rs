@@ -20,6 +20,10 @@ pub(super) async fn script(headers: HeaderMap) -> Response {
     asset(&headers, "text/javascript; charset=utf-8", include_str!("../web/app.js"))
 }
 
+pub(super) async fn bits(headers: HeaderMap) -> Response {
+    asset(&headers, "text/javascript; charset=utf-8", include_str!("../web/bits.js"))
+}
+
 pub(super) async fn style(headers: HeaderMap) -> Response {
     asset(&headers, "text/css; charset=utf-8", include_str!("../web/style.css"))
 }

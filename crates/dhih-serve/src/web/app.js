@@ -1,5 +1,5 @@
 // The search page. The address names what is searched by (?id=, ?sample= or ?code=), so that back, reload and links work.
-"use strict";
+import { bitsOf, cells, columns, differing, shape, svg } from "/bits.js";
 
 const $ = (id) => document.getElementById(id);
 const NEIGHBOURS = [1, 3, 5, 10, 20, 30, 40, 50, 100, 200, 500, 1000];
@@ -129,49 +129,20 @@ function upload(file) {
   go({ by: "file", value: file, image: URL.createObjectURL(file), name: file.name });
 }
 
-// ---- Bits
-
-/** Bit k of a code is bit k % 8 of byte k / 8. */
-function bitsOf(hex) {
-  return Array.from({ length: info.bits }, (_, k) => (parseInt(hex.substr((k >> 3) * 2, 2), 16) >> (k & 7)) & 1);
-}
-
-function differing(hex) {
-  const other = bitsOf(hex);
-  return bitsOf(answer.code).flatMap((bit, k) => (bit === other[k] ? [] : [k]));
-}
-
-function svg(viewBox, label, ...children) {
-  const element = shape("svg", { viewBox });
-  if (label) element.setAttribute("aria-label", label), element.setAttribute("role", "img");
-  else element.setAttribute("aria-hidden", "true");
-  element.append(...children);
-  return element;
-}
-
-function shape(name, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
-const columns = () => (info.bits > 128 ? 32 : Math.min(16, info.bits));
-const cells = (bits) => bits.map((k) => `M${(k % columns()) * 12 + 3} ${Math.floor(k / columns()) * 12 + 1}h6a2 2 0 0 1 2 2v6a2 2 0 0 1-2 2h-6a2 2 0 0 1-2-2v-6a2 2 0 0 1 2-2z`).join("");
+// ---- What is shown
 
 function showBits() {
-  const bits = bitsOf(answer.code);
-  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(bits.flatMap((bit, k) => (bit === value ? [k] : []))) });
-  const box = `0 0 ${columns() * 12} ${Math.ceil(info.bits / columns()) * 12}`;
+  const bits = bitsOf(answer.code, info.bits);
+  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(bits.flatMap((bit, k) => (bit === value ? [k] : [])), info.bits) });
+  const box = `0 0 ${columns(info.bits) * 12} ${Math.ceil(info.bits / columns(info.bits)) * 12}`;
   $("bits").replaceChildren(svg(box, `Code of ${info.bits} bits, ${bits.filter(Boolean).length} of them set`, path(0), path(1), shape("path", { class: "bit-differs" })));
   $("hex").textContent = answer.code;
 }
 
 /** Marks in the query's code the bits in which a result differs. */
 function mark(bits) {
-  document.querySelector(".bit-differs")?.setAttribute("d", cells(bits));
+  document.querySelector(".bit-differs")?.setAttribute("d", cells(bits, info.bits));
 }
-
-// ---- What is shown
 
 function element(name, className, ...children) {
   const made = document.createElement(name);
@@ -263,7 +234,7 @@ function showHistogram(hits, same, labelled) {
 }
 
 function card(hit, match) {
-  const bits = differing(hit.code);
+  const bits = differing(hit.code, answer.code, info.bits);
   const label = words(hit.label);
   const title = bits.length ? `${plural(bits.length, "bit")} of ${info.bits} ${bits.length === 1 ? "differs" : "differ"}: ${bits.join(", ")}` : "The same code";
   const strip = svg(`0 0 ${info.bits} 1`, "", shape("path", { d: bits.map((k) => `M${k} 0h1v1h-1z`).join("") }));

@@ -1,0 +1,34 @@
+// Codes as bits and as drawings of bits. Nothing here knows what is searched for, or talks to the service.
+
+/** Bit k of a code is bit k % 8 of byte k / 8. */
+export function bitsOf(hex, bits) {
+  return Array.from({ length: bits }, (_, k) => (parseInt(hex.slice((k >> 3) * 2, (k >> 3) * 2 + 2), 16) >> (k & 7)) & 1);
+}
+
+/** The places in which two codes differ. */
+export function differing(a, b, bits) {
+  const other = bitsOf(b, bits);
+  return bitsOf(a, bits).flatMap((bit, k) => (bit === other[k] ? [] : [k]));
+}
+
+/** Columns in which a code's cells are drawn. */
+export const columns = (bits) => (bits > 128 ? 32 : Math.min(16, bits));
+
+/** A path of rounded cells, 12 units apart, one for each of `places`. */
+export function cells(places, bits) {
+  const cell = (k) => `M${(k % columns(bits)) * 12 + 3} ${Math.floor(k / columns(bits)) * 12 + 1}`;
+  return places.map((k) => `${cell(k)}h6a2 2 0 0 1 2 2v6a2 2 0 0 1-2 2h-6a2 2 0 0 1-2-2v-6a2 2 0 0 1 2-2z`).join("");
+}
+
+/** A drawing with a label for those who cannot see it; without one it is decoration. */
+export function svg(viewBox, label, ...children) {
+  const drawing = shape("svg", label ? { viewBox, role: "img", "aria-label": label } : { viewBox, "aria-hidden": "true" });
+  drawing.append(...children);
+  return drawing;
+}
+
+export function shape(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
