@@ -1,5 +1,5 @@
-//! `cargo xtask demo` compiles nothing twice: every crate that xtask shares with the binaries has the same features in
-//! both builds. (Cargo unifies features within one build, not across two.)
+//! Nothing is compiled twice: every crate that xtask, training and serving share has the same features in
+//! all their builds. (Cargo unifies features within one build, not across two.)
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ fn features(packages: &[&str]) -> Features {
 fn compiled_twice(ours: &Features, theirs: &Features) -> Vec<String> {
     let differ = |(package, features): (&String, &BTreeSet<String>)| {
         let others = theirs.get(package)?;
-        let line = format!("{package}: {features:?} in xtask, {others:?} in the binaries");
+        let line = format!("{package}: {features:?} in one build, {others:?} in the other");
         (!features.is_subset(others)).then_some(line)
     };
     ours.iter().filter_map(differ).collect()
@@ -58,6 +58,15 @@ fn xtask_and_the_binaries_share_what_they_compile() {
     );
     let twice = compiled_twice(&xtask, &binaries);
     assert!(twice.is_empty(), "mend the features in xtask/Cargo.toml:\n{}", twice.join("\n"));
+}
+
+#[test]
+fn training_and_serving_share_what_they_compile() {
+    let binaries = features(&["dhih-train", "dhih-index", "dhih-serve"]);
+    for package in ["dhih-train", "dhih-serve"] {
+        let twice = compiled_twice(&features(&[package]), &binaries);
+        assert!(twice.is_empty(), "mend the features of {package}:\n{}", twice.join("\n"));
+    }
 }
 
 #[test]

@@ -42,10 +42,10 @@ pub struct TrainOptions {
     /// Mode of the HI loss: target or global [default: target]
     #[arg(long, env = "DHIH_HI_MODE", value_name = "MODE")]
     pub hi_mode: Option<String>,
-    /// Sensitivity alpha of the HI loss [default: 0.5]
+    /// Sensitivity alpha of the HI loss [default: 0.8]
     #[arg(long, env = "DHIH_HI_ALPHA", value_name = "X")]
     pub hi_alpha: Option<f64>,
-    /// Weight of the HI loss's quantisation term [default: 0.1]
+    /// Weight of the HI loss's quantisation term [default: 0.01]
     #[arg(long, env = "DHIH_HI_LAMBDA_Q", value_name = "X")]
     pub hi_lambda_q: Option<f64>,
     /// Code length in bits, 1 to 1024 [default: 48]
@@ -66,7 +66,7 @@ pub struct TrainOptions {
     /// Nesterov momentum [default: 0.9]
     #[arg(long, env = "DHIH_MOMENTUM", value_name = "X")]
     pub momentum: Option<f64>,
-    /// L2 penalty [default: 0.0005]
+    /// L2 penalty of weights; not of scales and shifts [default: 0.005]
     #[arg(long, env = "DHIH_WEIGHT_DECAY", value_name = "X")]
     pub weight_decay: Option<f64>,
     /// Mirror images at random
@@ -183,8 +183,8 @@ impl TrainOptions {
         let dataset = DatasetName::parse(self.dataset.as_deref().unwrap_or("demo"))?;
         // Epochs, mirroring and shift: what each set needs and its images stand.
         let (epochs, flip, shift) = match dataset {
-            DatasetName::Demo => (12, true, 2),
-            DatasetName::FashionMnist => (15, true, 2),
+            DatasetName::Demo => (8, true, 2),
+            DatasetName::FashionMnist => (10, true, 2),
             DatasetName::Cifar10 => (30, true, 4),
             DatasetName::Folder => (30, true, 3),
         };
@@ -206,7 +206,7 @@ impl TrainOptions {
             learning_rate: self.learning_rate.unwrap_or(0.05),
             warmup_epochs: self.warmup_epochs.unwrap_or(1.0),
             momentum: self.momentum.unwrap_or(0.9),
-            weight_decay: self.weight_decay.unwrap_or(5e-4),
+            weight_decay: self.weight_decay.unwrap_or(5e-3),
             flip: self.flip.unwrap_or(flip),
             shift: self.shift.unwrap_or(shift),
             seed: self.seed.unwrap_or(0),

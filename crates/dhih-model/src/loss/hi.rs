@@ -35,7 +35,7 @@ pub struct Hi {
 
 impl Default for Hi {
     fn default() -> Self {
-        Self { mode: HiMode::Target, alpha: 0.5, lambda_q: 0.1 }
+        Self { mode: HiMode::Target, alpha: 0.8, lambda_q: 0.01 }
     }
 }
 
