@@ -159,6 +159,8 @@ pub struct Info {
     pub protocol: Option<String>,
     /// Tie-aware mAP of the held-out queries, if `evaluation.json` is there.
     pub map: Option<f64>,
+    /// Whether the data is the published one; null where nothing is published.
+    pub verified: Option<bool>,
     /// What a request is held to.
     pub limits: RequestLimits,
 }

@@ -11,6 +11,8 @@ pub(crate) struct Facts {
     pub(crate) dataset: Option<String>,
     pub(crate) protocol: Option<String>,
     pub(crate) map: Option<f64>,
+    /// Whether the data is the published one; absent where nothing is published.
+    pub(crate) verified: Option<bool>,
 }
 
 impl Facts {
@@ -26,7 +28,9 @@ impl Facts {
             let value = config.as_ref()?.get("train")?.get(key)?;
             value.as_str().map(str::to_owned)
         };
+        let verified = config.as_ref().and_then(|run| run.get("data")?.get("verified")?.as_bool());
         Ok(Self {
+            verified,
             dataset: name("dataset"),
             protocol: name("protocol"),
             map: evaluation.and_then(|evaluation| evaluation.get("map")?.as_f64()),

@@ -179,6 +179,7 @@ impl Run {
             dataset: self.facts.dataset.clone(),
             protocol: self.facts.protocol.clone(),
             map: self.facts.map,
+            verified: self.facts.verified,
             limits,
         }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a network, encode its database and queries, and evaluate them (the default)
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Turn images into codes with a trained network
     Encode(encode::EncodeArgs),
     /// Measure codes: those of a run, or a database's and queries' of any origin

@@ -66,7 +66,7 @@ pub struct TrainOptions {
     /// Nesterov momentum [default: 0.9]
     #[arg(long, env = "DHIH_MOMENTUM", value_name = "X")]
     pub momentum: Option<f64>,
-    /// L2 penalty of weights; not of scales and shifts [default: 0.005]
+    /// L2 penalty of weights; not of scales and shifts
     #[arg(long, env = "DHIH_WEIGHT_DECAY", value_name = "X")]
     pub weight_decay: Option<f64>,
     /// Mirror images at random
@@ -181,12 +181,12 @@ impl TrainOptions {
     /// Unknown names with the nearest known one; values out of range.
     pub fn resolve(self) -> Result<TrainConfig> {
         let dataset = DatasetName::parse(self.dataset.as_deref().unwrap_or("demo"))?;
-        // Epochs, mirroring and shift: what each set needs and its images stand.
-        let (epochs, flip, shift) = match dataset {
-            DatasetName::Demo => (8, true, 2),
-            DatasetName::FashionMnist => (10, true, 2),
-            DatasetName::Cifar10 => (30, true, 4),
-            DatasetName::Folder => (30, true, 3),
+        // What each set needs and its images stand; small sets need the stronger penalty.
+        let (epochs, flip, shift, weight_decay) = match dataset {
+            DatasetName::Demo => (8, true, 2, 5e-3),
+            DatasetName::FashionMnist => (10, true, 2, 5e-4),
+            DatasetName::Cifar10 => (30, true, 4, 5e-4),
+            DatasetName::Folder => (30, true, 3, 5e-3),
         };
         let protocol = match &self.protocol {
             Some(name) => Protocol::parse(name)?,
@@ -206,7 +206,7 @@ impl TrainOptions {
             learning_rate: self.learning_rate.unwrap_or(0.05),
             warmup_epochs: self.warmup_epochs.unwrap_or(1.0),
             momentum: self.momentum.unwrap_or(0.9),
-            weight_decay: self.weight_decay.unwrap_or(5e-3),
+            weight_decay: self.weight_decay.unwrap_or(weight_decay),
             flip: self.flip.unwrap_or(flip),
             shift: self.shift.unwrap_or(shift),
             seed: self.seed.unwrap_or(0),

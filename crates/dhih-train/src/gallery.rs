@@ -11,6 +11,7 @@ use safetensors::{Dtype, View};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::protocol::Split;
+use crate::run_dir::RunDir;
 
 /// The longest side of a thumbnail, in pixels.
 const MAX_SIDE: usize = 64;
@@ -31,6 +32,11 @@ pub(crate) fn write(path: &Path, dataset: &Dataset, split: &Split) -> Result<()>
     safetensors::serialize_to_file(tensors, None, &temporary)
         .map_err(|error| Error::Run { path: temporary.clone(), reason: error.to_string() })?;
     let file = std::fs::File::open(&temporary).map_err(Error::io(&temporary))?;
+    // The library makes the file private; a run is served by others, too.
+    let like = path.with_file_name(RunDir::CONFIG);
+    if let Ok(metadata) = std::fs::metadata(like) {
+        file.set_permissions(metadata.permissions()).map_err(Error::io(&temporary))?;
+    }
     file.sync_all().map_err(Error::io(&temporary))?;
     std::fs::rename(&temporary, path).map_err(Error::io(path))
 }

@@ -14,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match cli.command.unwrap_or(Command::Train(cli.train)) {
+    let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => cmd::train::run(&args),
         Command::Encode(args) => cmd::encode::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),

@@ -209,11 +209,12 @@ impl Evaluation {
     /// A header and one line: what a table of runs is made of.
     pub fn to_csv(&self) -> String {
         let Metrics { bits, queries, database, map, precision_radius_2, .. } = &self.metrics;
-        let header = "protocol,dataset,backbone,loss,bits,epochs,seed,queries,database,map,\
-                      class_code_map,precision_radius_2,seconds,commit";
+        let header = "protocol,dataset,verified,backbone,loss,bits,epochs,seed,queries,\
+                      database,map,class_code_map,precision_radius_2,seconds,commit";
+        let verified = self.dataset.record.verified.map(|v| v.to_string()).unwrap_or_default();
         let class_code = self.class_code_map.map(|map| map.to_string()).unwrap_or_default();
         format!(
-            "{header}\n{},{},{},{},{bits},{},{},{queries},{database},{map},{class_code},\
+            "{header}\n{},{},{verified},{},{},{bits},{},{},{queries},{database},{map},{class_code},\
              {precision_radius_2},{},{}\n",
             self.protocol.name(),
             self.dataset.name.name(),

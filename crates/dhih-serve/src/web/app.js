@@ -323,7 +323,7 @@ async function loadSamples() {
 
 async function loadInfo() {
   info = await call("/v1/info");
-  const facts = [["images", number.format(info.items)], ["bits", info.bits], ["classes", info.classes.length], ["data set", info.dataset], ["mAP", info.map?.toFixed(3)]];
+  const facts = [["images", number.format(info.items)], ["bits", info.bits], ["classes", info.classes.length], ["data set", info.dataset && info.dataset + (info.verified === false ? " (unverified)" : "")], ["mAP", info.map?.toFixed(3)]];
   $("facts").replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) => element("div", "", element("dt", "", name), element("dd", "", String(value)))));
   $("k").max = NEIGHBOURS.length - 1;
   $("k").value = NEIGHBOURS.indexOf(20);

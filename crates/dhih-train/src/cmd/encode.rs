@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes};
 use dhih_model::Encoder;
 use dhih_model::image::{self, Limits};
@@ -29,7 +30,7 @@ pub(crate) struct EncodeArgs {
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
     /// Print one JSON object on stdout, and nothing else there
-    #[arg(long, env = "DHIH_JSON")]
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use dhih_index::CodeSet;
 use dhih_train::RunDir;
@@ -39,7 +40,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, env = "DHIH_EMPTY", value_enum, default_value = "zero")]
     empty: EmptyArg,
     /// Print one JSON object on stdout, and nothing else there
-    #[arg(long, env = "DHIH_JSON")]
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -57,11 +58,11 @@ enum EmptyArg {
 
 /// Measures and reports.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
-    let mut config = EvaluationConfig::default();
-    config.empty = match args.empty {
+    let empty = match args.empty {
         EmptyArg::Zero => Empty::Zero,
         EmptyArg::Omit => Empty::Omit,
     };
+    let mut config = EvaluationConfig { empty, ..EvaluationConfig::default() };
     match args.topk {
         Some(0) => bail!("--topk is 0, expected at least 1"),
         topk => config.map_at.extend(topk),

@@ -1,6 +1,7 @@
 //! `dhih-train list`: the names that flags take.
 
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use dhih_model::Backbone;
 use dhih_train::LossConfig;
@@ -15,7 +16,7 @@ pub(crate) struct ListArgs {
     /// What to list [default: everything]
     kind: Option<Kind>,
     /// Print one JSON object a line on stdout
-    #[arg(long, env = "DHIH_JSON")]
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use dhih_train::run::{self, Evaluation};
 use dhih_train::{Progress, RunDir, TrainOptions};
 use serde::Serialize;
@@ -24,7 +25,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, env = "DHIH_RESUME", value_name = "DIR")]
     resume: Option<PathBuf>,
     /// Print one JSON object on stdout, and nothing else there
-    #[arg(long, env = "DHIH_JSON")]
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
