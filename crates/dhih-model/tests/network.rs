@@ -1,4 +1,9 @@
 //! A network learns, is saved and comes back the same; damaged checkpoints are refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
 
 use candle_core::{Device, Tensor, Var};
 use dhih_model::ops::{Sgd, sgd_step};

@@ -1,5 +1,10 @@
 //! The losses agree with independent float64 values and gradients. The folder comes from `DHIH_REFERENCE`, or lies beside
 //! the repository; where it is absent the test says so and passes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
 
 use std::path::PathBuf;
 

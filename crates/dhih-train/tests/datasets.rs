@@ -1,4 +1,9 @@
 //! Every reader on files in its format: intact ones, and each way in which they can be wrong.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
 
 mod common;
 

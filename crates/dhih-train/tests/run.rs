@@ -1,4 +1,9 @@
 //! Whole runs on a small folder: files, repetition, resumption, refusals, and the commands on them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
 
 mod common;
 

@@ -1,5 +1,10 @@
 //! Small datasets in the published formats, written to a temporary folder.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,21 +18,21 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 /// An IDX file of unsigned bytes.
-pub fn idx(dims: &[u32], values: &[u8]) -> Vec<u8> {
+pub(crate) fn idx(dims: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];
     dims.iter().for_each(|dim| bytes.extend(dim.to_be_bytes()));
     bytes.extend(values);
     bytes
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// Fashion-MNIST with `train` and `test` images of 28 x 28, unpacked as well where `raw`.
-pub fn fashion_mnist(dir: &Path, train: u32, test: u32, raw: bool) {
+pub(crate) fn fashion_mnist(dir: &Path, train: u32, test: u32, raw: bool) {
     for (part, n, salt) in [("train", train, 0), ("t10k", test, 7)] {
         let pixels: Vec<u8> = (0..n * 784).map(|i| (i * 31 % 251 + salt) as u8).collect();
         let labels: Vec<u8> = (0..n).map(|i| (i % 10) as u8).collect();
@@ -45,18 +50,18 @@ pub fn fashion_mnist(dir: &Path, train: u32, test: u32, raw: bool) {
 }
 
 /// A 32 x 32 picture whose every pixel is different from its neighbours.
-pub fn picture(seed: u8) -> RgbImage {
+pub(crate) fn picture(seed: u8) -> RgbImage {
     RgbImage::from_fn(32, 32, |x, y| Rgb([8 * x as u8, 8 * y as u8, seed]))
 }
 
-pub fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+pub(crate) fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     image.into().write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
 /// A Parquet file in the hub's image schema.
-pub fn parquet(path: &Path, rows: &[(Vec<u8>, i64)]) {
+pub(crate) fn parquet(path: &Path, rows: &[(Vec<u8>, i64)]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let schema = "message schema { optional group img { optional binary bytes; optional binary path (UTF8); } \
                   optional int64 label; }";
@@ -81,7 +86,7 @@ pub fn parquet(path: &Path, rows: &[(Vec<u8>, i64)]) {
 }
 
 /// A folder of two classes with `each` images a class; `dark` ones and `light` ones.
-pub fn folder(dir: &Path, each: usize) -> PathBuf {
+pub(crate) fn folder(dir: &Path, each: usize) -> PathBuf {
     for (class, level) in [("dark", 30u8), ("light", 200)] {
         std::fs::create_dir_all(dir.join(class)).unwrap();
         for i in 0..each {
