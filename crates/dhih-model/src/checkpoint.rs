@@ -3,12 +3,13 @@
 //! Metadata: `dhih.version` (format, 1), `dhih.config` ([`NetworkConfig`] as JSON), `dhih.digest` (SHA-256 over the other
 //! metadata, names, shapes and values), so that a damaged file is noticed and not used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::config::NetworkConfig;
@@ -60,11 +61,7 @@ pub fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
 /// # Errors
 /// When the file cannot be written; an older one is then still there.
 pub fn write(contents: &Contents, path: &Path) -> Result<String> {
-    let Contents { tensors, metadata } = contents;
-    let mut metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    metadata.insert(VERSION_KEY.to_owned(), VERSION.to_owned());
-    metadata.insert(DIGEST_KEY.to_owned(), digest(contents)?);
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| damaged(path, e))?;
+    let bytes = to_bytes(contents)?;
     write_atomically(path, &bytes)?;
     Ok(hex(&Sha256::digest(&bytes)))
 }
@@ -109,6 +106,30 @@ fn read_tensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>> {
         Ok((name, tensor))
     };
     file.tensors().into_iter().map(read).collect()
+}
+
+/// The safetensors form: the header's length, the header in JSON, the values. The library's own writer puts metadata in an
+/// order that changes from run to run; the same contents are to give the same bytes.
+fn to_bytes(contents: &Contents) -> Result<Vec<u8>> {
+    let mut metadata = contents.metadata.clone();
+    metadata.insert(VERSION_KEY.to_owned(), VERSION.to_owned());
+    metadata.insert(DIGEST_KEY.to_owned(), digest(contents)?);
+    let mut header = serde_json::Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
+    let mut values = Vec::new();
+    for (name, tensor) in &contents.tensors {
+        let start = values.len();
+        for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+            values.extend_from_slice(&value.to_le_bytes());
+        }
+        let offsets = [start, values.len()];
+        let entry = json!({"dtype": "F32", "shape": tensor.dims(), "data_offsets": offsets});
+        header.insert(name.clone(), entry);
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    // Values begin at a multiple of 8 bytes.
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    let length = (header.len() as u64).to_le_bytes();
+    Ok([&length, header.as_bytes(), &values].concat())
 }
 
 fn digest(contents: &Contents) -> Result<String> {

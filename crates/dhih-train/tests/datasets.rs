@@ -72,7 +72,7 @@ fn damaged_fashion_mnist_is_refused() {
     flipped[middle] ^= 4;
     let idx = |dims: &[u32], n| common::gzip(&common::idx(dims, &vec![0; n]));
     for (bytes, part) in [
-        (Vec::new(), "not an IDX file"),
+        (Vec::new(), "gzip"),
         (intact.0[..middle].to_vec(), "gzip"),
         (flipped, "gzip"),
         (b"not gzip".to_vec(), "gzip"),

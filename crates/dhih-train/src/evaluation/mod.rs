@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use dhih_index::{CodeSet, Codes, Labels, hamming};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use average_precision::{Ties, average_precision, stable_average_precision};
@@ -58,8 +59,10 @@ pub struct Metrics {
     /// The same with the best and the worst order of ties.
     pub map_bounds: Bounds,
     /// mAP@k with ties in database order, divided by the relevant items inside the top k: what most published code computes.
+    #[serde(deserialize_with = "by_number")]
     pub map_at: BTreeMap<usize, f64>,
     /// Share of relevant items among the first N, ties in database order.
+    #[serde(deserialize_with = "by_number")]
     pub precision_at: BTreeMap<usize, f64>,
     /// Share of relevant items within Hamming radius 2; an empty ball scores 0 and counts.
     pub precision_radius_2: f64,
@@ -69,6 +72,13 @@ pub struct Metrics {
     pub curves: Curves,
     /// Different codes in the database.
     pub distinct_codes: usize,
+}
+
+/// Reads numbers as keys, which are texts in JSON, also where the map is part of a flattened structure.
+fn by_number<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<usize, f64>, D::Error> {
+    let entries = BTreeMap::<String, f64>::deserialize(from)?.into_iter();
+    let parse = |(key, value): (String, f64)| Ok((key.parse().map_err(D::Error::custom)?, value));
+    entries.map(parse).collect()
 }
 
 /// Best and worst case over ties.
