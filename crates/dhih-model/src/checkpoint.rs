@@ -26,7 +26,7 @@ const CONFIG_KEY: &str = "dhih.config";
 pub struct Contents {
     /// Tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Texts by name; [`write`] adds version and digest.
+    /// Texts by name; [`write()`] adds version and digest.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -66,7 +66,7 @@ pub fn write(contents: &Contents, path: &Path) -> Result<String> {
     Ok(hex(&Sha256::digest(&bytes)))
 }
 
-/// Reads what [`write`] wrote, verified, and the file's SHA-256 in hex.
+/// Reads what [`write()`] wrote, verified, and the file's SHA-256 in hex.
 ///
 /// # Errors
 /// [`Error::Io`] where the file cannot be read, [`Error::Checkpoint`] where it is damaged or of another version.
