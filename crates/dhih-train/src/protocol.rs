@@ -200,6 +200,6 @@ impl Split {
             hash.update((part.len() as u64).to_le_bytes());
             part.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        dhih_index::to_hex(&hash.finalize())
     }
 }

@@ -71,8 +71,8 @@ pub fn start(
     let data = DataRecord::new(&dataset, &split);
     let run = RunDir::create(run_dir, config)?;
     run.write_json(RunDir::SPLIT, &split)?;
-    run.write_config(&RunConfig { train: config.clone(), data })?;
-    let evaluation = finish(config, (&dataset, &split), &run, progress)?;
+    run.write_config(&RunConfig { train: config.clone(), data: data.clone() })?;
+    let evaluation = finish(config, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
 }
 
@@ -94,7 +94,7 @@ pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)
             cure: "restore it, or begin a new run".to_owned(),
         });
     }
-    let evaluation = finish(&config, (&dataset, &split), &run, progress)?;
+    let evaluation = finish(&config, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
 }
 
@@ -130,7 +130,7 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
 
 fn finish(
     config: &TrainConfig,
-    (dataset, split): (&Dataset, &Split),
+    (dataset, split, record): (&Dataset, &Split, DataRecord),
     run: &RunDir,
     progress: Progress,
 ) -> Result<Evaluation> {
@@ -162,7 +162,7 @@ fn finish(
     };
     let evaluation = Evaluation {
         protocol: config.protocol,
-        dataset: DatasetRecord { name: dataset.name, record: DataRecord::new(dataset, split) },
+        dataset: DatasetRecord { name: dataset.name, record },
         metrics,
         class_code_map,
         seconds: run.training_seconds()?,

@@ -184,7 +184,7 @@ impl Raw {
         hash.update(format!("{height} {width} {channels} {}\n", self.labels.len()));
         self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
         hash.update(&self.images);
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        dhih_index::to_hex(&hash.finalize())
     }
 }
 

@@ -45,8 +45,7 @@ impl Provenance {
             };
             let path = dir.join(file);
             let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-            let found: String =
-                Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let found = dhih_index::to_hex(&Sha256::digest(&bytes));
             if found != known.sha256 {
                 let reason = format!("sha256 is {found}, it was fetched with {}", known.sha256);
                 let cure = "the file changed: run `cargo xtask fetch-data` again".to_owned();
