@@ -23,6 +23,12 @@ impl InputShape {
         self.height * self.width * self.channels
     }
 
+    /// How many images go through a network at once where no gradient is wanted: at most 256, fewer where they are large, so
+    /// that the activations fit into memory.
+    pub fn inference_batch(&self) -> usize {
+        ((1 << 21) / (self.height * self.width).max(1)).clamp(1, 256)
+    }
+
     /// Whether an image of this shape has no pixel; never true for a checked configuration.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

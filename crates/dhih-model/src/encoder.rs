@@ -16,9 +16,6 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Images that go through the network at once.
-    const BATCH: usize = 256;
-
     /// Reads `model.safetensors` of a run.
     ///
     /// # Errors
@@ -83,7 +80,7 @@ pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
     let config = network.config();
     let shape = config.input;
     let mut codes = Vec::with_capacity(images.len() / shape.len() * config.bits);
-    for batch in images.chunks(Encoder::BATCH * shape.len()) {
+    for batch in images.chunks(shape.inference_batch() * shape.len()) {
         let x = config.normalization.apply(batch, shape, network.device())?;
         codes.extend(network.forward(&x, false)?.flatten_all()?.to_vec1::<f32>()?);
     }

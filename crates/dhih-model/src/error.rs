@@ -27,7 +27,8 @@ pub enum Error {
     },
     /// The tensors of a checkpoint do not fit the network.
     #[error(
-        "the weights do not fit the network: missing {missing:?}, unknown {unknown:?}, misshapen {misshapen:?}"
+        "the weights do not fit the network: missing {missing:?}, unknown {unknown:?}, misshapen {misshapen:?}{}",
+        like(looks_like)
     )]
     Weights {
         /// Tensors that the network needs and the file lacks.
@@ -36,6 +37,16 @@ pub enum Error {
         unknown: Vec<String>,
         /// Tensors of another shape, with expected and got.
         misshapen: Vec<String>,
+        /// The backbone whose weights they seem to be, where they are another's.
+        looks_like: Option<&'static str>,
+    },
+    /// A file is damaged, or no checkpoint of a kind that can be read.
+    #[error("{}: not usable as pretrained weights: {reason}", path.display())]
+    Pretrained {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
     },
     /// A configuration value is out of its range.
     #[error("{name} is {got}, expected {expected}")]
@@ -63,6 +74,12 @@ pub enum Error {
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn like(backbone: &Option<&str>) -> String {
+    backbone
+        .map(|name| format!("; they look like those of {name}: choose that backbone"))
+        .unwrap_or_default()
+}
 
 impl Error {
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {

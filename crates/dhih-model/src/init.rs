@@ -62,10 +62,18 @@ impl Parameters {
     /// # Errors
     /// Lists every missing, unknown and misshapen tensor; then nothing was changed.
     pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.load_under("", tensors)
+    }
+
+    /// As [`Self::load`], of the variables whose names begin with `prefix`; the others stay as they are.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_under(&self, prefix: &str, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let vars = self.lock();
-        let shapes = vars.iter().map(|(name, var)| (name.as_str(), var.shape()));
-        check_names(shapes, tensors)?;
-        for (name, var) in vars.iter() {
+        let vars = || vars.iter().filter(|(name, _)| name.starts_with(prefix));
+        check_names(vars().map(|(name, var)| (name.as_str(), var.shape())), tensors)?;
+        for (name, var) in vars() {
             if let Some(tensor) = tensors.get(name) {
                 var.set(&tensor.to_device(var.device())?.to_dtype(var.dtype())?)?;
             }
@@ -105,7 +113,7 @@ fn check_names<'a>(
     if missing.is_empty() && unknown.is_empty() && misshapen.is_empty() {
         return Ok(());
     }
-    Err(crate::Error::Weights { missing, unknown, misshapen })
+    Err(crate::Error::Weights { missing, unknown, misshapen, looks_like: None })
 }
 
 impl SimpleBackend for Parameters {

@@ -52,6 +52,7 @@ mod network;
 
 pub mod checkpoint;
 mod encoder;
+pub mod pretrained;
 
 pub use backbone::Backbone;
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
@@ -61,3 +62,4 @@ pub use hash_layer::HashLayer;
 pub use init::{Parameters, named_rng};
 pub use loss::{Hi, HiMode, hi};
 pub use network::Network;
+pub use pretrained::Pretrained;

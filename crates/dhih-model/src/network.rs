@@ -45,7 +45,29 @@ impl Network {
     /// # Errors
     /// When the shape is not the configured one.
     pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        Ok(self.hash_layer.forward(&self.backbone.forward_t(x, train)?)?)
+        self.head(&self.features(x, train)?)
+    }
+
+    /// The backbone's output.
+    ///
+    /// # Shapes
+    /// `x`: `[n, height, width, channels]`, normalised; returns `[n, features]`.
+    ///
+    /// # Errors
+    /// When the shape is not the configured one.
+    pub fn features(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        Ok(self.backbone.forward_t(x, train)?)
+    }
+
+    /// The hash layer's output for features of the backbone.
+    ///
+    /// # Shapes
+    /// `features`: `[n, features]`; returns `v`, `[n, bits]`.
+    ///
+    /// # Errors
+    /// When the shape is another.
+    pub fn head(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(self.hash_layer.forward(features)?)
     }
 
     /// The class weights W, `[classes, bits]`.

@@ -8,6 +8,11 @@ use crate::config::{InputShape, Normalization};
 use crate::error::{Error, Result};
 
 impl Normalization {
+    /// Of the RGB images of ImageNet, as torchvision's and timm's `tv_in1k` networks take them.
+    pub fn imagenet() -> Self {
+        Self { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
+    }
+
     /// Mean and standard deviation of every channel over the given images.
     ///
     /// # Shapes
