@@ -28,7 +28,9 @@ pub(crate) struct Epoch<'a> {
 }
 
 /// Images `[n, height, width, channels]` u8 and labels.
-pub(crate) struct Batch {
+pub(crate) struct Batch<'a> {
+    /// `[n]` rows of the dataset.
+    pub(crate) rows: &'a [usize],
     /// The pixels.
     pub(crate) images: Vec<u8>,
     /// `[n]` class numbers.
@@ -55,16 +57,23 @@ impl<'a> Epoch<'a> {
         self.batches
     }
 
-    /// Batch `i`.
-    pub(crate) fn batch(&self, i: usize) -> Batch {
+    /// Batch `i`, without pixels.
+    pub(crate) fn rows(&self, i: usize) -> Batch<'_> {
         let at = |i: usize| i * self.rows.len() / self.batches;
         let rows = &self.rows[at(i)..at(i + 1)];
+        let labels = rows.iter().map(|row| self.dataset.labels[*row]).collect();
+        Batch { rows, images: Vec::new(), labels }
+    }
+
+    /// Batch `i`, with augmented pixels.
+    pub(crate) fn batch(&self, i: usize) -> Batch<'_> {
+        let mut batch = self.rows(i);
         let mut rng = dhih_model::named_rng(self.seed, &format!("augment {} {i}", self.number));
-        let mut images = Vec::with_capacity(rows.len() * self.dataset.shape.len());
-        for row in rows {
-            self.augment(self.dataset.image(*row), &mut rng, &mut images);
+        batch.images.reserve_exact(batch.rows.len() * self.dataset.shape.len());
+        for row in batch.rows {
+            self.augment(self.dataset.image(*row), &mut rng, &mut batch.images);
         }
-        Batch { images, labels: rows.iter().map(|row| self.dataset.labels[*row]).collect() }
+        batch
     }
 
     fn augment(&self, image: &[u8], rng: &mut impl Rng, out: &mut Vec<u8>) {
@@ -86,7 +95,7 @@ impl<'a> Epoch<'a> {
     }
 }
 
-impl Batch {
+impl Batch<'_> {
     /// The labels as `[n, classes]` of 0 and 1.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
 use crate::protocol::Protocol;
+use crate::weights::WeightsSource;
 
 /// What a user may set; the same names as flags, as `DHIH_...` variables and in the TOML file. What is not set gets the
 /// dataset's default.
@@ -30,9 +31,23 @@ pub struct TrainOptions {
     /// Number of images of the demo set [default: 10000]
     #[arg(long, env = "DHIH_DEMO_IMAGES", value_name = "N")]
     pub demo_images: Option<usize>,
-    /// Side to which images of a folder are cropped and scaled, in pixels [default: 32]
+    /// Side to which images are cropped and scaled, in pixels [default: 224 with --weights, 32 for a folder, else as they
+    /// are]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS")]
     pub image_side: Option<usize>,
+    /// Pretrained backbone: FILE, or hf:OWNER/REPO[@REVISION][/FILE]; #sha256=HEX behind it is checked
+    #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE")]
+    pub weights: Option<String>,
+    /// Train the hash layer alone, on features that the pretrained backbone computes once
+    #[arg(long, env = "DHIH_FREEZE_BACKBONE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    pub freeze_backbone: Option<bool>,
+    /// Folder in which runs share the features of a frozen backbone [default: the run's own]
+    #[arg(long, env = "DHIH_FEATURES_DIR", value_name = "DIR")]
+    pub features_dir: Option<PathBuf>,
+    /// Learning rate of the backbone, as a part of the others' [default: 1]
+    #[arg(long, env = "DHIH_BACKBONE_LR_SCALE", value_name = "X")]
+    pub backbone_lr_scale: Option<f64>,
     /// Backbone [default: small]
     #[arg(long, env = "DHIH_BACKBONE", value_name = "NAME")]
     pub backbone: Option<String>,
@@ -54,7 +69,7 @@ pub struct TrainOptions {
     /// Passes over the training images
     #[arg(long, env = "DHIH_EPOCHS", value_name = "N")]
     pub epochs: Option<usize>,
-    /// Images a step [default: 64]
+    /// Images a step [default: 64; 256 with --freeze-backbone]
     #[arg(long, env = "DHIH_BATCH_SIZE", value_name = "N")]
     pub batch_size: Option<usize>,
     /// Learning rate after warm-up; falls to 0 along a cosine [default: 0.05]
@@ -114,7 +129,13 @@ pub struct TrainConfig {
     pub protocol: Protocol,
     pub split_seed: u64,
     pub demo_images: usize,
-    pub image_side: usize,
+    pub image_side: Option<usize>,
+    pub weights: Option<WeightsSource>,
+    #[serde(default)]
+    pub freeze_backbone: bool,
+    pub features_dir: Option<PathBuf>,
+    #[serde(default = "one")]
+    pub backbone_lr_scale: f64,
     pub backbone: Backbone,
     pub bits: usize,
     pub epochs: usize,
@@ -128,6 +149,10 @@ pub struct TrainConfig {
     pub seed: u64,
     pub device: String,
     pub loss: LossConfig,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl TrainOptions {
@@ -156,6 +181,10 @@ impl TrainOptions {
             split_seed,
             demo_images,
             image_side,
+            weights,
+            freeze_backbone,
+            features_dir,
+            backbone_lr_scale,
             backbone,
             loss,
             hi_mode,
@@ -192,17 +221,28 @@ impl TrainOptions {
             Some(name) => Protocol::parse(name)?,
             None => Protocol::default_for(dataset),
         };
+        let weights = self.weights.as_deref().map(str::parse::<WeightsSource>).transpose()?;
+        let freeze_backbone = self.freeze_backbone.unwrap_or(false);
+        let side = match dataset {
+            _ if weights.is_some() => Some(224),
+            DatasetName::Folder => Some(32),
+            _ => None,
+        };
         let config = TrainConfig {
             data_dir: self.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.name())),
             dataset,
             protocol,
             split_seed: self.split_seed.unwrap_or(0),
             demo_images: self.demo_images.unwrap_or(10_000),
-            image_side: self.image_side.unwrap_or(32),
+            image_side: self.image_side.or(side),
+            weights,
+            freeze_backbone,
+            features_dir: self.features_dir,
+            backbone_lr_scale: self.backbone_lr_scale.unwrap_or(1.0),
             backbone: parse_backbone(self.backbone.as_deref().unwrap_or("small"))?,
             bits: self.bits.unwrap_or(48),
             epochs: self.epochs.unwrap_or(epochs),
-            batch_size: self.batch_size.unwrap_or(64),
+            batch_size: self.batch_size.unwrap_or(if freeze_backbone { 256 } else { 64 }),
             learning_rate: self.learning_rate.unwrap_or(0.05),
             warmup_epochs: self.warmup_epochs.unwrap_or(1.0),
             momentum: self.momentum.unwrap_or(0.9),
@@ -260,7 +300,10 @@ impl TrainConfig {
         let alpha = if hi.mode == HiMode::Target { "above 0, at most 1" } else { "above 0" };
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let part = |x: f64| (0.0..1.0).contains(&x);
-        let checks: [(&'static str, String, bool, &str); 10] = [
+        let side = self.image_side.unwrap_or(32);
+        let scale = self.backbone_lr_scale;
+        let frozen = self.freeze_backbone;
+        let checks: [(&'static str, String, bool, &str); 13] = [
             ("bits", self.bits.to_string(), (1..=1024).contains(&self.bits), "1 to 1024"),
             ("epochs", self.epochs.to_string(), self.epochs > 0, "at least 1"),
             ("batch_size", self.batch_size.to_string(), self.batch_size > 1, "at least 2"),
@@ -290,11 +333,24 @@ impl TrainConfig {
                 hi.lambda_q.is_finite() && hi.lambda_q >= 0.0,
                 "a number of at least 0",
             ),
+            ("image_side", side.to_string(), (8..=1024).contains(&side), "8 to 1024"),
             (
-                "image_side",
-                self.image_side.to_string(),
-                (8..=1024).contains(&self.image_side),
-                "8 to 1024",
+                "freeze_backbone",
+                "given without weights".to_owned(),
+                !frozen || self.weights.is_some(),
+                "--weights with it: features of a random backbone are not worth a run",
+            ),
+            (
+                "features_dir",
+                "given without a frozen backbone".to_owned(),
+                frozen || self.features_dir.is_none(),
+                "--freeze-backbone with it",
+            ),
+            (
+                "backbone_lr_scale",
+                scale.to_string(),
+                rate(scale) && (!frozen || scale == 1.0),
+                "a positive number, and none with --freeze-backbone",
             ),
         ];
         match checks.into_iter().find(|(_, _, fine, _)| !fine) {
@@ -307,11 +363,18 @@ impl TrainConfig {
 
     /// Where and how the dataset is read.
     pub fn dataset_config(&self) -> DatasetConfig {
-        let side = self.image_side;
+        let side = self.image_side.unwrap_or(32);
         DatasetConfig {
             dir: self.data_dir.clone(),
             demo_images: self.demo_images,
             folder_shape: InputShape { height: side, width: side, channels: 3 },
         }
+    }
+
+    /// The shape in which the network takes images of the shape `images`: pretrained networks want RGB.
+    pub fn input_shape(&self, images: InputShape) -> InputShape {
+        let InputShape { height, width, channels } = images;
+        let (height, width) = self.image_side.map_or((height, width), |side| (side, side));
+        InputShape { height, width, channels: if self.weights.is_some() { 3 } else { channels } }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::weights::WeightsSource;
+
 /// Everything that can go wrong in `dhih-train`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +74,14 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// Pretrained weights cannot be had, or are not the expected ones.
+    #[error("weights {origin}: {reason}")]
+    Weights {
+        /// What was given as their source.
+        origin: String,
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
     /// An error of the model.
     #[error(transparent)]
     Model(#[from] dhih_model::Error),
@@ -91,6 +101,11 @@ impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |cause| Self::Io { path, cause }
+    }
+
+    /// What is wrong with pretrained weights.
+    pub(crate) fn weights(source: Option<&WeightsSource>, reason: String) -> Self {
+        Self::Weights { origin: source.map(ToString::to_string).unwrap_or_default(), reason }
     }
 
     /// An unknown name, with the most similar of the known ones.

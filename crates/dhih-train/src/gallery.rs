@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use dhih_model::InputShape;
-use dhih_model::image::Picture;
-use rayon::prelude::*;
 use safetensors::{Dtype, View};
 
 use crate::dataset::Dataset;
@@ -25,7 +23,7 @@ pub(crate) fn write(path: &Path, dataset: &Dataset, split: &Split) -> Result<()>
     let shape = thumbnail_shape(dataset.shape);
     let part = |rows: &[usize]| Thumbnails {
         dims: vec![rows.len(), shape.height, shape.width, shape.channels],
-        pixels: rows.par_iter().flat_map_iter(|&row| thumbnail(dataset, row, shape)).collect(),
+        pixels: dataset.gather_fitted(rows, shape),
     };
     let tensors = [("database", part(&split.database)), ("queries", part(&split.queries))];
     let temporary = path.with_extension("safetensors.tmp");
@@ -48,19 +46,6 @@ fn thumbnail_shape(shape: InputShape) -> InputShape {
         0..=MAX_SIDE => shape,
         _ => InputShape { height: scaled(shape.height), width: scaled(shape.width), ..shape },
     }
-}
-
-fn thumbnail(dataset: &Dataset, row: usize, shape: InputShape) -> Vec<u8> {
-    let image = dataset.image(row);
-    if shape == dataset.shape {
-        return image.to_vec();
-    }
-    let pixels = match dataset.shape.channels {
-        1 => image.iter().flat_map(|grey| [*grey; 3]).collect(),
-        _ => image.to_vec(),
-    };
-    let InputShape { height, width, .. } = dataset.shape;
-    Picture { width, height, pixels }.fit(shape)
 }
 
 struct Thumbnails {

@@ -23,9 +23,11 @@ pub mod protocol;
 mod batches;
 mod config;
 mod device;
+mod features;
 mod optim;
 mod schedule;
 mod trainer;
+mod weights;
 
 pub mod evaluation;
 mod gallery;
@@ -38,3 +40,4 @@ pub use error::{Error, Result};
 pub use progress::Progress;
 pub use run_dir::{DataRecord, RunConfig, RunDir};
 pub use trainer::EpochRecord;
+pub use weights::WeightsSource;

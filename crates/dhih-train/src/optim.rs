@@ -6,6 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
 use dhih_model::ops::{Sgd, sgd_step};
+use dhih_model::pretrained::BACKBONE;
 
 use crate::error::Result;
 
@@ -18,19 +19,25 @@ struct Slot {
     name: String,
     var: Var,
     velocity: Var,
+    rate_scale: f64,
 }
 
 impl Optimizer {
-    /// All velocities 0.
+    /// All velocities 0. The backbone learns at `backbone_scale` times the rate of the rest; at 0 it is left out.
     ///
     /// # Errors
     /// When the device is out of memory.
-    pub(crate) fn new(parameters: &Parameters) -> Result<Self> {
+    pub(crate) fn new(parameters: &Parameters, backbone_scale: f64) -> Result<Self> {
         let slot = |(name, var): (String, Var)| {
+            let rate_scale = if name.starts_with(BACKBONE) { backbone_scale } else { 1.0 };
+            if rate_scale == 0.0 {
+                return Ok(None);
+            }
             let velocity = Var::from_tensor(&var.as_tensor().zeros_like()?)?;
-            Ok(Slot { name, var, velocity })
+            Ok(Some(Slot { name, var, velocity, rate_scale }))
         };
-        Ok(Self { slots: parameters.trainable().into_iter().map(slot).collect::<Result<_>>()? })
+        let slots = parameters.trainable().into_iter().map(slot);
+        Ok(Self { slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
     }
 
     /// One step on every variable that has a gradient.
@@ -38,11 +45,12 @@ impl Optimizer {
     /// # Errors
     /// Those of candle.
     pub(crate) fn step(&self, gradients: &GradStore, sgd: Sgd) -> Result<()> {
-        for Slot { name, var, velocity } in &self.slots {
+        for Slot { name, var, velocity, rate_scale } in &self.slots {
             // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
             let weight_decay = if is_decayed(name, var) { sgd.weight_decay } else { 0.0 };
             if let Some(gradient) = gradients.get(var) {
-                sgd_step(var, velocity, gradient, Sgd { weight_decay, ..sgd })?;
+                let learning_rate = sgd.learning_rate * *rate_scale as f32;
+                sgd_step(var, velocity, gradient, Sgd { learning_rate, weight_decay, ..sgd })?;
             }
         }
         Ok(())

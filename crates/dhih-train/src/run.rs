@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use dhih_index::{CodeSet, Codes, Labels};
-use dhih_model::{Encoder, checkpoint};
+use dhih_model::{Encoder, Network, checkpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::config::TrainConfig;
@@ -69,10 +69,12 @@ pub fn start(
 ) -> Result<(RunDir, Evaluation)> {
     let (dataset, split) = load(config, progress)?;
     let data = DataRecord::new(&dataset, &split);
+    let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
     let run = RunDir::create(run_dir, config)?;
     run.write_json(RunDir::SPLIT, &split)?;
-    run.write_config(&RunConfig { train: config.clone(), data: data.clone() })?;
-    let evaluation = finish(config, (&dataset, &split, data), &run, progress)?;
+    let record = RunConfig { weights_sha256, train: config.clone(), data: data.clone() };
+    run.write_config(&record)?;
+    let evaluation = finish(config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
 }
 
@@ -82,7 +84,7 @@ pub fn start(
 /// When the run is damaged or its data changed; else as [`start`].
 pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)> {
     let run = RunDir::open(run_dir)?;
-    let RunConfig { train: config, data } = run.read_config()?;
+    let RunConfig { weights_sha256, train: config, data } = run.read_config()?;
     config.check()?;
     let (dataset, split) = load(&config, progress)?;
     if DataRecord::new(&dataset, &split) != data {
@@ -94,8 +96,38 @@ pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)
             cure: "restore it, or begin a new run".to_owned(),
         });
     }
-    let evaluation = finish(&config, (&dataset, &split, data), &run, progress)?;
+    // All weights are in the checkpoint, but for those of a frozen backbone.
+    let network = if run.checkpoint()?.exists() && !config.freeze_backbone {
+        trainer::network(&config, (&dataset, &split), None, &device(&config.device)?)?
+    } else {
+        let (network, sha256) = network(&config, (&dataset, &split), progress)?;
+        if sha256 != weights_sha256 {
+            let reason = format!(
+                "they are {}, the run began with {}; restore them, or begin a new run",
+                sha256.unwrap_or_default(),
+                weights_sha256.unwrap_or_default()
+            );
+            return Err(Error::weights(config.weights.as_ref(), reason));
+        }
+        network
+    };
+    let evaluation = finish(&config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
+}
+
+/// The network before its first step, and the SHA-256 of its pretrained weights.
+fn network(
+    config: &TrainConfig,
+    data: (&Dataset, &Split),
+    progress: Progress,
+) -> Result<(Network, Option<String>)> {
+    let device = device(&config.device)?;
+    let Some(source) = &config.weights else {
+        return Ok((trainer::network(config, data, None, &device)?, None));
+    };
+    let weights = source.open(progress)?;
+    let network = trainer::network(config, data, Some((&weights, progress)), &device)?;
+    Ok((network, Some(weights.sha256().to_owned())))
 }
 
 fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
@@ -130,15 +162,15 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
 
 fn finish(
     config: &TrainConfig,
+    network: Network,
     (dataset, split, record): (&Dataset, &Split, DataRecord),
     run: &RunDir,
     progress: Progress,
 ) -> Result<Evaluation> {
-    let device = device(&config.device)?;
-    let network = trainer::train(config, (dataset, split), run, &device, progress)?;
+    let network = trainer::train(config, network, (dataset, split), run, progress)?;
     checkpoint::save(&network, &run.file(RunDir::MODEL))?;
 
-    let encoder = Encoder::load(&run.file(RunDir::MODEL), &device)?;
+    let encoder = Encoder::load(&run.file(RunDir::MODEL), network.device())?;
     let started = Instant::now();
     let (database, database_classes) = encode(&encoder, dataset, &split.database)?;
     let (queries, query_classes) = encode(&encoder, dataset, &split.queries)?;
@@ -180,7 +212,11 @@ fn finish(
 }
 
 fn encode(encoder: &Encoder, dataset: &Dataset, rows: &[usize]) -> Result<(CodeSet, Vec<u32>)> {
-    let values = encoder.encode(&dataset.gather(rows))?;
+    // In parts: images scaled up may take more memory than the dataset. A multiple of the encoder's batches.
+    let mut values = Vec::with_capacity(rows.len() * encoder.bits());
+    for rows in rows.chunks(4 * encoder.input().inference_batch()) {
+        values.extend(encoder.encode(&dataset.gather_fitted(rows, encoder.input()))?);
+    }
     let classes = encoder.classify(&values)?;
     let labels = rows.iter().map(|row| i64::from(dataset.labels[*row])).collect();
     let set = CodeSet {

@@ -19,6 +19,9 @@ pub struct RunDir {
 /// `config.toml`: the settings and what they were applied to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
+    /// SHA-256 of the pretrained weights; absent where the network began at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
     /// The resolved settings.
     pub train: TrainConfig,
     /// What they were applied to.
@@ -68,6 +71,8 @@ impl RunDir {
     pub const RESULTS: &str = "results.csv";
     /// One line an epoch.
     pub const METRICS: &str = "metrics.jsonl";
+    /// What a frozen backbone makes of the training images.
+    pub const FEATURES: &str = "features.safetensors";
     /// The protocol's parts.
     pub const SPLIT: &str = "split.json";
 

@@ -1,18 +1,21 @@
 //! The training loop, its checkpoints, and its log.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::ops::Sgd;
-use dhih_model::{Network, NetworkConfig, Normalization, hi};
+use dhih_model::pretrained::{BACKBONE, Loaded};
+use dhih_model::{Network, NetworkConfig, Normalization, Pretrained, hi};
 use serde::{Deserialize, Serialize};
 
-use crate::batches::{Augmentation, Epoch};
+use crate::batches::{Augmentation, Batch, Epoch};
 use crate::config::{LossConfig, TrainConfig};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, fit};
 use crate::error::{Error, Result};
+use crate::features::FeatureCache;
 use crate::optim::Optimizer;
 use crate::progress::Progress;
 use crate::protocol::Split;
@@ -34,34 +37,60 @@ pub struct EpochRecord {
     pub seconds: f64,
 }
 
+/// The network before its first step: random, but for a pretrained backbone.
+///
+/// # Errors
+/// When the configuration is out of range, or the weights are another backbone's.
+pub(crate) fn network(
+    config: &TrainConfig,
+    (dataset, split): (&Dataset, &Split),
+    weights: Option<(&Pretrained, Progress)>,
+    device: &Device,
+) -> Result<Network> {
+    let normalization = match config.weights {
+        Some(_) => Normalization::imagenet(),
+        None => Normalization::measure(&dataset.gather(&split.train), dataset.shape.channels),
+    };
+    let network_config = NetworkConfig {
+        backbone: config.backbone,
+        input: config.input_shape(dataset.shape),
+        normalization,
+        bits: config.bits,
+        classes: dataset.classes.clone(),
+    };
+    let network = Network::new(network_config, config.seed, device)?;
+    if let Some((weights, progress)) = weights {
+        let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
+        let sha256 = weights.sha256();
+        let unused = if unused.is_empty() { "none".to_owned() } else { unused.join(", ") };
+        progress.line(format!("weights: {loaded} tensors, unused: {unused}; sha256 {sha256}"));
+    }
+    Ok(network)
+}
+
 /// Trains a network on the training part of `split`, going on from the run's checkpoint where there is one.
 ///
 /// # Errors
 /// [`Error::Diverged`] where the loss is no longer finite; those of files, data and device.
 pub(crate) fn train(
     config: &TrainConfig,
+    network: Network,
     (dataset, split): (&Dataset, &Split),
     run: &RunDir,
-    device: &Device,
     progress: Progress,
 ) -> Result<Network> {
-    let pixels = dataset.gather(&split.train);
-    let network_config = NetworkConfig {
-        backbone: config.backbone,
-        input: dataset.shape,
-        normalization: Normalization::measure(&pixels, dataset.shape.channels),
-        bits: config.bits,
-        classes: dataset.classes.clone(),
-    };
-    drop(pixels);
-    let network = Network::new(network_config, config.seed, device)?;
+    let backbone_scale = if config.freeze_backbone { 0.0 } else { config.backbone_lr_scale };
     let mut trainer = Trainer {
-        optimizer: Optimizer::new(network.parameters())?,
+        optimizer: Optimizer::new(network.parameters(), backbone_scale)?,
+        features: match config.freeze_backbone {
+            true => Some(FeatureCache::open(&network, (dataset, &split.train), run, progress)?),
+            false => None,
+        },
+        device: &network.device().clone(),
         network,
         config,
         dataset,
         rows: &split.train,
-        device,
         progress,
         records: Vec::new(),
     };
@@ -77,6 +106,8 @@ pub(crate) fn train(
 struct Trainer<'a> {
     network: Network,
     optimizer: Optimizer,
+    /// Those of the training images, where the backbone is frozen.
+    features: Option<FeatureCache>,
     config: &'a TrainConfig,
     dataset: &'a Dataset,
     rows: &'a [usize],
@@ -100,7 +131,7 @@ impl Trainer<'_> {
         let (started, mut loss_sum, mut rate) = (Instant::now(), 0.0, 0.0);
         for i in 0..epoch.len() {
             rate = schedule.rate((number - 1) * epoch.len() + i);
-            let batch = epoch.batch(i);
+            let batch = if self.features.is_some() { epoch.rows(i) } else { epoch.batch(i) };
             let loss = self.step(&batch, rate)?;
             if !loss.is_finite() {
                 let (epoch, batch) = (number, i + 1);
@@ -127,11 +158,21 @@ impl Trainer<'_> {
         Ok(record)
     }
 
-    fn step(&self, batch: &crate::batches::Batch, rate: f64) -> Result<f32> {
+    /// The hash layer's output.
+    fn forward(&self, batch: &Batch<'_>) -> Result<Tensor> {
+        if let Some(features) = &self.features {
+            return Ok(self.network.head(&features.gather(batch.rows, self.device)?)?);
+        }
         let config = self.network.config();
-        let x = config.normalization.apply(&batch.images, config.input, self.device)?;
+        let images = fit(&batch.images, self.dataset.shape, config.input);
+        let x = config.normalization.apply(&images, config.input, self.device)?;
+        Ok(self.network.forward(&x, true)?)
+    }
+
+    fn step(&self, batch: &Batch<'_>, rate: f64) -> Result<f32> {
+        let config = self.network.config();
         let labels = batch.one_hot(config.classes.len(), self.device)?;
-        let v = self.network.forward(&x, true)?;
+        let v = self.forward(batch)?;
         let LossConfig::Hi(constants) = &self.config.loss;
         let loss = hi(&v, self.network.class_weights(), &labels, constants)?;
         let value = loss.to_scalar::<f32>()?;
@@ -150,7 +191,9 @@ impl Trainer<'_> {
     fn save(&self, run: &RunDir) -> Result<()> {
         let prefixed =
             |prefix: &str, (name, tensor): (String, Tensor)| (format!("{prefix}{name}"), tensor);
+        // A frozen backbone is in the pretrained file.
         let weights = self.network.parameters().snapshot()?.into_iter();
+        let weights = weights.filter(|(name, _)| self.features.is_none() || !is_backbone(name));
         let velocities = self.optimizer.snapshot()?.into_iter();
         let tensors = weights
             .map(|entry| prefixed(WEIGHT, entry))
@@ -173,7 +216,12 @@ impl Trainer<'_> {
             let entries = entries.filter_map(|(name, t)| Some((name.strip_prefix(prefix)?, t)));
             entries.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
         };
-        self.network.parameters().load(&part(WEIGHT))?;
+        let mut weights: BTreeMap<String, Tensor> = part(WEIGHT);
+        if self.features.is_some() {
+            let backbone = self.network.parameters().snapshot()?.into_iter();
+            weights.extend(backbone.filter(|(name, _)| is_backbone(name)));
+        }
+        self.network.parameters().load(&weights)?;
         if !self.optimizer.restore(&part(VELOCITY))? {
             return Err(wrong_checkpoint(&path, "its velocities do not fit the network"));
         }
@@ -190,6 +238,10 @@ impl Trainer<'_> {
 const WEIGHT: &str = "weight:";
 const VELOCITY: &str = "velocity:";
 const RECORDS: &str = "dhih.epochs";
+
+fn is_backbone(name: &str) -> bool {
+    name.starts_with(BACKBONE)
+}
 
 fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
     Error::Run { path: path.to_owned(), reason: reason.to_owned() }

@@ -6,9 +6,12 @@ mod fashion_mnist;
 mod folder;
 mod provenance;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
+use dhih_model::image::Picture;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -141,6 +144,36 @@ impl Dataset {
     pub fn gather(&self, rows: &[usize]) -> Vec<u8> {
         rows.iter().flat_map(|&i| self.image(i)).copied().collect()
     }
+
+    /// As [`Self::gather`], brought to another shape as encoding and serving bring pictures to it; grey becomes RGB with
+    /// three equal channels.
+    pub fn gather_fitted(&self, rows: &[usize], shape: InputShape) -> Vec<u8> {
+        if shape == self.shape {
+            return self.gather(rows);
+        }
+        rows.par_iter().flat_map_iter(|&i| fit_one(self.image(i), self.shape, shape)).collect()
+    }
+}
+
+/// As [`Dataset::gather_fitted`], of images `[n, height, width, channels]`; those that have the shape stay as they are.
+pub(crate) fn fit(images: &[u8], from: InputShape, to: InputShape) -> Cow<'_, [u8]> {
+    if from == to {
+        return Cow::Borrowed(images);
+    }
+    images
+        .par_chunks(from.len())
+        .flat_map_iter(|image| fit_one(image, from, to))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Vec<u8> {
+    let InputShape { height, width, channels } = from;
+    let pixels = match channels {
+        1 => image.iter().flat_map(|grey| [*grey; 3]).collect(),
+        _ => image.to_vec(),
+    };
+    Picture { width, height, pixels }.fit(to)
 }
 
 /// What a reader returns, not yet checked.
