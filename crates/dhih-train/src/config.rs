@@ -72,7 +72,8 @@ pub struct TrainOptions {
     /// Images a step [default: 64; 256 with --freeze-backbone]
     #[arg(long, env = "DHIH_BATCH_SIZE", value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Learning rate after warm-up; falls to 0 along a cosine [default: 0.05]
+    /// Learning rate after warm-up; falls to 0 along a cosine [default: 0.05; 0.01 with
+    /// --weights]
     #[arg(long, env = "DHIH_LEARNING_RATE", value_name = "X", alias = "lr")]
     pub learning_rate: Option<f64>,
     /// Epochs over which the learning rate rises from 0 [default: 1]
@@ -223,6 +224,8 @@ impl TrainOptions {
         };
         let weights = self.weights.as_deref().map(str::parse::<WeightsSource>).transpose()?;
         let freeze_backbone = self.freeze_backbone.unwrap_or(false);
+        // Pretrained features are worth keeping, and larger than random ones: they stand a lower rate only.
+        let rate = if weights.is_some() { 0.01 } else { 0.05 };
         let side = match dataset {
             _ if weights.is_some() => Some(224),
             DatasetName::Folder => Some(32),
@@ -243,7 +246,7 @@ impl TrainOptions {
             bits: self.bits.unwrap_or(48),
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size.unwrap_or(if freeze_backbone { 256 } else { 64 }),
-            learning_rate: self.learning_rate.unwrap_or(0.05),
+            learning_rate: self.learning_rate.unwrap_or(rate),
             warmup_epochs: self.warmup_epochs.unwrap_or(1.0),
             momentum: self.momentum.unwrap_or(0.9),
             weight_decay: self.weight_decay.unwrap_or(weight_decay),

@@ -233,6 +233,24 @@ fn grey_images_are_given_to_pretrained_networks_as_rgb() {
 }
 
 #[test]
+fn a_grey_dataset_trains_a_pretrained_network() {
+    let dir = tempfile::tempdir().unwrap();
+    common::fashion_mnist(dir.path(), 40, 20, false);
+    let options = TrainOptions {
+        dataset: Some("fashion-mnist".into()),
+        freeze_backbone: Some(true),
+        ..options(dir.path(), &weights(dir.path(), 1))
+    };
+    let path = dir.path().join("run");
+    run::start(&options.resolve().unwrap(), Some(&path), Progress::Silent).unwrap();
+    let encoder = Encoder::load(&path.join(RunDir::MODEL), &Device::Cpu).unwrap();
+    assert_eq!(encoder.input(), InputShape { height: 16, width: 16, channels: 3 });
+    let gallery = std::fs::read(path.join(RunDir::GALLERY)).unwrap();
+    let gallery = safetensors::SafeTensors::deserialize(&gallery).unwrap();
+    assert_eq!(gallery.tensor("queries").unwrap().shape(), [20, 28, 28, 1]);
+}
+
+#[test]
 fn unfit_weights_are_refused_and_leave_no_run() {
     let dir = tempfile::tempdir().unwrap();
     let data = common::folder(&dir.path().join("data"), 4);
