@@ -35,7 +35,7 @@ pub struct TrainOptions {
     /// are]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS")]
     pub image_side: Option<usize>,
-    /// Pretrained backbone: FILE, or hf:OWNER/REPO[@REVISION][/FILE]; #sha256=HEX behind it is checked
+    /// Pretrained backbone: FILE or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind both #sha256=HEX
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE")]
     pub weights: Option<String>,
     /// Train the hash layer alone, on features that the pretrained backbone computes once
