@@ -5,12 +5,12 @@ use candle_core::{ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::InputShape;
-use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, ConvBlock};
+use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, ConvNorm};
 
 /// Three blocks of convolution, batch norm, ReLU and 2 x 2 maximum; the features are the last block's values, flattened.
 #[derive(Debug, Clone)]
 pub struct Small {
-    blocks: Vec<ConvBlock>,
+    blocks: Vec<(Conv2d, BatchNorm)>,
 }
 
 impl Small {
@@ -23,13 +23,13 @@ impl Small {
     /// # Errors
     /// Those of the variable store.
     pub fn new(input: InputShape, vb: VarBuilder<'_>) -> Result<(Self, usize)> {
-        let config = Conv2dConfig { stride: 1, padding: 1 };
+        let config = Conv2dConfig { padding: 1, ..Default::default() };
         let mut channels = input.channels;
         let mut blocks = Vec::with_capacity(Self::CHANNELS.len());
         for (i, out) in Self::CHANNELS.into_iter().enumerate() {
             let conv = Conv2d::new((channels, out), 3, config, vb.pp(format!("conv{}", i + 1)))?;
             let norm = BatchNorm::new(out, Activation::Relu, vb.pp(format!("bn{}", i + 1)))?;
-            blocks.push(ConvBlock::new(conv, norm));
+            blocks.push((conv, norm));
             channels = out;
         }
         Ok((Self { blocks }, (input.height / 8) * (input.width / 8) * channels))
@@ -41,8 +41,8 @@ impl ModuleT for Small {
     /// `[n, height, width, channels]` to `[n, height / 8 * width / 8 * 128]`.
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let mut x = x.clone();
-        for block in &self.blocks {
-            x = block.forward_t(&x, train)?;
+        for (conv, norm) in &self.blocks {
+            x = ConvNorm { conv, norm, pool: true }.forward_t(&x, train)?;
         }
         x.flatten_from(1)
     }

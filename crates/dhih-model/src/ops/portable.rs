@@ -8,10 +8,21 @@ use super::{Activation, Conv2dConfig, Pool2dConfig, positions};
 ///
 /// # Errors
 /// Those of candle.
-pub fn conv2d(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Result<Tensor> {
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: Conv2dConfig,
+    activation: Activation,
+) -> Result<Tensor> {
+    let Conv2dConfig { stride, padding, dilation, groups } = config;
     let x = x.permute((0, 3, 1, 2))?.contiguous()?;
-    let y = x.conv2d(weight, config.padding, config.stride, 1, 1)?;
-    y.permute((0, 2, 3, 1))?.contiguous()
+    let y = x.conv2d(weight, padding, stride, dilation, groups)?;
+    let y = y.permute((0, 2, 3, 1))?.contiguous()?;
+    activation.apply(&match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    })
 }
 
 /// As [`super::max_pool2d`], as the maximum over shifted copies (candle's pooling has a wrong gradient); equal values share
