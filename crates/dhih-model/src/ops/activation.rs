@@ -187,7 +187,9 @@ mod tests {
     #[test]
     fn agree_with_candle_and_with_finite_differences() {
         for activation in ALL {
-            let x = candle_core::Var::from_tensor(&(variable("x", &[40, 21]).as_tensor() * 9.0).unwrap());
+            let x = candle_core::Var::from_tensor(
+                &(variable("x", &[40, 21]).as_tensor() * 9.0).unwrap(),
+            );
             let x = x.unwrap();
             let expected = match activation {
                 Activation::Identity => x.as_tensor().clone(),
@@ -202,7 +204,8 @@ mod tests {
 
     #[test]
     fn gradients_at_the_ends_are_0_and_nan_is_seen() {
-        let x = Tensor::new(&[0f32, 6.0, f32::NAN, 200.0, -200.0], &candle_core::Device::Cpu).unwrap();
+        let x =
+            Tensor::new(&[0f32, 6.0, f32::NAN, 200.0, -200.0], &candle_core::Device::Cpu).unwrap();
         let x = candle_core::Var::from_tensor(&x).unwrap();
         for activation in [Activation::Relu, Activation::Relu6, Activation::Gelu] {
             let y = activation.apply(x.as_tensor()).unwrap();
@@ -213,7 +216,7 @@ mod tests {
                 Activation::Gelu => {
                     assert_eq!((gradient[0], gradient[3]), (0.5, 1.0));
                     assert!(gradient[4].abs() < 1e-30);
-                },
+                }
                 Activation::Relu => assert_eq!(gradient[..2], [0.0, 1.0]),
                 _ => assert_eq!(gradient[..2], [0.0, 0.0]),
             }
@@ -227,7 +230,9 @@ mod tests {
             let exact = (-f64::from(x)).exp();
             assert!((f64::from(exp_negative(x)) - exact).abs() <= 3e-7 * exact, "{x}");
         }
-        assert!((normal_cdf(0.0) - 0.5).abs() < 2e-7 && (normal_cdf(1.0) - 0.841_344_8).abs() < 3e-7);
+        assert!(
+            (normal_cdf(0.0) - 0.5).abs() < 2e-7 && (normal_cdf(1.0) - 0.841_344_8).abs() < 3e-7
+        );
         assert!((normal_cdf(-2.0) - 0.022_750_1).abs() < 2e-7);
     }
 }

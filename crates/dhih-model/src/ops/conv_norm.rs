@@ -26,8 +26,7 @@ pub(crate) struct ConvNorm<'a> {
 }
 
 /// The windows of a pooled convolution.
-pub(crate) const POOL: Pool2dConfig =
-    Pool2dConfig { kernel: 2, stride: 2, padding: 0 };
+pub(crate) const POOL: Pool2dConfig = Pool2dConfig { kernel: 2, stride: 2, padding: 0 };
 
 impl ConvNorm<'_> {
     /// The operators one by one: the oracle of the fused one, and what runs on a GPU and in evaluation.
@@ -227,7 +226,9 @@ impl Gradients<'_> {
     ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
         let applied = Affine::new(&self.state.moments, self.affine);
         let slopes = Slopes::measure(&applied, self.op.activation, &self.state.z, self.dy);
-        let fill = |images: Range<usize>, dz: &mut [f32]| self.output_gradient(&applied, &slopes, images, dz);
+        let fill = |images: Range<usize>, dz: &mut [f32]| {
+            self.output_gradient(&applied, &slopes, images, dz)
+        };
         let dy = OutputGradient::Computed(&fill);
         let (dx, dw) = Backward::new(self.geometry, (x, weight), dy, wants_dx).run();
         (dx, dw, slopes.affine_gradient())
@@ -310,17 +311,30 @@ mod tests {
                 let ours = || block.forward_t(x.as_tensor(), true);
                 let oracle = || {
                     let config = conv.config;
-                    let z = portable::conv2d(x.as_tensor(), &conv.weight, None, config, Activation::Identity)?;
+                    let z = portable::conv2d(
+                        x.as_tensor(),
+                        &conv.weight,
+                        None,
+                        config,
+                        Activation::Identity,
+                    )?;
                     let z = if pool { portable::max_pool2d(&z, POOL)? } else { z };
                     let y = portable::batch_norm(&z, norm.weights(), BatchNorm::EPS, activation)?;
                     Ok(y.0)
                 };
                 assert_same_gradients(&vars, ours, oracle, 2e-4);
-                let one_by_one = norm.forward_t(&match pool {
-                    true => max_pool2d(&conv.forward(x.as_tensor()).unwrap(), POOL).unwrap(),
-                    false => conv.forward(x.as_tensor()).unwrap(),
-                }, false);
-                assert_close(&block.forward_t(x.as_tensor(), false).unwrap(), &one_by_one.unwrap(), 1e-4);
+                let one_by_one = norm.forward_t(
+                    &match pool {
+                        true => max_pool2d(&conv.forward(x.as_tensor()).unwrap(), POOL).unwrap(),
+                        false => conv.forward(x.as_tensor()).unwrap(),
+                    },
+                    false,
+                );
+                assert_close(
+                    &block.forward_t(x.as_tensor(), false).unwrap(),
+                    &one_by_one.unwrap(),
+                    1e-4,
+                );
             }
         }
     }
@@ -333,7 +347,11 @@ mod tests {
             let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
             let block = ConvNorm { conv: &conv, norm: &norm, pool: true };
             for _ in 0..3 {
-                let y = if fused { block.forward_t(x.as_tensor(), true) } else { block.unfused(x.as_tensor(), true) };
+                let y = if fused {
+                    block.forward_t(x.as_tensor(), true)
+                } else {
+                    block.unfused(x.as_tensor(), true)
+                };
                 y.unwrap();
             }
             block.unfused(x.as_tensor(), false).unwrap()

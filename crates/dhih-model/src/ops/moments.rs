@@ -65,7 +65,8 @@ impl Moments {
             for c in 0..channels {
                 let delta = f64::from(part.mean[c]) - mean[c];
                 mean[c] += delta * part.count / total;
-                squares[c] += f64::from(part.squares[c]) + delta * delta * count * part.count / total;
+                squares[c] +=
+                    f64::from(part.squares[c]) + delta * delta * count * part.count / total;
             }
             count = total;
         }

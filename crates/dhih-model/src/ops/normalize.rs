@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::multiversion::multiversion;
 use super::moments::Moments;
+use super::multiversion::multiversion;
 use super::scratch::{Scratch, with_scratch};
 use super::{Activation, BatchNorm};
 
@@ -110,7 +110,8 @@ impl Slopes {
             }
         }
         let rows = (z.len() / channels) as f64;
-        let single = |sums: &[f64], divisor: f64| sums.iter().map(|s| (s / divisor) as f32).collect();
+        let single =
+            |sums: &[f64], divisor: f64| sums.iter().map(|s| (s / divisor) as f32).collect();
         Self {
             bias: single(&total.0, 1.0),
             weight: single(&total.1, 1.0),
@@ -135,7 +136,8 @@ impl Slopes {
     ) {
         let channels = affine.mean.len();
         let part = rows_per_part(channels) * channels;
-        let factor = (0..channels).map(|c| affine.scale[c] * affine.rstd[c] * self.mean_normalised[c]);
+        let factor =
+            (0..channels).map(|c| affine.scale[c] * affine.rstd[c] * self.mean_normalised[c]);
         let factor: Vec<f32> = factor.collect();
         with_scratch(|Scratch { gradient, .. }| {
             let rows = z.chunks(part).zip(dy.chunks(part));

@@ -61,7 +61,8 @@ fn agrees_with_candle() {
 
 #[test]
 fn bias_and_activation_agree_with_candle() {
-    for activation in [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Gelu] {
+    for activation in [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Gelu]
+    {
         for (groups, channels, out, side) in [(1, 3, 5, 6), (1, 16, 16, 9), (8, 8, 8, 5)] {
             let (x, b) = (variable("x", &[3, side, side, channels]), variable("b", &[out]));
             let w = variable("w", &[out, channels / groups, 3, 3]);
@@ -70,7 +71,8 @@ fn bias_and_activation_agree_with_candle() {
             let ours = || conv2d(all.0, all.1, all.2, config, activation);
             let oracle = || portable::conv2d(all.0, all.1, all.2, config, activation);
             assert_same_gradients(&[&x, &w, &b], ours, oracle, 2e-5);
-            let fixed = conv2d(&all.0.detach(), &all.1.detach(), Some(&b.detach()), config, activation);
+            let fixed =
+                conv2d(&all.0.detach(), &all.1.detach(), Some(&b.detach()), config, activation);
             assert_close(&fixed.unwrap(), &oracle().unwrap(), 2e-5);
         }
     }
@@ -163,5 +165,7 @@ fn wrong_shapes_are_refused() {
     let w = variable("w", &[2, 6, 3, 3]);
     let bias = variable("b", &[3]);
     let config = config(1, 0, 1, 1);
-    assert!(conv2d(x.as_tensor(), w.as_tensor(), Some(bias.as_tensor()), config, identity).is_err());
+    assert!(
+        conv2d(x.as_tensor(), w.as_tensor(), Some(bias.as_tensor()), config, identity).is_err()
+    );
 }

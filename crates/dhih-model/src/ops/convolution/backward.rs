@@ -6,9 +6,6 @@ use std::ops::Range;
 use super::{Geometry, InputGradient, WeightGradient};
 use crate::ops::scratch::{Scratch, with_scratch};
 
-/// Parts into which a batch is cut: fixed, so that sums do not depend on the machine.
-const PARTS: usize = 8;
-
 /// Where the gradients of the output come from.
 pub(in crate::ops) enum OutputGradient<'a> {
     /// They are there, `[n, output]`.
@@ -36,9 +33,11 @@ impl<'a> Backward<'a> {
         dy: OutputGradient<'a>,
         wants_dx: bool,
     ) -> Self {
+        let n = x.len() / geometry.image();
         let input = wants_dx.then(|| InputGradient::new(geometry, weight));
-        let part = (x.len() / geometry.image()).div_ceil(PARTS).max(1);
-        Self { geometry, x, dy, input, weights: WeightGradient::new(geometry), part }
+        let weights = WeightGradient::new(geometry);
+        let part = n.div_ceil(weights.parts(&geometry, n)).max(1);
+        Self { geometry, x, dy, input, weights, part }
     }
 
     /// The gradients of the input, where wanted, and of the weights.
@@ -84,19 +83,22 @@ impl<'a> Backward<'a> {
             let output = geometry.output();
             match self.dy {
                 OutputGradient::Given(dy) => both(&dy[chunk.start * output..chunk.end * output]),
-                OutputGradient::Computed(compute) => with_scratch(|Scratch { gradient, .. }| {
-                    let dy = gradient.resize(chunk.len() * output);
-                    compute(chunk, dy);
-                    both(dy);
-                }),
+                OutputGradient::Computed(compute) => {
+                    with_scratch(|Scratch { gradient, .. }| {
+                        let dy = gradient.resize(chunk.len() * output);
+                        compute(chunk, dy);
+                        both(dy);
+                    })
+                }
             }
         }
         sum
     }
 
-    /// Images whose gradients are handled together: a few hundred kilobytes.
+    /// Images whose gradients are handled together: about as large as the sum that they are added to, or a few hundred kilobytes.
     fn images_in_cache(&self) -> usize {
         const VALUES: usize = 1 << 17;
-        (VALUES / self.geometry.output().max(self.geometry.image()).max(1)).max(1)
+        let values = VALUES.max(self.weights.sum_len());
+        (values / self.geometry.output().max(self.geometry.image()).max(1)).max(1)
     }
 }

@@ -20,9 +20,15 @@ fn filled(channels: usize) -> usize {
 }
 
 /// For each output position along one side the kernel's places that lie inside, and the first one's input position.
-fn spans(size: usize, out: usize, kernel: usize, geometry: &Geometry) -> Vec<(Range<usize>, usize)> {
+fn spans(
+    size: usize,
+    out: usize,
+    kernel: usize,
+    geometry: &Geometry,
+) -> Vec<(Range<usize>, usize)> {
     let config = geometry.config;
-    let position = |o: usize, k: usize| (o * config.stride + k * config.dilation).wrapping_sub(config.padding);
+    let position =
+        |o: usize, k: usize| (o * config.stride + k * config.dilation).wrapping_sub(config.padding);
     let span = |o: usize| {
         let first = (0..kernel).find(|k| position(o, *k) < size).unwrap_or(kernel);
         let end = (first..kernel).find(|k| position(o, *k) >= size).unwrap_or(kernel);
@@ -118,7 +124,8 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends
     for c in (0..channels).step_by(S::LANES) {
         // SAFETY: the caller's; `c` is within the channels of each pixel and tap.
         unsafe {
-            let bias = job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
+            let bias =
+                job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
             for (ox, span) in job.horizontal.iter().enumerate() {
                 let mut sum = bias;
                 for (i, ky) in line.0.clone().enumerate() {
@@ -143,7 +150,13 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn scatter<S: Simd>(job: &Pass<'_>, line: &(Range<usize>, usize), dy: Ends, dx: *mut f32, len: usize) {
+unsafe fn scatter<S: Simd>(
+    job: &Pass<'_>,
+    line: &(Range<usize>, usize),
+    dy: Ends,
+    dx: *mut f32,
+    len: usize,
+) {
     let Geometry { width, channels, kernel, config, .. } = *job.geometry;
     let (filled, dilation) = (filled(channels), config.dilation);
     for c in (0..channels).step_by(S::LANES) {
@@ -199,7 +212,8 @@ impl DepthwiseWeights {
 
     /// The sum in the order of the weights.
     pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
-        let (count, width) = (self.geometry.kernel.0 * self.geometry.kernel.1, filled(self.geometry.channels));
+        let (count, width) =
+            (self.geometry.kernel.0 * self.geometry.kernel.1, filled(self.geometry.channels));
         let at = |i: usize| sum[i % count * width + i / count];
         (0..count * self.geometry.channels).map(at).collect()
     }
@@ -210,7 +224,13 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn weights<S: Simd>(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends, dy: Ends, sum: *mut f32) {
+unsafe fn weights<S: Simd>(
+    job: &Pass<'_>,
+    line: &(Range<usize>, usize),
+    x: Ends,
+    dy: Ends,
+    sum: *mut f32,
+) {
     let Geometry { width, channels, kernel, config, .. } = *job.geometry;
     let (filled, dilation) = (filled(channels), config.dilation);
     for c in (0..channels).step_by(S::LANES) {

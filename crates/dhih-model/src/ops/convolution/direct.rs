@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::geometry::{Geometry, by_channel, by_patch};
+use super::geometry::{Band, Geometry, by_channel, by_patch};
 use super::outer::Outer;
 use super::packed::Packed;
-use super::product::{Epilogue, Product, Segment, Strides};
+use super::product::{Epilogue, Grid, Product, Segment, Strides};
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
 use crate::ops::simd::isa;
 
@@ -32,27 +32,28 @@ impl Direct {
         let (_, out) = geometry.group();
         let mut groups = Vec::with_capacity(geometry.config.groups);
         for_each_group(&geometry, weight, |_, weight| {
-            groups.push(Packed::new(&by_patch(weight, taps, out), geometry.patch_len(), out));
+            groups.push(Packed::new(geometry.patch_len(), out, |outs, width, to| {
+                by_patch(weight, taps, outs, width, to);
+            }));
         });
         Self { geometry, segments: geometry.segments(), groups }
     }
 
-    /// The output rows `rows` of one image.
+    /// The output rows `rows` of each image.
     pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
         let geometry = &self.geometry;
         let (channels, out) = geometry.group();
-        let to = Strides { row: geometry.out_row(), column: geometry.out_channels };
+        let row = geometry.out_row();
+        let to = Strides { image: rows.len() * row, row, column: geometry.out_channels };
         with_scratch(|Scratch { padded, .. }| {
-            let step = geometry.rows_in_cache();
-            for start in rows.clone().step_by(step) {
-                let band = start..rows.end.min(start + step);
-                let (x, from) = patches(geometry, x, band.clone(), padded);
-                let y = &mut y[(start - rows.start) * to.row..];
+            for piece in geometry.pieces(x.len() / geometry.image(), rows.clone()) {
+                let (x, from) = patches(geometry, x, &piece, padded);
+                let start = piece.images.start * to.image + (piece.rows.start - rows.start) * row;
+                let y = &mut y[start..];
                 for (group, matrix) in self.groups.iter().enumerate() {
                     let bias = epilogue.bias.map(|bias| &bias[group * out..]);
                     Product {
-                        rows: band.len(),
-                        columns: geometry.out.1,
+                        grid: grid(geometry, &piece),
                         segments: &self.segments,
                         matrix,
                         epilogue: Epilogue { bias, ..epilogue },
@@ -64,32 +65,43 @@ impl Direct {
     }
 }
 
-/// The part of an image that the output rows `rows` see, with its border.
+fn grid(geometry: &Geometry, piece: &Band) -> Grid {
+    Grid { images: piece.images.len(), rows: piece.rows.len(), columns: geometry.out.1 }
+}
+
+/// What a piece sees of its images, with their borders.
 fn patches<'a>(
     geometry: &Geometry,
-    image: &'a [f32],
-    rows: Range<usize>,
+    x: &'a [f32],
+    piece: &Band,
     scratch: &'a mut Buffer,
 ) -> (&'a [f32], Strides) {
-    let config = geometry.config;
+    let (config, first) = (geometry.config, piece.rows.start);
     let (width, channels) = (geometry.padded_width(), geometry.channels);
-    let strides =
-        Strides { row: config.stride * width * channels, column: config.stride * channels };
+    let (row, column) = (config.stride * width * channels, config.stride * channels);
     if config.padding == 0 {
-        return (&image[rows.start * strides.row..], strides);
+        let image = geometry.image();
+        return (&x[piece.images.start * image + first * row..], Strides { image, row, column });
     }
-    let seen = (rows.len() - 1) * config.stride + (geometry.kernel.0 - 1) * config.dilation + 1;
     let border = Border {
-        top: config.padding as isize - (rows.start * config.stride) as isize,
+        top: config.padding as isize - (first * config.stride) as isize,
         left: config.padding as isize,
-        rows: seen,
+        rows: (piece.rows.len() - 1) * config.stride
+            + (geometry.kernel.0 - 1) * config.dilation
+            + 1,
         columns: width,
     };
-    border.copy(image, (geometry.height, geometry.width, channels), scratch);
-    (&*scratch, strides)
+    let image = border.rows * width * channels;
+    let to = scratch.resize(piece.images.len() * image);
+    let images = x.chunks_exact(geometry.image()).skip(piece.images.start);
+    for (to, x) in to.chunks_exact_mut(image).zip(images) {
+        border.copy(x, (geometry.height, geometry.width, channels), to);
+    }
+    (&*scratch, Strides { image, row, column })
 }
 
 /// A window of an image that may reach beyond it.
+#[derive(Debug)]
 struct Border {
     /// Rows above the image, negative where the window begins inside.
     top: isize,
@@ -104,9 +116,8 @@ impl Border {
         &self,
         image: &[f32],
         (height, width, channels): (usize, usize, usize),
-        to: &mut Buffer,
+        to: &mut [f32],
     ) {
-        let to = to.resize(self.rows * self.columns * channels);
         let first = self.left.max(0) as usize;
         let skipped = (-self.left).max(0) as usize;
         let inside = width.saturating_sub(skipped).min(self.columns.saturating_sub(first));
@@ -130,7 +141,7 @@ impl Border {
 #[derive(Debug)]
 pub(super) struct Phases {
     geometry: Geometry,
-    border: (isize, isize, usize, usize),
+    border: Border,
     phases: Vec<Phase>,
 }
 
@@ -191,36 +202,46 @@ impl Phases {
                 phases.push(Phase { first: (*first_row, *first_column), segments, groups });
             }
         }
-        Self { geometry, border: (top, left, rows, columns), phases }
+        Self { geometry, border: Border { top, left, rows, columns }, phases }
     }
 
-    /// Writes the gradient of one image.
+    /// Writes the gradients of some images.
     pub(super) fn run(&self, dy: &[f32], dx: &mut [f32]) {
+        const VALUES: usize = 64 * 1024;
         let geometry = &self.geometry;
-        let (stride, channels) = (geometry.config.stride, geometry.channels);
-        let (group_channels, group_out) = geometry.group();
-        let (top, left, rows, columns) = self.border;
+        let border = &self.border;
+        let image = border.rows * border.columns * geometry.out_channels;
+        let together = (VALUES / (image + geometry.image())).max(1);
+        let images = dx.chunks_mut(together * geometry.image());
         with_scratch(|Scratch { padded, .. }| {
-            let shape = (geometry.out.0, geometry.out.1, geometry.out_channels);
-            Border { top, left, rows, columns }.copy(dy, shape, padded);
-            let column = geometry.out_channels;
-            let from = Strides { row: columns * column, column };
-            let to = Strides { row: stride * geometry.width * channels, column: stride * channels };
-            for Phase { first, segments, groups } in &self.phases {
-                let start = (first.0 * geometry.width + first.1) * channels;
-                for (group, matrix) in groups.iter().enumerate() {
-                    let product = Product {
-                        rows: (geometry.height - first.0).div_ceil(stride),
-                        columns: (geometry.width - first.1).div_ceil(stride),
-                        segments,
-                        matrix,
-                        epilogue: Epilogue::NONE,
-                    };
-                    let dx = &mut dx[start + group * group_channels..];
-                    product.run((&padded[group * group_out..], from), (dx, to));
-                }
+            for (dx, dy) in images.zip(dy.chunks(together * geometry.output())) {
+                let to = padded.resize(dx.len() / geometry.image() * image);
+                let shape = (geometry.out.0, geometry.out.1, geometry.out_channels);
+                let images = to.chunks_exact_mut(image).zip(dy.chunks_exact(geometry.output()));
+                images.for_each(|(to, dy)| border.copy(dy, shape, to));
+                self.phases.iter().for_each(|phase| self.one_phase(phase, padded, dx));
             }
         });
+    }
+
+    fn one_phase(&self, phase: &Phase, dy: &[f32], dx: &mut [f32]) {
+        let Geometry { height, width, channels, out_channels, config, .. } = self.geometry;
+        let (stride, images) = (config.stride, dx.len() / self.geometry.image());
+        let (group_channels, group_out) = self.geometry.group();
+        let row = self.border.columns * out_channels;
+        let from = Strides { image: self.border.rows * row, row, column: out_channels };
+        let row = stride * width * channels;
+        let to = Strides { image: self.geometry.image(), row, column: stride * channels };
+        let rows = (height - phase.first.0).div_ceil(stride);
+        let columns = (width - phase.first.1).div_ceil(stride);
+        let start = (phase.first.0 * width + phase.first.1) * channels;
+        for (group, matrix) in phase.groups.iter().enumerate() {
+            let grid = Grid { images, rows, columns };
+            let (segments, epilogue) = (&phase.segments[..], Epilogue::NONE);
+            let dx = &mut dx[start + group * group_channels..];
+            Product { grid, segments, matrix, epilogue }
+                .run((&dy[group * group_out..], from), (dx, to));
+        }
     }
 }
 
@@ -229,17 +250,15 @@ fn pack_transposed(geometry: &Geometry, weight: &[f32], taps: &[usize]) -> Vec<P
     let all = geometry.kernel.0 * geometry.kernel.1;
     let (channels, out) = geometry.group();
     let mut groups = Vec::new();
-    let mut row = vec![0.0; channels];
     for_each_group(geometry, weight, |_, weight| {
-        let mut packed = Packed::zeros(taps.len() * out, channels);
-        for (i, tap) in taps.iter().enumerate() {
-            for o in 0..out {
-                let from = weight[o * channels * all..].iter().skip(*tap).step_by(all);
-                row.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-                packed.set_row(i * out + o, &row);
+        groups.push(Packed::new(taps.len() * out, channels, |columns, width, to| {
+            for (row, to) in to.chunks_exact_mut(width).enumerate() {
+                let weight = &weight[row % out * channels * all + taps[row / out]..];
+                for (to, c) in to.iter_mut().zip(columns.clone()) {
+                    *to = weight[c * all];
+                }
             }
-        }
-        groups.push(packed);
+        }));
     });
     groups
 }
@@ -264,29 +283,33 @@ impl DirectWeights {
         self.geometry.config.groups * self.geometry.patch_len() * self.width
     }
 
-    /// Adds one image's part.
+    /// Adds the part of some images.
     pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
         let geometry = &self.geometry;
         let (channels, out) = geometry.group();
-        let (columns, out_channels) = (geometry.out.1, geometry.out_channels);
         let part = geometry.patch_len() * self.width;
         with_scratch(|Scratch { padded, widened, .. }| {
-            let step = geometry.rows_in_cache();
-            for start in (0..geometry.out.0).step_by(step) {
-                let rows = start..geometry.out.0.min(start + step);
-                let (x, xs) = patches(geometry, x, rows.clone(), padded);
-                let dy = &dy[start * geometry.out_row()..rows.end * geometry.out_row()];
+            for piece in geometry.pieces(x.len() / geometry.image(), 0..geometry.out.0) {
+                let (x, xs) = patches(geometry, x, &piece, padded);
+                let first =
+                    piece.images.start * geometry.output() + piece.rows.start * geometry.out_row();
+                let end = (piece.images.end - 1) * geometry.output()
+                    + piece.rows.end * geometry.out_row();
+                let (dy, grid) = (&dy[first..end], grid(geometry, &piece));
                 for (group, sum) in sum.chunks_exact_mut(part).enumerate() {
-                    let segments = &self.segments[..];
-                    let job =
-                        Outer { rows: rows.len(), columns, segments, width: self.width };
-                    let x = &x[group * channels..];
-                    let (dy, channels) = match self.width == out {
-                        true => (&dy[group * out..], out_channels),
-                        false => (widen(dy, (group * out, out), out_channels, self.width, widened), self.width),
+                    let (dy, column) = match self.width == out {
+                        true => (&dy[group * out..], geometry.out_channels),
+                        false => {
+                            let channels = geometry.out_channels;
+                            let dy = widen(dy, (group * out, out), channels, self.width, widened);
+                            (dy, self.width)
+                        }
                     };
-                    let strides = Strides { row: columns * channels, column: channels };
-                    job.run((x, xs), (dy, strides), sum);
+                    let (image, row) =
+                        (geometry.out.0 * geometry.out.1 * column, geometry.out.1 * column);
+                    let strides = Strides { image, row, column };
+                    let job = Outer { grid, segments: &self.segments, width: self.width };
+                    job.run((&x[group * channels..], xs), (dy, strides), sum);
                 }
             }
         });

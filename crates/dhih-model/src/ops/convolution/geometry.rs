@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{Result, bail};
+use rayon::prelude::*;
 
 use super::product::Segment;
 use crate::ops::{Conv2dConfig, positions};
@@ -116,11 +117,20 @@ impl Geometry {
         taps.map(|(ky, kx)| Segment { offset: at(ky, kx), len: self.group().0 }).collect()
     }
 
-    /// Output rows whose patches fit a core's cache beside other things, at least one.
-    pub(super) fn rows_in_cache(&self) -> usize {
+    /// Cuts the output rows `rows` of `images` images into pieces whose patches fit a core's cache beside other things: rows of
+    /// one image, or several small images.
+    pub(super) fn pieces(&self, images: usize, rows: Range<usize>) -> Vec<Band> {
         const VALUES: usize = 64 * 1024;
-        let row = self.padded_width() * self.channels * self.config.stride;
-        (VALUES / (row + self.out_row())).clamp(1, self.out.0.max(1))
+        let row = self.padded_width() * self.channels * self.config.stride + self.out_row();
+        let most = (VALUES / row.max(1)).max(1);
+        let together = (most / rows.len().max(1)).max(1);
+        let firsts = (0..images).step_by(together);
+        let cut = |first: usize| {
+            let images = first..images.min(first + together);
+            let (rows, end) = (rows.clone().step_by(most), rows.end);
+            rows.map(move |row| Band { images: images.clone(), rows: row..end.min(row + most) })
+        };
+        firsts.flat_map(cut).collect()
     }
 
     /// Cuts `n` images into bands for `threads`, in order: whole images, or rows where there are few images. Bands begin at
@@ -139,42 +149,49 @@ impl Geometry {
         let rows = self.out.0.div_ceil(wanted.div_ceil(n.max(1))).next_multiple_of(4);
         let cut = |image| {
             let starts = (0..self.out.0).step_by(rows);
-            starts.map(move |r| Band { images: image..image + 1, rows: r..self.out.0.min(r + rows) })
+            starts
+                .map(move |r| Band { images: image..image + 1, rows: r..self.out.0.min(r + rows) })
         };
         (0..n).flat_map(cut).collect()
     }
 }
 
-/// One group's weights, `[out, in, kh, kw]`, as `[kh * kw * in, out]`: the order of a channels-last patch.
-pub(super) fn by_patch(weight: &[f32], taps: usize, out: usize) -> Vec<f32> {
-    let mut rows = vec![0.0; weight.len()];
-    let channels = weight.len() / (taps * out).max(1);
-    reorder(channels, taps, out, |by_channel, by_patch| rows[by_patch] = weight[by_channel]);
-    rows
-}
-
-/// The inverse of [`by_patch`], from rows of `width` values, of which the first `out` count.
-pub(super) fn by_channel(rows: &[f32], taps: usize, out: usize, width: usize) -> Vec<f32> {
-    let channels = rows.len() / (taps * width).max(1);
-    let mut weight = vec![0.0; channels * taps * out];
-    reorder(channels, taps, out, |by_channel, by_patch| {
-        weight[by_channel] = rows[by_patch / out * width + by_patch % out];
-    });
-    weight
-}
-
-/// Calls `f(index by channel, index by patch)` for each weight, in blocks that keep both sides in cache.
-fn reorder(channels: usize, taps: usize, out: usize, mut f: impl FnMut(usize, usize)) {
-    const BLOCK: usize = 16;
-    for first in (0..out).step_by(BLOCK) {
-        for c in 0..channels {
-            for t in 0..taps {
-                for o in first..out.min(first + BLOCK) {
-                    f((o * channels + c) * taps + t, (t * channels + c) * out + o);
-                }
+/// The columns `outs` of one group's weights, `[out, in, kh, kw]`, as rows of `width` values in the order of a channels-last
+/// patch: kernel row, kernel column, channel.
+pub(super) fn by_patch(
+    weight: &[f32],
+    taps: usize,
+    outs: Range<usize>,
+    width: usize,
+    to: &mut [f32],
+) {
+    let channels = to.len() / (taps * width).max(1);
+    for c in 0..channels {
+        for (column, o) in outs.clone().enumerate() {
+            let weight = &weight[(o * channels + c) * taps..][..taps];
+            for (tap, weight) in weight.iter().enumerate() {
+                to[(tap * channels + c) * width + column] = *weight;
             }
         }
     }
+}
+
+/// The inverse of [`by_patch`] for all `out` columns, in parallel.
+pub(super) fn by_channel(rows: &[f32], taps: usize, out: usize, width: usize) -> Vec<f32> {
+    const BLOCK: usize = 16;
+    let channels = rows.len() / (taps * width).max(1);
+    let mut weight = vec![0.0; channels * taps * out];
+    let blocks = weight.par_chunks_mut((BLOCK * channels * taps).max(1)).enumerate();
+    blocks.for_each(|(block, weight)| {
+        for c in 0..channels {
+            for (i, weight) in weight.chunks_exact_mut(channels * taps).enumerate() {
+                for (tap, weight) in weight[c * taps..][..taps].iter_mut().enumerate() {
+                    *weight = rows[(tap * channels + c) * width + block * BLOCK + i];
+                }
+            }
+        }
+    });
+    weight
 }
 
 #[cfg(test)]
@@ -200,9 +217,9 @@ mod tests {
     #[test]
     fn orders_of_weights_are_inverse() {
         let weight: Vec<f32> = (0..20 * 3 * 6).map(|i| i as f32).collect();
-        let rows = by_patch(&weight, 6, 20);
-        assert_eq!(rows[20], weight[6]);
-        assert_eq!(rows[1], weight[18]);
-        assert_eq!(by_channel(&rows, 6, 20, 20), weight);
+        let mut rows = vec![0.0; 6 * 3 * 32];
+        by_patch(&weight, 6, 0..20, 32, &mut rows);
+        assert_eq!((rows[1], rows[32], rows[3 * 32]), (weight[18], weight[6], weight[1]));
+        assert_eq!(by_channel(&rows, 6, 20, 32), weight);
     }
 }

@@ -84,9 +84,7 @@ impl Convolution {
         let outputs = y.chunks_exact_mut((rows.len() * self.geometry.out_row()).max(1));
         match &self.algorithm {
             Algorithm::Winograd(winograd) => winograd.run(x, rows, y, epilogue),
-            Algorithm::Direct(direct) => {
-                images.zip(outputs).for_each(|(x, y)| direct.run(x, rows.clone(), y, epilogue));
-            }
+            Algorithm::Direct(direct) => direct.run(x, rows, y, epilogue),
             Algorithm::Depthwise(depthwise) => {
                 images.zip(outputs).for_each(|(x, y)| depthwise.run(x, rows.clone(), y, epilogue));
             }
@@ -132,7 +130,7 @@ impl InputGradient {
             InputAlgorithm::Winograd(winograd) => {
                 winograd.run(dy, 0..self.geometry.height, dx, Epilogue::NONE);
             }
-            InputAlgorithm::Phases(phases) => images.for_each(|(dy, dx)| phases.run(dy, dx)),
+            InputAlgorithm::Phases(phases) => phases.run(dy, dx),
             InputAlgorithm::Depthwise(depthwise) => {
                 images.for_each(|(dy, dx)| depthwise.input_gradient(dy, dx));
             }
@@ -142,29 +140,41 @@ impl InputGradient {
 
 /// The gradient of a convolution's weights, summed over images.
 #[derive(Debug)]
-pub(super) enum WeightGradient {
-    Direct(Geometry, DirectWeights),
+pub(super) struct WeightGradient(WeightAlgorithm);
+
+#[derive(Debug)]
+enum WeightAlgorithm {
+    Direct(DirectWeights),
     Winograd(WinogradWeights),
     Depthwise(Geometry, DepthwiseWeights),
 }
 
 impl WeightGradient {
     pub(super) fn new(geometry: Geometry) -> Self {
-        if geometry.is_depthwise() {
-            Self::Depthwise(geometry, DepthwiseWeights::new(geometry))
+        Self(if geometry.is_depthwise() {
+            WeightAlgorithm::Depthwise(geometry, DepthwiseWeights::new(geometry))
         } else if let Some(winograd) = WinogradWeights::new(geometry) {
-            Self::Winograd(winograd)
+            WeightAlgorithm::Winograd(winograd)
         } else {
-            Self::Direct(geometry, DirectWeights::new(geometry))
-        }
+            WeightAlgorithm::Direct(DirectWeights::new(geometry))
+        })
+    }
+
+    /// Parts into which a batch of `n` images is cut: so many that the sums are not the greater work, at most eight. A function
+    /// of the sizes alone, so that sums do not depend on the machine.
+    pub(super) fn parts(&self, geometry: &Geometry, n: usize) -> usize {
+        // A value of the sum costs as much memory as this many additions to it.
+        const WORTH: usize = 128;
+        let cost = n * geometry.cost() / self.sum_len().max(1);
+        (cost / WORTH).clamp(2, 8)
     }
 
     /// Values of the sum that [`Self::add`] adds to; zeros to begin with.
     pub(super) fn sum_len(&self) -> usize {
-        match self {
-            Self::Direct(_, direct) => direct.sum_len(),
-            Self::Winograd(winograd) => winograd.sum_len(),
-            Self::Depthwise(_, depthwise) => depthwise.sum_len(),
+        match &self.0 {
+            WeightAlgorithm::Direct(direct) => direct.sum_len(),
+            WeightAlgorithm::Winograd(winograd) => winograd.sum_len(),
+            WeightAlgorithm::Depthwise(_, depthwise) => depthwise.sum_len(),
         }
     }
 
@@ -173,12 +183,10 @@ impl WeightGradient {
         let images = |geometry: &Geometry| {
             x.chunks_exact(geometry.image()).zip(dy.chunks_exact(geometry.output()))
         };
-        match self {
-            Self::Winograd(winograd) => winograd.add(x, dy, sum),
-            Self::Direct(geometry, direct) => {
-                images(geometry).for_each(|(x, dy)| direct.add(x, dy, sum));
-            }
-            Self::Depthwise(geometry, depthwise) => {
+        match &self.0 {
+            WeightAlgorithm::Winograd(winograd) => winograd.add(x, dy, sum),
+            WeightAlgorithm::Direct(direct) => direct.add(x, dy, sum),
+            WeightAlgorithm::Depthwise(geometry, depthwise) => {
                 images(geometry).for_each(|(x, dy)| depthwise.add(x, dy, sum));
             }
         }
@@ -186,10 +194,10 @@ impl WeightGradient {
 
     /// The sum in the order of the weights, `[out, in / groups, kh, kw]`.
     pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
-        match self {
-            Self::Direct(_, direct) => direct.finish(sum),
-            Self::Winograd(winograd) => winograd.finish(sum),
-            Self::Depthwise(_, depthwise) => depthwise.finish(sum),
+        match &self.0 {
+            WeightAlgorithm::Direct(direct) => direct.finish(sum),
+            WeightAlgorithm::Winograd(winograd) => winograd.finish(sum),
+            WeightAlgorithm::Depthwise(_, depthwise) => depthwise.finish(sum),
         }
     }
 }

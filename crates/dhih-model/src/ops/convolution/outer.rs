@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::packed::{MOST_VECTORS, blocks};
-use super::product::{Segment, Strides};
+use super::product::{Grid, Segment, Strides};
 use crate::ops::simd::{Simd, dispatch, isa};
 
 /// Rows of accumulators.
@@ -12,8 +12,7 @@ const TILE: usize = 6;
 /// the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outer<'a> {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
+    pub(super) grid: Grid,
     pub(super) segments: &'a [Segment],
     /// Channels of the output, whole vectors.
     pub(super) width: usize,
@@ -22,14 +21,13 @@ pub(super) struct Outer<'a> {
 impl Outer<'_> {
     /// Adds to `sum`, `[patch length, width]`.
     pub(super) fn run(&self, x: (&[f32], Strides), dy: (&[f32], Strides), sum: &mut [f32]) {
-        if self.rows == 0 || self.columns == 0 {
+        if self.grid.len() == 0 {
             return;
         }
-        let last = |s: Strides| (self.rows - 1) * s.row + (self.columns - 1) * s.column;
         let reach = self.segments.iter().map(|s| s.offset + s.len).max().unwrap_or(0);
         let depth: usize = self.segments.iter().map(|s| s.len).sum();
-        assert!(last(x.1) + reach <= x.0.len(), "patches beyond the image");
-        assert!(last(dy.1) + self.width <= dy.0.len(), "gradients beyond the output");
+        assert!(self.grid.last(x.1) + reach <= x.0.len(), "patches beyond the image");
+        assert!(self.grid.last(dy.1) + self.width <= dy.0.len(), "gradients beyond the output");
         assert!(self.width.is_multiple_of(isa().lanes()), "width of no whole vectors");
         assert!(depth * self.width <= sum.len(), "sum too short");
         // SAFETY: the assertions cover every read and write.
@@ -108,9 +106,11 @@ unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
     // SAFETY: grids and sum are as large as `Outer::run` has checked.
     unsafe {
         let mut sums = [[S::splat(0.0); J]; P];
-        for row in 0..job.rows {
-            let (mut x, mut dy) = (x.add(row * xs.row), dy.add(row * dys.row));
-            for _ in 0..job.columns {
+        for line in 0..job.grid.images * job.grid.rows {
+            let (image, row) = (line / job.grid.rows, line % job.grid.rows);
+            let mut x = x.add(image * xs.image + row * xs.row);
+            let mut dy = dy.add(image * dys.image + row * dys.row);
+            for _ in 0..job.grid.columns {
                 let gradient: [S; J] = std::array::from_fn(|j| S::load(dy.add(j * S::LANES)));
                 for p in 0..P {
                     let x = S::splat(*x.add(p));
@@ -137,20 +137,28 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition() {
-        for (rows, columns, vectors) in [(1, 1, 1), (3, 5, 2), (2, 7, 5), (4, 4, 8)] {
+        for (images, rows, columns, vectors) in
+            [(1, 1, 1, 1), (1, 3, 5, 2), (3, 2, 7, 5), (2, 4, 4, 8)]
+        {
             let width = vectors * isa().lanes();
             let segments = [Segment { offset: 1, len: 8 }, Segment { offset: 11, len: 2 }];
             let value = |i: usize, salt: usize| ((i * 37 + salt) % 23) as f32 - 11.0;
-            let x: Vec<f32> = (0..rows * 40 + columns * 2 + 13).map(|i| value(i, 1)).collect();
-            let dy: Vec<f32> = (0..rows * columns * width).map(|i| value(i, 5)).collect();
-            let (xs, dys) = (Strides { row: 40, column: 2 }, Strides { row: columns * width, column: width });
+            let (image, pixels) = (rows * 40 + columns * 2 + 13, rows * columns);
+            let x: Vec<f32> = (0..images * image).map(|i| value(i, 1)).collect();
+            let dy: Vec<f32> = (0..images * pixels * width).map(|i| value(i, 5)).collect();
+            let xs = Strides { image, row: 40, column: 2 };
+            let dys = Strides { image: pixels * width, row: columns * width, column: width };
             let mut sum = vec![1.0; 10 * width];
-            Outer { rows, columns, segments: &segments, width }.run((&x, xs), (&dy, dys), &mut sum);
+            let grid = Grid { images, rows, columns };
+            Outer { grid, segments: &segments, width }.run((&x, xs), (&dy, dys), &mut sum);
             for (at, got) in sum.iter().enumerate() {
                 let (k, c) = (at / width, at % width);
                 let offset = if k < 8 { 1 + k } else { 3 + k };
-                let term = |p: usize| x[p / columns * 40 + p % columns * 2 + offset] * dy[p * width + c];
-                let expected = 1.0 + (0..rows * columns).map(term).sum::<f32>();
+                let term = |p: usize| {
+                    let (i, q) = (p / pixels, p % pixels);
+                    x[i * image + q / columns * 40 + q % columns * 2 + offset] * dy[p * width + c]
+                };
+                let expected = 1.0 + (0..images * pixels).map(term).sum::<f32>();
                 assert_eq!(*got, expected, "{rows} {columns} {width} {at}");
             }
         }

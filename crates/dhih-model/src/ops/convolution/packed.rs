@@ -1,6 +1,10 @@
 //! A matrix whose columns are cut into blocks of a few vectors, each block stored row after row: the order in which the
 //! kernel of [`super::product`] reads it.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use crate::ops::scratch::Buffer;
 use crate::ops::simd::{Isa, isa};
 
@@ -9,8 +13,7 @@ use crate::ops::simd::{Isa, isa};
 pub(in crate::ops) struct Packed {
     pub(super) rows: usize,
     pub(super) columns: usize,
-    pub(super) blocks: Vec<Block>,
-    pub(super) values: Buffer,
+    blocks: Vec<(Block, Buffer)>,
 }
 
 /// Some vectors of columns.
@@ -44,38 +47,41 @@ pub(super) fn blocks(columns: usize, isa: Isa) -> Vec<Block> {
     blocks
 }
 
+impl Block {
+    /// Columns, filled up.
+    pub(super) fn width(&self) -> usize {
+        self.vectors * isa().lanes()
+    }
+
+    /// Those that there are.
+    pub(super) fn range(&self, columns: usize) -> Range<usize> {
+        self.column..columns.min(self.column + self.width())
+    }
+}
+
 impl Packed {
-    /// A matrix of zeros.
-    pub(super) fn zeros(rows: usize, columns: usize) -> Self {
-        let width = columns.next_multiple_of(isa().lanes());
-        let blocks = blocks(columns, isa());
-        Self { rows, columns, blocks, values: Buffer::zeros(rows * width) }
+    /// Lets `fill(columns, width, values)` write each block, `[rows, width]`, in parallel.
+    pub(super) fn new(
+        rows: usize,
+        columns: usize,
+        fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
+    ) -> Self {
+        let blocks = blocks(columns, isa()).into_par_iter().map(|block| {
+            let mut values = Buffer::zeros(rows * block.width());
+            fill(block.range(columns), block.width(), &mut values);
+            (block, values)
+        });
+        Self { rows, columns, blocks: blocks.collect() }
     }
 
-    /// Packs a row-major matrix.
-    pub(super) fn new(values: &[f32], rows: usize, columns: usize) -> Self {
-        let mut packed = Self::zeros(rows, columns);
-        for (row, values) in values.chunks_exact(columns).enumerate() {
-            packed.set_row(row, values);
-        }
-        packed
+    /// Of blocks that are filled already.
+    pub(super) fn of_blocks(rows: usize, columns: usize, blocks: Vec<(Block, Buffer)>) -> Self {
+        Self { rows, columns, blocks }
     }
 
-    /// Writes one row.
-    pub(super) fn set_row(&mut self, row: usize, values: &[f32]) {
-        let lanes = isa().lanes();
-        for block in &self.blocks {
-            let width = block.vectors * lanes;
-            let from = &values[block.column..self.columns.min(block.column + width)];
-            let at = self.rows * block.column + row * width;
-            self.values[at..at + from.len()].copy_from_slice(from);
-        }
-    }
-
-    /// The values of a block, `[rows, vectors * lanes]`.
-    pub(super) fn block(&self, block: Block) -> &[f32] {
-        let width = block.vectors * isa().lanes();
-        &self.values[self.rows * block.column..][..self.rows * width]
+    /// The blocks, each with its values, `[rows, width]`.
+    pub(super) fn blocks(&self) -> &[(Block, Buffer)] {
+        &self.blocks
     }
 }
 
@@ -97,17 +103,22 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_found_in_their_blocks() {
+    fn blocks_are_filled_with_their_columns() {
         let (rows, columns) = (3, 5 * isa().lanes() + 1);
-        let values: Vec<f32> = (0..rows * columns).map(|i| i as f32 + 1.0).collect();
-        let packed = Packed::new(&values, rows, columns);
-        for block in packed.blocks.clone() {
-            let width = block.vectors * isa().lanes();
-            for (at, value) in packed.block(block).iter().enumerate() {
-                let (row, column) = (at / width, block.column + at % width);
-                let expected = if column < columns { values[row * columns + column] } else { 0.0 };
-                assert_eq!(*value, expected);
+        let packed = Packed::new(rows, columns, |range, width, values| {
+            for row in 0..rows {
+                for column in range.clone() {
+                    values[row * width + column - range.start] = (row * columns + column) as f32;
+                }
             }
+        });
+        let mut seen = 0;
+        for (block, values) in packed.blocks() {
+            assert_eq!(values.len(), rows * block.width());
+            seen += block.range(columns).len();
+            let last = values[(rows - 1) * block.width()];
+            assert_eq!(last, ((rows - 1) * columns + block.column) as f32);
         }
+        assert_eq!(seen, columns);
     }
 }

@@ -10,11 +10,13 @@ use self::transform::{
     INPUT, OUTPUT, POSITIONS, gather_weights, gradient_tile, input_tile, output_tile,
     transform_weights,
 };
-use super::geometry::{Geometry, by_channel, by_patch};
+use rayon::prelude::*;
+
+use super::geometry::Geometry;
 use super::outer::Outer;
-use super::packed::Packed;
-use super::product::{Epilogue, Product, Segment, Strides};
-use crate::ops::scratch::{Scratch, with_scratch};
+use super::packed::{Packed, blocks};
+use super::product::{Epilogue, Grid, Product, Segment, Strides};
+use crate::ops::scratch::{Buffer, Scratch, with_scratch};
 use crate::ops::simd::isa;
 
 /// Where tiles lie on an image.
@@ -34,21 +36,27 @@ impl Tiles {
         Self { geometry, size }
     }
 
-    /// Whether this convolution can be computed, and gains.
-    fn fits(geometry: &Geometry, lanes: usize) -> bool {
-        let whole = |channels: usize| channels.is_multiple_of(lanes);
+    /// Whether images are convolved so. It does not depend on their number: one image and many give the same bits.
+    fn fit(geometry: &Geometry) -> bool {
+        const LARGEST: usize = 1 << 18;
+        let whole = |channels: usize| channels.is_multiple_of(isa().lanes());
         geometry.kernel == (3, 3)
             && geometry.config == crate::ops::Conv2dConfig { padding: 1, ..Default::default() }
             && whole(geometry.channels)
             && whole(geometry.out_channels)
             && geometry.out.0.min(geometry.out.1) >= 3
+            && geometry.channels * geometry.out_channels <= LARGEST
     }
 
     /// Tiles that are transformed together: their planes fit the cache, and the weights are read seldom.
     fn group(&self) -> usize {
         const VALUES: usize = 1 << 18;
-        let tile = POSITIONS * (self.geometry.channels + self.geometry.out_channels);
-        (VALUES / tile).next_multiple_of(12).clamp(36, 96)
+        let Geometry { channels, out_channels, .. } = self.geometry;
+        let channels_of_both = channels + out_channels;
+        let in_cache = VALUES / (POSITIONS * channels_of_both);
+        // As many values of tiles as of weights.
+        let balanced = channels * out_channels / channels_of_both;
+        in_cache.max(balanced).clamp(36, 192).next_multiple_of(6)
     }
 
     /// The tiles of `images` images that produce the output rows `rows`, in groups.
@@ -102,6 +110,16 @@ impl Tiles {
     }
 }
 
+/// Some tiles as a grid.
+fn line(count: usize) -> Grid {
+    Grid { images: 1, rows: 1, columns: count }
+}
+
+/// Tiles of so many channels, one behind the other.
+fn strides(column: usize) -> Strides {
+    Strides { image: 0, row: 0, column }
+}
+
 /// Values from one plane to the next: not a power of two, or all planes would compete for the same lines of the cache.
 fn plane_len(tiles: usize, channels: usize) -> usize {
     (tiles * channels).next_multiple_of(1024) + 16
@@ -115,32 +133,47 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    /// `weight`: `[out, in, 3, 3]`; nothing where this is not the way.
+    /// `weight`: `[out, in, 3, 3]`. Nothing where this is not the way.
     pub(super) fn new(geometry: Geometry, weight: &[f32]) -> Option<Self> {
-        let gains = geometry.channels * geometry.out_channels <= 1 << 18;
-        if !gains || !Tiles::fits(&geometry, isa().lanes()) {
-            return None;
-        }
-        let rows = by_patch(weight, 9, geometry.out_channels);
-        let tiles = Tiles::new(geometry);
-        Some(Self { tiles, positions: pack(&rows, geometry.channels, geometry.out_channels) })
+        let channels = geometry.channels;
+        let at = |c: usize, o: usize, tap: usize| (o * channels + c) * 9 + tap;
+        Tiles::fit(&geometry).then(|| Self::pack(geometry, |c, o, tap| weight[at(c, o, tap)]))
     }
 
     /// The convolution with these weights turned by 180 degrees and transposed: the gradient of the input of `geometry`.
     pub(super) fn of_gradient(geometry: Geometry, weight: &[f32]) -> Option<Self> {
-        let mut turned = vec![0.0; weight.len()];
-        let (channels, out) = (geometry.channels, geometry.out_channels);
-        if geometry.kernel != (3, 3) || geometry.config.groups != 1 {
-            return None;
-        }
-        for o in 0..out {
+        let Geometry { channels, out_channels, .. } = geometry;
+        let turned = Geometry { channels: out_channels, out_channels: channels, ..geometry };
+        let at = |o: usize, c: usize, tap: usize| (o * channels + c) * 9 + 8 - tap;
+        Tiles::fit(&geometry).then(|| Self::pack(turned, |o, c, tap| weight[at(o, c, tap)]))
+    }
+
+    /// Transforms the weights `at(in, out, tap)`: one packed `[in, out]` matrix a position.
+    fn pack(geometry: Geometry, at: impl Fn(usize, usize, usize) -> f32 + Sync) -> Self {
+        let Geometry { channels, out_channels, .. } = geometry;
+        let blocks = blocks(out_channels, isa()).into_par_iter().map(|block| {
+            let width = block.width();
+            let mut taps = vec![0.0; 9 * width];
+            let mut positions: Vec<Buffer> =
+                (0..POSITIONS).map(|_| Buffer::zeros(channels * width)).collect();
             for c in 0..channels {
-                for tap in 0..9 {
-                    turned[(c * out + o) * 9 + 8 - tap] = weight[(o * channels + c) * 9 + tap];
+                for (column, o) in block.range(out_channels).enumerate() {
+                    (0..9).for_each(|tap| taps[tap * width + column] = at(c, o, tap));
                 }
+                let mut rows = positions.iter_mut().map(|rows| &mut rows[c * width..][..width]);
+                let rows = std::array::from_fn(|_| rows.next().unwrap_or_default());
+                transform_weights(&taps, rows);
+            }
+            (block, positions)
+        });
+        let mut positions: Vec<Vec<_>> = (0..POSITIONS).map(|_| Vec::new()).collect();
+        for (block, values) in blocks.collect::<Vec<_>>() {
+            for (blocks, values) in positions.iter_mut().zip(values) {
+                blocks.push((block, values));
             }
         }
-        Self::new(Geometry { channels: out, out_channels: channels, ..geometry }, &turned)
+        let pack = |blocks| Packed::of_blocks(channels, out_channels, blocks);
+        Self { tiles: Tiles::new(geometry), positions: positions.into_iter().map(pack).collect() }
     }
 
     /// The output rows `rows` of each image; they begin at a multiple of four.
@@ -161,11 +194,11 @@ impl Winograd {
                 let inputs = inputs.resize(POSITIONS * from_plane);
                 let outputs = outputs.resize(POSITIONS * to_plane);
                 self.tiles.transform_inputs(x, &tiles, inputs, from_plane);
-                let planes = inputs.chunks_exact(from_plane).zip(outputs.chunks_exact_mut(to_plane));
+                let planes =
+                    inputs.chunks_exact(from_plane).zip(outputs.chunks_exact_mut(to_plane));
                 for (matrix, (from, to)) in self.positions.iter().zip(planes) {
                     let (segments, epilogue) = (&segments[..], Epilogue::NONE);
-                    let job = Product { rows: 1, columns: count, segments, matrix, epilogue };
-                    let strides = |column| Strides { row: 0, column };
+                    let job = Product { grid: line(count), segments, matrix, epilogue };
                     job.run((from, strides(channels)), (to, strides(out_channels)));
                 }
                 for (at, &(image, row, column)) in tiles.iter().enumerate() {
@@ -189,20 +222,6 @@ impl Winograd {
     }
 }
 
-/// The transformed weights, one packed `[in, out]` matrix a position, from `[9 * in, out]`.
-fn pack(rows: &[f32], channels: usize, out: usize) -> Vec<Packed> {
-    let mut positions: Vec<Packed> = (0..POSITIONS).map(|_| Packed::zeros(channels, out)).collect();
-    let mut transformed: [Vec<f32>; POSITIONS] = std::array::from_fn(|_| vec![0.0; out]);
-    for c in 0..channels {
-        let taps = std::array::from_fn(|tap| &rows[(tap * channels + c) * out..][..out]);
-        transform_weights(taps, &mut transformed);
-        for (position, row) in positions.iter_mut().zip(&transformed) {
-            position.set_row(c, row);
-        }
-    }
-    positions
-}
-
 /// The gradient of the weights, summed in the transformed domain.
 #[derive(Debug)]
 pub(super) struct WinogradWeights {
@@ -212,9 +231,9 @@ pub(super) struct WinogradWeights {
 impl WinogradWeights {
     /// Nothing where this is not the way.
     pub(super) fn new(geometry: Geometry) -> Option<Self> {
-        let size = geometry.channels * geometry.out_channels;
-        let gains = (8_192..=1 << 18).contains(&size) && Tiles::fits(&geometry, isa().lanes());
-        gains.then(|| Self { tiles: Tiles::new(geometry) })
+        const SMALLEST: usize = 8_192;
+        let fits = geometry.channels * geometry.out_channels >= SMALLEST && Tiles::fit(&geometry);
+        fits.then(|| Self { tiles: Tiles::new(geometry) })
     }
 
     /// Values of the sum that [`Self::add`] adds to.
@@ -238,8 +257,7 @@ impl WinogradWeights {
                 let planes = inputs.chunks_exact(x_plane).zip(outputs.chunks_exact(dy_plane));
                 for ((x, dy), sum) in planes.zip(sum.chunks_exact_mut(channels * out_channels)) {
                     let segments = &segments[..];
-                    let job = Outer { rows: 1, columns: count, segments, width: out_channels };
-                    let strides = |column| Strides { row: 0, column };
+                    let job = Outer { grid: line(count), segments, width: out_channels };
                     job.run((x, strides(channels)), (dy, strides(out_channels)), sum);
                 }
             });
@@ -248,14 +266,21 @@ impl WinogradWeights {
 
     /// The sum in the order of the weights.
     pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
+        const BLOCK: usize = 16;
         let Geometry { channels, out_channels: out, .. } = self.tiles.geometry;
-        let mut rows = vec![0.0; 9 * channels * out];
-        for c in 0..channels {
-            let positions = std::array::from_fn(|p| &sum[(p * channels + c) * out..][..out]);
-            let mut taps = rows.chunks_exact_mut(channels * out).map(|tap| &mut tap[c * out..][..out]);
-            let taps = std::array::from_fn(|_| taps.next().unwrap_or_default());
-            gather_weights(positions, taps);
-        }
-        by_channel(&rows, 9, out, out)
+        let mut weight = vec![0.0; 9 * channels * out];
+        weight.par_chunks_mut(BLOCK * channels * 9).enumerate().for_each(|(block, weight)| {
+            let (first, width) = (block * BLOCK, weight.len() / (channels * 9));
+            let mut taps = [0.0; 9 * BLOCK];
+            for c in 0..channels {
+                let taps = &mut taps[..9 * width];
+                let at = |position: usize| (position * channels + c) * out + first;
+                gather_weights(std::array::from_fn(|p| &sum[at(p)..][..width]), taps);
+                for (o, weight) in weight.chunks_exact_mut(channels * 9).enumerate() {
+                    (0..9).for_each(|tap| weight[c * 9 + tap] = taps[tap * width + o]);
+                }
+            }
+        });
+        weight
     }
 }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::ops::convolution::product::store;
+use crate::ops::multiversion::multiversion;
 use crate::ops::simd::{Simd, dispatch};
 
 /// Side of an input tile, of an output tile.
@@ -29,7 +30,14 @@ unsafe fn input_1d<S: Simd>(d: [S; 6]) -> [S; 6] {
         let ends = |x: S, y: S, z: S| x.mul_add(c(A2 * B2), y.mul_add(c(-(A2 + B2)), z));
         let (ea, oa) = (even(B2), odd(A, B2));
         let (eb, ob) = (even(A2), odd(B, A2));
-        [ends(d[0], d[2], d[4]), ea.add(oa), ea.sub(oa), eb.add(ob), eb.sub(ob), ends(d[1], d[3], d[5])]
+        [
+            ends(d[0], d[2], d[4]),
+            ea.add(oa),
+            ea.sub(oa),
+            eb.add(ob),
+            eb.sub(ob),
+            ends(d[1], d[3], d[5]),
+        ]
     }
 }
 
@@ -152,7 +160,12 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn gradient_2d<S: Simd>(tile: &[*const f32; 16], channels: usize, to: *mut f32, plane: usize) {
+unsafe fn gradient_2d<S: Simd>(
+    tile: &[*const f32; 16],
+    channels: usize,
+    to: *mut f32,
+    plane: usize,
+) {
     for c in (0..channels).step_by(S::LANES) {
         // SAFETY: the caller's.
         unsafe {
@@ -173,6 +186,7 @@ unsafe fn gradient_2d<S: Simd>(tile: &[*const f32; 16], channels: usize, to: *mu
 
 /// `G`, `[6, 3]`: the value at each point of the polynomial with the weights as coefficients, over the product of the
 /// point's distances from the others.
+#[inline(always)]
 fn weight_matrix() -> [[f32; 3]; 6] {
     let row = |p: f64, n: f64| [(1.0 / n) as f32, (p / n) as f32, (p * p / n) as f32];
     let (a, b) = (f64::from(A), f64::from(B));
@@ -181,30 +195,36 @@ fn weight_matrix() -> [[f32; 3]; 6] {
     [row(0.0, a2 * b2), row(a, na), row(-a, na), row(b, nb), row(-b, nb), [0.0, 0.0, 1.0]]
 }
 
-/// `G g Gt` for a row of weights: `taps`, nine rows of equally many values, to 36.
-pub(super) fn transform_weights(taps: [&[f32]; 9], to: &mut [Vec<f32>; POSITIONS]) {
-    let g = weight_matrix();
-    for (position, to) in to.iter_mut().enumerate() {
-        let (row, column) = (g[position / 6], g[position % 6]);
-        to.iter_mut().for_each(|to| *to = 0.0);
-        for (tap, from) in taps.iter().enumerate() {
-            let factor = row[tap / 3] * column[tap % 3];
-            if factor != 0.0 {
-                to.iter_mut().zip(*from).for_each(|(to, from)| *to += factor * from);
+multiversion! {
+    /// `G g Gt` for a row of weights: `taps`, nine rows of equally many values, to 36.
+    pub(super) fn transform_weights(taps: &[f32], positions: [&mut [f32]; POSITIONS]) {
+        let g = weight_matrix();
+        let width = taps.len() / 9;
+        for (position, to) in positions.into_iter().enumerate() {
+            let (row, column) = (g[position / 6], g[position % 6]);
+            to.fill(0.0);
+            for (tap, from) in taps.chunks_exact(width).enumerate() {
+                let factor = row[tap / 3] * column[tap % 3];
+                if factor != 0.0 {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
+                }
             }
         }
     }
 }
 
-/// `Gt s G`, the transpose of [`transform_weights`]: 36 rows of equally many values to nine.
-pub(super) fn gather_weights(positions: [&[f32]; POSITIONS], mut taps: [&mut [f32]; 9]) {
-    let g = weight_matrix();
-    for (tap, to) in taps.iter_mut().enumerate() {
-        to.iter_mut().for_each(|to| *to = 0.0);
-        for (position, from) in positions.iter().enumerate() {
-            let factor = g[position / 6][tap / 3] * g[position % 6][tap % 3];
-            if factor != 0.0 {
-                to.iter_mut().zip(*from).for_each(|(to, from)| *to += factor * from);
+multiversion! {
+    /// `Gt s G`, the transpose of [`transform_weights`]: 36 rows of equally many values to nine.
+    pub(super) fn gather_weights(positions: [&[f32]; POSITIONS], taps: &mut [f32]) {
+        let g = weight_matrix();
+        let width = taps.len() / 9;
+        for (tap, to) in taps.chunks_exact_mut(width).enumerate() {
+            to.fill(0.0);
+            for (position, from) in positions.iter().enumerate() {
+                let factor = g[position / 6][tap / 3] * g[position % 6][tap % 3];
+                if factor != 0.0 {
+                    to.iter_mut().zip(*from).for_each(|(to, from)| *to += factor * from);
+                }
             }
         }
     }
