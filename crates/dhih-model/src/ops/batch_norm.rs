@@ -17,6 +17,10 @@ pub enum Activation {
     Identity,
     /// `max(x, 0)`, with gradient 0 at 0.
     Relu,
+    /// `min(max(x, 0), 6)`, with gradient 0 at 0 and 6.
+    Relu6,
+    /// `x` times the normal distribution function at `x`, exactly (Hendrycks and Gimpel, 2016).
+    Gelu,
 }
 
 impl Activation {
@@ -25,21 +29,18 @@ impl Activation {
     /// # Errors
     /// Those of candle.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Identity => Ok(x.clone()),
-            Self::Relu => x.relu(),
-        }
+        portable::activation(self, x)
     }
 }
 
 /// A batch-norm layer with its activation.
 #[derive(Debug, Clone)]
 pub struct BatchNorm {
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Var,
-    running_var: Var,
-    activation: Activation,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) running_mean: Var,
+    pub(crate) running_var: Var,
+    pub(crate) activation: Activation,
 }
 
 impl BatchNorm {
@@ -126,6 +127,11 @@ pub fn batch_norm(
     if x.elem_count() <= channels {
         bail!("batch norm needs more than one value a channel, got {:?}", x.dims());
     }
+    if activation == Activation::Gelu {
+        // Its gradient is no function of its value, from which the fused operator goes back.
+        let (y, mean, var) = batch_norm(x, (weight, bias), eps, Activation::Identity)?;
+        return Ok((activation.apply(&y)?, mean, var));
+    }
     if !x.device().is_cpu() {
         return portable::batch_norm(x, (weight, bias), eps, activation);
     }
@@ -211,10 +217,10 @@ impl Activation {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         match self {
-            Self::Identity => x,
             // NaN passes, unlike with `f32::max`.
-            Self::Relu if x < 0.0 => 0.0,
-            Self::Relu => x,
+            Self::Relu | Self::Relu6 if x < 0.0 => 0.0,
+            Self::Relu6 if x > 6.0 => 6.0,
+            Self::Identity | Self::Relu | Self::Relu6 | Self::Gelu => x,
         }
     }
 
@@ -222,7 +228,8 @@ impl Activation {
     #[inline(always)]
     fn gradient(self, y: f32, dy: f32) -> f32 {
         match self {
-            Self::Relu if y <= 0.0 => 0.0,
+            Self::Relu | Self::Relu6 if y <= 0.0 => 0.0,
+            Self::Relu6 if y >= 6.0 => 0.0,
             _ => dy,
         }
     }
@@ -301,6 +308,8 @@ mod tests {
             // Large: several parts. Without ReLU, whose gradient jumps where rounding moves a value over 0.
             (vec![9, 80, 90, 16], Activation::Identity),
             (vec![2, 7], Activation::Relu),
+            (vec![4, 5, 6, 3], Activation::Relu6),
+            (vec![4, 5, 6, 3], Activation::Gelu),
         ] {
             let channels = dims[dims.len() - 1];
             let (x, w) = (variable("x", &dims), variable("w", &[channels]));

@@ -29,7 +29,15 @@ pub struct ConvBlock {
 }
 
 impl ConvBlock {
-    const POOL: Pool2dConfig = Pool2dConfig { kernel: 2, stride: 2, padding: 0 };
+    const POOL: Pool2dConfig = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
+
+    /// Whether the three layers are what this block is made of.
+    pub(crate) fn can_join(conv: &Conv2d, norm: &BatchNorm, pool: Pool2dConfig) -> bool {
+        let Conv2d { bias, config, activation, .. } = conv;
+        let plain = bias.is_none() && config.groups == 1 && config.dilation == 1;
+        let activations = (*activation, norm.activation());
+        plain && activations == (Activation::Identity, Activation::Relu) && pool == Self::POOL
+    }
 
     /// Joins the two layers.
     pub fn new(conv: Conv2d, norm: BatchNorm) -> Self {
@@ -259,7 +267,8 @@ mod tests {
         for (kernel, stride, padding, n, side) in
             [(3, 1, 1, 5, 8), (3, 1, 1, 17, 7), (5, 1, 2, 2, 9), (3, 2, 1, 3, 9), (1, 1, 0, 2, 6)]
         {
-            let (block, vars) = block((3, 5), kernel, Conv2dConfig { stride, padding });
+            let (block, vars) =
+                block((3, 5), kernel, Conv2dConfig { stride, padding, ..Default::default() });
             let x = variable("x", &[n, side, side, 3]);
             let vars: Vec<&Var> = vars.iter().chain([&x]).collect();
             let ours = || block.forward_t(x.as_tensor(), true);
@@ -272,7 +281,7 @@ mod tests {
 
     #[test]
     fn both_forms_move_the_running_statistics_alike() {
-        let config = Conv2dConfig { stride: 1, padding: 1 };
+        let config = Conv2dConfig { stride: 1, padding: 1, ..Default::default() };
         let x = variable("x", &[4, 6, 6, 2]);
         let (fused, _) = block((2, 3), 3, config);
         let (unfused, _) = block((2, 3), 3, config);
@@ -286,7 +295,8 @@ mod tests {
 
     #[test]
     fn images_too_small_to_pool_and_gradients_of_evaluation_are_refused() {
-        let (block, _) = block((2, 3), 3, Conv2dConfig { stride: 1, padding: 1 });
+        let (block, _) =
+            block((2, 3), 3, Conv2dConfig { stride: 1, padding: 1, ..Default::default() });
         let dot = variable("x", &[4, 1, 1, 2]);
         assert!(block.forward_t(dot.as_tensor(), true).is_err());
         let x = variable("x", &[4, 6, 6, 2]);

@@ -35,7 +35,7 @@ impl Plan {
         if channels != channels_in {
             bail!("conv2d of {channels} channels with weights for {channels_in}");
         }
-        let Conv2dConfig { stride, padding } = config;
+        let Conv2dConfig { stride, padding, .. } = config;
         let sizes =
             (positions(height, kh, stride, padding)?, positions(width, kw, stride, padding)?);
         let kernel = (kh, kw);

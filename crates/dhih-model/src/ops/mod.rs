@@ -24,6 +24,7 @@ pub use batch_norm::{Activation, BatchNorm, batch_norm};
 pub use conv_block::ConvBlock;
 pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
+pub use portable::{adaptive_avg_pool2d, add, avg_pool2d, dropout, linear};
 pub use sgd::{Sgd, sgd_step};
 
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
