@@ -7,6 +7,7 @@ use candle_core::Device;
 use crate::checkpoint;
 use crate::config::InputShape;
 use crate::error::Result;
+use crate::layer::Mode;
 use crate::network::Network;
 
 /// Encodes images with a trained network. Cheap to share between threads.
@@ -85,7 +86,7 @@ pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
     let mut codes = Vec::with_capacity(images.len() / shape.len() * config.bits);
     for batch in images.chunks(Encoder::BATCH * shape.len()) {
         let x = config.normalization.apply(batch, shape, network.device())?;
-        codes.extend(network.forward(&x, false)?.flatten_all()?.to_vec1::<f32>()?);
+        codes.extend(network.forward(&x, Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?);
     }
     Ok(codes)
 }

@@ -7,7 +7,9 @@
 //! ```
 //! use candle_core::{Device, Tensor};
 //! use dhih_model::ops::{Sgd, sgd_step};
-//! use dhih_model::{Backbone, Hi, InputShape, Network, NetworkConfig, Normalization, encode, hi};
+//! use dhih_model::{
+//!     Backbone, Hi, InputShape, Mode, Network, NetworkConfig, Normalization, encode, hi,
+//! };
 //!
 //! # fn main() -> Result<(), dhih_model::Error> {
 //! let input = InputShape { height: 16, width: 16, channels: 3 };
@@ -23,7 +25,8 @@
 //! let x = network.config().normalization.apply(&images, input, &Device::Cpu)?;
 //! let labels = Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?.repeat((4, 1))?;
 //!
-//! let loss = hi(&network.forward(&x, true)?, network.class_weights(), &labels, &Hi::default())?;
+//! let v = network.forward(&x, Mode::training_step(42, 0))?;
+//! let loss = hi(&v, network.class_weights(), &labels, &Hi::default())?;
 //! let gradients = loss.backward()?;
 //! let sgd = Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0 };
 //! for (_, var) in network.parameters().trainable() {
@@ -47,17 +50,19 @@ mod preprocess;
 
 pub mod backbone;
 mod hash_layer;
+pub mod layer;
 pub mod loss;
 mod network;
 
 pub mod checkpoint;
 mod encoder;
 
-pub use backbone::Backbone;
+pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
 pub use encoder::{Encoder, encode};
 pub use error::{Error, Result};
 pub use hash_layer::HashLayer;
 pub use init::{Parameters, named_rng};
+pub use layer::Mode;
 pub use loss::{Hi, HiMode, hi};
 pub use network::Network;

@@ -8,8 +8,8 @@
 use candle_core::{Device, Tensor, Var};
 use dhih_model::ops::{Sgd, sgd_step};
 use dhih_model::{
-    Backbone, Encoder, Error, Hi, InputShape, Network, NetworkConfig, Normalization, checkpoint,
-    encode, hi,
+    Backbone, Encoder, Error, Hi, InputShape, Mode, Network, NetworkConfig, Normalization,
+    checkpoint, encode, hi,
 };
 
 fn config(bits: usize) -> NetworkConfig {
@@ -42,8 +42,8 @@ fn train(seed: u64, steps: usize) -> (Network, Vec<f32>) {
     let trainable = network.parameters().trainable();
     let zeros = |(_, var): &(String, Var)| Var::from_tensor(&var.zeros_like().unwrap()).unwrap();
     let velocities: Vec<Var> = trainable.iter().map(zeros).collect();
-    let step = |_| {
-        let v = network.forward(&x, true).unwrap();
+    let step = |i| {
+        let v = network.forward(&x, Mode::training_step(seed, i)).unwrap();
         let loss = hi(&v, network.class_weights(), &labels, &Hi::default()).unwrap();
         let gradients = loss.backward().unwrap();
         for ((_, var), velocity) in trainable.iter().zip(&velocities) {

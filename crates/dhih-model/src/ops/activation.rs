@@ -1,11 +1,11 @@
 //! Activations, element by element, with their gradients.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::multiversion::multiversion;
-use super::{values, with_values};
+use super::{portable, values, with_values};
 
 /// A function of each value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +33,10 @@ impl Activation {
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
-            _ if x.device().is_cpu() => x.contiguous()?.apply_op1(Apply(self)),
-            Self::Relu => x.relu(),
-            Self::Relu6 => x.relu()?.minimum(6f64),
-            Self::Gelu => x.gelu_erf(),
+            _ if x.device().is_cpu() && x.dtype() == DType::F32 => {
+                x.contiguous()?.apply_op1(Apply(self))
+            }
+            _ => portable::activation(self, x),
         }
     }
 

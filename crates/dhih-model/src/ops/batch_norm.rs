@@ -14,10 +14,10 @@ use super::{Activation, portable, values, with_values};
 /// A batch-norm layer with its activation.
 #[derive(Debug, Clone)]
 pub struct BatchNorm {
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Var,
-    running_var: Var,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) running_mean: Var,
+    pub(crate) running_var: Var,
     pub(crate) activation: Activation,
 }
 
@@ -48,11 +48,6 @@ impl BatchNorm {
         let scale = (&self.weight / std)?;
         let shift = (&self.bias - (self.running_mean.as_tensor().detach() * &scale)?)?;
         Ok((scale, shift))
-    }
-
-    #[cfg(test)]
-    pub(super) fn weights(&self) -> (&Tensor, &Tensor) {
-        (&self.weight, &self.bias)
     }
 
     /// Weight and bias as one tensor, `[2, channels]`.

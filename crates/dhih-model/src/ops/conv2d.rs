@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use candle_nn::{Init, VarBuilder};
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
-use super::{Activation, portable, values, with_values};
+use super::{Activation, portable, positions, values, with_values};
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,21 @@ pub struct Conv2dConfig {
 impl Default for Conv2dConfig {
     fn default() -> Self {
         Self { stride: 1, padding: 0, dilation: 1, groups: 1 }
+    }
+}
+
+impl Conv2dConfig {
+    /// Outputs along a side of `size` pixels.
+    ///
+    /// # Errors
+    /// When the kernel does not fit.
+    pub(crate) fn positions(self, size: usize, kernel: usize) -> Result<usize> {
+        let Self { stride, padding, dilation, .. } = self;
+        if dilation == 0 {
+            bail!("a dilation of 0");
+        }
+        let reach = kernel.checked_sub(1).map_or(0, |last| last * dilation + 1);
+        positions(size, reach, stride, padding)
     }
 }
 

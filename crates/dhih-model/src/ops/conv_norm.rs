@@ -26,7 +26,8 @@ pub(crate) struct ConvNorm<'a> {
 }
 
 /// The windows of a pooled convolution.
-pub(crate) const POOL: Pool2dConfig = Pool2dConfig { kernel: 2, stride: 2, padding: 0 };
+pub(crate) const POOL: Pool2dConfig =
+    Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
 
 impl ConvNorm<'_> {
     /// The operators one by one: the oracle of the fused one, and what runs on a GPU and in evaluation.
@@ -319,7 +320,12 @@ mod tests {
                         Activation::Identity,
                     )?;
                     let z = if pool { portable::max_pool2d(&z, POOL)? } else { z };
-                    let y = portable::batch_norm(&z, norm.weights(), BatchNorm::EPS, activation)?;
+                    let y = portable::batch_norm(
+                        &z,
+                        (&norm.weight, &norm.bias),
+                        BatchNorm::EPS,
+                        activation,
+                    )?;
                     Ok(y.0)
                 };
                 assert_same_gradients(&vars, ours, oracle, 2e-4);

@@ -12,7 +12,6 @@ mod batch_norm;
 mod conv2d;
 mod conv_norm;
 mod convolution;
-mod gemm;
 mod max_pool2d;
 mod moments;
 mod multiversion;
@@ -25,9 +24,10 @@ mod windows;
 
 pub use activation::Activation;
 pub use batch_norm::{BatchNorm, batch_norm};
-pub(crate) use conv_norm::ConvNorm;
+pub(crate) use conv_norm::{ConvNorm, POOL};
 pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
+pub use portable::{adaptive_avg_pool2d, add, avg_pool2d, dropout, linear};
 pub use sgd::{Sgd, sgd_step};
 
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};

@@ -6,7 +6,7 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use super::product::Segment;
-use crate::ops::{Conv2dConfig, positions};
+use crate::ops::Conv2dConfig;
 
 /// The sizes of a convolution of channels-last images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,18 +41,14 @@ impl Geometry {
         else {
             bail!("conv2d takes [n, h, w, c] and [out, in, kh, kw], got {x:?} and {weight:?}");
         };
-        let Conv2dConfig { stride, padding, dilation, groups } = config;
+        let groups = config.groups;
         if groups == 0 || channels % groups != 0 || out_channels % groups != 0 {
             bail!("conv2d of {channels} to {out_channels} channels in {groups} groups");
         }
         if channels != group_channels * groups || channels * out_channels == 0 {
             bail!("conv2d of {channels} channels with weights for {}", group_channels * groups);
         }
-        if dilation == 0 || kh == 0 || kw == 0 {
-            bail!("conv2d with a kernel of {kh} x {kw} and dilation {dilation}");
-        }
-        let along = |size, kernel| positions(size, (kernel - 1) * dilation + 1, stride, padding);
-        let out = (along(height, kh)?, along(width, kw)?);
+        let out = (config.positions(height, kh)?, config.positions(width, kw)?);
         let kernel = (kh, kw);
         Ok((Self { height, width, channels, out_channels, out, kernel, config }, n))
     }
