@@ -1,13 +1,13 @@
-//! The whole network: backbone, hash layer, and the class weights that unary losses compare codes with.
+//! The whole network: backbone, hash layer, and the loss with what it trains.
 
-use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::Init;
+use candle_core::{DType, Device, ModuleT, Tensor};
 
 use crate::backbone::Features;
 use crate::config::NetworkConfig;
 use crate::error::Result;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
+use crate::loss::Objective;
 
 /// A hashing network and its parameters.
 pub struct Network {
@@ -16,25 +16,24 @@ pub struct Network {
     device: Device,
     backbone: Features,
     hash_layer: HashLayer,
-    class_weights: Tensor,
+    objective: Objective,
 }
 
 impl Network {
     /// A network with weights drawn from `seed`.
     ///
     /// # Errors
-    /// When the configuration is out of range or the device is out of memory.
+    /// When the configuration is out of range, its loss has no codewords for it, or the device is out of memory.
     pub fn new(config: NetworkConfig, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
         let parameters = Parameters::seeded(seed);
         let vb = parameters.builder(DType::F32, device);
         let (backbone, features) = config.backbone.build(config.input, vb.pp("backbone"))?;
-        let hash_layer = HashLayer::new(features, config.bits, vb.pp("hash_layer"))?;
-        let bound = Init::Randn { mean: 0.0, stdev: 1.0 / (config.bits as f64).sqrt() };
-        let shape = (config.classes.len(), config.bits);
-        let class_weights = vb.get_with_hints(shape, "class_weights", bound)?;
+        let hash_layer =
+            HashLayer::new(features, config.bits, config.hash_layer, vb.pp("hash_layer"))?;
+        let objective = Objective::new(&config.loss, (config.classes.len(), config.bits), &vb)?;
         let device = device.clone();
-        Ok(Self { config, parameters, device, backbone, hash_layer, class_weights })
+        Ok(Self { config, parameters, device, backbone, hash_layer, objective })
     }
 
     /// The hash layer's output.
@@ -45,12 +44,12 @@ impl Network {
     /// # Errors
     /// When the shape is not the configured one.
     pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        Ok(self.hash_layer.forward(&self.backbone.forward_t(x, train)?)?)
+        Ok(self.hash_layer.forward_t(&self.backbone.forward_t(x, train)?, train)?)
     }
 
-    /// The class weights W, `[classes, bits]`.
-    pub fn class_weights(&self) -> &Tensor {
-        &self.class_weights
+    /// The loss that trains it, with its class weights or codewords.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
     }
 
     /// What defines the network, but for its weights.
