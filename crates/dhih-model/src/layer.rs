@@ -30,7 +30,7 @@ impl Mode {
         Self::Training { seed: named_rng(run_seed, &format!("step {step}")).next_u64() }
     }
 
-    fn is_training(self) -> bool {
+    pub(crate) fn is_training(self) -> bool {
         self != Self::Evaluation
     }
 }

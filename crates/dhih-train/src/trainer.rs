@@ -6,11 +6,11 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::ops::Sgd;
-use dhih_model::{Network, NetworkConfig, Normalization, hi};
+use dhih_model::{Mode, Network, NetworkConfig, Normalization};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{Augmentation, Epoch};
-use crate::config::{LossConfig, TrainConfig};
+use crate::config::TrainConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::optim::Optimizer;
@@ -45,26 +45,7 @@ pub(crate) fn train(
     device: &Device,
     progress: Progress,
 ) -> Result<Network> {
-    let pixels = dataset.gather(&split.train);
-    let network_config = NetworkConfig {
-        backbone: config.backbone,
-        input: dataset.shape,
-        normalization: Normalization::measure(&pixels, dataset.shape.channels),
-        bits: config.bits,
-        classes: dataset.classes.clone(),
-    };
-    drop(pixels);
-    let network = Network::new(network_config, config.seed, device)?;
-    let mut trainer = Trainer {
-        optimizer: Optimizer::new(network.parameters())?,
-        network,
-        config,
-        dataset,
-        rows: &split.train,
-        device,
-        progress,
-        records: Vec::new(),
-    };
+    let mut trainer = Trainer::new(config, (dataset, &split.train), device, progress)?;
     trainer.resume(run)?;
     for number in trainer.records.len() + 1..=config.epochs {
         let record = trainer.epoch(number)?;
@@ -85,7 +66,32 @@ struct Trainer<'a> {
     records: Vec<EpochRecord>,
 }
 
-impl Trainer<'_> {
+impl<'a> Trainer<'a> {
+    /// A new network for the images `rows` of `dataset`.
+    fn new(
+        config: &'a TrainConfig,
+        (dataset, rows): (&'a Dataset, &'a [usize]),
+        device: &'a Device,
+        progress: Progress,
+    ) -> Result<Self> {
+        let pixels = dataset.gather(rows);
+        let network_config = NetworkConfig {
+            backbone: config.backbone,
+            input: dataset.shape,
+            normalization: Normalization::measure(&pixels, dataset.shape.channels),
+            bits: config.bits,
+            hash_layer: config.hash_layer(),
+            loss: config.loss,
+            classes: dataset.classes.clone(),
+        };
+        let network = Network::new(network_config, config.seed, device)?;
+        network.adapt_to(&pixels)?;
+        drop(pixels);
+        let optimizer = Optimizer::new(network.parameters())?;
+        let records = Vec::new();
+        Ok(Self { network, optimizer, config, dataset, rows, device, progress, records })
+    }
+
     fn epoch(&self, number: usize) -> Result<EpochRecord> {
         let TrainConfig { flip, shift, batch_size, seed, epochs, .. } = *self.config;
         let batching = (batch_size, Augmentation { flip, shift });
@@ -99,9 +105,10 @@ impl Trainer<'_> {
         let bar = self.progress.bar(&format!("epoch {number}/{epochs}"), self.rows.len());
         let (started, mut loss_sum, mut rate) = (Instant::now(), 0.0, 0.0);
         for i in 0..epoch.len() {
-            rate = schedule.rate((number - 1) * epoch.len() + i);
+            let step = (number - 1) * epoch.len() + i;
+            rate = schedule.rate(step);
             let batch = epoch.batch(i);
-            let loss = self.step(&batch, rate)?;
+            let loss = self.step(&batch, step, &schedule)?;
             if !loss.is_finite() {
                 let (epoch, batch) = (number, i + 1);
                 return Err(Error::Diverged { loss, epoch, batch, learning_rate: rate });
@@ -127,17 +134,17 @@ impl Trainer<'_> {
         Ok(record)
     }
 
-    fn step(&self, batch: &crate::batches::Batch, rate: f64) -> Result<f32> {
+    fn step(&self, batch: &crate::batches::Batch, step: usize, schedule: &Schedule) -> Result<f32> {
         let config = self.network.config();
         let x = config.normalization.apply(&batch.images, config.input, self.device)?;
         let labels = batch.one_hot(config.classes.len(), self.device)?;
-        let v = self.network.forward(&x, true)?;
-        let LossConfig::Hi(constants) = &self.config.loss;
-        let loss = hi(&v, self.network.class_weights(), &labels, constants)?;
+        let v = self.network.forward(&x, Mode::training_step(self.config.seed, step))?;
+        let progress = step as f64 / schedule.steps;
+        let loss = self.network.objective().value(&v, &labels, progress)?;
         let value = loss.to_scalar::<f32>()?;
         if value.is_finite() {
             let sgd = Sgd {
-                learning_rate: rate as f32,
+                learning_rate: schedule.rate(step) as f32,
                 momentum: self.config.momentum as f32,
                 weight_decay: self.config.weight_decay as f32,
             };
@@ -193,4 +200,57 @@ const RECORDS: &str = "dhih.epochs";
 
 fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
     Error::Run { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainOptions;
+    use dhih_model::Loss;
+
+    /// Losses that trained parts of a run have, and its weights at the end.
+    type Outcome = (Vec<f64>, Vec<(String, Vec<f32>)>);
+
+    fn outcome(trainer: &Trainer<'_>) -> Outcome {
+        let weights = trainer.network.parameters().snapshot().unwrap().into_iter();
+        let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+        let losses = trainer.records.iter().map(|record| record.loss).collect();
+        (losses, weights.map(|(name, tensor)| (name, flat(tensor))).collect())
+    }
+
+    #[test]
+    fn every_loss_falls_and_resumes_to_the_same_weights() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, _) in Loss::ALL {
+            let options = TrainOptions {
+                demo_images: Some(60),
+                loss: Some(name.into()),
+                bits: Some(12),
+                hash_hidden: Some(10),
+                epochs: Some(3),
+                batch_size: Some(16),
+                learning_rate: Some(0.01),
+                ..TrainOptions::default()
+            };
+            let config = options.resolve().unwrap();
+            let dataset = Dataset::load(config.dataset, &config.dataset_config()).unwrap();
+            let rows: Vec<usize> = (0..dataset.len()).collect();
+            let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
+            let trained = |from: Option<&RunDir>, epochs: usize| {
+                let data = (&dataset, &rows[..]);
+                let mut trainer =
+                    Trainer::new(&config, data, &Device::Cpu, Progress::Silent).unwrap();
+                from.into_iter().for_each(|run| trainer.resume(run).unwrap());
+                for number in trainer.records.len() + 1..=epochs {
+                    let record = trainer.epoch(number).unwrap();
+                    trainer.records.push(record);
+                }
+                trainer
+            };
+            let whole = outcome(&trained(None, 3));
+            assert!(whole.0[2] < whole.0[0], "{name}: {:?}", whole.0);
+            trained(None, 2).save(&run).unwrap();
+            assert!(outcome(&trained(Some(&run), 3)) == whole, "{name}");
+        }
+    }
 }
