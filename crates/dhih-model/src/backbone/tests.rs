@@ -96,6 +96,8 @@ fn smaller_images_are_refused() {
             input: InputShape { height, width, channels: 3 },
             normalization: Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
             bits: 8,
+            hash_layer: Default::default(),
+            loss: Default::default(),
             classes: vec!["a".into(), "b".into()],
         };
         config(side, side).check().unwrap();

@@ -38,8 +38,8 @@ multiversion! {
             let (y, winners) = (&mut y[window * c..][..c], &mut winners[window * c..][..c]);
             for i in 0..c {
                 let (mut best, mut winner) = (first[i], 0u8);
-                for tap in 0..3 {
-                    let candidate = taps[tap][i];
+                for (tap, values) in taps.iter().enumerate() {
+                    let candidate = values[i];
                     // NaN wins and stays, so that it is seen and not hidden.
                     let better = candidate > best || candidate.is_nan();
                     best = if better { candidate } else { best };

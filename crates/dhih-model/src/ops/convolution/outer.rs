@@ -1,5 +1,6 @@
 //! The kernel of weight gradients: sums over pixels of input times output gradient, both read where they lie.
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
 use super::packed::{MOST_VECTORS, blocks};
 use super::product::{Grid, Segment, Strides};

@@ -1,6 +1,7 @@
 //! The kernel of convolutions: patches, read where they lie, times a packed matrix. Six patches by four vectors of columns
 //! stay in registers; nothing is unrolled in memory.
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
 use super::packed::{Block, Packed};
 use crate::ops::simd::{Simd, dispatch};

@@ -146,12 +146,14 @@ macro_rules! dispatch {
             use $crate::ops::simd::Neon as Baseline;
             #[cfg(not(target_arch = "aarch64"))]
             use $crate::ops::simd::Portable as Baseline;
-            // SAFETY: `isa` has seen that this machine has these features; the rest is the caller's.
             match $crate::ops::simd::isa() {
+                // SAFETY: `isa` has seen that this machine has these features; the rest is the caller's.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: every machine of the architecture has these features; the rest is the caller's.
                 $crate::ops::simd::Isa::Baseline => unsafe { $kernel::<Baseline>($($arg),*) },
             }
         }

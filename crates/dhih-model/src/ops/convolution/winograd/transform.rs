@@ -3,6 +3,7 @@
 //!
 //! In one dimension, for inputs d, weights g and outputs y: `y = At [(G g) . (Bt d)]`. The gradients use the transposed maps.
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
 use crate::ops::convolution::product::store;
 use crate::ops::multiversion::multiversion;
