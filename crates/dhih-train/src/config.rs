@@ -40,7 +40,7 @@ pub struct TrainOptions {
     /// Loss; `list losses` shows all [default: hi]
     #[arg(long, env = "DHIH_LOSS", value_name = "NAME")]
     pub loss: Option<LossOptions>,
-    /// Constant of the loss, repeatable; in a file, an entry of the table [loss]
+    /// Constant of the loss, repeatable; in a file, an entry of the table loss
     #[arg(long, env = "DHIH_LOSS_PARAM", value_name = "NAME=VALUE", value_delimiter = ',')]
     #[serde(skip)]
     pub loss_param: Vec<LossParam>,

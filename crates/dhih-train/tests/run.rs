@@ -238,7 +238,7 @@ fn wrong_words_name_the_cause_and_the_cure() {
         (&["--hi-mode", "both"], &["mode=\"both\"", "target", "global"]),
         (&["--loss", "ortho-cos", "--batch-size", "2"], &["batch_size is 2", "batch norm"]),
         (
-            &["--loss", "csq", "--demo-images", "200", "--bits", "4"],
+            &["--loss", "csq", "--demo-images", "1010", "--bits", "4"],
             &["bits is 4", "10 classes", "expected more"],
         ),
         (&["--hash-hidden", "100000"], &["hash_hidden is 100000", "65536"]),

@@ -124,11 +124,14 @@ impl Loss {
         }
     }
 
-    /// What the hash layer is to end in.
+    /// What the hash layer is to end in: batch norm for OrthoHash, as published, and for pairwise losses, whose inner products
+    /// and distances otherwise run away from a fresh network's common mean until all images have one code.
     pub fn hash_norm(&self) -> HashNorm {
         match self {
             Self::OrthoCos(_) | Self::OrthoArc(_) => HashNorm::Batch,
-            _ => HashNorm::None,
+            Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_) => HashNorm::Batch,
+            Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) => HashNorm::None,
+            Self::GreedyHash(_) | Self::Csq(_) | Self::Dpn(_) => HashNorm::None,
         }
     }
 
