@@ -7,6 +7,7 @@ use candle_core::Device;
 use crate::checkpoint;
 use crate::config::InputShape;
 use crate::error::Result;
+use crate::layer::Mode;
 use crate::network::Network;
 
 /// Encodes images with a trained network. Cheap to share between threads.
@@ -56,19 +57,20 @@ impl Encoder {
         encode(&self.network, images)
     }
 
-    /// The class each code is nearest to by its class weight: the prediction of the classifier the network was trained as.
+    /// The class each code is nearest to under the loss that the network was trained with; `None` for pairwise losses, which
+    /// know no classes.
     ///
     /// # Shapes
     /// `codes`: `[n, bits]` as [`Self::encode`] returns them; returns `[n]` labels.
     ///
     /// # Errors
     /// When the number of values is no multiple of the bits.
-    pub fn classify(&self, codes: &[f32]) -> Result<Vec<u32>> {
+    pub fn classify(&self, codes: &[f32]) -> Result<Option<Vec<u32>>> {
         let bits = self.bits();
         let device = self.network.device();
         let v = candle_core::Tensor::from_slice(codes, (codes.len() / bits, bits), device)?;
-        let logits = v.tanh()?.matmul(&self.network.class_weights().t()?)?;
-        Ok(logits.argmax(1)?.to_vec1()?)
+        let classes = self.network.objective().classify(&v)?;
+        Ok(classes.map(|classes| classes.to_vec1()).transpose()?)
     }
 }
 
@@ -82,7 +84,7 @@ pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
     let mut codes = Vec::with_capacity(images.len() / shape.len() * config.bits);
     for batch in images.chunks(shape.inference_batch() * shape.len()) {
         let x = config.normalization.apply(batch, shape, network.device())?;
-        codes.extend(network.forward(&x, false)?.flatten_all()?.to_vec1::<f32>()?);
+        codes.extend(network.forward(&x, Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?);
     }
     Ok(codes)
 }

@@ -36,9 +36,14 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
     }
 
-    /// Everything that gradient descent changes, by name: all but the running statistics.
+    /// Everything that gradient descent changes, by name: all but running statistics and whitening weights.
     pub fn trainable(&self) -> Vec<(String, Var)> {
-        self.all().into_iter().filter(|(name, _)| !is_running_statistic(name)).collect()
+        self.all().into_iter().filter(|(name, _)| !is_fixed(name)).collect()
+    }
+
+    /// The variable of a name, where there is one.
+    pub fn get(&self, name: &str) -> Option<Var> {
+        self.lock().get(name).cloned()
     }
 
     /// All variables by name.
@@ -86,8 +91,8 @@ impl Parameters {
     }
 }
 
-fn is_running_statistic(name: &str) -> bool {
-    name.ends_with(".running_mean") || name.ends_with(".running_var")
+fn is_fixed(name: &str) -> bool {
+    [".running_mean", ".running_var", ".whiten.weight"].iter().any(|end| name.ends_with(end))
 }
 
 /// Compares the names and shapes that a network has with those of a file.

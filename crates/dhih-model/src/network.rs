@@ -1,40 +1,56 @@
-//! The whole network: backbone, hash layer, and the class weights that unary losses compare codes with.
+//! The whole network: backbone, hash layer, and the loss with what it trains.
 
-use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::Init;
+use candle_core::{DType, Device, ModuleT, Tensor};
+use candle_nn::VarBuilder;
 
-use crate::backbone::Features;
+use crate::backbone::{FeatureExtractor, whitening};
 use crate::config::NetworkConfig;
 use crate::error::Result;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
+use crate::layer::Mode;
+use crate::loss::Objective;
 
 /// A hashing network and its parameters.
 pub struct Network {
     config: NetworkConfig,
     parameters: Parameters,
     device: Device,
-    backbone: Features,
+    backbone: Box<dyn FeatureExtractor>,
     hash_layer: HashLayer,
-    class_weights: Tensor,
+    objective: Objective,
 }
 
 impl Network {
     /// A network with weights drawn from `seed`.
     ///
     /// # Errors
-    /// When the configuration is out of range or the device is out of memory.
+    /// When the configuration is out of range, its loss has no codewords for it, or the device is out of memory.
     pub fn new(config: NetworkConfig, seed: u64, device: &Device) -> Result<Self> {
+        let (backbone, input) = (config.backbone, config.input);
+        Self::with_backbone(config, (seed, device), |vb| backbone.build(input, vb))
+    }
+
+    /// A network around a backbone of the caller's own, which takes its variables from the builder it is given. The
+    /// configuration says [`Backbone::Custom`](crate::Backbone::Custom); to bring such a network back from a checkpoint,
+    /// build it again and load the tensors that [`checkpoint::read`](crate::checkpoint::read) returns into its parameters.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and those of `build`.
+    pub fn with_backbone(
+        config: NetworkConfig,
+        (seed, device): (u64, &Device),
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<Box<dyn FeatureExtractor>>,
+    ) -> Result<Self> {
         config.check()?;
         let parameters = Parameters::seeded(seed);
         let vb = parameters.builder(DType::F32, device);
-        let (backbone, features) = config.backbone.build(config.input, vb.pp("backbone"))?;
-        let hash_layer = HashLayer::new(features, config.bits, vb.pp("hash_layer"))?;
-        let bound = Init::Randn { mean: 0.0, stdev: 1.0 / (config.bits as f64).sqrt() };
-        let shape = (config.classes.len(), config.bits);
-        let class_weights = vb.get_with_hints(shape, "class_weights", bound)?;
+        let backbone = build(vb.pp("backbone"))?;
+        let (features, bits) = (backbone.features(), config.bits);
+        let hash_layer = HashLayer::new(features, bits, config.hash_layer, vb.pp("hash_layer"))?;
+        let objective = Objective::new(&config.loss, (config.classes.len(), bits), &vb)?;
         let device = device.clone();
-        Ok(Self { config, parameters, device, backbone, hash_layer, class_weights })
+        Ok(Self { config, parameters, device, backbone, hash_layer, objective })
     }
 
     /// The hash layer's output.
@@ -44,8 +60,8 @@ impl Network {
     ///
     /// # Errors
     /// When the shape is not the configured one.
-    pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.head(&self.features(x, train)?)
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.head(&self.features(x, mode)?, mode)
     }
 
     /// The backbone's output.
@@ -55,8 +71,8 @@ impl Network {
     ///
     /// # Errors
     /// When the shape is not the configured one.
-    pub fn features(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        Ok(self.backbone.forward_t(x, train)?)
+    pub fn features(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        Ok(self.backbone.forward(x, mode)?)
     }
 
     /// The hash layer's output for features of the backbone.
@@ -66,13 +82,32 @@ impl Network {
     ///
     /// # Errors
     /// When the shape is another.
-    pub fn head(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(self.hash_layer.forward(features)?)
+    pub fn head(&self, features: &Tensor, mode: Mode) -> Result<Tensor> {
+        Ok(self.hash_layer.forward_t(features, mode.is_training())?)
     }
 
-    /// The class weights W, `[classes, bits]`.
-    pub fn class_weights(&self) -> &Tensor {
-        &self.class_weights
+    /// Sets weights that come from images and not from training: those of a whitening convolution, where there is one.
+    /// For a new network, before its first step.
+    ///
+    /// # Shapes
+    /// `images`: `[n, height, width, channels]` u8.
+    ///
+    /// # Errors
+    /// When the number of bytes is no multiple of an image's.
+    pub fn adapt_to(&self, images: &[u8]) -> Result<()> {
+        let Some(weight) = self.parameters.get("backbone.whiten.weight") else { return Ok(()) };
+        let weights = whitening(images, self.config.input, &self.config.normalization)?;
+        Ok(weight.set(&weights.to_device(&self.device)?.to_dtype(weight.dtype())?)?)
+    }
+
+    /// The backbone.
+    pub fn backbone(&self) -> &dyn FeatureExtractor {
+        &*self.backbone
+    }
+
+    /// The loss that trains it, with its class weights or codewords.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
     }
 
     /// What defines the network, but for its weights.

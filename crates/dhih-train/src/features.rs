@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{Network, NetworkConfig};
+use dhih_model::{Mode, Network, NetworkConfig};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
@@ -113,7 +113,7 @@ fn compute(
     for rows in rows.chunks(input.inference_batch()) {
         let x =
             normalization.apply(&dataset.gather_fitted(rows, *input), *input, network.device())?;
-        parts.push(network.features(&x, false)?.detach().to_device(&Device::Cpu)?);
+        parts.push(network.features(&x, Mode::Evaluation)?.detach().to_device(&Device::Cpu)?);
         bar.inc(rows.len() as u64);
     }
     bar.finish_and_clear();

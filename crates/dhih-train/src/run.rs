@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
+use candle_core::{DType, Device};
 use dhih_index::{CodeSet, Codes, Labels};
-use dhih_model::{Encoder, Network, checkpoint};
+use dhih_model::loss::Objective;
+use dhih_model::{Encoder, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::config::TrainConfig;
@@ -27,7 +29,7 @@ pub struct Evaluation {
     /// The metrics of the codes.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes.
+    /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes, and where the loss is pairwise.
     pub class_code_map: Option<f64>,
     /// Time of training, in seconds.
     pub seconds: f64,
@@ -68,6 +70,9 @@ pub fn start(
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
     let (dataset, split) = load(config, progress)?;
+    // Whether there are codewords for so many classes is known now; refuse before anything is written.
+    let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);
+    Objective::new(&config.loss, (dataset.classes.len(), config.bits), &vb)?;
     let data = DataRecord::new(&dataset, &split);
     let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
     let run = RunDir::create(run_dir, config)?;
@@ -98,7 +103,7 @@ pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)
     }
     // All weights are in the checkpoint, but for those of a frozen backbone.
     let network = if run.checkpoint()?.exists() && !config.freeze_backbone {
-        trainer::network(&config, (&dataset, &split), None, &device(&config.device)?)?
+        trainer::network(&config, (&dataset, &split.train), None, &device(&config.device)?)?
     } else {
         let (network, sha256) = network(&config, (&dataset, &split), progress)?;
         if sha256 != weights_sha256 {
@@ -118,10 +123,10 @@ pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)
 /// The network before its first step, and the SHA-256 of its pretrained weights.
 fn network(
     config: &TrainConfig,
-    data: (&Dataset, &Split),
+    (dataset, split): (&Dataset, &Split),
     progress: Progress,
 ) -> Result<(Network, Option<String>)> {
-    let device = device(&config.device)?;
+    let (device, data) = (device(&config.device)?, (dataset, &split.train[..]));
     let Some(source) = &config.weights else {
         return Ok((trainer::network(config, data, None, &device)?, None));
     };
@@ -185,10 +190,9 @@ fn finish(
 
     let metrics = evaluate(&database, &queries, &EvaluationConfig::default())?;
     let classes = dataset.classes.len();
-    let class_code_map = match classes {
-        ..=1024 => {
-            let predicted = (&database_classes[..], &query_classes[..]);
-            Some(class_code_map((&database, &queries), predicted, classes)?)
+    let class_code_map = match (database_classes, query_classes) {
+        (Some(a), Some(b)) if classes <= 1024 => {
+            Some(class_code_map((&database, &queries), (&a, &b), classes)?)
         }
         _ => None,
     };
@@ -211,7 +215,12 @@ fn finish(
     Ok(evaluation)
 }
 
-fn encode(encoder: &Encoder, dataset: &Dataset, rows: &[usize]) -> Result<(CodeSet, Vec<u32>)> {
+/// Codes of images, and the classes they are taken for where the loss knows classes.
+fn encode(
+    encoder: &Encoder,
+    dataset: &Dataset,
+    rows: &[usize],
+) -> Result<(CodeSet, Option<Vec<u32>>)> {
     // In parts: images scaled up may take more memory than the dataset. A multiple of the encoder's batches.
     let mut values = Vec::with_capacity(rows.len() * encoder.bits());
     for rows in rows.chunks(4 * encoder.input().inference_batch()) {

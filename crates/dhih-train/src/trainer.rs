@@ -8,11 +8,11 @@ use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::ops::Sgd;
 use dhih_model::pretrained::{BACKBONE, Loaded};
-use dhih_model::{Network, NetworkConfig, Normalization, Pretrained, hi};
+use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{Augmentation, Batch, Epoch};
-use crate::config::{LossConfig, TrainConfig};
+use crate::config::TrainConfig;
 use crate::dataset::{Dataset, fit};
 use crate::error::{Error, Result};
 use crate::features::FeatureCache;
@@ -37,28 +37,40 @@ pub struct EpochRecord {
     pub seconds: f64,
 }
 
-/// The network before its first step: random, but for a pretrained backbone.
+/// The network before its first step, for the images `rows` of `dataset`: random, but for a pretrained backbone.
 ///
 /// # Errors
 /// When the configuration is out of range, or the weights are another backbone's.
 pub(crate) fn network(
     config: &TrainConfig,
-    (dataset, split): (&Dataset, &Split),
+    (dataset, rows): (&Dataset, &[usize]),
     weights: Option<(&Pretrained, Progress)>,
     device: &Device,
 ) -> Result<Network> {
+    let input = config.input_shape(dataset.shape);
+    let pixels = dataset.gather(rows);
     let normalization = match config.weights {
         Some(_) => Normalization::imagenet(),
-        None => Normalization::measure(&dataset.gather(&split.train), dataset.shape.channels),
+        None => Normalization::measure(&pixels, dataset.shape.channels),
     };
     let network_config = NetworkConfig {
         backbone: config.backbone,
-        input: config.input_shape(dataset.shape),
+        input,
         normalization,
         bits: config.bits,
+        hash_layer: config.hash_layer(),
+        loss: config.loss,
         classes: dataset.classes.clone(),
     };
     let network = Network::new(network_config, config.seed, device)?;
+    if input == dataset.shape {
+        network.adapt_to(&pixels)?;
+    } else {
+        // Scaled up, all of them may not fit into memory.
+        let some = rows.iter().step_by(rows.len().div_ceil(ADAPTED));
+        network.adapt_to(&dataset.gather_fitted(&some.copied().collect::<Vec<_>>(), input))?;
+    }
+    drop(pixels);
     if let Some((weights, progress)) = weights {
         let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
         let sha256 = weights.sha256();
@@ -79,21 +91,11 @@ pub(crate) fn train(
     run: &RunDir,
     progress: Progress,
 ) -> Result<Network> {
-    let backbone_scale = if config.freeze_backbone { 0.0 } else { config.backbone_lr_scale };
-    let mut trainer = Trainer {
-        optimizer: Optimizer::new(network.parameters(), backbone_scale)?,
-        features: match config.freeze_backbone {
-            true => Some(FeatureCache::open(&network, (dataset, &split.train), run, progress)?),
-            false => None,
-        },
-        device: &network.device().clone(),
-        network,
-        config,
-        dataset,
-        rows: &split.train,
-        progress,
-        records: Vec::new(),
-    };
+    let mut trainer = Trainer::new(config, network, (dataset, &split.train), progress)?;
+    if config.freeze_backbone {
+        let data = (dataset, &split.train[..]);
+        trainer.features = Some(FeatureCache::open(&trainer.network, data, run, progress)?);
+    }
     trainer.resume(run)?;
     for number in trainer.records.len() + 1..=config.epochs {
         let record = trainer.epoch(number)?;
@@ -111,12 +113,23 @@ struct Trainer<'a> {
     config: &'a TrainConfig,
     dataset: &'a Dataset,
     rows: &'a [usize],
-    device: &'a Device,
     progress: Progress,
     records: Vec<EpochRecord>,
 }
 
-impl Trainer<'_> {
+impl<'a> Trainer<'a> {
+    fn new(
+        config: &'a TrainConfig,
+        network: Network,
+        (dataset, rows): (&'a Dataset, &'a [usize]),
+        progress: Progress,
+    ) -> Result<Self> {
+        let backbone_scale = if config.freeze_backbone { 0.0 } else { config.backbone_lr_scale };
+        let optimizer = Optimizer::new(network.parameters(), backbone_scale)?;
+        let (features, records) = (None, Vec::new());
+        Ok(Self { network, optimizer, features, config, dataset, rows, progress, records })
+    }
+
     fn epoch(&self, number: usize) -> Result<EpochRecord> {
         let TrainConfig { flip, shift, batch_size, seed, epochs, .. } = *self.config;
         let batching = (batch_size, Augmentation { flip, shift });
@@ -130,9 +143,10 @@ impl Trainer<'_> {
         let bar = self.progress.bar(&format!("epoch {number}/{epochs}"), self.rows.len());
         let (started, mut loss_sum, mut rate) = (Instant::now(), 0.0, 0.0);
         for i in 0..epoch.len() {
-            rate = schedule.rate((number - 1) * epoch.len() + i);
+            let step = (number - 1) * epoch.len() + i;
+            rate = schedule.rate(step);
             let batch = if self.features.is_some() { epoch.rows(i) } else { epoch.batch(i) };
-            let loss = self.step(&batch, rate)?;
+            let loss = self.step(&batch, step, &schedule)?;
             if !loss.is_finite() {
                 let (epoch, batch) = (number, i + 1);
                 return Err(Error::Diverged { loss, epoch, batch, learning_rate: rate });
@@ -159,26 +173,27 @@ impl Trainer<'_> {
     }
 
     /// The hash layer's output.
-    fn forward(&self, batch: &Batch<'_>) -> Result<Tensor> {
+    fn forward(&self, batch: &Batch<'_>, mode: Mode) -> Result<Tensor> {
+        let device = self.network.device();
         if let Some(features) = &self.features {
-            return Ok(self.network.head(&features.gather(batch.rows, self.device)?)?);
+            return Ok(self.network.head(&features.gather(batch.rows, device)?, mode)?);
         }
         let config = self.network.config();
         let images = fit(&batch.images, self.dataset.shape, config.input);
-        let x = config.normalization.apply(&images, config.input, self.device)?;
-        Ok(self.network.forward(&x, true)?)
+        let x = config.normalization.apply(&images, config.input, device)?;
+        Ok(self.network.forward(&x, mode)?)
     }
 
-    fn step(&self, batch: &Batch<'_>, rate: f64) -> Result<f32> {
+    fn step(&self, batch: &Batch<'_>, step: usize, schedule: &Schedule) -> Result<f32> {
         let config = self.network.config();
-        let labels = batch.one_hot(config.classes.len(), self.device)?;
-        let v = self.forward(batch)?;
-        let LossConfig::Hi(constants) = &self.config.loss;
-        let loss = hi(&v, self.network.class_weights(), &labels, constants)?;
+        let labels = batch.one_hot(config.classes.len(), self.network.device())?;
+        let v = self.forward(batch, Mode::training_step(self.config.seed, step))?;
+        let progress = step as f64 / schedule.steps;
+        let loss = self.network.objective().value(&v, &labels, progress)?;
         let value = loss.to_scalar::<f32>()?;
         if value.is_finite() {
             let sgd = Sgd {
-                learning_rate: rate as f32,
+                learning_rate: schedule.rate(step) as f32,
                 momentum: self.config.momentum as f32,
                 weight_decay: self.config.weight_decay as f32,
             };
@@ -235,6 +250,9 @@ impl Trainer<'_> {
     }
 }
 
+/// How many scaled images a new network is adapted to, at most.
+const ADAPTED: usize = 1024;
+
 const WEIGHT: &str = "weight:";
 const VELOCITY: &str = "velocity:";
 const RECORDS: &str = "dhih.epochs";
@@ -245,4 +263,73 @@ fn is_backbone(name: &str) -> bool {
 
 fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
     Error::Run { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainOptions;
+    use crate::dataset::DatasetName;
+    use dhih_model::Loss;
+
+    fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
+        let weights = trainer.network.parameters().snapshot().unwrap().into_iter();
+        let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+        weights.map(|(name, tensor)| (name, flat(tensor))).collect()
+    }
+
+    /// The loss of all images as one batch. That of an epoch's steps will not do: continuation changes it under way.
+    fn loss(trainer: &Trainer<'_>) -> f32 {
+        let images = trainer.dataset.gather(trainer.rows);
+        let labels = trainer.rows.iter().map(|row| trainer.dataset.labels[*row]).collect();
+        let batch = Batch { rows: trainer.rows, images, labels };
+        let classes = trainer.network.config().classes.len();
+        let labels = batch.one_hot(classes, &Device::Cpu).unwrap();
+        let v = trainer.forward(&batch, Mode::training_step(0, 0)).unwrap();
+        let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
+        loss.to_scalar().unwrap()
+    }
+
+    #[test]
+    fn every_loss_falls_and_resumes_to_the_same_weights() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = TrainOptions { demo_images: Some(50), ..TrainOptions::default() };
+        let demo = options.resolve().unwrap().dataset_config();
+        let dataset = Dataset::load(DatasetName::Demo, &demo).unwrap();
+        let rows: Vec<usize> = (0..dataset.len()).collect();
+        for (name, _) in Loss::ALL {
+            let options = TrainOptions {
+                loss: Some(name.into()),
+                bits: Some(12),
+                hash_hidden: Some(32),
+                epochs: Some(4),
+                batch_size: Some(16),
+                learning_rate: Some(0.01),
+                warmup_epochs: Some(0.0),
+                flip: Some(false),
+                shift: Some(0),
+                ..TrainOptions::default()
+            };
+            let config = options.resolve().unwrap();
+            let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
+            let trained = |from: Option<&RunDir>, epochs: usize| {
+                let data = (&dataset, &rows[..]);
+                let network = network(&config, data, None, &Device::Cpu).unwrap();
+                let mut trainer = Trainer::new(&config, network, data, Progress::Silent).unwrap();
+                from.into_iter().for_each(|run| trainer.resume(run).unwrap());
+                for number in trainer.records.len() + 1..=epochs {
+                    let record = trainer.epoch(number).unwrap();
+                    trainer.records.push(record);
+                }
+                trainer
+            };
+            let whole = trained(None, 4);
+            trained(None, 2).save(&run).unwrap();
+            let resumed = trained(Some(&run), 4);
+            assert_eq!(resumed.records.len(), 4, "{name}");
+            assert!(weights(&resumed) == weights(&whole), "{name}");
+            let [before, after] = [loss(&trained(None, 0)), loss(&whole)];
+            assert!(after < 0.95 * before, "{name}: {before} to {after}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use candle_core::{DType, Device, Tensor};
-use dhih_model::{Backbone, Encoder, InputShape, Normalization, Parameters, checkpoint};
+use dhih_model::{Backbone, Encoder, InputShape, Mode, Normalization, Parameters, checkpoint};
 use dhih_train::{Error, Progress, RunDir, TrainConfig, TrainOptions, run};
 
 /// A pretrained file for the backbone `small`, with the classifier it was trained with.
@@ -109,7 +109,13 @@ fn features_train_the_head_as_the_network_in_evaluation_mode_would() {
     let (network, _) = checkpoint::load(&run.file(RunDir::MODEL), &Device::Cpu).unwrap();
     assert_eq!(features.dims(), [36, 512]);
     let codes = dhih_index::CodeSet::read(&run.file(RunDir::CODES), None).unwrap();
-    let v = network.head(features).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let v = network
+        .head(features, Mode::Evaluation)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1::<f32>()
+        .unwrap();
     // The protocol's database is its training part, in the same order.
     assert_eq!(dhih_index::Codes::from_real(12, &v).unwrap(), codes.codes);
 }
@@ -221,13 +227,24 @@ fn datasets_with_a_size_of_their_own_are_scaled_to_the_side() {
 }
 
 #[test]
-fn grey_images_are_given_to_pretrained_networks_as_rgb() {
+fn the_input_is_what_backbone_weights_and_user_ask_for() {
     let weights = Path::new("w.safetensors");
     let config = options(Path::new("data"), weights).resolve().unwrap();
     let grey = InputShape { height: 28, width: 28, channels: 1 };
     assert_eq!(config.input_shape(grey), InputShape { height: 16, width: 16, channels: 3 });
-    let unset = TrainOptions { image_side: None, ..options(Path::new("data"), weights) };
-    assert_eq!(unset.resolve().unwrap().input_shape(grey).height, 224);
+    for (backbone, side) in [("small", 32), ("resnet18", 224)] {
+        let backbone = Some(backbone.to_owned());
+        let options = options(Path::new("data"), weights);
+        let options = TrainOptions { image_side: None, backbone, ..options };
+        assert_eq!(options.resolve().unwrap().input_shape(grey).height, side);
+    }
+    let large = TrainOptions {
+        dataset: Some("fashion-mnist".into()),
+        backbone: Some("alexnet".into()),
+        ..TrainOptions::default()
+    };
+    let wide = InputShape { height: 224, width: 224, channels: 1 };
+    assert_eq!(large.resolve().unwrap().input_shape(grey), wide);
     let plain = TrainOptions { dataset: Some("fashion-mnist".into()), ..TrainOptions::default() };
     assert_eq!(plain.resolve().unwrap().input_shape(grey), grey);
 }

@@ -1,49 +1,27 @@
-//! A small network for small images: three 3x3 convolutions of 32, 64 and 128 channels, each with batch norm, ReLU and a
-//! halving of the resolution.
+//! `small`: three 3x3 convolutions of 32, 64 and 128 channels, each with a halving of the resolution, batch norm
+//! and ReLU.
 
-use candle_core::{ModuleT, Result, Tensor};
+use candle_core::Result;
 use candle_nn::VarBuilder;
 
+use super::scheme::norm;
 use crate::config::InputShape;
-use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, ConvBlock};
+use crate::layer::{Layer, Sequential};
+use crate::ops::{Activation, Conv2d, Conv2dConfig, Pool2dConfig};
 
-/// Three blocks of convolution, batch norm, ReLU and 2 x 2 maximum; the features are the last block's values, flattened.
-#[derive(Debug, Clone)]
-pub struct Small {
-    blocks: Vec<ConvBlock>,
-}
-
-impl Small {
-    /// The smallest image side, in pixels: the resolution is halved three times.
-    pub const MIN_SIDE: usize = 8;
-    const CHANNELS: [usize; 3] = [32, 64, 128];
-
-    /// Names `conv{1,2,3}` and `bn{1,2,3}` under `vb`; also returns the number of features.
-    ///
-    /// # Errors
-    /// Those of the variable store.
-    pub fn new(input: InputShape, vb: VarBuilder<'_>) -> Result<(Self, usize)> {
-        let config = Conv2dConfig { stride: 1, padding: 1 };
-        let mut channels = input.channels;
-        let mut blocks = Vec::with_capacity(Self::CHANNELS.len());
-        for (i, out) in Self::CHANNELS.into_iter().enumerate() {
-            let conv = Conv2d::new((channels, out), 3, config, vb.pp(format!("conv{}", i + 1)))?;
-            let norm = BatchNorm::new(out, Activation::Relu, vb.pp(format!("bn{}", i + 1)))?;
-            blocks.push(ConvBlock::new(conv, norm));
-            channels = out;
-        }
-        Ok((Self { blocks }, (input.height / 8) * (input.width / 8) * channels))
+/// Names `conv{1,2,3}` and `bn{1,2,3}`. The features are the last block's values.
+pub(super) fn small(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+    let config = Conv2dConfig { padding: 1, ..Default::default() };
+    let halve = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
+    let mut channels = input.channels;
+    let mut layers = Vec::new();
+    for (i, out) in [32, 64, 128].into_iter().enumerate() {
+        let name = |layer: &str| vb.pp(format!("{layer}{}", i + 1));
+        layers.push(Layer::Conv(Conv2d::new((channels, out), 3, config, name("conv"))?));
+        layers.push(Layer::MaxPool(halve));
+        layers.push(norm(out, Activation::Relu, name("bn"))?);
+        channels = out;
     }
-}
-
-impl ModuleT for Small {
-    /// # Shapes
-    /// `[n, height, width, channels]` to `[n, height / 8 * width / 8 * 128]`.
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let mut x = x.clone();
-        for block in &self.blocks {
-            x = block.forward_t(&x, train)?;
-        }
-        x.flatten_from(1)
-    }
+    layers.push(Layer::Flatten);
+    Ok(Sequential(layers))
 }

@@ -16,6 +16,22 @@ pub struct Pool2dConfig {
     pub stride: usize,
     /// Pixels by which the window may reach over the border, at most half of it; nothing there is counted.
     pub padding: usize,
+    /// Whether a last window that reaches over the far border is taken too, as long as it begins within the image.
+    pub ceil: bool,
+}
+
+impl Pool2dConfig {
+    /// Windows along a side of `size` pixels.
+    ///
+    /// # Errors
+    /// When the window does not fit.
+    pub(crate) fn positions(self, size: usize) -> Result<usize> {
+        let Self { kernel, stride, padding, ceil } = self;
+        let whole = positions(size, kernel, stride, padding)?;
+        let begins_within = whole * stride < size + padding;
+        let covered = (whole - 1) * stride + kernel >= size + 2 * padding;
+        Ok(whole + usize::from(ceil && begins_within && !covered))
+    }
 }
 
 /// The largest value of each window; its gradient goes to the first place that has it, rows first.
@@ -57,8 +73,8 @@ impl MaxPool {
             bail!("max_pool2d takes [n, h, w, c], got {dims:?}");
         };
         let config = self.config;
-        let along = |size| positions(size, config.kernel, config.stride, config.padding);
-        Ok(Plan { height, width, channels, out: (along(height)?, along(width)?), config })
+        let out = (config.positions(height)?, config.positions(width)?);
+        Ok(Plan { height, width, channels, out, config })
     }
 }
 
@@ -66,7 +82,7 @@ impl Plan {
     /// Calls `f(output offset, place in the window, input offset)` for every pixel of every window; offsets are of the
     /// first channel.
     fn for_each(&self, mut f: impl FnMut(usize, u8, usize)) {
-        let Pool2dConfig { kernel, stride, padding } = self.config;
+        let Pool2dConfig { kernel, stride, padding, .. } = self.config;
         for oy in 0..self.out.0 {
             for ox in 0..self.out.1 {
                 let to = (oy * self.out.1 + ox) * self.channels;
@@ -158,10 +174,10 @@ mod tests {
     #[test]
     fn agrees_with_the_portable_form() {
         for (kernel, stride, padding, side) in
-            [(2, 2, 0, 8), (2, 2, 0, 7), (3, 2, 0, 9), (3, 2, 1, 8), (3, 1, 1, 5), (2, 3, 0, 8)]
+            [(2, 2, 0, 8), (2, 2, 0, 7), (3, 2, 0, 8), (3, 2, 1, 8), (3, 1, 1, 5), (2, 3, 0, 8)]
         {
             let x = variable("x", &[3, side, side + 2, 4]);
-            let config = Pool2dConfig { kernel, stride, padding };
+            let config = Pool2dConfig { kernel, stride, padding, ceil: side % 2 == 0 };
             let ours = || max_pool2d(x.as_tensor(), config);
             let oracle = || portable::max_pool2d(x.as_tensor(), config);
             assert_same_gradients(&[&x], ours, oracle, 1e-6);
@@ -175,7 +191,7 @@ mod tests {
         let spread: Vec<f32> = (0..count).map(|i| (i * 89 % count) as f32 * 0.05).collect();
         let spread = Tensor::from_vec(spread, (2, 6, 6, 2), &candle_core::Device::Cpu).unwrap();
         let x = candle_core::Var::from_tensor(&spread).unwrap();
-        let config = Pool2dConfig { kernel: 3, stride: 2, padding: 1 };
+        let config = Pool2dConfig { kernel: 3, stride: 2, padding: 1, ceil: true };
         assert_finite_differences(&[&x], || max_pool2d(x.as_tensor(), config));
     }
 
@@ -187,7 +203,7 @@ mod tests {
             &candle_core::Device::Cpu,
         );
         let x = x.unwrap();
-        let config = Pool2dConfig { kernel: 2, stride: 2, padding: 0 };
+        let config = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
         let y = max_pool2d(x.as_tensor(), config).unwrap();
         let gradients = y.sum_all().unwrap().backward().unwrap();
         let dx = gradients.get(&x).unwrap().flatten_all().unwrap();
@@ -201,7 +217,7 @@ mod tests {
     fn windows_that_do_not_fit_are_refused() {
         let x = variable("x", &[1, 4, 4, 1]);
         for (kernel, stride, padding) in [(5, 1, 0), (2, 0, 0), (0, 1, 0), (2, 2, 2), (16, 1, 8)] {
-            let config = Pool2dConfig { kernel, stride, padding };
+            let config = Pool2dConfig { kernel, stride, padding, ceil: false };
             assert!(max_pool2d(x.as_tensor(), config).is_err(), "{config:?}");
         }
     }

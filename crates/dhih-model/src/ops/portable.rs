@@ -1,17 +1,207 @@
 //! The operators made of candle's own operations: what runs on a GPU, and the oracle that the CPU forms are tested against.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor, bail};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-use super::{Activation, Conv2dConfig, Pool2dConfig, positions};
+use super::{Activation, Conv2dConfig, Pool2dConfig};
 
-/// As [`super::conv2d`], by candle's convolution, whose backward fails on oblong images where the stride is not 1.
+/// As [`super::conv2d`], by candle's convolution.
+///
+/// # Errors
+/// Those of candle, and where the channels cannot be cut into the groups.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: Conv2dConfig,
+    activation: Activation,
+) -> Result<Tensor> {
+    let Conv2dConfig { stride, padding, dilation, groups } = config;
+    let (_, height, width, channels) = x.dims4()?;
+    let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
+    if groups == 0 || channels != per_group * groups || !out.is_multiple_of(groups) {
+        bail!("conv2d of {channels} channels in {groups} groups with weights {:?}", weight.dims());
+    }
+    let rows = config.positions(height, kernel_height)?;
+    let columns = config.positions(width, kernel_width)?;
+    if groups == channels && out == channels {
+        return add_bias(&depthwise(x, weight, config, (rows, columns))?, bias, activation);
+    }
+    // candle's backward fails on oblong images where the stride is not 1: they are made square by more zeros, and what
+    // these add is cut off.
+    let side = height.max(width);
+    let x = match stride {
+        1 => x.clone(),
+        _ => x.pad_with_zeros(1, 0, side - height)?.pad_with_zeros(2, 0, side - width)?,
+    };
+    let x = x.permute((0, 3, 1, 2))?.contiguous()?;
+    let y = x.conv2d(&weight.contiguous()?, padding, stride, dilation, groups)?;
+    let y = y.permute((0, 2, 3, 1))?.narrow(1, 0, rows)?.narrow(2, 0, columns)?;
+    add_bias(&y.contiguous()?, bias, activation)
+}
+
+/// Each channel with its own kernel, tap by tap: the convolution that candle makes channel by channel.
+fn depthwise(
+    x: &Tensor,
+    weight: &Tensor,
+    config: Conv2dConfig,
+    (rows, columns): (usize, usize),
+) -> Result<Tensor> {
+    let Conv2dConfig { stride, padding, dilation, .. } = config;
+    let (channels, _, kernel_height, kernel_width) = weight.dims4()?;
+    let padded = x.pad_with_zeros(1, padding, padding)?.pad_with_zeros(2, padding, padding)?;
+    let padded = padded.contiguous()?;
+    let pick = |count: usize, tap: usize| {
+        let at = (0..count).map(|o| (o * stride + tap * dilation) as u32);
+        Tensor::from_iter(at, x.device())
+    };
+    // `[taps, channels]`
+    let weight = weight.reshape((channels, ()))?.t()?;
+    let mut sum: Option<Tensor> = None;
+    for ky in 0..kernel_height {
+        let along = padded.index_select(&pick(rows, ky)?, 1)?;
+        for kx in 0..kernel_width {
+            let shifted = along.index_select(&pick(columns, kx)?, 2)?;
+            let product = shifted.broadcast_mul(&weight.get(ky * kernel_width + kx)?)?;
+            sum = Some(match sum {
+                Some(sum) => (sum + product)?,
+                None => product,
+            });
+        }
+    }
+    sum.map_or_else(|| x.narrow(0, 0, 0), Ok)
+}
+
+/// `activation(y + bias)`, the bias along the last dimension.
+pub(super) fn add_bias(
+    y: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    match bias {
+        Some(bias) => activation.apply(&y.broadcast_add(bias)?),
+        None => activation.apply(y),
+    }
+}
+
+/// As [`Activation::apply`].
 ///
 /// # Errors
 /// Those of candle.
-pub fn conv2d(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Result<Tensor> {
-    let x = x.permute((0, 3, 1, 2))?.contiguous()?;
-    let y = x.conv2d(weight, config.padding, config.stride, 1, 1)?;
-    y.permute((0, 2, 3, 1))?.contiguous()
+pub fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    // NaN compares as false and so passes.
+    let relu = || x.le(0.0)?.where_cond(&x.zeros_like()?, x);
+    match activation {
+        Activation::Identity => Ok(x.clone()),
+        Activation::Relu => relu(),
+        Activation::Relu6 => {
+            let six = Tensor::full(6f32, x.shape(), x.device())?.to_dtype(x.dtype())?;
+            x.ge(6.0)?.where_cond(&six, &relu()?)
+        }
+        Activation::Gelu => x.gelu_erf(),
+    }
+}
+
+/// `activation(x weight^T + bias)`.
+///
+/// # Shapes
+/// `x`: `[n, in]`; `weight`: `[out, in]`; `bias`: `[out]`; returns `[n, out]`.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    add_bias(&x.matmul(&weight.t()?)?, bias, activation)
+}
+
+/// `activation(x + y)`, of equal shapes.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
+    activation.apply(&(x + y)?)
+}
+
+/// Sets each value to 0 with probability `p`, by a mask drawn from `seed`, and divides the others by `1 - p` (Srivastava et
+/// al., 2014).
+///
+/// # Errors
+/// When `p` is not in 0..1.
+pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
+    if !(0.0..1.0).contains(&p) {
+        bail!("dropout takes a probability in 0..1, got {p}");
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let kept = (1.0 / (1.0 - p)) as f32;
+    let mask = (0..x.elem_count()).map(|_| if rng.random_bool(p) { 0.0 } else { kept });
+    let mask = Tensor::from_vec(mask.collect(), x.shape(), &Device::Cpu)?;
+    x * mask.to_dtype(x.dtype())?.to_device(x.device())?
+}
+
+/// The mean of each window, of the pixels within the image.
+///
+/// # Shapes
+/// As [`super::max_pool2d`].
+///
+/// # Errors
+/// When the window does not fit, or the padding is more than half of it.
+pub fn avg_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
+    let Pool2dConfig { kernel, stride, padding, .. } = config;
+    if padding > kernel / 2 {
+        bail!("avg_pool2d takes padding up to half of the kernel, got {config:?}");
+    }
+    let (_, height, width, _) = x.dims4()?;
+    let windows = |size: usize| -> Result<Vec<_>> {
+        let window = |o: usize| {
+            let first = o * stride;
+            first.saturating_sub(padding)..(first + kernel - padding).min(size)
+        };
+        Ok((0..config.positions(size)?).map(window).collect())
+    };
+    average(x, &windows(height)?, &windows(width)?)
+}
+
+/// The mean of each of `height` x `width` windows that cover the image as evenly as can be (PyTorch's
+/// `AdaptiveAvgPool2d`).
+///
+/// # Shapes
+/// `[n, .., .., c]` to `[n, height, width, c]`.
+///
+/// # Errors
+/// Those of candle.
+pub fn adaptive_avg_pool2d(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+    let windows = |size: usize, count: usize| -> Vec<_> {
+        (0..count).map(|o| o * size / count..((o + 1) * size).div_ceil(count)).collect()
+    };
+    let (_, rows, columns, _) = x.dims4()?;
+    average(x, &windows(rows, height), &windows(columns, width))
+}
+
+/// The means over all pairs of a range of rows and one of columns: one matrix product along each side.
+fn average(
+    x: &Tensor,
+    rows: &[std::ops::Range<usize>],
+    columns: &[std::ops::Range<usize>],
+) -> Result<Tensor> {
+    let (n, height, width, channels) = x.dims4()?;
+    let matrix = |windows: &[std::ops::Range<usize>], size: usize| {
+        let share = |window: &std::ops::Range<usize>, at| {
+            if window.contains(&at) { 1.0 / window.len() as f32 } else { 0.0 }
+        };
+        let values = windows.iter().flat_map(|window| (0..size).map(|at| share(window, at)));
+        Tensor::from_vec(values.collect::<Vec<f32>>(), (windows.len(), size), x.device())?
+            .to_dtype(x.dtype())
+    };
+    let x = x.contiguous()?.reshape((n, height, width * channels))?;
+    let x = matrix(rows, height)?.broadcast_matmul(&x)?;
+    let x = x.reshape((n * rows.len(), width, channels))?;
+    let x = matrix(columns, width)?.broadcast_matmul(&x)?;
+    x.reshape((n, rows.len(), columns.len(), channels))
 }
 
 /// As [`super::max_pool2d`], as the maximum over shifted copies (candle's pooling has a wrong gradient); equal values share
@@ -20,10 +210,9 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Result<Tenso
 /// # Errors
 /// When the window does not fit.
 pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
-    let Pool2dConfig { kernel, stride, padding } = config;
+    let Pool2dConfig { kernel, stride, padding, .. } = config;
     let (_, height, width, _) = x.dims4()?;
-    let out =
-        [positions(height, kernel, stride, padding)?, positions(width, kernel, stride, padding)?];
+    let out = [config.positions(height)?, config.positions(width)?];
     // Copies of the border pixels stand in for the padding: the window then holds a pixel twice, which changes no
     // maximum as long as padding is at most half the window.
     let pick = |along: usize, size: usize, offset: usize| {
@@ -61,4 +250,135 @@ pub fn batch_norm(
     let scale = (weight / (&var + eps)?.sqrt()?)?;
     let y = centred.broadcast_mul(&scale)?.broadcast_add(bias)?;
     Ok((activation.apply(&y)?, mean, var))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, assert_finite_differences, variable};
+    use super::*;
+    use candle_core::Var;
+
+    fn values(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn activations_have_the_stated_values_and_gradients() {
+        let points = [-7f32, -1.0, 0.0, 1.0, 6.0, 7.0];
+        let x = Var::new(&points, &Device::Cpu).unwrap();
+        for (activation, expected, gradient) in [
+            (Activation::Identity, points, [1.0; 6]),
+            (Activation::Relu, [0.0, 0.0, 0.0, 1.0, 6.0, 7.0], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
+            (Activation::Relu6, [0.0, 0.0, 0.0, 1.0, 6.0, 6.0], [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
+            (
+                Activation::Gelu,
+                [0.0, -0.158_655_26, 0.0, 0.841_344_7, 6.0, 7.0],
+                [0.0, -0.083_315_5, 0.5, 1.083_315_5, 1.0, 1.0],
+            ),
+        ] {
+            let y = activation.apply(x.as_tensor()).unwrap();
+            let gradients = y.sum_all().unwrap().backward().unwrap();
+            let close = |got: &Tensor, expected: [f32; 6]| {
+                assert_close(got, &Tensor::new(&expected, &Device::Cpu).unwrap(), 1e-6);
+            };
+            close(&y, expected);
+            close(gradients.get(&x).unwrap(), gradient);
+        }
+        let nan = Tensor::new(&[f32::NAN], &Device::Cpu).unwrap();
+        assert!(values(&Activation::Relu6.apply(&nan).unwrap())[0].is_nan());
+    }
+
+    #[test]
+    fn convolution_in_groups_is_one_of_each_part() {
+        for (channels, out, groups) in [(4, 6, 2), (3, 3, 3), (2, 6, 2)] {
+            let config = Conv2dConfig { stride: 2, padding: 2, dilation: 2, groups };
+            let x = variable("x", &[2, 9, 7, channels]);
+            let w = variable("w", &[out, channels / groups, 3, 3]);
+            let b = variable("b", &[out]);
+            let ours = || {
+                let bias = Some(b.as_tensor());
+                conv2d(x.as_tensor(), w.as_tensor(), bias, config, Activation::Identity)
+            };
+            let parts = (0..groups).map(|g| {
+                let part = |t: &Tensor, dim: usize| {
+                    let size = t.dim(dim).unwrap() / groups;
+                    t.narrow(dim, g * size, size).unwrap()
+                };
+                let (x, w) = (part(x.as_tensor(), 3), part(w.as_tensor(), 0));
+                // Dilated by hand.
+                let w = w.reshape((out / groups, channels / groups, 3, 1, 3, 1)).unwrap();
+                let w = w.pad_with_zeros(3, 0, 1).unwrap().pad_with_zeros(5, 0, 1).unwrap();
+                let w = w.reshape((out / groups, channels / groups, 6, 6)).unwrap();
+                let w = w.narrow(2, 0, 5).unwrap().narrow(3, 0, 5).unwrap();
+                let config = Conv2dConfig { stride: 2, padding: 2, ..Default::default() };
+                conv2d(&x, &w, None, config, Activation::Identity).unwrap()
+            });
+            let expected = Tensor::cat(&parts.collect::<Vec<_>>(), 3).unwrap();
+            let expected = expected.broadcast_add(b.as_tensor()).unwrap();
+            assert_close(&ours().unwrap(), &expected, 1e-5);
+            assert_finite_differences(&[&x, &w, &b], ours);
+        }
+    }
+
+    #[test]
+    fn means_are_of_the_pixels_within_the_image() {
+        let x = Tensor::arange(0f32, 25.0, &Device::Cpu).unwrap().reshape((1, 5, 5, 1)).unwrap();
+        let config = Pool2dConfig { kernel: 3, stride: 2, padding: 1, ceil: false };
+        let expected =
+            Tensor::new(&[3f32, 4.5, 6.0, 10.5, 12.0, 13.5, 18.0, 19.5, 21.0], x.device());
+        let expected = expected.unwrap().reshape((1, 3, 3, 1)).unwrap();
+        assert_close(&avg_pool2d(&x, config).unwrap(), &expected, 1e-6);
+        let expected = Tensor::new(&[7f32, 17.0], x.device()).unwrap();
+        let expected = expected.reshape((1, 2, 1, 1)).unwrap();
+        assert_close(&adaptive_avg_pool2d(&x, (2, 1)).unwrap(), &expected, 1e-6);
+    }
+
+    #[test]
+    fn pooling_and_products_agree_with_finite_differences() {
+        let x = variable("x", &[2, 6, 5, 3]);
+        let config = Pool2dConfig { kernel: 3, stride: 2, padding: 0, ceil: true };
+        assert_finite_differences(&[&x], || avg_pool2d(x.as_tensor(), config));
+        assert_finite_differences(&[&x], || adaptive_avg_pool2d(x.as_tensor(), (7, 2)));
+        let (x, w, b) = (variable("x", &[3, 4]), variable("w", &[5, 4]), variable("b", &[5]));
+        assert_finite_differences(&[&x, &w, &b], || {
+            linear(x.as_tensor(), w.as_tensor(), Some(b.as_tensor()), Activation::Gelu)
+        });
+        let y = variable("y", &[3, 4]);
+        assert_finite_differences(&[&x, &y], || {
+            add(x.as_tensor(), y.as_tensor(), Activation::Gelu)
+        });
+    }
+
+    #[test]
+    fn dropout_keeps_the_mean_and_its_mask_is_the_seed_s() {
+        let x = Tensor::ones((200, 50), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let drop = |seed| values(&dropout(&x, 0.25, seed).unwrap());
+        let y = drop(1);
+        assert!(y.iter().all(|y| *y == 0.0 || (*y - 4.0 / 3.0).abs() < 1e-6));
+        let mean = y.iter().sum::<f32>() / y.len() as f32;
+        assert!((mean - 1.0).abs() < 0.03, "{mean}");
+        assert_eq!(y, drop(1));
+        assert_ne!(y, drop(2));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let x = variable("x", &[1, 4, 4, 6]);
+        let w = variable("w", &[4, 3, 3, 3]);
+        let conv = |groups, dilation| {
+            let config = Conv2dConfig { groups, dilation, ..Default::default() };
+            conv2d(x.as_tensor(), w.as_tensor(), None, config, Activation::Identity)
+        };
+        assert!(conv(2, 1).is_ok());
+        for (groups, dilation) in [(0, 1), (1, 1), (3, 1), (2, 2), (2, 0)] {
+            assert!(conv(groups, dilation).is_err(), "{groups} {dilation}");
+        }
+        for p in [-0.1, 1.0, f64::NAN] {
+            assert!(dropout(x.as_tensor(), p, 0).is_err());
+        }
+        let config = Pool2dConfig { kernel: 2, stride: 1, padding: 2, ceil: false };
+        assert!(avg_pool2d(x.as_tensor(), config).is_err());
+        let config = Pool2dConfig { kernel: 5, padding: 0, ..config };
+        assert!(avg_pool2d(x.as_tensor(), config).is_err());
+    }
 }

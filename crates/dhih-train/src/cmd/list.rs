@@ -3,8 +3,7 @@
 use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use dhih_model::Backbone;
-use dhih_train::LossConfig;
+use dhih_model::{Backbone, Loss};
 use dhih_train::dataset::DatasetName;
 use dhih_train::protocol::Protocol;
 use serde::Serialize;
@@ -62,5 +61,5 @@ fn all() -> impl Iterator<Item = Entry> {
         .map(entry(Kind::Datasets))
         .chain(protocols.map(entry(Kind::Protocols)))
         .chain(backbones.map(entry(Kind::Backbones)))
-        .chain(LossConfig::ALL.into_iter().map(entry(Kind::Losses)))
+        .chain(Loss::ALL.into_iter().map(entry(Kind::Losses)))
 }

@@ -1,0 +1,58 @@
+//! `cifarnet`: the class of network of the fast CIFAR-10 training runs (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single
+//! GPU", 2024), for images of 32 x 32.
+
+use candle_core::{Result, Tensor, Var};
+use candle_nn::VarBuilder;
+
+use super::scheme::{Conv, Scheme, norm};
+use crate::config::InputShape;
+use crate::layer::{Layer, Sequential};
+use crate::ops::{Activation, Conv2d, Pool2dConfig};
+
+/// Names `whiten` and `block{1,2,3}.{conv1,bn1,conv2,bn2}`. The weights of `whiten` are not trained: they are drawn like
+/// others until [`super::whitening`] sets them. The features are the maxima of 3 x 3 windows, one window where the image is
+/// of 25 to 48 pixels.
+pub(super) fn cifarnet(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+    let pool =
+        |side| Layer::MaxPool(Pool2dConfig { kernel: side, stride: side, padding: 0, ceil: false });
+    // All pixels of a patch, and the same with the opposite sign.
+    let mut channels = 2 * 4 * input.channels;
+    let whiten = Conv::new((input.channels, channels), 2).padding(0).biased(Activation::Gelu);
+    let mut layers = vec![match whiten.build(Scheme::Torch, vb.pp("whiten"))? {
+        Layer::Conv(conv) => Layer::Conv(Conv2d { weight: conv.weight.detach(), ..conv }),
+        other => other,
+    }];
+    for (out, name) in [(64, "block1"), (256, "block2"), (256, "block3")] {
+        let vb = vb.pp(name);
+        layers.extend([
+            passing((channels, out), vb.pp("conv1"))?,
+            pool(2),
+            norm(out, Activation::Gelu, vb.pp("bn1"))?,
+            passing((out, out), vb.pp("conv2"))?,
+            norm(out, Activation::Gelu, vb.pp("bn2"))?,
+        ]);
+        channels = out;
+    }
+    layers.extend([pool(3), Layer::Flatten]);
+    Ok(Sequential(layers))
+}
+
+/// A 3x3 convolution that at first passes its input on in its first channels, and draws the others.
+fn passing((channels, out): (usize, usize), vb: VarBuilder<'_>) -> Result<Layer> {
+    let is_new = !vb.contains_tensor("weight");
+    let layer = Conv::new((channels, out), 3).build(Scheme::Torch, vb)?;
+    if let Layer::Conv(Conv2d { weight, .. }) = &layer
+        && is_new
+        && weight.is_variable()
+    {
+        let size = channels * 9;
+        let mut pass = vec![0f32; channels * size];
+        // The middle of the kernel of each channel upon itself.
+        (0..channels).for_each(|c| pass[c * size + c * 9 + 4] = 1.0);
+        let pass = Tensor::from_vec(pass, (channels, channels, 3, 3), weight.device())?;
+        let drawn = weight.detach().narrow(0, channels, out - channels)?;
+        let weights = Tensor::cat(&[pass.to_dtype(weight.dtype())?, drawn], 0)?;
+        Var::from_tensor(weight)?.set(&weights)?;
+    }
+    Ok(layer)
+}

@@ -1,0 +1,83 @@
+//! `mobilenet-v2` (Sandler et al., 2018), with torchvision's layers and names.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+
+use super::scheme::{Conv, Scheme, norm};
+use crate::config::InputShape;
+use crate::layer::{Layer, Sequential};
+use crate::ops::Activation;
+
+/// Names `features.N`; the features are the means of its last 1,280 channels.
+pub(super) fn mobilenet_v2(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+    let vb = vb.pp("features");
+    let mut layers = Vec::new();
+    let stem = Conv::new((input.channels, 32), 3).stride(2);
+    layers.extend(normed(stem, 32, (vb.pp("0.0"), vb.pp("0.1")))?);
+    let (mut channels, mut number) = (32, 1);
+    for (expansion, out, count, first_stride) in [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ] {
+        for i in 0..count {
+            let block = Block {
+                channels: (channels, out),
+                expansion,
+                stride: if i == 0 { first_stride } else { 1 },
+            };
+            layers.extend(block.build(vb.pp(number).pp("conv"))?);
+            (channels, number) = (out, number + 1);
+        }
+    }
+    layers.extend(normed(Conv::new((channels, 1280), 1), 1280, (vb.pp("18.0"), vb.pp("18.1")))?);
+    layers.extend([Layer::AdaptiveAvgPool((1, 1)), Layer::Flatten]);
+    Ok(Sequential(layers))
+}
+
+/// An inverted residual: 1x1 to more channels, 3x3 on each of them, 1x1 to fewer.
+struct Block {
+    channels: (usize, usize),
+    expansion: usize,
+    stride: usize,
+}
+
+impl Block {
+    fn build(self, vb: VarBuilder<'_>) -> Result<Vec<Layer>> {
+        let Self { channels: (channels, out), expansion, stride } = self;
+        let wide = channels * expansion;
+        let mut body = Vec::new();
+        let mut number = 0;
+        if expansion != 1 {
+            body.extend(normed(
+                Conv::new((channels, wide), 1),
+                wide,
+                (vb.pp("0.0"), vb.pp("0.1")),
+            )?);
+            number = 1;
+        }
+        let depthwise = Conv::new((wide, wide), 3).stride(stride).depthwise();
+        let names = (vb.pp(format!("{number}.0")), vb.pp(format!("{number}.1")));
+        body.extend(normed(depthwise, wide, names)?);
+        body.push(Conv::new((wide, out), 1).build(Scheme::He, vb.pp(number + 1))?);
+        body.push(norm(out, Activation::Identity, vb.pp(number + 2))?);
+        if stride != 1 || channels != out {
+            return Ok(body);
+        }
+        let (body, shortcut) = (Sequential(body), Sequential::default());
+        Ok(vec![Layer::Residual { body, shortcut, activation: Activation::Identity }])
+    }
+}
+
+/// A convolution, batch norm and ReLU up to 6.
+fn normed(
+    conv: Conv,
+    out: usize,
+    (conv_name, norm_name): (VarBuilder<'_>, VarBuilder<'_>),
+) -> Result<[Layer; 2]> {
+    Ok([conv.build(Scheme::He, conv_name)?, norm(out, Activation::Relu6, norm_name)?])
+}

@@ -1,0 +1,100 @@
+//! `resnet18`, `resnet34` and `resnet50` (He et al., 2016), with torchvision's layers and names, and their forms with a stem
+//! for images of 32 x 32: a 3x3 convolution in place of one of 7x7 with stride 2 and the maximum behind it.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+
+use super::scheme::{Conv, Scheme, norm};
+use crate::config::InputShape;
+use crate::layer::{Layer, Sequential};
+use crate::ops::{Activation, Pool2dConfig};
+
+/// A member of the family.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resnet {
+    pub(super) stem: Stem,
+    pub(super) block: Block,
+    /// Blocks at each of four resolutions.
+    pub(super) blocks: [usize; 4],
+}
+
+/// What is before the blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stem {
+    /// Quarters the resolution.
+    ImageNet,
+    /// Keeps the resolution.
+    Cifar,
+}
+
+/// What the network is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Block {
+    /// Two 3x3 convolutions.
+    Basic,
+    /// 1x1, 3x3 and 1x1 to four times the width.
+    Bottleneck,
+}
+
+/// Names `conv1`, `bn1` and `layer{1,2,3,4}`; the features are the means of the last block's channels.
+pub(super) fn resnet(input: InputShape, vb: VarBuilder<'_>, resnet: Resnet) -> Result<Sequential> {
+    let (stem, pool) = match resnet.stem {
+        Stem::ImageNet => (
+            Conv::new((input.channels, 64), 7).stride(2),
+            Some(Pool2dConfig { kernel: 3, stride: 2, padding: 1, ceil: false }),
+        ),
+        Stem::Cifar => (Conv::new((input.channels, 64), 3), None),
+    };
+    let mut layers =
+        vec![stem.build(Scheme::He, vb.pp("conv1"))?, norm(64, Activation::Relu, vb.pp("bn1"))?];
+    layers.extend(pool.map(Layer::MaxPool));
+    let mut channels = 64;
+    for (stage, count) in resnet.blocks.into_iter().enumerate() {
+        let vb = vb.pp(format!("layer{}", stage + 1));
+        for number in 0..count {
+            let stride = if stage > 0 && number == 0 { 2 } else { 1 };
+            let (block, out) =
+                residual(resnet.block, (channels, 64 << stage), stride, vb.pp(number))?;
+            layers.push(block);
+            channels = out;
+        }
+    }
+    layers.extend([Layer::AdaptiveAvgPool((1, 1)), Layer::Flatten]);
+    Ok(Sequential(layers))
+}
+
+/// One block of `width` channels inside; also returns the channels of its output.
+fn residual(
+    block: Block,
+    (channels, width): (usize, usize),
+    stride: usize,
+    vb: VarBuilder<'_>,
+) -> Result<(Layer, usize)> {
+    let convolutions = match block {
+        Block::Basic => {
+            vec![Conv::new((channels, width), 3).stride(stride), Conv::new((width, width), 3)]
+        }
+        Block::Bottleneck => vec![
+            Conv::new((channels, width), 1),
+            Conv::new((width, width), 3).stride(stride),
+            Conv::new((width, 4 * width), 1),
+        ],
+    };
+    let out = if block == Block::Basic { width } else { 4 * width };
+    let mut body = Vec::new();
+    let last = convolutions.len();
+    for (conv, number) in convolutions.into_iter().zip(1..) {
+        body.push(conv.build(Scheme::He, vb.pp(format!("conv{number}")))?);
+        let (channels, activation) =
+            if number == last { (out, Activation::Identity) } else { (width, Activation::Relu) };
+        body.push(norm(channels, activation, vb.pp(format!("bn{number}")))?);
+    }
+    let mut shortcut = Vec::new();
+    if stride != 1 || channels != out {
+        let vb = vb.pp("downsample");
+        shortcut.push(Conv::new((channels, out), 1).stride(stride).build(Scheme::He, vb.pp(0))?);
+        shortcut.push(norm(out, Activation::Identity, vb.pp(1))?);
+    }
+    let (body, shortcut) = (Sequential(body), Sequential(shortcut));
+    Ok((Layer::Residual { body, shortcut, activation: Activation::Relu }, out))
+}

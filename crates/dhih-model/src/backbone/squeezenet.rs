@@ -1,0 +1,51 @@
+//! `squeezenet1-1` (Iandola et al., 2016), with torchvision's layers and names.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+
+use super::scheme::{Conv, Scheme};
+use crate::config::InputShape;
+use crate::layer::{Layer, Sequential};
+use crate::ops::{Activation::Relu, Pool2dConfig};
+
+/// Names `features.N`; the features are the means of its last 512 channels, which torchvision's classifier convolves first
+/// and averages then.
+pub(super) fn squeezenet1_1(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+    let vb = vb.pp("features");
+    let pool = Layer::MaxPool(Pool2dConfig { kernel: 3, stride: 2, padding: 0, ceil: true });
+    let stem = Conv::new((input.channels, 64), 3).stride(2).padding(0).biased(Relu);
+    let mut layers = vec![stem.build(Scheme::HeUniform, vb.pp(0))?, pool.clone()];
+    let mut channels = 64;
+    for (number, squeeze, expand) in [
+        (3, 16, 64),
+        (4, 16, 64),
+        (6, 32, 128),
+        (7, 32, 128),
+        (9, 48, 192),
+        (10, 48, 192),
+        (11, 64, 256),
+        (12, 64, 256),
+    ] {
+        if [6, 9].contains(&number) {
+            layers.push(pool.clone());
+        }
+        layers.extend(fire((channels, squeeze, expand), vb.pp(number))?);
+        channels = 2 * expand;
+    }
+    layers.extend([Layer::AdaptiveAvgPool((1, 1)), Layer::Flatten]);
+    Ok(Sequential(layers))
+}
+
+/// A 1x1 convolution to few channels, then one of 1x1 and one of 3x3 side by side.
+fn fire(
+    (channels, squeeze, expand): (usize, usize, usize),
+    vb: VarBuilder<'_>,
+) -> Result<[Layer; 2]> {
+    let conv = |channels, kernel, name| {
+        Conv::new(channels, kernel).biased(Relu).build(Scheme::HeUniform, vb.pp(name))
+    };
+    let expand1x1 = conv((squeeze, expand), 1, "expand1x1")?;
+    let expand3x3 = conv((squeeze, expand), 3, "expand3x3")?;
+    let branches = vec![Sequential(vec![expand1x1]), Sequential(vec![expand3x3])];
+    Ok([conv((channels, squeeze), 1, "squeeze")?, Layer::Concat(branches)])
+}

@@ -1,0 +1,52 @@
+//! `vgg11`, `vgg16` and their forms with batch norm (Simonyan and Zisserman, 2015), with torchvision's layers and names.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+
+use super::scheme::{Conv, Scheme, norm};
+use crate::config::InputShape;
+use crate::layer::{Dropout, Layer, Sequential};
+use crate::ops::{Activation, Pool2dConfig};
+
+/// A member of the family.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vgg {
+    /// 3x3 convolutions before each halving of the resolution.
+    pub(super) convolutions: [usize; 5],
+    pub(super) batch_norm: bool,
+    /// Values of the two linear layers: 4,096.
+    pub(super) hidden: usize,
+}
+
+/// Names `features.N` and `classifier.{0,3}`, N counting layers as torchvision does (an activation is one); the features are
+/// the values of `classifier.3`, dropped as in torchvision.
+pub(super) fn vgg(input: InputShape, vb: VarBuilder<'_>, vgg: Vgg) -> Result<Sequential> {
+    let halve = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
+    let (features, classifier) = (vb.pp("features"), vb.pp("classifier"));
+    let (mut channels, mut number) = (input.channels, 0);
+    let mut layers = Vec::new();
+    for (count, out) in vgg.convolutions.into_iter().zip([64, 128, 256, 512, 512]) {
+        for _ in 0..count {
+            let activation = if vgg.batch_norm { Activation::Identity } else { Activation::Relu };
+            let conv = Conv::new((channels, out), 3).biased(activation);
+            layers.push(conv.build(Scheme::He, features.pp(number))?);
+            if vgg.batch_norm {
+                layers.push(norm(out, Activation::Relu, features.pp(number + 1))?);
+            }
+            number += if vgg.batch_norm { 3 } else { 2 };
+            channels = out;
+        }
+        layers.push(Layer::MaxPool(halve));
+        number += 1;
+    }
+    let dropout = |name: &str| Layer::Dropout(Dropout { p: 0.5, name: name.to_owned() });
+    layers.extend([
+        Layer::AdaptiveAvgPool((7, 7)),
+        Layer::Flatten,
+        Scheme::He.linear((512 * 49, vgg.hidden), classifier.pp(0))?,
+        dropout("classifier.2"),
+        Scheme::He.linear((vgg.hidden, vgg.hidden), classifier.pp(3))?,
+        dropout("classifier.5"),
+    ]);
+    Ok(Sequential(layers))
+}

@@ -1,0 +1,267 @@
+//! Networks as data: a [`Sequential`] describes what is computed, and interpreters over it do the rest: forward and the
+//! shape of the output here. How the families of backbones are made of layers is in [`crate::backbone`], the arithmetic in
+//! [`crate::ops`].
+
+use candle_core::{Result, Tensor, bail};
+use rand::RngCore;
+
+use crate::config::InputShape;
+use crate::init::named_rng;
+use crate::ops::{
+    self, Activation, BatchNorm, Conv2d, ConvNorm, POOL, Pool2dConfig, adaptive_avg_pool2d,
+    avg_pool2d, max_pool2d,
+};
+
+/// What a forward pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Values depend on the image alone.
+    Evaluation,
+    /// Batch norm takes the batch's statistics and dropout drops.
+    Training {
+        /// What the masks of this step are drawn from: same seed, same masks.
+        seed: u64,
+    },
+}
+
+impl Mode {
+    /// Training, at a step of a run with a seed: the masks of each step are its own, also after the run was resumed.
+    pub fn training_step(run_seed: u64, step: usize) -> Self {
+        Self::Training { seed: named_rng(run_seed, &format!("step {step}")).next_u64() }
+    }
+
+    pub(crate) fn is_training(self) -> bool {
+        self != Self::Evaluation
+    }
+}
+
+/// One layer. Images are `[n, height, width, channels]`, vectors `[n, features]`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Layer {
+    /// Convolution with its activation.
+    Conv(Conv2d),
+    /// Batch norm with its activation.
+    Norm(BatchNorm),
+    /// An activation alone.
+    Activation(Activation),
+    /// The largest value of each window.
+    MaxPool(Pool2dConfig),
+    /// The mean of each window.
+    AvgPool(Pool2dConfig),
+    /// Means over as many windows as stated, rows and columns.
+    AdaptiveAvgPool((usize, usize)),
+    /// Linear with its activation, on vectors.
+    Linear(Linear),
+    /// Random zeros in training.
+    Dropout(Dropout),
+    /// Images to vectors, channel by channel, as PyTorch has them in memory.
+    Flatten,
+    /// `activation(body(x) + shortcut(x))`; an empty shortcut is the identity.
+    Residual {
+        /// What is learnt on top of the shortcut.
+        body: Sequential,
+        /// Fits the shape of the input to that of the body's output.
+        shortcut: Sequential,
+        /// Of the sum.
+        activation: Activation,
+    },
+    /// The outputs of several branches, joined along the channels.
+    Concat(Vec<Sequential>),
+}
+
+/// `activation(x weight^T + bias)`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub(crate) weight: Tensor,
+    /// `[out]`.
+    pub(crate) bias: Option<Tensor>,
+    pub(crate) activation: Activation,
+}
+
+/// Sets values to 0 with probability `p` in training and divides the others by `1 - p`.
+#[derive(Debug, Clone)]
+pub struct Dropout {
+    pub(crate) p: f64,
+    /// Two layers of one network have two names, and so two masks.
+    pub(crate) name: String,
+}
+
+/// Layers one after another.
+#[derive(Debug, Clone, Default)]
+pub struct Sequential(pub(crate) Vec<Layer>);
+
+impl Sequential {
+    /// Applies the layers in turn.
+    ///
+    /// # Errors
+    /// When a shape does not fit its layer.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let mut x = x.clone();
+        let mut layers = &self.0[..];
+        while let [layer, rest @ ..] = layers {
+            (x, layers) = match layers {
+                [Layer::Conv(conv), Layer::MaxPool(POOL), Layer::Norm(norm), rest @ ..] => {
+                    (ConvNorm { conv, norm, pool: true }.forward_t(&x, mode.is_training())?, rest)
+                }
+                [Layer::Conv(conv), Layer::Norm(norm), rest @ ..] => {
+                    (ConvNorm { conv, norm, pool: false }.forward_t(&x, mode.is_training())?, rest)
+                }
+                _ => (layer.forward(&x, mode)?, rest),
+            };
+        }
+        Ok(x)
+    }
+
+    /// The shape of one output, from that of one input image; a vector counts as one pixel.
+    ///
+    /// # Errors
+    /// When the image is too small for a window, or the channels do not fit.
+    pub fn output(&self, input: InputShape) -> Result<InputShape> {
+        self.0.iter().try_fold(input, |shape, layer| layer.output(shape))
+    }
+}
+
+impl Layer {
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        match self {
+            Self::Conv(conv) => conv.forward(x),
+            Self::Norm(norm) => candle_nn::ModuleT::forward_t(norm, x, mode.is_training()),
+            Self::Activation(activation) => activation.apply(x),
+            Self::MaxPool(config) => max_pool2d(x, *config),
+            Self::AvgPool(config) => avg_pool2d(x, *config),
+            Self::AdaptiveAvgPool(size) => adaptive_avg_pool2d(x, *size),
+            Self::Linear(Linear { weight, bias, activation }) => {
+                ops::linear(x, weight, bias.as_ref(), *activation)
+            }
+            Self::Dropout(Dropout { p, name }) => match mode {
+                Mode::Evaluation => Ok(x.clone()),
+                Mode::Training { seed } => ops::dropout(x, *p, named_rng(seed, name).next_u64()),
+            },
+            Self::Flatten => x.permute((0, 3, 1, 2))?.flatten_from(1),
+            Self::Residual { body, shortcut, activation } => {
+                ops::add(&body.forward(x, mode)?, &shortcut.forward(x, mode)?, *activation)
+            }
+            Self::Concat(branches) => {
+                let outputs = branches.iter().map(|branch| branch.forward(x, mode));
+                Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 3)
+            }
+        }
+    }
+
+    fn output(&self, input: InputShape) -> Result<InputShape> {
+        let InputShape { height, width, channels } = input;
+        let pooled = |config: Pool2dConfig| {
+            let (height, width) = (config.positions(height)?, config.positions(width)?);
+            Ok(InputShape { height, width, channels })
+        };
+        match self {
+            Self::Norm(_) | Self::Activation(_) | Self::Dropout(_) => Ok(input),
+            Self::Conv(Conv2d { weight, config, .. }) => {
+                let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
+                if per_group * config.groups != channels {
+                    bail!("a convolution of {:?} on {channels} channels", weight.dims());
+                }
+                let height = config.positions(height, kernel_height)?;
+                let width = config.positions(width, kernel_width)?;
+                Ok(InputShape { height, width, channels: out })
+            }
+            Self::MaxPool(config) | Self::AvgPool(config) => pooled(*config),
+            Self::AdaptiveAvgPool((height, width)) => {
+                Ok(InputShape { height: *height, width: *width, channels })
+            }
+            Self::Linear(Linear { weight, .. }) => {
+                let (out, features) = weight.dims2()?;
+                if features != input.len() {
+                    bail!("a linear layer of {features} features on {}", input.len());
+                }
+                Ok(InputShape { height: 1, width: 1, channels: out })
+            }
+            Self::Flatten => Ok(InputShape { height: 1, width: 1, channels: input.len() }),
+            Self::Residual { body, shortcut, .. } => {
+                let (sum, other) = (body.output(input)?, shortcut.output(input)?);
+                if sum != other {
+                    bail!("a residual of {sum:?} on a shortcut of {other:?}");
+                }
+                Ok(sum)
+            }
+            Self::Concat(branches) => {
+                let outputs = branches.iter().map(|branch| branch.output(input));
+                let outputs = outputs.collect::<Result<Vec<_>>>()?;
+                let channels = outputs.iter().map(|shape| shape.channels).sum();
+                match outputs[..] {
+                    [first, ..]
+                        if outputs
+                            .iter()
+                            .all(|o| (o.height, o.width) == (first.height, first.width)) =>
+                    {
+                        Ok(InputShape { channels, ..first })
+                    }
+                    _ => bail!("branches of different sizes, or none: {outputs:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::variable;
+
+    fn conv(channels: (usize, usize), stride: usize) -> Sequential {
+        let weight = variable("w", &[channels.1, channels.0, 1, 1]).as_tensor().clone();
+        let config = ops::Conv2dConfig { stride, ..Default::default() };
+        let activation = Activation::Identity;
+        Sequential(vec![Layer::Conv(Conv2d { weight, bias: None, config, activation })])
+    }
+
+    /// Both the description and the computation refuse.
+    fn assert_refused(layer: Layer) {
+        let network = Sequential(vec![layer]);
+        let x = variable("x", &[1, 4, 4, 3]);
+        assert!(network.forward(x.as_tensor(), Mode::Evaluation).is_err(), "{network:?}");
+        let input = InputShape { height: 4, width: 4, channels: 3 };
+        assert!(network.output(input).is_err(), "{network:?}");
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        assert_refused(Layer::Conv(match conv((2, 5), 1).0.remove(0) {
+            Layer::Conv(conv) => conv,
+            other => panic!("{other:?}"),
+        }));
+        let residual = |body| {
+            let shortcut = Sequential::default();
+            Layer::Residual { body, shortcut, activation: Activation::Relu }
+        };
+        assert_refused(residual(conv((3, 4), 1)));
+        assert_refused(Layer::Concat(vec![conv((3, 4), 1), conv((3, 4), 2)]));
+        assert_refused(Layer::Concat(vec![]));
+        let pool = Pool2dConfig { kernel: 5, stride: 1, padding: 0, ceil: false };
+        assert_refused(Layer::MaxPool(pool));
+        assert_refused(Layer::AvgPool(pool));
+        let weight = variable("w", &[2, 47]).as_tensor().clone();
+        let linear = Linear { weight, bias: None, activation: Activation::Identity };
+        assert_refused(Layer::Linear(linear));
+    }
+
+    #[test]
+    fn branches_are_joined_along_the_channels_and_vectors_are_channel_by_channel() {
+        let input = InputShape { height: 2, width: 3, channels: 3 };
+        let identity = Sequential::default();
+        let layers =
+            Sequential(vec![Layer::Concat(vec![conv((3, 2), 1), identity]), Layer::Flatten]);
+        assert_eq!(layers.output(input).unwrap().len(), 2 * 3 * 5);
+        let x = variable("x", &[1, 2, 3, 3]);
+        let y = layers.forward(x.as_tensor(), Mode::Evaluation).unwrap();
+        let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (pixel, values) in x.chunks(3).enumerate() {
+            for (channel, value) in values.iter().enumerate() {
+                assert_eq!(y[(2 + channel) * 6 + pixel], *value);
+            }
+        }
+    }
+}

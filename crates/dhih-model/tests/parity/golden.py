@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Writes tests/data/torchvision.safetensors: features that PyTorch computes, which tests/torchvision.rs compares with ours.
+
+Weights and images are values of a formula of name and place, the same here and there, so that no checkpoint is stored. Names
+and shapes of the parameters are stored as a digest. Networks that torchvision lacks are written out here.
+
+    pip install torch torchvision safetensors
+    python golden.py [--weights FOLDER with squeezenet1_1.safetensors and mobilenet_v2_features.safetensors]
+"""
+import argparse
+import hashlib
+import math
+import pathlib
+
+import numpy as np
+import torch
+import torchvision.models as models
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+STRIDE = 7  # of the features that are stored
+
+
+def formula(name, count):
+    """Values in -1..1: a hash (FNV-1a) of the name and the place, mixed."""
+    seed = 0x811C9DC5
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x01000193 % 2**32
+    x = np.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B1) + np.uint32(seed)
+    for shift, factor in [(16, 0x7FEB352D), (15, 0x846CA68B)]:
+        x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
+    x ^= x >> np.uint32(16)
+    return x.astype(np.float64) / 2**31 - 1
+
+
+def weights(name, shape):
+    """As large as keeps activations at one size; statistics of batch norm away from 0 and 1."""
+    u = formula(name, math.prod(shape))
+    if len(shape) > 1:
+        u *= math.sqrt(6 / math.prod(shape[1:]))
+    elif name.endswith("running_var"):
+        u = 1 + 0.5 * u
+    else:
+        u = 0.2 * u + (1 if name.endswith("weight") else 0)
+    return torch.from_numpy(u.astype(np.float32).reshape(shape))
+
+
+def image(height, width):
+    u = formula("image", 2 * height * width * 3).astype(np.float32)
+    return torch.from_numpy(u.reshape(2, height, width, 3)).permute(0, 3, 1, 2).contiguous()
+
+
+def small():
+    net, channels = nn.Sequential(), 3
+    for i, out in enumerate([32, 64, 128], 1):
+        net.add_module(f"conv{i}", nn.Conv2d(channels, out, 3, padding=1, bias=False))
+        net.add_module(f"bn{i}", nn.BatchNorm2d(out))
+        net.add_module(f"act{i}", nn.ReLU())
+        net.add_module(f"pool{i}", nn.MaxPool2d(2))
+        channels = out
+    return net.append(nn.Flatten())
+
+
+def dsh_cnn(flat):
+    net = nn.Sequential()
+    for i, (channels, out) in enumerate([(3, 32), (32, 32), (32, 64)], 1):
+        net.add_module(f"conv{i}", nn.Conv2d(channels, out, 5, padding=2))
+        if i > 1:
+            net.add_module(f"act{i}", nn.ReLU())
+        pool = nn.MaxPool2d if i == 1 else nn.AvgPool2d
+        net.add_module(f"pool{i}", pool(3, 2, ceil_mode=True))
+        if i == 1:
+            net.add_module(f"act{i}", nn.ReLU())
+    net.add_module("flatten", nn.Flatten())
+    net.add_module("fc1", nn.Linear(flat, 500))
+    return net.append(nn.ReLU())
+
+
+def cifarnet():
+    net, channels = nn.Sequential(), 24
+    net.add_module("whiten", nn.Conv2d(3, 24, 2))
+    net.append(nn.GELU())
+    for i, out in enumerate([64, 256, 256], 1):
+        block = nn.Sequential()
+        block.add_module("conv1", nn.Conv2d(channels, out, 3, padding=1, bias=False))
+        block.add_module("pool", nn.MaxPool2d(2))
+        block.add_module("bn1", nn.BatchNorm2d(out))
+        block.add_module("act1", nn.GELU())
+        block.add_module("conv2", nn.Conv2d(out, out, 3, padding=1, bias=False))
+        block.add_module("bn2", nn.BatchNorm2d(out))
+        block.add_module("act2", nn.GELU())
+        net.add_module(f"block{i}", block)
+        channels = out
+    return net.append(nn.MaxPool2d(3)).append(nn.Flatten())
+
+
+def resnet(make, cifar=False):
+    net = make()
+    net.fc = nn.Identity()
+    if cifar:
+        net.conv1, net.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return net
+
+
+def without_last(net):
+    net.classifier = net.classifier[:-1]
+    return net
+
+
+def pooled(net):
+    """The means of the last features."""
+    net.classifier = nn.Identity()
+    return nn.ModuleDict({"features": net.features})
+
+
+def forward(net, x):
+    if isinstance(net, nn.ModuleDict):
+        return net["features"](x).mean((2, 3))
+    return net(x)
+
+
+NETWORKS = {
+    "small": (small, (33, 40)),
+    "dsh-cnn": (lambda: dsh_cnn(64 * 4 * 5), (33, 45)),
+    "cifarnet": (cifarnet, (32, 51)),
+    "resnet18-cifar": (lambda: resnet(models.resnet18, True), (32, 41)),
+    "resnet34-cifar": (lambda: resnet(models.resnet34, True), (33, 24)),
+    "resnet50-cifar": (lambda: resnet(models.resnet50, True), (24, 33)),
+    "resnet18": (lambda: resnet(models.resnet18), (97, 120)),
+    "resnet34": (lambda: resnet(models.resnet34), (97, 120)),
+    "resnet50": (lambda: resnet(models.resnet50), (97, 120)),
+    "alexnet": (lambda: without_last(models.alexnet()), (97, 128)),
+    "vgg11": (lambda: without_last(models.vgg11(init_weights=False)), (65, 102)),
+    "vgg11-bn": (lambda: without_last(models.vgg11_bn(init_weights=False)), (65, 102)),
+    "vgg16": (lambda: without_last(models.vgg16(init_weights=False)), (65, 102)),
+    "vgg16-bn": (lambda: without_last(models.vgg16_bn(init_weights=False)), (65, 102)),
+    "squeezenet1-1": (lambda: pooled(models.squeezenet1_1()), (97, 122)),
+    "mobilenet-v2": (lambda: pooled(models.mobilenet_v2()), (97, 120)),
+}
+TRAINED = {"squeezenet1-1": "squeezenet1_1", "mobilenet-v2": "mobilenet_v2_features"}
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weights", type=pathlib.Path)
+    arguments = parser.parse_args()
+    tensors, metadata = {}, {}
+    for name, (make, (height, width)) in NETWORKS.items():
+        net = make().eval()
+        state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+        names = "".join(f"{key} {list(value.shape)}\n" for key, value in sorted(state.items()))
+        net.load_state_dict({k: weights(k, v.shape) for k, v in state.items()}, strict=False)
+        features = forward(net, image(height, width))
+        tensors[name] = features[:, ::STRIDE].contiguous()
+        metadata[name] = f"{height} {width} {features.shape[1]} {hashlib.sha256(names.encode()).hexdigest()}"
+        print(name, tuple(features.shape), f"largest {features.abs().max():.3g}")
+        file = arguments.weights and arguments.weights / f"{TRAINED.get(name)}.safetensors"
+        if file and file.exists():
+            net.load_state_dict({k: v for k, v in load_file(file).items() if k in state}, strict=False)
+            features = forward(net, image(height, width))
+            tensors[f"{name} trained"] = features[:, ::STRIDE].contiguous()
+            print(name, "trained", f"largest {features.abs().max():.3g}")
+    target = pathlib.Path(__file__).parent.parent / "data" / "torchvision.safetensors"
+    save_file(tensors, target, {key: metadata[key] for key in sorted(metadata)})
+    print(target, target.stat().st_size, "bytes")
+
+
+main()
