@@ -6,7 +6,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::ops::Sgd;
-use dhih_model::{Network, NetworkConfig, Normalization, hi};
+use dhih_model::{Mode, Network, NetworkConfig, Normalization, hi};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{Augmentation, Epoch};
@@ -53,8 +53,9 @@ pub(crate) fn train(
         bits: config.bits,
         classes: dataset.classes.clone(),
     };
-    drop(pixels);
     let network = Network::new(network_config, config.seed, device)?;
+    network.adapt_to(&pixels)?;
+    drop(pixels);
     let mut trainer = Trainer {
         optimizer: Optimizer::new(network.parameters())?,
         network,
@@ -99,9 +100,10 @@ impl Trainer<'_> {
         let bar = self.progress.bar(&format!("epoch {number}/{epochs}"), self.rows.len());
         let (started, mut loss_sum, mut rate) = (Instant::now(), 0.0, 0.0);
         for i in 0..epoch.len() {
-            rate = schedule.rate((number - 1) * epoch.len() + i);
+            let step = (number - 1) * epoch.len() + i;
+            rate = schedule.rate(step);
             let batch = epoch.batch(i);
-            let loss = self.step(&batch, rate)?;
+            let loss = self.step(&batch, rate, Mode::training_step(seed, step))?;
             if !loss.is_finite() {
                 let (epoch, batch) = (number, i + 1);
                 return Err(Error::Diverged { loss, epoch, batch, learning_rate: rate });
@@ -127,11 +129,11 @@ impl Trainer<'_> {
         Ok(record)
     }
 
-    fn step(&self, batch: &crate::batches::Batch, rate: f64) -> Result<f32> {
+    fn step(&self, batch: &crate::batches::Batch, rate: f64, mode: Mode) -> Result<f32> {
         let config = self.network.config();
         let x = config.normalization.apply(&batch.images, config.input, self.device)?;
         let labels = batch.one_hot(config.classes.len(), self.device)?;
-        let v = self.network.forward(&x, true)?;
+        let v = self.network.forward(&x, mode)?;
         let LossConfig::Hi(constants) = &self.config.loss;
         let loss = hi(&v, self.network.class_weights(), &labels, constants)?;
         let value = loss.to_scalar::<f32>()?;
