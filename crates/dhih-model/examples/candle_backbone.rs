@@ -9,8 +9,8 @@ use candle_nn::{Func, VarBuilder};
 use candle_transformers::models::convnext;
 use dhih_model::ops::{Sgd, sgd_step};
 use dhih_model::{
-    Backbone, FeatureExtractor, Hi, InputShape, Mode, Network, NetworkConfig, Normalization,
-    encode, hi,
+    Backbone, FeatureExtractor, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig,
+    Normalization, encode,
 };
 
 /// The smallest ConvNeXt without its classifier.
@@ -48,6 +48,8 @@ fn main() -> Result<(), dhih_model::Error> {
         input,
         normalization: Normalization::measure(&images, 3),
         bits: 16,
+        hash_layer: HashLayerConfig::default(),
+        loss: Loss::default(),
         classes: vec!["rows".into(), "columns".into()],
     };
     let device = Device::Cpu;
@@ -61,7 +63,7 @@ fn main() -> Result<(), dhih_model::Error> {
     let sgd = Sgd { learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0 };
     for step in 0..5 {
         let v = network.forward(&x, Mode::training_step(1, step))?;
-        let loss = hi(&v, network.class_weights(), &labels, &Hi::default())?;
+        let loss = network.objective().value(&v, &labels, 0.0)?;
         println!("step {step}: loss {:.4}", loss.to_scalar::<f32>()?);
         let gradients = loss.backward()?;
         for ((_, var), velocity) in trainable.iter().zip(&velocities) {

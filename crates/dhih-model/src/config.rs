@@ -1,10 +1,12 @@
-//! What defines a network: backbone, input, code length, classes. Stored in the checkpoint's metadata.
+//! What defines a network: backbone, input, hash layer, classes, loss. Stored in the checkpoint's metadata.
 //! Training settings (epochs, rates) are not here but in `dhih-train`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Backbone;
 use crate::error::{Error, Result};
+use crate::hash_layer::HashLayerConfig;
+use crate::loss::Loss;
 
 /// Shape of one input image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,12 @@ pub struct NetworkConfig {
     pub normalization: Normalization,
     /// Code length K in bits, 1 to 1,024.
     pub bits: usize,
+    /// The form of the hash layer; plain where a file does not say.
+    #[serde(default)]
+    pub hash_layer: HashLayerConfig,
+    /// The loss that trains it; the HI loss where a file does not say.
+    #[serde(default)]
+    pub loss: Loss,
     /// Names of the C classes, in label order.
     pub classes: Vec<String>,
 }
@@ -88,6 +96,9 @@ impl NetworkConfig {
         if self.classes.len() < 2 {
             return wrong("classes", self.classes.len().to_string(), "at least 2");
         }
-        Ok(())
+        if let Some(hidden) = self.hash_layer.hidden.filter(|units| !(1..=65_536).contains(units)) {
+            return wrong("hash_layer.hidden", hidden.to_string(), "1 to 65536");
+        }
+        self.loss.check()
     }
 }

@@ -60,19 +60,20 @@ impl Encoder {
         encode(&self.network, images)
     }
 
-    /// The class each code is nearest to by its class weight: the prediction of the classifier the network was trained as.
+    /// The class each code is nearest to under the loss that the network was trained with; `None` for pairwise losses, which
+    /// know no classes.
     ///
     /// # Shapes
     /// `codes`: `[n, bits]` as [`Self::encode`] returns them; returns `[n]` labels.
     ///
     /// # Errors
     /// When the number of values is no multiple of the bits.
-    pub fn classify(&self, codes: &[f32]) -> Result<Vec<u32>> {
+    pub fn classify(&self, codes: &[f32]) -> Result<Option<Vec<u32>>> {
         let bits = self.bits();
         let device = self.network.device();
         let v = candle_core::Tensor::from_slice(codes, (codes.len() / bits, bits), device)?;
-        let logits = v.tanh()?.matmul(&self.network.class_weights().t()?)?;
-        Ok(logits.argmax(1)?.to_vec1()?)
+        let classes = self.network.objective().classify(&v)?;
+        Ok(classes.map(|classes| classes.to_vec1()).transpose()?)
     }
 }
 

@@ -8,8 +8,8 @@ use rand::RngCore;
 use crate::config::InputShape;
 use crate::init::named_rng;
 use crate::ops::{
-    self, Activation, BatchNorm, Conv2d, ConvBlock, Pool2dConfig, adaptive_avg_pool2d, avg_pool2d,
-    max_pool2d,
+    self, Activation, BatchNorm, Conv2d, ConvNorm, POOL, Pool2dConfig, adaptive_avg_pool2d,
+    avg_pool2d, max_pool2d,
 };
 
 /// What a forward pass is for.
@@ -30,7 +30,7 @@ impl Mode {
         Self::Training { seed: named_rng(run_seed, &format!("step {step}")).next_u64() }
     }
 
-    fn is_training(self) -> bool {
+    pub(crate) fn is_training(self) -> bool {
         self != Self::Evaluation
     }
 }
@@ -102,11 +102,11 @@ impl Sequential {
         let mut layers = &self.0[..];
         while let [layer, rest @ ..] = layers {
             (x, layers) = match layers {
-                [Layer::Conv(conv), Layer::Norm(norm), Layer::MaxPool(pool), rest @ ..]
-                    if ConvBlock::can_join(conv, norm, *pool) =>
-                {
-                    let block = ConvBlock::new(conv.clone(), norm.clone());
-                    (candle_nn::ModuleT::forward_t(&block, &x, mode.is_training())?, rest)
+                [Layer::Conv(conv), Layer::MaxPool(POOL), Layer::Norm(norm), rest @ ..] => {
+                    (ConvNorm { conv, norm, pool: true }.forward_t(&x, mode.is_training())?, rest)
+                }
+                [Layer::Conv(conv), Layer::Norm(norm), rest @ ..] => {
+                    (ConvNorm { conv, norm, pool: false }.forward_t(&x, mode.is_training())?, rest)
                 }
                 _ => (layer.forward(&x, mode)?, rest),
             };

@@ -7,9 +7,8 @@
 //! ```
 //! use candle_core::{Device, Tensor};
 //! use dhih_model::ops::{Sgd, sgd_step};
-//! use dhih_model::{
-//!     Backbone, Hi, InputShape, Mode, Network, NetworkConfig, Normalization, encode, hi,
-//! };
+//! use dhih_model::loss::Loss;
+//! use dhih_model::{Backbone, InputShape, Mode, Network, NetworkConfig, Normalization, encode};
 //!
 //! # fn main() -> Result<(), dhih_model::Error> {
 //! let input = InputShape { height: 16, width: 16, channels: 3 };
@@ -19,6 +18,8 @@
 //!     input,
 //!     normalization: Normalization::measure(&images, 3),
 //!     bits: 16,
+//!     hash_layer: Default::default(),
+//!     loss: Loss::default(),
 //!     classes: vec!["cat".into(), "dog".into()],
 //! };
 //! let network = Network::new(config, 42, &Device::Cpu)?;
@@ -26,7 +27,7 @@
 //! let labels = Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?.repeat((4, 1))?;
 //!
 //! let v = network.forward(&x, Mode::training_step(42, 0))?;
-//! let loss = hi(&v, network.class_weights(), &labels, &Hi::default())?;
+//! let loss = network.objective().value(&v, &labels, 0.0)?;
 //! let gradients = loss.backward()?;
 //! let sgd = Sgd { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.0 };
 //! for (_, var) in network.parameters().trainable() {
@@ -49,6 +50,7 @@ pub mod ops;
 mod preprocess;
 
 pub mod backbone;
+pub mod codewords;
 mod hash_layer;
 pub mod layer;
 pub mod loss;
@@ -61,8 +63,8 @@ pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
 pub use encoder::{Encoder, encode};
 pub use error::{Error, Result};
-pub use hash_layer::HashLayer;
+pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
 pub use init::{Parameters, named_rng};
 pub use layer::Mode;
-pub use loss::{Hi, HiMode, hi};
+pub use loss::{Hi, HiMode, Loss, hi};
 pub use network::Network;

@@ -1,7 +1,7 @@
-//! The whole network: backbone, hash layer, and the class weights that unary losses compare codes with.
+//! The whole network: backbone, hash layer, and the loss with what it trains.
 
-use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::{Init, VarBuilder};
+use candle_core::{DType, Device, ModuleT, Tensor};
+use candle_nn::VarBuilder;
 
 use crate::backbone::{FeatureExtractor, whitening};
 use crate::config::NetworkConfig;
@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
 use crate::layer::Mode;
+use crate::loss::Objective;
 
 /// A hashing network and its parameters.
 pub struct Network {
@@ -17,14 +18,14 @@ pub struct Network {
     device: Device,
     backbone: Box<dyn FeatureExtractor>,
     hash_layer: HashLayer,
-    class_weights: Tensor,
+    objective: Objective,
 }
 
 impl Network {
     /// A network with weights drawn from `seed`.
     ///
     /// # Errors
-    /// When the configuration is out of range or the device is out of memory.
+    /// When the configuration is out of range, its loss has no codewords for it, or the device is out of memory.
     pub fn new(config: NetworkConfig, seed: u64, device: &Device) -> Result<Self> {
         let (backbone, input) = (config.backbone, config.input);
         Self::with_backbone(config, (seed, device), |vb| backbone.build(input, vb))
@@ -45,12 +46,11 @@ impl Network {
         let parameters = Parameters::seeded(seed);
         let vb = parameters.builder(DType::F32, device);
         let backbone = build(vb.pp("backbone"))?;
-        let hash_layer = HashLayer::new(backbone.features(), config.bits, vb.pp("hash_layer"))?;
-        let bound = Init::Randn { mean: 0.0, stdev: 1.0 / (config.bits as f64).sqrt() };
-        let shape = (config.classes.len(), config.bits);
-        let class_weights = vb.get_with_hints(shape, "class_weights", bound)?;
+        let (features, bits) = (backbone.features(), config.bits);
+        let hash_layer = HashLayer::new(features, bits, config.hash_layer, vb.pp("hash_layer"))?;
+        let objective = Objective::new(&config.loss, (config.classes.len(), bits), &vb)?;
         let device = device.clone();
-        Ok(Self { config, parameters, device, backbone, hash_layer, class_weights })
+        Ok(Self { config, parameters, device, backbone, hash_layer, objective })
     }
 
     /// The hash layer's output.
@@ -61,7 +61,8 @@ impl Network {
     /// # Errors
     /// When the shape is not the configured one.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        Ok(self.hash_layer.forward(&self.backbone.forward(x, mode)?)?)
+        let features = self.backbone.forward(x, mode)?;
+        Ok(self.hash_layer.forward_t(&features, mode.is_training())?)
     }
 
     /// Sets weights that come from images and not from training: those of a whitening convolution, where there is one.
@@ -83,9 +84,9 @@ impl Network {
         &*self.backbone
     }
 
-    /// The class weights W, `[classes, bits]`.
-    pub fn class_weights(&self) -> &Tensor {
-        &self.class_weights
+    /// The loss that trains it, with its class weights or codewords.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
     }
 
     /// What defines the network, but for its weights.

@@ -7,10 +7,12 @@
 
 use candle_core::{Device, Tensor, Var};
 use candle_nn::{Linear, Module, VarBuilder};
+use dhih_model::codewords::Scheme;
+use dhih_model::loss::{Csq, Dpsh};
 use dhih_model::ops::{Sgd, sgd_step};
 use dhih_model::{
-    Backbone, Encoder, Error, FeatureExtractor, Hi, InputShape, Mode, Network, NetworkConfig,
-    Normalization, checkpoint, encode, hi,
+    Backbone, Encoder, Error, FeatureExtractor, HashLayerConfig, HashNorm, InputShape, Loss, Mode,
+    Network, NetworkConfig, Normalization, checkpoint, encode,
 };
 
 fn config(bits: usize) -> NetworkConfig {
@@ -19,6 +21,8 @@ fn config(bits: usize) -> NetworkConfig {
         input: InputShape { height: 8, width: 8, channels: 1 },
         normalization: Normalization { mean: vec![0.5], std: vec![0.3] },
         bits,
+        hash_layer: HashLayerConfig::default(),
+        loss: Loss::default(),
         classes: vec!["left".into(), "right".into()],
     }
 }
@@ -34,7 +38,11 @@ fn images() -> Vec<u8> {
 }
 
 fn train(seed: u64, steps: usize) -> (Network, Vec<f32>) {
-    let network = Network::new(config(12), seed, &Device::Cpu).unwrap();
+    train_as(config(12), seed, steps)
+}
+
+fn train_as(config: NetworkConfig, seed: u64, steps: usize) -> (Network, Vec<f32>) {
+    let network = Network::new(config, seed, &Device::Cpu).unwrap();
     let shape = network.config().input;
     let x = network.config().normalization.apply(&images(), shape, &Device::Cpu).unwrap();
     let labels = Tensor::new(&[[1f32, 0.0], [0.0, 1.0]], &Device::Cpu).unwrap();
@@ -45,7 +53,7 @@ fn train(seed: u64, steps: usize) -> (Network, Vec<f32>) {
     let velocities: Vec<Var> = trainable.iter().map(zeros).collect();
     let step = |i| {
         let v = network.forward(&x, Mode::training_step(seed, i)).unwrap();
-        let loss = hi(&v, network.class_weights(), &labels, &Hi::default()).unwrap();
+        let loss = network.objective().value(&v, &labels, 0.0).unwrap();
         let gradients = loss.backward().unwrap();
         for ((_, var), velocity) in trainable.iter().zip(&velocities) {
             sgd_step(var, velocity, gradients.get(var).unwrap(), sgd).unwrap();
@@ -80,9 +88,55 @@ fn a_checkpoint_restores_the_codes_and_leaves_no_other_file() {
     assert_eq!(encoder.model_sha256(), sha256);
     assert_eq!(encoder.classes(), ["left", "right"]);
     let codes = encoder.encode(&images()).unwrap();
-    assert!(encoder.classify(&codes).unwrap().iter().all(|class| *class < 2));
+    assert!(encoder.classify(&codes).unwrap().unwrap().iter().all(|class| *class < 2));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     assert!(matches!(encoder.encode(&[0; 65]), Err(Error::Config { .. })));
+}
+
+#[test]
+fn every_form_of_hash_layer_is_restored_and_names_its_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for (hidden, norm, expected) in [
+        (None, HashNorm::None, &[][..]),
+        (Some(7), HashNorm::None, &["hidden.bias", "hidden.weight"]),
+        (None, HashNorm::Batch, &["norm.running_mean", "norm.weight"]),
+        (Some(7), HashNorm::Batch, &["hidden.weight", "norm.running_var"]),
+    ] {
+        let config = NetworkConfig { hash_layer: HashLayerConfig { hidden, norm }, ..config(12) };
+        let (network, losses) = train_as(config.clone(), 1, 8);
+        assert!(losses[7] < losses[0], "{hidden:?} {norm:?}: {losses:?}");
+        let names: Vec<String> =
+            network.parameters().all().into_iter().map(|(name, _)| name).collect();
+        for name in expected {
+            assert!(names.contains(&format!("hash_layer.{name}")), "{names:?}");
+        }
+        let expected = [hidden.is_some(), norm == HashNorm::Batch];
+        let has = ["hidden", "norm"].map(|part| names.iter().any(|name| name.contains(part)));
+        assert_eq!(has, expected, "{names:?}");
+
+        checkpoint::save(&network, &path).unwrap();
+        let encoder = Encoder::load(&path, &Device::Cpu).unwrap();
+        let codes = encoder.encode(&images()).unwrap();
+        assert_eq!(codes, encode(&network, &images()).unwrap());
+        // An image's code does not depend on what it is encoded with.
+        let alone = encoder.encode(&images()[..64]).unwrap();
+        assert!(alone.iter().zip(&codes).all(|(a, b)| (a - b).abs() < 1e-4), "{alone:?}");
+    }
+}
+
+/// Checkpoints written before the hash layer had forms and the network knew its loss.
+#[test]
+fn a_configuration_without_hash_layer_and_loss_is_that_of_old_checkpoints() {
+    let mut json = serde_json::to_value(config(12)).unwrap();
+    let fields = json.as_object_mut().unwrap();
+    assert!(fields.remove("hash_layer").is_some() && fields.remove("loss").is_some());
+    let old: NetworkConfig = serde_json::from_value(json).unwrap();
+    assert_eq!(old, config(12));
+    let network = Network::new(old, 0, &Device::Cpu).unwrap();
+    let names: Vec<String> = network.parameters().all().into_iter().map(|(name, _)| name).collect();
+    let rest: Vec<&String> = names.iter().filter(|name| !name.starts_with("backbone.")).collect();
+    assert_eq!(rest, ["class_weights", "hash_layer.bias", "hash_layer.weight"]);
 }
 
 #[test]
@@ -123,6 +177,9 @@ fn configurations_out_of_range_are_refused() {
     refused(|c| c.normalization.std = vec![0.0]);
     refused(|c| c.normalization.mean = vec![0.0; 3]);
     refused(|c| c.classes.truncate(1));
+    refused(|c| c.hash_layer.hidden = Some(0));
+    refused(|c| c.loss = Loss::Dpsh(Dpsh { eta: f64::NAN }));
+    refused(|c| c.loss = Loss::Csq(Csq { codewords: Scheme::Hadamard, ..Csq::default() }));
 }
 
 /// A linear layer on the pixels.

@@ -8,8 +8,12 @@
 
 use std::path::PathBuf;
 
-use candle_core::{Device, Tensor, Var};
-use dhih_model::{Hi, HiMode, hi};
+use candle_core::{Device, Result, Tensor, Var};
+use dhih_model::codewords::Scheme;
+use dhih_model::loss::{
+    Centres, Csq, Dpn, Dpsh, Dsh, GreedyHash, HashNet, Hi, HiMode, Loss, Ortho, Softmax, Ssdh, csq,
+    dpn, dpsh, dsh, greedyhash, hashnet, hi, ortho_arc, ortho_cos, softmax, ssdh,
+};
 use serde_json::Value;
 
 fn reference(file: &str) -> Option<Value> {
@@ -37,50 +41,125 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64]) {
     }
 }
 
-#[test]
-fn hi_agrees_with_the_reference() {
-    let Some(reference) = reference("losses.json") else { return };
-    let size = |name: &str| reference[name].as_u64().unwrap() as usize;
-    let (n, bits, classes) = (size("n"), size("bits"), size("classes"));
-    let tensor = |name: &str, shape| {
-        Tensor::from_vec(floats(&reference[name]), shape, &Device::Cpu).unwrap()
-    };
-    let v = Var::from_tensor(&tensor("v", (n, bits))).unwrap();
-    let w = Var::from_tensor(&tensor("w", (classes, bits))).unwrap();
-    let mut one_hot = vec![0f64; n * classes];
-    for (i, label) in floats(&reference["labels"]).into_iter().enumerate() {
-        one_hot[i * classes + label as usize] = 1.0;
-    }
-    let one_hot = Tensor::from_vec(one_hot, (n, classes), &Device::Cpu).unwrap();
-    let multi_hot = tensor("multi_hot", (n, classes));
+/// What the losses of the file are computed from.
+struct Inputs {
+    v: Var,
+    w: Var,
+    bias: Var,
+    one_hot: Tensor,
+    multi_hot: Tensor,
+    centres: Centres,
+}
 
-    let mut compared = 0;
-    for case in reference["cases"].as_array().unwrap() {
-        let labels = match case["name"].as_str().unwrap() {
-            "hi" | "softmax" => &one_hot,
-            "hi-multilabel" => &multi_hot,
-            _ => continue,
+impl Inputs {
+    fn read(reference: &Value) -> Self {
+        let size = |name: &str| reference[name].as_u64().unwrap() as usize;
+        let (n, bits, classes) = (size("n"), size("bits"), size("classes"));
+        let tensor = |name: &str, shape: &[usize]| {
+            Tensor::from_vec(floats(&reference[name]), shape, &Device::Cpu).unwrap()
         };
-        let params = &case["params"];
-        let config = Hi {
-            mode: match params["mode"].as_str() {
-                Some("global") => HiMode::Global,
+        let var = |name: &str, shape: &[usize]| Var::from_tensor(&tensor(name, shape)).unwrap();
+        let mut one_hot = vec![0f64; n * classes];
+        for (i, label) in floats(&reference["labels"]).into_iter().enumerate() {
+            one_hot[i * classes + label as usize] = 1.0;
+        }
+        let codes = tensor("codewords", &[classes, bits]);
+        Self {
+            v: var("v", &[n, bits]),
+            w: var("w", &[classes, bits]),
+            bias: var("bias", &[classes]),
+            one_hot: Tensor::from_vec(one_hot, (n, classes), &Device::Cpu).unwrap(),
+            multi_hot: tensor("multi_hot", &[n, classes]),
+            centres: Centres { tie: codes.get(0).unwrap(), codes },
+        }
+    }
+
+    fn loss(&self, case: &Value) -> Result<Tensor> {
+        let number = |name: &str| case["params"][name].as_f64().unwrap();
+        let (v, w, labels, centres) =
+            (self.v.as_tensor(), self.w.as_tensor(), &self.one_hot, &self.centres);
+        let (codewords, codeword_seed) = (Scheme::Auto, 0);
+        let config = || Hi {
+            mode: match case["params"]["mode"].as_str().unwrap() {
+                "global" => HiMode::Global,
                 _ => HiMode::Target,
             },
-            alpha: params["alpha"].as_f64().unwrap_or(1.0),
-            lambda_q: params["lambda_q"].as_f64().unwrap(),
+            alpha: number("alpha"),
+            lambda_q: number("lambda_q"),
         };
-        let loss = hi(v.as_tensor(), w.as_tensor(), labels, &config).unwrap();
-        let gradients = loss.backward().unwrap();
-        let flat = |var: &Var| {
-            gradients.get(var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
-        };
-        let what = format!("{} {params}", case["name"]);
+        let ortho =
+            || Ortho { margin: number("margin"), scale: number("scale"), codewords, codeword_seed };
+        match case["name"].as_str().unwrap() {
+            "hi" => hi(v, w, labels, &config()),
+            "hi-multilabel" => hi(v, w, &self.multi_hot, &config()),
+            "softmax" => softmax(v, w, labels, &Softmax { lambda_q: number("lambda_q") }),
+            "ssdh" => {
+                let config = Ssdh { binary: number("binary"), balance: number("balance") };
+                ssdh(v, (w, self.bias.as_tensor()), labels, &config)
+            }
+            "greedyhash" => greedyhash(v, w, labels, &GreedyHash { penalty: number("penalty") }),
+            "csq" => {
+                csq(v, centres, labels, &Csq { lambda: number("lambda"), codewords, codeword_seed })
+            }
+            "dpn" => {
+                dpn(v, centres, labels, &Dpn { margin: number("margin"), codewords, codeword_seed })
+            }
+            "ortho-cos" => ortho_cos(v, centres, labels, &ortho()),
+            "ortho-arc" => ortho_arc(v, centres, labels, &ortho()),
+            "dsh" => dsh(v, labels, &Dsh { margin: number("margin"), alpha: number("alpha") }),
+            "dpsh" => dpsh(v, labels, &Dpsh { eta: number("eta") }),
+            "hashnet" => {
+                let (alpha, beta) = (number("alpha"), number("beta"));
+                hashnet(v, labels, &HashNet { alpha, beta, growth: 50.0 }, 0.0)
+            }
+            other => panic!("no loss {other}"),
+        }
+    }
+}
+
+#[test]
+fn losses_agree_with_the_reference() {
+    let Some(reference) = reference("losses.json") else { return };
+    let inputs = Inputs::read(&reference);
+    let (mut cases, mut gradients_compared) = (0, 0);
+    for case in reference["cases"].as_array().unwrap() {
+        let what = format!("{} {}", case["name"], case["params"]);
+        let loss = inputs.loss(case).unwrap();
         let expected = case["loss"].as_f64().unwrap();
         assert_close(&what, &[loss.to_scalar::<f64>().unwrap()], &[expected]);
-        assert_close(&format!("{what} grad_v"), &flat(&v), &floats(&case["grad_v"]));
-        assert_close(&format!("{what} grad_w"), &flat(&w), &floats(&case["grad_w"]));
-        compared += 1;
+        let gradients = loss.backward().unwrap();
+        for (name, var) in
+            [("grad_v", &inputs.v), ("grad_w", &inputs.w), ("grad_bias", &inputs.bias)]
+        {
+            let expected = case[name].as_array().is_some();
+            assert_eq!(gradients.get(var).is_some(), expected, "{what} {name}");
+            if let Some(gradient) = gradients.get(var) {
+                let got = gradient.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                assert_close(&format!("{what} {name}"), &got, &floats(&case[name]));
+                gradients_compared += 1;
+            }
+        }
+        cases += 1;
     }
-    assert_eq!(compared, 10, "cases in the reference");
+    assert_eq!((cases, gradients_compared), (19, 32), "cases and gradients in the reference");
+}
+
+/// The constants that the file has for 16 bits are the defaults.
+#[test]
+fn defaults_agree_with_the_reference() {
+    let Some(reference) = reference("losses.json") else { return };
+    let mut compared = 0;
+    for case in reference["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        if name.starts_with("hi") {
+            continue;
+        }
+        let loss = Loss::named(name, 16).unwrap();
+        let defaults = serde_json::to_value(loss).unwrap();
+        for (constant, value) in case["params"].as_object().unwrap() {
+            assert_eq!(defaults[constant].as_f64(), value.as_f64(), "{name} {constant}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 15, "constants in the reference");
 }

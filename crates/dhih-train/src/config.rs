@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dhih_model::{Backbone, Hi, HiMode, InputShape};
+use dhih_model::{Backbone, HashLayerConfig, HashNorm, InputShape, Loss};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
+use crate::loss_options::{LossOptions, LossParam};
 use crate::protocol::Protocol;
 
 /// What a user may set; the same names as flags, as `DHIH_...` variables and in the TOML file. What is not set gets the
@@ -36,9 +37,13 @@ pub struct TrainOptions {
     /// Backbone [default: small]
     #[arg(long, env = "DHIH_BACKBONE", value_name = "NAME")]
     pub backbone: Option<String>,
-    /// Loss [default: hi]
+    /// Loss; `list losses` shows all [default: hi]
     #[arg(long, env = "DHIH_LOSS", value_name = "NAME")]
-    pub loss: Option<String>,
+    pub loss: Option<LossOptions>,
+    /// Constant of the loss, repeatable; in a file, an entry of the table loss
+    #[arg(long, env = "DHIH_LOSS_PARAM", value_name = "NAME=VALUE", value_delimiter = ',')]
+    #[serde(skip)]
+    pub loss_param: Vec<LossParam>,
     /// Mode of the HI loss: target or global [default: target]
     #[arg(long, env = "DHIH_HI_MODE", value_name = "MODE")]
     pub hi_mode: Option<String>,
@@ -51,6 +56,9 @@ pub struct TrainOptions {
     /// Code length in bits, 1 to 1024 [default: 48]
     #[arg(long, env = "DHIH_BITS", value_name = "K")]
     pub bits: Option<usize>,
+    /// Units of a hidden layer before the hash layer's outputs; 0 is none [default: 0]
+    #[arg(long, env = "DHIH_HASH_HIDDEN", value_name = "N")]
+    pub hash_hidden: Option<usize>,
     /// Passes over the training images
     #[arg(long, env = "DHIH_EPOCHS", value_name = "N")]
     pub epochs: Option<usize>,
@@ -83,27 +91,6 @@ pub struct TrainOptions {
     pub device: Option<String>,
 }
 
-/// Which loss trains the network, with its constants.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum LossConfig {
-    /// The highly interrelated loss.
-    Hi(Hi),
-}
-
-impl LossConfig {
-    /// Names and one line on each.
-    pub const ALL: [(&str, &str); 1] =
-        [("hi", "highly interrelated loss (He et al., 2020; a reconstruction), unary")];
-
-    /// The name used in flags and files.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Hi(_) => "hi",
-        }
-    }
-}
-
 /// All settings of a run, resolved and checked; written to `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,6 +104,8 @@ pub struct TrainConfig {
     pub image_side: usize,
     pub backbone: Backbone,
     pub bits: usize,
+    #[serde(default)]
+    pub hash_hidden: usize,
     pub epochs: usize,
     pub batch_size: usize,
     pub learning_rate: f64,
@@ -127,7 +116,7 @@ pub struct TrainConfig {
     pub shift: usize,
     pub seed: u64,
     pub device: String,
-    pub loss: LossConfig,
+    pub loss: Loss,
 }
 
 impl TrainOptions {
@@ -146,8 +135,15 @@ impl TrainOptions {
 
     /// These options, and those of `other` where these are silent.
     pub fn or(self, other: Self) -> Self {
+        let loss = match (self.loss, other.loss) {
+            (Some(loss), Some(other)) => Some(loss.or(other)),
+            (loss, other) => loss.or(other),
+        };
+        let loss_param = [other.loss_param, self.loss_param].concat();
         macro_rules! merge {
-            ($($field:ident),*) => { Self { $($field: self.$field.or(other.$field)),* } };
+            ($($field:ident),*) => {
+                Self { loss, loss_param, $($field: self.$field.or(other.$field)),* }
+            };
         }
         merge!(
             dataset,
@@ -157,11 +153,11 @@ impl TrainOptions {
             demo_images,
             image_side,
             backbone,
-            loss,
             hi_mode,
             hi_alpha,
             hi_lambda_q,
             bits,
+            hash_hidden,
             epochs,
             batch_size,
             learning_rate,
@@ -192,6 +188,12 @@ impl TrainOptions {
             Some(name) => Protocol::parse(name)?,
             None => Protocol::default_for(dataset),
         };
+        let bits = self.bits.unwrap_or(48);
+        let mut loss = self.loss.unwrap_or_default();
+        loss.set(self.loss_param);
+        loss.set_hi("hi_mode", "mode", self.hi_mode.map(Into::into))?;
+        loss.set_hi("hi_alpha", "alpha", self.hi_alpha.map(Into::into))?;
+        loss.set_hi("hi_lambda_q", "lambda_q", self.hi_lambda_q.map(Into::into))?;
         let config = TrainConfig {
             data_dir: self.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.name())),
             dataset,
@@ -200,7 +202,8 @@ impl TrainOptions {
             demo_images: self.demo_images.unwrap_or(10_000),
             image_side: self.image_side.unwrap_or(32),
             backbone: parse_backbone(self.backbone.as_deref().unwrap_or("small"))?,
-            bits: self.bits.unwrap_or(48),
+            bits,
+            hash_hidden: self.hash_hidden.unwrap_or(0),
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size.unwrap_or(64),
             learning_rate: self.learning_rate.unwrap_or(0.05),
@@ -211,11 +214,7 @@ impl TrainOptions {
             shift: self.shift.unwrap_or(shift),
             seed: self.seed.unwrap_or(0),
             device: self.device.unwrap_or_else(|| "auto".to_owned()),
-            loss: parse_loss(
-                self.loss.as_deref().unwrap_or("hi"),
-                self.hi_mode.as_deref().unwrap_or("target"),
-                (self.hi_alpha, self.hi_lambda_q),
-            )?,
+            loss: loss.resolve(bits)?,
         };
         config.check()?;
         Ok(config)
@@ -228,42 +227,23 @@ fn parse_backbone(name: &str) -> Result<Backbone> {
     found.ok_or_else(|| Error::unknown("backbone", name, names()))
 }
 
-fn parse_loss(
-    name: &str,
-    mode: &str,
-    (alpha, lambda_q): (Option<f64>, Option<f64>),
-) -> Result<LossConfig> {
-    if name != "hi" {
-        return Err(Error::unknown("loss", name, LossConfig::ALL.iter().map(|(name, _)| *name)));
-    }
-    let mode = match mode {
-        "target" => HiMode::Target,
-        "global" => HiMode::Global,
-        other => return Err(Error::unknown("HI mode", other, ["target", "global"].into_iter())),
-    };
-    let defaults = Hi::default();
-    Ok(LossConfig::Hi(Hi {
-        mode,
-        alpha: alpha.unwrap_or(defaults.alpha),
-        lambda_q: lambda_q.unwrap_or(defaults.lambda_q),
-    }))
-}
-
 impl TrainConfig {
     /// Checks every value's range.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first that is out of range.
+    /// [`Error::Config`], or for the loss's constants [`dhih_model::Error::Config`], names the first that is out of range.
     pub fn check(&self) -> Result<()> {
-        let LossConfig::Hi(hi) = self.loss;
-        let most = if hi.mode == HiMode::Target { 1.0 } else { 100.0 };
-        let alpha = if hi.mode == HiMode::Target { "above 0, at most 1" } else { "above 0" };
+        // Batches differ in size by at most one, and batch norm needs two values a bit.
+        let (batch, least) = match self.loss.hash_norm() {
+            HashNorm::None => ("at least 2", 2),
+            HashNorm::Batch => ("at least 3 with a loss that needs batch norm", 3),
+        };
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let part = |x: f64| (0.0..1.0).contains(&x);
-        let checks: [(&'static str, String, bool, &str); 10] = [
+        let checks: [(&'static str, String, bool, &str); 9] = [
             ("bits", self.bits.to_string(), (1..=1024).contains(&self.bits), "1 to 1024"),
             ("epochs", self.epochs.to_string(), self.epochs > 0, "at least 1"),
-            ("batch_size", self.batch_size.to_string(), self.batch_size > 1, "at least 2"),
+            ("batch_size", self.batch_size.to_string(), self.batch_size >= least, batch),
             (
                 "learning_rate",
                 self.learning_rate.to_string(),
@@ -283,12 +263,11 @@ impl TrainConfig {
                 part(self.weight_decay),
                 "0 to below 1",
             ),
-            ("hi_alpha", hi.alpha.to_string(), rate(hi.alpha) && hi.alpha <= most, alpha),
             (
-                "hi_lambda_q",
-                hi.lambda_q.to_string(),
-                hi.lambda_q.is_finite() && hi.lambda_q >= 0.0,
-                "a number of at least 0",
+                "hash_hidden",
+                self.hash_hidden.to_string(),
+                self.hash_hidden <= 65_536,
+                "0 (none) to 65536",
             ),
             (
                 "image_side",
@@ -301,8 +280,14 @@ impl TrainConfig {
             Some((name, got, _, expected)) => {
                 Err(Error::Config { name, got, expected: expected.to_owned() })
             }
-            None => Ok(()),
+            None => Ok(self.loss.check()?),
         }
+    }
+
+    /// The form of the hash layer: the user's choice and what the loss needs.
+    pub fn hash_layer(&self) -> HashLayerConfig {
+        let hidden = (self.hash_hidden > 0).then_some(self.hash_hidden);
+        HashLayerConfig { hidden, norm: self.loss.hash_norm() }
     }
 
     /// Where and how the dataset is read.

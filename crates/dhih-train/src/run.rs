@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
+use candle_core::{DType, Device};
 use dhih_index::{CodeSet, Codes, Labels};
-use dhih_model::{Encoder, checkpoint};
+use dhih_model::loss::Objective;
+use dhih_model::{Encoder, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::config::TrainConfig;
@@ -27,7 +29,7 @@ pub struct Evaluation {
     /// The metrics of the codes.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes.
+    /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes, and where the loss is pairwise.
     pub class_code_map: Option<f64>,
     /// Time of training, in seconds.
     pub seconds: f64,
@@ -68,6 +70,9 @@ pub fn start(
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
     let (dataset, split) = load(config, progress)?;
+    // Whether there are codewords for so many classes is known now; refuse before anything is written.
+    let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);
+    Objective::new(&config.loss, (dataset.classes.len(), config.bits), &vb)?;
     let data = DataRecord::new(&dataset, &split);
     let run = RunDir::create(run_dir, config)?;
     run.write_json(RunDir::SPLIT, &split)?;
@@ -153,10 +158,9 @@ fn finish(
 
     let metrics = evaluate(&database, &queries, &EvaluationConfig::default())?;
     let classes = dataset.classes.len();
-    let class_code_map = match classes {
-        ..=1024 => {
-            let predicted = (&database_classes[..], &query_classes[..]);
-            Some(class_code_map((&database, &queries), predicted, classes)?)
+    let class_code_map = match (database_classes, query_classes) {
+        (Some(a), Some(b)) if classes <= 1024 => {
+            Some(class_code_map((&database, &queries), (&a, &b), classes)?)
         }
         _ => None,
     };
@@ -179,7 +183,12 @@ fn finish(
     Ok(evaluation)
 }
 
-fn encode(encoder: &Encoder, dataset: &Dataset, rows: &[usize]) -> Result<(CodeSet, Vec<u32>)> {
+/// Codes of images, and the classes they are taken for where the loss knows classes.
+fn encode(
+    encoder: &Encoder,
+    dataset: &Dataset,
+    rows: &[usize],
+) -> Result<(CodeSet, Option<Vec<u32>>)> {
     let values = encoder.encode(&dataset.gather(rows))?;
     let classes = encoder.classify(&values)?;
     let labels = rows.iter().map(|row| i64::from(dataset.labels[*row])).collect();

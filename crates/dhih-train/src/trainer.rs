@@ -6,11 +6,11 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::ops::Sgd;
-use dhih_model::{Mode, Network, NetworkConfig, Normalization, hi};
+use dhih_model::{Mode, Network, NetworkConfig, Normalization};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{Augmentation, Epoch};
-use crate::config::{LossConfig, TrainConfig};
+use crate::config::TrainConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::optim::Optimizer;
@@ -45,27 +45,7 @@ pub(crate) fn train(
     device: &Device,
     progress: Progress,
 ) -> Result<Network> {
-    let pixels = dataset.gather(&split.train);
-    let network_config = NetworkConfig {
-        backbone: config.backbone,
-        input: dataset.shape,
-        normalization: Normalization::measure(&pixels, dataset.shape.channels),
-        bits: config.bits,
-        classes: dataset.classes.clone(),
-    };
-    let network = Network::new(network_config, config.seed, device)?;
-    network.adapt_to(&pixels)?;
-    drop(pixels);
-    let mut trainer = Trainer {
-        optimizer: Optimizer::new(network.parameters())?,
-        network,
-        config,
-        dataset,
-        rows: &split.train,
-        device,
-        progress,
-        records: Vec::new(),
-    };
+    let mut trainer = Trainer::new(config, (dataset, &split.train), device, progress)?;
     trainer.resume(run)?;
     for number in trainer.records.len() + 1..=config.epochs {
         let record = trainer.epoch(number)?;
@@ -86,7 +66,32 @@ struct Trainer<'a> {
     records: Vec<EpochRecord>,
 }
 
-impl Trainer<'_> {
+impl<'a> Trainer<'a> {
+    /// A new network for the images `rows` of `dataset`.
+    fn new(
+        config: &'a TrainConfig,
+        (dataset, rows): (&'a Dataset, &'a [usize]),
+        device: &'a Device,
+        progress: Progress,
+    ) -> Result<Self> {
+        let pixels = dataset.gather(rows);
+        let network_config = NetworkConfig {
+            backbone: config.backbone,
+            input: dataset.shape,
+            normalization: Normalization::measure(&pixels, dataset.shape.channels),
+            bits: config.bits,
+            hash_layer: config.hash_layer(),
+            loss: config.loss,
+            classes: dataset.classes.clone(),
+        };
+        let network = Network::new(network_config, config.seed, device)?;
+        network.adapt_to(&pixels)?;
+        drop(pixels);
+        let optimizer = Optimizer::new(network.parameters())?;
+        let records = Vec::new();
+        Ok(Self { network, optimizer, config, dataset, rows, device, progress, records })
+    }
+
     fn epoch(&self, number: usize) -> Result<EpochRecord> {
         let TrainConfig { flip, shift, batch_size, seed, epochs, .. } = *self.config;
         let batching = (batch_size, Augmentation { flip, shift });
@@ -103,7 +108,7 @@ impl Trainer<'_> {
             let step = (number - 1) * epoch.len() + i;
             rate = schedule.rate(step);
             let batch = epoch.batch(i);
-            let loss = self.step(&batch, rate, Mode::training_step(seed, step))?;
+            let loss = self.step(&batch, step, &schedule)?;
             if !loss.is_finite() {
                 let (epoch, batch) = (number, i + 1);
                 return Err(Error::Diverged { loss, epoch, batch, learning_rate: rate });
@@ -129,17 +134,17 @@ impl Trainer<'_> {
         Ok(record)
     }
 
-    fn step(&self, batch: &crate::batches::Batch, rate: f64, mode: Mode) -> Result<f32> {
+    fn step(&self, batch: &crate::batches::Batch, step: usize, schedule: &Schedule) -> Result<f32> {
         let config = self.network.config();
         let x = config.normalization.apply(&batch.images, config.input, self.device)?;
         let labels = batch.one_hot(config.classes.len(), self.device)?;
-        let v = self.network.forward(&x, mode)?;
-        let LossConfig::Hi(constants) = &self.config.loss;
-        let loss = hi(&v, self.network.class_weights(), &labels, constants)?;
+        let v = self.network.forward(&x, Mode::training_step(self.config.seed, step))?;
+        let progress = step as f64 / schedule.steps;
+        let loss = self.network.objective().value(&v, &labels, progress)?;
         let value = loss.to_scalar::<f32>()?;
         if value.is_finite() {
             let sgd = Sgd {
-                learning_rate: rate as f32,
+                learning_rate: schedule.rate(step) as f32,
                 momentum: self.config.momentum as f32,
                 weight_decay: self.config.weight_decay as f32,
             };
@@ -195,4 +200,74 @@ const RECORDS: &str = "dhih.epochs";
 
 fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
     Error::Run { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainOptions;
+    use crate::dataset::DatasetName;
+    use dhih_model::Loss;
+
+    fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
+        let weights = trainer.network.parameters().snapshot().unwrap().into_iter();
+        let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+        weights.map(|(name, tensor)| (name, flat(tensor))).collect()
+    }
+
+    /// The loss of all images as one batch. That of an epoch's steps will not do: continuation changes it under way.
+    fn loss(trainer: &Trainer<'_>) -> f32 {
+        let images = trainer.dataset.gather(trainer.rows);
+        let labels = trainer.rows.iter().map(|row| trainer.dataset.labels[*row]).collect();
+        let config = trainer.network.config();
+        let x = config.normalization.apply(&images, config.input, &Device::Cpu).unwrap();
+        let batch = crate::batches::Batch { images, labels };
+        let labels = batch.one_hot(config.classes.len(), &Device::Cpu).unwrap();
+        let v = trainer.network.forward(&x, Mode::training_step(0, 0)).unwrap();
+        let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
+        loss.to_scalar().unwrap()
+    }
+
+    #[test]
+    fn every_loss_falls_and_resumes_to_the_same_weights() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = TrainOptions { demo_images: Some(50), ..TrainOptions::default() };
+        let demo = options.resolve().unwrap().dataset_config();
+        let dataset = Dataset::load(DatasetName::Demo, &demo).unwrap();
+        let rows: Vec<usize> = (0..dataset.len()).collect();
+        for (name, _) in Loss::ALL {
+            let options = TrainOptions {
+                loss: Some(name.into()),
+                bits: Some(12),
+                hash_hidden: Some(32),
+                epochs: Some(4),
+                batch_size: Some(16),
+                learning_rate: Some(0.01),
+                warmup_epochs: Some(0.0),
+                flip: Some(false),
+                shift: Some(0),
+                ..TrainOptions::default()
+            };
+            let config = options.resolve().unwrap();
+            let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
+            let trained = |from: Option<&RunDir>, epochs: usize| {
+                let data = (&dataset, &rows[..]);
+                let mut trainer =
+                    Trainer::new(&config, data, &Device::Cpu, Progress::Silent).unwrap();
+                from.into_iter().for_each(|run| trainer.resume(run).unwrap());
+                for number in trainer.records.len() + 1..=epochs {
+                    let record = trainer.epoch(number).unwrap();
+                    trainer.records.push(record);
+                }
+                trainer
+            };
+            let whole = trained(None, 4);
+            trained(None, 2).save(&run).unwrap();
+            let resumed = trained(Some(&run), 4);
+            assert_eq!(resumed.records.len(), 4, "{name}");
+            assert!(weights(&resumed) == weights(&whole), "{name}");
+            let [before, after] = [loss(&trained(None, 0)), loss(&whole)];
+            assert!(after < 0.95 * before, "{name}: {before} to {after}");
+        }
+    }
 }

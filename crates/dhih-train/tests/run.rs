@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use dhih_index::CodeSet;
+use dhih_model::Loss;
 use dhih_train::run::{self, Evaluation};
 use dhih_train::{Progress, RunDir, TrainConfig, TrainOptions};
 
@@ -190,6 +191,38 @@ fn the_commands_work_on_a_run() {
     let resnet = listed.lines().map(entry).find(|entry| entry["name"] == "resnet18").unwrap();
     let size = (&resnet["side"], &resnet["features"], &resnet["parameters"]);
     assert_eq!(size, (&224.into(), &512.into(), &11_176_512.into()));
+    let listed = stdout(&dhih_train(dir.path(), &["list", "losses"]));
+    for (name, line) in Loss::ALL {
+        assert!(listed.contains(name) && listed.contains(line), "{listed}");
+    }
+}
+
+#[test]
+fn a_run_records_its_loss_and_a_pairwise_one_has_no_classifier() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = common::folder(&dir.path().join("photos"), 12);
+    for (name, constant, classifier) in
+        [("ortho-arc", "margin=0.1", true), ("dsh", "margin=9", false)]
+    {
+        let mut args = vec!["--dataset", "folder", "--data-dir", data.to_str().unwrap()];
+        args.extend(["--image-side", "16", "--bits", "12", "--epochs", "2", "--hash-hidden", "10"]);
+        args.extend(["--learning-rate", "0.01", "--loss", name, "--loss-param", constant]);
+        let text = stdout(&dhih_train(dir.path(), &args));
+        assert_eq!(text.contains("no classifier: the loss is pairwise"), !classifier, "{text}");
+        let run = RunDir::open(&dir.path().join(format!("runs/folder-{name}-12-001"))).unwrap();
+        let train = run.read_config().unwrap().train;
+        let loss = serde_json::to_value(train.loss).unwrap();
+        let (constant, value) = constant.split_once('=').unwrap();
+        assert_eq!((&loss["name"], loss[constant].as_f64()), (&name.into(), value.parse().ok()));
+        assert_eq!(train.hash_hidden, 10);
+        let evaluation: Evaluation = run.read_json(RunDir::EVALUATION).unwrap();
+        assert_eq!(evaluation.class_code_map.is_some(), classifier);
+        assert_eq!(evaluation.loss, name);
+        // What was not set is written out, too.
+        let text = std::fs::read_to_string(run.file(RunDir::CONFIG)).unwrap();
+        let derived = if classifier { "scale = 3.46" } else { "alpha = 0.01" };
+        assert!(text.contains("[train.loss]") && text.contains(derived), "{text}");
+    }
 }
 
 #[test]
@@ -204,6 +237,16 @@ fn wrong_words_name_the_cause_and_the_cure() {
         (&["--bits", "0"], &["bits is 0", "1 to 1024"]),
         (&["--bits", "2000"], &["bits is 2000"]),
         (&["--loss", "hy"], &["loss \"hy\"", "\"hi\""]),
+        (&["--loss", "dsh", "--loss-param", "gamma=1"], &["gamma=1", "one of alpha, margin"]),
+        (&["--loss", "dsh", "--loss-param", "margin=-1"], &["margin is -1", "above 0"]),
+        (&["--loss", "dsh", "--hi-alpha", "0.5"], &["hi_alpha is 0.5 with the loss dsh"]),
+        (&["--hi-mode", "both"], &["mode=\"both\"", "target", "global"]),
+        (&["--loss", "ortho-cos", "--batch-size", "2"], &["batch_size is 2", "batch norm"]),
+        (
+            &["--loss", "csq", "--demo-images", "1010", "--bits", "4"],
+            &["bits is 4", "10 classes", "expected more"],
+        ),
+        (&["--hash-hidden", "100000"], &["hash_hidden is 100000", "65536"]),
         (&["--hi-alpha", "1.5"], &["hi_alpha is 1.5", "at most 1"]),
         (&["--learning-rate", "nan"], &["learning_rate", "positive"]),
         (&["--protocol", "cifar10-full"], &["protocol", "demo"]),
@@ -222,7 +265,12 @@ fn wrong_words_name_the_cause_and_the_cure() {
             assert!(message.contains(part), "{args:?}: {message}");
         }
     }
-    for args in [&["--no-such-flag"][..], &["list", "cats"], &["evaluate", "--database", "x"]] {
+    for args in [
+        &["--no-such-flag"][..],
+        &["--loss-param", "margin"],
+        &["list", "cats"],
+        &["evaluate", "--database", "x"],
+    ] {
         assert_eq!(failure(&dhih_train(dir.path(), args)).0, 2, "{args:?}");
     }
     std::fs::write(dir.path().join("bad.toml"), "bitz = 3").unwrap();

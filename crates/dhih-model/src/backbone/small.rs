@@ -1,4 +1,5 @@
-//! `small`: three 3x3 convolutions of 32, 64 and 128 channels, each with batch norm, ReLU and a halving of the resolution.
+//! `small`: three 3x3 convolutions of 32, 64 and 128 channels, each with a halving of the resolution, batch norm
+//! and ReLU.
 
 use candle_core::Result;
 use candle_nn::VarBuilder;
@@ -17,8 +18,8 @@ pub(super) fn small(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential>
     for (i, out) in [32, 64, 128].into_iter().enumerate() {
         let name = |layer: &str| vb.pp(format!("{layer}{}", i + 1));
         layers.push(Layer::Conv(Conv2d::new((channels, out), 3, config, name("conv"))?));
-        layers.push(norm(out, Activation::Relu, name("bn"))?);
         layers.push(Layer::MaxPool(halve));
+        layers.push(norm(out, Activation::Relu, name("bn"))?);
         channels = out;
     }
     layers.push(Layer::Flatten);

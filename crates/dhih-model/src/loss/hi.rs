@@ -8,6 +8,7 @@
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::parts::{mean_labelled, softplus};
 use super::quantization;
 
 /// How the sensitivity acts on the logits.
@@ -39,7 +40,7 @@ impl Default for Hi {
     }
 }
 
-/// The loss of a batch, `mean_i L_i + lambda_q mean_ik (|h_ik| - 1)^2`, with
+/// The loss of a batch, `mean_i ( L_i + lambda_q mean_k (|h_ik| - 1)^2 )`, with
 ///
 /// `L_i = 1/|Y_i| sum_{c in Y_i} -log [ e^{phi(z_c)} / ( e^{phi(z_c)} + sum_{j not in Y_i} e^{z_j} ) ]`.
 ///
@@ -64,24 +65,13 @@ pub fn hi(v: &Tensor, weight: &Tensor, labels: &Tensor, config: &Hi) -> Result<T
     // log sum exp of the other classes; a label moves its class out of the sum.
     let others = (z + (labels * -1e9)?)?.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
     let each = softplus(&others.broadcast_sub(&target)?)?;
-    let count = labels.sum_keepdim(D::Minus1)?;
-    let mean = (each * labels)?.broadcast_div(&count.maximum(1f64)?)?.sum_all()?;
-    let labelled = count.minimum(1f64)?.sum_all()?.maximum(1f64)?;
-    let loss = (mean / labelled)?;
-    if config.lambda_q == 0.0 {
-        return Ok(loss);
-    }
-    loss + (quantization(&h)? * config.lambda_q)?
+    let each = (each * labels)?.sum(D::Minus1)? / labels.sum(D::Minus1)?.maximum(1f64)?;
+    mean_labelled(&(each? + (quantization(&h)? * config.lambda_q)?)?, labels)
 }
 
 /// phi: continuous, increasing, and never above its argument for alpha up to 1.
 fn sensitive(z: &Tensor, alpha: f64) -> Result<Tensor> {
     (z.relu()? * alpha)? - (z.neg()?.relu()? / alpha)?
-}
-
-/// `ln(1 + e^x)`, without overflow.
-fn softplus(x: &Tensor) -> Result<Tensor> {
-    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
 #[cfg(test)]

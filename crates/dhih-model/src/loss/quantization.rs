@@ -1,14 +1,14 @@
 //! The price of rounding relaxed codes to signs.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 
-/// `mean_ik (|h_ik| - 1)^2`.
+/// `mean_k (|h_ik| - 1)^2` of each sample.
 ///
 /// # Shapes
-/// `h`: `[n, K]`, returns a scalar.
+/// `h`: `[n, K]`, returns `[n]`.
 ///
 /// # Errors
 /// Those of candle.
 pub fn quantization(h: &Tensor) -> Result<Tensor> {
-    (h.abs()? - 1.0)?.sqr()?.mean_all()
+    (h.abs()? - 1.0)?.sqr()?.mean(D::Minus1)
 }

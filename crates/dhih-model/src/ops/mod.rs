@@ -7,21 +7,24 @@
 //!
 //! Results do not depend on the number of threads: work is cut at fixed places and reduced in a fixed order.
 
+mod activation;
 mod batch_norm;
 mod conv2d;
-mod conv_block;
+mod conv_norm;
 mod convolution;
-mod gemm;
-mod im2col;
 mod max_pool2d;
 mod moments;
 mod multiversion;
-mod pooled_norm;
+mod normalize;
 pub mod portable;
+mod scratch;
 mod sgd;
+mod simd;
+mod windows;
 
-pub use batch_norm::{Activation, BatchNorm, batch_norm};
-pub use conv_block::ConvBlock;
+pub use activation::Activation;
+pub use batch_norm::{BatchNorm, batch_norm};
+pub(crate) use conv_norm::{ConvNorm, POOL};
 pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
 pub use portable::{adaptive_avg_pool2d, add, avg_pool2d, dropout, linear};
@@ -51,6 +54,13 @@ fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Resul
         candle_core::Storage::Cpu(storage) => f(values(storage, layout)?),
         _ => bail!("a CPU tensor is needed"),
     }
+}
+
+/// The sum over all dimensions but the last, in fixed parts.
+fn sum_rows(x: &Tensor) -> Result<Tensor> {
+    let columns = x.dim(candle_core::D::Minus1)?;
+    let sums = with_values(x, |x| Ok(normalize::sum_rows(x, columns)))?;
+    Tensor::from_vec(sums, columns, x.device())
 }
 
 /// Positions a window of `kernel` takes along `size` padded on both sides.

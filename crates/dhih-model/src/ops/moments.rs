@@ -14,11 +14,6 @@ pub(super) struct Moments {
     pub(super) var: Vec<f32>,
 }
 
-/// Rows of `channels` values that are summed on their own.
-pub(super) fn rows_per_part(channels: usize) -> usize {
-    (PART_VALUES / channels).max(1)
-}
-
 multiversion! {
     /// Mean and sum of squared deviations of each channel.
     fn measure_part(rows: &[f32], mean: &mut [f32], squares: &mut [f32]) {
@@ -37,23 +32,41 @@ multiversion! {
     }
 }
 
+/// Count, mean and sum of squared deviations of some rows.
+pub(super) struct Part {
+    count: f64,
+    mean: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+impl Part {
+    /// Two passes over the rows, which are best in cache.
+    pub(super) fn measure(rows: &[f32], channels: usize) -> Self {
+        let (mut mean, mut squares) = (vec![0f32; channels], vec![0f32; channels]);
+        measure_part(rows, &mut mean, &mut squares);
+        Self { count: (rows.len() / channels) as f64, mean, squares }
+    }
+}
+
 impl Moments {
-    /// Two passes over each part while it is in cache, then the parts are merged in order (Chan et al., 1979).
+    /// Of all rows.
     pub(super) fn measure(x: &[f32], channels: usize) -> Self {
-        let part = |rows: &[f32]| {
-            let (mut mean, mut squares) = (vec![0f32; channels], vec![0f32; channels]);
-            measure_part(rows, &mut mean, &mut squares);
-            ((rows.len() / channels) as f64, mean, squares)
-        };
-        let parts: Vec<_> = x.par_chunks(rows_per_part(channels) * channels).map(part).collect();
+        let rows = (PART_VALUES / channels).max(1);
+        let parts = x.par_chunks(rows * channels).map(|rows| Part::measure(rows, channels));
+        Self::merge(&parts.collect::<Vec<_>>(), channels)
+    }
+
+    /// Of all parts, in their order (Chan et al., 1979).
+    pub(super) fn merge(parts: &[Part], channels: usize) -> Self {
         let (mut count, mut mean) = (0.0, vec![0f64; channels]);
         let mut squares = vec![0f64; channels];
-        for (n, part_mean, part_squares) in parts {
-            let total = count + n;
+        for part in parts {
+            let total = count + part.count;
             for c in 0..channels {
-                let delta = f64::from(part_mean[c]) - mean[c];
-                mean[c] += delta * n / total;
-                squares[c] += f64::from(part_squares[c]) + delta * delta * count * n / total;
+                let delta = f64::from(part.mean[c]) - mean[c];
+                mean[c] += delta * part.count / total;
+                squares[c] +=
+                    f64::from(part.squares[c]) + delta * delta * count * part.count / total;
             }
             count = total;
         }

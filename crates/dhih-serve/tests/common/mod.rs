@@ -144,6 +144,8 @@ fn write_model(path: &Path, seed: u64) {
         input: InputShape { height: SIDE, width: SIDE, channels: 3 },
         normalization: Normalization::measure(&images, 3),
         bits: BITS,
+        hash_layer: Default::default(),
+        loss: Default::default(),
         classes: CLASSES.map(String::from).to_vec(),
     };
     let network = Network::new(config, seed, &Device::Cpu).unwrap();

@@ -3,8 +3,7 @@
 use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use dhih_model::{Backbone, InputShape};
-use dhih_train::LossConfig;
+use dhih_model::{Backbone, InputShape, Loss};
 use dhih_train::dataset::DatasetName;
 use dhih_train::protocol::Protocol;
 use serde::Serialize;
@@ -81,6 +80,6 @@ fn all() -> Result<Vec<Entry>> {
         let described = entry(Kind::Backbones)((backbone.name(), backbone.description()));
         entries.push(Entry { size: Some(Size { side, features, parameters }), ..described });
     }
-    entries.extend(LossConfig::ALL.into_iter().map(entry(Kind::Losses)));
+    entries.extend(Loss::ALL.into_iter().map(entry(Kind::Losses)));
     Ok(entries)
 }

@@ -60,13 +60,18 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
         Some(false) => ", UNVERIFIED data",
         _ => "",
     };
-    let class_code = evaluation.class_code_map.map(|map| format!("{map:.4}"));
+    let class_code = match evaluation.class_code_map {
+        Some(map) => format!("{map:.4}  (mAP of the classifier's prediction taken as code)"),
+        None => {
+            "-       (no classifier: the loss is pairwise, or classes are over 1,024)".to_owned()
+        }
+    };
     format!(
         "run         {}\n\
          protocol    {} (seed {}, commit {}{unverified})\n\
          codes       {} bits, {} distinct among {}\n\
          mAP         {:.4}  (ties averaged; between {:.4} and {:.4} by their order)\n\
-         class code  {}  (mAP of the classifier's prediction taken as code)\n\
+         class code  {class_code}\n\
          radius 2    precision {:.4}, recall {:.4}\n\
          training    {:.0} s\n\
          next        dhih-index build --codes {}\n",
@@ -80,7 +85,6 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
         metrics.map,
         metrics.map_bounds.pessimistic,
         metrics.map_bounds.optimistic,
-        class_code.as_deref().unwrap_or("-"),
         metrics.precision_radius_2,
         metrics.recall_radius_2,
         evaluation.seconds,

@@ -1,0 +1,315 @@
+//! Codewords: fixed codes, one a class, that some losses draw samples to. Not trained; a function of scheme, seed and size.
+//!
+//! Hadamard and Bernoulli codewords are those of CSQ (Yuan et al., CVPR 2020), codewords of maximised minimum distance those
+//! of OrthoHash (Hoe et al., NeurIPS 2021). The search for the latter is ours.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::init::named_rng;
+
+/// How codewords are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// Hadamard where it applies, else Bernoulli: the rule of CSQ.
+    #[default]
+    Auto,
+    /// Rows of the Hadamard matrix H, then of -H: any two differ in half of their bits or in all. The bits are a power of two,
+    /// the classes at most twice as many.
+    Hadamard,
+    /// Drawn at random, distinct, with as many bits set as not.
+    Bernoulli,
+    /// The smallest distance of any two made as large as a search from the other two finds it.
+    Distant,
+}
+
+impl Scheme {
+    /// The name used in flags and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Hadamard => "hadamard",
+            Self::Bernoulli => "bernoulli",
+            Self::Distant => "distant",
+        }
+    }
+}
+
+/// What codewords depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodewordConfig {
+    /// How they are made.
+    pub scheme: Scheme,
+    /// Number of them.
+    pub classes: usize,
+    /// Their length.
+    pub bits: usize,
+    /// Seed of those that are drawn, and of the tie-breaking code.
+    pub seed: u64,
+}
+
+/// One code for each class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Codewords {
+    bits: usize,
+    values: Vec<i8>,
+    tie: Vec<i8>,
+}
+
+impl Codewords {
+    /// Makes codewords.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the scheme has no such codewords: too many classes for the bits, or no Hadamard matrix.
+    pub fn new(config: CodewordConfig) -> Result<Self> {
+        let CodewordConfig { scheme, classes, bits, seed } = config;
+        let rows = match scheme {
+            Scheme::Auto if has_hadamard(classes, bits) => hadamard(classes, bits),
+            Scheme::Hadamard if has_hadamard(classes, bits) => hadamard(classes, bits),
+            Scheme::Hadamard => {
+                return Err(impossible(config, "a power of two, half as many as classes or more"));
+            }
+            Scheme::Auto | Scheme::Bernoulli => bernoulli(config)?,
+            Scheme::Distant => distant(config)?,
+        };
+        let tie = balanced(bits, &mut named_rng(seed, "codewords tie"));
+        Ok(Self { bits, values: rows.concat(), tie })
+    }
+
+    /// Length of a code.
+    pub fn bits(&self) -> usize {
+        self.bits
+    }
+
+    /// Number of codes.
+    pub fn classes(&self) -> usize {
+        self.values.len() / self.bits
+    }
+
+    /// The codes, `[classes, bits]` of +-1, row-major.
+    pub fn values(&self) -> &[i8] {
+        &self.values
+    }
+
+    /// A further code, `[bits]` of +-1, that decides where several codes are in a tie.
+    pub fn tie(&self) -> &[i8] {
+        &self.tie
+    }
+
+    /// The smallest Hamming distance of any two; the number of bits where there is but one.
+    pub fn min_distance(&self) -> usize {
+        let rows: Vec<Vec<i8>> = self.values.chunks_exact(self.bits).map(<[i8]>::to_vec).collect();
+        min_distance(&rows).unwrap_or(self.bits)
+    }
+}
+
+fn impossible(config: CodewordConfig, bits: &str) -> Error {
+    let CodewordConfig { scheme, classes, bits: got, .. } = config;
+    Error::Config {
+        name: "bits",
+        got: format!(
+            "{got}, too few or not fit for {} codewords of {classes} classes",
+            scheme.name()
+        ),
+        expected: format!("{bits}; or another scheme of codewords"),
+    }
+}
+
+fn has_hadamard(classes: usize, bits: usize) -> bool {
+    bits.is_power_of_two() && classes <= 2 * bits
+}
+
+/// Sylvester's matrix and its negative, one above the other.
+fn hadamard(classes: usize, bits: usize) -> Vec<Vec<i8>> {
+    let value = |row: usize, column: usize| {
+        let odd = ((row % bits) & column).count_ones() % 2 == 1;
+        if odd == (row < bits) { -1 } else { 1 }
+    };
+    (0..classes).map(|row| (0..bits).map(|column| value(row, column)).collect()).collect()
+}
+
+/// Hadamard rows of several sizes side by side, as the powers of two in `bits` have it; rows repeat where a size has too few.
+/// Two rows differ in half of the bits or more while classes are at most twice the smallest size.
+fn hadamard_blocks(classes: usize, bits: usize) -> Vec<Vec<i8>> {
+    let sizes = (0..usize::BITS).rev().map(|power| 1usize << power).filter(|size| bits & size != 0);
+    let blocks: Vec<Vec<Vec<i8>>> = sizes.map(|size| hadamard(2 * size, size)).collect();
+    let row =
+        |row: usize| blocks.iter().flat_map(|block| block[row % block.len()].clone()).collect();
+    (0..classes).map(row).collect()
+}
+
+/// As many +1 as -1, in random order; with an odd number of bits one more +1.
+fn balanced(bits: usize, rng: &mut ChaCha8Rng) -> Vec<i8> {
+    let mut code: Vec<i8> = (0..bits).map(|bit| if bit < bits / 2 { -1 } else { 1 }).collect();
+    code.shuffle(rng);
+    code
+}
+
+fn bernoulli(config: CodewordConfig) -> Result<Vec<Vec<i8>>> {
+    let CodewordConfig { classes, bits, seed, .. } = config;
+    // Number of balanced codes, as far as it matters.
+    let ways = (1..=bits / 2).fold(1.0, |ways: f64, k| ways * (bits + 1 - k) as f64 / k as f64);
+    if ways + 0.5 < classes as f64 {
+        return Err(impossible(config, "more"));
+    }
+    let mut rng = named_rng(seed, "codewords bernoulli");
+    let (mut known, mut rows) = (BTreeSet::new(), Vec::with_capacity(classes));
+    while rows.len() < classes {
+        let row = balanced(bits, &mut rng);
+        if known.insert(row.clone()) {
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// Hill climbing from the better of [`hadamard_blocks`] and [`bernoulli`]: change a bit or two of a row that is in a closest
+/// pair; keep it where the row is then not nearer to the others than before, nor as near to more of them.
+fn distant(config: CodewordConfig) -> Result<Vec<Vec<i8>>> {
+    let CodewordConfig { classes, bits, seed, .. } = config;
+    let blocks = hadamard_blocks(classes, bits);
+    let mut rows = match bernoulli(config) {
+        Ok(drawn) if min_distance(&drawn) > min_distance(&blocks) => drawn,
+        Err(error) if min_distance(&blocks) == Some(0) => return Err(error),
+        _ => blocks,
+    };
+    let mut rng = named_rng(seed, "codewords distant");
+    // One that is kept costs classes^2 bits steps: many for few classes, where there is something to be won.
+    let proposals = ((1 << 32) / (classes * classes * bits).max(1)).clamp(64, 20_000);
+    let mut nearest: Vec<_> = (0..classes).map(|i| closeness(&rows, i, &rows[i])).collect();
+    for _ in 0..proposals {
+        let Some(closest) = nearest.iter().map(|(distance, _)| *distance).min() else { break };
+        let in_pair: Vec<usize> = (0..classes).filter(|i| nearest[*i].0 == closest).collect();
+        let i = in_pair[rng.random_range(0..in_pair.len())];
+        let mut row = rows[i].clone();
+        for _ in 0..rng.random_range(1..=2) {
+            let bit = rng.random_range(0..bits);
+            row[bit] = -row[bit];
+        }
+        if closeness(&rows, i, &row) >= nearest[i] {
+            rows[i] = row;
+            nearest = (0..classes).map(|i| closeness(&rows, i, &rows[i])).collect();
+        }
+    }
+    Ok(rows)
+}
+
+/// The distance of `row` to the nearest other row than the `i`-th, and how many are as near; greater is better.
+fn closeness(rows: &[Vec<i8>], i: usize, row: &[i8]) -> (usize, Reverse<usize>) {
+    let mut least = (row.len(), Reverse(0));
+    for (_, other) in rows.iter().enumerate().filter(|(j, _)| *j != i) {
+        let d = distance(row, other);
+        if d < least.0 {
+            least = (d, Reverse(1));
+        } else if d == least.0 {
+            least.1.0 += 1;
+        }
+    }
+    least
+}
+
+fn min_distance(rows: &[Vec<i8>]) -> Option<usize> {
+    let pairs = rows.iter().enumerate().flat_map(|(i, a)| rows[..i].iter().map(move |b| (a, b)));
+    pairs.map(|(a, b)| distance(a, b)).min()
+}
+
+fn distance(a: &[i8], b: &[i8]) -> usize {
+    a.iter().zip(b).filter(|(a, b)| a != b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codewords(scheme: Scheme, classes: usize, bits: usize, seed: u64) -> Result<Codewords> {
+        Codewords::new(CodewordConfig { scheme, classes, bits, seed })
+    }
+
+    #[test]
+    fn hadamard_rows_differ_in_half_of_their_bits_or_in_all() {
+        for (classes, bits) in [(2, 1), (4, 2), (10, 16), (32, 16), (128, 64)] {
+            let words = codewords(Scheme::Hadamard, classes, bits, 0).unwrap();
+            assert_eq!((words.classes(), words.bits()), (classes, bits));
+            let rows: Vec<&[i8]> = words.values().chunks_exact(bits).collect();
+            for (i, a) in rows.iter().enumerate() {
+                for (j, b) in rows[..i].iter().enumerate() {
+                    let expected = if i - j == bits { bits } else { bits / 2 };
+                    assert_eq!(distance(a, b), expected, "{classes} {bits}: {i} {j}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn drawn_codewords_are_balanced_and_distinct_and_depend_on_the_seed() {
+        for (classes, bits) in [(6, 4), (10, 48), (3, 7), (200, 12), (924, 12)] {
+            let words = codewords(Scheme::Bernoulli, classes, bits, 1).unwrap();
+            assert!(words.min_distance() > 0, "{classes} {bits}");
+            for row in words.values().chunks_exact(bits).chain([words.tie()]) {
+                assert_eq!(row.iter().filter(|bit| **bit < 0).count(), bits / 2);
+            }
+            assert_eq!(words, codewords(Scheme::Bernoulli, classes, bits, 1).unwrap());
+        }
+        let seeds = [1, 2].map(|seed| codewords(Scheme::Bernoulli, 10, 48, seed).unwrap());
+        assert!(seeds[0].values() != seeds[1].values() && seeds[0].tie() != seeds[1].tie());
+    }
+
+    #[test]
+    fn distant_codewords_are_no_nearer_than_the_others() {
+        for (classes, bits) in [(2, 5), (10, 12), (10, 16), (8, 4), (64, 32), (10, 48), (100, 24)] {
+            let words = codewords(Scheme::Distant, classes, bits, 3).unwrap();
+            let distance = words.min_distance();
+            if let Ok(drawn) = codewords(Scheme::Bernoulli, classes, bits, 3) {
+                assert!(distance >= drawn.min_distance(), "{classes} {bits}: {distance}");
+            }
+            if has_hadamard(classes, bits) {
+                assert!(distance >= bits / 2, "{classes} {bits}: {distance}");
+            }
+            assert_eq!(words, codewords(Scheme::Distant, classes, bits, 3).unwrap());
+        }
+        let distance =
+            |classes, bits| codewords(Scheme::Distant, classes, bits, 0).unwrap().min_distance();
+        // The search itself gains: two codes can be opposite; half of 48 bits without a Hadamard matrix of that size.
+        assert_eq!(distance(2, 16), 16);
+        assert!(distance(10, 48) >= 24);
+        let drawn = codewords(Scheme::Bernoulli, 40, 24, 0).unwrap().min_distance();
+        assert!(distance(40, 24) > drawn, "{} {drawn}", distance(40, 24));
+    }
+
+    #[test]
+    fn the_rule_takes_hadamard_where_it_can() {
+        let same = |classes, bits, scheme| {
+            let auto = codewords(Scheme::Auto, classes, bits, 5).unwrap();
+            assert_eq!(auto, codewords(scheme, classes, bits, 5).unwrap(), "{classes} {bits}");
+        };
+        same(10, 16, Scheme::Hadamard);
+        same(32, 16, Scheme::Hadamard);
+        same(33, 16, Scheme::Bernoulli);
+        same(10, 48, Scheme::Bernoulli);
+    }
+
+    #[test]
+    fn impossible_requests_are_refused() {
+        for (scheme, classes, bits) in [
+            (Scheme::Hadamard, 10, 48),
+            (Scheme::Hadamard, 33, 16),
+            (Scheme::Bernoulli, 7, 4),
+            (Scheme::Auto, 9, 4),
+            (Scheme::Distant, 9, 3),
+        ] {
+            let error = codewords(scheme, classes, bits, 0).unwrap_err();
+            assert!(matches!(error, Error::Config { name: "bits", .. }), "{error}");
+            let message = error.to_string();
+            for part in [scheme.name(), "another scheme", &classes.to_string()] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+    }
+}

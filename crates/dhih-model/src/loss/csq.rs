@@ -1,0 +1,47 @@
+//! CSQ: every bit is classified as that of the class's codeword.
+//!
+//! Li Yuan, Tao Wang, Xiaopeng Zhang, Francis E. H. Tay, Zequn Jie, Wei Liu, Jiashi Feng: "Central Similarity Quantization
+//! for Efficient Image and Video Retrieval", CVPR 2020.
+
+use candle_core::{D, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::centres::Centres;
+use super::parts::{mean_labelled, softplus};
+use super::quantization;
+use crate::codewords::Scheme;
+
+/// The constants of CSQ.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Csq {
+    /// Weight of the quantisation term.
+    pub lambda: f64,
+    /// How codewords are made.
+    pub codewords: Scheme,
+    /// Seed of those that are drawn.
+    pub codeword_seed: u64,
+}
+
+impl Default for Csq {
+    fn default() -> Self {
+        Self { lambda: 1e-4, codewords: Scheme::Auto, codeword_seed: 0 }
+    }
+}
+
+/// The loss of a batch, the mean over its labelled samples of
+///
+/// `mean_k BCE((h_ik + 1)/2, (t_ik + 1)/2) + lambda mean_k (|h_ik| - 1)^2`, `h = tanh(v)`, t the sample's target code
+/// ([`Centres::targets`]).
+///
+/// # Shapes
+/// `v`: `[n, K]`, `centres`: C codewords of K bits, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+///
+/// # Errors
+/// When shapes differ.
+pub fn csq(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Csq) -> Result<Tensor> {
+    // (tanh(v) + 1)/2 = sigmoid(2v), of which the cross-entropy is finite also where tanh is +-1.
+    let margin = (v * centres.targets(labels)?)?;
+    let each = softplus(&(margin * -2.0)?)?.mean(D::Minus1)?;
+    mean_labelled(&(each + (quantization(&v.tanh()?)? * config.lambda)?)?, labels)
+}

@@ -1,0 +1,38 @@
+//! DPSH: the likelihood of pairwise similarities under inner products of outputs.
+//!
+//! Wu-Jun Li, Sheng Wang, Wang-Cheng Kang: "Feature Learning based Deep Supervised Hashing with Pairwise Labels", IJCAI 2016.
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::parts::{pair_nll, sign, similarity};
+
+/// The constants of DPSH.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dpsh {
+    /// Weight of the quantisation term.
+    pub eta: f64,
+}
+
+impl Default for Dpsh {
+    fn default() -> Self {
+        Self { eta: 0.1 }
+    }
+}
+
+/// The loss of a batch, over all `n^2` ordered pairs, each sample with itself included:
+///
+/// `mean_ij [ softplus(q_ij) - s_ij q_ij ] + eta mean_ik (v_ik - b_ik)^2`, `q_ij = v_i . v_j / 2`, `b = sign(v)` held fixed,
+/// `s_ij = 1` where i and j share a label.
+///
+/// # Shapes
+/// `v`: `[n, K]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+///
+/// # Errors
+/// When shapes differ.
+pub fn dpsh(v: &Tensor, labels: &Tensor, config: &Dpsh) -> Result<Tensor> {
+    let q = (v.matmul(&v.t()?)? * 0.5)?;
+    let rounding = (v - sign(v)?)?.sqr()?.mean_all()?;
+    pair_nll(&q, &similarity(labels)?)?.mean_all()? + (rounding * config.eta)?
+}

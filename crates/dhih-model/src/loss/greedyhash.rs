@@ -1,0 +1,47 @@
+//! GreedyHash: classification by the codes themselves; the gradient passes the sign as if it were not there.
+//!
+//! Shupeng Su, Chao Zhang, Kai Han, Yonghong Tian: "Greedy Hash: Towards Fast Optimization for Accurate Hash Coding in CNN",
+//! NeurIPS 2018.
+
+use candle_core::{D, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::parts::{cross_entropy, mean_labelled, sign_straight_through};
+
+/// The constants of GreedyHash.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GreedyHash {
+    /// Weight of the term that draws `v` to +-1.
+    pub penalty: f64,
+}
+
+impl Default for GreedyHash {
+    fn default() -> Self {
+        Self { penalty: 0.1 }
+    }
+}
+
+/// The loss of a batch, the mean over its labelled samples of
+///
+/// `CE(softmax(b_i W^T), Y_i / |Y_i|) + penalty mean_k ||v_ik| - 1|^3`, `b = sign(v)`.
+///
+/// The gradient with respect to `v` is that with respect to `b` (straight-through), plus the penalty's. With several labels
+/// the target is spread over them equally.
+///
+/// # Shapes
+/// `v`: `[n, K]`, `weight`: `[C, K]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+///
+/// # Errors
+/// When shapes differ.
+pub fn greedyhash(
+    v: &Tensor,
+    weight: &Tensor,
+    labels: &Tensor,
+    config: &GreedyHash,
+) -> Result<Tensor> {
+    let each = cross_entropy(&sign_straight_through(v)?.matmul(&weight.t()?)?, labels)?;
+    let gap = (v.abs()? - 1.0)?;
+    let penalty = (gap.sqr()? * gap.abs()?)?.mean(D::Minus1)?;
+    mean_labelled(&(each + (penalty * config.penalty)?)?, labels)
+}

@@ -1,0 +1,66 @@
+//! OrthoHash: classification by the cosine of output and codeword, with a margin on the true class.
+//!
+//! Jiun Tian Hoe, Kam Woh Ng, Tianyu Zhang, Chee Seng Chan, Yi-Zhe Song, Tao Xiang: "One Loss for All: Deep Hashing with a
+//! Single Cosine Similarity based Learning Objective", NeurIPS 2021.
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::centres::Centres;
+use super::parts::{cosine, cross_entropy, mean_labelled};
+use crate::codewords::Scheme;
+
+/// The constants of OrthoHash, with either margin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ortho {
+    /// Taken off the true class's cosine, or added to its angle in radians.
+    pub margin: f64,
+    /// What cosines are multiplied by.
+    pub scale: f64,
+    /// How codewords are made.
+    pub codewords: Scheme,
+    /// Seed of those that are drawn.
+    pub codeword_seed: u64,
+}
+
+impl Ortho {
+    /// The defaults for codes of `bits`: the scale is their root.
+    pub fn new(bits: usize) -> Self {
+        let scale = (bits as f64).sqrt();
+        Self { margin: 0.2, scale, codewords: Scheme::Auto, codeword_seed: 0 }
+    }
+}
+
+/// The loss of a batch, the mean over its labelled samples of `CE(softmax(z_i), Y_i / |Y_i|)`,
+///
+/// `z_ic = scale (cos(v_i, t_c) - margin Y_ic)`.
+///
+/// The hash layer ends in batch norm, so that outputs are balanced about 0. With several labels each has the margin, and the
+/// target is spread over them equally.
+///
+/// # Shapes
+/// `v`: `[n, K]`, `centres`: C codewords of K bits, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+///
+/// # Errors
+/// When shapes differ.
+pub fn ortho_cos(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Ortho) -> Result<Tensor> {
+    let z = (cosine(v, &centres.codes)? - (labels * config.margin)?)?;
+    mean_labelled(&cross_entropy(&(z * config.scale)?, labels)?, labels)
+}
+
+/// As [`ortho_cos`], with the margin on the angle: `z_ic = scale cos(acos(cos(v_i, t_c)) + margin Y_ic)`.
+///
+/// # Shapes
+/// As [`ortho_cos`].
+///
+/// # Errors
+/// When shapes differ.
+pub fn ortho_arc(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Ortho) -> Result<Tensor> {
+    let cos = cosine(v, &centres.codes)?;
+    // cos(a + m) = cos a cos m - sin a sin m. The floor keeps the root's gradient finite where a codeword is met exactly.
+    let sin = cos.sqr()?.affine(-1.0, 1.0)?.maximum(1e-6)?.sqrt()?;
+    let turned = ((&cos * config.margin.cos())? - (sin * config.margin.sin())?)?;
+    let z = (&cos + ((turned - &cos)? * labels)?)?;
+    mean_labelled(&cross_entropy(&(z * config.scale)?, labels)?, labels)
+}

@@ -1,0 +1,51 @@
+//! SSDH: classification by sigmoid codes that are pushed to 0 and 1 and kept balanced.
+//!
+//! Huei-Fang Yang, Kevin Lin, Chu-Song Chen: "Supervised Learning of Semantics-Preserving Hash via Deep Convolutional Neural
+//! Networks", IEEE Transactions on Pattern Analysis and Machine Intelligence 40(2):437-451, 2018.
+
+use candle_core::{D, Result, Tensor};
+use candle_nn::ops::sigmoid;
+use serde::{Deserialize, Serialize};
+
+use super::parts::{cross_entropy, mean_labelled};
+
+/// The constants of SSDH.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ssdh {
+    /// Weight of the term that pushes each bit away from 1/2.
+    pub binary: f64,
+    /// Weight of the term that keeps half of each code's bits set.
+    pub balance: f64,
+}
+
+impl Default for Ssdh {
+    fn default() -> Self {
+        Self { binary: 1.0, balance: 1.0 }
+    }
+}
+
+/// The loss of a batch, the mean over its labelled samples of
+///
+/// `CE(softmax(h_i W^T + a), Y_i / |Y_i|) - binary mean_k (h_ik - 1/2)^2 + balance (mean_k h_ik - 1/2)^2`, `h = sigmoid(v)`.
+///
+/// A bit is set where `h >= 1/2`, which is `v >= 0`. With several labels the target is spread over them equally.
+///
+/// # Shapes
+/// `v`: `[n, K]`, `weight`: `[C, K]`, `bias` (a): `[C]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+///
+/// # Errors
+/// When shapes differ.
+pub fn ssdh(
+    v: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    labels: &Tensor,
+    config: &Ssdh,
+) -> Result<Tensor> {
+    let h = sigmoid(v)?;
+    let each = cross_entropy(&h.matmul(&weight.t()?)?.broadcast_add(bias)?, labels)?;
+    let h = (h - 0.5)?;
+    let binary = (h.sqr()?.mean(D::Minus1)? * config.binary)?;
+    let balance = (h.mean(D::Minus1)?.sqr()? * config.balance)?;
+    mean_labelled(&((each - binary)? + balance)?, labels)
+}

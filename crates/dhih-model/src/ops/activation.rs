@@ -1,0 +1,238 @@
+//! Activations, element by element, with their gradients.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::multiversion::multiversion;
+use super::{portable, values, with_values};
+
+/// A function of each value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Identity,
+    /// `max(x, 0)`, with gradient 0 at 0.
+    Relu,
+    /// `min(max(x, 0), 6)`, with gradient 0 at both ends (Krizhevsky, 2010).
+    Relu6,
+    /// `x/2 (1 + erf(x / sqrt(2)))` (Hendrycks and Gimpel, 2016).
+    Gelu,
+}
+
+/// Values that one task handles.
+const PART_VALUES: usize = 1 << 15;
+
+impl Activation {
+    /// The activation of a tensor of any shape.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Identity => Ok(x.clone()),
+            _ if x.device().is_cpu() && x.dtype() == DType::F32 => {
+                x.contiguous()?.apply_op1(Apply(self))
+            }
+            _ => portable::activation(self, x),
+        }
+    }
+
+    /// The gradient before it, from the value and the gradient behind it; not for those that [`Self::needs_input`].
+    pub(super) fn gradient(self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let dx = with_values(y, |y| with_values(dy, |dy| Ok(self.gradient_of(y, dy))))?;
+        Tensor::from_vec(dx, dy.shape(), dy.device())
+    }
+
+    fn gradient_of(self, seen: &[f32], dy: &[f32]) -> Vec<f32> {
+        let mut dx = dy.to_vec();
+        let parts = dx.par_chunks_mut(PART_VALUES).zip(seen.par_chunks(PART_VALUES));
+        parts.for_each(|(dx, seen)| self.gradient_in_place(seen, dx));
+        dx
+    }
+
+    /// The range to which values are cut, where that is all.
+    pub(super) fn range(self) -> Option<(f32, f32)> {
+        match self {
+            Self::Identity | Self::Gelu => None,
+            Self::Relu => Some((0.0, f32::INFINITY)),
+            Self::Relu6 => Some((0.0, 6.0)),
+        }
+    }
+
+    /// Applies it to each value.
+    pub(super) fn apply_in_place(self, values: &mut [f32]) {
+        match self {
+            Self::Identity => (),
+            Self::Gelu => gelu(values),
+            Self::Relu | Self::Relu6 => {
+                let (low, high) = self.range().unwrap_or((f32::MIN, f32::MAX));
+                clamp(values, low, high);
+            }
+        }
+    }
+
+    /// Whether the gradient needs the value before the activation; else the one behind it tells.
+    pub(super) fn needs_input(self) -> bool {
+        self == Self::Gelu
+    }
+
+    /// Turns gradients behind the activation into those before it. `seen` is the value before it where
+    /// [`Self::needs_input`], else behind it.
+    pub(super) fn gradient_in_place(self, seen: &[f32], gradient: &mut [f32]) {
+        match self {
+            Self::Identity => (),
+            Self::Gelu => gelu_gradient(seen, gradient),
+            Self::Relu => keep_inside(seen, gradient, f32::INFINITY),
+            Self::Relu6 => keep_inside(seen, gradient, 6.0),
+        }
+    }
+}
+
+multiversion! {
+    fn clamp(values: &mut [f32], low: f32, high: f32) {
+        for value in values {
+            // NaN passes, unlike with `f32::max`.
+            let x = if *value < low { low } else { *value };
+            *value = if x > high { high } else { x };
+        }
+    }
+}
+
+multiversion! {
+    fn keep_inside(y: &[f32], gradient: &mut [f32], high: f32) {
+        for (gradient, y) in gradient.iter_mut().zip(y) {
+            *gradient = if *y <= 0.0 || *y >= high { 0.0 } else { *gradient };
+        }
+    }
+}
+
+multiversion! {
+    fn gelu(values: &mut [f32]) {
+        for value in values {
+            *value *= normal_cdf(*value);
+        }
+    }
+}
+
+multiversion! {
+    fn gelu_gradient(x: &[f32], gradient: &mut [f32]) {
+        const DENSITY_AT_0: f32 = 0.398_942_3;
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            let density = DENSITY_AT_0 * exp_negative(0.5 * x * x);
+            *gradient *= normal_cdf(*x) + x * density;
+        }
+    }
+}
+
+/// The standard normal distribution function, to 2e-7: the rational approximation 7.1.26's form with five terms of Hastings in
+/// Abramowitz and Stegun (1964), without branches.
+#[inline(always)]
+pub(super) fn normal_cdf(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let poly = ((((1.061_405_4 * t - 1.453_152) * t + 1.421_413_8) * t - 0.284_496_74) * t
+        + 0.254_829_6)
+        * t;
+    let tail = 0.5 * poly * exp_negative(z * z);
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// `e^-x` for `x >= 0`, to 2e-7, without branches: a power of two times a polynomial.
+#[inline(always)]
+pub(super) fn exp_negative(x: f32) -> f32 {
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    // NaN passes: the comparison is false.
+    let x = if x > 87.0 { 87.0 } else { x };
+    let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
+    let r = (n * LN_2_HIGH - x) + n * LN_2_LOW;
+    let p = ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r
+        + 0.166_666_66)
+        * r
+        + 0.5;
+    let power = f32::from_bits(((127.0 - n) as u32) << 23);
+    (p * r * r + r + 1.0) * power
+}
+
+struct Apply(Activation);
+
+impl CustomOp1 for Apply {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut y = values(x, layout)?.to_vec();
+        y.par_chunks_mut(PART_VALUES).for_each(|part| self.0.apply_in_place(part));
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let seen = if self.0.needs_input() { x } else { y };
+        Ok(Some(self.0.gradient(seen, dy)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, assert_finite_differences, variable};
+    use super::*;
+
+    const ALL: [Activation; 4] =
+        [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Gelu];
+
+    #[test]
+    fn agree_with_candle_and_with_finite_differences() {
+        for activation in ALL {
+            let x = candle_core::Var::from_tensor(
+                &(variable("x", &[40, 21]).as_tensor() * 9.0).unwrap(),
+            );
+            let x = x.unwrap();
+            let expected = match activation {
+                Activation::Identity => x.as_tensor().clone(),
+                Activation::Relu => x.relu().unwrap(),
+                Activation::Relu6 => x.clamp(0f32, 6f32).unwrap(),
+                Activation::Gelu => x.gelu_erf().unwrap(),
+            };
+            assert_close(&activation.apply(x.as_tensor()).unwrap(), &expected, 1e-6);
+            assert_finite_differences(&[&x], || activation.apply(x.as_tensor()));
+        }
+    }
+
+    #[test]
+    fn gradients_at_the_ends_are_0_and_nan_is_seen() {
+        let x =
+            Tensor::new(&[0f32, 6.0, f32::NAN, 200.0, -200.0], &candle_core::Device::Cpu).unwrap();
+        let x = candle_core::Var::from_tensor(&x).unwrap();
+        for activation in [Activation::Relu, Activation::Relu6, Activation::Gelu] {
+            let y = activation.apply(x.as_tensor()).unwrap();
+            assert!(y.to_vec1::<f32>().unwrap()[2].is_nan(), "{activation:?}");
+            let gradients = y.sum_all().unwrap().backward().unwrap();
+            let gradient = gradients.get(&x).unwrap().to_vec1::<f32>().unwrap();
+            match activation {
+                Activation::Gelu => {
+                    assert_eq!((gradient[0], gradient[3]), (0.5, 1.0));
+                    assert!(gradient[4].abs() < 1e-30);
+                }
+                Activation::Relu => assert_eq!(gradient[..2], [0.0, 1.0]),
+                _ => assert_eq!(gradient[..2], [0.0, 0.0]),
+            }
+        }
+    }
+
+    #[test]
+    fn the_exponential_and_the_distribution_are_exact_to_float() {
+        for i in 0..20_000 {
+            let x = i as f32 * 0.004;
+            let exact = (-f64::from(x)).exp();
+            assert!((f64::from(exp_negative(x)) - exact).abs() <= 3e-7 * exact, "{x}");
+        }
+        assert!(
+            (normal_cdf(0.0) - 0.5).abs() < 2e-7 && (normal_cdf(1.0) - 0.841_344_8).abs() < 3e-7
+        );
+        assert!((normal_cdf(-2.0) - 0.022_750_1).abs() < 2e-7);
+    }
+}

@@ -1,0 +1,378 @@
+//! Convolution, batch norm and activation as one operator in training, with the maximum of each 2 x 2 window between
+//! convolution and norm where it is wanted.
+//!
+//! As one operator it keeps from memory what several would write and read: statistics are measured while the convolution's
+//! output is in cache, with pooling that output never leaves it, and its gradient exists for a few images at a time.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp3, Layout, ModuleT, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
+use super::moments::{Moments, Part};
+use super::normalize::{Affine, Slopes, rows_per_part};
+use super::scratch::{Scratch, with_scratch};
+use super::windows::Windows;
+use super::{Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, max_pool2d, values, with_values};
+
+/// A convolution, the maximum of each 2 x 2 window where `pool`, and batch norm with its activation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConvNorm<'a> {
+    pub(crate) conv: &'a Conv2d,
+    pub(crate) norm: &'a BatchNorm,
+    pub(crate) pool: bool,
+}
+
+/// The windows of a pooled convolution.
+pub(crate) const POOL: Pool2dConfig =
+    Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
+
+impl ConvNorm<'_> {
+    /// The operators one by one: the oracle of the fused one, and what runs on a GPU and in evaluation.
+    pub(crate) fn unfused(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let Self { conv, norm, pool } = *self;
+        if !train && !pool {
+            let (scale, shift) = norm.scale_and_shift()?;
+            let weight = conv.weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
+            let bias = match &conv.bias {
+                Some(bias) => (shift + (bias * &scale)?)?,
+                None => shift,
+            };
+            return conv2d(x, &weight, Some(&bias), conv.config, norm.activation);
+        }
+        let z = conv.forward(x)?;
+        norm.forward_t(&if pool { max_pool2d(&z, POOL)? } else { z }, train)
+    }
+
+    /// # Shapes
+    /// `[n, height, width, in]` to `[n, height', width', out]`, with sides halved where pooled.
+    pub(crate) fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        if !train || !x.device().is_cpu() || self.conv.activation != Activation::Identity {
+            return self.unfused(x, train);
+        }
+        let state = Arc::new(Mutex::new(State::default()));
+        let bias = self.conv.bias.as_ref().map(|bias| bias.to_vec1::<f32>()).transpose()?;
+        let op = Fused {
+            config: self.conv.config,
+            bias,
+            activation: self.norm.activation,
+            pool: self.pool,
+            state: Arc::clone(&state),
+        };
+        let weight = self.conv.weight.contiguous()?;
+        let y = x.contiguous()?.apply_op3(&weight, &self.norm.affine()?, op)?;
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let channels = y.dim(3)?;
+        let mean = Tensor::from_slice(&state.moments.mean, channels, x.device())?;
+        let var = Tensor::from_slice(&state.moments.var, channels, x.device())?;
+        self.norm.update(state.z.len() / channels, &mean, &var)?;
+        drop(state);
+        Ok(y)
+    }
+}
+
+struct Fused {
+    config: super::Conv2dConfig,
+    /// The convolution's. Batch norm takes it away again: its gradient is 0 and is not computed.
+    bias: Option<Vec<f32>>,
+    activation: Activation,
+    pool: bool,
+    /// Of the one call this operator serves.
+    state: Arc<Mutex<State>>,
+}
+
+/// What backward needs of forward.
+#[derive(Default)]
+struct State {
+    moments: Moments,
+    /// The values that are normalised: the convolution's output, pooled where it is.
+    z: Vec<f32>,
+    /// The place of each pooled value in its window.
+    winners: Vec<u8>,
+}
+
+/// Images that are convolved, and measured, together: fixed, so that statistics do not depend on the machine.
+fn images_per_part(geometry: &Geometry) -> usize {
+    const VALUES: usize = 1 << 17;
+    (VALUES / geometry.output().max(geometry.image())).max(1)
+}
+
+impl Fused {
+    fn windows(&self, geometry: &Geometry) -> Windows {
+        Windows { height: geometry.out.0, width: geometry.out.1, channels: geometry.out_channels }
+    }
+
+    /// The shape of one image's normalised values.
+    fn shape(&self, geometry: &Geometry) -> (usize, usize) {
+        if self.pool { self.windows(geometry).pooled() } else { geometry.out }
+    }
+
+    /// Convolution, pooling and statistics.
+    fn measure(&self, convolution: &Convolution, x: &[f32]) -> State {
+        let geometry = convolution.geometry();
+        let shape = self.shape(geometry);
+        let (image, output) = (geometry.image(), shape.0 * shape.1 * geometry.out_channels);
+        let (n, part) = (x.len() / image, images_per_part(geometry));
+        let mut z = vec![0.0; n * output];
+        let mut winners = vec![0u8; if self.pool { z.len() } else { 0 }];
+        // Without pooling the parts of `winners` are empty, but as many.
+        let winner_parts: Vec<&mut [u8]> = match self.pool {
+            true => winners.chunks_mut(part * output).collect(),
+            false => (0..n.div_ceil(part)).map(|_| Default::default()).collect(),
+        };
+        let parts = z.par_chunks_mut(part * output).zip(x.par_chunks(part * image));
+        let parts: Vec<Part> = parts
+            .zip(winner_parts)
+            .map(|((z, x), winners)| {
+                if !self.pool {
+                    convolution.run(x, 0..geometry.out.0, z);
+                    return Part::measure(z, geometry.out_channels);
+                }
+                with_scratch(|Scratch { gradient: full, .. }| {
+                    let full = full.resize(x.len() / image * geometry.output());
+                    convolution.run(x, 0..geometry.out.0, full);
+                    let images = z.chunks_exact_mut(output).zip(winners.chunks_exact_mut(output));
+                    for ((z, winners), full) in images.zip(full.chunks_exact(geometry.output())) {
+                        self.windows(geometry).pool(full, z, winners);
+                    }
+                });
+                Part::measure(z, geometry.out_channels)
+            })
+            .collect();
+        State { moments: Moments::merge(&parts, geometry.out_channels), z, winners }
+    }
+}
+
+impl CustomOp3 for Fused {
+    fn name(&self) -> &'static str {
+        "convolution with batch norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        affine: &CpuStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (geometry, n) = Geometry::new(x_layout.dims(), weight_layout.dims(), self.config)?;
+        let (x, affine) = (values(x, x_layout)?, values(affine, affine_layout)?);
+        let (height, width) = self.shape(&geometry);
+        if affine.len() != 2 * geometry.out_channels || n * height * width <= 1 {
+            let count = affine.len() / 2;
+            bail!("batch norm of {count} channels behind {geometry:?} with {n} images");
+        }
+        let weight = values(weight, weight_layout)?;
+        let bias = self.bias.as_deref();
+        let convolution = Convolution::new(geometry, weight, bias, Activation::Identity);
+        let state = self.measure(&convolution, x);
+        let applied = Affine::new(&state.moments, affine);
+        let mut y = vec![0.0; state.z.len()];
+        let part = rows_per_part(geometry.out_channels) * geometry.out_channels;
+        y.par_chunks_mut(part).zip(state.z.par_chunks(part)).for_each(|(y, z)| {
+            applied.forward(z, y);
+            self.activation.apply_in_place(y);
+        });
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        Ok((CpuStorage::F32(y), Shape::from((n, height, width, geometry.out_channels))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        affine: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (geometry, _) = Geometry::new(x.dims(), weight.dims(), self.config)?;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (dx, dw, d_affine) = with_values(x, |x_values| {
+            with_values(weight, |weight| {
+                with_values(affine, |affine| {
+                    with_values(dy, |dy| {
+                        let gradients = Gradients { op: self, state: &state, affine, dy, geometry };
+                        Ok(gradients.compute(x_values, weight, x.track_op()))
+                    })
+                })
+            })
+        })?;
+        let like = |values: Vec<f32>, tensor: &Tensor| {
+            Tensor::from_vec(values, tensor.shape(), tensor.device())
+        };
+        let dx = dx.map(|dx| like(dx, x)).transpose()?;
+        Ok((dx, Some(like(dw, weight)?), Some(like(d_affine, affine)?)))
+    }
+}
+
+/// The inputs of a backward pass.
+struct Gradients<'a> {
+    op: &'a Fused,
+    state: &'a State,
+    affine: &'a [f32],
+    dy: &'a [f32],
+    geometry: Geometry,
+}
+
+impl Gradients<'_> {
+    fn compute(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        wants_dx: bool,
+    ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
+        let applied = Affine::new(&self.state.moments, self.affine);
+        let slopes = Slopes::measure(&applied, self.op.activation, &self.state.z, self.dy);
+        let fill = |images: Range<usize>, dz: &mut [f32]| {
+            self.output_gradient(&applied, &slopes, images, dz)
+        };
+        let dy = OutputGradient::Computed(&fill);
+        let (dx, dw) = Backward::new(self.geometry, (x, weight), dy, wants_dx).run();
+        (dx, dw, slopes.affine_gradient())
+    }
+
+    /// The gradient of the convolution's output for some images.
+    fn output_gradient(
+        &self,
+        applied: &Affine<'_>,
+        slopes: &Slopes,
+        images: Range<usize>,
+        to: &mut [f32],
+    ) {
+        let shape = self.op.shape(&self.geometry);
+        let output = shape.0 * shape.1 * self.geometry.out_channels;
+        let part = images.start * output..images.end * output;
+        let (z, dy) = (&self.state.z[part.clone()], &self.dy[part.clone()]);
+        if !self.op.pool {
+            return slopes.input_gradient(applied, self.op.activation, z, dy, to);
+        }
+        with_scratch(|Scratch { padded: pooled, .. }| {
+            let pooled = pooled.resize(z.len());
+            slopes.input_gradient(applied, self.op.activation, z, dy, pooled);
+            let winners = &self.state.winners[part];
+            let images = pooled.chunks_exact(output).zip(winners.chunks_exact(output));
+            for ((pooled, winners), to) in images.zip(to.chunks_exact_mut(self.geometry.output())) {
+                self.op.windows(&self.geometry).scatter(pooled, winners, to);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, assert_same_gradients, variable};
+    use super::super::{Conv2dConfig, portable};
+    use super::*;
+    use crate::init::Parameters;
+    use candle_core::{DType, Device, Var};
+
+    fn layers(
+        channels: (usize, usize),
+        kernel: usize,
+        config: Conv2dConfig,
+        activation: Activation,
+    ) -> (Conv2d, BatchNorm, Vec<Var>) {
+        let parameters = Parameters::seeded(3);
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        let conv = Conv2d::new(channels, kernel, config, vb.pp("conv")).unwrap();
+        let norm = BatchNorm::new(channels.1, activation, vb.pp("norm")).unwrap();
+        for (name, var) in parameters.trainable() {
+            if name.starts_with("norm") {
+                var.set(variable(&name, var.dims()).as_tensor()).unwrap();
+            }
+        }
+        (conv, norm, parameters.trainable().into_iter().map(|(_, var)| var).collect())
+    }
+
+    #[test]
+    fn agrees_with_its_operators_one_by_one() {
+        for (kernel, stride, padding, n, side, channels) in [
+            (3, 1, 1, 5, 8, (3, 5)),
+            (3, 1, 1, 17, 7, (16, 32)),
+            (3, 1, 1, 3, 9, (96, 96)),
+            (5, 1, 2, 2, 9, (3, 5)),
+            (3, 2, 1, 3, 9, (3, 5)),
+            (1, 1, 0, 2, 6, (3, 5)),
+        ] {
+            for (pool, activation) in [
+                (false, Activation::Identity),
+                (false, Activation::Gelu),
+                (true, Activation::Gelu),
+                (true, Activation::Identity),
+            ] {
+                let config = Conv2dConfig { stride, padding, ..Default::default() };
+                let (conv, norm, vars) = layers(channels, kernel, config, activation);
+                let block = ConvNorm { conv: &conv, norm: &norm, pool };
+                let x = variable("x", &[n, side, side, channels.0]);
+                let vars: Vec<&Var> = vars.iter().chain([&x]).collect();
+                let ours = || block.forward_t(x.as_tensor(), true);
+                let oracle = || {
+                    let config = conv.config;
+                    let z = portable::conv2d(
+                        x.as_tensor(),
+                        &conv.weight,
+                        None,
+                        config,
+                        Activation::Identity,
+                    )?;
+                    let z = if pool { portable::max_pool2d(&z, POOL)? } else { z };
+                    let y = portable::batch_norm(
+                        &z,
+                        (&norm.weight, &norm.bias),
+                        BatchNorm::EPS,
+                        activation,
+                    )?;
+                    Ok(y.0)
+                };
+                assert_same_gradients(&vars, ours, oracle, 2e-4);
+                let one_by_one = norm.forward_t(
+                    &match pool {
+                        true => max_pool2d(&conv.forward(x.as_tensor()).unwrap(), POOL).unwrap(),
+                        false => conv.forward(x.as_tensor()).unwrap(),
+                    },
+                    false,
+                );
+                assert_close(
+                    &block.forward_t(x.as_tensor(), false).unwrap(),
+                    &one_by_one.unwrap(),
+                    1e-4,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn both_forms_move_the_running_statistics_alike() {
+        let config = Conv2dConfig { padding: 1, ..Default::default() };
+        let x = variable("x", &[4, 6, 6, 2]);
+        let run = |fused: bool| {
+            let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
+            let block = ConvNorm { conv: &conv, norm: &norm, pool: true };
+            for _ in 0..3 {
+                let y = if fused {
+                    block.forward_t(x.as_tensor(), true)
+                } else {
+                    block.unfused(x.as_tensor(), true)
+                };
+                y.unwrap();
+            }
+            block.unfused(x.as_tensor(), false).unwrap()
+        };
+        assert_close(&run(true), &run(false), 1e-5);
+    }
+
+    #[test]
+    fn images_too_small_to_pool_and_single_values_are_refused() {
+        let config = Conv2dConfig { padding: 1, ..Default::default() };
+        let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
+        let dot = variable("x", &[4, 1, 1, 2]);
+        let block = ConvNorm { conv: &conv, norm: &norm, pool: true };
+        assert!(block.forward_t(dot.as_tensor(), true).is_err());
+        let block = ConvNorm { pool: false, ..block };
+        assert!(block.forward_t(&dot.narrow(0, 0, 1).unwrap(), true).is_err());
+    }
+}

@@ -1,0 +1,258 @@
+//! Convolution of each channel on its own: a pass over memory rather than a product of matrices, by vectors of channels.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use super::geometry::Geometry;
+use super::product::{Epilogue, store};
+use crate::ops::simd::{Simd, dispatch};
+
+/// A depthwise convolution: weights by tap, `[taps, channels]`.
+#[derive(Debug)]
+pub(super) struct Depthwise {
+    geometry: Geometry,
+    taps: Vec<f32>,
+}
+
+/// Channels filled up so that a vector that begins within them ends within them.
+fn filled(channels: usize) -> usize {
+    channels.next_multiple_of(16)
+}
+
+/// For each output position along one side the kernel's places that lie inside, and the first one's input position.
+fn spans(
+    size: usize,
+    out: usize,
+    kernel: usize,
+    geometry: &Geometry,
+) -> Vec<(Range<usize>, usize)> {
+    let config = geometry.config;
+    let position =
+        |o: usize, k: usize| (o * config.stride + k * config.dilation).wrapping_sub(config.padding);
+    let span = |o: usize| {
+        let first = (0..kernel).find(|k| position(o, *k) < size).unwrap_or(kernel);
+        let end = (first..kernel).find(|k| position(o, *k) >= size).unwrap_or(kernel);
+        (first..end, if first < end { position(o, first) } else { 0 })
+    };
+    (0..out).map(span).collect()
+}
+
+impl Depthwise {
+    /// `weight`: `[channels, 1, kh, kw]`.
+    pub(super) fn new(geometry: Geometry, weight: &[f32]) -> Self {
+        let (count, width) = (geometry.kernel.0 * geometry.kernel.1, filled(geometry.channels));
+        let mut taps = vec![0.0; count * width];
+        for (c, weight) in weight.chunks_exact(count).enumerate() {
+            weight.iter().enumerate().for_each(|(tap, w)| taps[tap * width + c] = *w);
+        }
+        Self { geometry, taps }
+    }
+
+    /// The output rows `rows` of one image.
+    pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
+        let geometry = &self.geometry;
+        assert!(x.len() >= geometry.image() && y.len() >= rows.len() * geometry.out_row());
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= filled(geometry.channels)));
+        let vertical = spans(geometry.height, geometry.out.0, geometry.kernel.0, geometry);
+        let horizontal = spans(geometry.width, geometry.out.1, geometry.kernel.1, geometry);
+        let job = Pass { geometry, taps: &self.taps, horizontal: &horizontal, epilogue };
+        for (line, y) in vertical[rows].iter().zip(y.chunks_exact_mut(geometry.out_row())) {
+            // SAFETY: the assertions cover the slices; spans hold places inside the image alone.
+            unsafe { forward_row(&job, line, Ends::of(x), y.as_mut_ptr()) }
+        }
+    }
+
+    /// Writes the gradient of one image.
+    pub(super) fn input_gradient(&self, dy: &[f32], dx: &mut [f32]) {
+        let geometry = &self.geometry;
+        assert!(dx.len() >= geometry.image() && dy.len() >= geometry.output());
+        dx.fill(0.0);
+        let vertical = spans(geometry.height, geometry.out.0, geometry.kernel.0, geometry);
+        let horizontal = spans(geometry.width, geometry.out.1, geometry.kernel.1, geometry);
+        let epilogue = Epilogue::NONE;
+        let job = Pass { geometry, taps: &self.taps, horizontal: &horizontal, epilogue };
+        for (line, dy) in vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
+            // SAFETY: as above.
+            unsafe { input_row(&job, line, Ends::of(dy), dx.as_mut_ptr(), dx.len()) }
+        }
+    }
+}
+
+/// What the rows of one pass share.
+struct Pass<'a> {
+    geometry: &'a Geometry,
+    taps: &'a [f32],
+    horizontal: &'a [(Range<usize>, usize)],
+    epilogue: Epilogue<'a>,
+}
+
+/// A slice as pointers.
+#[derive(Clone, Copy)]
+struct Ends {
+    start: *const f32,
+    len: usize,
+}
+
+impl Ends {
+    fn of(values: &[f32]) -> Self {
+        Self { start: values.as_ptr(), len: values.len() }
+    }
+
+    /// The vector at `at`, zeros where it reaches over the end.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, at: usize) -> S {
+        // SAFETY: the caller's: `at` is within the slice.
+        unsafe {
+            if at + S::LANES <= self.len {
+                return S::load(self.start.add(at));
+            }
+            let mut all = [0f32; 16];
+            std::ptr::copy_nonoverlapping(self.start.add(at), all.as_mut_ptr(), self.len - at);
+            S::load(all.as_ptr())
+        }
+    }
+}
+
+dispatch! {
+    unsafe fn forward_row(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends, y: *mut f32) = forward
+}
+
+#[inline(always)]
+unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends, y: *mut f32) {
+    let Geometry { width, channels, kernel, config, .. } = *job.geometry;
+    let (filled, dilation) = (filled(channels), config.dilation);
+    for c in (0..channels).step_by(S::LANES) {
+        // SAFETY: the caller's; `c` is within the channels of each pixel and tap.
+        unsafe {
+            let bias =
+                job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
+            for (ox, span) in job.horizontal.iter().enumerate() {
+                let mut sum = bias;
+                for (i, ky) in line.0.clone().enumerate() {
+                    let row = (line.1 + i * dilation) * width + span.1;
+                    for (j, kx) in span.0.clone().enumerate() {
+                        let pixel: S = x.load((row + j * dilation) * channels + c);
+                        let tap = job.taps.as_ptr().add((ky * kernel.1 + kx) * filled + c);
+                        sum = pixel.mul_add(S::load(tap), sum);
+                    }
+                }
+                if let Some((low, high)) = job.epilogue.range {
+                    sum = sum.max(S::splat(low)).min(S::splat(high));
+                }
+                store(sum, y.add(ox * channels + c), channels - c);
+            }
+        }
+    }
+}
+
+dispatch! {
+    unsafe fn input_row(job: &Pass<'_>, line: &(Range<usize>, usize), dy: Ends, dx: *mut f32, len: usize) = scatter
+}
+
+#[inline(always)]
+unsafe fn scatter<S: Simd>(
+    job: &Pass<'_>,
+    line: &(Range<usize>, usize),
+    dy: Ends,
+    dx: *mut f32,
+    len: usize,
+) {
+    let Geometry { width, channels, kernel, config, .. } = *job.geometry;
+    let (filled, dilation) = (filled(channels), config.dilation);
+    for c in (0..channels).step_by(S::LANES) {
+        // SAFETY: the caller's; `c` is within the channels of each pixel and tap.
+        unsafe {
+            for (ox, span) in job.horizontal.iter().enumerate() {
+                let gradient: S = dy.load(ox * channels + c);
+                for (i, ky) in line.0.clone().enumerate() {
+                    let row = (line.1 + i * dilation) * width + span.1;
+                    for (j, kx) in span.0.clone().enumerate() {
+                        let tap = job.taps.as_ptr().add((ky * kernel.1 + kx) * filled + c);
+                        let at = (row + j * dilation) * channels + c;
+                        let old: S = Ends { start: dx, len }.load(at);
+                        let new = gradient.mul_add(S::load(tap), old);
+                        store(new, dx.add(at), channels - c);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of the weights.
+#[derive(Debug)]
+pub(super) struct DepthwiseWeights {
+    geometry: Geometry,
+}
+
+impl DepthwiseWeights {
+    pub(super) fn new(geometry: Geometry) -> Self {
+        Self { geometry }
+    }
+
+    /// Values of the sum that [`Self::add`] adds to.
+    pub(super) fn sum_len(&self) -> usize {
+        self.geometry.kernel.0 * self.geometry.kernel.1 * filled(self.geometry.channels)
+    }
+
+    /// Adds one image's part.
+    pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
+        let geometry = &self.geometry;
+        assert!(x.len() >= geometry.image() && dy.len() >= geometry.output());
+        assert!(sum.len() >= self.sum_len());
+        let vertical = spans(geometry.height, geometry.out.0, geometry.kernel.0, geometry);
+        let horizontal = spans(geometry.width, geometry.out.1, geometry.kernel.1, geometry);
+        let epilogue = Epilogue::NONE;
+        let job = Pass { geometry, taps: &[], horizontal: &horizontal, epilogue };
+        for (line, dy) in vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
+            // SAFETY: the assertions cover the slices; spans hold places inside the image alone.
+            unsafe { weight_row(&job, line, Ends::of(x), Ends::of(dy), sum.as_mut_ptr()) }
+        }
+    }
+
+    /// The sum in the order of the weights.
+    pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
+        let (count, width) =
+            (self.geometry.kernel.0 * self.geometry.kernel.1, filled(self.geometry.channels));
+        let at = |i: usize| sum[i % count * width + i / count];
+        (0..count * self.geometry.channels).map(at).collect()
+    }
+}
+
+dispatch! {
+    unsafe fn weight_row(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends, dy: Ends, sum: *mut f32) = weights
+}
+
+#[inline(always)]
+unsafe fn weights<S: Simd>(
+    job: &Pass<'_>,
+    line: &(Range<usize>, usize),
+    x: Ends,
+    dy: Ends,
+    sum: *mut f32,
+) {
+    let Geometry { width, channels, kernel, config, .. } = *job.geometry;
+    let (filled, dilation) = (filled(channels), config.dilation);
+    for c in (0..channels).step_by(S::LANES) {
+        for (i, ky) in line.0.clone().enumerate() {
+            for kx in 0..kernel.1 {
+                // SAFETY: the caller's; `c` is within the channels of each pixel and tap.
+                unsafe {
+                    let to = sum.add((ky * kernel.1 + kx) * filled + c);
+                    let mut total = S::load(to);
+                    for (ox, span) in job.horizontal.iter().enumerate() {
+                        if !span.0.contains(&kx) {
+                            continue;
+                        }
+                        let column = span.1 + (kx - span.0.start) * dilation;
+                        let pixel = (line.1 + i * dilation) * width + column;
+                        let gradient: S = dy.load(ox * channels + c);
+                        let value: S = x.load(pixel * channels + c);
+                        total = value.mul_add(gradient, total);
+                    }
+                    total.store(to);
+                }
+            }
+        }
+    }
+}

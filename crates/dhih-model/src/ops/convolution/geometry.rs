@@ -1,0 +1,221 @@
+//! The sizes of a convolution, how its work is cut into pieces, and the order of its weights in memory.
+
+use std::ops::Range;
+
+use candle_core::{Result, bail};
+use rayon::prelude::*;
+
+use super::product::Segment;
+use crate::ops::Conv2dConfig;
+
+/// The sizes of a convolution of channels-last images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops) struct Geometry {
+    pub(in crate::ops) height: usize,
+    pub(in crate::ops) width: usize,
+    pub(in crate::ops) channels: usize,
+    /// Channels of the output.
+    pub(in crate::ops) out_channels: usize,
+    /// Output rows and columns.
+    pub(in crate::ops) out: (usize, usize),
+    pub(super) kernel: (usize, usize),
+    pub(super) config: Conv2dConfig,
+}
+
+/// Some output rows of some images: a piece of work for one thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ops) struct Band {
+    pub(in crate::ops) images: Range<usize>,
+    /// The same rows of each image; all of them where there is more than one image.
+    pub(in crate::ops) rows: Range<usize>,
+}
+
+impl Geometry {
+    /// Checks the shapes `[n, h, w, c]` and `[out, in / groups, kh, kw]`; also returns n.
+    pub(in crate::ops) fn new(
+        x: &[usize],
+        weight: &[usize],
+        config: Conv2dConfig,
+    ) -> Result<(Self, usize)> {
+        let (&[n, height, width, channels], &[out_channels, group_channels, kh, kw]) = (x, weight)
+        else {
+            bail!("conv2d takes [n, h, w, c] and [out, in, kh, kw], got {x:?} and {weight:?}");
+        };
+        let groups = config.groups;
+        if groups == 0 || channels % groups != 0 || out_channels % groups != 0 {
+            bail!("conv2d of {channels} to {out_channels} channels in {groups} groups");
+        }
+        if channels != group_channels * groups || channels * out_channels == 0 {
+            bail!("conv2d of {channels} channels with weights for {}", group_channels * groups);
+        }
+        let out = (config.positions(height, kh)?, config.positions(width, kw)?);
+        let kernel = (kh, kw);
+        Ok((Self { height, width, channels, out_channels, out, kernel, config }, n))
+    }
+
+    /// Values of one input image.
+    pub(in crate::ops) fn image(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Values of one output image.
+    pub(in crate::ops) fn output(&self) -> usize {
+        self.out.0 * self.out_row()
+    }
+
+    /// Values of one row of an output image.
+    pub(in crate::ops) fn out_row(&self) -> usize {
+        self.out.1 * self.out_channels
+    }
+
+    /// Multiplications and additions of one image.
+    pub(super) fn cost(&self) -> usize {
+        self.output() * self.patch_len()
+    }
+
+    /// Input and output channels of one group.
+    pub(super) fn group(&self) -> (usize, usize) {
+        let groups = self.config.groups;
+        (self.channels / groups, self.out_channels / groups)
+    }
+
+    /// Values of a patch that one output value sees.
+    pub(super) fn patch_len(&self) -> usize {
+        self.kernel.0 * self.kernel.1 * self.group().0
+    }
+
+    /// Whether each channel is convolved on its own.
+    pub(super) fn is_depthwise(&self) -> bool {
+        let groups = self.config.groups;
+        groups > 1 && groups == self.channels && groups == self.out_channels
+    }
+
+    /// Columns of an image with the border that patches reach.
+    pub(super) fn padded_width(&self) -> usize {
+        let Conv2dConfig { stride, padding, dilation, .. } = self.config;
+        if padding == 0 {
+            return self.width;
+        }
+        (self.out.1 - 1) * stride + (self.kernel.1 - 1) * dilation + 1
+    }
+
+    /// The runs of a patch of the first group in an image of [`Self::padded_width`] columns. With one group and no
+    /// dilation, a line of the kernel is one run.
+    pub(super) fn segments(&self) -> Vec<Segment> {
+        let (row, dilation) = (self.padded_width() * self.channels, self.config.dilation);
+        let (kh, kw) = self.kernel;
+        if self.config.groups == 1 && dilation == 1 {
+            let len = kw * self.channels;
+            return (0..kh).map(|ky| Segment { offset: ky * row, len }).collect();
+        }
+        let at = |ky, kx| ky * dilation * row + kx * dilation * self.channels;
+        let taps = (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx)));
+        taps.map(|(ky, kx)| Segment { offset: at(ky, kx), len: self.group().0 }).collect()
+    }
+
+    /// Cuts the output rows `rows` of `images` images into pieces whose patches fit a core's cache beside other things: rows of
+    /// one image, or several small images.
+    pub(super) fn pieces(&self, images: usize, rows: Range<usize>) -> Vec<Band> {
+        const VALUES: usize = 64 * 1024;
+        let row = self.padded_width() * self.channels * self.config.stride + self.out_row();
+        let most = (VALUES / row.max(1)).max(1);
+        let together = (most / rows.len().max(1)).max(1);
+        let firsts = (0..images).step_by(together);
+        let cut = |first: usize| {
+            let images = first..images.min(first + together);
+            let (rows, end) = (rows.clone().step_by(most), rows.end);
+            rows.map(move |row| Band { images: images.clone(), rows: row..end.min(row + most) })
+        };
+        firsts.flat_map(cut).collect()
+    }
+
+    /// Cuts `n` images into bands for `threads`, in order: whole images, or rows where there are few images. Bands begin at
+    /// multiples of four rows. Results do not depend on the cut.
+    pub(in crate::ops) fn bands(&self, n: usize, threads: usize) -> Vec<Band> {
+        const COST: usize = 1 << 24;
+        let wanted = 4 * threads;
+        if n >= wanted || threads == 1 {
+            let most = n.div_ceil(wanted).max(1);
+            let step = (COST / self.cost().max(1)).clamp(1, most);
+            let starts = (0..n).step_by(step);
+            return starts
+                .map(|i| Band { images: i..n.min(i + step), rows: 0..self.out.0 })
+                .collect();
+        }
+        let rows = self.out.0.div_ceil(wanted.div_ceil(n.max(1))).next_multiple_of(4);
+        let cut = |image| {
+            let starts = (0..self.out.0).step_by(rows);
+            starts
+                .map(move |r| Band { images: image..image + 1, rows: r..self.out.0.min(r + rows) })
+        };
+        (0..n).flat_map(cut).collect()
+    }
+}
+
+/// The columns `outs` of one group's weights, `[out, in, kh, kw]`, as rows of `width` values in the order of a channels-last
+/// patch: kernel row, kernel column, channel.
+pub(super) fn by_patch(
+    weight: &[f32],
+    taps: usize,
+    outs: Range<usize>,
+    width: usize,
+    to: &mut [f32],
+) {
+    let channels = to.len() / (taps * width).max(1);
+    for c in 0..channels {
+        for (column, o) in outs.clone().enumerate() {
+            let weight = &weight[(o * channels + c) * taps..][..taps];
+            for (tap, weight) in weight.iter().enumerate() {
+                to[(tap * channels + c) * width + column] = *weight;
+            }
+        }
+    }
+}
+
+/// The inverse of [`by_patch`] for all `out` columns, in parallel.
+pub(super) fn by_channel(rows: &[f32], taps: usize, out: usize, width: usize) -> Vec<f32> {
+    const BLOCK: usize = 16;
+    let channels = rows.len() / (taps * width).max(1);
+    let mut weight = vec![0.0; channels * taps * out];
+    let blocks = weight.par_chunks_mut((BLOCK * channels * taps).max(1)).enumerate();
+    blocks.for_each(|(block, weight)| {
+        for c in 0..channels {
+            for (i, weight) in weight.chunks_exact_mut(channels * taps).enumerate() {
+                for (tap, weight) in weight[c * taps..][..taps].iter_mut().enumerate() {
+                    *weight = rows[(tap * channels + c) * width + block * BLOCK + i];
+                }
+            }
+        }
+    });
+    weight
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_cover_every_row_once_and_in_order() {
+        let config = Conv2dConfig { padding: 1, ..Default::default() };
+        for (n, side, threads) in [(1, 31, 2), (3, 7, 8), (64, 15, 2), (100, 3, 4), (2, 224, 1)] {
+            let (geometry, _) = Geometry::new(&[n, side, side, 8], &[8, 8, 3, 3], config).unwrap();
+            let mut next = 0;
+            for Band { images, rows } in geometry.bands(n, threads) {
+                assert_eq!(images.start * side + rows.start, next);
+                assert!(images.len() == 1 || rows == (0..side));
+                assert!(rows.start.is_multiple_of(4));
+                next = (images.end - 1) * side + rows.end;
+            }
+            assert_eq!(next, n * side);
+        }
+    }
+
+    #[test]
+    fn orders_of_weights_are_inverse() {
+        let weight: Vec<f32> = (0..20 * 3 * 6).map(|i| i as f32).collect();
+        let mut rows = vec![0.0; 6 * 3 * 32];
+        by_patch(&weight, 6, 0..20, 32, &mut rows);
+        assert_eq!((rows[1], rows[32], rows[3 * 32]), (weight[18], weight[6], weight[1]));
+        assert_eq!(by_channel(&rows, 6, 20, 32), weight);
+    }
+}

@@ -1,0 +1,203 @@
+//! The arithmetic of convolutions on channels-last images: no tensors, and no threads; the operators spread images and bands
+//! of rows over threads. Here is the choice of the algorithm; each has its file.
+
+mod backward;
+mod depthwise;
+mod direct;
+mod geometry;
+mod outer;
+mod packed;
+mod product;
+mod winograd;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+pub(super) use self::backward::{Backward, OutputGradient};
+pub(super) use self::geometry::Geometry;
+
+use self::depthwise::{Depthwise, DepthwiseWeights};
+use self::direct::{Direct, DirectWeights, Phases};
+use self::product::Epilogue;
+use self::winograd::{Winograd, WinogradWeights};
+use super::Activation;
+
+/// A convolution with its weights in the order in which they are used, bias and activation.
+#[derive(Debug)]
+pub(super) struct Convolution {
+    geometry: Geometry,
+    algorithm: Algorithm,
+    /// Filled up beyond the last channel.
+    bias: Option<Vec<f32>>,
+    activation: Activation,
+}
+
+#[derive(Debug)]
+enum Algorithm {
+    Direct(Direct),
+    Winograd(Winograd),
+    Depthwise(Depthwise),
+}
+
+impl Convolution {
+    /// `weight`: `[out, in / groups, kh, kw]`; `bias`: `[out]`.
+    pub(super) fn new(
+        geometry: Geometry,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+    ) -> Self {
+        let algorithm = if geometry.is_depthwise() {
+            Algorithm::Depthwise(Depthwise::new(geometry, weight))
+        } else if let Some(winograd) = Winograd::new(geometry, weight) {
+            Algorithm::Winograd(winograd)
+        } else {
+            Algorithm::Direct(Direct::new(geometry, weight))
+        };
+        let bias = bias.map(|bias| [bias, &[0.0; 64]].concat());
+        Self { geometry, algorithm, bias, activation }
+    }
+
+    /// The sizes.
+    pub(super) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// All of `n` images, in parallel.
+    pub(super) fn run_batch(&self, x: &[f32], n: usize, y: &mut [f32]) {
+        let (image, row) = (self.geometry.image(), self.geometry.out_row());
+        let mut rest = y;
+        let mut work = Vec::new();
+        for band in self.geometry.bands(n, rayon::current_num_threads()) {
+            let (y, behind) = rest.split_at_mut(band.images.len() * band.rows.len() * row);
+            rest = behind;
+            work.push((&x[band.images.start * image..band.images.end * image], band.rows, y));
+        }
+        work.into_par_iter().for_each(|(x, rows, y)| self.run(x, rows, y));
+    }
+
+    /// The output rows `rows` of each image in `x`: all of them where there are several images, else from a multiple of four.
+    pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
+        let epilogue = Epilogue { bias: self.bias.as_deref(), range: self.activation.range() };
+        let images = x.chunks_exact(self.geometry.image());
+        let outputs = y.chunks_exact_mut((rows.len() * self.geometry.out_row()).max(1));
+        match &self.algorithm {
+            Algorithm::Winograd(winograd) => winograd.run(x, rows, y, epilogue),
+            Algorithm::Direct(direct) => direct.run(x, rows, y, epilogue),
+            Algorithm::Depthwise(depthwise) => {
+                images.zip(outputs).for_each(|(x, y)| depthwise.run(x, rows.clone(), y, epilogue));
+            }
+        }
+        if self.activation == Activation::Gelu {
+            self.activation.apply_in_place(y);
+        }
+    }
+}
+
+/// The gradient of a convolution's input.
+#[derive(Debug)]
+pub(super) struct InputGradient {
+    geometry: Geometry,
+    algorithm: InputAlgorithm,
+}
+
+#[derive(Debug)]
+enum InputAlgorithm {
+    Winograd(Winograd),
+    Phases(Phases),
+    Depthwise(Depthwise),
+}
+
+impl InputGradient {
+    /// `weight`: `[out, in / groups, kh, kw]`.
+    pub(super) fn new(geometry: Geometry, weight: &[f32]) -> Self {
+        let algorithm = if geometry.is_depthwise() {
+            InputAlgorithm::Depthwise(Depthwise::new(geometry, weight))
+        } else if let Some(winograd) = Winograd::of_gradient(geometry, weight) {
+            InputAlgorithm::Winograd(winograd)
+        } else {
+            InputAlgorithm::Phases(Phases::new(geometry, weight))
+        };
+        Self { geometry, algorithm }
+    }
+
+    /// Writes the gradients of whole images.
+    pub(super) fn run(&self, dy: &[f32], dx: &mut [f32]) {
+        let images = dy.chunks_exact(self.geometry.output());
+        let images = images.zip(dx.chunks_exact_mut(self.geometry.image()));
+        match &self.algorithm {
+            InputAlgorithm::Winograd(winograd) => {
+                winograd.run(dy, 0..self.geometry.height, dx, Epilogue::NONE);
+            }
+            InputAlgorithm::Phases(phases) => phases.run(dy, dx),
+            InputAlgorithm::Depthwise(depthwise) => {
+                images.for_each(|(dy, dx)| depthwise.input_gradient(dy, dx));
+            }
+        }
+    }
+}
+
+/// The gradient of a convolution's weights, summed over images.
+#[derive(Debug)]
+pub(super) struct WeightGradient(WeightAlgorithm);
+
+#[derive(Debug)]
+enum WeightAlgorithm {
+    Direct(DirectWeights),
+    Winograd(WinogradWeights),
+    Depthwise(Geometry, DepthwiseWeights),
+}
+
+impl WeightGradient {
+    pub(super) fn new(geometry: Geometry) -> Self {
+        Self(if geometry.is_depthwise() {
+            WeightAlgorithm::Depthwise(geometry, DepthwiseWeights::new(geometry))
+        } else if let Some(winograd) = WinogradWeights::new(geometry) {
+            WeightAlgorithm::Winograd(winograd)
+        } else {
+            WeightAlgorithm::Direct(DirectWeights::new(geometry))
+        })
+    }
+
+    /// Parts into which a batch of `n` images is cut: so many that the sums are not the greater work, at most eight. A function
+    /// of the sizes alone, so that sums do not depend on the machine.
+    pub(super) fn parts(&self, geometry: &Geometry, n: usize) -> usize {
+        // A value of the sum costs as much memory as this many additions to it.
+        const WORTH: usize = 128;
+        let cost = n * geometry.cost() / self.sum_len().max(1);
+        (cost / WORTH).clamp(2, 8)
+    }
+
+    /// Values of the sum that [`Self::add`] adds to; zeros to begin with.
+    pub(super) fn sum_len(&self) -> usize {
+        match &self.0 {
+            WeightAlgorithm::Direct(direct) => direct.sum_len(),
+            WeightAlgorithm::Winograd(winograd) => winograd.sum_len(),
+            WeightAlgorithm::Depthwise(_, depthwise) => depthwise.sum_len(),
+        }
+    }
+
+    /// Adds the part of some images.
+    pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
+        let images = |geometry: &Geometry| {
+            x.chunks_exact(geometry.image()).zip(dy.chunks_exact(geometry.output()))
+        };
+        match &self.0 {
+            WeightAlgorithm::Winograd(winograd) => winograd.add(x, dy, sum),
+            WeightAlgorithm::Direct(direct) => direct.add(x, dy, sum),
+            WeightAlgorithm::Depthwise(geometry, depthwise) => {
+                images(geometry).for_each(|(x, dy)| depthwise.add(x, dy, sum));
+            }
+        }
+    }
+
+    /// The sum in the order of the weights, `[out, in / groups, kh, kw]`.
+    pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
+        match &self.0 {
+            WeightAlgorithm::Direct(direct) => direct.finish(sum),
+            WeightAlgorithm::Winograd(winograd) => winograd.finish(sum),
+            WeightAlgorithm::Depthwise(_, depthwise) => depthwise.finish(sum),
+        }
+    }
+}

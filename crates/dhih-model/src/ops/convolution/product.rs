@@ -1,0 +1,276 @@
+//! The kernel of convolutions: patches, read where they lie, times a packed matrix. Six patches by four vectors of columns
+//! stay in registers; nothing is unrolled in memory.
+#![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
+
+use super::packed::{Block, Packed};
+use crate::ops::simd::{Simd, dispatch};
+
+/// Rows of accumulators.
+const TILE: usize = 6;
+
+/// How far apart the places of a grid are in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strides {
+    pub(super) image: usize,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+/// A run of values of a patch, from its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) offset: usize,
+    pub(super) len: usize,
+}
+
+/// What happens to a result before it is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epilogue<'a> {
+    /// Added to the columns; as many as there are, filled up to whole vectors.
+    pub(super) bias: Option<&'a [f32]>,
+    /// The range to which values are cut.
+    pub(super) range: Option<(f32, f32)>,
+}
+
+impl Epilogue<'_> {
+    /// Results as they are.
+    pub(super) const NONE: Self = Self { bias: None, range: None };
+}
+
+/// The places of a grid: pixels of some images.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grid {
+    pub(super) images: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+}
+
+impl Grid {
+    /// Number of places.
+    pub(super) fn len(&self) -> usize {
+        self.images * self.rows * self.columns
+    }
+
+    /// Where the last place lies; there is one.
+    pub(super) fn last(&self, s: Strides) -> usize {
+        (self.images - 1) * s.image + (self.rows - 1) * s.row + (self.columns - 1) * s.column
+    }
+}
+
+/// For each patch of a grid, the product of its segments, one after the other, with `matrix`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub(super) grid: Grid,
+    pub(super) segments: &'a [Segment],
+    pub(super) matrix: &'a Packed,
+    pub(super) epilogue: Epilogue<'a>,
+}
+
+impl Product<'_> {
+    /// Writes the products of the patches in `x` to `y`.
+    pub(super) fn run(&self, x: (&[f32], Strides), y: (&mut [f32], Strides)) {
+        if self.grid.len() == 0 {
+            return;
+        }
+        let reach = self.segments.iter().map(|s| s.offset + s.len).max().unwrap_or(0);
+        assert!(self.grid.last(x.1) + reach <= x.0.len(), "patches beyond the image");
+        let end = self.grid.last(y.1) + self.matrix.columns;
+        assert!(end <= y.0.len(), "results beyond the output");
+        let depth: usize = self.segments.iter().map(|s| s.len).sum();
+        assert_eq!(depth, self.matrix.rows, "patches of another length");
+        let width = |(block, _): &(Block, _)| block.column + block.width();
+        let width = self.matrix.blocks().last().map_or(0, width);
+        assert!(self.epilogue.bias.is_none_or(|bias| bias.len() >= width), "bias too short");
+        // SAFETY: the assertions cover every read and write; blocks lie within the packed values by construction.
+        unsafe { run(self, x.0.as_ptr(), x.1, y.0.as_mut_ptr(), y.1) }
+    }
+}
+
+dispatch! {
+    unsafe fn run(job: &Product<'_>, x: *const f32, from: Strides, y: *mut f32, to: Strides) = blocks
+}
+
+#[inline(always)]
+unsafe fn blocks<S: Simd>(
+    job: &Product<'_>,
+    x: *const f32,
+    from: Strides,
+    y: *mut f32,
+    to: Strides,
+) {
+    for (block, matrix) in job.matrix.blocks() {
+        let block = (*block, matrix.as_ptr());
+        // SAFETY: the caller's.
+        unsafe {
+            match block.0.vectors {
+                1 => patches::<S, 1>(job, block, x, from, y, to),
+                2 => patches::<S, 2>(job, block, x, from, y, to),
+                3 => patches::<S, 3>(job, block, x, from, y, to),
+                _ => patches::<S, 4>(job, block, x, from, y, to),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn patches<S: Simd, const J: usize>(
+    job: &Product<'_>,
+    block: (Block, *const f32),
+    x: *const f32,
+    from: Strides,
+    y: *mut f32,
+    to: Strides,
+) {
+    let count = job.grid.len();
+    let (mut image, mut row, mut column) = (0, 0, 0);
+    let mut start = 0;
+    while start < count {
+        let (mut xs, mut ys) = ([x; TILE], [y; TILE]);
+        let tile = TILE.min(count - start);
+        for (x, y) in xs.iter_mut().zip(&mut ys).take(tile) {
+            // SAFETY: the caller's: the patch is within the grid.
+            unsafe {
+                *x = x.add(image * from.image + row * from.row + column * from.column);
+                let place = image * to.image + row * to.row + column * to.column;
+                *y = y.add(place + block.0.column);
+            }
+            column += 1;
+            if column == job.grid.columns {
+                (row, column) = (row + 1, 0);
+            }
+            if row == job.grid.rows {
+                (image, row) = (image + 1, 0);
+            }
+        }
+        // SAFETY: the first `tile` pointers are within their grids.
+        unsafe {
+            match tile {
+                1 => one_tile::<S, 1, J>(job, block, &xs, &ys),
+                2 => one_tile::<S, 2, J>(job, block, &xs, &ys),
+                3 => one_tile::<S, 3, J>(job, block, &xs, &ys),
+                4 => one_tile::<S, 4, J>(job, block, &xs, &ys),
+                5 => one_tile::<S, 5, J>(job, block, &xs, &ys),
+                _ => one_tile::<S, TILE, J>(job, block, &xs, &ys),
+            }
+        }
+        start += tile;
+    }
+}
+
+#[inline(always)]
+unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
+    job: &Product<'_>,
+    (block, mut w): (Block, *const f32),
+    xs: &[*const f32; TILE],
+    ys: &[*mut f32; TILE],
+) {
+    // SAFETY: patches, packed rows, bias and results are as long as `Product::run` has checked.
+    unsafe {
+        let mut sums = [[S::splat(0.0); J]; P];
+        if let Some(bias) = job.epilogue.bias {
+            for j in 0..J {
+                let bias = S::load(bias.as_ptr().add(block.column + j * S::LANES));
+                for sums in &mut sums {
+                    sums[j] = bias;
+                }
+            }
+        }
+        for segment in job.segments {
+            let xs: [*const f32; P] = std::array::from_fn(|p| xs[p].add(segment.offset));
+            for k in 0..segment.len {
+                let row: [S; J] = std::array::from_fn(|j| S::load(w.add(j * S::LANES)));
+                for p in 0..P {
+                    let x = S::splat(*xs[p].add(k));
+                    for j in 0..J {
+                        sums[p][j] = x.mul_add(row[j], sums[p][j]);
+                    }
+                }
+                w = w.add(J * S::LANES);
+            }
+        }
+        if let Some((low, high)) = job.epilogue.range {
+            let (low, high) = (S::splat(low), S::splat(high));
+            for sum in sums.as_flattened_mut() {
+                *sum = sum.max(low).min(high);
+            }
+        }
+        let left = job.matrix.columns - block.column;
+        for p in 0..P {
+            for j in 0..J {
+                store(sums[p][j], ys[p].add(j * S::LANES), left.saturating_sub(j * S::LANES));
+            }
+        }
+    }
+}
+
+/// Stores the first `valid` values of a vector.
+#[inline(always)]
+pub(super) unsafe fn store<S: Simd>(values: S, to: *mut f32, valid: usize) {
+    // SAFETY: the caller's: `to` takes `valid` values.
+    unsafe {
+        if valid >= S::LANES {
+            return values.store(to);
+        }
+        let mut all = [0f32; 16];
+        values.store(all.as_mut_ptr());
+        std::ptr::copy_nonoverlapping(all.as_ptr(), to, valid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pack(values: &[f32], rows: usize, columns: usize) -> Packed {
+        Packed::new(rows, columns, |range, width, to| {
+            for (to, from) in to.chunks_exact_mut(width).zip(values.chunks_exact(columns)) {
+                to[..range.len()].copy_from_slice(&from[range.clone()]);
+            }
+        })
+    }
+
+    #[test]
+    fn agrees_with_the_definition() {
+        for (images, rows, columns, wide) in
+            [(1, 1, 1, 1), (1, 3, 5, 17), (3, 2, 7, 64), (2, 4, 4, 83), (5, 1, 13, 32)]
+        {
+            let segments = [Segment { offset: 1, len: 3 }, Segment { offset: 9, len: 5 }];
+            let value = |i: usize, salt: usize| ((i * 37 + salt) % 23) as f32 - 11.0;
+            let image = rows * 40 + columns * 2 + 14;
+            let x: Vec<f32> = (0..images * image).map(|i| value(i, 1)).collect();
+            let w: Vec<f32> = (0..8 * wide).map(|i| value(i, 5)).collect();
+            let bias: Vec<f32> = (0..wide + 16).map(|i| value(i, 9)).collect();
+            let matrix = pack(&w, 8, wide);
+            let from = Strides { image, row: 40, column: 2 };
+            let to = Strides { image: rows * columns * wide, row: columns * wide, column: wide };
+            let epilogue = Epilogue { bias: Some(&bias), range: Some((-50.0, 60.0)) };
+            let grid = Grid { images, rows, columns };
+            let mut y = vec![0.0; images * to.image];
+            let job = Product { grid, segments: &segments, matrix: &matrix, epilogue };
+            job.run((&x, from), (&mut y, to));
+            for (at, got) in y.iter().enumerate() {
+                let (pixel, c) = (at / wide, at % wide);
+                let (i, pixel) = (pixel / (rows * columns), pixel % (rows * columns));
+                let start = i * image + pixel / columns * 40 + pixel % columns * 2;
+                let mut expected = bias[c];
+                for k in 0..8 {
+                    let offset = if k < 3 { 1 + k } else { 6 + k };
+                    expected += x[start + offset] * w[k * wide + c];
+                }
+                assert_eq!(*got, expected.clamp(-50.0, 60.0), "{rows} {columns} {wide} {at}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the image")]
+    fn reads_outside_are_refused() {
+        let matrix = pack(&[0.0; 16], 4, 4);
+        let segments = [Segment { offset: 0, len: 4 }];
+        let strides = Strides { image: 0, row: 4, column: 4 };
+        let grid = Grid { images: 1, rows: 1, columns: 2 };
+        let job = Product { grid, segments: &segments, matrix: &matrix, epilogue: Epilogue::NONE };
+        job.run((&[0.0; 7], strides), (&mut [0.0; 8], strides));
+    }
+}

@@ -1,0 +1,286 @@
+//! 3 x 3 convolution by Winograd's F(4 x 4, 3 x 3): a quarter of the multiplications. Tiles of 6 x 6 pixels are transformed,
+//! multiplied position by position, and transformed back; the transforms are in [`transform`].
+#![allow(unsafe_code)]
+
+mod transform;
+
+use std::ops::Range;
+
+use self::transform::{
+    INPUT, OUTPUT, POSITIONS, gather_weights, gradient_tile, input_tile, output_tile,
+    transform_weights,
+};
+use rayon::prelude::*;
+
+use super::geometry::Geometry;
+use super::outer::Outer;
+use super::packed::{Packed, blocks};
+use super::product::{Epilogue, Grid, Product, Segment, Strides};
+use crate::ops::scratch::{Buffer, Scratch, with_scratch};
+use crate::ops::simd::isa;
+
+/// Where tiles lie on an image.
+#[derive(Debug, Clone, Copy)]
+struct Tiles {
+    geometry: Geometry,
+    /// Rows and columns of tiles.
+    size: (usize, usize),
+}
+
+/// One tile: image, row and column of tiles.
+type Tile = (usize, usize, usize);
+
+impl Tiles {
+    fn new(geometry: Geometry) -> Self {
+        let size = (geometry.out.0.div_ceil(OUTPUT), geometry.out.1.div_ceil(OUTPUT));
+        Self { geometry, size }
+    }
+
+    /// Whether images are convolved so. It does not depend on their number: one image and many give the same bits.
+    fn fit(geometry: &Geometry) -> bool {
+        const LARGEST: usize = 1 << 18;
+        let whole = |channels: usize| channels.is_multiple_of(isa().lanes());
+        geometry.kernel == (3, 3)
+            && geometry.config == crate::ops::Conv2dConfig { padding: 1, ..Default::default() }
+            && whole(geometry.channels)
+            && whole(geometry.out_channels)
+            && geometry.out.0.min(geometry.out.1) >= 3
+            && geometry.channels * geometry.out_channels <= LARGEST
+    }
+
+    /// Tiles that are transformed together: their planes fit the cache, and the weights are read seldom.
+    fn group(&self) -> usize {
+        const VALUES: usize = 1 << 18;
+        let Geometry { channels, out_channels, .. } = self.geometry;
+        let channels_of_both = channels + out_channels;
+        let in_cache = VALUES / (POSITIONS * channels_of_both);
+        // As many values of tiles as of weights.
+        let balanced = channels * out_channels / channels_of_both;
+        in_cache.max(balanced).clamp(36, 192).next_multiple_of(6)
+    }
+
+    /// The tiles of `images` images that produce the output rows `rows`, in groups.
+    fn groups(&self, images: usize, rows: Range<usize>) -> impl Iterator<Item = Vec<Tile>> + use<> {
+        let (group, columns) = (self.group(), self.size.1);
+        let lines = rows.start / OUTPUT..rows.end.div_ceil(OUTPUT);
+        let tiles = (0..images).flat_map(move |image| {
+            let lines = lines.clone();
+            lines.flat_map(move |row| (0..columns).map(move |column| (image, row, column)))
+        });
+        let mut tiles = tiles.peekable();
+        std::iter::from_fn(move || {
+            tiles.peek()?;
+            Some(tiles.by_ref().take(group).collect())
+        })
+    }
+
+    /// Transforms the input tiles to `planes`, `[positions, tiles, channels]` with planes of `plane` values.
+    fn transform_inputs(&self, x: &[f32], tiles: &[Tile], planes: &mut [f32], plane: usize) {
+        let Geometry { height, width, channels, .. } = self.geometry;
+        let zeros = vec![0f32; channels];
+        assert!(plane >= tiles.len() * channels && planes.len() >= POSITIONS * plane);
+        for (at, &(image, row, column)) in tiles.iter().enumerate() {
+            let image = &x[image * height * width * channels..][..height * width * channels];
+            let pixels: [*const f32; POSITIONS] = std::array::from_fn(|i| {
+                let y = (row * OUTPUT + i / INPUT).wrapping_sub(1);
+                let x = (column * OUTPUT + i % INPUT).wrapping_sub(1);
+                let inside = y < height && x < width;
+                if inside { image[(y * width + x) * channels..].as_ptr() } else { zeros.as_ptr() }
+            });
+            // SAFETY: each pixel points to `channels` values, of the image or of `zeros`; the assertion covers the planes.
+            unsafe { input_tile(&pixels, channels, planes[at * channels..].as_mut_ptr(), plane) }
+        }
+    }
+
+    /// As [`Self::transform_inputs`] for the output's gradients.
+    fn transform_gradients(&self, dy: &[f32], tiles: &[Tile], planes: &mut [f32], plane: usize) {
+        let Geometry { out: (height, width), out_channels: channels, .. } = self.geometry;
+        let zeros = vec![0f32; channels];
+        assert!(plane >= tiles.len() * channels && planes.len() >= POSITIONS * plane);
+        for (at, &(image, row, column)) in tiles.iter().enumerate() {
+            let image = &dy[image * height * width * channels..][..height * width * channels];
+            let pixels: [*const f32; OUTPUT * OUTPUT] = std::array::from_fn(|i| {
+                let (y, x) = (row * OUTPUT + i / OUTPUT, column * OUTPUT + i % OUTPUT);
+                let inside = y < height && x < width;
+                if inside { image[(y * width + x) * channels..].as_ptr() } else { zeros.as_ptr() }
+            });
+            // SAFETY: as above.
+            unsafe { gradient_tile(&pixels, channels, planes[at * channels..].as_mut_ptr(), plane) }
+        }
+    }
+}
+
+/// Some tiles as a grid.
+fn line(count: usize) -> Grid {
+    Grid { images: 1, rows: 1, columns: count }
+}
+
+/// Tiles of so many channels, one behind the other.
+fn strides(column: usize) -> Strides {
+    Strides { image: 0, row: 0, column }
+}
+
+/// Values from one plane to the next: not a power of two, or all planes would compete for the same lines of the cache.
+fn plane_len(tiles: usize, channels: usize) -> usize {
+    (tiles * channels).next_multiple_of(1024) + 16
+}
+
+/// A convolution with transformed weights.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    tiles: Tiles,
+    positions: Vec<Packed>,
+}
+
+impl Winograd {
+    /// `weight`: `[out, in, 3, 3]`. Nothing where this is not the way.
+    pub(super) fn new(geometry: Geometry, weight: &[f32]) -> Option<Self> {
+        let channels = geometry.channels;
+        let at = |c: usize, o: usize, tap: usize| (o * channels + c) * 9 + tap;
+        Tiles::fit(&geometry).then(|| Self::pack(geometry, |c, o, tap| weight[at(c, o, tap)]))
+    }
+
+    /// The convolution with these weights turned by 180 degrees and transposed: the gradient of the input of `geometry`.
+    pub(super) fn of_gradient(geometry: Geometry, weight: &[f32]) -> Option<Self> {
+        let Geometry { channels, out_channels, .. } = geometry;
+        let turned = Geometry { channels: out_channels, out_channels: channels, ..geometry };
+        let at = |o: usize, c: usize, tap: usize| (o * channels + c) * 9 + 8 - tap;
+        Tiles::fit(&geometry).then(|| Self::pack(turned, |o, c, tap| weight[at(o, c, tap)]))
+    }
+
+    /// Transforms the weights `at(in, out, tap)`: one packed `[in, out]` matrix a position.
+    fn pack(geometry: Geometry, at: impl Fn(usize, usize, usize) -> f32 + Sync) -> Self {
+        let Geometry { channels, out_channels, .. } = geometry;
+        let blocks = blocks(out_channels, isa()).into_par_iter().map(|block| {
+            let width = block.width();
+            let mut taps = vec![0.0; 9 * width];
+            let mut positions: Vec<Buffer> =
+                (0..POSITIONS).map(|_| Buffer::zeros(channels * width)).collect();
+            for c in 0..channels {
+                for (column, o) in block.range(out_channels).enumerate() {
+                    (0..9).for_each(|tap| taps[tap * width + column] = at(c, o, tap));
+                }
+                let mut rows = positions.iter_mut().map(|rows| &mut rows[c * width..][..width]);
+                let rows = std::array::from_fn(|_| rows.next().unwrap_or_default());
+                transform_weights(&taps, rows);
+            }
+            (block, positions)
+        });
+        let mut positions: Vec<Vec<_>> = (0..POSITIONS).map(|_| Vec::new()).collect();
+        for (block, values) in blocks.collect::<Vec<_>>() {
+            for (blocks, values) in positions.iter_mut().zip(values) {
+                blocks.push((block, values));
+            }
+        }
+        let pack = |blocks| Packed::of_blocks(channels, out_channels, blocks);
+        Self { tiles: Tiles::new(geometry), positions: positions.into_iter().map(pack).collect() }
+    }
+
+    /// The output rows `rows` of each image; they begin at a multiple of four.
+    pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
+        let Geometry { channels, out_channels, out, .. } = self.tiles.geometry;
+        let images = x.len() / self.tiles.geometry.image();
+        let image_len = rows.len() * out.1 * out_channels;
+        assert!(rows.start.is_multiple_of(OUTPUT) && rows.end <= out.0, "rows of whole tiles");
+        assert!(y.len() >= images * image_len, "output too short");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= out_channels), "bias too short");
+        let bias = epilogue.bias.map(<[f32]>::as_ptr);
+        let segments = [Segment { offset: 0, len: channels }];
+        for tiles in self.tiles.groups(images, rows.clone()) {
+            let count = tiles.len();
+            let (from_plane, to_plane) =
+                (plane_len(count, channels), plane_len(count, out_channels));
+            with_scratch(|Scratch { inputs, outputs, .. }| {
+                let inputs = inputs.resize(POSITIONS * from_plane);
+                let outputs = outputs.resize(POSITIONS * to_plane);
+                self.tiles.transform_inputs(x, &tiles, inputs, from_plane);
+                let planes =
+                    inputs.chunks_exact(from_plane).zip(outputs.chunks_exact_mut(to_plane));
+                for (matrix, (from, to)) in self.positions.iter().zip(planes) {
+                    let (segments, epilogue) = (&segments[..], Epilogue::NONE);
+                    let job = Product { grid: line(count), segments, matrix, epilogue };
+                    job.run((from, strides(channels)), (to, strides(out_channels)));
+                }
+                for (at, &(image, row, column)) in tiles.iter().enumerate() {
+                    let pixels: [*mut f32; OUTPUT * OUTPUT] = std::array::from_fn(|i| {
+                        let (py, px) = (row * OUTPUT + i / OUTPUT, column * OUTPUT + i % OUTPUT);
+                        if py >= rows.end || px >= out.1 {
+                            return std::ptr::null_mut();
+                        }
+                        let pixel = (py - rows.start) * out.1 + px;
+                        y[image * image_len + pixel * out_channels..].as_mut_ptr()
+                    });
+                    let from = outputs[at * out_channels..].as_ptr();
+                    // SAFETY: planes hold `count` tiles of `out_channels` values; each pixel that is not null takes as many.
+                    unsafe {
+                        let epilogue = (bias, epilogue.range);
+                        output_tile(from, to_plane, out_channels, epilogue, &pixels);
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// The gradient of the weights, summed in the transformed domain.
+#[derive(Debug)]
+pub(super) struct WinogradWeights {
+    tiles: Tiles,
+}
+
+impl WinogradWeights {
+    /// Nothing where this is not the way.
+    pub(super) fn new(geometry: Geometry) -> Option<Self> {
+        const SMALLEST: usize = 8_192;
+        let fits = geometry.channels * geometry.out_channels >= SMALLEST && Tiles::fit(&geometry);
+        fits.then(|| Self { tiles: Tiles::new(geometry) })
+    }
+
+    /// Values of the sum that [`Self::add`] adds to.
+    pub(super) fn sum_len(&self) -> usize {
+        POSITIONS * self.tiles.geometry.channels * self.tiles.geometry.out_channels
+    }
+
+    /// Adds some images' part.
+    pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
+        let Geometry { channels, out_channels, .. } = self.tiles.geometry;
+        let images = x.len() / self.tiles.geometry.image();
+        let segments = [Segment { offset: 0, len: channels }];
+        for tiles in self.tiles.groups(images, 0..self.tiles.geometry.out.0) {
+            let count = tiles.len();
+            let (x_plane, dy_plane) = (plane_len(count, channels), plane_len(count, out_channels));
+            with_scratch(|Scratch { inputs, outputs, .. }| {
+                let inputs = inputs.resize(POSITIONS * x_plane);
+                let outputs = outputs.resize(POSITIONS * dy_plane);
+                self.tiles.transform_inputs(x, &tiles, inputs, x_plane);
+                self.tiles.transform_gradients(dy, &tiles, outputs, dy_plane);
+                let planes = inputs.chunks_exact(x_plane).zip(outputs.chunks_exact(dy_plane));
+                for ((x, dy), sum) in planes.zip(sum.chunks_exact_mut(channels * out_channels)) {
+                    let segments = &segments[..];
+                    let job = Outer { grid: line(count), segments, width: out_channels };
+                    job.run((x, strides(channels)), (dy, strides(out_channels)), sum);
+                }
+            });
+        }
+    }
+
+    /// The sum in the order of the weights.
+    pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
+        const BLOCK: usize = 16;
+        let Geometry { channels, out_channels: out, .. } = self.tiles.geometry;
+        let mut weight = vec![0.0; 9 * channels * out];
+        weight.par_chunks_mut(BLOCK * channels * 9).enumerate().for_each(|(block, weight)| {
+            let (first, width) = (block * BLOCK, weight.len() / (channels * 9));
+            let mut taps = [0.0; 9 * BLOCK];
+            for c in 0..channels {
+                let taps = &mut taps[..9 * width];
+                let at = |position: usize| (position * channels + c) * out + first;
+                gather_weights(std::array::from_fn(|p| &sum[at(p)..][..width]), taps);
+                for (o, weight) in weight.chunks_exact_mut(channels * 9).enumerate() {
+                    (0..9).for_each(|tap| weight[c * 9 + tap] = taps[tap * width + o]);
+                }
+            }
+        });
+        weight
+    }
+}

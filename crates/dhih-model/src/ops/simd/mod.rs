@@ -1,0 +1,216 @@
+//! Vectors of f32, one type an instruction set, and the choice among them. Kernels are written once, generic over [`Simd`],
+//! and compiled for each set by [`dispatch!`]; the arithmetic is in the kernels, not here.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use std::sync::OnceLock;
+
+#[cfg(target_arch = "aarch64")]
+pub(super) use aarch64::Neon;
+pub(super) use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86_64::{Avx2, Avx512};
+
+/// A vector of [`Simd::LANES`] values.
+///
+/// # Safety
+/// Every method needs a machine that has the implementation's instruction set; `load` and `store` need a pointer to
+/// [`Simd::LANES`] values, at any alignment.
+pub(super) trait Simd: Copy {
+    /// Values of a vector.
+    const LANES: usize;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// `self * factor + sum`, rounded once where the machine can.
+    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// The larger one; NaN in `self` stays.
+    unsafe fn max(self, other: Self) -> Self;
+    /// The smaller one; NaN in `self` stays.
+    unsafe fn min(self, other: Self) -> Self;
+}
+
+/// Instruction sets that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Isa {
+    /// What every machine of this architecture has.
+    Baseline,
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// The best one of this machine, or what `DHIH_ISA` (`avx512`, `avx2`, `baseline`) limits it to.
+pub(super) fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| {
+        let limit = std::env::var("DHIH_ISA");
+        detect().min(limit.map_or(Isa::BEST, |name| Isa::parse(&name)))
+    })
+}
+
+impl Isa {
+    #[cfg(target_arch = "x86_64")]
+    const BEST: Self = Self::Avx512;
+    #[cfg(not(target_arch = "x86_64"))]
+    const BEST: Self = Self::Baseline;
+
+    fn parse(name: &str) -> Self {
+        match name {
+            "baseline" => Self::Baseline,
+            #[cfg(target_arch = "x86_64")]
+            "avx2" => Self::Avx2,
+            _ => Self::BEST,
+        }
+    }
+
+    /// Vectors of accumulators side by side that leave registers for six rows of them.
+    pub(super) fn block_vectors(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 4,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 2,
+            #[cfg(target_arch = "aarch64")]
+            Self::Baseline => 4,
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Baseline => 2,
+        }
+    }
+
+    /// Values of a vector.
+    pub(super) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Self::Baseline => Neon::LANES,
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Baseline => Portable::LANES,
+        }
+    }
+}
+
+fn detect() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        if avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            return Isa::Avx512;
+        }
+        if avx2 {
+            return Isa::Avx2;
+        }
+    }
+    Isa::Baseline
+}
+
+/// Defines `fn name(arguments)` that runs the generic `unsafe fn kernel<S: Simd>(arguments)`, compiled for the best
+/// instruction set of this machine. The kernel, and all that it calls, is `#[inline(always)]`.
+macro_rules! dispatch {
+    ($(#[$meta:meta])* $visibility:vis unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $kernel:ident) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $visibility unsafe fn $name($($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+            unsafe fn avx512($($arg: $type),*) {
+                // SAFETY: the caller's.
+                unsafe { $kernel::<$crate::ops::simd::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($arg: $type),*) {
+                // SAFETY: the caller's.
+                unsafe { $kernel::<$crate::ops::simd::Avx2>($($arg),*) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            use $crate::ops::simd::Neon as Baseline;
+            #[cfg(not(target_arch = "aarch64"))]
+            use $crate::ops::simd::Portable as Baseline;
+            match $crate::ops::simd::isa() {
+                // SAFETY: `isa` has seen that this machine has these features; the rest is the caller's.
+                #[cfg(target_arch = "x86_64")]
+                $crate::ops::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::ops::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: every machine of the architecture has these features; the rest is the caller's.
+                $crate::ops::simd::Isa::Baseline => unsafe { $kernel::<Baseline>($($arg),*) },
+            }
+        }
+    };
+}
+
+pub(super) use dispatch;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every method against its definition on single values.
+    unsafe fn check<S: Simd>() {
+        let a: Vec<f32> = (0..S::LANES).map(|i| i as f32 - 1.5).collect();
+        let b: Vec<f32> = (0..S::LANES).map(|i| 2.0 - 0.5 * i as f32).collect();
+        let same = |got: S, expected: &dyn Fn(f32, f32) -> f32| {
+            let mut out = vec![0.0; S::LANES];
+            // SAFETY: `out` holds a vector.
+            unsafe { got.store(out.as_mut_ptr()) };
+            for i in 0..S::LANES {
+                assert!((out[i] - expected(a[i], b[i])).abs() < 1e-6, "lane {i}");
+            }
+        };
+        // SAFETY: both slices hold a vector; the caller has checked the machine.
+        unsafe {
+            let (x, y) = (S::load(a.as_ptr()), S::load(b.as_ptr()));
+            same(x.add(y), &|a, b| a + b);
+            same(x.sub(y), &|a, b| a - b);
+            same(x.mul(y), &|a, b| a * b);
+            same(x.max(y), &|a, b| a.max(b));
+            same(x.min(y), &|a, b| a.min(b));
+            same(x.mul_add(y, S::splat(3.0)), &|a, b| a * b + 3.0);
+            let mut kept = vec![0.0; S::LANES];
+            S::splat(f32::NAN).max(y).store(kept.as_mut_ptr());
+            assert!(kept.iter().all(|x| x.is_nan()));
+            S::splat(f32::NAN).min(y).store(kept.as_mut_ptr());
+            assert!(kept.iter().all(|x| x.is_nan()));
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_computes_the_same() {
+        // SAFETY: only what the machine has is run.
+        unsafe {
+            check::<Portable>();
+            #[cfg(target_arch = "aarch64")]
+            check::<Neon>();
+            #[cfg(target_arch = "x86_64")]
+            {
+                if detect() >= Isa::Avx2 {
+                    check::<Avx2>();
+                }
+                if detect() >= Isa::Avx512 {
+                    check::<Avx512>();
+                }
+            }
+        }
+    }
+}

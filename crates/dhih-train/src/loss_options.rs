@@ -1,0 +1,209 @@
+//! The loss as a user names it, and the constants that are to differ from its defaults. The losses are `dhih-model`'s.
+
+use std::str::FromStr;
+
+use dhih_model::Loss;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::error::{Error, Result};
+
+/// A loss by name, and some of its constants: `loss = "csq"` in a TOML file, or a table `[loss]` of `name` and constants.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "Form")]
+pub struct LossOptions {
+    /// The name; absent, it is `hi`.
+    pub name: Option<String>,
+    /// Constants by name.
+    pub constants: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Name(String),
+    Table {
+        name: Option<String>,
+        #[serde(flatten)]
+        constants: Table,
+    },
+}
+
+impl From<Form> for LossOptions {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Name(name) => Self::from(name.as_str()),
+            Form::Table { name, constants } => Self { name, constants },
+        }
+    }
+}
+
+impl From<&str> for LossOptions {
+    fn from(name: &str) -> Self {
+        Self { name: Some(name.to_owned()), constants: Table::new() }
+    }
+}
+
+/// One constant of a loss, `NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossParam {
+    name: String,
+    value: Value,
+}
+
+impl FromStr for LossParam {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err("expected NAME=VALUE, such as margin=0.2".to_owned());
+        };
+        let (name, text) = (name.trim().to_owned(), value.trim());
+        let integer = text.parse().map(Value::Integer);
+        let value = integer.or_else(|_| text.parse().map(Value::Float));
+        Ok(Self { name, value: value.unwrap_or_else(|_| Value::String(text.to_owned())) })
+    }
+}
+
+impl LossOptions {
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("hi")
+    }
+
+    /// These options, and those of `other` where these are silent. Where these name another loss, constants of `other` are not
+    /// for it.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self.name.is_some() && self.name() != other.name() {
+            return self;
+        }
+        let mut constants = other.constants;
+        constants.extend(self.constants);
+        Self { name: self.name.or(other.name), constants }
+    }
+
+    /// Sets constants by flag; later ones override earlier ones.
+    pub(crate) fn set(&mut self, params: Vec<LossParam>) {
+        self.constants.extend(params.into_iter().map(|LossParam { name, value }| (name, value)));
+    }
+
+    /// Sets a constant of the HI loss by its own flag.
+    ///
+    /// # Errors
+    /// When the loss is another one, or the constant is set already.
+    pub(crate) fn set_hi(
+        &mut self,
+        flag: &'static str,
+        constant: &str,
+        value: Option<Value>,
+    ) -> Result<()> {
+        let Some(value) = value else { return Ok(()) };
+        let wrong = |got: String, expected: &str| {
+            Err(Error::Config { name: flag, got, expected: expected.to_owned() })
+        };
+        if self.name() != "hi" {
+            let got = format!("{value} with the loss {}", self.name());
+            return wrong(got, "the loss hi; --loss-param sets the constants of others");
+        }
+        match self.constants.insert(constant.to_owned(), value.clone()) {
+            Some(other) => wrong(format!("{value}, and as constant of the loss {other}"), "one"),
+            None => Ok(()),
+        }
+    }
+
+    /// The loss for codes of `bits`, its ranges unchecked.
+    ///
+    /// # Errors
+    /// When there is no such loss, or it has no such constant, or the constant does not take such a value.
+    pub(crate) fn resolve(self, bits: usize) -> Result<Loss> {
+        let names = Loss::ALL.iter().map(|(name, _)| *name);
+        let Some(mut loss) = Loss::named(self.name(), bits) else {
+            return Err(Error::unknown("loss", self.name(), names));
+        };
+        for (constant, value) in &self.constants {
+            loss = with(loss, constant, value)?;
+        }
+        Ok(loss)
+    }
+}
+
+fn with(loss: Loss, constant: &str, value: &Value) -> Result<Loss> {
+    let wrong = |expected: String| {
+        let got = format!("{constant}={value}");
+        Error::Config { name: "loss_param", got, expected }
+    };
+    let mut table = Table::try_from(loss).map_err(|error| wrong(error.to_string()))?;
+    let name = table.remove("name");
+    if !table.contains_key(constant) {
+        let known: Vec<&str> = table.keys().map(String::as_str).collect();
+        return Err(wrong(format!("one of {} for the loss {}", known.join(", "), loss.name())));
+    }
+    table.insert(constant.to_owned(), value.clone());
+    table.extend(name.map(|name| ("name".to_owned(), name)));
+    table.try_into().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(toml: &str) -> LossOptions {
+        let mut table: std::collections::BTreeMap<String, LossOptions> =
+            toml::from_str(toml).unwrap();
+        table.remove("loss").unwrap()
+    }
+
+    fn resolved(options: LossOptions) -> serde_json::Value {
+        serde_json::to_value(options.resolve(16).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_file_has_a_name_or_a_table() {
+        assert_eq!(options("loss = 'csq'"), LossOptions::from("csq"));
+        let table = options("[loss]\nname = 'csq'\nlambda = 1\ncodewords = 'distant'");
+        let loss = resolved(table);
+        assert_eq!((&loss["lambda"], &loss["codewords"]), (&1.0.into(), &"distant".into()));
+        assert_eq!(loss["codeword_seed"], 0);
+        assert_eq!(resolved(options("[loss]\nalpha = 0.5"))["name"], "hi");
+    }
+
+    #[test]
+    fn flags_override_the_file_and_leave_constants_of_another_loss() {
+        let file = || options("[loss]\nname = 'dsh'\nalpha = 0.5\nmargin = 9");
+        let param = |text: &str| vec![text.parse().unwrap()];
+        let mut same = LossOptions::default().or(file());
+        same.set(param("margin=3"));
+        let same = resolved(same);
+        assert_eq!((&same["alpha"], &same["margin"]), (&0.5.into(), &3.0.into()));
+        let mut flags = LossOptions::from("dsh");
+        flags.constants.insert("margin".to_owned(), Value::Float(4.0));
+        assert_eq!(resolved(flags.or(file()))["margin"], 4.0);
+        let other = resolved(LossOptions::from("hashnet").or(file()));
+        assert_eq!((&other["name"], &other["alpha"]), (&"hashnet".into(), &0.625.into()));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_does() {
+        let refused = |name: &str, param: &str, parts: &[&str]| {
+            let mut options = LossOptions::from(name);
+            options.set(vec![param.parse().unwrap()]);
+            let message = options.resolve(16).unwrap_err().to_string();
+            parts.iter().for_each(|part| assert!(message.contains(part), "{message}"));
+        };
+        refused("ortho-cos", "gamma=1", &["gamma=1", "codeword_seed, codewords, margin, scale"]);
+        refused("dpsh", "name=dsh", &["name", "one of eta for the loss dpsh"]);
+        refused("csq", "codewords=random", &["random", "auto", "hadamard", "distant"]);
+        refused("csq", "lambda=much", &["lambda=\"much\""]);
+        refused("csq", "codeword_seed=-1", &["codeword_seed=-1"]);
+        refused("cqs", "lambda=1", &["cqs", "did you mean \"csq\""]);
+        assert!("margin".parse::<LossParam>().unwrap_err().contains("NAME=VALUE"));
+
+        let mut hi = LossOptions::default();
+        hi.set_hi("hi_alpha", "alpha", Some(Value::Float(0.5))).unwrap();
+        let twice = hi.set_hi("hi_alpha", "alpha", Some(Value::Float(0.6))).unwrap_err();
+        assert!(twice.to_string().contains("hi_alpha is 0.6, and"), "{twice}");
+        let mut csq = LossOptions::from("csq");
+        csq.set_hi("hi_alpha", "alpha", None).unwrap();
+        let error = csq.set_hi("hi_alpha", "alpha", Some(Value::Float(0.5))).unwrap_err();
+        assert!(error.to_string().contains("with the loss csq"), "{error}");
+    }
+}
