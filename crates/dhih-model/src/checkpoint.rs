@@ -1,6 +1,6 @@
 //! Networks as files: safetensors with the configuration and a digest in the metadata.
 //!
-//! Metadata: `dhih.version` (format, 1), `dhih.config` ([`NetworkConfig`] as JSON), `dhih.digest` (SHA-256 over the other
+//! Metadata: `dhih.version` (format, 2), `dhih.config` ([`NetworkConfig`] as JSON), `dhih.digest` (SHA-256 over the other
 //! metadata, names, shapes and values), so that a damaged file is noticed and not used.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
 use crate::network::Network;
 
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 const VERSION_KEY: &str = "dhih.version";
 const DIGEST_KEY: &str = "dhih.digest";
 const CONFIG_KEY: &str = "dhih.config";

@@ -6,12 +6,13 @@
 )]
 
 use candle_core::{Device, Tensor, Var};
+use candle_nn::{Linear, Module, VarBuilder};
 use dhih_model::codewords::Scheme;
 use dhih_model::loss::{Csq, Dpsh};
 use dhih_model::ops::{Sgd, sgd_step};
 use dhih_model::{
-    Backbone, Encoder, Error, HashLayerConfig, HashNorm, InputShape, Loss, Mode, Network,
-    NetworkConfig, Normalization, checkpoint, encode,
+    Backbone, Encoder, Error, FeatureExtractor, HashLayerConfig, HashNorm, InputShape, Loss, Mode,
+    Network, NetworkConfig, Normalization, checkpoint, encode,
 };
 
 fn config(bits: usize) -> NetworkConfig {
@@ -179,4 +180,64 @@ fn configurations_out_of_range_are_refused() {
     refused(|c| c.hash_layer.hidden = Some(0));
     refused(|c| c.loss = Loss::Dpsh(Dpsh { eta: f64::NAN }));
     refused(|c| c.loss = Loss::Csq(Csq { codewords: Scheme::Hadamard, ..Csq::default() }));
+}
+
+/// A linear layer on the pixels.
+struct Pixels(Linear);
+
+impl FeatureExtractor for Pixels {
+    fn forward(&self, x: &Tensor, _: Mode) -> candle_core::Result<Tensor> {
+        self.0.forward(&x.flatten_from(1)?)
+    }
+
+    fn features(&self) -> usize {
+        20
+    }
+}
+
+#[test]
+fn a_backbone_of_the_caller_is_trained_saved_and_brought_back() {
+    let build = |vb: VarBuilder<'_>| -> candle_core::Result<Box<dyn FeatureExtractor>> {
+        Ok(Box::new(Pixels(candle_nn::linear(64, 20, vb)?)))
+    };
+    let custom = || NetworkConfig { backbone: Backbone::Custom, ..config(12) };
+    let make = |seed| Network::with_backbone(custom(), (seed, &Device::Cpu), build).unwrap();
+    let network = make(1);
+    assert!(network.parameters().get("backbone.weight").is_some());
+    let x = custom().normalization.apply(&images(), custom().input, &Device::Cpu).unwrap();
+    let v = network.forward(&x, Mode::training_step(1, 0)).unwrap();
+    let gradients = v.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    for name in ["backbone.weight", "backbone.bias"] {
+        assert!(gradients.get(&network.parameters().get(name).unwrap()).is_some(), "{name}");
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    checkpoint::save(&network, &path).unwrap();
+    let error = Encoder::load(&path, &Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("with_backbone"), "{error}");
+    let other = make(2);
+    other.parameters().load(&checkpoint::read(&path).unwrap().0.tensors).unwrap();
+    assert_eq!(encode(&other, &images()).unwrap(), encode(&network, &images()).unwrap());
+}
+
+#[test]
+fn a_whitening_convolution_comes_from_the_images_and_others_stay() {
+    let weights = |backbone, side: usize, adapt: bool| {
+        let input = InputShape { height: side, width: side, channels: 1 };
+        let network = NetworkConfig { backbone, input, ..config(12) };
+        let network = Network::new(network, 3, &Device::Cpu).unwrap();
+        let images: Vec<u8> = (0..4 * input.len()).map(|i| (i * i % 251) as u8).collect();
+        if adapt {
+            network.adapt_to(&images).unwrap();
+        }
+        let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let snapshot = network.parameters().snapshot().unwrap().into_iter();
+        snapshot.map(|(name, tensor)| (name, flat(tensor))).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(Backbone::Small, 8, true), weights(Backbone::Small, 8, false));
+    let changed = weights(Backbone::Cifarnet, 25, true).into_iter();
+    let changed = changed.zip(weights(Backbone::Cifarnet, 25, false));
+    let changed: Vec<String> = changed.filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
+    assert_eq!(changed, ["backbone.whiten.weight"]);
 }

@@ -302,7 +302,7 @@ mod tests {
                 loss: Some(name.into()),
                 bits: Some(12),
                 hash_hidden: Some(32),
-                epochs: Some(4),
+                epochs: Some(6),
                 batch_size: Some(16),
                 learning_rate: Some(0.01),
                 warmup_epochs: Some(0.0),
@@ -323,10 +323,10 @@ mod tests {
                 }
                 trainer
             };
-            let whole = trained(None, 4);
+            let whole = trained(None, 6);
             trained(None, 2).save(&run).unwrap();
-            let resumed = trained(Some(&run), 4);
-            assert_eq!(resumed.records.len(), 4, "{name}");
+            let resumed = trained(Some(&run), 6);
+            assert_eq!(resumed.records.len(), 6, "{name}");
             assert!(weights(&resumed) == weights(&whole), "{name}");
             let [before, after] = [loss(&trained(None, 0)), loss(&whole)];
             assert!(after < 0.95 * before, "{name}: {before} to {after}");

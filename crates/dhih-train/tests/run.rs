@@ -186,6 +186,11 @@ fn the_commands_work_on_a_run() {
 
     let listed = stdout(&dhih_train(dir.path(), &["list", "protocols"]));
     assert!(listed.contains("fashion-mnist-full") && !listed.contains("backbones"));
+    let listed = stdout(&dhih_train(dir.path(), &["list", "backbones", "--json"]));
+    let entry = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let resnet = listed.lines().map(entry).find(|entry| entry["name"] == "resnet18").unwrap();
+    let size = (&resnet["side"], &resnet["features"], &resnet["parameters"]);
+    assert_eq!(size, (&224.into(), &512.into(), &11_176_512.into()));
     let listed = stdout(&dhih_train(dir.path(), &["list", "losses"]));
     for (name, line) in Loss::ALL {
         assert!(listed.contains(name) && listed.contains(line), "{listed}");
