@@ -92,7 +92,12 @@ impl Parameters {
 }
 
 fn is_fixed(name: &str) -> bool {
-    [".running_mean", ".running_var", ".whiten.weight"].iter().any(|end| name.ends_with(end))
+    is_running_statistic(name) || name.ends_with(".whiten.weight")
+}
+
+/// Whether a name is that of a batch norm's mean or variance.
+pub(crate) fn is_running_statistic(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
 /// Compares the names and shapes that a network has with those of a file.

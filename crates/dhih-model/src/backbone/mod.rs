@@ -2,18 +2,18 @@
 //! images to feature vectors and knows nothing of codes or losses.
 
 mod alexnet;
+mod blueprint;
 mod cifarnet;
 mod dsh_cnn;
 mod mobilenet_v2;
 mod resnet;
 mod scheme;
-mod size;
 mod small;
 mod squeezenet;
 mod vgg;
 mod whitening;
 
-pub use size::Size;
+pub use blueprint::Size;
 pub(crate) use whitening::whitening;
 
 use candle_core::{Result, Tensor, bail};

@@ -134,13 +134,7 @@ impl CustomOp2 for Normalize {
         let (x, affine) = (values(x, x_layout)?, values(affine, affine_layout)?);
         let channels = affine.len() / 2;
         let moments = Moments::measure(x, channels);
-        let applied = Affine::new(&moments, affine);
-        let mut y = vec![0f32; x.len()];
-        let part = rows_per_part(channels) * channels;
-        y.par_chunks_mut(part).zip(x.par_chunks(part)).for_each(|(y, x)| {
-            applied.forward(x, y);
-            self.activation.apply_in_place(y);
-        });
+        let y = Affine::new(&moments, affine).activated(self.activation, x);
         *self.moments.lock().unwrap_or_else(PoisonError::into_inner) = moments;
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }

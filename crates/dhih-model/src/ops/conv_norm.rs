@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
 use super::moments::{Moments, Part};
-use super::normalize::{Affine, Slopes, rows_per_part};
+use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
 use super::windows::Windows;
 use super::{Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, max_pool2d, values, with_values};
@@ -170,13 +170,7 @@ impl CustomOp3 for Fused {
         let bias = self.bias.as_deref();
         let convolution = Convolution::new(geometry, weight, bias, Activation::Identity);
         let state = self.measure(&convolution, x);
-        let applied = Affine::new(&state.moments, affine);
-        let mut y = vec![0.0; state.z.len()];
-        let part = rows_per_part(geometry.out_channels) * geometry.out_channels;
-        y.par_chunks_mut(part).zip(state.z.par_chunks(part)).for_each(|(y, z)| {
-            applied.forward(z, y);
-            self.activation.apply_in_place(y);
-        });
+        let y = Affine::new(&state.moments, affine).activated(self.activation, &state.z);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         Ok((CpuStorage::F32(y), Shape::from((n, height, width, geometry.out_channels))))
     }

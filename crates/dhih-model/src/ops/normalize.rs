@@ -57,8 +57,20 @@ impl<'a> Affine<'a> {
     }
 
     /// `a` of each value.
-    pub(super) fn forward(&self, z: &[f32], a: &mut [f32]) {
+    fn forward(&self, z: &[f32], a: &mut [f32]) {
         scale_rows(z, self.mean, &self.scale, self.bias, a);
+    }
+
+    /// `activation(a)` of all values, in parallel.
+    pub(super) fn activated(&self, activation: Activation, z: &[f32]) -> Vec<f32> {
+        let channels = self.mean.len();
+        let part = rows_per_part(channels) * channels;
+        let mut y = vec![0.0; z.len()];
+        y.par_chunks_mut(part).zip(z.par_chunks(part)).for_each(|(y, z)| {
+            self.forward(z, y);
+            activation.apply_in_place(y);
+        });
+        y
     }
 }
 

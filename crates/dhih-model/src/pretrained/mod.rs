@@ -12,6 +12,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::hex;
 use crate::error::{Error, Result};
 use crate::init::Parameters;
 
@@ -58,9 +59,7 @@ impl Pretrained {
         };
         let wrong = |reason| Error::Pretrained { path: path.to_owned(), reason };
         let tensors = names::without_prefix(tensors.map_err(wrong)?);
-        let digest = Sha256::digest(bytes);
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { sha256, tensors })
+        Ok(Self { sha256: hex(&Sha256::digest(bytes)), tensors })
     }
 
     /// SHA-256 of the file, in hex.

@@ -1,11 +1,8 @@
 //! From the names and shapes in a checkpoint to those of a backbone, which are torchvision's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
-use candle_nn::var_builder::SimpleBackend;
-use candle_nn::{Init, VarBuilder};
+use candle_core::{Result, Shape, Tensor};
 
 use crate::backbone::Backbone;
 use crate::config::InputShape;
@@ -70,46 +67,11 @@ pub(super) fn fit(
 pub(super) fn looks_like(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
     let input = InputShape { height: 224, width: 224, channels: 3 };
     let fits = |backbone: &Backbone| {
-        let blueprint = Blueprint::default();
-        let vb = VarBuilder::from_backend(Box::new(blueprint.clone()), DType::F32, Device::Cpu);
-        let Ok(_) = backbone.build(input, vb) else { return false };
-        let expected = blueprint.lock().clone();
+        let Ok((_, expected)) = backbone.blueprint(input) else { return false };
         let Ok(Fitted { tensors, .. }) = fit(tensors, &expected) else { return false };
         let names: BTreeSet<_> =
             tensors.iter().map(|(name, tensor)| (name, tensor.dims())).collect();
         names == expected.iter().map(|(name, shape)| (name, shape.dims())).collect()
     };
     Backbone::ALL.into_iter().find(fits).map(Backbone::name)
-}
-
-/// Notes the names and shapes a backbone asks for, and gives it zeros that take no memory.
-#[derive(Clone, Default)]
-struct Blueprint(Arc<Mutex<BTreeMap<String, Shape>>>);
-
-impl Blueprint {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Shape>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SimpleBackend for Blueprint {
-    fn get(
-        &self,
-        shape: Shape,
-        name: &str,
-        _: Init,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Tensor> {
-        self.lock().insert(name.to_owned(), shape.clone());
-        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
-    }
-
-    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
-        candle_core::bail!("{name} was asked for without a shape")
-    }
-
-    fn contains_tensor(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
-    }
 }

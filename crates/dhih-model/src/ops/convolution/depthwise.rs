@@ -11,7 +11,28 @@ use crate::ops::simd::{Simd, dispatch};
 #[derive(Debug)]
 pub(super) struct Depthwise {
     geometry: Geometry,
+    spans: Spans,
     taps: Vec<f32>,
+}
+
+/// For each output position along one side the kernel's places that lie inside, and the first one's input position.
+type Span = (Range<usize>, usize);
+
+/// The spans of output rows and columns.
+#[derive(Debug)]
+struct Spans {
+    vertical: Vec<Span>,
+    horizontal: Vec<Span>,
+}
+
+impl Spans {
+    fn new(geometry: &Geometry) -> Self {
+        let Geometry { height, width, out, kernel, .. } = *geometry;
+        Self {
+            vertical: spans(height, out.0, kernel.0, geometry),
+            horizontal: spans(width, out.1, kernel.1, geometry),
+        }
+    }
 }
 
 /// Channels filled up so that a vector that begins within them ends within them.
@@ -19,13 +40,7 @@ fn filled(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-/// For each output position along one side the kernel's places that lie inside, and the first one's input position.
-fn spans(
-    size: usize,
-    out: usize,
-    kernel: usize,
-    geometry: &Geometry,
-) -> Vec<(Range<usize>, usize)> {
+fn spans(size: usize, out: usize, kernel: usize, geometry: &Geometry) -> Vec<Span> {
     let config = geometry.config;
     let position =
         |o: usize, k: usize| (o * config.stride + k * config.dilation).wrapping_sub(config.padding);
@@ -45,35 +60,36 @@ impl Depthwise {
         for (c, weight) in weight.chunks_exact(count).enumerate() {
             weight.iter().enumerate().for_each(|(tap, w)| taps[tap * width + c] = *w);
         }
-        Self { geometry, taps }
+        Self { geometry, spans: Spans::new(&geometry), taps }
     }
 
-    /// The output rows `rows` of one image.
+    /// The output rows `rows` of each image.
     pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
-        let geometry = &self.geometry;
-        assert!(x.len() >= geometry.image() && y.len() >= rows.len() * geometry.out_row());
+        let Self { geometry, spans, taps } = self;
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= filled(geometry.channels)));
-        let vertical = spans(geometry.height, geometry.out.0, geometry.kernel.0, geometry);
-        let horizontal = spans(geometry.width, geometry.out.1, geometry.kernel.1, geometry);
-        let job = Pass { geometry, taps: &self.taps, horizontal: &horizontal, epilogue };
-        for (line, y) in vertical[rows].iter().zip(y.chunks_exact_mut(geometry.out_row())) {
-            // SAFETY: the assertions cover the slices; spans hold places inside the image alone.
-            unsafe { forward_row(&job, line, Ends::of(x), y.as_mut_ptr()) }
+        let job = Pass { geometry, taps, horizontal: &spans.horizontal, epilogue };
+        let outputs = y.chunks_exact_mut((rows.len() * geometry.out_row()).max(1));
+        for (x, y) in x.chunks_exact(geometry.image()).zip(outputs) {
+            let lines = spans.vertical[rows.clone()].iter();
+            for (line, y) in lines.zip(y.chunks_exact_mut(geometry.out_row())) {
+                // SAFETY: `x` is an image and `y` a row of one; spans hold places inside the image alone.
+                unsafe { forward_row(&job, line, Ends::of(x), y.as_mut_ptr()) }
+            }
         }
     }
 
-    /// Writes the gradient of one image.
+    /// Writes the gradients of whole images.
     pub(super) fn input_gradient(&self, dy: &[f32], dx: &mut [f32]) {
-        let geometry = &self.geometry;
-        assert!(dx.len() >= geometry.image() && dy.len() >= geometry.output());
-        dx.fill(0.0);
-        let vertical = spans(geometry.height, geometry.out.0, geometry.kernel.0, geometry);
-        let horizontal = spans(geometry.width, geometry.out.1, geometry.kernel.1, geometry);
+        let Self { geometry, spans, taps } = self;
         let epilogue = Epilogue::NONE;
-        let job = Pass { geometry, taps: &self.taps, horizontal: &horizontal, epilogue };
-        for (line, dy) in vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
-            // SAFETY: as above.
-            unsafe { input_row(&job, line, Ends::of(dy), dx.as_mut_ptr(), dx.len()) }
+        let job = Pass { geometry, taps, horizontal: &spans.horizontal, epilogue };
+        let images = dy.chunks_exact(geometry.output());
+        for (dy, dx) in images.zip(dx.chunks_exact_mut(geometry.image())) {
+            dx.fill(0.0);
+            for (line, dy) in spans.vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
+                // SAFETY: as above, with the two exchanged.
+                unsafe { input_row(&job, line, Ends::of(dy), dx.as_mut_ptr(), dx.len()) }
+            }
         }
     }
 }
@@ -82,7 +98,7 @@ impl Depthwise {
 struct Pass<'a> {
     geometry: &'a Geometry,
     taps: &'a [f32],
-    horizontal: &'a [(Range<usize>, usize)],
+    horizontal: &'a [Span],
     epilogue: Epilogue<'a>,
 }
 
@@ -114,11 +130,11 @@ impl Ends {
 }
 
 dispatch! {
-    unsafe fn forward_row(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends, y: *mut f32) = forward
+    unsafe fn forward_row(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) = forward
 }
 
 #[inline(always)]
-unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends, y: *mut f32) {
+unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
     let Geometry { width, channels, kernel, config, .. } = *job.geometry;
     let (filled, dilation) = (filled(channels), config.dilation);
     for c in (0..channels).step_by(S::LANES) {
@@ -146,17 +162,11 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends
 }
 
 dispatch! {
-    unsafe fn input_row(job: &Pass<'_>, line: &(Range<usize>, usize), dy: Ends, dx: *mut f32, len: usize) = scatter
+    unsafe fn input_row(job: &Pass<'_>, line: &Span, dy: Ends, dx: *mut f32, len: usize) = scatter
 }
 
 #[inline(always)]
-unsafe fn scatter<S: Simd>(
-    job: &Pass<'_>,
-    line: &(Range<usize>, usize),
-    dy: Ends,
-    dx: *mut f32,
-    len: usize,
-) {
+unsafe fn scatter<S: Simd>(job: &Pass<'_>, line: &Span, dy: Ends, dx: *mut f32, len: usize) {
     let Geometry { width, channels, kernel, config, .. } = *job.geometry;
     let (filled, dilation) = (filled(channels), config.dilation);
     for c in (0..channels).step_by(S::LANES) {
@@ -183,11 +193,12 @@ unsafe fn scatter<S: Simd>(
 #[derive(Debug)]
 pub(super) struct DepthwiseWeights {
     geometry: Geometry,
+    spans: Spans,
 }
 
 impl DepthwiseWeights {
     pub(super) fn new(geometry: Geometry) -> Self {
-        Self { geometry }
+        Self { geometry, spans: Spans::new(&geometry) }
     }
 
     /// Values of the sum that [`Self::add`] adds to.
@@ -195,18 +206,19 @@ impl DepthwiseWeights {
         self.geometry.kernel.0 * self.geometry.kernel.1 * filled(self.geometry.channels)
     }
 
-    /// Adds one image's part.
+    /// Adds the part of some images.
     pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
-        let geometry = &self.geometry;
-        assert!(x.len() >= geometry.image() && dy.len() >= geometry.output());
+        let Self { geometry, spans } = self;
         assert!(sum.len() >= self.sum_len());
-        let vertical = spans(geometry.height, geometry.out.0, geometry.kernel.0, geometry);
-        let horizontal = spans(geometry.width, geometry.out.1, geometry.kernel.1, geometry);
         let epilogue = Epilogue::NONE;
-        let job = Pass { geometry, taps: &[], horizontal: &horizontal, epilogue };
-        for (line, dy) in vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
-            // SAFETY: the assertions cover the slices; spans hold places inside the image alone.
-            unsafe { weight_row(&job, line, Ends::of(x), Ends::of(dy), sum.as_mut_ptr()) }
+        let job = Pass { geometry, taps: &[], horizontal: &spans.horizontal, epilogue };
+        let images = x.chunks_exact(geometry.image()).zip(dy.chunks_exact(geometry.output()));
+        for (x, dy) in images {
+            for (line, dy) in spans.vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
+                // SAFETY: `x` is an image and `dy` a row of one, the assertion covers the sum; spans hold places inside the
+                // image alone.
+                unsafe { weight_row(&job, line, Ends::of(x), Ends::of(dy), sum.as_mut_ptr()) }
+            }
         }
     }
 
@@ -220,17 +232,11 @@ impl DepthwiseWeights {
 }
 
 dispatch! {
-    unsafe fn weight_row(job: &Pass<'_>, line: &(Range<usize>, usize), x: Ends, dy: Ends, sum: *mut f32) = weights
+    unsafe fn weight_row(job: &Pass<'_>, line: &Span, x: Ends, dy: Ends, sum: *mut f32) = weights
 }
 
 #[inline(always)]
-unsafe fn weights<S: Simd>(
-    job: &Pass<'_>,
-    line: &(Range<usize>, usize),
-    x: Ends,
-    dy: Ends,
-    sum: *mut f32,
-) {
+unsafe fn weights<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, dy: Ends, sum: *mut f32) {
     let Geometry { width, channels, kernel, config, .. } = *job.geometry;
     let (filled, dilation) = (filled(channels), config.dilation);
     for c in (0..channels).step_by(S::LANES) {

@@ -80,14 +80,10 @@ impl Convolution {
     /// The output rows `rows` of each image in `x`: all of them where there are several images, else from a multiple of four.
     pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
         let epilogue = Epilogue { bias: self.bias.as_deref(), range: self.activation.range() };
-        let images = x.chunks_exact(self.geometry.image());
-        let outputs = y.chunks_exact_mut((rows.len() * self.geometry.out_row()).max(1));
         match &self.algorithm {
             Algorithm::Winograd(winograd) => winograd.run(x, rows, y, epilogue),
             Algorithm::Direct(direct) => direct.run(x, rows, y, epilogue),
-            Algorithm::Depthwise(depthwise) => {
-                images.zip(outputs).for_each(|(x, y)| depthwise.run(x, rows.clone(), y, epilogue));
-            }
+            Algorithm::Depthwise(depthwise) => depthwise.run(x, rows, y, epilogue),
         }
         if self.activation == Activation::Gelu {
             self.activation.apply_in_place(y);
@@ -97,14 +93,11 @@ impl Convolution {
 
 /// The gradient of a convolution's input.
 #[derive(Debug)]
-pub(super) struct InputGradient {
-    geometry: Geometry,
-    algorithm: InputAlgorithm,
-}
+pub(super) struct InputGradient(InputAlgorithm);
 
 #[derive(Debug)]
 enum InputAlgorithm {
-    Winograd(Winograd),
+    Winograd { winograd: Winograd, rows: usize },
     Phases(Phases),
     Depthwise(Depthwise),
 }
@@ -112,28 +105,23 @@ enum InputAlgorithm {
 impl InputGradient {
     /// `weight`: `[out, in / groups, kh, kw]`.
     pub(super) fn new(geometry: Geometry, weight: &[f32]) -> Self {
-        let algorithm = if geometry.is_depthwise() {
+        Self(if geometry.is_depthwise() {
             InputAlgorithm::Depthwise(Depthwise::new(geometry, weight))
         } else if let Some(winograd) = Winograd::of_gradient(geometry, weight) {
-            InputAlgorithm::Winograd(winograd)
+            InputAlgorithm::Winograd { winograd, rows: geometry.height }
         } else {
             InputAlgorithm::Phases(Phases::new(geometry, weight))
-        };
-        Self { geometry, algorithm }
+        })
     }
 
     /// Writes the gradients of whole images.
     pub(super) fn run(&self, dy: &[f32], dx: &mut [f32]) {
-        let images = dy.chunks_exact(self.geometry.output());
-        let images = images.zip(dx.chunks_exact_mut(self.geometry.image()));
-        match &self.algorithm {
-            InputAlgorithm::Winograd(winograd) => {
-                winograd.run(dy, 0..self.geometry.height, dx, Epilogue::NONE);
+        match &self.0 {
+            InputAlgorithm::Winograd { winograd, rows } => {
+                winograd.run(dy, 0..*rows, dx, Epilogue::NONE);
             }
             InputAlgorithm::Phases(phases) => phases.run(dy, dx),
-            InputAlgorithm::Depthwise(depthwise) => {
-                images.for_each(|(dy, dx)| depthwise.input_gradient(dy, dx));
-            }
+            InputAlgorithm::Depthwise(depthwise) => depthwise.input_gradient(dy, dx),
         }
     }
 }
@@ -146,13 +134,13 @@ pub(super) struct WeightGradient(WeightAlgorithm);
 enum WeightAlgorithm {
     Direct(DirectWeights),
     Winograd(WinogradWeights),
-    Depthwise(Geometry, DepthwiseWeights),
+    Depthwise(DepthwiseWeights),
 }
 
 impl WeightGradient {
     pub(super) fn new(geometry: Geometry) -> Self {
         Self(if geometry.is_depthwise() {
-            WeightAlgorithm::Depthwise(geometry, DepthwiseWeights::new(geometry))
+            WeightAlgorithm::Depthwise(DepthwiseWeights::new(geometry))
         } else if let Some(winograd) = WinogradWeights::new(geometry) {
             WeightAlgorithm::Winograd(winograd)
         } else {
@@ -174,21 +162,16 @@ impl WeightGradient {
         match &self.0 {
             WeightAlgorithm::Direct(direct) => direct.sum_len(),
             WeightAlgorithm::Winograd(winograd) => winograd.sum_len(),
-            WeightAlgorithm::Depthwise(_, depthwise) => depthwise.sum_len(),
+            WeightAlgorithm::Depthwise(depthwise) => depthwise.sum_len(),
         }
     }
 
     /// Adds the part of some images.
     pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
-        let images = |geometry: &Geometry| {
-            x.chunks_exact(geometry.image()).zip(dy.chunks_exact(geometry.output()))
-        };
         match &self.0 {
             WeightAlgorithm::Winograd(winograd) => winograd.add(x, dy, sum),
             WeightAlgorithm::Direct(direct) => direct.add(x, dy, sum),
-            WeightAlgorithm::Depthwise(geometry, depthwise) => {
-                images(geometry).for_each(|(x, dy)| depthwise.add(x, dy, sum));
-            }
+            WeightAlgorithm::Depthwise(depthwise) => depthwise.add(x, dy, sum),
         }
     }
 
@@ -197,7 +180,7 @@ impl WeightGradient {
         match &self.0 {
             WeightAlgorithm::Direct(direct) => direct.finish(sum),
             WeightAlgorithm::Winograd(winograd) => winograd.finish(sum),
-            WeightAlgorithm::Depthwise(_, depthwise) => depthwise.finish(sum),
+            WeightAlgorithm::Depthwise(depthwise) => depthwise.finish(sum),
         }
     }
 }

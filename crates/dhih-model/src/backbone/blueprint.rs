@@ -1,0 +1,77 @@
+//! What a backbone asks of its variable store, told from its description alone: no weight is drawn or stored for it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+
+use super::Backbone;
+use crate::config::InputShape;
+use crate::init::is_running_statistic;
+
+/// Numbers of a backbone for one shape of image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Values of one feature vector.
+    pub features: usize,
+    /// Values of all its weights and biases, without the running statistics of batch norm.
+    pub parameters: usize,
+}
+
+impl Backbone {
+    /// Its size for images of a shape.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn size(self, input: InputShape) -> Result<Size> {
+        let (features, shapes) = self.blueprint(input)?;
+        let counted = shapes.iter().filter(|(name, _)| !is_running_statistic(name));
+        Ok(Size { features, parameters: counted.map(|(_, shape)| shape.elem_count()).sum() })
+    }
+
+    /// The number of its features, and the names and shapes of its tensors.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub(crate) fn blueprint(self, input: InputShape) -> Result<(usize, BTreeMap<String, Shape>)> {
+        let recorder = Recorder::default();
+        let vb = VarBuilder::from_backend(Box::new(recorder.clone()), DType::F32, Device::Cpu);
+        let features = self.build(input, vb)?.features();
+        let shapes = recorder.lock().clone();
+        Ok((features, shapes))
+    }
+}
+
+/// Notes what is asked for and gives out one value that stands for all.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<BTreeMap<String, Shape>>>);
+
+impl Recorder {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Shape>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SimpleBackend for Recorder {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        self.lock().insert(name.to_owned(), shape.clone());
+        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        candle_core::bail!("{name} was asked for without a shape")
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+}
