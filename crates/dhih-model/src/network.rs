@@ -1,6 +1,6 @@
 //! The whole network: backbone, hash layer, and the loss with what it trains.
 
-use candle_core::{DType, Device, ModuleT, Tensor};
+use candle_core::{DType, Device, ModuleT, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use crate::backbone::{FeatureExtractor, whitening};
@@ -86,6 +86,15 @@ impl Network {
         Ok(self.hash_layer.forward_t(features, mode.is_training())?)
     }
 
+    /// Whether [`Self::adapt_to`] has weights to set.
+    pub fn is_adaptable(&self) -> bool {
+        self.whitening_weight().is_some()
+    }
+
+    fn whitening_weight(&self) -> Option<Var> {
+        self.parameters.get("backbone.whiten.weight")
+    }
+
     /// Sets weights that come from images and not from training: those of a whitening convolution, where there is one.
     /// For a new network, before its first step.
     ///
@@ -95,7 +104,7 @@ impl Network {
     /// # Errors
     /// When the number of bytes is no multiple of an image's.
     pub fn adapt_to(&self, images: &[u8]) -> Result<()> {
-        let Some(weight) = self.parameters.get("backbone.whiten.weight") else { return Ok(()) };
+        let Some(weight) = self.whitening_weight() else { return Ok(()) };
         let weights = whitening(images, self.config.input, &self.config.normalization)?;
         Ok(weight.set(&weights.to_device(&self.device)?.to_dtype(weight.dtype())?)?)
     }

@@ -48,10 +48,9 @@ pub(crate) fn network(
     device: &Device,
 ) -> Result<Network> {
     let input = config.input_shape(dataset.shape);
-    let pixels = dataset.gather(rows);
     let normalization = match config.weights {
         Some(_) => Normalization::imagenet(),
-        None => Normalization::measure(&pixels, dataset.shape.channels),
+        None => Normalization::measure(&dataset.gather(rows), dataset.shape.channels),
     };
     let network_config = NetworkConfig {
         backbone: config.backbone,
@@ -63,14 +62,12 @@ pub(crate) fn network(
         classes: dataset.classes.clone(),
     };
     let network = Network::new(network_config, config.seed, device)?;
-    if input == dataset.shape {
-        network.adapt_to(&pixels)?;
-    } else {
+    if network.is_adaptable() {
         // Scaled up, all of them may not fit into memory.
-        let some = rows.iter().step_by(rows.len().div_ceil(ADAPTED));
-        network.adapt_to(&dataset.gather_fitted(&some.copied().collect::<Vec<_>>(), input))?;
+        let step = if input == dataset.shape { 1 } else { rows.len().div_ceil(ADAPTED) };
+        let some: Vec<usize> = rows.iter().copied().step_by(step).collect();
+        network.adapt_to(&dataset.gather_fitted(&some, input))?;
     }
-    drop(pixels);
     if let Some((weights, progress)) = weights {
         let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
         let sha256 = weights.sha256();
@@ -208,7 +205,8 @@ impl<'a> Trainer<'a> {
             |prefix: &str, (name, tensor): (String, Tensor)| (format!("{prefix}{name}"), tensor);
         // A frozen backbone is in the pretrained file.
         let weights = self.network.parameters().snapshot()?.into_iter();
-        let weights = weights.filter(|(name, _)| self.features.is_none() || !is_backbone(name));
+        let weights =
+            weights.filter(|(name, _)| self.features.is_none() || !name.starts_with(BACKBONE));
         let velocities = self.optimizer.snapshot()?.into_iter();
         let tensors = weights
             .map(|entry| prefixed(WEIGHT, entry))
@@ -234,7 +232,7 @@ impl<'a> Trainer<'a> {
         let mut weights: BTreeMap<String, Tensor> = part(WEIGHT);
         if self.features.is_some() {
             let backbone = self.network.parameters().snapshot()?.into_iter();
-            weights.extend(backbone.filter(|(name, _)| is_backbone(name)));
+            weights.extend(backbone.filter(|(name, _)| name.starts_with(BACKBONE)));
         }
         self.network.parameters().load(&weights)?;
         if !self.optimizer.restore(&part(VELOCITY))? {
@@ -256,10 +254,6 @@ const ADAPTED: usize = 1024;
 const WEIGHT: &str = "weight:";
 const VELOCITY: &str = "velocity:";
 const RECORDS: &str = "dhih.epochs";
-
-fn is_backbone(name: &str) -> bool {
-    name.starts_with(BACKBONE)
-}
 
 fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
     Error::Run { path: path.to_owned(), reason: reason.to_owned() }

@@ -82,35 +82,16 @@ fn a_run_is_complete_and_repeats_byte_for_byte() {
     assert!(error.to_string().contains("--resume"), "{error}");
 }
 
-/// Begins a run of 60 epochs and kills it, with no chance to tidy up, once two are logged.
-fn start_and_kill(data: &Path, run: &Path) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dhih-train"))
-        .args(["--dataset", "folder", "--image-side", "16", "--bits", "12", "--epochs", "60"])
-        .args(["--batch-size", "8", "--device", "cpu"])
-        .arg("--data-dir")
-        .arg(data)
-        .arg("--run-dir")
-        .arg(run)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let logged =
-        || std::fs::read_to_string(run.join(RunDir::METRICS)).unwrap_or_default().lines().count();
-    while logged() < 2 {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let data = common::folder(&dir.path().join("data"), 20);
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
-    start_and_kill(&data, &killed);
+    let arguments = [
+        ["--dataset", "folder", "--image-side", "16", "--bits", "12", "--epochs", "60"].as_slice(),
+        &["--batch-size", "8", "--device", "cpu"],
+    ];
+    common::start_and_kill(&arguments.concat(), &[("--data-dir", &data)], &killed);
     assert!(!killed.join(RunDir::MODEL).exists(), "no half-trained model under the final name");
     let config = TrainConfig { epochs: 60, ..config(&data) };
     run::start(&config, Some(&whole), Progress::Silent).unwrap();

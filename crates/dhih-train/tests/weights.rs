@@ -9,7 +9,7 @@ mod common;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
 use dhih_model::{Backbone, Encoder, InputShape, Mode, Normalization, Parameters, checkpoint};
@@ -120,37 +120,18 @@ fn features_train_the_head_as_the_network_in_evaluation_mode_would() {
     assert_eq!(dhih_index::Codes::from_real(12, &v).unwrap(), codes.codes);
 }
 
-/// Begins a run of many epochs and kills it, with no chance to tidy up, once two are logged.
-fn start_and_kill(data: &Path, weights: &Path, run: &Path) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dhih-train"))
-        .args(["--dataset", "folder", "--image-side", "16", "--bits", "12", "--epochs", "300"])
-        .args(["--batch-size", "8", "--device", "cpu", "--freeze-backbone", "--data-dir"])
-        .arg(data)
-        .arg("--weights")
-        .arg(weights)
-        .arg("--run-dir")
-        .arg(run)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let logged =
-        || std::fs::read_to_string(run.join(RunDir::METRICS)).unwrap_or_default().lines().count();
-    while logged() < 2 {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
 #[test]
 fn a_killed_frozen_run_resumes_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let data = common::folder(&dir.path().join("data"), 20);
     let path = weights(dir.path(), 1);
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
-    start_and_kill(&data, &path, &killed);
+    let arguments = [
+        ["--dataset", "folder", "--image-side", "16", "--bits", "12", "--epochs", "300"].as_slice(),
+        &["--batch-size", "8", "--device", "cpu", "--freeze-backbone"],
+    ];
+    let paths = [("--data-dir", &*data), ("--weights", &*path)];
+    common::start_and_kill(&arguments.concat(), &paths, &killed);
     assert!(!killed.join(RunDir::MODEL).exists(), "no half-trained model under the final name");
     let config = TrainConfig { epochs: 300, ..frozen(&data, &path) };
     run::start(&config, Some(&whole), Progress::Silent).unwrap();

@@ -6,8 +6,10 @@
     reason = "helpers of tests: a panic is the failure"
 )]
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -97,4 +99,29 @@ pub(crate) fn folder(dir: &Path, each: usize) -> PathBuf {
         }
     }
     dir.to_owned()
+}
+
+/// Begins a run with `arguments` and kills it, with no chance to tidy up, once two epochs are logged.
+pub(crate) fn start_and_kill(arguments: &[&str], paths: &[(&str, &Path)], run: &Path) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dhih-train"))
+        .args(arguments)
+        .args(paths.iter().flat_map(|(flag, path)| [OsStr::new(flag), path.as_os_str()]))
+        .arg("--run-dir")
+        .arg(run)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let logged = || {
+        std::fs::read_to_string(run.join(dhih_train::RunDir::METRICS))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    while logged() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
