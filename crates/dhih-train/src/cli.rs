@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{encode, evaluate, list, train};
+use crate::cmd::{bench, encode, evaluate, list, train};
 
 /// Trains and evaluates hashing networks.
 ///
@@ -34,4 +34,6 @@ pub(crate) enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Show the known datasets, protocols, backbones and losses
     List(list::ListArgs),
+    /// Measure how fast a network trains and encodes on this machine
+    Bench(bench::BenchArgs),
 }

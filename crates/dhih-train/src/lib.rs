@@ -35,6 +35,8 @@ mod gallery;
 pub mod run;
 mod run_dir;
 
+pub mod throughput;
+
 pub use config::{TrainConfig, TrainOptions};
 pub use device::device;
 pub use error::{Error, Result};

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Encode(args) => cmd::encode::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::List(args) => cmd::list::run(&args),
+        Command::Bench(args) => cmd::bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

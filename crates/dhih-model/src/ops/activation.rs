@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::multiversion::multiversion;
-use super::{portable, values, with_values};
+use super::{is_ours, portable, values, with_values};
 
 /// A function of each value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Activation {
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
-            _ if x.device().is_cpu() && x.dtype() == DType::F32 => {
+            _ if is_ours(x) && x.dtype() == DType::F32 => {
                 x.contiguous()?.apply_op1(Apply(self))
             }
             _ => portable::activation(self, x),

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::moments::Moments;
 use super::normalize::{Affine, Slopes, rows_per_part};
-use super::{Activation, portable, values, with_values};
+use super::{Activation, is_ours, portable, values, with_values};
 
 /// A batch-norm layer with its activation.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ pub fn batch_norm(
     if x.elem_count() <= channels {
         bail!("batch norm needs more than one value a channel, got {:?}", x.dims());
     }
-    if !x.device().is_cpu() {
+    if !is_ours(x) {
         return portable::batch_norm(x, (weight, bias), BatchNorm::EPS, activation);
     }
     let moments = Arc::new(Mutex::new(Moments::default()));

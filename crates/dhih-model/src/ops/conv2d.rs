@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use candle_nn::{Init, VarBuilder};
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
-use super::{Activation, portable, positions, values, with_values};
+use super::{Activation, is_ours, portable, positions, values, with_values};
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub fn conv2d(
     config: Conv2dConfig,
     activation: Activation,
 ) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !is_ours(x) {
         return portable::conv2d(x, weight, bias, config, activation);
     }
     // An activation whose gradient needs its input is an operator of its own where there is to be a gradient.

@@ -15,7 +15,9 @@ use super::moments::{Moments, Part};
 use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
 use super::windows::Windows;
-use super::{Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, max_pool2d, values, with_values};
+use super::{
+    Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, is_ours, max_pool2d, values, with_values,
+};
 
 /// A convolution, the maximum of each 2 x 2 window where `pool`, and batch norm with its activation.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +51,7 @@ impl ConvNorm<'_> {
     /// # Shapes
     /// `[n, height, width, in]` to `[n, height', width', out]`, with sides halved where pooled.
     pub(crate) fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        if !train || !x.device().is_cpu() || self.conv.activation != Activation::Identity {
+        if !train || !is_ours(x) || self.conv.activation != Activation::Identity {
             return self.unfused(x, train);
         }
         let state = Arc::new(Mutex::new(State::default()));

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::{portable, positions, values, with_values};
+use super::{is_ours, portable, positions, values, with_values};
 
 /// A pooling window, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
     if config.kernel > 15 || config.padding > config.kernel / 2 {
         bail!("max_pool2d takes a kernel up to 15 and padding up to half of it, got {config:?}");
     }
-    if !x.device().is_cpu() {
+    if !is_ours(x) {
         return portable::max_pool2d(x, config);
     }
     x.contiguous()?.apply_op1(MaxPool { config, winners: Mutex::default() })

@@ -30,7 +30,16 @@ pub use max_pool2d::{Pool2dConfig, max_pool2d};
 pub use portable::{adaptive_avg_pool2d, add, avg_pool2d, dropout, linear};
 pub use sgd::{Sgd, sgd_step};
 
+use std::sync::LazyLock;
+
 use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
+
+/// Whether an operator on `x` is ours: on the CPU, unless `DHIH_OPS=candle` asks for candle's, to compare them.
+fn is_ours(x: &Tensor) -> bool {
+    static CANDLE: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("DHIH_OPS").is_some_and(|ops| ops == "candle"));
+    x.device().is_cpu() && !*CANDLE
+}
 
 /// The values of a contiguous f32 tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

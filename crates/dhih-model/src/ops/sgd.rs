@@ -4,7 +4,7 @@
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use super::values;
+use super::{is_ours, values};
 
 /// Values that one task updates.
 const PART_VALUES: usize = 1 << 15;
@@ -33,7 +33,7 @@ pub fn sgd_step(variable: &Var, velocity: &Var, gradient: &Tensor, sgd: Sgd) -> 
         bail!("sgd_step of {:?} with a gradient {:?}", variable.shape(), gradient.shape());
     }
     let gradient = gradient.detach();
-    if !variable.device().is_cpu() {
+    if !is_ours(variable) {
         return portable_step(variable, velocity, &gradient, sgd);
     }
     let gradient = gradient.contiguous()?;

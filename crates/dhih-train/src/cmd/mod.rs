@@ -1,5 +1,6 @@
 //! One file a subcommand: flags, calls into the library, output.
 
+pub(crate) mod bench;
 pub(crate) mod encode;
 pub(crate) mod evaluate;
 pub(crate) mod list;

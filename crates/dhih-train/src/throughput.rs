@@ -1,0 +1,150 @@
+//! How fast a network trains and encodes on this machine, measured on random images. Reading and augmenting images is not
+//! in it.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+use dhih_model::ops::Sgd;
+use dhih_model::{
+    Backbone, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, Normalization, encode,
+    named_rng,
+};
+use rand::RngCore;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::optim::Optimizer;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Steps of forward, backward and update, from normalised images.
+    Training,
+    /// Codes, from pixels.
+    Inference,
+}
+
+/// A network, a batch, and how long to look at them.
+#[derive(Debug, Clone)]
+pub struct ThroughputConfig {
+    /// The feature extractor; before it square RGB images, behind it a hash layer of 48 bits for 10 classes.
+    pub backbone: Backbone,
+    /// Of an image, in pixels.
+    pub side: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// What its training step minimises.
+    pub loss: Loss,
+    /// How long, after two steps to warm up; at least three steps are measured.
+    pub duration: Duration,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Throughput {
+    /// What a step was.
+    pub work: Work,
+    /// The batch over the median step.
+    pub images_per_second: f64,
+    /// The median step, in seconds.
+    pub step_seconds: f64,
+    /// How many were measured.
+    pub steps: usize,
+}
+
+const CLASSES: usize = 10;
+const BITS: usize = 48;
+
+impl ThroughputConfig {
+    /// Measures.
+    ///
+    /// # Errors
+    /// When the batch is empty, or the side too small for the backbone; those of the device.
+    pub fn measure(&self, work: Work, device: &Device) -> Result<Throughput> {
+        let Self { backbone, side, batch_size, loss, .. } = *self;
+        if batch_size == 0 {
+            let (name, expected) = ("batch_size", "at least 1".to_owned());
+            return Err(Error::Config { name, got: "0".to_owned(), expected });
+        }
+        let input = InputShape { height: side, width: side, channels: 3 };
+        let config = NetworkConfig {
+            backbone,
+            input,
+            normalization: Normalization::imagenet(),
+            bits: BITS,
+            hash_layer: HashLayerConfig { hidden: None, norm: loss.hash_norm() },
+            loss,
+            classes: (0..CLASSES).map(|class| class.to_string()).collect(),
+        };
+        let network = Network::new(config, 0, device)?;
+        let mut images = vec![0; batch_size * input.len()];
+        named_rng(0, "images").fill_bytes(&mut images);
+        match work {
+            Work::Inference => self.times(work, |_| {
+                encode(&network, &images)?;
+                Ok(())
+            }),
+            Work::Training => {
+                let x = network.config().normalization.apply(&images, input, device)?;
+                let labels = (0..batch_size * CLASSES)
+                    .map(|i| if i % CLASSES == i / CLASSES % CLASSES { 1f32 } else { 0.0 });
+                let labels = labels.collect::<Vec<_>>();
+                let labels = Tensor::from_vec(labels, (batch_size, CLASSES), device)?;
+                let optimizer = Optimizer::new(network.parameters(), 1.0)?;
+                let sgd = Sgd { learning_rate: 1e-3, momentum: 0.9, weight_decay: 5e-4 };
+                self.times(work, |step| {
+                    let v = network.forward(&x, Mode::training_step(0, step))?;
+                    let loss = network.objective().value(&v, &labels, 0.0)?;
+                    optimizer.step(&loss.backward()?, sgd)?;
+                    // A GPU has done nothing for certain until a value is asked for.
+                    loss.to_scalar::<f32>()?;
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    fn times(&self, work: Work, mut step: impl FnMut(usize) -> Result<()>) -> Result<Throughput> {
+        const WARM_UP: usize = 2;
+        let mut seconds = Vec::new();
+        (0..WARM_UP).try_for_each(&mut step)?;
+        let began = Instant::now();
+        while seconds.len() < 3 || began.elapsed() < self.duration {
+            let started = Instant::now();
+            step(WARM_UP + seconds.len())?;
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+        seconds.sort_by(f64::total_cmp);
+        let (steps, step_seconds) = (seconds.len(), seconds[seconds.len() / 2]);
+        let images_per_second = self.batch_size as f64 / step_seconds;
+        Ok(Throughput { work, images_per_second, step_seconds, steps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(side: usize, batch_size: usize) -> ThroughputConfig {
+        let (backbone, loss, duration) = (Backbone::Small, Loss::default(), Duration::ZERO);
+        ThroughputConfig { backbone, side, batch_size, loss, duration }
+    }
+
+    #[test]
+    fn measures_both_kinds_of_work() {
+        for work in [Work::Training, Work::Inference] {
+            let throughput = config(8, 2).measure(work, &Device::Cpu).unwrap();
+            assert!(throughput.steps == 3 && throughput.images_per_second > 0.0, "{throughput:?}");
+            let images = throughput.images_per_second * throughput.step_seconds;
+            assert!((images - 2.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn empty_batches_and_small_sides_are_refused() {
+        for config in [config(8, 0), config(4, 2)] {
+            assert!(config.measure(Work::Inference, &Device::Cpu).is_err(), "{config:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+"""PyTorch's side of `cargo xtask bench model`: images/s of one network, as `dhih-train bench --json` prints them.
+
+Both memory layouts are measured and the better one is reported. Needs torch and torchvision.
+"""
+import argparse
+import json
+import statistics
+import time
+
+import torch
+import torch.nn as nn
+import torchvision
+
+BITS, CLASSES = 48, 10
+
+
+def small(_side):
+    layers, channels = [], 3
+    for out in (32, 64, 128):
+        layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(out), nn.ReLU()]
+        channels = out
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def cifarnet(_side):
+    whiten = nn.Conv2d(3, 24, 2)
+    whiten.weight.requires_grad_(False)
+    layers, channels = [whiten, nn.GELU()], 24
+    for out in (64, 256, 256):
+        layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(out), nn.GELU()]
+        layers += [nn.Conv2d(out, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.GELU()]
+        channels = out
+    return nn.Sequential(*layers, nn.MaxPool2d(3), nn.Flatten())
+
+
+def cifar_stem(net):
+    net.conv1, net.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return net
+
+
+def without_classifier(net):
+    """The same network up to its last hidden layer, as our backbones end."""
+    if hasattr(net, "fc"):
+        net.fc = nn.Identity()
+    elif isinstance(net, torchvision.models.SqueezeNet):
+        return nn.Sequential(net.features, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    elif isinstance(net, torchvision.models.MobileNetV2):
+        net.classifier = nn.Identity()
+    else:
+        net.classifier = net.classifier[:-1] if isinstance(net, torchvision.models.AlexNet) else net.classifier[:-2]
+    return net
+
+
+def build(name, side):
+    models = torchvision.models
+    if name in ("small", "cifarnet"):
+        return globals()[name](side)
+    if name.endswith("-cifar"):
+        return without_classifier(cifar_stem(getattr(models, name.removesuffix("-cifar"))()))
+    return without_classifier(getattr(models, name.replace("-", "_"))())
+
+
+class Hashing(nn.Module):
+    """Backbone, hash layer and a classifier on the relaxed code."""
+
+    def __init__(self, name, side):
+        super().__init__()
+        self.backbone = build(name, side).eval()
+        with torch.no_grad():
+            features = self.backbone(torch.zeros(1, 3, side, side)).shape[1]
+        self.hash_layer, self.classifier = nn.Linear(features, BITS), nn.Linear(BITS, CLASSES)
+
+    def forward(self, x):
+        return self.hash_layer(self.backbone(x))
+
+
+def step_function(net, x, training):
+    if not training:
+        net.eval()
+
+        def step():
+            with torch.inference_mode():
+                net(x)
+        return step
+    net.train()
+    labels = torch.arange(len(x)) % CLASSES
+    trained = [p for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        loss = nn.functional.cross_entropy(net.classifier(torch.tanh(net(x))), labels)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    return step
+
+
+def measure(args, layout):
+    torch.manual_seed(0)
+    net = Hashing(args.backbone, args.image_side).to(memory_format=layout)
+    x = torch.randn(args.batch_size, 3, args.image_side, args.image_side).to(memory_format=layout)
+    step = step_function(net, x, args.only == "training")
+    step(), step()
+    seconds, began = [], time.perf_counter()
+    while len(seconds) < 3 or time.perf_counter() - began < args.seconds:
+        started = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - started)
+    median = statistics.median(seconds)
+    return {"work": args.only, "images_per_second": args.batch_size / median, "step_seconds": median,
+            "steps": len(seconds)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--image-side", type=int, required=True)
+    parser.add_argument("--only", choices=["training", "inference"], required=True)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--threads", type=int, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    layouts = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+    measured = [{**measure(args, layout), "layout": name} for name, layout in layouts.items()]
+    print(json.dumps({**max(measured, key=lambda m: m["images_per_second"]), "torch": torch.__version__}))
+
+
+if __name__ == "__main__":
+    main()
