@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{ci, demo, fetch, tidy};
+use crate::{bench, ci, demo, fetch, tidy};
 
 /// `cargo xtask COMMAND`.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ enum Command {
     Demo(demo::Args),
     /// Bring datasets to data/, checked against the manifest
     FetchData(fetch::Args),
+    /// Measure speed, side by side with others
+    Bench(bench::Args),
     /// Everything continuous integration checks, tests last
     Ci,
     /// The house rules that neither rustfmt nor clippy checks
@@ -42,6 +44,7 @@ impl Cli {
         match &self.command {
             Command::Demo(args) => demo::run(args, &workspace),
             Command::FetchData(args) => fetch::run(args, &workspace),
+            Command::Bench(args) => bench::run(args, &workspace),
             Command::Ci => ci::run(&workspace),
             Command::Tidy(args) => tidy::run(args, &workspace),
         }

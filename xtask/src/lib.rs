@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod failure;
 
+mod bench;
 mod cargo;
 mod ci;
 mod console;

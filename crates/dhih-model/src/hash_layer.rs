@@ -1,9 +1,10 @@
 //! The hash layer: features to K real values whose signs are the code.
 
 use candle_core::{ModuleT, Result, Tensor};
-use candle_nn::{Init, Linear, Module, VarBuilder};
+use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::layer::Linear;
 use crate::ops::{Activation, BatchNorm};
 
 /// What the hash layer ends in.
@@ -48,21 +49,29 @@ impl HashLayer {
         config: HashLayerConfig,
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
-        let hidden = config.hidden.map(|units| linear(features, units, &vb.pp("hidden")));
+        let hidden = config
+            .hidden
+            .map(|units| linear((features, units), Activation::Relu, &vb.pp("hidden")));
         let norm = match config.norm {
             HashNorm::None => None,
             HashNorm::Batch => Some(BatchNorm::new(bits, Activation::Identity, vb.pp("norm"))?),
         };
         let inputs = config.hidden.unwrap_or(features);
-        Ok(Self { hidden: hidden.transpose()?, linear: linear(inputs, bits, &vb)?, norm })
+        let linear = linear((inputs, bits), Activation::Identity, &vb)?;
+        Ok(Self { hidden: hidden.transpose()?, linear, norm })
     }
 }
 
-fn linear(inputs: usize, outputs: usize, vb: &VarBuilder<'_>) -> Result<Linear> {
+fn linear(
+    (inputs, outputs): (usize, usize),
+    activation: Activation,
+    vb: &VarBuilder<'_>,
+) -> Result<Linear> {
     let bound = 1.0 / (inputs as f64).sqrt();
     let init = Init::Uniform { lo: -bound, up: bound };
     let weight = vb.get_with_hints((outputs, inputs), "weight", init)?;
-    Ok(Linear::new(weight, Some(vb.get_with_hints(outputs, "bias", init)?)))
+    let bias = Some(vb.get_with_hints(outputs, "bias", init)?);
+    Ok(Linear { weight, bias, activation })
 }
 
 impl ModuleT for HashLayer {
@@ -70,7 +79,7 @@ impl ModuleT for HashLayer {
     /// `[n, features]` to `v`, `[n, bits]`.
     fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let v = match &self.hidden {
-            Some(hidden) => self.linear.forward(&hidden.forward(x)?.relu()?)?,
+            Some(hidden) => self.linear.forward(&hidden.forward(x)?)?,
             None => self.linear.forward(x)?,
         };
         match &self.norm {

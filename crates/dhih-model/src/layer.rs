@@ -80,6 +80,14 @@ pub struct Linear {
     pub(crate) activation: Activation,
 }
 
+impl Linear {
+    /// # Shapes
+    /// `[n, in]` to `[n, out]`.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref(), self.activation)
+    }
+}
+
 /// Sets values to 0 with probability `p` in training and divides the others by `1 - p`.
 #[derive(Debug, Clone)]
 pub struct Dropout {
@@ -132,9 +140,7 @@ impl Layer {
             Self::MaxPool(config) => max_pool2d(x, *config),
             Self::AvgPool(config) => avg_pool2d(x, *config),
             Self::AdaptiveAvgPool(size) => adaptive_avg_pool2d(x, *size),
-            Self::Linear(Linear { weight, bias, activation }) => {
-                ops::linear(x, weight, bias.as_ref(), *activation)
-            }
+            Self::Linear(linear) => linear.forward(x),
             Self::Dropout(Dropout { p, name }) => match mode {
                 Mode::Evaluation => Ok(x.clone()),
                 Mode::Training { seed } => ops::dropout(x, *p, named_rng(seed, name).next_u64()),

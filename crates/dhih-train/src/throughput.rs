@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use dhih_model::ops::Sgd;
 use dhih_model::{
-    Backbone, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, Normalization, encode,
-    named_rng,
+    Backbone, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, Normalization,
+    encode, named_rng,
 };
 use rand::RngCore;
 use serde::Serialize;

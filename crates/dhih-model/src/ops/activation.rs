@@ -1,6 +1,6 @@
 //! Activations, element by element, with their gradients.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ pub enum Activation {
 }
 
 /// Values that one task handles.
-const PART_VALUES: usize = 1 << 15;
+const PART_VALUES: usize = 1 << 13;
 
 impl Activation {
     /// The activation of a tensor of any shape.
@@ -33,9 +33,7 @@ impl Activation {
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
-            _ if is_ours(x) && x.dtype() == DType::F32 => {
-                x.contiguous()?.apply_op1(Apply(self))
-            }
+            _ if is_ours(x) => x.contiguous()?.apply_op1(Apply(self)),
             _ => portable::activation(self, x),
         }
     }
@@ -47,10 +45,7 @@ impl Activation {
     }
 
     fn gradient_of(self, seen: &[f32], dy: &[f32]) -> Vec<f32> {
-        let mut dx = dy.to_vec();
-        let parts = dx.par_chunks_mut(PART_VALUES).zip(seen.par_chunks(PART_VALUES));
-        parts.for_each(|(dx, seen)| self.gradient_in_place(seen, dx));
-        dx
+        copied(dy, |start, dx| self.gradient_in_place(&seen[start..][..dx.len()], dx))
     }
 
     /// The range to which values are cut, where that is all.
@@ -159,14 +154,24 @@ pub(super) fn exp_negative(x: f32) -> f32 {
 
 struct Apply(Activation);
 
+/// A copy of `values`, each part of it gone over by `f(offset, part)` while it is in cache.
+fn copied(values: &[f32], f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut copy = vec![0.0; values.len()];
+    let parts = copy.par_chunks_mut(PART_VALUES).zip(values.par_chunks(PART_VALUES));
+    parts.enumerate().for_each(|(i, (copy, values))| {
+        copy.copy_from_slice(values);
+        f(i * PART_VALUES, copy);
+    });
+    copy
+}
+
 impl CustomOp1 for Apply {
     fn name(&self) -> &'static str {
         "activation"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut y = values(x, layout)?.to_vec();
-        y.par_chunks_mut(PART_VALUES).for_each(|part| self.0.apply_in_place(part));
+        let y = copied(values(x, layout)?, |_, part| self.0.apply_in_place(part));
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 

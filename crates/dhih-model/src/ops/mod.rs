@@ -8,10 +8,16 @@
 //! Results do not depend on the number of threads: work is cut at fixed places and reduced in a fixed order.
 
 mod activation;
+mod adamw;
+mod add;
+mod avg_pool2d;
 mod batch_norm;
 mod conv2d;
 mod conv_norm;
 mod convolution;
+mod dropout;
+mod in_place;
+mod linear;
 mod max_pool2d;
 mod moments;
 mod multiversion;
@@ -23,22 +29,26 @@ mod simd;
 mod windows;
 
 pub use activation::Activation;
+pub use adamw::{AdamW, adamw_step};
+pub use add::add;
+pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d};
 pub use batch_norm::{BatchNorm, batch_norm};
 pub(crate) use conv_norm::{ConvNorm, POOL};
 pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
+pub use dropout::dropout;
+pub use linear::linear;
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
-pub use portable::{adaptive_avg_pool2d, add, avg_pool2d, dropout, linear};
 pub use sgd::{Sgd, sgd_step};
 
 use std::sync::LazyLock;
 
-use candle_core::{CpuStorage, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
 
-/// Whether an operator on `x` is ours: on the CPU, unless `DHIH_OPS=candle` asks for candle's, to compare them.
+/// Whether an operator on `x` is ours: f32 on the CPU, unless `DHIH_OPS=candle` asks for candle's, to compare them.
 fn is_ours(x: &Tensor) -> bool {
     static CANDLE: LazyLock<bool> =
         LazyLock::new(|| std::env::var_os("DHIH_OPS").is_some_and(|ops| ops == "candle"));
-    x.device().is_cpu() && !*CANDLE
+    x.device().is_cpu() && x.dtype() == DType::F32 && !*CANDLE
 }
 
 /// The values of a contiguous f32 tensor.
@@ -50,7 +60,7 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-fn storage_dtype(storage: &CpuStorage) -> candle_core::DType {
+fn storage_dtype(storage: &CpuStorage) -> DType {
     use candle_core::backend::BackendStorage;
     storage.dtype()
 }
@@ -121,6 +131,26 @@ pub(crate) mod testing {
         for var in vars {
             assert_close(got.get(var).unwrap(), expected.get(var).unwrap(), tolerance);
         }
+    }
+
+    /// The values of `f`, after those and the gradient of `var` have been seen to be the same bits on one thread and on
+    /// three.
+    pub(crate) fn bits_by_threads(
+        var: &Var,
+        f: impl Fn() -> Result<Tensor> + Send + Sync,
+    ) -> Vec<f32> {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let y = f().unwrap();
+                let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                [&y, gradients.get(var).unwrap()]
+                    .map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            })
+        };
+        let [y, gradient] = run(1);
+        assert_eq!([&y, &gradient], run(3).each_ref());
+        y
     }
 
     /// Compares the gradients of `f` with central differences of its weighted sum, at a few places of each variable.

@@ -1,9 +1,10 @@
 //! The operators made of candle's own operations: what runs on a GPU, and the oracle that the CPU forms are tested against.
 
-use candle_core::{D, Device, Result, Tensor, bail};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
 
+use candle_core::{D, DType, Device, Result, Tensor, bail};
+
+use super::avg_pool2d::Grid;
 use super::{Activation, Conv2dConfig, Pool2dConfig};
 
 /// As [`super::conv2d`], by candle's convolution.
@@ -119,7 +120,7 @@ pub fn linear(
     add_bias(&x.matmul(&weight.t()?)?, bias, activation)
 }
 
-/// `activation(x + y)`, of equal shapes.
+/// As [`super::add`].
 ///
 /// # Errors
 /// When the shapes differ.
@@ -127,70 +128,37 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     activation.apply(&(x + y)?)
 }
 
-/// Sets each value to 0 with probability `p`, by a mask drawn from `seed`, and divides the others by `1 - p` (Srivastava et
-/// al., 2014).
+/// As [`super::dropout`], whose mask of ones this multiplies by.
 ///
 /// # Errors
 /// When `p` is not in 0..1.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&p) {
-        bail!("dropout takes a probability in 0..1, got {p}");
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let kept = (1.0 / (1.0 - p)) as f32;
-    let mask = (0..x.elem_count()).map(|_| if rng.random_bool(p) { 0.0 } else { kept });
-    let mask = Tensor::from_vec(mask.collect(), x.shape(), &Device::Cpu)?;
+    let mask = super::dropout(&Tensor::ones(x.shape(), DType::F32, &Device::Cpu)?, p, seed)?;
     x * mask.to_dtype(x.dtype())?.to_device(x.device())?
 }
 
-/// The mean of each window, of the pixels within the image.
-///
-/// # Shapes
-/// As [`super::max_pool2d`].
+/// As [`super::avg_pool2d`].
 ///
 /// # Errors
 /// When the window does not fit, or the padding is more than half of it.
 pub fn avg_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
-    let Pool2dConfig { kernel, stride, padding, .. } = config;
-    if padding > kernel / 2 {
-        bail!("avg_pool2d takes padding up to half of the kernel, got {config:?}");
-    }
-    let (_, height, width, _) = x.dims4()?;
-    let windows = |size: usize| -> Result<Vec<_>> {
-        let window = |o: usize| {
-            let first = o * stride;
-            first.saturating_sub(padding)..(first + kernel - padding).min(size)
-        };
-        Ok((0..config.positions(size)?).map(window).collect())
-    };
-    average(x, &windows(height)?, &windows(width)?)
+    average(x, &Grid::sliding(x, config)?)
 }
 
-/// The mean of each of `height` x `width` windows that cover the image as evenly as can be (PyTorch's
-/// `AdaptiveAvgPool2d`).
-///
-/// # Shapes
-/// `[n, .., .., c]` to `[n, height, width, c]`.
+/// As [`super::adaptive_avg_pool2d`].
 ///
 /// # Errors
-/// Those of candle.
-pub fn adaptive_avg_pool2d(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-    let windows = |size: usize, count: usize| -> Vec<_> {
-        (0..count).map(|o| o * size / count..((o + 1) * size).div_ceil(count)).collect()
-    };
-    let (_, rows, columns, _) = x.dims4()?;
-    average(x, &windows(rows, height), &windows(columns, width))
+/// When there are no pixels or no windows.
+pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+    average(x, &Grid::adaptive(x, size)?)
 }
 
-/// The means over all pairs of a range of rows and one of columns: one matrix product along each side.
-fn average(
-    x: &Tensor,
-    rows: &[std::ops::Range<usize>],
-    columns: &[std::ops::Range<usize>],
-) -> Result<Tensor> {
+/// The means over all windows: one matrix product along each side.
+pub(super) fn average(x: &Tensor, grid: &Grid) -> Result<Tensor> {
+    let Grid { rows, columns } = grid;
     let (n, height, width, channels) = x.dims4()?;
-    let matrix = |windows: &[std::ops::Range<usize>], size: usize| {
-        let share = |window: &std::ops::Range<usize>, at| {
+    let matrix = |windows: &[Range<usize>], size: usize| {
+        let share = |window: &Range<usize>, at| {
             if window.contains(&at) { 1.0 / window.len() as f32 } else { 0.0 }
         };
         let values = windows.iter().flat_map(|window| (0..size).map(|at| share(window, at)));
@@ -321,19 +289,6 @@ mod tests {
     }
 
     #[test]
-    fn means_are_of_the_pixels_within_the_image() {
-        let x = Tensor::arange(0f32, 25.0, &Device::Cpu).unwrap().reshape((1, 5, 5, 1)).unwrap();
-        let config = Pool2dConfig { kernel: 3, stride: 2, padding: 1, ceil: false };
-        let expected =
-            Tensor::new(&[3f32, 4.5, 6.0, 10.5, 12.0, 13.5, 18.0, 19.5, 21.0], x.device());
-        let expected = expected.unwrap().reshape((1, 3, 3, 1)).unwrap();
-        assert_close(&avg_pool2d(&x, config).unwrap(), &expected, 1e-6);
-        let expected = Tensor::new(&[7f32, 17.0], x.device()).unwrap();
-        let expected = expected.reshape((1, 2, 1, 1)).unwrap();
-        assert_close(&adaptive_avg_pool2d(&x, (2, 1)).unwrap(), &expected, 1e-6);
-    }
-
-    #[test]
     fn pooling_and_products_agree_with_finite_differences() {
         let x = variable("x", &[2, 6, 5, 3]);
         let config = Pool2dConfig { kernel: 3, stride: 2, padding: 0, ceil: true };
@@ -350,18 +305,6 @@ mod tests {
     }
 
     #[test]
-    fn dropout_keeps_the_mean_and_its_mask_is_the_seed_s() {
-        let x = Tensor::ones((200, 50), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let drop = |seed| values(&dropout(&x, 0.25, seed).unwrap());
-        let y = drop(1);
-        assert!(y.iter().all(|y| *y == 0.0 || (*y - 4.0 / 3.0).abs() < 1e-6));
-        let mean = y.iter().sum::<f32>() / y.len() as f32;
-        assert!((mean - 1.0).abs() < 0.03, "{mean}");
-        assert_eq!(y, drop(1));
-        assert_ne!(y, drop(2));
-    }
-
-    #[test]
     fn what_does_not_fit_is_refused() {
         let x = variable("x", &[1, 4, 4, 6]);
         let w = variable("w", &[4, 3, 3, 3]);
@@ -373,12 +316,5 @@ mod tests {
         for (groups, dilation) in [(0, 1), (1, 1), (3, 1), (2, 2), (2, 0)] {
             assert!(conv(groups, dilation).is_err(), "{groups} {dilation}");
         }
-        for p in [-0.1, 1.0, f64::NAN] {
-            assert!(dropout(x.as_tensor(), p, 0).is_err());
-        }
-        let config = Pool2dConfig { kernel: 2, stride: 1, padding: 2, ceil: false };
-        assert!(avg_pool2d(x.as_tensor(), config).is_err());
-        let config = Pool2dConfig { kernel: 5, padding: 0, ..config };
-        assert!(avg_pool2d(x.as_tensor(), config).is_err());
     }
 }

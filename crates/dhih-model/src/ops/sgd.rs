@@ -1,10 +1,12 @@
 //! Stochastic gradient descent with Nesterov momentum and decoupled-from-schedule weight decay, one pass over memory a
 //! variable.
 
-use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use super::{is_ours, values};
+use super::in_place::update;
+use super::is_ours;
+use super::multiversion::multiversion;
 
 /// Values that one task updates.
 const PART_VALUES: usize = 1 << 15;
@@ -27,18 +29,37 @@ pub struct Sgd {
 /// All three alike.
 ///
 /// # Errors
-/// When they are not, or lie on different devices.
+/// When they are not, when two of them are the same, or lie on different devices.
 pub fn sgd_step(variable: &Var, velocity: &Var, gradient: &Tensor, sgd: Sgd) -> Result<()> {
     if variable.shape() != velocity.shape() || variable.shape() != gradient.shape() {
         bail!("sgd_step of {:?} with a gradient {:?}", variable.shape(), gradient.shape());
     }
     let gradient = gradient.detach();
+    if variable.id() == velocity.id() {
+        bail!("sgd_step takes two different variables");
+    }
     if !is_ours(variable) {
         return portable_step(variable, velocity, &gradient, sgd);
     }
     let gradient = gradient.contiguous()?;
-    velocity.inplace_op3(&gradient, variable.as_tensor(), &Velocity(sgd))?;
-    variable.inplace_op3(&gradient, velocity.as_tensor(), &Position(sgd))
+    update(variable, &gradient, |x, g| {
+        update(velocity, &gradient, |v, _| {
+            let parts = x.par_chunks_mut(PART_VALUES).zip(v.par_chunks_mut(PART_VALUES));
+            parts.zip(g.par_chunks(PART_VALUES)).for_each(|((x, v), g)| advance(sgd, g, v, x));
+            Ok(())
+        })
+    })
+}
+
+multiversion! {
+    fn advance(sgd: Sgd, g: &[f32], v: &mut [f32], x: &mut [f32]) {
+        let Sgd { learning_rate, momentum, weight_decay } = sgd;
+        for ((g, v), x) in g.iter().zip(v).zip(x) {
+            let g = g + weight_decay * *x;
+            *v = momentum * *v + g;
+            *x -= learning_rate * (g + momentum * *v);
+        }
+    }
 }
 
 fn portable_step(variable: &Var, velocity: &Var, gradient: &Tensor, sgd: Sgd) -> Result<()> {
@@ -48,74 +69,6 @@ fn portable_step(variable: &Var, velocity: &Var, gradient: &Tensor, sgd: Sgd) ->
     let step = ((g + (&v * f64::from(sgd.momentum))?)? * f64::from(sgd.learning_rate))?;
     velocity.set(&v)?;
     variable.set(&(x - step)?)
-}
-
-struct Velocity(Sgd);
-struct Position(Sgd);
-
-/// Runs `f(target, a, b)` on every element.
-fn update(
-    target: (&mut CpuStorage, &Layout),
-    a: (&CpuStorage, &Layout),
-    b: (&CpuStorage, &Layout),
-    f: impl Fn(f32, f32, f32) -> f32 + Sync,
-) -> Result<()> {
-    let (a, b) = (values(a.0, a.1)?, values(b.0, b.1)?);
-    let (CpuStorage::F32(target), Some((start, end))) = (target.0, target.1.contiguous_offsets())
-    else {
-        bail!("sgd_step needs contiguous f32 variables");
-    };
-    let parts = target[start..end].par_chunks_mut(PART_VALUES).zip(a.par_chunks(PART_VALUES));
-    parts.zip(b.par_chunks(PART_VALUES)).for_each(|((target, a), b)| {
-        for ((target, a), b) in target.iter_mut().zip(a).zip(b) {
-            *target = f(*target, *a, *b);
-        }
-    });
-    Ok(())
-}
-
-impl InplaceOp3 for Velocity {
-    fn name(&self) -> &'static str {
-        "sgd velocity"
-    }
-
-    fn cpu_fwd(
-        &self,
-        velocity: &mut CpuStorage,
-        velocity_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<()> {
-        let Sgd { momentum, weight_decay, .. } = self.0;
-        let (gradient, x) = ((gradient, gradient_layout), (x, x_layout));
-        update((velocity, velocity_layout), gradient, x, |v, g, x| {
-            momentum * v + (g + weight_decay * x)
-        })
-    }
-}
-
-impl InplaceOp3 for Position {
-    fn name(&self) -> &'static str {
-        "sgd position"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &mut CpuStorage,
-        x_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-        velocity: &CpuStorage,
-        velocity_layout: &Layout,
-    ) -> Result<()> {
-        let Sgd { learning_rate, momentum, weight_decay } = self.0;
-        let (gradient, velocity) = ((gradient, gradient_layout), (velocity, velocity_layout));
-        update((x, x_layout), gradient, velocity, |x, g, v| {
-            x - learning_rate * (g + weight_decay * x + momentum * v)
-        })
-    }
 }
 
 #[cfg(test)]
@@ -140,9 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_shapes_are_refused() {
+    fn wrong_shapes_and_shared_memory_are_refused() {
         let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 };
         let (x, v) = (variable("x", &[4]), variable("v", &[4]));
         assert!(sgd_step(&x, &v, variable("g", &[5]).as_tensor(), sgd).is_err());
+        for (velocity, gradient) in [(&x, &v), (&v, &x), (&v, &v)] {
+            assert!(sgd_step(&x, velocity, gradient.as_tensor(), sgd).is_err());
+        }
     }
 }

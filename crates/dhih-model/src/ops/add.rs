@@ -1,0 +1,140 @@
+//! The sum of two tensors through an activation: where a residual block's paths meet.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::multiversion::multiversion;
+use super::{Activation, is_ours, portable, values};
+
+/// Values that one task adds: the three parts stay in the first cache level.
+const PART_VALUES: usize = 1 << 12;
+
+/// `activation(x + y)`.
+///
+/// # Shapes
+/// All alike.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
+    if x.shape() != y.shape() {
+        bail!("add takes equal shapes, got {:?} and {:?}", x.dims(), y.dims());
+    }
+    if !is_ours(x) {
+        return portable::add(x, y, activation);
+    }
+    // An activation whose gradient needs its input is an operator of its own where there is to be a gradient.
+    if (x.track_op() || y.track_op()) && activation.needs_input() {
+        return activation.apply(&add(x, y, Activation::Identity)?);
+    }
+    x.contiguous()?.apply_op2(&y.contiguous()?, Add(activation))
+}
+
+struct Add(Activation);
+
+multiversion! {
+    fn sum(x: &[f32], y: &[f32], z: &mut [f32]) {
+        for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
+            *z = x + y;
+        }
+    }
+}
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, y) = (values(x, x_layout)?, values(y, y_layout)?);
+        let mut z = vec![0.0; x.len()];
+        let parts = z.par_chunks_mut(PART_VALUES).zip(x.par_chunks(PART_VALUES));
+        parts.zip(y.par_chunks(PART_VALUES)).for_each(|((z, x), y)| {
+            sum(x, y, z);
+            self.0.apply_in_place(z);
+        });
+        Ok((CpuStorage::F32(z), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        z: &Tensor,
+        dz: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let before = match self.0 {
+            Activation::Identity => dz.clone(),
+            activation => activation.gradient(z, dz)?,
+        };
+        let tracked = |t: &Tensor| t.track_op().then(|| before.clone());
+        Ok((tracked(x), tracked(y)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{
+        assert_close, assert_finite_differences, assert_same_gradients, bits_by_threads, variable,
+    };
+    use super::*;
+
+    const ALL: [Activation; 4] =
+        [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Gelu];
+
+    #[test]
+    fn agrees_with_the_portable_form() {
+        for activation in ALL {
+            let (x, y) = (variable("x", &[7, 40, 31]), variable("y", &[7, 40, 31]));
+            let ours = || add(x.as_tensor(), y.as_tensor(), activation);
+            let oracle = || portable::add(x.as_tensor(), y.as_tensor(), activation);
+            assert_same_gradients(&[&x, &y], ours, oracle, 1e-6);
+            // Only one has a gradient; none has; both are the same.
+            let fixed = y.detach();
+            let ours = || add(x.as_tensor(), &fixed, activation);
+            let oracle = || portable::add(x.as_tensor(), &fixed, activation);
+            assert_same_gradients(&[&x], ours, oracle, 1e-6);
+            assert_close(&add(&x.detach(), &fixed, activation).unwrap(), &oracle().unwrap(), 1e-6);
+            let ours = || add(x.as_tensor(), x.as_tensor(), activation);
+            let oracle = || portable::add(x.as_tensor(), x.as_tensor(), activation);
+            assert_same_gradients(&[&x], ours, oracle, 1e-6);
+        }
+    }
+
+    #[test]
+    fn agrees_with_finite_differences() {
+        for activation in [Activation::Identity, Activation::Gelu] {
+            // Strided.
+            let (x, y) = (variable("x", &[3, 14]), variable("y", &[14, 3]));
+            assert_finite_differences(&[&x, &y], || add(x.as_tensor(), &y.t()?, activation));
+        }
+        // No sum nearer to the kink than the step.
+        let x = Tensor::new(&[-1.5f32, -0.1, 0.1, 0.5, 2.9, 3.1], &candle_core::Device::Cpu);
+        let x = candle_core::Var::from_tensor(&x.unwrap()).unwrap();
+        for activation in [Activation::Relu, Activation::Relu6] {
+            assert_finite_differences(&[&x], || add(x.as_tensor(), x.as_tensor(), activation));
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_matter() {
+        let (x, y) = (variable("x", &[9, 70, 31]), variable("y", &[9, 70, 31]));
+        bits_by_threads(&x, || add(x.as_tensor(), y.as_tensor(), Activation::Relu));
+    }
+
+    #[test]
+    fn different_shapes_and_types_are_refused() {
+        let (x, y) = (variable("x", &[3, 4]), variable("y", &[4]));
+        assert!(add(x.as_tensor(), y.as_tensor(), Activation::Relu).is_err());
+        let y = x.to_dtype(candle_core::DType::F64).unwrap();
+        assert!(add(x.as_tensor(), &y, Activation::Relu).is_err());
+        assert!(add(&y, x.as_tensor(), Activation::Relu).is_err());
+        assert!(add(&y, &y, Activation::Relu).is_ok());
+    }
+}

@@ -1,0 +1,239 @@
+//! `cargo xtask bench model`: images/s of `dhih-train bench` beside PyTorch's, taken in turns so that both see the same
+//! machine. Ratios are medians over the rounds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::cargo::Binaries;
+use crate::console::print;
+use crate::failure::Failure;
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+const EXAMPLE: &str = "Examples:
+  python3 -m venv venv && venv/bin/pip install torch torchvision
+  cargo xtask bench model --python venv/bin/python
+  cargo xtask bench model --backbone cifarnet --rounds 5";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    /// Python with torch and torchvision; without them PyTorch's columns are empty
+    #[arg(long, env = "DHIH_PYTHON", value_name = "PROGRAM", default_value = "python3")]
+    python: PathBuf,
+    /// Measure this backbone alone
+    #[arg(long, env = "DHIH_BACKBONE", value_name = "NAME")]
+    backbone: Option<String>,
+    /// How often all are measured, in turns
+    #[arg(long, env = "DHIH_ROUNDS", value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds a measurement, at least three steps
+    #[arg(long, env = "DHIH_SECONDS", value_name = "X", default_value_t = 4.0)]
+    seconds: f64,
+    /// Also write every measurement to this file, as JSON
+    #[arg(long, env = "DHIH_JSON_FILE", value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Case {
+    backbone: &'static str,
+    batch: usize,
+    side: usize,
+    work: &'static str,
+    /// What images/s over PyTorch's is to be reached.
+    goal: f64,
+    /// Whether candle's operations are measured too: they take minutes a step on the large networks.
+    candle: bool,
+}
+
+const CASES: [Case; 9] = [
+    case("cifarnet", (512, 32), "training", 1.6, true),
+    case("small", (64, 32), "training", 1.1, true),
+    case("resnet18-cifar", (64, 32), "training", 1.1, true),
+    case("alexnet", (16, 224), "training", 1.0, false),
+    case("vgg16", (16, 224), "training", 1.0, false),
+    case("resnet18", (16, 224), "inference", 1.1, true),
+    case("mobilenet-v2", (16, 224), "inference", 1.1, false),
+    case("squeezenet1-1", (16, 224), "inference", 1.1, true),
+    case("cifarnet", (512, 32), "inference", 1.5, true),
+];
+
+const fn case(
+    backbone: &'static str,
+    (batch, side): (usize, usize),
+    work: &'static str,
+    goal: f64,
+    candle: bool,
+) -> Case {
+    Case { backbone, batch, side, work, goal, candle }
+}
+
+/// Images/s of a case, one value a round.
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(flatten)]
+    case: Case,
+    ours: Vec<f64>,
+    avx2: Vec<f64>,
+    candle: Vec<f64>,
+    pytorch: Vec<f64>,
+}
+
+/// What both programs print.
+#[derive(Debug, Deserialize)]
+struct Measured {
+    images_per_second: f64,
+}
+
+/// Measures all cases and prints the table in Markdown.
+pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+    let wanted = |case: &Case| args.backbone.as_deref().is_none_or(|name| name == case.backbone);
+    let cases: Vec<Case> = CASES.into_iter().filter(wanted).collect();
+    if cases.is_empty() {
+        let names = CASES.map(|case| case.backbone).join(", ");
+        let got = args.backbone.as_deref().unwrap_or_default();
+        return Err(
+            Failure::usage(format!("no case with backbone {got}; there are {names}")).into()
+        );
+    }
+    let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
+    let bench = Bench { args, workspace, ours: binaries.get("dhih-train")? };
+    let torch = bench.has_torch();
+    if !torch {
+        eprintln!("{} has no torch and torchvision: PyTorch is left out", args.python.display());
+    }
+    let mut rows = Vec::new();
+    for case in cases {
+        let row = bench.row(case, torch)?;
+        eprintln!("{}", row.line());
+        rows.push(row);
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&rows).context("cannot serialise the answer")?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let lines: Vec<String> = rows.iter().map(Row::line).collect();
+    print(&format!("{HEADER}\n{}", lines.join("\n")))
+}
+
+const HEADER: &str = "\
+| network, work, batch | ours, images/s | ours, AVX2 alone | candle's operations | PyTorch | ours / PyTorch | AVX2 / PyTorch | goal |
+|---|---:|---:|---:|---:|---:|---:|---:|";
+
+struct Bench<'a> {
+    args: &'a Args,
+    workspace: &'a Workspace,
+    ours: &'a Path,
+}
+
+impl Bench<'_> {
+    fn has_torch(&self) -> bool {
+        let step = Step::new("find torch", &self.args.python, self.workspace);
+        step.args(["-c", "import torch, torchvision"]).capture().is_ok()
+    }
+
+    fn row(&self, case: Case, torch: bool) -> Result<Row> {
+        let (ours, avx2, candle, pytorch) = (vec![], vec![], vec![], vec![]);
+        let mut row = Row { case, ours, avx2, candle, pytorch };
+        for round in 0..self.args.rounds {
+            row.ours.push(self.ours(case, "DHIH_ISA", "avx512")?);
+            if torch {
+                row.pytorch.push(self.pytorch(case)?);
+            }
+            row.avx2.push(self.ours(case, "DHIH_ISA", "avx2")?);
+            if case.candle && round == 0 {
+                row.candle.push(self.ours(case, "DHIH_OPS", "candle")?);
+            }
+        }
+        Ok(row)
+    }
+
+    fn ours(&self, case: Case, name: &'static str, value: &'static str) -> Result<f64> {
+        let step = Step::new("measure ours", self.ours, self.workspace).env(name, value);
+        self.measure(step.args(["bench", "--json", "--device", "cpu"]), case)
+    }
+
+    fn pytorch(&self, case: Case) -> Result<f64> {
+        let threads = available_parallelism().context("cannot count the processors")?;
+        let step = Step::new("measure PyTorch", &self.args.python, self.workspace);
+        let step = step.args(["xtask/bench/model.py".to_owned(), format!("--threads={threads}")]);
+        self.measure(step, case)
+    }
+
+    fn measure(&self, step: Step, case: Case) -> Result<f64> {
+        let step = step.args([
+            format!("--backbone={}", case.backbone),
+            format!("--batch-size={}", case.batch),
+            format!("--image-side={}", case.side),
+            format!("--only={}", case.work),
+            format!("--seconds={}", self.args.seconds),
+        ]);
+        let output = step.capture()?;
+        let measured: Measured = serde_json::from_str(&output)
+            .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
+        Ok(measured.images_per_second)
+    }
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let Case { backbone, batch, side, work, goal, .. } = self.case;
+        let speed = |values: &[f64]| median(values).map_or("-".to_owned(), |x| format!("{x:.1}"));
+        let ratio = |values: &[f64]| {
+            let ratios: Vec<f64> = values.iter().zip(&self.pytorch).map(|(a, b)| a / b).collect();
+            median(&ratios).map_or("-".to_owned(), |x| format!("{x:.2}"))
+        };
+        format!(
+            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {goal} |",
+            speed(&self.ours),
+            speed(&self.avx2),
+            speed(&self.candle),
+            speed(&self.pytorch),
+            ratio(&self.ours),
+            ratio(&self.avx2),
+        )
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_medians_of_the_rounds_and_what_is_missing_is_a_dash() {
+        let case = CASES[1];
+        let (ours, avx2, candle) = (vec![300.0, 100.0, 220.0], vec![100.0, 50.0, 110.0], vec![]);
+        let row = Row { case, ours, avx2, candle, pytorch: vec![200.0, 100.0, 200.0] };
+        let expected =
+            "| small 32 px, training, 64 | 220.0 | 100.0 | - | 200.0 | 1.10 | 0.50 | 1.1 |";
+        assert_eq!(row.line(), expected);
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn the_table_has_as_many_columns_as_its_header() {
+        let (ours, avx2, candle, pytorch) = (vec![], vec![], vec![], vec![]);
+        let row = Row { case: CASES[0], ours, avx2, candle, pytorch };
+        let columns = |line: &str| line.matches('|').count();
+        assert!(HEADER.lines().all(|line| columns(line) == columns(&row.line())));
+    }
+}
