@@ -14,7 +14,7 @@ import torchvision
 BITS, CLASSES = 48, 10
 
 
-def small(_side):
+def small():
     layers, channels = [], 3
     for out in (32, 64, 128):
         layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(out), nn.ReLU()]
@@ -22,7 +22,7 @@ def small(_side):
     return nn.Sequential(*layers, nn.Flatten())
 
 
-def cifarnet(_side):
+def cifarnet():
     whiten = nn.Conv2d(3, 24, 2)
     whiten.weight.requires_grad_(False)
     layers, channels = [whiten, nn.GELU()], 24
@@ -51,10 +51,10 @@ def without_classifier(net):
     return net
 
 
-def build(name, side):
+def build(name):
     models = torchvision.models
     if name in ("small", "cifarnet"):
-        return globals()[name](side)
+        return globals()[name]()
     if name.endswith("-cifar"):
         return without_classifier(cifar_stem(getattr(models, name.removesuffix("-cifar"))()))
     return without_classifier(getattr(models, name.replace("-", "_"))())
@@ -65,7 +65,7 @@ class Hashing(nn.Module):
 
     def __init__(self, name, side):
         super().__init__()
-        self.backbone = build(name, side).eval()
+        self.backbone = build(name).eval()
         with torch.no_grad():
             features = self.backbone(torch.zeros(1, 3, side, side)).shape[1]
         self.hash_layer, self.classifier = nn.Linear(features, BITS), nn.Linear(BITS, CLASSES)

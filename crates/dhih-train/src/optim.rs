@@ -40,11 +40,23 @@ impl Optimizer {
         Ok(Self { slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
     }
 
+    /// One step down `loss`, whose value is returned; where that is not finite, nothing is changed.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub(crate) fn descend(&self, loss: &Tensor, sgd: Sgd) -> Result<f32> {
+        let value = loss.to_scalar::<f32>()?;
+        if value.is_finite() {
+            self.step(&loss.backward()?, sgd)?;
+        }
+        Ok(value)
+    }
+
     /// One step on every variable that has a gradient.
     ///
     /// # Errors
     /// Those of candle.
-    pub(crate) fn step(&self, gradients: &GradStore, sgd: Sgd) -> Result<()> {
+    fn step(&self, gradients: &GradStore, sgd: Sgd) -> Result<()> {
         for Slot { name, var, velocity, rate_scale } in &self.slots {
             // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
             let weight_decay = if is_decayed(name, var) { sgd.weight_decay } else { 0.0 };

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use dhih_model::ops::Sgd;
 use dhih_model::{
     Backbone, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, Normalization,
@@ -12,6 +12,7 @@ use dhih_model::{
 use rand::RngCore;
 use serde::Serialize;
 
+use crate::batches::Batch;
 use crate::error::{Error, Result};
 use crate::optim::Optimizer;
 
@@ -87,18 +88,15 @@ impl ThroughputConfig {
             }),
             Work::Training => {
                 let x = network.config().normalization.apply(&images, input, device)?;
-                let labels = (0..batch_size * CLASSES)
-                    .map(|i| if i % CLASSES == i / CLASSES % CLASSES { 1f32 } else { 0.0 });
-                let labels = labels.collect::<Vec<_>>();
-                let labels = Tensor::from_vec(labels, (batch_size, CLASSES), device)?;
+                let labels = (0..batch_size).map(|image| (image % CLASSES) as u32).collect();
+                let batch = Batch { rows: &[], images, labels };
+                let labels = batch.one_hot(CLASSES, device)?;
                 let optimizer = Optimizer::new(network.parameters(), 1.0)?;
                 let sgd = Sgd { learning_rate: 1e-3, momentum: 0.9, weight_decay: 5e-4 };
                 self.times(work, |step| {
                     let v = network.forward(&x, Mode::training_step(0, step))?;
                     let loss = network.objective().value(&v, &labels, 0.0)?;
-                    optimizer.step(&loss.backward()?, sgd)?;
-                    // A GPU has done nothing for certain until a value is asked for.
-                    loss.to_scalar::<f32>()?;
+                    optimizer.descend(&loss, sgd)?;
                     Ok(())
                 })
             }

@@ -185,18 +185,14 @@ impl<'a> Trainer<'a> {
         let config = self.network.config();
         let labels = batch.one_hot(config.classes.len(), self.network.device())?;
         let v = self.forward(batch, Mode::training_step(self.config.seed, step))?;
+        let sgd = Sgd {
+            learning_rate: schedule.rate(step) as f32,
+            momentum: self.config.momentum as f32,
+            weight_decay: self.config.weight_decay as f32,
+        };
         let progress = step as f64 / schedule.steps;
         let loss = self.network.objective().value(&v, &labels, progress)?;
-        let value = loss.to_scalar::<f32>()?;
-        if value.is_finite() {
-            let sgd = Sgd {
-                learning_rate: schedule.rate(step) as f32,
-                momentum: self.config.momentum as f32,
-                weight_decay: self.config.weight_decay as f32,
-            };
-            self.optimizer.step(&loss.backward()?, sgd)?;
-        }
-        Ok(value)
+        self.optimizer.descend(&loss, sgd)
     }
 
     /// Writes the whole state in one file, then the log: killed in between, the log lacks a line that is written again.

@@ -40,6 +40,9 @@ impl Activation {
 
     /// The gradient before it, from the value and the gradient behind it; not for those that [`Self::needs_input`].
     pub(super) fn gradient(self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        if self == Self::Identity {
+            return dy.contiguous();
+        }
         let dx = with_values(y, |y| with_values(dy, |dy| Ok(self.gradient_of(y, dy))))?;
         Tensor::from_vec(dx, dy.shape(), dy.device())
     }

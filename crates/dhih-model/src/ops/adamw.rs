@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::in_place::update;
+use super::is_ours;
 use super::multiversion::multiversion;
 
 /// Values that one task updates.
@@ -51,7 +52,7 @@ pub fn adamw_step(
     }
     let rates = Rates::new(config, step)?;
     let gradient = gradient.detach();
-    if !variable.device().is_cpu() {
+    if !is_ours(variable) {
         return portable_step(variable, (first, second), &gradient, rates);
     }
     let gradient = gradient.contiguous()?;

@@ -69,10 +69,7 @@ impl CustomOp2 for Add {
         z: &Tensor,
         dz: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let before = match self.0 {
-            Activation::Identity => dz.clone(),
-            activation => activation.gradient(z, dz)?,
-        };
+        let before = self.0.gradient(z, dz)?;
         let tracked = |t: &Tensor| t.track_op().then(|| before.clone());
         Ok((tracked(x), tracked(y)))
     }

@@ -1,10 +1,11 @@
 //! 2-D convolution as an operator, with bias and activation.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
-use super::{Activation, is_ours, portable, positions, values, with_values};
+use super::weighted::{self, Array, Weighted};
+use super::{Activation, is_ours, portable, positions};
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,126 +95,40 @@ pub fn conv2d(
     if !is_ours(x) {
         return portable::conv2d(x, weight, bias, config, activation);
     }
-    // An activation whose gradient needs its input is an operator of its own where there is to be a gradient.
-    let tracked = x.track_op() || weight.track_op() || bias.is_some_and(Tensor::track_op);
-    if tracked && activation.needs_input() {
-        return activation.apply(&conv2d(x, weight, bias, config, Activation::Identity)?);
-    }
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let op = Convolve { config, activation };
-    match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
-        None => x.apply_op2(&weight, op),
-    }
+    weighted::apply(Convolve(config), (x, weight, bias), activation)
 }
 
-struct Convolve {
-    config: Conv2dConfig,
-    activation: Activation,
-}
+struct Convolve(Conv2dConfig);
 
-impl Convolve {
+impl Weighted for Convolve {
+    const NAME: &'static str = "conv2d";
+
     fn forward(
         &self,
-        (x, x_layout): (&CpuStorage, &Layout),
-        (weight, weight_layout): (&CpuStorage, &Layout),
+        (x, weight): (Array<'_>, Array<'_>),
         bias: Option<&[f32]>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (geometry, n) = Geometry::new(x_layout.dims(), weight_layout.dims(), self.config)?;
+        activation: Activation,
+    ) -> Result<(Vec<f32>, Shape)> {
+        let (geometry, n) = Geometry::new(x.dims, weight.dims, self.0)?;
         if bias.is_some_and(|bias| bias.len() != geometry.out_channels) {
             bail!("conv2d to {} channels with another number of biases", geometry.out_channels);
         }
-        let weight = values(weight, weight_layout)?;
-        let convolution = Convolution::new(geometry, weight, bias, self.activation);
+        let convolution = Convolution::new(geometry, weight.values, bias, activation);
         let mut y = vec![0.0; n * geometry.output()];
-        convolution.run_batch(values(x, x_layout)?, n, &mut y);
+        convolution.run_batch(x.values, n, &mut y);
         let (height, width) = geometry.out;
-        Ok((CpuStorage::F32(y), Shape::from((n, height, width, geometry.out_channels))))
+        Ok((y, Shape::from((n, height, width, geometry.out_channels))))
     }
 
-    /// The gradients of x, where wanted, of the weight, and of the bias.
-    fn backward(
+    fn gradients(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
-        let (geometry, _) = Geometry::new(x.dims(), weight.dims(), self.config)?;
-        // As an operator with a gradient, it has an activation whose gradient its output tells.
-        let before = match self.activation {
-            Activation::Identity => dy.contiguous()?,
-            activation => activation.gradient(y, dy)?,
-        };
-        let (dx, dw) = with_values(x, |x_values| {
-            with_values(weight, |weight| {
-                with_values(&before, |dy| {
-                    let dy = OutputGradient::Given(dy);
-                    Ok(Backward::new(geometry, (x_values, weight), dy, x.track_op()).run())
-                })
-            })
-        })?;
-        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
-        let db = super::sum_rows(&before)?;
-        Ok((dx, Tensor::from_vec(dw, weight.shape(), weight.device())?, db))
-    }
-}
-
-impl CustomOp2 for Convolve {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((x, x_layout), (weight, weight_layout), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw, _) = self.backward(x, weight, y, dy)?;
-        Ok((dx, Some(dw)))
-    }
-}
-
-impl CustomOp3 for Convolve {
-    fn name(&self) -> &'static str {
-        "conv2d with bias"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let bias = values(bias, bias_layout)?;
-        self.forward((x, x_layout), (weight, weight_layout), Some(bias))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _bias: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw, db) = self.backward(x, weight, y, dy)?;
-        Ok((dx, Some(dw), Some(db)))
+        (x, weight): (Array<'_>, Array<'_>),
+        dy: &[f32],
+        wants_dx: bool,
+    ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
+        let (geometry, _) = Geometry::new(x.dims, weight.dims, self.0)?;
+        let (values, dy) = ((x.values, weight.values), OutputGradient::Given(dy));
+        Ok(Backward::new(geometry, values, dy, wants_dx).run())
     }
 }
 

@@ -2,11 +2,12 @@
 //! and many weights are cut along the weights, so that each is read once.
 #![allow(unsafe_code)]
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
-use super::{Activation, is_ours, portable, sum_rows, values, with_values};
+use super::weighted::{self, Array, Weighted};
+use super::{Activation, is_ours, portable};
 
 /// Rows and columns of the largest piece that one task computes.
 const PIECE: (usize, usize) = (128, 512);
@@ -32,16 +33,7 @@ pub fn linear(
     if !is_ours(x) {
         return portable::linear(x, weight, bias, activation);
     }
-    // An activation whose gradient needs its input is an operator of its own where there is to be a gradient.
-    let tracked = x.track_op() || weight.track_op() || bias.is_some_and(Tensor::track_op);
-    if tracked && activation.needs_input() {
-        return activation.apply(&linear(x, weight, bias, Activation::Identity)?);
-    }
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Affine(activation)),
-        None => x.apply_op2(&weight, Affine(activation)),
-    }
+    weighted::apply(Product, (x, weight, bias), activation)
 }
 
 /// Values as a matrix: how far apart neighbours in a column are, and those in a row.
@@ -124,113 +116,41 @@ fn product(
     to
 }
 
-struct Affine(Activation);
+struct Product;
 
-impl Affine {
+impl Weighted for Product {
+    const NAME: &'static str = "linear";
+
     fn forward(
         &self,
-        (x, x_layout): (&CpuStorage, &Layout),
-        (weight, weight_layout): (&CpuStorage, &Layout),
+        (x, weight): (Array<'_>, Array<'_>),
         bias: Option<&[f32]>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, inputs) = x_layout.shape().dims2()?;
-        let outputs = weight_layout.shape().dims2()?.0;
-        let weight = Matrix::rows_of(values(weight, weight_layout)?, inputs).transposed();
-        let x = Matrix::rows_of(values(x, x_layout)?, inputs);
-        let mut y = product((n, inputs, outputs), x, weight);
+        activation: Activation,
+    ) -> Result<(Vec<f32>, Shape)> {
+        let [n, inputs, outputs] = [x.dims[0], x.dims[1], weight.dims[0]];
+        let (x, weight) =
+            (Matrix::rows_of(x.values, inputs), Matrix::rows_of(weight.values, inputs));
+        let mut y = product((n, inputs, outputs), x, weight.transposed());
         y.par_chunks_mut(outputs.max(1) * 64).for_each(|rows| {
             for row in rows.chunks_exact_mut(outputs) {
                 row.iter_mut().zip(bias.unwrap_or_default()).for_each(|(y, bias)| *y += bias);
             }
-            self.0.apply_in_place(rows);
+            activation.apply_in_place(rows);
         });
-        Ok((CpuStorage::F32(y), Shape::from((n, outputs))))
+        Ok((y, Shape::from((n, outputs))))
     }
 
-    /// The gradients of x, where wanted, of the weight, and of the bias.
-    fn backward(
+    fn gradients(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
-        let ((n, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
-        // As an operator with a gradient, it has an activation whose gradient its output tells.
-        let before = match self.0 {
-            Activation::Identity => dy.contiguous()?,
-            activation => activation.gradient(y, dy)?,
-        };
-        let gradients = |x_values: &[f32], weight: &[f32], dy: &[f32]| {
-            let dy = Matrix::rows_of(dy, outputs);
-            let dx = || product((n, outputs, inputs), dy, Matrix::rows_of(weight, inputs));
-            let x_rows = Matrix::rows_of(x_values, inputs);
-            let dw = product((outputs, n, inputs), dy.transposed(), x_rows);
-            Ok((x.track_op().then(dx), dw))
-        };
-        let (dx, dw) = with_values(x, |x| {
-            with_values(weight, |weight| with_values(&before, |dy| gradients(x, weight, dy)))
-        })?;
-        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
-        Ok((dx, Tensor::from_vec(dw, weight.shape(), weight.device())?, sum_rows(&before)?))
-    }
-}
-
-impl CustomOp2 for Affine {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((x, x_layout), (weight, weight_layout), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw, _) = self.backward(x, weight, y, dy)?;
-        Ok((dx, Some(dw)))
-    }
-}
-
-impl CustomOp3 for Affine {
-    fn name(&self) -> &'static str {
-        "linear with bias"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let bias = values(bias, bias_layout)?;
-        self.forward((x, x_layout), (weight, weight_layout), Some(bias))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _bias: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw, db) = self.backward(x, weight, y, dy)?;
-        Ok((dx, Some(dw), Some(db)))
+        (x, weight): (Array<'_>, Array<'_>),
+        dy: &[f32],
+        wants_dx: bool,
+    ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
+        let [n, inputs, outputs] = [x.dims[0], x.dims[1], weight.dims[0]];
+        let dy = Matrix::rows_of(dy, outputs);
+        let dx = || product((n, outputs, inputs), dy, Matrix::rows_of(weight.values, inputs));
+        let x = Matrix::rows_of(x.values, inputs);
+        Ok((wants_dx.then(dx), product((outputs, n, inputs), dy.transposed(), x)))
     }
 }
 

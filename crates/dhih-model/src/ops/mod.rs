@@ -26,6 +26,7 @@ pub mod portable;
 mod scratch;
 mod sgd;
 mod simd;
+mod weighted;
 mod windows;
 
 pub use activation::Activation;

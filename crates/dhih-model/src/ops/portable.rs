@@ -104,10 +104,7 @@ pub fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `activation(x weight^T + bias)`.
-///
-/// # Shapes
-/// `x`: `[n, in]`; `weight`: `[out, in]`; `bias`: `[out]`; returns `[n, out]`.
+/// As [`super::linear`].
 ///
 /// # Errors
 /// When the shapes do not fit.

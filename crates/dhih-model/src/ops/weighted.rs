@@ -1,0 +1,156 @@
+//! What convolutions and linear layers share: `activation(x . weight + bias)` as an operator of candle's, with or without
+//! bias. What the product is, they say themselves.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::{Activation, sum_rows, values, with_values};
+
+/// The values of a contiguous tensor.
+#[derive(Clone, Copy)]
+pub(super) struct Array<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) dims: &'a [usize],
+}
+
+impl<'a> Array<'a> {
+    fn new(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Self> {
+        Ok(Self { values: values(storage, layout)?, dims: layout.dims() })
+    }
+}
+
+/// A product of an input and weights whose last dimension is that of a bias.
+pub(super) trait Weighted: Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// `activation(x . weight + bias)`.
+    fn forward(
+        &self,
+        x_and_weight: (Array<'_>, Array<'_>),
+        bias: Option<&[f32]>,
+        activation: Activation,
+    ) -> Result<(Vec<f32>, Shape)>;
+
+    /// The gradients of x, where wanted, and of the weight, from that of their product.
+    fn gradients(
+        &self,
+        x_and_weight: (Array<'_>, Array<'_>),
+        dy: &[f32],
+        wants_dx: bool,
+    ) -> Result<(Option<Vec<f32>>, Vec<f32>)>;
+}
+
+/// The operator on f32 tensors on the CPU.
+pub(super) fn apply(
+    weighted: impl Weighted,
+    (x, weight, bias): (&Tensor, &Tensor, Option<&Tensor>),
+    activation: Activation,
+) -> Result<Tensor> {
+    // An activation whose gradient needs its input is an operator of its own where there is to be a gradient.
+    let tracked = x.track_op() || weight.track_op() || bias.is_some_and(Tensor::track_op);
+    if tracked && activation.needs_input() {
+        let y = apply(weighted, (x, weight, bias), Activation::Identity)?;
+        return activation.apply(&y);
+    }
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let op = Operator { weighted, activation };
+    match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+        None => x.apply_op2(&weight, op),
+    }
+}
+
+struct Operator<W> {
+    weighted: W,
+    /// Its output tells its gradient, where there is to be one.
+    activation: Activation,
+}
+
+impl<W: Weighted> Operator<W> {
+    fn forward(
+        &self,
+        x_and_weight: (Array<'_>, Array<'_>),
+        bias: Option<&[f32]>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (y, shape) = self.weighted.forward(x_and_weight, bias, self.activation)?;
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    /// The gradients of x, where wanted, and of the weight; also that of their product, before the activation.
+    fn backward(
+        &self,
+        (x, weight): (&Tensor, &Tensor),
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
+        let before = self.activation.gradient(y, dy)?;
+        let (dx, dw) = with_values(x, |x_values| {
+            with_values(weight, |weight_values| {
+                let arrays = (
+                    Array { values: x_values, dims: x.dims() },
+                    Array { values: weight_values, dims: weight.dims() },
+                );
+                with_values(&before, |dy| self.weighted.gradients(arrays, dy, x.track_op()))
+            })
+        })?;
+        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
+        Ok((dx, Tensor::from_vec(dw, weight.shape(), weight.device())?, before))
+    }
+}
+
+impl<W: Weighted> CustomOp2 for Operator<W> {
+    fn name(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((Array::new(x, x_layout)?, Array::new(weight, weight_layout)?), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw, _) = self.backward((x, weight), y, dy)?;
+        Ok((dx, Some(dw)))
+    }
+}
+
+impl<W: Weighted> CustomOp3 for Operator<W> {
+    fn name(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let bias = values(bias, bias_layout)?;
+        self.forward((Array::new(x, x_layout)?, Array::new(weight, weight_layout)?), Some(bias))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _bias: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw, before) = self.backward((x, weight), y, dy)?;
+        Ok((dx, Some(dw), Some(sum_rows(&before)?)))
+    }
+}
