@@ -31,6 +31,24 @@ impl InputShape {
         ((1 << 21) / (self.height * self.width).max(1)).clamp(1, 256)
     }
 
+    /// How many images these bytes are.
+    ///
+    /// # Errors
+    /// When their number is no multiple of an image's.
+    pub fn count(&self, images: &[u8]) -> Result<usize> {
+        if self.is_empty() || !images.len().is_multiple_of(self.len()) {
+            return Err(Error::Config {
+                name: "images",
+                got: format!("{} bytes", images.len()),
+                expected: format!(
+                    "a multiple of {} x {} x {}",
+                    self.height, self.width, self.channels
+                ),
+            });
+        }
+        Ok(images.len() / self.len())
+    }
+
     /// Whether an image of this shape has no pixel; never true for a checked configuration.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

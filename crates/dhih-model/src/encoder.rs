@@ -1,19 +1,34 @@
-//! A trained network as a function from pixels to real-valued codes, preprocessing included.
+//! A trained network as a function from pixels to codes, preprocessing included.
 
 use std::path::Path;
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 
 use crate::checkpoint;
-use crate::config::InputShape;
-use crate::error::Result;
-use crate::layer::Mode;
+use crate::config::{InputShape, NetworkConfig};
+use crate::error::{Error, Result};
+use crate::inference::Inference;
+use crate::layer::{Mode, Sequential};
+use crate::loss::Objective;
 use crate::network::Network;
 
-/// Encodes images with a trained network. Cheap to share between threads.
+/// Encodes images with a trained network, at the speed of the machine. Threads may share it.
 pub struct Encoder {
-    network: Network,
+    config: NetworkConfig,
+    objective: Objective,
+    device: Device,
+    engine: Engine,
     model_sha256: String,
+}
+
+/// What computes.
+enum Engine {
+    /// The CPU, by operators of ours.
+    Compiled(Inference),
+    /// Batch norm folded away, in a number format.
+    Layers(Sequential, DType),
+    /// A backbone that is not made of layers.
+    Network(Box<Network>),
 }
 
 impl Encoder {
@@ -22,23 +37,58 @@ impl Encoder {
     /// # Errors
     /// As [`checkpoint::load`].
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        Self::load_as(path, device, DType::F32)
+    }
+
+    /// As [`Self::load`], to compute in `dtype`: f32, f16, or bf16 on a GPU. The CPU is fastest in f32.
+    ///
+    /// # Errors
+    /// As [`checkpoint::load`], and [`Error::Config`] for other formats.
+    pub fn load_as(path: &Path, device: &Device, dtype: DType) -> Result<Self> {
         let (network, model_sha256) = checkpoint::load(path, device)?;
-        Ok(Self { network, model_sha256 })
+        Self::new(network, model_sha256, dtype)
+    }
+
+    /// Of a network as it is now; `model_sha256` is that of its checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where `dtype` is not f32, f16 or, on a GPU, bf16; or not f32 while the backbone is one of the program's
+    /// own.
+    pub fn new(network: Network, model_sha256: String, dtype: DType) -> Result<Self> {
+        let refused = |expected: &str| {
+            let (name, got, expected) = ("dtype", dtype.as_str().to_owned(), expected.to_owned());
+            Err(Error::Config { name, got, expected })
+        };
+        match dtype {
+            DType::F32 | DType::F16 => (),
+            DType::BF16 if !network.device().is_cpu() => (),
+            _ => return refused("f32 or f16, or on a GPU bf16"),
+        }
+        let (config, objective) = (network.config().clone(), network.objective().clone());
+        let device = network.device().clone();
+        let inference = if dtype == DType::F32 { Inference::of_codes(&network)? } else { None };
+        let engine = match (inference, network.layers()) {
+            (Some(inference), _) => Engine::Compiled(inference),
+            (None, Some(layers)) => Engine::Layers(layers.folded()?.to_dtype(dtype)?, dtype),
+            (None, None) if dtype == DType::F32 => Engine::Network(Box::new(network)),
+            (None, None) => return refused("f32: the backbone is the program's own"),
+        };
+        Ok(Self { config, objective, device, engine, model_sha256 })
     }
 
     /// Code length in bits.
     pub fn bits(&self) -> usize {
-        self.network.config().bits
+        self.config.bits
     }
 
     /// The shape of one image.
     pub fn input(&self) -> InputShape {
-        self.network.config().input
+        self.config.input
     }
 
     /// Names of the classes, in label order.
     pub fn classes(&self) -> &[String] {
-        &self.network.config().classes
+        &self.config.classes
     }
 
     /// SHA-256 of the checkpoint file, in hex: it is written into the codes, so that codes of two models are never mixed.
@@ -46,7 +96,8 @@ impl Encoder {
         &self.model_sha256
     }
 
-    /// Real-valued codes of images; their signs are the bits, the sign of 0 being +1.
+    /// Real-valued codes of images; their signs are the bits, the sign of 0 being +1. In f32 on the CPU the code of an image is
+    /// the same to the last bit, whatever it is encoded with.
     ///
     /// # Shapes
     /// `images`: `[n, height, width, channels]` u8 in the shape [`Self::input`]; returns `[n, bits]`, row-major.
@@ -54,7 +105,73 @@ impl Encoder {
     /// # Errors
     /// When the number of bytes is no multiple of an image's.
     pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
-        encode(&self.network, images)
+        let mut codes = vec![0.0; self.input().count(images)? * self.bits()];
+        self.encode_into(images, &mut codes)?;
+        Ok(codes)
+    }
+
+    /// As [`Self::encode`], into `codes`.
+    ///
+    /// # Errors
+    /// When the number of bytes is no multiple of an image's, or `codes` is not as long as they need.
+    pub fn encode_into(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
+        self.check_len("codes", codes.len(), images, self.bits())?;
+        let of_tensors = |forward: &dyn Fn(&Tensor) -> Result<Tensor>, codes: &mut [f32]| {
+            in_batches(&self.config, &self.device, (images, codes), forward)
+        };
+        match &self.engine {
+            Engine::Compiled(inference) => {
+                inference.run(images, codes);
+                Ok(())
+            }
+            Engine::Layers(layers, dtype) => {
+                of_tensors(&|x| Ok(layers.forward(&x.to_dtype(*dtype)?, Mode::Evaluation)?), codes)
+            }
+            Engine::Network(network) => {
+                of_tensors(&|x| network.forward(x, Mode::Evaluation), codes)
+            }
+        }
+    }
+
+    /// The bits of images' codes, eight to a byte: bit k of a code is bit `k mod 8` of byte `k / 8`, set where the real value is
+    /// not negative. The last byte is filled up with zeros.
+    ///
+    /// # Shapes
+    /// `images` as for [`Self::encode`]; `codes`: `[n, ceil(bits / 8)]`.
+    ///
+    /// # Errors
+    /// As [`Self::encode_into`], and [`Error::NotANumber`].
+    pub fn encode_packed_into(&self, images: &[u8], codes: &mut [u8]) -> Result<()> {
+        let (bits, bytes) = (self.bits(), self.bits().div_ceil(8));
+        self.check_len("codes", codes.len(), images, bytes)?;
+        let step = self.input().inference_batch() * 4;
+        let parts = images.chunks(step * self.input().len());
+        for ((part, images), codes) in parts.enumerate().zip(codes.chunks_mut(step * bytes)) {
+            let values = self.encode(images)?;
+            if let Some(at) = values.iter().position(|value| value.is_nan()) {
+                return Err(Error::NotANumber { image: part * step + at / bits, bit: at % bits });
+            }
+            for (values, code) in values.chunks_exact(bits).zip(codes.chunks_exact_mut(bytes)) {
+                for (values, byte) in values.chunks(8).zip(code) {
+                    let bits = values.iter().enumerate();
+                    *byte = bits.map(|(bit, value)| u8::from(*value >= 0.0) << bit).sum();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_len(&self, name: &'static str, got: usize, images: &[u8], each: usize) -> Result<()> {
+        let expected = self.input().count(images)? * each;
+        if got != expected {
+            let got = format!("{got} values");
+            return Err(Error::Config {
+                name,
+                got,
+                expected: format!("{expected}, {each} an image"),
+            });
+        }
+        Ok(())
     }
 
     /// The class each code is nearest to under the loss that the network was trained with; `None` for pairwise losses, which
@@ -67,9 +184,8 @@ impl Encoder {
     /// When the number of values is no multiple of the bits.
     pub fn classify(&self, codes: &[f32]) -> Result<Option<Vec<u32>>> {
         let bits = self.bits();
-        let device = self.network.device();
-        let v = candle_core::Tensor::from_slice(codes, (codes.len() / bits, bits), device)?;
-        let classes = self.network.objective().classify(&v)?;
+        let v = Tensor::from_slice(codes, (codes.len() / bits, bits), &self.device)?;
+        let classes = self.objective.classify(&v)?;
         Ok(classes.map(|classes| classes.to_vec1()).transpose()?)
     }
 }
@@ -79,12 +195,76 @@ impl Encoder {
 /// # Errors
 /// When the number of bytes is no multiple of an image's.
 pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
-    let config = network.config();
-    let shape = config.input;
-    let mut codes = Vec::with_capacity(images.len() / shape.len() * config.bits);
-    for batch in images.chunks(shape.inference_batch() * shape.len()) {
-        let x = config.normalization.apply(batch, shape, network.device())?;
-        codes.extend(network.forward(&x, Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?);
+    let inference = Inference::of_codes(network)?;
+    let width = network.config().bits;
+    infer(network, inference.as_ref(), (images, width), &|x| network.forward(x, Mode::Evaluation))
+}
+
+/// What a network's backbone makes of images, as it is now.
+pub struct FeatureEncoder<'a> {
+    network: &'a Network,
+    inference: Option<Inference>,
+}
+
+impl<'a> FeatureEncoder<'a> {
+    /// Of a network.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn new(network: &'a Network) -> Result<Self> {
+        Ok(Self { network, inference: Inference::of_features(network)? })
     }
-    Ok(codes)
+
+    /// Features of images.
+    ///
+    /// # Shapes
+    /// `images`: `[n, height, width, channels]` u8; returns `[n, features]`, row-major.
+    ///
+    /// # Errors
+    /// When the number of bytes is no multiple of an image's.
+    pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
+        let Self { network, inference } = self;
+        let width = network.backbone().features();
+        infer(network, inference.as_ref(), (images, width), &|x| {
+            network.features(x, Mode::Evaluation)
+        })
+    }
+}
+
+fn infer(
+    network: &Network,
+    inference: Option<&Inference>,
+    (images, width): (&[u8], usize),
+    forward: &dyn Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Vec<f32>> {
+    let config = network.config();
+    let mut values = vec![0.0; config.input.count(images)? * width];
+    match inference {
+        Some(inference) => inference.run(images, &mut values),
+        None => in_batches(config, network.device(), (images, &mut values), forward)?,
+    }
+    Ok(values)
+}
+
+/// Tensors of a batch of images at a time.
+fn in_batches(
+    config: &NetworkConfig,
+    device: &Device,
+    (images, values): (&[u8], &mut [f32]),
+    forward: &dyn Fn(&Tensor) -> Result<Tensor>,
+) -> Result<()> {
+    let (shape, n) = (config.input, config.input.count(images)?);
+    let (batch, width) = (shape.inference_batch(), values.len() / n.max(1));
+    let batches = images.chunks(batch * shape.len());
+    for (images, values) in batches.zip(values.chunks_mut((batch * width).max(1))) {
+        let y = forward(&config.normalization.apply(images, shape, device)?)?;
+        let y = y.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        if y.len() != values.len() {
+            let got = format!("{} values of {} images", y.len(), images.len() / shape.len());
+            let expected = format!("{width} an image");
+            return Err(Error::Config { name: "backbone", got, expected });
+        }
+        values.copy_from_slice(&y);
+    }
+    Ok(())
 }

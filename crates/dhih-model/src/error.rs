@@ -58,6 +58,16 @@ pub enum Error {
         /// What is accepted.
         expected: String,
     },
+    /// A code without bits: the network's weights are not numbers any more, or too large.
+    #[error(
+        "the code of image {image} is not a number at bit {bit}: the model is broken, train it again"
+    )]
+    NotANumber {
+        /// The image, from 0.
+        image: usize,
+        /// The bit, from 0.
+        bit: usize,
+    },
     /// Image bytes that are no JPEG, PNG or WebP.
     #[error("not a JPEG, PNG or WebP image: {reason}")]
     NotAnImage {

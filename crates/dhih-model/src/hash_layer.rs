@@ -1,10 +1,10 @@
 //! The hash layer: features to K real values whose signs are the code.
 
-use candle_core::{ModuleT, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::layer::Linear;
+use crate::layer::{Layer, Linear, Mode, Sequential};
 use crate::ops::{Activation, BatchNorm};
 
 /// What the hash layer ends in.
@@ -31,11 +31,7 @@ pub struct HashLayerConfig {
 /// A linear layer with K outputs, optionally with a hidden layer before and batch norm behind. Relaxation (tanh and the like) is
 /// the loss's business.
 #[derive(Debug, Clone)]
-pub struct HashLayer {
-    hidden: Option<Linear>,
-    linear: Linear,
-    norm: Option<BatchNorm>,
-}
+pub struct HashLayer(Sequential);
 
 impl HashLayer {
     /// Names `weight` `[bits, features]` and `bias` `[bits]` under `vb`; those of a hidden layer under `hidden`, those of batch
@@ -49,16 +45,31 @@ impl HashLayer {
         config: HashLayerConfig,
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
-        let hidden = config
-            .hidden
-            .map(|units| linear((features, units), Activation::Relu, &vb.pp("hidden")));
-        let norm = match config.norm {
-            HashNorm::None => None,
-            HashNorm::Batch => Some(BatchNorm::new(bits, Activation::Identity, vb.pp("norm"))?),
-        };
-        let inputs = config.hidden.unwrap_or(features);
-        let linear = linear((inputs, bits), Activation::Identity, &vb)?;
-        Ok(Self { hidden: hidden.transpose()?, linear, norm })
+        let mut layers = Vec::new();
+        let mut inputs = features;
+        if let Some(units) = config.hidden {
+            layers.push(linear((features, units), Activation::Relu, &vb.pp("hidden"))?);
+            inputs = units;
+        }
+        layers.push(linear((inputs, bits), Activation::Identity, &vb)?);
+        if config.norm == HashNorm::Batch {
+            layers.push(Layer::Norm(BatchNorm::new(bits, Activation::Identity, vb.pp("norm"))?));
+        }
+        Ok(Self(Sequential(layers)))
+    }
+
+    /// # Shapes
+    /// `[n, features]` to `v`, `[n, bits]`.
+    ///
+    /// # Errors
+    /// When the shape is another.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.0.forward(x, mode)
+    }
+
+    /// What it is made of.
+    pub fn layers(&self) -> &Sequential {
+        &self.0
     }
 }
 
@@ -66,25 +77,10 @@ fn linear(
     (inputs, outputs): (usize, usize),
     activation: Activation,
     vb: &VarBuilder<'_>,
-) -> Result<Linear> {
+) -> Result<Layer> {
     let bound = 1.0 / (inputs as f64).sqrt();
     let init = Init::Uniform { lo: -bound, up: bound };
     let weight = vb.get_with_hints((outputs, inputs), "weight", init)?;
     let bias = Some(vb.get_with_hints(outputs, "bias", init)?);
-    Ok(Linear { weight, bias, activation })
-}
-
-impl ModuleT for HashLayer {
-    /// # Shapes
-    /// `[n, features]` to `v`, `[n, bits]`.
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let v = match &self.hidden {
-            Some(hidden) => self.linear.forward(&hidden.forward(x)?)?,
-            None => self.linear.forward(x)?,
-        };
-        match &self.norm {
-            Some(norm) => norm.forward_t(&v, train),
-            None => Ok(v),
-        }
-    }
+    Ok(Layer::Linear(Linear { weight, bias, activation }))
 }

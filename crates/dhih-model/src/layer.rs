@@ -2,7 +2,7 @@
 //! shape of the output here. How the families of backbones are made of layers is in [`crate::backbone`], the arithmetic in
 //! [`crate::ops`].
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rand::RngCore;
 
 use crate::config::InputShape;
@@ -81,6 +81,12 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// As [`Conv2d::followed_by`].
+    fn followed_by(&self, norm: &BatchNorm) -> Result<Self> {
+        let (weight, bias) = norm.folded(&self.weight, self.bias.as_ref())?;
+        Ok(Self { weight, bias: Some(bias), activation: norm.activation })
+    }
+
     /// # Shapes
     /// `[n, in]` to `[n, out]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -122,6 +128,50 @@ impl Sequential {
         Ok(x)
     }
 
+    /// The same function in evaluation with fewer layers: batch norm goes into the convolution or linear layer before it, and
+    /// dropout away.
+    ///
+    /// # Errors
+    /// When a batch norm does not fit the layer before it.
+    pub fn folded(&self) -> Result<Self> {
+        let mut folded = Vec::new();
+        for layer in &self.0 {
+            let layer = match layer {
+                Layer::Dropout(_) => continue,
+                Layer::Norm(norm) => match folded.last_mut() {
+                    Some(Layer::Conv(conv)) if conv.activation == Activation::Identity => {
+                        *conv = conv.followed_by(norm)?;
+                        continue;
+                    }
+                    Some(Layer::Linear(linear)) if linear.activation == Activation::Identity => {
+                        *linear = linear.followed_by(norm)?;
+                        continue;
+                    }
+                    _ => layer.clone(),
+                },
+                Layer::Residual { body, shortcut, activation } => Layer::Residual {
+                    body: body.folded()?,
+                    shortcut: shortcut.folded()?,
+                    activation: *activation,
+                },
+                Layer::Concat(branches) => {
+                    Layer::Concat(branches.iter().map(Self::folded).collect::<Result<_>>()?)
+                }
+                _ => layer.clone(),
+            };
+            folded.push(layer);
+        }
+        Ok(Self(folded))
+    }
+
+    /// The same function in another number format.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self(self.0.iter().map(|layer| layer.to_dtype(dtype)).collect::<Result<_>>()?))
+    }
+
     /// The shape of one output, from that of one input image; a vector counts as one pixel.
     ///
     /// # Errors
@@ -156,7 +206,39 @@ impl Layer {
         }
     }
 
-    fn output(&self, input: InputShape) -> Result<InputShape> {
+    fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let some = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| t.to_dtype(dtype)).transpose();
+        Ok(match self {
+            Self::Conv(conv) => Self::Conv(Conv2d {
+                weight: conv.weight.to_dtype(dtype)?,
+                bias: some(&conv.bias)?,
+                ..*conv
+            }),
+            Self::Linear(linear) => Self::Linear(Linear {
+                weight: linear.weight.to_dtype(dtype)?,
+                bias: some(&linear.bias)?,
+                ..*linear
+            }),
+            Self::Norm(norm) => Self::Norm(norm.to_dtype(dtype)?),
+            Self::Residual { body, shortcut, activation } => Self::Residual {
+                body: body.to_dtype(dtype)?,
+                shortcut: shortcut.to_dtype(dtype)?,
+                activation: *activation,
+            },
+            Self::Concat(branches) => {
+                let branches = branches.iter().map(|branch| branch.to_dtype(dtype));
+                Self::Concat(branches.collect::<Result<_>>()?)
+            }
+            Self::Activation(_)
+            | Self::MaxPool(_)
+            | Self::AvgPool(_)
+            | Self::AdaptiveAvgPool(_)
+            | Self::Dropout(_)
+            | Self::Flatten => self.clone(),
+        })
+    }
+
+    pub(crate) fn output(&self, input: InputShape) -> Result<InputShape> {
         let InputShape { height, width, channels } = input;
         let pooled = |config: Pool2dConfig| {
             let (height, width) = (config.positions(height)?, config.positions(width)?);

@@ -58,11 +58,12 @@ mod network;
 
 pub mod checkpoint;
 mod encoder;
+mod inference;
 pub mod pretrained;
 
 pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
-pub use encoder::{Encoder, encode};
+pub use encoder::{Encoder, FeatureEncoder, encode};
 pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
 pub use init::{Parameters, named_rng};

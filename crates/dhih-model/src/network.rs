@@ -1,6 +1,6 @@
 //! The whole network: backbone, hash layer, and the loss with what it trains.
 
-use candle_core::{DType, Device, ModuleT, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use crate::backbone::{FeatureExtractor, whitening};
@@ -8,7 +8,7 @@ use crate::config::NetworkConfig;
 use crate::error::Result;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
-use crate::layer::Mode;
+use crate::layer::{Mode, Sequential};
 use crate::loss::Objective;
 
 /// A hashing network and its parameters.
@@ -83,7 +83,7 @@ impl Network {
     /// # Errors
     /// When the shape is another.
     pub fn head(&self, features: &Tensor, mode: Mode) -> Result<Tensor> {
-        Ok(self.hash_layer.forward_t(features, mode.is_training())?)
+        Ok(self.hash_layer.forward(features, mode)?)
     }
 
     /// Whether [`Self::adapt_to`] has weights to set.
@@ -112,6 +112,17 @@ impl Network {
     /// The backbone.
     pub fn backbone(&self) -> &dyn FeatureExtractor {
         &*self.backbone
+    }
+
+    /// The hash layer.
+    pub fn hash_layer(&self) -> &HashLayer {
+        &self.hash_layer
+    }
+
+    /// Backbone and hash layer as one, where the backbone is made of layers.
+    pub fn layers(&self) -> Option<Sequential> {
+        let backbone = &self.backbone.layers()?.0;
+        Some(Sequential(backbone.iter().chain(&self.hash_layer.layers().0).cloned().collect()))
     }
 
     /// The loss that trains it, with its class weights or codewords.

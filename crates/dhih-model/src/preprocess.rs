@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::config::{InputShape, Normalization};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl Normalization {
     /// Of the RGB images of ImageNet, as torchvision's and timm's `tv_in1k` networks take them.
@@ -48,31 +48,37 @@ impl Normalization {
     /// When the number of bytes is no multiple of an image's.
     pub fn apply(&self, images: &[u8], shape: InputShape, device: &Device) -> Result<Tensor> {
         let InputShape { height, width, channels } = shape;
-        if shape.is_empty() || !images.len().is_multiple_of(shape.len()) {
-            return Err(Error::Config {
-                name: "images",
-                got: format!("{} bytes", images.len()),
-                expected: format!("a multiple of {height} x {width} x {channels}"),
-            });
-        }
-        // Every byte value has one result a channel: a table look-up instead of arithmetic.
-        let tables: Vec<[f32; 256]> = self
-            .mean
-            .iter()
-            .zip(&self.std)
-            .map(|(mean, std)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std))
-            .collect();
+        shape.count(images)?;
+        let table = NormalizationTable::new(self);
         let mut values = vec![0f32; images.len()];
         let pairs = values.par_chunks_mut(shape.len()).zip(images.par_chunks(shape.len()));
-        pairs.for_each(|(to, from)| {
-            for (to, from) in to.chunks_exact_mut(channels).zip(from.chunks_exact(channels)) {
-                for ((to, &from), table) in to.iter_mut().zip(from).zip(&tables) {
-                    *to = table[usize::from(from)];
-                }
-            }
-        });
+        pairs.for_each(|(to, from)| table.apply(from, to));
         let dims = (images.len() / shape.len(), height, width, channels);
         Ok(Tensor::from_vec(values, dims, device)?)
+    }
+}
+
+/// The normalised value of each byte in each channel: a look-up instead of arithmetic.
+#[derive(Debug)]
+pub(crate) struct NormalizationTable(Vec<[f32; 256]>);
+
+impl NormalizationTable {
+    pub(crate) fn new(normalization: &Normalization) -> Self {
+        let channels = normalization.mean.iter().zip(&normalization.std);
+        let table = |(mean, std): (&f32, &f32)| {
+            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
+        };
+        Self(channels.map(table).collect())
+    }
+
+    /// Normalises whole pixels.
+    pub(crate) fn apply(&self, from: &[u8], to: &mut [f32]) {
+        let channels = self.0.len();
+        for (to, from) in to.chunks_exact_mut(channels).zip(from.chunks_exact(channels)) {
+            for ((to, &from), table) in to.iter_mut().zip(from).zip(&self.0) {
+                *to = table[usize::from(from)];
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
     reason = "helpers of tests: a panic is the failure"
 )]
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Linear, Module, VarBuilder};
 use dhih_model::codewords::Scheme;
 use dhih_model::loss::{Csq, Dpsh};
@@ -240,4 +240,53 @@ fn a_whitening_convolution_comes_from_the_images_and_others_stay() {
     let changed = changed.zip(weights(Backbone::Cifarnet, 25, false));
     let changed: Vec<String> = changed.filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
     assert_eq!(changed, ["backbone.whiten.weight"]);
+}
+
+#[test]
+fn packed_codes_are_the_signs_of_the_real_ones() {
+    let ((network, _), images) = (train(5, 3), images());
+    let bits = network.config().bits;
+    let encoder = Encoder::new(network, "none".to_owned(), DType::F32).unwrap();
+    assert_eq!((encoder.bits(), encoder.model_sha256()), (bits, "none"));
+    let values = encoder.encode(&images).unwrap();
+    let bytes = bits.div_ceil(8);
+    let mut packed = vec![0xffu8; values.len() / bits * bytes];
+    encoder.encode_packed_into(&images, &mut packed).unwrap();
+    for (values, code) in values.chunks(bits).zip(packed.chunks(bytes)) {
+        for bit in 0..8 * bytes {
+            let set = values.get(bit).is_some_and(|value| *value >= 0.0);
+            assert_eq!(code[bit / 8] >> (bit % 8) & 1 == 1, set);
+        }
+    }
+    let (broken, _) = train(5, 3);
+    let bias = broken.parameters().get("hash_layer.bias").unwrap();
+    bias.set(&(bias.as_tensor() * f64::NAN).unwrap()).unwrap();
+    let broken = Encoder::new(broken, String::new(), DType::F32).unwrap();
+    let refused = broken.encode_packed_into(&images, &mut packed);
+    assert!(matches!(refused, Err(Error::NotANumber { image: 0, bit: 0 })));
+    // Buffers of another size, and images that are none, are refused and nothing is written.
+    let mut short = vec![7u8; packed.len() - 1];
+    let refused = encoder.encode_packed_into(&images, &mut short);
+    assert!(matches!(refused, Err(Error::Config { name: "codes", .. })));
+    assert!(short.iter().all(|byte| *byte == 7));
+    let mut long = vec![0.0; values.len() + 1];
+    assert!(encoder.encode_into(&images, &mut long).is_err());
+    assert!(encoder.encode_into(&images[1..], &mut long).is_err());
+}
+
+#[test]
+fn half_precision_gives_nearly_the_same_codes() {
+    let values = encode(&train(5, 3).0, &images()).unwrap();
+    let scale = values.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let encoder = Encoder::new(train(5, 3).0, String::new(), DType::F16).unwrap();
+    let codes = encoder.encode(&images()).unwrap();
+    for (code, value) in codes.iter().zip(&values) {
+        assert!((code - value).abs() <= 0.01 * scale, "{code}, {value}");
+    }
+    assert_ne!(codes, values);
+    // The library that multiplies matrices on the CPU has no bf16.
+    for dtype in [DType::BF16, DType::U8] {
+        let refused = Encoder::new(train(5, 3).0, String::new(), dtype).err();
+        assert!(matches!(refused, Some(Error::Config { name: "dtype", .. })));
+    }
 }

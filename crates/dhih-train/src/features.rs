@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{Mode, Network, NetworkConfig};
+use dhih_model::{FeatureEncoder, Network, NetworkConfig};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
@@ -107,17 +107,15 @@ fn compute(
     (dataset, rows): (&Dataset, &[usize]),
     progress: Progress,
 ) -> Result<Tensor> {
-    let NetworkConfig { input, normalization, .. } = network.config();
     let (started, bar) = (Instant::now(), progress.bar("features", rows.len()));
-    let mut parts = Vec::new();
-    for rows in rows.chunks(input.inference_batch()) {
-        let x =
-            normalization.apply(&dataset.gather_fitted(rows, *input), *input, network.device())?;
-        parts.push(network.features(&x, Mode::Evaluation)?.detach().to_device(&Device::Cpu)?);
+    let (encoder, input) = (FeatureEncoder::new(network)?, network.config().input);
+    let mut values = Vec::with_capacity(rows.len() * network.backbone().features());
+    for rows in rows.chunks(4 * input.inference_batch()) {
+        values.extend(encoder.encode(&dataset.gather_fitted(rows, input))?);
         bar.inc(rows.len() as u64);
     }
     bar.finish_and_clear();
     let rate = rows.len() as f64 / started.elapsed().as_secs_f64();
     progress.line(format!("features of {} images, {rate:.0} images/s", rows.len()));
-    Ok(Tensor::cat(&parts, 0)?)
+    Ok(Tensor::from_vec(values, (rows.len(), network.backbone().features()), &Device::Cpu)?)
 }

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use dhih_model::ops::Sgd;
 use dhih_model::{
-    Backbone, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, Normalization,
-    encode, named_rng,
+    Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig,
+    Normalization, named_rng,
 };
 use rand::RngCore;
 use serde::Serialize;
@@ -82,10 +82,11 @@ impl ThroughputConfig {
         let mut images = vec![0; batch_size * input.len()];
         named_rng(0, "images").fill_bytes(&mut images);
         match work {
-            Work::Inference => self.times(work, |_| {
-                encode(&network, &images)?;
-                Ok(())
-            }),
+            Work::Inference => {
+                let mut codes = vec![0.0; batch_size * BITS];
+                let encoder = Encoder::new(network, String::new(), DType::F32)?;
+                self.times(work, |_| Ok(encoder.encode_into(&images, &mut codes)?))
+            }
             Work::Training => {
                 let x = network.config().normalization.apply(&images, input, device)?;
                 let labels = (0..batch_size).map(|image| (image % CLASSES) as u32).collect();

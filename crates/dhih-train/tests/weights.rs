@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
+use dhih_index::Codes;
 use dhih_model::{Backbone, Encoder, InputShape, Mode, Normalization, Parameters, checkpoint};
 use dhih_train::{Error, Progress, RunDir, TrainConfig, TrainOptions, run};
 
@@ -82,6 +83,12 @@ fn a_frozen_backbone_stays_as_it_was_and_the_head_learns() {
     // The model is whole: it encodes pixels as those of its own run were.
     let encoder = Encoder::load(&first.file(RunDir::MODEL), &Device::Cpu).unwrap();
     assert_eq!(encoder.model_sha256(), evaluation.model_sha256);
+    // Both crates pack bits alike.
+    let images: Vec<u8> = (0..3 * encoder.input().len()).map(|i| (i * 31 % 251) as u8).collect();
+    let expected = Codes::from_real(encoder.bits() as u32, &encoder.encode(&images).unwrap());
+    let mut packed = vec![0; 3 * encoder.bits().div_ceil(8)];
+    encoder.encode_packed_into(&images, &mut packed).unwrap();
+    assert_eq!(packed, expected.unwrap().as_bytes());
     let config = std::fs::read_to_string(first.file(RunDir::CONFIG)).unwrap();
     let sha256 = dhih_model::Pretrained::read(&weights).unwrap().sha256().to_owned();
     assert!(config.contains(&format!("weights_sha256 = \"{sha256}\"")), "{config}");

@@ -61,7 +61,7 @@ impl Activation {
     }
 
     /// Applies it to each value.
-    pub(super) fn apply_in_place(self, values: &mut [f32]) {
+    pub(crate) fn apply_in_place(self, values: &mut [f32]) {
         match self {
             Self::Identity => (),
             Self::Gelu => gelu(values),

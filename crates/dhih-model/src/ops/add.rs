@@ -33,7 +33,8 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
 struct Add(Activation);
 
 multiversion! {
-    fn sum(x: &[f32], y: &[f32], z: &mut [f32]) {
+    /// `z = x + y`.
+    pub(crate) fn sum(x: &[f32], y: &[f32], z: &mut [f32]) {
         for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
             *z = x + y;
         }

@@ -16,7 +16,7 @@ use super::{Pool2dConfig, is_ours, portable, values, with_values};
 /// # Errors
 /// When the window does not fit, or the padding is more than half of it.
 pub fn avg_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
-    average(x, Grid::sliding(x, config)?)
+    average(x, Grid::sliding(sides(x)?, config)?)
 }
 
 /// The mean of each of `height` x `width` windows that cover the image as evenly as can be (PyTorch's
@@ -28,7 +28,12 @@ pub fn avg_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
 /// # Errors
 /// When there are no pixels or no windows.
 pub fn adaptive_avg_pool2d(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-    average(x, Grid::adaptive(x, (height, width))?)
+    average(x, Grid::adaptive(sides(x)?, (height, width))?)
+}
+
+pub(super) fn sides(x: &Tensor) -> Result<(usize, usize)> {
+    let (_, height, width, _) = x.dims4()?;
+    Ok((height, width))
 }
 
 fn average(x: &Tensor, grid: Grid) -> Result<Tensor> {
@@ -37,14 +42,15 @@ fn average(x: &Tensor, grid: Grid) -> Result<Tensor> {
 
 /// The windows of an image: each range of rows with each range of columns. No range is empty; along either side both ends
 /// rise, or stay.
-pub(super) struct Grid {
+#[derive(Debug)]
+pub(crate) struct Grid {
     pub(super) rows: Vec<Range<usize>>,
     pub(super) columns: Vec<Range<usize>>,
 }
 
 impl Grid {
-    /// Those of a window that slides.
-    pub(super) fn sliding(x: &Tensor, config: Pool2dConfig) -> Result<Self> {
+    /// Those of a window that slides over an image of `height` x `width`.
+    pub(crate) fn sliding((height, width): (usize, usize), config: Pool2dConfig) -> Result<Self> {
         let Pool2dConfig { kernel, stride, padding, .. } = config;
         if padding > kernel / 2 {
             bail!("avg_pool2d takes padding up to half of the kernel, got {config:?}");
@@ -56,25 +62,32 @@ impl Grid {
             };
             Ok((0..config.positions(size)?).map(window).collect())
         };
-        let (_, height, width, _) = x.dims4()?;
-        Self { rows: windows(height)?, columns: windows(width)? }.checked(x)
+        Self { rows: windows(height)?, columns: windows(width)? }.checked()
     }
 
-    /// `height` x `width` that cover the image.
-    pub(super) fn adaptive(x: &Tensor, (height, width): (usize, usize)) -> Result<Self> {
+    /// `height` x `width` that cover an image of `rows` x `columns`.
+    pub(crate) fn adaptive(
+        (rows, columns): (usize, usize),
+        (height, width): (usize, usize),
+    ) -> Result<Self> {
         let windows = |size: usize, count: usize| -> Vec<_> {
             (0..count).map(|o| o * size / count..((o + 1) * size).div_ceil(count)).collect()
         };
-        let (_, rows, columns, _) = x.dims4()?;
-        Self { rows: windows(rows, height), columns: windows(columns, width) }.checked(x)
+        Self { rows: windows(rows, height), columns: windows(columns, width) }.checked()
     }
 
-    fn checked(self, x: &Tensor) -> Result<Self> {
+    fn checked(self) -> Result<Self> {
         let sides = [&self.rows, &self.columns];
         if sides.iter().any(|side| side.is_empty() || side.iter().any(Range::is_empty)) {
-            bail!("{} x {} means of images {:?}", self.rows.len(), self.columns.len(), x.dims());
+            bail!("means without pixels, or none: {:?} x {:?}", self.rows, self.columns);
         }
         Ok(self)
+    }
+
+    /// The means of one image of `width` columns.
+    pub(crate) fn image(&self, (width, channels): (usize, usize), x: &[f32], y: &mut [f32]) {
+        y.fill(0.0);
+        forward(self, width, channels, x, y);
     }
 
     /// Values of one input and of one output image, at least 1.

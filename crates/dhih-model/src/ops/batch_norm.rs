@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, D, Layout, ModuleT, Result, Shape, Tensor, Var, bail};
+use candle_core::{
+    CpuStorage, CustomOp2, D, DType, Layout, ModuleT, Result, Shape, Tensor, Var, bail,
+};
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
 
@@ -48,6 +50,36 @@ impl BatchNorm {
         let scale = (&self.weight / std)?;
         let shift = (&self.bias - (self.running_mean.as_tensor().detach() * &scale)?)?;
         Ok((scale, shift))
+    }
+
+    /// The same in another number format.
+    pub(crate) fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let running = |var: &Var| Var::from_tensor(&var.as_tensor().to_dtype(dtype)?);
+        Ok(Self {
+            weight: self.weight.to_dtype(dtype)?,
+            bias: self.bias.to_dtype(dtype)?,
+            running_mean: running(&self.running_mean)?,
+            running_var: running(&self.running_var)?,
+            activation: self.activation,
+        })
+    }
+
+    /// Weight, `[out, ..]`, and bias of a linear operator that computes what the one with these and this layer behind it do
+    /// in evaluation, but for the activation.
+    pub(crate) fn folded(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (scale, shift) = self.scale_and_shift()?;
+        let mut rows = vec![1; weight.rank()];
+        rows[0] = scale.elem_count();
+        let weight = weight.broadcast_mul(&scale.reshape(rows)?)?;
+        let bias = match bias {
+            Some(bias) => (shift + (bias * &scale)?)?,
+            None => shift,
+        };
+        Ok((weight, bias))
     }
 
     /// Weight and bias as one tensor, `[2, channels]`.

@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
 use super::weighted::{self, Array, Weighted};
-use super::{Activation, is_ours, portable, positions};
+use super::{Activation, BatchNorm, is_ours, portable, positions};
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,16 @@ impl Conv2d {
         let init = Init::Randn { mean: 0.0, stdev: (2.0 / fan_in).sqrt() };
         let weight = vb.get_with_hints(shape, "weight", init)?;
         Ok(Self { weight, bias: None, config, activation: Activation::Identity })
+    }
+
+    /// One convolution that computes what this one and `norm` behind it do in evaluation. This one has no activation.
+    ///
+    /// # Errors
+    /// When the channels differ.
+    pub(crate) fn followed_by(&self, norm: &BatchNorm) -> Result<Self> {
+        let (weight, bias) = norm.folded(&self.weight, self.bias.as_ref())?;
+        let (config, activation) = (self.config, norm.activation);
+        Ok(Self { weight, bias: Some(bias), config, activation })
     }
 
     /// # Shapes

@@ -16,7 +16,7 @@ use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
 use super::windows::Windows;
 use super::{
-    Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, is_ours, max_pool2d, values, with_values,
+    Activation, BatchNorm, Conv2d, Pool2dConfig, is_ours, max_pool2d, values, with_values,
 };
 
 /// A convolution, the maximum of each 2 x 2 window where `pool`, and batch norm with its activation.
@@ -36,13 +36,7 @@ impl ConvNorm<'_> {
     pub(crate) fn unfused(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let Self { conv, norm, pool } = *self;
         if !train && !pool {
-            let (scale, shift) = norm.scale_and_shift()?;
-            let weight = conv.weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
-            let bias = match &conv.bias {
-                Some(bias) => (shift + (bias * &scale)?)?,
-                None => shift,
-            };
-            return conv2d(x, &weight, Some(&bias), conv.config, norm.activation);
+            return conv.followed_by(norm)?.forward(x);
         }
         let z = conv.forward(x)?;
         norm.forward_t(&if pool { max_pool2d(&z, POOL)? } else { z }, train)

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::multiversion::multiversion;
 use super::{is_ours, portable, positions, values, with_values};
 
 /// A pooling window, alike in both directions.
@@ -58,8 +59,8 @@ struct MaxPool {
 }
 
 /// One image's sizes.
-#[derive(Clone, Copy)]
-struct Plan {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MaxWindows {
     height: usize,
     width: usize,
     channels: usize,
@@ -68,17 +69,37 @@ struct Plan {
 }
 
 impl MaxPool {
-    fn plan(&self, dims: &[usize]) -> Result<Plan> {
+    fn windows(&self, dims: &[usize]) -> Result<MaxWindows> {
         let &[_, height, width, channels] = dims else {
             bail!("max_pool2d takes [n, h, w, c], got {dims:?}");
         };
-        let config = self.config;
-        let out = (config.positions(height)?, config.positions(width)?);
-        Ok(Plan { height, width, channels, out, config })
+        MaxWindows::new((height, width, channels), self.config)
     }
 }
 
-impl Plan {
+impl MaxWindows {
+    /// Those of an image of `height` x `width` x `channels`.
+    ///
+    /// # Errors
+    /// When the window does not fit.
+    pub(crate) fn new(
+        (height, width, channels): (usize, usize, usize),
+        config: Pool2dConfig,
+    ) -> Result<Self> {
+        let out = (config.positions(height)?, config.positions(width)?);
+        Ok(Self { height, width, channels, out, config })
+    }
+
+    /// Values of a row of the output.
+    pub(crate) fn out_row(&self) -> usize {
+        self.out.1 * self.channels
+    }
+
+    /// The largest value of each window of one row of the output.
+    pub(crate) fn row(&self, x: &[f32], row: usize, y: &mut [f32]) {
+        maxima(self, x, row, y);
+    }
+
     /// Calls `f(output offset, place in the window, input offset)` for every pixel of every window; offsets are of the
     /// first channel.
     fn for_each(&self, mut f: impl FnMut(usize, u8, usize)) {
@@ -130,39 +151,70 @@ impl CustomOp1 for MaxPool {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let plan = self.plan(layout.dims())?;
+        let windows = self.windows(layout.dims())?;
         let x = values(x, layout)?;
-        let (image, output) = plan.sizes();
+        let (image, output) = windows.sizes();
         let mut y = vec![f32::NEG_INFINITY; x.len() / image * output];
         let mut winners = vec![0; y.len()];
         let outputs = y.par_chunks_mut(output).zip(winners.par_chunks_mut(output));
-        outputs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| plan.forward(x, y, winners));
+        outputs
+            .zip(x.par_chunks(image))
+            .for_each(|((y, winners), x)| windows.forward(x, y, winners));
         *self.winners.lock().unwrap_or_else(PoisonError::into_inner) = winners;
-        let shape = (layout.dims()[0], plan.out.0, plan.out.1, plan.channels);
+        let shape = (layout.dims()[0], windows.out.0, windows.out.1, windows.channels);
         Ok((CpuStorage::F32(y), Shape::from(shape)))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let plan = self.plan(x.dims())?;
-        let (image, output) = plan.sizes();
+        let windows = self.windows(x.dims())?;
+        let (image, output) = windows.sizes();
         let winners = self.winners.lock().unwrap_or_else(PoisonError::into_inner);
         let dx = with_values(dy, |dy| {
             let mut dx = vec![0.0; x.elem_count()];
             let images = dx.par_chunks_mut(image).zip(dy.par_chunks(output));
             images
                 .zip(winners.par_chunks(output))
-                .for_each(|((dx, dy), winners)| plan.backward(dy, winners, dx));
+                .for_each(|((dx, dy), winners)| windows.backward(dy, winners, dx));
             Ok(dx)
         })?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }
 
-impl Plan {
+impl MaxWindows {
     /// Values of one input and of one output image.
     fn sizes(&self) -> (usize, usize) {
         let image = self.height * self.width * self.channels;
         (image.max(1), (self.out.0 * self.out.1 * self.channels).max(1))
+    }
+}
+
+multiversion! {
+    fn maxima(windows: &MaxWindows, x: &[f32], row: usize, y: &mut [f32]) {
+        /// Channels that stay in registers while a window is looked at.
+        const CHANNELS: usize = 32;
+        let MaxWindows { height, width, channels, config, .. } = *windows;
+        let Pool2dConfig { kernel, stride, padding, .. } = config;
+        let inside = |first: usize, size: usize| {
+            first.saturating_sub(padding)..(first + kernel).saturating_sub(padding).min(size)
+        };
+        let rows = inside(row * stride, height);
+        for (column, y) in y.chunks_exact_mut(channels).enumerate() {
+            let columns = inside(column * stride, width);
+            for (c, y) in y.chunks_mut(CHANNELS).enumerate() {
+                let mut best = [f32::NEG_INFINITY; CHANNELS];
+                for row in rows.clone() {
+                    for column in columns.clone() {
+                        let x = &x[(row * width + column) * channels + c * CHANNELS..][..y.len()];
+                        for (best, &x) in best.iter_mut().zip(x) {
+                            // NaN wins and stays, so that it is seen and not hidden.
+                            *best = if x > *best || x.is_nan() { x } else { *best };
+                        }
+                    }
+                }
+                y.copy_from_slice(&best[..y.len()]);
+            }
+        }
     }
 }
 

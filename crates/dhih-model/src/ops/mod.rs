@@ -32,24 +32,35 @@ mod windows;
 pub use activation::Activation;
 pub use adamw::{AdamW, adamw_step};
 pub use add::add;
+pub(crate) use add::sum;
+pub(crate) use avg_pool2d::Grid;
 pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d};
 pub use batch_norm::{BatchNorm, batch_norm};
 pub(crate) use conv_norm::{ConvNorm, POOL};
 pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
+pub(crate) use convolution::{Convolution, Geometry};
 pub use dropout::dropout;
 pub use linear::linear;
+pub(crate) use max_pool2d::MaxWindows;
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
+pub(crate) use normalize::scale_and_shift;
+pub(crate) use scratch::Buffer;
 pub use sgd::{Sgd, sgd_step};
 
 use std::sync::LazyLock;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
 
 /// Whether an operator on `x` is ours: f32 on the CPU, unless `DHIH_OPS=candle` asks for candle's, to compare them.
 fn is_ours(x: &Tensor) -> bool {
+    is_chosen(x.device(), x.dtype())
+}
+
+/// As [`is_ours`], on tensors of a kind.
+pub(crate) fn is_chosen(device: &Device, dtype: DType) -> bool {
     static CANDLE: LazyLock<bool> =
         LazyLock::new(|| std::env::var_os("DHIH_OPS").is_some_and(|ops| ops == "candle"));
-    x.device().is_cpu() && x.dtype() == DType::F32 && !*CANDLE
+    device.is_cpu() && dtype == DType::F32 && !*CANDLE
 }
 
 /// The values of a contiguous f32 tensor.

@@ -86,6 +86,19 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// `a = scale z + shift`, channel by channel.
+    pub(crate) fn scale_and_shift(z: &[f32], scale: &[f32], shift: &[f32], a: &mut [f32]) {
+        let c = scale.len();
+        let shift = &shift[..c];
+        for (a, z) in a.chunks_exact_mut(c).zip(z.chunks_exact(c)) {
+            for i in 0..c {
+                a[i] = z[i] * scale[i] + shift[i];
+            }
+        }
+    }
+}
+
 /// What the gradients of all values share.
 pub(super) struct Slopes {
     /// Sums over rows of `g` and of `g normalised`, where `g` is the gradient before the activation.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
-use super::avg_pool2d::Grid;
+use super::avg_pool2d::{Grid, sides};
 use super::{Activation, Conv2dConfig, Pool2dConfig};
 
 /// As [`super::conv2d`], by candle's convolution.
@@ -139,7 +139,7 @@ pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
 /// # Errors
 /// When the window does not fit, or the padding is more than half of it.
 pub fn avg_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
-    average(x, &Grid::sliding(x, config)?)
+    average(x, &Grid::sliding(sides(x)?, config)?)
 }
 
 /// As [`super::adaptive_avg_pool2d`].
@@ -147,7 +147,7 @@ pub fn avg_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
 /// # Errors
 /// When there are no pixels or no windows.
 pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
-    average(x, &Grid::adaptive(x, size)?)
+    average(x, &Grid::adaptive(sides(x)?, size)?)
 }
 
 /// The means over all windows: one matrix product along each side.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 /// f32 values that begin at a cache line.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     values: Vec<f32>,
     start: usize,
     len: usize,
@@ -23,7 +23,7 @@ impl Buffer {
     }
 
     /// `len` values, whatever they are: what was there before, or 0.
-    pub(super) fn resize(&mut self, len: usize) -> &mut [f32] {
+    pub(crate) fn resize(&mut self, len: usize) -> &mut [f32] {
         if self.values.len() < len + LINE {
             // Not `resize`: what was there need not be copied.
             self.values = vec![0.0; len + LINE];

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use candle_core::DType;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes};
@@ -29,6 +30,9 @@ pub(crate) struct EncodeArgs {
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
+    /// Number format to compute in: f32, f16, or on a GPU bf16
+    #[arg(long, env = "DHIH_DTYPE", value_name = "DTYPE", default_value = "f32")]
+    dtype: DType,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -55,8 +59,8 @@ const CHUNK: usize = 4096;
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let device = device(&args.device)?;
     let model = args.run.join(RunDir::MODEL);
-    let encoder =
-        Encoder::load(&model, &device).context("no usable model; `dhih-train train` makes one")?;
+    let encoder = Encoder::load_as(&model, &device, args.dtype)
+        .context("no usable model; `dhih-train train` makes one")?;
     let mut files = Vec::new();
     for input in &args.input {
         collect(input, &mut files)?;

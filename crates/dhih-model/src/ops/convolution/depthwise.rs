@@ -68,10 +68,12 @@ impl Depthwise {
         let Self { geometry, spans, taps } = self;
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= filled(geometry.channels)));
         let job = Pass { geometry, taps, horizontal: &spans.horizontal, epilogue };
-        let outputs = y.chunks_exact_mut((rows.len() * geometry.out_row()).max(1));
+        let outputs = y.chunks_mut((rows.len() * geometry.out_row()).max(1));
         for (x, y) in x.chunks_exact(geometry.image()).zip(outputs) {
             let lines = spans.vertical[rows.clone()].iter();
-            for (line, y) in lines.zip(y.chunks_exact_mut(geometry.out_row())) {
+            for (line, y) in lines.zip(y.chunks_mut(geometry.out_row())) {
+                let last = (geometry.out.1 - 1) * geometry.pixel + geometry.channels;
+                assert!(y.len() >= last, "a row of the output is too short");
                 // SAFETY: `x` is an image and `y` a row of one; spans hold places inside the image alone.
                 unsafe { forward_row(&job, line, Ends::of(x), y.as_mut_ptr()) }
             }
@@ -155,7 +157,7 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
                 if let Some((low, high)) = job.epilogue.range {
                     sum = sum.max(S::splat(low)).min(S::splat(high));
                 }
-                store(sum, y.add(ox * channels + c), channels - c);
+                store(sum, y.add(ox * job.geometry.pixel + c), channels - c);
             }
         }
     }

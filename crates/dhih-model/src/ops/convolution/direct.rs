@@ -44,7 +44,7 @@ impl Direct {
         let geometry = &self.geometry;
         let (channels, out) = geometry.group();
         let row = geometry.out_row();
-        let to = Strides { image: rows.len() * row, row, column: geometry.out_channels };
+        let to = Strides { image: rows.len() * row, row, column: geometry.pixel };
         with_scratch(|Scratch { padded, .. }| {
             for piece in geometry.pieces(x.len() / geometry.image(), rows.clone()) {
                 let (x, from) = patches(geometry, x, &piece, padded);

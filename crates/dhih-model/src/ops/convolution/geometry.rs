@@ -10,14 +10,16 @@ use crate::ops::Conv2dConfig;
 
 /// The sizes of a convolution of channels-last images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops) struct Geometry {
+pub(crate) struct Geometry {
     pub(in crate::ops) height: usize,
     pub(in crate::ops) width: usize,
     pub(in crate::ops) channels: usize,
     /// Channels of the output.
-    pub(in crate::ops) out_channels: usize,
+    pub(crate) out_channels: usize,
     /// Output rows and columns.
-    pub(in crate::ops) out: (usize, usize),
+    pub(crate) out: (usize, usize),
+    /// Values from one output pixel to the next: more than `out_channels` where other channels lie between.
+    pub(super) pixel: usize,
     pub(super) kernel: (usize, usize),
     pub(super) config: Conv2dConfig,
 }
@@ -32,7 +34,7 @@ pub(in crate::ops) struct Band {
 
 impl Geometry {
     /// Checks the shapes `[n, h, w, c]` and `[out, in / groups, kh, kw]`; also returns n.
-    pub(in crate::ops) fn new(
+    pub(crate) fn new(
         x: &[usize],
         weight: &[usize],
         config: Conv2dConfig,
@@ -50,7 +52,13 @@ impl Geometry {
         }
         let out = (config.positions(height, kh)?, config.positions(width, kw)?);
         let kernel = (kh, kw);
-        Ok((Self { height, width, channels, out_channels, out, kernel, config }, n))
+        let pixel = out_channels;
+        Ok((Self { height, width, channels, out_channels, out, pixel, kernel, config }, n))
+    }
+
+    /// The same into images of `pixel` channels, at least as many as its own.
+    pub(crate) fn among(self, pixel: usize) -> Self {
+        Self { pixel: pixel.max(self.out_channels), ..self }
     }
 
     /// Values of one input image.
@@ -65,12 +73,12 @@ impl Geometry {
 
     /// Values of one row of an output image.
     pub(in crate::ops) fn out_row(&self) -> usize {
-        self.out.1 * self.out_channels
+        self.out.1 * self.pixel
     }
 
     /// Multiplications and additions of one image.
     pub(super) fn cost(&self) -> usize {
-        self.output() * self.patch_len()
+        self.out.0 * self.out.1 * self.out_channels * self.patch_len()
     }
 
     /// Input and output channels of one group.

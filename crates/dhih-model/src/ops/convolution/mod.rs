@@ -15,7 +15,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub(super) use self::backward::{Backward, OutputGradient};
-pub(super) use self::geometry::Geometry;
+pub(crate) use self::geometry::Geometry;
 
 use self::depthwise::{Depthwise, DepthwiseWeights};
 use self::direct::{Direct, DirectWeights, Phases};
@@ -25,7 +25,7 @@ use super::Activation;
 
 /// A convolution with its weights in the order in which they are used, bias and activation.
 #[derive(Debug)]
-pub(super) struct Convolution {
+pub(crate) struct Convolution {
     geometry: Geometry,
     algorithm: Algorithm,
     /// Filled up beyond the last channel.
@@ -42,7 +42,7 @@ enum Algorithm {
 
 impl Convolution {
     /// `weight`: `[out, in / groups, kh, kw]`; `bias`: `[out]`.
-    pub(super) fn new(
+    pub(crate) fn new(
         geometry: Geometry,
         weight: &[f32],
         bias: Option<&[f32]>,
@@ -60,17 +60,18 @@ impl Convolution {
     }
 
     /// The sizes.
-    pub(super) fn geometry(&self) -> &Geometry {
+    pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// All of `n` images, in parallel.
-    pub(super) fn run_batch(&self, x: &[f32], n: usize, y: &mut [f32]) {
+    /// All of `n` images, in parallel. `y` may end with the last value that is written.
+    pub(crate) fn run_batch(&self, x: &[f32], n: usize, y: &mut [f32]) {
         let (image, row) = (self.geometry.image(), self.geometry.out_row());
         let mut rest = y;
         let mut work = Vec::new();
         for band in self.geometry.bands(n, rayon::current_num_threads()) {
-            let (y, behind) = rest.split_at_mut(band.images.len() * band.rows.len() * row);
+            let len = band.images.len() * band.rows.len() * row;
+            let (y, behind) = rest.split_at_mut(len.min(rest.len()));
             rest = behind;
             work.push((&x[band.images.start * image..band.images.end * image], band.rows, y));
         }
@@ -78,7 +79,7 @@ impl Convolution {
     }
 
     /// The output rows `rows` of each image in `x`: all of them where there are several images, else from a multiple of four.
-    pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
+    pub(crate) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
         let epilogue = Epilogue { bias: self.bias.as_deref(), range: self.activation.range() };
         match &self.algorithm {
             Algorithm::Winograd(winograd) => winograd.run(x, rows, y, epilogue),

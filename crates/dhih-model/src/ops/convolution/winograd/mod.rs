@@ -143,7 +143,12 @@ impl Winograd {
     /// The convolution with these weights turned by 180 degrees and transposed: the gradient of the input of `geometry`.
     pub(super) fn of_gradient(geometry: Geometry, weight: &[f32]) -> Option<Self> {
         let Geometry { channels, out_channels, .. } = geometry;
-        let turned = Geometry { channels: out_channels, out_channels: channels, ..geometry };
+        let turned = Geometry {
+            channels: out_channels,
+            out_channels: channels,
+            pixel: channels,
+            ..geometry
+        };
         let at = |o: usize, c: usize, tap: usize| (o * channels + c) * 9 + 8 - tap;
         Tiles::fit(&geometry).then(|| Self::pack(turned, |o, c, tap| weight[at(o, c, tap)]))
     }
@@ -180,9 +185,9 @@ impl Winograd {
     pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
         let Geometry { channels, out_channels, out, .. } = self.tiles.geometry;
         let images = x.len() / self.tiles.geometry.image();
-        let image_len = rows.len() * out.1 * out_channels;
+        let pixel_len = self.tiles.geometry.pixel;
+        let image_len = rows.len() * out.1 * pixel_len;
         assert!(rows.start.is_multiple_of(OUTPUT) && rows.end <= out.0, "rows of whole tiles");
-        assert!(y.len() >= images * image_len, "output too short");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= out_channels), "bias too short");
         let bias = epilogue.bias.map(<[f32]>::as_ptr);
         let segments = [Segment { offset: 0, len: channels }];
@@ -208,7 +213,7 @@ impl Winograd {
                             return std::ptr::null_mut();
                         }
                         let pixel = (py - rows.start) * out.1 + px;
-                        y[image * image_len + pixel * out_channels..].as_mut_ptr()
+                        y[image * image_len + pixel * pixel_len..][..out_channels].as_mut_ptr()
                     });
                     let from = outputs[at * out_channels..].as_ptr();
                     // SAFETY: planes hold `count` tiles of `out_channels` values; each pixel that is not null takes as many.

@@ -1,0 +1,101 @@
+//! A network compiled for inference on the CPU: batch norm folded away, weights in the order in which they are used, buffers
+//! kept from call to call. Images go through it a few at a time, so that their values stay in cache from layer to layer.
+//!
+//! [`compile`] turns layers into steps, [`step`] is the arithmetic of each, [`stage`] runs a sequence of them.
+
+mod compile;
+mod linear;
+mod stage;
+mod step;
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::DType;
+
+use crate::config::{InputShape, NetworkConfig};
+use crate::error::Result;
+use crate::layer::Sequential;
+use crate::network::Network;
+use crate::ops::Buffer;
+use crate::preprocess::NormalizationTable;
+
+use self::stage::{Images, Stage};
+
+/// A compiled network.
+pub(crate) struct Inference {
+    input: InputShape,
+    table: NormalizationTable,
+    stages: Vec<Stage>,
+    outputs: usize,
+    /// What ran before left these: the values between two stages.
+    between: Mutex<Vec<[Buffer; 2]>>,
+}
+
+impl Inference {
+    /// The network's codes; nothing where it is not made of layers, or not to be run by operators of ours.
+    ///
+    /// # Errors
+    /// When the layers do not fit each other.
+    pub(crate) fn of_codes(network: &Network) -> Result<Option<Self>> {
+        network.layers().map_or(Ok(None), |layers| Self::new(network, &layers))
+    }
+
+    /// The network's features; nothing as above.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn of_features(network: &Network) -> Result<Option<Self>> {
+        network.backbone().layers().map_or(Ok(None), |layers| Self::new(network, layers))
+    }
+
+    fn new(network: &Network, layers: &Sequential) -> Result<Option<Self>> {
+        let NetworkConfig { input, normalization, .. } = network.config();
+        if !crate::ops::is_chosen(network.device(), DType::F32) {
+            return Ok(None);
+        }
+        let layers = layers.folded()?;
+        let outputs = layers.output(*input)?.len();
+        Ok(Some(Self {
+            input: *input,
+            table: NormalizationTable::new(normalization),
+            stages: compile::compile(&layers, *input)?,
+            outputs,
+            between: Mutex::default(),
+        }))
+    }
+
+    /// The outputs of images. Each depends on its image alone, to the last bit, however many there are.
+    ///
+    /// # Shapes
+    /// `images`: `[n, height, width, channels]` u8, `outputs`: `[n, outputs]`.
+    pub(crate) fn run(&self, images: &[u8], outputs: &mut [f32]) {
+        let take = || self.between.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut between = take().unwrap_or_default();
+        let batch = self.input.inference_batch();
+        let batches = images.chunks(batch * self.input.len());
+        for (images, outputs) in batches.zip(outputs.chunks_mut(batch * self.outputs)) {
+            self.one_batch(images, outputs, &mut between);
+        }
+        self.between.lock().unwrap_or_else(PoisonError::into_inner).push(between);
+    }
+
+    fn one_batch(&self, images: &[u8], outputs: &mut [f32], between: &mut [Buffer; 2]) {
+        let n = images.len() / self.input.len();
+        let [from, to] = between;
+        let last = self.stages.len() - 1;
+        for (number, stage) in self.stages.iter().enumerate() {
+            let images = match number {
+                0 => Images::Pixels(images, &self.table),
+                _ => Images::Values(&from[..]),
+            };
+            if number == last {
+                return stage.run(images, n, outputs);
+            }
+            stage.run(images, n, to.resize(n * stage.outputs()));
+            std::mem::swap(from, to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The arithmetic of one step, on plain slices.
+
+use rayon::prelude::*;
+
+use super::linear::Linear;
+use crate::ops::{Activation, Convolution, Grid, MaxWindows, scale_and_shift, sum};
+
+/// What is computed of one value, or of two.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// With bias and activation; it may write some channels of its output alone.
+    Conv(Box<Convolution>),
+    Linear(Linear),
+    MaxPool(MaxWindows),
+    /// Of images of so many columns and channels.
+    AvgPool(Grid, (usize, usize)),
+    /// `activation(scale x + shift)`.
+    Norm {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+        activation: Activation,
+    },
+    Activation(Activation),
+    /// `activation(x + y)`.
+    Add(Activation),
+    /// Pixels of so many channels to vectors, channel by channel.
+    Flatten(usize),
+    /// Pixels of so many channels into pixels of more.
+    Copy {
+        channels: usize,
+        pixel: usize,
+    },
+}
+
+/// Who computes a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Threads {
+    /// This thread: others have images of their own.
+    One,
+    /// All threads together.
+    All,
+}
+
+impl Op {
+    /// Of `n` images, `[n, ..]` each; `other` is the second operand where there is one.
+    pub(super) fn run(
+        &self,
+        (x, other): (&[f32], Option<&[f32]>),
+        n: usize,
+        y: &mut [f32],
+        threads: Threads,
+    ) {
+        let (image, output) = (x.len() / n.max(1), y.len() / n.max(1));
+        let mut each = |f: &(dyn Fn(&[f32], &mut [f32]) + Sync)| match threads {
+            Threads::All => {
+                y.par_chunks_mut(output).zip(x.par_chunks(image)).for_each(|(y, x)| f(x, y));
+            }
+            Threads::One => y.chunks_mut(output).zip(x.chunks(image)).for_each(|(y, x)| f(x, y)),
+        };
+        match self {
+            Self::Conv(convolution) if threads == Threads::All => convolution.run_batch(x, n, y),
+            Self::Conv(convolution) => convolution.run(x, 0..convolution.geometry().out.0, y),
+            Self::Linear(linear) => linear.run(x, y),
+            Self::MaxPool(windows) if threads == Threads::All => {
+                let rows = (output / windows.out_row()).max(1);
+                y.par_chunks_mut(windows.out_row()).enumerate().for_each(|(row, y)| {
+                    windows.row(&x[row / rows * image..][..image], row % rows, y);
+                });
+            }
+            Self::MaxPool(windows) => each(&|x, y| {
+                let rows = y.chunks_mut(windows.out_row());
+                rows.enumerate().for_each(|(row, y)| windows.row(x, row, y));
+            }),
+            Self::AvgPool(grid, sizes) => each(&|x, y| grid.image(*sizes, x, y)),
+            Self::Norm { scale, shift, activation } => each(&|x, y| {
+                scale_and_shift(x, scale, shift, y);
+                activation.apply_in_place(y);
+            }),
+            Self::Activation(activation) => each(&|x, y| {
+                y.copy_from_slice(x);
+                activation.apply_in_place(y);
+            }),
+            Self::Add(activation) => {
+                let other = other.unwrap_or(x);
+                let part = |(x, other): (&[f32], &[f32]), y: &mut [f32]| {
+                    sum(x, other, y);
+                    activation.apply_in_place(y);
+                };
+                match threads {
+                    Threads::All => y
+                        .par_chunks_mut(output)
+                        .zip(x.par_chunks(image).zip(other.par_chunks(image)))
+                        .for_each(|(y, operands)| part(operands, y)),
+                    Threads::One => part((x, other), y),
+                }
+            }
+            Self::Flatten(channels) => each(&|x, y| {
+                let pixels = x.len() / channels;
+                for (pixel, values) in x.chunks_exact(*channels).enumerate() {
+                    for (channel, value) in values.iter().enumerate() {
+                        y[channel * pixels + pixel] = *value;
+                    }
+                }
+            }),
+            Self::Copy { channels, pixel } => {
+                let pixels = y.chunks_mut(*pixel).zip(x.chunks_exact(*channels));
+                pixels.for_each(|(y, x)| y[..*channels].copy_from_slice(x));
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What is compiled agrees with the network's own forward pass.
+
+use candle_core::{Device, Var};
+
+use super::*;
+use crate::backbone::Backbone;
+use crate::config::Normalization;
+use crate::hash_layer::{HashLayerConfig, HashNorm};
+use crate::layer::Mode;
+use crate::loss::Loss;
+use crate::ops::testing::variable;
+
+fn network(backbone: Backbone, side: usize) -> (Network, Vec<u8>) {
+    let input = InputShape { height: side, width: side + 3, channels: 3 };
+    let config = NetworkConfig {
+        backbone,
+        input,
+        normalization: Normalization::imagenet(),
+        bits: 20,
+        hash_layer: HashLayerConfig { hidden: Some(70), norm: HashNorm::Batch },
+        loss: Loss::default(),
+        classes: vec!["a".into(), "b".into()],
+    };
+    let network = Network::new(config, 1, &Device::Cpu).unwrap();
+    // Running statistics and weights of batch norm that are not 0 and 1, some scales negative.
+    for (name, var) in network.parameters().all() {
+        let moved = |by: f64| (variable(&name, var.dims()).as_tensor() * by).unwrap();
+        if name.ends_with("running_var") || (var.rank() == 1 && name.ends_with("weight")) {
+            set(&var, &moved(0.4));
+        } else if var.rank() == 1 {
+            set(&var, &moved(0.1));
+        }
+    }
+    let images = (0..9 * input.len()).map(|i| (i * 7919 % 253) as u8).collect();
+    (network, images)
+}
+
+fn set(var: &Var, by: &candle_core::Tensor) {
+    var.set(&(var.as_tensor() + by).unwrap()).unwrap();
+}
+
+fn assert_agrees(backbone: Backbone, side: usize) {
+    let (network, images) = network(backbone, side);
+    let x = network.config().normalization.apply(&images, network.config().input, &Device::Cpu);
+    let x = x.unwrap();
+    let expected = network.forward(&x, Mode::Evaluation).unwrap().flatten_all().unwrap();
+    let expected = expected.to_vec1::<f32>().unwrap();
+    let inference = Inference::of_codes(&network).unwrap().unwrap();
+    let mut codes = vec![f32::NAN; expected.len()];
+    inference.run(&images, &mut codes);
+    let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+    for (got, expected) in codes.iter().zip(&expected) {
+        assert!((got - expected).abs() <= 1e-4 * scale, "{backbone:?}: {got}, expected {expected}");
+    }
+    // Alone or among others, on one thread or several, and in buffers that others have left: the same bits.
+    let len = network.config().input.len();
+    let mut alone = vec![f32::NAN; 2 * 20];
+    inference.run(&images[2 * len..4 * len], &mut alone);
+    assert_eq!(alone, codes[40..80], "{backbone:?}");
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut again = vec![f32::NAN; codes.len()];
+        pool.install(|| inference.run(&images, &mut again));
+        assert_eq!(again, codes, "{backbone:?} on {threads} threads");
+    }
+}
+
+#[test]
+fn small_networks_agree_with_their_forward_pass() {
+    for backbone in [Backbone::Small, Backbone::DshCnn, Backbone::Cifarnet] {
+        assert_agrees(backbone, 25);
+    }
+}
+
+#[test]
+fn residual_networks_agree_with_their_forward_pass() {
+    for backbone in [Backbone::Resnet18Cifar, Backbone::Resnet18, Backbone::Resnet50] {
+        assert_agrees(backbone, 33);
+    }
+}
+
+#[test]
+fn branching_and_depthwise_networks_agree_with_their_forward_pass() {
+    assert_agrees(Backbone::Squeezenet1_1, 41);
+    assert_agrees(Backbone::MobilenetV2, 41);
+}
+
+#[test]
+fn features_are_those_of_the_backbone() {
+    let (network, images) = network(Backbone::Squeezenet1_1, 33);
+    let x = network.config().normalization.apply(&images, network.config().input, &Device::Cpu);
+    let expected = network.features(&x.unwrap(), Mode::Evaluation).unwrap();
+    let inference = Inference::of_features(&network).unwrap().unwrap();
+    let mut features = vec![0.0; expected.elem_count()];
+    inference.run(&images, &mut features);
+    let got = candle_core::Tensor::from_vec(features, expected.shape(), &Device::Cpu).unwrap();
+    crate::ops::testing::assert_close(&got, &expected, 1e-4);
+}
