@@ -1,5 +1,6 @@
 //! The command `dhih-train`: parses, calls, reports. What it does is in `cmd` and in the library.
 
+mod allocator;
 mod cli;
 mod cmd;
 
@@ -8,11 +9,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Command};
 
-/// Training allocates and frees large tensors all the time; this allocator keeps their pages.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_pages();
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => cmd::train::run(&args),

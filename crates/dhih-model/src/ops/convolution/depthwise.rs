@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::geometry::Geometry;
-use super::product::{Epilogue, store};
+use super::product::Epilogue;
 use crate::ops::simd::{Simd, dispatch};
 
 /// A depthwise convolution: weights by tap, `[taps, channels]`.
@@ -124,9 +124,7 @@ impl Ends {
             if at + S::LANES <= self.len {
                 return S::load(self.start.add(at));
             }
-            let mut all = [0f32; 16];
-            std::ptr::copy_nonoverlapping(self.start.add(at), all.as_mut_ptr(), self.len - at);
-            S::load(all.as_ptr())
+            S::load_first(self.start.add(at), self.len - at)
         }
     }
 }
@@ -157,7 +155,7 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
                 if let Some((low, high)) = job.epilogue.range {
                     sum = sum.max(S::splat(low)).min(S::splat(high));
                 }
-                store(sum, y.add(ox * job.geometry.pixel + c), channels - c);
+                sum.store_first(y.add(ox * job.geometry.pixel + c), channels - c);
             }
         }
     }
@@ -183,7 +181,7 @@ unsafe fn scatter<S: Simd>(job: &Pass<'_>, line: &Span, dy: Ends, dx: *mut f32, 
                         let at = (row + j * dilation) * channels + c;
                         let old: S = Ends { start: dx, len }.load(at);
                         let new = gradient.mul_add(S::load(tap), old);
-                        store(new, dx.add(at), channels - c);
+                        new.store_first(dx.add(at), channels - c);
                     }
                 }
             }

@@ -198,23 +198,10 @@ unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
         let left = job.matrix.columns - block.column;
         for p in 0..P {
             for j in 0..J {
-                store(sums[p][j], ys[p].add(j * S::LANES), left.saturating_sub(j * S::LANES));
+                let (to, left) = (ys[p].add(j * S::LANES), left.saturating_sub(j * S::LANES));
+                sums[p][j].store_first(to, left);
             }
         }
-    }
-}
-
-/// Stores the first `valid` values of a vector.
-#[inline(always)]
-pub(super) unsafe fn store<S: Simd>(values: S, to: *mut f32, valid: usize) {
-    // SAFETY: the caller's: `to` takes `valid` values.
-    unsafe {
-        if valid >= S::LANES {
-            return values.store(to);
-        }
-        let mut all = [0f32; 16];
-        values.store(all.as_mut_ptr());
-        std::ptr::copy_nonoverlapping(all.as_ptr(), to, valid);
     }
 }
 

@@ -20,13 +20,39 @@ pub(super) use x86_64::{Avx2, Avx512};
 ///
 /// # Safety
 /// Every method needs a machine that has the implementation's instruction set; `load` and `store` need a pointer to
-/// [`Simd::LANES`] values, at any alignment.
+/// [`Simd::LANES`] values, at any alignment, `load_first` and `store_first` to as many as they are told.
 pub(super) trait Simd: Copy {
     /// Values of a vector.
     const LANES: usize;
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    /// As `load` where there are `count` values only; zeros follow.
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut all = [0f32; 16];
+        // SAFETY: the caller's: there are `count` values at `from`.
+        unsafe {
+            if count >= Self::LANES {
+                return Self::load(from);
+            }
+            std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), count);
+            Self::load(all.as_ptr())
+        }
+    }
+    /// As `store` where there is room for `count` values only.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        let mut all = [0f32; 16];
+        // SAFETY: the caller's: there is room for `count` values at `to`.
+        unsafe {
+            if count >= Self::LANES {
+                return self.store(to);
+            }
+            self.store(all.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(all.as_ptr(), to, count);
+        }
+    }
     /// `self * factor + sum`, rounded once where the machine can.
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
@@ -187,6 +213,16 @@ mod tests {
             same(x.max(y), &|a, b| a.max(b));
             same(x.min(y), &|a, b| a.min(b));
             same(x.mul_add(y, S::splat(3.0)), &|a, b| a * b + 3.0);
+            for count in 0..=S::LANES + 1 {
+                let some = &a[..count.min(S::LANES)];
+                let mut out = vec![7.0; S::LANES];
+                let first = S::load_first(some.as_ptr(), count);
+                first.store_first(out.as_mut_ptr(), count);
+                assert_eq!(out[..some.len()], *some);
+                assert!(out[some.len()..].iter().all(|x| *x == 7.0));
+                first.store(out.as_mut_ptr());
+                assert!(out[some.len()..].iter().all(|x| *x == 0.0));
+            }
             let mut kept = vec![0.0; S::LANES];
             S::splat(f32::NAN).max(y).store(kept.as_mut_ptr());
             assert!(kept.iter().all(|x| x.is_nan()));

@@ -70,6 +70,12 @@ impl Simd for Avx2 {
     }
 }
 
+/// A mask of the first `count` lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    if count >= 16 { !0 } else { (1 << count) - 1 }
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
 
@@ -89,6 +95,18 @@ impl Simd for Avx512 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the trait's contract.
         unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        // SAFETY: the trait's contract; what the mask leaves out is not touched.
+        Self(unsafe { _mm512_maskz_loadu_ps(first(count), from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
     }
 
     #[inline(always)]

@@ -39,11 +39,11 @@ impl Tiles {
     /// Whether images are convolved so. It does not depend on their number: one image and many give the same bits.
     fn fit(geometry: &Geometry) -> bool {
         const LARGEST: usize = 1 << 18;
-        let whole = |channels: usize| channels.is_multiple_of(isa().lanes());
+        let most_of_a_vector = |channels: usize| channels >= isa().lanes();
         geometry.kernel == (3, 3)
             && geometry.config == crate::ops::Conv2dConfig { padding: 1, ..Default::default() }
-            && whole(geometry.channels)
-            && whole(geometry.out_channels)
+            && most_of_a_vector(geometry.channels)
+            && most_of_a_vector(geometry.out_channels)
             && geometry.out.0.min(geometry.out.1) >= 3
             && geometry.channels * geometry.out_channels <= LARGEST
     }
@@ -74,11 +74,12 @@ impl Tiles {
         })
     }
 
-    /// Transforms the input tiles to `planes`, `[positions, tiles, channels]` with planes of `plane` values.
+    /// Transforms the input tiles to `planes`, `[positions, tiles, channels]` with planes of `plane` values and channels filled up
+    /// to whole vectors.
     fn transform_inputs(&self, x: &[f32], tiles: &[Tile], planes: &mut [f32], plane: usize) {
         let Geometry { height, width, channels, .. } = self.geometry;
-        let zeros = vec![0f32; channels];
-        assert!(plane >= tiles.len() * channels && planes.len() >= POSITIONS * plane);
+        let (zeros, tile) = (vec![0f32; channels], filled(channels));
+        assert!(plane >= tiles.len() * tile && planes.len() >= POSITIONS * plane);
         for (at, &(image, row, column)) in tiles.iter().enumerate() {
             let image = &x[image * height * width * channels..][..height * width * channels];
             let pixels: [*const f32; POSITIONS] = std::array::from_fn(|i| {
@@ -88,7 +89,7 @@ impl Tiles {
                 if inside { image[(y * width + x) * channels..].as_ptr() } else { zeros.as_ptr() }
             });
             // SAFETY: each pixel points to `channels` values, of the image or of `zeros`; the assertion covers the planes.
-            unsafe { input_tile(&pixels, channels, planes[at * channels..].as_mut_ptr(), plane) }
+            unsafe { input_tile(&pixels, channels, planes[at * tile..].as_mut_ptr(), plane) }
         }
     }
 
@@ -120,9 +121,14 @@ fn strides(column: usize) -> Strides {
     Strides { image: 0, row: 0, column }
 }
 
+/// Channels of a plane: whole vectors.
+fn filled(channels: usize) -> usize {
+    channels.next_multiple_of(isa().lanes())
+}
+
 /// Values from one plane to the next: not a power of two, or all planes would compete for the same lines of the cache.
 fn plane_len(tiles: usize, channels: usize) -> usize {
-    (tiles * channels).next_multiple_of(1024) + 16
+    (tiles * filled(channels)).next_multiple_of(1024) + 16
 }
 
 /// A convolution with transformed weights.
@@ -188,7 +194,8 @@ impl Winograd {
         let pixel_len = self.tiles.geometry.pixel;
         let image_len = rows.len() * out.1 * pixel_len;
         assert!(rows.start.is_multiple_of(OUTPUT) && rows.end <= out.0, "rows of whole tiles");
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= out_channels), "bias too short");
+        let (from_width, to_width) = (filled(channels), filled(out_channels));
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= to_width), "bias too short");
         let bias = epilogue.bias.map(<[f32]>::as_ptr);
         let segments = [Segment { offset: 0, len: channels }];
         for tiles in self.tiles.groups(images, rows.clone()) {
@@ -204,7 +211,7 @@ impl Winograd {
                 for (matrix, (from, to)) in self.positions.iter().zip(planes) {
                     let (segments, epilogue) = (&segments[..], Epilogue::NONE);
                     let job = Product { grid: line(count), segments, matrix, epilogue };
-                    job.run((from, strides(channels)), (to, strides(out_channels)));
+                    job.run((from, strides(from_width)), (to, strides(to_width)));
                 }
                 for (at, &(image, row, column)) in tiles.iter().enumerate() {
                     let pixels: [*mut f32; OUTPUT * OUTPUT] = std::array::from_fn(|i| {
@@ -215,8 +222,8 @@ impl Winograd {
                         let pixel = (py - rows.start) * out.1 + px;
                         y[image * image_len + pixel * pixel_len..][..out_channels].as_mut_ptr()
                     });
-                    let from = outputs[at * out_channels..].as_ptr();
-                    // SAFETY: planes hold `count` tiles of `out_channels` values; each pixel that is not null takes as many.
+                    let from = outputs[at * to_width..].as_ptr();
+                    // SAFETY: planes hold `count` tiles of `to_width` values; each pixel that is not null takes `out_channels`.
                     unsafe {
                         let epilogue = (bias, epilogue.range);
                         output_tile(from, to_plane, out_channels, epilogue, &pixels);
@@ -237,7 +244,11 @@ impl WinogradWeights {
     /// Nothing where this is not the way.
     pub(super) fn new(geometry: Geometry) -> Option<Self> {
         const SMALLEST: usize = 8_192;
-        let fits = geometry.channels * geometry.out_channels >= SMALLEST && Tiles::fit(&geometry);
+        let whole = |channels: usize| channels == filled(channels);
+        let fits = geometry.channels * geometry.out_channels >= SMALLEST
+            && whole(geometry.channels)
+            && whole(geometry.out_channels)
+            && Tiles::fit(&geometry);
         fits.then(|| Self { tiles: Tiles::new(geometry) })
     }
 

@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
-use crate::ops::convolution::product::store;
 use crate::ops::multiversion::multiversion;
 use crate::ops::simd::{Simd, dispatch};
 
@@ -77,7 +76,7 @@ dispatch! {
     /// Transforms the input tile whose pixels begin at `tile` (row by row) to `to`, one plane of `plane` values a position.
     ///
     /// # Safety
-    /// Every pixel, and every plane, has `channels` values, whole vectors.
+    /// Every pixel has `channels` values, every plane as many, filled up to whole vectors.
     pub(super) unsafe fn input_tile(tile: &[*const f32; 36], channels: usize, to: *mut f32, plane: usize) = input_2d
 }
 
@@ -88,8 +87,8 @@ unsafe fn input_2d<S: Simd>(tile: &[*const f32; 36], channels: usize, to: *mut f
         unsafe {
             let mut columns = [[S::splat(0.0); 6]; 6];
             for x in 0..6 {
-                let column = std::array::from_fn(|y| S::load(tile[y * 6 + x].add(c)));
-                columns[x] = input_1d(column);
+                let pixel = |y: usize| S::load_first(tile[y * 6 + x].add(c), channels - c);
+                columns[x] = input_1d(std::array::from_fn(pixel));
             }
             for y in 0..6 {
                 let row = input_1d(std::array::from_fn(|x| columns[x][y]));
@@ -145,7 +144,7 @@ unsafe fn output_2d<S: Simd>(
                     if let Some((low, high)) = range {
                         value = value.max(S::splat(low)).min(S::splat(high));
                     }
-                    store(value, to.add(c), channels - c);
+                    value.store_first(to.add(c), channels - c);
                 }
             }
         }
