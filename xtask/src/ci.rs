@@ -26,6 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     // Compiles dhih-train once more; the HTTP stack is that of xtask's own tests.
     let hub = ["test", "--workspace", HUB[0], HUB[1], "--test", "hub", "--test", "weights"];
     clock.step(cargo_step("hub", workspace, &hub))?;
+    onnx(&mut clock)?;
     for (name, seconds) in &clock.timings {
         eprintln!("{seconds:7.1} s  {name}");
     }
@@ -53,6 +54,22 @@ fn book(clock: &mut Clock) -> Result<()> {
         return Ok(());
     }
     clock.step(Step::new("book", "mdbook".as_ref(), workspace).args(["build", "docs"]))
+}
+
+/// Compares exported networks with onnxruntime where `DHIH_PYTHON` names a Python that has it.
+fn onnx(clock: &mut Clock) -> Result<()> {
+    let workspace = clock.workspace;
+    let Some(python) = std::env::var_os("DHIH_PYTHON") else {
+        eprintln!("skipped: onnx (DHIH_PYTHON is not set)");
+        return Ok(());
+    };
+    let installed = Step::new("find onnxruntime", python.as_ref(), workspace);
+    if installed.args(["-c", "import numpy, onnxruntime"]).capture().is_err() {
+        eprintln!("skipped: onnx (numpy and onnxruntime are not installed for DHIH_PYTHON)");
+        return Ok(());
+    }
+    let args = ["test", "-p", "dhih-train", "--test", "onnx", "--", "--ignored"];
+    clock.step(cargo_step("onnx", workspace, &args))
 }
 
 /// Announces each step on stderr and remembers its seconds.

@@ -150,8 +150,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("safetensors.tmp");
+/// Writes a file that appears only when it is complete.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = std::path::PathBuf::from(temporary);
     let mut file = std::fs::File::create(&temporary).map_err(Error::io(&temporary))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&temporary))?;
     std::fs::rename(&temporary, path).map_err(Error::io(path))

@@ -59,6 +59,7 @@ mod network;
 pub mod checkpoint;
 mod encoder;
 mod inference;
+pub mod onnx;
 pub mod pretrained;
 
 pub use backbone::{Backbone, FeatureExtractor};

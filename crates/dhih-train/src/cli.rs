@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{bench, encode, evaluate, list, train};
+use crate::cmd::{bench, encode, evaluate, export, list, train};
 
 /// Trains and evaluates hashing networks.
 ///
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Encode(encode::EncodeArgs),
     /// Measure codes: those of a run, or a database's and queries' of any origin
     Evaluate(evaluate::EvaluateArgs),
+    /// Write a trained network as an ONNX model
+    Export(export::ExportArgs),
     /// Show the known datasets, protocols, backbones and losses
     List(list::ListArgs),
     /// Measure how fast a network trains and encodes on this machine

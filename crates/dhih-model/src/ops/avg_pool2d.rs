@@ -44,8 +44,8 @@ fn average(x: &Tensor, grid: Grid) -> Result<Tensor> {
 /// rise, or stay.
 #[derive(Debug)]
 pub(crate) struct Grid {
-    pub(super) rows: Vec<Range<usize>>,
-    pub(super) columns: Vec<Range<usize>>,
+    pub(crate) rows: Vec<Range<usize>>,
+    pub(crate) columns: Vec<Range<usize>>,
 }
 
 impl Grid {

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod encode;
 pub(crate) mod evaluate;
+pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod train;
 

@@ -1,0 +1,98 @@
+//! A trained network as an ONNX model, for every program that runs such models: pixels in, packed codes out.
+//!
+//! Input `images`: u8 `[n, height, width, channels]`, as [`Encoder`](crate::Encoder) takes them. Outputs `codes`: u8 `[n, ceil(bits / 8)]`,
+//! packed as by [`Encoder::encode_packed_into`](crate::Encoder::encode_packed_into), and `values`: f32 `[n, bits]`, whose signs
+//! they are. The metadata have `dhih.bits`, `dhih.model_sha256` and `dhih.config`.
+
+mod graph;
+mod layers;
+mod proto;
+
+use std::path::Path;
+
+use prost::Message;
+
+use self::graph::GraphBuilder;
+use self::layers::Value;
+use self::proto::{FLOAT, Model, OperatorSet, Property, UINT8};
+use crate::checkpoint;
+use crate::config::{InputShape, NetworkConfig};
+use crate::error::{Error, Result};
+use crate::network::Network;
+
+/// The versions of operators and of the file format: those of 2022, which today's programs and those of some years ago know.
+const OPSET: i64 = 17;
+const IR_VERSION: i64 = 8;
+
+/// Writes the network under `path`, which appears only when it is complete. `model_sha256` is that of its checkpoint.
+///
+/// # Errors
+/// As [`to_bytes`], and when the file cannot be written.
+pub fn write(network: &Network, model_sha256: &str, path: &Path) -> Result<()> {
+    checkpoint::write_atomically(path, &to_bytes(network, model_sha256)?)
+}
+
+/// The network as the bytes of an ONNX file; the same network gives the same bytes.
+///
+/// # Errors
+/// [`Error::Config`] where the backbone is one of the program's own, whose layers are not known.
+pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
+    let Some(layers) = network.layers() else {
+        let (name, got) = ("backbone", network.config().backbone.name().to_owned());
+        let expected = "one that is made of layers: export it with its own library".to_owned();
+        return Err(Error::Config { name, got, expected });
+    };
+    let NetworkConfig { input, normalization, bits, .. } = network.config();
+    let InputShape { height, width, channels } = *input;
+    let mut graph = GraphBuilder::default();
+    graph.input("images", UINT8, &[height, width, channels]);
+    let name = layers::pixels(&mut graph, "images", normalization);
+    let x = Value { name, shape: *input, is_vector: false };
+    let values = layers::sequential(&mut graph, &layers.folded()?, x)?.name;
+    graph.output("codes", UINT8, &[bits.div_ceil(8)], |graph| pack(graph, &values, *bits));
+    graph.output("values", FLOAT, &[*bits], |graph| graph.node("Identity", &[&values]));
+    let config = serde_json::to_string(network.config()).map_err(|error| Error::Config {
+        name: "config",
+        got: error.to_string(),
+        expected: "one that has a JSON form".to_owned(),
+    })?;
+    let property = |key: &str, value: String| Property {
+        key: Some(format!("dhih.{key}")),
+        value: Some(value),
+    };
+    let model = Model {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some("dhih".to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        graph: Some(graph.finish("dhih")),
+        opset_import: vec![OperatorSet { domain: Some(String::new()), version: Some(OPSET) }],
+        metadata_props: vec![
+            property("bits", bits.to_string()),
+            property("model_sha256", model_sha256.to_owned()),
+            property("config", config),
+        ],
+    };
+    Ok(model.encode_to_vec())
+}
+
+/// Eight signs to a byte, the first one lowest.
+fn pack(graph: &mut GraphBuilder, values: &str, bits: usize) -> String {
+    let zero = graph.floats(&[], &[0.0]);
+    let set = graph.node("GreaterOrEqual", &[values, &zero]);
+    let mut set = graph.cast(&set, FLOAT);
+    let missing = bits.next_multiple_of(8) - bits;
+    if missing > 0 {
+        let pads = graph.ints(&[0, 0, 0, missing as i64]);
+        set = graph.node("Pad", &[&set, &pads]);
+    }
+    let shape = graph.ints(&[0, bits.div_ceil(8) as i64, 8]);
+    let bytes = graph.node("Reshape", &[&set, &shape]);
+    let places = graph.floats(&[8], &std::array::from_fn::<f32, 8, _>(|bit| (1u8 << bit).into()));
+    let placed = graph.node("Mul", &[&bytes, &places]);
+    let last = graph.ints(&[2]);
+    let sums = graph.node_with("ReduceSum", &[&placed, &last], &[("keepdims", &[0])]);
+    graph.cast(&sums, UINT8)
+}
+
+#[cfg(test)]
+mod tests;

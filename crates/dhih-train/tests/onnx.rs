@@ -1,0 +1,79 @@
+//! Exported networks give the codes of `dhih-train encode`, to the bit, in onnxruntime. Ignored where it is not installed:
+//! `DHIH_PYTHON` names a Python that has it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn dhih_train(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dhih-train")).args(args).output().unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Trains a little, on 1,000 images of 32 x 32, which are the database too.
+fn train(run: &str, backbone: &str, epochs: &str) {
+    let args = ["train", "--run-dir", run, "--backbone", backbone, "--epochs", epochs];
+    let data = ["--dataset", "demo", "--demo-images", "2000", "--image-side", "32"];
+    let steps = ["--batch-size", "16", "--learning-rate", "0.002"];
+    succeeded(&dhih_train(&[&args[..], &data, &steps].concat()));
+}
+
+fn export(run: &str, out: &Path) -> serde_json::Value {
+    let out = out.to_str().unwrap();
+    let printed = succeeded(&dhih_train(&["export", "--run", run, "--out", out, "--json"]));
+    serde_json::from_str(&printed).unwrap()
+}
+
+#[test]
+fn a_run_is_exported_and_what_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, out) = (dir.path().join("run"), dir.path().join("model.onnx"));
+    train(run.to_str().unwrap(), "small", "1");
+    let report = export(run.to_str().unwrap(), &out);
+    assert_eq!((&report["bits"], &report["input"]), (&48.into(), &serde_json::json!([32, 32, 3])));
+    let bytes = std::fs::read(&out).unwrap();
+    let sha256 = report["model_sha256"].as_str().unwrap().as_bytes();
+    assert!(bytes.windows(sha256.len()).any(|window| window == sha256));
+    let nowhere = dir.path().join("nowhere");
+    let out = out.to_str().unwrap();
+    let refused = dhih_train(&["export", "--run", nowhere.to_str().unwrap(), "--out", out]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("dhih-train train"));
+    // A file that cannot be written leaves the older one as it was.
+    let below = format!("{out}/model.onnx");
+    let refused = dhih_train(&["export", "--run", run.to_str().unwrap(), "--out", &below]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(std::fs::read(out).unwrap(), bytes);
+}
+
+#[test]
+#[ignore = "needs DHIH_PYTHON, a Python with numpy and onnxruntime"]
+fn codes_are_those_of_onnxruntime() {
+    let python = std::env::var("DHIH_PYTHON").expect("DHIH_PYTHON names no Python");
+    let dir = tempfile::tempdir().unwrap();
+    for backbone in ["small", "cifarnet", "dsh-cnn", "squeezenet1-1", "mobilenet-v2", "resnet18"] {
+        let run = dir.path().join(backbone);
+        train(run.to_str().unwrap(), backbone, "2");
+        let model = run.join("model.onnx");
+        let report = export(run.to_str().unwrap(), &model);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/onnx.py");
+        let output = Command::new(&python)
+            .args([script, "--model", model.to_str().unwrap(), "--run", run.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let printed = succeeded(&output);
+        let compared: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(compared["model_sha256"], report["model_sha256"]);
+        assert_eq!(compared["images"], 1000, "{backbone}: {printed}");
+        assert!(compared["distinct_codes"].as_u64().unwrap() > 100, "{backbone}: {printed}");
+    }
+}
