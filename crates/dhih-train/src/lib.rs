@@ -26,6 +26,7 @@ mod device;
 mod features;
 mod loss_options;
 mod optim;
+mod options;
 mod schedule;
 mod trainer;
 mod weights;
@@ -37,11 +38,14 @@ mod run_dir;
 
 pub mod throughput;
 
-pub use config::{TrainConfig, TrainOptions};
+pub use config::TrainConfig;
 pub use device::device;
 pub use error::{Error, Result};
 pub use loss_options::{LossOptions, LossParam};
+pub use optim::OptimizerName;
+pub use options::TrainOptions;
 pub use progress::Progress;
 pub use run_dir::{DataRecord, RunConfig, RunDir};
+pub use schedule::ScheduleName;
 pub use trainer::EpochRecord;
 pub use weights::WeightsSource;

@@ -1,102 +1,303 @@
-//! The optimiser's state: one velocity for each trained variable, in the order of their names.
+//! The optimiser: what it remembers of each trained variable, in the order of their names.
 
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
-use dhih_model::ops::{Sgd, sgd_step};
+use dhih_model::ops::{AdamW, Sgd, adamw_step, sgd_step};
 use dhih_model::pretrained::BACKBONE;
+use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Stochastic gradient descent with Nesterov momentum over all trained variables.
+/// How gradients move variables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// Stochastic gradient descent with Nesterov momentum.
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+    AdamW,
+}
+
+impl OptimizerName {
+    const ALL: [(&'static str, Self); 2] = [("sgd", Self::Sgd), ("adamw", Self::AdamW)];
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest known name.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
+        let names = Self::ALL.into_iter().map(|(known, _)| known);
+        found.map(|(_, method)| method).ok_or_else(|| Error::unknown("optimizer", name, names))
+    }
+}
+
+/// The constants of all steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct OptimizerConfig {
+    pub(crate) method: OptimizerName,
+    /// Of SGD; Adam's first decay.
+    pub(crate) momentum: f64,
+    pub(crate) weight_decay: f64,
+    /// The length to which all gradients together are cut, where they are longer.
+    pub(crate) clip_norm: Option<f64>,
+    /// The backbone learns at this times the rate of the rest; at 0 it is left out.
+    pub(crate) backbone_scale: f64,
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    /// Counted from 0.
+    pub(crate) number: usize,
+    pub(crate) learning_rate: f64,
+}
+
+/// An optimiser over all trained variables.
 pub(crate) struct Optimizer {
+    config: OptimizerConfig,
     slots: Vec<Slot>,
 }
 
 struct Slot {
     name: String,
     var: Var,
-    velocity: Var,
+    moments: Moments,
     rate_scale: f64,
 }
 
+/// Running means of a variable's gradients.
+enum Moments {
+    Velocity(Var),
+    /// First and second.
+    Adam(Var, Var),
+}
+
+impl Moments {
+    fn all(&self) -> impl Iterator<Item = &Var> {
+        let (first, second) = match self {
+            Self::Velocity(velocity) => (velocity, None),
+            Self::Adam(first, second) => (first, Some(second)),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
 impl Optimizer {
-    /// All velocities 0. The backbone learns at `backbone_scale` times the rate of the rest; at 0 it is left out.
+    /// All moments 0.
     ///
     /// # Errors
     /// When the device is out of memory.
-    pub(crate) fn new(parameters: &Parameters, backbone_scale: f64) -> Result<Self> {
+    pub(crate) fn new(parameters: &Parameters, config: OptimizerConfig) -> Result<Self> {
         let slot = |(name, var): (String, Var)| {
-            let rate_scale = if name.starts_with(BACKBONE) { backbone_scale } else { 1.0 };
+            let rate_scale = if name.starts_with(BACKBONE) { config.backbone_scale } else { 1.0 };
             if rate_scale == 0.0 {
                 return Ok(None);
             }
-            let velocity = Var::from_tensor(&var.as_tensor().zeros_like()?)?;
-            Ok(Some(Slot { name, var, velocity, rate_scale }))
+            let zeros = || Var::from_tensor(&var.as_tensor().zeros_like()?);
+            let moments = match config.method {
+                OptimizerName::Sgd => Moments::Velocity(zeros()?),
+                OptimizerName::AdamW => Moments::Adam(zeros()?, zeros()?),
+            };
+            Ok(Some(Slot { name, var, moments, rate_scale }))
         };
         let slots = parameters.trainable().into_iter().map(slot);
-        Ok(Self { slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
+        Ok(Self { config, slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
     }
 
-    /// One step down `loss`, whose value is returned; where that is not finite, nothing is changed.
+    /// One step down `loss`, whose value is returned; where that or the gradients' length is not finite, nothing is changed, and
+    /// NaN is returned for the latter.
     ///
     /// # Errors
     /// Those of candle.
-    pub(crate) fn descend(&self, loss: &Tensor, sgd: Sgd) -> Result<f32> {
+    pub(crate) fn descend(&self, loss: &Tensor, step: Step) -> Result<f32> {
         let value = loss.to_scalar::<f32>()?;
-        if value.is_finite() {
-            self.step(&loss.backward()?, sgd)?;
+        if !value.is_finite() {
+            return Ok(value);
         }
+        let gradients = loss.backward()?;
+        let scale = match self.config.clip_norm {
+            None => 1.0,
+            Some(longest) => {
+                let norm = self.norm(&gradients)?;
+                if !norm.is_finite() {
+                    return Ok(f32::NAN);
+                }
+                (longest / norm.max(f64::MIN_POSITIVE)).min(1.0)
+            }
+        };
+        self.step(&gradients, scale, step)?;
         Ok(value)
     }
 
-    /// One step on every variable that has a gradient.
-    ///
-    /// # Errors
-    /// Those of candle.
-    fn step(&self, gradients: &GradStore, sgd: Sgd) -> Result<()> {
-        for Slot { name, var, velocity, rate_scale } in &self.slots {
+    /// The length of all gradients as one vector.
+    fn norm(&self, gradients: &GradStore) -> Result<f64> {
+        let of = |slot: &Slot| match gradients.get(&slot.var) {
+            Some(gradient) => Ok(f64::from(
+                gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?,
+            )),
+            None => Ok(0.0),
+        };
+        let squares = self.slots.iter().map(of).collect::<Result<Vec<f64>>>()?;
+        Ok(squares.into_iter().sum::<f64>().sqrt())
+    }
+
+    /// One step on every variable that has a gradient, of `scale` times its length.
+    fn step(&self, gradients: &GradStore, scale: f64, step: Step) -> Result<()> {
+        let OptimizerConfig { momentum, weight_decay, .. } = self.config;
+        for Slot { name, var, moments, rate_scale } in &self.slots {
+            let Some(gradient) = gradients.get(var) else { continue };
+            let clipped = if scale < 1.0 { Some((gradient * scale)?) } else { None };
+            let gradient = clipped.as_ref().unwrap_or(gradient);
             // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
-            let weight_decay = if is_decayed(name, var) { sgd.weight_decay } else { 0.0 };
-            if let Some(gradient) = gradients.get(var) {
-                let learning_rate = sgd.learning_rate * *rate_scale as f32;
-                sgd_step(var, velocity, gradient, Sgd { learning_rate, weight_decay, ..sgd })?;
+            let weight_decay = if is_decayed(name, var) { weight_decay as f32 } else { 0.0 };
+            let learning_rate = (step.learning_rate * rate_scale) as f32;
+            match moments {
+                Moments::Velocity(velocity) => {
+                    let sgd = Sgd { learning_rate, momentum: momentum as f32, weight_decay };
+                    sgd_step(var, velocity, gradient, sgd)?;
+                }
+                Moments::Adam(first, second) => {
+                    let (beta1, beta2, eps) = (momentum as f32, 0.999, 1e-8);
+                    let adamw = AdamW { learning_rate, beta1, beta2, eps, weight_decay };
+                    adamw_step(var, (first, second), gradient, step.number as u32 + 1, adamw)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// The velocities by the names of their variables, on the CPU.
+    /// The moments by their number and the name of their variable, on the CPU.
     ///
     /// # Errors
     /// Those of the device.
     pub(crate) fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
-        let copy = |slot: &Slot| {
-            let velocity = slot.velocity.as_tensor().copy()?.detach();
-            Ok((slot.name.clone(), velocity.to_device(&candle_core::Device::Cpu)?))
+        let copy = |(name, moment): (String, &Var)| {
+            let values = moment.as_tensor().copy()?.detach();
+            Ok((name, values.to_device(&candle_core::Device::Cpu)?))
         };
-        self.slots.iter().map(copy).collect()
+        self.named().map(copy).collect()
     }
 
-    /// Takes velocities back; `false` where one is missing or has another shape, and then nothing is to be relied on.
+    /// Takes moments back; `false` where one is missing or has another shape, and then nothing is to be relied on.
     ///
     /// # Errors
     /// Those of the device.
-    pub(crate) fn restore(&self, velocities: &BTreeMap<String, Tensor>) -> Result<bool> {
-        for slot in &self.slots {
-            match velocities.get(&slot.name) {
-                Some(tensor) if tensor.shape() == slot.velocity.shape() => {
-                    slot.velocity.set(&tensor.to_device(slot.velocity.device())?)?;
+    pub(crate) fn restore(&self, moments: &BTreeMap<String, Tensor>) -> Result<bool> {
+        for (name, moment) in self.named() {
+            match moments.get(&name) {
+                Some(tensor) if tensor.shape() == moment.shape() => {
+                    moment.set(&tensor.to_device(moment.device())?)?;
                 }
                 _ => return Ok(false),
             }
         }
-        Ok(velocities.len() == self.slots.len())
+        Ok(moments.len() == self.named().count())
+    }
+
+    fn named(&self) -> impl Iterator<Item = (String, &Var)> {
+        self.slots.iter().flat_map(|slot| {
+            let moments = slot.moments.all().enumerate();
+            moments.map(|(number, moment)| (format!("{number}:{}", slot.name), moment))
+        })
     }
 }
 
 fn is_decayed(name: &str, var: &Var) -> bool {
     var.rank() > 1 && !name.ends_with("bias")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+    use candle_nn::Init;
+
+    /// Two variables; their gradients under the loss below are (3, 0) and (0, 4): of length 5 together.
+    fn variables() -> (Parameters, Tensor) {
+        let parameters = Parameters::seeded(0);
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        let [a, b] = ["a", "b"].map(|n| vb.get_with_hints((1, 2), n, Init::Const(1.0)).unwrap());
+        let weigh =
+            |t: &Tensor, w: [f32; 2]| (t * Tensor::new(&[w], &Device::Cpu).unwrap()).unwrap();
+        let loss = (weigh(&a, [3.0, 0.0]) + weigh(&b, [0.0, 4.0])).unwrap().sum_all().unwrap();
+        (parameters, loss)
+    }
+
+    fn config(method: OptimizerName) -> OptimizerConfig {
+        let (momentum, weight_decay, backbone_scale) = (0.0, 0.0, 1.0);
+        OptimizerConfig { method, momentum, weight_decay, clip_norm: None, backbone_scale }
+    }
+
+    fn moved(config: OptimizerConfig) -> Vec<f32> {
+        let (parameters, loss) = variables();
+        let optimizer = Optimizer::new(&parameters, config).unwrap();
+        let step = Step { number: 0, learning_rate: 0.1 };
+        assert_eq!(optimizer.descend(&loss, step).unwrap(), 7.0);
+        let all = parameters.all().into_iter();
+        all.flat_map(|(_, var)| var.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
+    }
+
+    fn assert_near(got: &[f32], expected: [f32; 4]) {
+        let near = got.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-5);
+        assert!(near, "{got:?}, expected {expected:?}");
+    }
+
+    #[test]
+    fn long_gradients_are_cut_and_short_ones_stay() {
+        let sgd = config(OptimizerName::Sgd);
+        assert_near(&moved(sgd), [0.7, 1.0, 1.0, 0.6]);
+        // Cut to length 1: 3/5 and 4/5.
+        assert_near(
+            &moved(OptimizerConfig { clip_norm: Some(1.0), ..sgd }),
+            [0.94, 1.0, 1.0, 0.92],
+        );
+        assert_near(&moved(OptimizerConfig { clip_norm: Some(9.0), ..sgd }), [0.7, 1.0, 1.0, 0.6]);
+    }
+
+    #[test]
+    fn adams_first_step_is_of_the_learning_rate_and_decays_weights_alone() {
+        let adamw =
+            OptimizerConfig { momentum: 0.9, weight_decay: 0.5, ..config(OptimizerName::AdamW) };
+        assert_near(&moved(adamw), [0.85, 0.95, 0.95, 0.85]);
+    }
+
+    #[test]
+    fn gradients_without_end_change_nothing() {
+        let (parameters, loss) = variables();
+        let clipped = OptimizerConfig { clip_norm: Some(1.0), ..config(OptimizerName::Sgd) };
+        let optimizer = Optimizer::new(&parameters, clipped).unwrap();
+        // Finite itself, with a gradient that is not.
+        let loss = ((&loss - 7.0).unwrap().sqrt().unwrap() + 1.0).unwrap();
+        let step = Step { number: 0, learning_rate: 0.1 };
+        assert!(optimizer.descend(&loss, step).unwrap().is_nan());
+        let all = parameters.all().into_iter();
+        let values = all.flat_map(|(_, v)| v.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        assert_near(&values.collect::<Vec<_>>(), [1.0; 4]);
+    }
+
+    #[test]
+    fn moments_come_back_and_those_of_another_method_do_not() {
+        let (parameters, loss) = variables();
+        let adamw = Optimizer::new(&parameters, config(OptimizerName::AdamW)).unwrap();
+        adamw.descend(&loss, Step { number: 0, learning_rate: 0.1 }).unwrap();
+        let saved = adamw.snapshot().unwrap();
+        assert_eq!(saved.keys().collect::<Vec<_>>(), ["0:a", "0:b", "1:a", "1:b"]);
+        assert!(
+            Optimizer::new(&parameters, config(OptimizerName::AdamW))
+                .unwrap()
+                .restore(&saved)
+                .unwrap()
+        );
+        assert!(
+            !Optimizer::new(&parameters, config(OptimizerName::Sgd))
+                .unwrap()
+                .restore(&saved)
+                .unwrap()
+        );
+    }
 }

@@ -1,6 +1,38 @@
 //! Learning rate over the steps of a run.
 
-/// Linear warm-up, then half a cosine to 0.
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How the rate goes after warm-up, during which it rises in a line from 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// Half a cosine to 0 (Loshchilov and Hutter, 2017).
+    #[default]
+    Cosine,
+    /// A line to 0: with a long warm-up one triangle (Smith and Topin, 2019).
+    OneCycle,
+    /// It stays.
+    Constant,
+}
+
+impl ScheduleName {
+    const ALL: [(&'static str, Self); 3] =
+        [("cosine", Self::Cosine), ("one-cycle", Self::OneCycle), ("constant", Self::Constant)];
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest known name.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
+        let names = Self::ALL.into_iter().map(|(known, _)| known);
+        found.map(|(_, shape)| shape).ok_or_else(|| Error::unknown("schedule", name, names))
+    }
+}
+
+/// Linear warm-up, then a shape.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     /// The highest rate.
@@ -9,6 +41,7 @@ pub(crate) struct Schedule {
     pub(crate) warmup: f64,
     /// Steps of the whole run.
     pub(crate) steps: f64,
+    pub(crate) shape: ScheduleName,
 }
 
 impl Schedule {
@@ -19,8 +52,13 @@ impl Schedule {
         if at < self.warmup {
             return self.peak * at / self.warmup;
         }
-        let done = (at - self.warmup) / (self.steps - self.warmup).max(1.0);
-        self.peak * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+        let done = ((at - self.warmup) / (self.steps - self.warmup).max(1.0)).min(1.0);
+        self.peak
+            * match self.shape {
+                ScheduleName::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+                ScheduleName::OneCycle => 1.0 - done,
+                ScheduleName::Constant => 1.0,
+            }
     }
 }
 
@@ -30,16 +68,22 @@ mod tests {
 
     #[test]
     fn it_rises_then_falls_to_nothing() {
-        let schedule = Schedule { peak: 0.4, warmup: 10.0, steps: 100.0 };
-        let rates: Vec<f64> = (0..100).map(|step| schedule.rate(step)).collect();
-        assert!(rates[..10].is_sorted() && rates[10..].iter().rev().is_sorted());
-        assert!(rates[0] > 0.0 && rates[99] > 0.0 && rates[99] < 0.001);
-        assert!((rates[10] - 0.4).abs() < 0.001);
+        for shape in [ScheduleName::Cosine, ScheduleName::OneCycle] {
+            let schedule = Schedule { peak: 0.4, warmup: 10.0, steps: 100.0, shape };
+            let rates: Vec<f64> = (0..100).map(|step| schedule.rate(step)).collect();
+            assert!(rates[..10].is_sorted() && rates[10..].iter().rev().is_sorted());
+            assert!(rates[0] > 0.0 && rates[99] > 0.0 && rates[99] < 0.004);
+            assert!((rates[10] - 0.4).abs() < 0.004);
+            // Half of the fall, half of the rate.
+            assert!((rates[54] + rates[55] - 0.4).abs() < 1e-9);
+        }
     }
 
     #[test]
-    fn no_warm_up_starts_at_the_peak() {
-        let schedule = Schedule { peak: 0.1, warmup: 0.0, steps: 4.0 };
+    fn no_warm_up_starts_at_the_peak_and_a_constant_rate_stays() {
+        let schedule = Schedule { peak: 0.1, warmup: 0.0, steps: 4.0, shape: ScheduleName::Cosine };
         assert!(schedule.rate(0) > 0.09);
+        let schedule = Schedule { warmup: 1.0, shape: ScheduleName::Constant, ..schedule };
+        assert_eq!([0, 1, 3].map(|step| schedule.rate(step)), [0.05, 0.1, 0.1]);
     }
 }

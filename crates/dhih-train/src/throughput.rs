@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
-use dhih_model::ops::Sgd;
 use dhih_model::{
     Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig,
     Normalization, named_rng,
@@ -14,7 +13,7 @@ use serde::Serialize;
 
 use crate::batches::Batch;
 use crate::error::{Error, Result};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, OptimizerConfig, OptimizerName, Step};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -92,12 +91,18 @@ impl ThroughputConfig {
                 let labels = (0..batch_size).map(|image| (image % CLASSES) as u32).collect();
                 let batch = Batch { rows: &[], images, labels };
                 let labels = batch.one_hot(CLASSES, device)?;
-                let optimizer = Optimizer::new(network.parameters(), 1.0)?;
-                let sgd = Sgd { learning_rate: 1e-3, momentum: 0.9, weight_decay: 5e-4 };
-                self.times(work, |step| {
-                    let v = network.forward(&x, Mode::training_step(0, step))?;
+                let config = OptimizerConfig {
+                    method: OptimizerName::Sgd,
+                    momentum: 0.9,
+                    weight_decay: 5e-4,
+                    clip_norm: None,
+                    backbone_scale: 1.0,
+                };
+                let optimizer = Optimizer::new(network.parameters(), config)?;
+                self.times(work, |number| {
+                    let v = network.forward(&x, Mode::training_step(0, number))?;
                     let loss = network.objective().value(&v, &labels, 0.0)?;
-                    optimizer.descend(&loss, sgd)?;
+                    optimizer.descend(&loss, Step { number, learning_rate: 1e-3 })?;
                     Ok(())
                 })
             }

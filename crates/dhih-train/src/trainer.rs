@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::ops::Sgd;
 use dhih_model::pretrained::{BACKBONE, Loaded};
 use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained};
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ use crate::config::TrainConfig;
 use crate::dataset::{Dataset, fit};
 use crate::error::{Error, Result};
 use crate::features::FeatureCache;
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, Step};
 use crate::progress::Progress;
 use crate::protocol::Split;
 use crate::run_dir::RunDir;
@@ -121,8 +120,7 @@ impl<'a> Trainer<'a> {
         (dataset, rows): (&'a Dataset, &'a [usize]),
         progress: Progress,
     ) -> Result<Self> {
-        let backbone_scale = if config.freeze_backbone { 0.0 } else { config.backbone_lr_scale };
-        let optimizer = Optimizer::new(network.parameters(), backbone_scale)?;
+        let optimizer = Optimizer::new(network.parameters(), config.optimizer_config())?;
         let (features, records) = (None, Vec::new());
         Ok(Self { network, optimizer, features, config, dataset, rows, progress, records })
     }
@@ -136,6 +134,7 @@ impl<'a> Trainer<'a> {
             peak: self.config.learning_rate,
             warmup: self.config.warmup_epochs * per_epoch,
             steps: epochs as f64 * per_epoch,
+            shape: self.config.schedule,
         };
         let bar = self.progress.bar(&format!("epoch {number}/{epochs}"), self.rows.len());
         let (started, mut loss_sum, mut rate) = (Instant::now(), 0.0, 0.0);
@@ -185,14 +184,9 @@ impl<'a> Trainer<'a> {
         let config = self.network.config();
         let labels = batch.one_hot(config.classes.len(), self.network.device())?;
         let v = self.forward(batch, Mode::training_step(self.config.seed, step))?;
-        let sgd = Sgd {
-            learning_rate: schedule.rate(step) as f32,
-            momentum: self.config.momentum as f32,
-            weight_decay: self.config.weight_decay as f32,
-        };
         let progress = step as f64 / schedule.steps;
         let loss = self.network.objective().value(&v, &labels, progress)?;
-        self.optimizer.descend(&loss, sgd)
+        self.optimizer.descend(&loss, Step { number: step, learning_rate: schedule.rate(step) })
     }
 
     /// Writes the whole state in one file, then the log: killed in between, the log lacks a line that is written again.
@@ -203,10 +197,10 @@ impl<'a> Trainer<'a> {
         let weights = self.network.parameters().snapshot()?.into_iter();
         let weights =
             weights.filter(|(name, _)| self.features.is_none() || !name.starts_with(BACKBONE));
-        let velocities = self.optimizer.snapshot()?.into_iter();
+        let moments = self.optimizer.snapshot()?.into_iter();
         let tensors = weights
             .map(|entry| prefixed(WEIGHT, entry))
-            .chain(velocities.map(|entry| prefixed(VELOCITY, entry)))
+            .chain(moments.map(|entry| prefixed(MOMENT, entry)))
             .collect();
         let records = run.to_json_lines(&self.records)?;
         let metadata = [(RECORDS.to_owned(), records.clone())].into();
@@ -231,8 +225,8 @@ impl<'a> Trainer<'a> {
             weights.extend(backbone.filter(|(name, _)| name.starts_with(BACKBONE)));
         }
         self.network.parameters().load(&weights)?;
-        if !self.optimizer.restore(&part(VELOCITY))? {
-            return Err(wrong_checkpoint(&path, "its velocities do not fit the network"));
+        if !self.optimizer.restore(&part(MOMENT))? {
+            return Err(wrong_checkpoint(&path, "the optimiser's moments do not fit the network"));
         }
         let records = contents.metadata.get(RECORDS).map(String::as_str).unwrap_or_default();
         let records: Result<Vec<EpochRecord>, _> =
@@ -248,7 +242,7 @@ impl<'a> Trainer<'a> {
 const ADAPTED: usize = 1024;
 
 const WEIGHT: &str = "weight:";
-const VELOCITY: &str = "velocity:";
+const MOMENT: &str = "moment:";
 const RECORDS: &str = "dhih.epochs";
 
 fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
@@ -258,8 +252,8 @@ fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TrainOptions;
     use crate::dataset::DatasetName;
+    use crate::options::TrainOptions;
     use dhih_model::Loss;
 
     fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
@@ -287,21 +281,28 @@ mod tests {
         let demo = options.resolve().unwrap().dataset_config();
         let dataset = Dataset::load(DatasetName::Demo, &demo).unwrap();
         let rows: Vec<usize> = (0..dataset.len()).collect();
-        for (name, _) in Loss::ALL {
+        let sgd = Loss::ALL.into_iter().map(|(name, _)| (name, "sgd", "cosine", None));
+        let adamw = ("hi", "adamw", "one-cycle", Some(1.0));
+        for (name, optimizer, schedule, clip_norm) in sgd.chain([adamw]) {
             let options = TrainOptions {
                 loss: Some(name.into()),
                 bits: Some(12),
                 hash_hidden: Some(32),
                 epochs: Some(6),
                 batch_size: Some(16),
+                optimizer: Some(optimizer.into()),
                 learning_rate: Some(0.01),
+                schedule: Some(schedule.into()),
+                clip_norm,
                 warmup_epochs: Some(0.0),
                 flip: Some(false),
                 shift: Some(0),
                 ..TrainOptions::default()
             };
             let config = options.resolve().unwrap();
-            let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
+            let run =
+                RunDir::create(Some(&dir.path().join(format!("{name}-{optimizer}"))), &config)
+                    .unwrap();
             let trained = |from: Option<&RunDir>, epochs: usize| {
                 let data = (&dataset, &rows[..]);
                 let network = network(&config, data, None, &Device::Cpu).unwrap();
