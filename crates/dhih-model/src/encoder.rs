@@ -115,7 +115,7 @@ impl Encoder {
     /// # Errors
     /// When the number of bytes is no multiple of an image's, or `codes` is not as long as they need.
     pub fn encode_into(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
-        self.check_len("codes", codes.len(), images, self.bits())?;
+        self.check_len(codes.len(), images, self.bits())?;
         let of_tensors = |forward: &dyn Fn(&Tensor) -> Result<Tensor>, codes: &mut [f32]| {
             in_batches(&self.config, &self.device, (images, codes), forward)
         };
@@ -143,7 +143,7 @@ impl Encoder {
     /// As [`Self::encode_into`], and [`Error::NotANumber`].
     pub fn encode_packed_into(&self, images: &[u8], codes: &mut [u8]) -> Result<()> {
         let (bits, bytes) = (self.bits(), self.bits().div_ceil(8));
-        self.check_len("codes", codes.len(), images, bytes)?;
+        self.check_len(codes.len(), images, bytes)?;
         let step = self.input().inference_batch() * 4;
         let parts = images.chunks(step * self.input().len());
         for ((part, images), codes) in parts.enumerate().zip(codes.chunks_mut(step * bytes)) {
@@ -161,15 +161,11 @@ impl Encoder {
         Ok(())
     }
 
-    fn check_len(&self, name: &'static str, got: usize, images: &[u8], each: usize) -> Result<()> {
+    fn check_len(&self, got: usize, images: &[u8], each: usize) -> Result<()> {
         let expected = self.input().count(images)? * each;
         if got != expected {
-            let got = format!("{got} values");
-            return Err(Error::Config {
-                name,
-                got,
-                expected: format!("{expected}, {each} an image"),
-            });
+            let (got, expected) = (format!("{got} values"), format!("{expected}, {each} an image"));
+            return Err(Error::Config { name: "codes", got, expected });
         }
         Ok(())
     }

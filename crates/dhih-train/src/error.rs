@@ -120,6 +120,22 @@ impl Error {
     }
 }
 
+/// What has a name among those that are known.
+///
+/// # Errors
+/// [`Error::Unknown`] with the most similar name.
+pub(crate) fn by_name<T>(
+    kind: &'static str,
+    got: &str,
+    mut known: impl Iterator<Item = (&'static str, T)> + Clone,
+) -> Result<T> {
+    let names = known.clone().map(|(name, _)| name);
+    match known.find(|(name, _)| *name == got) {
+        Some((_, found)) => Ok(found),
+        None => Err(Error::unknown(kind, got, names)),
+    }
+}
+
 fn suggestion(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
 }

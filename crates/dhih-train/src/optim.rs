@@ -9,7 +9,7 @@ use dhih_model::ops::{AdamW, Sgd, adamw_step, sgd_step};
 use dhih_model::pretrained::BACKBONE;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, by_name};
 
 /// How gradients move variables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,11 +28,9 @@ impl OptimizerName {
     /// Reads a name.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the nearest known name.
+    /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
     pub(crate) fn parse(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
-        let names = Self::ALL.into_iter().map(|(known, _)| known);
-        found.map(|(_, method)| method).ok_or_else(|| Error::unknown("optimizer", name, names))
+        by_name("optimizer", name, Self::ALL.into_iter())
     }
 }
 

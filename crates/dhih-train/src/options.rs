@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::config::TrainConfig;
 use crate::dataset::DatasetName;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::loss_options::{LossOptions, LossParam};
 use crate::optim::OptimizerName;
 use crate::protocol::Protocol;
@@ -254,9 +254,7 @@ impl TrainOptions {
 }
 
 fn parse_backbone(name: &str) -> Result<Backbone> {
-    let names = || Backbone::ALL.iter().map(|backbone| backbone.name());
-    let found = Backbone::ALL.into_iter().find(|backbone| backbone.name() == name);
-    found.ok_or_else(|| Error::unknown("backbone", name, names()))
+    by_name("backbone", name, Backbone::ALL.into_iter().map(|known| (known.name(), known)))
 }
 
 #[cfg(test)]

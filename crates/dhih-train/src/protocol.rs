@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::{Dataset, DatasetName};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 
 /// A protocol's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +110,7 @@ impl Protocol {
     /// # Errors
     /// [`Error::Unknown`] with the most similar name.
     pub fn parse(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|protocol| protocol.name() == name);
-        found.ok_or_else(|| Error::unknown("protocol", name, Self::ALL.iter().map(|p| p.name())))
+        by_name("protocol", name, Self::ALL.into_iter().map(|known| (known.name(), known)))
     }
 
     /// Draws the parts.

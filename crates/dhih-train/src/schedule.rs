@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, by_name};
 
 /// How the rate goes after warm-up, during which it rises in a line from 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,11 +24,9 @@ impl ScheduleName {
     /// Reads a name.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the nearest known name.
+    /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
     pub(crate) fn parse(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
-        let names = Self::ALL.into_iter().map(|(known, _)| known);
-        found.map(|(_, shape)| shape).ok_or_else(|| Error::unknown("schedule", name, names))
+        by_name("schedule", name, Self::ALL.into_iter())
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn compile(layers: &Sequential, input: InputShape) -> Result<Vec<Stag
         let (now, later) = rest.split_at(count);
         let mut compiler = Compiler::new(shape);
         let input = Value { id: 0, shape };
-        let output = now.iter().try_fold(input, |x, layer| compiler.layer(layer, x))?;
+        let output = compiler.sequential(now, input)?;
         stages.push(compiler.finish(output, least));
         (shape, rest) = (output.shape, later);
     }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use provenance::Provenance;
 
 /// Which dataset.
@@ -63,8 +63,7 @@ impl DatasetName {
     /// # Errors
     /// [`Error::Unknown`] with the most similar name.
     pub fn parse(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|dataset| dataset.name() == name);
-        found.ok_or_else(|| Error::unknown("dataset", name, Self::ALL.iter().map(|d| d.name())))
+        by_name("dataset", name, Self::ALL.into_iter().map(|known| (known.name(), known)))
     }
 }
 
