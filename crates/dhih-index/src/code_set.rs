@@ -87,6 +87,17 @@ impl CodeSet {
         }
     }
 
+    /// Reads labels from an `.npy` file and gives them to the codes: whole numbers, one an item, or
+    /// rows of 0 and 1 with a column a class.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn with_labels(self, path: &Path) -> Result<Self> {
+        let file = std::fs::read(path).map_err(Error::io("read", path))?;
+        let set = Self { labels: Some(npy::parse_labels(path, &file)?), ..self };
+        set.check().map(|()| set)
+    }
+
     /// Writes a codes file: `.npy` by its extension, which holds the packed codes alone,
     /// safetensors otherwise.
     ///

@@ -1,10 +1,11 @@
-//! `.npy` files of packed codes: `u8`, C order, two dimensions, header versions 1 and 2. Nothing
-//! else of numpy.
+//! `.npy` files in C order, header versions 1 and 2: packed codes as `u8` in two dimensions, and
+//! labels as whole numbers in one or two. Nothing else of numpy.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use crate::atomic_file;
+use crate::code_set::Labels;
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -45,6 +46,70 @@ fn write_to(out: &mut dyn Write, rows: usize, columns: usize, values: &[u8]) -> 
 type Parsed<T> = std::result::Result<T, String>;
 
 fn try_parse(file: &[u8]) -> Parsed<Array> {
+    let Raw { descr, dims, values } = raw(file)?;
+    if !matches!(descr, "|u1" | "<u1" | ">u1" | "=u1" | "u1") {
+        return Err(format!("its type is {descr:?}, codes are packed bytes ('|u1')"));
+    }
+    let [rows, columns] = *dims else {
+        return Err("its shape is not (codes, bytes per code)".into());
+    };
+    let expected = rows.checked_mul(columns).ok_or("its shape is too large")?;
+    if values.len() != expected {
+        let found = values.len();
+        return Err(format!("shape ({rows}, {columns}) needs {expected} bytes, it has {found}"));
+    }
+    Ok(Array { rows, columns, values: values.to_vec() })
+}
+
+/// Reads labels: one number an item, or a row of 0 and 1 an item.
+pub(crate) fn parse_labels(path: &Path, file: &[u8]) -> Result<Labels> {
+    try_parse_labels(file).map_err(|reason| Error::codes_file(path, reason))
+}
+
+fn try_parse_labels(file: &[u8]) -> Parsed<Labels> {
+    let Raw { descr, dims, values } = raw(file)?;
+    let little = descr.trim_start_matches(['|', '<', '=']);
+    let (kind, width) = match little {
+        "b1" | "u1" => ('u', 1),
+        "i1" | "i2" | "i4" | "i8" => ('i', usize::from(little.as_bytes()[1] - b'0')),
+        "u2" | "u4" => ('u', usize::from(little.as_bytes()[1] - b'0')),
+        _ => {
+            return Err(format!(
+                "its type is {descr:?}, labels are whole numbers: save them as np.int64"
+            ));
+        }
+    };
+    let count = dims.iter().try_fold(width, |n, dim| n.checked_mul(*dim));
+    if count != Some(values.len()) {
+        return Err(format!("shape {dims:?} of {descr:?} does not fit its {} bytes", values.len()));
+    }
+    let number = |bytes: &[u8]| {
+        let fill = if kind == 'i' && bytes[width - 1] >= 128 { 255 } else { 0 };
+        let mut whole = [fill; 8];
+        whole[..width].copy_from_slice(bytes);
+        i64::from_le_bytes(whole)
+    };
+    let mut numbers = values.chunks_exact(width).map(number);
+    match *dims {
+        [_] => Ok(Labels::Single(numbers.collect())),
+        [_, classes] => {
+            let flag = |x| u8::try_from(x).ok().filter(|x| *x <= 1);
+            let values: Option<Vec<u8>> = numbers.by_ref().map(flag).collect();
+            let values = values.ok_or("labels in two dimensions are 0 and 1, a column a class")?;
+            Ok(Labels::MultiHot { classes, values })
+        }
+        _ => Err("its shape is neither (items) nor (items, classes)".into()),
+    }
+}
+
+/// An array whose values are not yet looked at.
+struct Raw<'a> {
+    descr: &'a str,
+    dims: Vec<usize>,
+    values: &'a [u8],
+}
+
+fn raw(file: &[u8]) -> Parsed<Raw<'_>> {
     let short = || "the file is cut short: write it again".to_string();
     let rest = file.strip_prefix(MAGIC).ok_or("it does not start as an .npy file does")?;
     let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(short)?;
@@ -61,13 +126,8 @@ fn try_parse(file: &[u8]) -> Parsed<Array> {
     };
     let (header, values) = rest.split_at_checked(length).ok_or_else(short)?;
     let header = std::str::from_utf8(header).map_err(|_| "its header is no text")?;
-    let (rows, columns) = Header { rest: header }.shape()?;
-    let expected = rows.checked_mul(columns).ok_or("its shape is too large")?;
-    if values.len() != expected {
-        let found = values.len();
-        return Err(format!("shape ({rows}, {columns}) needs {expected} bytes, it has {found}"));
-    }
-    Ok(Array { rows, columns, values: values.to_vec() })
+    let (descr, dims) = Header { rest: header }.read()?;
+    Ok(Raw { descr, dims, values })
 }
 
 /// A reader of the one Python dictionary that an npy header is.
@@ -76,7 +136,8 @@ struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    fn shape(mut self) -> Parsed<(usize, usize)> {
+    /// Type and shape.
+    fn read(mut self) -> Parsed<(&'a str, Vec<usize>)> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
         self.take("{")?;
         while self.take("}").is_err() {
@@ -85,7 +146,7 @@ impl<'a> Header<'a> {
             let repeated = match key {
                 "descr" => descr.replace(self.string()?).is_some(),
                 "fortran_order" => fortran.replace(self.boolean()?).is_some(),
-                "shape" => shape.replace(self.pair()?).is_some(),
+                "shape" => shape.replace(self.dims()?).is_some(),
                 other => return Err(format!("its header has an unknown key {other:?}")),
             };
             if repeated {
@@ -98,14 +159,11 @@ impl<'a> Header<'a> {
         if !self.rest.trim().is_empty() {
             return Err("its header goes on after the dictionary".into());
         }
-        match descr.ok_or("its header has no 'descr'")? {
-            "|u1" | "<u1" | ">u1" | "=u1" | "u1" => {}
-            other => return Err(format!("its type is {other:?}, codes are packed bytes ('|u1')")),
-        }
+        let descr = descr.ok_or("its header has no 'descr'")?;
         if fortran.ok_or("its header has no 'fortran_order'")? {
             return Err("it is in Fortran order: save it with np.ascontiguousarray".into());
         }
-        shape.ok_or_else(|| "its header has no 'shape'".into())
+        Ok((descr, shape.ok_or("its header has no 'shape'")?))
     }
 
     fn take(&mut self, token: &str) -> Parsed<()> {
@@ -128,15 +186,14 @@ impl<'a> Header<'a> {
         self.take("True").map(|()| true)
     }
 
-    fn pair(&mut self) -> Parsed<(usize, usize)> {
-        let wrong = "its shape is not (codes, bytes per code)";
+    fn dims(&mut self) -> Parsed<Vec<usize>> {
+        let wrong = "its shape is not a tuple of numbers";
         self.take("(")?;
         let (inside, rest) = self.rest.split_once(')').ok_or(wrong)?;
         self.rest = rest;
         let inside = inside.trim().trim_end_matches(',');
-        let (rows, columns) = inside.split_once(',').ok_or(wrong)?;
-        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong);
-        Ok((number(rows)?, number(columns)?))
+        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong.to_string());
+        inside.split(',').map(number).collect()
     }
 }
 

@@ -81,6 +81,10 @@ pub struct NetworkConfig {
     /// The loss that trains it; the HI loss where a file does not say.
     #[serde(default)]
     pub loss: Loss,
+    /// Whether a code is made of the mean of what an image and its mirror image come to: twice the work, better codes where
+    /// pictures may as well be mirrored.
+    #[serde(default)]
+    pub mirror: bool,
     /// Names of the C classes, in label order.
     pub classes: Vec<String>,
 }

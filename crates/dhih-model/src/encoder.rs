@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::inference::Inference;
 use crate::layer::{Mode, Sequential};
 use crate::loss::Objective;
+use crate::mirror;
 use crate::network::Network;
 
 /// Encodes images with a trained network, at the speed of the machine. Threads may share it.
@@ -116,6 +117,10 @@ impl Encoder {
     /// When the number of bytes is no multiple of an image's, or `codes` is not as long as they need.
     pub fn encode_into(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
         self.check_len(codes.len(), images, self.bits())?;
+        mirror::averaged(&self.config, (images, codes), |images, codes| self.run(images, codes))
+    }
+
+    fn run(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
         let of_tensors = |forward: &dyn Fn(&Tensor) -> Result<Tensor>, codes: &mut [f32]| {
             in_batches(&self.config, &self.device, (images, codes), forward)
         };
@@ -192,8 +197,13 @@ impl Encoder {
 /// When the number of bytes is no multiple of an image's.
 pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
     let inference = Inference::of_codes(network)?;
-    let width = network.config().bits;
-    infer(network, inference.as_ref(), (images, width), &|x| network.forward(x, Mode::Evaluation))
+    let config = network.config();
+    let mut codes = vec![0.0; config.input.count(images)? * config.bits];
+    mirror::averaged(config, (images, &mut codes), |images, codes| {
+        let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
+        infer(network, inference.as_ref(), (images, codes), &forward)
+    })?;
+    Ok(codes)
 }
 
 /// What a network's backbone makes of images, as it is now.
@@ -220,26 +230,25 @@ impl<'a> FeatureEncoder<'a> {
     /// When the number of bytes is no multiple of an image's.
     pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
         let Self { network, inference } = self;
-        let width = network.backbone().features();
-        infer(network, inference.as_ref(), (images, width), &|x| {
-            network.features(x, Mode::Evaluation)
-        })
+        let count = network.config().input.count(images)?;
+        let mut values = vec![0.0; count * network.backbone().features()];
+        let forward = |x: &Tensor| network.features(x, Mode::Evaluation);
+        infer(network, inference.as_ref(), (images, &mut values), &forward)?;
+        Ok(values)
     }
 }
 
 fn infer(
     network: &Network,
     inference: Option<&Inference>,
-    (images, width): (&[u8], usize),
+    (images, values): (&[u8], &mut [f32]),
     forward: &dyn Fn(&Tensor) -> Result<Tensor>,
-) -> Result<Vec<f32>> {
-    let config = network.config();
-    let mut values = vec![0.0; config.input.count(images)? * width];
+) -> Result<()> {
     match inference {
-        Some(inference) => inference.run(images, &mut values),
-        None => in_batches(config, network.device(), (images, &mut values), forward)?,
+        Some(inference) => inference.run(images, values),
+        None => in_batches(network.config(), network.device(), (images, values), forward)?,
     }
-    Ok(values)
+    Ok(())
 }
 
 /// Tensors of a batch of images at a time.

@@ -20,6 +20,7 @@
 //!     bits: 16,
 //!     hash_layer: Default::default(),
 //!     loss: Loss::default(),
+//!     mirror: false,
 //!     classes: vec!["cat".into(), "dog".into()],
 //! };
 //! let network = Network::new(config, 42, &Device::Cpu)?;
@@ -59,6 +60,7 @@ mod network;
 pub mod checkpoint;
 mod encoder;
 mod inference;
+mod mirror;
 pub mod onnx;
 pub mod pretrained;
 

@@ -23,6 +23,7 @@ fn config(bits: usize) -> NetworkConfig {
         bits,
         hash_layer: HashLayerConfig::default(),
         loss: Loss::default(),
+        mirror: false,
         classes: vec!["left".into(), "right".into()],
     }
 }

@@ -1,26 +1,31 @@
-//! Mini-batches: shuffled anew each epoch, augmented, as u8 pixels and one-hot labels. Everything is a function of seed, epoch and
-//! batch alone, so that a resumed run sees the same batches.
+//! Mini-batches: shuffled anew each epoch, augmented, as u8 pixels and one-hot labels, made while the batch before is trained on.
+//! Everything is a function of seed, epoch and batch alone, so that a resumed run sees the same batches.
+
+use std::sync::mpsc::sync_channel;
 
 use candle_core::{Device, Tensor};
-use rand::Rng;
+use dhih_model::InputShape;
 use rand::seq::SliceRandom;
 
-use crate::dataset::Dataset;
+use crate::augment::Augmentation;
+use crate::dataset::{Dataset, fit};
 use crate::error::Result;
 
-/// How training images are varied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Augmentation {
-    /// Mirror half of them.
-    pub(crate) flip: bool,
-    /// Largest shift along each axis, in pixels; border pixels are repeated.
-    pub(crate) shift: usize,
+/// What batches are made of and how.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchConfig {
+    /// Images a batch, at most.
+    pub(crate) size: usize,
+    /// How images are varied.
+    pub(crate) augmentation: Augmentation,
+    /// The shape to which they are brought then; absent, batches have no pixels.
+    pub(crate) input: Option<InputShape>,
 }
 
 /// The training images of one epoch, in their order.
 pub(crate) struct Epoch<'a> {
     dataset: &'a Dataset,
-    augmentation: Augmentation,
+    config: &'a BatchConfig,
     seed: u64,
     number: usize,
     rows: Vec<usize>,
@@ -31,25 +36,24 @@ pub(crate) struct Epoch<'a> {
 pub(crate) struct Batch<'a> {
     /// `[n]` rows of the dataset.
     pub(crate) rows: &'a [usize],
-    /// The pixels.
+    /// The pixels, in the network's shape.
     pub(crate) images: Vec<u8>,
     /// `[n]` class numbers.
     pub(crate) labels: Vec<u32>,
 }
 
 impl<'a> Epoch<'a> {
-    /// Shuffles `rows` for epoch `number` and cuts them into as few batches of at most `batch_size` as there can be, whose
-    /// sizes differ by at most one.
+    /// Shuffles `rows` for epoch `number` and cuts them into as few batches as there can be, whose sizes differ by at most one.
     pub(crate) fn new(
         dataset: &'a Dataset,
         rows: &[usize],
-        (batch_size, augmentation): (usize, Augmentation),
+        config: &'a BatchConfig,
         (seed, number): (u64, usize),
     ) -> Self {
         let mut rows = rows.to_vec();
         rows.shuffle(&mut dhih_model::named_rng(seed, &format!("order {number}")));
-        let batches = rows.len().div_ceil(batch_size);
-        Self { dataset, augmentation, seed, number, rows, batches }
+        let batches = rows.len().div_ceil(config.size);
+        Self { dataset, config, seed, number, rows, batches }
     }
 
     /// Number of batches.
@@ -57,42 +61,54 @@ impl<'a> Epoch<'a> {
         self.batches
     }
 
-    /// Batch `i`, without pixels.
-    pub(crate) fn rows(&self, i: usize) -> Batch<'_> {
+    /// Calls `f` with one batch after the other, while the next one is made.
+    ///
+    /// # Errors
+    /// The first of `f`, after which no batch follows.
+    pub(crate) fn try_for_each(
+        &self,
+        mut f: impl FnMut(usize, Batch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(1);
+            // Nobody receives any more after an error.
+            scope.spawn(move || (0..self.len()).try_for_each(|i| sender.send(self.batch(i))));
+            receiver.iter().enumerate().try_for_each(|(i, batch)| f(i, batch))
+        })
+    }
+
+    /// Batch `i`.
+    fn batch(&self, i: usize) -> Batch<'_> {
         let at = |i: usize| i * self.rows.len() / self.batches;
         let rows = &self.rows[at(i)..at(i + 1)];
         let labels = rows.iter().map(|row| self.dataset.labels[*row]).collect();
-        Batch { rows, images: Vec::new(), labels }
+        let images = self.config.input.map(|input| self.images(i, rows, input));
+        Batch { rows, images: images.unwrap_or_default(), labels }
     }
 
-    /// Batch `i`, with augmented pixels.
-    pub(crate) fn batch(&self, i: usize) -> Batch<'_> {
-        let mut batch = self.rows(i);
-        let mut rng = dhih_model::named_rng(self.seed, &format!("augment {} {i}", self.number));
-        batch.images.reserve_exact(batch.rows.len() * self.dataset.shape.len());
-        for row in batch.rows {
-            self.augment(self.dataset.image(*row), &mut rng, &mut batch.images);
-        }
-        batch
-    }
-
-    fn augment(&self, image: &[u8], rng: &mut impl Rng, out: &mut Vec<u8>) {
+    fn images(&self, i: usize, rows: &[usize], input: InputShape) -> Vec<u8> {
         let shape = self.dataset.shape;
-        let (height, width) = (shape.height as i64, shape.width as i64);
-        let Augmentation { flip, shift } = self.augmentation;
-        let mirrored = flip && rng.random_bool(0.5);
-        let shift = shift as i64;
-        let (dy, dx) = (rng.random_range(-shift..=shift), rng.random_range(-shift..=shift));
-        for y in 0..height {
-            let y = (y + dy).clamp(0, height - 1);
-            for x in 0..width {
-                let x = if mirrored { width - 1 - x } else { x };
-                let x = (x + dx).clamp(0, width - 1);
-                let at = (y * width + x) as usize * shape.channels;
-                out.extend_from_slice(&image[at..at + shape.channels]);
-            }
+        let mut rng = dhih_model::named_rng(self.seed, &format!("augment {} {i}", self.number));
+        let mut images = Vec::with_capacity(rows.len() * shape.len());
+        let mut image = Vec::new();
+        for row in rows {
+            image.clear();
+            image.extend_from_slice(self.dataset.image(*row));
+            let mirrored = mirrored_first(self.seed, *row) ^ (self.number.is_multiple_of(2));
+            self.config.augmentation.apply(&mut image, shape, mirrored, &mut rng);
+            images.extend_from_slice(&image);
         }
+        fit(&images, shape, input).into_owned()
     }
+}
+
+/// Whether the image of a row is mirrored in odd epochs, or in even ones.
+fn mirrored_first(seed: u64, row: usize) -> bool {
+    // One step of SplitMix64 (Steele, Lea, Flood 2014): good bits, without a generator an image.
+    let mut x = seed.wrapping_add((row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (x ^ (x >> 31)) & 1 == 1
 }
 
 impl Batch<'_> {

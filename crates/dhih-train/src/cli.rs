@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Write a trained network as an ONNX model
     Export(export::ExportArgs),
-    /// Show the known datasets, protocols, backbones and losses
+    /// Show the known datasets, protocols, backbones, losses and recipes
     List(list::ListArgs),
     /// Measure how fast a network trains and encodes on this machine
     Bench(bench::BenchArgs),

@@ -1,10 +1,13 @@
 //! Settings of a training run, every one resolved and checked, as they are written out.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use dhih_model::{Backbone, HashLayerConfig, HashNorm, InputShape, Loss};
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augmentation;
 use crate::dataset::{DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
 use crate::optim::{OptimizerConfig, OptimizerName};
@@ -33,8 +36,14 @@ pub struct TrainConfig {
     pub bits: usize,
     #[serde(default)]
     pub hash_hidden: usize,
+    #[serde(default)]
+    pub label_smoothing: f64,
+    #[serde(default)]
+    pub mirror: bool,
     pub epochs: usize,
     pub batch_size: usize,
+    #[serde(default = "one_part")]
+    pub accumulate: usize,
     #[serde(default)]
     pub optimizer: OptimizerName,
     pub learning_rate: f64,
@@ -45,8 +54,20 @@ pub struct TrainConfig {
     #[serde(default)]
     pub clip_norm: f64,
     pub weight_decay: f64,
+    #[serde(default)]
+    pub ema_decay: f64,
+    #[serde(default)]
+    pub validation: f64,
+    #[serde(default)]
+    pub patience: usize,
     pub flip: bool,
     pub shift: usize,
+    #[serde(default)]
+    pub cutout: usize,
+    #[serde(default)]
+    pub color_jitter: f64,
+    #[serde(default = "one")]
+    pub crop_scale: f64,
     pub seed: u64,
     pub device: String,
     pub loss: Loss,
@@ -54,6 +75,10 @@ pub struct TrainConfig {
 
 fn one() -> f64 {
     1.0
+}
+
+fn one_part() -> usize {
+    1
 }
 
 impl TrainConfig {
@@ -64,65 +89,97 @@ impl TrainConfig {
     pub fn check(&self) -> Result<()> {
         // Batches differ in size by at most one, and batch norm needs two values a bit.
         let (batch, least) = match self.loss.hash_norm() {
-            HashNorm::None => ("at least 2", 2),
-            HashNorm::Batch => ("at least 3 with a loss that needs batch norm", 3),
+            HashNorm::None => ("at least 2 for each part of a step", 2),
+            HashNorm::Batch => ("at least 3 for each part of a step: the loss needs batch norm", 3),
         };
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let part = |x: f64| (0.0..1.0).contains(&x);
         let side = self.image_side.unwrap_or(32);
         let scale = self.backbone_lr_scale;
         let frozen = self.freeze_backbone;
-        let checks: [(&'static str, String, bool, &str); 13] = [
-            ("bits", self.bits.to_string(), (1..=1024).contains(&self.bits), "1 to 1024"),
-            ("epochs", self.epochs.to_string(), self.epochs > 0, "at least 1"),
-            ("batch_size", self.batch_size.to_string(), self.batch_size >= least, batch),
-            (
+        let check = |name: &'static str, got: &dyn Display, fine: bool, expected: &'static str| {
+            (name, got.to_string(), fine, expected)
+        };
+        let smoothing = self.label_smoothing;
+        let checks = [
+            check("bits", &self.bits, (1..=1024).contains(&self.bits), "1 to 1024"),
+            check("epochs", &self.epochs, self.epochs > 0, "at least 1"),
+            check("accumulate", &self.accumulate, self.accumulate > 0, "at least 1"),
+            check(
+                "batch_size",
+                &self.batch_size,
+                self.batch_size / self.accumulate.max(1) >= least,
+                batch,
+            ),
+            check(
                 "learning_rate",
-                self.learning_rate.to_string(),
+                &self.learning_rate,
                 rate(self.learning_rate),
                 "a positive number",
             ),
-            (
+            check(
                 "warmup_epochs",
-                self.warmup_epochs.to_string(),
+                &self.warmup_epochs,
                 (0.0..=self.epochs as f64).contains(&self.warmup_epochs),
                 "0 up to the number of epochs",
             ),
-            (
+            check(
                 "clip_norm",
-                self.clip_norm.to_string(),
+                &self.clip_norm,
                 self.clip_norm == 0.0 || rate(self.clip_norm),
                 "a positive number, or 0",
             ),
-            ("momentum", self.momentum.to_string(), part(self.momentum), "0 up to below 1"),
-            (
-                "weight_decay",
-                self.weight_decay.to_string(),
-                part(self.weight_decay),
-                "0 to below 1",
+            check("momentum", &self.momentum, part(self.momentum), "0 up to below 1"),
+            check("weight_decay", &self.weight_decay, part(self.weight_decay), "0 to below 1"),
+            check("ema_decay", &self.ema_decay, part(self.ema_decay), "0 to below 1"),
+            check(
+                "label_smoothing",
+                &smoothing,
+                smoothing == 0.0 || part(smoothing) && self.loss.has_class_weights(),
+                "0 to below 1, and 0 with a loss that has no class weights",
             ),
-            (
+            check(
+                "validation",
+                &self.validation,
+                (0.0..=0.9).contains(&self.validation),
+                "0 (nothing is held out) to 0.9",
+            ),
+            check(
+                "patience",
+                &self.patience,
+                self.patience == 0 || self.validation > 0.0,
+                "--validation with it: epochs are never chosen by the queries",
+            ),
+            check("cutout", &self.cutout, self.cutout <= 1024, "0 (none) to 1024"),
+            check("color_jitter", &self.color_jitter, part(self.color_jitter), "0 to below 1"),
+            check(
+                "crop_scale",
+                &self.crop_scale,
+                self.crop_scale > 0.0 && self.crop_scale <= 1.0,
+                "above 0, at most 1",
+            ),
+            check(
                 "hash_hidden",
-                self.hash_hidden.to_string(),
+                &self.hash_hidden,
                 self.hash_hidden <= 65_536,
                 "0 (none) to 65536",
             ),
-            ("image_side", side.to_string(), (8..=1024).contains(&side), "8 to 1024"),
-            (
+            check("image_side", &side, (8..=1024).contains(&side), "8 to 1024"),
+            check(
                 "freeze_backbone",
-                "given without weights".to_owned(),
+                &"given without weights",
                 !frozen || self.weights.is_some(),
                 "--weights with it: features of a random backbone are not worth a run",
             ),
-            (
+            check(
                 "features_dir",
-                "given without a frozen backbone".to_owned(),
+                &"given without a frozen backbone",
                 frozen || self.features_dir.is_none(),
                 "--freeze-backbone with it",
             ),
-            (
+            check(
                 "backbone_lr_scale",
-                scale.to_string(),
+                &scale,
                 rate(scale) && (!frozen || scale == 1.0),
                 "a positive number, and none with --freeze-backbone",
             ),
@@ -139,6 +196,26 @@ impl TrainConfig {
     pub fn hash_layer(&self) -> HashLayerConfig {
         let hidden = (self.hash_hidden > 0).then_some(self.hash_hidden);
         HashLayerConfig { hidden, norm: self.loss.hash_norm() }
+    }
+
+    /// What differs from `other`: lines of `name: ours, theirs`, in the order of `config.toml`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+        let (ours, theirs) = (table(self), table(other));
+        let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let shown =
+            |value: Option<&toml::Value>| value.map_or("none".to_owned(), |v| v.to_string());
+        let differing = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
+        differing
+            .map(|name| format!("{name}: {}, {}", shown(ours.get(name)), shown(theirs.get(name))))
+            .collect()
+    }
+
+    /// How images are varied whose channels have the means `means`, on a scale of 0 to 1.
+    pub(crate) fn augmentation(&self, means: &[f32]) -> Augmentation {
+        let Self { flip, shift, cutout, color_jitter, crop_scale, .. } = *self;
+        let paint = means.iter().map(|mean| (mean * 255.0).round() as u8).collect();
+        Augmentation { flip, shift, cutout, paint, color_jitter, crop_scale }
     }
 
     /// What the optimiser works with.

@@ -56,7 +56,8 @@ pub enum Error {
     },
     /// Training diverged.
     #[error(
-        "the loss is {loss} in epoch {epoch}, batch {batch}: training diverged; lower --learning-rate, now {learning_rate}"
+        "the loss is {loss} in epoch {epoch}, batch {batch} (step {step}): training diverged; lower --learning-rate, now \
+         {learning_rate}, or cut gradients with --clip-norm"
     )]
     Diverged {
         /// The loss, not finite.
@@ -65,6 +66,8 @@ pub enum Error {
         epoch: usize,
         /// Counted from 1.
         batch: usize,
+        /// Counted from 1, over all epochs.
+        step: usize,
         /// Of this step.
         learning_rate: f64,
     },

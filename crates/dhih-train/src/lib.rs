@@ -20,13 +20,16 @@ mod progress;
 pub mod dataset;
 pub mod protocol;
 
+mod augment;
 mod batches;
 mod config;
 mod device;
+mod ema;
 mod features;
 mod loss_options;
 mod optim;
 mod options;
+pub mod recipe;
 mod schedule;
 mod trainer;
 mod weights;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
 use dhih_model::ops::{AdamW, Sgd, adamw_step, sgd_step};
@@ -113,15 +112,41 @@ impl Optimizer {
     /// # Errors
     /// Those of candle.
     pub(crate) fn descend(&self, loss: &Tensor, step: Step) -> Result<f32> {
-        let value = loss.to_scalar::<f32>()?;
-        if !value.is_finite() {
-            return Ok(value);
+        self.descend_sum(std::iter::once(Ok((loss.clone(), 1.0))), step)
+    }
+
+    /// As [`Self::descend`], down a sum of losses with their weights. Each is asked for when the gradients of the one before are
+    /// there, so that the memory of one is enough.
+    ///
+    /// # Errors
+    /// Those of candle and of `losses`.
+    pub(crate) fn descend_sum(
+        &self,
+        losses: impl Iterator<Item = Result<(Tensor, f64)>>,
+        step: Step,
+    ) -> Result<f32> {
+        let mut value = 0.0;
+        let mut gradients: Vec<Option<Tensor>> = vec![None; self.slots.len()];
+        for weighted in losses {
+            let (loss, weight) = weighted?;
+            value += loss.to_scalar::<f32>()? * weight as f32;
+            if !value.is_finite() {
+                return Ok(value);
+            }
+            let of_loss = loss.backward()?;
+            for (sum, slot) in gradients.iter_mut().zip(&self.slots) {
+                let Some(gradient) = of_loss.get(&slot.var) else { continue };
+                let scaled = if weight == 1.0 { gradient.clone() } else { (gradient * weight)? };
+                *sum = Some(match sum.take() {
+                    Some(sum) => (sum + scaled)?,
+                    None => scaled,
+                });
+            }
         }
-        let gradients = loss.backward()?;
         let scale = match self.config.clip_norm {
             None => 1.0,
             Some(longest) => {
-                let norm = self.norm(&gradients)?;
+                let norm = norm(&gradients)?;
                 if !norm.is_finite() {
                     return Ok(f32::NAN);
                 }
@@ -132,23 +157,12 @@ impl Optimizer {
         Ok(value)
     }
 
-    /// The length of all gradients as one vector.
-    fn norm(&self, gradients: &GradStore) -> Result<f64> {
-        let of = |slot: &Slot| match gradients.get(&slot.var) {
-            Some(gradient) => Ok(f64::from(
-                gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?,
-            )),
-            None => Ok(0.0),
-        };
-        let squares = self.slots.iter().map(of).collect::<Result<Vec<f64>>>()?;
-        Ok(squares.into_iter().sum::<f64>().sqrt())
-    }
-
     /// One step on every variable that has a gradient, of `scale` times its length.
-    fn step(&self, gradients: &GradStore, scale: f64, step: Step) -> Result<()> {
+    fn step(&self, gradients: &[Option<Tensor>], scale: f64, step: Step) -> Result<()> {
         let OptimizerConfig { momentum, weight_decay, .. } = self.config;
-        for Slot { name, var, moments, rate_scale } in &self.slots {
-            let Some(gradient) = gradients.get(var) else { continue };
+        for (slot, gradient) in self.slots.iter().zip(gradients) {
+            let Slot { name, var, moments, rate_scale } = slot;
+            let Some(gradient) = gradient else { continue };
             let clipped = if scale < 1.0 { Some((gradient * scale)?) } else { None };
             let gradient = clipped.as_ref().unwrap_or(gradient);
             // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
@@ -203,6 +217,16 @@ impl Optimizer {
             moments.map(|(number, moment)| (format!("{number}:{}", slot.name), moment))
         })
     }
+}
+
+/// The length of all gradients as one vector.
+fn norm(gradients: &[Option<Tensor>]) -> Result<f64> {
+    let square = |gradient: &Tensor| {
+        let sum = gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F32)?;
+        Ok(f64::from(sum.to_scalar::<f32>()?))
+    };
+    let squares = gradients.iter().flatten().map(square).collect::<Result<Vec<f64>>>()?;
+    Ok(squares.into_iter().sum::<f64>().sqrt())
 }
 
 fn is_decayed(name: &str, var: &Var) -> bool {
@@ -276,6 +300,21 @@ mod tests {
         let all = parameters.all().into_iter();
         let values = all.flat_map(|(_, v)| v.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         assert_near(&values.collect::<Vec<_>>(), [1.0; 4]);
+    }
+
+    #[test]
+    fn a_sum_of_losses_is_descended_as_their_mean() {
+        let of = |weights: &[f64]| {
+            let (parameters, loss) = variables();
+            let optimizer = Optimizer::new(&parameters, config(OptimizerName::Sgd)).unwrap();
+            let losses = weights.iter().map(|weight| Ok((loss.clone(), *weight)));
+            let step = Step { number: 0, learning_rate: 0.1 };
+            assert_eq!(optimizer.descend_sum(losses, step).unwrap(), 7.0);
+            let all = parameters.all().into_iter();
+            let flat = |var: Var| var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            all.flat_map(|(_, var)| flat(var)).collect::<Vec<f32>>()
+        };
+        assert_near(&of(&[0.25, 0.75]), of(&[1.0]).try_into().unwrap());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::error::{Error, Result, by_name};
 use crate::loss_options::{LossOptions, LossParam};
 use crate::optim::OptimizerName;
 use crate::protocol::Protocol;
+use crate::run_dir::RunDir;
 use crate::schedule::ScheduleName;
 use crate::weights::WeightsSource;
 
@@ -72,18 +73,29 @@ pub struct TrainOptions {
     /// Weight of the HI loss's quantisation term [default: 0.01]
     #[arg(long, env = "DHIH_HI_LAMBDA_Q", value_name = "X")]
     pub hi_lambda_q: Option<f64>,
+    /// Part of the labels' weight that is spread over all classes; for losses with class weights [default: 0]
+    #[arg(long, env = "DHIH_LABEL_SMOOTHING", value_name = "X")]
+    pub label_smoothing: Option<f64>,
     /// Code length in bits, 1 to 1024 [default: 48]
     #[arg(long, env = "DHIH_BITS", value_name = "K")]
     pub bits: Option<usize>,
     /// Units of a hidden layer before the hash layer's outputs; 0 is none [default: 0]
     #[arg(long, env = "DHIH_HASH_HIDDEN", value_name = "N")]
     pub hash_hidden: Option<usize>,
+    /// Make a code of an image and its mirror image, also when searching: twice the work [default: false]
+    #[arg(long, env = "DHIH_MIRROR", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    pub mirror: Option<bool>,
     /// Passes over the training images
     #[arg(long, env = "DHIH_EPOCHS", value_name = "N")]
     pub epochs: Option<usize>,
     /// Images a step [default: 64; 256 with --freeze-backbone]
     #[arg(long, env = "DHIH_BATCH_SIZE", value_name = "N")]
     pub batch_size: Option<usize>,
+    /// Parts into which a step's images are cut, to go through the network one after the other in less memory; losses and batch
+    /// norm see a part each [default: 1]
+    #[arg(long, env = "DHIH_ACCUMULATE", value_name = "N")]
+    pub accumulate: Option<usize>,
     /// Optimizer: sgd or adamw [default: sgd]
     #[arg(long, env = "DHIH_OPTIMIZER", value_name = "NAME")]
     pub optimizer: Option<String>,
@@ -106,12 +118,32 @@ pub struct TrainOptions {
     /// dataset's; 0.01 with adamw]
     #[arg(long, env = "DHIH_WEIGHT_DECAY", value_name = "X")]
     pub weight_decay: Option<f64>,
-    /// Mirror images at random
+    /// The network takes a moving average of the weights over the steps, of this decay; 0 takes the last weights
+    /// [default: 0]
+    #[arg(long, env = "DHIH_EMA_DECAY", value_name = "X")]
+    pub ema_decay: Option<f64>,
+    /// Part of the training images, of each class, that is held out to watch training by [default: 0]
+    #[arg(long, env = "DHIH_VALIDATION", value_name = "X")]
+    pub validation: Option<f64>,
+    /// Stop after so many epochs without a better mAP of the held-out part, and take the best epoch's weights; 0 never
+    /// stops and takes the last [default: 0]
+    #[arg(long, env = "DHIH_PATIENCE", value_name = "EPOCHS")]
+    pub patience: Option<usize>,
+    /// Mirror images in every second epoch
     #[arg(long, env = "DHIH_FLIP", value_name = "BOOL")]
     pub flip: Option<bool>,
     /// Shift images at random by up to so many pixels
     #[arg(long, env = "DHIH_SHIFT", value_name = "PIXELS")]
     pub shift: Option<usize>,
+    /// Paint over a square of so many pixels at a random place; 0 is none [default: 0]
+    #[arg(long, env = "DHIH_CUTOUT", value_name = "PIXELS")]
+    pub cutout: Option<usize>,
+    /// Multiply brightness, contrast and saturation by random factors within 1 - X to 1 + X [default: 0]
+    #[arg(long, env = "DHIH_COLOR_JITTER", value_name = "X")]
+    pub color_jitter: Option<f64>,
+    /// Crop images at random to no less than this part of their area, and scale them back; 1 is none [default: 1]
+    #[arg(long, env = "DHIH_CROP_SCALE", value_name = "X")]
+    pub crop_scale: Option<f64>,
     /// Seed of weights, order and augmentation [default: 0]
     #[arg(long, env = "DHIH_SEED", value_name = "N")]
     pub seed: Option<u64>,
@@ -126,12 +158,33 @@ impl TrainOptions {
     /// # Errors
     /// When it cannot be read, or holds an unknown name or a value of the wrong type.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        toml::from_str(&text).map_err(|error| Error::Data {
+        Self::parse(&std::fs::read_to_string(path).map_err(Error::io(path))?, path)
+    }
+
+    /// Reads options from TOML that came from `path`.
+    ///
+    /// # Errors
+    /// When it holds an unknown name or a value of the wrong type.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|error| Error::Data {
             path: path.to_owned(),
             reason: error.to_string(),
             cure: "`dhih-train train --help` shows the names and what they take".to_owned(),
         })
+    }
+
+    /// The settings of a run, as options.
+    ///
+    /// # Errors
+    /// When they have no such form.
+    pub fn of(config: &TrainConfig) -> Result<Self> {
+        let wrong = |reason: String| Error::Data {
+            path: RunDir::CONFIG.into(),
+            reason,
+            cure: "begin a new run".to_owned(),
+        };
+        let text = toml::to_string(config).map_err(|error| wrong(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| wrong(error.to_string()))
     }
 
     /// These options, and those of `other` where these are silent.
@@ -161,10 +214,13 @@ impl TrainOptions {
             hi_mode,
             hi_alpha,
             hi_lambda_q,
+            label_smoothing,
             bits,
             hash_hidden,
+            mirror,
             epochs,
             batch_size,
+            accumulate,
             optimizer,
             learning_rate,
             schedule,
@@ -172,8 +228,14 @@ impl TrainOptions {
             momentum,
             clip_norm,
             weight_decay,
+            ema_decay,
+            validation,
+            patience,
             flip,
             shift,
+            cutout,
+            color_jitter,
+            crop_scale,
             seed,
             device
         )
@@ -230,8 +292,11 @@ impl TrainOptions {
             backbone,
             bits,
             hash_hidden: self.hash_hidden.unwrap_or(0),
+            label_smoothing: self.label_smoothing.unwrap_or(0.0),
+            mirror: self.mirror.unwrap_or(false),
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size.unwrap_or(if freeze_backbone { 256 } else { 64 }),
+            accumulate: self.accumulate.unwrap_or(1),
             optimizer,
             learning_rate: self.learning_rate.unwrap_or(rate),
             schedule: self
@@ -242,8 +307,14 @@ impl TrainOptions {
             momentum: self.momentum.unwrap_or(0.9),
             clip_norm: self.clip_norm.unwrap_or(0.0),
             weight_decay: self.weight_decay.unwrap_or(weight_decay),
+            ema_decay: self.ema_decay.unwrap_or(0.0),
+            validation: self.validation.unwrap_or(0.0),
+            patience: self.patience.unwrap_or(0),
             flip: self.flip.unwrap_or(flip),
             shift: self.shift.unwrap_or(shift),
+            cutout: self.cutout.unwrap_or(0),
+            color_jitter: self.color_jitter.unwrap_or(0.0),
+            crop_scale: self.crop_scale.unwrap_or(1.0),
             seed: self.seed.unwrap_or(0),
             device: self.device.unwrap_or_else(|| "auto".to_owned()),
             loss: loss.resolve(bits)?,

@@ -44,6 +44,9 @@ pub struct Split {
     pub database: Vec<usize>,
     /// Rows that ask.
     pub queries: Vec<usize>,
+    /// Rows that watch training: neither trained on nor asked for, though searched where the protocol says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation: Vec<usize>,
 }
 
 impl Protocol {
@@ -134,6 +137,7 @@ impl Protocol {
             train,
             database,
             queries,
+            validation: Vec::new(),
         };
         match self {
             Self::FashionMnistFull | Self::Cifar10Full => Ok(split(first.clone(), first, second)),
@@ -192,12 +196,44 @@ fn without(dataset: &Dataset, part: &[usize]) -> Vec<usize> {
 }
 
 impl Split {
-    /// SHA-256 over the rows of the three parts, in hex.
+    /// Holds out a part `share` of the training rows of each class, to watch training by.
+    ///
+    /// # Errors
+    /// When a class has too few of them for one image on either side.
+    pub fn hold_out(mut self, dataset: &Dataset, share: f64) -> Result<Self> {
+        let mut rng = dhih_model::named_rng(self.seed, "validation");
+        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        for (label, class) in dataset.classes.iter().enumerate() {
+            let of_class = |row: &&usize| dataset.labels[**row] as usize == label;
+            let mut rows: Vec<usize> = self.train.iter().filter(of_class).copied().collect();
+            let held_out = ((rows.len() as f64 * share).round() as usize).max(1);
+            if held_out >= rows.len() {
+                return Err(Error::Config {
+                    name: "validation",
+                    got: format!("{share} of {} images of class {class:?}", rows.len()),
+                    expected: "a part that leaves images to train on".to_owned(),
+                });
+            }
+            rows.shuffle(&mut rng);
+            validation.extend(rows.drain(..held_out));
+            train.extend(rows);
+        }
+        train.sort_unstable();
+        validation.sort_unstable();
+        (self.train, self.validation) = (train, validation);
+        Ok(self)
+    }
+
+    /// SHA-256 over the rows of the parts, in hex.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         for part in [&self.train, &self.database, &self.queries] {
             hash.update((part.len() as u64).to_le_bytes());
             part.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
+        }
+        if !self.validation.is_empty() {
+            hash.update(b"validation");
+            self.validation.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
         }
         dhih_index::to_hex(&hash.finalize())
     }

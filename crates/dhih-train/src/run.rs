@@ -150,7 +150,10 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
             config.data_dir.display()
         ));
     }
-    let split = config.protocol.split(&dataset, config.split_seed)?;
+    let mut split = config.protocol.split(&dataset, config.split_seed)?;
+    if config.validation > 0.0 {
+        split = split.hold_out(&dataset, config.validation)?;
+    }
     progress.line(format!(
         "{}: {} images of {} classes in {:.1} s; protocol {}: train {}, database {}, queries {}",
         dataset.name.name(),
@@ -177,8 +180,8 @@ fn finish(
 
     let encoder = Encoder::load(&run.file(RunDir::MODEL), network.device())?;
     let started = Instant::now();
-    let (database, database_classes) = encode(&encoder, dataset, &split.database)?;
-    let (queries, query_classes) = encode(&encoder, dataset, &split.queries)?;
+    let (database, database_classes, _) = encode(&encoder, dataset, &split.database)?;
+    let (queries, query_classes, query_values) = encode(&encoder, dataset, &split.queries)?;
     let images = split.database.len() + split.queries.len();
     progress.line(format!(
         "encoded {images} images, {:.0} images/s",
@@ -186,6 +189,7 @@ fn finish(
     ));
     database.write(&run.file(RunDir::CODES))?;
     queries.write(&run.file(RunDir::QUERIES))?;
+    run.write_query_values(query_values, encoder.bits())?;
     gallery::write(&run.file(RunDir::GALLERY), dataset, split)?;
 
     let metrics = evaluate(&database, &queries, &EvaluationConfig::default())?;
@@ -215,12 +219,12 @@ fn finish(
     Ok(evaluation)
 }
 
-/// Codes of images, and the classes they are taken for where the loss knows classes.
+/// Codes of images, the classes they are taken for where the loss knows classes, and the real values behind the codes.
 fn encode(
     encoder: &Encoder,
     dataset: &Dataset,
     rows: &[usize],
-) -> Result<(CodeSet, Option<Vec<u32>>)> {
+) -> Result<(CodeSet, Option<Vec<u32>>, Vec<f32>)> {
     // In parts: images scaled up may take more memory than the dataset. A multiple of the encoder's batches.
     let mut values = Vec::with_capacity(rows.len() * encoder.bits());
     for rows in rows.chunks(4 * encoder.input().inference_batch()) {
@@ -235,7 +239,7 @@ fn encode(
         model_sha256: Some(encoder.model_sha256().to_owned()),
         codes: Codes::from_real(encoder.bits() as u32, &values)?,
     };
-    Ok((set, classes))
+    Ok((set, classes, values))
 }
 
 impl RunDir {

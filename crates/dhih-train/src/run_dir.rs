@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use candle_core::{Device, Tensor};
+use dhih_model::checkpoint::{self, Contents};
 use serde::{Deserialize, Serialize};
 
 use crate::config::TrainConfig;
@@ -63,6 +65,8 @@ impl RunDir {
     pub const CODES: &str = "codes.safetensors";
     /// The queries' codes.
     pub const QUERIES: &str = "queries.safetensors";
+    /// The real values whose signs the queries' codes are.
+    pub const QUERY_VALUES: &str = "query-values.safetensors";
     /// Thumbnails of both.
     pub const GALLERY: &str = "gallery.safetensors";
     /// The metrics.
@@ -126,9 +130,21 @@ impl RunDir {
     /// # Errors
     /// When the folder cannot be made.
     pub fn checkpoint(&self) -> Result<PathBuf> {
+        self.in_checkpoint("state.safetensors")
+    }
+
+    /// The path of the best epoch's weights; their folder is made.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn best(&self) -> Result<PathBuf> {
+        self.in_checkpoint("best.safetensors")
+    }
+
+    fn in_checkpoint(&self, name: &str) -> Result<PathBuf> {
         let folder = self.path.join("checkpoint");
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        Ok(folder.join("state.safetensors"))
+        Ok(folder.join(name))
     }
 
     /// Writes a file that appears under its name only when it is complete.
@@ -176,6 +192,30 @@ impl RunDir {
             text.push('\n');
         }
         Ok(text)
+    }
+
+    /// Writes the real values of the queries' codes, `[n, bits]`.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_query_values(&self, values: Vec<f32>, bits: usize) -> Result<()> {
+        let shape = (values.len() / bits, bits);
+        let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
+        let contents =
+            Contents { tensors: [("values".to_owned(), values)].into(), ..Contents::default() };
+        checkpoint::write(&contents, &self.file(Self::QUERY_VALUES))?;
+        Ok(())
+    }
+
+    /// What [`Self::write_query_values`] wrote, row-major.
+    ///
+    /// # Errors
+    /// When it is absent or damaged.
+    pub fn read_query_values(&self) -> Result<Vec<f32>> {
+        let (contents, _) = checkpoint::read(&self.file(Self::QUERY_VALUES))?;
+        let missing = || self.wrong(Self::QUERY_VALUES, &"it has no tensor `values`");
+        let values = contents.tensors.get("values").ok_or_else(missing)?;
+        Ok(values.flatten_all()?.to_vec1()?)
     }
 
     /// Writes `config.toml`.

@@ -75,6 +75,7 @@ impl ThroughputConfig {
             bits: BITS,
             hash_layer: HashLayerConfig { hidden: None, norm: loss.hash_norm() },
             loss,
+            mirror: false,
             classes: (0..CLASSES).map(|class| class.to_string()).collect(),
         };
         let network = Network::new(config, 0, device)?;

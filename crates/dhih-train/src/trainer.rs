@@ -5,15 +5,18 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use dhih_index::{CodeSet, Codes, Labels};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::pretrained::{BACKBONE, Loaded};
-use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained};
+use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::batches::{Augmentation, Batch, Epoch};
+use crate::batches::{Batch, BatchConfig, Epoch};
 use crate::config::TrainConfig;
-use crate::dataset::{Dataset, fit};
+use crate::dataset::Dataset;
+use crate::ema::WeightAverage;
 use crate::error::{Error, Result};
+use crate::evaluation::{EvaluationConfig, evaluate};
 use crate::features::FeatureCache;
 use crate::optim::{Optimizer, Step};
 use crate::progress::Progress;
@@ -34,6 +37,9 @@ pub struct EpochRecord {
     pub images_per_second: f64,
     /// Since the run began, over all its parts.
     pub seconds: f64,
+    /// mAP of the held-out images among themselves, where some are held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_map: Option<f64>,
 }
 
 /// The network before its first step, for the images `rows` of `dataset`: random, but for a pretrained backbone.
@@ -58,6 +64,7 @@ pub(crate) fn network(
         bits: config.bits,
         hash_layer: config.hash_layer(),
         loss: config.loss,
+        mirror: config.mirror,
         classes: dataset.classes.clone(),
     };
     let network = Network::new(network_config, config.seed, device)?;
@@ -87,28 +94,36 @@ pub(crate) fn train(
     run: &RunDir,
     progress: Progress,
 ) -> Result<Network> {
-    let mut trainer = Trainer::new(config, network, (dataset, &split.train), progress)?;
+    let mut trainer = Trainer::new(config, network, (dataset, split), progress)?;
     if config.freeze_backbone {
-        let data = (dataset, &split.train[..]);
-        trainer.features = Some(FeatureCache::open(&trainer.network, data, run, progress)?);
+        let rows = [&split.train[..], &split.validation].concat();
+        trainer.features =
+            Some(FeatureCache::open(&trainer.network, (dataset, &rows), run, progress)?);
     }
     trainer.resume(run)?;
     for number in trainer.records.len() + 1..=config.epochs {
-        let record = trainer.epoch(number)?;
+        if trainer.is_spent() {
+            break;
+        }
+        let mut record = trainer.epoch(number)?;
+        record.validation_map = trainer.validate(run)?;
         trainer.records.push(record);
+        trainer.log_last();
         trainer.save(run)?;
     }
-    Ok(trainer.network)
+    trainer.finish(run)
 }
 
 struct Trainer<'a> {
     network: Network,
     optimizer: Optimizer,
+    average: Option<WeightAverage>,
+    batches: BatchConfig,
     /// Those of the training images, where the backbone is frozen.
     features: Option<FeatureCache>,
     config: &'a TrainConfig,
     dataset: &'a Dataset,
-    rows: &'a [usize],
+    split: &'a Split,
     progress: Progress,
     records: Vec<EpochRecord>,
 }
@@ -117,18 +132,39 @@ impl<'a> Trainer<'a> {
     fn new(
         config: &'a TrainConfig,
         network: Network,
-        (dataset, rows): (&'a Dataset, &'a [usize]),
+        (dataset, split): (&'a Dataset, &'a Split),
         progress: Progress,
     ) -> Result<Self> {
         let optimizer = Optimizer::new(network.parameters(), config.optimizer_config())?;
+        let is_trained = |name: &str| !config.freeze_backbone || !name.starts_with(BACKBONE);
+        let average = (config.ema_decay > 0.0)
+            .then(|| WeightAverage::new(network.parameters(), config.ema_decay, is_trained))
+            .transpose()?;
+        let NetworkConfig { input, normalization, .. } = network.config();
+        let batches = BatchConfig {
+            size: config.batch_size,
+            augmentation: config.augmentation(&normalization.mean),
+            input: (!config.freeze_backbone).then_some(*input),
+        };
         let (features, records) = (None, Vec::new());
-        Ok(Self { network, optimizer, features, config, dataset, rows, progress, records })
+        Ok(Self {
+            network,
+            optimizer,
+            average,
+            batches,
+            features,
+            config,
+            dataset,
+            split,
+            progress,
+            records,
+        })
     }
 
     fn epoch(&self, number: usize) -> Result<EpochRecord> {
-        let TrainConfig { flip, shift, batch_size, seed, epochs, .. } = *self.config;
-        let batching = (batch_size, Augmentation { flip, shift });
-        let epoch = Epoch::new(self.dataset, self.rows, batching, (seed, number));
+        let TrainConfig { seed, epochs, .. } = *self.config;
+        let rows = &self.split.train;
+        let epoch = Epoch::new(self.dataset, rows, &self.batches, (seed, number));
         let per_epoch = epoch.len() as f64;
         let schedule = Schedule {
             peak: self.config.learning_rate,
@@ -136,71 +172,164 @@ impl<'a> Trainer<'a> {
             steps: epochs as f64 * per_epoch,
             shape: self.config.schedule,
         };
-        let bar = self.progress.bar(&format!("epoch {number}/{epochs}"), self.rows.len());
+        let bar = self.progress.bar(&format!("epoch {number}/{epochs}"), rows.len());
         let (started, mut loss_sum, mut rate) = (Instant::now(), 0.0, 0.0);
-        for i in 0..epoch.len() {
+        epoch.try_for_each(|i, batch| {
             let step = (number - 1) * epoch.len() + i;
             rate = schedule.rate(step);
-            let batch = if self.features.is_some() { epoch.rows(i) } else { epoch.batch(i) };
             let loss = self.step(&batch, step, &schedule)?;
             if !loss.is_finite() {
-                let (epoch, batch) = (number, i + 1);
-                return Err(Error::Diverged { loss, epoch, batch, learning_rate: rate });
+                let (epoch, batch, step) = (number, i + 1, step + 1);
+                return Err(Error::Diverged { loss, epoch, batch, step, learning_rate: rate });
             }
             loss_sum += f64::from(loss) * batch.labels.len() as f64;
             bar.inc(batch.labels.len() as u64);
-        }
+            Ok(())
+        })?;
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
         let before = self.records.last().map_or(0.0, |record| record.seconds);
-        let record = EpochRecord {
+        Ok(EpochRecord {
             epoch: number,
-            loss: loss_sum / self.rows.len() as f64,
+            loss: loss_sum / rows.len() as f64,
             learning_rate: rate,
-            images_per_second: self.rows.len() as f64 / seconds,
+            images_per_second: rows.len() as f64 / seconds,
             seconds: before + seconds,
-        };
-        let left = (epochs - number) as f64 * seconds;
-        self.progress.line(format!(
-            "epoch {number}/{epochs}  loss {:.4}  {:.0} images/s  ETA {left:.0} s",
-            record.loss, record.images_per_second
-        ));
-        Ok(record)
+            validation_map: None,
+        })
     }
 
-    /// The hash layer's output.
-    fn forward(&self, batch: &Batch<'_>, mode: Mode) -> Result<Tensor> {
+    fn log_last(&self) {
+        let Some(record) = self.records.last() else { return };
+        let EpochRecord { epoch, loss, images_per_second, seconds, validation_map, .. } = record;
+        let epochs = self.config.epochs;
+        let left = (epochs - epoch) as f64 * seconds / *epoch as f64;
+        let map =
+            validation_map.map(|map| format!("  validation mAP {map:.4}")).unwrap_or_default();
+        self.progress.line(format!(
+            "epoch {epoch}/{epochs}  loss {loss:.4}{map}  {images_per_second:.0} images/s  ETA {left:.0} s"
+        ));
+    }
+
+    /// The hash layer's output for images of a batch.
+    fn forward(&self, (rows, images): (&[usize], &[u8]), mode: Mode) -> Result<Tensor> {
         let device = self.network.device();
         if let Some(features) = &self.features {
-            return Ok(self.network.head(&features.gather(batch.rows, device)?, mode)?);
+            return Ok(self.network.head(&features.gather(rows, device)?, mode)?);
         }
-        let config = self.network.config();
-        let images = fit(&batch.images, self.dataset.shape, config.input);
-        let x = config.normalization.apply(&images, config.input, device)?;
-        Ok(self.network.forward(&x, mode)?)
+        let NetworkConfig { normalization, input, .. } = self.network.config();
+        Ok(self.network.forward(&normalization.apply(images, *input, device)?, mode)?)
     }
 
     fn step(&self, batch: &Batch<'_>, step: usize, schedule: &Schedule) -> Result<f32> {
-        let config = self.network.config();
+        let TrainConfig { seed, accumulate, label_smoothing, .. } = *self.config;
+        let (n, config) = (batch.labels.len(), self.network.config());
         let labels = batch.one_hot(config.classes.len(), self.network.device())?;
-        let v = self.forward(batch, Mode::training_step(self.config.seed, step))?;
         let progress = step as f64 / schedule.steps;
-        let loss = self.network.objective().value(&v, &labels, progress)?;
-        self.optimizer.descend(&loss, Step { number: step, learning_rate: schedule.rate(step) })
+        let part = |i: usize| {
+            let at = i * n / accumulate..(i + 1) * n / accumulate;
+            let labels = labels.narrow(0, at.start, at.len())?;
+            let pixels = batch.images.len() / n;
+            let images = &batch.images[at.start * pixels..at.end * pixels];
+            let mode = Mode::training_step(seed, step * accumulate + i);
+            let v = self.forward((&batch.rows[at.clone()], images), mode)?;
+            let objective = self.network.objective();
+            let loss = match label_smoothing {
+                0.0 => objective.value(&v, &labels, progress)?,
+                smoothing => objective.smoothed(&v, &labels, progress, smoothing)?,
+            };
+            Ok((loss, at.len() as f64 / n as f64))
+        };
+        let at = Step { number: step, learning_rate: schedule.rate(step) };
+        let loss = self.optimizer.descend_sum((0..accumulate).map(part), at)?;
+        if let Some(average) = self.average.as_ref().filter(|_| loss.is_finite()) {
+            average.update(step)?;
+        }
+        Ok(loss)
+    }
+
+    /// mAP of the held-out images among themselves; keeps the weights where it is the best so far.
+    fn validate(&self, run: &RunDir) -> Result<Option<f64>> {
+        let rows = &self.split.validation;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
+        let mut values = Vec::new();
+        let input = self.network.config().input;
+        for rows in rows.chunks(4 * input.inference_batch()) {
+            values.extend(match &self.features {
+                Some(_) => {
+                    self.forward((rows, &[]), Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
+                }
+                None => encode(&self.network, &self.dataset.gather_fitted(rows, input))?,
+            });
+        }
+        let mut set = CodeSet::new(Codes::from_real(self.config.bits as u32, &values)?);
+        let labels = rows.iter().map(|row| i64::from(self.dataset.labels[*row]));
+        set.labels = Some(Labels::Single(labels.collect()));
+        let map = evaluate(&set, &set, &EvaluationConfig::default())?.map;
+        if self.config.patience > 0 && self.best().is_none_or(|(_, best)| map > best) {
+            let tensors = self.trained_weights()?.collect();
+            checkpoint::write(&Contents { tensors, metadata: BTreeMap::new() }, &run.best()?)?;
+        }
+        self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
+        Ok(Some(map))
+    }
+
+    /// Epoch and mAP of the best epoch so far; of equals the first.
+    fn best(&self) -> Option<(usize, f64)> {
+        let scores = self.records.iter().filter_map(|r| Some((r.epoch, r.validation_map?)));
+        scores.reduce(|best, score| if score.1 > best.1 { score } else { best })
+    }
+
+    /// Whether the best epoch lies so far back that training stops.
+    fn is_spent(&self) -> bool {
+        let patience = self.config.patience;
+        patience > 0 && self.best().is_some_and(|(epoch, _)| self.records.len() - epoch >= patience)
+    }
+
+    /// The network with the weights that it is to keep: the best, the averages, or the last.
+    fn finish(self, run: &RunDir) -> Result<Network> {
+        match (&self.average, self.best().filter(|_| self.config.patience > 0)) {
+            (_, Some((epoch, map))) => {
+                self.progress.line(format!("epoch {epoch} is taken: validation mAP {map:.4}"));
+                let (contents, _) = checkpoint::read(&run.best()?)?;
+                self.load_weights(contents.tensors)?;
+            }
+            (Some(average), None) => average.exchange()?,
+            (None, None) => (),
+        }
+        Ok(self.network)
+    }
+
+    /// All weights that training may change; a frozen backbone is in the pretrained file.
+    fn trained_weights(&self) -> Result<impl Iterator<Item = (String, Tensor)>> {
+        let (weights, frozen) =
+            (self.network.parameters().snapshot()?, self.config.freeze_backbone);
+        Ok(weights.into_iter().filter(move |(name, _)| !frozen || !name.starts_with(BACKBONE)))
+    }
+
+    /// The opposite of [`Self::trained_weights`].
+    fn load_weights(&self, mut weights: BTreeMap<String, Tensor>) -> Result<()> {
+        if self.config.freeze_backbone {
+            let backbone = self.network.parameters().snapshot()?.into_iter();
+            weights.extend(backbone.filter(|(name, _)| name.starts_with(BACKBONE)));
+        }
+        Ok(self.network.parameters().load(&weights)?)
     }
 
     /// Writes the whole state in one file, then the log: killed in between, the log lacks a line that is written again.
     fn save(&self, run: &RunDir) -> Result<()> {
-        let prefixed =
-            |prefix: &str, (name, tensor): (String, Tensor)| (format!("{prefix}{name}"), tensor);
-        // A frozen backbone is in the pretrained file.
-        let weights = self.network.parameters().snapshot()?.into_iter();
-        let weights =
-            weights.filter(|(name, _)| self.features.is_none() || !name.starts_with(BACKBONE));
-        let moments = self.optimizer.snapshot()?.into_iter();
-        let tensors = weights
-            .map(|entry| prefixed(WEIGHT, entry))
-            .chain(moments.map(|entry| prefixed(MOMENT, entry)))
+        let prefixed = |prefix: &'static str| {
+            move |(name, tensor): (String, Tensor)| (format!("{prefix}{name}"), tensor)
+        };
+        let average = self.average.as_ref().map(WeightAverage::snapshot).transpose()?;
+        let tensors = self
+            .trained_weights()?
+            .map(prefixed(WEIGHT))
+            .chain(self.optimizer.snapshot()?.into_iter().map(prefixed(MOMENT)))
+            .chain(average.into_iter().flatten().map(prefixed(AVERAGE)))
             .collect();
         let records = run.to_json_lines(&self.records)?;
         let metadata = [(RECORDS.to_owned(), records.clone())].into();
@@ -219,14 +348,14 @@ impl<'a> Trainer<'a> {
             let entries = entries.filter_map(|(name, t)| Some((name.strip_prefix(prefix)?, t)));
             entries.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
         };
-        let mut weights: BTreeMap<String, Tensor> = part(WEIGHT);
-        if self.features.is_some() {
-            let backbone = self.network.parameters().snapshot()?.into_iter();
-            weights.extend(backbone.filter(|(name, _)| name.starts_with(BACKBONE)));
-        }
-        self.network.parameters().load(&weights)?;
+        self.load_weights(part(WEIGHT))?;
         if !self.optimizer.restore(&part(MOMENT))? {
             return Err(wrong_checkpoint(&path, "the optimiser's moments do not fit the network"));
+        }
+        if let Some(average) = &self.average
+            && !average.restore(&part(AVERAGE))?
+        {
+            return Err(wrong_checkpoint(&path, "the averages do not fit the network"));
         }
         let records = contents.metadata.get(RECORDS).map(String::as_str).unwrap_or_default();
         let records: Result<Vec<EpochRecord>, _> =
@@ -243,6 +372,7 @@ const ADAPTED: usize = 1024;
 
 const WEIGHT: &str = "weight:";
 const MOMENT: &str = "moment:";
+const AVERAGE: &str = "average:";
 const RECORDS: &str = "dhih.epochs";
 
 fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
@@ -254,6 +384,7 @@ mod tests {
     use super::*;
     use crate::dataset::DatasetName;
     use crate::options::TrainOptions;
+    use crate::protocol::Protocol;
     use dhih_model::Loss;
 
     fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
@@ -264,12 +395,13 @@ mod tests {
 
     /// The loss of all images as one batch. That of an epoch's steps will not do: continuation changes it under way.
     fn loss(trainer: &Trainer<'_>) -> f32 {
-        let images = trainer.dataset.gather(trainer.rows);
-        let labels = trainer.rows.iter().map(|row| trainer.dataset.labels[*row]).collect();
-        let batch = Batch { rows: trainer.rows, images, labels };
+        let rows = &trainer.split.train[..];
+        let images = trainer.dataset.gather(rows);
+        let labels = rows.iter().map(|row| trainer.dataset.labels[*row]).collect();
+        let batch = Batch { rows, images, labels };
         let classes = trainer.network.config().classes.len();
         let labels = batch.one_hot(classes, &Device::Cpu).unwrap();
-        let v = trainer.forward(&batch, Mode::training_step(0, 0)).unwrap();
+        let v = trainer.forward((rows, &batch.images), Mode::training_step(0, 0)).unwrap();
         let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
         loss.to_scalar().unwrap()
     }
@@ -280,32 +412,49 @@ mod tests {
         let options = TrainOptions { demo_images: Some(50), ..TrainOptions::default() };
         let demo = options.resolve().unwrap().dataset_config();
         let dataset = Dataset::load(DatasetName::Demo, &demo).unwrap();
-        let rows: Vec<usize> = (0..dataset.len()).collect();
-        let sgd = Loss::ALL.into_iter().map(|(name, _)| (name, "sgd", "cosine", None));
-        let adamw = ("hi", "adamw", "one-cycle", Some(1.0));
-        for (name, optimizer, schedule, clip_norm) in sgd.chain([adamw]) {
-            let options = TrainOptions {
-                loss: Some(name.into()),
-                bits: Some(12),
-                hash_hidden: Some(32),
-                epochs: Some(6),
-                batch_size: Some(16),
-                optimizer: Some(optimizer.into()),
-                learning_rate: Some(0.01),
-                schedule: Some(schedule.into()),
-                clip_norm,
-                warmup_epochs: Some(0.0),
-                flip: Some(false),
-                shift: Some(0),
-                ..TrainOptions::default()
-            };
+        let train: Vec<usize> = (0..dataset.len()).collect();
+        let split = Split {
+            protocol: Protocol::Demo,
+            seed: 0,
+            train,
+            database: Vec::new(),
+            queries: Vec::new(),
+            validation: Vec::new(),
+        };
+        let plain = || TrainOptions {
+            bits: Some(12),
+            hash_hidden: Some(32),
+            epochs: Some(6),
+            batch_size: Some(16),
+            learning_rate: Some(0.01),
+            warmup_epochs: Some(0.0),
+            flip: Some(false),
+            shift: Some(0),
+            ..TrainOptions::default()
+        };
+        let of_loss = |name: &str| TrainOptions { loss: Some(name.into()), ..plain() };
+        let everything = TrainOptions {
+            optimizer: Some("adamw".into()),
+            schedule: Some("one-cycle".into()),
+            clip_norm: Some(1.0),
+            label_smoothing: Some(0.1),
+            accumulate: Some(2),
+            ema_decay: Some(0.9),
+            flip: Some(true),
+            shift: Some(1),
+            cutout: Some(4),
+            color_jitter: Some(0.1),
+            crop_scale: Some(0.9),
+            ..plain()
+        };
+        let losses = Loss::ALL.into_iter().map(|(name, _)| (name, of_loss(name)));
+        for (name, options) in losses.chain([("everything", everything)]) {
             let config = options.resolve().unwrap();
-            let run =
-                RunDir::create(Some(&dir.path().join(format!("{name}-{optimizer}"))), &config)
-                    .unwrap();
+            let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
             let trained = |from: Option<&RunDir>, epochs: usize| {
-                let data = (&dataset, &rows[..]);
+                let data = (&dataset, &split.train[..]);
                 let network = network(&config, data, None, &Device::Cpu).unwrap();
+                let data = (&dataset, &split);
                 let mut trainer = Trainer::new(&config, network, data, Progress::Silent).unwrap();
                 from.into_iter().for_each(|run| trainer.resume(run).unwrap());
                 for number in trainer.records.len() + 1..=epochs {
@@ -319,6 +468,11 @@ mod tests {
             let resumed = trained(Some(&run), 6);
             assert_eq!(resumed.records.len(), 6, "{name}");
             assert!(weights(&resumed) == weights(&whole), "{name}");
+            let averages = |trainer: &Trainer<'_>| {
+                trainer.average.iter().for_each(|average| average.exchange().unwrap());
+                weights(trainer)
+            };
+            assert!(averages(&resumed) == averages(&whole), "{name}");
             let [before, after] = [loss(&trained(None, 0)), loss(&whole)];
             assert!(after < 0.95 * before, "{name}: {before} to {after}");
         }

@@ -98,6 +98,7 @@ fn smaller_images_are_refused() {
             bits: 8,
             hash_layer: Default::default(),
             loss: Default::default(),
+            mirror: false,
             classes: vec!["a".into(), "b".into()],
         };
         config(side, side).check().unwrap();

@@ -19,6 +19,7 @@ fn network(backbone: Backbone, side: usize) -> (Network, Vec<u8>) {
         bits: 20,
         hash_layer: HashLayerConfig { hidden: Some(70), norm: HashNorm::Batch },
         loss: Loss::default(),
+        mirror: false,
         classes: vec!["a".into(), "b".into()],
     };
     let network = Network::new(config, 1, &Device::Cpu).unwrap();

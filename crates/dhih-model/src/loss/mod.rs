@@ -124,6 +124,11 @@ impl Loss {
         }
     }
 
+    /// Whether it trains weights of classes, and so has logits whose labels can be smoothed.
+    pub fn has_class_weights(&self) -> bool {
+        matches!(self, Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) | Self::GreedyHash(_))
+    }
+
     /// What the hash layer is to end in: batch norm for OrthoHash, as published, and for pairwise losses, whose inner products
     /// and distances otherwise run away from a fresh network's common mean until all images have one code.
     pub fn hash_norm(&self) -> HashNorm {

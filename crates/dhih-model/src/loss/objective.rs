@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
 use candle_nn::{Init, VarBuilder};
 
-use super::parts::sign;
+use super::parts::{cross_entropy, mean_labelled, sign_straight_through};
 use super::{
     Centres, Csq, Dpn, Dpsh, Dsh, GreedyHash, HashNet, Hi, Loss, Ortho, Softmax, Ssdh, csq, dpn,
     dpsh, dsh, greedyhash, hashnet, hi, ortho_arc, ortho_cos, softmax, ssdh,
@@ -89,6 +89,39 @@ impl Objective {
         }
     }
 
+    /// [`Self::value`] with smoothed labels: a part `smoothing` of it gives way to the mean over all classes of the class
+    /// logits' cross-entropy (Szegedy et al., 2016), which keeps them from growing.
+    ///
+    /// # Shapes
+    /// As for [`Self::value`].
+    ///
+    /// # Errors
+    /// When shapes differ, or the loss trains no class weights: see [`Loss::has_class_weights`].
+    pub fn smoothed(
+        &self,
+        v: &Tensor,
+        labels: &Tensor,
+        progress: f64,
+        smoothing: f64,
+    ) -> candle_core::Result<Tensor> {
+        let value = self.value(v, labels, progress)?;
+        let Some(logits) = self.class_logits(v)? else {
+            candle_core::bail!("labels of a loss without class weights cannot be smoothed");
+        };
+        let each = cross_entropy(&logits, &labels.ones_like()?)?;
+        (value * (1.0 - smoothing))? + (mean_labelled(&each, labels)? * smoothing)?
+    }
+
+    /// The products of relaxed codes and trained class weights, `[n, C]`, where there are such weights.
+    fn class_logits(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(match &self.0 {
+            Kind::Hi(_, weight) | Kind::Softmax(_, weight) => v.tanh()?.matmul(&weight.t()?)?,
+            Kind::Ssdh(_, weight, bias) => sigmoid(v)?.matmul(&weight.t()?)?.broadcast_add(bias)?,
+            Kind::GreedyHash(_, weight) => sign_straight_through(v)?.matmul(&weight.t()?)?,
+            _ => return Ok(None),
+        }))
+    }
+
     /// The class whose weight or codeword each output is nearest to, in the relaxation that the loss was trained with; `None`
     /// for pairwise losses, which know no classes.
     ///
@@ -98,15 +131,14 @@ impl Objective {
     /// # Errors
     /// When shapes differ.
     pub fn classify(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let logits = match &self.0 {
-            Kind::Hi(_, weight) | Kind::Softmax(_, weight) => v.tanh()?.matmul(&weight.t()?)?,
-            Kind::Ssdh(_, weight, bias) => sigmoid(v)?.matmul(&weight.t()?)?.broadcast_add(bias)?,
-            Kind::GreedyHash(_, weight) => sign(v)?.matmul(&weight.t()?)?,
-            Kind::Csq(_, centres) => v.tanh()?.matmul(&centres.codes.t()?)?,
-            Kind::Dpn(_, centres) | Kind::OrthoCos(_, centres) | Kind::OrthoArc(_, centres) => {
-                v.matmul(&centres.codes.t()?)?
-            }
-            Kind::Dsh(_) | Kind::Dpsh(_) | Kind::HashNet(_) => return Ok(None),
+        let logits = match (&self.0, self.class_logits(v)?) {
+            (_, Some(logits)) => logits,
+            (Kind::Csq(_, centres), _) => v.tanh()?.matmul(&centres.codes.t()?)?,
+            (
+                Kind::Dpn(_, centres) | Kind::OrthoCos(_, centres) | Kind::OrthoArc(_, centres),
+                _,
+            ) => v.matmul(&centres.codes.t()?)?,
+            _ => return Ok(None),
         };
         Ok(Some(logits.argmax(1)?))
     }

@@ -42,13 +42,15 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
         let expected = "one that is made of layers: export it with its own library".to_owned();
         return Err(Error::Config { name, got, expected });
     };
-    let NetworkConfig { input, normalization, bits, .. } = network.config();
+    let NetworkConfig { input, normalization, bits, mirror, .. } = network.config();
     let InputShape { height, width, channels } = *input;
     let mut graph = GraphBuilder::default();
     graph.input("images", UINT8, &[height, width, channels]);
-    let name = layers::pixels(&mut graph, "images", normalization);
+    let images = if *mirror { with_mirrored(&mut graph, "images") } else { "images".to_owned() };
+    let name = layers::pixels(&mut graph, &images, normalization);
     let x = Value { name, shape: *input, is_vector: false };
     let values = layers::sequential(&mut graph, &layers.folded()?, x)?.name;
+    let values = if *mirror { mean_of_halves(&mut graph, &values, *bits) } else { values };
     graph.output("codes", UINT8, &[bits.div_ceil(8)], |graph| pack(graph, &values, *bits));
     graph.output("values", FLOAT, &[*bits], |graph| graph.node("Identity", &[&values]));
     let config = serde_json::to_string(network.config()).map_err(|error| Error::Config {
@@ -73,6 +75,21 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
         ],
     };
     Ok(model.encode_to_vec())
+}
+
+/// Images, and after them their mirror images.
+fn with_mirrored(graph: &mut GraphBuilder, images: &str) -> String {
+    let [last, before_first, columns] = [-1, i64::MIN, 2].map(|value| graph.ints(&[value]));
+    let mirrored = graph.node("Slice", &[images, &last, &before_first, &columns, &last]);
+    graph.node_with("Concat", &[images, &mirrored], &[("axis", &[0])])
+}
+
+/// The mean of the first half of the rows and of the second.
+fn mean_of_halves(graph: &mut GraphBuilder, values: &str, bits: usize) -> String {
+    let shape = graph.ints(&[2, -1, bits as i64]);
+    let halves = graph.node("Reshape", &[values, &shape]);
+    let (axes, keepdims): (&[i64], &[i64]) = (&[0], &[0]);
+    graph.node_with("ReduceMean", &[&halves], &[("axes", axes), ("keepdims", keepdims)])
 }
 
 /// Eight signs to a byte, the first one lowest.

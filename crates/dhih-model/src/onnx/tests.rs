@@ -19,6 +19,7 @@ fn network(backbone: Backbone, side: usize, bits: usize) -> Network {
         bits,
         hash_layer: HashLayerConfig { hidden: Some(30), norm: HashNorm::Batch },
         loss: Loss::default(),
+        mirror: false,
         classes: vec!["a".into(), "b".into()],
     };
     Network::new(config, 1, &Device::Cpu).unwrap()

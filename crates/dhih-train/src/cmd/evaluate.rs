@@ -1,19 +1,21 @@
 //! `dhih-train evaluate`: metrics of a run's codes, or of codes of any origin.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use dhih_index::CodeSet;
 use dhih_train::RunDir;
-use dhih_train::evaluation::{Empty, EvaluationConfig, Metrics, evaluate};
+use dhih_train::evaluation::{Empty, EvaluationConfig, Metrics, asymmetric_map, evaluate};
 use dhih_train::run::Evaluation;
+use serde::Serialize;
 
 /// Flags of `evaluate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dhih-train evaluate --run runs/latest --topk 5000\n  \
-    dhih-train evaluate --database database.safetensors --queries queries.safetensors --json")]
+    dhih-train evaluate --database database.safetensors --queries queries.safetensors --json\n  dhih-train evaluate --bits 48 --database \
+    db.npy --database-labels db-labels.npy --queries q.npy --query-labels q-labels.npy")]
 pub(crate) struct EvaluateArgs {
     /// Directory of the run [default: runs/latest, unless codes are given]
     #[arg(long, env = "DHIH_RUN", value_name = "DIR")]
@@ -30,6 +32,19 @@ pub(crate) struct EvaluateArgs {
     /// Labelled codes of the queries
     #[arg(long, env = "DHIH_QUERIES", value_name = "CODES", requires = "database")]
     queries: Option<PathBuf>,
+    /// Labels of the database where its codes have none: an .npy file of numbers, or of rows of 0 and 1
+    #[arg(long, env = "DHIH_DATABASE_LABELS", value_name = "NPY", requires = "database")]
+    database_labels: Option<PathBuf>,
+    /// Labels of the queries, likewise
+    #[arg(long, env = "DHIH_QUERY_LABELS", value_name = "NPY", requires = "queries")]
+    query_labels: Option<PathBuf>,
+    /// Length of codes in .npy files, which do not say it
+    #[arg(long, env = "DHIH_BITS", value_name = "K", requires = "database")]
+    bits: Option<u32>,
+    /// Also mAP with ties ordered by the queries' real values, which a run has
+    #[arg(long, env = "DHIH_ASYMMETRIC", conflicts_with = "database",
+        value_parser = FalseyValueParser::new())]
+    asymmetric: bool,
     /// Also mAP@N
     #[arg(long, env = "DHIH_TOPK", value_name = "N")]
     topk: Option<usize>,
@@ -56,6 +71,15 @@ enum EmptyArg {
     Omit,
 }
 
+/// What `--json` prints of a run.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map_asymmetric: Option<f64>,
+}
+
 /// Measures and reports.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let empty = match args.empty {
@@ -68,7 +92,15 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         topk => config.map_at.extend(topk),
     }
     if let (Some(database), Some(queries)) = (&args.database, &args.queries) {
-        let (database, queries) = (CodeSet::read(database, None)?, CodeSet::read(queries, None)?);
+        let read = |codes: &Path, labels: &Option<PathBuf>| -> Result<CodeSet> {
+            let set = CodeSet::read(codes, args.bits)?;
+            Ok(match labels {
+                Some(labels) => set.with_labels(labels)?,
+                None => set,
+            })
+        };
+        let database = read(database, &args.database_labels)?;
+        let queries = read(queries, &args.query_labels)?;
         if args.ties == TiesArg::Stable {
             config.map_at.push(database.codes.len());
         }
@@ -87,8 +119,12 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let recorded: Evaluation = run.read_json(RunDir::EVALUATION)?;
     let metrics = evaluate(&database, &queries, &config)?;
     let evaluation = Evaluation { metrics, ..recorded };
+    let map_asymmetric = match args.asymmetric {
+        true => Some(asymmetric_map(&database, &queries, &run.read_query_values()?)?),
+        false => None,
+    };
     if args.json {
-        return super::print_json(&evaluation);
+        return super::print_json(&Report { evaluation: &evaluation, map_asymmetric });
     }
     let head = format!(
         "protocol  {} (seed {}, commit {})\n",
@@ -96,7 +132,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         evaluation.seed,
         evaluation.commit
     );
-    super::print(&(head + &table(&evaluation.metrics, args.ties)))
+    let asymmetric = map_asymmetric.map(|map| {
+        format!("asymmetric mAP {map:.4}  (ties ordered by the queries' real values)\n")
+    });
+    let table = table(&evaluation.metrics, args.ties);
+    super::print(&(head + &table + &asymmetric.unwrap_or_default()))
 }
 
 fn table(metrics: &Metrics, ties: TiesArg) -> String {

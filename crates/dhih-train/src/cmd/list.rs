@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use dhih_model::{Backbone, InputShape, Loss};
 use dhih_train::dataset::DatasetName;
 use dhih_train::protocol::Protocol;
+use dhih_train::recipe::Recipe;
 use serde::Serialize;
 
 /// Flags of `list`.
@@ -26,6 +27,7 @@ enum Kind {
     Protocols,
     Backbones,
     Losses,
+    Recipes,
 }
 
 #[derive(Serialize)]
@@ -81,5 +83,7 @@ fn all() -> Result<Vec<Entry>> {
         entries.push(Entry { size: Some(Size { side, features, parameters }), ..described });
     }
     entries.extend(Loss::ALL.into_iter().map(entry(Kind::Losses)));
+    let recipes = Recipe::ALL.into_iter().map(|recipe| (recipe.name, recipe.description()));
+    entries.extend(recipes.map(entry(Kind::Recipes)));
     Ok(entries)
 }

@@ -2,19 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use dhih_train::recipe::Recipe;
 use dhih_train::run::{self, Evaluation};
 use dhih_train::{Progress, RunDir, TrainOptions};
 use serde::Serialize;
 
 /// Flags of `train`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dhih-train train --dataset folder --data-dir photos --bits 64")]
+#[command(
+    after_help = "Examples:\n  dhih-train train --dataset folder --data-dir photos --bits 64\n  \
+    dhih-train train --recipe cifar10-fast --data-dir data/cifar10"
+)]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     options: TrainOptions,
+    /// Settings by name; `list recipes` shows all. A file and flags override it
+    #[arg(long, env = "DHIH_RECIPE", value_name = "NAME")]
+    recipe: Option<String>,
     /// TOML file with settings by their flags' names; flags override it
     #[arg(long, env = "DHIH_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -37,14 +44,36 @@ struct Report<'a> {
     evaluation: &'a Evaluation,
 }
 
+impl TrainArgs {
+    /// Flags before file before recipe.
+    fn options(&self) -> Result<TrainOptions> {
+        let recipe = self.recipe.as_deref().map(|name| Recipe::parse(name)?.options());
+        let file = self.config.as_deref().map(TrainOptions::read).transpose()?;
+        let file = file.unwrap_or_default().or(recipe.transpose()?.unwrap_or_default());
+        Ok(self.options.clone().or(file))
+    }
+}
+
 /// Trains and reports.
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let (run, evaluation) = match &args.resume {
-        Some(dir) => run::resume(dir, Progress::Shown)?,
+        Some(dir) => {
+            let own = RunDir::open(dir)?.read_config()?.train;
+            let asked = args.options()?.or(TrainOptions::of(&own)?).resolve()?;
+            let differences = asked.differences(&own);
+            if !differences.is_empty() {
+                let differences = differences.join("; ");
+                bail!(
+                    "{} cannot go on with other settings than it began with ({differences}): leave them out, or begin a \
+                     new run",
+                    dir.display()
+                );
+            }
+            run::resume(dir, Progress::Shown)?
+        }
         None => {
-            let file = args.config.as_deref().map(TrainOptions::read).transpose()?;
-            let options = args.options.clone().or(file.unwrap_or_default());
-            run::start(&options.resolve()?, args.run_dir.as_deref(), Progress::Shown)?
+            let config = args.options()?.resolve()?;
+            run::start(&config, args.run_dir.as_deref(), Progress::Shown)?
         }
     };
     let (run, seconds) = (run.path(), evaluation.seconds);

@@ -1,19 +1,26 @@
 //! Retrieval metrics of a set of queries against a database of codes, under Hamming distance. An item is relevant where it
 //! shares at least one label with the query. Every query is compared with every item.
 
+mod asymmetric;
 mod average_precision;
+mod curves;
+mod ranking;
 mod relevance;
 
 use std::collections::BTreeMap;
 
-use dhih_index::{CodeSet, Codes, Labels, hamming};
+use dhih_index::{CodeSet, Codes, Labels};
 use rayon::prelude::*;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use average_precision::{Ties, average_precision, stable_average_precision};
-use relevance::Relevance;
+use ranking::Ranking;
+use relevance::{Relevance, of_query, order};
+
+pub use asymmetric::asymmetric_map;
+pub use curves::Curves;
 
 /// What to measure beside the metrics that are always there.
 #[derive(Debug, Clone)]
@@ -90,13 +97,6 @@ pub struct Bounds {
     pub optimistic: f64,
 }
 
-/// Values along the ranking.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Curves {
-    /// `[precision, recall]` within each Hamming radius 0..=bits.
-    pub precision_recall_by_radius: Vec<[f64; 2]>,
-}
-
 /// Measures labelled queries against a labelled database.
 ///
 /// # Errors
@@ -108,15 +108,25 @@ pub fn evaluate(
 ) -> Result<Metrics> {
     check(database, queries)?;
     let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
-    let rows = 0..queries.codes.len();
-    let scores: Vec<Score> = rows
-        .into_par_iter()
-        .map_init(Scratch::default, |scratch, query| {
-            scratch.rank(&database.codes, queries.codes.get(query), &relevance, query);
-            scratch.score(config)
+    let places = config.places(database.codes.len());
+    let ranks = curves::ranks(database.codes.len());
+    let order = order(&relevance, queries.codes.len());
+    let chunks: Vec<Sums> = order
+        .par_chunks(QUERIES_AT_ONCE)
+        .map_init(Ranking::new, |ranking, rows| {
+            let (mut relevant, mut last, mut sums) = (Vec::new(), None, Sums::new(config));
+            for row in rows {
+                of_query(&relevance, *row, &mut relevant, &mut last);
+                ranking.rank(&database.codes, queries.codes.get(*row), &relevant, places);
+                sums.add(ranking, config, &ranks);
+            }
+            sums
         })
         .collect();
-    Ok(summarize(database, &scores, config))
+    let mut sums = Sums::new(config);
+    // In their order, so that the last digit does not depend on the number of threads.
+    chunks.iter().for_each(|chunk| sums.merge(chunk));
+    Ok(sums.metrics(database, queries.codes.len(), config, &ranks))
 }
 
 /// Mean average precision of single-label predictions taken as codes: items of the predicted class first, all others
@@ -170,120 +180,106 @@ fn labels<'a>(set: &'a CodeSet, what: &str) -> Result<&'a Labels> {
     set.labels.as_ref().ok_or_else(missing)
 }
 
-/// One query's ranking, in buffers that are used again.
-#[derive(Default)]
-struct Scratch {
-    distances: Vec<u32>,
-    relevant: Vec<bool>,
-    /// Per distance: items and relevant items.
-    histogram: Vec<[u32; 2]>,
-    /// Relevance along the ranking, ties in database order.
-    ranked: Vec<bool>,
-    starts: Vec<usize>,
+/// Queries that one thread takes at a time.
+const QUERIES_AT_ONCE: usize = 64;
+
+impl EvaluationConfig {
+    /// How many places of a ranking of `n` items must be known one by one.
+    fn places(&self, n: usize) -> usize {
+        let precision = self.precision_at.iter().filter(|at| **at <= n);
+        self.map_at.iter().chain(precision).copied().max().unwrap_or(0).min(n)
+    }
+
+    /// The N of precision@N that a database of `n` items has.
+    fn wanted(&self, n: usize) -> impl Iterator<Item = (usize, usize)> {
+        let wanted = self.precision_at.iter().copied().enumerate();
+        wanted.filter(move |(_, at)| (1..=n).contains(at))
+    }
 }
 
-/// One query's metrics.
-struct Score {
+/// Sums over queries.
+struct Sums {
     map: [f64; 3],
-    map_at: Vec<Option<f64>>,
+    /// Of each k: the sum, and how many queries have a relevant item in their top k.
+    map_at: Vec<(f64, usize)>,
     precision_at: Vec<f64>,
-    by_radius: Vec<[f64; 2]>,
+    curves: curves::Sums,
 }
 
-impl Scratch {
-    fn rank(&mut self, database: &Codes, query: &[u8], relevance: &Relevance<'_>, row: usize) {
-        let n = database.len();
-        self.distances.resize(n, 0);
-        hamming::distances_into(query, database.as_bytes(), &mut self.distances);
-        relevance.fill(row, &mut self.relevant);
-
-        self.histogram.clear();
-        self.histogram.resize(database.bits() as usize + 1, [0; 2]);
-        for (distance, relevant) in self.distances.iter().zip(&self.relevant) {
-            let bin = &mut self.histogram[*distance as usize];
-            bin[0] += 1;
-            bin[1] += u32::from(*relevant);
-        }
-        // Counting sort: stable, so ties stay in database order.
-        self.starts.clear();
-        let mut start = 0;
-        for [items, _] in &self.histogram {
-            self.starts.push(start);
-            start += *items as usize;
-        }
-        self.ranked.resize(n, false);
-        for (distance, relevant) in self.distances.iter().zip(&self.relevant) {
-            let at = &mut self.starts[*distance as usize];
-            self.ranked[*at] = *relevant;
-            *at += 1;
+impl Sums {
+    fn new(config: &EvaluationConfig) -> Self {
+        Self {
+            map: [0.0; 3],
+            map_at: vec![(0.0, 0); config.map_at.len()],
+            precision_at: vec![0.0; config.precision_at.len()],
+            curves: curves::Sums::default(),
         }
     }
 
-    fn score(&self, config: &EvaluationConfig) -> Score {
+    fn add(&mut self, ranking: &Ranking, config: &EvaluationConfig, ranks: &[usize]) {
         let ties = [Ties::Averaged, Ties::Pessimistic, Ties::Optimistic];
-        let n = self.ranked.len();
-        let head = |k: usize| &self.ranked[..k.min(n)];
-        let precision = |ranked: &[bool]| {
-            ranked.iter().filter(|relevant| **relevant).count() as f64 / ranked.len() as f64
-        };
-        let wanted = config.precision_at.iter().filter(|at| (1..=n).contains(*at));
-        Score {
-            map: ties.map(|ties| average_precision(&self.histogram, ties)),
-            map_at: config.map_at.iter().map(|k| stable_average_precision(head(*k))).collect(),
-            precision_at: wanted.map(|at| precision(head(*at))).collect(),
-            by_radius: self.by_radius(),
+        for (sum, ties) in self.map.iter_mut().zip(ties) {
+            *sum += average_precision(ranking.histogram.iter().copied(), ties);
         }
+        let head = |k: usize| &ranking.head[..k.min(ranking.head.len())];
+        for ((sum, found), k) in self.map_at.iter_mut().zip(&config.map_at) {
+            if let Some(score) = stable_average_precision(head(*k)) {
+                (*sum, *found) = (*sum + score, *found + 1);
+            }
+        }
+        for (i, at) in config.wanted(ranking.head.len()) {
+            let found = head(at).iter().filter(|relevant| **relevant).count();
+            self.precision_at[i] += found as f64 / at as f64;
+        }
+        self.curves.add(&ranking.histogram, ranks);
     }
 
-    fn by_radius(&self) -> Vec<[f64; 2]> {
-        let total: u32 = self.histogram.iter().map(|bin| bin[1]).sum();
-        let share = |part: u32, whole: u32| match whole {
-            0 => 0.0,
-            _ => f64::from(part) / f64::from(whole),
+    fn merge(&mut self, other: &Self) {
+        let add = |sums: &mut [f64], others: &[f64]| {
+            sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
         };
-        let mut inside = [0u32; 2];
-        let at = |bin: &[u32; 2]| {
-            inside = [inside[0] + bin[0], inside[1] + bin[1]];
-            [share(inside[1], inside[0]), share(inside[1], total)]
-        };
-        self.histogram.iter().map(at).collect()
+        add(&mut self.map, &other.map);
+        add(&mut self.precision_at, &other.precision_at);
+        for ((sum, found), (other, others)) in self.map_at.iter_mut().zip(&other.map_at) {
+            (*sum, *found) = (*sum + other, *found + others);
+        }
+        self.curves.merge(&other.curves);
     }
-}
 
-fn summarize(database: &CodeSet, scores: &[Score], config: &EvaluationConfig) -> Metrics {
-    let mean = |values: &mut dyn Iterator<Item = f64>| {
-        let (sum, count) = values.fold((0.0, 0usize), |(sum, n), x| (sum + x, n + 1));
-        sum / count.max(1) as f64
-    };
-    let map = [0, 1, 2].map(|i| mean(&mut scores.iter().map(|score| score.map[i])));
-    let map_at = config.map_at.iter().enumerate().map(|(i, k)| {
-        let each = scores.iter().map(|score| score.map_at[i]);
-        let value = match config.empty {
-            Empty::Zero => mean(&mut each.map(|ap| ap.unwrap_or(0.0))),
-            Empty::Omit => mean(&mut each.flatten()),
-        };
-        ((*k).min(database.codes.len()), value)
-    });
-    let wanted = config.precision_at.iter().filter(|at| (1..=database.codes.len()).contains(*at));
-    let precision_at = wanted
-        .enumerate()
-        .map(|(i, at)| (*at, mean(&mut scores.iter().map(|score| score.precision_at[i]))));
-    let radii = 0..=database.codes.bits() as usize;
-    let curve: Vec<[f64; 2]> = radii
-        .map(|r| [0, 1].map(|i| mean(&mut scores.iter().map(|score| score.by_radius[r][i]))))
-        .collect();
-    let [precision_radius_2, recall_radius_2] = curve[curve.len().min(3) - 1];
-    Metrics {
-        bits: database.codes.bits(),
-        queries: scores.len(),
-        database: database.codes.len(),
-        map: map[0],
-        map_bounds: Bounds { pessimistic: map[1], optimistic: map[2] },
-        map_at: map_at.collect(),
-        precision_at: precision_at.collect(),
-        precision_radius_2,
-        recall_radius_2,
-        curves: Curves { precision_recall_by_radius: curve },
-        distinct_codes: database.codes.distinct(),
+    fn metrics(
+        &self,
+        database: &CodeSet,
+        queries: usize,
+        config: &EvaluationConfig,
+        ranks: &[usize],
+    ) -> Metrics {
+        let (n, mean) = (database.codes.len(), |sum: f64| sum / queries as f64);
+        let map = self.map.map(mean);
+        let map_at = config.map_at.iter().zip(&self.map_at).map(|(k, (sum, found))| {
+            let value = match config.empty {
+                Empty::Zero => mean(*sum),
+                Empty::Omit => sum / (*found).max(1) as f64,
+            };
+            ((*k).min(n), value)
+        });
+        let curves = self.curves.means(ranks);
+        let by_radius = &curves.precision_recall_by_radius;
+        let [precision_radius_2, recall_radius_2] = by_radius[by_radius.len().min(3) - 1];
+        Metrics {
+            bits: database.codes.bits(),
+            queries,
+            database: n,
+            map: map[0],
+            map_bounds: Bounds { pessimistic: map[1], optimistic: map[2] },
+            map_at: map_at.collect(),
+            precision_at: config
+                .wanted(n)
+                .map(|(i, at)| (at, mean(self.precision_at[i])))
+                .collect(),
+            precision_radius_2,
+            recall_radius_2,
+            curves,
+            distinct_codes: database.codes.distinct(),
+        }
     }
 }

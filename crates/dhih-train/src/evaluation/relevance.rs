@@ -40,20 +40,50 @@ impl<'a> Relevance<'a> {
         }
     }
 
-    /// Writes for every database item whether it is relevant to query `row`.
-    pub(super) fn fill(&self, row: usize, relevant: &mut Vec<bool>) {
+    /// Writes for every database item whether it is relevant to query `row`, as 0 or 1.
+    fn fill(&self, row: usize, relevant: &mut Vec<u8>) {
         relevant.clear();
         match self {
             Self::Single { database, queries } => {
                 let label = queries[row];
-                relevant.extend(database.iter().map(|other| *other == label));
+                relevant.extend(database.iter().map(|other| u8::from(*other == label)));
             }
             Self::MultiHot { words, database, queries } => {
                 let query = &queries[row * words..][..*words];
                 let shares = |item: &[u64]| item.iter().zip(query).any(|(a, b)| a & b != 0);
-                relevant.extend(database.chunks_exact(*words).map(shares));
+                relevant.extend(database.chunks_exact(*words).map(|item| u8::from(shares(item))));
             }
         }
+    }
+
+    /// What decides which items are relevant to query `row`.
+    fn labels_of(&self, row: usize) -> Vec<u64> {
+        match self {
+            Self::Single { queries, .. } => vec![queries[row] as u64],
+            Self::MultiHot { words, queries, .. } => queries[row * words..][..*words].to_vec(),
+        }
+    }
+}
+
+/// The rows of `queries` queries such that those of equal labels follow each other.
+pub(super) fn order(relevance: &Relevance<'_>, queries: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..queries).collect();
+    rows.sort_by_cached_key(|row| relevance.labels_of(*row));
+    rows
+}
+
+/// Writes into `relevant` which items are relevant to query `row`, as 0 or 1 each; nothing is to be done where `last`, the labels
+/// that were asked for before, are the query's.
+pub(super) fn of_query(
+    relevance: &Relevance<'_>,
+    row: usize,
+    relevant: &mut Vec<u8>,
+    last: &mut Option<Vec<u64>>,
+) {
+    let labels = relevance.labels_of(row);
+    if last.as_ref() != Some(&labels) {
+        relevance.fill(row, relevant);
+        *last = Some(labels);
     }
 }
 

@@ -1,0 +1,254 @@
+//! How training images are varied: what is drawn for an image, and what it does to its pixels. Always in the same order: crop,
+//! mirror, shift, colours, cutout.
+
+use dhih_model::InputShape;
+use rand::Rng;
+
+/// Which variations, and how strong.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Augmentation {
+    /// Mirror an image in every second epoch: each is seen both ways equally often (Jordan, 2024).
+    pub(crate) flip: bool,
+    /// Largest shift along each axis, in pixels; border pixels are repeated.
+    pub(crate) shift: usize,
+    /// Side of a square that is painted over, in pixels; 0 is none (DeVries and Taylor, 2017).
+    pub(crate) cutout: usize,
+    /// What it is painted with: the mean of each channel.
+    pub(crate) paint: Vec<u8>,
+    /// Brightness, contrast and saturation are multiplied by factors within `1 +- color_jitter`.
+    pub(crate) color_jitter: f64,
+    /// The smallest part of an image's area that a random crop keeps, before it is scaled back; 1 is none (Szegedy et al., 2015).
+    pub(crate) crop_scale: f64,
+}
+
+impl Augmentation {
+    /// Varies `image`, `[height, width, channels]`, in place. `mirrored` is what [`Self::flip`] comes to in this epoch.
+    pub(crate) fn apply(
+        &self,
+        image: &mut Vec<u8>,
+        shape: InputShape,
+        mirrored: bool,
+        rng: &mut impl Rng,
+    ) {
+        if self.crop_scale < 1.0 {
+            let window = Window::draw(shape, self.crop_scale, rng);
+            *image = window.scaled(image, shape);
+        }
+        let shift = self.shift as i64;
+        let (dy, dx) = (rng.random_range(-shift..=shift), rng.random_range(-shift..=shift));
+        let mirrored = self.flip && mirrored;
+        if mirrored || (dy, dx) != (0, 0) {
+            *image = moved(image, shape, mirrored, (dy, dx));
+        }
+        if self.color_jitter > 0.0 {
+            let span = 1.0 - self.color_jitter..=1.0 + self.color_jitter;
+            let [brightness, contrast, saturation] =
+                std::array::from_fn(|_| rng.random_range(span.clone()) as f32);
+            recolour(image, shape.channels, (brightness, contrast, saturation));
+        }
+        if self.cutout > 0 {
+            let at = (rng.random_range(0..shape.height), rng.random_range(0..shape.width));
+            self.cut_out(image, shape, at);
+        }
+    }
+
+    /// Paints over a square around a pixel, as much of it as lies inside.
+    fn cut_out(&self, image: &mut [u8], shape: InputShape, (y, x): (usize, usize)) {
+        let span = |centre: usize, length: usize| {
+            let first = centre.saturating_sub(self.cutout / 2);
+            first..(centre + self.cutout.div_ceil(2)).min(length)
+        };
+        for y in span(y, shape.height) {
+            for x in span(x, shape.width) {
+                let at = (y * shape.width + x) * shape.channels;
+                image[at..at + shape.channels].copy_from_slice(&self.paint);
+            }
+        }
+    }
+}
+
+/// The image mirrored, then shifted; border pixels are repeated.
+fn moved(image: &[u8], shape: InputShape, mirrored: bool, (dy, dx): (i64, i64)) -> Vec<u8> {
+    let (height, width) = (shape.height as i64, shape.width as i64);
+    let mut out = Vec::with_capacity(image.len());
+    for y in 0..height {
+        let y = (y + dy).clamp(0, height - 1);
+        for x in 0..width {
+            let x = if mirrored { width - 1 - x } else { x };
+            let x = (x + dx).clamp(0, width - 1);
+            let at = (y * width + x) as usize * shape.channels;
+            out.extend_from_slice(&image[at..at + shape.channels]);
+        }
+    }
+    out
+}
+
+/// Brightness, contrast around the mean, and saturation around grey, one after the other.
+fn recolour(
+    image: &mut [u8],
+    channels: usize,
+    (brightness, contrast, saturation): (f32, f32, f32),
+) {
+    let sum: u64 = image.iter().map(|value| u64::from(*value)).sum();
+    let mean = sum as f32 / image.len().max(1) as f32 * brightness;
+    for pixel in image.chunks_exact_mut(channels) {
+        let value = |x: u8| mean + contrast * (f32::from(x) * brightness - mean);
+        match pixel {
+            [r, g, b] => {
+                let rgb = [value(*r), value(*g), value(*b)];
+                let grey = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
+                [*r, *g, *b] = rgb.map(|x| (grey + saturation * (x - grey)).round() as u8);
+            }
+            _ => pixel.iter_mut().for_each(|x| *x = value(*x).round() as u8),
+        }
+    }
+}
+
+/// A part of an image, in pixels.
+struct Window {
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+}
+
+impl Window {
+    /// Of a part `scale..=1` of the area, sides at most 3:4 from the image's own, anywhere.
+    fn draw(shape: InputShape, scale: f64, rng: &mut impl Rng) -> Self {
+        let area = rng.random_range(scale..=1.0);
+        let ratio = rng.random_range(-1.0..=1.0f64) * (4.0f64 / 3.0).ln() / 2.0;
+        let side = |length: usize, stretch: f64| {
+            let side = (length as f64 * (area.sqrt() * stretch.exp())).round() as usize;
+            side.clamp(1, length)
+        };
+        let (height, width) = (side(shape.height, ratio), side(shape.width, -ratio));
+        let top = rng.random_range(0..=shape.height - height);
+        let left = rng.random_range(0..=shape.width - width);
+        Self { top, left, height, width }
+    }
+
+    /// The part brought to the whole image's size, between pixels in straight lines.
+    fn scaled(&self, image: &[u8], shape: InputShape) -> Vec<u8> {
+        // Of each output position: the two pixels it lies between, and how near it is to the second.
+        let positions = |first: usize, part: usize, whole: usize| -> Vec<(usize, usize, f32)> {
+            let position = |i: usize| {
+                let at = (i as f32 + 0.5) * part as f32 / whole as f32 - 0.5;
+                let at = at.clamp(0.0, (part - 1) as f32);
+                let low = at as usize;
+                (first + low, first + (low + 1).min(part - 1), at - low as f32)
+            };
+            (0..whole).map(position).collect()
+        };
+        let columns = positions(self.left, self.width, shape.width);
+        let mut out = Vec::with_capacity(image.len());
+        for (y0, y1, fy) in positions(self.top, self.height, shape.height) {
+            for (x0, x1, fx) in &columns {
+                for channel in 0..shape.channels {
+                    let at = |y: usize, x: usize| {
+                        f32::from(image[(y * shape.width + x) * shape.channels + channel])
+                    };
+                    let between = |a: f32, b: f32, part: f32| a + (b - a) * part;
+                    let upper = between(at(y0, *x0), at(y0, *x1), *fx);
+                    let lower = between(at(y1, *x0), at(y1, *x1), *fx);
+                    out.push(between(upper, lower, fy).round() as u8);
+                }
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhih_model::named_rng;
+
+    const SHAPE: InputShape = InputShape { height: 8, width: 6, channels: 3 };
+
+    fn none() -> Augmentation {
+        Augmentation {
+            flip: false,
+            shift: 0,
+            cutout: 0,
+            paint: vec![7, 8, 9],
+            color_jitter: 0.0,
+            crop_scale: 1.0,
+        }
+    }
+
+    fn image() -> Vec<u8> {
+        (0..SHAPE.len()).map(|i| (i * 37 % 251) as u8).collect()
+    }
+
+    fn applied(augmentation: &Augmentation, mirrored: bool, seed: u64) -> Vec<u8> {
+        let mut image = image();
+        let rng = &mut named_rng(seed, "test");
+        augmentation.apply(&mut image, SHAPE, mirrored, rng);
+        image
+    }
+
+    #[test]
+    fn nothing_asked_for_changes_nothing() {
+        assert_eq!(applied(&none(), true, 0), image());
+    }
+
+    #[test]
+    fn a_mirrored_image_mirrored_again_is_the_image() {
+        let flip = Augmentation { flip: true, ..none() };
+        let once = applied(&flip, true, 0);
+        assert_ne!(once, image());
+        assert_eq!(once[..3], image()[15..18]);
+        assert_eq!(moved(&once, SHAPE, true, (0, 0)), image());
+        assert_eq!(applied(&flip, false, 0), image());
+    }
+
+    #[test]
+    fn a_shift_moves_pixels_and_repeats_the_border() {
+        let moved = moved(&image(), SHAPE, false, (1, -2));
+        let pixel = |image: &[u8], y: usize, x: usize| image[(y * 6 + x) * 3..][..3].to_vec();
+        assert_eq!(pixel(&moved, 2, 3), pixel(&image(), 3, 1));
+        assert_eq!(pixel(&moved, 7, 0), pixel(&image(), 7, 0));
+    }
+
+    #[test]
+    fn cutout_paints_a_square_and_no_more() {
+        let cutout = Augmentation { cutout: 4, ..none() };
+        let mut largest = 0;
+        for seed in 0..50 {
+            let painted = applied(&cutout, false, seed);
+            let original = image();
+            let pixels = painted.chunks(3).zip(original.chunks(3));
+            let changed =
+                pixels.filter(|(a, b)| a != b).inspect(|(a, _)| assert_eq!(*a, [7, 8, 9]));
+            let changed = changed.count();
+            assert!(changed <= 16);
+            largest = largest.max(changed);
+        }
+        assert_eq!(largest, 16);
+    }
+
+    #[test]
+    fn colours_change_within_bounds_and_grey_stays_grey() {
+        let jitter = Augmentation { color_jitter: 0.4, ..none() };
+        assert_ne!(applied(&jitter, false, 1), image());
+        let mut grey = vec![100u8; SHAPE.len()];
+        recolour(&mut grey, 3, (1.2, 0.5, 0.3));
+        assert!(grey.iter().all(|value| *value == 120), "{grey:?}");
+        let mut same = image();
+        recolour(&mut same, 3, (1.0, 1.0, 1.0));
+        assert_eq!(same, image());
+    }
+
+    #[test]
+    fn the_whole_window_is_the_image_and_parts_keep_their_colours() {
+        let whole = Window { top: 0, left: 0, height: 8, width: 6 };
+        assert_eq!(whole.scaled(&image(), SHAPE), image());
+        let crop = Augmentation { crop_scale: 0.2, ..none() };
+        for seed in 0..50 {
+            let mut even = vec![90u8; SHAPE.len()];
+            crop.apply(&mut even, SHAPE, false, &mut named_rng(seed, "test"));
+            assert!(even.iter().all(|value| *value == 90));
+            assert_eq!(applied(&crop, false, seed).len(), SHAPE.len());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The moving average of a network's weights over the steps of training, which generalises better than the last of them (Polyak
+//! and Juditsky, 1992). Running statistics of batch norm are averaged along.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use dhih_model::Parameters;
+
+use crate::error::Result;
+
+/// An exponential moving average of variables.
+pub(crate) struct WeightAverage {
+    decay: f64,
+    entries: Vec<(String, Var, Var)>,
+}
+
+impl WeightAverage {
+    /// Of the variables whose names pass `wanted`, as they are now.
+    ///
+    /// # Errors
+    /// When the device is out of memory.
+    pub(crate) fn new(
+        parameters: &Parameters,
+        decay: f64,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let all = parameters.all().into_iter().filter(|(name, _)| wanted(name));
+        let copied = |(name, var): (String, Var)| {
+            let average = Var::from_tensor(&var.as_tensor().copy()?.detach())?;
+            Ok((name, var, average))
+        };
+        Ok(Self { decay, entries: all.map(copied).collect::<Result<_>>()? })
+    }
+
+    /// Draws the averages towards the weights after step `step`, counted from 0. Early ones are soon forgotten.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(crate) fn update(&self, step: usize) -> Result<()> {
+        let decay = self.decay.min((step + 1) as f64 / (step + 10) as f64);
+        for (_, var, average) in &self.entries {
+            average.set(&((average.as_tensor() * decay)? + (var.as_tensor() * (1.0 - decay))?)?)?;
+        }
+        Ok(())
+    }
+
+    /// Exchanges weights and averages: the network computes with the averages until it is done again.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(crate) fn exchange(&self) -> Result<()> {
+        for (_, var, average) in &self.entries {
+            let weights = var.as_tensor().copy()?.detach();
+            var.set(average.as_tensor())?;
+            average.set(&weights)?;
+        }
+        Ok(())
+    }
+
+    /// The averages by name, on the CPU.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(crate) fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        let copy = |(name, _, average): &(String, Var, Var)| {
+            let values = average.as_tensor().copy()?.detach();
+            Ok((name.clone(), values.to_device(&candle_core::Device::Cpu)?))
+        };
+        self.entries.iter().map(copy).collect()
+    }
+
+    /// Takes averages back; `false` where one is missing or has another shape.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(crate) fn restore(&self, averages: &BTreeMap<String, Tensor>) -> Result<bool> {
+        for (name, _, average) in &self.entries {
+            match averages.get(name) {
+                Some(tensor) if tensor.shape() == average.shape() => {
+                    average.set(&tensor.to_device(average.device())?)?;
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(averages.len() == self.entries.len())
+    }
+}

@@ -1,0 +1,143 @@
+//! Asymmetric re-ranking: items at one Hamming distance ordered by the query's real values, which a search service has at hand
+//! and which cost no byte in the database.
+
+use dhih_index::{CodeSet, Codes, hamming};
+use rayon::prelude::*;
+
+use super::average_precision::{Ties, average_precision};
+use super::relevance::{Relevance, of_query, order};
+use super::{check, labels};
+use crate::error::{Error, Result};
+
+/// Mean average precision where items are ranked by Hamming distance, and those at one distance by the inner product of the
+/// query's real values and the item's code of +-1, largest first. Items of one code still tie: their orders are averaged.
+///
+/// # Shapes
+/// `values`: `[queries, bits]`, whose signs are the queries' codes.
+///
+/// # Errors
+/// As [`evaluate`](super::evaluate), and where `values` are not of the queries.
+pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> Result<f64> {
+    check(database, queries)?;
+    let bits = queries.codes.bits();
+    let signs = Codes::from_real(bits, values)?;
+    if signs != queries.codes {
+        let reason = "the queries' codes are not the signs of their real values".to_owned();
+        return Err(Error::Codes { reason });
+    }
+    let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
+    let groups = Groups::new(&database.codes);
+    let order = order(&relevance, queries.codes.len());
+    let scores: Vec<f64> = order
+        .par_chunks(64)
+        .map(|rows| {
+            let (mut relevant, mut last) = (Vec::new(), None);
+            let score = |row: &usize| {
+                of_query(&relevance, *row, &mut relevant, &mut last);
+                let values = &values[row * bits as usize..][..bits as usize];
+                groups.average_precision(queries.codes.get(*row), values, &relevant)
+            };
+            rows.iter().map(score).sum()
+        })
+        .collect();
+    Ok(scores.iter().sum::<f64>() / queries.codes.len() as f64)
+}
+
+/// The distinct codes of a database and where their items are.
+struct Groups {
+    codes: Codes,
+    /// Items by their code.
+    items: Vec<u32>,
+    /// Of each distinct code, where its items end.
+    ends: Vec<usize>,
+}
+
+impl Groups {
+    fn new(codes: &Codes) -> Self {
+        let mut items: Vec<u32> = (0..codes.len() as u32).collect();
+        items.sort_by_key(|item| codes.get(*item as usize));
+        let same = |a: &u32, b: &u32| codes.get(*a as usize) == codes.get(*b as usize);
+        let (mut firsts, mut ends) = (Vec::new(), Vec::new());
+        for group in items.chunk_by(same) {
+            firsts.push(group[0] as usize);
+            ends.push(ends.last().unwrap_or(&0) + group.len());
+        }
+        Self { codes: codes.select(&firsts), items, ends }
+    }
+
+    fn average_precision(&self, query: &[u8], values: &[f32], relevant: &[u8]) -> f64 {
+        let mut distances = vec![0; self.codes.len()];
+        hamming::distances_into(query, self.codes.as_bytes(), &mut distances);
+        let table = Table::new(values);
+        let mut start = 0;
+        let mut groups: Vec<(u32, f32, [u32; 2])> = Vec::with_capacity(self.ends.len());
+        for (i, end) in self.ends.iter().enumerate() {
+            let items = &self.items[start..*end];
+            let found: u32 = items.iter().map(|item| u32::from(relevant[*item as usize])).sum();
+            let product = table.product(self.codes.get(i));
+            groups.push((distances[i], product, [items.len() as u32, found]));
+            start = *end;
+        }
+        let key = |a: &(u32, f32, [u32; 2]), b: &(u32, f32, [u32; 2])| {
+            a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
+        };
+        groups.sort_unstable_by(key);
+        let ties = groups.chunk_by(|a, b| key(a, b).is_eq());
+        let sums =
+            ties.map(|tie| tie.iter().fold([0, 0], |sum, (_, _, [n, p])| [sum[0] + n, sum[1] + p]));
+        average_precision(sums, Ties::Averaged)
+    }
+}
+
+/// Of each byte of a code and each of its values: its part of the inner product.
+struct Table(Vec<[f32; 256]>);
+
+impl Table {
+    fn new(values: &[f32]) -> Self {
+        let part = |values: &[f32]| {
+            std::array::from_fn(|byte| {
+                let signed = |(bit, x): (usize, &f32)| if byte >> bit & 1 == 1 { *x } else { -x };
+                values.iter().enumerate().map(signed).sum()
+            })
+        };
+        Self(values.chunks(8).map(part).collect())
+    }
+
+    fn product(&self, code: &[u8]) -> f32 {
+        self.0.iter().zip(code).map(|(table, byte)| table[usize::from(*byte)]).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhih_index::Labels;
+
+    fn set(bits: u32, values: &[f32], labels: &[i64]) -> CodeSet {
+        let mut set = CodeSet::new(Codes::from_real(bits, values).unwrap());
+        set.labels = Some(Labels::Single(labels.to_vec()));
+        set
+    }
+
+    #[test]
+    fn real_values_order_what_hamming_distance_cannot() {
+        // Both items differ from the query in one bit; the bit of the relevant one was nearly the other.
+        let values = [0.1, 2.0, 3.0];
+        let queries = set(3, &values, &[7]);
+        let database = set(3, &[1.0, -1.0, 1.0, -1.0, 1.0, 1.0], &[0, 7]);
+        assert_eq!(asymmetric_map(&database, &queries, &values).unwrap(), 1.0);
+        let unlucky = [2.0, 0.1, 3.0];
+        let queries = set(3, &unlucky, &[7]);
+        assert_eq!(asymmetric_map(&database, &queries, &unlucky).unwrap(), 0.5);
+    }
+
+    #[test]
+    fn items_of_one_code_tie_and_foreign_values_are_refused() {
+        let values = [1.0, 2.0];
+        let queries = set(2, &values, &[7]);
+        let database = set(2, &[1.0, 1.0, 1.0, 1.0], &[0, 7]);
+        assert_eq!(asymmetric_map(&database, &queries, &values).unwrap(), 0.75);
+        let error = asymmetric_map(&database, &queries, &[-1.0, 2.0]).unwrap_err().to_string();
+        assert!(error.contains("signs"), "{error}");
+    }
+}

@@ -1,0 +1,145 @@
+//! One query's ranking: histograms over distances, and the first places with ties in database order. Distances are computed a
+//! block at a time and not kept, so that memory does not grow with the database but by a byte an item.
+
+use dhih_index::{Codes, hamming};
+
+/// Codes whose distances are computed at once: they and what is made of them stay in the first cache.
+const BLOCK: usize = 2048;
+/// Bins for a distance of up to 1,024 bits and one bit of relevance; a power of two, so that no index is out of bounds.
+const BINS: usize = 4096;
+/// Histograms that are filled in turns: increments of one bin need not wait for each other.
+const LANES: usize = 4;
+
+/// A ranking, in buffers that are used again.
+pub(super) struct Ranking {
+    /// Per distance: items and relevant items.
+    pub(super) histogram: Vec<[u32; 2]>,
+    /// Relevance of the first places, ties in database order.
+    pub(super) head: Vec<bool>,
+    lanes: Box<[[u32; BINS]; LANES]>,
+    distances: Vec<u32>,
+    places: Vec<usize>,
+}
+
+impl Ranking {
+    pub(super) fn new() -> Self {
+        let lanes = Box::new([[0; BINS]; LANES]);
+        let (histogram, head) = (Vec::new(), Vec::new());
+        Self { histogram, head, lanes, distances: vec![0; BLOCK], places: Vec::new() }
+    }
+
+    /// Ranks the database by its distance to `query`, and lists the first `places` places.
+    ///
+    /// # Shapes
+    /// `relevant`: `[database.len()]` of 0 and 1.
+    pub(super) fn rank(&mut self, database: &Codes, query: &[u8], relevant: &[u8], places: usize) {
+        let bins = 2 * (database.bits() as usize + 1);
+        self.lanes.iter_mut().for_each(|lane| lane[..bins].fill(0));
+        let Self { lanes, distances, .. } = self;
+        blocks(database, query, relevant, distances, |distances, relevant| {
+            let [a, b, c, d] = &mut **lanes;
+            let bin = |distance: u32, relevant: u8| {
+                (2 * distance as usize + usize::from(relevant)) % BINS
+            };
+            let (distances, last) = distances.as_chunks::<LANES>();
+            let (relevant, last_relevant) = relevant.as_chunks::<LANES>();
+            for (distance, relevant) in distances.iter().zip(relevant) {
+                a[bin(distance[0], relevant[0])] += 1;
+                b[bin(distance[1], relevant[1])] += 1;
+                c[bin(distance[2], relevant[2])] += 1;
+                d[bin(distance[3], relevant[3])] += 1;
+            }
+            for (distance, relevant) in last.iter().zip(last_relevant) {
+                a[bin(*distance, *relevant)] += 1;
+            }
+        });
+        self.histogram.clear();
+        let count = |bin: usize| self.lanes.iter().map(|lane| lane[bin]).sum::<u32>();
+        self.histogram.extend((0..bins / 2).map(|distance| {
+            let relevant = count(2 * distance + 1);
+            [count(2 * distance) + relevant, relevant]
+        }));
+        self.list(database, query, relevant, places.min(database.len()));
+    }
+
+    /// A counting sort of the items up to the distance where the last place is: stable, so ties stay in database order.
+    fn list(&mut self, database: &Codes, query: &[u8], relevant: &[u8], places: usize) {
+        self.head.clear();
+        self.head.resize(places, false);
+        self.places.clear();
+        let mut before = 0;
+        for [items, _] in &self.histogram {
+            if before >= places {
+                break;
+            }
+            self.places.push(before);
+            before += *items as usize;
+        }
+        let Self { places: next, head, distances, .. } = self;
+        blocks(database, query, relevant, distances, |distances, relevant| {
+            for (distance, relevant) in distances.iter().zip(relevant) {
+                if let Some(place) = next.get_mut(*distance as usize) {
+                    if let Some(listed) = head.get_mut(*place) {
+                        *listed = *relevant != 0;
+                    }
+                    *place += 1;
+                }
+            }
+        });
+    }
+}
+
+/// Calls `f` with the distances of one block of codes after the other, and their relevance.
+fn blocks(
+    database: &Codes,
+    query: &[u8],
+    relevant: &[u8],
+    distances: &mut [u32],
+    mut f: impl FnMut(&[u32], &[u8]),
+) {
+    let codes = database.as_bytes().chunks(BLOCK * query.len());
+    for (codes, relevant) in codes.zip(relevant.chunks(BLOCK)) {
+        let distances = &mut distances[..relevant.len()];
+        hamming::distances_into(query, codes, distances);
+        f(distances, relevant);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhih_model::named_rng;
+    use rand::Rng;
+
+    #[test]
+    fn it_is_that_of_a_stable_sort() {
+        let mut rng = named_rng(1, "ranking");
+        for (bits, n) in [(1u32, 3), (12, 5000), (48, 4099), (1024, 2049)] {
+            let width = bits.div_ceil(8) as usize;
+            let mask = if bits.is_multiple_of(8) { 255 } else { (1u8 << (bits % 8)) - 1 };
+            let mut code = || -> Vec<u8> {
+                let mut code: Vec<u8> = (0..width).map(|_| rng.random()).collect();
+                code[width - 1] &= mask;
+                code
+            };
+            let database = Codes::new(bits, (0..n).flat_map(|_| code()).collect()).unwrap();
+            let query = code();
+            let relevant: Vec<u8> = (0..n).map(|i| u8::from(i % 3 == 0)).collect();
+            let distance = |i: &usize| hamming::distance(&query, database.get(*i)) as usize;
+            let mut order: Vec<usize> = (0..n).collect();
+            order.sort_by_key(distance);
+            let mut ranking = Ranking::new();
+            for places in [0, 1, 100, n, n + 5] {
+                ranking.rank(&database, &query, &relevant, places);
+                let expected = order.iter().take(places).map(|i| relevant[*i] == 1);
+                assert!(ranking.head.iter().copied().eq(expected), "{bits} {places}");
+            }
+            let mut histogram = vec![[0; 2]; bits as usize + 1];
+            for i in 0..n {
+                histogram[distance(&i)][0] += 1;
+                histogram[distance(&i)][1] += u32::from(relevant[i]);
+            }
+            assert_eq!(ranking.histogram, histogram);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Recipes: settings that belong together, by name. Each is a TOML file of `recipes/`, as `--config` reads it, whose first line says
+//! what it is for; flags and the user's own file override it.
+
+use crate::error::{Result, by_name};
+use crate::options::TrainOptions;
+
+/// A recipe.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe {
+    /// The name used in flags.
+    pub name: &'static str,
+    text: &'static str,
+}
+
+impl Recipe {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 1] =
+        [Self { name: "cifar10-fast", text: include_str!("../recipes/cifar10-fast.toml") }];
+
+    /// The recipe of that name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`](crate::Error::Unknown) with the most similar name.
+    pub fn parse(name: &str) -> Result<Self> {
+        by_name("recipe", name, Self::ALL.into_iter().map(|recipe| (recipe.name, recipe)))
+    }
+
+    /// One line on what it is for.
+    pub fn description(self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
+    }
+
+    /// Its settings.
+    ///
+    /// # Errors
+    /// Never, for those in [`Self::ALL`]: a test reads them all.
+    pub fn options(self) -> Result<TrainOptions> {
+        TrainOptions::parse(self.text, self.name.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_resolves_and_says_what_it_is_for() {
+        for recipe in Recipe::ALL {
+            recipe.options().unwrap().resolve().unwrap();
+            assert!(recipe.text.starts_with("# ") && recipe.description().len() > 10);
+        }
+        let error = Recipe::parse("cifar-fast").unwrap_err().to_string();
+        assert!(error.contains("cifar10-fast"), "{error}");
+    }
+}
