@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{bench, encode, evaluate, export, list, train};
+use crate::cmd::{bench, encode, evaluate, export, list, report, sweep, train};
 
 /// Trains and evaluates hashing networks.
 ///
@@ -32,6 +32,10 @@ pub(crate) enum Command {
     Encode(encode::EncodeArgs),
     /// Measure codes: those of a run, or a database's and queries' of any origin
     Evaluate(evaluate::EvaluateArgs),
+    /// Show a run, or several side by side, as an HTML page
+    Report(report::ReportArgs),
+    /// Train with every combination of some settings, and tabulate
+    Sweep(sweep::SweepArgs),
     /// Write a trained network as an ONNX model
     Export(export::ExportArgs),
     /// Show the known datasets, protocols, backbones, losses and recipes

@@ -71,6 +71,12 @@ pub enum Error {
         /// Of this step.
         learning_rate: f64,
     },
+    /// A chart or a picture of a report cannot be drawn.
+    #[error("the report cannot be drawn: {reason}")]
+    Chart {
+        /// What went wrong.
+        reason: String,
+    },
     /// Codes of two sets cannot be compared.
     #[error("the codes cannot be compared: {reason}")]
     Codes {

@@ -31,13 +31,16 @@ mod optim;
 mod options;
 pub mod recipe;
 mod schedule;
+mod tensorboard;
 mod trainer;
 mod weights;
 
 pub mod evaluation;
 mod gallery;
+pub mod report;
 pub mod run;
 mod run_dir;
+pub mod sweep;
 
 pub mod throughput;
 

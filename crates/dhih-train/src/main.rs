@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::List(args) => cmd::list::run(&args),
+        Command::Report(args) => cmd::report::run(&args),
+        Command::Sweep(args) => cmd::sweep::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
     };
     match done {

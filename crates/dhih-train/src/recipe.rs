@@ -1,7 +1,7 @@
 //! Recipes: settings that belong together, by name. Each is a TOML file of `recipes/`, as `--config` reads it, whose first line says
 //! what it is for; flags and the user's own file override it.
 
-use crate::error::{Result, by_name};
+use crate::error::{Error, Result, by_name};
 use crate::options::TrainOptions;
 
 /// A recipe.
@@ -20,7 +20,7 @@ impl Recipe {
     /// The recipe of that name.
     ///
     /// # Errors
-    /// [`Error::Unknown`](crate::Error::Unknown) with the most similar name.
+    /// [`Error::Unknown`] with the most similar name.
     pub fn parse(name: &str) -> Result<Self> {
         by_name("recipe", name, Self::ALL.into_iter().map(|recipe| (recipe.name, recipe)))
     }
@@ -28,6 +28,19 @@ impl Recipe {
     /// One line on what it is for.
     pub fn description(self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
+    }
+
+    /// Its settings as they are written.
+    ///
+    /// # Errors
+    /// As [`Self::options`].
+    pub fn table(self) -> Result<toml::Table> {
+        let wrong = |error: toml::de::Error| Error::Data {
+            path: self.name.into(),
+            reason: error.to_string(),
+            cure: "leave the recipe out".to_owned(),
+        };
+        self.text.parse().map_err(wrong)
     }
 
     /// Its settings.

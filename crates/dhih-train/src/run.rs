@@ -205,7 +205,7 @@ fn finish(
         dataset: DatasetRecord { name: dataset.name, record },
         metrics,
         class_code_map,
-        seconds: run.training_seconds()?,
+        seconds: run.read_metrics()?.last().map_or(0.0, |record| record.seconds),
         seed: config.seed,
         commit: COMMIT.to_owned(),
         backbone: config.backbone.name().to_owned(),
@@ -240,18 +240,6 @@ fn encode(
         codes: Codes::from_real(encoder.bits() as u32, &values)?,
     };
     Ok((set, classes, values))
-}
-
-impl RunDir {
-    /// Time of training by the log, over all parts of the run.
-    fn training_seconds(&self) -> Result<f64> {
-        let path = self.file(Self::METRICS);
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let last = text.lines().last().unwrap_or_default();
-        let record: trainer::EpochRecord = serde_json::from_str(last)
-            .map_err(|error| Error::Run { path, reason: error.to_string() })?;
-        Ok(record.seconds)
-    }
 }
 
 impl Evaluation {

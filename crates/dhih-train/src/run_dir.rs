@@ -11,6 +11,7 @@ use crate::config::TrainConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::protocol::Split;
+use crate::trainer::EpochRecord;
 
 /// The directory of one run.
 #[derive(Debug, Clone)]
@@ -77,6 +78,10 @@ impl RunDir {
     pub const METRICS: &str = "metrics.jsonl";
     /// What a frozen backbone makes of the training images.
     pub const FEATURES: &str = "features.safetensors";
+    /// What TensorBoard reads.
+    pub const EVENTS: &str = "tb/events.out.tfevents.dhih";
+    /// The page of the run.
+    pub const REPORT: &str = "report.html";
     /// The protocol's parts.
     pub const SPLIT: &str = "split.json";
 
@@ -192,6 +197,17 @@ impl RunDir {
             text.push('\n');
         }
         Ok(text)
+    }
+
+    /// The log: one record an epoch.
+    ///
+    /// # Errors
+    /// When it is absent or damaged.
+    pub fn read_metrics(&self) -> Result<Vec<EpochRecord>> {
+        let path = self.file(Self::METRICS);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let parse = |line| serde_json::from_str(line).map_err(|e| self.wrong(Self::METRICS, &e));
+        text.lines().map(parse).collect()
     }
 
     /// Writes the real values of the queries' codes, `[n, bits]`.

@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::protocol::Split;
 use crate::run_dir::RunDir;
 use crate::schedule::Schedule;
+use crate::tensorboard;
 
 /// One epoch's line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,6 +102,7 @@ pub(crate) fn train(
             Some(FeatureCache::open(&trainer.network, (dataset, &rows), run, progress)?);
     }
     trainer.resume(run)?;
+    tensorboard::begin(&run.file(RunDir::EVENTS), &trainer.records)?;
     for number in trainer.records.len() + 1..=config.epochs {
         if trainer.is_spent() {
             break;
@@ -110,6 +112,9 @@ pub(crate) fn train(
         trainer.records.push(record);
         trainer.log_last();
         trainer.save(run)?;
+        if let Some(record) = trainer.records.last() {
+            tensorboard::append(&run.file(RunDir::EVENTS), record)?;
+        }
     }
     trainer.finish(run)
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements as commands. One file each; what is measured runs in programs of its own.
 
+mod eval;
 mod model;
 
 use anyhow::Result;
@@ -17,11 +18,25 @@ pub(crate) struct Args {
 enum What {
     /// Training and inference of the backbones: ours, without AVX-512, candle's operations, PyTorch
     Model(model::Args),
+    /// Evaluation of codes: ours and the usual numpy script
+    Eval(eval::Args),
 }
 
 /// Measures.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     match &args.what {
         What::Model(args) => model::run(args, workspace),
+        What::Eval(args) => eval::run(args, workspace),
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
     }
 }

@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::median;
 use crate::cargo::Binaries;
 use crate::console::print;
 use crate::failure::Failure;
@@ -199,17 +200,6 @@ impl Row {
             ratio(&self.ours),
             ratio(&self.avx2),
         )
-    }
-}
-
-fn median(values: &[f64]) -> Option<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
     }
 }
 

@@ -5,6 +5,8 @@ pub(crate) mod encode;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod list;
+pub(crate) mod report;
+pub(crate) mod sweep;
 pub(crate) mod train;
 
 use std::io::Write;

@@ -1,0 +1,241 @@
+//! Commands around runs: reports, sweeps, settings that a run goes on with, codes made by others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use dhih_index::{CodeSet, Labels};
+use dhih_train::RunDir;
+use dhih_train::run::Evaluation;
+
+fn dhih_train(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(dir).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn failure(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Settings of a run that takes a second.
+const SMALL: [&str; 10] = [
+    "--dataset",
+    "folder",
+    "--data-dir",
+    "photos",
+    "--image-side",
+    "16",
+    "--bits",
+    "12",
+    "--batch-size",
+    "8",
+];
+
+fn train(dir: &Path, args: &[&str]) -> Output {
+    dhih_train(dir, &[&["train"], &SMALL[..], args].concat())
+}
+
+fn photos() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    common::folder(&dir.path().join("photos"), 20);
+    dir
+}
+
+#[test]
+fn a_report_is_one_page_and_several_runs_are_compared() {
+    let dir = photos();
+    stdout(&train(dir.path(), &["--epochs", "2", "--validation", "0.2"]));
+    stdout(&train(dir.path(), &["--epochs", "2", "--loss", "csq"]));
+    let out = stdout(&dhih_train(dir.path(), &["report", "--run", "runs/folder-hi-12-001"]));
+    assert_eq!(out.trim(), "runs/folder-hi-12-001/report.html");
+    let page = std::fs::read_to_string(dir.path().join(out.trim())).unwrap();
+    for part in [
+        "<h1>folder-hi-12-001</h1>",
+        "a tenth of each class held out",
+        "mAP, ties averaged",
+        "mAP of class codes",
+        "Held-out images",
+        "Precision and recall by rank",
+        "Precision and recall by radius",
+        "Precision at N",
+        "same label",
+        "Balance of bits",
+        "Correlation of bits",
+        "data:image/png;base64,",
+        "class=right",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("http://") && !page.contains("https://"), "it fetches something");
+    assert_eq!(page.matches("<svg").count(), 8);
+
+    let runs = ["report", "--runs", "runs/folder-hi-12-001", "runs/folder-csq-12-001", "--json"];
+    let printed = stdout(&dhih_train(dir.path(), &runs));
+    let written: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let page = std::fs::read_to_string(dir.path().join(written["out"].as_str().unwrap())).unwrap();
+    assert!(page.contains("<td>csq</td>") && page.contains("<td>hi</td>"));
+    // One of them held images out: their training parts differ.
+    assert!(page.contains("not to be compared"));
+    let message = failure(&dhih_train(dir.path(), &["report", "--run", "photos"]));
+    assert!(message.contains("config.toml"), "{message}");
+}
+
+#[test]
+fn a_sweep_runs_what_is_missing_and_refuses_other_settings() {
+    let dir = photos();
+    let settings = [
+        "--set",
+        "dataset=folder",
+        "--set",
+        "data_dir=photos",
+        "--set",
+        "image_side=16",
+        "--set",
+        "batch_size=8",
+    ];
+    let sweep = |args: &[&str]| {
+        dhih_train(
+            dir.path(),
+            &[&["sweep", "--loss", "hi,csq", "--bits", "12"], &settings[..], args].concat(),
+        )
+    };
+    let first = stdout(&sweep(&["--set", "epochs=1", "--seeds", "2"]));
+    assert!(
+        first.contains("| loss | bits | runs | mAP") && first.matches("| 2 |").count() == 2,
+        "{first}"
+    );
+    let run = dir.path().join("runs/sweep/loss-csq_bits-12_seed-1");
+    let evaluation: Evaluation = RunDir::open(&run).unwrap().read_json(RunDir::EVALUATION).unwrap();
+    assert_eq!((evaluation.loss.as_str(), evaluation.seed), ("csq", 1));
+    let table = std::fs::read_to_string(dir.path().join("runs/sweep/table.csv")).unwrap();
+    assert!(
+        table.lines().any(|line| line
+            == format!(
+                "csq,12,1,{},{}",
+                evaluation.metrics.map,
+                evaluation.class_code_map.unwrap()
+            )),
+        "{table}"
+    );
+    // Complete runs are read, not run: their files stay as they are.
+    let model = run.join(RunDir::MODEL);
+    let before = std::fs::metadata(&model).unwrap().modified().unwrap();
+    assert_eq!(stdout(&sweep(&["--set", "epochs=1", "--seeds", "2"])), first);
+    assert_eq!(std::fs::metadata(&model).unwrap().modified().unwrap(), before);
+    let message = failure(&sweep(&["--set", "epochs=2"]));
+    assert!(message.contains("epochs: 2, 1") && message.contains("--dir"), "{message}");
+    let message = failure(&sweep(&["--dir", "runs/other", "--vary", "bitz=1,2"]));
+    assert!(message.contains("bitz") && !dir.path().join("runs/other").exists(), "{message}");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_settings_alone() {
+    let dir = photos();
+    stdout(&train(dir.path(), &["--epochs", "2", "--run-dir", "run"]));
+    let resume =
+        |args: &[&str]| dhih_train(dir.path(), &[&["train", "--resume", "run"], args].concat());
+    stdout(&resume(&["--epochs", "2", "--bits", "12"]));
+    let message = failure(&resume(&["--epochs", "3", "--learning-rate", "0.5"]));
+    assert!(
+        message.contains("epochs: 3, 2") && message.contains("learning_rate: 0.5, 0.05"),
+        "{message}"
+    );
+}
+
+#[test]
+fn training_stops_where_the_held_out_part_no_longer_gains() {
+    let dir = photos();
+    let args = [
+        "--epochs",
+        "60",
+        "--validation",
+        "0.3",
+        "--patience",
+        "2",
+        "--ema-decay",
+        "0.5",
+        "--run-dir",
+        "run",
+    ];
+    let output = train(dir.path(), &args);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    stdout(&output);
+    let run = RunDir::open(&dir.path().join("run")).unwrap();
+    let records = run.read_metrics().unwrap();
+    let scores: Vec<f64> = records.iter().map(|record| record.validation_map.unwrap()).collect();
+    let best = scores.iter().copied().fold(0.0, f64::max);
+    let first_best = scores.iter().position(|score| *score == best).unwrap();
+    assert!(records.len() < 60 && records.len() == first_best + 3, "{scores:?}");
+    assert!(log.contains(&format!("epoch {} is taken", first_best + 1)), "{log}");
+    let message = failure(&train(dir.path(), &["--patience", "2"]));
+    assert!(message.contains("patience") && message.contains("--validation"), "{message}");
+}
+
+#[test]
+fn codes_made_by_others_are_measured_with_labels_of_their_own() {
+    let dir = photos();
+    stdout(&train(dir.path(), &["--epochs", "2", "--run-dir", "run", "--mirror"]));
+    let npy = |shape: &str, kind: &str, values: &[u8]| {
+        let mut header =
+            format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
+        header.extend(std::iter::repeat_n(' ', 117 - header.len()));
+        let length = (header.len() as u16 + 1).to_le_bytes();
+        [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), b"\n", values].concat()
+    };
+    for part in ["codes", "queries"] {
+        let set = CodeSet::read(&dir.path().join(format!("run/{part}.safetensors")), None).unwrap();
+        set.write(&dir.path().join(format!("{part}.npy"))).unwrap();
+        let Some(Labels::Single(labels)) = set.labels else { panic!("one label an image") };
+        let one = npy(
+            &format!("({},)", labels.len()),
+            "<i4",
+            &labels.iter().flat_map(|l| (*l as i32).to_le_bytes()).collect::<Vec<_>>(),
+        );
+        let hot = npy(
+            &format!("({}, 2)", labels.len()),
+            "|b1",
+            &labels.iter().flat_map(|l| [u8::from(*l == 0), u8::from(*l == 1)]).collect::<Vec<_>>(),
+        );
+        std::fs::write(dir.path().join(format!("{part}-one.npy")), one).unwrap();
+        std::fs::write(dir.path().join(format!("{part}-hot.npy")), hot).unwrap();
+    }
+    let evaluate =
+        |args: &[&str]| dhih_train(dir.path(), &[&["evaluate", "--json"], args].concat());
+    let value =
+        |output: &Output| serde_json::from_str::<serde_json::Value>(&stdout(output)).unwrap();
+    let expected = value(&evaluate(&["--run", "run", "--asymmetric"]));
+    assert!(expected["map_asymmetric"].as_f64().unwrap() >= 0.5);
+    let codes = ["--bits", "12", "--database", "codes.npy", "--queries", "queries.npy"];
+    for kind in ["one", "hot"] {
+        let labels = [
+            format!("--database-labels=codes-{kind}.npy"),
+            format!("--query-labels=queries-{kind}.npy"),
+        ];
+        let got = value(&evaluate(&[&codes[..], &[&labels[0], &labels[1]]].concat()));
+        assert_eq!(got["map"], expected["map"], "{kind}");
+        assert_eq!(got["curves"], expected["curves"]);
+    }
+    let message = failure(&evaluate(&codes));
+    assert!(message.contains("labels"), "{message}");
+    let mixed = ["--database-labels=codes-one.npy", "--query-labels=queries-hot.npy"];
+    let message = failure(&evaluate(&[&codes[..], &mixed].concat()));
+    assert!(message.contains("multi-hot"), "{message}");
+    let short = ["--database-labels=queries-one.npy", "--query-labels=queries-one.npy"];
+    let message = failure(&evaluate(&[&codes[..], &short].concat()));
+    assert!(message.contains("labels"), "{message}");
+}
