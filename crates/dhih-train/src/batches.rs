@@ -1,6 +1,7 @@
-//! Mini-batches: shuffled anew each epoch, augmented, as u8 pixels and one-hot labels, made while the batch before is trained on.
+//! Mini-batches: shuffled anew each epoch, augmented, as u8 pixels and labels of 0 and 1, made while the batch before is trained on.
 //! Everything is a function of seed, epoch and batch alone, so that a resumed run sees the same batches.
 
+use std::borrow::Cow;
 use std::sync::mpsc::sync_channel;
 
 use candle_core::{Device, Tensor};
@@ -32,14 +33,14 @@ pub(crate) struct Epoch<'a> {
     batches: usize,
 }
 
-/// Images `[n, height, width, channels]` u8 and labels.
+/// Images `[n, height, width, channels]` u8 and their classes.
 pub(crate) struct Batch<'a> {
     /// `[n]` rows of the dataset.
     pub(crate) rows: &'a [usize],
     /// The pixels, in the network's shape.
     pub(crate) images: Vec<u8>,
-    /// `[n]` class numbers.
-    pub(crate) labels: Vec<u32>,
+    /// `[n, classes]` of 0 and 1.
+    pub(crate) targets: Vec<f32>,
 }
 
 impl<'a> Epoch<'a> {
@@ -64,7 +65,7 @@ impl<'a> Epoch<'a> {
     /// Calls `f` with one batch after the other, while the next one is made.
     ///
     /// # Errors
-    /// The first of `f`, after which no batch follows.
+    /// The first of `f` or of a streamed image, after which no batch follows.
     pub(crate) fn try_for_each(
         &self,
         mut f: impl FnMut(usize, Batch<'_>) -> Result<()>,
@@ -73,32 +74,35 @@ impl<'a> Epoch<'a> {
             let (sender, receiver) = sync_channel(1);
             // Nobody receives any more after an error.
             scope.spawn(move || (0..self.len()).try_for_each(|i| sender.send(self.batch(i))));
-            receiver.iter().enumerate().try_for_each(|(i, batch)| f(i, batch))
+            receiver.iter().enumerate().try_for_each(|(i, batch)| f(i, batch?))
         })
     }
 
     /// Batch `i`.
-    fn batch(&self, i: usize) -> Batch<'_> {
+    fn batch(&self, i: usize) -> Result<Batch<'_>> {
         let at = |i: usize| i * self.rows.len() / self.batches;
         let rows = &self.rows[at(i)..at(i + 1)];
-        let labels = rows.iter().map(|row| self.dataset.labels[*row]).collect();
-        let images = self.config.input.map(|input| self.images(i, rows, input));
-        Batch { rows, images: images.unwrap_or_default(), labels }
+        let targets = self.dataset.labels.multi_hot(rows, self.dataset.classes.len());
+        let images = self.config.input.map(|input| self.images(i, rows, input)).transpose()?;
+        Ok(Batch { rows, images: images.unwrap_or_default(), targets })
     }
 
-    fn images(&self, i: usize, rows: &[usize], input: InputShape) -> Vec<u8> {
+    fn images(&self, i: usize, rows: &[usize], input: InputShape) -> Result<Vec<u8>> {
         let shape = self.dataset.shape;
         let mut rng = dhih_model::named_rng(self.seed, &format!("augment {} {i}", self.number));
-        let mut images = Vec::with_capacity(rows.len() * shape.len());
+        let mut images = self.dataset.gather(rows)?;
         let mut image = Vec::new();
-        for row in rows {
+        for (row, pixels) in rows.iter().zip(images.chunks_exact_mut(shape.len())) {
             image.clear();
-            image.extend_from_slice(self.dataset.image(*row));
-            let mirrored = mirrored_first(self.seed, *row) ^ (self.number.is_multiple_of(2));
+            image.extend_from_slice(pixels);
+            let mirrored = mirrored_first(self.seed, *row) ^ self.number.is_multiple_of(2);
             self.config.augmentation.apply(&mut image, shape, mirrored, &mut rng);
-            images.extend_from_slice(&image);
+            pixels.copy_from_slice(&image);
         }
-        fit(&images, shape, input).into_owned()
+        Ok(match fit(&images, shape, input) {
+            Cow::Borrowed(_) => images,
+            Cow::Owned(fitted) => fitted,
+        })
     }
 }
 
@@ -112,15 +116,17 @@ fn mirrored_first(seed: u64, row: usize) -> bool {
 }
 
 impl Batch<'_> {
-    /// The labels as `[n, classes]` of 0 and 1.
+    /// Number of images.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The classes as a tensor `[n, classes]` of 0 and 1.
     ///
     /// # Errors
     /// When the device is out of memory.
-    pub(crate) fn one_hot(&self, classes: usize, device: &Device) -> Result<Tensor> {
-        let mut values = vec![0f32; self.labels.len() * classes];
-        for (row, label) in values.chunks_exact_mut(classes).zip(&self.labels) {
-            row[*label as usize] = 1.0;
-        }
-        Ok(Tensor::from_vec(values, (self.labels.len(), classes), device)?)
+    pub(crate) fn labels(&self, device: &Device) -> Result<Tensor> {
+        let shape = (self.len(), self.targets.len() / self.len().max(1));
+        Ok(Tensor::from_slice(&self.targets, shape, device)?)
     }
 }

@@ -73,6 +73,9 @@ pub struct TrainConfig {
     pub loss: Loss,
 }
 
+/// Bytes of pixels of pictures that are kept in memory, at most; larger sets are decoded anew in each epoch.
+const KEPT_PIXELS: usize = 4 << 30;
+
 fn one() -> f64 {
     1.0
 }
@@ -235,7 +238,8 @@ impl TrainConfig {
         DatasetConfig {
             dir: self.data_dir.clone(),
             demo_images: self.demo_images,
-            folder_shape: InputShape { height: side, width: side, channels: 3 },
+            picture_shape: InputShape { height: side, width: side, channels: 3 },
+            memory: KEPT_PIXELS,
         }
     }
 

@@ -111,7 +111,7 @@ fn compute(
     let (encoder, input) = (FeatureEncoder::new(network)?, network.config().input);
     let mut values = Vec::with_capacity(rows.len() * network.backbone().features());
     for rows in rows.chunks(4 * input.inference_batch()) {
-        values.extend(encoder.encode(&dataset.gather_fitted(rows, input))?);
+        values.extend(encoder.encode(&dataset.gather_fitted(rows, input)?)?);
         bar.inc(rows.len() as u64);
     }
     bar.finish_and_clear();

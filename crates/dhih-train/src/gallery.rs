@@ -21,11 +21,15 @@ const MAX_SIDE: usize = 64;
 /// When the file cannot be written; it never appears half-written.
 pub(crate) fn write(path: &Path, dataset: &Dataset, split: &Split) -> Result<()> {
     let shape = thumbnail_shape(dataset.shape);
-    let part = |rows: &[usize]| Thumbnails {
-        dims: vec![rows.len(), shape.height, shape.width, shape.channels],
-        pixels: dataset.gather_fitted(rows, shape),
+    let part = |rows: &[usize]| -> Result<Thumbnails> {
+        let mut pixels = Vec::with_capacity(rows.len() * shape.len());
+        // In parts: the whole images may take more memory than there is.
+        for rows in rows.chunks(4096) {
+            pixels.extend(dataset.gather_fitted(rows, shape)?);
+        }
+        Ok(Thumbnails { dims: vec![rows.len(), shape.height, shape.width, shape.channels], pixels })
     };
-    let tensors = [("database", part(&split.database)), ("queries", part(&split.queries))];
+    let tensors = [("database", part(&split.database)?), ("queries", part(&split.queries)?)];
     let temporary = path.with_extension("safetensors.tmp");
     safetensors::serialize_to_file(tensors, None, &temporary)
         .map_err(|error| Error::Run { path: temporary.clone(), reason: error.to_string() })?;

@@ -22,7 +22,7 @@ use crate::weights::WeightsSource;
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainOptions {
-    /// Dataset: demo, fashion-mnist, cifar10 or folder
+    /// Dataset; `list datasets` shows all [default: demo]
     #[arg(long, env = "DHIH_DATASET", value_name = "NAME")]
     pub dataset: Option<String>,
     /// Folder of the dataset [default: data/NAME]
@@ -252,7 +252,8 @@ impl TrainOptions {
             DatasetName::Demo => (8, true, 2, 5e-3),
             DatasetName::FashionMnist => (8, false, 0, 2e-3),
             DatasetName::Cifar10 => (30, true, 4, 5e-4),
-            DatasetName::Folder => (30, true, 3, 5e-3),
+            DatasetName::Svhn => (30, false, 2, 5e-4),
+            _ => (30, true, 3, 5e-3),
         };
         let protocol = match &self.protocol {
             Some(name) => Protocol::parse(name)?,
@@ -271,7 +272,7 @@ impl TrainOptions {
         let backbone = parse_backbone(self.backbone.as_deref().unwrap_or("small"))?;
         // Images of a size of their own keep it, unless the backbone was made for photographs.
         let side = backbone.default_side();
-        let wanted = weights.is_some() || dataset == DatasetName::Folder || side > 32;
+        let wanted = weights.is_some() || dataset.is_of_pictures() || side > 32;
         let bits = self.bits.unwrap_or(48);
         let mut loss = self.loss.unwrap_or_default();
         loss.set(self.loss_param);

@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::{Dataset, DatasetName};
+use crate::dataset::{Dataset, DatasetName, Lists};
 use crate::error::{Error, Result, by_name};
 
 /// A protocol's name.
@@ -26,9 +26,27 @@ pub enum Protocol {
     /// CIFAR-10: the official training part trains, the official test part asks and is searched.
     #[serde(rename = "cifar10-test")]
     Cifar10Test,
-    /// A folder: a tenth of each class, at least one image, asks; the others train and are searched.
+    /// SVHN: the official test part asks; the official training part trains and is searched.
+    #[serde(rename = "svhn-full")]
+    SvhnFull,
+    /// SVHN: 500 images a class train, 100 a class of the others ask, all but those are searched.
+    #[serde(rename = "svhn-5k")]
+    SvhnFiveK,
+    /// NUS-WIDE with 21 concepts: the parts are those of the image lists.
+    #[serde(rename = "nuswide-21")]
+    NusWide21,
+    /// NUS-WIDE with 81 concepts: the parts are those of the image lists.
+    #[serde(rename = "nuswide-81")]
+    NusWide81,
+    /// The user's own images: a tenth of each class, at least one image, asks; the others train and are searched.
     #[serde(rename = "folder")]
     Folder,
+    /// A set with a training and a test part: the test part asks; the training part trains and is searched.
+    #[serde(rename = "official")]
+    Official,
+    /// Any set: seven tenths of the classes train. Of the other classes a tenth of each asks and the others are searched.
+    #[serde(rename = "unseen-classes")]
+    UnseenClasses,
 }
 
 /// Rows of a dataset by their part.
@@ -51,13 +69,19 @@ pub struct Split {
 
 impl Protocol {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Demo,
         Self::FashionMnistFull,
         Self::Cifar10Full,
         Self::Cifar10FiveK,
         Self::Cifar10Test,
+        Self::SvhnFull,
+        Self::SvhnFiveK,
+        Self::NusWide21,
+        Self::NusWide81,
         Self::Folder,
+        Self::Official,
+        Self::UnseenClasses,
     ];
 
     /// The name used in flags and files.
@@ -68,7 +92,13 @@ impl Protocol {
             Self::Cifar10Full => "cifar10-full",
             Self::Cifar10FiveK => "cifar10-5k",
             Self::Cifar10Test => "cifar10-test",
+            Self::SvhnFull => "svhn-full",
+            Self::SvhnFiveK => "svhn-5k",
+            Self::NusWide21 => "nuswide-21",
+            Self::NusWide81 => "nuswide-81",
             Self::Folder => "folder",
+            Self::Official => "official",
+            Self::UnseenClasses => "unseen-classes",
         }
     }
 
@@ -82,19 +112,41 @@ impl Protocol {
                 "train 500 a class, queries 100 a class, database the other 59,000"
             }
             Self::Cifar10Test => "train 50,000, database 10,000 = queries (official parts)",
+            Self::SvhnFull => "train 73,257 = database, queries 26,032 (official parts)",
+            Self::SvhnFiveK => {
+                "train 500 a class, queries 100 a class, database all but the queries"
+            }
+            Self::NusWide21 => {
+                "train 10,500, queries 2,100, database all others (image lists); images that are missing are left out"
+            }
+            Self::NusWide81 => {
+                "train, database and queries by image lists; images that are missing are left out"
+            }
             Self::Folder => {
                 "a tenth of each class held out as queries; the others train = database"
+            }
+            Self::Official => "train = database, queries the test part",
+            Self::UnseenClasses => {
+                "seven tenths of the classes train; of the others a tenth of each class asks, the rest is the database"
             }
         }
     }
 
-    /// The dataset it is defined on.
-    pub fn dataset(self) -> DatasetName {
+    /// Whether it is defined on a dataset.
+    pub fn is_for(self, dataset: DatasetName) -> bool {
+        use DatasetName as Name;
         match self {
-            Self::Demo => DatasetName::Demo,
-            Self::FashionMnistFull => DatasetName::FashionMnist,
-            Self::Cifar10Full | Self::Cifar10FiveK | Self::Cifar10Test => DatasetName::Cifar10,
-            Self::Folder => DatasetName::Folder,
+            Self::Demo => dataset == Name::Demo,
+            Self::FashionMnistFull => dataset == Name::FashionMnist,
+            Self::Cifar10Full | Self::Cifar10FiveK | Self::Cifar10Test => dataset == Name::Cifar10,
+            Self::SvhnFull | Self::SvhnFiveK => dataset == Name::Svhn,
+            Self::NusWide21 => dataset == Name::NusWide21,
+            Self::NusWide81 => dataset == Name::NusWide81,
+            Self::Folder => {
+                matches!(dataset, Name::Folder | Name::Csv | Name::Parquet | Name::WebDataset)
+            }
+            Self::Official => dataset == Name::Parquet,
+            Self::UnseenClasses => true,
         }
     }
 
@@ -104,7 +156,13 @@ impl Protocol {
             DatasetName::Demo => Self::Demo,
             DatasetName::FashionMnist => Self::FashionMnistFull,
             DatasetName::Cifar10 => Self::Cifar10Full,
-            DatasetName::Folder => Self::Folder,
+            DatasetName::Svhn => Self::SvhnFull,
+            DatasetName::NusWide21 => Self::NusWide21,
+            DatasetName::NusWide81 => Self::NusWide81,
+            DatasetName::Folder
+            | DatasetName::Csv
+            | DatasetName::Parquet
+            | DatasetName::WebDataset => Self::Folder,
         }
     }
 
@@ -121,7 +179,7 @@ impl Protocol {
     /// # Errors
     /// When the protocol belongs to another dataset, or a class has too few images for it.
     pub fn split(self, dataset: &Dataset, seed: u64) -> Result<Split> {
-        if self.dataset() != dataset.name {
+        if !self.is_for(dataset.name) {
             return Err(Error::Config {
                 name: "protocol",
                 got: format!("{} with dataset {}", self.name(), dataset.name.name()),
@@ -139,43 +197,94 @@ impl Protocol {
             queries,
             validation: Vec::new(),
         };
+        let all: Vec<usize> = (0..dataset.len()).collect();
+        let classes: Vec<u32> = (0..dataset.classes.len() as u32).collect();
         match self {
-            Self::FashionMnistFull | Self::Cifar10Full => Ok(split(first.clone(), first, second)),
+            Self::FashionMnistFull | Self::Cifar10Full | Self::SvhnFull => {
+                Ok(split(first.clone(), first, second))
+            }
+            Self::Official if second.is_empty() => Err(Error::Config {
+                name: "protocol",
+                got: "official, but the data has no test part".to_owned(),
+                expected: Self::Folder.name().to_owned(),
+            }),
+            Self::Official => Ok(split(first.clone(), first, second)),
+            Self::NusWide21 | Self::NusWide81 => match dataset.lists.clone() {
+                Some(Lists { train, database, queries }) => Ok(split(train, database, queries)),
+                None => Ok(split(first.clone(), first, second)),
+            },
+            Self::UnseenClasses => {
+                let (seen, unseen) = unseen(dataset, seed)?;
+                let is_of = |row: &usize, classes: &[u32]| {
+                    let labels = dataset.labels.of(*row);
+                    !labels.is_empty() && labels.iter().all(|label| classes.contains(label))
+                };
+                let rows = |classes: &[u32]| -> Vec<usize> {
+                    (0..dataset.len()).filter(|row| is_of(row, classes)).collect()
+                };
+                let (train, others) = (rows(&seen), rows(&unseen));
+                let wanted = |count: usize| [(count / 10).max(1)];
+                let [queries] = draw(dataset, (seed, &others, &unseen), wanted)?;
+                let is_asked = |row: &usize| queries.binary_search(row).is_ok();
+                let database = others.into_iter().filter(|row| !is_asked(row)).collect();
+                Ok(split(train, database, queries))
+            }
             Self::Cifar10Test => Ok(split(first, second.clone(), second)),
             Self::Demo => {
-                let [queries] = draw(dataset, seed, |_| [100])?;
+                let [queries] = draw(dataset, (seed, &all, &classes), |_| [100])?;
                 let rest = without(dataset, &queries);
                 Ok(split(rest.clone(), rest, queries))
             }
             Self::Folder => {
-                let [queries] = draw(dataset, seed, |count| [(count / 10).max(1)])?;
+                let [queries] =
+                    draw(dataset, (seed, &all, &classes), |count| [(count / 10).max(1)])?;
                 let rest = without(dataset, &queries);
                 Ok(split(rest.clone(), rest, queries))
             }
-            Self::Cifar10FiveK => {
-                let [queries, train] = draw(dataset, seed, |_| [100, 500])?;
+            Self::Cifar10FiveK | Self::SvhnFiveK => {
+                let [queries, train] = draw(dataset, (seed, &all, &classes), |_| [100, 500])?;
                 Ok(split(train, without(dataset, &queries), queries))
             }
         }
     }
 }
 
-/// Draws disjoint parts of the wanted numbers of images from each class; each part in ascending order. At least one image a
-/// class is left.
+/// The classes that train, and the others: three tenths, at least two, drawn.
+fn unseen(dataset: &Dataset, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
+    let mut classes: Vec<u32> = (0..dataset.classes.len() as u32).collect();
+    let count = (classes.len() * 3 / 10).max(2);
+    if classes.len() < count + 2 {
+        return Err(Error::Config {
+            name: "protocol",
+            got: format!("unseen-classes with {} classes", classes.len()),
+            expected: "at least 4: two train and two are searched".to_owned(),
+        });
+    }
+    classes.shuffle(&mut dhih_model::named_rng(seed, "unseen classes"));
+    let mut unseen = classes.split_off(classes.len() - count);
+    classes.sort_unstable();
+    unseen.sort_unstable();
+    Ok((classes, unseen))
+}
+
+/// Draws disjoint parts of the wanted numbers of images from each of `classes` among `rows`; each part in ascending order. At least
+/// one image a class is left. An image of several classes is drawn for the first that wants it.
 fn draw<const N: usize>(
     dataset: &Dataset,
-    seed: u64,
+    (seed, rows, classes): (u64, &[usize], &[u32]),
     wanted: impl Fn(usize) -> [usize; N],
 ) -> Result<[Vec<usize>; N]> {
     let mut rng = dhih_model::named_rng(seed, "split");
     let mut parts = [const { Vec::new() }; N];
-    for (label, class) in dataset.classes.iter().enumerate() {
-        let of_class = |i: &usize| dataset.labels[*i] as usize == label;
-        let mut rows: Vec<usize> = (0..dataset.len()).filter(of_class).collect();
+    let mut is_drawn = vec![false; dataset.len()];
+    for label in classes {
+        let is_free = |i: &usize| dataset.labels.of(*i).contains(label) && !is_drawn[*i];
+        let mut rows: Vec<usize> = rows.iter().copied().filter(is_free).collect();
         rows.shuffle(&mut rng);
         let wanted = wanted(rows.len());
         let needed = wanted.iter().sum::<usize>() + 1;
         if rows.len() < needed {
+            let class = &dataset.classes[*label as usize];
             return Err(Error::Config {
                 name: "dataset",
                 got: format!("{} images of class {class:?}", rows.len()),
@@ -183,7 +292,9 @@ fn draw<const N: usize>(
             });
         }
         for (part, count) in parts.iter_mut().zip(wanted) {
-            part.extend(rows.drain(..count));
+            let drawn: Vec<usize> = rows.drain(..count).collect();
+            drawn.iter().for_each(|row| is_drawn[*row] = true);
+            part.extend(drawn);
         }
     }
     parts.iter_mut().for_each(|part| part.sort_unstable());
@@ -195,32 +306,23 @@ fn without(dataset: &Dataset, part: &[usize]) -> Vec<usize> {
     (0..dataset.len()).filter(|i| part.binary_search(i).is_err()).collect()
 }
 
+/// Makes the drawing of validation images another one than that of queries.
+const VALIDATION: u64 = 0x5641_4c49_4441_5445;
+
 impl Split {
     /// Holds out a part `share` of the training rows of each class, to watch training by.
     ///
     /// # Errors
     /// When a class has too few of them for one image on either side.
     pub fn hold_out(mut self, dataset: &Dataset, share: f64) -> Result<Self> {
-        let mut rng = dhih_model::named_rng(self.seed, "validation");
-        let (mut train, mut validation) = (Vec::new(), Vec::new());
-        for (label, class) in dataset.classes.iter().enumerate() {
-            let of_class = |row: &&usize| dataset.labels[**row] as usize == label;
-            let mut rows: Vec<usize> = self.train.iter().filter(of_class).copied().collect();
-            let held_out = ((rows.len() as f64 * share).round() as usize).max(1);
-            if held_out >= rows.len() {
-                return Err(Error::Config {
-                    name: "validation",
-                    got: format!("{share} of {} images of class {class:?}", rows.len()),
-                    expected: "a part that leaves images to train on".to_owned(),
-                });
-            }
-            rows.shuffle(&mut rng);
-            validation.extend(rows.drain(..held_out));
-            train.extend(rows);
-        }
-        train.sort_unstable();
-        validation.sort_unstable();
-        (self.train, self.validation) = (train, validation);
+        let has =
+            |label: &u32| self.train.iter().any(|row| dataset.labels.of(*row).contains(label));
+        let classes: Vec<u32> = (0..dataset.classes.len() as u32).filter(has).collect();
+        let wanted = |count: usize| [((count as f64 * share).round() as usize).max(1)];
+        let seed = self.seed ^ VALIDATION;
+        let [validation] = draw(dataset, (seed, &self.train, &classes), wanted)?;
+        self.train.retain(|row| validation.binary_search(row).is_err());
+        self.validation = validation;
         Ok(self)
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use dhih_index::{CodeSet, Codes, Labels};
+use dhih_index::{CodeSet, Codes};
 use dhih_model::loss::Objective;
 use dhih_model::{Encoder, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,10 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
     if !dataset.skipped.is_empty() {
         progress.line(format!("skipped {} files in all", dataset.skipped.len()));
     }
+    if dataset.is_streamed() {
+        progress
+            .line("the images are decoded anew in each epoch: their pixels would take over 4 GiB");
+    }
     if dataset.verified == Some(false) {
         progress.line(format!(
             "NOTE: {} is not verified to be the published data; every result will say so",
@@ -228,13 +232,12 @@ fn encode(
     // In parts: images scaled up may take more memory than the dataset. A multiple of the encoder's batches.
     let mut values = Vec::with_capacity(rows.len() * encoder.bits());
     for rows in rows.chunks(4 * encoder.input().inference_batch()) {
-        values.extend(encoder.encode(&dataset.gather_fitted(rows, encoder.input()))?);
+        values.extend(encoder.encode(&dataset.gather_fitted(rows, encoder.input())?)?);
     }
     let classes = encoder.classify(&values)?;
-    let labels = rows.iter().map(|row| i64::from(dataset.labels[*row])).collect();
     let set = CodeSet {
         ids: None,
-        labels: Some(Labels::Single(labels)),
+        labels: Some(dataset.labels.of_codes(rows, dataset.classes.len())),
         classes: dataset.classes.clone(),
         model_sha256: Some(encoder.model_sha256().to_owned()),
         codes: Codes::from_real(encoder.bits() as u32, &values)?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use dhih_index::{CodeSet, Codes, Labels};
+use dhih_index::{CodeSet, Codes};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::pretrained::{BACKBONE, Loaded};
 use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained, encode};
@@ -56,7 +56,12 @@ pub(crate) fn network(
     let input = config.input_shape(dataset.shape);
     let normalization = match config.weights {
         Some(_) => Normalization::imagenet(),
-        None => Normalization::measure(&dataset.gather(rows), dataset.shape.channels),
+        None => {
+            // Streamed images are decoded for this alone: some are enough.
+            let most = if dataset.is_streamed() { MEASURED } else { usize::MAX };
+            let some = dataset.gather(&every_nth(rows, most))?;
+            Normalization::measure(&some, dataset.shape.channels)
+        }
     };
     let network_config = NetworkConfig {
         backbone: config.backbone,
@@ -71,9 +76,9 @@ pub(crate) fn network(
     let network = Network::new(network_config, config.seed, device)?;
     if network.is_adaptable() {
         // Scaled up, all of them may not fit into memory.
-        let step = if input == dataset.shape { 1 } else { rows.len().div_ceil(ADAPTED) };
-        let some: Vec<usize> = rows.iter().copied().step_by(step).collect();
-        network.adapt_to(&dataset.gather_fitted(&some, input))?;
+        let is_whole = input == dataset.shape && !dataset.is_streamed();
+        let some = every_nth(rows, if is_whole { usize::MAX } else { ADAPTED });
+        network.adapt_to(&dataset.gather_fitted(&some, input)?)?;
     }
     if let Some((weights, progress)) = weights {
         let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
@@ -187,8 +192,8 @@ impl<'a> Trainer<'a> {
                 let (epoch, batch, step) = (number, i + 1, step + 1);
                 return Err(Error::Diverged { loss, epoch, batch, step, learning_rate: rate });
             }
-            loss_sum += f64::from(loss) * batch.labels.len() as f64;
-            bar.inc(batch.labels.len() as u64);
+            loss_sum += f64::from(loss) * batch.len() as f64;
+            bar.inc(batch.len() as u64);
             Ok(())
         })?;
         bar.finish_and_clear();
@@ -228,8 +233,7 @@ impl<'a> Trainer<'a> {
 
     fn step(&self, batch: &Batch<'_>, step: usize, schedule: &Schedule) -> Result<f32> {
         let TrainConfig { seed, accumulate, label_smoothing, .. } = *self.config;
-        let (n, config) = (batch.labels.len(), self.network.config());
-        let labels = batch.one_hot(config.classes.len(), self.network.device())?;
+        let (n, labels) = (batch.len(), batch.labels(self.network.device())?);
         let progress = step as f64 / schedule.steps;
         let part = |i: usize| {
             let at = i * n / accumulate..(i + 1) * n / accumulate;
@@ -267,12 +271,11 @@ impl<'a> Trainer<'a> {
                 Some(_) => {
                     self.forward((rows, &[]), Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
                 }
-                None => encode(&self.network, &self.dataset.gather_fitted(rows, input))?,
+                None => encode(&self.network, &self.dataset.gather_fitted(rows, input)?)?,
             });
         }
         let mut set = CodeSet::new(Codes::from_real(self.config.bits as u32, &values)?);
-        let labels = rows.iter().map(|row| i64::from(self.dataset.labels[*row]));
-        set.labels = Some(Labels::Single(labels.collect()));
+        set.labels = Some(self.dataset.labels.of_codes(rows, self.dataset.classes.len()));
         let map = evaluate(&set, &set, &EvaluationConfig::default())?.map;
         if self.config.patience > 0 && self.best().is_none_or(|(_, best)| map > best) {
             let tensors = self.trained_weights()?.collect();
@@ -372,6 +375,14 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// Of `rows`, evenly spaced ones, at most `most`.
+fn every_nth(rows: &[usize], most: usize) -> Vec<usize> {
+    rows.iter().copied().step_by(rows.len().div_ceil(most).max(1)).collect()
+}
+
+/// How many streamed images normalisation is measured on, at most.
+const MEASURED: usize = 10_000;
+
 /// How many scaled images a new network is adapted to, at most.
 const ADAPTED: usize = 1024;
 
@@ -401,11 +412,10 @@ mod tests {
     /// The loss of all images as one batch. That of an epoch's steps will not do: continuation changes it under way.
     fn loss(trainer: &Trainer<'_>) -> f32 {
         let rows = &trainer.split.train[..];
-        let images = trainer.dataset.gather(rows);
-        let labels = rows.iter().map(|row| trainer.dataset.labels[*row]).collect();
-        let batch = Batch { rows, images, labels };
-        let classes = trainer.network.config().classes.len();
-        let labels = batch.one_hot(classes, &Device::Cpu).unwrap();
+        let images = trainer.dataset.gather(rows).unwrap();
+        let targets = trainer.dataset.labels.multi_hot(rows, trainer.dataset.classes.len());
+        let batch = Batch { rows, images, targets };
+        let labels = batch.labels(&Device::Cpu).unwrap();
         let v = trainer.forward((rows, &batch.images), Mode::training_step(0, 0)).unwrap();
         let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
         loss.to_scalar().unwrap()

@@ -15,8 +15,8 @@ use dhih_train::protocol::Protocol;
 use image::{ImageFormat, Luma, Rgb, RgbImage};
 
 fn config(dir: &Path) -> DatasetConfig {
-    let folder_shape = InputShape { height: 16, width: 16, channels: 3 };
-    DatasetConfig { dir: dir.to_owned(), demo_images: 200, folder_shape }
+    let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
+    DatasetConfig { dir: dir.to_owned(), demo_images: 200, picture_shape, memory: 1 << 20 }
 }
 
 fn load(name: DatasetName, dir: &Path) -> Dataset {
@@ -34,7 +34,7 @@ fn refusal(name: DatasetName, dir: &Path) -> String {
 fn demo_is_balanced_and_knows_its_checksum() {
     let dataset = load(DatasetName::Demo, Path::new("nowhere"));
     assert_eq!((dataset.len(), dataset.classes.len()), (200, 10));
-    assert_eq!(dataset.image(3), demo::render(0, 3));
+    assert_eq!(*dataset.image(3).unwrap(), demo::render(0, 3));
     assert_eq!(dataset.sha256, load(DatasetName::Demo, Path::new("nowhere")).sha256);
     assert_eq!(dataset.verified, None);
 }
@@ -55,7 +55,8 @@ fn fashion_mnist_agrees_with_candle_datasets() {
         .collect();
     let labels: Vec<u32> =
         labels.iter().flat_map(|part| part.to_vec1::<u8>().unwrap()).map(u32::from).collect();
-    assert_eq!((ours.images, ours.labels), (pixels, labels));
+    let all: Vec<usize> = (0..ours.len()).collect();
+    assert_eq!((ours.gather(&all).unwrap(), ours.labels), (pixels, labels.into()));
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn cifar10_parquet_and_binary_agree_with_known_pixels() {
     assert_eq!(parquet.labels, binary.labels);
     assert_eq!(parquet.sha256, binary.sha256);
     // Row 5, column 9 of image 3: red follows the column, green the row.
-    assert_eq!(parquet.image(3)[(5 * 32 + 9) * 3..][..3], [72, 40, 3]);
+    assert_eq!(parquet.image(3).unwrap()[(5 * 32 + 9) * 3..][..3], [72, 40, 3]);
 }
 
 #[test]
@@ -205,11 +206,11 @@ fn a_folder_takes_every_kind_of_image_and_counts_the_unusable() {
 
     let dataset = load(DatasetName::Folder, dir.path());
     assert_eq!(dataset.classes, ["dark", "light"]);
-    assert_eq!(dataset.labels, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!(dataset.labels, vec![0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1].into());
     let skipped: Vec<_> =
         dataset.skipped.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
     assert_eq!(skipped, ["broken.png", "empty.jpg", "notes.txt"]);
-    assert_eq!(dataset.images.len(), 11 * 16 * 16 * 3);
+    assert_eq!((dataset.len(), dataset.is_streamed()), (11, false));
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn protocols_split_as_they_say() {
     assert_eq!(split.train, split.database);
     assert!(split.queries.iter().all(|row| !split.train.contains(row)));
     let of_class =
-        |label| split.queries.iter().filter(|row| dataset.labels[**row] == label).count();
+        |label| split.queries.iter().filter(|row| dataset.labels.of(**row) == [label]).count();
     assert_eq!((of_class(0), of_class(1)), (2, 2));
     assert_eq!(split, Protocol::Folder.split(&dataset, 1).unwrap());
     assert_ne!(split.sha256(), Protocol::Folder.split(&dataset, 2).unwrap().sha256());

@@ -3,12 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
-use dhih_model::image::{self, Limits};
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Field, Row};
-use rayon::prelude::*;
 
-use super::{Raw, read_file};
+use super::raw::Raw;
+use super::{hub, read_file};
 use crate::error::{Error, Result};
 
 const CURE: &str = "run `cargo xtask fetch-data cifar10`";
@@ -38,15 +35,10 @@ pub(super) fn load(dir: &Path) -> Result<Raw> {
             (PARQUET.map(PathBuf::from).to_vec(), parts)
         }
     };
-    Ok(Raw {
-        shape: SHAPE,
-        official_train: Some(train.1.len()),
-        images: [train.0, test.0].concat(),
-        labels: [train.1, test.1].concat(),
-        classes: CLASSES.map(str::to_owned).to_vec(),
-        skipped: Vec::new(),
-        files,
-    })
+    let official_train = Some(train.1.len());
+    let (images, labels) = ([train.0, test.0].concat(), [train.1, test.1].concat());
+    let raw = Raw::in_memory(SHAPE, images, labels, CLASSES.map(str::to_owned).to_vec());
+    Ok(Raw { official_train, files, ..raw })
 }
 
 /// The folder of the binary version, relative to `dir`.
@@ -78,44 +70,7 @@ fn read_binary(dir: &Path, files: &[PathBuf]) -> Result<Part> {
     Ok((images, labels))
 }
 
-/// The hub's image schema: `img: { bytes, path }`, `label`.
 fn read_parquet(path: &Path) -> Result<Part> {
-    let unreadable = |error: &dyn std::fmt::Display| damaged(path, error.to_string());
-    let file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
-    let reader = SerializedFileReader::new(file).map_err(|e| unreadable(&e))?;
-    let rows = reader.get_row_iter(None).map_err(|e| unreadable(&e))?;
-    let mut encoded = Vec::new();
-    for (i, row) in rows.enumerate() {
-        let row = row.map_err(|e| unreadable(&e))?;
-        let expected = || damaged(path, format!("row {i} has no `img.bytes` and `label`"));
-        encoded.push(image_and_label(&row).ok_or_else(expected)?);
-    }
-    let decode = |(i, (bytes, label)): (usize, &(Vec<u8>, u32))| {
-        let picture = image::decode(bytes, &Limits::default());
-        let picture = picture.map_err(|error| damaged(path, format!("row {i}: {error}")))?;
-        if (picture.height, picture.width) != (SHAPE.height, SHAPE.width) {
-            let size = format!("{} x {}", picture.width, picture.height);
-            return Err(damaged(path, format!("row {i}: the image is {size}, expected 32 x 32")));
-        }
-        Ok((picture.pixels, *label))
-    };
-    let decoded: Result<Vec<_>> = encoded.par_iter().enumerate().map(decode).collect();
-    let (images, labels): (Vec<Vec<u8>>, Vec<u32>) = decoded?.into_iter().unzip();
-    Ok((images.concat(), labels))
-}
-
-fn image_and_label(row: &Row) -> Option<(Vec<u8>, u32)> {
-    let field = |name: &str| row.get_column_iter().find(|(n, _)| *n == name).map(|(_, f)| f);
-    let bytes = match field("img").or_else(|| field("image"))? {
-        Field::Group(image) => match image.get_column_iter().find(|(n, _)| *n == "bytes")?.1 {
-            Field::Bytes(bytes) => bytes.data().to_vec(),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    match field("label")? {
-        Field::Long(label) => Some((bytes, u32::try_from(*label).ok()?)),
-        Field::Int(label) => Some((bytes, u32::try_from(*label).ok()?)),
-        _ => None,
-    }
+    let (rows, _) = hub::read(path, CURE)?;
+    hub::decode_exactly(path, &rows, SHAPE, CURE)
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use dhih_model::InputShape;
 use flate2::read::MultiGzDecoder;
 
-use super::{Raw, read_file};
+use super::raw::Raw;
+use super::read_file;
 use crate::error::{Error, Result};
 
 const CURE: &str = "run `cargo xtask fetch-data fashion-mnist`";
@@ -33,14 +34,12 @@ pub(super) fn load(dir: &Path) -> Result<Raw> {
         labels.extend(part_labels.into_iter().map(u32::from));
         train.get_or_insert(labels.len());
     }
+    let shape = shape.unwrap_or(InputShape { height: 28, width: 28, channels: 1 });
+    let raw = Raw::in_memory(shape, images, labels, CLASSES.map(str::to_owned).to_vec());
     Ok(Raw {
-        shape: shape.unwrap_or(InputShape { height: 28, width: 28, channels: 1 }),
-        images,
-        labels,
-        classes: CLASSES.map(str::to_owned).to_vec(),
         official_train: train,
-        skipped: Vec::new(),
         files: files.into_iter().flatten().map(PathBuf::from).collect(),
+        ..raw
     })
 }
 

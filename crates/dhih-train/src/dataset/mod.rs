@@ -1,10 +1,19 @@
 //! Labelled images: one file a dataset. What is drawn from them for training and for evaluation is in `protocol`.
 
 mod cifar10;
+mod csv_list;
 pub mod demo;
 mod fashion_mnist;
 mod folder;
+mod hub;
+mod labels;
+mod mat;
+mod nus_wide;
+mod pixels;
 mod provenance;
+mod raw;
+mod svhn;
+mod webdataset;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -13,10 +22,13 @@ use dhih_model::InputShape;
 use dhih_model::image::Picture;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, by_name};
+use pixels::Pixels;
 use provenance::Provenance;
+use raw::Raw;
+
+pub use labels::ClassLabels;
 
 /// Which dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,13 +40,39 @@ pub enum DatasetName {
     FashionMnist,
     /// CIFAR-10 (Krizhevsky 2009), as the hub's Parquet files or the binary version.
     Cifar10,
+    /// SVHN's cropped digits (Netzer et al. 2011), as published or as the hub's Parquet files.
+    Svhn,
+    /// NUS-WIDE (Chua et al. 2009) with its 21 most frequent concepts, as image lists.
+    #[serde(rename = "nus-wide-21")]
+    NusWide21,
+    /// NUS-WIDE with all 81 concepts, as image lists.
+    #[serde(rename = "nus-wide-81")]
+    NusWide81,
     /// The user's own images, one sub-folder a class.
     Folder,
+    /// The user's own images, listed with one or several labels each.
+    Csv,
+    /// Parquet files in the hub's image schema.
+    Parquet,
+    /// WebDataset shards.
+    #[serde(rename = "webdataset")]
+    WebDataset,
 }
 
 impl DatasetName {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Demo, Self::FashionMnist, Self::Cifar10, Self::Folder];
+    pub const ALL: [Self; 10] = [
+        Self::Demo,
+        Self::FashionMnist,
+        Self::Cifar10,
+        Self::Svhn,
+        Self::NusWide21,
+        Self::NusWide81,
+        Self::Folder,
+        Self::Csv,
+        Self::Parquet,
+        Self::WebDataset,
+    ];
 
     /// The name used in flags and files.
     pub fn name(self) -> &'static str {
@@ -42,7 +80,13 @@ impl DatasetName {
             Self::Demo => "demo",
             Self::FashionMnist => "fashion-mnist",
             Self::Cifar10 => "cifar10",
+            Self::Svhn => "svhn",
+            Self::NusWide21 => "nus-wide-21",
+            Self::NusWide81 => "nus-wide-81",
             Self::Folder => "folder",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+            Self::WebDataset => "webdataset",
         }
     }
 
@@ -54,6 +98,12 @@ impl DatasetName {
             }
             Self::FashionMnist => "70,000 grey 28 x 28 images of 10 kinds of clothing",
             Self::Cifar10 => "60,000 colour 32 x 32 photographs of 10 kinds of objects",
+            Self::Svhn => "99,289 colour 32 x 32 photographs of house numbers' digits",
+            Self::NusWide21 => "195,834 photographs with any of 21 concepts, as image lists",
+            Self::NusWide81 => "photographs with any of 81 concepts, as image lists",
+            Self::Csv => "your own images, listed in labels.csv with one or several labels each",
+            Self::Parquet => "Parquet files in the hub's image schema",
+            Self::WebDataset => "tar shards of pictures and class numbers",
             Self::Folder => "your own JPEG, PNG or WebP images, one sub-folder a class",
         }
     }
@@ -65,23 +115,40 @@ impl DatasetName {
     pub fn parse(name: &str) -> Result<Self> {
         by_name("dataset", name, Self::ALL.into_iter().map(|known| (known.name(), known)))
     }
+
+    /// Whether its images come in any size, to be brought to that of the network when they are read.
+    pub fn is_of_pictures(self) -> bool {
+        !matches!(self, Self::Demo | Self::FashionMnist | Self::Cifar10 | Self::Svhn)
+    }
 }
 
-/// Labelled images of one shape, in memory as u8.
+/// The parts of a protocol, where the data itself says them: rows, in ascending order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lists {
+    /// Rows that train.
+    pub train: Vec<usize>,
+    /// Rows that are searched.
+    pub database: Vec<usize>,
+    /// Rows that ask.
+    pub queries: Vec<usize>,
+}
+
+/// Labelled images of one shape: u8 in memory, or decoded when they are wanted where they would take too much of it.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// Which one.
     pub name: DatasetName,
     /// Shape of an image.
     pub shape: InputShape,
-    /// `[n, height, width, channels]`.
-    pub images: Vec<u8>,
-    /// `[n]`, each below the number of classes.
-    pub labels: Vec<u32>,
+    pixels: Pixels,
+    /// Of `n` images, each below the number of classes.
+    pub labels: ClassLabels,
     /// Names of the classes.
     pub classes: Vec<String>,
     /// How many images, from the first, are the official training part; the others are the official test part.
     pub official_train: Option<usize>,
+    /// The parts, where lists of them are published.
+    pub lists: Option<Lists>,
     /// SHA-256 over shape, labels and pixels, in hex.
     pub sha256: String,
     /// Whether the files are known to be the published ones; absent where nothing is published.
@@ -97,8 +164,10 @@ pub struct DatasetConfig {
     pub dir: PathBuf,
     /// Images of the demo set.
     pub demo_images: usize,
-    /// Size to which images of a folder are brought.
-    pub folder_shape: InputShape,
+    /// Size to which pictures of any size are brought.
+    pub picture_shape: InputShape,
+    /// Bytes up to which the pixels of such pictures are kept; of more, each is decoded whenever it is wanted.
+    pub memory: usize,
 }
 
 impl Dataset {
@@ -108,20 +177,39 @@ impl Dataset {
     /// [`Error::Data`] names the file, what is wrong and how to mend it.
     pub fn load(name: DatasetName, config: &DatasetConfig) -> Result<Self> {
         let dir = config.dir.as_path();
+        let (shape, memory) = (config.picture_shape, config.memory);
         let raw = match name {
             DatasetName::Demo => render_demo(config.demo_images),
             DatasetName::FashionMnist => fashion_mnist::load(dir)?,
             DatasetName::Cifar10 => cifar10::load(dir)?,
-            DatasetName::Folder => folder::load(dir, config.folder_shape)?,
+            DatasetName::Svhn => svhn::load(dir)?,
+            DatasetName::NusWide21 => nus_wide::load(dir, 21, shape, memory)?,
+            DatasetName::NusWide81 => nus_wide::load(dir, 81, shape, memory)?,
+            DatasetName::Folder => folder::load(dir, shape, memory)?,
+            DatasetName::Csv => csv_list::load(dir, shape, memory)?,
+            DatasetName::Parquet => hub::load(dir, shape, memory)?,
+            DatasetName::WebDataset => webdataset::load(dir, shape, memory)?,
         };
         let verified = match name {
-            DatasetName::Demo | DatasetName::Folder => None,
+            DatasetName::Demo => None,
+            name if name.is_of_pictures() => None,
             _ => Some(Provenance::read(dir)?.is_verified(dir, &raw.files)?),
         };
         raw.check(dir)?;
         let sha256 = raw.digest();
-        let Raw { shape, images, labels, classes, official_train, skipped, .. } = raw;
-        Ok(Self { name, shape, images, labels, classes, official_train, sha256, verified, skipped })
+        let Raw { shape, pixels, labels, classes, official_train, lists, skipped, .. } = raw;
+        Ok(Self {
+            name,
+            shape,
+            pixels,
+            labels,
+            classes,
+            official_train,
+            lists,
+            sha256,
+            verified,
+            skipped,
+        })
     }
 
     /// Number of images.
@@ -134,23 +222,53 @@ impl Dataset {
         self.labels.is_empty()
     }
 
+    /// Whether images are decoded whenever they are wanted.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.pixels, Pixels::Stream(_))
+    }
+
     /// The pixels of image `i`, `[height, width, channels]`.
-    pub fn image(&self, i: usize) -> &[u8] {
-        &self.images[i * self.shape.len()..][..self.shape.len()]
+    ///
+    /// # Errors
+    /// When a streamed image is no longer what it was.
+    pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
+        match &self.pixels {
+            Pixels::Memory(images) => Ok(images[i * self.shape.len()..][..self.shape.len()].into()),
+            Pixels::Stream(sources) => {
+                let gone = |reason| Error::Data {
+                    path: sources[i].path().to_owned(),
+                    reason,
+                    cure: "it could be read when the run began: restore it".to_owned(),
+                };
+                Ok(sources[i].pixels(self.shape).map_err(gone)?.into())
+            }
+        }
     }
 
     /// The pixels of several images, one after the other.
-    pub fn gather(&self, rows: &[usize]) -> Vec<u8> {
-        rows.iter().flat_map(|&i| self.image(i)).copied().collect()
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn gather(&self, rows: &[usize]) -> Result<Vec<u8>> {
+        let mut pixels = vec![0; rows.len() * self.shape.len()];
+        let parts = pixels.par_chunks_exact_mut(self.shape.len()).zip(rows);
+        let copied: Result<()> = parts
+            .map(|(pixels, row)| self.image(*row).map(|image| pixels.copy_from_slice(&image)))
+            .collect();
+        copied.map(|()| pixels)
     }
 
     /// As [`Self::gather`], brought to another shape as encoding and serving bring pictures to it; grey becomes RGB with
     /// three equal channels.
-    pub fn gather_fitted(&self, rows: &[usize], shape: InputShape) -> Vec<u8> {
-        if shape == self.shape {
-            return self.gather(rows);
-        }
-        rows.par_iter().flat_map_iter(|&i| fit_one(self.image(i), self.shape, shape)).collect()
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub fn gather_fitted(&self, rows: &[usize], shape: InputShape) -> Result<Vec<u8>> {
+        let images = self.gather(rows)?;
+        Ok(match fit(&images, self.shape, shape) {
+            Cow::Borrowed(_) => images,
+            Cow::Owned(fitted) => fitted,
+        })
     }
 }
 
@@ -175,63 +293,34 @@ fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Vec<u8> {
     Picture { width, height, pixels }.fit(to)
 }
 
-/// What a reader returns, not yet checked.
-#[derive(Debug)]
-struct Raw {
-    shape: InputShape,
-    images: Vec<u8>,
-    labels: Vec<u32>,
-    classes: Vec<String>,
-    official_train: Option<usize>,
-    skipped: Vec<(PathBuf, String)>,
-    /// The files that were read, relative to the dataset's folder.
-    files: Vec<PathBuf>,
-}
-
-impl Raw {
-    fn check(&self, dir: &Path) -> Result<()> {
-        let wrong = |reason: String, cure: &str| {
-            Err(Error::Data { path: dir.to_owned(), reason, cure: cure.to_owned() })
-        };
-        if self.labels.is_empty() {
-            return wrong("it holds no image".into(), "add images");
-        }
-        if self.images.len() != self.labels.len() * self.shape.len() {
-            let (pixels, labels) = (self.images.len() / self.shape.len(), self.labels.len());
-            return wrong(format!("{pixels} images but {labels} labels"), "fetch it again");
-        }
-        let classes = self.classes.len();
-        if let Some((i, label)) =
-            self.labels.iter().enumerate().find(|(_, label)| **label as usize >= classes)
-        {
-            let reason = format!("image {i} has label {label}, but there are {classes} classes");
-            return wrong(reason, "fetch it again");
-        }
-        Ok(())
-    }
-
-    fn digest(&self) -> String {
-        let InputShape { height, width, channels } = self.shape;
-        let mut hash = Sha256::new();
-        hash.update(format!("{height} {width} {channels} {}\n", self.labels.len()));
-        self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-        hash.update(&self.images);
-        dhih_index::to_hex(&hash.finalize())
-    }
-}
-
 /// The embedded set; its images never change, so its seed is no setting.
 fn render_demo(count: usize) -> Raw {
     let (images, labels) = demo::render_all(0, count);
-    Raw {
-        shape: InputShape { height: demo::SIDE, width: demo::SIDE, channels: 3 },
-        images,
-        labels: labels.into_iter().map(|label| label as u32).collect(),
-        classes: demo::CLASSES.map(str::to_owned).to_vec(),
-        official_train: None,
-        skipped: Vec::new(),
-        files: Vec::new(),
+    let shape = InputShape { height: demo::SIDE, width: demo::SIDE, channels: 3 };
+    let labels = labels.into_iter().map(|label| label as u32).collect();
+    Raw::in_memory(shape, images, labels, demo::CLASSES.map(str::to_owned).to_vec())
+}
+
+/// All files in a folder and its sub-folders by name, hidden ones left out.
+fn files_below(dir: &Path, cure: &str) -> Result<Vec<PathBuf>> {
+    let unreadable = |error: std::io::Error| Error::Data {
+        path: dir.to_owned(),
+        reason: error.to_string(),
+        cure: cure.to_owned(),
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        match entry.path() {
+            path if path.is_dir() => files.extend(files_below(&path, cure)?),
+            path => files.push(path),
+        }
     }
+    files.sort();
+    Ok(files)
 }
 
 /// Reads a whole file; says how to get a missing one.

@@ -1,0 +1,101 @@
+//! NUS-WIDE (Chua et al., 2009) as the usual image lists: a line an image, its path and a 0 or 1 for each concept. The lists of training
+//! images, of the database, and of queries are the protocol's parts. Images that are no longer to be had are skipped and
+//! listed.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use dhih_model::InputShape;
+
+use super::Lists;
+use super::labels::ClassLabels;
+use super::pixels::Source;
+use super::raw::{Pictures, Raw};
+use crate::error::{Error, Result};
+
+const CURE: &str = "put the lists nuswide_{21,81}_{train,database,test}.txt and the images they name into --data-dir";
+
+/// Reads the lists of 21 or 81 concepts.
+pub(super) fn load(dir: &Path, concepts: usize, shape: InputShape, memory: usize) -> Result<Raw> {
+    let mut pictures = Pictures::default();
+    let mut rows: HashMap<PathBuf, usize> = HashMap::new();
+    let mut lists = [const { Vec::new() }; 3];
+    for (part, list) in ["train", "database", "test"].iter().zip(&mut lists) {
+        let path = dir.join(format!("nuswide_{concepts}_{part}.txt"));
+        let text = super::read_file(&path, CURE)?;
+        let wrong = |line: usize, reason: String| Error::Data {
+            path: path.clone(),
+            reason: format!("line {}: {reason}", line + 1),
+            cure: CURE.to_owned(),
+        };
+        let text = std::str::from_utf8(&text).map_err(|error| wrong(0, error.to_string()))?;
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let (name, labels) = parse(line, concepts).map_err(|reason| wrong(number, reason))?;
+            let image = locate(dir, name);
+            let row = *rows.entry(image.clone()).or_insert(pictures.len());
+            if row == pictures.len() {
+                pictures.push(Source::File(image), labels);
+            } else if pictures.labels[row] != labels {
+                return Err(wrong(number, format!("{name} has other labels than before")));
+            }
+            list.push(row);
+        }
+    }
+    let names = dir.join(format!("concepts_{concepts}.txt"));
+    let classes: Vec<String> = match std::fs::read_to_string(&names) {
+        Ok(text) => text.lines().map(|name| name.trim().to_owned()).collect(),
+        Err(_) => (0..concepts).map(|concept| format!("concept {concept}")).collect(),
+    };
+    let sources = pictures.sources;
+    let labels = ClassLabels::Multiple(pictures.labels);
+    let total = sources.len();
+    let raw =
+        Raw::of_pictures((sources.clone(), labels), classes, (shape, memory), (dir, CURE), None)?;
+    // Rows are numbered anew without the images that are missing.
+    let missing: std::collections::HashSet<&Path> =
+        raw.skipped.iter().map(|(path, _)| path.as_path()).collect();
+    let (mut renumbered, mut next) = (vec![None; total], 0);
+    for (row, source) in sources.iter().enumerate() {
+        if !missing.contains(source.path()) {
+            renumbered[row] = Some(next);
+            next += 1;
+        }
+    }
+    let [train, database, queries] = lists.map(|rows| {
+        let mut rows: Vec<usize> = rows.into_iter().filter_map(|row| renumbered[row]).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    });
+    Ok(Raw { lists: Some(Lists { train, database, queries }), ..raw })
+}
+
+/// A line's path and the concepts that it marks.
+fn parse(line: &str, concepts: usize) -> Result<(&str, Vec<u32>), String> {
+    let mut words = line.split_whitespace();
+    let name = words.next().unwrap_or_default();
+    let mut labels = Vec::new();
+    let mut count = 0;
+    for word in words {
+        match word {
+            "0" => (),
+            "1" => labels.push(count),
+            other => return Err(format!("{other:?}, expected 0 or 1 for each concept")),
+        }
+        count += 1;
+    }
+    match count as usize == concepts {
+        true => Ok((name, labels)),
+        false => Err(format!("{count} marks, expected one for each of {concepts} concepts")),
+    }
+}
+
+/// Where an image is: as the list says, or by its name alone in `images`.
+fn locate(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    let by_name = || Some(dir.join("images").join(Path::new(name).file_name()?));
+    match path.exists() {
+        true => path,
+        false => by_name().filter(|path| path.exists()).unwrap_or(path),
+    }
+}
