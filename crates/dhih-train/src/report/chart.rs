@@ -39,7 +39,10 @@ pub(super) struct Series {
 /// How the x axis is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
-    Linear,
+    /// 0 to 1.
+    Unit,
+    /// Whole numbers.
+    Whole,
     Logarithmic,
 }
 
@@ -53,7 +56,10 @@ pub(super) fn lines(
     let at =
         |x: f64| if scale == Scale::Logarithmic { x.max(f64::MIN_POSITIVE).log10() } else { x };
     let points = || series.iter().flat_map(|series| &series.points);
-    let xs = range(points().map(|(x, _)| at(*x)));
+    let xs = match scale {
+        Scale::Unit => (0.0, 1.0),
+        _ => range(points().map(|(x, _)| at(*x))),
+    };
     let (low, high) = y.unwrap_or_else(|| range(points().map(|(_, y)| *y)));
     drawn(|root| {
         let mut chart = ChartBuilder::on(root)
@@ -62,9 +68,13 @@ pub(super) fn lines(
             .x_label_area_size(38)
             .y_label_area_size(52)
             .build_cartesian_2d(xs.0..xs.1, low..high)?;
+        let is_whole = |x: f64| (x - x.round()).abs() < 1e-6;
         let label = |x: &f64| match scale {
-            Scale::Linear => short(*x),
-            Scale::Logarithmic => short(10f64.powf(*x)),
+            Scale::Unit => short(*x),
+            Scale::Whole if !is_whole(*x) => String::new(),
+            Scale::Whole => short(x.round()),
+            Scale::Logarithmic if !is_whole(*x) => String::new(),
+            Scale::Logarithmic => short(10f64.powf(x.round())),
         };
         chart
             .configure_mesh()
@@ -228,7 +238,7 @@ mod tests {
     fn nothing_and_single_points_have_axes_too() {
         for points in [vec![], vec![(3.0, 0.7)], vec![(1.0, f64::NAN)]] {
             let series = [Series { name: String::new(), points }];
-            assert!(lines(TITLES, &series, Scale::Linear, None).unwrap().contains("svg"));
+            assert!(lines(TITLES, &series, Scale::Whole, None).unwrap().contains("svg"));
         }
         assert!(bars(TITLES, &[]).is_ok());
     }

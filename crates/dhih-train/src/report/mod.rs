@@ -245,18 +245,18 @@ fn curves(runs: &[&Run]) -> Result<Vec<String>> {
     let mut charts = vec![chart::lines(
         Titles { title: "Loss", x: "epoch", y: "mean over the epoch" },
         &of(Run::loss),
-        Scale::Linear,
+        Scale::Whole,
         None,
     )?];
     let validation: Vec<Series> = runs.iter().filter_map(|run| run.validation()).collect();
     if !validation.is_empty() {
         let titles = Titles { title: "Held-out images", x: "epoch", y: "mAP among themselves" };
-        charts.push(chart::lines(titles, &validation, Scale::Linear, unit)?);
+        charts.push(chart::lines(titles, &validation, Scale::Whole, unit)?);
     }
     let titles = Titles { title: "Precision and recall by rank", x: "recall", y: "precision" };
-    charts.push(chart::lines(titles, &of(Run::precision_recall_by_rank), Scale::Linear, unit)?);
+    charts.push(chart::lines(titles, &of(Run::precision_recall_by_rank), Scale::Unit, unit)?);
     let titles = Titles { title: "Precision and recall by radius", x: "recall", y: "precision" };
-    charts.push(chart::lines(titles, &of(Run::precision_recall_by_radius), Scale::Linear, unit)?);
+    charts.push(chart::lines(titles, &of(Run::precision_recall_by_radius), Scale::Unit, unit)?);
     let titles = Titles { title: "Precision at N", x: "N, ties averaged", y: "precision" };
     charts.push(chart::lines(titles, &of(Run::precision_by_rank), Scale::Logarithmic, unit)?);
     Ok(charts)

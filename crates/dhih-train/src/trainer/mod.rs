@@ -1,14 +1,14 @@
-//! The training loop, its checkpoints, and its log.
+//! The training loop and its log. `state.rs` keeps what it needs to go on, `validation.rs` watches it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod state;
+mod validation;
+
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use dhih_index::{CodeSet, Codes};
-use dhih_model::checkpoint::{self, Contents};
+use dhih_model::checkpoint;
 use dhih_model::pretrained::{BACKBONE, Loaded};
-use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained, encode};
+use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{Batch, BatchConfig, Epoch};
@@ -16,7 +16,6 @@ use crate::config::TrainConfig;
 use crate::dataset::Dataset;
 use crate::ema::WeightAverage;
 use crate::error::{Error, Result};
-use crate::evaluation::{EvaluationConfig, evaluate};
 use crate::features::FeatureCache;
 use crate::optim::{Optimizer, Step};
 use crate::progress::Progress;
@@ -257,46 +256,6 @@ impl<'a> Trainer<'a> {
         Ok(loss)
     }
 
-    /// mAP of the held-out images among themselves; keeps the weights where it is the best so far.
-    fn validate(&self, run: &RunDir) -> Result<Option<f64>> {
-        let rows = &self.split.validation;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
-        let mut values = Vec::new();
-        let input = self.network.config().input;
-        for rows in rows.chunks(4 * input.inference_batch()) {
-            values.extend(match &self.features {
-                Some(_) => {
-                    self.forward((rows, &[]), Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
-                }
-                None => encode(&self.network, &self.dataset.gather_fitted(rows, input)?)?,
-            });
-        }
-        let mut set = CodeSet::new(Codes::from_real(self.config.bits as u32, &values)?);
-        set.labels = Some(self.dataset.labels.of_codes(rows, self.dataset.classes.len()));
-        let map = evaluate(&set, &set, &EvaluationConfig::default())?.map;
-        if self.config.patience > 0 && self.best().is_none_or(|(_, best)| map > best) {
-            let tensors = self.trained_weights()?.collect();
-            checkpoint::write(&Contents { tensors, metadata: BTreeMap::new() }, &run.best()?)?;
-        }
-        self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
-        Ok(Some(map))
-    }
-
-    /// Epoch and mAP of the best epoch so far; of equals the first.
-    fn best(&self) -> Option<(usize, f64)> {
-        let scores = self.records.iter().filter_map(|r| Some((r.epoch, r.validation_map?)));
-        scores.reduce(|best, score| if score.1 > best.1 { score } else { best })
-    }
-
-    /// Whether the best epoch lies so far back that training stops.
-    fn is_spent(&self) -> bool {
-        let patience = self.config.patience;
-        patience > 0 && self.best().is_some_and(|(epoch, _)| self.records.len() - epoch >= patience)
-    }
-
     /// The network with the weights that it is to keep: the best, the averages, or the last.
     fn finish(self, run: &RunDir) -> Result<Network> {
         match (&self.average, self.best().filter(|_| self.config.patience > 0)) {
@@ -309,69 +268,6 @@ impl<'a> Trainer<'a> {
             (None, None) => (),
         }
         Ok(self.network)
-    }
-
-    /// All weights that training may change; a frozen backbone is in the pretrained file.
-    fn trained_weights(&self) -> Result<impl Iterator<Item = (String, Tensor)>> {
-        let (weights, frozen) =
-            (self.network.parameters().snapshot()?, self.config.freeze_backbone);
-        Ok(weights.into_iter().filter(move |(name, _)| !frozen || !name.starts_with(BACKBONE)))
-    }
-
-    /// The opposite of [`Self::trained_weights`].
-    fn load_weights(&self, mut weights: BTreeMap<String, Tensor>) -> Result<()> {
-        if self.config.freeze_backbone {
-            let backbone = self.network.parameters().snapshot()?.into_iter();
-            weights.extend(backbone.filter(|(name, _)| name.starts_with(BACKBONE)));
-        }
-        Ok(self.network.parameters().load(&weights)?)
-    }
-
-    /// Writes the whole state in one file, then the log: killed in between, the log lacks a line that is written again.
-    fn save(&self, run: &RunDir) -> Result<()> {
-        let prefixed = |prefix: &'static str| {
-            move |(name, tensor): (String, Tensor)| (format!("{prefix}{name}"), tensor)
-        };
-        let average = self.average.as_ref().map(WeightAverage::snapshot).transpose()?;
-        let tensors = self
-            .trained_weights()?
-            .map(prefixed(WEIGHT))
-            .chain(self.optimizer.snapshot()?.into_iter().map(prefixed(MOMENT)))
-            .chain(average.into_iter().flatten().map(prefixed(AVERAGE)))
-            .collect();
-        let records = run.to_json_lines(&self.records)?;
-        let metadata = [(RECORDS.to_owned(), records.clone())].into();
-        checkpoint::write(&Contents { tensors, metadata }, &run.checkpoint()?)?;
-        run.write(RunDir::METRICS, records.as_bytes())
-    }
-
-    fn resume(&mut self, run: &RunDir) -> Result<()> {
-        let path = run.checkpoint()?;
-        if !path.exists() {
-            return Ok(());
-        }
-        let (contents, _) = checkpoint::read(&path)?;
-        let part = |prefix: &str| {
-            let entries = contents.tensors.iter();
-            let entries = entries.filter_map(|(name, t)| Some((name.strip_prefix(prefix)?, t)));
-            entries.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
-        };
-        self.load_weights(part(WEIGHT))?;
-        if !self.optimizer.restore(&part(MOMENT))? {
-            return Err(wrong_checkpoint(&path, "the optimiser's moments do not fit the network"));
-        }
-        if let Some(average) = &self.average
-            && !average.restore(&part(AVERAGE))?
-        {
-            return Err(wrong_checkpoint(&path, "the averages do not fit the network"));
-        }
-        let records = contents.metadata.get(RECORDS).map(String::as_str).unwrap_or_default();
-        let records: Result<Vec<EpochRecord>, _> =
-            records.lines().map(serde_json::from_str).collect();
-        self.records = records.map_err(|error| wrong_checkpoint(&path, &error.to_string()))?;
-        self.progress.line(format!("going on after epoch {}", self.records.len()));
-        // Killed between checkpoint and log, the log lacks a line.
-        run.write(RunDir::METRICS, run.to_json_lines(&self.records)?.as_bytes())
     }
 }
 
@@ -386,110 +282,5 @@ const MEASURED: usize = 10_000;
 /// How many scaled images a new network is adapted to, at most.
 const ADAPTED: usize = 1024;
 
-const WEIGHT: &str = "weight:";
-const MOMENT: &str = "moment:";
-const AVERAGE: &str = "average:";
-const RECORDS: &str = "dhih.epochs";
-
-fn wrong_checkpoint(path: &Path, reason: &str) -> Error {
-    Error::Run { path: path.to_owned(), reason: reason.to_owned() }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dataset::DatasetName;
-    use crate::options::TrainOptions;
-    use crate::protocol::Protocol;
-    use dhih_model::Loss;
-
-    fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
-        let weights = trainer.network.parameters().snapshot().unwrap().into_iter();
-        let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
-        weights.map(|(name, tensor)| (name, flat(tensor))).collect()
-    }
-
-    /// The loss of all images as one batch. That of an epoch's steps will not do: continuation changes it under way.
-    fn loss(trainer: &Trainer<'_>) -> f32 {
-        let rows = &trainer.split.train[..];
-        let images = trainer.dataset.gather(rows).unwrap();
-        let targets = trainer.dataset.labels.multi_hot(rows, trainer.dataset.classes.len());
-        let batch = Batch { rows, images, targets };
-        let labels = batch.labels(&Device::Cpu).unwrap();
-        let v = trainer.forward((rows, &batch.images), Mode::training_step(0, 0)).unwrap();
-        let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
-        loss.to_scalar().unwrap()
-    }
-
-    #[test]
-    fn every_loss_falls_and_resumes_to_the_same_weights() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = TrainOptions { demo_images: Some(50), ..TrainOptions::default() };
-        let demo = options.resolve().unwrap().dataset_config();
-        let dataset = Dataset::load(DatasetName::Demo, &demo).unwrap();
-        let train: Vec<usize> = (0..dataset.len()).collect();
-        let split = Split {
-            protocol: Protocol::Demo,
-            seed: 0,
-            train,
-            database: Vec::new(),
-            queries: Vec::new(),
-            validation: Vec::new(),
-        };
-        let plain = || TrainOptions {
-            bits: Some(12),
-            hash_hidden: Some(32),
-            epochs: Some(6),
-            batch_size: Some(16),
-            learning_rate: Some(0.01),
-            warmup_epochs: Some(0.0),
-            flip: Some(false),
-            shift: Some(0),
-            ..TrainOptions::default()
-        };
-        let of_loss = |name: &str| TrainOptions { loss: Some(name.into()), ..plain() };
-        let everything = TrainOptions {
-            optimizer: Some("adamw".into()),
-            schedule: Some("one-cycle".into()),
-            clip_norm: Some(1.0),
-            label_smoothing: Some(0.1),
-            accumulate: Some(2),
-            ema_decay: Some(0.9),
-            flip: Some(true),
-            shift: Some(1),
-            cutout: Some(4),
-            color_jitter: Some(0.1),
-            crop_scale: Some(0.9),
-            ..plain()
-        };
-        let losses = Loss::ALL.into_iter().map(|(name, _)| (name, of_loss(name)));
-        for (name, options) in losses.chain([("everything", everything)]) {
-            let config = options.resolve().unwrap();
-            let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
-            let trained = |from: Option<&RunDir>, epochs: usize| {
-                let data = (&dataset, &split.train[..]);
-                let network = network(&config, data, None, &Device::Cpu).unwrap();
-                let data = (&dataset, &split);
-                let mut trainer = Trainer::new(&config, network, data, Progress::Silent).unwrap();
-                from.into_iter().for_each(|run| trainer.resume(run).unwrap());
-                for number in trainer.records.len() + 1..=epochs {
-                    let record = trainer.epoch(number).unwrap();
-                    trainer.records.push(record);
-                }
-                trainer
-            };
-            let whole = trained(None, 6);
-            trained(None, 2).save(&run).unwrap();
-            let resumed = trained(Some(&run), 6);
-            assert_eq!(resumed.records.len(), 6, "{name}");
-            assert!(weights(&resumed) == weights(&whole), "{name}");
-            let averages = |trainer: &Trainer<'_>| {
-                trainer.average.iter().for_each(|average| average.exchange().unwrap());
-                weights(trainer)
-            };
-            assert!(averages(&resumed) == averages(&whole), "{name}");
-            let [before, after] = [loss(&trained(None, 0)), loss(&whole)];
-            assert!(after < 0.95 * before, "{name}: {before} to {after}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,97 @@
+//! Every loss falls, and what was cut off goes on to the same weights.
+
+use super::*;
+use crate::dataset::DatasetName;
+use crate::options::TrainOptions;
+use crate::protocol::Protocol;
+use dhih_model::Loss;
+
+fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
+    let weights = trainer.network.parameters().snapshot().unwrap().into_iter();
+    let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+    weights.map(|(name, tensor)| (name, flat(tensor))).collect()
+}
+
+/// The loss of all images as one batch. That of an epoch's steps will not do: continuation changes it under way.
+fn loss(trainer: &Trainer<'_>) -> f32 {
+    let rows = &trainer.split.train[..];
+    let images = trainer.dataset.gather(rows).unwrap();
+    let targets = trainer.dataset.labels.multi_hot(rows, trainer.dataset.classes.len());
+    let batch = Batch { rows, images, targets };
+    let labels = batch.labels(&Device::Cpu).unwrap();
+    let v = trainer.forward((rows, &batch.images), Mode::training_step(0, 0)).unwrap();
+    let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
+    loss.to_scalar().unwrap()
+}
+
+#[test]
+fn every_loss_falls_and_resumes_to_the_same_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = TrainOptions { demo_images: Some(50), ..TrainOptions::default() };
+    let demo = options.resolve().unwrap().dataset_config();
+    let dataset = Dataset::load(DatasetName::Demo, &demo).unwrap();
+    let train: Vec<usize> = (0..dataset.len()).collect();
+    let split = Split {
+        protocol: Protocol::Demo,
+        seed: 0,
+        train,
+        database: Vec::new(),
+        queries: Vec::new(),
+        validation: Vec::new(),
+    };
+    let plain = || TrainOptions {
+        bits: Some(12),
+        hash_hidden: Some(32),
+        epochs: Some(6),
+        batch_size: Some(16),
+        learning_rate: Some(0.01),
+        warmup_epochs: Some(0.0),
+        flip: Some(false),
+        shift: Some(0),
+        ..TrainOptions::default()
+    };
+    let of_loss = |name: &str| TrainOptions { loss: Some(name.into()), ..plain() };
+    let everything = TrainOptions {
+        optimizer: Some("adamw".into()),
+        schedule: Some("one-cycle".into()),
+        clip_norm: Some(1.0),
+        label_smoothing: Some(0.1),
+        accumulate: Some(2),
+        ema_decay: Some(0.9),
+        flip: Some(true),
+        shift: Some(1),
+        cutout: Some(4),
+        color_jitter: Some(0.1),
+        crop_scale: Some(0.9),
+        ..plain()
+    };
+    let losses = Loss::ALL.into_iter().map(|(name, _)| (name, of_loss(name)));
+    for (name, options) in losses.chain([("everything", everything)]) {
+        let config = options.resolve().unwrap();
+        let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
+        let trained = |from: Option<&RunDir>, epochs: usize| {
+            let data = (&dataset, &split.train[..]);
+            let network = network(&config, data, None, &Device::Cpu).unwrap();
+            let data = (&dataset, &split);
+            let mut trainer = Trainer::new(&config, network, data, Progress::Silent).unwrap();
+            from.into_iter().for_each(|run| trainer.resume(run).unwrap());
+            for number in trainer.records.len() + 1..=epochs {
+                let record = trainer.epoch(number).unwrap();
+                trainer.records.push(record);
+            }
+            trainer
+        };
+        let whole = trained(None, 6);
+        trained(None, 2).save(&run).unwrap();
+        let resumed = trained(Some(&run), 6);
+        assert_eq!(resumed.records.len(), 6, "{name}");
+        assert!(weights(&resumed) == weights(&whole), "{name}");
+        let averages = |trainer: &Trainer<'_>| {
+            trainer.average.iter().for_each(|average| average.exchange().unwrap());
+            weights(trainer)
+        };
+        assert!(averages(&resumed) == averages(&whole), "{name}");
+        let [before, after] = [loss(&trained(None, 0)), loss(&whole)];
+        assert!(after < 0.95 * before, "{name}: {before} to {after}");
+    }
+}
