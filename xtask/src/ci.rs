@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::cargo;
+use crate::report;
 use crate::step::Step;
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -18,6 +19,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut clock = Clock { workspace, timings: Vec::new() };
     clock.step(cargo_step("fmt", workspace, &["fmt", "--all", "--check"]))?;
     clock.time("tidy", "cargo xtask tidy", || tidy::require_clean(workspace))?;
+    clock.time("results", "cargo xtask report --check", || report::require_fresh(workspace))?;
     let clippy = ["clippy", "--workspace", "--all-targets", HUB[0], HUB[1], "--", "-D", "warnings"];
     clock.step(cargo_step("clippy", workspace, &clippy))?;
     let doc = cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps"]);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{bench, ci, demo, fetch, tidy};
+use crate::{bench, ci, demo, fetch, report, tidy};
 
 /// `cargo xtask COMMAND`.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
     FetchData(fetch::Args),
     /// Measure speed, side by side with others
     Bench(bench::Args),
+    /// Write docs/RESULTS.md from recorded runs
+    Report(report::Args),
     /// Everything continuous integration checks, tests last
     Ci,
     /// The house rules that neither rustfmt nor clippy checks
@@ -45,6 +47,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args, &workspace),
             Command::FetchData(args) => fetch::run(args, &workspace),
             Command::Bench(args) => bench::run(args, &workspace),
+            Command::Report(args) => report::run(args, &workspace),
             Command::Ci => ci::run(&workspace),
             Command::Tidy(args) => tidy::run(args, &workspace),
         }

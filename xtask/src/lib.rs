@@ -16,6 +16,7 @@ mod ci;
 mod console;
 mod demo;
 mod fetch;
+mod report;
 mod step;
 mod tidy;
 mod workspace;
