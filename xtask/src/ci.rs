@@ -28,7 +28,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     // Compiles dhih-train once more; the HTTP stack is that of xtask's own tests.
     let hub = ["test", "--workspace", HUB[0], HUB[1], "--test", "hub", "--test", "weights"];
     clock.step(cargo_step("hub", workspace, &hub))?;
-    onnx(&mut clock)?;
+    beside_python(&mut clock)?;
     for (name, seconds) in &clock.timings {
         eprintln!("{seconds:7.1} s  {name}");
     }
@@ -58,20 +58,27 @@ fn book(clock: &mut Clock) -> Result<()> {
     clock.step(Step::new("book", "mdbook".as_ref(), workspace).args(["build", "docs"]))
 }
 
-/// Compares exported networks with onnxruntime where `DHIH_PYTHON` names a Python that has it.
-fn onnx(clock: &mut Clock) -> Result<()> {
+/// Tests beside Python's own programs, and the modules that they need.
+const BESIDE_PYTHON: [(&str, &str); 2] =
+    [("onnx", "numpy, onnxruntime"), ("tensorboard", "tensorboard")];
+
+/// Compares exported networks with onnxruntime, and events with TensorBoard, where `DHIH_PYTHON` names a Python that has them.
+fn beside_python(clock: &mut Clock) -> Result<()> {
     let workspace = clock.workspace;
-    let Some(python) = std::env::var_os("DHIH_PYTHON") else {
-        eprintln!("skipped: onnx (DHIH_PYTHON is not set)");
-        return Ok(());
-    };
-    let installed = Step::new("find onnxruntime", python.as_ref(), workspace);
-    if installed.args(["-c", "import numpy, onnxruntime"]).capture().is_err() {
-        eprintln!("skipped: onnx (numpy and onnxruntime are not installed for DHIH_PYTHON)");
-        return Ok(());
+    for (test, modules) in BESIDE_PYTHON {
+        let Some(python) = std::env::var_os("DHIH_PYTHON") else {
+            eprintln!("skipped: {test} (DHIH_PYTHON is not set)");
+            continue;
+        };
+        let find = Step::new("find modules of Python", python.as_ref(), workspace);
+        if find.args(["-c".to_owned(), format!("import {modules}")]).capture().is_err() {
+            eprintln!("skipped: {test} ({modules} not installed for DHIH_PYTHON)");
+            continue;
+        }
+        let args = ["test", "-p", "dhih-train", "--test", test, "--", "--ignored"];
+        clock.step(cargo_step(test, workspace, &args))?;
     }
-    let args = ["test", "-p", "dhih-train", "--test", "onnx", "--", "--ignored"];
-    clock.step(cargo_step("onnx", workspace, &args))
+    Ok(())
 }
 
 /// Announces each step on stderr and remembers its seconds.

@@ -241,3 +241,81 @@ fn codes_made_by_others_are_measured_with_labels_of_their_own() {
     let message = failure(&evaluate(&[&codes[..], &short].concat()));
     assert!(message.contains("labels"), "{message}");
 }
+
+#[test]
+fn a_run_killed_again_and_again_ends_in_the_same_bytes() {
+    let dir = photos();
+    let long = [
+        "--epochs",
+        "40",
+        "--ema-decay",
+        "0.9",
+        "--validation",
+        "0.2",
+        "--patience",
+        "39",
+        "--crop-scale",
+        "0.5",
+    ];
+    stdout(&train(dir.path(), &[&long[..], &["--run-dir", "whole"]].concat()));
+    let mut milliseconds = 300;
+    let mut resumed = false;
+    loop {
+        let run = dir.path().join("killed");
+        let args = match run.join("config.toml").exists() {
+            true => vec!["train", "--resume", "killed"],
+            false => [&["train"], &SMALL[..], &long[..], &["--run-dir", "killed"]].concat(),
+        };
+        resumed |= run.join("checkpoint/state.safetensors").exists();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dhih-train"))
+            .current_dir(dir.path())
+            .args(args)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Moments that have nothing to do with epochs; longer ones, so that it ends on any machine.
+        milliseconds = milliseconds * 17 / 16 + 37;
+    }
+    assert!(resumed, "it was never killed after an epoch");
+    for name in [RunDir::MODEL, RunDir::CODES, RunDir::QUERIES, RunDir::QUERY_VALUES] {
+        let [a, b] =
+            ["whole", "killed"].map(|run| std::fs::read(dir.path().join(run).join(name)).unwrap());
+        assert!(a == b, "{name} differs");
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_checkpoint_before() {
+    let dir = photos();
+    stdout(&train(dir.path(), &["--epochs", "1", "--run-dir", "run"]));
+    let state = dir.path().join("run/checkpoint/state.safetensors");
+    let before = std::fs::read(&state).unwrap();
+    // A run that was cut off after its first epoch of two.
+    for name in [RunDir::MODEL, RunDir::EVALUATION, RunDir::CODES, RunDir::QUERIES] {
+        std::fs::remove_file(dir.path().join("run").join(name)).unwrap();
+    }
+    let config = dir.path().join("run/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap().replace("epochs = 1\n", "epochs = 2\n");
+    std::fs::write(&config, text).unwrap();
+    // Files of more than 64 blocks cannot be written, as on a disk that is full.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 64; exec {} train --resume run",
+        env!("CARGO_BIN_EXE_dhih-train")
+    );
+    let output =
+        Command::new("bash").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
+    let message = failure(&output);
+    assert!(message.contains("state.safetensors") && message.contains("too large"), "{message}");
+    assert_eq!(std::fs::read(&state).unwrap(), before);
+    let left = std::fs::read_dir(dir.path().join("run/checkpoint")).unwrap().count();
+    assert_eq!(left, 1, "something half-written is left");
+    stdout(&dhih_train(dir.path(), &["train", "--resume", "run"]));
+}
