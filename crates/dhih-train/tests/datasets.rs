@@ -122,9 +122,34 @@ fn provenance_decides_whether_data_is_verified() {
     assert!(refusal(DatasetName::FashionMnist, dir.path()).contains("provenance.json"));
 }
 
-/// Both versions of CIFAR-10 hold the same pixels at the same places.
+/// A batch as Python 2 pickled it, instruction by instruction.
+fn pickled(planes: &[u8], labels: &[u8]) -> Vec<u8> {
+    let text = |text: &str| [&[b'U', text.len() as u8][..], text.as_bytes()].concat();
+    let long = |bytes: &[u8]| [&b"T"[..], &(bytes.len() as u32).to_le_bytes(), bytes].concat();
+    let rows = (labels.len() as u32).to_le_bytes();
+    let mut file = b"\x80\x02}q\x01(".to_vec();
+    file.extend(text("batch_label"));
+    file.extend(b"q\x02U\x15training batch 1 of 5q\x03");
+    file.extend(text("labels"));
+    file.extend(b"q\x04]q\x05(");
+    labels.iter().for_each(|label| file.extend([b'K', *label]));
+    file.push(b'e');
+    file.extend(text("data"));
+    file.extend(b"q\x06cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray\nq\x08K\x00\x85U\x01b\x87Rq\x09(K\x01(J");
+    file.extend(rows);
+    file.extend(b"M\x00\x0ctq\x0acnumpy\ndtype\nq\x0bU\x02u1K\x00K\x01\x87Rq\x0c(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89");
+    file.extend(long(planes));
+    file.extend(b"tb");
+    file.extend(text("filenames"));
+    file.extend(b"](");
+    labels.iter().for_each(|_| file.extend(text("a.png")));
+    file.extend(b"eu.");
+    file
+}
+
+/// All versions of CIFAR-10 hold the same pixels at the same places.
 #[test]
-fn cifar10_parquet_and_binary_agree_with_known_pixels() {
+fn cifar10_of_every_version_agrees_with_known_pixels() {
     let dir = tempfile::tempdir().unwrap();
     let row = |i: u8| (common::encoded(common::picture(i), ImageFormat::Png), i64::from(i % 10));
     let part = |name: &str| dir.path().join("parquet/plain_text").join(name);
@@ -143,7 +168,27 @@ fn cifar10_parquet_and_binary_agree_with_known_pixels() {
     }
     std::fs::write(folder.join("test_batch.bin"), [record(10), record(11)].concat()).unwrap();
 
+    let folder = dir.path().join("python/cifar-10-batches-py");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (i, name) in [
+        "data_batch_1",
+        "data_batch_2",
+        "data_batch_3",
+        "data_batch_4",
+        "data_batch_5",
+        "test_batch",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let [a, b] = [record(2 * i as u8), record(2 * i as u8 + 1)];
+        let bytes = pickled(&[&a[1..], &b[1..]].concat(), &[a[0], b[0]]);
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let python = load(DatasetName::Cifar10, &dir.path().join("python"));
+    assert_eq!((python.len(), python.official_train, python.verified), (12, Some(10), Some(false)));
     let parquet = load(DatasetName::Cifar10, &dir.path().join("parquet"));
+    assert_eq!(python.sha256, parquet.sha256);
     let binary = load(DatasetName::Cifar10, &dir.path().join("binary"));
     assert_eq!((parquet.len(), parquet.official_train), (12, Some(10)));
     assert_eq!(parquet.labels, binary.labels);
@@ -179,6 +224,23 @@ fn damaged_cifar10_is_refused() {
     std::fs::remove_file(&train).unwrap();
     std::fs::write(dir.path().join("data_batch_1.bin"), vec![0; 3072]).unwrap();
     refused("whole number of records");
+    std::fs::remove_file(dir.path().join("data_batch_1.bin")).unwrap();
+    let whole = pickled(&vec![0; 3072], &[1]);
+    let batch = dir.path().join("data_batch_1");
+    for end in (0..whole.len()).step_by(13) {
+        std::fs::write(&batch, &whole[..end]).unwrap();
+        refused("data_batch_1");
+    }
+    for (bytes, part) in [
+        (pickled(&vec![0; 3071], &[1]), "3071 bytes of pixels"),
+        (b"\x80\x02}.".to_vec(), "no \"data\""),
+        (b"\x80\x02].".to_vec(), "no dictionary"),
+        (b"\x80\x02}e.".to_vec(), "never began"),
+        (b"\x80\x02\xff".to_vec(), "0xff"),
+    ] {
+        std::fs::write(&batch, bytes).unwrap();
+        refused(part);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod hub;
 mod labels;
 mod mat;
 mod nus_wide;
+mod pickle;
 mod pixels;
 mod provenance;
 mod raw;
