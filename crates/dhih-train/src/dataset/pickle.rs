@@ -86,8 +86,8 @@ impl Machine<'_> {
         let code = self.unsigned(1)? as u8;
         match code {
             b'.' => return Ok(false),
-            0x80 => drop(self.take(1)?),
-            0x95 => drop(self.take(8)?),
+            0x80 => _ = self.take(1)?,
+            0x95 => _ = self.take(8)?,
             b'}' => self.push(Value::Dict(Vec::new())),
             b']' | b')' => self.push(Value::Sequence(Vec::new())),
             b'(' => self.push(Value::Mark),
