@@ -156,6 +156,11 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     temporary.push(".tmp");
     let temporary = std::path::PathBuf::from(temporary);
     let mut file = std::fs::File::create(&temporary).map_err(Error::io(&temporary))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&temporary))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // On a disk that is full, what is half-written is the first to go.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(Error::io(&temporary)(error));
+    }
     std::fs::rename(&temporary, path).map_err(Error::io(path))
 }
