@@ -89,12 +89,12 @@ fn try_parse_labels(file: &[u8]) -> Parsed<Labels> {
         whole[..width].copy_from_slice(bytes);
         i64::from_le_bytes(whole)
     };
-    let mut numbers = values.chunks_exact(width).map(number);
+    let numbers = values.chunks_exact(width).map(number);
     match *dims {
         [_] => Ok(Labels::Single(numbers.collect())),
         [_, classes] => {
             let flag = |x| u8::try_from(x).ok().filter(|x| *x <= 1);
-            let values: Option<Vec<u8>> = numbers.by_ref().map(flag).collect();
+            let values: Option<Vec<u8>> = numbers.map(flag).collect();
             let values = values.ok_or("labels in two dimensions are 0 and 1, a column a class")?;
             Ok(Labels::MultiHot { classes, values })
         }

@@ -196,14 +196,38 @@ impl Encoder {
 /// # Errors
 /// When the number of bytes is no multiple of an image's.
 pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
-    let inference = Inference::of_codes(network)?;
-    let config = network.config();
-    let mut codes = vec![0.0; config.input.count(images)? * config.bits];
-    mirror::averaged(config, (images, &mut codes), |images, codes| {
-        let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
-        infer(network, inference.as_ref(), (images, codes), &forward)
-    })?;
-    Ok(codes)
+    CodeEncoder::new(network)?.encode(images)
+}
+
+/// What a network in training makes of images, as it is now; prepared once for many calls.
+pub struct CodeEncoder<'a> {
+    network: &'a Network,
+    inference: Option<Inference>,
+}
+
+impl<'a> CodeEncoder<'a> {
+    /// Of a network.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn new(network: &'a Network) -> Result<Self> {
+        Ok(Self { network, inference: Inference::of_codes(network)? })
+    }
+
+    /// As [`Encoder::encode`].
+    ///
+    /// # Errors
+    /// When the number of bytes is no multiple of an image's.
+    pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
+        let Self { network, inference } = self;
+        let config = network.config();
+        let mut codes = vec![0.0; config.input.count(images)? * config.bits];
+        mirror::averaged(config, (images, &mut codes), |images, codes| {
+            let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
+            infer(network, inference.as_ref(), (images, codes), &forward)
+        })?;
+        Ok(codes)
+    }
 }
 
 /// What a network's backbone makes of images, as it is now.

@@ -25,20 +25,22 @@ impl Augmentation {
     /// Varies `image`, `[height, width, channels]`, in place. `mirrored` is what [`Self::flip`] comes to in this epoch.
     pub(crate) fn apply(
         &self,
-        image: &mut Vec<u8>,
+        image: &mut [u8],
         shape: InputShape,
         mirrored: bool,
         rng: &mut impl Rng,
     ) {
         if self.crop_scale < 1.0 {
             let window = Window::draw(shape, self.crop_scale, rng);
-            *image = window.scaled(image, shape);
+            let scaled = window.scaled(image, shape);
+            image.copy_from_slice(&scaled);
         }
         let shift = self.shift as i64;
         let (dy, dx) = (rng.random_range(-shift..=shift), rng.random_range(-shift..=shift));
         let mirrored = self.flip && mirrored;
         if mirrored || (dy, dx) != (0, 0) {
-            *image = moved(image, shape, mirrored, (dy, dx));
+            let moved = moved(image, shape, mirrored, (dy, dx));
+            image.copy_from_slice(&moved);
         }
         if self.color_jitter > 0.0 {
             let span = 1.0 - self.color_jitter..=1.0 + self.color_jitter;

@@ -1,7 +1,6 @@
 //! Mini-batches: shuffled anew each epoch, augmented, as u8 pixels and labels of 0 and 1, made while the batch before is trained on.
 //! Everything is a function of seed, epoch and batch alone, so that a resumed run sees the same batches.
 
-use std::borrow::Cow;
 use std::sync::mpsc::sync_channel;
 
 use candle_core::{Device, Tensor};
@@ -91,18 +90,11 @@ impl<'a> Epoch<'a> {
         let shape = self.dataset.shape;
         let mut rng = dhih_model::named_rng(self.seed, &format!("augment {} {i}", self.number));
         let mut images = self.dataset.gather(rows)?;
-        let mut image = Vec::new();
-        for (row, pixels) in rows.iter().zip(images.chunks_exact_mut(shape.len())) {
-            image.clear();
-            image.extend_from_slice(pixels);
+        for (row, image) in rows.iter().zip(images.chunks_exact_mut(shape.len())) {
             let mirrored = mirrored_first(self.seed, *row) ^ self.number.is_multiple_of(2);
-            self.config.augmentation.apply(&mut image, shape, mirrored, &mut rng);
-            pixels.copy_from_slice(&image);
+            self.config.augmentation.apply(image, shape, mirrored, &mut rng);
         }
-        Ok(match fit(&images, shape, input) {
-            Cow::Borrowed(_) => images,
-            Cow::Owned(fitted) => fitted,
-        })
+        Ok(fit(images, shape, input))
     }
 }
 

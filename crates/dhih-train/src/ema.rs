@@ -7,6 +7,7 @@ use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
 
 use crate::error::Result;
+use crate::variables;
 
 /// An exponential moving average of variables.
 pub(crate) struct WeightAverage {
@@ -62,11 +63,7 @@ impl WeightAverage {
     /// # Errors
     /// Those of the device.
     pub(crate) fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
-        let copy = |(name, _, average): &(String, Var, Var)| {
-            let values = average.as_tensor().copy()?.detach();
-            Ok((name.clone(), values.to_device(&candle_core::Device::Cpu)?))
-        };
-        self.entries.iter().map(copy).collect()
+        variables::snapshot(self.named())
     }
 
     /// Takes averages back; `false` where one is missing or has another shape.
@@ -74,14 +71,10 @@ impl WeightAverage {
     /// # Errors
     /// Those of the device.
     pub(crate) fn restore(&self, averages: &BTreeMap<String, Tensor>) -> Result<bool> {
-        for (name, _, average) in &self.entries {
-            match averages.get(name) {
-                Some(tensor) if tensor.shape() == average.shape() => {
-                    average.set(&tensor.to_device(average.device())?)?;
-                }
-                _ => return Ok(false),
-            }
-        }
-        Ok(averages.len() == self.entries.len())
+        variables::restore(self.named(), averages)
+    }
+
+    fn named(&self) -> impl Iterator<Item = (String, &Var)> {
+        self.entries.iter().map(|(name, _, average)| (name.clone(), average))
     }
 }

@@ -33,6 +33,7 @@ pub mod recipe;
 mod schedule;
 mod tensorboard;
 mod trainer;
+mod variables;
 mod weights;
 
 pub mod evaluation;

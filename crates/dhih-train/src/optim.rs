@@ -9,6 +9,7 @@ use dhih_model::pretrained::BACKBONE;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, by_name};
+use crate::variables;
 
 /// How gradients move variables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,11 +189,7 @@ impl Optimizer {
     /// # Errors
     /// Those of the device.
     pub(crate) fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
-        let copy = |(name, moment): (String, &Var)| {
-            let values = moment.as_tensor().copy()?.detach();
-            Ok((name, values.to_device(&candle_core::Device::Cpu)?))
-        };
-        self.named().map(copy).collect()
+        variables::snapshot(self.named())
     }
 
     /// Takes moments back; `false` where one is missing or has another shape, and then nothing is to be relied on.
@@ -200,15 +197,7 @@ impl Optimizer {
     /// # Errors
     /// Those of the device.
     pub(crate) fn restore(&self, moments: &BTreeMap<String, Tensor>) -> Result<bool> {
-        for (name, moment) in self.named() {
-            match moments.get(&name) {
-                Some(tensor) if tensor.shape() == moment.shape() => {
-                    moment.set(&tensor.to_device(moment.device())?)?;
-                }
-                _ => return Ok(false),
-            }
-        }
-        Ok(moments.len() == self.named().count())
+        variables::restore(self.named(), moments)
     }
 
     fn named(&self) -> impl Iterator<Item = (String, &Var)> {

@@ -10,22 +10,10 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::{dhih_train, stdout};
 use dhih_index::{CodeSet, Labels};
 use dhih_train::RunDir;
 use dhih_train::run::Evaluation;
-
-fn dhih_train(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(dir).args(args).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
 
 fn failure(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));

@@ -8,8 +8,9 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use common::{dhih_train, stdout};
 use dhih_index::CodeSet;
 use dhih_model::Loss;
 use dhih_train::run::{self, Evaluation};
@@ -27,19 +28,6 @@ fn config(data: &Path) -> TrainConfig {
         ..TrainOptions::default()
     };
     options.resolve().unwrap()
-}
-
-fn dhih_train(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(dir).args(args).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// The message of a failed call and its exit code.

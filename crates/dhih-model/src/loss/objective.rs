@@ -131,14 +131,15 @@ impl Objective {
     /// # Errors
     /// When shapes differ.
     pub fn classify(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let logits = match (&self.0, self.class_logits(v)?) {
-            (_, Some(logits)) => logits,
-            (Kind::Csq(_, centres), _) => v.tanh()?.matmul(&centres.codes.t()?)?,
-            (
-                Kind::Dpn(_, centres) | Kind::OrthoCos(_, centres) | Kind::OrthoArc(_, centres),
-                _,
-            ) => v.matmul(&centres.codes.t()?)?,
-            _ => return Ok(None),
+        let logits = match &self.0 {
+            Kind::Csq(_, centres) => v.tanh()?.matmul(&centres.codes.t()?)?,
+            Kind::Dpn(_, centres) | Kind::OrthoCos(_, centres) | Kind::OrthoArc(_, centres) => {
+                v.matmul(&centres.codes.t()?)?
+            }
+            _ => match self.class_logits(v)? {
+                Some(logits) => logits,
+                None => return Ok(None),
+            },
         };
         Ok(Some(logits.argmax(1)?))
     }

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use dhih_model::InputShape;
 
-use super::labels::ClassLabels;
 use super::pixels::Source;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
@@ -47,6 +46,5 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         let number = |name: &String| classes.binary_search(name).unwrap_or_default() as u32;
         pictures.push(Source::File(path), names.iter().map(number).collect());
     }
-    let labels = ClassLabels::Multiple(pictures.labels);
-    Raw::of_pictures((pictures.sources, labels), classes, (shape, memory), (dir, CURE), None)
+    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
 }

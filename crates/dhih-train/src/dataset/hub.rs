@@ -10,7 +10,6 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
 
-use super::labels::ClassLabels;
 use super::pixels::Source;
 use super::raw::{Pictures, Raw, class_names};
 use crate::error::{Error, Result};
@@ -115,8 +114,7 @@ const CURE: &str = "give --data-dir a folder of train*.parquet and, optionally, 
 pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
     let mut parts = [Vec::new(), Vec::new()];
     for path in super::files_below(dir, CURE)? {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
+        let name = super::file_name(&path);
         if name.ends_with(".parquet") {
             let is_test = ["test", "validation", "valid"].iter().any(|part| name.starts_with(part));
             parts[usize::from(is_test)].push(path);
@@ -134,8 +132,7 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         }
         train.get_or_insert(pictures.len());
     }
-    let official = train.filter(|train| *train > 0 && *train < pictures.len());
+    pictures.official_train = train.filter(|train| *train > 0 && *train < pictures.len());
     let classes = class_names(&pictures.labels, known);
-    let labels = ClassLabels::Multiple(pictures.labels);
-    Raw::of_pictures((pictures.sources, labels), classes, (shape, memory), (dir, CURE), official)
+    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
 }

@@ -33,16 +33,6 @@ impl ClassLabels {
         }
     }
 
-    /// Those of images alone that are `kept`, in that order.
-    pub(super) fn select(&self, kept: &[usize]) -> Self {
-        match self {
-            Self::Single(labels) => Self::Single(kept.iter().map(|i| labels[*i]).collect()),
-            Self::Multiple(labels) => {
-                Self::Multiple(kept.iter().map(|i| labels[*i].clone()).collect())
-            }
-        }
-    }
-
     /// Rows of 0 and 1, `[rows, classes]`.
     pub(crate) fn multi_hot(&self, rows: &[usize], classes: usize) -> Vec<f32> {
         let mut values = vec![0.0; rows.len() * classes];

@@ -265,24 +265,16 @@ impl Dataset {
     /// # Errors
     /// As [`Self::image`].
     pub fn gather_fitted(&self, rows: &[usize], shape: InputShape) -> Result<Vec<u8>> {
-        let images = self.gather(rows)?;
-        Ok(match fit(&images, self.shape, shape) {
-            Cow::Borrowed(_) => images,
-            Cow::Owned(fitted) => fitted,
-        })
+        Ok(fit(self.gather(rows)?, self.shape, shape))
     }
 }
 
 /// As [`Dataset::gather_fitted`], of images `[n, height, width, channels]`; those that have the shape stay as they are.
-pub(crate) fn fit(images: &[u8], from: InputShape, to: InputShape) -> Cow<'_, [u8]> {
+pub(crate) fn fit(images: Vec<u8>, from: InputShape, to: InputShape) -> Vec<u8> {
     if from == to {
-        return Cow::Borrowed(images);
+        return images;
     }
-    images
-        .par_chunks(from.len())
-        .flat_map_iter(|image| fit_one(image, from, to))
-        .collect::<Vec<_>>()
-        .into()
+    images.par_chunks(from.len()).flat_map_iter(|image| fit_one(image, from, to)).collect()
 }
 
 fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Vec<u8> {
@@ -304,24 +296,43 @@ fn render_demo(count: usize) -> Raw {
 
 /// All files in a folder and its sub-folders by name, hidden ones left out.
 fn files_below(dir: &Path, cure: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in sorted_entries(dir, cure)? {
+        match path.is_dir() {
+            true => files.extend(files_below(&path, cure)?),
+            false => files.push(path),
+        }
+    }
+    Ok(files)
+}
+
+/// Entries of a folder by name, hidden ones left out: the order of labels must not depend on the file system.
+fn sorted_entries(dir: &Path, cure: &str) -> Result<Vec<PathBuf>> {
     let unreadable = |error: std::io::Error| Error::Data {
         path: dir.to_owned(),
         reason: error.to_string(),
         cure: cure.to_owned(),
     };
-    let mut files = Vec::new();
+    let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        match entry.path() {
-            path if path.is_dir() => files.extend(files_below(&path, cure)?),
-            path => files.push(path),
-        }
+        paths.push(entry.map_err(unreadable)?.path());
     }
-    files.sort();
-    Ok(files)
+    paths.retain(|path| !file_name(path).starts_with('.'));
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// A file with a name a line, where there is one.
+fn read_names(path: &Path) -> Result<Option<Vec<String>>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.lines().map(|name| name.trim().to_owned()).collect())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path)(error)),
+    }
 }
 
 /// Reads a whole file; says how to get a missing one.

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use dhih_model::InputShape;
 
 use super::Lists;
-use super::labels::ClassLabels;
 use super::pixels::Source;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
@@ -41,33 +40,12 @@ pub(super) fn load(dir: &Path, concepts: usize, shape: InputShape, memory: usize
             list.push(row);
         }
     }
-    let names = dir.join(format!("concepts_{concepts}.txt"));
-    let classes: Vec<String> = match std::fs::read_to_string(&names) {
-        Ok(text) => text.lines().map(|name| name.trim().to_owned()).collect(),
-        Err(_) => (0..concepts).map(|concept| format!("concept {concept}")).collect(),
-    };
-    let sources = pictures.sources;
-    let labels = ClassLabels::Multiple(pictures.labels);
-    let total = sources.len();
-    let raw =
-        Raw::of_pictures((sources.clone(), labels), classes, (shape, memory), (dir, CURE), None)?;
-    // Rows are numbered anew without the images that are missing.
-    let missing: std::collections::HashSet<&Path> =
-        raw.skipped.iter().map(|(path, _)| path.as_path()).collect();
-    let (mut renumbered, mut next) = (vec![None; total], 0);
-    for (row, source) in sources.iter().enumerate() {
-        if !missing.contains(source.path()) {
-            renumbered[row] = Some(next);
-            next += 1;
-        }
-    }
-    let [train, database, queries] = lists.map(|rows| {
-        let mut rows: Vec<usize> = rows.into_iter().filter_map(|row| renumbered[row]).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        rows
-    });
-    Ok(Raw { lists: Some(Lists { train, database, queries }), ..raw })
+    let [train, database, queries] = lists;
+    pictures.lists = Some(Lists { train, database, queries });
+    let known = super::read_names(&dir.join(format!("concepts_{concepts}.txt")))?;
+    let numbered = || (0..concepts).map(|concept| format!("concept {concept}")).collect();
+    let classes = known.unwrap_or_else(numbered);
+    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
 }
 
 /// A line's path and the concepts that it marks.

@@ -1,5 +1,6 @@
 //! What a reader returns, its checks, and its digest.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
@@ -31,6 +32,10 @@ pub(super) struct Raw {
 pub(super) struct Pictures {
     pub(super) sources: Vec<Source>,
     pub(super) labels: Vec<Vec<u32>>,
+    /// How many, from the first, are the official training part.
+    pub(super) official_train: Option<usize>,
+    /// The parts by lists, in any order.
+    pub(super) lists: Option<Lists>,
 }
 
 impl Pictures {
@@ -64,34 +69,32 @@ impl Raw {
         Self { shape, pixels, labels, classes, official_train, lists, skipped, files, encoded }
     }
 
-    /// Of pictures of any size. Those that cannot be used are skipped and listed. Labels are single where every picture has
-    /// exactly one. The first `official` pictures are the official training part.
+    /// Of pictures of any size. Those that cannot be used are skipped and listed, and left out of every part. Labels are single
+    /// where every picture has exactly one.
     ///
     /// # Errors
     /// When there are fewer than two classes, or a class has no usable picture.
     pub(super) fn of_pictures(
-        (sources, labels): (Vec<Source>, ClassLabels),
+        pictures: Pictures,
         classes: Vec<String>,
         (shape, memory): (InputShape, usize),
         (dir, cure): (&Path, &str),
-        official: Option<usize>,
     ) -> Result<Self> {
         let wrong =
             |reason: String| Error::Data { path: dir.to_owned(), reason, cure: cure.to_owned() };
         if classes.len() < 2 {
             return Err(wrong(format!("it has {} classes, at least 2 are needed", classes.len())));
         }
+        let Pictures { sources, mut labels, official_train, lists } = pictures;
         let Loaded { pixels, kept, skipped, digest } = pixels::load(sources, shape, memory);
-        let labels = labels.select(&kept);
+        let labels: Vec<_> = kept.iter().map(|i| std::mem::take(&mut labels[*i])).collect();
         let mut used = vec![false; classes.len()];
-        for i in 0..labels.len() {
-            for class in labels.of(i) {
-                match used.get_mut(*class as usize) {
-                    Some(used) => *used = true,
-                    None => {
-                        let reason = format!("label {class}, but there are {} classes", used.len());
-                        return Err(wrong(reason));
-                    }
+        for class in labels.iter().flatten() {
+            match used.get_mut(*class as usize) {
+                Some(used) => *used = true,
+                None => {
+                    let reason = format!("label {class}, but there are {} classes", used.len());
+                    return Err(wrong(reason));
                 }
             }
         }
@@ -103,10 +106,18 @@ impl Raw {
             let reason = format!("class {name:?} has no usable image{}", why.unwrap_or_default());
             return Err(wrong(reason));
         }
-        let official_train =
-            official.map(|official| kept.iter().filter(|i| **i < official).count());
-        let (lists, files, encoded) = (None, Vec::new(), digest);
-        let labels = singled(labels);
+        // Rows are numbered anew without the pictures that were skipped.
+        let official_train = official_train.map(|count| kept.partition_point(|i| *i < count));
+        let renumbered = |rows: Vec<usize>| {
+            let rows = rows.into_iter().filter_map(|row| kept.binary_search(&row).ok());
+            rows.collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let lists = lists.map(|Lists { train, database, queries }| Lists {
+            train: renumbered(train),
+            database: renumbered(database),
+            queries: renumbered(queries),
+        });
+        let (labels, files, encoded) = (labels_of(labels), Vec::new(), digest);
         Ok(Self { shape, pixels, labels, classes, official_train, lists, skipped, files, encoded })
     }
 
@@ -165,11 +176,9 @@ impl Raw {
 }
 
 /// Single labels where each image has exactly one.
-fn singled(labels: ClassLabels) -> ClassLabels {
-    match labels {
-        ClassLabels::Multiple(sets) if sets.iter().all(|set| set.len() == 1) => {
-            ClassLabels::Single(sets.into_iter().flatten().collect())
-        }
-        labels => labels,
+fn labels_of(sets: Vec<Vec<u32>>) -> ClassLabels {
+    match sets.iter().all(|set| set.len() == 1) {
+        true => ClassLabels::Single(sets.into_iter().flatten().collect()),
+        false => ClassLabels::Multiple(sets),
     }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use dhih_model::InputShape;
 
-use super::labels::ClassLabels;
 use super::pixels::Source;
 use super::raw::{Pictures, Raw, class_names};
 use crate::error::{Error, Result};
@@ -21,15 +20,9 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
             shard(&path, &mut pictures)?;
         }
     }
-    let names = dir.join("classes.txt");
-    let known = match std::fs::read_to_string(&names) {
-        Ok(text) => Some(text.lines().map(|name| name.trim().to_owned()).collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(Error::io(&names)(error)),
-    };
+    let known = super::read_names(&dir.join("classes.txt"))?;
     let classes = class_names(&pictures.labels, known);
-    let labels = ClassLabels::Multiple(pictures.labels);
-    Raw::of_pictures((pictures.sources, labels), classes, (shape, memory), (dir, CURE), None)
+    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
 }
 
 /// Adds the samples of one shard, by their names.

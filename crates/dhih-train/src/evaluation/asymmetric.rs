@@ -5,8 +5,8 @@ use dhih_index::{CodeSet, Codes, hamming};
 use rayon::prelude::*;
 
 use super::average_precision::{Ties, average_precision};
-use super::relevance::{Relevance, of_query, order};
-use super::{check, labels};
+use super::relevance::{Relevance, Relevant, order};
+use super::{QUERIES_AT_ONCE, check, labels};
 use crate::error::{Error, Result};
 
 /// Mean average precision where items are ranked by Hamming distance, and those at one distance by the inner product of the
@@ -29,13 +29,12 @@ pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> 
     let groups = Groups::new(&database.codes);
     let order = order(&relevance, queries.codes.len());
     let scores: Vec<f64> = order
-        .par_chunks(64)
+        .par_chunks(QUERIES_AT_ONCE)
         .map(|rows| {
-            let (mut relevant, mut last) = (Vec::new(), None);
+            let mut relevant = Relevant::new(&relevance);
             let score = |row: &usize| {
-                of_query(&relevance, *row, &mut relevant, &mut last);
                 let values = &values[row * bits as usize..][..bits as usize];
-                groups.average_precision(queries.codes.get(*row), values, &relevant)
+                groups.average_precision(queries.codes.get(*row), values, relevant.to(*row))
             };
             rows.iter().map(score).sum()
         })

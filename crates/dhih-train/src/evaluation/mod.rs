@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::error::{Error, Result};
 use average_precision::{Ties, average_precision, stable_average_precision};
 use ranking::Ranking;
-use relevance::{Relevance, of_query, order};
+use relevance::{Relevance, Relevant, order};
 
 pub use asymmetric::asymmetric_map;
 pub use curves::Curves;
@@ -114,10 +114,10 @@ pub fn evaluate(
     let chunks: Vec<Sums> = order
         .par_chunks(QUERIES_AT_ONCE)
         .map_init(Ranking::new, |ranking, rows| {
-            let (mut relevant, mut last, mut sums) = (Vec::new(), None, Sums::new(config));
+            let (mut relevant, mut sums) = (Relevant::new(&relevance), Sums::new(config));
             for row in rows {
-                of_query(&relevance, *row, &mut relevant, &mut last);
-                ranking.rank(&database.codes, queries.codes.get(*row), &relevant, places);
+                let query = queries.codes.get(*row);
+                ranking.rank(&database.codes, query, relevant.to(*row), places);
                 sums.add(ranking, config, &ranks);
             }
             sums

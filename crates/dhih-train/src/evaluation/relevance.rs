@@ -72,18 +72,26 @@ pub(super) fn order(relevance: &Relevance<'_>, queries: usize) -> Vec<usize> {
     rows
 }
 
-/// Writes into `relevant` which items are relevant to query `row`, as 0 or 1 each; nothing is to be done where `last`, the labels
-/// that were asked for before, are the query's.
-pub(super) fn of_query(
-    relevance: &Relevance<'_>,
-    row: usize,
-    relevant: &mut Vec<u8>,
-    last: &mut Option<Vec<u64>>,
-) {
-    let labels = relevance.labels_of(row);
-    if last.as_ref() != Some(&labels) {
-        relevance.fill(row, relevant);
-        *last = Some(labels);
+/// Which items are relevant to one query after the other. Queries of equal labels that follow each other share the answer.
+pub(super) struct Relevant<'a> {
+    relevance: &'a Relevance<'a>,
+    labels: Option<Vec<u64>>,
+    items: Vec<u8>,
+}
+
+impl<'a> Relevant<'a> {
+    pub(super) fn new(relevance: &'a Relevance<'a>) -> Self {
+        Self { relevance, labels: None, items: Vec::new() }
+    }
+
+    /// Of each item, whether it is relevant to query `row`, as 0 or 1.
+    pub(super) fn to(&mut self, row: usize) -> &[u8] {
+        let labels = self.relevance.labels_of(row);
+        if self.labels.as_ref() != Some(&labels) {
+            self.relevance.fill(row, &mut self.items);
+            self.labels = Some(labels);
+        }
+        &self.items
     }
 }
 

@@ -1,6 +1,9 @@
 //! Charts as SVG text: lines, bars and a matrix, in colours that all eyes can tell apart.
 
+use std::ops::Range;
+
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
@@ -62,12 +65,7 @@ pub(super) fn lines(
     };
     let (low, high) = y.unwrap_or_else(|| range(points().map(|(_, y)| *y)));
     drawn(|root| {
-        let mut chart = ChartBuilder::on(root)
-            .caption(titles.title, (FONT, 16))
-            .margin(12)
-            .x_label_area_size(38)
-            .y_label_area_size(52)
-            .build_cartesian_2d(xs.0..xs.1, low..high)?;
+        let mut chart = frame(root, titles, (xs.0..xs.1, low..high))?;
         let is_whole = |x: f64| (x - x.round()).abs() < 1e-6;
         let label = |x: &f64| match scale {
             Scale::Unit => short(*x),
@@ -95,8 +93,7 @@ pub(super) fn lines(
             }
         }
         if series.len() > 1 {
-            let mut labels = chart.configure_series_labels();
-            labels.background_style(WHITE.mix(0.8)).label_font((FONT, 12)).draw()?;
+            legend(&mut chart)?;
         }
         Ok(())
     })
@@ -107,12 +104,8 @@ pub(super) fn bars(titles: Titles<'_>, series: &[(&str, Vec<f64>)]) -> Result<St
     let count = series.iter().map(|(_, values)| values.len()).max().unwrap_or(0).max(1);
     let highest = series.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
     drawn(|root| {
-        let mut chart = ChartBuilder::on(root)
-            .caption(titles.title, (FONT, 16))
-            .margin(12)
-            .x_label_area_size(38)
-            .y_label_area_size(52)
-            .build_cartesian_2d(-0.5..count as f64 - 0.5, 0.0..(highest * 1.05).max(1e-9))?;
+        let area = (-0.5..count as f64 - 0.5, 0.0..(highest * 1.05).max(1e-9));
+        let mut chart = frame(root, titles, area)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -135,8 +128,7 @@ pub(super) fn bars(titles: Titles<'_>, series: &[(&str, Vec<f64>)]) -> Result<St
             }
         }
         if series.len() > 1 {
-            let mut labels = chart.configure_series_labels();
-            labels.background_style(WHITE.mix(0.8)).label_font((FONT, 12)).draw()?;
+            legend(&mut chart)?;
         }
         Ok(())
     })
@@ -146,12 +138,7 @@ pub(super) fn bars(titles: Titles<'_>, series: &[(&str, Vec<f64>)]) -> Result<St
 pub(super) fn matrix(titles: Titles<'_>, values: &[Vec<f64>]) -> Result<String> {
     let n = values.len() as f64;
     drawn(|root| {
-        let mut chart = ChartBuilder::on(root)
-            .caption(titles.title, (FONT, 16))
-            .margin(12)
-            .x_label_area_size(38)
-            .y_label_area_size(52)
-            .build_cartesian_2d(0.0..n, n..0.0)?;
+        let mut chart = frame(root, titles, (0.0..n, n..0.0))?;
         chart
             .configure_mesh()
             .disable_mesh()
@@ -174,7 +161,26 @@ pub(super) fn matrix(titles: Titles<'_>, values: &[Vec<f64>]) -> Result<String> 
 }
 
 type Root<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'r, 'a> = ChartContext<'r, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Failure = Box<dyn std::error::Error>;
+
+/// A chart's title and the room around its area of `x` and `y`.
+fn frame<'r, 'a>(
+    root: &'r Root<'a>,
+    titles: Titles<'_>,
+    (x, y): (Range<f64>, Range<f64>),
+) -> Result<Chart<'r, 'a>, Failure> {
+    let mut builder = ChartBuilder::on(root);
+    builder.caption(titles.title, (FONT, 16)).margin(12);
+    builder.x_label_area_size(38).y_label_area_size(52);
+    Ok(builder.build_cartesian_2d(x, y)?)
+}
+
+/// The names of the series.
+fn legend<'r, 'a: 'r>(chart: &mut Chart<'r, 'a>) -> Result<(), Failure> {
+    let mut labels = chart.configure_series_labels();
+    Ok(labels.background_style(WHITE.mix(0.8)).label_font((FONT, 12)).draw()?)
+}
 
 fn drawn(draw: impl FnOnce(&Root<'_>) -> Result<(), Failure>) -> Result<String> {
     let mut text = String::new();

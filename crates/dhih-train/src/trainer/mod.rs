@@ -113,12 +113,10 @@ pub(crate) fn train(
         }
         let mut record = trainer.epoch(number)?;
         record.validation_map = trainer.validate(run)?;
-        trainer.records.push(record);
-        trainer.log_last();
+        trainer.log(&record);
+        trainer.records.push(record.clone());
         trainer.save(run)?;
-        if let Some(record) = trainer.records.last() {
-            tensorboard::append(&run.file(RunDir::EVENTS), record)?;
-        }
+        tensorboard::append(&run.file(RunDir::EVENTS), &record)?;
     }
     trainer.finish(run)
 }
@@ -208,8 +206,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn log_last(&self) {
-        let Some(record) = self.records.last() else { return };
+    fn log(&self, record: &EpochRecord) {
         let EpochRecord { epoch, loss, images_per_second, seconds, validation_map, .. } = record;
         let epochs = self.config.epochs;
         let left = (epochs - epoch) as f64 * seconds / *epoch as f64;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dhih_index::{CodeSet, Codes};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{Mode, encode};
+use dhih_model::{CodeEncoder, Mode};
 
 use super::Trainer;
 use crate::ema::WeightAverage;
@@ -21,13 +21,13 @@ impl Trainer<'_> {
         }
         self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
         let mut values = Vec::new();
-        let input = self.network.config().input;
+        let (encoder, input) = (CodeEncoder::new(&self.network)?, self.network.config().input);
         for rows in rows.chunks(4 * input.inference_batch()) {
             values.extend(match &self.features {
                 Some(_) => {
                     self.forward((rows, &[]), Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
                 }
-                None => encode(&self.network, &self.dataset.gather_fitted(rows, input)?)?,
+                None => encoder.encode(&self.dataset.gather_fitted(rows, input)?)?,
             });
         }
         let mut set = CodeSet::new(Codes::from_real(self.config.bits as u32, &values)?);

@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -124,4 +124,19 @@ pub(crate) fn start_and_kill(arguments: &[&str], paths: &[(&str, &Path)], run: &
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Runs the program in a folder, without the environment's settings.
+pub(crate) fn dhih_train(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(dir).args(args).output().unwrap()
+}
+
+/// What a call printed that went well.
+pub(crate) fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
 }
