@@ -1,5 +1,5 @@
-//! Exported networks give the codes of `dhih-train encode`, to the bit, in onnxruntime. Ignored where it is not installed:
-//! `DHIH_PYTHON` names a Python that has it.
+//! Exported networks give the codes of `dhih-train encode` in onnxruntime, but for values that are 0 within rounding. Ignored
+//! where it is not installed: `DHIH_PYTHON` names a Python that has it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
