@@ -54,6 +54,19 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A run directory of a version that this program does not know.
+    #[error(
+        "{}: a run of version {found}, this program knows version {supported}: use the program that made it, or train again",
+        path.display()
+    )]
+    RunVersion {
+        /// Its configuration.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version that is known.
+        supported: u32,
+    },
     /// Training diverged.
     #[error(
         "the loss is {loss} in epoch {epoch}, batch {batch} (step {step}): training diverged; lower --learning-rate, now \

@@ -15,6 +15,7 @@
 //! ```
 
 mod error;
+pub mod files;
 mod progress;
 
 pub mod dataset;

@@ -77,7 +77,8 @@ pub fn start(
     let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
     let run = RunDir::create(run_dir, config)?;
     run.write_json(RunDir::SPLIT, &split)?;
-    let record = RunConfig { weights_sha256, train: config.clone(), data: data.clone() };
+    let (version, train) = (RunDir::VERSION, config.clone());
+    let record = RunConfig { version, weights_sha256, train, data: data.clone() };
     run.write_config(&record)?;
     let evaluation = finish(config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
@@ -89,7 +90,7 @@ pub fn start(
 /// When the run is damaged or its data changed; else as [`start`].
 pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)> {
     let run = RunDir::open(run_dir)?;
-    let RunConfig { weights_sha256, train: config, data } = run.read_config()?;
+    let RunConfig { weights_sha256, train: config, data, .. } = run.read_config()?;
     config.check()?;
     let (dataset, split) = load(&config, progress)?;
     if DataRecord::new(&dataset, &split) != data {

@@ -1,6 +1,5 @@
 //! A run's directory: names of its files, atomic writing, and the link `latest`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::TrainConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::protocol::Split;
 use crate::trainer::EpochRecord;
 
@@ -22,6 +22,9 @@ pub struct RunDir {
 /// `config.toml`: the settings and what they were applied to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
+    /// Of the directory's layout; those from before it was written are of the first.
+    #[serde(default = "first_version")]
+    pub version: u32,
     /// SHA-256 of the pretrained weights; absent where the network began at random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_sha256: Option<String>,
@@ -29,6 +32,10 @@ pub struct RunConfig {
     pub train: TrainConfig,
     /// What they were applied to.
     pub data: DataRecord,
+}
+
+fn first_version() -> u32 {
+    RunDir::VERSION
 }
 
 /// The data of a run, as far as results depend on it.
@@ -58,6 +65,8 @@ impl DataRecord {
 }
 
 impl RunDir {
+    /// Of the directory's layout. A greater one is refused.
+    pub const VERSION: u32 = 1;
     /// The settings.
     pub const CONFIG: &str = "config.toml";
     /// The trained network.
@@ -157,11 +166,7 @@ impl RunDir {
     /// # Errors
     /// When it cannot be written; an older one is then still there.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.file(name);
-        let temporary = self.file(&format!(".{name}.tmp"));
-        let mut file = std::fs::File::create(&temporary).map_err(Error::io(&temporary))?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(&temporary))?;
-        std::fs::rename(&temporary, &path).map_err(Error::io(&path))
+        files::write(&self.file(name), bytes)
     }
 
     /// As [`Self::write`], as indented JSON.
@@ -246,11 +251,19 @@ impl RunDir {
     /// Reads `config.toml`.
     ///
     /// # Errors
-    /// When it is absent or damaged.
+    /// When it is absent, damaged, or of another version.
     pub fn read_config(&self) -> Result<RunConfig> {
         let path = self.file(Self::CONFIG);
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        toml::from_str(&text).map_err(|error| self.wrong(Self::CONFIG, &error))
+        let wrong = |error: toml::de::Error| self.wrong(Self::CONFIG, &error);
+        let table: toml::Table = text.parse().map_err(wrong)?;
+        // Another version may have other settings: its number is what the user should read.
+        match table.get("version").and_then(toml::Value::as_integer) {
+            Some(found) if found != i64::from(Self::VERSION) => {
+                Err(Error::RunVersion { path, found, supported: Self::VERSION })
+            }
+            _ => table.try_into().map_err(wrong),
+        }
     }
 
     /// Lets `latest`, beside this run, point to it.

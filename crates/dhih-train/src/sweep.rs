@@ -7,6 +7,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::options::TrainOptions;
 use crate::progress::Progress;
 use crate::run::{self, Evaluation};
@@ -78,8 +79,7 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
                 Err(error) => return Err(error),
             }
             for (name, text) in [("table.md", markdown(&points)), ("table.csv", csv(&points))] {
-                let path = dir.join(name);
-                std::fs::write(&path, text).map_err(Error::io(&path))?;
+                files::write(&dir.join(name), text.as_bytes())?;
             }
         }
     }

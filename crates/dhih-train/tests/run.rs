@@ -105,6 +105,20 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     let error = run::resume(&killed, Progress::Silent).unwrap_err().to_string();
     assert!(error.contains("no longer what the run began with"), "{error}");
     assert!(run::resume(&dir.path().join("nowhere"), Progress::Silent).is_err());
+    // A later program's run, whose settings this one may not even have.
+    let config = killed.join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.starts_with("version = 1\n"), "{text}");
+    std::fs::write(
+        &config,
+        format!("version = 7\nnovelty = 1\n{}", &text["version = 1\n".len()..]),
+    )
+    .unwrap();
+    let error = run::resume(&killed, Progress::Silent).unwrap_err();
+    assert!(
+        matches!(error, dhih_train::Error::RunVersion { found: 7, supported: 1, .. }),
+        "{error}"
+    );
 }
 
 #[test]

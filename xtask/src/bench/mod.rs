@@ -2,6 +2,7 @@
 
 mod eval;
 mod model;
+mod train;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -18,6 +19,8 @@ pub(crate) struct Args {
 enum What {
     /// Training and inference of the backbones: ours, without AVX-512, candle's operations, PyTorch
     Model(model::Args),
+    /// Time of an epoch against the batch, for losses of single images and of pairs
+    Train(train::Args),
     /// Evaluation of codes: ours and the usual numpy script
     Eval(eval::Args),
 }
@@ -26,6 +29,7 @@ enum What {
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     match &args.what {
         What::Model(args) => model::run(args, workspace),
+        What::Train(args) => train::run(args, workspace),
         What::Eval(args) => eval::run(args, workspace),
     }
 }

@@ -9,7 +9,7 @@ use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes};
 use dhih_model::Encoder;
 use dhih_model::image::{self, Limits};
-use dhih_train::{Progress, RunDir, device};
+use dhih_train::{Progress, RunDir, device, files};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -132,8 +132,5 @@ fn write_names(out: &Path, encoded: &[PathBuf]) -> Result<()> {
     path.push(".files.txt");
     let path = PathBuf::from(path);
     let lines: String = encoded.iter().map(|file| format!("{}\n", file.display())).collect();
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, lines)
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    Ok(files::write(&path, lines.as_bytes())?)
 }

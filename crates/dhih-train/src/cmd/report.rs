@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use dhih_train::{RunDir, report};
+use dhih_train::{RunDir, files, report};
 use serde::Serialize;
 
 /// Flags of `report`.
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         (report::of_runs(&runs)?, RunDir::REPORT.into())
     };
     let out = args.out.as_deref().unwrap_or(&default);
-    std::fs::write(out, &page).with_context(|| format!("cannot write {}", out.display()))?;
+    files::write(out, page.as_bytes())?;
     if args.json {
         return super::print_json(&Written { out, bytes: page.len() });
     }
