@@ -1,5 +1,5 @@
 //! The bit order, defined here and nowhere else: bit `k` of a code is bit `k % 8` of byte `k / 8`,
-//! unused high bits of the last byte are zero. Packing, substrings of bits, hexadecimal. What many
+//! unused high bits of the last byte are zero. Packing, hexadecimal. What many
 //! codes are: `codes.rs`.
 
 use bitvec::order::Lsb0;
@@ -35,17 +35,6 @@ pub(crate) fn pack_signs(values: &[f32], code: &mut [u8]) {
     }
 }
 
-/// Bits `start..start + len` of a code as a number, bit `start` lowest. `len` is at most 32.
-#[inline(always)]
-pub(crate) fn substring(code: &[u8], start: u32, len: u32) -> u32 {
-    let bytes = &code[(start / 8) as usize..];
-    let word = match bytes.first_chunk::<8>() {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => bytes.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte)),
-    };
-    ((word >> (start % 8)) & ((1 << len) - 1)) as u32
-}
-
 /// A code in hexadecimal, first byte first.
 pub fn to_hex(code: &[u8]) -> String {
     code.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -61,7 +50,6 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn bit_k_is_bit_k_mod_8_of_byte_k_over_8() {
@@ -74,19 +62,5 @@ mod tests {
         assert_eq!((to_hex(&code), from_hex("010208")), ("010208".into(), Some(code.to_vec())));
         assert!(padding_is_zero(20, &code) && !padding_is_zero(19, &code));
         assert_eq!((from_hex("0"), from_hex("0g"), from_hex("+1")), (None, None, None));
-    }
-
-    proptest! {
-        #[test]
-        fn substring_is_the_bits_one_by_one(
-            code in prop::collection::vec(any::<u8>(), 1..40), a: u32, b: u32,
-        ) {
-            let bits = 8 * code.len() as u32;
-            let start = a % bits;
-            let len = 1 + b % 32.min(bits - start);
-            let expected = view(bits, &code)[start as usize..(start + len) as usize]
-                .iter().enumerate().fold(0, |sum, (k, bit)| sum | (u32::from(*bit) << k));
-            prop_assert_eq!(substring(&code, start, len), expected);
-        }
     }
 }

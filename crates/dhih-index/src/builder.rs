@@ -8,13 +8,15 @@ use rayon::prelude::*;
 
 use crate::atomic_file::{self, TEMPORARY};
 use crate::code_set::{CodeSet, Labels};
-use crate::codes::Codes;
 use crate::error::{Error, Result};
 use crate::format::{self, Content, Counts, Kind};
+use crate::groups::Groups;
 use crate::manifest::{self, Entry, Manifest};
-use crate::segment::Metadata;
-use crate::substring;
-use crate::table::TableData;
+use crate::sample;
+use crate::segment::{Metadata, Segment};
+use crate::substring::{self, Substring};
+use crate::table::{COPIED, TableData};
+use crate::whole::WholeData;
 
 /// How an index is built.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +25,12 @@ pub struct IndexConfig {
     /// the codes.
     pub substrings: Option<u32>,
 }
+
+/// Where more than this part of the items have a code of their own, near neighbours are rarely so near that looking up whole
+/// codes finds them.
+const MOSTLY_DISTINCT: f64 = 0.95;
+/// So few codes can all be looked up, whatever they are like.
+const FEW: usize = 100_000;
 
 /// Builds index directories.
 #[derive(Debug, Clone, Default)]
@@ -49,13 +57,14 @@ impl IndexBuilder {
             return Err(Error::TooMany { codes: set.codes.len() });
         }
         if let Some(count) = self.config.substrings {
-            substring::split(set.codes.bits(), count)?;
+            substring::choose(set.codes.bits(), &[], Some(count))?;
         }
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
         let _lock = lock(dir)?;
-        let segment = self.write_segment(set, dir)?;
-        let file = segment.file.clone();
-        Manifest::new(segment).write(dir)?;
+        let entry = self.write_segment(set, dir)?;
+        let profile = sample::profile(&Segment::open(&dir.join(&entry.file))?)?;
+        let file = entry.file.clone();
+        Manifest::new(Entry { profile, ..entry }).write(dir)?;
         sweep(dir, &file);
         Ok(())
     }
@@ -63,90 +72,64 @@ impl IndexBuilder {
     fn write_segment(&self, set: &CodeSet, dir: &Path) -> Result<Entry> {
         let (bits, width) = (set.codes.bits(), set.codes.bytes_per_code());
         let by_id = rows_by_id(set.ids.as_deref(), set.codes.len());
-        let groups = Groups::of(&set.codes, by_id.as_deref());
+        let substrings = substring::choose(bits, set.codes.as_bytes(), self.config.substrings)?;
+        let groups = Groups::of(&set.codes, by_id.as_deref(), &substrings[0]);
         let distinct = groups.codes.len() / width;
-        let count = self.config.substrings.unwrap_or_else(|| substring::choose(bits, distinct));
-        let substrings = substring::split(bits, count)?;
-        let tables: Vec<TableData> = substrings
-            .into_par_iter()
-            .map(|substring| TableData::build(substring, &groups.codes, width))
-            .collect();
+        let table = |(part, substring): (usize, &Substring)| match part {
+            0 => TableData::of_sorted(substring, &groups.codes, width),
+            _ => TableData::build(substring, &groups.codes, width),
+        };
+        let tables: Vec<TableData> =
+            substrings.par_iter().enumerate().map(|(i, s)| table((i, s))).collect();
+        let whole = (distinct as f64 <= MOSTLY_DISTINCT * set.codes.len() as f64
+            || distinct <= FEW)
+            .then(|| WholeData::build(&groups.codes, width));
 
         let (metadata, labels) = (metadata(set)?, labels(set, by_id.as_deref()));
         let ids = set.ids.as_ref().map(|ids| in_order(ids, by_id.as_deref()));
         let ids = ids.filter(|ids| !ids.iter().copied().eq(0..ids.len() as u64));
-        let list: Vec<[u32; 4]> = tables.iter().map(entry).collect();
+        let list: Vec<u8> = substrings.iter().flat_map(entry).collect();
 
         let mut contents = vec![
-            whole(Kind::Metadata, &metadata),
-            whole(Kind::Codes, &groups.codes),
-            whole(Kind::Starts, bytes(&groups.starts)),
-            whole(Kind::Rows, bytes(&groups.rows)),
-            whole(Kind::CodeOfRow, bytes(&groups.code_of_row)),
+            whole_section(Kind::Metadata, &metadata),
+            whole_section(Kind::Codes, &groups.codes),
+            whole_section(Kind::Rows, bytes(&groups.rows)),
+            whole_section(Kind::CodeOfRow, bytes(&groups.code_of_row)),
+            whole_section(Kind::Substrings, &list),
         ];
-        contents.extend(ids.as_ref().map(|ids| whole(Kind::Ids, bytemuck::cast_slice(ids))));
-        contents.extend(labels.as_ref().map(|labels| whole(Kind::Labels, labels)));
-        contents.push(whole(Kind::Substrings, bytemuck::cast_slice(&list)));
+        if distinct < set.codes.len() {
+            contents.push(whole_section(Kind::Starts, bytes(&groups.starts)));
+        }
+        contents
+            .extend(ids.as_ref().map(|ids| whole_section(Kind::Ids, bytemuck::cast_slice(ids))));
+        contents.extend(labels.as_ref().map(|labels| whole_section(Kind::Labels, labels)));
         for (part, table) in (0..).zip(&tables) {
-            let mut push = |kind, words| contents.push(Content { kind, part, bytes: bytes(words) });
-            push(Kind::Directory, &table.directory);
-            if table.prefix_bits < table.substring.bits {
-                push(Kind::Keys, &table.keys);
-                push(Kind::KeyStarts, &table.key_starts);
+            contents.push(Content { kind: Kind::Directory, part, bytes: bytes(&table.directory) });
+            if part > 0 {
+                contents.push(Content {
+                    kind: Kind::Postings,
+                    part,
+                    bytes: bytes(&table.postings),
+                });
+                if width <= COPIED {
+                    contents.push(Content { kind: Kind::TableCodes, part, bytes: &table.codes });
+                }
             }
-            push(Kind::Postings, &table.postings);
+        }
+        if let Some(whole) = &whole {
+            contents.push(whole_section(Kind::Tags, &whole.tags));
+            contents.push(whole_section(Kind::Slots, bytes(&whole.slots)));
         }
         contents.sort_by_key(|content| (content.kind, content.part));
 
         let (codes, distinct) = (set.codes.len() as u64, distinct as u64);
-        let counts = Counts { bits, substrings: count, codes, distinct };
+        let counts = Counts { bits, substrings: substrings.len() as u32, codes, distinct };
         let (head, header) = format::encode(counts, &contents);
         let entry = Entry::new(header.file_bytes, header.xxh3);
         let path = dir.join(&entry.file);
         atomic_file::write(&path, |out| format::write(out, &head, &header, &contents))?;
         Ok(entry)
     }
-}
-
-/// Equal codes together: each once, with the rows that have it.
-struct Groups {
-    codes: Vec<u8>,
-    starts: Vec<u32>,
-    rows: Vec<u32>,
-    code_of_row: Vec<u32>,
-}
-
-impl Groups {
-    fn of(codes: &Codes, by_id: Option<&[u32]>) -> Self {
-        let code = |row: u32| codes.get(by_id.map_or(row, |order| order[row as usize]) as usize);
-        let rows = sorted_rows(codes, code);
-        let (mut distinct, mut starts) = (Vec::new(), Vec::new());
-        let mut code_of_row = vec![0; rows.len()];
-        for (at, &row) in rows.iter().enumerate() {
-            if at == 0 || code(row) != code(rows[at - 1]) {
-                distinct.extend_from_slice(code(row));
-                starts.push(at as u32);
-            }
-            code_of_row[row as usize] = starts.len() as u32 - 1;
-        }
-        starts.push(rows.len() as u32);
-        Self { codes: distinct, starts, rows, code_of_row }
-    }
-}
-
-/// The rows by code (as a byte string), then by number.
-fn sorted_rows<'a>(codes: &Codes, code: impl Fn(u32) -> &'a [u8] + Sync) -> Vec<u32> {
-    let rows = 0..codes.len() as u32;
-    if codes.bytes_per_code() > 8 {
-        let mut rows: Vec<u32> = rows.collect();
-        rows.par_sort_unstable_by(|&a, &b| code(a).cmp(code(b)).then(a.cmp(&b)));
-        return rows;
-    }
-    // Short codes are sorted as numbers, first byte highest.
-    let number = |row| code(row).iter().fold(0_u64, |word, &byte| (word << 8) | u64::from(byte));
-    let mut pairs: Vec<(u64, u32)> = rows.map(|row| (number(row), row)).collect();
-    pairs.par_sort_unstable();
-    pairs.into_iter().map(|(_, row)| row).collect()
 }
 
 /// Which item is which row: rows ascend by id. `None` where items do already.
@@ -185,12 +168,15 @@ fn metadata(set: &CodeSet) -> Result<Vec<u8>> {
         .map_err(|error| Error::io("encode metadata for", Path::new("index"))(error.into()))
 }
 
-fn entry(table: &TableData) -> [u32; 4] {
-    let TableData { substring, prefix_bits, keys, .. } = table;
-    [substring.start, substring.bits, *prefix_bits, keys.len() as u32]
+/// A substring as it is written: its length, then its bits, then zeros.
+fn entry(substring: &Substring) -> [u8; format::SUBSTRING] {
+    let mut words = [0_u16; format::SUBSTRING / 2];
+    words[0] = substring.bits() as u16;
+    words[1..=substring.positions().len()].copy_from_slice(substring.positions());
+    bytemuck::cast(words)
 }
 
-fn whole(kind: Kind, bytes: &[u8]) -> Content<'_> {
+fn whole_section(kind: Kind, bytes: &[u8]) -> Content<'_> {
     Content { kind, part: 0, bytes }
 }
 

@@ -25,6 +25,9 @@ pub(crate) enum Command {
         dhih-index search --queries runs/latest/queries.safetensors -k 10\n  \
         dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json")]
     Search(SearchArgs),
+    /// Measure searches: as they are, by scanning, and in batches
+    #[command(after_help = "Example:\n  dhih-index bench --index idx --queries q.npy -k 10")]
+    Bench(BenchArgs),
     /// Tell what an index is
     #[command(after_help = "Example:\n  dhih-index inspect --index runs/latest/index")]
     Inspect(IndexArgs),
@@ -67,7 +70,28 @@ pub(crate) struct SearchArgs {
     /// Write the hits to a safetensors file instead of printing a table
     #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Tell on stderr what each search did, and why: buckets, candidates, codes scanned, and the costs compared
+    #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new())]
+    pub(crate) explain: bool,
     /// Print one JSON object for each query
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Index directory
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
+    pub(crate) index: PathBuf,
+    /// A codes file of queries (.safetensors or .npy) [default: `queries.safetensors` beside the index]
+    #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
+    pub(crate) queries: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// How often all queries are searched
+    #[arg(long, env = "DHIH_ROUNDS", value_name = "N", default_value_t = 3, value_parser = positive)]
+    pub(crate) rounds: usize,
+    /// Print one JSON object
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
 }
@@ -85,7 +109,7 @@ pub(crate) struct Query {
 }
 
 /// How far.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Reach {
     /// Find the N nearest

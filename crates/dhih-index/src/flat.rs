@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::code_set::CodeSet;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
-use crate::hamming;
+use crate::hamming::{self, Near};
 use crate::topk::{Best, Hit};
 
 /// Exact search over codes in memory, without building anything.
@@ -79,44 +79,22 @@ impl<'a> Flat<'a> {
 
     fn best(&self, query: &[u8], mut best: Best) -> Result<Vec<Hit>> {
         self.codes.check_query(query)?;
-        scan(query, self.codes.as_bytes(), &mut best, |best, row, distance| {
-            best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });
-            Ok(())
-        })?;
+        let mut near = Vec::new();
+        for (first, codes) in
+            (0..).step_by(BLOCK).zip(self.codes.as_bytes().chunks(BLOCK * query.len()))
+        {
+            hamming::near(query, codes, best.limit(), 0, &mut near);
+            for Near { at, distance } in near.drain(..) {
+                let row = first + at as usize;
+                best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });
+            }
+        }
         Ok(best.into_hits())
     }
 }
 
-/// Codes whose distances are computed at once: they stay in the first cache.
-const BLOCK: usize = 1024;
-/// Distances looked at together before each by itself.
-const GROUP: usize = 16;
-
-/// Calls `near(best, i, distance)` for every code `i` that may be among the best.
-pub(crate) fn scan(
-    query: &[u8],
-    codes: &[u8],
-    best: &mut Best,
-    mut near: impl FnMut(&mut Best, usize, u32) -> Result<()>,
-) -> Result<()> {
-    let mut distances = [0; BLOCK];
-    for (block, codes) in codes.chunks(BLOCK * query.len()).enumerate() {
-        let distances = &mut distances[..codes.len() / query.len()];
-        hamming::distances_into(query, codes, distances);
-        for (group, distances) in distances.chunks(GROUP).enumerate() {
-            let limit = best.limit();
-            if !distances.iter().fold(false, |any, &distance| any | (distance <= limit)) {
-                continue;
-            }
-            for (i, &distance) in distances.iter().enumerate() {
-                if distance <= best.limit() {
-                    near(best, block * BLOCK + group * GROUP + i, distance)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
+/// Codes that are compared before the limit is looked at again.
+const BLOCK: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -17,9 +17,13 @@ compile_error!("index files are little-endian and read in place");
 compile_error!("index files are mapped whole, which needs 64-bit addresses");
 
 pub(crate) const MAGIC: [u8; 8] = *b"DHIHIDX\n";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// The oldest version that is read.
+const OLDEST: u32 = 1;
 /// Sections start at multiples of this many bytes.
 pub(crate) const ALIGNMENT: usize = 64;
+/// Bytes of a substring: its length and 31 positions, 16 bits each.
+pub(crate) const SUBSTRING: usize = 64;
 const HEADER: usize = 64;
 const ENTRY: usize = 32;
 /// Where the header's checksum lies; it covers all before it and the section table.
@@ -39,13 +43,18 @@ pub(crate) enum Kind {
     Labels = 7,
     Substrings = 8,
     Directory = 9,
+    /// Of version 1.
     Keys = 10,
+    /// Of version 1.
     KeyStarts = 11,
     Postings = 12,
+    TableCodes = 13,
+    Tags = 14,
+    Slots = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Metadata,
         Self::Codes,
         Self::Starts,
@@ -58,6 +67,9 @@ impl Kind {
         Self::Keys,
         Self::KeyStarts,
         Self::Postings,
+        Self::TableCodes,
+        Self::Tags,
+        Self::Slots,
     ];
 }
 
@@ -90,6 +102,7 @@ pub(crate) struct Section {
 /// A header whose checksum and section bounds hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
+    pub(crate) version: u32,
     pub(crate) counts: Counts,
     /// Ascending by kind and part, one after the other in the file.
     pub(crate) sections: Vec<Section>,
@@ -127,7 +140,7 @@ pub(crate) fn encode(counts: Counts, contents: &[Content]) -> (Vec<u8>, Header) 
     }
     let xxh3 = header_checksum(&bytes);
     bytes[CHECKSUM].copy_from_slice(&xxh3.to_le_bytes());
-    (bytes, Header { counts, sections, file_bytes: end as u64, xxh3 })
+    (bytes, Header { version: VERSION, counts, sections, file_bytes: end as u64, xxh3 })
 }
 
 /// Writes a whole data file.
@@ -159,9 +172,10 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Header> {
     if head[..8] != MAGIC {
         return Err(corrupt("it does not start as an index file does"));
     }
-    if u32_at(8) != VERSION {
+    let version = u32_at(8);
+    if !(OLDEST..=VERSION).contains(&version) {
         let path = path.to_path_buf();
-        return Err(Error::Version { path, found: u32_at(8), supported: VERSION });
+        return Err(Error::Version { path, found: version, supported: VERSION });
     }
     let table_end = ENTRY.checked_mul(u32_at(32) as usize).and_then(|n| n.checked_add(HEADER));
     let head_and_table = table_end.and_then(|end| file.get(..end));
@@ -199,7 +213,7 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Header> {
     }
     let (bits, substrings) = (u32_at(12), u32_at(36));
     let counts = Counts { bits, substrings, codes: u64_at(16), distinct: u64_at(24) };
-    Ok(Header { counts, sections, file_bytes, xxh3 })
+    Ok(Header { version, counts, sections, file_bytes, xxh3 })
 }
 
 fn parse_section(entry: &[u8; ENTRY]) -> Option<Section> {
@@ -292,8 +306,8 @@ mod tests {
     fn a_header_that_is_sealed_but_wrong_is_refused() {
         assert!(sealed(|_| {}).is_ok());
         assert!(matches!(
-            sealed(|file| file[8] = 2),
-            Err(Error::Version { found: 2, supported: 1, .. })
+            sealed(|file| file[8] = 3),
+            Err(Error::Version { found: 3, supported: 2, .. })
         ));
         let wrong: [fn(&mut Vec<u8>); 10] = [
             |file| file[0] = b'd',
@@ -301,7 +315,7 @@ mod tests {
             |file| file[40] ^= 1,
             |file| file.push(0),
             |file| file[32] = 1,
-            |file| file[HEADER] = 13,
+            |file| file[HEADER] = 16,
             |file| file[HEADER + ENTRY + 4] = 5,
             |file| file[HEADER + 8] ^= 64,
             |file| file[HEADER + 16] ^= 64,

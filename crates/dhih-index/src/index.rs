@@ -11,12 +11,13 @@ use crate::code_set::CodeSet;
 use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
 use crate::format::{self, Kind};
+use crate::gathered::Reach;
 use crate::manifest::{Entry, Manifest};
-use crate::search::{self, Scratch, Strategy};
+use crate::search::{self, Explanation, Scratch, Strategy};
 use crate::segment::Segment;
 use crate::substring::Substring;
-use crate::topk::{Best, Hit};
-use crate::{bits, verify};
+use crate::topk::Hit;
+use crate::verify;
 
 /// An open index: an immutable snapshot, mapped into memory, that any number of threads may search.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl Index {
         if k == 0 {
             return Err(Error::ZeroK);
         }
-        self.search(query, Best::nearest(k), strategy)
+        self.search(query, Reach::nearest(k), strategy)
     }
 
     /// [`within`](Self::within) by a strategy of the caller's choice.
@@ -120,7 +121,36 @@ impl Index {
     /// # Errors
     /// As for `within`.
     pub fn within_by(&self, strategy: Strategy, query: &[u8], radius: u32) -> Result<Vec<Hit>> {
-        self.search(query, Best::within(radius), strategy)
+        self.search(query, Reach::within(radius), strategy)
+    }
+
+    /// As [`knn_by`](Self::knn_by), and what the search did and why.
+    ///
+    /// # Errors
+    /// As for `knn`.
+    pub fn explain_knn(
+        &self,
+        strategy: Strategy,
+        query: &[u8],
+        k: usize,
+    ) -> Result<(Vec<Hit>, Explanation)> {
+        if k == 0 {
+            return Err(Error::ZeroK);
+        }
+        self.search_with(query, Reach::nearest(k), strategy, true)
+    }
+
+    /// As [`within_by`](Self::within_by), and what the search did and why.
+    ///
+    /// # Errors
+    /// As for `within`.
+    pub fn explain_within(
+        &self,
+        strategy: Strategy,
+        query: &[u8],
+        radius: u32,
+    ) -> Result<(Vec<Hit>, Explanation)> {
+        self.search_with(query, Reach::within(radius), strategy, true)
     }
 
     /// [`knn`](Self::knn) of many queries on the threads of the current rayon pool.
@@ -173,8 +203,7 @@ impl Index {
     /// The code of an item; `None` where there is no such item.
     pub fn code(&self, id: u64) -> Option<&[u8]> {
         let code = *self.segment.code_of_row().get(self.row(id)?)?;
-        let width = bits::bytes_per_code(self.bits());
-        self.segment.codes().chunks_exact(width).nth(code as usize)
+        self.segment.code(code).ok()
     }
 
     /// Checks every byte: all checksums, and that all contents agree with each other.
@@ -200,11 +229,11 @@ impl Index {
             xxh3: format!("{:016x}", section.xxh3),
         };
         Info {
-            version: format::VERSION,
+            version: header.version,
             bits: self.bits(),
             codes: self.len(),
             distinct: self.distinct(),
-            substrings: self.substrings().collect(),
+            substrings: self.segment.substrings().cloned().collect(),
             labels: match metadata.label_columns {
                 _ if self.segment.labels().is_none() => "none",
                 Some(_) => "multi-hot",
@@ -220,10 +249,6 @@ impl Index {
         }
     }
 
-    fn substrings(&self) -> impl Iterator<Item = Substring> {
-        (0..self.segment.table_count()).map(|part| self.segment.substring(part))
-    }
-
     fn row(&self, id: u64) -> Option<usize> {
         match self.segment.ids() {
             Some(ids) => ids.binary_search(&id).ok(),
@@ -231,20 +256,32 @@ impl Index {
         }
     }
 
-    fn search(&self, query: &[u8], best: Best, strategy: Strategy) -> Result<Vec<Hit>> {
+    fn search(&self, query: &[u8], reach: Reach, strategy: Strategy) -> Result<Vec<Hit>> {
+        self.search_with(query, reach, strategy, false).map(|(hits, _)| hits)
+    }
+
+    fn search_with(
+        &self,
+        query: &[u8],
+        reach: Reach,
+        strategy: Strategy,
+        explain: bool,
+    ) -> Result<(Vec<Hit>, Explanation)> {
         codes::check_query(self.bits(), query)?;
         let pool = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = pool().pop().unwrap_or_default();
-        let hits = search::search(&self.segment, query, best, strategy, &mut scratch);
+        let hits = search::search(&self.segment, query, reach, strategy, &mut scratch, explain);
+        let explanation = std::mem::take(&mut scratch.explanation);
         pool().push(scratch);
-        hits
+        hits.map(|hits| (hits, explanation))
     }
 }
 
 fn open_segment(dir: &Path, entry: &Entry) -> Result<Segment> {
-    let segment = Segment::open(&dir.join(&entry.file))?;
+    let mut segment = Segment::open(&dir.join(&entry.file))?;
     let (bytes, xxh3) = (segment.header.file_bytes, segment.header.xxh3);
-    if *entry != Entry::new(bytes, xxh3) {
+    segment.profile = entry.profile.clone();
+    if *entry != (Entry { profile: entry.profile.clone(), ..Entry::new(bytes, xxh3) }) {
         return Err(segment.corrupt("it is not the file that the manifest names"));
     }
     Ok(segment)

@@ -39,17 +39,22 @@ pub mod hamming;
 mod flat;
 mod topk;
 
+mod gathered;
+mod planner;
 mod probe;
 mod search;
 mod substring;
 mod table;
+mod whole;
 
 mod atomic_file;
 mod builder;
 mod format;
+mod groups;
 mod index;
 mod manifest;
 mod mmap;
+mod sample;
 mod segment;
 mod verify;
 
@@ -63,6 +68,6 @@ pub use error::{Error, Result};
 pub use flat::Flat;
 pub use index::{Index, Info, Label, SectionInfo};
 pub use results::{write_knn, write_within};
-pub use search::Strategy;
+pub use search::{Decision, Explanation, Strategy};
 pub use substring::Substring;
 pub use topk::Hit;

@@ -6,26 +6,33 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::atomic_file;
 use crate::error::{Error, Result};
+use crate::planner::Profile;
 
 /// Its name in the index directory.
 pub(crate) const FILE: &str = "manifest.json";
 const FORMAT: &str = "dhih-index";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is read.
+const OLDEST: u32 = 1;
 
 /// The manifest, as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     format: String,
     version: u32,
     segments: Vec<Entry>,
+    /// The checksum of the segments as compact JSON; absent in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    xxh3: Option<String>,
 }
 
 /// A data file of the index.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
     /// Its name in the directory.
@@ -34,18 +41,24 @@ pub(crate) struct Entry {
     pub(crate) bytes: u64,
     /// The checksum of its header, in hexadecimal.
     pub(crate) xxh3: String,
+    /// What its codes are like; absent where there are none, and in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<Profile>,
 }
 
 impl Entry {
     /// The data file whose header has this checksum: its name follows from its content.
     pub(crate) fn new(bytes: u64, xxh3: u64) -> Self {
-        Self { file: format!("segment-{xxh3:016x}.dhih"), bytes, xxh3: format!("{xxh3:016x}") }
+        let file = format!("segment-{xxh3:016x}.dhih");
+        Self { file, bytes, xxh3: format!("{xxh3:016x}"), profile: None }
     }
 }
 
 impl Manifest {
     pub(crate) fn new(segment: Entry) -> Self {
-        Self { format: FORMAT.into(), version: VERSION, segments: vec![segment] }
+        let segments = vec![segment];
+        let xxh3 = Some(checksum(&segments));
+        Self { format: FORMAT.into(), version: VERSION, segments, xxh3 }
     }
 
     /// The one data file.
@@ -74,8 +87,12 @@ impl Manifest {
         if manifest.format != FORMAT {
             return Err(corrupt(dir, "it is no manifest of an index"));
         }
-        if manifest.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&manifest.version) {
             return Err(Error::Version { path, found: manifest.version, supported: VERSION });
+        }
+        let expected = (manifest.version > 1).then(|| checksum(&manifest.segments));
+        if manifest.xxh3 != expected {
+            return Err(corrupt(dir, "its checksum is wrong"));
         }
         Ok(manifest)
     }
@@ -101,6 +118,11 @@ impl Manifest {
     }
 }
 
+#[expect(clippy::expect_used, reason = "texts and numbers always have a JSON form")]
+fn checksum(segments: &[Entry]) -> String {
+    format!("{:016x}", xxh3_64(&serde_json::to_vec(segments).expect("plain fields")))
+}
+
 fn corrupt(dir: &Path, what: &str) -> Error {
     Error::corrupt(&dir.join(FILE), what)
 }
@@ -113,7 +135,9 @@ mod tests {
     #[test]
     fn any_flip_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let manifest = Manifest::new(Entry::new(4096, 0x0123_4567_89ab_cdef));
+        let profile = Profile { distances: [0.5, 1.0, 2.25, 3.0], bucket_codes: [9.5, 3.0, 1.0] };
+        let entry = Entry::new(4096, 0x0123_4567_89ab_cdef);
+        let manifest = Manifest::new(Entry { profile: Some(profile), ..entry });
         manifest.write(dir.path()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), manifest);
         manifest.verify(dir.path()).unwrap();
@@ -152,12 +176,13 @@ mod tests {
             "segments":[{"file":"segment-0a.dhih","bytes":1,"xxh3":"0a"}]}"#;
         assert!(read(good).is_ok());
         assert!(matches!(
-            read(&good.replace("\"version\":1", "\"version\":2")),
+            read(&good.replace("\"version\":1", "\"version\":3")),
             Err(Error::Version { .. })
         ));
         for (from, to) in [
             (good, ""),
             (good, "{}"),
+            ("\"version\":1", "\"version\":2"),
             ("dhih-index", "other"),
             ("segment-0a", "segment-0b"),
             ("0a", "../0a"),

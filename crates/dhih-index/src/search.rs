@@ -1,187 +1,398 @@
-//! Exact search in a segment by multi-index hashing (Norouzi, Punjani, Fleet: "Fast Search in
-//! Hamming Space with Multi-Index Hashing", 2012), and by scanning where that is cheaper. Ids and
-//! queries are the caller's: `index.rs`.
+//! Exact search in a segment: by whole codes a few bits from the query, by multi-index hashing (Norouzi, Punjani, Fleet: "Fast
+//! Search in Hamming Space with Multi-Index Hashing", 2012), by scanning, and by one after the other where that is cheapest.
+//! Ids and queries are the caller's: `index.rs`. The choice: `planner.rs`.
+
+use std::ops::Range;
+
+use serde::Serialize;
 
 use crate::error::Result;
-use crate::probe::{self, Masks};
+use crate::gathered::{Gathered, Reach};
+use crate::hamming::{self, Near};
+use crate::planner::{Costs, Next, Plan, Way};
+use crate::probe::Masks;
 use crate::segment::Segment;
 use crate::table::Table;
-use crate::topk::{Best, Hit};
-use crate::{flat, hamming};
+use crate::topk::Hit;
+use crate::whole;
 
 /// How a search goes through an index. The hits are the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Looks up buckets as long as that is cheaper than scanning, then scans.
+    /// Whichever way is cheapest, decided anew after each step.
     #[default]
     Auto,
-    /// Looks up buckets, however many it takes: up to 2 to the power of a substring's length. To
-    /// measure and to test.
+    /// Looks up buckets, however many it takes: up to 2 to the power of a substring's length. To measure and to test.
     Probe,
     /// Scans all codes.
     Scan,
 }
 
-/// How many codes are scanned in the time that one bucket takes.
-const SCANNED_PER_PROBE: u64 = 64;
+/// What a search did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Whole codes looked up.
+    pub lookups: u64,
+    /// Buckets looked up.
+    pub probes: u64,
+    /// Of these, those that held codes.
+    pub buckets: u64,
+    /// Codes compared with the query in buckets and after look-ups.
+    pub candidates: u64,
+    /// Codes scanned.
+    pub scanned: u64,
+    /// The decisions.
+    pub steps: Vec<Decision>,
+}
+
+/// A decision of a search, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Decision {
+    /// All codes within this distance were known; absent at first.
+    pub certain_within: Option<u32>,
+    /// The greatest distance that could still matter.
+    pub limit: u32,
+    /// The distance at which the search was expected to end.
+    pub expected: u32,
+    costs: Costs,
+    way: Way,
+}
+
 /// Buckets whose places are looked up before the first is read, so that the look-ups overlap.
-const BATCH: usize = 128;
+const BATCH: usize = 64;
+/// Codes of a bucket that are compared before the limit is looked at again.
+const CHUNK: usize = 512;
+/// The part of the cost of a scan that is spent on cheap steps where a scan seems best: most of the time they show that it is
+/// not, and where they do not, this is all that they cost.
+const EXPLORE: f64 = 0.08;
 
 /// The memory of a search, kept from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    /// A bit for each code: whether this search has met it.
-    met: Vec<u64>,
-    /// The words of `met` that are not zero.
-    touched: Vec<u32>,
+    gathered: Gathered,
+    near: Vec<Near>,
     buckets: Vec<(u32, u32)>,
-    candidates: Vec<u32>,
-    distances: Vec<u32>,
-}
-
-impl Scratch {
-    /// Notes a code; false where it was noted before, `None` where there is no such code.
-    #[inline]
-    fn meet(&mut self, code: u32) -> Option<bool> {
-        let at = code / 64;
-        let word = self.met.get_mut(at as usize)?;
-        if *word == 0 {
-            self.touched.push(at);
-        }
-        let bit = 1 << (code % 64);
-        let new = *word & bit == 0;
-        *word |= bit;
-        Some(new)
-    }
-
-    fn clear(&mut self, distinct: usize) {
-        self.met.resize(distinct.div_ceil(64), 0);
-        for at in self.touched.drain(..) {
-            self.met[at as usize] = 0;
-        }
-    }
+    hashes: Vec<u64>,
+    lengths: Vec<u32>,
+    own: Vec<u32>,
+    pub(crate) explanation: Explanation,
 }
 
 /// The hits of a query among the codes of a segment, in order.
 pub(crate) fn search(
     segment: &Segment,
     query: &[u8],
-    mut best: Best,
+    reach: Reach,
     strategy: Strategy,
     scratch: &mut Scratch,
+    explain: bool,
 ) -> Result<Vec<Hit>> {
-    let budget = match strategy {
-        Strategy::Auto => segment.distinct as u64 / SCANNED_PER_PROBE,
-        Strategy::Probe => u64::MAX,
-        Strategy::Scan => 0,
-    };
-    if strategy == Strategy::Scan || !probe_until_sure(segment, query, &mut best, budget, scratch)?
-    {
-        best.clear();
-        flat::scan(query, segment.codes(), &mut best, |best, code, distance| {
-            take(segment, best, code, distance)
-        })?;
+    scratch.gathered.begin(reach, segment.bits);
+    scratch.explanation = Explanation::default();
+    let width = query.len();
+    let mut search = Search { segment, query, width, scratch };
+    match strategy {
+        Strategy::Scan => search.scan()?,
+        Strategy::Probe if segment.table_count() > 0 => search.probe_alone()?,
+        _ if segment.table_count() > 0 => search.by_plan(reach, explain)?,
+        _ => search.scan()?,
     }
-    Ok(best.into_hits())
+    scratch.gathered.hits(segment)
 }
 
-/// Probes the tables in turn, buckets that differ from the query in 0 bits, then 1, and so on.
-/// False where the budget of buckets would not suffice.
-///
-/// A code that differs in `d` bits differs in at most `d / m` (rounded down) in one of its `m`
-/// substrings. So once the first `t + 1` tables have been probed up to `w` bits and the others up
-/// to `w - 1`, every code within `w * m + t` bits has been met: were it not, it would differ in `(t
-/// + 1) * (w + 1) + (m - t - 1) * w = w * m + t + 1`.
-fn probe_until_sure(
-    segment: &Segment,
-    query: &[u8],
-    best: &mut Best,
-    budget: u64,
-    scratch: &mut Scratch,
-) -> Result<bool> {
-    let tables = segment.table_count();
-    let substrings = || (0..tables).map(|part| segment.substring(part));
-    let longest = substrings().map(|substring| substring.bits).max().unwrap_or(0);
-    scratch.clear(segment.distinct);
-    let mut probes = 0_u64;
-    for weight in 0..=longest {
-        let round: u64 = substrings().map(|substring| probe::count(substring.bits, weight)).sum();
-        probes = probes.saturating_add(round);
-        if probes > budget {
-            return Ok(false);
-        }
-        for part in 0..tables {
-            gather(segment, &segment.table(part), query, weight, scratch)?;
-            check(segment, query, best, scratch)?;
-            if best.limit() as usize <= weight as usize * tables + part {
-                return Ok(true);
+struct Search<'a> {
+    segment: &'a Segment,
+    query: &'a [u8],
+    width: usize,
+    scratch: &'a mut Scratch,
+}
+
+impl Search<'_> {
+    /// The cheapest way, step by step.
+    fn by_plan(&mut self, reach: Reach, explain: bool) -> Result<()> {
+        let segment = self.segment;
+        let plan = segment.plan();
+        let expected = plan.profile.filter(|_| reach.k < usize::MAX).map(|p| p.expected(reach.k));
+        self.own_buckets()?;
+        // All codes up to `certain` - 1 are known; those up to `floor` - 1 from look-ups of whole codes.
+        let (mut certain, mut floor, mut next) = (0, 0, Next::default());
+        let (tables, mut explored) = (segment.table_count(), 0.0);
+        loop {
+            let limit = self.scratch.gathered.limit();
+            if certain > limit {
+                return Ok(());
+            }
+            let target = match expected {
+                Some(expected) if expected >= certain => expected.min(limit),
+                _ => limit,
+            };
+            let Scratch { lengths, own, .. } = &*self.scratch;
+            let untouched = next == Next::default();
+            let costs = Costs {
+                look_up: if untouched { plan.look_up(certain, target) } else { f64::INFINITY },
+                probe: plan.probe(next, target, lengths, own),
+                scan: plan.scan(),
+            };
+            let mut way = costs.best();
+            if way == Way::Scan {
+                way = self.explore(&plan, untouched.then_some(certain), next, &mut explored);
+            }
+            if explain {
+                let certain_within = certain.checked_sub(1);
+                let step = Decision { certain_within, limit, expected: target, costs, way };
+                self.scratch.explanation.steps.push(step);
+            }
+            match way {
+                Way::LookUp => {
+                    self.look_up(certain)?;
+                    certain += 1;
+                    floor = certain;
+                }
+                Way::Probe => {
+                    self.probe(next, floor)?;
+                    certain = certain.max(next.certified(tables) + 1);
+                    next = next.after(tables);
+                    if next.weight > segment.longest() {
+                        return Ok(());
+                    }
+                }
+                Way::Scan => return self.scan(),
             }
         }
     }
-    Ok(true)
-}
 
-/// Collects the codes not met before from the buckets of a table that differ from the query in
-/// `weight` bits.
-fn gather(
-    segment: &Segment,
-    table: &Table,
-    query: &[u8],
-    weight: u32,
-    scratch: &mut Scratch,
-) -> Result<()> {
-    let outside = || segment.corrupt("a table leaves its bounds");
-    let value = table.substring.of(query);
-    let mut masks = Masks::new(table.substring.bits, weight);
-    scratch.candidates.clear();
-    loop {
-        scratch.buckets.clear();
-        for mask in masks.by_ref().take(BATCH) {
-            let bucket = table.bucket(value ^ mask).ok_or_else(outside)?;
-            if bucket.0 != bucket.1 {
-                scratch.buckets.push(bucket);
-            }
+    /// The next step, if with those before it it costs little beside a scan.
+    fn explore(&self, plan: &Plan, whole: Option<u32>, next: Next, explored: &mut f64) -> Way {
+        let certified = next.certified(self.segment.table_count());
+        let probe = plan.probe(next, certified, &self.scratch.lengths, &self.scratch.own);
+        let look_up = whole.map_or(f64::INFINITY, |certain| plan.look_up(certain, certain));
+        let (way, cost) =
+            if look_up < probe { (Way::LookUp, look_up) } else { (Way::Probe, probe) };
+        if *explored + cost > EXPLORE * plan.scan() {
+            return Way::Scan;
         }
-        for at in 0..scratch.buckets.len() {
-            for &code in table.codes(scratch.buckets[at]).ok_or_else(outside)? {
-                if scratch.meet(code).ok_or_else(outside)? {
-                    scratch.candidates.push(code);
+        *explored += cost;
+        way
+    }
+
+    /// Notes the lengths of the substrings and the sizes of the query's own buckets.
+    fn own_buckets(&mut self) -> Result<()> {
+        self.scratch.lengths.clear();
+        self.scratch.own.clear();
+        for part in 0..self.segment.table_count() {
+            let table = self.segment.table(part);
+            let bucket = table.bucket(table.substring.of(self.query));
+            let (start, end) = bucket.ok_or_else(|| outside(self.segment))?;
+            self.scratch.lengths.push(table.substring.bits());
+            self.scratch.own.push(end.saturating_sub(start));
+        }
+        Ok(())
+    }
+
+    fn probe_alone(&mut self) -> Result<()> {
+        let tables = self.segment.table_count();
+        let mut next = Next::default();
+        while next.weight <= self.segment.longest() {
+            self.probe(next, 0)?;
+            if self.scratch.gathered.limit() <= next.certified(tables) {
+                return Ok(());
+            }
+            next = next.after(tables);
+        }
+        Ok(())
+    }
+
+    /// Takes all codes.
+    fn scan(&mut self) -> Result<()> {
+        let (codes, width) = (self.segment.codes(), self.width);
+        self.scratch.gathered.clear();
+        self.scratch.explanation.scanned = self.segment.distinct as u64;
+        let mut near = std::mem::take(&mut self.scratch.near);
+        for (chunk, first) in codes.chunks(CHUNK * width).zip((0_u32..).step_by(CHUNK)) {
+            let limit = self.scratch.gathered.limit();
+            hamming::near(self.query, chunk, limit, first, &mut near);
+            for Near { at, distance } in near.drain(..) {
+                if distance <= self.scratch.gathered.limit() {
+                    self.take(at, distance)?;
                 }
             }
         }
-        if masks.is_done() {
+        self.scratch.near = near;
+        Ok(())
+    }
+
+    /// Takes the codes `distance` bits from the query by looking up each that there could be.
+    fn look_up(&mut self, distance: u32) -> Result<()> {
+        let hash = whole::hash(self.query);
+        let mut hashes = std::mem::take(&mut self.scratch.hashes);
+        hashes.clear();
+        flip(0..self.segment.bits, distance, hash, &mut hashes);
+        let done = self.find_all((hash, distance), &hashes);
+        self.scratch.hashes = hashes;
+        done
+    }
+
+    fn find_all(&mut self, (own, distance): (u64, u32), hashes: &[u64]) -> Result<()> {
+        let Some(whole) = self.segment.whole() else { return Ok(()) };
+        let (query, width) = (self.query, self.width);
+        self.scratch.explanation.lookups += hashes.len() as u64;
+        for batch in hashes.chunks(BATCH) {
+            batch.iter().for_each(|&hash| whole.prefetch(hash));
+            for &hash in batch {
+                let mut found = None;
+                let candidates = &mut self.scratch.explanation.candidates;
+                whole.find(hash, |number| {
+                    *candidates += 1;
+                    let start = number as usize * width;
+                    let Some(code) = self.segment.codes().get(start..start + width) else {
+                        return false;
+                    };
+                    // A code has one hash, so none is found twice.
+                    let same = hamming::distance(query, code) == distance
+                        && own ^ differing(query, code) == hash;
+                    if same {
+                        found = Some(number);
+                    }
+                    same
+                });
+                if let Some(number) = found
+                    && distance <= self.scratch.gathered.limit()
+                {
+                    self.take(number, distance)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the codes of a table's buckets that differ from the query in some bits, but for those met before: within `floor` -
+    /// 1, or in a bucket of an earlier step.
+    fn probe(&mut self, next: Next, floor: u32) -> Result<()> {
+        let table = self.segment.table(next.part);
+        let value = table.substring.of(self.query);
+        let mut masks = Masks::new(table.substring.bits(), next.weight);
+        while !masks.is_done() {
+            let mut buckets = std::mem::take(&mut self.scratch.buckets);
+            buckets.clear();
+            buckets.extend(masks.by_ref().take(BATCH).map(|mask| (value ^ mask, 0)));
+            buckets
+                .iter()
+                .for_each(|&(value, _)| hamming::prefetch(table.directory, value as usize));
+            self.scratch.explanation.probes += buckets.len() as u64;
+            for bucket in &mut buckets {
+                *bucket = table.bucket(bucket.0).ok_or_else(|| outside(self.segment))?;
+                let start = bucket.0 as usize * self.width;
+                hamming::prefetch(table.codes, start);
+                hamming::prefetch(table.codes, start + 64);
+            }
+            let done =
+                buckets.iter().try_for_each(|&bucket| self.bucket(&table, next, floor, bucket));
+            self.scratch.buckets = buckets;
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Takes the codes of one bucket.
+    fn bucket(
+        &mut self,
+        table: &Table,
+        next: Next,
+        floor: u32,
+        (start, end): (u32, u32),
+    ) -> Result<()> {
+        if start >= end {
             return Ok(());
         }
+        self.scratch.explanation.buckets += 1;
+        self.scratch.explanation.candidates += u64::from(end - start);
+        let mut near = std::mem::take(&mut self.scratch.near);
+        for first in (start..end).step_by(CHUNK) {
+            let places = first..end.min(first.saturating_add(CHUNK as u32));
+            self.compare(table, places, &mut near)?;
+            for Near { at, distance } in near.drain(..) {
+                if distance >= floor && distance <= self.scratch.gathered.limit() {
+                    let number = table.number(at).ok_or_else(|| outside(self.segment))?;
+                    let copy = table.codes.get(at as usize * self.width..);
+                    let copy = copy.and_then(|codes| codes.get(..self.width));
+                    let code = copy.map_or_else(|| self.segment.code(number), Ok)?;
+                    if !self.is_met(code, next) {
+                        self.take(number, distance)?;
+                    }
+                }
+            }
+        }
+        self.scratch.near = near;
+        Ok(())
+    }
+
+    /// Finds the near codes at some places of a table.
+    fn compare(&self, table: &Table, places: Range<u32>, near: &mut Vec<Near>) -> Result<()> {
+        let (limit, width) = (self.scratch.gathered.limit(), self.width);
+        if !table.codes.is_empty() {
+            let bytes = places.start as usize * width..places.end as usize * width;
+            let codes = table.codes.get(bytes).ok_or_else(|| outside(self.segment))?;
+            hamming::near(self.query, codes, limit, places.start, near);
+            return Ok(());
+        }
+        let numbers = table.postings.get(places.start as usize..places.end as usize);
+        let numbers = numbers.ok_or_else(|| outside(self.segment))?;
+        let codes = self.segment.codes();
+        if numbers.iter().any(|&number| number as usize >= self.segment.distinct) {
+            return Err(outside(self.segment));
+        }
+        numbers.iter().for_each(|&number| hamming::prefetch(codes, number as usize * width));
+        let mut distances = [0; CHUNK];
+        let distances = &mut distances[..numbers.len()];
+        hamming::distances_of(self.query, codes, numbers, distances);
+        let all = places.zip(distances.iter()).map(|(at, &distance)| Near { at, distance });
+        near.extend(all.filter(|near| near.distance <= limit));
+        Ok(())
+    }
+
+    /// Whether a code lies in a bucket of an earlier step.
+    fn is_met(&self, code: &[u8], next: Next) -> bool {
+        let met = |part: usize| {
+            let weight = hamming::masked(self.query, code, self.segment.table(part).mask);
+            weight < next.weight || (weight == next.weight && part < next.part)
+        };
+        next != Next::default()
+            && (0..self.segment.table_count()).filter(|&part| part != next.part).any(met)
+    }
+
+    /// Takes a code with its items.
+    fn take(&mut self, number: u32, distance: u32) -> Result<()> {
+        let items = self.segment.rows_of(number)?.len();
+        self.scratch.gathered.add(distance, number, items);
+        Ok(())
     }
 }
 
-/// Takes the candidates that are near enough.
-fn check(segment: &Segment, query: &[u8], best: &mut Best, scratch: &mut Scratch) -> Result<()> {
-    let Scratch { candidates, distances, .. } = scratch;
-    if candidates.iter().any(|&code| code as usize >= segment.distinct) {
-        return Err(segment.corrupt("a table names a code that is not there"));
+/// Collects the hashes of all codes that differ from one in `count` of some bits.
+fn flip(bits: Range<u32>, count: u32, hash: u64, hashes: &mut Vec<u64>) {
+    if count == 0 {
+        hashes.push(hash);
+        return;
     }
-    distances.resize(candidates.len(), 0);
-    hamming::distances_of(query, segment.codes(), candidates, distances);
-    for (&code, &distance) in candidates.iter().zip(distances.iter()) {
-        if distance <= best.limit() {
-            take(segment, best, code as usize, distance)?;
-        }
+    for bit in bits.start..=bits.end.saturating_sub(count) {
+        flip(bit + 1..bits.end, count - 1, hash ^ whole::of_bit(bit), hashes);
     }
-    Ok(())
 }
 
-/// Offers the items of a code, which ascend by id.
-fn take(segment: &Segment, best: &mut Best, code: usize, distance: u32) -> Result<()> {
-    let outside = || segment.corrupt("a list of rows leaves its bounds");
-    for &row in segment.rows_of(code).ok_or_else(outside)? {
-        if row as usize >= segment.rows {
-            return Err(outside());
-        }
-        let id = segment.ids().map_or(u64::from(row), |ids| ids[row as usize]);
-        if !best.push(Hit { distance, id }) {
-            break;
+/// The hash of the bits in which two codes differ.
+fn differing(a: &[u8], b: &[u8]) -> u64 {
+    let mut hash = 0;
+    for (at, (a, b)) in (0..).zip(a.iter().zip(b)) {
+        let mut bits = a ^ b;
+        while bits != 0 {
+            hash ^= whole::of_bit(8 * at + bits.trailing_zeros());
+            bits &= bits - 1;
         }
     }
-    Ok(())
+    hash
+}
+
+#[cold]
+fn outside(segment: &Segment) -> crate::Error {
+    segment.corrupt("a table leaves its bounds")
 }

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::bits::{self, MAX_BITS};
 use crate::error::{Error, Result};
-use crate::format::{self, Header, Kind};
+use crate::format::{self, Counts, Header, Kind};
 use crate::mmap;
-use crate::substring::{MAX_SUBSTRING, Substring};
-use crate::table::Table;
+use crate::planner::{Plan, Profile};
+use crate::substring::Substring;
+use crate::table::{COPIED, Table};
+use crate::whole::{self, Whole};
 
 /// What a data file says in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,22 +40,28 @@ pub(crate) struct Segment {
     /// Number of different codes.
     pub(crate) distinct: usize,
     codes: Range<usize>,
-    starts: Range<usize>,
+    /// Absent where every code has one row.
+    starts: Option<Range<usize>>,
     row_order: Range<usize>,
     code_of_row: Range<usize>,
     ids: Option<Range<usize>>,
     labels: Option<Range<usize>>,
     tables: Vec<TablePlace>,
+    whole: Option<(Range<usize>, Range<usize>)>,
+    /// What the codes are like; absent where it is not known.
+    pub(crate) profile: Option<Profile>,
 }
 
 /// Where a table's parts lie.
 #[derive(Debug)]
 struct TablePlace {
     substring: Substring,
-    prefix_bits: u32,
+    mask: Vec<u8>,
     directory: Range<usize>,
-    sparse: Option<(Range<usize>, Range<usize>)>,
-    postings: Range<usize>,
+    /// Absent in the first, whose order is that of the codes.
+    postings: Option<Range<usize>>,
+    /// Absent where codes are long.
+    codes: Option<Range<usize>>,
 }
 
 impl Segment {
@@ -79,7 +87,9 @@ impl Segment {
         let metadata: Metadata = serde_json::from_slice(&map[text])
             .map_err(|error| Error::corrupt(&path, format!("its metadata: {error}")))?;
         let codes = sections.take(Kind::Codes, 0, Some([distinct, bits::bytes_per_code(bits)]))?;
-        let starts = sections.take(Kind::Starts, 0, Some([distinct + 1, 4]))?;
+        let has_starts = header.version == 1 || distinct < rows;
+        let starts = has_starts.then(|| sections.take(Kind::Starts, 0, Some([distinct + 1, 4])));
+        let starts = starts.transpose()?;
         let row_order = sections.take(Kind::Rows, 0, Some([rows, 4]))?;
         let code_of_row = sections.take(Kind::CodeOfRow, 0, Some([rows, 4]))?;
         let ids = sections.take_if_there(Kind::Ids, 0, [rows, 8])?;
@@ -88,24 +98,23 @@ impl Segment {
         if metadata.label_columns.is_some_and(|columns| columns == 0 || labels.is_none()) {
             return Err(wrong("its metadata speak of labels that are not there"));
         }
-        let list = sections.take(Kind::Substrings, 0, Some([counts.substrings as usize, 16]))?;
-        let list = bytemuck::cast_slice::<u8, u32>(&map[list]).as_chunks::<4>().0;
-        let tables =
-            list.iter().zip(0..).map(|(entry, part)| sections.table(*entry, part, distinct));
-        let tables: Vec<TablePlace> = tables.collect::<Result<_>>()?;
-        let end = tables.iter().try_fold(0, |end, TablePlace { substring, .. }| {
-            (substring.start == end).then_some(end + substring.bits)
-        });
-        if end != Some(bits) {
-            return Err(wrong("its substrings do not cover the code"));
+        let tables = match header.version {
+            1 => sections.skip_tables_of_version_1(counts.substrings)?,
+            _ => sections.tables(&map, counts, codes.clone())?,
+        };
+        let mut bits_in_use = vec![false; bits as usize];
+        let mut positions = tables.iter().flat_map(|table| table.substring.positions());
+        if positions.any(|&at| std::mem::replace(&mut bits_in_use[usize::from(at)], true)) {
+            return Err(wrong("two of its substrings share a bit"));
         }
+        let whole = sections.whole(distinct)?;
         if sections.taken != header.sections.len() {
             return Err(wrong("it has sections that belong to nothing"));
         }
         #[rustfmt::skip]
         let segment = Self {
             map, path, header, metadata, bits, rows, distinct,
-            codes, starts, row_order, code_of_row, ids, labels, tables,
+            codes, starts, row_order, code_of_row, ids, labels, tables, whole, profile: None,
         };
         Ok(segment)
     }
@@ -115,14 +124,24 @@ impl Segment {
         &self.map
     }
 
-    /// The different codes, packed, ascending as byte strings.
+    /// The different codes, packed: in version 1 ascending as byte strings, later in the order of the first table.
+    #[inline]
     pub(crate) fn codes(&self) -> &[u8] {
         &self.map[self.codes.clone()]
     }
 
-    /// Where each code's rows start in [`row_order`](Self::row_order), and the end.
-    pub(crate) fn starts(&self) -> &[u32] {
-        self.words(&self.starts)
+    /// A code; an error where the file contradicts itself.
+    #[inline]
+    pub(crate) fn code(&self, number: u32) -> Result<&[u8]> {
+        let width = bits::bytes_per_code(self.bits);
+        let start = number as usize * width;
+        let code = self.codes().get(start..start + width);
+        code.ok_or_else(|| self.corrupt("a table names a code that is not there"))
+    }
+
+    /// Where each code's rows start in [`row_order`](Self::row_order), and the end; `None` where every code has one row.
+    pub(crate) fn starts(&self) -> Option<&[u32]> {
+        self.starts.as_ref().map(|range| self.words(range))
     }
 
     /// The rows, code by code, ascending for each.
@@ -145,12 +164,32 @@ impl Segment {
         self.labels.as_ref().map(|range| &self.map[range.clone()])
     }
 
-    /// The rows of a code; `None` where the file contradicts itself.
+    /// The rows of a code, one at least; an error where the file contradicts itself.
     #[inline]
-    pub(crate) fn rows_of(&self, code: usize) -> Option<&[u32]> {
-        let starts = self.starts();
-        let (start, end) = (*starts.get(code)?, *starts.get(code + 1)?);
-        self.row_order().get(start as usize..end as usize)
+    pub(crate) fn rows_of(&self, code: u32) -> Result<&[u32]> {
+        let at = code as usize;
+        let range = match self.starts() {
+            None => Some(at..at + 1),
+            Some(starts) => {
+                let pair = (starts.get(at), starts.get(at + 1));
+                if let (Some(&start), Some(&end)) = pair {
+                    Some(start as usize..end as usize)
+                } else {
+                    None
+                }
+            }
+        };
+        let rows = range.and_then(|range| self.row_order().get(range));
+        rows.ok_or_else(|| self.corrupt("a list of rows leaves its bounds"))
+    }
+
+    /// The id of a row; an error where there is no such row.
+    #[inline]
+    pub(crate) fn id(&self, row: u32) -> Result<u64> {
+        if row as usize >= self.rows {
+            return Err(self.corrupt("a list of rows leaves its bounds"));
+        }
+        Ok(self.ids().map_or(u64::from(row), |ids| ids[row as usize]))
     }
 
     /// Number of tables.
@@ -158,20 +197,46 @@ impl Segment {
         self.tables.len()
     }
 
-    /// The substring of a table.
-    pub(crate) fn substring(&self, part: usize) -> Substring {
-        self.tables[part].substring
+    /// The substrings of the tables.
+    pub(crate) fn substrings(&self) -> impl Iterator<Item = &Substring> {
+        self.tables.iter().map(|table| &table.substring)
+    }
+
+    /// The length of the longest substring, in bits.
+    pub(crate) fn longest(&self) -> u32 {
+        self.substrings().map(Substring::bits).max().unwrap_or(0)
     }
 
     /// A table, to look up.
+    #[inline]
     pub(crate) fn table(&self, part: usize) -> Table<'_> {
-        let TablePlace { substring, prefix_bits, directory, sparse, postings } = &self.tables[part];
+        let TablePlace { substring, mask, directory, postings, codes } = &self.tables[part];
         Table {
-            substring: *substring,
-            prefix_bits: *prefix_bits,
+            substring,
+            mask,
             directory: self.words(directory),
-            sparse: sparse.as_ref().map(|(keys, starts)| (self.words(keys), self.words(starts))),
-            postings: self.words(postings),
+            postings: postings.as_ref().map_or(&[], |range| self.words(range)),
+            codes: codes.as_ref().map_or(&[], |range| &self.map[range.clone()]),
+        }
+    }
+
+    /// The table of whole codes.
+    #[inline]
+    pub(crate) fn whole(&self) -> Option<Whole<'_>> {
+        let (tags, slots) = self.whole.as_ref()?;
+        Some(Whole { tags: &self.map[tags.clone()], slots: self.words(slots) })
+    }
+
+    /// What a search can count on.
+    pub(crate) fn plan(&self) -> Plan<'_> {
+        let width = bits::bytes_per_code(self.bits);
+        Plan {
+            bits: self.bits,
+            codes: self.distinct,
+            width,
+            copied: width <= COPIED,
+            whole: self.whole.is_some(),
+            profile: self.profile.as_ref(),
         }
     }
 
@@ -222,26 +287,56 @@ impl Sections<'_> {
         Ok(range)
     }
 
-    fn table(&mut self, entry: [u32; 4], part: u32, distinct: usize) -> Result<TablePlace> {
-        let [start, bits, prefix_bits, keys] = entry;
-        if !(1..=MAX_SUBSTRING).contains(&bits) || prefix_bits > bits {
-            return Err(Error::corrupt(self.path, format!("substring {part} has a wrong length")));
-        }
-        let directory = self.take(Kind::Directory, part, Some([(1 << prefix_bits) + 1, 4]))?;
-        let sparse = if prefix_bits < bits {
-            let keys = keys as usize;
-            let starts = self.take(Kind::KeyStarts, part, Some([keys + 1, 4]))?;
-            Some((self.take(Kind::Keys, part, Some([keys, 4]))?, starts))
-        } else {
-            None
+    /// The tables of version 1 are of another kind, and not used: its codes are scanned.
+    fn skip_tables_of_version_1(&mut self, substrings: u32) -> Result<Vec<TablePlace>> {
+        self.take(Kind::Substrings, 0, Some([substrings as usize, 16]))?;
+        let of_tables = [Kind::Directory, Kind::Keys, Kind::KeyStarts, Kind::Postings];
+        let is_of_one = |section: &&format::Section| of_tables.contains(&section.kind);
+        self.taken += self.header.sections.iter().filter(is_of_one).count();
+        Ok(Vec::new())
+    }
+
+    fn tables(
+        &mut self,
+        file: &[u8],
+        counts: Counts,
+        codes: Range<usize>,
+    ) -> Result<Vec<TablePlace>> {
+        let shape = [counts.substrings as usize, format::SUBSTRING];
+        let list = self.take(Kind::Substrings, 0, Some(shape))?;
+        let entries = file[list].chunks_exact(format::SUBSTRING);
+        let distinct = counts.distinct as usize;
+        let table = |(entry, part): (&[u8], u32)| {
+            let wrong = || Error::corrupt(self.path, format!("substring {part} is none"));
+            let words: &[u16] = bytemuck::cast_slice(entry);
+            let positions = words[1..].get(..usize::from(words[0])).ok_or_else(wrong)?;
+            let zeros = words[1 + positions.len()..].iter().all(|&word| word == 0);
+            let substring = Substring::new(positions.to_vec(), counts.bits);
+            let substring = substring.filter(|_| zeros).ok_or_else(wrong)?;
+            let mask = substring.mask(counts.bits);
+            let places = (1 << substring.bits()) + 1;
+            let directory = self.take(Kind::Directory, part, Some([places, 4]))?;
+            let copied = mask.len() <= COPIED;
+            let (postings, codes) = match part {
+                0 => (None, Some(codes.clone())),
+                _ => {
+                    let postings = self.take(Kind::Postings, part, Some([distinct, 4]))?;
+                    let copies = || self.take(Kind::TableCodes, part, Some([distinct, mask.len()]));
+                    (Some(postings), copied.then(copies).transpose()?)
+                }
+            };
+            Ok(TablePlace { substring, mask, directory, postings, codes })
         };
-        let postings = self.take(Kind::Postings, part, Some([distinct, 4]))?;
-        Ok(TablePlace {
-            substring: Substring { start, bits },
-            prefix_bits,
-            directory,
-            sparse,
-            postings,
-        })
+        entries.zip(0..).map(table).collect()
+    }
+
+    fn whole(&mut self, distinct: usize) -> Result<Option<(Range<usize>, Range<usize>)>> {
+        let there = |section: &format::Section| section.kind == Kind::Tags;
+        if !self.header.sections.iter().any(there) {
+            return Ok(None);
+        }
+        let places = whole::places(distinct);
+        let tags = self.take(Kind::Tags, 0, Some([places, 1]))?;
+        Ok(Some((tags, self.take(Kind::Slots, 0, Some([places, 4]))?)))
     }
 }

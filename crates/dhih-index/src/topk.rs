@@ -61,11 +61,6 @@ impl Best {
         }
     }
 
-    /// Forgets all hits, keeping the bounds.
-    pub(crate) fn clear(&mut self) {
-        self.heap.clear();
-    }
-
     /// The hits in order.
     pub(crate) fn into_hits(self) -> Vec<Hit> {
         self.heap.into_sorted_vec()

@@ -5,6 +5,7 @@ use crate::bits;
 use crate::code_set::{self, Labels};
 use crate::error::Result;
 use crate::segment::Segment;
+use crate::substring::Extractor;
 
 /// Checks the contents of every section.
 pub(crate) fn verify(segment: &Segment) -> Result<()> {
@@ -18,15 +19,19 @@ pub(crate) fn verify(segment: &Segment) -> Result<()> {
     (0..segment.table_count()).try_for_each(|part| {
         let table = segment.table(part).verify(segment.codes(), width);
         table.map_err(|what| segment.corrupt(&format!("table {part}: {what}")))
-    })
+    })?;
+    let Some(whole) = segment.whole() else { return Ok(()) };
+    whole.verify(segment.codes(), width).map_err(|what| segment.corrupt(what))
 }
 
 type Check = std::result::Result<(), &'static str>;
 
-/// Codes ascend, so no two are equal, and have no unused bits.
+/// Codes are in order, so no two are equal, and have no unused bits.
 fn codes(segment: &Segment) -> Check {
     let codes = || segment.codes().chunks_exact(bits::bytes_per_code(segment.bits));
-    if !codes().is_sorted_by(|a, b| a < b) {
+    let first = segment.substrings().next().map(Extractor::new);
+    let place = |code: &[u8]| first.as_ref().map_or(0, |first| first.of(code));
+    if !codes().is_sorted_by(|a, b| (place(a), a) < (place(b), b)) {
         return Err("its codes do not ascend");
     }
     match codes().all(|code| bits::padding_is_zero(segment.bits, code)) {
@@ -38,17 +43,19 @@ fn codes(segment: &Segment) -> Check {
 /// Every code has rows, ascending, and every row is in the list of its code: so each is in one
 /// list, once.
 fn rows(segment: &Segment) -> Check {
-    let (starts, code_of_row) = (segment.starts(), segment.code_of_row());
-    let ends = (starts.first().copied(), starts.last().map(|&last| last as usize));
-    if ends != (Some(0), Some(segment.rows)) || !starts.is_sorted_by(|a, b| a < b) {
-        return Err("its lists of rows do not follow each other");
+    let code_of_row = segment.code_of_row();
+    if let Some(starts) = segment.starts() {
+        let ends = (starts.first().copied(), starts.last().map(|&last| last as usize));
+        if ends != (Some(0), Some(segment.rows)) || !starts.is_sorted_by(|a, b| a < b) {
+            return Err("its lists of rows do not follow each other");
+        }
     }
-    for code in 0..segment.distinct {
-        let rows = segment.rows_of(code).ok_or("a list of rows leaves its bounds")?;
+    for code in 0..segment.distinct as u32 {
+        let rows = segment.rows_of(code).map_err(|_| "a list of rows leaves its bounds")?;
         if !rows.is_sorted_by(|a, b| a < b) {
             return Err("a list of rows does not ascend");
         }
-        if rows.iter().any(|&row| code_of_row.get(row as usize) != Some(&(code as u32))) {
+        if rows.iter().any(|&row| code_of_row.get(row as usize) != Some(&code)) {
             return Err("a row is in the list of another code");
         }
     }

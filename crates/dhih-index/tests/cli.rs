@@ -70,7 +70,7 @@ fn a_run_is_indexed_and_searched_with_no_further_words() {
     assert_eq!(info, inspected);
     assert_eq!(
         (&info["bits"], &info["codes"], &info["version"]),
-        (&20.into(), &12.into(), &1.into())
+        (&20.into(), &12.into(), &2.into())
     );
     assert!(stdout(dir, &["inspect"]).contains(set.model_sha256.as_ref().unwrap()));
     assert!(stdout(dir, &["verify"]).contains("12 codes"));

@@ -18,7 +18,8 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string(info)?)?;
         return Ok(());
     }
-    let substrings: Vec<_> = info.substrings.iter().map(|part| part.bits.to_string()).collect();
+    let substrings: Vec<_> =
+        info.substrings.iter().map(|part| part.positions().len().to_string()).collect();
     let model = info.model_sha256.as_deref().unwrap_or("unknown");
     writeln!(out, "bits        {}", info.bits)?;
     writeln!(out, "codes       {} ({} different)", info.codes, info.distinct)?;

@@ -1,5 +1,6 @@
 //! The commands, one file each. Their words are in `cli.rs`.
 
+pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod inspect;
 pub(crate) mod search;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use dhih_index::{CodeSet, Codes, Hit, Index, Label, hamming, write_knn, write_within};
+use dhih_index::{CodeSet, Codes, Hit, Index, Label, Strategy, hamming, write_knn, write_within};
 
 use crate::cli::{Query, Reach, SearchArgs};
 
@@ -28,6 +28,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
         "{count} queries in {seconds:.3} s: {rate:.0} queries/s ({isa}, {threads} threads)"
     );
 
+    if args.explain {
+        explain(&index, &queries, args.reach)?;
+    }
     if let Some(file) = &args.out {
         match args.reach.k {
             Some(k) => write_knn(file, k, &results)?,
@@ -44,12 +47,31 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     Ok(())
 }
 
+/// Tells what a search of each query does, and why.
+fn explain(index: &Index, queries: &Codes, reach: Reach) -> Result<()> {
+    let mut out = BufWriter::new(io::stderr().lock());
+    for (number, query) in queries.iter().enumerate() {
+        let (_, explanation) = match reach.k {
+            Some(k) => index.explain_knn(Strategy::Auto, query, k)?,
+            None => index.explain_within(Strategy::Auto, query, reach.radius.unwrap_or(0))?,
+        };
+        let explanation = serde_json::to_value(&explanation)?;
+        writeln!(out, "{}", serde_json::json!({"query": number, "explanation": explanation}))?;
+    }
+    Ok(out.flush()?)
+}
+
 /// The queries that are named, which this index can answer.
 fn queries(query: &Query, index: &Index) -> Result<Codes> {
     let Some(file) = &query.queries else {
         let text = query.code.as_deref().unwrap_or_default();
         return Codes::from_hex(index.bits(), text).context("--code");
     };
+    read_queries(file, index)
+}
+
+/// The queries of a file, which this index can answer.
+pub(crate) fn read_queries(file: &Path, index: &Index) -> Result<Codes> {
     // An .npy file does not say how long its codes are: they can only be as long as the index's.
     let bits = has_extension(file, "npy").then_some(index.bits());
     let set = CodeSet::read(file, bits).with_context(|| format!("queries {}", file.display()))?;

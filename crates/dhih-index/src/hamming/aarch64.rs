@@ -4,9 +4,14 @@
 
 use std::arch::aarch64::*;
 
+use super::near::{Near, find_by};
 use super::{Kernel, scalar};
 
-pub(super) const KERNEL: Kernel = Kernel { name: "neon", scan, gather: scalar::gather };
+pub(super) const KERNEL: Kernel = Kernel { name: "neon", scan, gather: scalar::gather, find };
+
+fn find(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
+    find_by(scan, (query, codes), limit, first, found);
+}
 
 fn scan(query: &[u8], codes: &[u8], out: &mut [u32]) {
     match query.len() {

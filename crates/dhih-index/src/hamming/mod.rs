@@ -4,6 +4,9 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod near;
+#[cfg(target_arch = "x86_64")]
+mod near_x86_64;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -13,6 +16,7 @@ mod x86_64;
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
+pub(crate) use near::Near;
 
 /// `out[i]` becomes the distance of the query to code `i`; there are `out.len()` codes of the
 /// query's length.
@@ -26,6 +30,7 @@ pub(crate) struct Kernel {
     name: &'static str,
     scan: Scan,
     gather: Gather,
+    find: near::Find,
 }
 
 /// The kernels of this machine, slowest first; the first is the scalar one.
@@ -78,6 +83,16 @@ pub fn distance(a: &[u8], b: &[u8]) -> u32 {
     scalar::distance(a, b)
 }
 
+/// In how many bits of a mask two codes differ.
+///
+/// # Panics
+/// Where they differ in length.
+#[inline]
+pub(crate) fn masked(a: &[u8], b: &[u8], mask: &[u8]) -> u32 {
+    assert!(a.len() == b.len() && a.len() == mask.len(), "codes of different lengths");
+    scalar::masked(a, b, mask)
+}
+
 /// The Hamming distances of a query to `out.len()` packed codes of its length.
 ///
 /// # Shapes
@@ -97,6 +112,24 @@ pub fn distances_into(query: &[u8], codes: &[u8], out: &mut [u32]) {
 pub(crate) fn distances_of(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]) {
     assert!(!query.is_empty() && picks.len() == out.len());
     (chosen().gather)(query, codes, picks, out);
+}
+
+/// Appends to `found` the packed codes within `limit` of the query, in order; the first code's number is `first`.
+///
+/// # Panics
+/// Where the query is empty or `codes` is no whole number of codes.
+#[inline]
+pub(crate) fn near(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
+    chosen().near((query, codes), limit, first, found);
+}
+
+/// Asks for the cache line at a place in a slice, if it is there, before it is needed.
+#[inline(always)]
+pub(crate) fn prefetch<T>(slice: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    near_x86_64::prefetch(slice, at);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (slice, at);
 }
 
 fn check(query: &[u8], codes: &[u8], count: usize) {

@@ -2,8 +2,13 @@
 //! sets, which compile them again with their own popcount.
 
 use super::Kernel;
+use super::near::{Near, find_by};
 
-pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather };
+pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, find };
+
+fn find(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
+    find_by(scan, (query, codes), limit, first, found);
+}
 
 /// The distance of two codes of one length: whole words, then what is left.
 #[inline(always)]
@@ -11,6 +16,18 @@ pub(super) fn distance(a: &[u8], b: &[u8]) -> u32 {
     let ((a8, a1), (b8, b1)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let words = a8.iter().zip(b8).map(|(a, b)| word(a, b)).sum::<u32>();
     words + tail(a1, b1)
+}
+
+/// As [`distance`], of the bits of a mask alone.
+#[inline(always)]
+pub(super) fn masked(a: &[u8], b: &[u8], mask: &[u8]) -> u32 {
+    let ((a8, a1), (b8, b1)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let (mask8, mask1) = mask.as_chunks::<8>();
+    let number = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let words = a8.iter().zip(b8).zip(mask8);
+    let words = words.map(|((a, b), mask)| ((number(a) ^ number(b)) & number(mask)).count_ones());
+    let bytes = a1.iter().zip(b1).zip(mask1);
+    words.chain(bytes.map(|((a, b), mask)| ((a ^ b) & mask).count_ones())).sum()
 }
 
 /// As [`distance`] for a length known when compiled: no loop is left, and nothing past the end is

@@ -16,7 +16,7 @@ fn inputs() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, Vec<u32>)> {
         2 => prop::sample::select(vec![1_usize, 2, 4, 6, 8, 12, 16, 32, 64, 96, 128]),
         1 => 1..=128_usize,
     ];
-    (widths, 1..70_usize).prop_flat_map(|(width, count)| {
+    (widths, prop_oneof![4 => 1..70_usize, 1 => 250..600_usize]).prop_flat_map(|(width, count)| {
         let bytes = |n| prop::collection::vec(prop_oneof![Just(0), Just(255), any::<u8>()], n);
         let picks = prop::collection::vec(0..count as u32, 0..40);
         (bytes(width), bytes(width * count), picks)
@@ -30,6 +30,10 @@ proptest! {
         let expected: Vec<u32> = codes.chunks(width).map(|code| oracle(&query, code)).collect();
         let picked: Vec<u32> = picks.iter().map(|&pick| expected[pick as usize]).collect();
         prop_assert_eq!(distance(&query, &codes[..width]), expected[0]);
+        let other = &codes[codes.len() - width..];
+        let of_mask: Vec<u8> = query.iter().zip(other).map(|(a, b)| (a ^ b) & codes[0]).collect();
+        let mask = vec![codes[0]; width];
+        prop_assert_eq!(masked(&query, other, &mask), oracle(&of_mask, &vec![0; width]));
         for kernel in available() {
             let mut out = vec![u32::MAX; expected.len()];
             (kernel.scan)(&query, &codes, &mut out);
@@ -37,6 +41,16 @@ proptest! {
             let mut out = vec![u32::MAX; picks.len()];
             (kernel.gather)(&query, &codes, &picks, &mut out);
             prop_assert_eq!(&out, &picked, "gather {}", kernel.name);
+            let mut sorted = expected.clone();
+            sorted.sort_unstable();
+            for limit in [0, sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1], u32::MAX] {
+                let mut found = vec![Near { at: 1, distance: 2 }];
+                kernel.near((&query, &codes), limit, 7, &mut found);
+                let near = (7..).zip(&expected).filter(|(_, distance)| **distance <= limit);
+                let near = near.map(|(at, &distance)| Near { at, distance });
+                let expected: Vec<Near> = [found[0]].into_iter().chain(near).collect();
+                prop_assert_eq!(&found, &expected, "near {} {}", kernel.name, limit);
+            }
         }
         let mut out = vec![u32::MAX; expected.len()];
         distances_into(&query, &codes, &mut out);

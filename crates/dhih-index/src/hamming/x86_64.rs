@@ -5,6 +5,8 @@
 
 use std::arch::x86_64::*;
 
+use super::near::find_by;
+use super::near_x86_64::find_avx512;
 use super::{Kernel, scalar};
 
 /// The kernels that this machine can run, slowest first. Only these hand out the functions below.
@@ -17,6 +19,11 @@ pub(super) fn kernels() -> Vec<Kernel> {
             scan: |query, codes, out| unsafe { scan_avx2(query, codes, out) },
             // SAFETY: the machine has AVX2 and POPCNT.
             gather: |query, codes, picks, out| unsafe { gather_avx2(query, codes, picks, out) },
+            find: |query, codes, limit, first, found| {
+                // SAFETY: the machine has AVX2 and POPCNT.
+                let scan = |q: &[u8], c: &[u8], out: &mut [u32]| unsafe { scan_avx2(q, c, out) };
+                find_by(scan, (query, codes), limit, first, found);
+            },
         });
         if is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -30,6 +37,10 @@ pub(super) fn kernels() -> Vec<Kernel> {
                 scan: |query, codes, out| unsafe { scan_avx512(query, codes, out) },
                 // SAFETY: the machine has AVX2 and POPCNT.
                 gather: |query, codes, picks, out| unsafe { gather_avx2(query, codes, picks, out) },
+                // SAFETY: the machine has these parts of AVX-512, AVX2 and POPCNT.
+                find: |query, codes, limit, first, found| unsafe {
+                    find_avx512(query, codes, limit, first, found);
+                },
             });
         }
     }
@@ -133,7 +144,7 @@ fn store4(words: __m256i, out: &mut [u32; 4]) {
 // code the last ones.
 
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]
-fn scan_avx512(query: &[u8], codes: &[u8], out: &mut [u32]) {
+pub(super) fn scan_avx512(query: &[u8], codes: &[u8], out: &mut [u32]) {
     let width = query.len();
     match width {
         6 => six_avx512(query, codes, out),
@@ -216,13 +227,13 @@ fn long_avx512(query: &[u8], codes: &[u8], out: &mut [u32]) {
 
 /// Number of bits in which each word of 64 bits differs.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn count8(a: __m512i, b: __m512i) -> __m512i {
+pub(super) fn count8(a: __m512i, b: __m512i) -> __m512i {
     _mm512_popcnt_epi64(_mm512_xor_si512(a, b))
 }
 
 /// The sums of neighbouring words of `a`, then of `b`.
 #[target_feature(enable = "avx512f")]
-fn pairs8(a: __m512i, b: __m512i) -> __m512i {
+pub(super) fn pairs8(a: __m512i, b: __m512i) -> __m512i {
     let even = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
     let odd = _mm512_permutex2var_epi64(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
     _mm512_add_epi64(even, odd)
@@ -230,14 +241,14 @@ fn pairs8(a: __m512i, b: __m512i) -> __m512i {
 
 /// Loads 48 bytes of codes of `width` bytes and spreads them to slots of a power of two, zeros
 /// between.
-struct Spread {
+pub(super) struct Spread {
     from: __m512i,
     used: u64,
 }
 
 impl Spread {
     #[target_feature(enable = "avx512f")]
-    fn new(width: usize, slot: usize) -> Self {
+    pub(super) fn new(width: usize, slot: usize) -> Self {
         let (mut from, mut used) = ([0; 64], 0);
         for at in (0..64).filter(|at| at % slot < width) {
             from[at] = (at / slot * width + at % slot) as u8;
@@ -247,7 +258,7 @@ impl Spread {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn load(&self, bytes: &[u8; 48]) -> __m512i {
+    pub(super) fn load(&self, bytes: &[u8; 48]) -> __m512i {
         // SAFETY: the mask lets only the 48 bytes that are there be read; the load needs no
         // alignment.
         let packed = unsafe { _mm512_maskz_loadu_epi8((1 << 48) - 1, bytes.as_ptr().cast()) };
@@ -256,7 +267,7 @@ impl Spread {
 }
 
 #[target_feature(enable = "avx512f")]
-fn load8(bytes: &[u8; 64]) -> __m512i {
+pub(super) fn load8(bytes: &[u8; 64]) -> __m512i {
     // SAFETY: 64 bytes are there to read; the load needs no alignment.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
@@ -269,6 +280,6 @@ fn store8(words: __m512i, out: &mut [u32; 8]) {
 }
 
 /// The query in every slot of `slot` bytes, zeros behind it.
-fn repeated<const N: usize>(query: &[u8], slot: usize) -> [u8; N] {
+pub(super) fn repeated<const N: usize>(query: &[u8], slot: usize) -> [u8; N] {
     std::array::from_fn(|at| query.get(at % slot).copied().unwrap_or(0))
 }

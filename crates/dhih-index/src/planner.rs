@@ -1,0 +1,246 @@
+//! Which way of searching is cheapest from where a search stands: looking up whole codes a few bits away, looking up buckets of
+//! substrings, or scanning all codes. The costs are measured ones; what a set of codes is like is looked at when it is
+//! indexed. The ways themselves: `search.rs`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::probe;
+
+/// Nanoseconds, on one core of a Zen 4 with AVX-512. Only their ratios matter.
+mod cost {
+    /// A look-up of a whole code, among others that are under way.
+    pub(super) const LOOK_UP: f64 = 4.0;
+    /// A bucket, likewise.
+    pub(super) const BUCKET: f64 = 18.0;
+    /// A byte of code that is read in order, from memory or from the last cache.
+    pub(super) const BYTE: f64 = 0.03;
+    /// A code beside its bytes.
+    pub(super) const CODE: f64 = 0.06;
+    /// A code that is read at a place of its own.
+    pub(super) const FAR_CODE: f64 = 8.0;
+}
+
+/// The numbers of neighbours whose distances are looked at.
+const NEIGHBOURS: [usize; 4] = [1, 10, 100, 1000];
+/// Distances from a substring at which the size of buckets is looked at.
+pub(crate) const WEIGHTS: usize = 3;
+
+/// What a set of codes is like, from a sample of its own items.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profile {
+    /// Mean distance of the 1st, 10th, 100th and 1,000th neighbour.
+    pub(crate) distances: [f64; NEIGHBOURS.len()],
+    /// Mean number of codes in a bucket 0, 1 and 2 bits from an item's own.
+    pub(crate) bucket_codes: [f64; WEIGHTS],
+}
+
+impl Profile {
+    /// From the distances of the neighbours of each sampled item, in order, and mean sizes of buckets.
+    pub(crate) fn new(neighbours: &[Vec<u32>], bucket_codes: [f64; WEIGHTS]) -> Self {
+        let mean = |k: usize| {
+            let kth = |found: &Vec<u32>| found.get(k - 1).or(found.last()).copied().unwrap_or(0);
+            let sum: f64 = neighbours.iter().map(|found| f64::from(kth(found))).sum();
+            sum / neighbours.len().max(1) as f64
+        };
+        Self { distances: NEIGHBOURS.map(mean), bucket_codes }
+    }
+
+    /// To 64ths, which have the same form in every program that reads them.
+    pub(crate) fn rounded(self) -> Self {
+        let round = |x: f64| (x * 64.0).round() / 64.0;
+        Self { distances: self.distances.map(round), bucket_codes: self.bucket_codes.map(round) }
+    }
+
+    /// How many neighbours [`Self::new`] wants to see.
+    pub(crate) fn neighbours() -> usize {
+        NEIGHBOURS[NEIGHBOURS.len() - 1]
+    }
+
+    /// About how far the `k`-th neighbour is: between two known ones by the logarithm of `k`.
+    pub(crate) fn expected(&self, k: usize) -> u32 {
+        let at = (k.max(1) as f64).log10().min((NEIGHBOURS.len() - 1) as f64);
+        let below = (at as usize).min(NEIGHBOURS.len() - 2);
+        let (low, high) = (self.distances[below], self.distances[below + 1]);
+        (low + (high - low) * (at - below as f64)).round() as u32
+    }
+}
+
+/// A way to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Way {
+    /// Look up all codes one bit further away.
+    LookUp,
+    /// Look up the next buckets.
+    Probe,
+    /// Scan all codes.
+    Scan,
+}
+
+/// The set that is searched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    pub(crate) bits: u32,
+    /// Number of different codes.
+    pub(crate) codes: usize,
+    /// Bytes of a code.
+    pub(crate) width: usize,
+    /// Whether the tables have copies of the codes in their own order.
+    pub(crate) copied: bool,
+    /// Whether whole codes can be looked up.
+    pub(crate) whole: bool,
+    pub(crate) profile: Option<&'a Profile>,
+}
+
+/// The next step of probing: the buckets of `part` that differ in `weight` bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Next {
+    pub(crate) weight: u32,
+    pub(crate) part: usize,
+}
+
+/// What each way would cost to the end, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Costs {
+    pub(crate) look_up: f64,
+    pub(crate) probe: f64,
+    pub(crate) scan: f64,
+}
+
+impl Costs {
+    /// The cheapest.
+    pub(crate) fn best(self) -> Way {
+        if self.look_up <= self.probe && self.look_up <= self.scan {
+            Way::LookUp
+        } else if self.probe <= self.scan {
+            Way::Probe
+        } else {
+            Way::Scan
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// Scanning all codes.
+    pub(crate) fn scan(&self) -> f64 {
+        self.codes as f64 * (cost::CODE + cost::BYTE * self.width as f64)
+    }
+
+    /// Looking up all codes at the distances `from..=to`.
+    pub(crate) fn look_up(&self, from: u32, to: u32) -> f64 {
+        if !self.whole {
+            return f64::INFINITY;
+        }
+        (from..=to.min(from + 8))
+            .map(|r| choose(self.bits, r) * cost::LOOK_UP)
+            .sum::<f64>()
+            .max(if to > from + 8 { f64::INFINITY } else { 0.0 })
+    }
+
+    /// Probing from `next` until all codes within `to` are met. `lengths` are the substrings', `own` the sizes of the query's own
+    /// buckets.
+    pub(crate) fn probe(&self, mut next: Next, to: u32, lengths: &[u32], own: &[u32]) -> f64 {
+        let candidate =
+            if self.copied { cost::CODE + cost::BYTE * self.width as f64 } else { cost::FAR_CODE };
+        let (mut sum, ceiling) = (0.0, self.scan());
+        loop {
+            let buckets = probe::count(lengths[next.part], next.weight) as f64;
+            let codes = buckets * self.bucket_codes(next, lengths, own);
+            sum += buckets * cost::BUCKET + codes * candidate;
+            // More than that is never chosen.
+            if next.certified(lengths.len()) >= to || sum > 4.0 * ceiling {
+                return sum;
+            }
+            next = next.after(lengths.len());
+        }
+    }
+
+    /// Codes in a bucket of this step, as far as can be known.
+    fn bucket_codes(&self, next: Next, lengths: &[u32], own: &[u32]) -> f64 {
+        if next.weight == 0 {
+            return f64::from(own[next.part]);
+        }
+        let even = self.codes as f64 / 2_f64.powi(lengths[next.part] as i32);
+        let Some(Profile { bucket_codes, .. }) = self.profile else { return even };
+        let typical = bucket_codes[(next.weight as usize).min(WEIGHTS - 1)];
+        // Who lies where others crowd has more neighbours at every distance.
+        let crowd = (f64::from(own[next.part]) + 1.0) / (bucket_codes[0] + 1.0);
+        (typical * crowd.clamp(0.25, 4.0)).max(even)
+    }
+}
+
+impl Next {
+    /// The distance within which all codes are met when this step is done: one that differs in `d` bits differs in at most
+    /// `d / m` (rounded down) in one of its `m` substrings, and were it not met, it would differ in at least `weight + 1` bits
+    /// in each substring up to this and `weight` in the others.
+    pub(crate) fn certified(self, tables: usize) -> u32 {
+        self.weight * tables as u32 + self.part as u32
+    }
+
+    /// The step after.
+    pub(crate) fn after(self, tables: usize) -> Self {
+        match self.part + 1 {
+            part if part < tables => Self { part, ..self },
+            _ => Self { weight: self.weight + 1, part: 0 },
+        }
+    }
+}
+
+/// `n` choose `k`, as far as numbers go.
+fn choose(n: u32, k: u32) -> f64 {
+    if k > n {
+        return 0.0;
+    }
+    (0..k).fold(1.0, |count, i| count * f64::from(n - i) / f64::from(i + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(codes: usize, profile: Option<&Profile>) -> Plan<'_> {
+        Plan { bits: 64, codes, width: 8, copied: true, whole: true, profile }
+    }
+
+    #[test]
+    fn steps_certify_one_distance_after_the_other() {
+        let steps = std::iter::successors(Some(Next::default()), |next| Some(next.after(3)));
+        let certified: Vec<u32> = steps.take(7).map(|next| next.certified(3)).collect();
+        assert_eq!(certified, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn near_neighbours_are_looked_up_middling_ones_probed_far_ones_scanned() {
+        let plan = plan(10_000_000, None);
+        let best = |to, own| {
+            let probe = plan.probe(Next::default(), to, &[16; 4], &[own; 4]);
+            Costs { look_up: plan.look_up(0, to), probe, scan: plan.scan() }.best()
+        };
+        let crowded = [0, 1, 2].map(|to| best(to, 50_000));
+        assert_eq!(crowded, [Way::LookUp; 3]);
+        assert_eq!(
+            [2, 6, 14, 30].map(|to| best(to, 150)),
+            [Way::Probe, Way::Probe, Way::Probe, Way::Scan]
+        );
+    }
+
+    #[test]
+    fn the_expected_distance_lies_between_known_ones() {
+        let found: Vec<Vec<u32>> = vec![(0..2000).map(|i| i / 100).collect(), vec![4]];
+        let profile = Profile::new(&found, [8.0, 4.0, 2.0]);
+        assert_eq!(profile.distances, [2.0, 2.0, 2.0, 6.5]);
+        assert_eq!(
+            [0, 1, 100, 316, 1000, 1 << 40].map(|k| profile.expected(k)),
+            [2, 2, 2, 4, 7, 7]
+        );
+    }
+
+    #[test]
+    fn who_lies_in_a_crowd_meets_more() {
+        let profile = Profile { distances: [1.0; 4], bucket_codes: [100.0, 50.0, 20.0] };
+        let plan = plan(1_000_000, Some(&profile));
+        let cost = |own| plan.probe(Next { weight: 1, part: 0 }, 4, &[16; 4], &[own; 4]);
+        assert!(cost(1000) > cost(100) && cost(100) > cost(1));
+    }
+}
