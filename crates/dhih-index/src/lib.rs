@@ -39,6 +39,7 @@ pub mod hamming;
 mod flat;
 mod topk;
 
+mod buckets;
 mod gathered;
 mod planner;
 mod probe;

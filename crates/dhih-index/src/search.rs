@@ -10,9 +10,7 @@ use crate::error::Result;
 use crate::gathered::{Gathered, Reach};
 use crate::hamming::{self, Near};
 use crate::planner::{Costs, Next, Plan, Way};
-use crate::probe::Masks;
 use crate::segment::Segment;
-use crate::table::Table;
 use crate::topk::Hit;
 use crate::whole;
 
@@ -59,9 +57,9 @@ pub struct Decision {
 }
 
 /// Buckets whose places are looked up before the first is read, so that the look-ups overlap.
-const BATCH: usize = 64;
-/// Codes of a bucket that are compared before the limit is looked at again.
-const CHUNK: usize = 512;
+pub(crate) const BATCH: usize = 64;
+/// Codes that are compared before the limit is looked at again.
+pub(crate) const CHUNK: usize = 512;
 /// The part of the cost of a scan that is spent on cheap steps where a scan seems best: most of the time they show that it is
 /// not, and where they do not, this is all that they cost.
 const EXPLORE: f64 = 0.08;
@@ -69,9 +67,11 @@ const EXPLORE: f64 = 0.08;
 /// The memory of a search, kept from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    gathered: Gathered,
-    near: Vec<Near>,
-    buckets: Vec<(u32, u32)>,
+    pub(crate) gathered: Gathered,
+    pub(crate) near: Vec<Near>,
+    pub(crate) buckets: Vec<(u32, u32)>,
+    pub(crate) numbers: Vec<u32>,
+    pub(crate) distances: Vec<u32>,
     hashes: Vec<u64>,
     lengths: Vec<u32>,
     own: Vec<u32>,
@@ -100,11 +100,13 @@ pub(crate) fn search(
     scratch.gathered.hits(segment)
 }
 
-struct Search<'a> {
-    segment: &'a Segment,
-    query: &'a [u8],
-    width: usize,
-    scratch: &'a mut Scratch,
+/// A search under way.
+pub(crate) struct Search<'a> {
+    pub(crate) segment: &'a Segment,
+    pub(crate) query: &'a [u8],
+    /// Bytes of a code.
+    pub(crate) width: usize,
+    pub(crate) scratch: &'a mut Scratch,
 }
 
 impl Search<'_> {
@@ -265,103 +267,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Takes the codes of a table's buckets that differ from the query in some bits, but for those met before: within `floor` -
-    /// 1, or in a bucket of an earlier step.
-    fn probe(&mut self, next: Next, floor: u32) -> Result<()> {
-        let table = self.segment.table(next.part);
-        let value = table.substring.of(self.query);
-        let mut masks = Masks::new(table.substring.bits(), next.weight);
-        while !masks.is_done() {
-            let mut buckets = std::mem::take(&mut self.scratch.buckets);
-            buckets.clear();
-            buckets.extend(masks.by_ref().take(BATCH).map(|mask| (value ^ mask, 0)));
-            buckets
-                .iter()
-                .for_each(|&(value, _)| hamming::prefetch(table.directory, value as usize));
-            self.scratch.explanation.probes += buckets.len() as u64;
-            for bucket in &mut buckets {
-                *bucket = table.bucket(bucket.0).ok_or_else(|| outside(self.segment))?;
-                let start = bucket.0 as usize * self.width;
-                hamming::prefetch(table.codes, start);
-                hamming::prefetch(table.codes, start + 64);
-            }
-            let done =
-                buckets.iter().try_for_each(|&bucket| self.bucket(&table, next, floor, bucket));
-            self.scratch.buckets = buckets;
-            done?;
-        }
-        Ok(())
-    }
-
-    /// Takes the codes of one bucket.
-    fn bucket(
-        &mut self,
-        table: &Table,
-        next: Next,
-        floor: u32,
-        (start, end): (u32, u32),
-    ) -> Result<()> {
-        if start >= end {
-            return Ok(());
-        }
-        self.scratch.explanation.buckets += 1;
-        self.scratch.explanation.candidates += u64::from(end - start);
-        let mut near = std::mem::take(&mut self.scratch.near);
-        for first in (start..end).step_by(CHUNK) {
-            let places = first..end.min(first.saturating_add(CHUNK as u32));
-            self.compare(table, places, &mut near)?;
-            for Near { at, distance } in near.drain(..) {
-                if distance >= floor && distance <= self.scratch.gathered.limit() {
-                    let number = table.number(at).ok_or_else(|| outside(self.segment))?;
-                    let copy = table.codes.get(at as usize * self.width..);
-                    let copy = copy.and_then(|codes| codes.get(..self.width));
-                    let code = copy.map_or_else(|| self.segment.code(number), Ok)?;
-                    if !self.is_met(code, next) {
-                        self.take(number, distance)?;
-                    }
-                }
-            }
-        }
-        self.scratch.near = near;
-        Ok(())
-    }
-
-    /// Finds the near codes at some places of a table.
-    fn compare(&self, table: &Table, places: Range<u32>, near: &mut Vec<Near>) -> Result<()> {
-        let (limit, width) = (self.scratch.gathered.limit(), self.width);
-        if !table.codes.is_empty() {
-            let bytes = places.start as usize * width..places.end as usize * width;
-            let codes = table.codes.get(bytes).ok_or_else(|| outside(self.segment))?;
-            hamming::near(self.query, codes, limit, places.start, near);
-            return Ok(());
-        }
-        let numbers = table.postings.get(places.start as usize..places.end as usize);
-        let numbers = numbers.ok_or_else(|| outside(self.segment))?;
-        let codes = self.segment.codes();
-        if numbers.iter().any(|&number| number as usize >= self.segment.distinct) {
-            return Err(outside(self.segment));
-        }
-        numbers.iter().for_each(|&number| hamming::prefetch(codes, number as usize * width));
-        let mut distances = [0; CHUNK];
-        let distances = &mut distances[..numbers.len()];
-        hamming::distances_of(self.query, codes, numbers, distances);
-        let all = places.zip(distances.iter()).map(|(at, &distance)| Near { at, distance });
-        near.extend(all.filter(|near| near.distance <= limit));
-        Ok(())
-    }
-
-    /// Whether a code lies in a bucket of an earlier step.
-    fn is_met(&self, code: &[u8], next: Next) -> bool {
-        let met = |part: usize| {
-            let weight = hamming::masked(self.query, code, self.segment.table(part).mask);
-            weight < next.weight || (weight == next.weight && part < next.part)
-        };
-        next != Next::default()
-            && (0..self.segment.table_count()).filter(|&part| part != next.part).any(met)
-    }
-
     /// Takes a code with its items.
-    fn take(&mut self, number: u32, distance: u32) -> Result<()> {
+    pub(crate) fn take(&mut self, number: u32, distance: u32) -> Result<()> {
         let items = self.segment.rows_of(number)?.len();
         self.scratch.gathered.add(distance, number, items);
         Ok(())
@@ -393,6 +300,6 @@ fn differing(a: &[u8], b: &[u8]) -> u64 {
 }
 
 #[cold]
-fn outside(segment: &Segment) -> crate::Error {
+pub(crate) fn outside(segment: &Segment) -> crate::Error {
     segment.corrupt("a table leaves its bounds")
 }

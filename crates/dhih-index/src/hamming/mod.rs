@@ -31,6 +31,7 @@ pub(crate) struct Kernel {
     scan: Scan,
     gather: Gather,
     find: near::Find,
+    find_in: near::FindIn,
 }
 
 /// The kernels of this machine, slowest first; the first is the scalar one.
@@ -121,6 +122,22 @@ pub(crate) fn distances_of(query: &[u8], codes: &[u8], picks: &[u32], out: &mut 
 #[inline]
 pub(crate) fn near(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
     chosen().near((query, codes), limit, first, found);
+}
+
+/// As [`near`], of the codes number `start..end` for each of some ranges.
+///
+/// # Panics
+/// Where the query is empty or a range leaves the codes.
+#[inline]
+pub(crate) fn near_in(
+    query: &[u8],
+    codes: &[u8],
+    ranges: &[(u32, u32)],
+    limit: u32,
+    found: &mut Vec<Near>,
+) {
+    assert!(!query.is_empty(), "a code has at least one byte");
+    (chosen().find_in)(query, codes, ranges, limit, found);
 }
 
 /// Asks for the cache line at a place in a slice, if it is there, before it is needed.

@@ -15,6 +15,10 @@ pub(crate) struct Near {
 pub(super) type Find =
     fn(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>);
 
+/// As [`Find`], of the codes in some ranges of numbers, which lie within `codes`.
+pub(super) type FindIn =
+    fn(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>);
+
 /// Codes whose distances are computed at once: they stay in the first cache.
 const BLOCK: usize = 256;
 /// Distances looked at together before each by itself.
@@ -43,8 +47,25 @@ pub(super) fn find_by(
     }
 }
 
+/// One range after the other.
+#[inline(always)]
+pub(super) fn find_in_by(
+    find: Find,
+    (query, codes): (&[u8], &[u8]),
+    ranges: &[(u32, u32)],
+    limit: u32,
+    found: &mut Vec<Near>,
+) {
+    let width = query.len();
+    for &(start, end) in ranges {
+        let codes = &codes[start as usize * width..end as usize * width];
+        find(query, codes, limit, start, found);
+    }
+}
+
 impl Kernel {
     /// Checks lengths, so that kernels need not.
+    #[inline]
     pub(super) fn near(
         &self,
         (query, codes): (&[u8], &[u8]),

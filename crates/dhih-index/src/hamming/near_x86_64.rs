@@ -41,10 +41,59 @@ fn six(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>
     tail(query, rest, limit, first + 8 * steps.len() as u32, found);
 }
 
+/// The codes of ranges that are mostly short: what can be done once is done once for all of them.
+#[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]
+pub(super) fn find_in_avx512(
+    query: &[u8],
+    codes: &[u8],
+    ranges: &[(u32, u32)],
+    limit: u32,
+    found: &mut Vec<Near>,
+) {
+    let width = query.len();
+    let slice = |&(start, end): &(u32, u32)| &codes[start as usize * width..end as usize * width];
+    if width != 8 {
+        for range in ranges {
+            find_avx512(query, slice(range), limit, range.0, found);
+        }
+        return;
+    }
+    let words = load8(&repeated(query, 8));
+    let most = _mm512_set1_epi64(i64::from(limit));
+    for range in ranges {
+        eights((words, most), slice(range), range.0, found);
+    }
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) fn find_in_avx2(
+    query: &[u8],
+    codes: &[u8],
+    ranges: &[(u32, u32)],
+    limit: u32,
+    found: &mut Vec<Near>,
+) {
+    let width = query.len();
+    for &(start, end) in ranges {
+        let codes = &codes[start as usize * width..end as usize * width];
+        if end - start < 32 {
+            tail(query, codes, limit, start, found);
+            continue;
+        }
+        let scan = |q: &[u8], c: &[u8], out: &mut [u32]| super::x86_64::scan_avx2(q, c, out);
+        find_by(scan, (query, codes), limit, start, found);
+    }
+}
+
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]
 fn eight(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
     let words = load8(&repeated(query, 8));
-    let most = _mm512_set1_epi64(i64::from(limit));
+    eights((words, _mm512_set1_epi64(i64::from(limit))), codes, first, found);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]
+fn eights((words, most): (__m512i, __m512i), codes: &[u8], first: u32, found: &mut Vec<Near>) {
     let (steps, rest) = codes.as_chunks::<64>();
     let (fours, steps_left) = steps.as_chunks::<4>();
     let mut at = first;
@@ -64,7 +113,13 @@ fn eight(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Nea
         keep(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
         at += 8;
     }
-    tail(query, rest, limit, at, found);
+    let mask = (1_u8 << (rest.len() / 8)) - 1;
+    if mask != 0 {
+        // SAFETY: the mask lets only the codes that are there be read; the load needs no alignment.
+        let last = unsafe { _mm512_maskz_loadu_epi64(mask, rest.as_ptr().cast()) };
+        let counts = count8(last, words);
+        keep(_mm512_mask_cmple_epu64_mask(mask, counts, most), counts, at, found);
+    }
 }
 
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]

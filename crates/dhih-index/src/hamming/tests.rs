@@ -50,6 +50,14 @@ proptest! {
                 let near = near.map(|(at, &distance)| Near { at, distance });
                 let expected: Vec<Near> = [found[0]].into_iter().chain(near).collect();
                 prop_assert_eq!(&found, &expected, "near {} {}", kernel.name, limit);
+                let (count, mut in_ranges) = (codes.len() / width, Vec::new());
+                let [a, b] = [count as u32 / 3, count as u32 / 2];
+                let ranges = [(b, count as u32), (a, a), (0, a)];
+                (kernel.find_in)(&query, &codes, &ranges, limit, &mut in_ranges);
+                let of = |range: (u32, u32)| found[1..].iter().filter(move |near| (range.0 + 7..range.1 + 7).contains(&near.at));
+                let of = |range| of(range).map(|near| Near { at: near.at - 7, ..*near });
+                let expected: Vec<Near> = ranges.into_iter().flat_map(of).collect();
+                prop_assert_eq!(&in_ranges, &expected, "near in {} {}", kernel.name, limit);
             }
         }
         let mut out = vec![u32::MAX; expected.len()];
