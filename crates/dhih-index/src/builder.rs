@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::atomic_file::{self, TEMPORARY};
 use crate::code_set::{CodeSet, Labels};
+use crate::disk::{self, TEMPORARY};
 use crate::error::{Error, Result};
 use crate::format::{self, Content, Counts, Kind};
 use crate::groups::Groups;
@@ -52,24 +52,30 @@ impl IndexBuilder {
     /// not suit the codes' length, a directory that cannot be written or that another process is
     /// writing.
     pub fn build(&self, set: &CodeSet, dir: &Path) -> Result<()> {
+        self.check(set)?;
+        fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+        let _lock = lock(dir)?;
+        let entry = self.write_segment(set, dir)?;
+        let manifest = Manifest::new(vec![entry], None);
+        manifest.write(dir)?;
+        sweep(dir, &manifest);
+        Ok(())
+    }
+
+    /// Refuses what cannot be built.
+    fn check(&self, set: &CodeSet) -> Result<()> {
         set.check()?;
         if set.codes.len() >= u32::MAX as usize {
             return Err(Error::TooMany { codes: set.codes.len() });
         }
-        if let Some(count) = self.config.substrings {
-            substring::choose(set.codes.bits(), &[], Some(count))?;
+        match self.config.substrings {
+            Some(count) => substring::choose(set.codes.bits(), &[], Some(count)).map(drop),
+            None => Ok(()),
         }
-        fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
-        let _lock = lock(dir)?;
-        let entry = self.write_segment(set, dir)?;
-        let profile = sample::profile(&Segment::open(&dir.join(&entry.file))?)?;
-        let file = entry.file.clone();
-        Manifest::new(Entry { profile, ..entry }).write(dir)?;
-        sweep(dir, &file);
-        Ok(())
     }
 
-    fn write_segment(&self, set: &CodeSet, dir: &Path) -> Result<Entry> {
+    /// Writes a data file, under a name that no manifest knows yet.
+    pub(crate) fn write_segment(&self, set: &CodeSet, dir: &Path) -> Result<Entry> {
         let (bits, width) = (set.codes.bits(), set.codes.bytes_per_code());
         let by_id = rows_by_id(set.ids.as_deref(), set.codes.len());
         let substrings = substring::choose(bits, set.codes.as_bytes(), self.config.substrings)?;
@@ -127,8 +133,9 @@ impl IndexBuilder {
         let (head, header) = format::encode(counts, &contents);
         let entry = Entry::new(header.file_bytes, header.xxh3);
         let path = dir.join(&entry.file);
-        atomic_file::write(&path, |out| format::write(out, &head, &header, &contents))?;
-        Ok(entry)
+        disk::write(&path, |out| format::write(out, &head, &header, &contents))?;
+        let profile = sample::profile(&Segment::open(&path)?)?;
+        Ok(Entry { profile, ..entry })
     }
 }
 
@@ -185,7 +192,7 @@ fn bytes(words: &[u32]) -> &[u8] {
 }
 
 /// Keeps other writers out until the file is closed, by whatever end.
-fn lock(dir: &Path) -> Result<File> {
+pub(crate) fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
     let file = File::options().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(Error::io("open", &path))?;
@@ -196,18 +203,19 @@ fn lock(dir: &Path) -> Result<File> {
     }
 }
 
-/// Removes data files that the manifest no longer names and what an interrupted build left. What
-/// cannot be removed now is harmless and goes with the next build.
-fn sweep(dir: &Path, current: &str) {
+/// Removes data files and logs that the manifest does not name and what was interrupted left. What cannot be removed now is
+/// harmless and goes another time.
+pub(crate) fn sweep(dir: &Path, manifest: &Manifest) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let segment = name.starts_with("segment-") && name.ends_with(".dhih") && name != current;
-        let ours = [".segment-", &format!(".{}.", manifest::FILE)];
-        let left = name.ends_with(TEMPORARY) && ours.iter().any(|start| name.starts_with(start));
-        if segment || left {
-            let _ = fs::remove_file(entry.path());
+        let ours = ["segment-", "log-"].iter().any(|start| name.starts_with(start));
+        let stale = ours && name.ends_with(".dhih") && !manifest.names(name);
+        let begun = [".segment-", ".log-", &format!(".{}.", manifest::FILE)];
+        let left = name.ends_with(TEMPORARY) && begun.iter().any(|start| name.starts_with(start));
+        if stale || left {
+            disk::remove(&entry.path());
         }
     }
 }

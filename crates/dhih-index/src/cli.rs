@@ -25,6 +25,18 @@ pub(crate) enum Command {
         dhih-index search --queries runs/latest/queries.safetensors -k 10\n  \
         dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json")]
     Search(SearchArgs),
+    /// Add the codes of a file
+    #[command(after_help = "Example:\n  dhih-index add --index idx --codes more.safetensors")]
+    Add(AddArgs),
+    /// Remove items
+    #[command(after_help = "Example:\n  dhih-index remove --index idx --ids 17,42")]
+    Remove(RemoveArgs),
+    /// Turn the log and all data files into one, without what was removed
+    #[command(after_help = "Example:\n  dhih-index compact --index idx")]
+    Compact(IndexArgs),
+    /// Write all items to a codes file
+    #[command(after_help = "Example:\n  dhih-index export --index idx --out codes.safetensors")]
+    Export(ExportArgs),
     /// Measure searches: as they are, by scanning, and in batches
     #[command(after_help = "Example:\n  dhih-index bench --index idx --queries q.npy -k 10")]
     Bench(BenchArgs),
@@ -70,8 +82,15 @@ pub(crate) struct SearchArgs {
     /// Write the hits to a safetensors file instead of printing a table
     #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Only items with this label, by name or number; repeatable
+    #[arg(long, env = "DHIH_LABEL", value_name = "L")]
+    pub(crate) label: Vec<String>,
+    /// Only these items
+    #[arg(long, env = "DHIH_IDS", value_name = "IDS", value_delimiter = ',')]
+    pub(crate) ids: Vec<u64>,
     /// Tell on stderr what each search did, and why: buckets, candidates, codes scanned, and the costs compared
-    #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new(),
+        conflicts_with_all = ["label", "ids"])]
     pub(crate) explain: bool,
     /// Print one JSON object for each query
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
@@ -118,6 +137,45 @@ pub(crate) struct Reach {
     /// Find all within R bits
     #[arg(long, env = "DHIH_RADIUS", value_name = "R")]
     pub(crate) radius: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// Index directory
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
+    pub(crate) index: PathBuf,
+    /// Codes file (.safetensors or .npy); items without ids are numbered after the greatest that is there
+    #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
+    pub(crate) codes: PathBuf,
+    /// Print one JSON object
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Index directory
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
+    pub(crate) index: PathBuf,
+    /// Ids, separated by commas
+    #[arg(long, env = "DHIH_IDS", value_name = "IDS", value_delimiter = ',', required = true)]
+    pub(crate) ids: Vec<u64>,
+    /// Print one JSON object
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Index directory
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
+    pub(crate) index: PathBuf,
+    /// Codes file to write: .safetensors, or .npy with the codes alone
+    #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Print one JSON object
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

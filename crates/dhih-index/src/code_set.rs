@@ -36,6 +36,29 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The labels of these rows, in this order.
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::Single(labels) => Self::Single(rows.iter().map(|&row| labels[row]).collect()),
+            Self::MultiHot { classes, values } => {
+                let of_row = |&row: &usize| &values[row * classes..(row + 1) * classes];
+                let values = rows.iter().flat_map(of_row).copied().collect();
+                Self::MultiHot { classes: *classes, values }
+            }
+        }
+    }
+
+    /// Adds others of the same kind.
+    pub(crate) fn append(&mut self, others: Self) {
+        match (self, others) {
+            (Self::Single(labels), Self::Single(others)) => labels.extend(others),
+            (Self::MultiHot { values, .. }, Self::MultiHot { values: others, .. }) => {
+                values.extend(others);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The codes of a set of items: what one codes file holds.
@@ -109,6 +132,17 @@ impl CodeSet {
             return npy::write(path, self.codes.bytes_per_code(), self.codes.as_bytes());
         }
         codes_file::write(path, self)
+    }
+
+    /// Adds the items of another set of the same kind: codes of as many bits, ids and labels where this has them.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.codes.append(&other.codes);
+        if let (Some(ids), Some(others)) = (&mut self.ids, other.ids) {
+            ids.extend(others);
+        }
+        if let (Some(labels), Some(others)) = (&mut self.labels, other.labels) {
+            labels.append(others);
+        }
     }
 
     /// Checks that the parts fit each other.

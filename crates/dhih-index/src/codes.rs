@@ -138,6 +138,12 @@ impl Codes {
         Self { bits: self.bits, bytes }
     }
 
+    /// Adds codes of the same length.
+    pub(crate) fn append(&mut self, other: &Self) {
+        debug_assert_eq!(self.bits, other.bits);
+        self.bytes.extend_from_slice(&other.bytes);
+    }
+
     /// Refuses codes of another length than `expected` bits.
     pub(crate) fn check_bits(&self, expected: u32) -> Result<()> {
         if self.bits == expected {

@@ -113,6 +113,20 @@ pub enum Error {
         /// The id.
         id: u64,
     },
+    /// An item that is to be added under the id of another.
+    #[error("id {id} is taken: remove it first, or give another")]
+    IdTaken {
+        /// The id.
+        id: u64,
+    },
+    /// Items that are to be added with labels of another kind than the index's.
+    #[error("the items have {found}, those of the index {expected}")]
+    LabelKind {
+        /// What the index has.
+        expected: String,
+        /// What the items have.
+        found: String,
+    },
     /// A label that names no class.
     #[error(
         "label {label} of item {row} is outside the {classes} classes: labels are 0..{classes}"
@@ -161,6 +175,12 @@ pub enum Error {
     /// Another process is writing this index.
     #[error("{} is being written by another process: wait for it to end", dir.display())]
     Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A writer that an earlier failure of the disk left in doubt.
+    #[error("{}: an earlier write failed at its end: open the index again to go on", dir.display())]
+    WriterUnsure {
         /// The directory.
         dir: PathBuf,
     },

@@ -2,6 +2,7 @@
 //! matters is known at any moment. How codes are found: `search.rs`.
 
 use crate::error::Result;
+use crate::part::Accept;
 use crate::segment::Segment;
 use crate::topk::Hit;
 
@@ -71,7 +72,7 @@ impl Gathered {
     }
 
     /// The items in order: by distance, then id.
-    pub(crate) fn hits(&mut self, segment: &Segment) -> Result<Vec<Hit>> {
+    pub(crate) fn hits(&mut self, segment: &Segment, accept: Accept) -> Result<Vec<Hit>> {
         let limit = self.limit;
         self.codes.retain(|(distance, _)| *distance <= limit);
         self.codes.sort_unstable();
@@ -81,7 +82,8 @@ impl Gathered {
             let (start, wanted) = (hits.len(), count - hits.len());
             for &(distance, code) in group {
                 // Ascending by id, so the first of each code are enough.
-                for &row in segment.rows_of(code)?.iter().take(wanted) {
+                let rows = segment.rows_of(code)?.iter().filter(|&&row| accept.row(row));
+                for &row in rows.take(wanted) {
                     hits.push(Hit { distance, id: segment.id(row)? });
                 }
             }

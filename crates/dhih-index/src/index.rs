@@ -1,67 +1,80 @@
 //! `Index`: an open index directory, to search and to look into. How a search goes: `search.rs`;
-//! how an index is made: `builder.rs`.
+//! how an index is made: `builder.rs`; how it is changed: `writer.rs`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use serde::Serialize;
+use roaring::RoaringBitmap;
 
 use crate::code_set::CodeSet;
 use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
-use crate::format::{self, Kind};
 use crate::gathered::Reach;
-use crate::manifest::{Entry, Manifest};
-use crate::search::{self, Explanation, Scratch, Strategy};
-use crate::segment::Segment;
-use crate::substring::Substring;
+use crate::info::{Info, SegmentInfo};
+use crate::log::Shape;
+use crate::manifest::Manifest;
+use crate::part::{Data, Label, Part};
+use crate::search::{Explanation, Scratch, Strategy};
+use crate::segment::Metadata;
 use crate::topk::Hit;
-use crate::verify;
+use crate::{format, verify};
 
-/// An open index: an immutable snapshot, mapped into memory, that any number of threads may search.
+/// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory.
 #[derive(Debug)]
 pub struct Index {
-    dir: PathBuf,
-    manifest: Manifest,
-    segment: Segment,
-    scratch: Mutex<Vec<Scratch>>,
-}
-
-/// The label of an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Label<'a> {
-    /// The number of its class.
-    Single(i64),
-    /// A one for each class that it has.
-    MultiHot(&'a [u8]),
+    pub(crate) dir: PathBuf,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) bits: u32,
+    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) has_labels: bool,
+    pub(crate) scratch: Mutex<Vec<Scratch>>,
 }
 
 impl Index {
     /// Opens the index in a directory. Reads and checks the header, not the contents:
-    /// [`verify`](Self::verify) does.
+    /// [`verify`](Self::verify) does. The log of changes is read.
     ///
     /// # Errors
     /// No index there, one of another version, a header that is damaged.
     pub fn open(dir: &Path) -> Result<Self> {
-        let mut manifest = Manifest::read(dir)?;
-        let segment = loop {
-            let entry = manifest.segment(dir)?;
-            match open_segment(dir, entry) {
-                Ok(segment) => break segment,
-                // A build may have replaced the index since its manifest was read.
-                Err(error) => match Manifest::read(dir)? {
-                    newer if newer != manifest => manifest = newer,
-                    _ => return Err(error),
-                },
-            }
-        };
-        Ok(Self { dir: dir.to_path_buf(), manifest, segment, scratch: Mutex::default() })
+        Self::open_with_log(dir).map(|(index, _)| index)
+    }
+
+    /// Another handle on the same snapshot.
+    pub(crate) fn snapshot(&self) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            manifest: Arc::clone(&self.manifest),
+            parts: self.parts.clone(),
+            bits: self.bits,
+            metadata: Arc::clone(&self.metadata),
+            has_labels: self.has_labels,
+            scratch: Mutex::default(),
+        }
+    }
+
+    /// What the items of its log look like.
+    pub(crate) fn shape(&self) -> Shape {
+        let columns = self.metadata.label_columns;
+        let label_bytes = if self.has_labels { columns.unwrap_or(8) as u32 } else { 0 };
+        Shape { bits: self.bits, label_bytes, multi_hot: columns.is_some() }
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Part and row of an item.
+    pub(crate) fn find(&self, id: u64) -> Option<(usize, usize)> {
+        let row = |(at, part): (usize, &Part)| part.row(id).map(|row| (at, row));
+        self.parts.iter().enumerate().rev().find_map(row)
     }
 
     /// Number of items.
     pub fn len(&self) -> usize {
-        self.segment.rows
+        self.parts.iter().map(Part::len).sum()
     }
 
     /// Whether there is no item.
@@ -71,22 +84,17 @@ impl Index {
 
     /// Length of a code in bits.
     pub fn bits(&self) -> u32 {
-        self.segment.bits
-    }
-
-    /// Number of different codes.
-    pub fn distinct(&self) -> usize {
-        self.segment.distinct
+        self.bits
     }
 
     /// SHA-256 of the model that made the codes, if known.
     pub fn model_sha256(&self) -> Option<&str> {
-        self.segment.metadata.model_sha256.as_deref()
+        self.metadata.model_sha256.as_deref()
     }
 
     /// Names of the classes; empty where they have none.
     pub fn classes(&self) -> &[String] {
-        &self.segment.metadata.classes
+        &self.metadata.classes
     }
 
     /// The `k` nearest items, or all where they are fewer, by distance, then id.
@@ -110,9 +118,6 @@ impl Index {
     /// # Errors
     /// As for `knn`.
     pub fn knn_by(&self, strategy: Strategy, query: &[u8], k: usize) -> Result<Vec<Hit>> {
-        if k == 0 {
-            return Err(Error::ZeroK);
-        }
         self.search(query, Reach::nearest(k), strategy)
     }
 
@@ -134,10 +139,7 @@ impl Index {
         query: &[u8],
         k: usize,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        if k == 0 {
-            return Err(Error::ZeroK);
-        }
-        self.search_with(query, Reach::nearest(k), strategy, true)
+        self.search_in(query, Reach::nearest(k), strategy, None, true)
     }
 
     /// As [`within_by`](Self::within_by), and what the search did and why.
@@ -150,7 +152,7 @@ impl Index {
         query: &[u8],
         radius: u32,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        self.search_with(query, Reach::within(radius), strategy, true)
+        self.search_in(query, Reach::within(radius), strategy, None, true)
     }
 
     /// [`knn`](Self::knn) of many queries on the threads of the current rayon pool.
@@ -187,23 +189,55 @@ impl Index {
     }
 
     /// All ids, ascending.
-    pub fn ids(&self) -> impl Iterator<Item = u64> {
-        (0..self.len()).map(|row| self.segment.ids().map_or(row as u64, |ids| ids[row]))
+    pub fn ids(&self) -> Vec<u64> {
+        let of_part = |part: &Part| part.live().map(|row| part.id(row)).collect::<Vec<_>>();
+        let mut ids = self.parts.iter().map(of_part).collect::<Vec<_>>().concat();
+        if self.parts.len() > 1 {
+            ids.sort_unstable();
+        }
+        ids
+    }
+
+    /// Whether there is an item of this id.
+    pub fn contains(&self, id: u64) -> bool {
+        self.find(id).is_some()
     }
 
     /// The label of an item; `None` where there is no such item, or it has none.
     pub fn label(&self, id: u64) -> Option<Label<'_>> {
-        let (row, labels) = (self.row(id)?, self.segment.labels()?);
-        match self.segment.metadata.label_columns {
-            Some(columns) => labels.chunks_exact(columns).nth(row).map(Label::MultiHot),
-            None => bytemuck::cast_slice(labels).get(row).copied().map(Label::Single),
-        }
+        let (part, row) = self.find(id).filter(|_| self.has_labels)?;
+        self.parts[part].label(row)
     }
 
     /// The code of an item; `None` where there is no such item.
     pub fn code(&self, id: u64) -> Option<&[u8]> {
-        let code = *self.segment.code_of_row().get(self.row(id)?)?;
-        self.segment.code(code).ok()
+        let (part, row) = self.find(id)?;
+        self.parts[part].code(row)
+    }
+
+    /// All items: codes, ids, labels and where they are from. Copies them.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn to_code_set(&self) -> Result<CodeSet> {
+        self.set_of(&self.parts)
+    }
+
+    /// The items of some parts, by id.
+    pub(crate) fn set_of(&self, parts: &[Part]) -> Result<CodeSet> {
+        let mut all =
+            CodeSet { ids: Some(Vec::new()), ..CodeSet::new(Codes::new(self.bits, Vec::new())?) };
+        for part in parts.iter().filter(|part| part.len() > 0) {
+            let set = part.set(self.bits)?;
+            if all.codes.is_empty() {
+                all = set;
+            } else {
+                all.append(set);
+            }
+        }
+        let Metadata { model_sha256, classes, .. } = &*self.metadata;
+        let (model_sha256, classes) = (model_sha256.clone(), classes.clone());
+        Ok(CodeSet { model_sha256, classes, ..all })
     }
 
     /// Checks every byte: all checksums, and that all contents agree with each other.
@@ -212,122 +246,115 @@ impl Index {
     /// The first fault found.
     pub fn verify(&self) -> Result<()> {
         self.manifest.verify(&self.dir)?;
-        format::verify(&self.segment.path, self.segment.file(), &self.segment.header)?;
-        verify::verify(&self.segment)
+        for part in &self.parts {
+            if let Data::Segment(segment) = &part.data {
+                format::verify(&segment.path, segment.file(), &segment.header)?;
+                verify::verify(segment)?;
+            }
+        }
+        let ids = self.ids();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::corrupt(&self.dir, "an id is there twice"));
+        }
+        // What was read when it was opened, read again.
+        let (again, log) = Self::of_manifest(&self.dir, &self.manifest)?;
+        if log.is_some_and(|log| log.torn) {
+            let what = "its log ends within a record: a write was interrupted, or it is damaged; \
+                        the next `add`, `remove` or `compact` cuts it off";
+            return Err(Error::corrupt(&again.dir, what));
+        }
+        Ok(())
     }
 
     /// What the index is.
     pub fn info(&self) -> Info {
-        let Segment { header, metadata, .. } = &self.segment;
-        let name =
-            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let section = |section: &format::Section| SectionInfo {
-            kind: section.kind,
-            part: section.part,
-            offset: section.range.start,
-            bytes: section.range.len(),
-            xxh3: format!("{:016x}", section.xxh3),
-        };
+        let mut segments = Vec::new();
+        let (mut deleted, mut distinct, mut logged) = (0, 0, 0);
+        for part in &self.parts {
+            deleted += part.rows() - part.len();
+            match &part.data {
+                Data::Chunk(chunk) => {
+                    distinct += chunk.codes().distinct();
+                    logged += part.len();
+                }
+                Data::Segment(segment) => {
+                    distinct += segment.distinct;
+                    segments.push(SegmentInfo::of(segment));
+                }
+            }
+        }
+        let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        let first = self.parts.iter().find_map(|part| match &part.data {
+            Data::Segment(segment) => Some(segment),
+            Data::Chunk(_) => None,
+        });
+        let given = first.is_some_and(|segment| segment.ids().is_some()) || self.parts.len() > 1;
         Info {
-            version: header.version,
-            bits: self.bits(),
+            version: first.map_or(format::VERSION, |segment| segment.header.version),
+            bits: self.bits,
             codes: self.len(),
-            distinct: self.distinct(),
-            substrings: self.segment.substrings().cloned().collect(),
-            labels: match metadata.label_columns {
-                _ if self.segment.labels().is_none() => "none",
+            distinct,
+            deleted,
+            logged,
+            substrings: first.map_or(Vec::new(), |s| s.substrings().cloned().collect()),
+            labels: match self.metadata.label_columns {
+                _ if !self.has_labels => "none",
                 Some(_) => "multi-hot",
                 None => "single",
             },
-            ids: if self.segment.ids().is_some() { "given" } else { "0..n" },
-            classes: metadata.classes.clone(),
-            model_sha256: metadata.model_sha256.clone(),
-            file: name(&self.segment.path),
-            bytes: header.file_bytes,
-            bytes_per_code: header.file_bytes as f64 / self.len().max(1) as f64,
-            sections: header.sections.iter().map(section).collect(),
-        }
-    }
-
-    fn row(&self, id: u64) -> Option<usize> {
-        match self.segment.ids() {
-            Some(ids) => ids.binary_search(&id).ok(),
-            None => usize::try_from(id).ok().filter(|&row| row < self.len()),
+            ids: if given { "given" } else { "0..n" },
+            classes: self.metadata.classes.clone(),
+            model_sha256: self.metadata.model_sha256.clone(),
+            bytes,
+            bytes_per_code: bytes as f64 / self.len().max(1) as f64,
+            segments,
         }
     }
 
     fn search(&self, query: &[u8], reach: Reach, strategy: Strategy) -> Result<Vec<Hit>> {
-        self.search_with(query, reach, strategy, false).map(|(hits, _)| hits)
+        self.search_in(query, reach, strategy, None, false).map(|(hits, _)| hits)
     }
 
-    fn search_with(
+    /// Searches the parts one after the other: what the first ones found bounds how far the others are searched.
+    pub(crate) fn search_in(
         &self,
         query: &[u8],
         reach: Reach,
         strategy: Strategy,
+        wanted: Option<&[RoaringBitmap]>,
         explain: bool,
     ) -> Result<(Vec<Hit>, Explanation)> {
+        if reach.k == 0 {
+            return Err(Error::ZeroK);
+        }
         codes::check_query(self.bits(), query)?;
         let pool = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = pool().pop().unwrap_or_default();
-        let hits = search::search(&self.segment, query, reach, strategy, &mut scratch, explain);
+        (scratch.explain, scratch.explanation) = (explain, Explanation::default());
+        let (mut all, mut reach): (Vec<Hit>, Reach) = (Vec::new(), reach);
+        let mut searched = Ok(());
+        for (at, part) in self.parts.iter().enumerate() {
+            let wanted = wanted.and_then(|wanted| wanted.get(at));
+            let hits = match part.search(query, reach, strategy, wanted, &mut scratch) {
+                Ok(hits) => hits,
+                Err(error) => {
+                    searched = Err(error);
+                    break;
+                }
+            };
+            if all.is_empty() {
+                all = hits;
+            } else if !hits.is_empty() {
+                all.extend(hits);
+                all.sort_unstable();
+                all.truncate(reach.k);
+            }
+            if let Some(last) = all.last().filter(|_| all.len() >= reach.k) {
+                reach.radius = reach.radius.min(last.distance);
+            }
+        }
         let explanation = std::mem::take(&mut scratch.explanation);
         pool().push(scratch);
-        hits.map(|hits| (hits, explanation))
+        searched.map(|()| (all, explanation))
     }
-}
-
-fn open_segment(dir: &Path, entry: &Entry) -> Result<Segment> {
-    let mut segment = Segment::open(&dir.join(&entry.file))?;
-    let (bytes, xxh3) = (segment.header.file_bytes, segment.header.xxh3);
-    segment.profile = entry.profile.clone();
-    if *entry != (Entry { profile: entry.profile.clone(), ..Entry::new(bytes, xxh3) }) {
-        return Err(segment.corrupt("it is not the file that the manifest names"));
-    }
-    Ok(segment)
-}
-
-/// What an index is, as `dhih-index inspect --json` prints it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Info {
-    /// Version of the file format.
-    pub version: u32,
-    /// Length of a code in bits.
-    pub bits: u32,
-    /// Number of items.
-    pub codes: usize,
-    /// Number of different codes.
-    pub distinct: usize,
-    /// The substrings, a table for each.
-    pub substrings: Vec<Substring>,
-    /// `none`, `single` or `multi-hot`.
-    pub labels: &'static str,
-    /// `given`, or `0..n`.
-    pub ids: &'static str,
-    /// Names of the classes.
-    pub classes: Vec<String>,
-    /// SHA-256 of the model that made the codes.
-    pub model_sha256: Option<String>,
-    /// The data file.
-    pub file: String,
-    /// Its length.
-    pub bytes: u64,
-    /// Its length by item.
-    pub bytes_per_code: f64,
-    /// Its sections.
-    pub sections: Vec<SectionInfo>,
-}
-
-/// A section of the data file; `docs/src/FORMAT.md` says what they hold.
-#[derive(Debug, Clone, Serialize)]
-pub struct SectionInfo {
-    pub(crate) kind: Kind,
-    /// Number of the substring whose table it belongs to.
-    pub part: u32,
-    /// Where it starts in the file.
-    pub offset: usize,
-    /// Its length.
-    pub bytes: usize,
-    /// Its checksum, in hexadecimal.
-    pub xxh3: String,
 }

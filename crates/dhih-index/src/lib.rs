@@ -48,16 +48,25 @@ mod substring;
 mod table;
 mod whole;
 
-mod atomic_file;
 mod builder;
+mod disk;
 mod format;
 mod groups;
-mod index;
 mod manifest;
 mod mmap;
 mod sample;
 mod segment;
 mod verify;
+
+mod chunk;
+mod filter;
+mod index;
+mod info;
+mod log;
+mod open;
+mod part;
+mod selection;
+mod writer;
 
 mod results;
 
@@ -66,9 +75,14 @@ pub use builder::{IndexBuilder, IndexConfig};
 pub use code_set::{CodeSet, Labels};
 pub use codes::Codes;
 pub use error::{Error, Result};
+pub use filter::Filter;
 pub use flat::Flat;
-pub use index::{Index, Info, Label, SectionInfo};
+pub use index::Index;
+pub use info::{Info, SectionInfo, SegmentInfo};
+pub use part::Label;
 pub use results::{write_knn, write_within};
 pub use search::{Decision, Explanation, Strategy};
+pub use selection::Selection;
 pub use substring::Substring;
 pub use topk::Hit;
+pub use writer::IndexWriter;

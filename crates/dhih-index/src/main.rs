@@ -15,6 +15,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Build(args) => cmd::build::run(&args),
         Command::Search(args) => cmd::search::run(&args),
+        Command::Add(args) => cmd::change::add(&args),
+        Command::Remove(args) => cmd::change::remove(&args),
+        Command::Compact(args) => cmd::change::compact(&args),
+        Command::Export(args) => cmd::export::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Verify(args) => cmd::verify::run(&args),

@@ -1,5 +1,5 @@
-//! The manifest: which data file a directory's index consists of. Replacing it replaces the index.
-//! The data file's bytes: `format.rs`.
+//! The manifest: which data files and which log a directory's index consists of. Replacing it replaces the index. Their bytes:
+//! `format.rs`, `log.rs`.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::atomic_file;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::planner::Profile;
 
@@ -26,7 +26,10 @@ pub(crate) struct Manifest {
     format: String,
     version: u32,
     segments: Vec<Entry>,
-    /// The checksum of the segments as compact JSON; absent in version 1.
+    /// The log of changes since they were written; absent where there were none, and in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+    /// The checksum of segments and log as compact JSON; absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     xxh3: Option<String>,
 }
@@ -55,22 +58,41 @@ impl Entry {
 }
 
 impl Manifest {
-    pub(crate) fn new(segment: Entry) -> Self {
-        let segments = vec![segment];
-        let xxh3 = Some(checksum(&segments));
-        Self { format: FORMAT.into(), version: VERSION, segments, xxh3 }
+    /// Of these data files and the log of this number.
+    pub(crate) fn new(segments: Vec<Entry>, log: Option<u64>) -> Self {
+        let log = log.map(|number| format!("log-{number}.dhih"));
+        let xxh3 = Some(checksum(&segments, log.as_deref()));
+        Self { format: FORMAT.into(), version: VERSION, segments, log, xxh3 }
     }
 
-    /// The one data file.
-    pub(crate) fn segment(&self, dir: &Path) -> Result<&Entry> {
+    /// The data files, one at least.
+    pub(crate) fn segments(&self, dir: &Path) -> Result<&[Entry]> {
+        let named = |segment: &Entry| {
+            let plain = segment.xxh3.bytes().all(|byte| byte.is_ascii_hexdigit());
+            plain && *segment.file == *format!("segment-{}.dhih", segment.xxh3)
+        };
         match &self.segments[..] {
-            [segment] if *segment.file == *format!("segment-{}.dhih", segment.xxh3) => {
-                let plain = segment.xxh3.bytes().all(|byte| byte.is_ascii_hexdigit());
-                if plain { Ok(segment) } else { Err(corrupt(dir, "it names no data file")) }
+            [] => Err(corrupt(dir, "it names no data file")),
+            segments if !segments.iter().all(named) => Err(corrupt(dir, "it names no data file")),
+            segments if self.version == 1 && segments.len() > 1 => {
+                Err(corrupt(dir, &format!("it names {} data files, not one", segments.len())))
             }
-            [_] => Err(corrupt(dir, "it names no data file")),
-            more => Err(corrupt(dir, &format!("it names {} data files, not one", more.len()))),
+            segments => Ok(segments),
         }
+    }
+
+    /// The number and the name of the log.
+    pub(crate) fn log(&self, dir: &Path) -> Result<Option<(u64, &str)>> {
+        let Some(name) = self.log.as_deref() else { return Ok(None) };
+        let number = name.strip_prefix("log-").and_then(|name| name.strip_suffix(".dhih"));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        let number = number.filter(|number| *name == *format!("log-{number}.dhih"));
+        number.map(|number| Some((number, name))).ok_or_else(|| corrupt(dir, "it names no log"))
+    }
+
+    /// Whether it names this file.
+    pub(crate) fn names(&self, file: &str) -> bool {
+        self.log.as_deref() == Some(file) || self.segments.iter().any(|entry| entry.file == file)
     }
 
     /// Reads the manifest of a directory.
@@ -90,7 +112,8 @@ impl Manifest {
         if !(OLDEST..=VERSION).contains(&manifest.version) {
             return Err(Error::Version { path, found: manifest.version, supported: VERSION });
         }
-        let expected = (manifest.version > 1).then(|| checksum(&manifest.segments));
+        let expected =
+            (manifest.version > 1).then(|| checksum(&manifest.segments, manifest.log.as_deref()));
         if manifest.xxh3 != expected {
             return Err(corrupt(dir, "its checksum is wrong"));
         }
@@ -109,7 +132,7 @@ impl Manifest {
 
     /// Replaces the manifest of a directory.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        atomic_file::write(&dir.join(FILE), |out| out.write_all(self.text().as_bytes()))
+        disk::write(&dir.join(FILE), |out| out.write_all(self.text().as_bytes()))
     }
 
     #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON form")]
@@ -119,8 +142,8 @@ impl Manifest {
 }
 
 #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON form")]
-fn checksum(segments: &[Entry]) -> String {
-    format!("{:016x}", xxh3_64(&serde_json::to_vec(segments).expect("plain fields")))
+fn checksum(segments: &[Entry], log: Option<&str>) -> String {
+    format!("{:016x}", xxh3_64(&serde_json::to_vec(&(segments, log)).expect("plain fields")))
 }
 
 fn corrupt(dir: &Path, what: &str) -> Error {
@@ -137,7 +160,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let profile = Profile { distances: [0.5, 1.0, 2.25, 3.0], bucket_codes: [9.5, 3.0, 1.0] };
         let entry = Entry::new(4096, 0x0123_4567_89ab_cdef);
-        let manifest = Manifest::new(Entry { profile: Some(profile), ..entry });
+        let manifest = Manifest::new(vec![Entry { profile: Some(profile), ..entry }], Some(3));
+        assert_eq!(manifest.log(dir.path()).unwrap(), Some((3, "log-3.dhih")));
         manifest.write(dir.path()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), manifest);
         manifest.verify(dir.path()).unwrap();
@@ -154,9 +178,9 @@ mod tests {
                 // another data file.
                 let sound = Manifest::read(dir.path())
                     .and_then(|read| read.verify(dir.path()).map(|()| read))
-                    .and_then(|read| read.segment(dir.path()).cloned());
+                    .and_then(|read| read.segments(dir.path()).map(<[Entry]>::to_vec));
                 assert!(
-                    sound.is_err() || sound.unwrap() != manifest.segments[0],
+                    sound.is_err() || sound.unwrap() != manifest.segments,
                     "byte {at} bit {bit}"
                 );
             }
@@ -170,7 +194,8 @@ mod tests {
         assert!(matches!(Manifest::read(dir.path()), Err(Error::NoIndex { .. })));
         let read = |text: &str| {
             fs::write(dir.path().join(FILE), text).unwrap();
-            Manifest::read(dir.path()).and_then(|manifest| manifest.segment(dir.path()).cloned())
+            Manifest::read(dir.path())
+                .and_then(|manifest| manifest.segments(dir.path()).map(<[Entry]>::to_vec))
         };
         let good = r#"{"format":"dhih-index","version":1,
             "segments":[{"file":"segment-0a.dhih","bytes":1,"xxh3":"0a"}]}"#;

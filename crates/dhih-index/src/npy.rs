@@ -4,8 +4,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::atomic_file;
 use crate::code_set::Labels;
+use crate::disk;
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -26,7 +26,7 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Array> {
 /// Writes an array `[values.len() / columns, columns]`.
 pub(crate) fn write(path: &Path, columns: usize, values: &[u8]) -> Result<()> {
     let rows = values.len() / columns.max(1);
-    atomic_file::write(path, |out| write_to(out, rows, columns, values))
+    disk::write(path, |out| write_to(out, rows, columns, values))
 }
 
 fn write_to(out: &mut dyn Write, rows: usize, columns: usize, values: &[u8]) -> io::Result<()> {

@@ -127,6 +127,11 @@ impl Plan<'_> {
         self.codes as f64 * (cost::CODE + cost::BYTE * self.width as f64)
     }
 
+    /// Looking at so many rows one by one.
+    pub(crate) fn each(&self, rows: f64) -> f64 {
+        2.0 * rows * cost::FAR_CODE
+    }
+
     /// Looking up all codes at the distances `from..=to`.
     pub(crate) fn look_up(&self, from: u32, to: u32) -> f64 {
         if !self.whole {

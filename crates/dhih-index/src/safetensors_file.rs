@@ -7,7 +7,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use crate::atomic_file;
+use crate::disk;
 use crate::error::Result;
 
 type Content<'a> = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + 'a>;
@@ -69,7 +69,7 @@ pub(crate) fn write(
     mut tensors: Vec<Tensor>,
 ) -> Result<()> {
     tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bitsize()));
-    atomic_file::write(path, |out| {
+    disk::write(path, |out| {
         let mut header = format!("{{\"__metadata__\":{}", serde_json::to_string(metadata)?);
         let mut offset = 0_u64;
         for tensor in &tensors {

@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::gathered::Reach;
+use crate::part::Accept;
 use crate::planner::{Profile, WEIGHTS};
 use crate::probe::Masks;
 use crate::search::{Scratch, Strategy, search};
@@ -23,7 +24,7 @@ pub(crate) fn profile(segment: &Segment) -> Result<Option<Profile>> {
         let code = segment.code(segment.code_of_row()[row])?;
         // The nearest is the item itself.
         let reach = Reach::nearest(1 + Profile::neighbours());
-        let hits = search(segment, code, reach, Strategy::Auto, &mut scratch, false)?;
+        let hits = search(segment, code, reach, Strategy::Auto, Accept::default(), &mut scratch)?;
         neighbours.push(hits.iter().skip(1).map(|hit| hit.distance).collect());
         for part in 0..segment.table_count() {
             let table = segment.table(part);

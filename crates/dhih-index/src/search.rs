@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::gathered::{Gathered, Reach};
 use crate::hamming::{self, Near};
+use crate::part::Accept;
 use crate::planner::{Costs, Next, Plan, Way};
 use crate::segment::Segment;
 use crate::topk::Hit;
@@ -76,6 +77,8 @@ pub(crate) struct Scratch {
     lengths: Vec<u32>,
     own: Vec<u32>,
     pub(crate) explanation: Explanation,
+    /// Whether decisions are written down.
+    pub(crate) explain: bool,
 }
 
 /// The hits of a query among the codes of a segment, in order.
@@ -84,20 +87,19 @@ pub(crate) fn search(
     query: &[u8],
     reach: Reach,
     strategy: Strategy,
+    accept: Accept,
     scratch: &mut Scratch,
-    explain: bool,
 ) -> Result<Vec<Hit>> {
     scratch.gathered.begin(reach, segment.bits);
-    scratch.explanation = Explanation::default();
     let width = query.len();
-    let mut search = Search { segment, query, width, scratch };
+    let mut search = Search { segment, query, width, accept, scratch };
     match strategy {
         Strategy::Scan => search.scan()?,
         Strategy::Probe if segment.table_count() > 0 => search.probe_alone()?,
-        _ if segment.table_count() > 0 => search.by_plan(reach, explain)?,
+        _ if segment.table_count() > 0 => search.by_plan(reach)?,
         _ => search.scan()?,
     }
-    scratch.gathered.hits(segment)
+    scratch.gathered.hits(segment, accept)
 }
 
 /// A search under way.
@@ -106,15 +108,29 @@ pub(crate) struct Search<'a> {
     pub(crate) query: &'a [u8],
     /// Bytes of a code.
     pub(crate) width: usize,
+    /// Rows that are looked for.
+    pub(crate) accept: Accept<'a>,
     pub(crate) scratch: &'a mut Scratch,
 }
 
 impl Search<'_> {
     /// The cheapest way, step by step.
-    fn by_plan(&mut self, reach: Reach, explain: bool) -> Result<()> {
+    fn by_plan(&mut self, reach: Reach) -> Result<()> {
         let segment = self.segment;
         let plan = segment.plan();
-        let expected = plan.profile.filter(|_| reach.k < usize::MAX).map(|p| p.expected(reach.k));
+        // Among a part of the items as many are found in a greater distance.
+        let share = self.accept.wanted.map_or(1.0, |wanted| {
+            (wanted.len() as f64 / segment.rows as f64).max(f64::MIN_POSITIVE)
+        });
+        let few = share * segment.rows as f64;
+        if self.accept.wanted.is_some() && plan.each(few) < plan.scan() {
+            // Rather than finding out when enough of them were met.
+            if few <= reach.k as f64 || plan.each(few) < EXPLORE * plan.scan() {
+                return self.each();
+            }
+        }
+        let k = (reach.k as f64 / share) as usize;
+        let expected = plan.profile.filter(|_| reach.k < usize::MAX).map(|p| p.expected(k));
         self.own_buckets()?;
         // All codes up to `certain` - 1 are known; those up to `floor` - 1 from look-ups of whole codes.
         let (mut certain, mut floor, mut next) = (0, 0, Next::default());
@@ -139,7 +155,7 @@ impl Search<'_> {
             if way == Way::Scan {
                 way = self.explore(&plan, untouched.then_some(certain), next, &mut explored);
             }
-            if explain {
+            if self.scratch.explain {
                 let certain_within = certain.checked_sub(1);
                 let step = Decision { certain_within, limit, expected: target, costs, way };
                 self.scratch.explanation.steps.push(step);
@@ -204,11 +220,31 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// Takes the wanted rows one by one.
+    fn each(&mut self) -> Result<()> {
+        let Some(wanted) = self.accept.wanted else { return Ok(()) };
+        let code_of_row = self.segment.code_of_row();
+        let outside = || outside(self.segment);
+        // Ascending by code, so that none is taken twice and memory is read in order.
+        let code = |row: u32| code_of_row.get(row as usize).copied().ok_or_else(outside);
+        let mut numbers: Vec<u32> = wanted.iter().map(code).collect::<Result<_>>()?;
+        numbers.sort_unstable();
+        numbers.dedup();
+        self.scratch.explanation.candidates += numbers.len() as u64;
+        for number in numbers {
+            let distance = hamming::distance(self.query, self.segment.code(number)?);
+            if distance <= self.scratch.gathered.limit() {
+                self.take(number, distance)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes all codes.
     fn scan(&mut self) -> Result<()> {
         let (codes, width) = (self.segment.codes(), self.width);
         self.scratch.gathered.clear();
-        self.scratch.explanation.scanned = self.segment.distinct as u64;
+        self.scratch.explanation.scanned += self.segment.distinct as u64;
         let mut near = std::mem::take(&mut self.scratch.near);
         for (chunk, first) in codes.chunks(CHUNK * width).zip((0_u32..).step_by(CHUNK)) {
             let limit = self.scratch.gathered.limit();
@@ -269,8 +305,15 @@ impl Search<'_> {
 
     /// Takes a code with its items.
     pub(crate) fn take(&mut self, number: u32, distance: u32) -> Result<()> {
-        let items = self.segment.rows_of(number)?.len();
-        self.scratch.gathered.add(distance, number, items);
+        let rows = self.segment.rows_of(number)?;
+        let items = if self.accept.all() {
+            rows.len()
+        } else {
+            rows.iter().filter(|&&row| self.accept.row(row)).count()
+        };
+        if items > 0 {
+            self.scratch.gathered.add(distance, number, items);
+        }
         Ok(())
     }
 }

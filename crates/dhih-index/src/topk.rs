@@ -5,6 +5,8 @@ use std::collections::BinaryHeap;
 
 use serde::Serialize;
 
+use crate::gathered::Reach;
+
 /// A neighbour. Ordered by distance, then by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Hit {
@@ -31,6 +33,11 @@ impl Best {
     /// All within `radius`.
     pub(crate) fn within(radius: u32) -> Self {
         Self { k: usize::MAX, radius, heap: BinaryHeap::new() }
+    }
+
+    /// As far as a search goes.
+    pub(crate) fn of(reach: Reach) -> Self {
+        Self { k: reach.k, radius: reach.radius, heap: BinaryHeap::new() }
     }
 
     /// The greatest distance at which a hit may still be taken.

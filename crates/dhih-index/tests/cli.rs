@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::{Numbers, small_set};
-use dhih_index::{CodeSet, Flat, Hit, Index};
+use dhih_index::{CodeSet, Flat, Hit, Index, Labels};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -245,4 +245,62 @@ fn every_instruction_set_gives_the_same_hits() {
         assert!(message.contains(isa));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{isa}");
     }
+}
+
+#[test]
+fn an_index_is_changed_filtered_and_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, numbers) = (dir.path(), &mut Numbers(21));
+    let set = small_set();
+    set.write(&dir.join("codes.safetensors")).unwrap();
+    let more = CodeSet {
+        codes: numbers.codes(20, 3),
+        ids: None,
+        labels: Some(Labels::Single(vec![2, 0, 2])),
+        ..set.clone()
+    };
+    more.write(&dir.join("more.safetensors")).unwrap();
+    stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx"]);
+    let index = ["--index", "idx", "--json"];
+    let json = |words: &[&str]| -> Value {
+        serde_json::from_str(&stdout(dir, &[words, &index].concat())).unwrap()
+    };
+    assert_eq!(json(&["add", "--codes", "more.safetensors"])["codes"], 15);
+    assert!(
+        failure(dir, &["add", "--index", "idx", "--codes", "codes.safetensors"], 1)
+            .contains("is taken")
+    );
+    let gone = set.ids.as_ref().unwrap()[2].to_string();
+    assert_eq!(json(&["remove", "--ids", &gone])["removed"], 1);
+    assert_eq!(json(&["remove", "--ids", &gone])["removed"], 0);
+    assert_eq!(
+        (&json(&["inspect"])["logged"], &json(&["inspect"])["deleted"]),
+        (&3.into(), &1.into())
+    );
+    stdout(dir, &["verify", "--index", "idx"]);
+
+    let query = set.codes.to_hex(2);
+    let search = ["search", "--code", &query, "-k", "99"];
+    let found = |words: &[&str]| hits(&json(&[&search[..], words].concat()));
+    let all = found(&[]);
+    assert!(all.len() == 14 && all.iter().all(|hit| hit.id.to_string() != gone));
+    let ships = found(&["--label", "ship"]);
+    assert_eq!((ships.len(), &ships), (3 + 2, &found(&["--label", "2"])));
+    assert_eq!(found(&["--label", "cat", "--label", "dog"]).len(), 14 - ships.len());
+    let id = ships[1].id.to_string();
+    assert_eq!(found(&["--label", "ship", "--ids", &id]), [ships[1]]);
+    assert!(
+        failure(dir, &[&search[..], &["--index", "idx", "--label", "bird"]].concat(), 1)
+            .contains("cat, dog, ship")
+    );
+
+    assert_eq!(json(&["compact"])["reclaimed"], 1);
+    assert_eq!((found(&[]), found(&["--label", "ship"])), (all, ships));
+    assert_eq!(json(&["export", "--out", "all.safetensors"])["codes"], 14);
+    let exported = CodeSet::read(&dir.join("all.safetensors"), None).unwrap();
+    assert_eq!((exported.codes.len(), &exported.classes), (14, &set.classes));
+    assert!(!exported.ids.unwrap().contains(&set.ids.unwrap()[2]));
+    let words = [&search[..], &["--index", "idx", "--explain"]].concat();
+    let explained = String::from_utf8(run(dir, &words).stderr).unwrap();
+    assert!(explained.contains("\"costs\"") && explained.contains("\"way\""), "{explained}");
 }

@@ -41,7 +41,7 @@ fn use_all(dir: &Path, bits: u32) -> Result<()> {
             }
         }
     }
-    for id in index.ids().take(20).chain([0, u64::MAX]) {
+    for id in index.ids().into_iter().take(20).chain([0, u64::MAX]) {
         let _ = (index.code(id), index.label(id));
     }
     let _ = index.info();
@@ -91,6 +91,29 @@ fn every_cut_is_found_when_opening() {
     assert!(matches!(Index::open(dir.path()), Err(Error::Io { .. })));
 }
 
+/// An index of one data file, with a manifest as version 1 had it: without a checksum of its own.
+fn plant(dir: &Path, header: u64, bytes: &[u8]) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join(format!("segment-{header:016x}.dhih")), bytes).unwrap();
+    let entry = serde_json::json!({
+        "file": format!("segment-{header:016x}.dhih"), "bytes": bytes.len(), "xxh3": format!("{header:016x}"),
+    });
+    let lines = [
+        "{".to_owned(),
+        "  \"format\": \"dhih-index\",".to_owned(),
+        "  \"version\": 1,".to_owned(),
+        "  \"segments\": [".to_owned(),
+        "    {".to_owned(),
+        format!("      \"file\": {},", entry["file"]),
+        format!("      \"bytes\": {},", entry["bytes"]),
+        format!("      \"xxh3\": {}", entry["xxh3"]),
+        "    }".to_owned(),
+        "  ]".to_owned(),
+        "}\n".to_owned(),
+    ];
+    fs::write(dir.join("manifest.json"), lines.join("\n")).unwrap();
+}
+
 /// Contents that lie although every checksum holds: the way to them is through the checksums, so
 /// these are made anew.
 #[test]
@@ -102,6 +125,10 @@ fn contents_that_contradict_each_other_are_found_behind_good_checksums() {
         drop(build(&set, dir.path(), None));
         let whole = fs::read(data_file(dir.path())).unwrap();
         let sections = u32::from_le_bytes(whole[32..36].try_into().unwrap()) as usize;
+        let truth = dir.path().join("truth");
+        plant(&truth, u64::from_le_bytes(whole[56..64].try_into().unwrap()), &whole);
+        Index::open(&truth).unwrap().verify().unwrap();
+        fs::remove_dir_all(&truth).unwrap();
         let mut lies = 0;
         for section in 0..sections {
             let entry = 64 + 32 * section;
@@ -118,12 +145,7 @@ fn contents_that_contradict_each_other_are_found_behind_good_checksums() {
                 let header = xxh3_64(&[&bytes[..56], &bytes[64..table_end]].concat());
                 bytes[56..64].copy_from_slice(&header.to_le_bytes());
                 let lie = dir.path().join("lie");
-                fs::create_dir_all(&lie).unwrap();
-                let name = format!("segment-{header:016x}");
-                fs::write(lie.join(format!("{name}.dhih")), &bytes).unwrap();
-                let manifest = fs::read_to_string(dir.path().join("manifest.json")).unwrap();
-                let old = manifest.split("segment-").nth(1).unwrap()[..16].to_string();
-                fs::write(lie.join("manifest.json"), manifest.replace(&old, &name[8..])).unwrap();
+                plant(&lie, header, &bytes);
                 let _ = use_all(&lie, bits);
                 let found = Index::open(&lie).and_then(|index| index.verify());
                 // Names, ids and unnamed labels may be anything that fits; the rest is bound by

@@ -124,7 +124,7 @@ fn an_index_knows_its_items() {
     }
     let mut sorted = ids.clone();
     sorted.sort_unstable();
-    assert_eq!(index.ids().collect::<Vec<_>>(), sorted);
+    assert_eq!(index.ids(), sorted);
     let unknown = (0..).find(|id| !ids.contains(id)).unwrap();
     assert_eq!((index.code(unknown), index.label(unknown)), (None, None));
     assert_eq!(
@@ -147,6 +147,6 @@ fn an_index_knows_its_items() {
     }
     index.verify().unwrap();
     let plain = build(&CodeSet::new(set.codes.clone()), dir.path(), None);
-    assert_eq!((plain.label(0), plain.code(12), plain.ids().count()), (None, None, 12));
+    assert_eq!((plain.label(0), plain.code(12), plain.ids().len()), (None, None, 12));
     assert_eq!(plain.code(3).unwrap(), set.codes.get(3));
 }

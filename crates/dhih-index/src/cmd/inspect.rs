@@ -27,7 +27,11 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
     writeln!(out, "labels      {} ({} named classes)", info.labels, info.classes.len())?;
     writeln!(out, "model       {model}")?;
     writeln!(out, "substrings  {} of {} bits", info.substrings.len(), substrings.join(", "))?;
-    writeln!(out, "file        {}, version {}", info.file, info.version)?;
+    writeln!(out, "version     {}", info.version)?;
+    for segment in &info.segments {
+        writeln!(out, "file        {}, {} codes", segment.file, segment.codes)?;
+    }
+    writeln!(out, "changes     {} in the log, {} removed", info.logged, info.deleted)?;
     writeln!(out, "bytes       {} ({:.1} for each code)", info.bytes, info.bytes_per_code)?;
     Ok(())
 }

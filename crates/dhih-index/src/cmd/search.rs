@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use dhih_index::{CodeSet, Codes, Hit, Index, Label, Strategy, hamming, write_knn, write_within};
+use dhih_index::{
+    CodeSet, Codes, Filter, Hit, Index, Label, Strategy, hamming, write_knn, write_within,
+};
 
 use crate::cli::{Query, Reach, SearchArgs};
 
@@ -16,9 +18,14 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
 
     let start = Instant::now();
-    let results = pool.install(|| match args.reach {
-        Reach { k: Some(k), .. } => index.knn_batch(&queries, k),
-        Reach { radius, .. } => index.within_batch(&queries, radius.unwrap_or(0)),
+    let filter = filter(args, &index)?;
+    let results = pool.install(|| match (&filter, args.reach) {
+        (None, Reach { k: Some(k), .. }) => index.knn_batch(&queries, k),
+        (None, Reach { radius, .. }) => index.within_batch(&queries, radius.unwrap_or(0)),
+        (Some(filter), Reach { k: Some(k), .. }) => index.select(filter).knn_batch(&queries, k),
+        (Some(filter), Reach { radius, .. }) => {
+            index.select(filter).within_batch(&queries, radius.unwrap_or(0))
+        }
     })?;
     let seconds = start.elapsed().as_secs_f64();
     let (count, threads) = (results.len(), pool.current_num_threads());
@@ -45,6 +52,26 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     }
     out.flush()?;
     Ok(())
+}
+
+/// Which items are looked for; `None` where all are.
+fn filter(args: &SearchArgs, index: &Index) -> Result<Option<Filter>> {
+    let mut filter = Filter::default();
+    if !args.label.is_empty() {
+        let number = |name: &String| {
+            let named = index.classes().iter().position(|class| class == name);
+            let number = named.map(|class| class as i64).or_else(|| name.parse().ok());
+            number.with_context(|| {
+                let names = index.classes().join(", ");
+                format!("--label {name} is neither a number nor one of the classes: {names}")
+            })
+        };
+        filter = filter.labels(args.label.iter().map(number).collect::<Result<Vec<i64>>>()?);
+    }
+    if !args.ids.is_empty() {
+        filter = filter.ids(args.ids.iter().copied());
+    }
+    Ok((filter != Filter::default()).then_some(filter))
 }
 
 /// Tells what a search of each query does, and why.

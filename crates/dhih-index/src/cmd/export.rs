@@ -1,0 +1,21 @@
+//! `dhih-index export`: from an index back to a codes file.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use dhih_index::Index;
+
+use crate::cli::ExportArgs;
+
+pub(crate) fn run(args: &ExportArgs) -> Result<()> {
+    let set = Index::open(&args.index)?.to_code_set()?;
+    set.write(&args.out)?;
+    let (codes, bits) = (set.codes.len(), set.codes.bits());
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::json!({"codes": codes, "bits": bits, "out": args.out}))?;
+    } else {
+        writeln!(out, "{codes} codes of {bits} bits written to {}", args.out.display())?;
+    }
+    Ok(())
+}

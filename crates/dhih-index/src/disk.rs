@@ -1,0 +1,224 @@
+//! Everything that changes the disk. Whole files appear under their final name only when they are complete and on disk: written
+//! beside it under a temporary name, synced, renamed. Logs grow at their end, and are cut back where that fails. Every step can be
+//! made to fail by a test. What is written is the caller's.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Ends the names of files that are not complete yet.
+pub(crate) const TEMPORARY: &str = ".dhih-tmp";
+
+/// Writes a file through `content`; on any failure the old file, or none, is what remains.
+pub(crate) fn write(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    try_write(path, content).map_err(Error::io("write", path))
+}
+
+fn try_write(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let temporary = Temporary(directory.join(temporary_name(&name.to_string_lossy())));
+    step()?;
+    let file = OpenOptions::new().write(true).create_new(true).open(&temporary.0)?;
+    let mut file = BufWriter::with_capacity(1 << 18, file);
+    content(&mut file)?;
+    step()?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    step()?;
+    fs::rename(&temporary.0, path)?;
+    sync_directory(directory)
+}
+
+/// Removes a file that is no longer needed. What cannot be removed now is harmless, and goes another time.
+pub(crate) fn remove(path: &Path) {
+    let _ = step().and_then(|()| fs::remove_file(path));
+}
+
+/// A file that grows at its end.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    file: File,
+    path: PathBuf,
+    len: u64,
+    /// What follows `len` is not known.
+    broken: bool,
+}
+
+impl Appender {
+    /// A file whose first `len` bytes count; what follows them is cut off.
+    pub(crate) fn open(path: &Path, len: u64) -> Result<Self> {
+        let open = || {
+            step()?;
+            let file = OpenOptions::new().write(true).open(path)?;
+            if file.metadata()?.len() != len {
+                file.set_len(len)?;
+                file.sync_all()?;
+            }
+            Ok(file)
+        };
+        let file = open().map_err(Error::io("open", path))?;
+        Ok(Self { file, path: path.to_path_buf(), len, broken: false })
+    }
+
+    /// Adds bytes that are on disk when this returns; on failure the file is as it was.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.broken {
+            let cause = io::Error::other("an earlier failure could not be undone: open it again");
+            return Err(Error::io("append to", &self.path)(cause));
+        }
+        if let Err(cause) = self.try_append(bytes) {
+            let undone = step().and_then(|()| self.file.set_len(self.len));
+            self.broken = undone.and_then(|()| self.file.sync_all()).is_err();
+            return Err(Error::io("append to", &self.path)(cause));
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn try_append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.len))?;
+        if let Err(fault) = step() {
+            // As a full disk or a crash would leave it.
+            self.file.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(fault);
+        }
+        self.file.write_all(bytes)?;
+        step()?;
+        self.file.sync_data()
+    }
+}
+
+/// Makes renames and removals in a directory durable, where the system can.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    step()?;
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+}
+
+fn temporary_name(name: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!(".{name}.{}-{count}{TEMPORARY}", std::process::id())
+}
+
+/// A point at which a test can let the disk fail.
+#[cfg(not(test))]
+#[inline(always)]
+#[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
+fn step() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use fault::step;
+
+/// Failures of the disk, on the thread of a test.
+#[cfg(test)]
+pub(crate) mod fault {
+    use std::cell::Cell;
+    use std::io;
+
+    /// What happens at the chosen step.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Fault {
+        /// It fails, and what comes after works again.
+        Once,
+        /// It and all after fail: the process is gone.
+        Crash,
+    }
+
+    thread_local! {
+        static STEPS: Cell<u64> = const { Cell::new(0) };
+        static AT: Cell<Option<(u64, Fault)>> = const { Cell::new(None) };
+    }
+
+    /// Lets step number `at` from now on fail, or none.
+    pub(crate) fn set(at: Option<(u64, Fault)>) {
+        STEPS.set(0);
+        AT.set(at);
+    }
+
+    /// Steps since [`set`].
+    pub(crate) fn steps() -> u64 {
+        STEPS.get()
+    }
+
+    pub(super) fn step() -> io::Result<()> {
+        let number = STEPS.get();
+        STEPS.set(number + 1);
+        match AT.get() {
+            Some((at, fault)) if number == at || (number > at && fault == Fault::Crash) => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, "no space, says the test"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Removes the temporary file when it was not renamed.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write(&path, |file| file.write_all(b"old")).unwrap();
+        let failed = write(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("no space"))
+        });
+        assert!(matches!(failed, Err(Error::Io { action: "write", .. })));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write(&path, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write(Path::new("/"), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_log_that_could_not_grow_is_as_it_was() {
+        use fault::Fault;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        fs::write(&path, b"head, torn").unwrap();
+        let mut log = Appender::open(&path, 4).unwrap();
+        log.append(b"-one").unwrap();
+        for at in 0..2 {
+            fault::set(Some((at, Fault::Once)));
+            assert!(matches!(log.append(b"-two"), Err(Error::Io { action: "append to", .. })));
+            fault::set(None);
+            assert_eq!(fs::read(&path).unwrap(), b"head-one");
+        }
+        log.append(b"-three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"head-one-three");
+        // Where the half that was written cannot be cut off, nothing is added behind it.
+        fault::set(Some((0, Fault::Crash)));
+        assert!(log.append(b"-four").is_err());
+        fault::set(None);
+        assert!(log.append(b"-five").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"head-one-three-f");
+    }
+}
