@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements as commands. One file each; what is measured runs in programs of its own.
 
 mod eval;
+mod index;
 mod model;
 mod train;
 
@@ -21,6 +22,10 @@ enum What {
     Model(model::Args),
     /// Time of an epoch against the batch, for losses of single images and of pairs
     Train(train::Args),
+    /// Searches of seeded sets of codes
+    Index(index::Args),
+    /// The same beside faiss, in one run
+    Peers(index::Args),
     /// Evaluation of codes: ours and the usual numpy script
     Eval(eval::Args),
 }
@@ -30,6 +35,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     match &args.what {
         What::Model(args) => model::run(args, workspace),
         What::Train(args) => train::run(args, workspace),
+        What::Index(args) => index::run(args, false, workspace),
+        What::Peers(args) => index::run(args, true, workspace),
         What::Eval(args) => eval::run(args, workspace),
     }
 }

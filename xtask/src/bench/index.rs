@@ -1,0 +1,232 @@
+//! `cargo xtask bench index` and `bench peers`: searches of seeded sets of codes, alone or beside faiss in the same run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::cargo::Binaries;
+use crate::console::print;
+use crate::failure::Failure;
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+const EXAMPLE: &str = "Examples:
+  cargo xtask bench index
+  cargo xtask bench index --set uniform-1m
+  python3 -m venv venv && venv/bin/pip install faiss-cpu
+  cargo xtask bench peers --python venv/bin/python";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    /// Measure this set alone; repeatable
+    #[arg(long, env = "DHIH_SET", value_name = "NAME")]
+    set: Vec<String>,
+    /// Folder of codes and indexes, about 3 GB; what is there is used again
+    #[arg(long, env = "DHIH_DIR", value_name = "DIR", default_value = "target/bench-index")]
+    dir: PathBuf,
+    /// Python with numpy and faiss, for `bench peers`
+    #[arg(long, env = "DHIH_PYTHON", value_name = "PROGRAM", default_value = "python3")]
+    python: PathBuf,
+    /// How often all queries are searched
+    #[arg(long, env = "DHIH_ROUNDS", value_name = "N", default_value_t = 3)]
+    rounds: u32,
+}
+
+/// A set of codes and what is looked for in it.
+struct Case {
+    name: &'static str,
+    codes: usize,
+    bits: u32,
+    /// As `generate_codes` knows it.
+    kind: &'static str,
+    reach: [&'static str; 2],
+}
+
+const K: [&str; 2] = ["-k", "10"];
+
+const CASES: [Case; 8] = [
+    case("uniform-1m", 1_000_000, 64, "uniform", K),
+    case("uniform-10m", 10_000_000, 64, "uniform", K),
+    case("uniform-10m-radius-8", 10_000_000, 64, "uniform", ["--radius", "8"]),
+    case("learned-100-10m", 10_000_000, 64, "100", K),
+    case("learned-1000-10m", 10_000_000, 64, "1000", K),
+    case("learned-100-10m-48", 10_000_000, 48, "100", K),
+    case("learned-100-10m-128", 10_000_000, 128, "100", K),
+    case("learned-100-10m-radius-4", 10_000_000, 64, "100", ["--radius", "4"]),
+];
+
+const fn case(
+    name: &'static str,
+    codes: usize,
+    bits: u32,
+    kind: &'static str,
+    reach: [&'static str; 2],
+) -> Case {
+    Case { name, codes, bits, kind, reach }
+}
+
+/// What `dhih-index bench --json` prints.
+#[derive(Debug, Deserialize)]
+struct Measured {
+    distinct: usize,
+    bytes_per_code: f64,
+    reached: f64,
+    search: Times,
+    scan: Times,
+    batch: f64,
+    batch_threads: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Times {
+    mean: f64,
+    p50: f64,
+    p99: f64,
+}
+
+/// What the script prints, a line an index.
+#[derive(Debug, Deserialize)]
+struct Peer {
+    name: String,
+    micros: f64,
+    exact: f64,
+}
+
+/// Measures and prints a table in Markdown; with `peers` beside those of faiss.
+pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()> {
+    let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    if let Some(unknown) = args.set.iter().find(|set| !names.contains(&set.as_str())) {
+        let known = names.join(", ");
+        return Err(Failure::usage(format!("no set {unknown}; there are {known}")).into());
+    }
+    let packages = ["-p", "dhih-index", "--bins", "--example", "generate_codes"];
+    let binaries = Binaries::build(workspace, &packages)?;
+    let bench =
+        Bench { args, workspace, binaries: &binaries, dir: workspace.root().join(&args.dir) };
+    fs::create_dir_all(&bench.dir)
+        .with_context(|| format!("cannot make {}", bench.dir.display()))?;
+    let wanted = |case: &&Case| args.set.is_empty() || args.set.iter().any(|set| set == case.name);
+    let mut lines = Vec::new();
+    for case in CASES.iter().filter(wanted) {
+        let line = bench.case(case, peers)?;
+        eprintln!("{line}");
+        lines.push(line);
+    }
+    print(&format!("{}\n{}", header(peers), lines.join("\n")))
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    workspace: &'a Workspace,
+    binaries: &'a Binaries,
+    dir: PathBuf,
+}
+
+impl Bench<'_> {
+    fn case(&self, case: &Case, peers: bool) -> Result<String> {
+        let Case { codes, bits, kind, reach, .. } = case;
+        let file = |end: &str| self.dir.join(format!("{kind}-{codes}-{bits}{end}"));
+        let (npy, queries, index) = (file(".npy"), file("-queries.npy"), file(".index"));
+        if !npy.exists() {
+            let numbers = [codes.to_string(), bits.to_string(), (*kind).to_owned()];
+            let step = Step::new("generate", self.binaries.get("generate_codes")?, self.workspace);
+            step.args([npy.as_path(), &queries]).args(numbers).run()?;
+        }
+        let dhih = |words: &[&str]| {
+            let step = Step::new("measure ours", self.binaries.get("dhih-index")?, self.workspace);
+            step.args(words.iter().copied()).capture()
+        };
+        let (npy, queries, index) = (text(&npy)?, text(&queries)?, text(&index)?);
+        let started = Instant::now();
+        let bits = bits.to_string();
+        dhih(&["build", "--codes", npy, "--bits", &bits, "--out", index, "--json"])?;
+        let build = started.elapsed().as_secs_f64();
+        let rounds = self.args.rounds.to_string();
+        let words =
+            ["bench", "--index", index, "--queries", queries, "--rounds", &rounds, "--json"];
+        let output = dhih(&[&words[..], reach].concat())?;
+        let ours: Measured =
+            serde_json::from_str(&output).context("`dhih-index bench` printed no measurement")?;
+        let best = if peers && *reach == K { self.best_peer(npy, queries)? } else { None };
+        Ok(line(case, build, &ours, peers.then_some(best)))
+    }
+
+    /// The fastest of those that answered every query exactly.
+    fn best_peer(&self, codes: &str, queries: &str) -> Result<Option<Peer>> {
+        let step = Step::new("measure faiss", &self.args.python, self.workspace);
+        let step =
+            step.args(["xtask/bench/index_peers.py", "--codes", codes, "--queries", queries]);
+        let output = step.capture()?;
+        let mut best: Option<Peer> = None;
+        for line in output.lines() {
+            let peer: Peer = serde_json::from_str(line)
+                .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
+            if peer.exact == 1.0 && best.as_ref().is_none_or(|best| peer.micros < best.micros) {
+                best = Some(peer);
+            }
+        }
+        Ok(best)
+    }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn header(peers: bool) -> String {
+    let more = if peers { " best exact of faiss, us | which | it / ours |" } else { "" };
+    let rule = if peers { "---:|---|---:|" } else { "" };
+    format!(
+        "| set | different | bytes a code | build, s | reached | mean, us | p50 | p99 | scan | batch, 1 thread | all threads |{more}\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|{rule}"
+    )
+}
+
+fn line(case: &Case, build: f64, ours: &Measured, peer: Option<Option<Peer>>) -> String {
+    let Measured { distinct, bytes_per_code, reached, search, scan, batch, batch_threads } = ours;
+    let share = 100.0 * *distinct as f64 / case.codes as f64;
+    let mut line = format!(
+        "| {} | {share:.0} % | {bytes_per_code:.1} | {build:.2} | {reached:.1} | {:.2} | {:.2} | {:.2} | {:.0} | {batch:.2} | {batch_threads:.2} |",
+        case.name, search.mean, search.p50, search.p99, scan.mean,
+    );
+    match peer {
+        None => {}
+        Some(None) => line += " - | - | - |",
+        Some(Some(Peer { name, micros, .. })) => {
+            line += &format!(" {micros:.0} | {name} | {:.1} |", micros / search.mean);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_as_many_columns_as_its_header() {
+        let times = || Times { mean: 2.0, p50: 1.0, p99: 9.0 };
+        let ours = Measured {
+            distinct: 500_000,
+            bytes_per_code: 20.0,
+            reached: 3.0,
+            search: times(),
+            scan: times(),
+            batch: 1.0,
+            batch_threads: 0.5,
+        };
+        let columns = |line: &str| line.matches('|').count();
+        let peer = || Peer { name: "flat".to_owned(), micros: 30.0, exact: 1.0 };
+        for peer in [None, Some(None), Some(Some(peer()))] {
+            let header = header(peer.is_some());
+            let line = line(&CASES[0], 1.0, &ours, peer);
+            assert!(header.lines().all(|rule| columns(rule) == columns(&line)), "{line}");
+            assert!(line.contains("| 50 % |"));
+        }
+        assert!(line(&CASES[0], 1.0, &ours, Some(Some(peer()))).ends_with("| 30 | flat | 15.0 |"));
+    }
+}
