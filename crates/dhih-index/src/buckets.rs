@@ -16,7 +16,7 @@ impl Search<'_> {
     /// Takes the codes of a table's buckets that differ from the query in some bits, but for those met before: within `floor` -
     /// 1, or in a bucket of an earlier step.
     pub(crate) fn probe(&mut self, next: Next, floor: u32) -> Result<()> {
-        let table = self.segment.table(next.part);
+        let table = self.table(next.part);
         let value = table.substring.of(self.query);
         let mut masks = Masks::new(table.substring.bits(), next.weight);
         let mut buckets = std::mem::take(&mut self.scratch.buckets);
@@ -136,11 +136,11 @@ impl Search<'_> {
 
     /// Whether a code lies in a bucket of an earlier step.
     fn is_met(&self, code: &[u8], next: Next) -> bool {
-        let met = |part: usize| {
-            let weight = hamming::masked(self.query, code, self.segment.table(part).mask);
-            weight < next.weight || (weight == next.weight && part < next.part)
+        let met = |place: usize| {
+            let weight = hamming::masked(self.query, code, self.table(place).mask);
+            weight < next.weight || (weight == next.weight && place < next.part)
         };
         next != Next::default()
-            && (0..self.segment.table_count()).filter(|&part| part != next.part).any(met)
+            && (0..self.segment.table_count()).filter(|&place| place != next.part).any(met)
     }
 }

@@ -48,12 +48,20 @@ fn sorted_rows<'a>(
     let rows = 0..codes.len() as u32;
     let extractor = Extractor::new(first);
     if codes.bytes_per_code() > 8 {
-        let mut rows: Vec<(u32, u32)> =
-            rows.into_par_iter().map(|row| (extractor.of(code(row)), row)).collect();
-        rows.par_sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| code(a.1).cmp(code(b.1))).then(a.1.cmp(&b.1))
-        });
-        return rows.into_iter().map(|(_, row)| row).collect();
+        // The first bytes beside the row: most comparisons need no look at the code.
+        let begin = |code: &[u8]| {
+            code.iter().take(16).fold(0_u128, |word, &byte| (word << 8) | u128::from(byte))
+        };
+        let key = |row| (extractor.of(code(row)), begin(code(row)), row);
+        let mut keys: Vec<(u32, u128, u32)> = rows.into_par_iter().map(key).collect();
+        match codes.bytes_per_code() {
+            ..=16 => keys.par_sort_unstable(),
+            _ => keys.par_sort_unstable_by(|a, b| {
+                let codes = || code(a.2).cmp(code(b.2)).then(a.2.cmp(&b.2));
+                (a.0, a.1).cmp(&(b.0, b.1)).then_with(codes)
+            }),
+        }
+        return keys.into_par_iter().map(|(.., row)| row).collect();
     }
     // Short codes are sorted as numbers: value of the substring, code with its first byte highest, row.
     let number = |row| {

@@ -11,11 +11,15 @@ mod cost {
     /// A look-up of a whole code, among others that are under way.
     pub(super) const LOOK_UP: f64 = 4.0;
     /// A bucket, likewise.
-    pub(super) const BUCKET: f64 = 18.0;
+    pub(super) const BUCKET: f64 = 30.0;
+    /// A byte of one of the first codes of a bucket, which come from a place in memory of their own.
+    pub(super) const FIRST_BYTE: f64 = 0.11;
+    /// How many bytes are first ones: then the machine sees that they are read in order.
+    pub(super) const FIRST: f64 = 1536.0;
     /// A byte of code that is read in order, from memory or from the last cache.
-    pub(super) const BYTE: f64 = 0.03;
+    pub(super) const BYTE: f64 = 0.022;
     /// A code beside its bytes.
-    pub(super) const CODE: f64 = 0.06;
+    pub(super) const CODE: f64 = 0.04;
     /// A code that is read at a place of its own.
     pub(super) const FAR_CODE: f64 = 8.0;
 }
@@ -93,7 +97,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) profile: Option<&'a Profile>,
 }
 
-/// The next step of probing: the buckets of `part` that differ in `weight` bits.
+/// The next step of probing: the buckets that differ in `weight` bits, of the table in place `part` of the search's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Next {
     pub(crate) weight: u32,
@@ -146,19 +150,26 @@ impl Plan<'_> {
     /// Probing from `next` until all codes within `to` are met. `lengths` are the substrings', `own` the sizes of the query's own
     /// buckets.
     pub(crate) fn probe(&self, mut next: Next, to: u32, lengths: &[u32], own: &[u32]) -> f64 {
-        let candidate =
-            if self.copied { cost::CODE + cost::BYTE * self.width as f64 } else { cost::FAR_CODE };
         let (mut sum, ceiling) = (0.0, self.scan());
         loop {
             let buckets = probe::count(lengths[next.part], next.weight) as f64;
-            let codes = buckets * self.bucket_codes(next, lengths, own);
-            sum += buckets * cost::BUCKET + codes * candidate;
+            sum += buckets * self.bucket(self.bucket_codes(next, lengths, own));
             // More than that is never chosen.
             if next.certified(lengths.len()) >= to || sum > 4.0 * ceiling {
                 return sum;
             }
             next = next.after(lengths.len());
         }
+    }
+
+    /// A bucket of so many codes.
+    fn bucket(&self, codes: f64) -> f64 {
+        if !self.copied {
+            return cost::BUCKET + codes * cost::FAR_CODE;
+        }
+        let bytes = codes * self.width as f64;
+        let first = bytes.min(cost::FIRST);
+        cost::BUCKET + first * cost::FIRST_BYTE + (bytes - first) * cost::BYTE + codes * cost::CODE
     }
 
     /// Codes in a bucket of this step, as far as can be known.

@@ -12,6 +12,7 @@ use crate::hamming::{self, Near};
 use crate::part::Accept;
 use crate::planner::{Costs, Next, Plan, Way};
 use crate::segment::Segment;
+use crate::table::Table;
 use crate::topk::Hit;
 use crate::whole;
 
@@ -74,6 +75,8 @@ pub(crate) struct Scratch {
     pub(crate) numbers: Vec<u32>,
     pub(crate) distances: Vec<u32>,
     hashes: Vec<u64>,
+    /// Size of the query's own bucket and number of each table, in the order in which they are probed.
+    order: Vec<(u32, usize)>,
     lengths: Vec<u32>,
     own: Vec<u32>,
     pub(crate) explanation: Explanation,
@@ -113,7 +116,7 @@ pub(crate) struct Search<'a> {
     pub(crate) scratch: &'a mut Scratch,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// The cheapest way, step by step.
     fn by_plan(&mut self, reach: Reach) -> Result<()> {
         let segment = self.segment;
@@ -131,7 +134,7 @@ impl Search<'_> {
         }
         let k = (reach.k as f64 / share) as usize;
         let expected = plan.profile.filter(|_| reach.k < usize::MAX).map(|p| p.expected(k));
-        self.own_buckets()?;
+        self.order_tables()?;
         // All codes up to `certain` - 1 are known; those up to `floor` - 1 from look-ups of whole codes.
         let (mut certain, mut floor, mut next) = (0, 0, Next::default());
         let (tables, mut explored) = (segment.table_count(), 0.0);
@@ -193,21 +196,34 @@ impl Search<'_> {
         way
     }
 
-    /// Notes the lengths of the substrings and the sizes of the query's own buckets.
-    fn own_buckets(&mut self) -> Result<()> {
-        self.scratch.lengths.clear();
-        self.scratch.own.clear();
+    /// Orders the tables by the sizes of the query's own buckets, least first: what they hold bounds how far the fuller ones are
+    /// searched. Notes the lengths of their substrings and those sizes.
+    fn order_tables(&mut self) -> Result<()> {
+        let Scratch { order, lengths, own, .. } = &mut *self.scratch;
+        order.clear();
         for part in 0..self.segment.table_count() {
             let table = self.segment.table(part);
             let bucket = table.bucket(table.substring.of(self.query));
             let (start, end) = bucket.ok_or_else(|| outside(self.segment))?;
-            self.scratch.lengths.push(table.substring.bits());
-            self.scratch.own.push(end.saturating_sub(start));
+            order.push((end.saturating_sub(start), part));
+        }
+        order.sort_unstable();
+        lengths.clear();
+        own.clear();
+        for &(size, part) in &*order {
+            lengths.push(self.segment.table(part).substring.bits());
+            own.push(size);
         }
         Ok(())
     }
 
+    /// The table whose turn is number `place` among those of a weight.
+    pub(crate) fn table(&self, place: usize) -> Table<'a> {
+        self.segment.table(self.scratch.order[place].1)
+    }
+
     fn probe_alone(&mut self) -> Result<()> {
+        self.order_tables()?;
         let tables = self.segment.table_count();
         let mut next = Next::default();
         while next.weight <= self.segment.longest() {

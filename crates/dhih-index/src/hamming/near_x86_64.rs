@@ -31,14 +31,24 @@ fn six(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>
     let (words, spread) = (load8(&repeated(query, 8)), Spread::new(6, 8));
     let most = _mm512_set1_epi64(i64::from(limit));
     let (steps, rest) = codes.as_chunks::<48>();
-    for (step, at) in steps.iter().zip((first..).step_by(8)) {
-        let counts = count8(spread.load(step), words);
+    // Where more codes follow, whole registers are read, and what is not of these codes is left out.
+    let whole = codes.len().saturating_sub(16) / 48;
+    let mut at = first;
+    for step in codes.windows(64).step_by(48).take(whole) {
+        let Some(step) = step.first_chunk() else { break };
+        let counts = count8(spread.apart(load8(step)), words);
         let near = _mm512_cmple_epu64_mask(counts, most);
         if near != 0 {
             keep(near, counts, at, found);
         }
+        at += 8;
     }
-    tail(query, rest, limit, first + 8 * steps.len() as u32, found);
+    for step in &steps[whole..] {
+        let counts = count8(spread.load(step), words);
+        keep(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
+        at += 8;
+    }
+    tail(query, rest, limit, at, found);
 }
 
 /// The codes of ranges that are mostly short: what can be done once is done once for all of them.

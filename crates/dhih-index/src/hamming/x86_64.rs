@@ -270,6 +270,12 @@ impl Spread {
         // SAFETY: the mask lets only the 48 bytes that are there be read; the load needs no
         // alignment.
         let packed = unsafe { _mm512_maskz_loadu_epi8((1 << 48) - 1, bytes.as_ptr().cast()) };
+        self.apart(packed)
+    }
+
+    /// Spreads the first 48 bytes of a register.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    pub(super) fn apart(&self, packed: __m512i) -> __m512i {
         _mm512_maskz_permutexvar_epi8(self.used, self.from, packed)
     }
 }
