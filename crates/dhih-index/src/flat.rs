@@ -64,8 +64,10 @@ impl<'a> Flat<'a> {
     /// # Errors
     /// As for one, and queries of another number of bits.
     pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
-        queries.check_bits(self.codes.bits())?;
-        (0..queries.len()).into_par_iter().map(|i| self.knn(queries.get(i), k)).collect()
+        if k == 0 {
+            return Err(Error::ZeroK);
+        }
+        self.batch(queries, || Best::nearest(k))
     }
 
     /// [`within`](Self::within) of many queries on all threads.
@@ -73,26 +75,47 @@ impl<'a> Flat<'a> {
     /// # Errors
     /// As for one, and queries of another number of bits.
     pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
+        self.batch(queries, || Best::within(radius))
+    }
+
+    fn batch(&self, queries: &Codes, best: impl Fn() -> Best + Sync) -> Result<Vec<Vec<Hit>>> {
         queries.check_bits(self.codes.bits())?;
-        (0..queries.len()).into_par_iter().map(|i| self.within(queries.get(i), radius)).collect()
+        let all: Vec<&[u8]> = queries.iter().collect();
+        // Each thread has some, and each goes once through the codes for many of them.
+        let each = all.len().div_ceil(rayon::current_num_threads()).clamp(1, TOGETHER);
+        let found = all.par_chunks(each).map(|queries| {
+            let mut bests: Vec<Best> = queries.iter().map(|_| best()).collect();
+            self.scan(queries, &mut bests);
+            bests.into_iter().map(Best::into_hits).collect::<Vec<_>>()
+        });
+        Ok(found.collect::<Vec<_>>().concat())
     }
 
     fn best(&self, query: &[u8], mut best: Best) -> Result<Vec<Hit>> {
         self.codes.check_query(query)?;
+        self.scan(&[query], std::slice::from_mut(&mut best));
+        Ok(best.into_hits())
+    }
+
+    /// Compares all codes with all queries, a block of codes that stays in cache with one query after the other.
+    fn scan(&self, queries: &[&[u8]], bests: &mut [Best]) {
         let mut near = Vec::new();
-        for (first, codes) in
-            (0..).step_by(BLOCK).zip(self.codes.as_bytes().chunks(BLOCK * query.len()))
-        {
-            hamming::near(query, codes, best.limit(), 0, &mut near);
-            for Near { at, distance } in near.drain(..) {
-                let row = first + at as usize;
-                best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });
+        let width = self.codes.bytes_per_code();
+        let blocks = self.codes.as_bytes().chunks(BLOCK * width);
+        for (first, codes) in (0..).step_by(BLOCK).zip(blocks) {
+            for (query, best) in queries.iter().zip(&mut *bests) {
+                hamming::near(query, codes, best.limit(), 0, &mut near);
+                for Near { at, distance } in near.drain(..) {
+                    let row = first + at as usize;
+                    best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });
+                }
             }
         }
-        Ok(best.into_hits())
     }
 }
 
+/// Queries that share a pass over the codes.
+const TOGETHER: usize = 64;
 /// Codes that are compared before the limit is looked at again.
 const BLOCK: usize = 512;
 

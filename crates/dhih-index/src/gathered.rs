@@ -78,21 +78,46 @@ impl Gathered {
         self.codes.sort_unstable();
         let count = self.within.min(self.k) as usize;
         let mut hits: Vec<Hit> = Vec::with_capacity(count.min(segment.rows));
+        let mut rows: Vec<u32> = Vec::new();
         for group in self.codes.chunk_by(|a, b| a.0 == b.0) {
-            let (start, wanted) = (hits.len(), count - hits.len());
-            for &(distance, code) in group {
+            let wanted = count - hits.len();
+            rows.clear();
+            for &(_, code) in group {
                 // Ascending by id, so the first of each code are enough.
-                let rows = segment.rows_of(code)?.iter().filter(|&&row| accept.row(row));
-                for &row in rows.take(wanted) {
-                    hits.push(Hit { distance, id: segment.id(row)? });
-                }
+                let of_code = segment.rows_of(code)?.iter().filter(|&&row| accept.row(row));
+                rows.extend(of_code.take(wanted));
             }
             if group.len() > 1 {
-                hits[start..].sort_unstable();
+                ascending(&mut rows, segment.rows);
             }
-            hits.truncate(count);
+            rows.truncate(wanted);
+            for &row in &rows {
+                hits.push(Hit { distance: group[0].0, id: segment.id(row)? });
+            }
         }
         Ok(hits)
+    }
+}
+
+/// Sorts different numbers, most of which are below `end`.
+fn ascending(numbers: &mut [u32], end: usize) {
+    /// Where there is one in so many numbers, looking at all of them is faster than sorting.
+    const DENSE: usize = 256;
+    let known = numbers.iter().all(|&number| (number as usize) < end);
+    if numbers.len() < end / DENSE || !known {
+        numbers.sort_unstable();
+        return;
+    }
+    let mut there = vec![0_u64; end.div_ceil(64)];
+    numbers.iter().for_each(|&number| there[number as usize / 64] |= 1 << (number % 64));
+    let mut places = numbers.iter_mut();
+    for (word, first) in there.iter_mut().zip((0_u32..).step_by(64)) {
+        while *word != 0 {
+            if let Some(place) = places.next() {
+                *place = first + word.trailing_zeros();
+            }
+            *word &= *word - 1;
+        }
     }
 }
 
@@ -102,6 +127,17 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn sorted_either_way(
+            numbers in prop::collection::hash_set(0..5000_u32, 0..200), end in 1..6000_usize,
+        ) {
+            let mut sorted: Vec<u32> = numbers.iter().copied().collect();
+            ascending(&mut sorted, end);
+            let mut expected: Vec<u32> = numbers.into_iter().collect();
+            expected.sort_unstable();
+            prop_assert_eq!(sorted, expected);
+        }
+
         #[test]
         fn the_limit_is_the_distance_of_the_kth_item(
             found in prop::collection::vec((0..9_u32, 1..4_usize), 0..60),
