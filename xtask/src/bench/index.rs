@@ -1,4 +1,4 @@
-//! `cargo xtask bench index` and `bench peers`: searches of seeded sets of codes, alone or beside faiss in the same run.
+//! `cargo xtask bench index` and `bench peers`: searches of seeded sets of codes, alone or beside faiss and the crate mih-rs in the same run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::cargo::Binaries;
+use crate::cargo::{self, Binaries};
 use crate::console::print;
 use crate::failure::Failure;
 use crate::step::Step;
@@ -99,7 +99,7 @@ struct Peer {
     exact: f64,
 }
 
-/// Measures and prints a table in Markdown; with `peers` beside those of faiss.
+/// Measures and prints a table in Markdown; with `peers` beside faiss and mih-rs.
 pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()> {
     let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
     if let Some(unknown) = args.set.iter().find(|set| !names.contains(&set.as_str())) {
@@ -157,34 +157,47 @@ impl Bench<'_> {
         let output = dhih(&[&words[..], reach].concat())?;
         let ours: Measured =
             serde_json::from_str(&output).context("`dhih-index bench` printed no measurement")?;
-        let best = if peers && *reach == K { self.best_peer(npy, queries)? } else { None };
+        let best = match peers && *reach == K {
+            true => self.best_peer(npy, queries, case.bits == 64)?,
+            false => None,
+        };
         Ok(line(case, build, &ours, peers.then_some(best)))
     }
 
-    /// The fastest of those that answered every query exactly.
-    fn best_peer(&self, codes: &str, queries: &str) -> Result<Option<Peer>> {
-        let step = Step::new("measure faiss", &self.args.python, self.workspace);
-        let step =
-            step.args(["xtask/bench/index_peers.py", "--codes", codes, "--queries", queries]);
-        let output = step.capture()?;
+    /// The fastest of those that answered every query exactly. The crate mih-rs knows codes of 64 bits, among others.
+    fn best_peer(&self, codes: &str, queries: &str, mih: bool) -> Result<Option<Peer>> {
+        let faiss = Step::new("measure faiss", &self.args.python, self.workspace);
+        let faiss = faiss.args(["xtask/bench/index_peers.py", "--codes", codes]);
+        let mut steps = vec![faiss.args(["--queries", queries])];
+        if mih {
+            let step = Step::new("measure mih-rs", &cargo::program(), self.workspace);
+            let step = step.args(["run", "--release", "--quiet", "--manifest-path", MIH, "--"]);
+            steps.push(step.args([codes, queries, "10", "100"]));
+        }
         let mut best: Option<Peer> = None;
-        for line in output.lines() {
-            let peer: Peer = serde_json::from_str(line)
-                .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
-            if peer.exact == 1.0 && best.as_ref().is_none_or(|best| peer.micros < best.micros) {
-                best = Some(peer);
+        for step in steps {
+            for line in step.capture()?.lines() {
+                let peer: Peer = serde_json::from_str(line)
+                    .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
+                eprintln!("{}: {:.0} us, {:.3} exact", peer.name, peer.micros, peer.exact);
+                if peer.exact == 1.0 && best.as_ref().is_none_or(|best| peer.micros < best.micros) {
+                    best = Some(peer);
+                }
             }
         }
         Ok(best)
     }
 }
 
+/// A program of its own: the project does not depend on what it measures.
+const MIH: &str = "xtask/bench/mih/Cargo.toml";
+
 fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 fn header(peers: bool) -> String {
-    let more = if peers { " best exact of faiss, us | which | it / ours |" } else { "" };
+    let more = if peers { " best exact peer, us | which | it / ours |" } else { "" };
     let rule = if peers { "---:|---|---:|" } else { "" };
     format!(
         "| set | different | bytes a code | build, s | reached | mean, us | p50 | p99 | scan | batch, 1 thread | all threads |{more}\n\
