@@ -12,6 +12,7 @@ use crate::table::Table;
 const AHEAD: usize = 16;
 /// Cache lines of a bucket that are asked for one by one; the machine sees by itself that those after are wanted.
 const LINES: usize = 24;
+
 impl Search<'_> {
     /// Takes the codes of a table's buckets that differ from the query in some bits, but for those met before: within `floor` -
     /// 1, or in a bucket of an earlier step.
@@ -46,7 +47,7 @@ impl Search<'_> {
         floor: u32,
         buckets: &mut [(u32, u32)],
     ) -> Result<()> {
-        let width = self.width;
+        let width = self.query.len();
         let mut near = std::mem::take(&mut self.scratch.near);
         // Asked for in time: a group ahead of the one that is compared.
         let mut asked = 0;
@@ -105,7 +106,7 @@ impl Search<'_> {
         buckets: &[(u32, u32)],
         near: &mut Vec<Near>,
     ) -> Result<()> {
-        let (limit, width) = (self.scratch.gathered.limit(), self.width);
+        let (limit, width) = (self.scratch.gathered.limit(), self.query.len());
         let codes = buckets.iter().map(|(start, end)| u64::from(end - start));
         self.scratch.explanation.candidates += codes.sum::<u64>();
         let most = self.segment.distinct as u32;
@@ -113,7 +114,7 @@ impl Search<'_> {
             return Err(outside(self.segment));
         }
         if !table.codes.is_empty() {
-            hamming::near_in(self.query, table.codes, buckets, limit, near);
+            hamming::near(self.query, table.codes, buckets, limit, near);
             return Ok(());
         }
         let codes = self.segment.codes();

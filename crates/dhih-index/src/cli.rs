@@ -99,9 +99,8 @@ pub(crate) struct SearchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Index directory
-    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
-    pub(crate) index: PathBuf,
+    #[command(flatten)]
+    pub(crate) on: IndexArgs,
     /// A codes file of queries (.safetensors or .npy) [default: `queries.safetensors` beside the index]
     #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
     pub(crate) queries: Option<PathBuf>,
@@ -110,9 +109,6 @@ pub(crate) struct BenchArgs {
     /// How often all queries are searched
     #[arg(long, env = "DHIH_ROUNDS", value_name = "N", default_value_t = 3, value_parser = positive)]
     pub(crate) rounds: usize,
-    /// Print one JSON object
-    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
-    pub(crate) json: bool,
 }
 
 /// What is looked for.
@@ -141,43 +137,32 @@ pub(crate) struct Reach {
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// Index directory
-    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
-    pub(crate) index: PathBuf,
+    #[command(flatten)]
+    pub(crate) on: IndexArgs,
     /// Codes file (.safetensors or .npy); items without ids are numbered after the greatest that is there
     #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
     pub(crate) codes: PathBuf,
-    /// Print one JSON object
-    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Index directory
-    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
-    pub(crate) index: PathBuf,
+    #[command(flatten)]
+    pub(crate) on: IndexArgs,
     /// Ids, separated by commas
     #[arg(long, env = "DHIH_IDS", value_name = "IDS", value_delimiter = ',', required = true)]
     pub(crate) ids: Vec<u64>,
-    /// Print one JSON object
-    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Index directory
-    #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
-    pub(crate) index: PathBuf,
+    #[command(flatten)]
+    pub(crate) on: IndexArgs,
     /// Codes file to write: .safetensors, or .npy with the codes alone
     #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Print one JSON object
-    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
-    pub(crate) json: bool,
 }
 
+/// Which index, and how the answer is printed.
 #[derive(Debug, Args)]
 pub(crate) struct IndexArgs {
     /// Index directory

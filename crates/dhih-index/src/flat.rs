@@ -104,7 +104,8 @@ impl<'a> Flat<'a> {
         let blocks = self.codes.as_bytes().chunks(BLOCK * width);
         for (first, codes) in (0..).step_by(BLOCK).zip(blocks) {
             for (query, best) in queries.iter().zip(&mut *bests) {
-                hamming::near(query, codes, best.limit(), 0, &mut near);
+                let all = [(0, (codes.len() / width) as u32)];
+                hamming::near(query, codes, &all, best.limit(), &mut near);
                 for Near { at, distance } in near.drain(..) {
                     let row = first + at as usize;
                     best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });

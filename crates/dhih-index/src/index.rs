@@ -62,10 +62,6 @@ impl Index {
         Shape { bits: self.bits, label_bytes, multi_hot: columns.is_some() }
     }
 
-    pub(crate) fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
     /// Part and row of an item.
     pub(crate) fn find(&self, id: u64) -> Option<(usize, usize)> {
         let row = |(at, part): (usize, &Part)| part.row(id).map(|row| (at, row));
@@ -160,8 +156,7 @@ impl Index {
     /// # Errors
     /// As for one, and queries of another number of bits.
     pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
-        queries.check_bits(self.bits())?;
-        (0..queries.len()).into_par_iter().map(|i| self.knn(queries.get(i), k)).collect()
+        self.batch(queries, Reach::nearest(k), None)
     }
 
     /// [`within`](Self::within) of many queries on the threads of the current rayon pool.
@@ -169,8 +164,7 @@ impl Index {
     /// # Errors
     /// As for one, and queries of another number of bits.
     pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
-        queries.check_bits(self.bits())?;
-        (0..queries.len()).into_par_iter().map(|i| self.within(queries.get(i), radius)).collect()
+        self.batch(queries, Reach::within(radius), None)
     }
 
     /// Refuses queries that cannot be compared with this index: of another length, or encoded by
@@ -313,6 +307,18 @@ impl Index {
 
     fn search(&self, query: &[u8], reach: Reach, strategy: Strategy) -> Result<Vec<Hit>> {
         self.search_in(query, reach, strategy, None, false).map(|(hits, _)| hits)
+    }
+
+    /// Many queries on the threads of the current rayon pool.
+    pub(crate) fn batch(
+        &self,
+        queries: &Codes,
+        reach: Reach,
+        wanted: Option<&[RoaringBitmap]>,
+    ) -> Result<Vec<Vec<Hit>>> {
+        queries.check_bits(self.bits())?;
+        let one = |i| self.search_in(queries.get(i), reach, Strategy::Auto, wanted, false);
+        (0..queries.len()).into_par_iter().map(|i| one(i).map(|(hits, _)| hits)).collect()
     }
 
     /// Searches the parts one after the other: what the first ones found bounds how far the others are searched.

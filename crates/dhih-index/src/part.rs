@@ -99,6 +99,12 @@ impl Part {
         (0..self.rows()).filter(|&row| !self.deleted.contains(row as u32))
     }
 
+    /// The greatest id of an item.
+    pub(crate) fn last_id(&self) -> Option<u64> {
+        let last = (0..self.rows()).rev().find(|&row| !self.deleted.contains(row as u32));
+        last.map(|row| self.id(row))
+    }
+
     /// The row of an item; `None` where it is not here, or was removed.
     pub(crate) fn row(&self, id: u64) -> Option<usize> {
         let row = match &self.data {
@@ -177,7 +183,8 @@ impl Part {
 
 fn scan(chunk: &Chunk, query: &[u8], reach: Reach, accept: Accept) -> Vec<Hit> {
     let (mut best, mut near) = (Best::of(reach), Vec::new());
-    hamming::near(query, chunk.codes().as_bytes(), best.limit(), 0, &mut near);
+    let all = [(0, chunk.len() as u32)];
+    hamming::near(query, chunk.codes().as_bytes(), &all, best.limit(), &mut near);
     for found in near {
         if found.distance <= best.limit() && accept.row(found.at) {
             best.push(Hit { distance: found.distance, id: chunk.ids()[found.at as usize] });

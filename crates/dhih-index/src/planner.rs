@@ -104,6 +104,16 @@ pub(crate) struct Next {
     pub(crate) part: usize,
 }
 
+/// A table, in its place among those that are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    /// The number of codes in the query's own bucket.
+    pub(crate) own: u32,
+    pub(crate) part: usize,
+    /// The length of the substring.
+    pub(crate) bits: u32,
+}
+
 /// What each way would cost to the end, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Costs {
@@ -138,27 +148,25 @@ impl Plan<'_> {
 
     /// Looking up all codes at the distances `from..=to`.
     pub(crate) fn look_up(&self, from: u32, to: u32) -> f64 {
-        if !self.whole {
+        // Further away there are more codes than any set has.
+        if !self.whole || to > from + 8 {
             return f64::INFINITY;
         }
-        (from..=to.min(from + 8))
-            .map(|r| choose(self.bits, r) * cost::LOOK_UP)
-            .sum::<f64>()
-            .max(if to > from + 8 { f64::INFINITY } else { 0.0 })
+        (from..=to).map(|distance| probe::count(self.bits, distance) * cost::LOOK_UP).sum()
     }
 
-    /// Probing from `next` until all codes within `to` are met. `lengths` are the substrings', `own` the sizes of the query's own
-    /// buckets.
-    pub(crate) fn probe(&self, mut next: Next, to: u32, lengths: &[u32], own: &[u32]) -> f64 {
+    /// Probing from `next` until all codes within `to` are met.
+    pub(crate) fn probe(&self, mut next: Next, to: u32, turns: &[Turn]) -> f64 {
         let (mut sum, ceiling) = (0.0, self.scan());
         loop {
-            let buckets = probe::count(lengths[next.part], next.weight) as f64;
-            sum += buckets * self.bucket(self.bucket_codes(next, lengths, own));
+            let turn = turns[next.part];
+            let buckets = probe::count(turn.bits, next.weight);
+            sum += buckets * self.bucket(self.bucket_codes(next.weight, turn));
             // More than that is never chosen.
-            if next.certified(lengths.len()) >= to || sum > 4.0 * ceiling {
+            if next.certified(turns.len()) >= to || sum > 4.0 * ceiling {
                 return sum;
             }
-            next = next.after(lengths.len());
+            next = next.after(turns.len());
         }
     }
 
@@ -173,15 +181,16 @@ impl Plan<'_> {
     }
 
     /// Codes in a bucket of this step, as far as can be known.
-    fn bucket_codes(&self, next: Next, lengths: &[u32], own: &[u32]) -> f64 {
-        if next.weight == 0 {
-            return f64::from(own[next.part]);
+    fn bucket_codes(&self, weight: u32, turn: Turn) -> f64 {
+        let own = f64::from(turn.own);
+        if weight == 0 {
+            return own;
         }
-        let even = self.codes as f64 / 2_f64.powi(lengths[next.part] as i32);
+        let even = self.codes as f64 / 2_f64.powi(turn.bits as i32);
         let Some(Profile { bucket_codes, .. }) = self.profile else { return even };
-        let typical = bucket_codes[(next.weight as usize).min(WEIGHTS - 1)];
+        let typical = bucket_codes[(weight as usize).min(WEIGHTS - 1)];
         // Who lies where others crowd has more neighbours at every distance.
-        let crowd = (f64::from(own[next.part]) + 1.0) / (bucket_codes[0] + 1.0);
+        let crowd = (own + 1.0) / (bucket_codes[0] + 1.0);
         (typical * crowd.clamp(0.25, 4.0)).max(even)
     }
 }
@@ -203,17 +212,13 @@ impl Next {
     }
 }
 
-/// `n` choose `k`, as far as numbers go.
-fn choose(n: u32, k: u32) -> f64 {
-    if k > n {
-        return 0.0;
-    }
-    (0..k).fold(1.0, |count, i| count * f64::from(n - i) / f64::from(i + 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn turns(own: u32) -> [Turn; 4] {
+        [0, 1, 2, 3].map(|part| Turn { own, part, bits: 16 })
+    }
 
     fn plan(codes: usize, profile: Option<&Profile>) -> Plan<'_> {
         Plan { bits: 64, codes, width: 8, copied: true, whole: true, profile }
@@ -230,7 +235,7 @@ mod tests {
     fn near_neighbours_are_looked_up_middling_ones_probed_far_ones_scanned() {
         let plan = plan(10_000_000, None);
         let best = |to, own| {
-            let probe = plan.probe(Next::default(), to, &[16; 4], &[own; 4]);
+            let probe = plan.probe(Next::default(), to, &turns(own));
             Costs { look_up: plan.look_up(0, to), probe, scan: plan.scan() }.best()
         };
         let crowded = [0, 1, 2].map(|to| best(to, 50_000));
@@ -256,7 +261,7 @@ mod tests {
     fn who_lies_in_a_crowd_meets_more() {
         let profile = Profile { distances: [1.0; 4], bucket_codes: [100.0, 50.0, 20.0] };
         let plan = plan(1_000_000, Some(&profile));
-        let cost = |own| plan.probe(Next { weight: 1, part: 0 }, 4, &[16; 4], &[own; 4]);
+        let cost = |own| plan.probe(Next { weight: 1, part: 0 }, 4, &turns(own));
         assert!(cost(1000) > cost(100) && cost(100) > cost(1));
     }
 }

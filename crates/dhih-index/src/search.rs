@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::gathered::{Gathered, Reach};
 use crate::hamming::{self, Near};
 use crate::part::Accept;
-use crate::planner::{Costs, Next, Plan, Way};
+use crate::planner::{Costs, Next, Plan, Turn, Way};
 use crate::segment::Segment;
 use crate::table::Table;
 use crate::topk::Hit;
@@ -75,10 +75,8 @@ pub(crate) struct Scratch {
     pub(crate) numbers: Vec<u32>,
     pub(crate) distances: Vec<u32>,
     hashes: Vec<u64>,
-    /// Size of the query's own bucket and number of each table, in the order in which they are probed.
-    order: Vec<(u32, usize)>,
-    lengths: Vec<u32>,
-    own: Vec<u32>,
+    /// The tables in the order in which they are probed.
+    turns: Vec<Turn>,
     pub(crate) explanation: Explanation,
     /// Whether decisions are written down.
     pub(crate) explain: bool,
@@ -94,8 +92,7 @@ pub(crate) fn search(
     scratch: &mut Scratch,
 ) -> Result<Vec<Hit>> {
     scratch.gathered.begin(reach, segment.bits);
-    let width = query.len();
-    let mut search = Search { segment, query, width, accept, scratch };
+    let mut search = Search { segment, query, accept, scratch };
     match strategy {
         Strategy::Scan => search.scan()?,
         Strategy::Probe if segment.table_count() > 0 => search.probe_alone()?,
@@ -109,8 +106,6 @@ pub(crate) fn search(
 pub(crate) struct Search<'a> {
     pub(crate) segment: &'a Segment,
     pub(crate) query: &'a [u8],
-    /// Bytes of a code.
-    pub(crate) width: usize,
     /// Rows that are looked for.
     pub(crate) accept: Accept<'a>,
     pub(crate) scratch: &'a mut Scratch,
@@ -121,19 +116,18 @@ impl<'a> Search<'a> {
     fn by_plan(&mut self, reach: Reach) -> Result<()> {
         let segment = self.segment;
         let plan = segment.plan();
-        // Among a part of the items as many are found in a greater distance.
-        let share = self.accept.wanted.map_or(1.0, |wanted| {
-            (wanted.len() as f64 / segment.rows as f64).max(f64::MIN_POSITIVE)
-        });
-        let few = share * segment.rows as f64;
-        if self.accept.wanted.is_some() && plan.each(few) < plan.scan() {
+        let mut k = reach.k as f64;
+        if let Some(wanted) = self.accept.wanted {
             // Rather than finding out when enough of them were met.
-            if few <= reach.k as f64 || plan.each(few) < EXPLORE * plan.scan() {
+            let (few, each) = (wanted.len() as f64, plan.each(wanted.len() as f64));
+            if each < EXPLORE * plan.scan() || (each < plan.scan() && few <= k) {
                 return self.each();
             }
+            // Among a part of the items as many are found in a greater distance.
+            k *= segment.rows as f64 / few;
         }
-        let k = (reach.k as f64 / share) as usize;
-        let expected = plan.profile.filter(|_| reach.k < usize::MAX).map(|p| p.expected(k));
+        let known = plan.profile.filter(|_| reach.k < usize::MAX);
+        let expected = known.map(|profile| profile.expected(k as usize));
         self.order_tables()?;
         // All codes up to `certain` - 1 are known; those up to `floor` - 1 from look-ups of whole codes.
         let (mut certain, mut floor, mut next) = (0, 0, Next::default());
@@ -147,11 +141,10 @@ impl<'a> Search<'a> {
                 Some(expected) if expected >= certain => expected.min(limit),
                 _ => limit,
             };
-            let Scratch { lengths, own, .. } = &*self.scratch;
             let untouched = next == Next::default();
             let costs = Costs {
                 look_up: if untouched { plan.look_up(certain, target) } else { f64::INFINITY },
-                probe: plan.probe(next, target, lengths, own),
+                probe: plan.probe(next, target, &self.scratch.turns),
                 scan: plan.scan(),
             };
             let mut way = costs.best();
@@ -185,7 +178,7 @@ impl<'a> Search<'a> {
     /// The next step, if with those before it it costs little beside a scan.
     fn explore(&self, plan: &Plan, whole: Option<u32>, next: Next, explored: &mut f64) -> Way {
         let certified = next.certified(self.segment.table_count());
-        let probe = plan.probe(next, certified, &self.scratch.lengths, &self.scratch.own);
+        let probe = plan.probe(next, certified, &self.scratch.turns);
         let look_up = whole.map_or(f64::INFINITY, |certain| plan.look_up(certain, certain));
         let (way, cost) =
             if look_up < probe { (Way::LookUp, look_up) } else { (Way::Probe, probe) };
@@ -197,29 +190,24 @@ impl<'a> Search<'a> {
     }
 
     /// Orders the tables by the sizes of the query's own buckets, least first: what they hold bounds how far the fuller ones are
-    /// searched. Notes the lengths of their substrings and those sizes.
+    /// searched.
     fn order_tables(&mut self) -> Result<()> {
-        let Scratch { order, lengths, own, .. } = &mut *self.scratch;
-        order.clear();
+        let turns = &mut self.scratch.turns;
+        turns.clear();
         for part in 0..self.segment.table_count() {
             let table = self.segment.table(part);
             let bucket = table.bucket(table.substring.of(self.query));
             let (start, end) = bucket.ok_or_else(|| outside(self.segment))?;
-            order.push((end.saturating_sub(start), part));
+            let (own, bits) = (end.saturating_sub(start), table.substring.bits());
+            turns.push(Turn { own, part, bits });
         }
-        order.sort_unstable();
-        lengths.clear();
-        own.clear();
-        for &(size, part) in &*order {
-            lengths.push(self.segment.table(part).substring.bits());
-            own.push(size);
-        }
+        turns.sort_unstable();
         Ok(())
     }
 
     /// The table whose turn is number `place` among those of a weight.
     pub(crate) fn table(&self, place: usize) -> Table<'a> {
-        self.segment.table(self.scratch.order[place].1)
+        self.segment.table(self.scratch.turns[place].part)
     }
 
     fn probe_alone(&mut self) -> Result<()> {
@@ -258,13 +246,14 @@ impl<'a> Search<'a> {
 
     /// Takes all codes.
     fn scan(&mut self) -> Result<()> {
-        let (codes, width) = (self.segment.codes(), self.width);
+        let (codes, distinct) = (self.segment.codes(), self.segment.distinct as u32);
         self.scratch.gathered.clear();
-        self.scratch.explanation.scanned += self.segment.distinct as u64;
+        self.scratch.explanation.scanned += u64::from(distinct);
         let mut near = std::mem::take(&mut self.scratch.near);
-        for (chunk, first) in codes.chunks(CHUNK * width).zip((0_u32..).step_by(CHUNK)) {
+        for start in (0..distinct).step_by(CHUNK) {
+            let chunk = [(start, distinct.min(start.saturating_add(CHUNK as u32)))];
             let limit = self.scratch.gathered.limit();
-            hamming::near(self.query, chunk, limit, first, &mut near);
+            hamming::near(self.query, codes, &chunk, limit, &mut near);
             for Near { at, distance } in near.drain(..) {
                 if distance <= self.scratch.gathered.limit() {
                     self.take(at, distance)?;
@@ -288,7 +277,7 @@ impl<'a> Search<'a> {
 
     fn find_all(&mut self, (own, distance): (u64, u32), hashes: &[u64]) -> Result<()> {
         let Some(whole) = self.segment.whole() else { return Ok(()) };
-        let (query, width) = (self.query, self.width);
+        let query = self.query;
         self.scratch.explanation.lookups += hashes.len() as u64;
         for batch in hashes.chunks(BATCH) {
             batch.iter().for_each(|&hash| whole.prefetch(hash));
@@ -297,10 +286,7 @@ impl<'a> Search<'a> {
                 let candidates = &mut self.scratch.explanation.candidates;
                 whole.find(hash, |number| {
                     *candidates += 1;
-                    let start = number as usize * width;
-                    let Some(code) = self.segment.codes().get(start..start + width) else {
-                        return false;
-                    };
+                    let Ok(code) = self.segment.code(number) else { return false };
                     // A code has one hash, so none is found twice.
                     let same = hamming::distance(query, code) == distance
                         && own ^ differing(query, code) == hash;

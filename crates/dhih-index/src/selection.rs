@@ -1,6 +1,5 @@
 //! `Selection`: searches among the items that a filter lets through.
 
-use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use crate::codes::Codes;
@@ -48,8 +47,7 @@ impl Selection<'_> {
     /// # Errors
     /// As there.
     pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
-        queries.check_bits(self.index.bits())?;
-        (0..queries.len()).into_par_iter().map(|i| self.knn(queries.get(i), k)).collect()
+        self.index.batch(queries, Reach::nearest(k), Some(&self.wanted))
     }
 
     /// As [`Index::within_batch`], among these items.
@@ -57,8 +55,7 @@ impl Selection<'_> {
     /// # Errors
     /// As there.
     pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
-        queries.check_bits(self.index.bits())?;
-        (0..queries.len()).into_par_iter().map(|i| self.within(queries.get(i), radius)).collect()
+        self.index.batch(queries, Reach::within(radius), Some(&self.wanted))
     }
 
     fn search(&self, query: &[u8], reach: Reach) -> Result<Vec<Hit>> {

@@ -99,22 +99,24 @@ impl IndexWriter {
         if self.index.len() + set.codes.len() >= u32::MAX as usize {
             return Err(Error::TooMany { codes: self.index.len() + set.codes.len() });
         }
-        let set = match &set.ids {
-            Some(_) => set.clone(),
-            None => {
-                let start = self.index.ids().last().map_or(Some(0), |last| last.checked_add(1));
-                let end = start.and_then(|start| start.checked_add(set.codes.len() as u64));
-                let (Some(start), Some(end)) = (start, end) else {
-                    return Err(Error::DuplicateId { id: u64::MAX });
-                };
-                CodeSet { ids: Some((start..end).collect()), ..set.clone() }
-            }
+        let numbered;
+        let set = if set.ids.is_some() {
+            set
+        } else {
+            let last = self.index.parts.iter().filter_map(Part::last_id).max();
+            let start = last.map_or(Some(0), |last| last.checked_add(1));
+            let end = start.and_then(|start| start.checked_add(set.codes.len() as u64));
+            let (Some(start), Some(end)) = (start, end) else {
+                return Err(Error::DuplicateId { id: u64::MAX });
+            };
+            numbered = CodeSet { ids: Some((start..end).collect()), ..set.clone() };
+            &numbered
         };
         let taken = set.ids.iter().flatten().find(|&&id| self.index.contains(id));
         if let Some(&id) = taken {
             return Err(Error::IdTaken { id });
         }
-        self.change(Change::Add(Chunk::new(&set)))?;
+        self.change(Change::Add(Chunk::new(set)))?;
         let logged = |part: &Part| matches!(part.data, Data::Chunk(_)).then(|| part.rows());
         match self.index.parts.iter().filter_map(logged).sum::<usize>() < LOGGED {
             true => Ok(()),
@@ -181,7 +183,7 @@ impl IndexWriter {
             let set = self.like_the_others(set);
             let entry = IndexBuilder::new(self.config.clone()).write_segment(&set, &dir)?;
             let segment = Arc::new(open_segment(&dir, &entry)?);
-            parts.push(Part::new(Data::Segment(segment), self.index.metadata().label_columns));
+            parts.push(Part::new(Data::Segment(segment), self.index.metadata.label_columns));
             entries.push(entry);
         }
         let dropped: Vec<Change> = keep.iter().filter_map(dropped).collect();

@@ -42,15 +42,15 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let index = Index::open(&args.index)?;
-    let beside = args.index.with_file_name("queries.safetensors");
+    let index = Index::open(&args.on.index)?;
+    let beside = args.on.index.with_file_name("queries.safetensors");
     let queries = read_queries(args.queries.as_deref().unwrap_or(&beside), &index)?;
     if queries.is_empty() {
         bail!("there are no queries to measure");
     }
     let measured = measure(&index, &queries, args.reach, args.rounds)?;
     let mut out = io::stdout().lock();
-    if args.json {
+    if args.on.json {
         writeln!(out, "{}", serde_json::to_string(&measured)?)?;
         return Ok(());
     }

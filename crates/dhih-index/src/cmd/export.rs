@@ -8,11 +8,11 @@ use dhih_index::Index;
 use crate::cli::ExportArgs;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
-    let set = Index::open(&args.index)?.to_code_set()?;
+    let set = Index::open(&args.on.index)?.to_code_set()?;
     set.write(&args.out)?;
     let (codes, bits) = (set.codes.len(), set.codes.bits());
     let mut out = io::stdout().lock();
-    if args.json {
+    if args.on.json {
         writeln!(out, "{}", serde_json::json!({"codes": codes, "bits": bits, "out": args.out}))?;
     } else {
         writeln!(out, "{codes} codes of {bits} bits written to {}", args.out.display())?;

@@ -99,15 +99,17 @@ fn queries(query: &Query, index: &Index) -> Result<Codes> {
 
 /// The queries of a file, which this index can answer.
 pub(crate) fn read_queries(file: &Path, index: &Index) -> Result<Codes> {
-    // An .npy file does not say how long its codes are: they can only be as long as the index's.
-    let bits = has_extension(file, "npy").then_some(index.bits());
-    let set = CodeSet::read(file, bits).with_context(|| format!("queries {}", file.display()))?;
+    let set = read_set(file, index.bits());
+    let set = set.with_context(|| format!("queries {}", file.display()))?;
     index.check_queries(&set).with_context(|| format!("queries {}", file.display()))?;
     Ok(set.codes)
 }
 
-fn has_extension(file: &Path, extension: &str) -> bool {
-    file.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+/// A codes file for an index of this code length.
+pub(crate) fn read_set(file: &Path, bits: u32) -> dhih_index::Result<CodeSet> {
+    // An .npy file does not say how long its codes are: they can only be as long as the index's.
+    let is_npy = file.extension().is_some_and(|found| found.eq_ignore_ascii_case("npy"));
+    CodeSet::read(file, is_npy.then_some(bits))
 }
 
 fn print_json(out: &mut impl Write, results: &[Vec<Hit>]) -> Result<()> {

@@ -4,18 +4,13 @@
 
 use std::arch::aarch64::*;
 
-use super::near::{Near, find_by, find_in_by};
+use super::near::{Near, find_by};
 use super::{Kernel, scalar};
 
-pub(super) const KERNEL: Kernel =
-    Kernel { name: "neon", scan, gather: scalar::gather, find, find_in };
+pub(super) const KERNEL: Kernel = Kernel { name: "neon", scan, gather: scalar::gather, find };
 
-fn find(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
-    find_by(scan, (query, codes), limit, first, found);
-}
-
-fn find_in(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
-    find_in_by(find, (query, codes), ranges, limit, found);
+fn find(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
+    find_by(scan, (query, codes), ranges, limit, found);
 }
 
 fn scan(query: &[u8], codes: &[u8], out: &mut [u32]) {

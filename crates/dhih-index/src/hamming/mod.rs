@@ -31,7 +31,6 @@ pub(crate) struct Kernel {
     scan: Scan,
     gather: Gather,
     find: near::Find,
-    find_in: near::FindIn,
 }
 
 /// The kernels of this machine, slowest first; the first is the scalar one.
@@ -115,21 +114,12 @@ pub(crate) fn distances_of(query: &[u8], codes: &[u8], picks: &[u32], out: &mut 
     (chosen().gather)(query, codes, picks, out);
 }
 
-/// Appends to `found` the packed codes within `limit` of the query, in order; the first code's number is `first`.
-///
-/// # Panics
-/// Where the query is empty or `codes` is no whole number of codes.
-#[inline]
-pub(crate) fn near(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
-    chosen().near((query, codes), limit, first, found);
-}
-
-/// As [`near`], of the codes number `start..end` for each of some ranges.
+/// Appends to `found` what is within `limit` of the query among the packed codes number `start..end` of each range, in order.
 ///
 /// # Panics
 /// Where the query is empty or a range leaves the codes.
 #[inline]
-pub(crate) fn near_in(
+pub(crate) fn near(
     query: &[u8],
     codes: &[u8],
     ranges: &[(u32, u32)],
@@ -137,7 +127,7 @@ pub(crate) fn near_in(
     found: &mut Vec<Near>,
 ) {
     assert!(!query.is_empty(), "a code has at least one byte");
-    (chosen().find_in)(query, codes, ranges, limit, found);
+    (chosen().find)(query, codes, ranges, limit, found);
 }
 
 /// Asks for the cache line at a place in a slice, if it is there, before it is needed.

@@ -3,33 +3,57 @@
 
 use std::arch::x86_64::*;
 
-use super::near::{Near, find_by};
+use super::near::{Near, find_by, of_range};
 use super::scalar;
-use super::x86_64::{Spread, count8, load8, pairs8, repeated};
+use super::x86_64::{Spread, count8, load8, pairs8, repeated, scan_avx512};
 
+/// Ranges are mostly short: what can be done once is done once for all of them.
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]
 pub(super) fn find_avx512(
     query: &[u8],
     codes: &[u8],
+    ranges: &[(u32, u32)],
     limit: u32,
-    first: u32,
     found: &mut Vec<Near>,
 ) {
-    match query.len() {
-        6 => six(query, codes, limit, first, found),
-        8 => eight(query, codes, limit, first, found),
-        16 => sixteen(query, codes, limit, first, found),
+    let width = query.len();
+    let slot = match width {
+        6 | 8 => 8,
+        16 => 16,
         _ => {
-            let scan = |q: &[u8], c: &[u8], out: &mut [u32]| super::x86_64::scan_avx512(q, c, out);
-            find_by(scan, (query, codes), limit, first, found);
+            let scan = |q: &[u8], c: &[u8], out: &mut [u32]| scan_avx512(q, c, out);
+            return find_by(scan, (query, codes), ranges, limit, found);
+        }
+    };
+    let target = Target {
+        query,
+        limit,
+        words: load8(&repeated(query, slot)),
+        most: _mm512_set1_epi64(i64::from(limit)),
+    };
+    for &range in ranges {
+        let codes = of_range(codes, width, range);
+        match width {
+            6 => six(&target, codes, range.0, found),
+            8 => eight(&target, codes, range.0, found),
+            _ => sixteen(&target, codes, range.0, found),
         }
     }
 }
 
+/// What codes are compared with.
+struct Target<'a> {
+    query: &'a [u8],
+    limit: u32,
+    /// The query in every slot of a register.
+    words: __m512i,
+    /// The limit in every word.
+    most: __m512i,
+}
+
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vbmi,avx512vpopcntdq")]
-fn six(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
-    let (words, spread) = (load8(&repeated(query, 8)), Spread::new(6, 8));
-    let most = _mm512_set1_epi64(i64::from(limit));
+fn six(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
+    let (&Target { query, limit, words, most }, spread) = (target, Spread::new(6, 8));
     let (steps, rest) = codes.as_chunks::<48>();
     // Where more codes follow, whole registers are read, and what is not of these codes is left out.
     let whole = codes.len().saturating_sub(16) / 48;
@@ -51,59 +75,10 @@ fn six(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>
     tail(query, rest, limit, at, found);
 }
 
-/// The codes of ranges that are mostly short: what can be done once is done once for all of them.
-#[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]
-pub(super) fn find_in_avx512(
-    query: &[u8],
-    codes: &[u8],
-    ranges: &[(u32, u32)],
-    limit: u32,
-    found: &mut Vec<Near>,
-) {
-    let width = query.len();
-    let slice = |&(start, end): &(u32, u32)| &codes[start as usize * width..end as usize * width];
-    if width != 8 {
-        for range in ranges {
-            find_avx512(query, slice(range), limit, range.0, found);
-        }
-        return;
-    }
-    let words = load8(&repeated(query, 8));
-    let most = _mm512_set1_epi64(i64::from(limit));
-    for range in ranges {
-        eights((words, most), slice(range), range.0, found);
-    }
-}
-
-#[target_feature(enable = "avx2,popcnt")]
-pub(super) fn find_in_avx2(
-    query: &[u8],
-    codes: &[u8],
-    ranges: &[(u32, u32)],
-    limit: u32,
-    found: &mut Vec<Near>,
-) {
-    let width = query.len();
-    for &(start, end) in ranges {
-        let codes = &codes[start as usize * width..end as usize * width];
-        if end - start < 32 {
-            tail(query, codes, limit, start, found);
-            continue;
-        }
-        let scan = |q: &[u8], c: &[u8], out: &mut [u32]| super::x86_64::scan_avx2(q, c, out);
-        find_by(scan, (query, codes), limit, start, found);
-    }
-}
-
-#[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]
-fn eight(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
-    let words = load8(&repeated(query, 8));
-    eights((words, _mm512_set1_epi64(i64::from(limit))), codes, first, found);
-}
-
 #[inline]
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]
-fn eights((words, most): (__m512i, __m512i), codes: &[u8], first: u32, found: &mut Vec<Near>) {
+fn eight(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
+    let &Target { words, most, .. } = target;
     let (steps, rest) = codes.as_chunks::<64>();
     let (fours, steps_left) = steps.as_chunks::<4>();
     let mut at = first;
@@ -133,9 +108,8 @@ fn eights((words, most): (__m512i, __m512i), codes: &[u8], first: u32, found: &m
 }
 
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]
-fn sixteen(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
-    let words = load8(&repeated(query, 16));
-    let most = _mm512_set1_epi64(i64::from(limit));
+fn sixteen(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
+    let &Target { query, limit, words, most } = target;
     let (steps, rest) = codes.as_chunks::<128>();
     for (step, at) in steps.iter().zip((first..).step_by(8)) {
         let halves = step.as_chunks::<64>().0;

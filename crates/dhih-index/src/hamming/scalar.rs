@@ -2,16 +2,12 @@
 //! sets, which compile them again with their own popcount.
 
 use super::Kernel;
-use super::near::{Near, find_by, find_in_by};
+use super::near::{Near, find_by};
 
-pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, find, find_in };
+pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, find };
 
-fn find(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
-    find_by(scan, (query, codes), limit, first, found);
-}
-
-fn find_in(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
-    find_in_by(find, (query, codes), ranges, limit, found);
+fn find(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
+    find_by(scan, (query, codes), ranges, limit, found);
 }
 
 /// The distance of two codes of one length: whole words, then what is left.

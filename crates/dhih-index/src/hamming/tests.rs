@@ -44,20 +44,22 @@ proptest! {
             let mut sorted = expected.clone();
             sorted.sort_unstable();
             for limit in [0, sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1], u32::MAX] {
-                let mut found = vec![Near { at: 1, distance: 2 }];
-                kernel.near((&query, &codes), limit, 7, &mut found);
-                let near = (7..).zip(&expected).filter(|(_, distance)| **distance <= limit);
-                let near = near.map(|(at, &distance)| Near { at, distance });
-                let expected: Vec<Near> = [found[0]].into_iter().chain(near).collect();
-                prop_assert_eq!(&found, &expected, "near {} {}", kernel.name, limit);
-                let (count, mut in_ranges) = (codes.len() / width, Vec::new());
-                let [a, b] = [count as u32 / 3, count as u32 / 2];
-                let ranges = [(b, count as u32), (a, a), (0, a)];
-                (kernel.find_in)(&query, &codes, &ranges, limit, &mut in_ranges);
-                let of = |range: (u32, u32)| found[1..].iter().filter(move |near| (range.0 + 7..range.1 + 7).contains(&near.at));
-                let of = |range| of(range).map(|near| Near { at: near.at - 7, ..*near });
-                let expected: Vec<Near> = ranges.into_iter().flat_map(of).collect();
-                prop_assert_eq!(&in_ranges, &expected, "near in {} {}", kernel.name, limit);
+                let near = (0..).zip(&expected).filter(|(_, distance)| **distance <= limit);
+                let near: Vec<Near> = near.map(|(at, &distance)| Near { at, distance }).collect();
+                let count = expected.len() as u32;
+                let ranges = [(count / 2, count), (count / 3, count / 3), (0, count / 3)];
+                for ranges in [&[(0, count)][..], &ranges] {
+                    let before = Near { at: 1, distance: 2 };
+                    let mut found = vec![before];
+                    (kernel.find)(&query, &codes, ranges, limit, &mut found);
+                    let of = |range: &(u32, u32)| {
+                        let (start, end) = *range;
+                        near.iter().filter(move |near| (start..end).contains(&near.at)).copied()
+                    };
+                    let expected: Vec<Near> =
+                        [before].into_iter().chain(ranges.iter().flat_map(of)).collect();
+                    prop_assert_eq!(&found, &expected, "near {} {}", kernel.name, limit);
+                }
             }
         }
         let mut out = vec![u32::MAX; expected.len()];

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::near::find_by;
-use super::near_x86_64::{find_avx512, find_in_avx2, find_in_avx512};
+use super::near_x86_64::find_avx512;
 use super::{Kernel, scalar};
 
 /// The kernels that this machine can run, slowest first. Only these hand out the functions below.
@@ -19,14 +19,10 @@ pub(super) fn kernels() -> Vec<Kernel> {
             scan: |query, codes, out| unsafe { scan_avx2(query, codes, out) },
             // SAFETY: the machine has AVX2 and POPCNT.
             gather: |query, codes, picks, out| unsafe { gather_avx2(query, codes, picks, out) },
-            find: |query, codes, limit, first, found| {
+            find: |query, codes, ranges, limit, found| {
                 // SAFETY: the machine has AVX2 and POPCNT.
                 let scan = |q: &[u8], c: &[u8], out: &mut [u32]| unsafe { scan_avx2(q, c, out) };
-                find_by(scan, (query, codes), limit, first, found);
-            },
-            // SAFETY: the machine has AVX2 and POPCNT.
-            find_in: |query, codes, ranges, limit, found| unsafe {
-                find_in_avx2(query, codes, ranges, limit, found);
+                find_by(scan, (query, codes), ranges, limit, found);
             },
         });
         if is_x86_feature_detected!("avx512f")
@@ -42,12 +38,8 @@ pub(super) fn kernels() -> Vec<Kernel> {
                 // SAFETY: the machine has AVX2 and POPCNT.
                 gather: |query, codes, picks, out| unsafe { gather_avx2(query, codes, picks, out) },
                 // SAFETY: the machine has these parts of AVX-512, AVX2 and POPCNT.
-                find: |query, codes, limit, first, found| unsafe {
-                    find_avx512(query, codes, limit, first, found);
-                },
-                // SAFETY: the machine has these parts of AVX-512, AVX2 and POPCNT.
-                find_in: |query, codes, ranges, limit, found| unsafe {
-                    find_in_avx512(query, codes, ranges, limit, found);
+                find: |query, codes, ranges, limit, found| unsafe {
+                    find_avx512(query, codes, ranges, limit, found);
                 },
             });
         }
@@ -64,7 +56,7 @@ fn gather_avx2(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]) {
 // the last ones.
 
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) fn scan_avx2(query: &[u8], codes: &[u8], out: &mut [u32]) {
+fn scan_avx2(query: &[u8], codes: &[u8], out: &mut [u32]) {
     let width = query.len();
     match width {
         8 => eight_avx2(query, codes, out),
