@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 
 use crate::cargo;
 use crate::failure::Failure;
@@ -64,6 +65,13 @@ impl Step {
         self.check(output.status)?;
         String::from_utf8(output.stdout)
             .with_context(|| format!("step `{}` printed text that is not UTF-8", self.name))
+    }
+
+    /// Runs it and reads the one JSON value that it printed on stdout.
+    pub(crate) fn capture_json<T: DeserializeOwned>(&self) -> Result<T> {
+        let printed = self.capture()?;
+        serde_json::from_str(&printed)
+            .with_context(|| format!("`{}` printed no measurement", self.command_line()))
     }
 
     /// Becomes the program where the system can, so that signals and the exit code are the program's own.

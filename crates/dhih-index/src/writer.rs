@@ -89,7 +89,8 @@ impl IndexWriter {
     ///
     /// # Errors
     /// Codes of another length or another model, labels of another kind, an id that is taken, a disk that does not
-    /// take them: the index is then as it was.
+    /// take them: the index is then as it was. Where the disk does not take the data file that the log becomes, the
+    /// items are in the index all the same.
     pub fn add(&mut self, set: &CodeSet) -> Result<()> {
         set.check()?;
         self.check(set)?;

@@ -65,9 +65,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
             format!("--queries={}", args.queries),
             format!("--sample={}", args.sample),
         ]);
-        let printed: Script = serde_json::from_str(&step.capture()?)
-            .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
-        script.push(printed.seconds);
+        script.push(step.capture_json::<Script>()?.seconds);
         let step = Step::new("measure ours", binaries.get("dhih-train")?, workspace).args([
             "evaluate".to_owned(),
             "--json".to_owned(),
@@ -78,11 +76,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
             format!("--query-labels={}", file("queries-labels.npy")),
         ]);
         let started = Instant::now();
-        let output = step.capture()?;
+        map = step.capture_json::<Ours>()?.map;
         ours.push(started.elapsed().as_secs_f64());
-        let printed: Ours = serde_json::from_str(&output)
-            .with_context(|| format!("`{}` printed no metrics", step.command_line()))?;
-        map = printed.map;
     }
     let ratios: Vec<f64> = script.iter().zip(&ours).map(|(script, ours)| script / ours).collect();
     let shown =

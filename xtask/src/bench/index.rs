@@ -144,19 +144,17 @@ impl Bench<'_> {
         }
         let dhih = |words: &[&str]| {
             let step = Step::new("measure ours", self.binaries.get("dhih-index")?, self.workspace);
-            step.args(words.iter().copied()).capture()
+            Ok::<_, anyhow::Error>(step.args(words.iter().copied()))
         };
         let (npy, queries, index) = (text(&npy)?, text(&queries)?, text(&index)?);
         let started = Instant::now();
         let bits = bits.to_string();
-        dhih(&["build", "--codes", npy, "--bits", &bits, "--out", index, "--json"])?;
+        dhih(&["build", "--codes", npy, "--bits", &bits, "--out", index, "--json"])?.capture()?;
         let build = started.elapsed().as_secs_f64();
         let rounds = self.args.rounds.to_string();
         let words =
             ["bench", "--index", index, "--queries", queries, "--rounds", &rounds, "--json"];
-        let output = dhih(&[&words[..], reach].concat())?;
-        let ours: Measured =
-            serde_json::from_str(&output).context("`dhih-index bench` printed no measurement")?;
+        let ours: Measured = dhih(&[&words[..], reach].concat())?.capture_json()?;
         let best = match peers && *reach == K {
             true => self.best_peer(npy, queries, case.bits == 64)?,
             false => None,

@@ -176,10 +176,7 @@ impl Bench<'_> {
             format!("--only={}", case.work),
             format!("--seconds={}", self.args.seconds),
         ]);
-        let output = step.capture()?;
-        let measured: Measured = serde_json::from_str(&output)
-            .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
-        Ok(measured.images_per_second)
+        Ok(step.capture_json::<Measured>()?.images_per_second)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
 
 use super::median;
@@ -69,8 +69,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         for (row, batch) in args.batch_size.iter().enumerate() {
             for (column, loss) in args.loss.iter().enumerate() {
                 let step = step(args, binaries.get("dhih-train")?, workspace, (*batch, loss));
-                let measured: Measured = serde_json::from_str(&step.capture()?)
-                    .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
+                let measured: Measured = step.capture_json()?;
                 let epoch = f64::from(args.images) / measured.images_per_second;
                 seconds.entry((row, column)).or_default().push(epoch);
             }
