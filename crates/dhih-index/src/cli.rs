@@ -50,7 +50,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Codes file (.safetensors or .npy) [default: runs/latest/codes.safetensors]
+    /// Codes file (.safetensors, .npy or .parquet) [default: runs/latest/codes.safetensors]
     #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
     pub(crate) codes: Option<PathBuf>,
     /// Length of a code in bits; an .npy file does not say it
@@ -101,7 +101,7 @@ pub(crate) struct SearchArgs {
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
-    /// A codes file of queries (.safetensors or .npy) [default: `queries.safetensors` beside the index]
+    /// A codes file of queries (.safetensors, .npy or .parquet) [default: `queries.safetensors` beside the index]
     #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
     pub(crate) queries: Option<PathBuf>,
     #[command(flatten)]
@@ -118,7 +118,7 @@ pub(crate) struct Query {
     /// One query in hexadecimal, first byte first
     #[arg(long, env = "DHIH_CODE", value_name = "HEX")]
     pub(crate) code: Option<String>,
-    /// A codes file of queries (.safetensors or .npy)
+    /// A codes file of queries (.safetensors, .npy or .parquet)
     #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
     pub(crate) queries: Option<PathBuf>,
 }
@@ -139,7 +139,7 @@ pub(crate) struct Reach {
 pub(crate) struct AddArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
-    /// Codes file (.safetensors or .npy); items without ids are numbered after the greatest that is there
+    /// Codes file (.safetensors, .npy or .parquet); items without ids are numbered after the greatest that is there
     #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
     pub(crate) codes: PathBuf,
 }
@@ -157,7 +157,7 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
-    /// Codes file to write: .safetensors, or .npy with the codes alone
+    /// Codes file to write: .safetensors, .parquet, or .npy with the codes alone
     #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
     pub(crate) out: PathBuf,
 }

@@ -1,5 +1,5 @@
 //! `CodeSet`: the codes of a set of items with their ids, labels and origin, as one codes file
-//! holds them. The bytes of the two file types are `codes_file.rs` and `npy.rs`; packed codes alone
+//! holds them. The bytes of the three file types are `codes_file.rs`, `npy.rs` and `parquet_file.rs`; packed codes alone
 //! are `codes.rs`.
 
 use std::collections::HashSet;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::codes::Codes;
 use crate::error::{Error, Result};
-use crate::{codes_file, npy};
+use crate::{codes_file, npy, parquet_file};
 
 /// The labels of `n` items.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,24 +82,28 @@ impl CodeSet {
         Self { codes, ids: None, labels: None, classes: Vec::new(), model_sha256: None }
     }
 
-    /// Reads a codes file: `.npy` by its extension, safetensors otherwise.
+    /// Reads a codes file: `.npy` and `.parquet` by their extensions, safetensors otherwise.
     ///
-    /// An `.npy` file does not say how long its codes are, so it needs `bits`; for safetensors
-    /// `bits` is checked.
+    /// An `.npy` file does not say how long its codes are, nor does a Parquet file of others, so they need `bits`; where the
+    /// file says it, `bits` is checked.
     ///
     /// # Errors
     /// A file that cannot be read or is not as it should be, and what [`check`](Self::check)
     /// refuses.
     pub fn read(path: &Path, bits: Option<u32>) -> Result<Self> {
-        let file = std::fs::read(path).map_err(Error::io("read", path))?;
-        if file.is_empty() {
-            return Err(Error::codes_file(path, "it is empty: write it again"));
-        }
-        let set = if is_npy(path) {
-            let bits = bits.ok_or_else(|| Error::BitsNeeded { path: path.to_path_buf() })?;
-            codes_file::from_array(path, bits, npy::parse(path, &file)?)?
+        let set = if is(path, "parquet") {
+            parquet_file::read(path, bits)?
         } else {
-            codes_file::parse(path, &file)?
+            let file = std::fs::read(path).map_err(Error::io("read", path))?;
+            if file.is_empty() {
+                return Err(Error::codes_file(path, "it is empty: write it again"));
+            }
+            if is(path, "npy") {
+                let bits = bits.ok_or_else(|| Error::BitsNeeded { path: path.to_path_buf() })?;
+                codes_file::from_array(path, bits, npy::parse(path, &file)?)?
+            } else {
+                codes_file::parse(path, &file)?
+            }
         };
         match bits {
             Some(expected) if expected != set.codes.bits() => {
@@ -121,14 +125,17 @@ impl CodeSet {
         set.check().map(|()| set)
     }
 
-    /// Writes a codes file: `.npy` by its extension, which holds the packed codes alone,
-    /// safetensors otherwise.
+    /// Writes a codes file: `.npy` by its extension, which holds the packed codes alone, `.parquet`, or safetensors
+    /// otherwise.
     ///
     /// # Errors
     /// A file that cannot be written, and what [`check`](Self::check) refuses.
     pub fn write(&self, path: &Path) -> Result<()> {
         self.check()?;
-        if is_npy(path) {
+        if is(path, "parquet") {
+            return parquet_file::write(path, self);
+        }
+        if is(path, "npy") {
             return npy::write(path, self.codes.bytes_per_code(), self.codes.as_bytes());
         }
         codes_file::write(path, self)
@@ -211,6 +218,6 @@ fn check_multi_hot(columns: usize, values: &[u8], classes: usize) -> Result<()> 
     }
 }
 
-fn is_npy(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
+fn is(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }

@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::npy::Array;
 use crate::safetensors_file::{self, Tensor};
 
-const BITS: &str = "dhih.bits";
-const MODEL: &str = "dhih.model_sha256";
-const CLASSES: &str = "dhih.classes";
+pub(crate) const BITS: &str = "dhih.bits";
+pub(crate) const MODEL: &str = "dhih.model_sha256";
+pub(crate) const CLASSES: &str = "dhih.classes";
 
 /// Reads the bytes of a safetensors codes file; `path` is for the messages.
 pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<CodeSet> {

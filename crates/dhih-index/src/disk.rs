@@ -15,14 +15,14 @@ pub(crate) const TEMPORARY: &str = ".dhih-tmp";
 /// Writes a file through `content`; on any failure the old file, or none, is what remains.
 pub(crate) fn write(
     path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> Result<()> {
     try_write(path, content).map_err(Error::io("write", path))
 }
 
 fn try_write(
     path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));

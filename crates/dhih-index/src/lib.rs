@@ -32,6 +32,7 @@ mod code_set;
 mod codes;
 mod codes_file;
 mod npy;
+mod parquet_file;
 mod safetensors_file;
 
 pub mod hamming;

@@ -300,6 +300,13 @@ fn an_index_is_changed_filtered_and_exported() {
     let exported = CodeSet::read(&dir.join("all.safetensors"), None).unwrap();
     assert_eq!((exported.codes.len(), &exported.classes), (14, &set.classes));
     assert!(!exported.ids.unwrap().contains(&set.ids.unwrap()[2]));
+    // As Parquet the same, and an index of that finds the same.
+    json(&["export", "--out", "all.parquet"]);
+    let parquet = CodeSet::read(&dir.join("all.parquet"), None).unwrap();
+    assert_eq!(parquet, CodeSet::read(&dir.join("all.safetensors"), None).unwrap());
+    stdout(dir, &["build", "--codes", "all.parquet", "--out", "again"]);
+    let again = stdout(dir, &[&search[..], &["--index", "again", "--json"]].concat());
+    assert_eq!(hits(&serde_json::from_str(&again).unwrap()), found(&[]));
     let words = [&search[..], &["--index", "idx", "--explain"]].concat();
     let explained = String::from_utf8(run(dir, &words).stderr).unwrap();
     assert!(explained.contains("\"costs\"") && explained.contains("\"way\""), "{explained}");

@@ -31,6 +31,8 @@ pub struct Point {
     pub settings: Vec<(String, String)>,
     /// mAP of each seed; absent where training diverged.
     pub map: Vec<Option<f64>>,
+    /// mAP of the held-out images of each seed after its last epoch, where some are held out: what constants are chosen by.
+    pub validation_map: Vec<Option<f64>>,
     /// mAP of class codes of each seed, where the loss has a classifier.
     pub class_code_map: Vec<Option<f64>>,
     /// Training time of each seed.
@@ -57,6 +59,7 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
         points.push(Point {
             settings: settings.iter().map(shown).collect(),
             map: Vec::new(),
+            validation_map: Vec::new(),
             class_code_map: Vec::new(),
             seconds: Vec::new(),
         });
@@ -68,12 +71,15 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
             match one(&config.options(&settings, seed)?, &path, progress) {
                 Ok(evaluation) => {
                     point.map.push(Some(evaluation.metrics.map));
+                    let last = RunDir::open(&path)?.read_metrics()?.pop();
+                    point.validation_map.push(last.and_then(|record| record.validation_map));
                     point.class_code_map.push(evaluation.class_code_map);
                     point.seconds.push(evaluation.seconds);
                 }
                 Err(Error::Diverged { .. }) => {
                     progress.line("training diverged");
                     point.map.push(None);
+                    point.validation_map.push(None);
                     point.class_code_map.push(None);
                 }
                 Err(error) => return Err(error),
@@ -151,8 +157,10 @@ pub fn markdown(points: &[Point]) -> String {
     let names = points.first().map_or(&[][..], |point| &point.settings);
     let names = names.iter().map(|(name, _)| format!(" {name} |")).collect::<String>();
     let rule = "---|".repeat(names.matches('|').count());
-    let mut text =
-        format!("|{names} runs | mAP | class code | seconds |\n|{rule}---:|---:|---:|---:|\n");
+    let mut text = format!(
+        "|{names} runs | validation mAP | mAP | class code | seconds |\n\
+         |{rule}---:|---:|---:|---:|---:|\n"
+    );
     for point in points {
         let figure = |values: &[Option<f64>]| {
             let known: Vec<f64> = values.iter().flatten().copied().collect();
@@ -174,8 +182,9 @@ pub fn markdown(points: &[Point]) -> String {
         };
         let settings = point.settings.iter().map(|(_, value)| format!(" {value} |"));
         text += &format!(
-            "|{} {runs} | {} | {} | {seconds} |\n",
+            "|{} {runs} | {} | {} | {} | {seconds} |\n",
             settings.collect::<String>(),
+            figure(&point.validation_map),
             figure(&point.map),
             figure(&point.class_code_map)
         );
@@ -187,13 +196,15 @@ pub fn markdown(points: &[Point]) -> String {
 fn csv(points: &[Point]) -> String {
     let names = points.first().map_or(&[][..], |point| &point.settings);
     let names: String = names.iter().map(|(name, _)| format!("{name},")).collect();
-    let mut text = format!("{names}seed,map,class_code_map\n");
+    let mut text = format!("{names}seed,validation_map,map,class_code_map\n");
     for point in points {
         let settings: String =
             point.settings.iter().map(|(_, value)| format!("{value},")).collect();
-        for (seed, (map, class_code)) in point.map.iter().zip(&point.class_code_map).enumerate() {
-            let number = |value: &Option<f64>| value.map(|x| x.to_string()).unwrap_or_default();
-            text += &format!("{settings}{seed},{},{}\n", number(map), number(class_code));
+        for seed in 0..point.map.len() {
+            let number = |values: &[Option<f64>]| values[seed].map(|x| x.to_string());
+            let of = [&point.validation_map, &point.map, &point.class_code_map];
+            let of = of.map(|values| number(values).unwrap_or_default());
+            text += &format!("{settings}{seed},{}\n", of.join(","));
         }
     }
     text
@@ -225,14 +236,18 @@ mod tests {
         let point = |loss: &str, map: &[Option<f64>]| Point {
             settings: vec![("loss".to_owned(), loss.to_owned())],
             map: map.to_vec(),
+            validation_map: map.iter().map(|map| map.map(|map| map - 0.1)).collect(),
             class_code_map: vec![None; map.len()],
             seconds: vec![10.0, 20.0],
         };
         let points = [point("hi", &[Some(0.5), Some(0.7)]), point("csq", &[Some(0.25), None])];
         let text = markdown(&points);
-        assert!(text.contains("| hi | 2 | 0.6000 +- 0.1414 | - | 15 |"), "{text}");
-        assert!(text.contains("| csq | 2 (1 diverged) | 0.2500 | - | 15 |"), "{text}");
-        assert_eq!(csv(&points).lines().nth(4), Some("csq,1,,"));
+        assert!(
+            text.contains("| hi | 2 | 0.5000 +- 0.1414 | 0.6000 +- 0.1414 | - | 15 |"),
+            "{text}"
+        );
+        assert!(text.contains("| csq | 2 (1 diverged) | 0.1500 | 0.2500 | - | 15 |"), "{text}");
+        assert_eq!(csv(&points).lines().nth(4), Some("csq,1,,,"));
         assert_eq!(points[0].name(3), Path::new("loss-hi_seed-3"));
     }
 }

@@ -106,7 +106,8 @@ fn a_sweep_runs_what_is_missing_and_refuses_other_settings() {
     };
     let first = stdout(&sweep(&["--set", "epochs=1", "--seeds", "2"]));
     assert!(
-        first.contains("| loss | bits | runs | mAP") && first.matches("| 2 |").count() == 2,
+        first.contains("| loss | bits | runs | validation mAP | mAP")
+            && first.matches("| 2 |").count() == 2,
         "{first}"
     );
     let run = dir.path().join("runs/sweep/loss-csq_bits-12_seed-1");
@@ -116,7 +117,7 @@ fn a_sweep_runs_what_is_missing_and_refuses_other_settings() {
     assert!(
         table.lines().any(|line| line
             == format!(
-                "csq,12,1,{},{}",
+                "csq,12,1,,{},{}",
                 evaluation.metrics.map,
                 evaluation.class_code_map.unwrap()
             )),

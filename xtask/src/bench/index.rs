@@ -17,15 +17,20 @@ const EXAMPLE: &str = "Examples:
   cargo xtask bench index
   cargo xtask bench index --set uniform-1m
   python3 -m venv venv && venv/bin/pip install faiss-cpu
-  cargo xtask bench peers --python venv/bin/python";
+  cargo xtask bench peers --python venv/bin/python
+  venv/bin/pip install pyarrow pillow
+  cargo xtask bench peers --python venv/bin/python --cifar10 data/cifar10";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// Measure this set alone; repeatable. Left out, all but `uniform-100m`
+    /// Measure this set alone; repeatable. Left out, all but `uniform-100m`, and the real ones with --cifar10
     #[arg(long, env = "DHIH_SET", value_name = "NAME")]
     set: Vec<String>,
-    /// Folder of codes and indexes, about 3 GB; what is there is used again
+    /// Folder of CIFAR-10's Parquet files, of whose images the sets `real-*` are made
+    #[arg(long, env = "DHIH_CIFAR10", value_name = "DIR")]
+    cifar10: Option<PathBuf>,
+    /// Folder of codes and indexes, about 5 GB; what is there is used again
     #[arg(long, env = "DHIH_DIR", value_name = "DIR", default_value = "target/bench-index")]
     dir: PathBuf,
     /// Python with numpy and faiss, for `bench peers`
@@ -41,16 +46,18 @@ struct Case {
     name: &'static str,
     codes: usize,
     bits: u32,
-    /// As `generate_codes` knows it.
+    /// As `generate_codes` knows it, or `REAL`.
     kind: &'static str,
     reach: [&'static str; 2],
 }
 
 const ON_DEMAND: &str = "uniform-100m";
+/// Codes of real images: `real_codes.py`.
+const REAL: &str = "real";
 const K: [&str; 2] = ["-k", "10"];
 
 /// The last is measured only where it is named: it takes 8 GB of disk and minutes.
-const CASES: [Case; 9] = [
+const CASES: [Case; 13] = [
     case("uniform-1m", 1_000_000, 64, "uniform", K),
     case("uniform-10m", 10_000_000, 64, "uniform", K),
     case("uniform-10m-radius-8", 10_000_000, 64, "uniform", ["--radius", "8"]),
@@ -59,6 +66,10 @@ const CASES: [Case; 9] = [
     case("learned-100-10m-48", 10_000_000, 48, "100", K),
     case("learned-100-10m-128", 10_000_000, 128, "100", K),
     case("learned-100-10m-radius-4", 10_000_000, 64, "100", ["--radius", "4"]),
+    case("learned-100-10m-radius-8", 10_000_000, 64, "100", ["--radius", "8"]),
+    case("real-10m", 10_000_000, 64, REAL, K),
+    case("real-10m-128", 10_000_000, 128, REAL, K),
+    case("real-10m-radius-4", 10_000_000, 64, REAL, ["--radius", "4"]),
     case(ON_DEMAND, 100_000_000, 64, "uniform", K),
 ];
 
@@ -113,7 +124,7 @@ pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()>
     fs::create_dir_all(&bench.dir)
         .with_context(|| format!("cannot make {}", bench.dir.display()))?;
     let wanted = |case: &&Case| match args.set.is_empty() {
-        true => case.name != ON_DEMAND,
+        true => case.name != ON_DEMAND && (case.kind != REAL || args.cifar10.is_some()),
         false => args.set.iter().any(|set| set == case.name),
     };
     let mut lines = Vec::new();
@@ -138,9 +149,14 @@ impl Bench<'_> {
         let file = |end: &str| self.dir.join(format!("{kind}-{codes}-{bits}{end}"));
         let (npy, queries, index) = (file(".npy"), file("-queries.npy"), file(".index"));
         if !npy.exists() {
-            let numbers = [codes.to_string(), bits.to_string(), (*kind).to_owned()];
-            let step = Step::new("generate", self.binaries.get("generate_codes")?, self.workspace);
-            step.args([npy.as_path(), &queries]).args(numbers).run()?;
+            let numbers = [codes.to_string(), bits.to_string()];
+            if *kind == REAL {
+                self.real_codes([&npy, &queries], &numbers)?;
+            } else {
+                let program = self.binaries.get("generate_codes")?;
+                let step = Step::new("generate", program, self.workspace);
+                step.args([npy.as_path(), &queries]).args(numbers).args([*kind]).run()?;
+            }
         }
         let dhih = |words: &[&str]| {
             let step = Step::new("measure ours", self.binaries.get("dhih-index")?, self.workspace);
@@ -155,19 +171,28 @@ impl Bench<'_> {
         let words =
             ["bench", "--index", index, "--queries", queries, "--rounds", &rounds, "--json"];
         let ours: Measured = dhih(&[&words[..], reach].concat())?.capture_json()?;
-        let best = match peers && *reach == K {
-            true => self.best_peer(npy, queries, case.bits == 64)?,
-            false => None,
-        };
+        let best = if peers { self.best_peer([npy, queries], case)? } else { None };
         Ok(line(case, build, &ours, peers.then_some(best)))
     }
 
-    /// The fastest of those that answered every query exactly. The crate mih-rs knows codes of 64 bits, among others.
-    fn best_peer(&self, codes: &str, queries: &str, mih: bool) -> Result<Option<Peer>> {
+    fn real_codes(&self, [npy, queries]: [&Path; 2], [count, bits]: &[String; 2]) -> Result<()> {
+        let Some(images) = &self.args.cifar10 else {
+            let needed = "the sets of real images need --cifar10 DIR";
+            return Err(Failure::usage(needed.to_owned()).into());
+        };
+        let step = Step::new("code images", &self.args.python, self.workspace);
+        let step = step.args(["xtask/bench/real_codes.py", "--count", count, "--bits", bits]);
+        let step = step.args(["--codes", text(npy)?, "--queries", text(queries)?]);
+        step.args(["--cifar10", text(images)?]).run()
+    }
+
+    /// The fastest of those that answered every query exactly. The crate mih-rs knows codes of 64 bits, among others, and k
+    /// nearest neighbours.
+    fn best_peer(&self, [codes, queries]: [&str; 2], case: &Case) -> Result<Option<Peer>> {
         let faiss = Step::new("measure faiss", &self.args.python, self.workspace);
-        let faiss = faiss.args(["xtask/bench/index_peers.py", "--codes", codes]);
+        let faiss = faiss.args(["xtask/bench/index_peers.py", "--codes", codes]).args(case.reach);
         let mut steps = vec![faiss.args(["--queries", queries])];
-        if mih {
+        if case.bits == 64 && case.reach == K {
             let step = Step::new("measure mih-rs", &cargo::program(), self.workspace);
             let step = step.args(["run", "--release", "--quiet", "--manifest-path", MIH, "--"]);
             steps.push(step.args([codes, queries, "10", "100"]));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use dhih_index::{
-    CodeSet, Codes, Filter, Hit, Index, Label, Strategy, hamming, write_knn, write_within,
+    CodeSet, Codes, Error, Filter, Hit, Index, Label, Strategy, hamming, write_knn, write_within,
 };
 
 use crate::cli::{Query, Reach, SearchArgs};
@@ -107,9 +107,11 @@ pub(crate) fn read_queries(file: &Path, index: &Index) -> Result<Codes> {
 
 /// A codes file for an index of this code length.
 pub(crate) fn read_set(file: &Path, bits: u32) -> dhih_index::Result<CodeSet> {
-    // An .npy file does not say how long its codes are: they can only be as long as the index's.
-    let is_npy = file.extension().is_some_and(|found| found.eq_ignore_ascii_case("npy"));
-    CodeSet::read(file, is_npy.then_some(bits))
+    // Not every file says how long its codes are: then they can only be as long as the index's.
+    match CodeSet::read(file, None) {
+        Err(Error::BitsNeeded { .. }) => CodeSet::read(file, Some(bits)),
+        read => read,
+    }
 }
 
 fn print_json(out: &mut impl Write, results: &[Vec<Hit>]) -> Result<()> {

@@ -1,0 +1,110 @@
+use super::*;
+
+fn set(bits: u32, count: usize) -> CodeSet {
+    let width = bits::bytes_per_code(bits);
+    let mut bytes: Vec<u8> = (0..count * width).map(|i| (i * 37 % 251) as u8).collect();
+    if !bits.is_multiple_of(8) {
+        bytes.iter_mut().skip(width - 1).step_by(width).for_each(|b| *b &= (1 << (bits % 8)) - 1);
+    }
+    CodeSet::new(Codes::new(bits, bytes).unwrap())
+}
+
+fn there_and_back(set: &CodeSet) -> CodeSet {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("codes.parquet");
+    set.write(&path).unwrap();
+    CodeSet::read(&path, None).unwrap()
+}
+
+#[test]
+fn what_is_written_is_read() {
+    for bits in [8, 12, 48, 64, 100, 128, 1024] {
+        let plain = set(bits, 300);
+        let ids = Some((0..300).map(|i| u64::MAX - 3 * i).collect::<Vec<u64>>());
+        let single = CodeSet {
+            ids: ids.clone(),
+            labels: Some(Labels::Single((0..300).map(|i| i % 2).collect())),
+            classes: vec!["a".into(), "b, \"c\"".into()],
+            model_sha256: Some("ab".into()),
+            ..plain.clone()
+        };
+        assert_eq!(there_and_back(&single), single);
+        let values = (0..900).map(|i| u8::from(i % 4 == 0)).collect();
+        let labels = Some(Labels::MultiHot { classes: 3, values });
+        let hot = CodeSet { ids, labels, ..plain.clone() };
+        assert_eq!(there_and_back(&hot), hot);
+        // Ids are always written.
+        let numbered = CodeSet { ids: Some((0..300).collect()), ..plain.clone() };
+        assert_eq!(there_and_back(&plain), numbered);
+    }
+    assert!(there_and_back(&set(64, 0)).codes.is_empty());
+}
+
+/// A file of these columns, `(type and name, values)`, and this metadata.
+fn file(dir: &Path, columns: &[(&str, &[i64])], metadata: &[(&str, &str)]) -> std::path::PathBuf {
+    let path = dir.join("made.parquet");
+    let schema: String = columns.iter().map(|(column, _)| format!("{column};")).collect();
+    let schema = Arc::new(parse_message_type(&format!("message m {{ {schema} }}")).unwrap());
+    let entry = |(key, value): &(&str, &str)| KeyValue::new((*key).to_owned(), (*value).to_owned());
+    let metadata = Some(metadata.iter().map(entry).collect());
+    let properties = WriterProperties::builder().set_key_value_metadata(metadata).build();
+    let mut writer =
+        SerializedFileWriter::new(File::create(&path).unwrap(), schema, properties.into()).unwrap();
+    // Two groups of the same rows.
+    for _ in 0..2 {
+        let mut group = writer.next_row_group().unwrap();
+        for (name, values) in columns {
+            let mut column = group.next_column().unwrap().unwrap();
+            let levels: Vec<i16> = values.iter().map(|&value| i16::from(value != -9)).collect();
+            let present: Vec<i64> = values.iter().copied().filter(|&value| value != -9).collect();
+            let levels = name.starts_with("optional").then_some(&levels[..]);
+            column.typed::<Int64Type>().write_batch(&present, levels, None).unwrap();
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+    path
+}
+
+#[test]
+fn words_alone_are_codes_and_other_columns_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let columns: [(&str, &[i64]); 3] = [
+        ("optional int64 w0", &[1, 258]),
+        ("required int64 other", &[5, 5]),
+        ("optional int64 label", &[3, 4]),
+    ];
+    let path = file(dir.path(), &columns, &[]);
+    let error = CodeSet::read(&path, None).unwrap_err().to_string();
+    assert!(error.contains("--bits"), "{error}");
+    let set = CodeSet::read(&path, Some(16)).unwrap();
+    assert_eq!(set.codes.as_bytes(), [1, 0, 2, 1, 1, 0, 2, 1]);
+    assert_eq!(set.labels, Some(Labels::Single(vec![3, 4, 3, 4])));
+    let error = CodeSet::read(&path, Some(8)).unwrap_err().to_string();
+    assert!(error.contains("beyond the 8"), "{error}");
+    let path = file(dir.path(), &columns, &[(BITS, "16")]);
+    assert_eq!(CodeSet::read(&path, None).unwrap(), set);
+    assert!(CodeSet::read(&path, Some(32)).is_err());
+}
+
+#[test]
+fn what_is_no_codes_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |columns: &[(&str, &[i64])], expected: &str| {
+        let path = file(dir.path(), columns, &[(BITS, "64")]);
+        let error = CodeSet::read(&path, None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&[("required int64 id", &[1])], "no column `code`");
+    refused(&[("optional int64 w0", &[1, -9])], "`w0` has rows without a value");
+    refused(&[("required int64 code", &[1])], "`code` does not hold bytes");
+    refused(&[("required int64 w0", &[1]), ("required int64 id", &[1])], "id 1");
+    refused(&[("required int64 w0", &[1]), ("required int64 w1", &[1])], "beyond the 64");
+    let whole = std::fs::read(file(dir.path(), &[("required int64 w0", &[1])], &[])).unwrap();
+    let path = dir.path().join("cut.parquet");
+    for end in 0..whole.len() {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        assert!(CodeSet::read(&path, Some(64)).is_err(), "cut at {end}");
+    }
+}
