@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -72,6 +72,11 @@ impl Step {
         let printed = self.capture()?;
         serde_json::from_str(&printed)
             .with_context(|| format!("`{}` printed no measurement", self.command_line()))
+    }
+
+    /// Starts it and leaves it running; its stdout can be read.
+    pub(crate) fn start(&self) -> Result<Child> {
+        self.command().stdout(Stdio::piped()).spawn().with_context(|| self.cannot_start())
     }
 
     /// Becomes the program where the system can, so that signals and the exit code are the program's own.

@@ -12,7 +12,7 @@ use crate::{codes_file, npy, parquet_file};
 /// The labels of `n` items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Labels {
-    /// One class number per item, `[n]`.
+    /// One class number per item, `[n]`; [`Labels::NONE`] where an item has none.
     Single(Vec<i64>),
     /// A row of zeros and ones per item, `[n, classes]`, row-major.
     MultiHot {
@@ -24,6 +24,9 @@ pub enum Labels {
 }
 
 impl Labels {
+    /// The class number of an item without a label.
+    pub const NONE: i64 = -1;
+
     /// Number of items.
     pub fn len(&self) -> usize {
         match self {
@@ -155,7 +158,7 @@ impl CodeSet {
     /// Checks that the parts fit each other.
     ///
     /// # Errors
-    /// Ids or labels that are not one per code, an id twice, a label outside the classes (where
+    /// Ids or labels that are not one per code, an id twice, a label outside the classes and not [`Labels::NONE`] (where
     /// classes are named), multi-hot labels that are not 0 and 1 with a column per class.
     pub fn check(&self) -> Result<()> {
         let codes = self.codes.len();
@@ -197,7 +200,9 @@ fn check_unique(ids: &[u64]) -> Result<()> {
 }
 
 fn check_single(labels: &[i64], classes: usize) -> Result<()> {
-    let inside = |&label: &i64| usize::try_from(label).is_ok_and(|label| label < classes);
+    let inside = |&label: &i64| {
+        label == Labels::NONE || usize::try_from(label).is_ok_and(|label| label < classes)
+    };
     match labels.iter().position(|label| !inside(label)) {
         Some(row) if classes > 0 => Err(Error::Label { row, label: labels[row], classes }),
         _ => Ok(()),

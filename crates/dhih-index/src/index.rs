@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
-use crate::code_set::CodeSet;
+use crate::code_set::{CodeSet, Labels};
 use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
 use crate::gathered::Reach;
@@ -200,7 +200,7 @@ impl Index {
     /// The label of an item; `None` where there is no such item, or it has none.
     pub fn label(&self, id: u64) -> Option<Label<'_>> {
         let (part, row) = self.find(id).filter(|_| self.has_labels)?;
-        self.parts[part].label(row)
+        self.parts[part].label(row).filter(|label| *label != Label::Single(Labels::NONE))
     }
 
     /// The code of an item; `None` where there is no such item.

@@ -142,8 +142,8 @@ fn sets_whose_parts_do_not_fit_are_not_written() {
     refused(CodeSet { labels: single(3), ..set() }, |e| {
         matches!(e, Error::Label { row: 11, label: 3, classes: 3 })
     });
-    refused(CodeSet { labels: single(-1), ..set() }, |e| {
-        matches!(e, Error::Label { label: -1, .. })
+    refused(CodeSet { labels: single(-2), ..set() }, |e| {
+        matches!(e, Error::Label { label: -2, .. })
     });
     refused(CodeSet { labels: Some(Labels::Single(vec![])), ..set() }, |e| {
         matches!(e, Error::Count { .. })

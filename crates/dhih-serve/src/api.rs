@@ -1,27 +1,34 @@
 //! The JSON that goes over the wire, and nothing else: requests, answers, errors.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-/// Query string of `POST /v1/search`.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Query string of `POST /v1/search` and `POST /v1/search/batch`.
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct SearchParams {
-    /// How many neighbours at most: 1 to [`MAX_K`]; [`DEFAULT_K`] when absent.
+    /// How many neighbours at most; 20 when absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub k: Option<usize>,
     /// Largest Hamming distance, 0 to `bits`; with `k`, the `k` nearest within the radius.
     pub radius: Option<u32>,
+    /// Only items of this class, by name or number; repeatable: of any of these.
+    pub label: Vec<String>,
     /// Adds each hit's code to the answer.
-    #[serde(default)]
-    pub codes: bool,
+    pub codes: Option<bool>,
+    /// Orders hits of one distance by how well their bits agree with the network's real values for the query; for images alone.
+    pub rerank: Option<bool>,
 }
 
+/// Images or queries that one request may bring to `POST /v1/search/batch`.
+pub const MAX_BATCH: usize = 32;
 /// Neighbours returned when `k` is not given.
 pub const DEFAULT_K: usize = 20;
 /// Most neighbours one search returns.
 pub const MAX_K: usize = 1000;
 
 /// JSON body of `POST /v1/search`: exactly one of the fields.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchBody {
     /// A code in hexadecimal, byte by byte, bit `k` being bit `k % 8` of byte `k / 8`.
@@ -32,8 +39,66 @@ pub struct SearchBody {
     pub sample: Option<usize>,
 }
 
+/// JSON body of `POST /v1/search/batch`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchBody {
+    /// Up to [`MAX_BATCH`] queries.
+    #[schema(min_items = 1, max_items = 32)]
+    pub queries: Vec<SearchBody>,
+}
+
+/// Answer of `POST /v1/search/batch`: one for each query, in order.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct BatchAnswer {
+    /// The answers.
+    pub answers: Vec<OneAnswer>,
+}
+
+/// What one query of a batch came to.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum OneAnswer {
+    /// Its neighbours.
+    Found(SearchAnswer),
+    /// Why there are none.
+    Refused(ErrorAnswer),
+}
+
+/// Form of a search by image, for the description of the API.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a form")]
+pub struct ImageForm {
+    /// A JPEG, PNG or WebP; to `POST /v1/search/batch` up to 32 of them.
+    #[schema(value_type = String, format = Binary)]
+    image: Vec<u8>,
+}
+
+/// Form of `POST /v1/items`, for the description of the API.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a form")]
+pub struct ItemForm {
+    /// A JPEG, PNG or WebP.
+    #[schema(value_type = String, format = Binary)]
+    image: Vec<u8>,
+    /// A class, by name or number; several where items have several labels.
+    label: Option<String>,
+    /// An id of the client's choice; absent, the next that was never used.
+    id: Option<u64>,
+}
+
+/// Answer of `GET /healthz` and `GET /readyz`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok` or `ready`.
+    pub status: &'static str,
+    /// Indexed items, where model and index are loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<usize>,
+}
+
 /// Answer of `POST /v1/search`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SearchAnswer {
     /// Bits of a code.
     pub bits: u32,
@@ -46,7 +111,7 @@ pub struct SearchAnswer {
 }
 
 /// Milliseconds spent on a search.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Took {
     /// Decoding and encoding the image; 0 when the query was no image.
     pub encode: f64,
@@ -55,7 +120,7 @@ pub struct Took {
 }
 
 /// One neighbour.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Hit {
     /// The item's id.
     pub id: u64,
@@ -71,7 +136,7 @@ pub struct Hit {
 }
 
 /// Answer of `GET /v1/items/{id}`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Item {
     /// The item's id.
     pub id: u64,
@@ -81,13 +146,17 @@ pub struct Item {
     pub code: String,
     /// Where its thumbnail is.
     pub image_url: String,
+    /// Where it came from, if it was added or imported: a file's name or path.
+    pub source: Option<String>,
 }
 
 /// Query string of `GET /v1/samples`.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct SamplesParams {
-    /// How many samples, 1 to [`MAX_K`]; 24 when absent.
+    /// How many samples; 24 when absent.
+    #[param(minimum = 1, maximum = 1000)]
     pub count: Option<usize>,
     /// Where in the spread to begin, so that a page can show others.
     #[serde(default)]
@@ -95,7 +164,7 @@ pub struct SamplesParams {
 }
 
 /// Answer of `GET /v1/samples`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Samples {
     /// Held-out queries of the run.
     pub total: usize,
@@ -104,7 +173,7 @@ pub struct Samples {
 }
 
 /// A held-out query.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Sample {
     /// Its number in `queries.safetensors`.
     pub index: usize,
@@ -115,7 +184,7 @@ pub struct Sample {
 }
 
 /// One class, or all the classes of a multi-label item.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Label {
     /// A single label.
@@ -125,7 +194,7 @@ pub enum Label {
 }
 
 /// A class by name, or by number where the run names none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Class {
     /// Its name.
@@ -135,7 +204,7 @@ pub enum Class {
 }
 
 /// Answer of `GET /v1/info`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Info {
     /// This program's version.
     pub version: &'static str,
@@ -151,8 +220,14 @@ pub struct Info {
     pub model: Model,
     /// The index.
     pub index: Index,
-    /// Whether the run has thumbnails.
+    /// Whether items have thumbnails.
     pub thumbnails: bool,
+    /// Whether items can be added and deleted.
+    pub writable: bool,
+    /// What needs a key.
+    pub auth: Auth,
+    /// What labels items have: `none`, `single` or `multi-hot`.
+    pub labels: &'static str,
     /// The data set's name, if `config.toml` has one.
     pub dataset: Option<String>,
     /// The protocol's name, if `config.toml` has one.
@@ -165,8 +240,17 @@ pub struct Info {
     pub limits: RequestLimits,
 }
 
+/// What needs a key: the header `authorization: Bearer KEY` or `x-api-key: KEY`.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Auth {
+    /// Searching and looking at items.
+    pub read: bool,
+    /// Adding, deleting, reloading.
+    pub write: bool,
+}
+
 /// The model's part of [`Info`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Model {
     /// SHA-256 of its weights, in hexadecimal.
     pub sha256: String,
@@ -175,7 +259,7 @@ pub struct Model {
 }
 
 /// The index's part of [`Info`].
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Index {
     /// Version of its file format.
     pub version: u32,
@@ -188,23 +272,25 @@ pub struct Index {
 }
 
 /// What a client should know before it sends a request.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct RequestLimits {
     /// Largest body, in bytes.
     pub body_bytes: usize,
     /// Most neighbours a search returns.
     pub k: usize,
+    /// Most queries of a batch.
+    pub batch: usize,
 }
 
 /// Every answer that is not a success.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ErrorAnswer {
     /// What went wrong.
     pub error: ErrorBody,
 }
 
 /// The inside of an [`ErrorAnswer`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ErrorBody {
     /// A stable word for programs.
     pub code: &'static str,

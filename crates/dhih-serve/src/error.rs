@@ -40,6 +40,45 @@ pub enum Error {
         /// The command that makes it anew.
         make: String,
     },
+    /// Another process has the catalogue or the index open to change it.
+    #[error(
+        "{} is in use by another process that writes: stop it, add items through it, or start with --read-only",
+        path.display()
+    )]
+    Locked {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// The catalogue failed.
+    #[error("the catalogue {}: {reason}", path.display())]
+    Catalogue {
+        /// Its file.
+        path: PathBuf,
+        /// What redb says.
+        reason: String,
+    },
+    /// The index failed while it was changed.
+    #[error("the index {}: {source}", path.display())]
+    Index {
+        /// Its directory.
+        path: PathBuf,
+        /// What it says.
+        source: dhih_index::Error,
+    },
+    /// A folder to import cannot be read.
+    #[error("cannot read the folder {}: {source}", path.display())]
+    Input {
+        /// The folder.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// Certificate or key for TLS cannot be used.
+    #[error("TLS: {reason}")]
+    Tls {
+        /// The file, and what is wrong with it.
+        reason: String,
+    },
     /// The address cannot be listened on.
     #[error(
         "cannot listen on {addr}: {source}; give another address with `--bind` (port 0 takes a free one)"
@@ -50,15 +89,23 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
-    /// The listener failed while serving.
-    #[error("the listener failed: {0}")]
-    Serve(#[from] std::io::Error),
 }
 
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    pub(crate) fn catalogue(path: &Path, cause: impl std::fmt::Display) -> Self {
+        Self::Catalogue { path: path.into(), reason: cause.to_string() }
+    }
+
+    pub(crate) fn index(path: &Path, source: dhih_index::Error) -> Self {
+        match source {
+            dhih_index::Error::Locked { dir } => Self::Locked { path: dir },
+            source => Self::Index { path: path.into(), source },
+        }
+    }
+
     /// Names the file, unless the reason does already.
     pub(crate) fn unusable(path: &Path, reason: impl ToString, make: &str) -> Self {
         let (reason, name) = (reason.to_string(), path.display().to_string());

@@ -13,6 +13,31 @@ impl Names {
         Self(classes.to_vec())
     }
 
+    /// The number of a class by its name, or by its number.
+    ///
+    /// # Errors
+    /// Says which there are.
+    pub(crate) fn number(&self, label: &str) -> Result<i64, String> {
+        if let Some(class) = self.named(label) {
+            return Ok(class);
+        }
+        let number = label.parse::<i64>().ok().filter(|number| *number >= 0);
+        let number = number.filter(|number| self.0.is_empty() || *number < self.0.len() as i64);
+        number.ok_or_else(|| {
+            let shown = self.0.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if self.0.len() > 20 { ", ..." } else { "" };
+            match self.0.is_empty() {
+                true => format!("{label:?} is no class: this model's have numbers, from 0 on"),
+                false => format!("{label:?} is no class of this model; there are {shown}{more}"),
+            }
+        })
+    }
+
+    /// The number of the class of that name.
+    pub(crate) fn named(&self, label: &str) -> Option<i64> {
+        self.0.iter().position(|name| name == label).map(|class| class as i64)
+    }
+
     /// The label of an indexed item.
     pub(crate) fn of_item(&self, label: Stored<'_>) -> Label {
         match label {
@@ -66,6 +91,12 @@ mod tests {
         assert_eq!(json(Some(&multi), 1), "[]");
         assert_eq!(json(Some(&multi), 2), "null");
         assert_eq!(json(None, 0), "null");
+        assert_eq!((names.number("star"), names.number("0")), (Ok(1), Ok(0)));
+        for unknown in ["2", "-1", "moon"] {
+            assert!(names.number(unknown).unwrap_err().contains("ring, star"));
+        }
+        assert_eq!(Names::new(&[]).number("7"), Ok(7));
+        assert!(Names::new(&[]).number("-7").unwrap_err().contains("numbers"));
         let item = |label| serde_json::to_string(&names.of_item(label)).unwrap();
         assert_eq!(
             (item(Stored::Single(0)), item(Stored::MultiHot(&[0, 1]))),

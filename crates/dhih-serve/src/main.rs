@@ -1,26 +1,37 @@
-//! Command line of dhih-serve: loads a run, binds, prints the address and serves until it is told to stop.
+//! Command line of dhih-serve: loads a run, binds, prints the address and serves until it is told to stop; or imports.
 
-use std::{error::Error, io::IsTerminal, io::Write, process::ExitCode, sync::Arc};
+use std::{error::Error, io::Write, process::ExitCode, sync::Arc};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
-use dhih_serve::{AppState, Config, Run};
+use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use dhih_serve::{
+    AppState, Cli, Command, Config, Keys, LogFormat, Run, Tls, app, bind, import, log, on_hangup,
+    serve_until, stop_signal, with_file,
+};
+use tracing::level_filters::LevelFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let config = Config::parse();
-    if let Err(message) = config.check() {
-        Config::command().error(ErrorKind::ValueValidation, message).exit();
+fn main() -> ExitCode {
+    let Cli { command, mut config } = Cli::parse();
+    if let Some(path) = &config.config {
+        let command = with_file(Cli::command(), path).unwrap_or_else(|message| usage(message));
+        let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
+        config = cli.config;
     }
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(config.log_level)
-        .with_target(false)
-        .init();
-    match run(config).await {
+    let done = match command {
+        Some(Command::Import(args)) => {
+            log(LevelFilter::WARN, LogFormat::Text);
+            import(&args).map_err(Into::into)
+        }
+        None => {
+            let keys = config.keys().unwrap_or_else(|message| usage(message));
+            config.check(&keys).unwrap_or_else(|message| usage(message));
+            log(config.log_level, config.log_format);
+            serve(&config, keys)
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A closed stderr leaves nobody to tell.
@@ -30,14 +41,29 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(config: Config) -> Result<(), Box<dyn Error>> {
-    let run = Run::load(&config.run, &config.index_dir())?;
-    let state = Arc::new(AppState::new(run, config.limits()));
-    let listener = dhih_serve::bind(config.bind).await?;
-    let url = format!("http://{}/", listener.local_addr()?);
+fn usage(message: String) -> ! {
+    Cli::command().error(ErrorKind::ValueValidation, message).exit()
+}
+
+#[tokio::main]
+async fn serve(config: &Config, keys: Keys) -> Result<(), Box<dyn Error>> {
+    let run = Run::load(&config.run, &config.index_dir(), config.access())?;
+    let state = Arc::new(AppState::new(run, config.limits(), keys, config.queue())?);
+    let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
+    let listener = bind(config.bind).await?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/", listener.local_addr()?);
+    let (reloading, certificates) = (state.clone(), tls.clone());
+    tokio::spawn(on_hangup(move || {
+        let certificates = certificates.as_ref().map_or(Ok(()), |tls| tls.reload());
+        for failed in [certificates.err(), reloading.reload().err()].into_iter().flatten() {
+            tracing::error!(error = %failed, "not reloaded");
+        }
+    }));
+    let stop = stop_signal();
     // A closed stdout is no reason to stop serving.
-    let _ = writeln!(std::io::stdout(), "{}", config.announcement(&url, state.run()));
-    dhih_serve::serve(listener, dhih_serve::app(state)).await?;
+    let _ = writeln!(std::io::stdout(), "{}", config.announcement(&url, &state.run()));
+    serve_until(listener, app(state), (config.server(), tls), stop).await;
     tracing::info!("stopped");
     Ok(())
 }

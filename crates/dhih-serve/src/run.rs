@@ -1,21 +1,30 @@
-//! A run opened for serving: encoder, index, codes, labels, thumbnails, checked to belong together. Reads only; HTTP and
-//! limits live elsewhere.
+//! A run opened for serving: encoder, store, labels, thumbnails, checked to belong together. What HTTP and limits ask of it
+//! lives elsewhere; what changes it, in `store`.
 
-use std::{collections::HashMap, fmt, path::Path, time::Instant};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
-use candle_core::Device;
-use dhih_index::{CodeSet, Codes, Hit, Index, to_hex};
+use dhih_index::{CodeSet, Codes, Filter, Hit, Index, to_hex};
 use dhih_model::{Encoder, image::Picture};
 
-use crate::{Error, Gallery, Result, Set, api, facts::Facts, labels::Names};
-
-/// The command that writes a run.
-const TRAIN: &str = "cargo run --release -p dhih-train";
+use crate::{
+    Access, Gallery, Keys, Result, Set, api,
+    catalogue::Catalogue,
+    checks,
+    facts::Facts,
+    labels::Names,
+    store::{Shape, Store},
+};
 
 /// A trained run and its index.
 pub struct Run {
     encoder: Encoder,
-    index: Index,
+    store: Store,
     names: Names,
     queries: CodeSet,
     /// Row of an id in `codes.safetensors`; `None` where the ids are the rows.
@@ -23,20 +32,51 @@ pub struct Run {
     gallery: Option<Gallery>,
     version: String,
     facts: Facts,
+    from: (PathBuf, PathBuf, Access),
 }
 
 impl Run {
     /// Opens a run directory and its index, and checks that they belong together and work.
     ///
     /// # Errors
-    /// Names the file that is missing, damaged or of another model, and the command that makes it.
-    pub fn load(dir: &Path, index_dir: &Path) -> Result<Self> {
+    /// Names the file that is missing, damaged, of another model or in use by another process, and what to do.
+    pub fn load(dir: &Path, index_dir: &Path, access: Access) -> Result<Self> {
+        let open = |_: &Encoder| Ok(None);
+        Self::open(dir, index_dir, access, open)
+    }
+
+    /// The same directories, opened anew: what there is now. Changes wait meanwhile; on failure this run goes on.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn reload(&self) -> Result<Self> {
+        let (dir, index_dir, access) = &self.from;
+        // The catalogue goes with the index: a link that points elsewhere by now leads to another one.
+        let same = |path: &Path| path.canonicalize().ok() == self.store.dir().canonicalize().ok();
+        let stays = same(index_dir);
+        self.store.hand_over(|catalogue| {
+            let model = self.encoder.model_sha256().to_owned();
+            Self::open(dir, index_dir, *access, |encoder| {
+                let known = catalogue.filter(|_| stays);
+                Ok(known.filter(|_| encoder.model_sha256() == model))
+            })
+        })
+    }
+
+    fn open(
+        dir: &Path,
+        index_dir: &Path,
+        access: Access,
+        catalogue: impl FnOnce(&Encoder) -> Result<Option<Arc<Catalogue>>>,
+    ) -> Result<Self> {
         let started = Instant::now();
-        let encoder = encoder(&dir.join("model.safetensors"))?;
-        let database = code_set(&dir.join("codes.safetensors"), &encoder)?;
-        let queries = code_set(&dir.join("queries.safetensors"), &encoder)?;
-        let index = index(index_dir, dir, &encoder)?;
-        let gallery = gallery(&dir.join("gallery.safetensors"), &database, &queries)?;
+        let encoder = checks::encoder(&dir.join("model.safetensors"))?;
+        let database = checks::code_set(&dir.join("codes.safetensors"), &encoder)?;
+        let queries = checks::code_set(&dir.join("queries.safetensors"), &encoder)?;
+        checks::index(index_dir, dir, &encoder)?;
+        let catalogue = catalogue(&encoder)?;
+        let store = Store::open(index_dir, encoder.model_sha256(), access, catalogue)?;
+        let gallery = checks::gallery(&dir.join("gallery.safetensors"), &database, &queries)?;
         let sha = encoder.model_sha256();
         let fingerprint = gallery.as_ref().map_or(0, Gallery::fingerprint);
         let run = Self {
@@ -47,18 +87,29 @@ impl Run {
             version: format!("{}{fingerprint:016x}", &sha[..sha.len().min(8)]),
             facts: Facts::read(dir)?,
             encoder,
-            index,
+            store,
             queries,
             gallery,
+            from: (dir.to_owned(), index_dir.to_owned(), access),
         };
         let ms = started.elapsed().as_millis();
         tracing::info!(run = %dir.display(), items = run.len(), bits = run.bits(), ms, "verified");
         Ok(run)
     }
 
+    /// What turns pictures into codes.
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Index and catalogue.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Indexed items.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.store.index().len()
     }
 
     /// Whether nothing is indexed.
@@ -68,7 +119,7 @@ impl Run {
 
     /// Bits of a code.
     pub fn bits(&self) -> u32 {
-        self.index.bits()
+        self.encoder.bits() as u32
     }
 
     /// Held-out queries.
@@ -76,16 +127,41 @@ impl Run {
         self.queries.codes.len()
     }
 
-    /// The code of a picture.
-    pub(crate) fn encode(&self, picture: &Picture) -> Result<Vec<u8>, BoxError> {
-        let values = self.encoder.encode(&picture.fit(self.encoder.input()))?;
-        Ok(Codes::from_real(self.bits(), &values)?.get(0).to_vec())
+    /// A picture as the encoder takes it.
+    pub(crate) fn fit(&self, picture: &Picture) -> Vec<u8> {
+        picture.fit(self.encoder.input())
     }
 
-    /// The `k` nearest within `radius`, ordered by distance, then id.
-    pub(crate) fn nearest(&self, code: &[u8], k: usize, radius: u32) -> Result<Vec<Hit>, BoxError> {
-        let mut hits = self.index.knn(code, k)?;
+    /// The code of real values.
+    pub(crate) fn pack(&self, values: &[f32]) -> Result<Vec<u8>, BoxError> {
+        Ok(Codes::from_real(self.bits(), values)?.get(0).to_vec())
+    }
+
+    /// The `k` nearest within `radius` that `filter` lets through, ordered by distance, then id; with `values`, the query's real
+    /// ones, those of one distance by how well their bits agree with these.
+    pub(crate) fn nearest(
+        &self,
+        code: &[u8],
+        (k, radius): (usize, u32),
+        filter: Option<&Filter>,
+        values: Option<&[f32]>,
+    ) -> Result<Vec<Hit>, BoxError> {
+        let index = self.store.index();
+        let chosen = filter.map(|filter| index.select(filter));
+        let mut hits = match &chosen {
+            Some(chosen) => chosen.knn(code, k)?,
+            None => index.knn(code, k)?,
+        };
         hits.truncate(hits.partition_point(|hit| hit.distance <= radius));
+        if let (Some(values), Some(last)) = (values, hits.last()) {
+            // All that are as near as the last are compared, not only those with the least ids.
+            hits = match &chosen {
+                Some(chosen) => chosen.within(code, last.distance)?,
+                None => index.within(code, last.distance)?,
+            };
+            rerank(&index, values, &mut hits);
+            hits.truncate(k);
+        }
         Ok(hits)
     }
 
@@ -96,8 +172,8 @@ impl Run {
     }
 
     /// The code of an indexed item.
-    pub(crate) fn code(&self, id: u64) -> Option<&[u8]> {
-        self.index.code(id)
+    pub(crate) fn code(&self, id: u64) -> Option<Vec<u8>> {
+        self.store.index().code(id).map(<[u8]>::to_vec)
     }
 
     /// The code of a held-out query.
@@ -105,21 +181,52 @@ impl Run {
         (index < self.samples()).then(|| self.queries.codes.get(index))
     }
 
-    /// A hit as the wire has it.
-    pub(crate) fn hit(&self, hit: &Hit, with_code: bool) -> api::Hit {
-        api::Hit {
-            id: hit.id,
-            distance: hit.distance,
-            label: self.label(hit.id),
-            image_url: self.item_url(hit.id),
-            code: if with_code { self.code(hit.id).map(to_hex) } else { None },
+    /// The numbers of classes by name or number.
+    ///
+    /// # Errors
+    /// Says which there are.
+    pub(crate) fn classes(&self, labels: &[String]) -> Result<Vec<i64>, String> {
+        labels.iter().map(|label| self.names.number(label)).collect()
+    }
+
+    /// The classes of a picture of a folder: those whose names are folders of its path, as far as items have labels.
+    pub(crate) fn labels_of(&self, source: &str) -> Vec<i64> {
+        let (folders, _) = source.rsplit_once('/').unwrap_or_default();
+        let named = |folder: &str| self.names.named(folder);
+        let classes = folders.split('/').rev().filter_map(named);
+        match self.shape() {
+            Shape::None => Vec::new(),
+            Shape::Single => classes.take(1).collect(),
+            Shape::MultiHot(_) => classes.collect(),
         }
     }
 
+    /// What labels its items have.
+    pub(crate) fn shape(&self) -> Shape {
+        self.store.shape()
+    }
+
+    /// Hits as the wire has them.
+    pub(crate) fn hits(&self, hits: &[Hit], with_code: bool) -> Vec<api::Hit> {
+        let index = self.store.index();
+        let hit = |hit: &Hit| api::Hit {
+            id: hit.id,
+            distance: hit.distance,
+            label: self.label(&index, hit.id),
+            image_url: self.item_url(hit.id),
+            code: if with_code { index.code(hit.id).map(to_hex) } else { None },
+        };
+        hits.iter().map(hit).collect()
+    }
+
     /// An item as the wire has it.
-    pub(crate) fn item(&self, id: u64) -> Option<api::Item> {
-        let code = to_hex(self.code(id)?);
-        Some(api::Item { id, label: self.label(id), code, image_url: self.item_url(id) })
+    pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>> {
+        let index = self.store.index();
+        let Some(code) = index.code(id).map(to_hex) else { return Ok(None) };
+        let record = self.store.catalogue().map_or(Ok(None), |catalogue| catalogue.record(id))?;
+        let source = record.and_then(|record| record.source);
+        let (label, image_url) = (self.label(&index, id), self.item_url(id));
+        Ok(Some(api::Item { id, label, code, image_url, source }))
     }
 
     /// A held-out query as the wire has it.
@@ -157,8 +264,8 @@ impl Run {
     }
 
     /// What is served.
-    pub(crate) fn info(&self, limits: api::RequestLimits) -> api::Info {
-        let (input, index) = (self.encoder.input(), self.index.info());
+    pub(crate) fn info(&self, limits: api::RequestLimits, keys: &Keys) -> api::Info {
+        let (input, index) = (self.encoder.input(), self.store.index().info());
         api::Info {
             version: env!("CARGO_PKG_VERSION"),
             bits: self.bits(),
@@ -175,7 +282,10 @@ impl Run {
                 substrings: index.substrings.len(),
                 bytes: index.bytes,
             },
-            thumbnails: self.gallery.is_some(),
+            thumbnails: self.gallery.is_some() || self.store.is_writable(),
+            writable: self.store.is_writable() && keys.let_somebody_change(),
+            auth: api::Auth { read: keys.guard_reading(), write: keys.guard_changing() },
+            labels: self.shape().name(),
             dataset: self.facts.dataset.clone(),
             protocol: self.facts.protocol.clone(),
             map: self.facts.map,
@@ -184,8 +294,8 @@ impl Run {
         }
     }
 
-    fn label(&self, id: u64) -> Option<api::Label> {
-        self.index.label(id).map(|label| self.names.of_item(label))
+    fn label(&self, index: &Index, id: u64) -> Option<api::Label> {
+        index.label(id).map(|label| self.names.of_item(label))
     }
 
     fn item_url(&self, id: u64) -> String {
@@ -202,86 +312,19 @@ impl fmt::Debug for Run {
 /// A fault that only the log is told of.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-fn encoder(path: &Path) -> Result<Encoder> {
-    present(path, TRAIN)?;
-    let encoder = Encoder::load(path, &Device::Cpu).map_err(|e| Error::unusable(path, e, TRAIN))?;
-    // One blank image through the network: what cannot encode must not be served.
-    let input = encoder.input();
-    let blank = vec![0; input.height * input.width * input.channels];
-    let values = encoder.encode(&blank).map_err(|e| Error::unusable(path, e, TRAIN))?;
-    if values.len() != encoder.bits() || values.iter().any(|value| value.is_nan()) {
-        return Err(Error::unusable(path, "a blank image has no code", TRAIN));
-    }
-    Ok(encoder)
-}
-
-fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
-    present(path, TRAIN)?;
-    let set = CodeSet::read(path, None).map_err(|e| Error::unusable(path, e, TRAIN))?;
-    same_model(path, set.codes.bits(), set.model_sha256.as_deref(), encoder, TRAIN)?;
-    Ok(set)
-}
-
-fn index(path: &Path, run: &Path, encoder: &Encoder) -> Result<Index> {
-    let make = format!(
-        "cargo run --release -p dhih-index -- build --codes {} --out {}",
-        run.join("codes.safetensors").display(),
-        path.display()
-    );
-    present(path, &make)?;
-    let unusable = |e| Error::unusable(path, e, &make);
-    let index = Index::open(path).map_err(unusable)?;
-    same_model(path, index.bits(), index.model_sha256(), encoder, &make)?;
-    index.verify().map_err(unusable)?;
-    Ok(index)
-}
-
-fn gallery(path: &Path, database: &CodeSet, queries: &CodeSet) -> Result<Option<Gallery>> {
-    if !path.exists() {
-        tracing::warn!(
-            "{} is missing: serving without thumbnails; make it with `{TRAIN}`",
-            path.display()
-        );
-        return Ok(None);
-    }
-    let gallery = Gallery::open(path)?;
-    for (set, codes) in [(Set::Database, database), (Set::Queries, queries)] {
-        let (got, expected) = (gallery.len(set), codes.codes.len());
-        if got != expected {
-            let reason = format!("{got} thumbnails for the {expected} codes of {set:?}");
-            return Err(Error::unusable(path, reason, TRAIN));
-        }
-    }
-    Ok(Some(gallery))
-}
-
-fn present(path: &Path, make: &str) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    Err(Error::Missing { path: path.into(), make: make.into() })
-}
-
-/// Refuses codes of other bits or of another model. Codes that name no model cannot be told apart: a warning.
-fn same_model(
-    path: &Path,
-    bits: u32,
-    sha: Option<&str>,
-    encoder: &Encoder,
-    make: &str,
-) -> Result<()> {
-    let name = |bits: usize, sha: &str| format!("{bits} bits, sha256 {sha}");
-    let expected = encoder.model_sha256();
-    if sha.is_none() {
-        tracing::warn!("{} names no model: taken for the run's own", path.display());
-    }
-    if bits as usize == encoder.bits() && sha.is_none_or(|sha| sha == expected) {
-        return Ok(());
-    }
-    Err(Error::OtherModel {
-        path: path.into(),
-        expected: name(encoder.bits(), expected),
-        got: name(bits as usize, sha.unwrap_or("unknown")),
-        make: make.into(),
-    })
+/// Orders hits by distance, then by the sum of the query's values with the signs of the item's bits, greatest first, then by id.
+fn rerank(index: &Index, values: &[f32], hits: &mut [Hit]) {
+    let agreement = |hit: &Hit| {
+        let code = index.code(hit.id).unwrap_or_default();
+        let sign = |k: usize| code.get(k / 8).is_some_and(|byte| byte >> (k % 8) & 1 == 1);
+        let signed = values.iter().enumerate().map(|(k, v)| if sign(k) { *v } else { -v });
+        signed.map(f64::from).sum::<f64>()
+    };
+    hits.sort_by_cached_key(|hit| {
+        let agreement = agreement(hit);
+        // The bits of positive numbers are ordered as the numbers; those of negative ones the other way round.
+        let bits = agreement.to_bits();
+        let ascending = if agreement.is_sign_negative() { !bits } else { bits | 1 << 63 };
+        (hit.distance, std::cmp::Reverse(ascending), hit.id)
+    });
 }

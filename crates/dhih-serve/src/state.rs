@@ -1,29 +1,58 @@
-//! What every request shares: the run, the limits, and the workers that decode, encode and search off the async runtime.
+//! What every request shares: the run, the limits, the keys, the encode queue, and the workers that decode and search off the
+//! async runtime.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-use crate::{Limits, Run, routes::ApiError};
+use crate::{
+    Keys, Limits, Result, Run,
+    encode_queue::{EncodeQueue, QueueConfig},
+    routes::ApiError,
+};
 
 /// A loaded run behind a bounded set of workers.
 #[derive(Debug)]
 pub struct AppState {
-    run: Arc<Run>,
+    run: ArcSwap<Run>,
+    reloading: Mutex<()>,
     limits: Limits,
+    keys: Keys,
+    queue: EncodeQueue,
     workers: Arc<Semaphore>,
 }
 
 impl AppState {
-    /// Serves `run` within `limits`.
-    pub fn new(run: Run, limits: Limits) -> Self {
+    /// Serves `run` within `limits`, to those with `keys`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
         let workers = Arc::new(Semaphore::new(limits.workers));
-        Self { run: Arc::new(run), limits, workers }
+        let (run, reloading) = (ArcSwap::from_pointee(run), Mutex::default());
+        let queue = EncodeQueue::start(queue)?;
+        Ok(Self { run, reloading, limits, keys, queue, workers })
     }
 
     /// The run being served.
-    pub fn run(&self) -> &Run {
-        &self.run
+    pub fn run(&self) -> Arc<Run> {
+        self.run.load_full()
+    }
+
+    /// Opens the run and its index anew and serves what is there now. Requests that are under way end with the old one; on
+    /// failure that goes on being served.
+    ///
+    /// # Errors
+    /// As for [`Run::load`].
+    pub fn reload(&self) -> Result<Arc<Run>> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let reloaded = self.run.load().reload();
+        let outcome = if reloaded.is_ok() { "done" } else { "failed" };
+        metrics::counter!("dhih_reloads_total", "outcome" => outcome).increment(1);
+        let run = Arc::new(reloaded?);
+        self.run.store(run.clone());
+        Ok(run)
     }
 
     /// The limits requests are held to.
@@ -31,17 +60,25 @@ impl AppState {
         &self.limits
     }
 
+    /// Who may do what.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(crate) fn queue(&self) -> &EncodeQueue {
+        &self.queue
+    }
+
     /// Does `job` on a worker thread. The worker stays taken until the job ends, even if its request is given up.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Run) -> Result<T, ApiError> + Send + 'static,
+        job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let free = timeout(self.limits.queue_timeout, self.workers.clone().acquire_owned());
         let permit = free.await.map_err(|_| ApiError::Busy)?.map_err(ApiError::internal)?;
-        let run = self.run.clone();
         let task = spawn_blocking(move || {
             let _permit = permit;
-            job(&run)
+            job()
         });
         task.await.map_err(ApiError::internal)?
     }

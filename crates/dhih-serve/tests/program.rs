@@ -38,13 +38,13 @@ fn help_has_an_example_and_the_environment_twins() {
     assert!(output.status.success());
     let help = text(&output.stdout);
     for part in [
-        "Example:",
+        "Examples:",
         "curl",
         "DHIH_RUN",
         "DHIH_BIND",
         "DHIH_INDEX",
         "DHIH_MAX_BODY_MIB",
-        "DHIH_ALLOW_PUBLIC",
+        "DHIH_READ_KEY_FILE",
     ] {
         assert!(help.contains(part), "{part}");
     }
@@ -53,8 +53,8 @@ fn help_has_an_example_and_the_environment_twins() {
 #[test]
 fn wrong_usage_exits_with_2() {
     for (arguments, says) in [
-        (&["--bind", "0.0.0.0:0"][..], "--allow-public"),
-        (&["--bind", "[::]:7878"], "no API keys yet"),
+        (&["--bind", "0.0.0.0:0"][..], "--read-key-file"),
+        (&["--bind", "[::]:7878"], "no keys for it"),
         (&["--bind", "localhost"], "--bind"),
         (&["--max-body-mib", "0"], "--max-body-mib"),
         (&["--log-level", "loud"], "--log-level"),

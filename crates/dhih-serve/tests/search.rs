@@ -130,7 +130,7 @@ async fn k_and_radius_out_of_range_are_refused() {
         ("k=ten", "k"),
         ("radius=4000", "radius is 4000"),
         ("radius=-1", "radius"),
-        ("label=ring", "label"),
+        ("label=ring&tag=1", "tag"),
     ] {
         let answer = send(&app, json(&format!("/v1/search?{query}"), r#"{"id":1}"#)).await;
         answer.refused(400, "invalid_parameter", says);

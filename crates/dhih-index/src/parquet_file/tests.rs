@@ -1,3 +1,5 @@
+//! What is written is read; files of others are read as far as they go, or refused.
+
 use super::*;
 
 fn set(bits: u32, count: usize) -> CodeSet {

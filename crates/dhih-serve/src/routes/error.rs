@@ -6,17 +6,31 @@ use axum::{
         multipart::{MultipartError, MultipartRejection},
         rejection::{BytesRejection, PathRejection, QueryRejection},
     },
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{
+        StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 
-use crate::api::{ErrorAnswer, ErrorBody};
+use crate::{
+    api::{ErrorAnswer, ErrorBody},
+    store::Refusal,
+};
 
 /// Why a request was refused.
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// 400: a word for programs, a sentence for people.
     BadRequest(&'static str, String),
+    /// 401: a key is needed, or another one.
+    Unauthorized,
+    /// 403: the service only reads.
+    ReadOnly,
+    /// 409: the id is taken.
+    Taken(u64),
+    /// 409: what is on disk cannot be served.
+    NotReloaded,
     /// 404: what is not there.
     NotFound(String),
     /// 405.
@@ -48,9 +62,35 @@ impl ApiError {
         }
     }
 
+    /// Its answer on the wire, without its status.
+    pub(crate) fn answer(self) -> ErrorAnswer {
+        let (_, code, message) = self.parts();
+        ErrorAnswer { error: ErrorBody { code, message } }
+    }
+
     fn parts(self) -> (StatusCode, &'static str, String) {
         match self {
             Self::BadRequest(code, message) => (StatusCode::BAD_REQUEST, code, message),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "this needs a key: send it as `authorization: Bearer KEY`".into(),
+            ),
+            Self::ReadOnly => (
+                StatusCode::FORBIDDEN,
+                "read_only",
+                "this service only searches: it was started with --read-only".into(),
+            ),
+            Self::Taken(id) => (
+                StatusCode::CONFLICT,
+                "id_taken",
+                format!("there is an item {id} already: delete it first, or leave the id out"),
+            ),
+            Self::NotReloaded => (
+                StatusCode::CONFLICT,
+                "not_reloaded",
+                "what is there now cannot be served, so what was served before still is; the log has the cause".into(),
+            ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -78,7 +118,7 @@ impl ApiError {
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
-                "every worker is busy; send the request again in a second".into(),
+                "as many requests as this service takes are under way; send it again in a second".into(),
             ),
             Self::Internal(cause) => {
                 tracing::error!(cause = %cause, "internal error");
@@ -98,7 +138,12 @@ impl IntoResponse for ApiError {
         let mut response =
             (status, Json(ErrorAnswer { error: ErrorBody { code, message } })).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
+            metrics::counter!("dhih_rejected_total").increment(1);
             response.headers_mut().insert(RETRY_AFTER, 1.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = axum::http::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         response
     }
@@ -131,6 +176,18 @@ impl From<MultipartRejection> for ApiError {
 impl From<MultipartError> for ApiError {
     fn from(error: MultipartError) -> Self {
         Self::body(error.status(), error.body_text())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::ReadOnly => Self::ReadOnly,
+            Refusal::Taken(id) => Self::Taken(id),
+            Refusal::Unknown(id) => super::search::no_item(id),
+            Refusal::Moved => Self::Busy,
+            Refusal::Failed(error) => Self::internal(error),
+        }
     }
 }
 

@@ -1,26 +1,83 @@
-//! `GET /v1/info`, `/healthz` and `/readyz`: what is served, and whether it is.
+//! `GET /v1/info`, `/healthz`, `/readyz` and `/metrics`: what is served, whether it is, and how it goes. `POST /v1/admin/reload`.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
-use serde_json::{Value, json};
-
-use crate::{
-    AppState,
-    api::{Info, MAX_K, RequestLimits},
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
 };
 
+use super::ApiError;
+use crate::{
+    AppState,
+    api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_K, RequestLimits},
+    telemetry,
+};
+
+/// What is served, and what a request is held to.
+#[utoipa::path(
+    get, path = "/v1/info", tag = "service",
+    responses(
+        (status = 200, body = Info),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+    )
+)]
 pub(super) async fn info(State(state): State<Arc<AppState>>) -> Json<Info> {
-    let limits = RequestLimits { body_bytes: state.limits().max_body_bytes, k: MAX_K };
-    Json(state.run().info(limits))
+    Json(of(&state))
+}
+
+fn of(state: &AppState) -> Info {
+    let body_bytes = state.limits().max_body_bytes;
+    let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH };
+    state.run().info(limits, state.keys())
 }
 
 /// The process answers.
-pub(super) async fn healthz() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = Health)))]
+pub(super) async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok", items: None })
 }
 
 /// Model and index are loaded and verified: a router exists only over a run that was.
-pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Value> {
-    Json(json!({ "status": "ready", "items": state.run().len() }))
+#[utoipa::path(get, path = "/readyz", tag = "service", responses((status = 200, body = Health)))]
+pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Health> {
+    Json(Health { status: "ready", items: Some(state.run().len()) })
+}
+
+/// Figures for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "service",
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+    )
+)]
+pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, telemetry::rendered(state.run().len(), state.queue().depth())).into_response()
+}
+
+/// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served
+/// goes on being served.
+#[utoipa::path(
+    post, path = "/v1/admin/reload", tag = "service",
+    responses(
+        (status = 200, body = Info),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 409, body = ErrorAnswer, description = "What is there now cannot be served"),
+    )
+)]
+pub(super) async fn reload(State(state): State<Arc<AppState>>) -> Result<Json<Info>, ApiError> {
+    let reloading = state.clone();
+    let reloaded = tokio::task::spawn_blocking(move || reloading.reload().map(drop));
+    match reloaded.await.map_err(ApiError::internal)? {
+        Ok(()) => Ok(Json(of(&state))),
+        Err(error) => {
+            // Paths are for the log.
+            tracing::error!(%error, "not reloaded");
+            Err(ApiError::NotReloaded)
+        }
+    }
 }

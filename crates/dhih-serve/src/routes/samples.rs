@@ -14,12 +14,21 @@ use axum::{
 use super::{ApiError, search::no_sample, thumbnail::Thumbnail};
 use crate::{
     AppState, Set,
-    api::{MAX_K, Sample, Samples, SamplesParams},
+    api::{ErrorAnswer, MAX_K, Sample, Samples, SamplesParams},
 };
 
 /// Samples listed when `count` is not given.
 const DEFAULT_COUNT: usize = 24;
 
+/// Held-out queries to try the search with.
+#[utoipa::path(
+    get, path = "/v1/samples", tag = "samples", params(SamplesParams),
+    responses(
+        (status = 200, body = Samples),
+        (status = 400, body = ErrorAnswer, description = "A parameter is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+    )
+)]
 pub(super) async fn samples(
     State(state): State<Arc<AppState>>,
     params: Result<Query<SamplesParams>, QueryRejection>,
@@ -36,6 +45,16 @@ pub(super) async fn samples(
     Ok(Json(Samples { total, samples }))
 }
 
+/// A held-out query.
+#[utoipa::path(
+    get, path = "/v1/samples/{index}", tag = "samples", params(("index" = usize, Path)),
+    responses(
+        (status = 200, body = Sample),
+        (status = 400, body = ErrorAnswer, description = "The number is none"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 404, body = ErrorAnswer, description = "There is no such query"),
+    )
+)]
 pub(super) async fn sample(
     State(state): State<Arc<AppState>>,
     index: Result<Path<usize>, PathRejection>,
@@ -44,16 +63,28 @@ pub(super) async fn sample(
     state.run().sample(index).map(Json).ok_or_else(|| no_sample(index))
 }
 
+/// The thumbnail of a held-out query.
+#[utoipa::path(
+    get, path = "/v1/samples/{index}/image", tag = "samples", params(("index" = usize, Path)),
+    responses(
+        (status = 200, content((Vec<u8> = "image/png"), (String = "image/svg+xml"))),
+        (status = 304, description = "It is the one that If-None-Match names"),
+        (status = 400, body = ErrorAnswer, description = "The number is none"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 404, body = ErrorAnswer, description = "There is no such query"),
+    )
+)]
 pub(super) async fn image(
     State(state): State<Arc<AppState>>,
     index: Result<Path<usize>, PathRejection>,
     thumbnail: Thumbnail,
 ) -> Result<Response, ApiError> {
     let Path(index) = index?;
-    if index >= state.run().samples() {
+    let run = state.run();
+    if index >= run.samples() {
         return Err(no_sample(index));
     }
-    thumbnail.respond(&state, Set::Queries, Some(index)).await
+    thumbnail.respond(&state, &run, Set::Queries, Some(index)).await
 }
 
 /// `count` different numbers below `total`, beginning with the `start`-th of the spread. Steps of about the golden ratio

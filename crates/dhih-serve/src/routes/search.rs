@@ -1,112 +1,173 @@
-//! `POST /v1/search`: an image, a code, an item or a sample in; its nearest neighbours out.
+//! `POST /v1/search` and `/v1/search/batch`: images, codes, items or samples in; their nearest neighbours out.
 
 use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest, Multipart, Query, Request, State, rejection::QueryRejection},
-    http::header::CONTENT_TYPE,
+    extract::{FromRequest, Request, State},
+    http::Uri,
 };
-use dhih_model::image::{Limits as ImageLimits, decode};
+use dhih_index::Filter;
 
-use super::ApiError;
+use super::{
+    ApiError,
+    form::{Form, media_type},
+    params::{Extent, extent},
+    pictures,
+};
 use crate::{
     AppState, Run,
-    api::{DEFAULT_K, MAX_K, SearchAnswer, SearchBody, SearchParams, Took},
+    api::{
+        BatchAnswer, BatchBody, ErrorAnswer, ImageForm, MAX_BATCH, OneAnswer, SearchAnswer,
+        SearchBody, SearchParams, Took,
+    },
 };
 
 /// What to search by.
 enum Wanted {
-    Image(Bytes),
+    /// Real values of an image, and the milliseconds that they took.
+    Values(Vec<f32>, f64),
     Code(String),
     Id(u64),
     Sample(usize),
 }
 
-/// How much to answer, checked against the run.
-#[derive(Clone, Copy)]
-struct Extent {
-    k: usize,
-    radius: u32,
-    codes: bool,
-}
-
+/// Finds the nearest neighbours of an image (multipart) or of a code, an item or a held-out query (JSON).
+#[utoipa::path(
+    post, path = "/v1/search", tag = "search", params(SearchParams),
+    request_body(content(
+        (ImageForm = "multipart/form-data"),
+        (SearchBody = "application/json", example = json!({"id": 0})),
+    )),
+    responses(
+        (status = 200, body = SearchAnswer),
+        (status = 400, body = ErrorAnswer, description = "A parameter or the body is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 404, body = ErrorAnswer, description = "There is no such item"),
+        (status = 408, body = ErrorAnswer, description = "The request took too long"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+        (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
+        (status = 422, body = ErrorAnswer, description = "An image that cannot be used"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
+    )
+)]
 pub(super) async fn search(
     State(state): State<Arc<AppState>>,
-    params: Result<Query<SearchParams>, QueryRejection>,
+    uri: Uri,
     request: Request,
 ) -> Result<Json<SearchAnswer>, ApiError> {
-    let extent = extent(params?.0, state.run().bits())?;
-    let wanted = wanted(request).await?;
-    let limits = state.limits().image.clone();
-    state.work(move |run| answer(run, &wanted, extent, &limits)).await.map(Json)
-}
-
-fn extent(params: SearchParams, bits: u32) -> Result<Extent, ApiError> {
-    let wrong = |message| Err(ApiError::BadRequest("invalid_parameter", message));
-    let k = params.k.unwrap_or(DEFAULT_K);
-    let radius = params.radius.unwrap_or(bits);
-    if !(1..=MAX_K).contains(&k) {
-        return wrong(format!("k is {k}; give 1 to {MAX_K}"));
-    }
-    if radius > bits {
-        return wrong(format!("radius is {radius}; codes have {bits} bits, give 0 to {bits}"));
-    }
-    Ok(Extent { k, radius, codes: params.codes })
-}
-
-async fn wanted(request: Request) -> Result<Wanted, ApiError> {
-    let Some(content_type) = request.headers().get(CONTENT_TYPE) else {
-        return Err(ApiError::BadRequest(
-            "missing_query",
-            "there is nothing to search by: send an image as the multipart field `image`, or JSON \
-             {\"code\":\"hex\"}, {\"id\":n} or {\"sample\":n}"
-                .into(),
-        ));
+    let run = state.run();
+    let extent = extent(&uri, run.bits())?;
+    let wanted = match kind(&request)? {
+        Kind::Form => {
+            let form = Form::read(request, 1).await?;
+            encoded(&state, &run, form).await?.pop().ok_or_else(nothing)??
+        }
+        Kind::Json => one(json(request).await?)?,
     };
-    let full = String::from_utf8_lossy(content_type.as_bytes());
-    match full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "multipart/form-data" => from_multipart(Multipart::from_request(request, &()).await?).await,
-        "application/json" => from_json(&Bytes::from_request(request, &()).await?),
-        other => Err(ApiError::UnsupportedMediaType(
+    state.work(move || answer(&run, &wanted, &extent)).await.map(Json)
+}
+
+/// As `POST /v1/search` with up to 32 queries; one that is refused leaves the others be.
+#[utoipa::path(
+    post, path = "/v1/search/batch", tag = "search", params(SearchParams),
+    request_body(content(
+        (ImageForm = "multipart/form-data"),
+        (BatchBody = "application/json", example = json!({"queries": [{"id": 0}, {"sample": 0}]})),
+    )),
+    responses(
+        (status = 200, body = BatchAnswer),
+        (status = 400, body = ErrorAnswer, description = "A parameter or the body is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 408, body = ErrorAnswer, description = "The request took too long"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+        (status = 415, body = ErrorAnswer, description = "A body of another type"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
+    )
+)]
+pub(super) async fn batch(
+    State(state): State<Arc<AppState>>,
+    uri: Uri,
+    request: Request,
+) -> Result<Json<BatchAnswer>, ApiError> {
+    let run = state.run();
+    let extent = extent(&uri, run.bits())?;
+    let wanted: Vec<Result<Wanted, ApiError>> = match kind(&request)? {
+        Kind::Form => encoded(&state, &run, Form::read(request, MAX_BATCH).await?).await?,
+        Kind::Json => {
+            let BatchBody { queries } = json(request).await?;
+            if !(1..=MAX_BATCH).contains(&queries.len()) {
+                let message = format!("{} queries; give 1 to {MAX_BATCH}", queries.len());
+                return Err(ApiError::BadRequest("invalid_parameter", message));
+            }
+            queries.into_iter().map(one).collect()
+        }
+    };
+    // What is wrong with all of them is told once.
+    filter(&run, &extent)?;
+    let answers = state.work(move || {
+        let each = |wanted: Result<Wanted, ApiError>| match wanted
+            .and_then(|wanted| answer(&run, &wanted, &extent))
+        {
+            Ok(found) => OneAnswer::Found(found),
+            Err(error) => OneAnswer::Refused(error.answer()),
+        };
+        Ok(BatchAnswer { answers: wanted.into_iter().map(each).collect() })
+    });
+    answers.await.map(Json)
+}
+
+enum Kind {
+    Form,
+    Json,
+}
+
+fn kind(request: &Request) -> Result<Kind, ApiError> {
+    match media_type(request).as_deref() {
+        Some("multipart/form-data") => Ok(Kind::Form),
+        Some("application/json") => Ok(Kind::Json),
+        Some(other) => Err(ApiError::UnsupportedMediaType(
             "unsupported_media_type",
             format!(
                 "`{other}` is not taken here: send multipart/form-data with the field `image`, or \
                  application/json"
             ),
         )),
+        None => Err(nothing()),
     }
 }
 
-async fn from_multipart(mut form: Multipart) -> Result<Wanted, ApiError> {
-    let mut image = None;
-    while let Some(field) = form.next_field().await? {
-        if field.name() != Some("image") {
-            continue;
-        }
-        if image.replace(field.bytes().await?).is_some() {
-            let message = "the form has more than one field `image`: send one image a request";
-            return Err(ApiError::BadRequest("ambiguous_query", message.into()));
-        }
-    }
-    match image {
-        Some(bytes) if !bytes.is_empty() => Ok(Wanted::Image(bytes)),
-        Some(_) => Err(ApiError::BadRequest(
-            "missing_image",
-            "the field `image` is empty: send the bytes of a JPEG, PNG or WebP in it".into(),
-        )),
-        None => Err(ApiError::BadRequest(
-            "missing_image",
-            "the form has no field `image`: send a JPEG, PNG or WebP in it".into(),
-        )),
-    }
+fn nothing() -> ApiError {
+    ApiError::BadRequest(
+        "missing_query",
+        "there is nothing to search by: send an image as the multipart field `image`, or JSON \
+         {\"code\":\"hex\"}, {\"id\":n} or {\"sample\":n}"
+            .into(),
+    )
 }
 
-fn from_json(bytes: &[u8]) -> Result<Wanted, ApiError> {
-    let body: SearchBody = serde_json::from_slice(bytes).map_err(|e| {
+async fn encoded(
+    state: &AppState,
+    run: &Arc<Run>,
+    form: Form,
+) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+    let started = Instant::now();
+    let images = form.images.into_iter().map(|(bytes, _)| bytes).collect();
+    let codes = pictures::encode(state, run, images, |_| ()).await?;
+    let ms = ms_since(started);
+    let wanted = |code: Result<_, ApiError>| code.map(|(values, ())| Wanted::Values(values, ms));
+    Ok(codes.into_iter().map(wanted).collect())
+}
+
+async fn json<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    let bytes = Bytes::from_request(request, &()).await?;
+    serde_json::from_slice(&bytes).map_err(|e| {
         ApiError::BadRequest("malformed_body", format!("the body is not the JSON expected: {e}"))
-    })?;
+    })
+}
+
+fn one(body: SearchBody) -> Result<Wanted, ApiError> {
     match (body.code, body.id, body.sample) {
         (Some(code), None, None) => Ok(Wanted::Code(code)),
         (None, Some(id), None) => Ok(Wanted::Id(id)),
@@ -122,41 +183,47 @@ fn from_json(bytes: &[u8]) -> Result<Wanted, ApiError> {
     }
 }
 
-fn answer(
-    run: &Run,
-    wanted: &Wanted,
-    extent: Extent,
-    limits: &ImageLimits,
-) -> Result<SearchAnswer, ApiError> {
-    let started = Instant::now();
-    let (code, encode) = match wanted {
-        Wanted::Image(bytes) => (encode(run, bytes, limits)?, ms_since(started)),
+fn filter(run: &Run, extent: &Extent) -> Result<Option<Filter>, ApiError> {
+    if extent.labels.is_empty() {
+        return Ok(None);
+    }
+    let classes = run.classes(&extent.labels);
+    let classes = classes.map_err(|message| ApiError::BadRequest("unknown_label", message))?;
+    Ok(Some(Filter::default().labels(classes)))
+}
+
+fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, ApiError> {
+    let (code, encode, values) = match wanted {
+        Wanted::Values(values, ms) => {
+            (run.pack(values).map_err(ApiError::internal)?, *ms, Some(&values[..]))
+        }
         Wanted::Code(hex) => {
             let code = run.parse_code(hex);
-            (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, 0.0)
+            (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, 0.0, None)
         }
-        Wanted::Id(id) => (run.code(*id).ok_or_else(|| no_item(*id))?.to_vec(), 0.0),
-        Wanted::Sample(i) => (run.sample_code(*i).ok_or_else(|| no_sample(*i))?.to_vec(), 0.0),
+        Wanted::Id(id) => (run.code(*id).ok_or_else(|| no_item(*id))?, 0.0, None),
+        Wanted::Sample(i) => {
+            (run.sample_code(*i).ok_or_else(|| no_sample(*i))?.to_vec(), 0.0, None)
+        }
     };
+    if extent.rerank && values.is_none() {
+        let message =
+            "`rerank` goes by the real values of an image: search by an image, or leave it out";
+        return Err(ApiError::BadRequest("invalid_parameter", message.into()));
+    }
+    let filter = filter(run, extent)?;
     let started = Instant::now();
-    let hits = run.nearest(&code, extent.k, extent.radius).map_err(ApiError::internal)?;
+    let reach = (extent.k, extent.radius);
+    let hits = run.nearest(&code, reach, filter.as_ref(), values.filter(|_| extent.rerank));
+    let hits = hits.map_err(ApiError::internal)?;
+    metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());
     let search = ms_since(started);
     Ok(SearchAnswer {
         bits: run.bits(),
         code: dhih_index::to_hex(&code),
         took_ms: Took { encode, search },
-        hits: hits.iter().map(|hit| run.hit(hit, extent.codes)).collect(),
+        hits: run.hits(&hits, extent.codes),
     })
-}
-
-fn encode(run: &Run, bytes: &[u8], limits: &ImageLimits) -> Result<Vec<u8>, ApiError> {
-    use dhih_model::Error::{NotAnImage, UnusableImage};
-    let picture = decode(bytes, limits).map_err(|error| match error {
-        NotAnImage { .. } => ApiError::UnsupportedMediaType("not_an_image", error.to_string()),
-        UnusableImage { .. } => ApiError::UnusableImage(error.to_string()),
-        other => ApiError::internal(other),
-    })?;
-    run.encode(&picture).map_err(ApiError::internal)
 }
 
 fn ms_since(started: Instant) -> f64 {

@@ -1,6 +1,9 @@
 //! Thumbnails as PNG, with what lets a browser keep them. Where a thumbnail is found is known to `run` and `gallery`.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use axum::{
     extract::{FromRequestParts, Query},
@@ -10,7 +13,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::ApiError;
-use crate::{AppState, Set};
+use crate::{AppState, Run, Set};
 
 /// Shown where a run has no thumbnail.
 const PLACEHOLDER: &[u8] = include_bytes!("../web/placeholder.svg");
@@ -40,16 +43,22 @@ impl FromRequestParts<Arc<AppState>> for Thumbnail {
 }
 
 impl Thumbnail {
+    /// The headers of the request.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// The thumbnail in `row` of `set`; the placeholder where there is none. A URL that names the gallery's version may
     /// be kept for ever; any other must be asked for again, because another run may answer it tomorrow.
     pub(super) async fn respond(
         self,
         state: &AppState,
+        run: &Arc<Run>,
         set: Set,
         row: Option<usize>,
     ) -> Result<Response, ApiError> {
-        let version = state.run().version();
-        let Some(row) = row.filter(|&row| state.run().has_thumbnail(set, row)) else {
+        let version = run.version();
+        let Some(row) = row.filter(|&row| run.has_thumbnail(set, row)) else {
             let headers =
                 [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "no-cache")];
             return Ok((headers, PLACEHOLDER).into_response());
@@ -64,9 +73,17 @@ impl Thumbnail {
         if matches(&self.headers, &tag) {
             return Ok((StatusCode::NOT_MODIFIED, keep).into_response());
         }
-        let png = state.work(move |run| run.png(set, row).map_err(ApiError::internal)).await?;
+        let run = run.clone();
+        let png = state.work(move || run.png(set, row).map_err(ApiError::internal)).await?;
         Ok((keep, [(header::CONTENT_TYPE, "image/png")], png).into_response())
     }
+}
+
+/// Tells one file from another.
+pub(super) fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether `If-None-Match` names the tag.

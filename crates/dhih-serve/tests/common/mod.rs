@@ -19,7 +19,7 @@ use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig, Labels};
 use dhih_model::{
     Backbone, Encoder, InputShape, Network, NetworkConfig, Normalization, checkpoint,
 };
-use dhih_serve::{AppState, Limits, Run, app};
+use dhih_serve::{Access, AppState, Keys, Limits, QueueConfig, Run, app};
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -66,7 +66,16 @@ impl Fixture {
     }
 
     pub fn load(&self) -> dhih_serve::Result<Run> {
-        Run::load(self.run(), &self.file("index"))
+        Run::load(self.run(), &self.file("index"), Access::ReadOnly)
+    }
+
+    /// To be changed: by one at a time.
+    pub fn writable(&self) -> Run {
+        Run::load(self.run(), &self.file("index"), Access::Writable).unwrap()
+    }
+
+    pub fn writable_app(&self) -> Router {
+        app(state(self.writable(), Limits::default(), Keys::default()))
     }
 
     /// Why the run does not load.
@@ -79,7 +88,7 @@ impl Fixture {
     }
 
     pub fn app_with(&self, limits: Limits) -> Router {
-        app(Arc::new(AppState::new(self.load().unwrap(), limits)))
+        app(state(self.load().unwrap(), limits, Keys::default()))
     }
 
     pub fn encoder(&self) -> Encoder {
@@ -89,6 +98,10 @@ impl Fixture {
     pub fn codes(&self) -> CodeSet {
         CodeSet::read(&self.file("codes.safetensors"), None).unwrap()
     }
+}
+
+pub fn state(run: Run, limits: Limits, keys: Keys) -> Arc<AppState> {
+    Arc::new(AppState::new(run, limits, keys, QueueConfig::default()).unwrap())
 }
 
 /// Writes a whole run into `dir`.
@@ -173,6 +186,19 @@ pub fn form(field: &str, bytes: &[u8]) -> Request<Body> {
     );
     let body = [head.as_bytes(), bytes, b"\r\n--edge--\r\n"].concat();
     post("/v1/search", "multipart/form-data; boundary=edge", body)
+}
+
+/// A form of many fields; those named `image` are files.
+pub fn fields(path: &str, fields: &[(&str, &[u8])]) -> Request<Body> {
+    let mut body = Vec::new();
+    for (name, bytes) in fields {
+        let file = if *name == "image" { "; filename=\"../a/b c.png\"" } else { "" };
+        let head =
+            format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        body.extend([head.as_bytes(), bytes, b"\r\n"].concat());
+    }
+    body.extend(b"--edge--\r\n");
+    post(path, "multipart/form-data; boundary=edge", body)
 }
 
 pub fn post(path: &str, content_type: &str, body: impl Into<Body>) -> Request<Body> {

@@ -1,0 +1,145 @@
+// What a search found: the query, the summary and its histogram, the neighbours; or a notice in their place.
+import { bitsOf, cells, columns, differing, shape, svg } from "/bits.js";
+import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "/dom.js";
+import { showActs } from "/items.js";
+import { address, state } from "/state.js";
+
+/** Shows the answer; `acts` are what an empty one offers: `clearFilter` and `anyDistance`. */
+export function show(acts) {
+  const { query, answer } = state;
+  const labelled = words(query.label) !== "";
+  const same = answer.hits.map((hit) => labelled && share(query.label, hit.label));
+  showQuery();
+  showSummary(labelled, same);
+  if (answer.hits.length === 0) nothing(acts);
+  else $("notice").hidden = true;
+  $("grid").replaceChildren(...answer.hits.map((hit, i) => card(hit, labelled && (same[i] ? "same" : "other"))));
+}
+
+/** Names what kept everything out, and offers to take it away. */
+function nothing({ clearFilter, anyDistance }) {
+  const radius = Number($("radius").value);
+  const near = radius < state.info.bits;
+  const named = state.labels.length ? ` labelled ${either(state.labels)}` : "";
+  const title = `Nothing${named}${near ? " that near" : ""}`;
+  const where = radius === 0 ? "has exactly this code" : `is within ${plural(radius, "bit")} of this one`;
+  const text = near ? `No image${named} ${where}.` : `The index has no image${named}.`;
+  const actions = [];
+  if (named) actions.push(["Clear the filter", clearFilter]);
+  if (near) actions.push(["Allow any distance", anyDistance]);
+  notice(title, text, ...actions);
+  $("notice").classList.add("nothing");
+}
+
+function showQuery() {
+  const { query } = state;
+  const what = query.by === "code" ? query.name || (query.image ? "Your image" : "A code") : `${query.by === "id" ? "Item" : "Sample"} ${query.value}`;
+  const label = words(query.label);
+  $("query").hidden = false;
+  $("query-title").replaceChildren(...[label || what, label && what, query.source].filter(Boolean).map((text, i) => element(i ? "small" : "span", "", text)));
+  // Long names are cut off.
+  for (const line of $("query-title").children) line.title = line.textContent;
+  const name = label ? `${label} (${what.toLowerCase()})` : what;
+  $("preview").hidden = !query.image;
+  if (query.image) $("preview").src = query.image;
+  $("preview").alt = `The query: ${name}`;
+  $("drop").classList.toggle("filled", Boolean(query.image));
+  document.title = `${name} · DHIH image search`;
+  showBits();
+  showActs();
+}
+
+function showBits() {
+  const bits = bitsOf(state.answer.code, state.info.bits);
+  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(bits.flatMap((bit, k) => (bit === value ? [k] : [])), state.info.bits) });
+  const box = `0 0 ${columns(state.info.bits) * 12} ${Math.ceil(state.info.bits / columns(state.info.bits)) * 12}`;
+  $("bits").replaceChildren(svg(box, `Code of ${state.info.bits} bits, ${bits.filter(Boolean).length} of them set`, path(0), path(1), shape("path", { class: "bit-differs" })));
+  $("hex").textContent = state.answer.code;
+}
+
+/** Marks in the query's code the bits in which a result differs. */
+function mark(bits) {
+  document.querySelector(".bit-differs")?.setAttribute("d", cells(bits, state.info.bits));
+}
+
+function showSummary(labelled, same) {
+  const { info, query, answer: { hits, took_ms } } = state;
+  $("summary").hidden = false;
+  $("results-title").textContent = hits.length === 0 ? "No neighbours" : hits.length === 1 ? "Nearest neighbour" : `${number.format(hits.length)} nearest neighbours`;
+  const encode = took_ms.encode || query.encode;
+  const filter = state.labels.length ? ` for ${either(state.labels)}` : "";
+  const parts = [`${encode ? `Encoded in ${ms(encode)} ms, searched` : "Searched"} ${plural(info.items, "code")}${filter} in ${ms(took_ms.search)} ms.`];
+  if (labelled && hits.length) parts.push(" ", element("span", "same", `${same.filter(Boolean).length} of ${number.format(hits.length)} share its label.`));
+  $("status").replaceChildren(...parts);
+  showHistogram(hits, same, labelled);
+}
+
+function showHistogram(hits, same, labelled) {
+  $("histogram").hidden = hits.length < 2;
+  if (hits.length < 2) return;
+  const last = Math.max(hits[hits.length - 1].distance, Math.min(15, state.info.bits));
+  const width = Math.ceil((last + 1) / 32);
+  const bins = Array.from({ length: Math.floor(last / width) + 1 }, () => [0, 0]);
+  hits.forEach((hit, i) => bins[Math.floor(hit.distance / width)][same[i] ? 0 : 1]++);
+  const most = Math.max(...bins.map(([a, b]) => a + b));
+  const gap = 0.2;
+  const bars = bins.flatMap(([a, b], i) => {
+    const bar = (name, y, height) => shape("rect", { class: name, x: i + gap / 2, y: 40 - y - height, width: 1 - gap, height });
+    const [good, rest] = [(40 * a) / most, (40 * b) / most];
+    return [bar("bar-same", 0, good), bar("bar", good, rest)];
+  });
+  const drawn = svg(`0 0 ${bins.length} 40`, `Histogram: distances from ${hits[0].distance} to ${hits[hits.length - 1].distance}, at most ${plural(most, "image")} at one`, ...bars);
+  drawn.setAttribute("preserveAspectRatio", "none");
+  $("histogram").className = labelled ? "" : "unlabelled";
+  $("histogram").replaceChildren(drawn, element("figcaption", "", element("span", "", "0"), element("span", "", "distance in bits"), element("span", "", String(last))));
+}
+
+function card(hit, match) {
+  const bits = differing(hit.code, state.answer.code, state.info.bits);
+  const label = words(hit.label);
+  const title = bits.length ? `${plural(bits.length, "bit")} of ${state.info.bits} ${bits.length === 1 ? "differs" : "differ"}: ${bits.join(", ")}` : "The same code";
+  const strip = svg(`0 0 ${state.info.bits} 1`, "", shape("path", { d: bits.map((k) => `M${k} 0h1v1h-1z`).join("") }));
+  strip.setAttribute("class", "differs");
+  strip.setAttribute("preserveAspectRatio", "none");
+  strip.setAttribute("shape-rendering", "crispEdges");
+  const frame = element("span", "picture", picture(hit.image_url, "", true), element("span", "badge", String(hit.distance)));
+  const caption = element("span", "caption");
+  if (match) caption.append(element("span", "mark"));
+  if (label) caption.append(element("b", "", label));
+  caption.append(element("small", "", `#${idOf(hit)}`));
+  const link = element("a", `card ${match || ""}`, frame, strip, caption);
+  link.href = address({ by: "id", value: idOf(hit) });
+  link.title = title;
+  link.setAttribute("aria-label", `Item ${idOf(hit)}${label ? `, ${label}` : ""}, distance ${hit.distance}${match === "same" ? ", same label" : ""}. Search by it`);
+  for (const event of ["pointerenter", "focus"]) link.addEventListener(event, () => mark(bits));
+  for (const event of ["pointerleave", "blur"]) link.addEventListener(event, () => mark([]));
+  return element("li", "", link);
+}
+
+/** A place for each neighbour to come, or the last ones, paler. */
+export function waiting(k) {
+  if ($("grid").childElementCount) {
+    $("grid").classList.add("stale");
+    return;
+  }
+  $("notice").hidden = true;
+  $("grid").replaceChildren(...Array.from({ length: Math.min(20, k) }, () => element("li", "skeleton")));
+}
+
+/** A few words in place of results, and what may be done: `[text, act]`, the first first. */
+export function notice(title, text, ...actions) {
+  $("notice").hidden = false;
+  $("notice").className = "notice";
+  $("notice").removeAttribute("role");
+  $("notice-title").textContent = title;
+  $("notice-text").textContent = text;
+  $("notice-actions").replaceChildren(...actions.map(([name, act], i) => button(i ? "secondary" : "primary", name, act)));
+}
+
+export function clear() {
+  state.answer = null;
+  for (const id of ["summary", "query", "preview"]) $(id).hidden = true;
+  $("drop").classList.remove("filled");
+  $("grid").replaceChildren();
+  document.title = "DHIH image search";
+}

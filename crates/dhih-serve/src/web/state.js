@@ -1,0 +1,33 @@
+// What the page is about, and the address that says so (?id=, ?sample= or ?code=, and ?label= for each label of the
+// filter), so that back, reload and links work.
+
+export const state = {
+  info: null, // answer of /v1/info
+  query: null, // { by: "id" | "sample" | "code" | "file", value, label, image, source, name, file }
+  answer: null, // answer of the last search
+  labels: [], // the filter: any of these, or all images where there are none
+};
+
+/** Uploaded images by their code: { image: URL, name, file }. */
+export const uploads = new Map();
+
+export function address(query = state.query) {
+  const params = new URLSearchParams();
+  if (query && query.by !== "file") params.set(query.by, query.value);
+  for (const label of state.labels) params.append("label", label);
+  const text = params.toString();
+  return text ? `?${text}` : "/";
+}
+
+export function fromAddress() {
+  const params = new URLSearchParams(location.search);
+  return { query: asked(params), labels: [...new Set(params.getAll("label"))] };
+}
+
+function asked(params) {
+  for (const by of ["id", "sample"]) {
+    if (/^\d+$/.test(params.get(by) ?? "")) return { by, value: params.get(by) };
+  }
+  const code = params.get("code");
+  return code ? { by: "code", value: code, ...uploads.get(code) } : null;
+}

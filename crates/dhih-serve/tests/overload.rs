@@ -1,0 +1,67 @@
+//! More than the service takes: refused at once, and nothing else suffers.
+#![allow(clippy::unwrap_used)] // Helpers of tests may, as tests do.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{Fixture, form, get, json, png, send};
+use dhih_serve::{AppState, Keys, Limits, QueueConfig, app};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_beyond_the_queue_are_refused_and_the_others_answered() {
+    let fixture = Fixture::new();
+    let wait = Duration::from_millis(200);
+    let queue = QueueConfig { capacity: 4, max_batch: 64, max_wait: wait };
+    let run = fixture.load().unwrap();
+    let state = AppState::new(run, Limits::default(), Keys::default(), queue).unwrap();
+    let app = app(Arc::new(state));
+    let requests = (0..12).map(|_| {
+        let app = app.clone();
+        tokio::spawn(async move { send(&app, form("image", &png(7))).await })
+    });
+    let requests: Vec<_> = requests.collect();
+    let (mut found, mut refused) = (0, 0);
+    for request in requests {
+        let answer = request.await.unwrap();
+        if answer.status == 200 {
+            found += 1;
+        } else {
+            answer.refused(503, "busy", "again");
+            assert_eq!(answer.header("retry-after"), "1");
+            refused += 1;
+        }
+    }
+    assert!(found >= 4 && found + refused == 12 && refused > 0, "{found} found, {refused} refused");
+    // The places are free again.
+    assert_eq!(send(&app, form("image", &png(7))).await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_limit_are_refused_and_health_is_not() {
+    let limits = Limits { max_in_flight: 0, ..Limits::default() };
+    let app = Fixture::new().app_with(limits);
+    for request in [get("/v1/info"), json("/v1/search", "{\"id\":1}"), get("/")] {
+        let answer = send(&app, request).await;
+        answer.refused(503, "busy", "again");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(send(&app, get(path)).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_many_requests_share_batches_and_get_their_own_codes() {
+    let fixture = Fixture::new();
+    let app = fixture.app();
+    let codes = fixture.codes();
+    let requests = (0..24).map(|i| {
+        let app = app.clone();
+        tokio::spawn(async move { (i, send(&app, form("image", &png(i))).await.ok()) })
+    });
+    for request in requests.collect::<Vec<_>>() {
+        let (i, answer) = request.await.unwrap();
+        assert_eq!(answer["code"], codes.codes.to_hex(i));
+    }
+}

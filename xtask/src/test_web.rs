@@ -1,0 +1,183 @@
+//! `cargo xtask test-web`: the search page in a real browser. It makes a small run, serves it, and hands the address to
+//! `xtask/web/test.mjs`, which knows what to click; what the page must do stands there.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::Binaries;
+use crate::console::print;
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+const EXAMPLE: &str = "Examples:
+  cargo xtask test-web
+  CHROMIUM=/usr/bin/google-chrome cargo xtask test-web --shots target/shots
+
+Needs node 20 or newer, npm and Chromium; the first time npm downloads playwright-core.";
+
+const BINARIES: [&str; 3] = ["dhih-train", "dhih-index", "dhih-serve"];
+
+/// What drives the browser. The version is fixed, so that a check fails for the page's sake alone.
+const DRIVER: &str = "playwright-core@1.65.1";
+
+/// Where npm installs it, relative to the root of the workspace.
+const MODULES: &str = "target/web-test";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    /// Also leave pictures of the page in this directory
+    #[arg(long, env = "DHIH_SHOTS", value_name = "DIR")]
+    shots: Option<PathBuf>,
+    /// Use the binaries in this directory instead of building them
+    #[arg(long, env = "DHIH_BIN_DIR", value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+}
+
+/// Makes a run, serves it, and runs every check; the first that fails ends it.
+pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+    let chromium =
+        env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
+    require(&[Path::new("node"), Path::new("npm"), &chromium], workspace)?;
+    let packages = ["-p", BINARIES[0], "-p", BINARIES[1], "-p", BINARIES[2]];
+    let binaries = match &args.bin_dir {
+        Some(directory) => Binaries::in_directory(&absolute(directory)?, &BINARIES),
+        None => Binaries::build(workspace, &packages)?,
+    };
+    install(workspace)?;
+    let target = workspace.root().join("target");
+    let directory = tempfile::Builder::new().prefix("web-test-run-").tempdir_in(&target);
+    let directory = directory.with_context(|| format!("cannot write to {}", target.display()))?;
+    let run = make_run(&directory.path().join("run"), &binaries, workspace)?;
+    let served = Served::start(&run, &binaries, workspace)?;
+    let step = Step::new("test the page", "node".as_ref(), workspace)
+        .args(["xtask/web/test.mjs", &served.url, "--modules", MODULES, "--stop-pid"])
+        .args([served.process.id().to_string()]);
+    let step = match &args.shots {
+        Some(shots) => step.args([Path::new("--shots"), &absolute(shots)?]),
+        None => step,
+    };
+    show(&step)
+}
+
+/// Names every program that is missing at once.
+fn require(programs: &[&Path], workspace: &Workspace) -> Result<()> {
+    let works = |program: &Path| {
+        Step::new("find", program, workspace).args(["--version"]).capture().is_ok()
+    };
+    let missing = programs.iter().filter(|program| !works(program));
+    let missing: Vec<String> = missing.map(|program| program.display().to_string()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "not found: {}. The page is tested with Node.js 20 or newer, its npm, and Chromium: install them (on Debian \
+         `apt-get install nodejs npm chromium`); CHROMIUM names a browser that is elsewhere",
+        missing.join(", ")
+    )
+}
+
+fn install(workspace: &Workspace) -> Result<()> {
+    let modules = workspace.root().join(MODULES);
+    if modules.join("node_modules/playwright-core/package.json").is_file() {
+        return Ok(());
+    }
+    fs::create_dir_all(&modules)
+        .with_context(|| format!("cannot make {}", workspace.show(&modules)))?;
+    let step = Step::new("install playwright-core", "npm".as_ref(), workspace);
+    let quiet = ["--ignore-scripts", "--no-audit", "--no-fund"];
+    show(&step.args(["install", "--prefix", MODULES, DRIVER]).args(quiet))
+}
+
+/// A run that learnt enough to tell shapes apart, and its index.
+fn make_run(run: &Path, binaries: &Binaries, workspace: &Workspace) -> Result<PathBuf> {
+    let train = Step::new("train", binaries.get(BINARIES[0])?, workspace)
+        .args(["train", "--dataset", "demo", "--demo-images", "2000", "--epochs", "3"])
+        .args([Path::new("--run-dir"), run]);
+    show(&train)?;
+    let index = Step::new("index", binaries.get(BINARIES[1])?, workspace)
+        .args([Path::new("build"), Path::new("--codes"), &run.join("codes.safetensors")])
+        .args([Path::new("--out"), &run.join("index")]);
+    show(&index)?;
+    Ok(run.to_path_buf())
+}
+
+fn show(step: &Step) -> Result<()> {
+    print(&format!("\n$ {}", step.command_line()))?;
+    step.run()
+}
+
+/// A service that ends with this value, unless the test ended it already.
+#[derive(Debug)]
+struct Served {
+    process: Child,
+    url: String,
+}
+
+impl Served {
+    fn start(run: &Path, binaries: &Binaries, workspace: &Workspace) -> Result<Self> {
+        let step = Step::new("serve", binaries.get(BINARIES[2])?, workspace)
+            .args([Path::new("--run"), run])
+            .args(["--bind", "127.0.0.1:0", "--log-level", "warn"]);
+        print(&format!("\n$ {}", step.command_line()))?;
+        // Made before anything can fail, so that the process never outlives it.
+        let mut served = Self { process: step.start()?, url: String::new() };
+        let stdout = served.process.stdout.take().context("step `serve` has no stdout")?;
+        served.url = address(BufReader::new(stdout))?;
+        Ok(served)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The first line that is an address.
+fn address(stdout: impl BufRead) -> Result<String> {
+    for line in stdout.lines() {
+        let line = line.context("cannot read what step `serve` prints")?;
+        if line.starts_with("http://") {
+            return Ok(line);
+        }
+    }
+    bail!("step `serve` ended before it printed its address; its message is above")
+}
+
+fn absolute(directory: &Path) -> Result<PathBuf> {
+    std::path::absolute(directory)
+        .with_context(|| format!("{}: not a usable path", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_the_first_that_is_printed() {
+        let printed = "loading\nhttp://127.0.0.1:7878/\nhttp://late/\n";
+        assert_eq!(address(printed.as_bytes()).unwrap(), "http://127.0.0.1:7878/");
+        let error = address("loading\n".as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("ended before it printed its address"), "{error}");
+    }
+
+    #[test]
+    fn every_missing_program_is_named_with_the_cure() {
+        let workspace = Workspace::find().unwrap();
+        let programs = [Path::new("no/such/node"), Path::new("no/such/chromium")];
+        let error = require(&programs, &workspace).unwrap_err().to_string();
+        for part in ["no/such/node, no/such/chromium", "apt-get install", "CHROMIUM"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let here = env::current_exe().unwrap();
+        assert!(require(&[&here], &workspace).is_err(), "a program without --version");
+    }
+}

@@ -1,0 +1,95 @@
+// Checks of what changes the index, and of keys.
+import assert from "node:assert/strict";
+
+let added = null; // id of the item that the first check adds and the last deletes
+
+const open = (page, dialog) => page.until((id) => document.getElementById(id).open, `the dialog ${dialog}`, dialog);
+const shut = (page) => page.until(() => !document.querySelector("dialog[open]"), "no dialog");
+
+export const edit = [
+  ["an uploaded image is added with a label, and found at distance 0", async (page) => {
+    await page.open();
+    const before = (await page.json("/v1/info")).items;
+    const file = await page.sample(2);
+    await page.give("drop", file);
+    await page.results();
+    await page.$("#add").click();
+    await open(page, "add-dialog");
+    const { classes } = await page.json("/v1/info");
+    await page.$("#add-dialog").getByText(classes[3], { exact: true }).click();
+    await page.shot("add");
+    await page.tab.keyboard.press("Escape");
+    await shut(page);
+    assert.equal(await page.tab.evaluate(() => document.activeElement.id), "add", "the keyboard is back where it was");
+    assert.equal((await page.json("/v1/info")).items, before, "nothing is added yet");
+    await page.tab.keyboard.press("Enter");
+    await open(page, "add-dialog");
+    assert.equal(await page.$("#add-dialog :checked").getAttribute("value"), "", "no label is chosen");
+    await page.$("#add-dialog").getByText(classes[3], { exact: true }).click();
+    await page.tab.keyboard.press("Enter");
+    await shut(page);
+    await page.until(() => /^Added as item \d+\.$/.test(document.querySelector("#said").textContent), "the new item");
+    added = new URL(page.tab.url()).searchParams.get("id");
+    assert.match(await page.$("#query-title").textContent(), new RegExp(classes[3]));
+    assert.equal((await page.json("/v1/info")).items, before + 1);
+    await page.until((n) => document.querySelector("#facts").textContent.includes(n), "one image more", (before + 1).toLocaleString("en"));
+    await page.shot("added");
+    // More than a screen of images may have its code.
+    await page.slide("#radius", 0);
+    await page.slide("#k", 11);
+    await page.until((id) => document.querySelector(`.card[href*="id=${id}"] .badge`)?.textContent === "0", "itself at distance 0", added);
+  }],
+  ["an item is deleted after a question, and is gone", async (page) => {
+    await page.open(`/?id=${added}`);
+    await page.results();
+    await page.$("#delete").click();
+    await open(page, "delete-dialog");
+    assert.equal(await page.tab.evaluate(() => document.activeElement.textContent), "Cancel", "nothing is deleted by a hasty Enter");
+    await page.shot("delete");
+    await page.tab.keyboard.press("Enter");
+    await shut(page);
+    await page.$("#delete").click();
+    await page.$("#delete-dialog [type=submit]").click();
+    await page.notice("Find images that look alike");
+    assert.equal(await page.$("#said").textContent(), `Item ${added} is deleted.`);
+    assert.equal(page.address, "/");
+    await page.shot("deleted");
+    await page.during([/status of 404/], async () => {
+      await page.open(`/?id=${added}`);
+      await page.failure("There is no such image here");
+    });
+  }],
+];
+
+export const keys = [
+  ["a key that is asked for is entered, sent as a cookie, and what was wanted is done", async (page) => {
+    await page.open();
+    const guard = (route) => {
+      if (/(^|; )dhih-key=right(;|$)/.test(route.request().headers().cookie ?? "")) return route.fallback();
+      return route.fulfill({ status: 401, json: { error: { code: "unauthorized", message: "give a key" } } });
+    };
+    await page.tab.route("**/v1/search?*", guard);
+    await page.during([/status of 401/], async () => {
+      await page.$("#samples a").first().click();
+      await open(page, "key-dialog");
+      assert.equal(await page.tab.evaluate(() => document.activeElement.id), "key");
+      await page.shot("key");
+      await page.tab.keyboard.press("Escape");
+      await page.failure("A key is needed");
+      await page.$("#notice button").click();
+      await open(page, "key-dialog");
+      await page.tab.keyboard.type("not a key");
+      await page.tab.keyboard.press("Enter");
+      await page.until(() => document.querySelector("#key-dialog .problem").textContent.includes("This cannot be a key"), "a reason");
+      await page.$("#key").fill("wrong");
+      await page.tab.keyboard.press("Enter");
+      await page.until(() => document.querySelector("#key-text").textContent.includes("another"), "the question for another key");
+      await open(page, "key-dialog");
+      await page.$("#key").fill("right");
+      await page.tab.keyboard.press("Enter");
+      await page.results();
+    });
+    await page.tab.unroute("**/v1/search?*", guard);
+    await page.tab.context().clearCookies();
+  }],
+];
