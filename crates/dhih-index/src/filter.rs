@@ -1,10 +1,10 @@
 //! Searches among some of the items: those with certain labels, or certain ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use roaring::{RoaringBitmap, RoaringTreemap};
+use roaring::{MultiOps, RoaringBitmap, RoaringTreemap};
 
-use crate::part::{Label, Part};
+use crate::part::{Data, Label, Part};
 
 /// Which items are looked for. All, until it is told otherwise; both at once must hold.
 ///
@@ -33,6 +33,11 @@ impl Filter {
 
     /// The rows of a part that it lets through; removed ones may be among them.
     pub(crate) fn rows(&self, part: &Part) -> RoaringBitmap {
+        if let (Some(labels), None, Data::Segment(segment)) = (&self.labels, &self.ids, &part.data)
+            && let Some(rows) = segment.by_label.get_or_init(|| by_label(part))
+        {
+            return labels.iter().filter_map(|label| rows.get(label)).union();
+        }
         let labelled = |row: &usize| match &self.labels {
             None => true,
             Some(labels) => match part.label(*row) {
@@ -55,4 +60,30 @@ impl Filter {
             Some(ids) => rows(&mut (0..part.rows()).filter(|&row| ids.contains(part.id(row)))),
         }
     }
+}
+
+/// So many labels have their rows kept; with more, each search looks at all rows again.
+const MOST_LABELS: usize = 1 << 16;
+
+/// The rows of each label.
+fn by_label(part: &Part) -> Option<BTreeMap<i64, RoaringBitmap>> {
+    let mut rows: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
+    let mut add = |label: i64, row: usize| {
+        rows.entry(label).or_default().insert(row as u32);
+        rows.len() <= MOST_LABELS
+    };
+    for row in 0..part.rows() {
+        let fits = match part.label(row) {
+            Some(Label::Single(label)) => add(label, row),
+            Some(Label::MultiHot(columns)) => {
+                let held = (0..).zip(columns).filter(|(_, held)| **held != 0);
+                held.fold(true, |_, (label, _)| add(label, row))
+            }
+            None => true,
+        };
+        if !fits {
+            return None;
+        }
+    }
+    Some(rows)
 }

@@ -2,10 +2,13 @@
 //! once, their contents read in place. Nothing is copied. The layout: `format.rs`; the check of all
 //! contents: `verify.rs`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use memmap2::Mmap;
+use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::{self, MAX_BITS};
@@ -50,6 +53,8 @@ pub(crate) struct Segment {
     whole: Option<(Range<usize>, Range<usize>)>,
     /// What the codes are like; absent where it is not known.
     pub(crate) profile: Option<Profile>,
+    /// The rows of each label, from the first search among some of them on; absent where there are too many labels.
+    pub(crate) by_label: OnceLock<Option<BTreeMap<i64, RoaringBitmap>>>,
 }
 
 /// Where a table's parts lie.
@@ -115,6 +120,7 @@ impl Segment {
         let segment = Self {
             map, path, header, metadata, bits, rows, distinct,
             codes, starts, row_order, code_of_row, ids, labels, tables, whole, profile: None,
+            by_label: OnceLock::new(),
         };
         Ok(segment)
     }

@@ -65,12 +65,11 @@ fn assert_holds(index: &Index, items: &Items, numbers: &mut Numbers) {
     let label = numbers.below(4) as i64;
     let odd = |id: &u64| id % 2 == 1;
     let filter = Filter::default().labels([label]).ids(items.keys().copied().filter(odd));
-    let passed: Items = items
-        .iter()
-        .filter(|(id, item)| odd(id) && item.1 == label)
-        .map(|(id, item)| (*id, *item))
-        .collect();
-    let passed = set(&passed);
+    let labelled = items.iter().filter(|(_, item)| item.1 == label);
+    let labelled: Items = labelled.map(|(id, item)| (*id, *item)).collect();
+    let passed = labelled.iter().filter(|(id, _)| odd(id));
+    let passed: Items = passed.map(|(id, item)| (*id, *item)).collect();
+    let (labelled, passed) = (set(&labelled), set(&passed));
     for _ in 0..4 {
         let query = [numbers.below(8) as u8, numbers.below(256) as u8];
         let k = 1 + numbers.below(12) as usize;
@@ -78,6 +77,8 @@ fn assert_holds(index: &Index, items: &Items, numbers: &mut Numbers) {
         let (flat, some) = (Flat::of(&all).unwrap(), Flat::of(&passed).unwrap());
         assert_eq!(index.knn(&query, k).unwrap(), flat.knn(&query, k).unwrap());
         assert_eq!(index.within(&query, radius).unwrap(), flat.within(&query, radius).unwrap());
+        let (by_label, one) = (Filter::default().labels([label]), Flat::of(&labelled).unwrap());
+        assert_eq!(index.select(&by_label).knn(&query, k).unwrap(), one.knn(&query, k).unwrap());
         let selection = index.select(&filter);
         assert_eq!(selection.knn(&query, k).unwrap(), some.knn(&query, k).unwrap());
         assert_eq!(selection.within(&query, radius).unwrap(), some.within(&query, radius).unwrap());
