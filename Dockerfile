@@ -1,0 +1,17 @@
+# dhih-serve in a container:
+#   docker build -t dhih-serve .
+#   docker run -p 7878:7878 -v "$PWD/runs/latest:/run/dhih" -e DHIH_READ_KEY=... -e DHIH_ADMIN_KEY=... dhih-serve
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --package dhih-serve --package dhih-index --package dhih-train
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 dhih
+COPY --from=build /src/target/release/dhih-serve /src/target/release/dhih-index /src/target/release/dhih-train /usr/local/bin/
+USER dhih
+ENV DHIH_RUN=/run/dhih DHIH_BIND=0.0.0.0:7878 DHIH_LOG_FORMAT=json
+EXPOSE 7878
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["dhih-serve"]
