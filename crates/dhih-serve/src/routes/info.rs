@@ -18,9 +18,9 @@ use crate::{
 
 /// What is served, and what a request is held to.
 #[utoipa::path(
-    get, path = "/v1/info", tag = "service",
+    get, operation_id = "get_info", path = "/v1/info", tag = "service",
     responses(
-        (status = 200, body = Info),
+        (status = 200, body = Info, description = "What is served"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
     )
 )]
@@ -35,22 +35,22 @@ fn of(state: &AppState) -> Info {
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = Health)))]
+#[utoipa::path(get, operation_id = "get_health", path = "/healthz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
 pub(super) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok", items: None })
 }
 
 /// Model and index are loaded and verified: a router exists only over a run that was.
-#[utoipa::path(get, path = "/readyz", tag = "service", responses((status = 200, body = Health)))]
+#[utoipa::path(get, operation_id = "get_readiness", path = "/readyz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Health> {
     Json(Health { status: "ready", items: Some(state.run().len()) })
 }
 
 /// Figures for Prometheus.
 #[utoipa::path(
-    get, path = "/metrics", tag = "service",
+    get, operation_id = "get_metrics", path = "/metrics", tag = "service",
     responses(
-        (status = 200, body = String, content_type = "text/plain"),
+        (status = 200, description = "In the text format", body = String, content_type = "text/plain"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
     )
 )]
@@ -62,9 +62,9 @@ pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
 /// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served
 /// goes on being served.
 #[utoipa::path(
-    post, path = "/v1/admin/reload", tag = "service",
+    post, operation_id = "reload", path = "/v1/admin/reload", tag = "service",
     responses(
-        (status = 200, body = Info),
+        (status = 200, body = Info, description = "What is served"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 409, body = ErrorAnswer, description = "What is there now cannot be served"),
     )

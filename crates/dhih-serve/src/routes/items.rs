@@ -26,9 +26,9 @@ use crate::{
 
 /// An item.
 #[utoipa::path(
-    get, path = "/v1/items/{id}", tag = "items", params(("id" = u64, Path)),
+    get, operation_id = "get_item", path = "/v1/items/{id}", tag = "items", params(("id" = u64, Path)),
     responses(
-        (status = 200, body = Item),
+        (status = 200, body = Item, description = "The item"),
         (status = 400, body = ErrorAnswer, description = "The id is no number"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 404, body = ErrorAnswer, description = "There is no such item"),
@@ -46,9 +46,9 @@ pub(super) async fn item(
 
 /// An item's thumbnail.
 #[utoipa::path(
-    get, path = "/v1/items/{id}/image", tag = "items", params(("id" = u64, Path)),
+    get, operation_id = "get_item_image", path = "/v1/items/{id}/image", tag = "items", params(("id" = u64, Path)),
     responses(
-        (status = 200, content((Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (String = "image/svg+xml"))),
+        (status = 200, description = "The image", content((Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (String = "image/svg+xml"))),
         (status = 304, description = "It is the one that If-None-Match names"),
         (status = 400, body = ErrorAnswer, description = "The id is no number"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
@@ -77,10 +77,10 @@ pub(super) async fn image(
 
 /// Adds an item. Once this is answered it survives a crash, and is found.
 #[utoipa::path(
-    post, path = "/v1/items", tag = "items",
+    post, operation_id = "add_item", path = "/v1/items", tag = "items",
     request_body(content = ItemForm, content_type = "multipart/form-data"),
     responses(
-        (status = 201, body = Item),
+        (status = 201, body = Item, description = "The item"),
         (status = 400, body = ErrorAnswer, description = "A field is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches"),
@@ -133,7 +133,7 @@ pub(super) async fn add(
 
 /// Deletes an item. Once this is answered it is gone for good.
 #[utoipa::path(
-    delete, path = "/v1/items/{id}", tag = "items", params(("id" = u64, Path)),
+    delete, operation_id = "delete_item", path = "/v1/items/{id}", tag = "items", params(("id" = u64, Path)),
     responses(
         (status = 204, description = "It is gone"),
         (status = 400, body = ErrorAnswer, description = "The id is no number"),

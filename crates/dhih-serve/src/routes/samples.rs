@@ -22,9 +22,9 @@ const DEFAULT_COUNT: usize = 24;
 
 /// Held-out queries to try the search with.
 #[utoipa::path(
-    get, path = "/v1/samples", tag = "samples", params(SamplesParams),
+    get, operation_id = "list_samples", path = "/v1/samples", tag = "samples", params(SamplesParams),
     responses(
-        (status = 200, body = Samples),
+        (status = 200, body = Samples, description = "Some of them"),
         (status = 400, body = ErrorAnswer, description = "A parameter is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
     )
@@ -47,9 +47,9 @@ pub(super) async fn samples(
 
 /// A held-out query.
 #[utoipa::path(
-    get, path = "/v1/samples/{index}", tag = "samples", params(("index" = usize, Path)),
+    get, operation_id = "get_sample", path = "/v1/samples/{index}", tag = "samples", params(("index" = usize, Path)),
     responses(
-        (status = 200, body = Sample),
+        (status = 200, body = Sample, description = "The query"),
         (status = 400, body = ErrorAnswer, description = "The number is none"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 404, body = ErrorAnswer, description = "There is no such query"),
@@ -65,9 +65,9 @@ pub(super) async fn sample(
 
 /// The thumbnail of a held-out query.
 #[utoipa::path(
-    get, path = "/v1/samples/{index}/image", tag = "samples", params(("index" = usize, Path)),
+    get, operation_id = "get_sample_image", path = "/v1/samples/{index}/image", tag = "samples", params(("index" = usize, Path)),
     responses(
-        (status = 200, content((Vec<u8> = "image/png"), (String = "image/svg+xml"))),
+        (status = 200, description = "The image", content((Vec<u8> = "image/png"), (String = "image/svg+xml"))),
         (status = 304, description = "It is the one that If-None-Match names"),
         (status = 400, body = ErrorAnswer, description = "The number is none"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),

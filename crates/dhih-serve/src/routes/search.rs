@@ -35,13 +35,13 @@ enum Wanted {
 
 /// Finds the nearest neighbours of an image (multipart) or of a code, an item or a held-out query (JSON).
 #[utoipa::path(
-    post, path = "/v1/search", tag = "search", params(SearchParams),
+    post, operation_id = "search", path = "/v1/search", tag = "search", params(SearchParams),
     request_body(content(
         (ImageForm = "multipart/form-data"),
         (SearchBody = "application/json", example = json!({"id": 0})),
     )),
     responses(
-        (status = 200, body = SearchAnswer),
+        (status = 200, body = SearchAnswer, description = "The neighbours"),
         (status = 400, body = ErrorAnswer, description = "A parameter or the body is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 404, body = ErrorAnswer, description = "There is no such item"),
@@ -71,13 +71,13 @@ pub(super) async fn search(
 
 /// As `POST /v1/search` with up to 32 queries; one that is refused leaves the others be.
 #[utoipa::path(
-    post, path = "/v1/search/batch", tag = "search", params(SearchParams),
+    post, operation_id = "search_batch", path = "/v1/search/batch", tag = "search", params(SearchParams),
     request_body(content(
         (ImageForm = "multipart/form-data"),
         (BatchBody = "application/json", example = json!({"queries": [{"id": 0}, {"sample": 0}]})),
     )),
     responses(
-        (status = 200, body = BatchAnswer),
+        (status = 200, body = BatchAnswer, description = "An answer for each query"),
         (status = 400, body = ErrorAnswer, description = "A parameter or the body is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
