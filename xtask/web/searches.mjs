@@ -197,6 +197,7 @@ export const look = [
     await page.tab.keyboard.press("Tab");
     assert.equal(await focused(), "skip");
     await page.tab.keyboard.press("Enter");
+    await page.until(() => document.activeElement.id === "results", "the results to have the focus");
     for (let i = 0; i < 4 && !(await focused()).includes("card"); i++) await page.tab.keyboard.press("Tab");
     assert.match(await focused(), /card/);
     await page.tab.keyboard.press("Enter");

@@ -3,6 +3,7 @@
 mod eval;
 mod index;
 mod model;
+mod serve;
 mod train;
 
 use anyhow::Result;
@@ -28,6 +29,8 @@ enum What {
     Peers(index::Args),
     /// Evaluation of codes: ours and the usual numpy script
     Eval(eval::Args),
+    /// The service under load, overload and attack
+    Serve(serve::Args),
 }
 
 /// Measures.
@@ -38,6 +41,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         What::Index(args) => index::run(args, false, workspace),
         What::Peers(args) => index::run(args, true, workspace),
         What::Eval(args) => eval::run(args, workspace),
+        What::Serve(args) => serve::run(args, workspace),
     }
 }
 

@@ -1,0 +1,262 @@
+//! A load generator for `cargo xtask bench serve`: HTTP/1.1 over kept-alive connections, written out by hand so that it takes little
+//! of the machine that it shares with the service.
+//!
+//! ```text
+//! load ADDRESS seconds=5 connections=16 codes=queries.txt     searches by code, one after the other on each connection
+//! load ADDRESS seconds=5 rate=900 images=folder               searches by image, so many a second whatever becomes of them
+//! load ADDRESS seconds=5 path=/v1/admin/reload method=POST    another request, again and again
+//! load ADDRESS count=64 attack=bombs|truncated|slow seconds=5 requests that mean harm
+//! ```
+//!
+//! Prints one JSON object. With a rate, time counts from when a request was due, not from when it could be sent.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+type Fault = Box<dyn Error + Send + Sync>;
+
+/// What was measured on one connection.
+#[derive(Default)]
+struct Seen {
+    accepted: Vec<f64>,
+    rejected: Vec<f64>,
+    statuses: BTreeMap<u16, usize>,
+    errors: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Fault> {
+    let mut words = std::env::args().skip(1);
+    let address = words.next().ok_or("give an address, and what to ask of it")?;
+    let mut settings = BTreeMap::new();
+    for word in words {
+        let (name, value) = word.split_once('=').ok_or(format!("{word:?} is no NAME=VALUE"))?;
+        settings.insert(name.to_owned(), value.to_owned());
+    }
+    let number = |name: &str, default: f64| -> Result<f64, Fault> {
+        Ok(settings.get(name).map_or(Ok(default), |value| value.parse())?)
+    };
+    let seconds = Duration::from_secs_f64(number("seconds", 5.0)?);
+    let printed = match settings.get("attack") {
+        Some(attack) => {
+            attacked(&address, attack, number("count", 64.0)? as usize, seconds).await?
+        }
+        None => {
+            let requests = Arc::new(requests(&address, &settings)?);
+            let connections = number("connections", 16.0)? as usize;
+            let rate = settings.get("rate").map(|rate| rate.parse::<f64>()).transpose()?;
+            loaded(address, requests, connections, (seconds, rate)).await?
+        }
+    };
+    println!("{printed}");
+    Ok(())
+}
+
+/// The requests, as they are sent.
+fn requests(address: &str, settings: &BTreeMap<String, String>) -> Result<Vec<Vec<u8>>, Fault> {
+    let host = format!("host: {address}\r\n");
+    if let Some(file) = settings.get("codes") {
+        let text = std::fs::read_to_string(file)?;
+        let one = |code: &str| {
+            let body = format!("{{\"code\":\"{code}\"}}");
+            let length = body.len();
+            let head = "POST /v1/search?k=10 HTTP/1.1\r\ncontent-type: application/json";
+            format!("{head}\r\n{host}content-length: {length}\r\n\r\n{body}").into_bytes()
+        };
+        return Ok(text.lines().map(one).collect());
+    }
+    if let Some(folder) = settings.get("images") {
+        let files = std::fs::read_dir(folder)?.map(|entry| Ok(std::fs::read(entry?.path())?));
+        return files.map(|file: Result<_, Fault>| Ok(image(&host, &file?, usize::MAX))).collect();
+    }
+    let path = settings.get("path").ok_or("give codes=FILE, images=FOLDER or path=PATH")?;
+    let method = settings.get("method").map_or("GET", String::as_str);
+    Ok(vec![format!("{method} {path} HTTP/1.1\r\n{host}content-length: 0\r\n\r\n").into_bytes()])
+}
+
+/// A search by image, of whose bytes some are sent.
+fn image(host: &str, file: &[u8], sent: usize) -> Vec<u8> {
+    let before =
+        b"--edge\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
+    let after = b"\r\n--edge--\r\n";
+    let length = before.len() + file.len() + after.len();
+    let head = format!(
+        "POST /v1/search?k=10 HTTP/1.1\r\n{host}content-type: multipart/form-data; boundary=edge\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    let mut bytes = [head.as_bytes(), before, file, after].concat();
+    bytes.truncate(head.len().saturating_add(sent));
+    bytes
+}
+
+async fn loaded(
+    address: String,
+    requests: Arc<Vec<Vec<u8>>>,
+    connections: usize,
+    (seconds, rate): (Duration, Option<f64>),
+) -> Result<Value, Fault> {
+    let (next, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+    let until = started + seconds;
+    let tasks = (0..connections).map(|_| {
+        let (address, requests, next) = (address.clone(), requests.clone(), next.clone());
+        tokio::spawn(async move {
+            let (mut seen, mut connection) = (Seen::default(), None);
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let mut due = Instant::now();
+                if let Some(rate) = rate {
+                    due = started + Duration::from_secs_f64(number as f64 / rate);
+                    tokio::time::sleep_until(due.into()).await;
+                }
+                if due >= until || Instant::now() >= until + Duration::from_secs(30) {
+                    return seen;
+                }
+                let request = &requests[number % requests.len()];
+                match exchange(&mut connection, &address, request).await {
+                    Ok(status) => {
+                        let ms = 1e3 * due.elapsed().as_secs_f64();
+                        *seen.statuses.entry(status).or_default() += 1;
+                        match status {
+                            200..300 => seen.accepted.push(ms),
+                            429 | 503 => seen.rejected.push(ms),
+                            _ => {}
+                        }
+                    }
+                    Err(_) => {
+                        connection = None;
+                        seen.errors += 1;
+                    }
+                }
+            }
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut all = Seen::default();
+    for task in tasks {
+        let seen = task.await?;
+        all.accepted.extend(seen.accepted);
+        all.rejected.extend(seen.rejected);
+        seen.statuses.into_iter().for_each(|(s, n)| *all.statuses.entry(s).or_default() += n);
+        all.errors += seen.errors;
+    }
+    let took = started.elapsed().min(seconds).as_secs_f64();
+    let statuses: BTreeMap<String, usize> =
+        all.statuses.iter().map(|(status, count)| (status.to_string(), *count)).collect();
+    Ok(json!({
+        "requests": all.statuses.values().sum::<usize>() + all.errors,
+        "per_second": all.accepted.len() as f64 / took,
+        "statuses": statuses,
+        "errors": all.errors,
+        "accepted_ms": quantiles(all.accepted),
+        "rejected_ms": quantiles(all.rejected),
+    }))
+}
+
+fn quantiles(mut ms: Vec<f64>) -> Value {
+    if ms.is_empty() {
+        return Value::Null;
+    }
+    ms.sort_by(f64::total_cmp);
+    let at = |part: f64| ms[((ms.len() - 1) as f64 * part).round() as usize];
+    let mean = ms.iter().sum::<f64>() / ms.len() as f64;
+    json!({ "mean": mean, "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": at(1.0) })
+}
+
+/// Sends a request and reads the whole answer; its status.
+async fn exchange(
+    connection: &mut Option<TcpStream>,
+    address: &str,
+    request: &[u8],
+) -> Result<u16, Fault> {
+    let stream = match connection {
+        Some(stream) => stream,
+        None => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            connection.insert(stream)
+        }
+    };
+    stream.write_all(request).await?;
+    let mut answer = Vec::with_capacity(8192);
+    let head = loop {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err("the connection was closed".into());
+        }
+        if let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let text = std::str::from_utf8(&answer[..head])?.to_ascii_lowercase();
+    let status: u16 = text.split(' ').nth(1).ok_or("no status")?.parse()?;
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length: usize = length.map_or(Ok(0), |length| length.trim().parse())?;
+    while answer.len() < head + length {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err("the answer was cut".into());
+        }
+    }
+    if text.contains("connection: close") {
+        *connection = None;
+    }
+    Ok(status)
+}
+
+/// Requests that mean harm, all at once; what became of them.
+async fn attacked(
+    address: &str,
+    attack: &str,
+    count: usize,
+    seconds: Duration,
+) -> Result<Value, Fault> {
+    let host = format!("host: {address}\r\n");
+    let bomb = bomb(8000);
+    let request = match attack {
+        "bombs" => image(&host, &bomb, usize::MAX),
+        "truncated" => image(&host, &bomb, bomb.len() / 2),
+        "slow" => b"GET /healthz HTTP/1.1\r\nx-slow: ".to_vec(),
+        other => return Err(format!("{other:?} is none of bombs, truncated and slow").into()),
+    };
+    let slow = attack == "slow";
+    let tasks = (0..count).map(|_| {
+        let (address, request) = (address.to_owned(), request.clone());
+        tokio::spawn(tokio::time::timeout(seconds, async move {
+            let mut connection = None;
+            if !slow {
+                return exchange(&mut connection, &address, &request).await;
+            }
+            let mut stream = TcpStream::connect(&address).await?;
+            stream.write_all(&request).await?;
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                stream.write_all(b"a").await?;
+            }
+        }))
+    });
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for task in tasks.collect::<Vec<_>>() {
+        let outcome = match task.await? {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(_)) => "closed".to_owned(),
+            Err(_) => "still open".to_owned(),
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    Ok(json!({ "attack": attack, "outcomes": outcomes }))
+}
+
+/// A PNG of a few kilobytes that unpacks to `side` times `side` pixels in grey.
+fn bomb(side: u32) -> Vec<u8> {
+    let pixels = vec![0; side as usize * side as usize];
+    let mut file = std::io::Cursor::new(Vec::new());
+    let written = image::GrayImage::from_raw(side, side, pixels)
+        .map(|image| image.write_to(&mut file, image::ImageFormat::Png));
+    debug_assert!(matches!(written, Some(Ok(()))));
+    file.into_inner()
+}

@@ -1,0 +1,333 @@
+//! `cargo xtask bench serve`: the service on loopback beside what its parts do alone, under more load than it takes, under attack,
+//! reloaded and restarted. The load comes from a program of its own (`crates/dhih-serve/examples/load.rs`) on the same machine.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::cargo::Binaries;
+use crate::console::print;
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+const EXAMPLE: &str = "Examples:
+  cargo xtask bench serve
+  cargo xtask bench serve --quick";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    /// Seconds of each measurement
+    #[arg(long, env = "DHIH_SECONDS", value_name = "X", default_value_t = 8)]
+    seconds: u32,
+    /// Overload for 10 seconds instead of 60, 100 reloads instead of 1,000
+    #[arg(long, env = "DHIH_QUICK")]
+    quick: bool,
+    /// Folder of the run and the index; what is there is used again
+    #[arg(long, env = "DHIH_DIR", value_name = "DIR", default_value = "target/bench-serve")]
+    dir: PathBuf,
+}
+
+const ITEMS: &str = "1000000";
+const BITS: &str = "48";
+/// Images that are asked by.
+const IMAGES: usize = 64;
+
+/// Measures and prints tables in Markdown.
+pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+    let packages = ["dhih-train", "dhih-index", "dhih-serve"].map(|package| ["-p", package]);
+    let packages = [packages.as_flattened(), &["--bins", "--examples"]].concat();
+    let binaries = Binaries::build(workspace, &packages)?;
+    let dir = workspace.root().join(&args.dir);
+    let bench = Bench { args, workspace, binaries: &binaries, dir };
+    bench.prepare()?;
+    let sections =
+        [bench.searches()?, bench.images()?, bench.attacks()?, bench.reloads()?].join("\n\n");
+    print(&sections)
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    workspace: &'a Workspace,
+    binaries: &'a Binaries,
+    dir: PathBuf,
+}
+
+/// A service that is stopped whatever happens.
+struct Service {
+    child: Child,
+    address: String,
+    /// From its start until it was ready.
+    started: Duration,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+impl Service {
+    /// Kilobytes of memory: `VmRSS` are those in use, `VmHWM` the most there ever were.
+    fn memory(&self, what: &str) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        Ok(number.with_context(|| format!("{path} has no {what}"))? / 1024.0)
+    }
+
+    /// Status and body of a GET.
+    fn get(&self, path: &str) -> Result<(u16, Vec<u8>)> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let at = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no header")?;
+        let head = String::from_utf8_lossy(&answer[..at]);
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok((status.context("no status")?, answer[at + 4..].to_vec()))
+    }
+
+    fn require_healthy(&self) -> Result<()> {
+        match self.get("/readyz")? {
+            (200, _) => Ok(()),
+            (status, _) => bail!("the service is not ready any more: {status}"),
+        }
+    }
+}
+
+impl Bench<'_> {
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn step(&self, name: &'static str, program: &str, words: &[&str]) -> Result<Step> {
+        let step = Step::new(name, self.binaries.get(program)?, self.workspace);
+        Ok(step.args(words.iter().copied()))
+    }
+
+    fn prepare(&self) -> Result<()> {
+        fs::create_dir_all(self.file("images"))
+            .with_context(|| format!("cannot make {}", self.dir.display()))?;
+        let (run, npy, queries) =
+            (self.file("run"), self.file("codes.npy"), self.file("queries.npy"));
+        let (run, npy, queries) = (text(&run)?, text(&npy)?, text(&queries)?);
+        if !self.file("run/evaluation.json").exists() {
+            let words = ["train", "--dataset", "demo", "--demo-images", "2000", "--epochs", "2"];
+            let words = [&words[..], &["--bits", BITS, "--run-dir", run]].concat();
+            self.step("train", "dhih-train", &words)?.run()?;
+        }
+        if !Path::new(npy).exists() {
+            let words = [npy, queries, ITEMS, BITS, "uniform"];
+            self.step("generate", "generate_codes", &words)?.run()?;
+        }
+        let index = self.file("index");
+        let words = ["build", "--codes", npy, "--bits", BITS, "--out", text(&index)?, "--json"];
+        self.step("build", "dhih-index", &words)?.capture()?;
+        let codes = fs::read(queries).with_context(|| format!("cannot read {queries}"))?;
+        fs::write(self.file("queries.txt"), hexadecimal(&codes)?)?;
+        let service = self.serve("run", &[])?;
+        for number in 0..IMAGES {
+            let (status, png) = service.get(&format!("/v1/samples/{number}/image"))?;
+            if status != 200 {
+                bail!("there is no sample {number}");
+            }
+            fs::write(self.file(&format!("images/{number}.png")), png)?;
+        }
+        Ok(())
+    }
+
+    fn serve(&self, name: &'static str, more: &[&str]) -> Result<Service> {
+        let (run, index) = (self.file("run"), self.file("index"));
+        let words = ["--run", text(&run)?, "--index", text(&index)?, "--bind", "127.0.0.1:0"];
+        let words = [&words[..], &["--json", "--log-level", "error"], more].concat();
+        let started = Instant::now();
+        let mut child = self.step(name, "dhih-serve", &words)?.start()?;
+        let stdout = child.stdout.take().context("the service has no stdout")?;
+        let mut service = Service { child, address: String::new(), started: Duration::ZERO };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let said: Value = serde_json::from_str(&line).context("the service did not start")?;
+        let url = said["url"].as_str().context("the service told no URL")?;
+        service.address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        service.require_healthy()?;
+        service.started = started.elapsed();
+        Ok(service)
+    }
+
+    fn load(&self, service: &Service, settings: &[&str]) -> Result<Value> {
+        let words = [&[service.address.as_str()], settings].concat();
+        self.step("load", "load", &words)?.capture_json()
+    }
+
+    fn seconds(&self) -> String {
+        format!("seconds={}", self.args.seconds)
+    }
+
+    fn searches(&self) -> Result<String> {
+        let (index, queries) = (self.file("index"), self.file("queries.npy"));
+        let words =
+            ["bench", "--index", text(&index)?, "--queries", text(&queries)?, "-k", "10", "--json"];
+        let alone: Value = self.step("index alone", "dhih-index", &words)?.capture_json()?;
+        let alone = 1e6 / number(&alone, "/batch_threads")?;
+        let service = self.serve("searches", &[])?;
+        let codes = format!("codes={}", text(&self.file("queries.txt"))?);
+        let mut lines = vec![
+            "| connections | searches by code a second | of the index alone | p50, ms | p99, ms | p99.9, ms |\n\
+             |---:|---:|---:|---:|---:|---:|"
+                .to_owned(),
+        ];
+        for connections in [1, 16, 64] {
+            let connections_word = format!("connections={connections}");
+            let seen = self.load(&service, &[&codes, &connections_word, &self.seconds()])?;
+            let rate = number(&seen, "/per_second")?;
+            lines.push(format!(
+                "| {connections} | {rate:.0} | {:.2} | {:.2} | {:.2} | {:.2} |",
+                rate / alone,
+                number(&seen, "/accepted_ms/p50")?,
+                number(&seen, "/accepted_ms/p99")?,
+                number(&seen, "/accepted_ms/p999")?,
+            ));
+        }
+        let ready = 1e3 * service.started.as_secs_f64();
+        lines.push(format!(
+            "\n1,000,000 items, uniform codes of {BITS} bits, the 10 nearest. The index alone, all threads, in one process: {alone:.0} \
+             a second. Ready {ready:.0} ms after its start (goal: 2,000)."
+        ));
+        Ok(lines.join("\n"))
+    }
+
+    /// By image, within what it takes and beyond.
+    fn images(&self) -> Result<String> {
+        let words = ["bench", "--backbone", "small", "--image-side", "32", "--batch-size", "32"];
+        let words = [&words[..], &["--only", "inference", "--json"]].concat();
+        let alone: Value = self.step("encoder alone", "dhih-train", &words)?.capture_json()?;
+        let alone = number(&alone, "/images_per_second")?;
+        let service = self.serve("images", &[])?;
+        let images = format!("images={}", text(&self.file("images"))?);
+        let seen = self.load(&service, &[&images, "connections=64", &self.seconds()])?;
+        let most = number(&seen, "/per_second")?;
+        let normal_rate = format!("rate={:.0}", most * 0.5);
+        let words = [&images, "connections=200", &normal_rate, &self.seconds()];
+        let normal = self.load(&service, &words)?;
+        let before = service.memory("VmRSS")?;
+        let seconds = format!("seconds={}", if self.args.quick { 10 } else { 60 });
+        let overload_rate = format!("rate={:.0}", most * 2.0);
+        let words = [&images, "connections=400", &overload_rate, &seconds];
+        let overload = self.load(&service, &words)?;
+        let after = service.memory("VmRSS")?;
+        service.require_healthy()?;
+        let p99 = |of: &Value| number(of, "/accepted_ms/p99");
+        let rejected = number(&overload, "/rejected_ms/p99").unwrap_or(0.0);
+        let slowest = number(&overload, "/rejected_ms/max").unwrap_or(0.0);
+        Ok(format!(
+            "| searches by image | a second | p50, ms | p99, ms |\n|---|---:|---:|---:|\n\
+             | 64 connections, as fast as they are answered | {most:.0} | {:.1} | {:.1} |\n\
+             | half of that | {:.0} | {:.1} | {:.1} |\n\
+             | twice that, for {seconds} | {:.0} | {:.1} | {:.1} |\n\n\
+             The encoder alone, batches of 32, from pixels: {alone:.0} images a second; the service is at {:.2} of it (goal: 0.9). Under twice its load, \
+             the 99th percentile of what is accepted is {:.1} times that at half its load (goal: 3); what is rejected is answered in {rejected:.1} ms (99th \
+             percentile; slowest {slowest:.1}; goal: 10), with answers {} and {} errors; {before:.0} MiB of memory before, {after:.0} after.",
+            number(&seen, "/accepted_ms/p50")?,
+            p99(&seen)?,
+            number(&normal, "/per_second")?,
+            number(&normal, "/accepted_ms/p50")?,
+            p99(&normal)?,
+            number(&overload, "/per_second")?,
+            number(&overload, "/accepted_ms/p50")?,
+            p99(&overload)?,
+            most / alone,
+            p99(&overload)? / p99(&normal)?,
+            overload["statuses"],
+            overload["errors"],
+        ))
+    }
+
+    fn attacks(&self) -> Result<String> {
+        let service = self.serve("attacks", &[])?;
+        let mut lines = vec!["| attack, 64 at once | outcomes |\n|---|---|".to_owned()];
+        for (attack, seconds) in [("bombs", 60), ("truncated", 5), ("slow", 15)] {
+            let words = [format!("attack={attack}"), format!("seconds={seconds}")];
+            let seen = self.load(&service, &[&words[0], &words[1]])?;
+            service.require_healthy()?;
+            lines.push(format!("| {attack} | {} |", seen["outcomes"]));
+        }
+        let most = service.memory("VmHWM")?;
+        lines.push(format!("\nHealthy after each; at most {most:.0} MiB of memory (goal: 1,536)."));
+        Ok(lines.join("\n"))
+    }
+
+    fn reloads(&self) -> Result<String> {
+        let service = self.serve("reloads", &[])?;
+        let codes = format!("codes={}", text(&self.file("queries.txt"))?);
+        let wanted = if self.args.quick { 100 } else { 1000 };
+        let (mut reloads, mut failed, mut answered, mut lost) = (0.0, 0.0, 0.0, 0.0);
+        while reloads < f64::from(wanted) {
+            let searches = ["connections=4", "seconds=10", &codes];
+            let reload = ["path=/v1/admin/reload", "method=POST", "connections=1", "seconds=10"];
+            let (a, b) = std::thread::scope(|scope| {
+                let searching = scope.spawn(|| self.load(&service, &searches));
+                let reloading = self.load(&service, &reload);
+                (searching.join(), reloading)
+            });
+            let Ok(a) = a else { bail!("the searches ended early") };
+            let (a, b) = (a?, b?);
+            let good = |seen: &Value| number(seen, "/statuses/200").unwrap_or(0.0);
+            let all = |seen: &Value| number(seen, "/requests");
+            (reloads, failed) = (reloads + good(&b), failed + all(&b)? - good(&b));
+            (answered, lost) = (answered + good(&a), lost + all(&a)? - good(&a));
+        }
+        service.require_healthy()?;
+        Ok(format!(
+            "{reloads:.0} reloads of model and index under load: {failed:.0} failed; of {:.0} searches meanwhile, {lost:.0} (goal: 0). {:.0} MiB of \
+             memory after.",
+            answered + lost,
+            service.memory("VmRSS")?
+        ))
+    }
+}
+
+fn number(value: &Value, pointer: &str) -> Result<f64> {
+    let found = value.pointer(pointer).and_then(Value::as_f64);
+    found.with_context(|| format!("{value} has no {pointer}"))
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// The codes of an `.npy` file of version 1, one a line.
+fn hexadecimal(npy: &[u8]) -> Result<String> {
+    let length = npy.get(8..10).context("the queries are no .npy file")?;
+    let values = 10 + usize::from(u16::from_le_bytes([length[0], length[1]]));
+    let width = BITS.parse::<usize>()?.div_ceil(8);
+    let codes = npy.get(values..).context("the queries are cut")?.chunks_exact(width);
+    let hex = |code: &[u8]| code.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    Ok(codes.map(hex).collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_an_npy_file_are_written_out() {
+        let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 6), }\n";
+        let length = (header.len() as u16).to_le_bytes();
+        let npy =
+            [b"\x93NUMPY\x01\x00", &length[..], header, &[0, 1, 2, 3, 4, 255], &[9; 6]].concat();
+        assert_eq!(hexadecimal(&npy).unwrap(), "0001020304ff\n090909090909");
+        assert!(hexadecimal(b"short").is_err());
+    }
+}
