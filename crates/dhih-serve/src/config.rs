@@ -118,6 +118,10 @@ pub struct Config {
     #[arg(long, env = "DHIH_MAX_WAIT_MS", value_name = "MS", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub max_wait_ms: u16,
+    /// Images are refused that would wait longer for those before them, in milliseconds
+    #[arg(long, env = "DHIH_MAX_QUEUED_MS", value_name = "MS", default_value_t = 50,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_queued_ms: u16,
     /// Longest time from a request's header to its answer, in seconds
     #[arg(long, env = "DHIH_REQUEST_TIMEOUT", value_name = "S", default_value_t = 30,
         value_parser = clap::value_parser!(u16).range(1..=3600))]
@@ -209,6 +213,7 @@ impl Config {
             capacity: self.queue as usize,
             max_batch: self.max_batch as usize,
             max_wait: Duration::from_millis(self.max_wait_ms.into()),
+            max_queued: Duration::from_millis(self.max_queued_ms.into()),
         }
     }
 

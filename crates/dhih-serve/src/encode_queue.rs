@@ -1,7 +1,9 @@
 //! The encode queue: images of all requests go to one thread, which encodes them in batches. A bounded number of images may be
-//! under way, from before they are decoded until they have their codes; what does not fit is refused at once.
+//! under way, from before they are decoded until they have their codes, and no more than the encoder is through with soon; what does
+//! not fit is refused at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -19,11 +21,15 @@ pub struct QueueConfig {
     pub max_batch: usize,
     /// How long the first image of a batch waits for others.
     pub max_wait: Duration,
+    /// Images are refused that would wait longer for those before them, by what encoding has taken lately: under more load than
+    /// the encoder takes, those that are accepted are answered as soon as ever.
+    pub max_queued: Duration,
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { capacity: 128, max_batch: 32, max_wait: Duration::from_millis(2) }
+        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(50));
+        Self { capacity: 128, max_batch: 32, max_wait, max_queued }
     }
 }
 
@@ -45,8 +51,28 @@ struct Job {
 #[derive(Debug)]
 pub(crate) struct EncodeQueue {
     places: Arc<Semaphore>,
-    capacity: usize,
+    config: QueueConfig,
     jobs: Sender<Job>,
+    pace: Arc<Pace>,
+}
+
+/// The time that an image takes lately.
+#[derive(Debug, Default)]
+struct Pace(AtomicU64);
+
+impl Pace {
+    /// A batch weighs as much as an eighth of all before it.
+    fn measure(&self, batch: Duration, images: usize) {
+        let each = (batch.as_nanos() as u64 / images.max(1) as u64).max(1);
+        let before = self.0.load(Ordering::Relaxed);
+        let mean = if before == 0 { each } else { (7 * before + each) / 8 };
+        self.0.store(mean, Ordering::Relaxed);
+    }
+
+    /// How long so many images take.
+    fn of(&self, images: usize) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_mul(images as u64))
+    }
 }
 
 impl EncodeQueue {
@@ -54,14 +80,19 @@ impl EncodeQueue {
     pub(crate) fn start(config: QueueConfig) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new().name("encoder".into());
-        thread.spawn(move || encode_all(&waiting, config))?;
+        let pace = Arc::new(Pace::default());
+        let measured = pace.clone();
+        thread.spawn(move || encode_all(&waiting, config, &measured))?;
         let places = Arc::new(Semaphore::new(config.capacity));
-        Ok(Self { places, capacity: config.capacity, jobs })
+        Ok(Self { places, config, jobs, pace })
     }
 
     /// A place for `images`, or a refusal at once.
     pub(crate) fn enter(&self, images: usize) -> Result<Place, ApiError> {
-        let images = u32::try_from(images.min(self.capacity)).unwrap_or(u32::MAX);
+        if self.pace.of(self.depth()) > self.config.max_queued {
+            return Err(ApiError::Busy);
+        }
+        let images = u32::try_from(images.min(self.config.capacity)).unwrap_or(u32::MAX);
         let place = self.places.clone().try_acquire_many_owned(images);
         self.report();
         place.map(Place).map_err(|_| ApiError::Busy)
@@ -89,7 +120,7 @@ impl EncodeQueue {
 
     /// Images that are under way.
     pub(crate) fn depth(&self) -> usize {
-        self.capacity - self.places.available_permits()
+        self.config.capacity - self.places.available_permits()
     }
 
     fn report(&self) {
@@ -97,7 +128,7 @@ impl EncodeQueue {
     }
 }
 
-fn encode_all(waiting: &Receiver<Job>, config: QueueConfig) {
+fn encode_all(waiting: &Receiver<Job>, config: QueueConfig, pace: &Pace) {
     let mut next = waiting.recv().ok();
     while let Some(first) = next.take() {
         let (mut batch, until) = (vec![first], Instant::now() + config.max_wait);
@@ -113,18 +144,19 @@ fn encode_all(waiting: &Receiver<Job>, config: QueueConfig) {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
-        encode(batch);
+        encode(batch, pace);
         next = next.or_else(|| waiting.recv().ok());
     }
 }
 
-fn encode(batch: Vec<Job>) {
+fn encode(batch: Vec<Job>, pace: &Pace) {
     let started = Instant::now();
     metrics::histogram!("dhih_encode_batch_images").record(batch.len() as f64);
     let waited = batch.iter().map(|job| (started - job.asked).as_secs_f64());
     waited.for_each(|seconds| metrics::histogram!("dhih_queue_seconds").record(seconds));
     let pixels: Vec<u8> = batch.iter().flat_map(|job| &job.pixels).copied().collect();
     let codes = batch[0].run.encoder().encode(&pixels);
+    pace.measure(started.elapsed(), batch.len());
     metrics::histogram!("dhih_encode_seconds").record(started.elapsed().as_secs_f64());
     let bits = batch[0].run.bits() as usize;
     for (row, job) in batch.into_iter().enumerate() {
@@ -134,5 +166,21 @@ fn encode(batch: Vec<Job>) {
         };
         // Who asked may have gone.
         let _ = job.answer.send(code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_follows_what_batches_take() {
+        let pace = Pace::default();
+        assert_eq!(pace.of(1000), Duration::ZERO);
+        pace.measure(Duration::from_millis(80), 8);
+        assert_eq!(pace.of(5), Duration::from_millis(50));
+        (0..100).for_each(|_| pace.measure(Duration::from_millis(32), 32));
+        let now = pace.of(10).as_secs_f64();
+        assert!((now - 0.010).abs() < 1e-4, "{now}");
     }
 }

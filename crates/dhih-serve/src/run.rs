@@ -165,6 +165,13 @@ impl Run {
         Ok(hits)
     }
 
+    /// Whether a search takes so little, in the worst case a scan of all codes, that handing it to another thread would take longer
+    /// than what others wait for it.
+    pub(crate) fn is_scanned_soon(&self) -> bool {
+        const BYTES: usize = 32 << 20;
+        self.len() * self.bits().div_ceil(8) as usize <= BYTES
+    }
+
     /// The code a hexadecimal text stands for, or what is wrong with it.
     pub(crate) fn parse_code(&self, hex: &str) -> Result<Vec<u8>, String> {
         let code = Codes::from_hex(self.bits(), hex).map_err(|e| e.to_string())?;

@@ -12,7 +12,8 @@ use dhih_serve::{AppState, Keys, Limits, QueueConfig, app};
 async fn images_beyond_the_queue_are_refused_and_the_others_answered() {
     let fixture = Fixture::new();
     let wait = Duration::from_millis(200);
-    let queue = QueueConfig { capacity: 4, max_batch: 64, max_wait: wait };
+    let queue =
+        QueueConfig { capacity: 4, max_batch: 64, max_wait: wait, ..QueueConfig::default() };
     let run = fixture.load().unwrap();
     let state = AppState::new(run, Limits::default(), Keys::default(), queue).unwrap();
     let app = app(Arc::new(state));

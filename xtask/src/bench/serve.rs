@@ -36,16 +36,20 @@ pub(crate) struct Args {
 
 const ITEMS: &str = "1000000";
 const BITS: &str = "48";
+/// Of the network that encodes; the searches by code do without.
+const BACKBONE: &str = "mobilenet-v2";
 /// Images that are asked by.
 const IMAGES: usize = 64;
 
 /// Measures and prints tables in Markdown.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let packages = ["dhih-train", "dhih-index", "dhih-serve"].map(|package| ["-p", package]);
-    let packages = [packages.as_flattened(), &["--bins", "--examples"]].concat();
+    let packages = ["-p", "dhih-train", "-p", "dhih-index", "-p", "dhih-serve", "--bins"];
     let binaries = Binaries::build(workspace, &packages)?;
+    let packages = ["-p", "dhih-index", "-p", "dhih-serve"];
+    let examples = ["--example", "generate_codes", "--example", "load"];
+    let examples = Binaries::build(workspace, &[&packages[..], &examples].concat())?;
     let dir = workspace.root().join(&args.dir);
-    let bench = Bench { args, workspace, binaries: &binaries, dir };
+    let bench = Bench { args, workspace, binaries: [&binaries, &examples], dir };
     bench.prepare()?;
     let sections =
         [bench.searches()?, bench.images()?, bench.attacks()?, bench.reloads()?].join("\n\n");
@@ -55,7 +59,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
 struct Bench<'a> {
     args: &'a Args,
     workspace: &'a Workspace,
-    binaries: &'a Binaries,
+    /// Programs and examples.
+    binaries: [&'a Binaries; 2],
     dir: PathBuf,
 }
 
@@ -113,7 +118,9 @@ impl Bench<'_> {
     }
 
     fn step(&self, name: &'static str, program: &str, words: &[&str]) -> Result<Step> {
-        let step = Step::new(name, self.binaries.get(program)?, self.workspace);
+        let [programs, examples] = self.binaries;
+        let program = examples.get(program).or_else(|_| programs.get(program))?;
+        let step = Step::new(name, program, self.workspace);
         Ok(step.args(words.iter().copied()))
     }
 
@@ -137,7 +144,17 @@ impl Bench<'_> {
         self.step("build", "dhih-index", &words)?.capture()?;
         let codes = fs::read(queries).with_context(|| format!("cannot read {queries}"))?;
         fs::write(self.file("queries.txt"), hexadecimal(&codes)?)?;
-        let service = self.serve("run", &[])?;
+        if !self.file("photos/index").exists() {
+            let photos = self.file("photos");
+            let words = ["train", "--dataset", "demo", "--demo-images", "400", "--epochs", "1"];
+            let network = ["--backbone", BACKBONE, "--image-side", "224", "--bits", BITS];
+            let words = [&words[..], &network, &["--run-dir", text(&photos)?]].concat();
+            self.step("train", "dhih-train", &words)?.run()?;
+            let (codes, index) = (photos.join("codes.safetensors"), photos.join("index"));
+            let words = ["build", "--codes", text(&codes)?, "--out", text(&index)?, "--json"];
+            self.step("build", "dhih-index", &words)?.capture()?;
+        }
+        let service = self.serve(&["run", "index"])?;
         for number in 0..IMAGES {
             let (status, png) = service.get(&format!("/v1/samples/{number}/image"))?;
             if status != 200 {
@@ -148,12 +165,12 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn serve(&self, name: &'static str, more: &[&str]) -> Result<Service> {
-        let (run, index) = (self.file("run"), self.file("index"));
+    fn serve(&self, [run, index]: &[&str; 2]) -> Result<Service> {
+        let (run, index) = (self.file(run), self.file(index));
         let words = ["--run", text(&run)?, "--index", text(&index)?, "--bind", "127.0.0.1:0"];
-        let words = [&words[..], &["--json", "--log-level", "error"], more].concat();
+        let words = [&words[..], &["--json", "--log-level", "error"]].concat();
         let started = Instant::now();
-        let mut child = self.step(name, "dhih-serve", &words)?.start()?;
+        let mut child = self.step("serve", "dhih-serve", &words)?.start()?;
         let stdout = child.stdout.take().context("the service has no stdout")?;
         let mut service = Service { child, address: String::new(), started: Duration::ZERO };
         let mut line = String::new();
@@ -181,7 +198,7 @@ impl Bench<'_> {
             ["bench", "--index", text(&index)?, "--queries", text(&queries)?, "-k", "10", "--json"];
         let alone: Value = self.step("index alone", "dhih-index", &words)?.capture_json()?;
         let alone = 1e6 / number(&alone, "/batch_threads")?;
-        let service = self.serve("searches", &[])?;
+        let service = self.serve(&["run", "index"])?;
         let codes = format!("codes={}", text(&self.file("queries.txt"))?);
         let mut lines = vec![
             "| connections | searches by code a second | of the index alone | p50, ms | p99, ms | p99.9, ms |\n\
@@ -210,21 +227,21 @@ impl Bench<'_> {
 
     /// By image, within what it takes and beyond.
     fn images(&self) -> Result<String> {
-        let words = ["bench", "--backbone", "small", "--image-side", "32", "--batch-size", "32"];
+        let words = ["bench", "--backbone", BACKBONE, "--image-side", "224", "--batch-size", "32"];
         let words = [&words[..], &["--only", "inference", "--json"]].concat();
         let alone: Value = self.step("encoder alone", "dhih-train", &words)?.capture_json()?;
         let alone = number(&alone, "/images_per_second")?;
-        let service = self.serve("images", &[])?;
+        let service = self.serve(&["photos", "photos/index"])?;
         let images = format!("images={}", text(&self.file("images"))?);
         let seen = self.load(&service, &[&images, "connections=64", &self.seconds()])?;
         let most = number(&seen, "/per_second")?;
         let normal_rate = format!("rate={:.0}", most * 0.5);
-        let words = [&images, "connections=200", &normal_rate, &self.seconds()];
+        let words = [&images, "connections=64", &normal_rate, &self.seconds()];
         let normal = self.load(&service, &words)?;
         let before = service.memory("VmRSS")?;
         let seconds = format!("seconds={}", if self.args.quick { 10 } else { 60 });
         let overload_rate = format!("rate={:.0}", most * 2.0);
-        let words = [&images, "connections=400", &overload_rate, &seconds];
+        let words = [&images, "connections=200", &overload_rate, &seconds];
         let overload = self.load(&service, &words)?;
         let after = service.memory("VmRSS")?;
         service.require_healthy()?;
@@ -236,7 +253,7 @@ impl Bench<'_> {
              | 64 connections, as fast as they are answered | {most:.0} | {:.1} | {:.1} |\n\
              | half of that | {:.0} | {:.1} | {:.1} |\n\
              | twice that, for {seconds} | {:.0} | {:.1} | {:.1} |\n\n\
-             The encoder alone, batches of 32, from pixels: {alone:.0} images a second; the service is at {:.2} of it (goal: 0.9). Under twice its load, \
+             `{BACKBONE}` at 224 x 224. The encoder alone, batches of 32, from pixels: {alone:.0} images a second; the service is at {:.2} of it (goal: 0.9). Under twice its load, \
              the 99th percentile of what is accepted is {:.1} times that at half its load (goal: 3); what is rejected is answered in {rejected:.1} ms (99th \
              percentile; slowest {slowest:.1}; goal: 10), with answers {} and {} errors; {before:.0} MiB of memory before, {after:.0} after.",
             number(&seen, "/accepted_ms/p50")?,
@@ -255,7 +272,7 @@ impl Bench<'_> {
     }
 
     fn attacks(&self) -> Result<String> {
-        let service = self.serve("attacks", &[])?;
+        let service = self.serve(&["run", "index"])?;
         let mut lines = vec!["| attack, 64 at once | outcomes |\n|---|---|".to_owned()];
         for (attack, seconds) in [("bombs", 60), ("truncated", 5), ("slow", 15)] {
             let words = [format!("attack={attack}"), format!("seconds={seconds}")];
@@ -269,7 +286,7 @@ impl Bench<'_> {
     }
 
     fn reloads(&self) -> Result<String> {
-        let service = self.serve("reloads", &[])?;
+        let service = self.serve(&["run", "index"])?;
         let codes = format!("codes={}", text(&self.file("queries.txt"))?);
         let wanted = if self.args.quick { 100 } else { 1000 };
         let (mut reloads, mut failed, mut answered, mut lost) = (0.0, 0.0, 0.0, 0.0);

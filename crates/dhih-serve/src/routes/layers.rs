@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -49,6 +49,10 @@ fn same_site(right: Right, headers: &HeaderMap) -> bool {
     right == Right::Read || matches!(site, None | Some(b"same-origin" | b"none"))
 }
 
+/// How much of a refused request is read, and for how long.
+const DRAINED: usize = 64 << 10;
+const DRAIN: Duration = Duration::from_millis(5);
+
 /// Places for requests under way.
 #[derive(Debug, Clone)]
 pub(super) struct InFlight {
@@ -68,6 +72,9 @@ pub(super) async fn limited(
     next: Next,
 ) -> Response {
     let Ok(_place) = in_flight.places.try_acquire() else {
+        // A connection whose request was not read is closed: reading a small one is less work than a new connection.
+        let body = axum::body::to_bytes(request.into_body(), DRAINED);
+        let _ = tokio::time::timeout(DRAIN, body).await;
         return ApiError::Busy.into_response();
     };
     let under_way = in_flight.most - in_flight.places.available_permits();

@@ -15,6 +15,13 @@ pub(super) struct Extent {
     pub(super) rerank: bool,
 }
 
+impl Extent {
+    /// Whether the index alone answers, however many are near.
+    pub(super) fn is_plain(&self) -> bool {
+        self.labels.is_empty() && !self.rerank
+    }
+}
+
 /// Reads and checks a query string.
 pub(super) fn extent(uri: &Uri, bits: u32) -> Result<Extent, ApiError> {
     let params = parse(uri.query().unwrap_or_default()).map_err(wrong)?;

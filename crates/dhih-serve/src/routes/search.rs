@@ -66,6 +66,9 @@ pub(super) async fn search(
         }
         Kind::Json => one(json(request).await?)?,
     };
+    if extent.is_plain() && run.is_scanned_soon() {
+        return answer(&run, &wanted, &extent).map(Json);
+    }
     state.work(move || answer(&run, &wanted, &extent)).await.map(Json)
 }
 
