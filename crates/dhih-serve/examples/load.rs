@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! load ADDRESS seconds=5 connections=16 codes=queries.txt     searches by code, one after the other on each connection
-//! load ADDRESS seconds=5 rate=900 images=folder               searches by image, so many a second whatever becomes of them
+//! load ADDRESS seconds=5 rate=900 images=folder side=224      searches by image, scaled to JPEGs of that side before, so many a
+//!                                                             second whatever becomes of them
 //! load ADDRESS seconds=5 path=/v1/admin/reload method=POST    another request, again and again
 //! load ADDRESS count=64 attack=bombs|truncated|slow seconds=5 requests that mean harm
 //! ```
@@ -73,12 +74,24 @@ fn requests(address: &str, settings: &BTreeMap<String, String>) -> Result<Vec<Ve
         return Ok(text.lines().map(one).collect());
     }
     if let Some(folder) = settings.get("images") {
-        let files = std::fs::read_dir(folder)?.map(|entry| Ok(std::fs::read(entry?.path())?));
+        let side = settings.get("side").map(|side| side.parse::<u32>()).transpose()?;
+        let files = std::fs::read_dir(folder)?.map(|entry| {
+            let file = std::fs::read(entry?.path())?;
+            side.map_or(Ok(file.clone()), |side| scaled(&file, side))
+        });
         return files.map(|file: Result<_, Fault>| Ok(image(&host, &file?, usize::MAX))).collect();
     }
     let path = settings.get("path").ok_or("give codes=FILE, images=FOLDER or path=PATH")?;
     let method = settings.get("method").map_or("GET", String::as_str);
     Ok(vec![format!("{method} {path} HTTP/1.1\r\n{host}content-length: 0\r\n\r\n").into_bytes()])
+}
+
+fn scaled(file: &[u8], side: u32) -> Result<Vec<u8>, Fault> {
+    let picture = image::load_from_memory(file)?.into_rgb8();
+    let picture = image::imageops::resize(&picture, side, side, image::imageops::Triangle);
+    let mut scaled = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut scaled, image::ImageFormat::Jpeg)?;
+    Ok(scaled.into_inner())
 }
 
 /// A search by image, of whose bytes some are sent.

@@ -119,7 +119,7 @@ pub struct Config {
         value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub max_wait_ms: u16,
     /// Images are refused that would wait longer for those before them, in milliseconds
-    #[arg(long, env = "DHIH_MAX_QUEUED_MS", value_name = "MS", default_value_t = 50,
+    #[arg(long, env = "DHIH_MAX_QUEUED_MS", value_name = "MS", default_value_t = 40,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub max_queued_ms: u16,
     /// Longest time from a request's header to its answer, in seconds

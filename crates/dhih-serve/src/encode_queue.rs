@@ -28,10 +28,13 @@ pub struct QueueConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(50));
+        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(40));
         Self { capacity: 128, max_batch: 32, max_wait, max_queued }
     }
 }
+
+/// So few images may always be under way, however slow the network.
+const FEW: usize = 4;
 
 /// The real-valued code of an image.
 pub(crate) type Values = Vec<f32>;
@@ -89,7 +92,8 @@ impl EncodeQueue {
 
     /// A place for `images`, or a refusal at once.
     pub(crate) fn enter(&self, images: usize) -> Result<Place, ApiError> {
-        if self.pace.of(self.depth()) > self.config.max_queued {
+        let before = self.depth();
+        if before >= FEW && self.pace.of(before) > self.config.max_queued {
             return Err(ApiError::Busy);
         }
         let images = u32::try_from(images.min(self.config.capacity)).unwrap_or(u32::MAX);
@@ -178,7 +182,7 @@ mod tests {
         let pace = Pace::default();
         assert_eq!(pace.of(1000), Duration::ZERO);
         pace.measure(Duration::from_millis(80), 8);
-        assert_eq!(pace.of(5), Duration::from_millis(50));
+        assert_eq!(pace.of(5), Duration::from_millis(40));
         (0..100).for_each(|_| pace.measure(Duration::from_millis(32), 32));
         let now = pace.of(10).as_secs_f64();
         assert!((now - 0.010).abs() < 1e-4, "{now}");
