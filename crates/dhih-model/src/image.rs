@@ -79,6 +79,14 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
     Ok(Picture { width, height, pixels: rgb.into_raw() })
 }
 
+/// Pixels of a picture, from its header; 0 where it has none that is read. Tells what decoding it would take, and no more:
+/// [`decode`] checks it.
+pub fn pixels(bytes: &[u8]) -> u64 {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let size = reader.ok().and_then(|reader| reader.into_dimensions().ok());
+    size.map_or(0, |(width, height)| u64::from(width) * u64::from(height))
+}
+
 fn over_white(image: &DynamicImage) -> RgbImage {
     let rgba = image.to_rgba8();
     let mut rgb = RgbImage::new(rgba.width(), rgba.height());

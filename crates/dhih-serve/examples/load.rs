@@ -6,10 +6,12 @@
 //! load ADDRESS seconds=5 rate=900 images=folder side=224      searches by image, scaled to JPEGs of that side before, so many a
 //!                                                             second whatever becomes of them
 //! load ADDRESS seconds=5 path=/v1/admin/reload method=POST    another request, again and again
-//! load ADDRESS count=64 attack=bombs|truncated|slow seconds=5 requests that mean harm
+//! load ADDRESS count=64 attack=bombs|decoded-bombs|truncated|slow seconds=5
+//!                                                             requests that mean harm
 //! ```
 //!
-//! Prints one JSON object. With a rate, time counts from when a request was due, not from when it could be sent.
+//! Prints one JSON object. With a rate, time counts from when a request was due, not from when it could be sent; how many were sent
+//! late, and how many not at all, is told.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,9 +30,19 @@ type Fault = Box<dyn Error + Send + Sync>;
 struct Seen {
     accepted: Vec<f64>,
     rejected: Vec<f64>,
+    /// The same as `rejected`, from when the requests were sent.
+    rejected_sent: Vec<f64>,
     statuses: BTreeMap<u16, usize>,
     errors: usize,
+    /// Sent more than `LATE` after they were due.
+    late: usize,
 }
+
+const LATE: Duration = Duration::from_millis(10);
+/// An answer that takes longer is counted as an error.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long after the end requests that were due before it are still sent.
+const AFTER: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
@@ -123,26 +135,34 @@ async fn loaded(
             let (mut seen, mut connection) = (Seen::default(), None);
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let mut due = Instant::now();
-                if let Some(rate) = rate {
-                    due = started + Duration::from_secs_f64(number as f64 / rate);
-                    tokio::time::sleep_until(due.into()).await;
-                }
-                if due >= until || Instant::now() >= until + Duration::from_secs(30) {
+                let due = match rate {
+                    Some(rate) => started + Duration::from_secs_f64(number as f64 / rate),
+                    None => Instant::now(),
+                };
+                if due >= until || Instant::now() >= until + AFTER {
                     return seen;
                 }
+                if rate.is_some() {
+                    tokio::time::sleep_until(due.into()).await;
+                }
+                let sent = Instant::now();
+                seen.late += usize::from(sent - due > LATE);
                 let request = &requests[number % requests.len()];
-                match exchange(&mut connection, &address, request).await {
-                    Ok(status) => {
-                        let ms = 1e3 * due.elapsed().as_secs_f64();
+                let answer = exchange(&mut connection, &address, request);
+                match tokio::time::timeout(PATIENCE, answer).await {
+                    Ok(Ok(status)) => {
+                        let ms = |from: Instant| 1e3 * from.elapsed().as_secs_f64();
                         *seen.statuses.entry(status).or_default() += 1;
                         match status {
-                            200..300 => seen.accepted.push(ms),
-                            429 | 503 => seen.rejected.push(ms),
+                            200..300 => seen.accepted.push(ms(due)),
+                            429 | 503 => {
+                                seen.rejected.push(ms(due));
+                                seen.rejected_sent.push(ms(sent));
+                            }
                             _ => {}
                         }
                     }
-                    Err(_) => {
+                    Ok(Err(_)) | Err(_) => {
                         connection = None;
                         seen.errors += 1;
                     }
@@ -156,19 +176,27 @@ async fn loaded(
         let seen = task.await?;
         all.accepted.extend(seen.accepted);
         all.rejected.extend(seen.rejected);
+        all.rejected_sent.extend(seen.rejected_sent);
+        all.late += seen.late;
         seen.statuses.into_iter().for_each(|(s, n)| *all.statuses.entry(s).or_default() += n);
         all.errors += seen.errors;
     }
-    let took = started.elapsed().min(seconds).as_secs_f64();
+    // Requests that were answered after the end took longer than that.
+    let took = started.elapsed().max(seconds).as_secs_f64();
+    let sent = all.statuses.values().sum::<usize>() + all.errors;
+    let due = rate.map(|rate| (rate * seconds.as_secs_f64()).ceil() as usize);
     let statuses: BTreeMap<String, usize> =
         all.statuses.iter().map(|(status, count)| (status.to_string(), *count)).collect();
     Ok(json!({
-        "requests": all.statuses.values().sum::<usize>() + all.errors,
+        "requests": sent,
+        "late": all.late,
+        "unsent": due.map_or(0, |due| due.saturating_sub(sent)),
         "per_second": all.accepted.len() as f64 / took,
         "statuses": statuses,
         "errors": all.errors,
         "accepted_ms": quantiles(all.accepted),
         "rejected_ms": quantiles(all.rejected),
+        "rejected_sent_ms": quantiles(all.rejected_sent),
     }))
 }
 
@@ -196,7 +224,8 @@ async fn exchange(
             connection.insert(stream)
         }
     };
-    stream.write_all(request).await?;
+    // Who refuses a request may answer and close before all of it has been sent.
+    let written = stream.write_all(request).await.is_ok();
     let mut answer = Vec::with_capacity(8192);
     let head = loop {
         if stream.read_buf(&mut answer).await? == 0 {
@@ -210,15 +239,41 @@ async fn exchange(
     let status: u16 = text.split(' ').nth(1).ok_or("no status")?.parse()?;
     let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
     let length: usize = length.map_or(Ok(0), |length| length.trim().parse())?;
-    while answer.len() < head + length {
+    let chunked = text.contains("\r\ntransfer-encoding: chunked");
+    loop {
+        let body = &answer[head..];
+        let whole = if chunked { all_chunks(body)? } else { body.len() >= length };
+        if whole {
+            break;
+        }
         if stream.read_buf(&mut answer).await? == 0 {
             return Err("the answer was cut".into());
         }
     }
-    if text.contains("connection: close") {
+    if !written || text.contains("connection: close") {
         *connection = None;
     }
     Ok(status)
+}
+
+/// Whether a body in chunks has arrived whole.
+fn all_chunks(body: &[u8]) -> Result<bool, Fault> {
+    let mut rest = body;
+    loop {
+        let Some(end) = rest.windows(2).position(|two| two == b"\r\n") else { return Ok(false) };
+        let line = std::str::from_utf8(&rest[..end])?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(size, 16)?;
+        rest = &rest[end + 2..];
+        if size == 0 {
+            // Lines may follow; the last one is empty.
+            return Ok(rest.starts_with(b"\r\n") || rest.windows(4).any(|four| four == b"\r\n\r\n"));
+        }
+        match size.checked_add(2).and_then(|past| rest.get(past..)) {
+            Some(after) => rest = after,
+            None => return Ok(false),
+        }
+    }
 }
 
 /// Requests that mean harm, all at once; what became of them.
@@ -229,12 +284,19 @@ async fn attacked(
     seconds: Duration,
 ) -> Result<Value, Fault> {
     let host = format!("host: {address}\r\n");
-    let bomb = bomb(8000);
     let request = match attack {
-        "bombs" => image(&host, &bomb, usize::MAX),
-        "truncated" => image(&host, &bomb, bomb.len() / 2),
+        "bombs" => image(&host, &bomb(OVER)?, usize::MAX),
+        "decoded-bombs" => image(&host, &bomb(WITHIN)?, usize::MAX),
+        "truncated" => {
+            let bomb = bomb(OVER)?;
+            image(&host, &bomb, bomb.len() / 2)
+        }
         "slow" => b"GET /healthz HTTP/1.1\r\nx-slow: ".to_vec(),
-        other => return Err(format!("{other:?} is none of bombs, truncated and slow").into()),
+        other => {
+            return Err(
+                format!("{other:?} is none of bombs, decoded-bombs, truncated and slow").into()
+            );
+        }
     };
     let slow = attack == "slow";
     let tasks = (0..count).map(|_| {
@@ -264,12 +326,14 @@ async fn attacked(
     Ok(json!({ "attack": attack, "outcomes": outcomes }))
 }
 
-/// A PNG of a few kilobytes that unpacks to `side` times `side` pixels in grey.
-fn bomb(side: u32) -> Vec<u8> {
-    let pixels = vec![0; side as usize * side as usize];
+/// More pixels than the service takes: refused by what the header says.
+const OVER: [u32; 2] = [8000, 8000];
+/// Just within 40 megapixels, and with transparency within 192 MiB: decoded, at the most memory that a picture may cost.
+const WITHIN: [u32; 2] = [7000, 5700];
+
+/// A PNG of some kilobytes that unpacks to so many columns and rows of four bytes a pixel.
+fn bomb([width, height]: [u32; 2]) -> Result<Vec<u8>, Fault> {
     let mut file = std::io::Cursor::new(Vec::new());
-    let written = image::GrayImage::from_raw(side, side, pixels)
-        .map(|image| image.write_to(&mut file, image::ImageFormat::Png));
-    debug_assert!(matches!(written, Some(Ok(()))));
-    file.into_inner()
+    image::RgbaImage::new(width, height).write_to(&mut file, image::ImageFormat::Png)?;
+    Ok(file.into_inner())
 }

@@ -182,7 +182,7 @@ mod tests {
         let pace = Pace::default();
         assert_eq!(pace.of(1000), Duration::ZERO);
         pace.measure(Duration::from_millis(80), 8);
-        assert_eq!(pace.of(5), Duration::from_millis(40));
+        assert_eq!(pace.of(5), Duration::from_millis(50));
         (0..100).for_each(|_| pace.measure(Duration::from_millis(32), 32));
         let now = pace.of(10).as_secs_f64();
         assert!((now - 0.010).abs() < 1e-4, "{now}");

@@ -4,7 +4,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use crate::{
     Keys, Limits, Result, Run,
@@ -21,7 +25,16 @@ pub struct AppState {
     keys: Keys,
     queue: EncodeQueue,
     workers: Arc<Semaphore>,
+    /// Megapixels that are decoded at the same time.
+    decoding: Arc<Semaphore>,
+    /// Kibibytes of bodies that are held at the same time.
+    bodies: Arc<Semaphore>,
 }
+
+/// Two of the largest pictures, or many of usual ones: decoding takes up to 11 bytes a pixel.
+const MEGAPIXELS: u64 = 80;
+/// Bodies may take so many bytes together, or one that is as large as one may be.
+const BODIES: usize = 256 << 20;
 
 impl AppState {
     /// Serves `run` within `limits`, to those with `keys`.
@@ -32,7 +45,9 @@ impl AppState {
         let workers = Arc::new(Semaphore::new(limits.workers));
         let (run, reloading) = (ArcSwap::from_pointee(run), Mutex::default());
         let queue = EncodeQueue::start(queue)?;
-        Ok(Self { run, reloading, limits, keys, queue, workers })
+        let decoding = Arc::new(Semaphore::new(MEGAPIXELS as usize));
+        let bodies = Arc::new(Semaphore::new(BODIES.max(limits.max_body_bytes).div_ceil(1024)));
+        Ok(Self { run, reloading, limits, keys, queue, workers, decoding, bodies })
     }
 
     /// The run being served.
@@ -67,6 +82,21 @@ impl AppState {
 
     pub(crate) fn queue(&self) -> &EncodeQueue {
         &self.queue
+    }
+
+    /// Memory for a body of so many bytes, or a refusal at once.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let kibibytes = bytes.min(self.limits.max_body_bytes).div_ceil(1024).max(1);
+        let kibibytes = u32::try_from(kibibytes).unwrap_or(u32::MAX);
+        self.bodies.clone().try_acquire_many_owned(kibibytes).map_err(|_| ApiError::Busy)
+    }
+
+    /// Memory to decode pictures of so many pixels, when it is free.
+    pub(crate) async fn decoding(&self, pixels: u64) -> Result<OwnedSemaphorePermit, ApiError> {
+        let megapixels = pixels.div_ceil(1_000_000).clamp(1, MEGAPIXELS) as u32;
+        let free = self.decoding.clone().acquire_many_owned(megapixels);
+        let free = timeout(self.limits.queue_timeout, free).await.map_err(|_| ApiError::Busy)?;
+        free.map_err(ApiError::internal)
     }
 
     /// Does `job` on a worker thread. The worker stays taken until the job ends, even if its request is given up.

@@ -220,7 +220,7 @@ async fn a_request_that_finds_no_worker_is_told_to_come_back() {
     let fixture = Fixture::new();
     let limits = Limits { workers: 0, queue_timeout: Duration::ZERO, ..Limits::default() };
     let app = fixture.app_with(limits);
-    let answer = send(&app, json("/v1/search", "{\"id\":1}")).await;
+    let answer = send(&app, json("/v1/search?label=ring", "{\"id\":1}")).await;
     answer.refused(503, "busy", "again");
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(send(&app, get("/healthz")).await.status, 200, "what needs no worker goes on");

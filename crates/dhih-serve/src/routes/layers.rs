@@ -82,6 +82,21 @@ pub(super) async fn limited(
     next.run(request).await
 }
 
+/// Holds memory for a request's body until it is answered.
+pub(super) async fn held(
+    State(state): State<Arc<AppState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    // A body whose length is not told may be as long as one may be.
+    match state.hold(length.unwrap_or(usize::MAX)) {
+        Ok(_memory) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
 pub(super) async fn in_time(
     State(state): State<Arc<AppState>>,
     request: Request,

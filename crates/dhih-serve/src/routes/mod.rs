@@ -31,14 +31,15 @@ use crate::AppState;
 /// The whole service as a router.
 pub fn app(state: Arc<AppState>) -> Router {
     crate::telemetry::recorder();
+    let held = from_fn_with_state(state.clone(), layers::held);
     let changing = Router::new()
-        .route("/v1/items", post(items::add))
+        .route("/v1/items", post(items::add).layer(held.clone()))
         .route("/v1/items/{id}", delete(items::delete))
         .route("/v1/admin/reload", post(info::reload))
         .route_layer(from_fn_with_state(state.clone(), layers::changing));
     let reading = Router::new()
-        .route("/v1/search", post(search::search))
-        .route("/v1/search/batch", post(search::batch))
+        .route("/v1/search", post(search::search).layer(held.clone()))
+        .route("/v1/search/batch", post(search::batch).layer(held))
         .route("/v1/items/{id}", get(items::item))
         .route("/v1/items/{id}/image", get(items::image))
         .route("/v1/samples", get(samples::samples))

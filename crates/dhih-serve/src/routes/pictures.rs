@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use dhih_model::image::{Limits, Picture, decode};
+use dhih_model::image::{Limits, Picture, decode, pixels};
 
 use super::ApiError;
 use crate::{
@@ -21,21 +21,25 @@ pub(super) async fn encode<T: Send + 'static>(
 ) -> Result<Vec<Result<(Values, T), ApiError>>, ApiError> {
     let place: Place = state.queue().enter(images.len())?;
     let (limits, of) = (state.limits().image.clone(), run.clone());
+    // One after the other: the largest counts.
+    let largest = images.iter().map(|bytes| pixels(bytes)).max().unwrap_or(0);
+    let memory = state.decoding(largest.min(limits.max_pixels)).await?;
     let decoded = state.work(move || {
+        let _memory = memory;
         let one = |bytes: Bytes| {
             let picture = picture(&bytes, &limits)?;
             Ok((of.fit(&picture), keep(&picture)))
         };
         Ok(images.into_iter().map(one).collect::<Vec<Result<_, ApiError>>>())
     });
-    let (mut pixels, mut kept) = (Vec::new(), Vec::new());
+    let (mut inputs, mut kept) = (Vec::new(), Vec::new());
     for one in decoded.await? {
         kept.push(one.map(|(fitted, kept)| {
-            pixels.push(fitted);
+            inputs.push(fitted);
             kept
         }));
     }
-    let mut codes = state.queue().encode(run, pixels).await?.into_iter();
+    let mut codes = state.queue().encode(run, inputs).await?.into_iter();
     drop(place);
     let mut with_code = |kept| {
         let code = codes.next().ok_or_else(|| ApiError::internal("an image got no code"))?;
