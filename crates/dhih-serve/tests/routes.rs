@@ -230,7 +230,8 @@ async fn a_request_that_finds_no_worker_is_told_to_come_back() {
 async fn a_request_that_takes_too_long_is_cut_off() {
     let fixture = Fixture::new();
     let limits = Limits { workers: 0, request_timeout: Duration::ZERO, ..Limits::default() };
-    let answer = send(&fixture.app_with(limits), json("/v1/search", "{\"id\":1}")).await;
+    let request = json("/v1/search?label=ring", "{\"id\":1}");
+    let answer = send(&fixture.app_with(limits), request).await;
     answer.refused(408, "timeout", "too long");
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
 }
