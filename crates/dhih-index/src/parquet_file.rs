@@ -52,8 +52,13 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     let reader = SerializedFileReader::new(file).map_err(|error| fail(error.to_string()))?;
     let metadata = reader.metadata();
     let groups = 0..metadata.num_row_groups();
-    let read: Result<Vec<Rows>> =
-        groups.into_par_iter().map(|group| rows(&reader, group).map_err(fail)).collect();
+    // Each with a file of its own: copies of one share the place at which they read.
+    let one = |group| {
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let reader = SerializedFileReader::new(file).map_err(|error| fail(error.to_string()))?;
+        rows(&reader, group).map_err(fail)
+    };
+    let read: Result<Vec<Rows>> = groups.into_par_iter().map(one).collect();
     let Rows { count, width, codes, ids, classes, hot } = joined(read?).map_err(fail)?;
 
     let text = |key| text(metadata, key);
