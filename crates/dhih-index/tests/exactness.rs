@@ -2,78 +2,84 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{Numbers, build};
 use dhih_index::{CodeSet, Flat, Strategy, hamming};
+use rayon::prelude::*;
 
 const BITS: [u32; 23] = [
     1, 3, 8, 9, 12, 16, 20, 24, 32, 33, 48, 64, 65, 96, 100, 127, 128, 192, 256, 384, 500, 512,
     1024,
 ];
 
-/// Cases a test makes: one query, one k or radius, by each strategy.
 const SETS: usize = 300;
-const QUERIES: usize = 40;
 
+/// A case is one query with one k or radius by one strategy.
 #[test]
-fn random_searches_equal_the_scan() {
+fn a_million_random_searches_equal_the_scan() {
     let dir = tempfile::tempdir().unwrap();
+    let checked = |seed| searches_equal_the_scan(seed, dir.path());
+    let sum = |a: (usize, usize), b: (usize, usize)| (a.0 + b.0, a.1 + b.1);
+    let (cases, hits) = (0..SETS).into_par_iter().map(checked).reduce(|| (0, 0), sum);
+    assert!(cases >= 1_000_000 && hits > 10 * cases, "{cases} cases with {hits} hits");
+}
+
+/// The cases of one set and how much they found.
+fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
     let (mut cases, mut hits) = (0, 0);
-    for seed in 0..SETS {
-        let numbers = &mut Numbers(seed as u64);
-        let bits = BITS[seed % BITS.len()];
-        let count = match numbers.below(10) {
-            0 => numbers.below(3),
-            1 => 1000 + numbers.below(3000),
-            _ => numbers.below(400),
-        };
-        let codes = numbers.codes(bits, count);
-        let ids = (seed % 2 == 0).then(|| numbers.ids(count));
-        let set = CodeSet { ids, ..CodeSet::new(codes) };
-        // Short substrings, so that probing alone ends soon whatever the data.
-        let substrings = match seed % 3 {
-            0 => None,
-            _ => Some(bits.div_ceil(8) + numbers.below(1 + bits as usize / 8) as u32),
-        };
-        let index = build(&set, &dir.path().join(seed.to_string()), substrings);
-        let flat = Flat::of(&set).unwrap();
-        for _ in 0..QUERIES {
-            let query = match numbers.below(3) {
-                0 => numbers.code(bits),
-                _ if count == 0 => numbers.code(bits),
-                _ => {
-                    let row = numbers.below(count);
-                    numbers.near(set.codes.get(row), bits, 4)
-                }
-            };
-            let context =
-                format!("set {seed}: {count} codes of {bits} bits, {substrings:?} substrings");
-            let strategies = [Strategy::Auto, Strategy::Scan, Strategy::Probe];
-            if numbers.below(2) == 0 {
-                let k = numbers.pick(&[1, 2, 3, 10, 100, count.max(1), count + 5, usize::MAX]);
-                let expected = flat.knn(&query, k).unwrap();
-                assert_eq!(expected.len(), k.min(count));
-                for strategy in strategies {
-                    assert_eq!(
-                        index.knn_by(strategy, &query, k).unwrap(),
-                        expected,
-                        "{context}, k {k}"
-                    );
-                }
-                hits += expected.len();
-            } else {
-                let radius = numbers.pick(&[0, 1, 2, 3, 5, 8, bits / 4, bits / 2, bits, u32::MAX]);
-                let expected = flat.within(&query, radius).unwrap();
-                for strategy in strategies {
-                    let found = index.within_by(strategy, &query, radius).unwrap();
-                    assert_eq!(found, expected, "{context}, radius {radius}");
-                }
-                hits += expected.len();
+    let numbers = &mut Numbers(seed as u64);
+    let bits = BITS[seed % BITS.len()];
+    let count = match numbers.below(10) {
+        0 => numbers.below(3),
+        1 => 1000 + numbers.below(3000),
+        _ => numbers.below(400),
+    };
+    let codes = numbers.codes(bits, count);
+    let ids = (seed % 2 == 0).then(|| numbers.ids(count));
+    let set = CodeSet { ids, ..CodeSet::new(codes) };
+    // Short substrings, so that probing alone ends soon whatever the data.
+    let substrings = match seed % 3 {
+        0 => None,
+        _ => Some(bits.div_ceil(8) + numbers.below(1 + bits as usize / 8) as u32),
+    };
+    let index = build(&set, &dir.join(seed.to_string()), substrings);
+    let flat = Flat::of(&set).unwrap();
+    let queries = if count < 400 { 1300 } else { 50 };
+    for _ in 0..queries {
+        let query = match numbers.below(3) {
+            0 => numbers.code(bits),
+            _ if count == 0 => numbers.code(bits),
+            _ => {
+                let row = numbers.below(count);
+                numbers.near(set.codes.get(row), bits, 4)
             }
-            cases += 1;
+        };
+        let context =
+            format!("set {seed}: {count} codes of {bits} bits, {substrings:?} substrings");
+        let strategies = [Strategy::Auto, Strategy::Scan, Strategy::Probe];
+        if numbers.below(2) == 0 {
+            let k = numbers.pick(&[1, 2, 3, 10, 100, count.max(1), count + 5, usize::MAX]);
+            let expected = flat.knn(&query, k).unwrap();
+            assert_eq!(expected.len(), k.min(count));
+            for strategy in strategies {
+                let found = index.knn_by(strategy, &query, k).unwrap();
+                assert_eq!(found, expected, "{context}, k {k}");
+                hits += found.len();
+            }
+        } else {
+            let radius = numbers.pick(&[0, 1, 2, 3, 5, 8, bits / 4, bits / 2, bits, u32::MAX]);
+            let expected = flat.within(&query, radius).unwrap();
+            for strategy in strategies {
+                let found = index.within_by(strategy, &query, radius).unwrap();
+                assert_eq!(found, expected, "{context}, radius {radius}");
+                hits += found.len();
+            }
         }
-        index.verify().unwrap();
+        cases += strategies.len();
     }
-    assert!(cases >= 10_000 && hits > 10 * cases, "{cases} cases with {hits} hits");
+    index.verify().unwrap();
+    (cases, hits)
 }
 
 #[test]

@@ -57,10 +57,7 @@ pub fn hi(v: &Tensor, weight: &Tensor, labels: &Tensor, config: &Hi) -> Result<T
     let z = h.matmul(&weight.t()?)?;
     let (z, target) = match config.mode {
         HiMode::Target => (z.clone(), sensitive(&z, config.alpha)?),
-        HiMode::Global => {
-            let z = (z * config.alpha)?;
-            (z.clone(), z)
-        }
+        HiMode::Global => (z * config.alpha).map(|z| (z.clone(), z))?,
     };
     // log sum exp of the other classes; a label moves its class out of the sum.
     let others = (z + (labels * -1e9)?)?.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
