@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::{is_ours, portable, values, with_values};
 
@@ -161,9 +162,8 @@ struct Apply(Activation);
 
 /// A copy of `values`, each part of it gone over by `f(offset, part)` while it is in cache.
 fn copied(values: &[f32], f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let mut copy = vec![0.0; values.len()];
-    let parts = copy.par_chunks_mut(PART_VALUES).zip(values.par_chunks(PART_VALUES));
-    parts.enumerate().for_each(|(i, (copy, values))| {
+    let parts = values.par_chunks(PART_VALUES).enumerate();
+    let (copy, _) = fill_parts(values.len(), PART_VALUES, parts, |copy, (i, values)| {
         copy.copy_from_slice(values);
         f(i * PART_VALUES, copy);
     });

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::{Activation, is_ours, portable, values};
 
@@ -54,9 +55,8 @@ impl CustomOp2 for Add {
         y_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, y) = (values(x, x_layout)?, values(y, y_layout)?);
-        let mut z = vec![0.0; x.len()];
-        let parts = z.par_chunks_mut(PART_VALUES).zip(x.par_chunks(PART_VALUES));
-        parts.zip(y.par_chunks(PART_VALUES)).for_each(|((z, x), y)| {
+        let parts = x.par_chunks(PART_VALUES).zip(y.par_chunks(PART_VALUES));
+        let (z, _) = fill_parts(x.len(), PART_VALUES, parts, |z, (x, y)| {
             sum(x, y, z);
             self.0.apply_in_place(z);
         });

@@ -9,6 +9,7 @@ use candle_core::{
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
 
+use super::fresh::fill_parts;
 use super::moments::Moments;
 use super::normalize::{Affine, Slopes, rows_per_part};
 use super::{Activation, is_ours, portable, values, with_values};
@@ -182,10 +183,9 @@ impl CustomOp2 for Normalize {
         let gradients = |x: &[f32], affine: &[f32], dy: &[f32]| {
             let applied = Affine::new(&moments, affine);
             let slopes = Slopes::measure(&applied, self.activation, x, dy);
-            let mut dx = vec![0f32; x.len()];
             let part = rows_per_part(affine.len() / 2) * affine.len() / 2;
             let inputs = x.par_chunks(part).zip(dy.par_chunks(part));
-            dx.par_chunks_mut(part).zip(inputs).for_each(|(dx, (x, dy))| {
+            let (dx, _) = fill_parts(x.len(), part, inputs, |dx, (x, dy)| {
                 slopes.input_gradient(&applied, self.activation, x, dy, dx);
             });
             (dx, slopes.affine_gradient())

@@ -11,6 +11,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, ModuleT, Result, Shape, Tensor,
 use rayon::prelude::*;
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
+use super::fresh::fill_parts;
 use super::moments::{Moments, Part};
 use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
@@ -111,17 +112,15 @@ impl Fused {
         let shape = self.shape(geometry);
         let (image, output) = (geometry.image(), shape.0 * shape.1 * geometry.out_channels);
         let (n, part) = (x.len() / image, images_per_part(geometry));
-        let mut z = vec![0.0; n * output];
-        let mut winners = vec![0u8; if self.pool { z.len() } else { 0 }];
+        let mut winners = vec![0u8; if self.pool { n * output } else { 0 }];
         // Without pooling the parts of `winners` are empty, but as many.
         let winner_parts: Vec<&mut [u8]> = match self.pool {
             true => winners.chunks_mut(part * output).collect(),
             false => (0..n.div_ceil(part)).map(|_| Default::default()).collect(),
         };
-        let parts = z.par_chunks_mut(part * output).zip(x.par_chunks(part * image));
-        let parts: Vec<Part> = parts
-            .zip(winner_parts)
-            .map(|((z, x), winners)| {
+        let inputs = x.par_chunks(part * image).zip(winner_parts);
+        let (z, parts): (_, Vec<Part>) =
+            fill_parts(n * output, part * output, inputs, |z, (x, winners)| {
                 if !self.pool {
                     convolution.run(x, 0..geometry.out.0, z);
                     return Part::measure(z, geometry.out_channels);
@@ -135,8 +134,7 @@ impl Fused {
                     }
                 });
                 Part::measure(z, geometry.out_channels)
-            })
-            .collect();
+            });
         State { moments: Moments::merge(&parts, geometry.out_channels), z, winners }
     }
 }

@@ -16,6 +16,7 @@ mod conv2d;
 mod conv_norm;
 mod convolution;
 mod dropout;
+mod fresh;
 mod in_place;
 mod linear;
 mod max_pool2d;

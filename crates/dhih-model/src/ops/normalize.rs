@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::fresh::fill_parts;
 use super::moments::Moments;
 use super::multiversion::multiversion;
 use super::scratch::{Scratch, with_scratch};
@@ -65,8 +66,7 @@ impl<'a> Affine<'a> {
     pub(super) fn activated(&self, activation: Activation, z: &[f32]) -> Vec<f32> {
         let channels = self.mean.len();
         let part = rows_per_part(channels) * channels;
-        let mut y = vec![0.0; z.len()];
-        y.par_chunks_mut(part).zip(z.par_chunks(part)).for_each(|(y, z)| {
+        let (y, _) = fill_parts(z.len(), part, z.par_chunks(part), |y, z| {
             self.forward(z, y);
             activation.apply_in_place(y);
         });

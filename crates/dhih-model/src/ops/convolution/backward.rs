@@ -1,9 +1,12 @@
 //! Both gradients of a convolution over a batch: images in parallel, each part's weight gradient summed on its own and the
 //! parts added in a fixed order.
+#![allow(unsafe_code)]
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{Geometry, InputGradient, WeightGradient};
+use crate::ops::fresh::{fresh, zeroed};
 use crate::ops::scratch::{Scratch, with_scratch};
 
 /// Where the gradients of the output come from.
@@ -43,13 +46,14 @@ impl<'a> Backward<'a> {
     /// The gradients of the input, where wanted, and of the weights.
     pub(in crate::ops) fn run(&self) -> (Option<Vec<f32>>, Vec<f32>) {
         let n = self.x.len() / self.geometry.image();
-        let mut dx = vec![0.0; if self.input.is_some() { self.x.len() } else { 0 }];
-        let sum = self.images(0..n, &mut dx);
+        let len = if self.input.is_some() { self.x.len() } else { 0 };
+        // SAFETY: `images` cuts all of `dx` into chunks of images and zeroes each.
+        let (dx, sum) = unsafe { fresh(len, |dx| self.images(0..n, dx)) };
         (self.input.is_some().then_some(dx), self.weights.finish(&sum))
     }
 
     /// The sum over `images`; the input's gradient goes to `dx`.
-    fn images(&self, images: Range<usize>, dx: &mut [f32]) -> Vec<f32> {
+    fn images(&self, images: Range<usize>, dx: &mut [MaybeUninit<f32>]) -> Vec<f32> {
         let parts = images.len().div_ceil(self.part);
         if parts <= 1 {
             return self.one_part(images, dx);
@@ -65,7 +69,7 @@ impl<'a> Backward<'a> {
         sum
     }
 
-    fn one_part(&self, images: Range<usize>, dx: &mut [f32]) -> Vec<f32> {
+    fn one_part(&self, images: Range<usize>, dx: &mut [MaybeUninit<f32>]) -> Vec<f32> {
         let geometry = &self.geometry;
         let mut sum = vec![0.0; self.weights.sum_len()];
         let dx_image = dx.len() / images.len().max(1);
@@ -73,7 +77,7 @@ impl<'a> Backward<'a> {
         for start in images.clone().step_by(step) {
             let chunk = start..images.end.min(start + step);
             let x = &self.x[chunk.start * geometry.image()..chunk.end * geometry.image()];
-            let dx = &mut dx[(start - images.start) * dx_image..][..chunk.len() * dx_image];
+            let dx = zeroed(&mut dx[(start - images.start) * dx_image..][..chunk.len() * dx_image]);
             let mut both = |dy: &[f32]| {
                 self.weights.add(x, dy, &mut sum);
                 if let Some(input) = &self.input {
