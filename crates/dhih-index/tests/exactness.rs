@@ -1,4 +1,5 @@
 //! An index finds what a scan of all codes finds: same ids, same distances, same order.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 mod common;
 
@@ -36,7 +37,7 @@ fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
         _ => numbers.below(400),
     };
     let codes = numbers.codes(bits, count);
-    let ids = (seed % 2 == 0).then(|| numbers.ids(count));
+    let ids = seed.is_multiple_of(2).then(|| numbers.ids(count));
     let set = CodeSet { ids, ..CodeSet::new(codes) };
     // Short substrings, so that probing alone ends soon whatever the data.
     let substrings = match seed % 3 {
