@@ -1,5 +1,5 @@
 //! Memory for what an operator returns. Each task zeroes its own part just before it fills it: the pages are touched by all
-//! threads, and the zeros are still in cache. `vec![0.0; len]` does both on one thread, a fifth of the time of some steps.
+//! threads, and the zeros are still in cache. `vec![0.0; len]` does both on one thread.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
