@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::{Pool2dConfig, is_ours, portable, values, with_values};
 
@@ -160,9 +161,10 @@ impl CustomOp1 for Grid {
         let (n, height, width, channels) = layout.shape().dims4()?;
         let x = values(x, layout)?;
         let (image, output) = self.sizes((height, width, channels));
-        let mut y = vec![0.0; x.len() / image * output];
-        let images = y.par_chunks_mut(output).zip(x.par_chunks(image));
-        images.for_each(|(y, x)| forward(self, width, channels, x, y));
+        let len = x.len() / image * output;
+        let (y, _) = fill_parts(len, output, x.par_chunks(image), |y, x| {
+            forward(self, width, channels, x, y);
+        });
         let shape = Shape::from((n, self.rows.len(), self.columns.len(), channels));
         Ok((CpuStorage::F32(y), shape))
     }
@@ -172,9 +174,9 @@ impl CustomOp1 for Grid {
         let (image, output) = self.sizes((height, width, channels));
         let covering = [covering(&self.rows, height), covering(&self.columns, width)];
         let dx = with_values(dy, |dy| {
-            let mut dx = vec![0.0; x.elem_count()];
-            let images = dx.par_chunks_mut(image).zip(dy.par_chunks(output));
-            images.for_each(|(dx, dy)| backward(self, &covering, channels, dy, dx));
+            let (dx, _) = fill_parts(x.elem_count(), image, dy.par_chunks(output), |dx, dy| {
+                backward(self, &covering, channels, dy, dx);
+            });
             Ok(dx)
         })?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))

@@ -5,6 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::{is_ours, portable, values, with_values};
 
@@ -38,9 +39,8 @@ impl Dropout {
         let below = (self.p * (1u64 << 32) as f64) as u32;
         let scale = (1.0 / (1.0 - self.p)) as f32;
         let rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut y = vec![0.0; x.len()];
-        let parts = y.par_chunks_mut(PART_VALUES).zip(x.par_chunks(PART_VALUES));
-        parts.enumerate().for_each(|(part, (y, x))| {
+        let parts = x.par_chunks(PART_VALUES).enumerate();
+        let (y, _) = fill_parts(x.len(), PART_VALUES, parts, |y, (part, x)| {
             let mut rng = rng.clone();
             rng.set_stream(part as u64);
             let mut draws = [0u32; PART_VALUES];

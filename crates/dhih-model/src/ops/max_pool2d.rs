@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::{is_ours, portable, positions, values, with_values};
 
@@ -170,11 +171,10 @@ impl CustomOp1 for MaxPool {
         let (image, output) = windows.sizes();
         let winners = self.winners.lock().unwrap_or_else(PoisonError::into_inner);
         let dx = with_values(dy, |dy| {
-            let mut dx = vec![0.0; x.elem_count()];
-            let images = dx.par_chunks_mut(image).zip(dy.par_chunks(output));
-            images
-                .zip(winners.par_chunks(output))
-                .for_each(|((dx, dy), winners)| windows.backward(dy, winners, dx));
+            let inputs = dy.par_chunks(output).zip(winners.par_chunks(output));
+            let (dx, _) = fill_parts(x.elem_count(), image, inputs, |dx, (dy, winners)| {
+                windows.backward(dy, winners, dx);
+            });
             Ok(dx)
         })?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
