@@ -5,6 +5,7 @@ use dhih_index::{CodeSet, Codes, hamming};
 use rayon::prelude::*;
 
 use super::average_precision::{Ties, average_precision};
+use super::distinct::Distinct;
 use super::relevance::{Relevance, Relevant, order};
 use super::{QUERIES_AT_ONCE, check, labels};
 use crate::error::{Error, Result};
@@ -26,15 +27,15 @@ pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> 
         return Err(Error::Codes { reason });
     }
     let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
-    let groups = Groups::new(&database.codes);
-    let order = order(&relevance, queries.codes.len());
+    let distinct = Distinct::of(&database.codes);
+    let order = order(&relevance, &queries.codes);
     let scores: Vec<f64> = order
         .par_chunks(QUERIES_AT_ONCE)
         .map(|rows| {
-            let mut relevant = Relevant::new(&relevance);
+            let mut relevant = Relevant::new(&relevance, Some(&distinct));
             let score = |row: &usize| {
                 let values = &values[row * bits as usize..][..bits as usize];
-                groups.average_precision(queries.codes.get(*row), values, relevant.to(*row))
+                score(&distinct.codes, (queries.codes.get(*row), values), &relevant.to(*row).counts)
             };
             rows.iter().map(score).sum()
         })
@@ -42,50 +43,27 @@ pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> 
     Ok(scores.iter().sum::<f64>() / queries.codes.len() as f64)
 }
 
-/// The distinct codes of a database and where their items are.
-struct Groups {
-    codes: Codes,
-    /// Items by their code.
-    items: Vec<u32>,
-    /// Of each distinct code, where its items end.
-    ends: Vec<usize>,
-}
-
-impl Groups {
-    fn new(codes: &Codes) -> Self {
-        let mut items: Vec<u32> = (0..codes.len() as u32).collect();
-        items.sort_by_key(|item| codes.get(*item as usize));
-        let same = |a: &u32, b: &u32| codes.get(*a as usize) == codes.get(*b as usize);
-        let (mut firsts, mut ends) = (Vec::new(), Vec::new());
-        for group in items.chunk_by(same) {
-            firsts.push(group[0] as usize);
-            ends.push(ends.last().unwrap_or(&0) + group.len());
-        }
-        Self { codes: codes.select(&firsts), items, ends }
-    }
-
-    fn average_precision(&self, query: &[u8], values: &[f32], relevant: &[u8]) -> f64 {
-        let mut distances = vec![0; self.codes.len()];
-        hamming::distances_into(query, self.codes.as_bytes(), &mut distances);
-        let table = Table::new(values);
-        let mut start = 0;
-        let mut groups: Vec<(u32, f32, [u32; 2])> = Vec::with_capacity(self.ends.len());
-        for (i, end) in self.ends.iter().enumerate() {
-            let items = &self.items[start..*end];
-            let found: u32 = items.iter().map(|item| u32::from(relevant[*item as usize])).sum();
-            let product = table.product(self.codes.get(i));
-            groups.push((distances[i], product, [items.len() as u32, found]));
-            start = *end;
-        }
-        let key = |a: &(u32, f32, [u32; 2]), b: &(u32, f32, [u32; 2])| {
-            a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
-        };
-        groups.sort_unstable_by(key);
-        let ties = groups.chunk_by(|a, b| key(a, b).is_eq());
-        let sums =
-            ties.map(|tie| tie.iter().fold([0, 0], |sum, (_, _, [n, p])| [sum[0] + n, sum[1] + p]));
-        average_precision(sums, Ties::Averaged)
-    }
+/// Average precision of one query, its code and its values.
+///
+/// # Shapes
+/// `counts`: of each of the distinct codes, items and relevant items.
+fn score(codes: &Codes, (query, values): (&[u8], &[f32]), counts: &[[u32; 2]]) -> f64 {
+    let mut distances = vec![0; codes.len()];
+    hamming::distances_into(query, codes.as_bytes(), &mut distances);
+    let table = Table::new(values);
+    let of_code = |(code, (distance, count)): (&[u8], (&u32, &[u32; 2]))| {
+        (*distance, table.product(code), *count)
+    };
+    let mut groups: Vec<(u32, f32, [u32; 2])> =
+        codes.iter().zip(distances.iter().zip(counts)).map(of_code).collect();
+    let key = |a: &(u32, f32, [u32; 2]), b: &(u32, f32, [u32; 2])| {
+        a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
+    };
+    groups.sort_unstable_by(key);
+    let ties = groups.chunk_by(|a, b| key(a, b).is_eq());
+    let sums =
+        ties.map(|tie| tie.iter().fold([0, 0], |sum, (_, _, [n, p])| [sum[0] + n, sum[1] + p]));
+    average_precision(sums, Ties::Averaged)
 }
 
 /// Of each byte of a code and each of its values: its part of the inner product.

@@ -32,15 +32,15 @@ pub(super) fn ranks(n: usize) -> Vec<usize> {
 }
 
 impl Sums {
-    /// Adds a query's ranking.
+    /// Adds the ranking that `times` queries have.
     ///
     /// # Shapes
     /// `histogram`: per distance, items and relevant items.
-    pub(super) fn add(&mut self, histogram: &[[u32; 2]], ranks: &[usize]) {
+    pub(super) fn add(&mut self, histogram: &[[u32; 2]], ranks: &[usize], times: f64) {
         let total: u32 = histogram.iter().map(|bin| bin[1]).sum();
         let total = f64::from(total);
         let share = |part: f64, whole: f64| if whole == 0.0 { 0.0 } else { part / whole };
-        self.queries += 1.0;
+        self.queries += times;
         self.by_radius.resize(histogram.len(), [0.0; 2]);
         self.pairs.resize(histogram.len(), [0.0; 2]);
         self.by_rank.resize(ranks.len(), [0.0; 2]);
@@ -52,13 +52,14 @@ impl Sums {
             while let Some((rank, at)) = ranks.next_if(|(rank, _)| **rank as f64 <= items + n) {
                 let rank = *rank as f64;
                 let found = relevant + share(p, n) * (rank - items);
-                *at = [at[0] + found / rank, at[1] + share(found, total)];
+                *at = [at[0] + times * found / rank, at[1] + times * share(found, total)];
             }
             (items, relevant) = (items + n, relevant + p);
             let radius = &mut self.by_radius[i];
-            *radius = [radius[0] + share(relevant, items), radius[1] + share(relevant, total)];
+            let shares = [share(relevant, items), share(relevant, total)];
+            *radius = [radius[0] + times * shares[0], radius[1] + times * shares[1]];
             let pairs = &mut self.pairs[i];
-            *pairs = [pairs[0] + p, pairs[1] + n - p];
+            *pairs = [pairs[0] + times * p, pairs[1] + times * (n - p)];
         }
     }
 
@@ -109,8 +110,8 @@ mod tests {
         let [first, second] = [[[1, 1], [2, 1], [1, 0]], [[0, 0], [0, 0], [4, 0]]];
         let ranks = ranks(4);
         let (mut sums, mut other) = (Sums::default(), Sums::default());
-        sums.add(&first, &ranks);
-        other.add(&second, &ranks);
+        sums.add(&first, &ranks, 1.0);
+        other.add(&second, &ranks, 1.0);
         sums.merge(&other);
         let curves = sums.means(&ranks);
         let third = 1.0 / 3.0;

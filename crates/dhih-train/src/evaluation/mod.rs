@@ -4,6 +4,7 @@
 mod asymmetric;
 mod average_precision;
 mod curves;
+mod distinct;
 mod ranking;
 mod relevance;
 
@@ -16,8 +17,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use average_precision::{Ties, average_precision, stable_average_precision};
+use distinct::Distinct;
 use ranking::Ranking;
-use relevance::{Relevance, Relevant, order};
+use relevance::{Relevance, Relevant, alike, order};
 
 pub use asymmetric::asymmetric_map;
 pub use curves::Curves;
@@ -110,15 +112,21 @@ pub fn evaluate(
     let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
     let places = config.places(database.codes.len());
     let ranks = curves::ranks(database.codes.len());
-    let order = order(&relevance, queries.codes.len());
-    let chunks: Vec<Sums> = order
+    let distinct = Distinct::of(&database.codes);
+    let repeating = distinct.pays().then_some(&distinct);
+    let order = order(&relevance, &queries.codes);
+    let chunks: Vec<Sums> = alike(&relevance, &queries.codes, &order)
         .par_chunks(QUERIES_AT_ONCE)
-        .map_init(Ranking::new, |ranking, rows| {
-            let (mut relevant, mut sums) = (Relevant::new(&relevance), Sums::new(config));
-            for row in rows {
-                let query = queries.codes.get(*row);
-                ranking.rank(&database.codes, query, relevant.to(*row), places);
-                sums.add(ranking, config, &ranks);
+        .map_init(Ranking::new, |ranking, alike| {
+            let (mut relevant, mut sums) =
+                (Relevant::new(&relevance, repeating), Sums::new(config));
+            for (row, count) in alike {
+                let (query, relevant) = (queries.codes.get(*row), relevant.to(*row));
+                match repeating {
+                    Some(distinct) => ranking.rank_distinct(distinct, query, relevant, places),
+                    None => ranking.rank(&database.codes, query, &relevant.items, places),
+                }
+                sums.add(ranking, config, &ranks, *count);
             }
             sums
         })
@@ -126,7 +134,8 @@ pub fn evaluate(
     let mut sums = Sums::new(config);
     // In their order, so that the last digit does not depend on the number of threads.
     chunks.iter().for_each(|chunk| sums.merge(chunk));
-    Ok(sums.metrics(database, queries.codes.len(), config, &ranks))
+    let counts = (queries.codes.len(), distinct.codes.len());
+    Ok(sums.metrics(database, counts, config, &ranks))
 }
 
 /// Mean average precision of single-label predictions taken as codes: items of the predicted class first, all others
@@ -216,22 +225,24 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, ranking: &Ranking, config: &EvaluationConfig, ranks: &[usize]) {
+    /// Adds the ranking that `count` queries have.
+    fn add(&mut self, ranking: &Ranking, config: &EvaluationConfig, ranks: &[usize], count: usize) {
+        let times = count as f64;
         let ties = [Ties::Averaged, Ties::Pessimistic, Ties::Optimistic];
         for (sum, ties) in self.map.iter_mut().zip(ties) {
-            *sum += average_precision(ranking.histogram.iter().copied(), ties);
+            *sum += times * average_precision(ranking.histogram.iter().copied(), ties);
         }
         let head = |k: usize| &ranking.head[..k.min(ranking.head.len())];
         for ((sum, found), k) in self.map_at.iter_mut().zip(&config.map_at) {
             if let Some(score) = stable_average_precision(head(*k)) {
-                (*sum, *found) = (*sum + score, *found + 1);
+                (*sum, *found) = (*sum + times * score, *found + count);
             }
         }
         for (i, at) in config.wanted(ranking.head.len()) {
             let found = head(at).iter().filter(|relevant| **relevant).count();
-            self.precision_at[i] += found as f64 / at as f64;
+            self.precision_at[i] += times * found as f64 / at as f64;
         }
-        self.curves.add(&ranking.histogram, ranks);
+        self.curves.add(&ranking.histogram, ranks, times);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -249,7 +260,7 @@ impl Sums {
     fn metrics(
         &self,
         database: &CodeSet,
-        queries: usize,
+        (queries, distinct_codes): (usize, usize),
         config: &EvaluationConfig,
         ranks: &[usize],
     ) -> Metrics {
@@ -279,7 +290,7 @@ impl Sums {
             precision_radius_2,
             recall_radius_2,
             curves,
-            distinct_codes: database.codes.distinct(),
+            distinct_codes,
         }
     }
 }

@@ -1,7 +1,11 @@
 //! One query's ranking: histograms over distances, and the first places with ties in database order. Distances are computed a
-//! block at a time and not kept, so that memory does not grow with the database but by a byte an item.
+//! block at a time and not kept, so that memory does not grow with the database but by a byte an item; where codes repeat, a
+//! distance of each different one is kept.
 
 use dhih_index::{Codes, hamming};
+
+use super::distinct::Distinct;
+use super::relevance::Relevant;
 
 /// Codes whose distances are computed at once: they and what is made of them stay in the first cache.
 const BLOCK: usize = 2048;
@@ -17,15 +21,19 @@ pub(super) struct Ranking {
     /// Relevance of the first places, ties in database order.
     pub(super) head: Vec<bool>,
     lanes: Box<[[u32; BINS]; LANES]>,
+    /// The same lanes for codes that stand for several items: items in the lower half of a word, relevant ones in the upper.
+    pairs: Box<[[u64; BINS / 2]; LANES]>,
     distances: Vec<u32>,
     places: Vec<usize>,
+    /// Listed items, behind their distance.
+    listed: Vec<u64>,
 }
 
 impl Ranking {
     pub(super) fn new() -> Self {
-        let lanes = Box::new([[0; BINS]; LANES]);
-        let (histogram, head) = (Vec::new(), Vec::new());
-        Self { histogram, head, lanes, distances: vec![0; BLOCK], places: Vec::new() }
+        let (histogram, head, places, listed) = (vec![], vec![], vec![], vec![]);
+        let (lanes, pairs) = (Box::new([[0; BINS]; LANES]), Box::new([[0; BINS / 2]; LANES]));
+        Self { histogram, head, lanes, pairs, distances: vec![0; BLOCK], places, listed }
     }
 
     /// Ranks the database by its distance to `query`, and lists the first `places` places.
@@ -62,8 +70,72 @@ impl Ranking {
         self.list(database, query, relevant, places.min(database.len()));
     }
 
+    /// As [`Self::rank`], from the distances of each code once.
+    pub(super) fn rank_distinct(
+        &mut self,
+        distinct: &Distinct,
+        query: &[u8],
+        relevant: &Relevant<'_>,
+        places: usize,
+    ) {
+        let (codes, bins) = (&distinct.codes, distinct.codes.bits() as usize + 1);
+        self.distances.resize(codes.len().max(BLOCK), 0);
+        let distances = &mut self.distances[..codes.len()];
+        hamming::distances_into(query, codes.as_bytes(), distances);
+        self.pairs.iter_mut().for_each(|lane| lane[..bins].fill(0));
+        let parts = distances.chunks(LANES).zip(relevant.counts.chunks(LANES));
+        for (distances, counts) in parts {
+            for ((distance, count), lane) in distances.iter().zip(counts).zip(&mut *self.pairs) {
+                let [items, relevant] = count.map(u64::from);
+                lane[*distance as usize % (BINS / 2)] += items | relevant << 32;
+            }
+        }
+        self.histogram.clear();
+        self.histogram.extend((0..bins).map(|distance| {
+            let pair: u64 = self.pairs.iter().map(|lane| lane[distance]).sum();
+            [pair as u32, (pair >> 32) as u32]
+        }));
+        self.list_distinct(distinct, &relevant.items, places.min(relevant.items.len()));
+    }
+
+    /// The first places of [`Self::rank_distinct`]: where they are few of all items, from the items of the near codes.
+    fn list_distinct(&mut self, distinct: &Distinct, relevant: &[u8], places: usize) {
+        /// An item that is sorted costs as much as so many that are looked at.
+        const SORTED: usize = 32;
+        let listed = self.begin_list(places);
+        let Self { places: next, head, distances, listed: found, .. } = self;
+        if listed * SORTED >= relevant.len() {
+            for (code, relevant) in distinct.code_of.iter().zip(relevant) {
+                place(next, head, distances[*code as usize], *relevant);
+            }
+            return;
+        }
+        found.clear();
+        for (number, distance) in distances[..distinct.codes.len()].iter().enumerate() {
+            if (*distance as usize) < next.len() {
+                let key = |item: &u32| u64::from(*distance) << 32 | u64::from(*item);
+                found.extend(distinct.items(number).iter().map(key));
+            }
+        }
+        found.sort_unstable();
+        for (listed, key) in head.iter_mut().zip(found.iter()) {
+            *listed = relevant[*key as u32 as usize] != 0;
+        }
+    }
+
     /// A counting sort of the items up to the distance where the last place is: stable, so ties stay in database order.
     fn list(&mut self, database: &Codes, query: &[u8], relevant: &[u8], places: usize) {
+        self.begin_list(places);
+        let Self { places: next, head, distances, .. } = self;
+        blocks(database, query, relevant, distances, |distances, relevant| {
+            for (distance, relevant) in distances.iter().zip(relevant) {
+                place(next, head, *distance, *relevant);
+            }
+        });
+    }
+
+    /// Empties the list, and notes the first place of each distance that it reaches; returns how many items have these.
+    fn begin_list(&mut self, places: usize) -> usize {
         self.head.clear();
         self.head.resize(places, false);
         self.places.clear();
@@ -75,17 +147,17 @@ impl Ranking {
             self.places.push(before);
             before += *items as usize;
         }
-        let Self { places: next, head, distances, .. } = self;
-        blocks(database, query, relevant, distances, |distances, relevant| {
-            for (distance, relevant) in distances.iter().zip(relevant) {
-                if let Some(place) = next.get_mut(*distance as usize) {
-                    if let Some(listed) = head.get_mut(*place) {
-                        *listed = *relevant != 0;
-                    }
-                    *place += 1;
-                }
-            }
-        });
+        before
+    }
+}
+
+/// Puts the next item into the list, where its distance has places there.
+fn place(next: &mut [usize], head: &mut [bool], distance: u32, relevant: u8) {
+    if let Some(place) = next.get_mut(distance as usize) {
+        if let Some(listed) = head.get_mut(*place) {
+            *listed = relevant != 0;
+        }
+        *place += 1;
     }
 }
 
@@ -107,7 +179,9 @@ fn blocks(
 
 #[cfg(test)]
 mod tests {
+    use super::super::relevance::Relevance;
     use super::*;
+    use dhih_index::Labels;
     use dhih_model::named_rng;
     use rand::Rng;
 
@@ -140,6 +214,36 @@ mod tests {
                 histogram[distance(&i)][1] += u32::from(relevant[i]);
             }
             assert_eq!(ranking.histogram, histogram);
+        }
+    }
+
+    #[test]
+    fn codes_that_repeat_are_ranked_as_their_items_are() {
+        let mut rng = named_rng(2, "ranking");
+        for (bits, n, distinct) in [(8u32, 3000, 20), (48, 4099, 300), (1024, 1000, 9)] {
+            let width = bits as usize / 8;
+            let some: Vec<Vec<u8>> =
+                (0..distinct).map(|_| (0..width).map(|_| rng.random()).collect()).collect();
+            let database = (0..n).flat_map(|_| some[rng.random_range(0..distinct)].clone());
+            let database = Codes::new(bits, database.collect()).unwrap();
+            let labels = |n: usize, rng: &mut dyn rand::RngCore| {
+                Labels::Single((0..n).map(|_| rng.random_range(0..4)).collect())
+            };
+            let (items, queries) = (labels(n, &mut rng), labels(5, &mut rng));
+            let relevance = Relevance::new(&items, &queries).unwrap();
+            let distinct = Distinct::of(&database);
+            let mut relevant = Relevant::new(&relevance, Some(&distinct));
+            let (mut ranking, mut expected) = (Ranking::new(), Ranking::new());
+            for row in 0..5 {
+                // From a few places, for which items are sorted, to all, for which they are looked at in order.
+                for places in [0, 1, 40, n / 2, n + 5] {
+                    let (query, relevant) = (database.get(row), relevant.to(row));
+                    ranking.rank_distinct(&distinct, query, relevant, places);
+                    expected.rank(&database, query, &relevant.items, places);
+                    assert_eq!(ranking.histogram, expected.histogram);
+                    assert_eq!(ranking.head, expected.head, "{bits} bits, {places} places");
+                }
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Which items are relevant to a query: those that share a label.
 
-use dhih_index::Labels;
+use dhih_index::{Codes, Labels};
 
+use super::distinct::Distinct;
 use crate::error::{Error, Result};
 
 /// Labels of database and queries in a form that compares fast.
@@ -65,33 +66,59 @@ impl<'a> Relevance<'a> {
     }
 }
 
-/// The rows of `queries` queries such that those of equal labels follow each other.
-pub(super) fn order(relevance: &Relevance<'_>, queries: usize) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..queries).collect();
-    rows.sort_by_cached_key(|row| relevance.labels_of(*row));
+/// The rows of queries such that those of equal labels follow each other, and among them those of equal codes.
+pub(super) fn order(relevance: &Relevance<'_>, queries: &Codes) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..queries.len()).collect();
+    rows.sort_by_cached_key(|row| (relevance.labels_of(*row), queries.get(*row)));
     rows
+}
+
+/// Queries of equal labels and codes, whose rankings are the same: the first of them, and how many they are.
+pub(super) fn alike(
+    relevance: &Relevance<'_>,
+    queries: &Codes,
+    order: &[usize],
+) -> Vec<(usize, usize)> {
+    let same = |a: &usize, b: &usize| {
+        queries.get(*a) == queries.get(*b) && relevance.labels_of(*a) == relevance.labels_of(*b)
+    };
+    order.chunk_by(same).map(|rows| (rows[0], rows.len())).collect()
 }
 
 /// Which items are relevant to one query after the other. Queries of equal labels that follow each other share the answer.
 pub(super) struct Relevant<'a> {
     relevance: &'a Relevance<'a>,
+    distinct: Option<&'a Distinct>,
     labels: Option<Vec<u64>>,
-    items: Vec<u8>,
+    /// Of each item, whether it is relevant, as 0 or 1.
+    pub(super) items: Vec<u8>,
+    /// Of each distinct code: items, and relevant items.
+    pub(super) counts: Vec<[u32; 2]>,
 }
 
 impl<'a> Relevant<'a> {
-    pub(super) fn new(relevance: &'a Relevance<'a>) -> Self {
-        Self { relevance, labels: None, items: Vec::new() }
+    /// Items are counted by their codes where these are given.
+    pub(super) fn new(relevance: &'a Relevance<'a>, distinct: Option<&'a Distinct>) -> Self {
+        Self { relevance, distinct, labels: None, items: Vec::new(), counts: Vec::new() }
     }
 
-    /// Of each item, whether it is relevant to query `row`, as 0 or 1.
-    pub(super) fn to(&mut self, row: usize) -> &[u8] {
+    /// The same for query `row`.
+    pub(super) fn to(&mut self, row: usize) -> &Self {
         let labels = self.relevance.labels_of(row);
         if self.labels.as_ref() != Some(&labels) {
             self.relevance.fill(row, &mut self.items);
             self.labels = Some(labels);
+            let items = &self.items;
+            let found = |group: &[u32]| {
+                group.iter().map(|item| u32::from(items[*item as usize])).sum::<u32>()
+            };
+            self.counts.clear();
+            if let Some(distinct) = self.distinct {
+                let counts = distinct.groups().map(|group| [group.len() as u32, found(group)]);
+                self.counts.extend(counts);
+            }
         }
-        &self.items
+        self
     }
 }
 

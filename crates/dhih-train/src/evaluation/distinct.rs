@@ -1,0 +1,93 @@
+//! The distinct codes of a database and where their items are. Learned codes repeat massively: what holds of one item holds of
+//! all that have its code.
+
+use dhih_index::Codes;
+use rayon::prelude::*;
+
+/// Items by their code.
+pub(super) struct Distinct {
+    /// Each code once.
+    pub(super) codes: Codes,
+    /// Of each item, the number of its code.
+    pub(super) code_of: Vec<u32>,
+    /// Items by their code, ascending among those of one.
+    items: Vec<u32>,
+    /// Of each code, where its items end.
+    ends: Vec<usize>,
+}
+
+impl Distinct {
+    /// Of a database.
+    pub(super) fn of(codes: &Codes) -> Self {
+        const BEGIN: usize = 8;
+        let begin = |item: u32| {
+            let code = codes.get(item as usize);
+            code.iter().take(BEGIN).fold(0u64, |word, byte| word << 8 | u64::from(*byte))
+        };
+        let rest = |item: u32| codes.get(item as usize).get(BEGIN..).unwrap_or_default();
+        // The begin of a code lies beside its item, so that few comparisons look further.
+        let mut keys: Vec<(u64, u32)> =
+            (0..codes.len() as u32).into_par_iter().map(|item| (begin(item), item)).collect();
+        keys.par_sort_unstable_by(|a, b| {
+            let rest = || rest(a.1).cmp(rest(b.1));
+            a.0.cmp(&b.0).then_with(rest).then(a.1.cmp(&b.1))
+        });
+        let same = |a: &(u64, u32), b: &(u64, u32)| a.0 == b.0 && rest(a.1) == rest(b.1);
+        let (mut firsts, mut ends) = (Vec::new(), Vec::new());
+        let mut code_of = vec![0; codes.len()];
+        for group in keys.chunk_by(same) {
+            group.iter().for_each(|(_, item)| code_of[*item as usize] = firsts.len() as u32);
+            firsts.push(group[0].1 as usize);
+            ends.push(ends.last().unwrap_or(&0) + group.len());
+        }
+        let items = keys.into_iter().map(|(_, item)| item).collect();
+        Self { codes: codes.select(&firsts), code_of, items, ends }
+    }
+
+    /// Whether codes repeat so much that looking at each code once is less work than looking at each item.
+    pub(super) fn pays(&self) -> bool {
+        2 * self.codes.len() <= self.items.len()
+    }
+
+    /// The items of each code, ascending, one code after the other.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &[u32]> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.items[start..*end])
+    }
+
+    /// The items of code `number`, ascending.
+    pub(super) fn items(&self, number: usize) -> &[u32] {
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        &self.items[start..self.ends[number]]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_codes_are_together_and_their_items_in_order() {
+        for width in [1, 8, 9, 17] {
+            // Codes that differ in the first byte, and in the last.
+            let code = |first: u8, last: u8| {
+                let mut code = vec![7; width];
+                code[0] = first;
+                code[width - 1] = last;
+                code
+            };
+            let rows = [(3, 3), (1, 1), (3, 3), (1, 2), (1, 1), (3, 3)].map(|(a, b)| code(a, b));
+            let codes = Codes::new(8 * width as u32, rows.concat()).unwrap();
+            let distinct = Distinct::of(&codes);
+            assert_eq!(distinct.codes.len(), 3);
+            for (number, items) in distinct.groups().enumerate() {
+                assert_eq!(items, distinct.items(number));
+                let same = |item: &u32| codes.get(*item as usize) == distinct.codes.get(number);
+                let expected: Vec<u32> = (0..6).filter(same).collect();
+                assert_eq!(items, expected);
+                assert!(items.iter().all(|item| distinct.code_of[*item as usize] == number as u32));
+            }
+            assert!(distinct.pays());
+        }
+    }
+}
