@@ -14,6 +14,7 @@ use crate::workspace::Workspace;
 mod format_history;
 mod layering;
 mod sources;
+mod unsafe_list;
 
 const EXAMPLE: &str = "Example:
   cargo xtask tidy";
@@ -89,6 +90,7 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = sources.iter().flat_map(sources::check).collect();
     findings.extend(sources.iter().flat_map(layering::check));
     findings.extend(format_history::check(root, &sources));
+    findings.extend(unsafe_list::check(&sources));
     findings.sort();
     Ok(findings)
 }
