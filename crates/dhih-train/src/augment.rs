@@ -1,5 +1,5 @@
 //! How training images are varied: what is drawn for an image, and what it does to its pixels. Always in the same order: crop,
-//! mirror, shift, colours, cutout.
+//! mirror, shift, colours, cutout; then pairs of a batch are mixed.
 
 use dhih_model::InputShape;
 use rand::Rng;
@@ -19,6 +19,8 @@ pub(crate) struct Augmentation {
     pub(crate) color_jitter: f64,
     /// The smallest part of an image's area that a random crop keeps, before it is scaled back; 1 is none (Szegedy et al., 2015).
     pub(crate) crop_scale: f64,
+    /// Part of the batches whose images are mixed (Yun et al., 2019).
+    pub(crate) cutmix: f64,
 }
 
 impl Augmentation {
@@ -52,6 +54,31 @@ impl Augmentation {
             let at = (rng.random_range(0..shape.height), rng.random_range(0..shape.width));
             self.cut_out(image, shape, at);
         }
+    }
+
+    /// Where the batch is to be mixed: the images of each pair, the first and the last of the batch, the second and the last but
+    /// one, and so on, exchange a rectangle. Returns its part of the area, 0 where nothing was done.
+    pub(crate) fn mix(&self, images: &mut [u8], shape: InputShape, rng: &mut impl Rng) -> f32 {
+        if self.cutmix == 0.0 || rng.random::<f64>() >= self.cutmix {
+            return 0.0;
+        }
+        let side = rng.random::<f64>().sqrt();
+        let span = |length: usize, centre: usize| {
+            let half = (side * length as f64 / 2.0).round() as usize;
+            centre.saturating_sub(half)..(centre + half).min(length)
+        };
+        let centre = [shape.height, shape.width].map(|length| rng.random_range(0..length));
+        let (rows, columns) = (span(shape.height, centre[0]), span(shape.width, centre[1]));
+        let row = shape.width * shape.channels;
+        let (first, last) = images.split_at_mut(images.len() / shape.len() / 2 * shape.len());
+        for (a, b) in first.chunks_exact_mut(shape.len()).zip(last.rchunks_exact_mut(shape.len())) {
+            for y in rows.clone() {
+                let at = y * row + columns.start * shape.channels
+                    ..y * row + columns.end * shape.channels;
+                a[at.clone()].swap_with_slice(&mut b[at]);
+            }
+        }
+        (rows.len() * columns.len()) as f32 / (shape.height * shape.width) as f32
     }
 
     /// Paints over a square around a pixel, as much of it as lies inside.
@@ -175,6 +202,7 @@ mod tests {
             paint: vec![7, 8, 9],
             color_jitter: 0.0,
             crop_scale: 1.0,
+            cutmix: 0.0,
         }
     }
 
@@ -227,6 +255,31 @@ mod tests {
             largest = largest.max(changed);
         }
         assert_eq!(largest, 16);
+    }
+
+    #[test]
+    fn mixed_pairs_exchange_a_rectangle_of_the_told_area() {
+        // Of three images the one in the middle has no partner.
+        let images: Vec<u8> = (1..=3).flat_map(|value| vec![value; SHAPE.len()]).collect();
+        let always = Augmentation { cutmix: 1.0, ..none() };
+        let mut areas = Vec::new();
+        for seed in 0..50 {
+            let mut mixed = images.clone();
+            let area = always.mix(&mut mixed, SHAPE, &mut named_rng(seed, "test"));
+            let [a, b, c] = [0, 1, 2].map(|i| &mixed[i * SHAPE.len()..][..SHAPE.len()]);
+            assert!(a.iter().zip(c).all(|(a, c)| [(1, 3), (3, 1)].contains(&(*a, *c))));
+            assert!(b.iter().all(|value| *value == 2));
+            let exchanged = a.iter().filter(|value| **value == 3).count();
+            assert!((exchanged as f32 / SHAPE.len() as f32 - area).abs() < 1e-6);
+            areas.push(area);
+        }
+        assert!(areas.iter().any(|area| *area > 0.6) && areas.iter().any(|area| *area < 0.2));
+        let mut same = images.clone();
+        assert_eq!(none().mix(&mut same, SHAPE, &mut named_rng(0, "test")), 0.0);
+        let sometimes = Augmentation { cutmix: 0.5, ..none() };
+        let draw = |seed| sometimes.mix(&mut images.clone(), SHAPE, &mut named_rng(seed, "test"));
+        let plain = (0..100).filter(|seed| draw(*seed) == 0.0).count();
+        assert!(same == images && (25..75).contains(&plain), "{plain}");
     }
 
     #[test]

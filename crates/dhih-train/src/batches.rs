@@ -40,6 +40,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) images: Vec<u8>,
     /// `[n, classes]` of 0 and 1.
     pub(crate) targets: Vec<f32>,
+    /// The part of each image's area that comes from its partner, the image as far from the batch's end as it is from its begin.
+    pub(crate) mixed: f32,
 }
 
 impl<'a> Epoch<'a> {
@@ -83,10 +85,12 @@ impl<'a> Epoch<'a> {
         let rows = &self.rows[at(i)..at(i + 1)];
         let targets = self.dataset.labels.multi_hot(rows, self.dataset.classes.len());
         let images = self.config.input.map(|input| self.images(i, rows, input)).transpose()?;
-        Ok(Batch { rows, images: images.unwrap_or_default(), targets })
+        let (images, mixed) = images.unwrap_or_default();
+        Ok(Batch { rows, images, targets, mixed })
     }
 
-    fn images(&self, i: usize, rows: &[usize], input: InputShape) -> Result<Vec<u8>> {
+    /// The pixels, and how much of them is mixed.
+    fn images(&self, i: usize, rows: &[usize], input: InputShape) -> Result<(Vec<u8>, f32)> {
         let shape = self.dataset.shape;
         let mut rng = dhih_model::named_rng(self.seed, &format!("augment {} {i}", self.number));
         let mut images = self.dataset.gather(rows)?;
@@ -94,7 +98,8 @@ impl<'a> Epoch<'a> {
             let mirrored = mirrored_first(self.seed, *row) ^ self.number.is_multiple_of(2);
             self.config.augmentation.apply(image, shape, mirrored, &mut rng);
         }
-        Ok(fit(images, shape, input))
+        let mixed = self.config.augmentation.mix(&mut images, shape, &mut rng);
+        Ok((fit(images, shape, input), mixed))
     }
 }
 

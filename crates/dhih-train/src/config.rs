@@ -68,6 +68,8 @@ pub struct TrainConfig {
     pub color_jitter: f64,
     #[serde(default = "one")]
     pub crop_scale: f64,
+    #[serde(default)]
+    pub cutmix: f64,
     pub seed: u64,
     pub device: String,
     pub loss: Loss,
@@ -162,6 +164,13 @@ impl TrainConfig {
                 "above 0, at most 1",
             ),
             check(
+                "cutmix",
+                &self.cutmix,
+                self.cutmix == 0.0
+                    || (0.0..=1.0).contains(&self.cutmix) && !frozen && !self.loss.is_pairwise(),
+                "0 to 1, and 0 with a frozen backbone or a pairwise loss",
+            ),
+            check(
                 "hash_hidden",
                 &self.hash_hidden,
                 self.hash_hidden <= 65_536,
@@ -216,9 +225,9 @@ impl TrainConfig {
 
     /// How images are varied whose channels have the means `means`, on a scale of 0 to 1.
     pub(crate) fn augmentation(&self, means: &[f32]) -> Augmentation {
-        let Self { flip, shift, cutout, color_jitter, crop_scale, .. } = *self;
+        let Self { flip, shift, cutout, color_jitter, crop_scale, cutmix, .. } = *self;
         let paint = means.iter().map(|mean| (mean * 255.0).round() as u8).collect();
-        Augmentation { flip, shift, cutout, paint, color_jitter, crop_scale }
+        Augmentation { flip, shift, cutout, paint, color_jitter, crop_scale, cutmix }
     }
 
     /// What the optimiser works with.

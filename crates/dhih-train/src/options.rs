@@ -144,6 +144,10 @@ pub struct TrainOptions {
     /// Crop images at random to no less than this part of their area, and scale them back; 1 is none [default: 1]
     #[arg(long, env = "DHIH_CROP_SCALE", value_name = "X")]
     pub crop_scale: Option<f64>,
+    /// Mix this part of the batches: pairs of images exchange a rectangle, and their labels count by area; for losses of single
+    /// images [default: 0]
+    #[arg(long, env = "DHIH_CUTMIX", value_name = "X")]
+    pub cutmix: Option<f64>,
     /// Seed of weights, order and augmentation [default: 0]
     #[arg(long, env = "DHIH_SEED", value_name = "N")]
     pub seed: Option<u64>,
@@ -236,6 +240,7 @@ impl TrainOptions {
             cutout,
             color_jitter,
             crop_scale,
+            cutmix,
             seed,
             device
         )
@@ -316,6 +321,7 @@ impl TrainOptions {
             cutout: self.cutout.unwrap_or(0),
             color_jitter: self.color_jitter.unwrap_or(0.0),
             crop_scale: self.crop_scale.unwrap_or(1.0),
+            cutmix: self.cutmix.unwrap_or(0.0),
             seed: self.seed.unwrap_or(0),
             device: self.device.unwrap_or_else(|| "auto".to_owned()),
             loss: loss.resolve(bits)?,

@@ -129,6 +129,11 @@ impl Loss {
         matches!(self, Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) | Self::GreedyHash(_))
     }
 
+    /// Whether it compares the samples of a batch with each other.
+    pub fn is_pairwise(&self) -> bool {
+        matches!(self, Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_))
+    }
+
     /// What the hash layer is to end in: batch norm for OrthoHash, as published, and for pairwise losses, whose inner products
     /// and distances otherwise run away from a fresh network's common mean until all images have one code.
     pub fn hash_norm(&self) -> HashNorm {

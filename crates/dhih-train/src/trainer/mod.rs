@@ -230,18 +230,26 @@ impl<'a> Trainer<'a> {
     fn step(&self, batch: &Batch<'_>, step: usize, schedule: &Schedule) -> Result<f32> {
         let TrainConfig { seed, accumulate, label_smoothing, .. } = *self.config;
         let (n, labels) = (batch.len(), batch.labels(self.network.device())?);
+        let mixed = f64::from(batch.mixed);
+        let of_partners = (mixed > 0.0).then(|| labels.flip(&[0])).transpose()?;
         let progress = step as f64 / schedule.steps;
         let part = |i: usize| {
             let at = i * n / accumulate..(i + 1) * n / accumulate;
-            let labels = labels.narrow(0, at.start, at.len())?;
             let pixels = batch.images.len() / n;
             let images = &batch.images[at.start * pixels..at.end * pixels];
             let mode = Mode::training_step(seed, step * accumulate + i);
             let v = self.forward((&batch.rows[at.clone()], images), mode)?;
             let objective = self.network.objective();
-            let loss = match label_smoothing {
-                0.0 => objective.value(&v, &labels, progress)?,
-                smoothing => objective.smoothed(&v, &labels, progress, smoothing)?,
+            let under = |labels: &Tensor| {
+                let labels = labels.narrow(0, at.start, at.len())?;
+                match label_smoothing {
+                    0.0 => objective.value(&v, &labels, progress),
+                    smoothing => objective.smoothed(&v, &labels, progress, smoothing),
+                }
+            };
+            let loss = match &of_partners {
+                None => under(&labels)?,
+                Some(others) => ((under(&labels)? * (1.0 - mixed))? + (under(others)? * mixed)?)?,
             };
             Ok((loss, at.len() as f64 / n as f64))
         };

@@ -17,7 +17,7 @@ fn loss(trainer: &Trainer<'_>) -> f32 {
     let rows = &trainer.split.train[..];
     let images = trainer.dataset.gather(rows).unwrap();
     let targets = trainer.dataset.labels.multi_hot(rows, trainer.dataset.classes.len());
-    let batch = Batch { rows, images, targets };
+    let batch = Batch { rows, images, targets, mixed: 0.0 };
     let labels = batch.labels(&Device::Cpu).unwrap();
     let v = trainer.forward((rows, &batch.images), Mode::training_step(0, 0)).unwrap();
     let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
@@ -63,6 +63,7 @@ fn every_loss_falls_and_resumes_to_the_same_weights() {
         cutout: Some(4),
         color_jitter: Some(0.1),
         crop_scale: Some(0.9),
+        cutmix: Some(0.5),
         ..plain()
     };
     let losses = Loss::ALL.into_iter().map(|(name, _)| (name, of_loss(name)));
