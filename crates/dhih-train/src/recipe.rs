@@ -14,8 +14,10 @@ pub struct Recipe {
 
 impl Recipe {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 1] =
-        [Self { name: "cifar10-fast", text: include_str!("../recipes/cifar10-fast.toml") }];
+    pub const ALL: [Self; 2] = [
+        Self { name: "cifar10-fast", text: include_str!("../recipes/cifar10-fast.toml") },
+        Self { name: "cifar10-5k", text: include_str!("../recipes/cifar10-5k.toml") },
+    ];
 
     /// The recipe of that name.
     ///
