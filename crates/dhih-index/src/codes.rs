@@ -115,6 +115,11 @@ impl Codes {
         &self.bytes
     }
 
+    /// All codes, packed, as they lie here.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The codes one by one.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.bytes.chunks_exact(self.bytes_per_code())
@@ -193,6 +198,7 @@ mod tests {
         assert_eq!(codes.bit_slice(0).iter_ones().collect::<Vec<_>>(), [2, 4, 5, 9]);
         assert_eq!(codes.select(&[1, 0]).as_bytes(), [0xff, 0x0f, 0x34, 0x02]);
         assert_eq!(Codes::from_hex(12, &codes.to_hex(0)).unwrap().get(0), codes.get(0));
+        assert_eq!(codes.clone().into_bytes(), codes.as_bytes());
     }
 
     #[test]
