@@ -1,4 +1,4 @@
-//! Nothing is compiled twice: every crate that xtask, training and serving share has the same features in
+//! Nothing is compiled twice: every crate that xtask, training, serving and the Python package share has the same features in
 //! all their builds. (Cargo unifies features within one build, not across two.)
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
@@ -61,9 +61,9 @@ fn xtask_and_the_binaries_share_what_they_compile() {
 }
 
 #[test]
-fn training_and_serving_share_what_they_compile() {
+fn training_serving_and_the_python_package_share_what_they_compile() {
     let binaries = features(&["dhih-train", "dhih-index", "dhih-serve"]);
-    for package in ["dhih-train", "dhih-serve"] {
+    for package in ["dhih-train", "dhih-serve", "dhih-python"] {
         let twice = compiled_twice(&features(&[package]), &binaries);
         assert!(twice.is_empty(), "mend the features of {package}:\n{}", twice.join("\n"));
     }

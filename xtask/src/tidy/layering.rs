@@ -40,7 +40,13 @@ fn forbidden(package: &str, dependency: &str) -> Option<&'static str> {
         "dhih-serve" if ours && !["dhih-model", "dhih-index"].contains(&dependency) => {
             Some("dhih-serve joins dhih-model and dhih-index alone")
         }
-        "dhih-model" | "dhih-index" | "dhih-train" | "xtask" if http => {
+        "dhih-python"
+            if ours && !["dhih-model", "dhih-index", "dhih-train"].contains(&dependency) =>
+        {
+            Some("dhih-python joins dhih-model, dhih-index and dhih-train alone")
+        }
+        "dhih-python" if tensors => Some("dhih-python knows arrays, no tensors"),
+        "dhih-model" | "dhih-index" | "dhih-train" | "dhih-python" | "xtask" if http => {
             Some("HTTP belongs to dhih-serve and dhih-download")
         }
         "xtask" if tensors => Some("xtask spawns the binaries that know tensors"),
@@ -127,6 +133,11 @@ mod tests {
             ("dhih-serve", "dhih-download"),
             ("xtask", "hf-hub"),
             ("dhih-serve", "dhih-train"),
+            ("dhih-serve", "dhih-python"),
+            ("dhih-train", "dhih-python"),
+            ("dhih-python", "dhih-serve"),
+            ("dhih-python", "candle-core"),
+            ("dhih-python", "reqwest"),
             ("xtask", "candle-core"),
             ("xtask", "dhih-index"),
         ];
@@ -148,6 +159,10 @@ mod tests {
     fn the_right_directions_are_welcome() {
         let joined = "[dependencies]\ndhih-model.workspace = true\ndhih-index.workspace = true";
         assert_eq!(findings("dhih-train", joined), []);
+        assert_eq!(
+            findings("dhih-python", &format!("{joined}\ndhih-train = \"0\"\npyo3 = \"0\"")),
+            []
+        );
         assert_eq!(
             findings("dhih-serve", &format!("{joined}\naxum = \"0\"\ncandle-core = \"0\"")),
             []

@@ -1,0 +1,231 @@
+//! `Index` of Python, and `build`, which makes one. Searches: `search.rs`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use dhih_index::{Index, IndexBuilder, IndexConfig, IndexWriter};
+use pyo3::prelude::*;
+
+use crate::code_set::{Given, PyCodeSet, owned};
+use crate::error::Result;
+use crate::evaluation::to_python;
+use crate::search::{self, Nearest, Within};
+use crate::threads::released;
+
+/// An index in a directory, opened: exact search among binary codes. Threads may share it.
+///
+/// Searches see the index as it was when it was opened, and what this object changed since; `Index(path)` again sees what
+/// others changed.
+///
+///     >>> import dhih, numpy, tempfile
+///     >>> codes = numpy.array([[0b0000], [0b0001], [0b0111]], dtype=numpy.uint8)
+///     >>> index = dhih.build(codes, tempfile.mkdtemp())
+///     >>> distances, ids = index.search(codes[:1], 2)
+///     >>> distances, ids
+///     (array([[0, 1]], dtype=uint32), array([[0, 1]], dtype=uint64))
+#[pyclass(frozen, name = "Index", module = "dhih")]
+pub(crate) struct PyIndex {
+    path: PathBuf,
+    /// As it was last opened or changed.
+    index: RwLock<Arc<Index>>,
+    /// Held while it is changed: the calls of this object wait for each other.
+    writing: Mutex<()>,
+}
+
+impl PyIndex {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let index = RwLock::new(Arc::new(Index::open(path)?));
+        Ok(Self { path: path.to_owned(), index, writing: Mutex::new(()) })
+    }
+
+    fn now(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes it by a writer that is there for this change only, so that others can write too.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut IndexWriter) -> dhih_index::Result<T>,
+    ) -> Result<T> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = IndexWriter::open(&self.path)?;
+        let changed = change(&mut writer);
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(writer.snapshot());
+        Ok(changed?)
+    }
+}
+
+#[pymethods]
+impl PyIndex {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        released(py, || Self::open(&path))
+    }
+
+    /// The k nearest items of each query, by distance, then id: distances uint32 [q, k] and ids uint64 [q, k].
+    ///
+    /// `queries` are packed codes, uint8 [q, ceil(bits / 8)], or a CodeSet. `label` (a number, a name, or several) and `ids`
+    /// restrict the search to items with one of these labels, among these ids. Where fewer than k items are found, a row
+    /// ends with distances 2**32 - 1 and ids 2**64 - 1.
+    #[pyo3(signature = (queries, k, *, label=None, ids=None))]
+    fn search<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyAny>,
+        k: usize,
+        label: Option<&Bound<'py, PyAny>>,
+        ids: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Nearest<'py>> {
+        let index = self.now();
+        let filter = search::filter(&index, label, ids)?;
+        search::nearest(py, &index, &search::queries(&index, queries)?, k, filter)
+    }
+
+    /// All items within `radius` bits of each query, by distance, then id: (offsets, distances, ids).
+    ///
+    /// The hits of query i are distances[offsets[i]:offsets[i + 1]] and ids[offsets[i]:offsets[i + 1]]. Arguments as for search.
+    ///
+    ///     >>> import dhih, numpy, tempfile
+    ///     >>> codes = numpy.array([[0b0000], [0b0001], [0b0111]], dtype=numpy.uint8)
+    ///     >>> index = dhih.build(codes, tempfile.mkdtemp())
+    ///     >>> offsets, distances, ids = index.radius_search(codes, 1)
+    ///     >>> ids[offsets[1]:offsets[2]]
+    ///     array([1, 0], dtype=uint64)
+    #[pyo3(signature = (queries, radius, *, label=None, ids=None))]
+    fn radius_search<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyAny>,
+        radius: u32,
+        label: Option<&Bound<'py, PyAny>>,
+        ids: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Within<'py>> {
+        let index = self.now();
+        let filter = search::filter(&index, label, ids)?;
+        search::within(py, &index, &search::queries(&index, queries)?, radius, filter)
+    }
+
+    /// Adds items. They are on disk when this returns.
+    ///
+    /// `codes` are packed codes or a CodeSet. Items without ids are numbered after the greatest id that there is. Items have
+    /// labels where those of the index have. One call with many items is much faster than many calls.
+    ///
+    ///     >>> import dhih, numpy, tempfile
+    ///     >>> codes = numpy.array([[0b0000], [0b0111]], dtype=numpy.uint8)
+    ///     >>> index = dhih.build(codes, tempfile.mkdtemp())
+    ///     >>> index.add(codes, ids=[40, 30])
+    ///     >>> index.remove([0, 7])
+    ///     1
+    ///     >>> len(index), 40 in index, 0 in index
+    ///     (3, True, False)
+    #[pyo3(signature = (codes, *, ids=None, labels=None))]
+    fn add(
+        &self,
+        py: Python<'_>,
+        codes: &Bound<'_, PyAny>,
+        ids: Option<&Bound<'_, PyAny>>,
+        labels: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let bits = codes.cast::<PyCodeSet>().is_err().then(|| self.bits());
+        let set = owned("codes", codes, Given { bits, ids, labels, ..Given::default() })?;
+        released(py, || self.change(|writer| writer.add(&set)))
+    }
+
+    /// Removes items; returns how many of these ids there were. They are gone from the disk when this returns.
+    fn remove(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let ids = crate::arrays::ids(ids)?;
+        released(py, || self.change(|writer| writer.remove(&ids)))
+    }
+
+    /// Turns all data files and the log of changes into one data file, without what was removed.
+    fn compact(&self, py: Python<'_>) -> PyResult<()> {
+        released(py, || self.change(IndexWriter::compact))
+    }
+
+    /// Checks every byte of the index.
+    fn verify(&self, py: Python<'_>) -> PyResult<()> {
+        released(py, || Ok(self.now().verify()?))
+    }
+
+    /// What the index is, in numbers: what `dhih-index inspect --json` prints.
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &released(py, || Ok(self.now().info()))?)
+    }
+
+    /// All items, by id. Copies them.
+    fn codes(&self, py: Python<'_>) -> PyResult<PyCodeSet> {
+        let set = released(py, || Ok(self.now().to_code_set()?))?;
+        PyCodeSet::new(py, set)
+    }
+
+    /// Length of a code in bits.
+    #[getter]
+    fn bits(&self) -> u32 {
+        self.now().bits()
+    }
+
+    /// Names of the classes; empty where they have none.
+    #[getter]
+    fn classes(&self) -> Vec<String> {
+        self.now().classes().to_vec()
+    }
+
+    /// SHA-256 of the model that made the codes, or None.
+    #[getter]
+    fn model_sha256(&self) -> Option<String> {
+        self.now().model_sha256().map(str::to_owned)
+    }
+
+    /// The directory.
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn __len__(&self) -> usize {
+        self.now().len()
+    }
+
+    fn __contains__(&self, id: i128) -> bool {
+        u64::try_from(id).is_ok_and(|id| self.now().contains(id))
+    }
+
+    fn __repr__(&self) -> String {
+        let index = self.now();
+        format!(
+            "<dhih.Index {:?}: {} codes of {} bits>",
+            self.path.display().to_string(),
+            index.len(),
+            index.bits()
+        )
+    }
+}
+
+/// Builds an index in a directory, which is made where it is missing; an index that is there is replaced. Returns it, opened.
+///
+/// `codes` are packed codes, uint8 [n, ceil(bits / 8)], of eight bits a byte unless `bits` says how many, or a CodeSet. `ids`
+/// are 0 to n - 1 unless given. `labels` are numbers, one an item, or rows of 0 and 1 with a column a class. `substrings` is the
+/// number of the index's tables, chosen by itself unless given.
+///
+///     >>> import dhih, numpy, tempfile
+///     >>> codes = numpy.array([[0b0000], [0b0001], [0b0111]], dtype=numpy.uint8)
+///     >>> index = dhih.build(codes, tempfile.mkdtemp(), bits=4, ids=[7, 8, 9], labels=[0, 1, 1])
+///     >>> index.search(codes[:1], 1, label=1)
+///     (array([[1]], dtype=uint32), array([[8]], dtype=uint64))
+#[pyfunction]
+#[pyo3(signature = (codes, path, *, bits=None, ids=None, labels=None, substrings=None))]
+pub(crate) fn build(
+    py: Python<'_>,
+    codes: &Bound<'_, PyAny>,
+    path: PathBuf,
+    bits: Option<u32>,
+    ids: Option<&Bound<'_, PyAny>>,
+    labels: Option<&Bound<'_, PyAny>>,
+    substrings: Option<u32>,
+) -> PyResult<PyIndex> {
+    let set = owned("codes", codes, Given { bits, ids, labels, ..Given::default() })?;
+    released(py, || {
+        IndexBuilder::new(IndexConfig { substrings }).build(&set, &path)?;
+        PyIndex::open(&path)
+    })
+}

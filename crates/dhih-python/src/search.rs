@@ -1,0 +1,165 @@
+//! Searches of an index as Python asks for them: arrays of queries, filters by label and id, arrays of hits.
+
+use dhih_index::{CodeSet, Codes, Filter, Hit, Index};
+use numpy::{Ix2, PyArray1, PyArray2, PyReadonlyArray};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use rayon::prelude::*;
+
+use crate::arrays;
+use crate::code_set::PyCodeSet;
+use crate::error::{Error, Result};
+use crate::threads::{released, released_here};
+
+/// Distances and ids of `q` queries, `[q, k]` each.
+pub(crate) type Nearest<'py> = (Bound<'py, PyArray2<u32>>, Bound<'py, PyArray2<u64>>);
+/// Where each query's hits begin, `[q + 1]`, and distances and ids of all of them.
+pub(crate) type Within<'py> =
+    (Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>);
+
+/// A label that is looked for, or several.
+#[derive(FromPyObject)]
+enum Wanted {
+    /// A number or a name of a class.
+    One(Label),
+    /// Any of these.
+    Any(Vec<Label>),
+}
+
+/// A class.
+#[derive(FromPyObject)]
+enum Label {
+    /// By its number.
+    Number(i64),
+    /// By its name.
+    Name(String),
+}
+
+/// Which items are looked for; `None` where all are.
+pub(crate) fn filter(
+    index: &Index,
+    label: Option<&Bound<'_, PyAny>>,
+    ids: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<Filter>> {
+    let mut filter = Filter::default();
+    if let Some(label) = label {
+        let wanted = match label.extract() {
+            Ok(Wanted::One(label)) => vec![label],
+            Ok(Wanted::Any(labels)) => labels,
+            Err(_) => {
+                let message = "label: expected a number, a name, or a list of these, got";
+                return Err(PyTypeError::new_err(format!("{message} {}", label.repr()?)));
+            }
+        };
+        let number = |label| number(index, label);
+        filter = filter.labels(wanted.into_iter().map(number).collect::<Result<Vec<i64>>>()?);
+    }
+    if let Some(ids) = ids {
+        filter = filter.ids(arrays::ids(ids)?);
+    }
+    Ok((filter != Filter::default()).then_some(filter))
+}
+
+fn number(index: &Index, label: Label) -> Result<i64> {
+    let name = match label {
+        Label::Number(number) => return Ok(number),
+        Label::Name(name) => name,
+    };
+    let at = index.classes().iter().position(|class| *class == name);
+    let expected = || format!("a number or one of the classes {:?}", index.classes());
+    at.map(|at| at as i64).ok_or_else(|| Error::argument("label", expected(), format!("{name:?}")))
+}
+
+/// Codes that an index can answer, where they lie.
+pub(crate) fn queries<'py>(
+    index: &Index,
+    given: &Bound<'py, PyAny>,
+) -> PyResult<PyReadonlyArray<'py, u8, Ix2>> {
+    let Ok(set) = given.cast::<PyCodeSet>() else {
+        return Ok(arrays::codes("queries", given, Some(index.bits()))?.0);
+    };
+    let (codes, bits, model) = set.get().codes();
+    let none = Codes::new(bits, Vec::new()).map_err(Error::from)?;
+    let of_model = CodeSet { model_sha256: model.map(str::to_owned), ..CodeSet::new(none) };
+    index.check_queries(&of_model).map_err(Error::from)?;
+    Ok(arrays::codes("queries", codes.bind(given.py()), Some(bits))?.0)
+}
+
+/// The `k` nearest of each query.
+pub(crate) fn nearest<'py>(
+    py: Python<'py>,
+    index: &Index,
+    queries: &PyReadonlyArray<'py, u8, Ix2>,
+    k: usize,
+    filter: Option<Filter>,
+) -> PyResult<Nearest<'py>> {
+    let (queries, width) = (queries.as_slice()?, dhih_index::bytes_per_code(index.bits()));
+    let alone = queries.len() == width;
+    let work = || {
+        if k == 0 {
+            return Err(dhih_index::Error::ZeroK.into());
+        }
+        let some = filter.map(|filter| index.select(&filter));
+        let count = queries.len() / width;
+        let mut distances = arrays::filled(u32::MAX, count, k)?;
+        let mut ids = arrays::filled(u64::MAX, count, k)?;
+        let search = |(query, (distances, ids)): (&[u8], (&mut [u32], &mut [u64]))| {
+            let hits = match &some {
+                Some(some) => some.knn(query, k),
+                None => index.knn(query, k),
+            };
+            for (hit, (distance, id)) in hits?.iter().zip(distances.iter_mut().zip(ids)) {
+                (*distance, *id) = (hit.distance, hit.id);
+            }
+            Ok::<(), Error>(())
+        };
+        if alone {
+            search((queries, (&mut distances, &mut ids)))?;
+        } else {
+            let rows = distances.par_chunks_mut(k).zip(ids.par_chunks_mut(k));
+            queries.par_chunks(width).zip(rows).try_for_each(search)?;
+        }
+        Ok((distances, ids))
+    };
+    let (distances, ids) = if alone { released_here(py, work) } else { released(py, work) }?;
+    Ok((arrays::rows(py, distances, k)?, arrays::rows(py, ids, k)?))
+}
+
+/// All within `radius` of each query.
+pub(crate) fn within<'py>(
+    py: Python<'py>,
+    index: &Index,
+    queries: &PyReadonlyArray<'py, u8, Ix2>,
+    radius: u32,
+    filter: Option<Filter>,
+) -> PyResult<Within<'py>> {
+    let (queries, width) = (queries.as_slice()?, dhih_index::bytes_per_code(index.bits()));
+    let alone = queries.len() == width;
+    let work = || {
+        let some = filter.map(|filter| index.select(&filter));
+        let search = |query| match &some {
+            Some(some) => some.within(query, radius),
+            None => index.within(query, radius),
+        };
+        let found: Vec<Vec<Hit>> = match alone {
+            true => vec![search(queries)?],
+            false => {
+                queries.par_chunks(width).map(search).collect::<dhih_index::Result<Vec<_>>>()?
+            }
+        };
+        let mut offsets = Vec::with_capacity(found.len() + 1);
+        offsets.push(0);
+        offsets.extend(found.iter().scan(0, |end, hits| {
+            *end += hits.len() as u64;
+            Some(*end)
+        }));
+        let hits = || found.iter().flatten();
+        let distances: Vec<u32> = hits().map(|hit| hit.distance).collect();
+        let ids: Vec<u64> = hits().map(|hit| hit.id).collect();
+        Ok((offsets, distances, ids))
+    };
+    let (offsets, distances, ids) =
+        if alone { released_here(py, work) } else { released(py, work) }?;
+    let array = (PyArray1::from_vec(py, offsets), PyArray1::from_vec(py, distances));
+    Ok((array.0, array.1, PyArray1::from_vec(py, ids)))
+}
