@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::cargo;
 use crate::report;
 use crate::step::Step;
+use crate::test_python;
 use crate::tidy;
 use crate::workspace::Workspace;
 
@@ -29,6 +30,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let hub = ["test", "--workspace", HUB[0], HUB[1], "--test", "hub", "--test", "weights"];
     clock.step(cargo_step("hub", workspace, &hub))?;
     beside_python(&mut clock)?;
+    python_wheel(&mut clock)?;
     for (name, seconds) in &clock.timings {
         eprintln!("{seconds:7.1} s  {name}");
     }
@@ -83,6 +85,17 @@ fn beside_python(clock: &mut Clock) -> Result<()> {
         clock.step(cargo_step(test, workspace, &args))?;
     }
     Ok(())
+}
+
+/// Tests the Python package from its wheel, where `DHIH_PYTHON` names a Python.
+fn python_wheel(clock: &mut Clock) -> Result<()> {
+    let Some(python) = std::env::var_os("DHIH_PYTHON") else {
+        eprintln!("skipped: the Python wheel (DHIH_PYTHON is not set)");
+        return Ok(());
+    };
+    let (workspace, args) = (clock.workspace, test_python::Args { python: python.into() });
+    let test = || test_python::run(&args, workspace);
+    clock.time("python", "cargo xtask test-python", test)
 }
 
 /// Announces each step on stderr and remembers its seconds.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{bench, ci, demo, fetch, report, test_web, tidy};
+use crate::{bench, ci, demo, fetch, report, test_python, test_web, tidy};
 
 /// `cargo xtask COMMAND`.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Bench(bench::Args),
     /// Write docs/RESULTS.md from recorded runs
     Report(report::Args),
+    /// Build the Python wheel and test it where it is installed
+    TestPython(test_python::Args),
     /// Drive the search page in Chromium over a small run made for it
     TestWeb(test_web::Args),
     /// Everything continuous integration checks, tests last
@@ -50,6 +52,7 @@ impl Cli {
             Command::FetchData(args) => fetch::run(args, &workspace),
             Command::Bench(args) => bench::run(args, &workspace),
             Command::Report(args) => report::run(args, &workspace),
+            Command::TestPython(args) => test_python::run(args, &workspace),
             Command::TestWeb(args) => test_web::run(args, &workspace),
             Command::Ci => ci::run(&workspace),
             Command::Tidy(args) => tidy::run(args, &workspace),

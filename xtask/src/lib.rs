@@ -18,6 +18,7 @@ mod demo;
 mod fetch;
 mod report;
 mod step;
+mod test_python;
 mod test_web;
 mod tidy;
 mod workspace;

@@ -18,7 +18,7 @@ pub(crate) struct Step {
     name: &'static str,
     program: PathBuf,
     args: Vec<OsString>,
-    envs: Vec<(&'static str, &'static str)>,
+    envs: Vec<(&'static str, OsString)>,
     workspace: Workspace,
 }
 
@@ -33,8 +33,8 @@ impl Step {
         self
     }
 
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
-        self.envs.push((name, value));
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.envs.push((name, value.into()));
         self
     }
 
@@ -44,7 +44,10 @@ impl Step {
 
     /// The command line to type in the root of the workspace.
     pub(crate) fn command_line(&self) -> String {
-        let envs = self.envs.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
+        let env = |(name, value): &(&str, OsString)| {
+            format!("{name}={}", quoted(&value.to_string_lossy()))
+        };
+        let envs = self.envs.iter().map(env);
         let shown = self.workspace.show(&self.program).to_string();
         let program =
             if self.program == cargo::program() { "cargo".to_owned() } else { quoted(&shown) };
@@ -92,7 +95,7 @@ impl Step {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).envs(self.envs.iter().copied());
+        command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.workspace.root()).stdin(Stdio::null());
         command
     }
