@@ -60,18 +60,18 @@ fn book(clock: &mut Clock) -> Result<()> {
     clock.step(Step::new("book", "mdbook".as_ref(), workspace).args(["build", "docs"]))
 }
 
-/// Tests beside Python's own programs: package, test, and the modules that it needs.
-const BESIDE_PYTHON: [(&str, &str, &str); 3] = [
-    ("dhih-train", "onnx", "numpy, onnxruntime"),
-    ("dhih-train", "tensorboard", "tensorboard"),
-    ("dhih-serve", "description", "openapi_spec_validator, schemathesis"),
+/// Tests beside Python's own programs, and the modules that each needs.
+const BESIDE_PYTHON: [(&str, &str); 3] = [
+    ("onnx", "numpy, onnxruntime"),
+    ("tensorboard", "tensorboard"),
+    ("description", "openapi_spec_validator, schemathesis"),
 ];
 
 /// Compares exported networks with onnxruntime, events with TensorBoard, and the service with its description, where
 /// `DHIH_PYTHON` names a Python that has them.
 fn beside_python(clock: &mut Clock) -> Result<()> {
     let workspace = clock.workspace;
-    for (package, test, modules) in BESIDE_PYTHON {
+    for (test, modules) in BESIDE_PYTHON {
         let Some(python) = std::env::var_os("DHIH_PYTHON") else {
             eprintln!("skipped: {test} (DHIH_PYTHON is not set)");
             continue;
@@ -81,7 +81,8 @@ fn beside_python(clock: &mut Clock) -> Result<()> {
             eprintln!("skipped: {test} ({modules} not installed for DHIH_PYTHON)");
             continue;
         }
-        let args = ["test", "-p", package, "--test", test, "--", "--ignored"];
+        // Of the whole workspace: what its tests need is compiled once, and one package's would be other features.
+        let args = ["test", "--workspace", "--test", test, "--", "--ignored"];
         clock.step(cargo_step(test, workspace, &args))?;
     }
     Ok(())
