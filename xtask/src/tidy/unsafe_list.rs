@@ -6,7 +6,8 @@ use super::{Finding, Source};
 
 const DOCUMENT: &str = "ARCHITECTURE.md";
 const BEGINS: &str = "Architecture invariant: `unsafe` is denied";
-const ALLOWS: &str = concat!("#![allow(unsafe", "_code)]");
+/// In pieces, so that this file passes its own rule.
+const ALLOWS: &str = concat!("allow(unsafe", "_code");
 
 /// Compares the files that allow unsafe code with the list, where there is one.
 pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
@@ -14,7 +15,8 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
         return Vec::new();
     };
     let listed = listed(&document.text);
-    let allows = |source: &&Source| source.text.lines().any(|line| line == ALLOWS);
+    let is_attribute = |line: &str| line.trim_start().starts_with('#') && line.contains(ALLOWS);
+    let allows = |source: &&Source| source.text.lines().any(is_attribute);
     let found: BTreeSet<String> = sources
         .iter()
         .filter(allows)
@@ -58,7 +60,7 @@ mod tests {
     fn the_list_and_the_files_agree() {
         let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
         let list = format!("# A\n\n{BEGINS}, but in `a/{{b,c}}.rs`,\n`d.rs`.\n\n`e.rs`\n");
-        let allows = format!("//! B.\n{ALLOWS}\n");
+        let allows = format!("//! B.\n#![{ALLOWS})]\n");
         let files = |names: &[&str]| {
             let files = names.iter().map(|name| source(&format!("crates/{name}"), &allows));
             let all: Vec<Source> = files.chain([source(DOCUMENT, &list)]).collect();
