@@ -1,22 +1,26 @@
-//! Building an index: grouping equal codes, building the tables, writing the directory so that the
-//! old index or the new one is there at any moment. The layout: `format.rs`.
+//! Building an index: grouping equal codes, building the tables, each while the one before it is written, replacing the
+//! directory's index so that the old one or the new one is there at any moment. The layout: `format.rs`.
 
+use std::borrow::Cow;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use crate::assembly::{Assembly, assemble};
 use crate::code_set::{CodeSet, Labels};
-use crate::disk::{self, TEMPORARY};
+use crate::disk::{self, NewFile, TEMPORARY};
 use crate::error::{Error, Result};
-use crate::format::{self, Content, Counts, Kind};
+use crate::format::{self, Counts, Kind};
 use crate::groups::Groups;
 use crate::manifest::{self, Entry, Manifest};
 use crate::sample;
 use crate::segment::{Metadata, Segment};
 use crate::substring::{self, Substring};
 use crate::table::{COPIED, TableData};
-use crate::whole::WholeData;
+use crate::whole::{self, WholeData};
 
 /// How an index is built.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,12 +40,19 @@ const FEW: usize = 100_000;
 #[derive(Debug, Clone, Default)]
 pub struct IndexBuilder {
     config: IndexConfig,
+    told: Option<fn(&str, Duration)>,
 }
 
 impl IndexBuilder {
     /// A builder of indexes of this configuration.
     pub fn new(config: IndexConfig) -> Self {
-        Self { config }
+        Self { config, told: None }
+    }
+
+    /// Calls `told` after each stage of a build: what was done, and the time since the build began.
+    #[must_use]
+    pub fn on_stage(self, told: fn(&str, Duration)) -> Self {
+        Self { told: Some(told), ..self }
     }
 
     /// Builds an index of these codes in `dir`, which is made where it is missing and whose index,
@@ -76,66 +87,152 @@ impl IndexBuilder {
 
     /// Writes a data file, under a name that no manifest knows yet.
     pub(crate) fn write_segment(&self, set: &CodeSet, dir: &Path) -> Result<Entry> {
-        let (bits, width) = (set.codes.bits(), set.codes.bytes_per_code());
-        let by_id = rows_by_id(set.ids.as_deref(), set.codes.len());
+        let (bits, count, start) = (set.codes.bits(), set.codes.len(), Instant::now());
+        let done = |what: &str| self.told.into_iter().for_each(|told| told(what, start.elapsed()));
+        let by_id = rows_by_id(set.ids.as_deref(), count);
         let substrings = substring::choose(bits, set.codes.as_bytes(), self.config.substrings)?;
         let groups = Groups::of(&set.codes, by_id.as_deref(), &substrings[0]);
-        let distinct = groups.codes.len() / width;
-        let table = |(part, substring): (usize, &Substring)| match part {
-            0 => TableData::of_sorted(substring, &groups.codes, width),
-            _ => TableData::build(substring, &groups.codes, width),
+        let (width, distinct) = (set.codes.bytes_per_code(), groups.starts.len() - 1);
+        done(&format!("sorted {count} codes, {distinct} different"));
+
+        let ids = set.ids.as_deref().filter(|ids| !ids.iter().copied().eq(0..count as u64));
+        let items = Items {
+            metadata: metadata(set)?,
+            ids: ids.map(|ids| in_order(ids, by_id.as_deref())),
+            labels: labels(set, by_id.as_deref()),
         };
-        let tables: Vec<TableData> =
-            substrings.par_iter().enumerate().map(|(i, s)| table((i, s))).collect();
-        let whole = (distinct as f64 <= MOSTLY_DISTINCT * set.codes.len() as f64
-            || distinct <= FEW)
-            .then(|| WholeData::build(&groups.codes, width));
+        let whole = distinct as f64 <= MOSTLY_DISTINCT * count as f64 || distinct <= FEW;
+        let contents = Contents { width, distinct, substrings: &substrings, items: &items, whole };
+        let new = NewFile::create(dir, "segment-").map_err(Error::io("write", dir))?;
+        let counts = Counts {
+            bits,
+            substrings: substrings.len() as u32,
+            codes: count as u64,
+            distinct: distinct as u64,
+        };
+        let lengths = contents.lengths(&groups);
+        let xxh3 = assemble(&new, counts, lengths, |out| contents.write(groups, out, &done));
+        let xxh3 = xxh3.map_err(Error::io("write", new.path()))?;
 
-        let (metadata, labels) = (metadata(set)?, labels(set, by_id.as_deref()));
-        let ids = set.ids.as_ref().map(|ids| in_order(ids, by_id.as_deref()));
-        let ids = ids.filter(|ids| !ids.iter().copied().eq(0..ids.len() as u64));
-        let list: Vec<u8> = substrings.iter().flat_map(entry).collect();
+        let segment = Segment::open(new.path())?;
+        let entry = Entry::new(segment.header.file_bytes, xxh3);
+        let path = dir.join(&entry.file);
+        let profile = new.sync_during(|| sample::profile(&segment));
+        let profile = profile.map_err(Error::io("write", &path))??;
+        new.rename(&path).map_err(Error::io("write", &path))?;
+        done(&format!("wrote and sampled {} bytes", entry.bytes));
+        Ok(Entry { profile, ..entry })
+    }
+}
 
-        let mut contents = vec![
-            whole_section(Kind::Metadata, &metadata),
-            whole_section(Kind::Codes, &groups.codes),
-            whole_section(Kind::Rows, bytes(&groups.rows)),
-            whole_section(Kind::CodeOfRow, bytes(&groups.code_of_row)),
-            whole_section(Kind::Substrings, &list),
+/// What is said of the items.
+struct Items<'a> {
+    metadata: Vec<u8>,
+    ids: Option<Cow<'a, [u64]>>,
+    labels: Option<Cow<'a, [u8]>>,
+}
+
+/// What a data file will hold.
+struct Contents<'a> {
+    width: usize,
+    distinct: usize,
+    substrings: &'a [Substring],
+    items: &'a Items<'a>,
+    /// Whether it has a table of whole codes.
+    whole: bool,
+}
+
+impl Contents<'_> {
+    /// Kind, part and bytes of each section.
+    fn lengths(&self, groups: &Groups) -> Vec<(Kind, u32, usize)> {
+        let (count, distinct) = (groups.rows.len(), self.distinct);
+        let mut lengths = vec![
+            (Kind::Metadata, 0, self.items.metadata.len()),
+            (Kind::Codes, 0, groups.codes.len()),
+            (Kind::Rows, 0, 4 * count),
+            (Kind::CodeOfRow, 0, 4 * count),
+            (Kind::Substrings, 0, format::SUBSTRING * self.substrings.len()),
         ];
-        if distinct < set.codes.len() {
-            contents.push(whole_section(Kind::Starts, bytes(&groups.starts)));
+        if distinct < count {
+            lengths.push((Kind::Starts, 0, 4 * (distinct + 1)));
         }
-        contents
-            .extend(ids.as_ref().map(|ids| whole_section(Kind::Ids, bytemuck::cast_slice(ids))));
-        contents.extend(labels.as_ref().map(|labels| whole_section(Kind::Labels, labels)));
-        for (part, table) in (0..).zip(&tables) {
-            contents.push(Content { kind: Kind::Directory, part, bytes: bytes(&table.directory) });
+        lengths.extend(self.items.ids.as_ref().map(|ids| (Kind::Ids, 0, 8 * ids.len())));
+        lengths.extend(self.items.labels.as_ref().map(|labels| (Kind::Labels, 0, labels.len())));
+        for (part, substring) in (0..).zip(self.substrings) {
+            lengths.push((Kind::Directory, part, 4 * ((1 << substring.bits()) + 1)));
             if part > 0 {
-                contents.push(Content {
-                    kind: Kind::Postings,
-                    part,
-                    bytes: bytes(&table.postings),
-                });
-                if width <= COPIED {
-                    contents.push(Content { kind: Kind::TableCodes, part, bytes: &table.codes });
+                lengths.push((Kind::Postings, part, 4 * distinct));
+                if self.width <= COPIED {
+                    lengths.push((Kind::TableCodes, part, self.width * distinct));
                 }
             }
         }
-        if let Some(whole) = &whole {
-            contents.push(whole_section(Kind::Tags, &whole.tags));
-            contents.push(whole_section(Kind::Slots, bytes(&whole.slots)));
+        if self.whole {
+            let places = whole::places(distinct);
+            lengths.extend([(Kind::Tags, 0, places), (Kind::Slots, 0, 4 * places)]);
         }
-        contents.sort_by_key(|content| (content.kind, content.part));
+        lengths
+    }
 
-        let (codes, distinct) = (set.codes.len() as u64, distinct as u64);
-        let counts = Counts { bits, substrings: substrings.len() as u32, codes, distinct };
-        let (head, header) = format::encode(counts, &contents);
-        let entry = Entry::new(header.file_bytes, header.xxh3);
-        let path = dir.join(&entry.file);
-        disk::write(&path, |out| format::write(out, &head, &header, &contents))?;
-        let profile = sample::profile(&Segment::open(&path)?)?;
-        Ok(Entry { profile, ..entry })
+    /// Makes tables, and writes each while the next is made. What was written is forgotten.
+    fn write(
+        &self,
+        groups: Groups,
+        out: &mut Assembly,
+        done: &(impl Fn(&str) + Sync),
+    ) -> io::Result<()> {
+        let (of_items, of_rows) =
+            rayon::join(|| self.write_items(&groups, out), || groups.code_of_row());
+        of_items?;
+        let Groups { codes, .. } = groups;
+        // What was made comes to be written while the next table is made in the memory of the one before.
+        type Made = Box<dyn FnOnce(&mut Assembly) -> io::Result<Option<TableData>> + Send>;
+        let mut made: Made =
+            Box::new(move |out| out.bytes(Kind::CodeOfRow, 0, words(&of_rows)).map(|()| None));
+        let (width, mut room) = (self.width, None);
+        for (part, substring) in (0..).zip(self.substrings).skip(1) {
+            let build = || TableData::build(substring, &codes, width, room.take());
+            let (written, table) = rayon::join(|| made(out), build);
+            room = written?;
+            done(&format!("made table {} of {}", part + 1, self.substrings.len()));
+            made = Box::new(move |out| write_table(&table, part, width, out).map(|()| Some(table)));
+        }
+        drop(room);
+        if !self.whole {
+            return made(out).map(drop);
+        }
+        let (written, whole) =
+            rayon::join(|| made(out).map(drop), || WholeData::build(&codes, width));
+        written?;
+        done("made the table of whole codes");
+        out.bytes(Kind::Tags, 0, &whole.tags)?;
+        out.bytes(Kind::Slots, 0, words(&whole.slots))
+    }
+
+    fn write_items(&self, groups: &Groups, out: &mut Assembly) -> io::Result<()> {
+        let substrings: Vec<u8> = self.substrings.iter().flat_map(entry).collect();
+        out.bytes(Kind::Metadata, 0, &self.items.metadata)?;
+        out.bytes(Kind::Substrings, 0, &substrings)?;
+        out.bytes(Kind::Codes, 0, &groups.codes)?;
+        out.bytes(Kind::Rows, 0, words(&groups.rows))?;
+        out.bytes(Kind::Directory, 0, words(&groups.directory))?;
+        if self.distinct < groups.rows.len() {
+            out.bytes(Kind::Starts, 0, words(&groups.starts))?;
+        }
+        if let Some(ids) = &self.items.ids {
+            out.bytes(Kind::Ids, 0, bytemuck::cast_slice(ids))?;
+        }
+        self.items.labels.iter().try_for_each(|labels| out.bytes(Kind::Labels, 0, labels))
+    }
+}
+
+fn write_table(table: &TableData, part: u32, width: usize, out: &mut Assembly) -> io::Result<()> {
+    out.bytes(Kind::Directory, part, words(&table.directory))?;
+    out.items(Kind::Postings, part, table.len(), |places, bytes| table.postings(places, bytes))?;
+    match width <= COPIED {
+        true => out
+            .items(Kind::TableCodes, part, table.len(), |places, bytes| table.codes(places, bytes)),
+        false => Ok(()),
     }
 }
 
@@ -147,19 +244,23 @@ fn rows_by_id(ids: Option<&[u64]>, count: usize) -> Option<Vec<u32>> {
     Some(order)
 }
 
-fn in_order<T: Copy>(values: &[T], order: Option<&[u32]>) -> Vec<T> {
+fn in_order<'a, T: Copy>(values: &'a [T], order: Option<&[u32]>) -> Cow<'a, [T]> {
     match order {
         Some(order) => order.iter().map(|&item| values[item as usize]).collect(),
-        None => values.to_vec(),
+        None => Cow::Borrowed(values),
     }
 }
 
-fn labels(set: &CodeSet, order: Option<&[u32]>) -> Option<Vec<u8>> {
-    match set.labels.as_ref()? {
-        Labels::Single(labels) => Some(bytemuck::cast_slice(&in_order(labels, order)).to_vec()),
-        Labels::MultiHot { classes, values } => {
+fn labels<'a>(set: &'a CodeSet, order: Option<&[u32]>) -> Option<Cow<'a, [u8]>> {
+    match (set.labels.as_ref()?, order) {
+        (Labels::MultiHot { values, .. }, None) => Some(Cow::Borrowed(values)),
+        (Labels::MultiHot { classes, values }, order) => {
             let rows: Vec<&[u8]> = values.chunks_exact(*classes).collect();
-            Some(in_order(&rows, order).concat())
+            Some(in_order(&rows, order).concat().into())
+        }
+        (Labels::Single(labels), None) => Some(Cow::Borrowed(bytemuck::cast_slice(labels))),
+        (Labels::Single(labels), order) => {
+            Some(bytemuck::cast_slice(&in_order(labels, order)).to_vec().into())
         }
     }
 }
@@ -183,11 +284,7 @@ fn entry(substring: &Substring) -> [u8; format::SUBSTRING] {
     bytemuck::cast(words)
 }
 
-fn whole_section(kind: Kind, bytes: &[u8]) -> Content<'_> {
-    Content { kind, part: 0, bytes }
-}
-
-fn bytes(words: &[u32]) -> &[u8] {
+fn words(words: &[u32]) -> &[u8] {
     bytemuck::cast_slice(words)
 }
 

@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use crate::bytes::Source;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
-use crate::{codes_file, npy, parquet_file};
+use crate::{codes_file, mmap, npy, parquet_file};
 
 /// The labels of `n` items.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,18 +95,42 @@ impl CodeSet {
     /// A file that cannot be read or is not as it should be, and what [`check`](Self::check)
     /// refuses.
     pub fn read(path: &Path, bits: Option<u32>) -> Result<Self> {
+        let read = |path: &Path| std::fs::read(path).map_err(Error::io("read", path));
+        Self::of_file(path, bits, |path| read(path).map(Source::Read))
+    }
+
+    /// As [`read`](Self::read), but the codes of an `.npy` or safetensors file stay in it, mapped into memory, until the set is
+    /// dropped. The file must not be overwritten or cut before; another may take its name.
+    ///
+    /// # Errors
+    /// As for `read`.
+    pub fn map(path: &Path, bits: Option<u32>) -> Result<Self> {
+        Self::of_file(path, bits, |path| match std::fs::metadata(path) {
+            // What is empty cannot be mapped.
+            Ok(metadata) if metadata.len() == 0 => Ok(Source::Read(Vec::new())),
+            _ => mmap::map(path).map(Source::Mapped),
+        })
+    }
+
+    fn of_file(
+        path: &Path,
+        bits: Option<u32>,
+        open: impl FnOnce(&Path) -> Result<Source>,
+    ) -> Result<Self> {
         let set = if is(path, "parquet") {
             parquet_file::read(path, bits)?
         } else {
-            let file = std::fs::read(path).map_err(Error::io("read", path))?;
+            let file = open(path)?;
             if file.is_empty() {
                 return Err(Error::codes_file(path, "it is empty: write it again"));
             }
             if is(path, "npy") {
                 let bits = bits.ok_or_else(|| Error::BitsNeeded { path: path.to_path_buf() })?;
-                codes_file::from_array(path, bits, npy::parse(path, &file)?)?
+                let array = npy::parse(path, &file)?;
+                codes_file::check_columns(path, bits, array.columns)?;
+                Self::new(Codes::of_bytes(bits, file.part(array.values))?)
             } else {
-                codes_file::parse(path, &file)?
+                codes_file::parse(path, file)?
             }
         };
         match bits {

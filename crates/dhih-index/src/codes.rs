@@ -7,6 +7,7 @@ use bitvec::order::Lsb0;
 use bitvec::slice::BitSlice;
 
 use crate::bits::{self, MAX_BITS};
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 
 /// `n` packed codes of `bits` bits, one after the other.
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codes {
     bits: u32,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl Codes {
@@ -25,6 +26,11 @@ impl Codes {
     /// `bits` outside 1..=1024, a length that is no multiple of `ceil(bits / 8)`, unused bits that
     /// are not zero.
     pub fn new(bits: u32, bytes: Vec<u8>) -> Result<Self> {
+        Self::of_bytes(bits, bytes.into())
+    }
+
+    /// Packed codes in memory or in a mapped file.
+    pub(crate) fn of_bytes(bits: u32, bytes: Bytes) -> Result<Self> {
         let width = checked_width(bits)?;
         if !bytes.len().is_multiple_of(width) {
             return Err(Error::CodeBytes { bits, width, bytes: bytes.len() });
@@ -57,7 +63,7 @@ impl Codes {
         for (code, values) in bytes.chunks_exact_mut(width).zip(values.chunks_exact(columns)) {
             bits::pack_signs(values, code);
         }
-        Ok(Self { bits, bytes })
+        Ok(Self { bits, bytes: bytes.into() })
     }
 
     /// One code from hexadecimal text, first byte first.
@@ -117,7 +123,7 @@ impl Codes {
 
     /// All codes, packed, as they lie here.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        self.bytes.into()
     }
 
     /// The codes one by one.
@@ -140,13 +146,13 @@ impl Codes {
     pub fn select(&self, rows: &[usize]) -> Self {
         let mut bytes = Vec::with_capacity(rows.len() * self.bytes_per_code());
         rows.iter().for_each(|&row| bytes.extend_from_slice(self.get(row)));
-        Self { bits: self.bits, bytes }
+        Self { bits: self.bits, bytes: bytes.into() }
     }
 
     /// Adds codes of the same length.
     pub(crate) fn append(&mut self, other: &Self) {
         debug_assert_eq!(self.bits, other.bits);
-        self.bytes.extend_from_slice(&other.bytes);
+        self.bytes.append(&other.bytes);
     }
 
     /// Refuses codes of another length than `expected` bits.

@@ -8,33 +8,36 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::bits;
+use crate::bytes::Source;
 use crate::code_set::{CodeSet, Labels};
 use crate::codes::Codes;
 use crate::error::{Error, Result};
-use crate::npy::Array;
 use crate::safetensors_file::{self, Tensor};
 
 pub(crate) const BITS: &str = "dhih.bits";
 pub(crate) const MODEL: &str = "dhih.model_sha256";
 pub(crate) const CLASSES: &str = "dhih.classes";
 
-/// Reads the bytes of a safetensors codes file; `path` is for the messages.
-pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<CodeSet> {
+/// Takes a safetensors codes file; `path` is for the messages.
+pub(crate) fn parse(path: &Path, file: Source) -> Result<CodeSet> {
     let fail = |reason: String| Error::codes_file(path, reason);
     let broken =
         |error| fail(format!("{error:?}: it is no whole safetensors file; write it again"));
-    let (_, header) = SafeTensors::read_metadata(file).map_err(broken)?;
-    let tensors = SafeTensors::deserialize(file).map_err(broken)?;
+    let (head, header) = SafeTensors::read_metadata(&file).map_err(broken)?;
+    let tensors = SafeTensors::deserialize(&file).map_err(broken)?;
     let metadata = |key| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
     let tensor = |name| tensors.tensor(name).ok();
 
     let text = metadata(BITS).ok_or_else(|| fail(format!("it has no metadata `{BITS}`")))?;
     let bits = text.parse().map_err(|_| fail(format!("its `{BITS}` is {text:?}, no number")))?;
     let codes = tensor("codes").ok_or_else(|| fail("it has no tensor `codes`".into()))?;
-    let (Dtype::U8, &[rows, columns]) = (codes.dtype(), codes.shape()) else {
+    let (Dtype::U8, &[_, columns]) = (codes.dtype(), codes.shape()) else {
         return Err(wrong_tensor(path, "codes", "u8 [n, bytes]", &codes));
     };
-    let set = from_array(path, bits, Array { rows, columns, values: codes.data().to_vec() })?;
+    check_columns(path, bits, columns)?;
+    // Before the tensors are a number of 8 bytes and the header.
+    let place = header.info("codes").map_or((0, 0), |info| info.data_offsets);
+    let place = 8 + head + place.0..8 + head + place.1;
 
     let ids = tensor("ids").map(|ids| match (ids.dtype(), ids.shape()) {
         (Dtype::U64, &[_]) => Ok(words(ids.data()).map(u64::from_le_bytes).collect()),
@@ -55,12 +58,13 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<CodeSet> {
         None => Vec::new(),
     };
     let model_sha256 = metadata(MODEL).cloned();
-    Ok(CodeSet { ids: ids.transpose()?, labels: labels.transpose()?, classes, model_sha256, ..set })
+    let (ids, labels) = (ids.transpose()?, labels.transpose()?);
+    let codes = Codes::of_bytes(bits, file.part(place))?;
+    Ok(CodeSet { codes, ids, labels, classes, model_sha256 })
 }
 
-/// Codes from an array `[n, bytes per code]`.
-pub(crate) fn from_array(path: &Path, bits: u32, array: Array) -> Result<CodeSet> {
-    let Array { columns, values, .. } = array;
+/// Refuses codes of `bits` bits in as many bytes, where they need others.
+pub(crate) fn check_columns(path: &Path, bits: u32, columns: usize) -> Result<()> {
     if !(1..=bits::MAX_BITS).contains(&bits) {
         return Err(Error::Bits { bits });
     }
@@ -69,7 +73,7 @@ pub(crate) fn from_array(path: &Path, bits: u32, array: Array) -> Result<CodeSet
         let reason = format!("its codes have {columns} bytes, codes of {bits} bits have {width}");
         return Err(Error::codes_file(path, reason));
     }
-    Codes::new(bits, values).map(CodeSet::new)
+    Ok(())
 }
 
 /// Writes a safetensors codes file.

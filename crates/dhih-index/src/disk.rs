@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use crate::error::{Error, Result};
 
@@ -31,16 +32,64 @@ fn try_write(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let temporary = Temporary(directory.join(temporary_name(&name.to_string_lossy())));
-    step()?;
-    let file = OpenOptions::new().write(true).create_new(true).open(&temporary.0)?;
-    let mut file = BufWriter::with_capacity(1 << 18, file);
-    content(&mut file)?;
-    step()?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    step()?;
-    fs::rename(&temporary.0, path)?;
-    sync_directory(directory)
+    let new = NewFile::create(directory, &name.to_string_lossy())?;
+    let mut out = BufWriter::with_capacity(1 << 18, new.file());
+    content(&mut out)?;
+    out.flush()?;
+    drop(out);
+    new.sync()?;
+    new.rename(path)
+}
+
+/// A file that is not complete yet; removed unless it gets a name.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    file: File,
+    temporary: Temporary,
+}
+
+impl NewFile {
+    /// A file in `directory` whose temporary name begins as `name` does.
+    pub(crate) fn create(directory: &Path, name: &str) -> io::Result<Self> {
+        let temporary = Temporary(directory.join(temporary_name(name)));
+        step()?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&temporary.0)?;
+        Ok(Self { file, temporary })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it is until it gets its name.
+    pub(crate) fn path(&self) -> &Path {
+        &self.temporary.0
+    }
+
+    /// Waits until all that was written is on disk.
+    fn sync(&self) -> io::Result<()> {
+        step()?;
+        self.file.sync_all()
+    }
+
+    /// Does some work until all that was written is on disk. The work stays on this thread, which may be one of a pool that it
+    /// needs; the thread beside it waits for the disk alone.
+    pub(crate) fn sync_during<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        step()?;
+        thread::scope(|scope| {
+            let syncing = scope.spawn(|| self.file.sync_all());
+            let done = work();
+            let ended = |_| Err(io::Error::other("its thread has ended"));
+            syncing.join().unwrap_or_else(ended).map(|()| done)
+        })
+    }
+
+    /// Gives it its name, in the same directory.
+    pub(crate) fn rename(self, path: &Path) -> io::Result<()> {
+        step()?;
+        fs::rename(&self.temporary.0, path)?;
+        sync_directory(self.temporary.0.parent().unwrap_or(Path::new(".")))
+    }
 }
 
 /// Removes a file that is no longer needed. What cannot be removed now is harmless, and goes another time.
@@ -169,6 +218,7 @@ pub(crate) mod fault {
 }
 
 /// Removes the temporary file when it was not renamed.
+#[derive(Debug)]
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {

@@ -2,7 +2,6 @@
 //! docs/src/FORMAT.md; what the sections mean together is `segment.rs`, that they agree with each
 //! other `verify.rs`.
 
-use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -82,18 +81,11 @@ pub(crate) struct Counts {
     pub(crate) distinct: u64,
 }
 
-/// A section to write.
-pub(crate) struct Content<'a> {
-    pub(crate) kind: Kind,
-    /// Number of the substring whose table it belongs to; 0 elsewhere.
-    pub(crate) part: u32,
-    pub(crate) bytes: &'a [u8],
-}
-
 /// A section of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) kind: Kind,
+    /// Number of the substring whose table it belongs to; 0 elsewhere.
     pub(crate) part: u32,
     pub(crate) range: Range<usize>,
     pub(crate) xxh3: u64,
@@ -110,18 +102,21 @@ pub(crate) struct Header {
     pub(crate) xxh3: u64,
 }
 
-/// The bytes of header and section table, and where each section will start. Sections come
-/// ascending by kind and part.
-pub(crate) fn encode(counts: Counts, contents: &[Content]) -> (Vec<u8>, Header) {
-    let mut end = HEADER + ENTRY * contents.len();
-    let mut sections = Vec::with_capacity(contents.len());
-    for content in contents {
+/// Sections of these kinds, parts and lengths in bytes, each where it lies in the file. Their checksums are not known yet.
+pub(crate) fn layout(mut lengths: Vec<(Kind, u32, usize)>) -> Vec<Section> {
+    lengths.sort_unstable();
+    let mut end = HEADER + ENTRY * lengths.len();
+    let section = |(kind, part, length)| {
         let start = end.next_multiple_of(ALIGNMENT);
-        end = start + content.bytes.len();
-        let (kind, part, xxh3) = (content.kind, content.part, xxh3_64(content.bytes));
-        sections.push(Section { kind, part, range: start..end, xxh3 });
-    }
-    let mut bytes = Vec::with_capacity(HEADER + ENTRY * contents.len());
+        end = start + length;
+        Section { kind, part, range: start..end, xxh3: 0 }
+    };
+    lengths.into_iter().map(section).collect()
+}
+
+/// The bytes of header and section table, for sections as [`layout`] gives them, and the header's checksum.
+pub(crate) fn encode(counts: Counts, sections: &[Section]) -> (Vec<u8>, u64) {
+    let mut bytes = Vec::with_capacity(HEADER + ENTRY * sections.len());
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend(counts.bits.to_le_bytes());
@@ -129,9 +124,9 @@ pub(crate) fn encode(counts: Counts, contents: &[Content]) -> (Vec<u8>, Header) 
     bytes.extend(counts.distinct.to_le_bytes());
     bytes.extend((sections.len() as u32).to_le_bytes());
     bytes.extend(counts.substrings.to_le_bytes());
-    bytes.extend((end as u64).to_le_bytes());
+    bytes.extend((sections.last().map_or(HEADER, |last| last.range.end) as u64).to_le_bytes());
     bytes.extend([0; 16]);
-    for section in &sections {
+    for section in sections {
         bytes.extend((section.kind as u32).to_le_bytes());
         bytes.extend(section.part.to_le_bytes());
         bytes.extend((section.range.start as u64).to_le_bytes());
@@ -140,24 +135,7 @@ pub(crate) fn encode(counts: Counts, contents: &[Content]) -> (Vec<u8>, Header) 
     }
     let xxh3 = header_checksum(&bytes);
     bytes[CHECKSUM].copy_from_slice(&xxh3.to_le_bytes());
-    (bytes, Header { version: VERSION, counts, sections, file_bytes: end as u64, xxh3 })
-}
-
-/// Writes a whole data file.
-pub(crate) fn write(
-    out: &mut dyn Write,
-    head: &[u8],
-    header: &Header,
-    contents: &[Content],
-) -> io::Result<()> {
-    out.write_all(head)?;
-    let mut end = head.len();
-    for (section, content) in header.sections.iter().zip(contents) {
-        out.write_all(&[0; ALIGNMENT][..section.range.start - end])?;
-        out.write_all(content.bytes)?;
-        end = section.range.end;
-    }
-    Ok(())
+    (bytes, xxh3)
 }
 
 /// Reads and checks the header and the section table of a data file; looks at no section's content.
@@ -262,16 +240,22 @@ mod tests {
     use super::*;
 
     fn file() -> Vec<u8> {
-        let contents = [
-            (Kind::Metadata, 0, &b"{}"[..]),
-            (Kind::Postings, 3, &[7; 65]),
-            (Kind::Postings, 4, b""),
-        ];
-        let contents = contents.map(|(kind, part, bytes)| Content { kind, part, bytes });
-        let (head, header) =
-            encode(Counts { bits: 9, substrings: 5, codes: 2, distinct: 1 }, &contents);
-        let mut file = Vec::new();
-        write(&mut file, &head, &header, &contents).unwrap();
+        let contents = [&b"{}"[..], &[7; 65], b""];
+        let kinds = [(Kind::Metadata, 0), (Kind::Postings, 3), (Kind::Postings, 4)];
+        let lengths =
+            kinds.iter().zip(contents).map(|(&(kind, part), bytes)| (kind, part, bytes.len()));
+        let mut sections = layout(lengths.rev().collect());
+        for (section, bytes) in sections.iter_mut().zip(contents) {
+            section.xxh3 = xxh3_64(bytes);
+        }
+        let counts = Counts { bits: 9, substrings: 5, codes: 2, distinct: 1 };
+        let (mut file, xxh3) = encode(counts, &sections);
+        for (section, bytes) in sections.iter().zip(contents) {
+            file.resize(section.range.start, 0);
+            file.extend(bytes);
+        }
+        let file_bytes = file.len() as u64;
+        let header = Header { version: VERSION, counts, sections, file_bytes, xxh3 };
         let path = Path::new("x");
         assert_eq!(parse(path, &file).unwrap(), header);
         verify(path, &file, &header).unwrap();

@@ -317,11 +317,15 @@ impl Index {
         wanted: Option<&[RoaringBitmap]>,
     ) -> Result<Vec<Vec<Hit>>> {
         queries.check_bits(self.bits())?;
-        let one = |i| self.search_in(queries.get(i), reach, Strategy::Auto, wanted, false);
-        (0..queries.len()).into_par_iter().map(|i| one(i).map(|(hits, _)| hits)).collect()
+        // Some queries take a hundred times as long as others, so few go together; those share their memory.
+        let numbers = (0..queries.len()).into_par_iter().with_max_len(TOGETHER);
+        let one = |lent: &mut Lent, i| {
+            self.search_parts(queries.get(i), reach, Strategy::Auto, wanted, &mut lent.scratch)
+        };
+        numbers.map_init(|| self.lend(false), one).collect()
     }
 
-    /// Searches the parts one after the other: what the first ones found bounds how far the others are searched.
+    /// One query, and what its search did.
     pub(crate) fn search_in(
         &self,
         query: &[u8],
@@ -330,24 +334,28 @@ impl Index {
         wanted: Option<&[RoaringBitmap]>,
         explain: bool,
     ) -> Result<(Vec<Hit>, Explanation)> {
+        let mut lent = self.lend(explain);
+        let hits = self.search_parts(query, reach, strategy, wanted, &mut lent.scratch)?;
+        Ok((hits, std::mem::take(&mut lent.scratch.explanation)))
+    }
+
+    /// Searches the parts one after the other: what the first ones found bounds how far the others are searched.
+    fn search_parts(
+        &self,
+        query: &[u8],
+        mut reach: Reach,
+        strategy: Strategy,
+        wanted: Option<&[RoaringBitmap]>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Hit>> {
         if reach.k == 0 {
             return Err(Error::ZeroK);
         }
         codes::check_query(self.bits(), query)?;
-        let pool = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scratch = pool().pop().unwrap_or_default();
-        (scratch.explain, scratch.explanation) = (explain, Explanation::default());
-        let (mut all, mut reach): (Vec<Hit>, Reach) = (Vec::new(), reach);
-        let mut searched = Ok(());
+        let mut all: Vec<Hit> = Vec::new();
         for (at, part) in self.parts.iter().enumerate() {
             let wanted = wanted.and_then(|wanted| wanted.get(at));
-            let hits = match part.search(query, reach, strategy, wanted, &mut scratch) {
-                Ok(hits) => hits,
-                Err(error) => {
-                    searched = Err(error);
-                    break;
-                }
-            };
+            let hits = part.search(query, reach, strategy, wanted, scratch)?;
             if all.is_empty() {
                 all = hits;
             } else if !hits.is_empty() {
@@ -359,8 +367,30 @@ impl Index {
                 reach.radius = reach.radius.min(last.distance);
             }
         }
-        let explanation = std::mem::take(&mut scratch.explanation);
-        pool().push(scratch);
-        searched.map(|()| (all, explanation))
+        Ok(all)
+    }
+
+    fn lend(&self, explain: bool) -> Lent<'_> {
+        let pool = &self.scratch;
+        let kept = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut scratch = kept.unwrap_or_default();
+        (scratch.explain, scratch.explanation) = (explain, Explanation::default());
+        Lent { scratch, pool }
+    }
+}
+
+/// Queries of a batch that one thread searches without a chance for others to take some.
+const TOGETHER: usize = 16;
+
+/// The memory of searches, which goes back to where it is kept.
+struct Lent<'a> {
+    scratch: Scratch,
+    pool: &'a Mutex<Vec<Scratch>>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let scratch = std::mem::take(&mut self.scratch);
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
     }
 }

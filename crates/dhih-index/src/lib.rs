@@ -28,6 +28,7 @@
 mod error;
 
 mod bits;
+mod bytes;
 mod code_set;
 mod codes;
 mod codes_file;
@@ -48,13 +49,16 @@ mod search;
 mod substring;
 mod table;
 mod whole;
+mod words;
 
+mod assembly;
 mod builder;
 mod disk;
 mod format;
 mod groups;
 mod manifest;
 mod mmap;
+mod partition;
 mod sample;
 mod segment;
 mod verify;

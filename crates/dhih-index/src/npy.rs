@@ -2,6 +2,7 @@
 //! labels as whole numbers in one or two. Nothing else of numpy.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use crate::code_set::Labels;
@@ -10,12 +11,11 @@ use crate::error::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// An array `[rows, columns]` of bytes.
+/// An array `[rows, columns]` of bytes, and where in the file they are.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Array {
-    pub(crate) rows: usize,
     pub(crate) columns: usize,
-    pub(crate) values: Vec<u8>,
+    pub(crate) values: Range<usize>,
 }
 
 /// Reads the bytes of an `.npy` file; `path` is for the message.
@@ -58,7 +58,7 @@ fn try_parse(file: &[u8]) -> Parsed<Array> {
         let found = values.len();
         return Err(format!("shape ({rows}, {columns}) needs {expected} bytes, it has {found}"));
     }
-    Ok(Array { rows, columns, values: values.to_vec() })
+    Ok(Array { columns, values: file.len() - values.len()..file.len() })
 }
 
 /// Reads labels: one number an item, or a row of 0 and 1 an item.
@@ -212,13 +212,14 @@ mod tests {
     #[test]
     fn reads_both_versions_and_what_it_writes() {
         for version in [1, 2] {
-            let array = try_parse(&file(version, GOOD, b"abcdef")).unwrap();
-            assert_eq!(array, Array { rows: 2, columns: 3, values: b"abcdef".to_vec() });
+            let file = file(version, GOOD, b"abcdef");
+            let Array { columns, values } = try_parse(&file).unwrap();
+            assert_eq!((columns, &file[values]), (3, &b"abcdef"[..]));
         }
         let mut written = Vec::new();
         write_to(&mut written, 2, 3, b"abcdef").unwrap();
         assert_eq!(written.len(), 128 + 6, "the data start at a multiple of 64");
-        assert_eq!(try_parse(&written).unwrap().values, b"abcdef");
+        assert_eq!(try_parse(&written).unwrap(), Array { columns: 3, values: 128..134 });
     }
 
     #[test]

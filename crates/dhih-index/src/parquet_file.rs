@@ -25,7 +25,6 @@ use crate::codes::Codes;
 use crate::codes_file::{self, BITS, CLASSES, MODEL};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::npy::Array;
 
 /// Rows that are read at once.
 const BATCH: usize = 1 << 16;
@@ -58,8 +57,16 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         let reader = SerializedFileReader::new(file).map_err(|error| fail(error.to_string()))?;
         rows(&reader, group).map_err(fail)
     };
-    let read: Result<Vec<Rows>> = groups.into_par_iter().map(one).collect();
-    let Rows { count, width, codes, ids, classes, hot } = joined(read?).map_err(fail)?;
+    // A group a thread at once: no more than those are in memory twice.
+    let groups: Vec<usize> = groups.collect();
+    let mut all = Rows::default();
+    for groups in groups.chunks(rayon::current_num_threads()) {
+        let read: Result<Vec<Rows>> = groups.par_iter().map(|&group| one(group)).collect();
+        for group in read? {
+            append(&mut all, group).map_err(fail)?;
+        }
+    }
+    let Rows { count, width, codes, ids, classes, hot } = all;
 
     let text = |key| text(metadata, key);
     let bits = match (text(BITS), bits) {
@@ -71,11 +78,13 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     };
     let columns = if count == 0 { bits::bytes_per_code(bits) } else { width };
     // Words are whole: what a code leaves of the last one is zero, and `Codes` checks its last byte.
-    let array = match columns > bits::bytes_per_code(bits) && width % 8 == 0 {
+    let whole = columns > bits::bytes_per_code(bits) && width % 8 == 0;
+    let (columns, codes) = match whole {
         true => narrowed(&codes, width, bits::bytes_per_code(bits)).map_err(fail)?,
-        false => Array { rows: count, columns, values: codes },
+        false => (columns, codes),
     };
-    let set = codes_file::from_array(path, bits, array)?;
+    codes_file::check_columns(path, bits, columns)?;
+    let codes = Codes::new(bits, codes)?;
     let labels = match (classes, hot) {
         (Some(_), Some(_)) => return Err(fail("it has both `label` and `labels`".into())),
         (Some(classes), None) => Some(Labels::Single(classes)),
@@ -88,7 +97,7 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         None => Vec::new(),
     };
     let model_sha256 = text(MODEL).map(str::to_owned);
-    Ok(CodeSet { ids, labels, classes: names, model_sha256, ..set })
+    Ok(CodeSet { codes, ids, labels, classes: names, model_sha256 })
 }
 
 type Read<T> = std::result::Result<T, String>;
@@ -205,45 +214,43 @@ fn batches<T: DataType>(
     Ok(())
 }
 
-/// Groups one behind the other.
-fn joined(groups: Vec<Rows>) -> Read<Rows> {
-    let mut all = Rows::default();
+/// Adds a group behind others.
+fn append(all: &mut Rows, group: Rows) -> Read<()> {
     let different = || Err("its codes or labels are of different lengths".to_owned());
-    for group in groups.into_iter().filter(|group| group.count > 0) {
-        if all.count == 0 {
-            all = group;
-            continue;
-        }
-        if group.width != all.width {
+    if group.count == 0 {
+        return Ok(());
+    }
+    if all.count == 0 {
+        *all = group;
+        return Ok(());
+    }
+    if group.width != all.width {
+        return different();
+    }
+    all.count += group.count;
+    all.codes.extend(group.codes);
+    if let (Some(all), Some(ids)) = (&mut all.ids, group.ids) {
+        all.extend(ids);
+    }
+    if let (Some(all), Some(classes)) = (&mut all.classes, group.classes) {
+        all.extend(classes);
+    }
+    if let (Some((columns, all)), Some((others, values))) = (&mut all.hot, group.hot) {
+        if *columns != others {
             return different();
         }
-        all.count += group.count;
-        all.codes.extend(group.codes);
-        if let (Some(all), Some(ids)) = (&mut all.ids, group.ids) {
-            all.extend(ids);
-        }
-        if let (Some(all), Some(classes)) = (&mut all.classes, group.classes) {
-            all.extend(classes);
-        }
-        if let (Some((columns, all)), Some((others, values))) = (&mut all.hot, group.hot) {
-            if *columns != others {
-                return different();
-            }
-            all.extend(values);
-        }
+        all.extend(values);
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Codes without the zeros that filled them up to whole words.
-fn narrowed(codes: &[u8], width: usize, columns: usize) -> Read<Array> {
+fn narrowed(codes: &[u8], width: usize, columns: usize) -> Read<(usize, Vec<u8>)> {
     let rows = codes.chunks_exact(width);
     if rows.clone().any(|row| row[columns..].iter().any(|byte| *byte != 0)) {
         return Err(format!("its words set bits beyond the {} of a code", 8 * columns));
     }
-    let count = rows.len();
-    let values = rows.flat_map(|row| &row[..columns]).copied().collect();
-    Ok(Array { rows: count, columns, values })
+    Ok((columns, rows.flat_map(|row| &row[..columns]).copied().collect()))
 }
 
 fn text<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {

@@ -62,7 +62,6 @@ impl Substring {
 
 /// Reads one substring from many codes: what each byte adds is looked up.
 pub(crate) struct Extractor {
-    /// Bytes of the code that have bits of the substring, and what each of their values adds.
     bytes: Vec<(usize, [u32; 256])>,
 }
 
@@ -81,6 +80,11 @@ impl Extractor {
             }
         }
         Self { bytes }
+    }
+
+    /// Bytes of the code that have bits of the substring, and what each of their values adds.
+    pub(crate) fn bytes(&self) -> &[(usize, [u32; 256])] {
+        &self.bytes
     }
 
     #[inline]

@@ -2,65 +2,99 @@
 //! that a bucket is read in one go. Built here, and looked up in place in a mapped file. How it is stored: `format.rs`; which
 //! buckets are looked up: `search.rs`.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
+use crate::partition;
 use crate::substring::{Extractor, Substring};
+use crate::words::{self, WordExtractor, Words};
 
 /// Codes of more bytes than this are not copied: their buckets hold numbers alone.
-pub(crate) const COPIED: usize = 16;
+pub(crate) use crate::words::COPIED;
 
-/// A table being built: `directory[v]..directory[v + 1]` are the places of value `v` in `postings` and `codes`.
-#[derive(Debug, Default)]
+/// A table being built: `directory[v]..directory[v + 1]` are the places of value `v`.
+#[derive(Debug)]
 pub(crate) struct TableData {
     pub(crate) directory: Vec<u32>,
-    /// The codes' numbers.
-    pub(crate) postings: Vec<u32>,
-    /// The codes, packed; empty where they are long.
-    pub(crate) codes: Vec<u8>,
+    /// At each place the number of a code and, where they are copied, the code in words.
+    entries: Vec<u32>,
+    /// Words an entry.
+    stride: usize,
+    /// Bytes a code.
+    width: usize,
 }
 
 impl TableData {
-    /// Sorts packed codes of `width` bytes into the buckets of a substring, each bucket ascending by number.
-    pub(crate) fn build(substring: &Substring, codes: &[u8], width: usize) -> Self {
-        let values = values(substring, codes, width);
-        let directory = directory(substring.bits(), &values);
-        let mut next = directory.clone();
-        let mut postings = vec![0; values.len()];
-        let mut copies = vec![0; if width <= COPIED { codes.len() } else { 0 }];
-        for ((code, number), &value) in codes.chunks_exact(width).zip(0..).zip(&values) {
-            let place = next[value as usize] as usize;
-            next[value as usize] += 1;
-            postings[place] = number;
-            if width <= COPIED {
-                copies[place * width..][..width].copy_from_slice(code);
+    /// Sorts packed codes of `width` bytes into the buckets of a substring, each bucket ascending by number. `room` may be the
+    /// memory of another table, to be used again.
+    pub(crate) fn build(
+        substring: &Substring,
+        codes: &[u8],
+        width: usize,
+        room: Option<Self>,
+    ) -> Self {
+        let stride = if width <= COPIED { 1 + width.div_ceil(4) } else { 1 };
+        let length = codes.len() / width * stride;
+        let room = room.map(|table| table.entries).filter(|entries| entries.len() == length);
+        let mut entries = room.unwrap_or_else(|| vec![0; length]);
+        let directory = match stride {
+            2 => of_words::<2>(substring, codes, width, &mut entries),
+            3 => of_words::<3>(substring, codes, width, &mut entries),
+            4 => of_words::<4>(substring, codes, width, &mut entries),
+            5 => of_words::<5>(substring, codes, width, &mut entries),
+            _ => {
+                let extractor = Extractor::new(substring);
+                let value =
+                    |number: &u32| extractor.of(&codes[*number as usize * width..][..width]);
+                partition::sort(1 << substring.bits(), &mut entries, |number| number as u32, value)
             }
+        };
+        Self { directory, entries, stride, width }
+    }
+
+    /// Number of places.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() / self.stride
+    }
+
+    /// The codes' numbers at some places, as bytes.
+    pub(crate) fn postings(&self, places: Range<usize>, out: &mut Vec<u8>) {
+        let entries = &self.entries[places.start * self.stride..places.end * self.stride];
+        for entry in entries.chunks_exact(self.stride) {
+            out.extend_from_slice(&entry[0].to_le_bytes());
         }
-        Self { directory, postings, codes: copies }
     }
 
-    /// Of codes that lie in the order of the substring's values already.
-    pub(crate) fn of_sorted(substring: &Substring, codes: &[u8], width: usize) -> Self {
-        let directory = directory(substring.bits(), &values(substring, codes, width));
-        Self { directory, ..Self::default() }
+    /// The codes at some places, packed; none where they are not copied.
+    pub(crate) fn codes(&self, places: Range<usize>, out: &mut Vec<u8>) {
+        out.resize(places.len() * self.width, 0);
+        match self.stride {
+            2 => self.put::<2>(places, out),
+            3 => self.put::<3>(places, out),
+            4 => self.put::<4>(places, out),
+            5 => self.put::<5>(places, out),
+            _ => out.clear(),
+        }
+    }
+
+    fn put<const K: usize>(&self, places: Range<usize>, out: &mut [u8]) {
+        let entries = &self.entries.as_chunks::<K>().0[places];
+        for (at, entry) in entries.iter().enumerate() {
+            words::put(entry, out, self.width, at);
+        }
     }
 }
 
-/// The value of each code.
-pub(crate) fn values(substring: &Substring, codes: &[u8], width: usize) -> Vec<u32> {
-    let extractor = Extractor::new(substring);
-    codes.par_chunks_exact(width).map(|code| extractor.of(code)).collect()
-}
-
-/// Where the bucket of each value starts, and the end.
-fn directory(bits: u32, values: &[u32]) -> Vec<u32> {
-    let mut directory = vec![0; (1 << bits) + 1];
-    values.iter().for_each(|&value| directory[value as usize + 1] += 1);
-    let mut sum = 0;
-    for start in &mut directory {
-        sum += *start;
-        *start = sum;
-    }
-    directory
+/// Sorts codes as words of a whole entry; returns the directory.
+fn of_words<const K: usize>(
+    substring: &Substring,
+    codes: &[u8],
+    width: usize,
+    entries: &mut [u32],
+) -> Vec<u32> {
+    let (words, extractor) = (Words::<K>::new(codes, width), WordExtractor::new(substring));
+    let entries = entries.as_chunks_mut::<K>().0;
+    let value = |entry: &[u32; K]| extractor.of(entry);
+    partition::sort(1 << substring.bits(), entries, |number| words.get(number), value)
 }
 
 /// A table in a file. Its lengths are checked when the file is opened, its content is not: look-ups that would leave the
@@ -130,30 +164,60 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn view<'a>(data: &'a TableData, substring: &'a Substring, mask: &'a [u8]) -> Table<'a> {
-        let TableData { directory, postings, codes } = data;
+    /// A table as it is in a file.
+    struct Built {
+        directory: Vec<u32>,
+        postings: Vec<u32>,
+        codes: Vec<u8>,
+    }
+
+    fn built(substring: &Substring, codes: &[u8], width: usize) -> Built {
+        let used = TableData::build(substring, &vec![1; codes.len()], width, None);
+        let data = TableData::build(substring, codes, width, Some(used));
+        let (mut postings, mut copies) = (Vec::new(), Vec::new());
+        // In pieces, as they are written.
+        for start in (0..data.len()).step_by(7) {
+            let (places, mut piece) = (start..data.len().min(start + 7), Vec::new());
+            data.postings(places.clone(), &mut postings);
+            data.codes(places, &mut piece);
+            copies.extend(piece);
+        }
+        let postings =
+            postings.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        Built { directory: data.directory, postings, codes: copies }
+    }
+
+    fn view<'a>(data: &'a Built, substring: &'a Substring, mask: &'a [u8]) -> Table<'a> {
+        let Built { directory, postings, codes } = data;
         Table { substring, mask, directory, postings, codes }
     }
 
     proptest! {
         #[test]
         fn buckets_hold_the_codes_with_that_value(
-            codes in prop::collection::vec(prop_oneof![Just([0; 5]), any::<[u8; 5]>()], 0..200),
-            start in 0..30_u16, bits in 1..=10_u16,
+            bytes in prop::collection::vec(prop_oneof![Just(0), any::<u8>()], 0..1000),
+            width in 1..=20_usize, start in 0..8_u16, bits in 1..=10_u16,
         ) {
-            let substring = Substring::new((start..start + bits).collect(), 40).unwrap();
-            let (mask, bytes) = (substring.mask(40), codes.concat());
-            let data = TableData::build(&substring, &bytes, 5);
+            let (bytes, all) = (&bytes[..bytes.len() / width * width], 8 * width as u32);
+            let positions = (start..start + bits).filter(|&bit| u32::from(bit) < all).collect();
+            let substring = Substring::new(positions, all).unwrap();
+            let (mask, codes) = (substring.mask(all), bytes.chunks_exact(width));
+            let data = built(&substring, bytes, width);
+            prop_assert_eq!(data.codes.is_empty(), width > COPIED || bytes.is_empty());
             let table = view(&data, &substring, &mask);
-            table.verify(&bytes, 5).unwrap();
-            for value in 0..1 << bits {
-                let expected: Vec<u32> = (0..codes.len() as u32)
-                    .filter(|&code| substring.of(&codes[code as usize]) == value).collect();
+            // Without a posting, places would be numbers.
+            if !bytes.is_empty() {
+                table.verify(bytes, width).unwrap();
+            }
+            for value in 0..1 << substring.bits() {
+                let numbers = codes.clone().zip(0_u32..);
+                let expected: Vec<u32> = numbers
+                    .filter(|(code, _)| substring.of(code) == value).map(|(_, number)| number).collect();
                 let (start, end) = table.bucket(value).unwrap();
                 let found: Vec<u32> = (start..end).map(|place| table.number(place).unwrap()).collect();
                 prop_assert_eq!(found, expected);
             }
-            prop_assert_eq!(table.bucket(1 << bits), None);
+            prop_assert_eq!(table.bucket(1 << substring.bits()), None);
         }
 
         #[test]
@@ -165,7 +229,7 @@ mod tests {
             let bytes: Vec<u8> = codes.into_iter().flatten().collect();
             let substring = Substring::new((0..bits).collect(), 32).unwrap();
             let mask = substring.mask(32);
-            let mut data = TableData::build(&substring, &bytes, 4);
+            let mut data = built(&substring, &bytes, 4);
             let words = data.directory.len() + data.postings.len();
             match place.index(words + bytes.len()) {
                 at if at < data.directory.len() => data.directory[at] = data.directory[at].wrapping_add(delta),
@@ -181,18 +245,5 @@ mod tests {
                 let _ = table.bucket(value).and_then(|(start, _)| table.number(start));
             }
         }
-    }
-
-    #[test]
-    fn sorted_codes_need_no_postings() {
-        let substring = Substring::new(vec![8, 9], 16).unwrap();
-        let (codes, mask) = ([7, 0, 3, 1, 9, 1, 2, 3], substring.mask(16));
-        let data = TableData::of_sorted(&substring, &codes, 2);
-        let table = view(&data, &substring, &mask);
-        table.verify(&codes, 2).unwrap();
-        assert_eq!(
-            (table.bucket(1), table.bucket(2), table.number(3)),
-            (Some((1, 3)), Some((3, 3)), Some(3))
-        );
     }
 }

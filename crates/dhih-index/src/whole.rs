@@ -2,7 +2,12 @@
 //! byte of each code's hash, are compared at once, so that what is not there costs one look at memory (after the Swiss table
 //! of abseil). The hash is linear in the bits of the code: that of a code with a bit changed is one `xor` away.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use crate::hamming;
+use crate::partition;
 
 /// Places a group.
 const GROUP: usize = 16;
@@ -23,26 +28,97 @@ pub(crate) fn places(codes: usize) -> usize {
     codes.div_ceil(FILL) * GROUP
 }
 
+/// Stretches of groups that are filled by themselves.
+const STRETCHES: usize = 256;
+
+/// A code that is to be entered: its number, the first group that it may lie in, its tag.
+type Entry = [u32; 3];
+
 impl WholeData {
     /// Of different packed codes of `width` bytes.
     pub(crate) fn build(codes: &[u8], width: usize) -> Self {
-        let hash = ByteHash::new(width);
-        let places = places(codes.len() / width);
+        let (hash, count) = (ByteHash::new(width), codes.len() / width);
+        let places = places(count);
         let (mut tags, mut slots) = (vec![EMPTY; places], vec![0; places]);
         let groups = places / GROUP;
-        for (number, code) in codes.chunks_exact(width).enumerate() {
-            let hash = hash.of(code);
-            let mut group = first_group(hash, groups);
-            let place = loop {
-                let places = group * GROUP..(group + 1) * GROUP;
-                match tags[places].iter().position(|&tag| tag == EMPTY) {
-                    Some(place) => break group * GROUP + place,
-                    None => group = (group + 1) % groups,
-                }
-            };
-            (tags[place], slots[place]) = (tag(hash), number as u32);
+        if groups == 0 {
+            return Self { tags, slots };
         }
+        let mut entries: Vec<Entry> = vec![[0; 3]; count];
+        let entry = |number: usize| {
+            let hash = hash.of(&codes[number * width..][..width]);
+            let group = first_group(hash, groups) as u32;
+            [number as u32, group, u32::from(tag(hash))]
+        };
+        let starts = partition::sort(groups, &mut entries, entry, |entry| entry[1]);
+        let bounds = stretches(&starts);
+        let places: Vec<usize> = bounds.iter().map(|group| group * GROUP).collect();
+        let (first, last) = (places[0], places[places.len() - 1]);
+        let all = Entered { entries: &entries, starts: &starts };
+        let stretches = partition::cut(&mut tags[first..last], &places).into_par_iter();
+        let stretches = stretches.zip(partition::cut(&mut slots[first..last], &places));
+        let fill = |((tags, slots), range): (_, &[usize])| {
+            all.fill(range[0]..range[1], Vec::new(), tags, slots)
+        };
+        let beyond = stretches.zip(bounds.par_windows(2)).map(fill);
+        // What finds no place in the last group goes on in the first. No other stretch leaves something.
+        let beyond = beyond.reduce(Vec::new, |a, b| if a.is_empty() { b } else { a });
+        all.fill(0..bounds[0], beyond, &mut tags[..first], &mut slots[..first]);
         Self { tags, slots }
+    }
+}
+
+/// Groups between which nothing goes on to the next, some way apart, and the last of all: it is as if each stretch were a table
+/// of its own, but for what the last leaves to the groups before the first.
+fn stretches(starts: &[u32]) -> Vec<usize> {
+    let groups = starts.len() - 1;
+    let own = |group: usize| (starts[group + 1] - starts[group]) as usize;
+    let beyond = |beyond: usize, group| (beyond + own(group)).saturating_sub(GROUP);
+    // Once around: then it is known what comes to the first group, as somewhere there is room for all.
+    let mut coming = (0..groups).fold(0, beyond);
+    let mut bounds = Vec::with_capacity(STRETCHES + 2);
+    for group in 0..groups {
+        let apart = bounds.last().is_none_or(|last| group - last >= groups.div_ceil(STRETCHES));
+        if coming == 0 && apart {
+            bounds.push(group);
+        }
+        coming = beyond(coming, group);
+    }
+    bounds.push(groups);
+    bounds
+}
+
+/// Entries by their first groups, ascending by number in each, and where those of each group start.
+#[derive(Clone, Copy)]
+struct Entered<'a> {
+    entries: &'a [Entry],
+    starts: &'a [u32],
+}
+
+impl Entered<'_> {
+    /// Fills groups one by one. Entering codes in order gives a group the first that come to it, by number; the others go on to
+    /// the next. Returns those that go on from the last.
+    fn fill(
+        &self,
+        groups: Range<usize>,
+        mut coming: Vec<Entry>,
+        tags: &mut [u8],
+        slots: &mut [u32],
+    ) -> Vec<Entry> {
+        let places = tags.chunks_exact_mut(GROUP).zip(slots.chunks_exact_mut(GROUP));
+        for (group, (tags, slots)) in groups.zip(places) {
+            let own = self.starts[group] as usize..self.starts[group + 1] as usize;
+            coming.extend_from_slice(&self.entries[own.clone()]);
+            if coming.len() > own.len() {
+                coming.sort_unstable();
+            }
+            let placed = coming.len().min(GROUP);
+            let places = tags.iter_mut().zip(slots);
+            for ([number, _, of_code], (tag, slot)) in coming.drain(..placed).zip(places) {
+                (*tag, *slot) = (of_code as u8, number);
+            }
+        }
+        coming
     }
 }
 
@@ -168,7 +244,33 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Codes entered one by one, each in the first place that is empty.
+    fn entered(hashes: &[u64], groups: usize) -> (Vec<u8>, Vec<u32>) {
+        let (mut tags, mut slots) = (vec![EMPTY; groups * GROUP], vec![0; groups * GROUP]);
+        for (&hash, number) in hashes.iter().zip(0..) {
+            let first = first_group(hash, groups) * GROUP;
+            let mut places = (first..groups * GROUP).chain(0..first);
+            let place = places.find(|&place| tags[place] == EMPTY).unwrap();
+            (tags[place], slots[place]) = (tag(hash), number);
+        }
+        (tags, slots)
+    }
+
     proptest! {
+        #[test]
+        fn codes_lie_as_if_entered_one_by_one(
+            codes in prop::collection::hash_set(any::<[u8; 3]>(), 0..4000), bytes in 1..=3_usize,
+        ) {
+            // Of few bytes many are equal, and so their groups run over; tables do not mind.
+            let codes: Vec<[u8; 3]> = codes.into_iter().map(|mut code| {
+                code[bytes..].fill(0);
+                code
+            }).collect();
+            let hashes: Vec<u64> = codes.iter().map(|code| hash(code)).collect();
+            let (data, groups) = (WholeData::build(&codes.concat(), 3), codes.len().div_ceil(FILL));
+            prop_assert_eq!((data.tags, data.slots), entered(&hashes, groups));
+        }
+
         #[test]
         fn what_is_there_is_found_and_little_else(
             codes in prop::collection::btree_set(any::<[u8; 3]>(), 0..600),

@@ -40,19 +40,47 @@ fn npy_holds_the_codes_alone() {
     assert!(matches!(CodeSet::read(&path, Some(17)), Err(Error::Padding { .. })));
 }
 
+/// In memory or in its file, a set is the same, and so is what is built of it.
+#[test]
+fn codes_that_stay_in_their_file_are_the_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let codes = CodeSet::new(small_set().codes);
+    for (name, set) in
+        [("c.safetensors", small_set()), ("c.parquet", small_set()), ("c.npy", codes)]
+    {
+        let path = dir.path().join(name);
+        set.write(&path).unwrap();
+        let mapped = CodeSet::map(&path, Some(20)).unwrap();
+        assert_eq!(mapped, set, "{name}");
+        // Another file of that name changes nothing.
+        CodeSet::new(Codes::new(20, vec![0; 3]).unwrap()).write(&path).unwrap();
+        assert_eq!(mapped.clone(), set, "{name}");
+        let [one, other] = ["one", "other"].map(|index| dir.path().join(index));
+        let indexes = [common::build(&mapped, &one, None), common::build(&set, &other, None)];
+        assert_eq!(
+            fs::read(one.join("manifest.json")).unwrap(),
+            fs::read(other.join("manifest.json")).unwrap()
+        );
+        indexes.iter().for_each(|index| index.verify().unwrap());
+    }
+}
+
 #[test]
 fn missing_empty_cut_and_flipped_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(CodeSet::read(&dir.path().join("none"), None), Err(Error::Io { .. })));
+    assert!(matches!(CodeSet::map(&dir.path().join("none"), None), Err(Error::Io { .. })));
     for (name, bits) in [("codes.safetensors", None), ("codes.npy", Some(20))] {
         let path = dir.path().join(name);
         fs::write(&path, b"").unwrap();
         assert!(matches!(CodeSet::read(&path, bits), Err(Error::CodesFile { .. })));
+        assert!(matches!(CodeSet::map(&path, bits), Err(Error::CodesFile { .. })));
         small_set().write(&path).unwrap();
         let whole = fs::read(&path).unwrap();
         for end in (0..whole.len()).rev() {
             cut(&path, end);
             assert!(CodeSet::read(&path, bits).is_err(), "{name} cut at {end}");
+            assert!(CodeSet::map(&path, bits).is_err(), "{name} cut at {end}");
         }
         fs::write(&path, &whole).unwrap();
         // Codes files have no checksum: a flip in a code is another code. It must not panic, nor

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig};
@@ -15,16 +15,24 @@ const LAST_CODES: &str = "runs/latest/codes.safetensors";
 pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     let codes = codes_file(args.codes.as_deref())?;
     let dir = args.out.clone().unwrap_or_else(|| codes.with_file_name("index"));
-    let set = CodeSet::read(&codes, args.bits)
+    let set = CodeSet::map(&codes, args.bits)
         .with_context(|| format!("no index was built from {}", codes.display()))?;
     let start = Instant::now();
-    IndexBuilder::new(IndexConfig { substrings: args.substrings }).build(&set, &dir).with_context(
-        || format!("no index of {} was built in {}", codes.display(), dir.display()),
-    )?;
+    let builder = IndexBuilder::new(IndexConfig { substrings: args.substrings }).on_stage(tell);
+    builder.build(&set, &dir).with_context(|| {
+        format!("no index of {} was built in {}", codes.display(), dir.display())
+    })?;
     let info = Index::open(&dir)?.info();
     let (count, seconds) = (info.codes, start.elapsed().as_secs_f64());
     let _ = writeln!(io::stderr(), "{count} codes indexed in {}, {seconds:.2} s", dir.display());
     inspect::print(&info, args.json)
+}
+
+/// Tells of a stage, once a build has taken long enough that somebody may wait.
+fn tell(stage: &str, elapsed: Duration) {
+    if elapsed >= Duration::from_secs(1) {
+        let _ = writeln!(io::stderr(), "{stage}, {:.1} s", elapsed.as_secs_f64());
+    }
 }
 
 /// The codes file that is named, or else the last run's.
