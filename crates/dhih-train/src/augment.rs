@@ -1,6 +1,8 @@
 //! How training images are varied: what is drawn for an image, and what it does to its pixels. Always in the same order: crop,
 //! mirror, shift, colours, cutout; then pairs of a batch are mixed.
 
+use std::ops::Range;
+
 use dhih_model::InputShape;
 use rand::Rng;
 
@@ -63,12 +65,10 @@ impl Augmentation {
             return 0.0;
         }
         let side = rng.random::<f64>().sqrt();
-        let span = |length: usize, centre: usize| {
+        let [rows, columns] = [shape.height, shape.width].map(|length| {
             let half = (side * length as f64 / 2.0).round() as usize;
-            centre.saturating_sub(half)..(centre + half).min(length)
-        };
-        let centre = [shape.height, shape.width].map(|length| rng.random_range(0..length));
-        let (rows, columns) = (span(shape.height, centre[0]), span(shape.width, centre[1]));
+            around(rng.random_range(0..length), 2 * half, length)
+        });
         let row = shape.width * shape.channels;
         let (first, last) = images.split_at_mut(images.len() / shape.len() / 2 * shape.len());
         for (a, b) in first.chunks_exact_mut(shape.len()).zip(last.rchunks_exact_mut(shape.len())) {
@@ -83,17 +83,18 @@ impl Augmentation {
 
     /// Paints over a square around a pixel, as much of it as lies inside.
     fn cut_out(&self, image: &mut [u8], shape: InputShape, (y, x): (usize, usize)) {
-        let span = |centre: usize, length: usize| {
-            let first = centre.saturating_sub(self.cutout / 2);
-            first..(centre + self.cutout.div_ceil(2)).min(length)
-        };
-        for y in span(y, shape.height) {
-            for x in span(x, shape.width) {
+        for y in around(y, self.cutout, shape.height) {
+            for x in around(x, self.cutout, shape.width) {
                 let at = (y * shape.width + x) * shape.channels;
                 image[at..at + shape.channels].copy_from_slice(&self.paint);
             }
         }
     }
+}
+
+/// `side` pixels around `centre`, as many of them as lie below `length`.
+fn around(centre: usize, side: usize, length: usize) -> Range<usize> {
+    centre.saturating_sub(side / 2)..(centre + side.div_ceil(2)).min(length)
 }
 
 /// The image mirrored, then shifted; border pixels are repeated.

@@ -12,8 +12,8 @@ pub(super) struct Distinct {
     pub(super) code_of: Vec<u32>,
     /// Items by their code, ascending among those of one.
     items: Vec<u32>,
-    /// Of each code, where its items end.
-    ends: Vec<usize>,
+    /// Where the items of each code start, and the end.
+    starts: Vec<usize>,
 }
 
 impl Distinct {
@@ -33,15 +33,15 @@ impl Distinct {
             a.0.cmp(&b.0).then_with(rest).then(a.1.cmp(&b.1))
         });
         let same = |a: &(u64, u32), b: &(u64, u32)| a.0 == b.0 && rest(a.1) == rest(b.1);
-        let (mut firsts, mut ends) = (Vec::new(), Vec::new());
+        let (mut firsts, mut starts) = (Vec::new(), vec![0]);
         let mut code_of = vec![0; codes.len()];
         for group in keys.chunk_by(same) {
             group.iter().for_each(|(_, item)| code_of[*item as usize] = firsts.len() as u32);
             firsts.push(group[0].1 as usize);
-            ends.push(ends.last().unwrap_or(&0) + group.len());
+            starts.push(starts[starts.len() - 1] + group.len());
         }
         let items = keys.into_iter().map(|(_, item)| item).collect();
-        Self { codes: codes.select(&firsts), code_of, items, ends }
+        Self { codes: codes.select(&firsts), code_of, items, starts }
     }
 
     /// Whether codes repeat so much that looking at each code once is less work than looking at each item.
@@ -51,14 +51,12 @@ impl Distinct {
 
     /// The items of each code, ascending, one code after the other.
     pub(super) fn groups(&self) -> impl Iterator<Item = &[u32]> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.items[start..*end])
+        (0..self.codes.len()).map(|number| self.items(number))
     }
 
     /// The items of code `number`, ascending.
     pub(super) fn items(&self, number: usize) -> &[u32] {
-        let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        &self.items[start..self.ends[number]]
+        &self.items[self.starts[number]..self.starts[number + 1]]
     }
 }
 
