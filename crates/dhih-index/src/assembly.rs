@@ -1,22 +1,22 @@
 //! A data file that is being written: each section to its place as soon as it is known, the header last. The layout: `format.rs`;
 //! what the sections hold: `builder.rs`.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::ops::Range;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::disk::NewFile;
+use crate::disk::{NewFile, Told};
 use crate::format::{self, Counts, Kind, Section};
 
 /// Bytes that are checksummed and written while they are in cache.
 const PIECE: usize = 1 << 18;
 /// Items that are made into bytes at once.
 const ITEMS: usize = 1 << 14;
-/// Bytes after which the disk is set to work.
-const ENOUGH: usize = 1 << 25;
+/// Bytes after which the disk is set to work; few in tests, whose files are small.
+const ENOUGH: usize = if cfg!(test) { 1 << 10 } else { 1 << 25 };
 
 /// A data file that has no name yet.
 pub(crate) struct Assembly<'a> {
@@ -24,7 +24,7 @@ pub(crate) struct Assembly<'a> {
     sections: Vec<Section>,
     /// Bytes that the disk was not yet told of.
     waiting: usize,
-    tell: SyncSender<()>,
+    tell: SyncSender<Told>,
 }
 
 /// Writes a data file of sections of these kinds, parts and lengths. `write` writes the sections; meanwhile they are brought to
@@ -37,11 +37,10 @@ pub(crate) fn assemble(
 ) -> io::Result<u64> {
     let sections = format::layout(lengths);
     // The last section may be empty, and the file ends after what lies before it all the same.
-    file.file().set_len(sections.last().map_or(0, |last| last.range.end as u64))?;
+    file.set_len(sections.last().map_or(0, |last| last.range.end as u64))?;
     thread::scope(|scope| {
         let (tell, told) = sync_channel(1);
-        let syncing =
-            scope.spawn(move || told.into_iter().try_for_each(|()| file.file().sync_data()));
+        let syncing = scope.spawn(move || file.sync_when_told(told));
         let mut assembly = Assembly { file, sections, waiting: 0, tell };
         write(&mut assembly)?;
         let (head, xxh3) = format::encode(counts, &assembly.sections);
@@ -102,12 +101,17 @@ impl Assembly<'_> {
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.file.file();
-        file.seek(SeekFrom::Start(at as u64))?;
-        file.write_all(bytes)?;
+        self.file.write_at(at as u64, bytes)?;
         self.waiting += bytes.len();
-        if self.waiting >= ENOUGH && self.tell.try_send(()).is_ok() {
-            self.waiting = 0;
+        if self.waiting < ENOUGH {
+            return Ok(());
+        }
+        match self.tell.try_send(Told::now()) {
+            Ok(()) => self.waiting = 0,
+            // It has been told already.
+            Err(TrySendError::Full(told)) => told.result()?,
+            // It has failed, which is said at the end.
+            Err(TrySendError::Disconnected(_)) => {}
         }
         Ok(())
     }

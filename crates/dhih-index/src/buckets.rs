@@ -15,8 +15,9 @@ const LINES: usize = 24;
 
 impl Search<'_> {
     /// Takes the codes of a table's buckets that differ from the query in some bits, but for those met before: within `floor` -
-    /// 1, or in a bucket of an earlier step.
-    pub(crate) fn probe(&mut self, next: Next, floor: u32) -> Result<()> {
+    /// 1, or in a bucket of an earlier step. Returns the share of near ones among all that were compared.
+    pub(crate) fn probe(&mut self, next: Next, floor: u32) -> Result<f64> {
+        let (before, mut found) = (self.scratch.explanation.candidates, 0);
         let table = self.table(next.part);
         let value = table.substring.of(self.query);
         let mut masks = Masks::new(table.substring.bits(), next.weight);
@@ -33,22 +34,23 @@ impl Search<'_> {
             }
             buckets.retain(|(start, end)| start < end);
             self.scratch.explanation.buckets += buckets.len() as u64;
-            self.buckets(&table, next, floor, &mut buckets)?;
+            found += self.buckets(&table, next, floor, &mut buckets)?;
         }
         self.scratch.buckets = buckets;
-        Ok(())
+        let compared = self.scratch.explanation.candidates - before;
+        Ok(found as f64 / compared.max(1) as f64)
     }
 
-    /// Takes the codes of some buckets, a few at a time, so that the limit falls as they are found.
+    /// Takes the codes of some buckets, a few at a time, so that the limit falls as they are found. Returns how many were near.
     fn buckets(
         &mut self,
         table: &Table,
         next: Next,
         floor: u32,
         buckets: &mut [(u32, u32)],
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let width = self.query.len();
-        let mut near = std::mem::take(&mut self.scratch.near);
+        let (mut near, mut found) = (std::mem::take(&mut self.scratch.near), 0);
         // Asked for in time: a group ahead of the one that is compared.
         let mut asked = 0;
         let mut ahead = |from: usize, buckets: &[(u32, u32)]| {
@@ -83,6 +85,7 @@ impl Search<'_> {
                 self.compare(table, &buckets[at..end], &mut near)?;
                 at = end;
             }
+            found += near.len();
             for Near { at, distance } in near.drain(..) {
                 if distance >= floor && distance <= self.scratch.gathered.limit() {
                     let number = table.number(at).ok_or_else(|| outside(self.segment))?;
@@ -96,7 +99,7 @@ impl Search<'_> {
             }
         }
         self.scratch.near = near;
-        Ok(())
+        Ok(found)
     }
 
     /// Finds the near codes in some buckets of a table.

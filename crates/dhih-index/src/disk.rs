@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread;
 
 use crate::error::{Error, Result};
@@ -66,6 +67,24 @@ impl NewFile {
         &self.temporary.0
     }
 
+    /// Makes it so long.
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        step()?;
+        self.file.set_len(len)
+    }
+
+    /// Writes at a place.
+    pub(crate) fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::Start(at))?;
+        write_all(&self.file, bytes)
+    }
+
+    /// Waits, on a thread of its own, for the disk to take what was written; `told` says when to. Ends when nobody can tell any more,
+    /// or with the first failure.
+    pub(crate) fn sync_when_told(&self, told: Receiver<Told>) -> io::Result<()> {
+        told.into_iter().try_for_each(|told| told.result().and_then(|()| self.file.sync_data()))
+    }
+
     /// Waits until all that was written is on disk.
     fn sync(&self) -> io::Result<()> {
         step()?;
@@ -90,6 +109,28 @@ impl NewFile {
         fs::rename(&self.temporary.0, path)?;
         sync_directory(self.temporary.0.parent().unwrap_or(Path::new(".")))
     }
+}
+
+/// That the disk is to take what was written. A step of who tells, so that a test can let the disk fail on another thread.
+pub(crate) struct Told(io::Result<()>);
+
+impl Told {
+    pub(crate) fn now() -> Self {
+        Self(step())
+    }
+
+    pub(crate) fn result(self) -> io::Result<()> {
+        self.0
+    }
+}
+
+/// Writes all of `bytes` where `file` stands. A failure leaves half of them, as a full disk or a crash would.
+fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    if let Err(fault) = step() {
+        file.write_all(&bytes[..bytes.len() / 2])?;
+        return Err(fault);
+    }
+    file.write_all(bytes)
 }
 
 /// Removes a file that is no longer needed. What cannot be removed now is harmless, and goes another time.
@@ -140,12 +181,7 @@ impl Appender {
 
     fn try_append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.len))?;
-        if let Err(fault) = step() {
-            // As a full disk or a crash would leave it.
-            self.file.write_all(&bytes[..bytes.len() / 2])?;
-            return Err(fault);
-        }
-        self.file.write_all(bytes)?;
+        write_all(&self.file, bytes)?;
         step()?;
         self.file.sync_data()
     }

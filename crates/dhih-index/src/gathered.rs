@@ -32,8 +32,11 @@ pub(crate) struct Gathered {
     /// Items at each distance, and in all up to the limit.
     items: Vec<u64>,
     within: u64,
-    /// Distance and number of each code.
-    codes: Vec<(u32, u32)>,
+    /// At each distance: the numbers of the codes.
+    codes: Vec<Vec<u32>>,
+    rows: Vec<u32>,
+    /// A bit a row, all 0 between uses.
+    marks: Vec<u64>,
 }
 
 impl Gathered {
@@ -42,6 +45,7 @@ impl Gathered {
         self.k = reach.k as u64;
         self.radius = reach.radius.min(bits);
         self.items.resize(bits as usize + 1, 0);
+        self.codes.resize_with(bits as usize + 1, Vec::new);
         self.clear();
     }
 
@@ -50,7 +54,7 @@ impl Gathered {
         self.limit = self.radius;
         self.items.fill(0);
         self.within = 0;
-        self.codes.clear();
+        self.codes.iter_mut().for_each(Vec::clear);
     }
 
     /// The greatest distance at which a code still matters.
@@ -62,7 +66,7 @@ impl Gathered {
     /// Takes a code within the limit.
     #[inline]
     pub(crate) fn add(&mut self, distance: u32, code: u32, items: usize) {
-        self.codes.push((distance, code));
+        self.codes[distance as usize].push(code);
         self.items[distance as usize] += items as u64;
         self.within += items as u64;
         while self.limit > 0 && self.within - self.items[self.limit as usize] >= self.k {
@@ -73,51 +77,84 @@ impl Gathered {
 
     /// The items in order: by distance, then id.
     pub(crate) fn hits(&mut self, segment: &Segment, accept: Accept) -> Result<Vec<Hit>> {
-        let limit = self.limit;
-        self.codes.retain(|(distance, _)| *distance <= limit);
-        self.codes.sort_unstable();
+        let Self { codes, rows, marks, .. } = self;
         let count = self.within.min(self.k) as usize;
         let mut hits: Vec<Hit> = Vec::with_capacity(count.min(segment.rows));
-        let mut rows: Vec<u32> = Vec::new();
-        for group in self.codes.chunk_by(|a, b| a.0 == b.0) {
-            let wanted = count - hits.len();
-            rows.clear();
-            for &(_, code) in group {
-                // Ascending by id, so the first of each code are enough.
-                let of_code = segment.rows_of(code)?.iter().filter(|&&row| accept.row(row));
-                rows.extend(of_code.take(wanted));
+        let tied = (0..=self.limit).zip(codes.iter_mut().zip(&self.items));
+        for (distance, (codes, &items)) in tied {
+            // Those of a scan are in order, in which memory is read faster.
+            if !codes.is_sorted() {
+                codes.sort_unstable();
             }
-            if group.len() > 1 {
-                ascending(&mut rows, segment.rows);
-            }
-            rows.truncate(wanted);
-            for &row in &rows {
-                hits.push(Hit { distance: group[0].0, id: segment.id(row)? });
+            let found = Found { segment, accept, distance, codes };
+            let taken = codes.len().saturating_mul(count - hits.len()).min(items as usize);
+            if codes.len() > 1 && taken >= segment.rows / DENSE {
+                let done = found.marked(marks, count, &mut hits);
+                done.inspect_err(|_| marks.clear())?;
+            } else {
+                found.sorted(rows, count, &mut hits)?;
             }
         }
         Ok(hits)
     }
 }
 
-/// Sorts different numbers, most of which are below `end`.
-fn ascending(numbers: &mut [u32], end: usize) {
-    /// Where there is one in so many numbers, looking at all of them is faster than sorting.
-    const DENSE: usize = 256;
-    let known = numbers.iter().all(|&number| (number as usize) < end);
-    if numbers.len() < end / DENSE || !known {
-        numbers.sort_unstable();
-        return;
-    }
-    let mut there = vec![0_u64; end.div_ceil(64)];
-    numbers.iter().for_each(|&number| there[number as usize / 64] |= 1 << (number % 64));
-    let mut places = numbers.iter_mut();
-    for (word, first) in there.iter_mut().zip((0_u32..).step_by(64)) {
-        while *word != 0 {
-            if let Some(place) = places.next() {
-                *place = first + word.trailing_zeros();
-            }
-            *word &= *word - 1;
+/// Where an item in so many is found, marking them and looking at all marks is faster than sorting them.
+const DENSE: usize = if cfg!(test) { 8 } else { 1024 };
+
+/// Codes at one distance.
+struct Found<'a> {
+    segment: &'a Segment,
+    accept: Accept<'a>,
+    distance: u32,
+    codes: &'a [u32],
+}
+
+impl Found<'_> {
+    /// Adds their items in order, until there are `count` hits.
+    fn sorted(&self, rows: &mut Vec<u32>, count: usize, hits: &mut Vec<Hit>) -> Result<()> {
+        let (segment, distance, wanted) = (self.segment, self.distance, count - hits.len());
+        rows.clear();
+        for &code in self.codes {
+            // Ascending by id, so the first of each code are enough.
+            let of_code = segment.rows_of(code)?.iter().filter(|&&row| self.accept.row(row));
+            rows.extend(of_code.take(wanted));
         }
+        if self.codes.len() > 1 {
+            rows.sort_unstable();
+        }
+        for &row in rows.iter().take(wanted) {
+            hits.push(Hit { distance, id: segment.id(row)? });
+        }
+        Ok(())
+    }
+
+    /// The same by `marks`, a bit a row, which are all 0 before and after.
+    fn marked(&self, marks: &mut Vec<u64>, count: usize, hits: &mut Vec<Hit>) -> Result<()> {
+        let (segment, distance) = (self.segment, self.distance);
+        let (postings, all) = (segment.postings(), self.accept.all());
+        marks.resize(segment.rows.div_ceil(64), 0);
+        for &code in self.codes {
+            for &row in postings.of(code).ok_or_else(|| segment.outside())? {
+                if row as usize >= segment.rows {
+                    return Err(segment.outside());
+                }
+                if all || self.accept.row(row) {
+                    marks[row as usize / 64] |= 1 << (row % 64);
+                }
+            }
+        }
+        let ids = segment.ids();
+        for (word, first) in marks.iter_mut().zip((0_u32..).step_by(64)) {
+            let mut left = std::mem::take(word);
+            while left != 0 && hits.len() < count {
+                let row = first + left.trailing_zeros();
+                left &= left - 1;
+                let id = ids.map_or(u64::from(row), |ids| ids[row as usize]);
+                hits.push(Hit { distance, id });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -127,17 +164,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn sorted_either_way(
-            numbers in prop::collection::hash_set(0..5000_u32, 0..200), end in 1..6000_usize,
-        ) {
-            let mut sorted: Vec<u32> = numbers.iter().copied().collect();
-            ascending(&mut sorted, end);
-            let mut expected: Vec<u32> = numbers.into_iter().collect();
-            expected.sort_unstable();
-            prop_assert_eq!(sorted, expected);
-        }
-
         #[test]
         fn the_limit_is_the_distance_of_the_kth_item(
             found in prop::collection::vec((0..9_u32, 1..4_usize), 0..60),

@@ -22,6 +22,8 @@ mod cost {
     pub(super) const CODE: f64 = 0.04;
     /// A code that is read at a place of its own.
     pub(super) const FAR_CODE: f64 = 8.0;
+    /// What it takes more to find a code in a bucket than in a scan: it may have been met before, and others are elsewhere.
+    pub(super) const FOUND: f64 = 20.0;
 }
 
 /// The numbers of neighbours whose distances are looked at.
@@ -155,13 +157,14 @@ impl Plan<'_> {
         (from..=to).map(|distance| probe::count(self.bits, distance) * cost::LOOK_UP).sum()
     }
 
-    /// Probing from `next` until all codes within `to` are met.
-    pub(crate) fn probe(&self, mut next: Next, to: u32, turns: &[Turn]) -> f64 {
+    /// Probing from `next` until all codes within `to` are met, where so many of a bucket's codes are found: a share.
+    pub(crate) fn probe(&self, mut next: Next, to: u32, turns: &[Turn], found: f64) -> f64 {
         let (mut sum, ceiling) = (0.0, self.scan());
         loop {
             let turn = turns[next.part];
             let buckets = probe::count(turn.bits, next.weight);
-            sum += buckets * self.bucket(self.bucket_codes(next.weight, turn));
+            let codes = self.bucket_codes(next.weight, turn);
+            sum += buckets * (self.bucket(codes) + codes * found * cost::FOUND);
             // More than that is never chosen.
             if next.certified(turns.len()) >= to || sum > 4.0 * ceiling {
                 return sum;
@@ -235,7 +238,7 @@ mod tests {
     fn near_neighbours_are_looked_up_middling_ones_probed_far_ones_scanned() {
         let plan = plan(10_000_000, None);
         let best = |to, own| {
-            let probe = plan.probe(Next::default(), to, &turns(own));
+            let probe = plan.probe(Next::default(), to, &turns(own), 0.0);
             Costs { look_up: plan.look_up(0, to), probe, scan: plan.scan() }.best()
         };
         let crowded = [0, 1, 2].map(|to| best(to, 50_000));
@@ -261,7 +264,9 @@ mod tests {
     fn who_lies_in_a_crowd_meets_more() {
         let profile = Profile { distances: [1.0; 4], bucket_codes: [100.0, 50.0, 20.0] };
         let plan = plan(1_000_000, Some(&profile));
-        let cost = |own| plan.probe(Next { weight: 1, part: 0 }, 4, &turns(own));
+        let cost = |own| plan.probe(Next { weight: 1, part: 0 }, 4, &turns(own), 0.0);
         assert!(cost(1000) > cost(100) && cost(100) > cost(1));
+        let finding = |found| plan.probe(Next { weight: 1, part: 0 }, 4, &turns(100), found);
+        assert!(finding(0.5) > finding(0.1) && finding(0.1) > finding(0.0));
     }
 }

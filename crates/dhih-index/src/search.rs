@@ -132,6 +132,8 @@ impl<'a> Search<'a> {
         // All codes up to `certain` - 1 are known; those up to `floor` - 1 from look-ups of whole codes.
         let (mut certain, mut floor, mut next) = (0, 0, Next::default());
         let (tables, mut explored) = (segment.table_count(), 0.0);
+        // Of all within a radius many may be found; of the nearest few are, once some are known.
+        let (all, mut found) = (reach.k == usize::MAX, 0.0);
         loop {
             let limit = self.scratch.gathered.limit();
             if certain > limit {
@@ -144,7 +146,7 @@ impl<'a> Search<'a> {
             let untouched = next == Next::default();
             let costs = Costs {
                 look_up: if untouched { plan.look_up(certain, target) } else { f64::INFINITY },
-                probe: plan.probe(next, target, &self.scratch.turns),
+                probe: plan.probe(next, target, &self.scratch.turns, found),
                 scan: plan.scan(),
             };
             let mut way = costs.best();
@@ -163,7 +165,8 @@ impl<'a> Search<'a> {
                     floor = certain;
                 }
                 Way::Probe => {
-                    self.probe(next, floor)?;
+                    let share = self.probe(next, floor)?;
+                    found = if all { share } else { 0.0 };
                     certain = certain.max(next.certified(tables) + 1);
                     next = next.after(tables);
                     if next.weight > segment.longest() {
@@ -178,7 +181,7 @@ impl<'a> Search<'a> {
     /// The next step, if with those before it it costs little beside a scan.
     fn explore(&self, plan: &Plan, whole: Option<u32>, next: Next, explored: &mut f64) -> Way {
         let certified = next.certified(self.segment.table_count());
-        let probe = plan.probe(next, certified, &self.scratch.turns);
+        let probe = plan.probe(next, certified, &self.scratch.turns, 0.0);
         let look_up = whole.map_or(f64::INFINITY, |certain| plan.look_up(certain, certain));
         let (way, cost) =
             if look_up < probe { (Way::LookUp, look_up) } else { (Way::Probe, probe) };

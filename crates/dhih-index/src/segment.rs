@@ -170,30 +170,27 @@ impl Segment {
         self.labels.as_ref().map(|range| &self.map[range.clone()])
     }
 
+    /// The rows of each code.
+    pub(crate) fn postings(&self) -> Postings<'_> {
+        Postings { starts: self.starts(), rows: self.row_order() }
+    }
+
     /// The rows of a code, one at least; an error where the file contradicts itself.
     #[inline]
     pub(crate) fn rows_of(&self, code: u32) -> Result<&[u32]> {
-        let at = code as usize;
-        let range = match self.starts() {
-            None => Some(at..at + 1),
-            Some(starts) => {
-                let pair = (starts.get(at), starts.get(at + 1));
-                if let (Some(&start), Some(&end)) = pair {
-                    Some(start as usize..end as usize)
-                } else {
-                    None
-                }
-            }
-        };
-        let rows = range.and_then(|range| self.row_order().get(range));
-        rows.ok_or_else(|| self.corrupt("a list of rows leaves its bounds"))
+        self.postings().of(code).ok_or_else(|| self.outside())
+    }
+
+    /// That the file contradicts itself.
+    pub(crate) fn outside(&self) -> Error {
+        self.corrupt("a list of rows leaves its bounds")
     }
 
     /// The id of a row; an error where there is no such row.
     #[inline]
     pub(crate) fn id(&self, row: u32) -> Result<u64> {
         if row as usize >= self.rows {
-            return Err(self.corrupt("a list of rows leaves its bounds"));
+            return Err(self.outside());
         }
         Ok(self.ids().map_or(u64::from(row), |ids| ids[row as usize]))
     }
@@ -256,6 +253,27 @@ impl Segment {
         // The map starts at a page and sections at multiples of 64 bytes, with whole words: checked
         // when opened.
         bytemuck::cast_slice(&self.map[range.clone()])
+    }
+}
+
+/// The rows of each code: where they start, and themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct Postings<'a> {
+    /// `None` where each code has one row.
+    starts: Option<&'a [u32]>,
+    rows: &'a [u32],
+}
+
+impl<'a> Postings<'a> {
+    /// The rows of a code, one at least; `None` where the file contradicts itself.
+    #[inline]
+    pub(crate) fn of(self, code: u32) -> Option<&'a [u32]> {
+        let at = code as usize;
+        let range = match self.starts {
+            None => at..at + 1,
+            Some(starts) => *starts.get(at)? as usize..*starts.get(at + 1)? as usize,
+        };
+        self.rows.get(range)
     }
 }
 

@@ -1,14 +1,21 @@
 //! `dhih-index bench`: how long searches of an index take, one by one and in batches, beside scanning it.
 
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use dhih_index::{Codes, Hit, Index, Strategy, hamming};
+use dhih_index::{Codes, Index, Strategy, hamming};
 use serde::Serialize;
 
 use crate::cli::{BenchArgs, Reach};
 use crate::cmd::search::read_queries;
+
+/// Hits that a batch may have: a gibibyte of them.
+const MOST_HITS: usize = 1 << 26;
+/// So many queries are scanned for.
+const SCANNED: usize = 100;
+/// Batches are measured at least so long.
+const LONG: Duration = Duration::from_millis(200);
 
 /// Microseconds a query.
 #[derive(Debug, Serialize)]
@@ -33,11 +40,11 @@ struct Measured {
     threads: usize,
     /// One by one, one thread.
     search: Times,
-    /// All codes scanned, one by one, one thread.
+    /// All codes scanned for some of the queries, one by one, one thread.
     scan: Times,
-    /// A batch of all queries, one thread.
+    /// Batches of the queries, one thread.
     batch: f64,
-    /// A batch of all queries, all threads.
+    /// Batches of the queries, all threads.
     batch_threads: f64,
 }
 
@@ -74,32 +81,37 @@ fn measure(index: &Index, queries: &Codes, reach: Reach, rounds: usize) -> Resul
         Some(k) => index.knn_by(strategy, query, k),
         None => index.within_by(strategy, query, reach.radius.unwrap_or(0)),
     };
-    let all = || match reach.k {
-        Some(k) => index.knn_batch(queries, k),
-        None => index.within_batch(queries, reach.radius.unwrap_or(0)),
-    };
     let isa = hamming::isa()?;
     // The first search of each kind finds the file in memory or brings it there.
-    let results = all()?;
+    let mut found = Vec::with_capacity(queries.len());
+    for query in queries.iter() {
+        let hits = one(Strategy::Auto, query)?;
+        found.push((hits.len(), hits.last().map_or(0.0, |hit| f64::from(hit.distance))));
+    }
+    // As many queries in a batch as have their hits in memory together, and of all some that are scanned for.
+    let hits = found.iter().scan(0, |sum, (hits, _)| {
+        *sum += hits;
+        Some(*sum)
+    });
+    let together = hits.take_while(|hits| *hits <= MOST_HITS).count().max(1);
+    let together = queries.select(&(0..together).collect::<Vec<_>>());
+    let step = queries.len().div_ceil(SCANNED);
+    let some = queries.select(&(0..queries.len()).step_by(step).collect::<Vec<_>>());
+    let all = || match reach.k {
+        Some(k) => index.knn_batch(&together, k),
+        None => index.within_batch(&together, reach.radius.unwrap_or(0)),
+    };
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let (mut search, mut scan) = (Vec::new(), Vec::new());
     let (mut batch, mut batch_threads) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..rounds {
         search.extend(times(queries, |query| one(Strategy::Auto, query))?);
-        // A scan takes as long for every query.
-        let some = queries.select(&(0..queries.len().min(100)).collect::<Vec<_>>());
         scan.extend(times(&some, |query| one(Strategy::Scan, query))?);
-        let each = |seconds: f64| 1e6 * seconds / queries.len() as f64;
-        let start = Instant::now();
-        alone.install(all)?;
-        batch = batch.min(each(start.elapsed().as_secs_f64()));
-        let start = Instant::now();
-        all()?;
-        batch_threads = batch_threads.min(each(start.elapsed().as_secs_f64()));
+        let each = |seconds: f64| 1e6 * seconds / together.len() as f64;
+        batch = batch.min(each(alone.install(|| again_and_again(all))?));
+        batch_threads = batch_threads.min(each(again_and_again(all)?));
     }
-    let mean = |number: fn(&Vec<Hit>) -> f64| {
-        results.iter().map(number).sum::<f64>() / results.len() as f64
-    };
+    let count = found.len() as f64;
     let info = index.info();
     Ok(Measured {
         codes: info.codes,
@@ -107,8 +119,8 @@ fn measure(index: &Index, queries: &Codes, reach: Reach, rounds: usize) -> Resul
         bits: info.bits,
         bytes_per_code: info.bytes_per_code,
         queries: queries.len(),
-        reached: mean(|hits| hits.last().map_or(0.0, |hit| f64::from(hit.distance))),
-        hits: mean(|hits| hits.len() as f64),
+        reached: found.iter().map(|(_, reached)| reached).sum::<f64>() / count,
+        hits: found.iter().map(|(hits, _)| *hits as f64).sum::<f64>() / count,
         isa,
         threads: rayon::current_num_threads(),
         search: Times::of(search),
@@ -116,6 +128,19 @@ fn measure(index: &Index, queries: &Codes, reach: Reach, rounds: usize) -> Resul
         batch,
         batch_threads,
     })
+}
+
+/// Seconds that a batch takes, of as many as fill [`LONG`]: threads that sleep are woken once, and have each a core of its own by
+/// then, which takes the system some milliseconds.
+fn again_and_again<T>(batch: impl Fn() -> dhih_index::Result<T>) -> dhih_index::Result<f64> {
+    let (start, mut batches) = (Instant::now(), 0);
+    loop {
+        batch()?;
+        batches += 1;
+        if start.elapsed() >= LONG {
+            return Ok(start.elapsed().as_secs_f64() / f64::from(batches));
+        }
+    }
 }
 
 fn times<T>(
