@@ -3,11 +3,17 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{body::Body, http::Request};
 use common::{Fixture, form, get, json, png, send};
-use dhih_serve::{AppState, Keys, Limits, QueueConfig, app};
+use dhih_serve::{Access, AppState, Keys, Limits, QueueConfig, Run, app};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn images_beyond_the_queue_are_refused_and_the_others_answered() {
@@ -97,4 +103,53 @@ async fn images_of_many_requests_share_batches_and_get_their_own_codes() {
         let (i, answer) = request.await.unwrap();
         assert_eq!(answer["code"], codes.codes.to_hex(i));
     }
+}
+
+/// Two runs take turns under one name while images are encoded: each answer is wholly of one of them.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_meanwhile_mixes_no_models() {
+    let runs = [Fixture::new(), Fixture::with(1, None)];
+    let codes = [runs[0].codes(), runs[1].codes()];
+    assert_ne!(codes[0].codes.to_hex(0), codes[1].codes.to_hex(0));
+    let dir = tempfile::tempdir().unwrap();
+    let (latest, next) = (dir.path().join("latest"), dir.path().join("next"));
+    let point = |run: usize| {
+        std::os::unix::fs::symlink(runs[run].run(), &next).unwrap();
+        std::fs::rename(&next, &latest).unwrap();
+    };
+    point(0);
+    let run = Run::load(&latest, &latest.join("index"), Access::ReadOnly).unwrap();
+    let state = common::state(run, Limits::default(), Keys::default());
+    let (app, done) = (app(state.clone()), Arc::new(AtomicBool::new(false)));
+    let askers = (0..4).map(|asker| {
+        let (app, done) = (app.clone(), done.clone());
+        tokio::spawn(async move {
+            let mut answers = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let image = (7 * answers.len() + asker) % common::ITEMS;
+                answers.push((image, send(&app, form("image", &png(image))).await.ok()));
+            }
+            answers
+        })
+    });
+    let askers: Vec<_> = askers.collect();
+    for turn in 1..=40 {
+        point(turn % 2);
+        let state = state.clone();
+        let reloaded = tokio::task::spawn_blocking(move || state.reload().map(drop));
+        reloaded.await.unwrap().unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    let mut of = [0; 2];
+    for asker in askers {
+        for (image, answer) in asker.await.unwrap() {
+            let is = |run: &usize| answer["code"] == codes[*run].codes.to_hex(image);
+            let run = (0..2).find(is).unwrap();
+            of[run] += 1;
+            // The image is in both databases: where codes and index are of one model, its own code is found.
+            assert_eq!(answer["hits"][0]["distance"], 0, "{image}");
+        }
+    }
+    assert!(of.iter().all(|answers| *answers > 4), "{of:?}");
 }

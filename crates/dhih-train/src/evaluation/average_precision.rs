@@ -73,14 +73,24 @@ fn tail(n: f64) -> f64 {
         - square * (1.0 / 12.0 - square * (1.0 / 120.0 - square * (1.0 / 252.0 - square / 240.0)))
 }
 
-/// Average precision of an ordered list, divided by the relevant items inside it; `None` without any.
-pub(super) fn stable_average_precision(ranked: &[bool]) -> Option<f64> {
-    let (mut found, mut sum) = (0u32, 0.0);
-    for (i, _) in ranked.iter().enumerate().filter(|(_, relevant)| **relevant) {
-        found += 1;
-        sum += f64::from(found) / (i + 1) as f64;
-    }
-    (found > 0).then(|| sum / f64::from(found))
+/// Average precision of the beginnings of an ordered list, each divided by the relevant items inside it; `None` without any.
+///
+/// # Shapes
+/// `ends`: how long each beginning is, in ascending order; longer than the list is all of it.
+pub(super) fn stable_average_precisions(
+    ranked: &[bool],
+    ends: impl Iterator<Item = usize>,
+) -> impl Iterator<Item = Option<f64>> {
+    let (mut at, mut found, mut sum) = (0, 0u32, 0.0);
+    ends.map(move |end| {
+        let end = end.min(ranked.len());
+        for (i, _) in (at..end).zip(&ranked[at..end]).filter(|(_, relevant)| **relevant) {
+            found += 1;
+            sum += f64::from(found) / (i + 1) as f64;
+        }
+        at = end;
+        (found > 0).then(|| sum / f64::from(found))
+    })
 }
 
 #[cfg(test)]
@@ -100,6 +110,10 @@ mod tests {
             lists = lists.iter().flat_map(extend).collect();
         }
         lists
+    }
+
+    fn stable_average_precision(ranked: &[bool]) -> Option<f64> {
+        stable_average_precisions(ranked, [ranked.len()].into_iter()).next().unwrap()
     }
 
     #[test]
@@ -149,5 +163,14 @@ mod tests {
     fn nothing_relevant_scores_0() {
         assert_eq!(average_precision([[3, 0], [2, 0]].into_iter(), Ties::Averaged), 0.0);
         assert_eq!(stable_average_precision(&[false, false]), None);
+    }
+
+    #[test]
+    fn beginnings_of_a_list_by_hand() {
+        let list = [false, true, true, false, true];
+        let scores = stable_average_precisions(&list, [1, 2, 2, 4, 9].into_iter());
+        let third = (1.0 / 2.0 + 2.0 / 3.0) / 2.0;
+        let last = (1.0 / 2.0 + 2.0 / 3.0 + 3.0 / 5.0) / 3.0;
+        assert!(scores.eq([None, Some(0.5), Some(0.5), Some(third), Some(last)]));
     }
 }

@@ -8,8 +8,6 @@ use rayon::prelude::*;
 pub(super) struct Distinct {
     /// Each code once.
     pub(super) codes: Codes,
-    /// Of each item, the number of its code.
-    pub(super) code_of: Vec<u32>,
     /// Items by their code, ascending among those of one.
     items: Vec<u32>,
     /// Where the items of each code start, and the end.
@@ -34,14 +32,12 @@ impl Distinct {
         });
         let same = |a: &(u64, u32), b: &(u64, u32)| a.0 == b.0 && rest(a.1) == rest(b.1);
         let (mut firsts, mut starts) = (Vec::new(), vec![0]);
-        let mut code_of = vec![0; codes.len()];
         for group in keys.chunk_by(same) {
-            group.iter().for_each(|(_, item)| code_of[*item as usize] = firsts.len() as u32);
             firsts.push(group[0].1 as usize);
             starts.push(starts[starts.len() - 1] + group.len());
         }
         let items = keys.into_iter().map(|(_, item)| item).collect();
-        Self { codes: codes.select(&firsts), code_of, items, starts }
+        Self { codes: codes.select(&firsts), items, starts }
     }
 
     /// Whether codes repeat so much that looking at each code once is less work than looking at each item.
@@ -83,7 +79,6 @@ mod tests {
                 let same = |item: &u32| codes.get(*item as usize) == distinct.codes.get(number);
                 let expected: Vec<u32> = (0..6).filter(same).collect();
                 assert_eq!(items, expected);
-                assert!(items.iter().all(|item| distinct.code_of[*item as usize] == number as u32));
             }
             assert!(distinct.pays());
         }

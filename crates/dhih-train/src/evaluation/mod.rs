@@ -16,7 +16,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
-use average_precision::{Ties, average_precision, stable_average_precision};
+use average_precision::{Ties, average_precision, stable_average_precisions};
 use distinct::Distinct;
 use ranking::Ranking;
 use relevance::{Relevance, Relevant, alike, order};
@@ -109,6 +109,7 @@ pub fn evaluate(
     config: &EvaluationConfig,
 ) -> Result<Metrics> {
     check(database, queries)?;
+    let config = &config.ascending();
     let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
     let places = config.places(database.codes.len());
     let ranks = curves::ranks(database.codes.len());
@@ -193,6 +194,14 @@ fn labels<'a>(set: &'a CodeSet, what: &str) -> Result<&'a Labels> {
 const QUERIES_AT_ONCE: usize = 64;
 
 impl EvaluationConfig {
+    /// The same with each k of mAP@k once, in ascending order.
+    fn ascending(&self) -> Self {
+        let mut config = self.clone();
+        config.map_at.sort_unstable();
+        config.map_at.dedup();
+        config
+    }
+
     /// How many places of a ranking of `n` items must be known one by one.
     fn places(&self, n: usize) -> usize {
         let precision = self.precision_at.iter().filter(|at| **at <= n);
@@ -233,8 +242,9 @@ impl Sums {
             *sum += times * average_precision(ranking.histogram.iter().copied(), ties);
         }
         let head = |k: usize| &ranking.head[..k.min(ranking.head.len())];
-        for ((sum, found), k) in self.map_at.iter_mut().zip(&config.map_at) {
-            if let Some(score) = stable_average_precision(head(*k)) {
+        let scores = stable_average_precisions(&ranking.head, config.map_at.iter().copied());
+        for ((sum, found), score) in self.map_at.iter_mut().zip(scores) {
+            if let Some(score) = score {
                 (*sum, *found) = (*sum + times * score, *found + count);
             }
         }

@@ -25,15 +25,17 @@ pub(super) struct Ranking {
     pairs: Box<[[u64; BINS / 2]; LANES]>,
     distances: Vec<u32>,
     places: Vec<usize>,
-    /// Listed items, behind their distance.
-    listed: Vec<u64>,
+    /// Per distance: numbers of the codes there.
+    near: Vec<Vec<u32>>,
+    ties: Ascending,
 }
 
 impl Ranking {
     pub(super) fn new() -> Self {
-        let (histogram, head, places, listed) = (vec![], vec![], vec![], vec![]);
+        let (histogram, head, places, near) = (vec![], vec![], vec![], vec![]);
         let (lanes, pairs) = (Box::new([[0; BINS]; LANES]), Box::new([[0; BINS / 2]; LANES]));
-        Self { histogram, head, lanes, pairs, distances: vec![0; BLOCK], places, listed }
+        let (distances, ties) = (vec![0; BLOCK], Ascending::default());
+        Self { histogram, head, lanes, pairs, distances, places, near, ties }
     }
 
     /// Ranks the database by its distance to `query`, and lists the first `places` places.
@@ -98,28 +100,26 @@ impl Ranking {
         self.list_distinct(distinct, &relevant.items, places.min(relevant.items.len()));
     }
 
-    /// The first places of [`Self::rank_distinct`]: where they are few of all items, from the items of the near codes.
+    /// The first places of [`Self::rank_distinct`], from the items of the near codes.
     fn list_distinct(&mut self, distinct: &Distinct, relevant: &[u8], places: usize) {
-        /// An item that is sorted costs as much as so many that are looked at.
-        const SORTED: usize = 32;
-        let listed = self.begin_list(places);
-        let Self { places: next, head, distances, listed: found, .. } = self;
-        if listed * SORTED >= relevant.len() {
-            for (code, relevant) in distinct.code_of.iter().zip(relevant) {
-                place(next, head, distances[*code as usize], *relevant);
-            }
-            return;
-        }
-        found.clear();
+        let reached = self.begin_list(places);
+        let Self { head, distances, near, ties, .. } = self;
+        near.resize_with(reached.max(near.len()), Vec::new);
+        near.iter_mut().for_each(Vec::clear);
+        let near = &mut near[..reached];
         for (number, distance) in distances[..distinct.codes.len()].iter().enumerate() {
-            if (*distance as usize) < next.len() {
-                let key = |item: &u32| u64::from(*distance) << 32 | u64::from(*item);
-                found.extend(distinct.items(number).iter().map(key));
+            if let Some(tie) = near.get_mut(*distance as usize) {
+                tie.push(number as u32);
             }
         }
-        found.sort_unstable();
-        for (listed, key) in head.iter_mut().zip(found.iter()) {
-            *listed = relevant[*key as u32 as usize] != 0;
+        let mut listed = head.iter_mut();
+        for tie in near {
+            let items = tie.iter().flat_map(|code| distinct.items(*code as usize)).copied();
+            ties.ascending(items, relevant.len(), |item| {
+                if let Some(listed) = listed.next() {
+                    *listed = relevant[item] != 0;
+                }
+            });
         }
     }
 
@@ -134,7 +134,7 @@ impl Ranking {
         });
     }
 
-    /// Empties the list, and notes the first place of each distance that it reaches; returns how many items have these.
+    /// Empties the list, and notes the first place of each distance that it reaches; returns how many distances these are.
     fn begin_list(&mut self, places: usize) -> usize {
         self.head.clear();
         self.head.resize(places, false);
@@ -147,7 +147,42 @@ impl Ranking {
             self.places.push(before);
             before += *items as usize;
         }
-        before
+        self.places.len()
+    }
+}
+
+/// Items in ascending order.
+#[derive(Default)]
+struct Ascending {
+    few: Vec<u32>,
+    /// A bit an item, all 0 between uses.
+    marks: Vec<u64>,
+}
+
+impl Ascending {
+    /// Calls `f` with each of `items`, which differ and lie below `n`, in ascending order: few are sorted; many are marked in a set
+    /// of bits, which is then read from its beginning.
+    fn ascending(&mut self, items: impl Iterator<Item = u32>, n: usize, mut f: impl FnMut(usize)) {
+        /// Sorting an item takes as long as reading so many words.
+        const SORTED: usize = 16;
+        let Self { few, marks } = self;
+        let words = n.div_ceil(64);
+        few.clear();
+        few.extend(items);
+        if few.len() * SORTED < words {
+            few.sort_unstable();
+            few.iter().for_each(|item| f(*item as usize));
+            return;
+        }
+        marks.resize(words, 0);
+        few.iter().for_each(|item| marks[*item as usize / 64] |= 1 << (item % 64));
+        for (number, word) in marks.iter_mut().enumerate() {
+            let mut left = std::mem::take(word);
+            while left != 0 {
+                f(64 * number + left.trailing_zeros() as usize);
+                left &= left - 1;
+            }
+        }
     }
 }
 
