@@ -26,10 +26,14 @@ impl Distinct {
         // The begin of a code lies beside its item, so that few comparisons look further.
         let mut keys: Vec<(u64, u32)> =
             (0..codes.len() as u32).into_par_iter().map(|item| (begin(item), item)).collect();
-        keys.par_sort_unstable_by(|a, b| {
-            let rest = || rest(a.1).cmp(rest(b.1));
-            a.0.cmp(&b.0).then_with(rest).then(a.1.cmp(&b.1))
-        });
+        if codes.bytes_per_code() <= BEGIN {
+            keys.par_sort_unstable();
+        } else {
+            keys.par_sort_unstable_by(|a, b| {
+                let rest = || rest(a.1).cmp(rest(b.1));
+                a.0.cmp(&b.0).then_with(rest).then(a.1.cmp(&b.1))
+            });
+        }
         let same = |a: &(u64, u32), b: &(u64, u32)| a.0 == b.0 && rest(a.1) == rest(b.1);
         let (mut firsts, mut starts) = (Vec::new(), vec![0]);
         for group in keys.chunk_by(same) {
