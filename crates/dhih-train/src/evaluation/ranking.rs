@@ -2,6 +2,8 @@
 //! block at a time and not kept, so that memory does not grow with the database but by a byte an item; where codes repeat, a
 //! distance of each different one is kept.
 
+use std::slice;
+
 use dhih_index::{Codes, hamming};
 
 use super::distinct::Distinct;
@@ -27,14 +29,14 @@ pub(super) struct Ranking {
     places: Vec<usize>,
     /// Per distance: numbers of the codes there.
     near: Vec<Vec<u32>>,
-    ties: Ascending,
+    ties: Ties,
 }
 
 impl Ranking {
     pub(super) fn new() -> Self {
         let (histogram, head, places, near) = (vec![], vec![], vec![], vec![]);
         let (lanes, pairs) = (Box::new([[0; BINS]; LANES]), Box::new([[0; BINS / 2]; LANES]));
-        let (distances, ties) = (vec![0; BLOCK], Ascending::default());
+        let (distances, ties) = (vec![0; BLOCK], Ties::default());
         Self { histogram, head, lanes, pairs, distances, places, near, ties }
     }
 
@@ -97,13 +99,13 @@ impl Ranking {
             let pair: u64 = self.pairs.iter().map(|lane| lane[distance]).sum();
             [pair as u32, (pair >> 32) as u32]
         }));
-        self.list_distinct(distinct, &relevant.items, places.min(relevant.items.len()));
+        self.list_distinct(distinct, &relevant.bits, places.min(relevant.items.len()));
     }
 
     /// The first places of [`Self::rank_distinct`], from the items of the near codes.
-    fn list_distinct(&mut self, distinct: &Distinct, relevant: &[u8], places: usize) {
+    fn list_distinct(&mut self, distinct: &Distinct, relevant: &[u64], places: usize) {
         let reached = self.begin_list(places);
-        let Self { head, distances, near, ties, .. } = self;
+        let Self { histogram, head, distances, near, ties, .. } = self;
         near.resize_with(reached.max(near.len()), Vec::new);
         near.iter_mut().for_each(Vec::clear);
         let near = &mut near[..reached];
@@ -113,13 +115,9 @@ impl Ranking {
             }
         }
         let mut listed = head.iter_mut();
-        for tie in near {
-            let items = tie.iter().flat_map(|code| distinct.items(*code as usize)).copied();
-            ties.ascending(items, relevant.len(), |item| {
-                if let Some(listed) = listed.next() {
-                    *listed = relevant[item] != 0;
-                }
-            });
+        for (codes, [items, _]) in near.iter().zip(histogram) {
+            let codes = codes.iter().map(|code| distinct.items(*code as usize));
+            ties.list(codes, *items as usize, relevant, &mut listed);
         }
     }
 
@@ -151,35 +149,49 @@ impl Ranking {
     }
 }
 
-/// Items in ascending order.
+/// Items at one distance, listed in database order.
 #[derive(Default)]
-struct Ascending {
+struct Ties {
     few: Vec<u32>,
     /// A bit an item, all 0 between uses.
     marks: Vec<u64>,
 }
 
-impl Ascending {
-    /// Calls `f` with each of `items`, which differ and lie below `n`, in ascending order: few are sorted; many are marked in a set
-    /// of bits, which is then read from its beginning.
-    fn ascending(&mut self, items: impl Iterator<Item = u32>, n: usize, mut f: impl FnMut(usize)) {
+impl Ties {
+    /// Lists the relevance of `count` items, given by their codes, as long as there is room: few are sorted; many are marked in a
+    /// set of bits, which is then read from its beginning.
+    ///
+    /// # Shapes
+    /// `relevant`: a bit an item.
+    fn list<'a>(
+        &mut self,
+        codes: impl Iterator<Item = &'a [u32]>,
+        count: usize,
+        relevant: &[u64],
+        listed: &mut slice::IterMut<'_, bool>,
+    ) {
         /// Sorting an item takes as long as reading so many words.
         const SORTED: usize = 16;
         let Self { few, marks } = self;
-        let words = n.div_ceil(64);
-        few.clear();
-        few.extend(items);
-        if few.len() * SORTED < words {
+        if count * SORTED < relevant.len() {
+            few.clear();
+            codes.for_each(|items| few.extend_from_slice(items));
             few.sort_unstable();
-            few.iter().for_each(|item| f(*item as usize));
+            for (listed, item) in listed.zip(few) {
+                *listed = relevant[*item as usize / 64] >> (*item % 64) & 1 != 0;
+            }
             return;
         }
-        marks.resize(words, 0);
-        few.iter().for_each(|item| marks[*item as usize / 64] |= 1 << (item % 64));
-        for (number, word) in marks.iter_mut().enumerate() {
+        marks.resize(relevant.len(), 0);
+        for items in codes {
+            items.iter().for_each(|item| marks[*item as usize / 64] |= 1 << (item % 64));
+        }
+        for (word, relevant) in marks.iter_mut().zip(relevant) {
             let mut left = std::mem::take(word);
-            while left != 0 {
-                f(64 * number + left.trailing_zeros() as usize);
+            while left != 0
+                && let Some(listed) = listed.next()
+            {
+                *listed = relevant >> left.trailing_zeros() & 1 != 0;
                 left &= left - 1;
             }
         }

@@ -92,6 +92,8 @@ pub(super) struct Relevant<'a> {
     labels: Option<Vec<u64>>,
     /// Of each item, whether it is relevant, as 0 or 1.
     pub(super) items: Vec<u8>,
+    /// The same as bits, where distinct codes are given.
+    pub(super) bits: Vec<u64>,
     /// Of each distinct code: items, and relevant items.
     pub(super) counts: Vec<[u32; 2]>,
 }
@@ -99,7 +101,8 @@ pub(super) struct Relevant<'a> {
 impl<'a> Relevant<'a> {
     /// Items are counted by their codes where these are given.
     pub(super) fn new(relevance: &'a Relevance<'a>, distinct: Option<&'a Distinct>) -> Self {
-        Self { relevance, distinct, labels: None, items: Vec::new(), counts: Vec::new() }
+        let (items, bits, counts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { relevance, distinct, labels: None, items, bits, counts }
     }
 
     /// The same for query `row`.
@@ -114,6 +117,8 @@ impl<'a> Relevant<'a> {
             };
             self.counts.clear();
             if let Some(distinct) = self.distinct {
+                self.bits.clear();
+                self.bits.extend(items.chunks(64).map(word));
                 let counts = distinct.groups().map(|group| [group.len() as u32, found(group)]);
                 self.counts.extend(counts);
             }
@@ -123,9 +128,11 @@ impl<'a> Relevant<'a> {
 }
 
 fn masks(values: &[u8], classes: usize) -> Vec<u64> {
-    let mask = |row: &[u8]| -> Vec<u64> {
-        let word = |bits: &[u8]| bits.iter().rev().fold(0, |w, bit| w << 1 | u64::from(*bit != 0));
-        row.chunks(64).map(word).collect()
-    };
+    let mask = |row: &[u8]| -> Vec<u64> { row.chunks(64).map(word).collect() };
     values.chunks_exact(classes).flat_map(mask).collect()
+}
+
+/// Up to 64 values as bits, whether each is not 0.
+fn word(values: &[u8]) -> u64 {
+    values.iter().rev().fold(0, |word, value| word << 1 | u64::from(*value != 0))
 }
