@@ -44,7 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long after the end requests that were due before it are still sent.
 const AFTER: Duration = Duration::from_secs(30);
 
-#[tokio::main]
+// One thread: it shares the cores with the service, and takes what is left of them.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Fault> {
     let mut words = std::env::args().skip(1);
     let address = words.next().ok_or("give an address, and what to ask of it")?;
