@@ -15,6 +15,18 @@ use crate::workspace::Workspace;
 /// What plain builds leave out.
 const HUB: [&str; 2] = ["--features", "dhih-train/hub"];
 
+/// All but what is no package: xtask, and the wheel.
+const PACKAGE: [&str; 8] = [
+    "package",
+    "--workspace",
+    "--exclude",
+    "xtask",
+    "--exclude",
+    "dhih-python",
+    "--no-verify",
+    "--allow-dirty",
+];
+
 /// Runs every check in order; the first that fails ends the run with its exit code.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut clock = Clock { workspace, timings: Vec::new() };
@@ -26,6 +38,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let doc = cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps"]);
     clock.step(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     book(&mut clock)?;
+    // That every package can be made; `cargo package` without `--no-verify` also builds each.
+    clock.step(cargo_step("package", workspace, &PACKAGE))?;
     // Compiles dhih-train once more; the HTTP stack is that of xtask's own tests.
     let hub = ["test", "--workspace", HUB[0], HUB[1], "--test", "hub", "--test", "weights"];
     clock.step(cargo_step("hub", workspace, &hub))?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
+use dhih_manual::Manual;
 
 /// Exact Hamming search over binary codes.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     /// Check every byte of an index
     #[command(after_help = "Example:\n  dhih-index verify --index runs/latest/index")]
     Verify(IndexArgs),
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 #[derive(Debug, Args)]

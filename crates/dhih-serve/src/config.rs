@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use dhih_manual::Manual;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
@@ -36,6 +37,9 @@ pub enum Command {
     /// Add the pictures of a folder, and of those in it, to the index; what is there already is left out
     #[command(after_help = "Example:\n  dhih-serve import --run runs/latest --input photos")]
     Import(ImportArgs),
+    /// What is the same in every program.
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 /// Flags of `import`.

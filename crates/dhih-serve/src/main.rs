@@ -24,6 +24,9 @@ fn main() -> ExitCode {
             log(LevelFilter::WARN, LogFormat::Text);
             import(&args).map_err(Into::into)
         }
+        Some(Command::Manual(manual)) => {
+            manual.run(Cli::command(), &mut std::io::stdout()).map_err(Into::into)
+        }
         None => {
             let keys = config.keys().unwrap_or_else(|message| usage(message));
             config.check(&keys).unwrap_or_else(|message| usage(message));

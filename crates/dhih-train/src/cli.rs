@@ -1,6 +1,7 @@
 //! Flags of `dhih-train` and its subcommands.
 
 use clap::{Parser, Subcommand};
+use dhih_manual::Manual;
 
 use crate::cmd::{bench, encode, evaluate, export, list, report, sweep, train};
 
@@ -42,4 +43,7 @@ pub(crate) enum Command {
     List(list::ListArgs),
     /// Measure how fast a network trains and encodes on this machine
     Bench(bench::BenchArgs),
+    /// What is the same in every program.
+    #[command(flatten)]
+    Manual(Manual),
 }

@@ -4,9 +4,10 @@ mod allocator;
 mod cli;
 mod cmd;
 
+use std::io::stdout;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Report(args) => cmd::report::run(&args),
         Command::Sweep(args) => cmd::sweep::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
+        Command::Manual(manual) => manual.run(Cli::command(), &mut stdout()).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,12 +25,18 @@ const HTTP: [&str; 12] = [
 fn forbidden(package: &str, dependency: &str) -> Option<&'static str> {
     let ours = dependency.starts_with("dhih-") || (dependency == "xtask" && package != "xtask");
     let download = dependency == "dhih-download" && ["dhih-train", "xtask"].contains(&package);
+    let programs = ["dhih-index", "dhih-serve", "dhih-train"];
+    let manual = dependency == "dhih-manual" && programs.contains(&package);
     let tensors = dependency.starts_with("candle");
     let http = HTTP.contains(&dependency);
     match package {
         // Behind a feature, which `xtask/tests/compiled_once.rs` sees to.
         _ if download => None,
+        _ if manual => None,
         "dhih-download" if ours || tensors => Some("dhih-download knows files and addresses"),
+        "dhih-manual" if ours || tensors || http => {
+            Some("dhih-manual knows a command line and nothing else")
+        }
         "dhih-model" if ours => Some("dhih-model knows no other crate of the workspace"),
         "dhih-index" if ours => Some("dhih-index knows no other crate of the workspace"),
         "dhih-index" if tensors => Some("dhih-index knows bits, no tensors"),
@@ -140,6 +146,11 @@ mod tests {
             ("dhih-python", "reqwest"),
             ("xtask", "candle-core"),
             ("xtask", "dhih-index"),
+            ("xtask", "dhih-manual"),
+            ("dhih-model", "dhih-manual"),
+            ("dhih-manual", "dhih-index"),
+            ("dhih-manual", "candle-core"),
+            ("dhih-manual", "hyper"),
         ];
         for (package, dependency) in cases {
             let found = findings(
