@@ -25,7 +25,12 @@ impl Binaries {
         let step = Step::new("build", &program(), workspace)
             .args(["build", "--release", "--message-format=json-render-diagnostics"])
             .args(args.iter().copied());
-        Ok(Self(executables(&step.capture()?)))
+        Ok(Self::told(&step.capture()?))
+    }
+
+    /// Those that cargo's messages tell of.
+    pub(crate) fn told(messages: &str) -> Self {
+        Self(executables(messages))
     }
 
     /// Binaries that lie in `directory` already.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{bench, ci, demo, fetch, report, test_python, test_web, tidy};
+use crate::{bench, ci, demo, dist, fetch, report, test_python, test_web, tidy};
 
 /// `cargo xtask COMMAND`.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ enum Command {
     TestPython(test_python::Args),
     /// Drive the search page in Chromium over a small run made for it
     TestWeb(test_web::Args),
+    /// Build a release: programs, manual pages, completions, licences, checksums and a bill of materials
+    Dist(dist::Args),
     /// Everything continuous integration checks, tests last
     Ci,
     /// The house rules that neither rustfmt nor clippy checks
@@ -54,6 +56,7 @@ impl Cli {
             Command::Report(args) => report::run(args, &workspace),
             Command::TestPython(args) => test_python::run(args, &workspace),
             Command::TestWeb(args) => test_web::run(args, &workspace),
+            Command::Dist(args) => dist::run(args, &workspace),
             Command::Ci => ci::run(&workspace),
             Command::Tidy(args) => tidy::run(args, &workspace),
         }

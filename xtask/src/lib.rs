@@ -15,6 +15,7 @@ mod cargo;
 mod ci;
 mod console;
 mod demo;
+mod dist;
 mod fetch;
 mod report;
 mod step;
