@@ -68,8 +68,8 @@ const BESIDE_PYTHON: [(&str, &str); 4] = [
     ("description", "openapi_spec_validator, schemathesis"),
 ];
 
-/// Compares streams and files with pyarrow, exported networks with onnxruntime, events with TensorBoard, and the service with its description, where
-/// `DHIH_PYTHON` names a Python that has them.
+/// Compares streams and files with pyarrow, exported networks with onnxruntime, events with TensorBoard, and the service with its
+/// description, where `DHIH_PYTHON` names a Python that has them.
 fn beside_python(clock: &mut Clock) -> Result<()> {
     let workspace = clock.workspace;
     for (test, modules) in BESIDE_PYTHON {
