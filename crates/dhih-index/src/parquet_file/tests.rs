@@ -135,7 +135,7 @@ fn words_that_are_not_those_of_the_codes_are_refused() {
         let error = check(words).unwrap_err();
         assert!(error.contains(expected), "{error}");
     };
-    refused(&[low.clone()], "1 words for codes of 10 bytes, not 2");
+    refused(std::slice::from_ref(&low), "1 words for codes of 10 bytes, not 2");
     refused(&[low.clone(), high.clone(), high.clone()], "3 words");
     let big_endian = low.iter().map(|word| word.swap_bytes()).collect();
     refused(&[big_endian, high.clone()], "`w0` of row 0");
