@@ -21,7 +21,8 @@ pyspark, 400 MB. It starts a master and workers on the loopback address, and sto
 const ENVIRONMENT: &str = "target/spark-test";
 
 /// What the jobs need: modules, and what pip installs.
-const NEEDED: [&str; 2] = ["pyspark, pyarrow", "pyspark>=4,<5 pyarrow"];
+/// (`mapInArrow` asks for pandas, too, though nothing here has a use for it.)
+const NEEDED: [&str; 2] = ["pyspark, pyarrow, pandas", "pyspark>=4,<5 pyarrow pandas"];
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
