@@ -75,14 +75,15 @@ fn book(clock: &mut Clock) -> Result<()> {
 }
 
 /// Tests beside Python's own programs, and the modules that each needs.
-const BESIDE_PYTHON: [(&str, &str); 3] = [
+const BESIDE_PYTHON: [(&str, &str); 4] = [
+    ("arrow_stream", "pyarrow"),
     ("onnx", "numpy, onnxruntime"),
     ("tensorboard", "tensorboard"),
     ("description", "openapi_spec_validator, schemathesis"),
 ];
 
-/// Compares exported networks with onnxruntime, events with TensorBoard, and the service with its description, where
-/// `DHIH_PYTHON` names a Python that has them.
+/// Compares streams and files with pyarrow, exported networks with onnxruntime, events with TensorBoard, and the service with its
+/// description, where `DHIH_PYTHON` names a Python that has them.
 fn beside_python(clock: &mut Clock) -> Result<()> {
     let workspace = clock.workspace;
     for (test, modules) in BESIDE_PYTHON {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{bench, ci, demo, dist, fetch, report, test_python, test_web, tidy};
+use crate::{bench, ci, demo, dist, fetch, report, test_python, test_spark, test_web, tidy};
 
 /// `cargo xtask COMMAND`.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum Command {
     Report(report::Args),
     /// Build the Python wheel and test it where it is installed
     TestPython(test_python::Args),
+    /// Run the Spark examples on a cluster of this machine, and kill one of its workers
+    TestSpark(test_spark::Args),
     /// Drive the search page in Chromium over a small run made for it
     TestWeb(test_web::Args),
     /// Build a release: programs, manual pages, completions, licences, checksums and a bill of materials
@@ -55,6 +57,7 @@ impl Cli {
             Command::Bench(args) => bench::run(args, &workspace),
             Command::Report(args) => report::run(args, &workspace),
             Command::TestPython(args) => test_python::run(args, &workspace),
+            Command::TestSpark(args) => test_spark::run(args, &workspace),
             Command::TestWeb(args) => test_web::run(args, &workspace),
             Command::Dist(args) => dist::run(args, &workspace),
             Command::Ci => ci::run(&workspace),

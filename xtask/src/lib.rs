@@ -20,6 +20,7 @@ mod fetch;
 mod report;
 mod step;
 mod test_python;
+mod test_spark;
 mod test_web;
 mod tidy;
 mod workspace;

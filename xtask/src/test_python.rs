@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     show(&stubs.args(["-m", "mypy.stubtest", "dhih"]))
 }
 
-fn require(python: &Path, workspace: &Workspace) -> Result<()> {
+pub(crate) fn require(python: &Path, workspace: &Workspace) -> Result<()> {
     let check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))";
     if Step::new("find Python", python, workspace).args(["-c", check]).capture().is_ok() {
         return Ok(());
@@ -73,7 +73,11 @@ fn require(python: &Path, workspace: &Workspace) -> Result<()> {
 }
 
 /// Installs packages whose modules are not there.
-fn install(python: &Path, [modules, packages]: [&str; 2], workspace: &Workspace) -> Result<()> {
+pub(crate) fn install(
+    python: &Path,
+    [modules, packages]: [&str; 2],
+    workspace: &Workspace,
+) -> Result<()> {
     let find = "import sys; from importlib.util import find_spec as find; \
                 sys.exit(not all(map(find, sys.argv[1].split(', '))))";
     let there = Step::new("find modules", python, workspace).args(["-c", find, modules]);
@@ -100,7 +104,7 @@ fn wheel(environment: &Path, workspace: &Workspace) -> Result<PathBuf> {
     paths.find(|path| path.extension().is_some_and(|kind| kind == "whl")).with_context(made)
 }
 
-fn show(step: &Step) -> Result<()> {
+pub(crate) fn show(step: &Step) -> Result<()> {
     print(&format!("\n$ {}", step.command_line()))?;
     step.run()
 }

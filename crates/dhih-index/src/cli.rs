@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dhih_index::{CodesFormat, Shard};
 use dhih_manual::Manual;
 
 /// Exact Hamming search over binary codes.
@@ -19,7 +20,8 @@ pub(crate) enum Command {
     /// Build an index of a codes file, replacing the one that is there
     #[command(after_help = "Examples:\n  dhih-index build                        \
         the last run's codes, into runs/latest/index\n  \
-        dhih-index build --codes codes.npy --bits 64 --out idx")]
+        dhih-index build --codes codes.npy --bits 64 --out idx\n  \
+        dhih-index build --codes parts --shard 3/16 --out shards")]
     Build(BuildArgs),
     /// Find the nearest codes, or all within a radius
     #[command(after_help = "Examples:\n  \
@@ -36,7 +38,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  dhih-index compact --index idx")]
     Compact(IndexArgs),
     /// Write all items to a codes file
-    #[command(after_help = "Example:\n  dhih-index export --index idx --out codes.safetensors")]
+    #[command(
+        after_help = "Examples:\n  dhih-index export --index idx --out codes.safetensors\n  \
+        dhih-index export --index idx --format parquet --out codes.parquet"
+    )]
     Export(ExportArgs),
     /// Measure searches: as they are, by scanning, and in batches
     #[command(after_help = "Example:\n  dhih-index bench --index idx --queries q.npy -k 10")]
@@ -53,15 +58,18 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Codes file (.safetensors, .npy or .parquet) [default: runs/latest/codes.safetensors]
-    #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
+    /// Codes file (.safetensors, .npy or .parquet), or a folder of files part-* [default: runs/latest/codes.safetensors]
+    #[arg(long, env = "DHIH_CODES", value_name = "PATH")]
     pub(crate) codes: Option<PathBuf>,
-    /// Length of a code in bits; an .npy file does not say it
+    /// Length of a code in bits; an .npy file does not say it, nor does a Parquet file of others
     #[arg(long, env = "DHIH_BITS", value_name = "K")]
     pub(crate) bits: Option<u32>,
     /// Index directory [default: `index` beside the codes file]
     #[arg(long, env = "DHIH_OUT", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Index one of N parts of the codes, I from 1 to N, in a directory of its own in OUT
+    #[arg(long, env = "DHIH_SHARD", value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
     /// Number of substrings, a table for each [default: chosen from the codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "M")]
     pub(crate) substrings: Option<u32>,
@@ -160,9 +168,30 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
-    /// Codes file to write: .safetensors, .parquet, or .npy with the codes alone
+    /// Codes file to write
     #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Type of the file; npy holds the codes alone [default: OUT's extension, else safetensors]
+    #[arg(long, env = "DHIH_FORMAT", value_enum)]
+    pub(crate) format: Option<Format>,
+}
+
+/// The types of codes files.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    Safetensors,
+    Parquet,
+    Npy,
+}
+
+impl From<Format> for CodesFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Safetensors => Self::Safetensors,
+            Format::Parquet => Self::Parquet,
+            Format::Npy => Self::Npy,
+        }
+    }
 }
 
 /// Which index, and how the answer is printed.

@@ -1,14 +1,16 @@
 //! `CodeSet`: the codes of a set of items with their ids, labels and origin, as one codes file
-//! holds them. The bytes of the three file types are `codes_file.rs`, `npy.rs` and `parquet_file.rs`; packed codes alone
-//! are `codes.rs`.
+//! holds them. The bytes of the three file types are `codes_file.rs`, `npy.rs` and `parquet_file.rs`, folders of parts
+//! `part_files.rs`; packed codes alone are `codes.rs`.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::bytes::Source;
 use crate::codes::Codes;
 use crate::error::{Error, Result};
-use crate::{codes_file, mmap, npy, parquet_file};
+use crate::shard::Shard;
+use crate::{codes_file, mmap, npy, parquet_file, part_files};
 
 /// The labels of `n` items.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,30 @@ impl Labels {
     }
 }
 
+/// The types of codes files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodesFormat {
+    /// Codes, ids, labels and metadata.
+    Safetensors,
+    /// The same in columns, for Spark and other engines.
+    Parquet,
+    /// The packed codes alone.
+    Npy,
+}
+
+impl CodesFormat {
+    /// The type that a file's extension names: `.npy`, `.parquet`, safetensors otherwise.
+    pub fn of(path: &Path) -> Self {
+        if is(path, "npy") {
+            Self::Npy
+        } else if is(path, "parquet") {
+            Self::Parquet
+        } else {
+            Self::Safetensors
+        }
+    }
+}
+
 /// The codes of a set of items: what one codes file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeSet {
@@ -86,7 +112,8 @@ impl CodeSet {
         Self { codes, ids: None, labels: None, classes: Vec::new(), model_sha256: None }
     }
 
-    /// Reads a codes file: `.npy` and `.parquet` by their extensions, safetensors otherwise.
+    /// Reads a codes file: `.npy` by its extension, Parquet by that or by how it begins, safetensors otherwise; or a folder of
+    /// part files, `part-*.parquet` or `part-*.safetensors`, in the order of their names.
     ///
     /// An `.npy` file does not say how long its codes are, nor does a Parquet file of others, so they need `bits`; where the
     /// file says it, `bits` is checked.
@@ -112,12 +139,34 @@ impl CodeSet {
         })
     }
 
+    /// As [`map`](Self::map), a part of the rows. Items without ids keep the numbers of their rows. Of a folder, only those files
+    /// are read that hold some of the rows.
+    ///
+    /// # Errors
+    /// As for `read`.
+    pub fn map_shard(path: &Path, bits: Option<u32>, shard: Shard) -> Result<Self> {
+        if path.is_dir() {
+            return part_files::read(path, bits, shard);
+        }
+        let set = Self::map(path, bits)?;
+        if shard == Shard::WHOLE {
+            return Ok(set);
+        }
+        let rows = shard.range(set.codes.len());
+        let mut part = set.slice(rows.clone());
+        part.ids.get_or_insert_with(|| rows.map(|row| row as u64).collect());
+        Ok(part)
+    }
+
     fn of_file(
         path: &Path,
         bits: Option<u32>,
         open: impl FnOnce(&Path) -> Result<Source>,
     ) -> Result<Self> {
-        let set = if is(path, "parquet") {
+        if path.is_dir() {
+            return part_files::read(path, bits, Shard::WHOLE);
+        }
+        let set = if is(path, "parquet") || parquet_file::is_one(path) {
             parquet_file::read(path, bits)?
         } else {
             let file = open(path)?;
@@ -153,20 +202,39 @@ impl CodeSet {
         set.check().map(|()| set)
     }
 
-    /// Writes a codes file: `.npy` by its extension, which holds the packed codes alone, `.parquet`, or safetensors
-    /// otherwise.
+    /// Writes a codes file of the type that its extension names ([`CodesFormat::of`]).
     ///
     /// # Errors
     /// A file that cannot be written, and what [`check`](Self::check) refuses.
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_as(path, CodesFormat::of(path))
+    }
+
+    /// As [`write`](Self::write), whatever the file's name.
+    ///
+    /// # Errors
+    /// As for `write`.
+    pub fn write_as(&self, path: &Path, format: CodesFormat) -> Result<()> {
         self.check()?;
-        if is(path, "parquet") {
-            return parquet_file::write(path, self);
+        match format {
+            CodesFormat::Parquet => parquet_file::write(path, self),
+            CodesFormat::Npy => {
+                npy::write(path, self.codes.bytes_per_code(), self.codes.as_bytes())
+            }
+            CodesFormat::Safetensors => codes_file::write(path, self),
         }
-        if is(path, "npy") {
-            return npy::write(path, self.codes.bytes_per_code(), self.codes.as_bytes());
+    }
+
+    /// Some rows that follow each other, copied.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
+        let rows: Vec<usize> = rows.collect();
+        Self {
+            codes: self.codes.select(&rows),
+            ids: self.ids.as_ref().map(|ids| rows.iter().map(|&row| ids[row]).collect()),
+            labels: self.labels.as_ref().map(|labels| labels.select(&rows)),
+            classes: self.classes.clone(),
+            model_sha256: self.model_sha256.clone(),
         }
-        codes_file::write(path, self)
     }
 
     /// Adds the items of another set of the same kind: codes of as many bits, ids and labels where this has them.

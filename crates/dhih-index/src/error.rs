@@ -77,6 +77,39 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A folder that is not one of part files.
+    #[error("{} is no usable folder of codes: {reason}", folder.display())]
+    PartFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Part files that do not belong together.
+    #[error(
+        "{} and {} have different {what}, {expected} and {found}: \
+         put the parts of different jobs into different folders",
+        first.display(),
+        file.display()
+    )]
+    PartsDiffer {
+        /// "bits", "model", "ids", "labels" or "classes".
+        what: &'static str,
+        /// The first part file with items.
+        first: PathBuf,
+        /// What it has.
+        expected: String,
+        /// The part file that differs.
+        file: PathBuf,
+        /// What this one has.
+        found: String,
+    },
+    /// Text that names no part of a job.
+    #[error("{text:?} is no part of a job: give I/N, I from 1 to N, as in 1/4; N is at most 99999")]
+    Shard {
+        /// The text (its first 64 characters).
+        text: String,
+    },
     /// An `.npy` file read without saying how long its codes are.
     #[error("{} does not say how many bits its codes have: give it with --bits", path.display())]
     BitsNeeded {

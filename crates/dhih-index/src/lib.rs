@@ -34,7 +34,9 @@ mod codes;
 mod codes_file;
 mod npy;
 mod parquet_file;
+mod part_files;
 mod safetensors_file;
+mod shard;
 
 pub mod hamming;
 
@@ -77,7 +79,7 @@ mod results;
 
 pub use bits::{MAX_BITS, bytes_per_code, to_hex};
 pub use builder::{IndexBuilder, IndexConfig};
-pub use code_set::{CodeSet, Labels};
+pub use code_set::{CodeSet, CodesFormat, Labels};
 pub use codes::Codes;
 pub use error::{Error, Result};
 pub use filter::Filter;
@@ -88,6 +90,7 @@ pub use part::Label;
 pub use results::{write_knn, write_within};
 pub use search::{Decision, Explanation, Strategy};
 pub use selection::Selection;
+pub use shard::Shard;
 pub use substring::Substring;
 pub use topk::Hit;
 pub use writer::IndexWriter;

@@ -1,35 +1,33 @@
 //! Codes files as Parquet, for Spark and every other engine: a row an item, with its `id`, its `code` as bytes, the same code as
 //! 64-bit words `w0`, `w1` and so on (little-endian, which SQL can compare), and `label` (a class) or `labels` (a byte a class).
-//! The metadata is that of the safetensors files. Other columns are left unread.
+//! The metadata is that of the safetensors files; Spark keeps it at the column `code`. Other columns are left unread. A folder of
+//! such files is `part_files.rs`.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{
-    ByteArray, ByteArrayType, DataType, FixedLenByteArrayType, Int32Type, Int64Type,
-};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData};
-use parquet::file::properties::WriterProperties;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArrayType, Int32Type};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::parser::parse_message_type;
 use rayon::prelude::*;
+use serde_json::Value;
 
 use crate::bits;
 use crate::code_set::{CodeSet, Labels};
 use crate::codes::Codes;
 use crate::codes_file::{self, BITS, CLASSES, MODEL};
-use crate::disk;
 use crate::error::{Error, Result};
+
+pub(crate) use write::write;
 
 /// Rows that are read at once.
 const BATCH: usize = 1 << 16;
-/// Rows of a group: a group is what an engine gives to one task.
-const GROUP: usize = 1 << 20;
+/// How a Parquet file begins.
+const MAGIC: [u8; 4] = *b"PAR1";
+/// Where Spark keeps its schema as JSON, the metadata of columns in it.
+const SPARK: &str = "org.apache.spark.sql.parquet.row.metadata";
 
 /// The columns of some rows.
 #[derive(Default)]
@@ -44,19 +42,28 @@ struct Rows {
     hot: Option<(usize, Vec<u8>)>,
 }
 
+/// Whether a file begins as Parquet files do. One that cannot be read does not.
+pub(crate) fn is_one(path: &Path) -> bool {
+    let mut begin = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
+    read.is_ok() && begin == MAGIC
+}
+
+/// Number of rows, from the end of the file alone.
+pub(crate) fn rows_of(path: &Path) -> Result<usize> {
+    let reader = open(path)?;
+    let rows = reader.metadata().file_metadata().num_rows();
+    usize::try_from(rows).map_err(|error| Error::codes_file(path, error.to_string()))
+}
+
 /// Reads a Parquet codes file. `bits` is needed where its metadata does not say it.
 pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     let fail = |reason: String| Error::codes_file(path, reason);
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let reader = SerializedFileReader::new(file).map_err(|error| fail(error.to_string()))?;
+    let reader = open(path)?;
     let metadata = reader.metadata();
     let groups = 0..metadata.num_row_groups();
     // Each with a file of its own: copies of one share the place at which they read.
-    let one = |group| {
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        let reader = SerializedFileReader::new(file).map_err(|error| fail(error.to_string()))?;
-        rows(&reader, group).map_err(fail)
-    };
+    let one = |group| rows(&open(path)?, group).map_err(fail);
     // A group a thread at once: no more than those are in memory twice.
     let groups: Vec<usize> = groups.collect();
     let mut all = Rows::default();
@@ -92,12 +99,17 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         (None, None) => None,
     };
     let names = match text(CLASSES) {
-        Some(text) => serde_json::from_str(text)
+        Some(text) => serde_json::from_str(&text)
             .map_err(|error| fail(format!("its `{CLASSES}` is no JSON list of names: {error}")))?,
         None => Vec::new(),
     };
-    let model_sha256 = text(MODEL).map(str::to_owned);
+    let model_sha256 = text(MODEL);
     Ok(CodeSet { codes, ids, labels, classes: names, model_sha256 })
+}
+
+fn open(path: &Path) -> Result<SerializedFileReader<File>> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    SerializedFileReader::new(file).map_err(|error| Error::codes_file(path, error.to_string()))
 }
 
 type Read<T> = std::result::Result<T, String>;
@@ -116,16 +128,19 @@ fn rows(reader: &SerializedFileReader<File>, group: usize) -> Read<Rows> {
         group.get_column_reader(at).map(Some).map_err(|error| error.to_string())
     };
     let mut rows = Rows { count, ..Rows::default() };
+    let mut words = Vec::new();
+    while let Some(column) = column(&format!("w{}", words.len()))? {
+        words.push(integers(column, &format!("w{}", words.len()), count)?);
+    }
     match column("code")? {
-        Some(column) => rows.width = binary(column, "code", count, &mut rows.codes)?,
+        Some(column) => {
+            rows.width = binary(column, "code", count, &mut rows.codes)?;
+            same_codes(&rows, &words)?;
+        }
+        None if words.is_empty() => {
+            return Err("it has no column `code`, and no words `w0`, `w1`, ...".into());
+        }
         None => {
-            let mut words = Vec::new();
-            while let Some(column) = column(&format!("w{}", words.len()))? {
-                words.push(integers(column, &format!("w{}", words.len()), count)?);
-            }
-            if words.is_empty() {
-                return Err("it has no column `code`, and no words `w0`, `w1`, ...".into());
-            }
             rows.width = 8 * words.len();
             rows.codes.reserve(count * rows.width);
             for row in 0..count {
@@ -145,6 +160,38 @@ fn rows(reader: &SerializedFileReader<File>, group: usize) -> Read<Rows> {
         rows.hot = Some((binary(column, "labels", count, &mut values)?, values));
     }
     Ok(rows)
+}
+
+/// Refuses words that are not those of the codes: made in another order of bits, they would give other distances.
+fn same_codes(rows: &Rows, words: &[Vec<i64>]) -> Read<()> {
+    if words.is_empty() || rows.count == 0 {
+        return Ok(());
+    }
+    let expected = rows.width.div_ceil(8);
+    if words.len() != expected {
+        let (found, width) = (words.len(), rows.width);
+        return Err(format!("it has {found} words for codes of {width} bytes, not {expected}"));
+    }
+    for (row, code) in rows.codes.chunks_exact(rows.width).enumerate() {
+        let differs = |word: &usize| word_of(code, *word) != words[*word][row];
+        if let Some(word) = (0..expected).find(differs) {
+            return Err(format!(
+                "the `w{word}` of row {row} of a row group is not bytes {} and on of its `code`, lowest byte first: \
+                 make the words anew, or leave them out",
+                8 * word
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Eight bytes of a code, fewer at its end, as a number.
+fn word_of(code: &[u8], word: usize) -> i64 {
+    let mut bytes = [0; 8];
+    let rest = &code[8 * word..];
+    let length = rest.len().min(8);
+    bytes[..length].copy_from_slice(&rest[..length]);
+    i64::from_le_bytes(bytes)
 }
 
 /// Whole numbers, none of them null.
@@ -206,7 +253,8 @@ fn batches<T: DataType>(
             return Err(format!("its column `{name}` ends after {seen} of {count} rows"));
         }
         if found != records {
-            return Err(format!("its column `{name}` has rows without a value"));
+            let cure = format!("leave them out, as by `WHERE {name} IS NOT NULL`");
+            return Err(format!("its column `{name}` has rows without a value: {cure}"));
         }
         take(&values);
         seen += records;
@@ -253,94 +301,23 @@ fn narrowed(codes: &[u8], width: usize, columns: usize) -> Read<(usize, Vec<u8>)
     Ok((columns, rows.flat_map(|row| &row[..columns]).copied().collect()))
 }
 
-fn text<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
+/// A text of the file's metadata, or of that of its column `code`, as Spark writes it.
+fn text(metadata: &ParquetMetaData, key: &str) -> Option<String> {
     let entries = metadata.file_metadata().key_value_metadata()?;
-    entries.iter().find(|entry| entry.key == key)?.value.as_deref()
-}
-
-/// Writes a Parquet codes file: the same set gives the same bytes.
-pub(crate) fn write(path: &Path, set: &CodeSet) -> Result<()> {
-    disk::write(path, |out| write_to(out, set).map_err(io::Error::other))
-}
-
-fn write_to(out: &mut (dyn Write + Send), set: &CodeSet) -> std::result::Result<(), ParquetError> {
-    let words = set.codes.bytes_per_code().div_ceil(8);
-    let word = |n: usize| format!("required int64 w{n};");
-    let labels = match &set.labels {
-        Some(Labels::Single(_)) => "required int64 label;",
-        Some(Labels::MultiHot { .. }) => "required binary labels;",
-        None => "",
-    };
-    let words: String = (0..words).map(word).collect();
-    let schema =
-        format!("message codes {{ required int64 id; required binary code; {words} {labels} }}");
-    let mut metadata = vec![KeyValue::new(BITS.to_owned(), set.codes.bits().to_string())];
-    metadata.extend(set.model_sha256.clone().map(|sha| KeyValue::new(MODEL.to_owned(), sha)));
-    if !set.classes.is_empty() {
-        let names = serde_json::json!(set.classes).to_string();
-        metadata.push(KeyValue::new(CLASSES.to_owned(), names));
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key)?.value.as_deref();
+    if let Some(text) = find(key) {
+        return Some(text.to_owned());
     }
-    // A dictionary of codes is no smaller than the codes.
-    let properties = WriterProperties::builder()
-        .set_key_value_metadata(Some(metadata))
-        .set_dictionary_enabled(false)
-        .build();
-    let schema = Arc::new(parse_message_type(&schema)?);
-    let mut writer = SerializedFileWriter::new(out, schema, Arc::new(properties))?;
-    for start in (0..set.codes.len()).step_by(GROUP) {
-        let rows = start..set.codes.len().min(start + GROUP);
-        let mut group = writer.next_row_group()?;
-        write_group(&mut group, set, rows)?;
-        group.close()?;
-    }
-    writer.close().map(drop)
-}
-
-fn write_group<W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    set: &CodeSet,
-    rows: std::ops::Range<usize>,
-) -> std::result::Result<(), ParquetError> {
-    let ids: Vec<i64> = match &set.ids {
-        Some(ids) => ids[rows.clone()].iter().map(|id| id.cast_signed()).collect(),
-        None => rows.clone().map(|row| row as i64).collect(),
-    };
-    next::<Int64Type, _>(group, &ids)?;
-    let codes: Vec<ByteArray> =
-        rows.clone().map(|row| ByteArray::from(set.codes.get(row).to_vec())).collect();
-    next::<ByteArrayType, _>(group, &codes)?;
-    for word in 0..set.codes.bytes_per_code().div_ceil(8) {
-        let of = |row| word_of(&set.codes, row, word);
-        next::<Int64Type, _>(group, &rows.clone().map(of).collect::<Vec<i64>>())?;
-    }
-    match &set.labels {
-        Some(Labels::Single(labels)) => next::<Int64Type, _>(group, &labels[rows]),
-        Some(Labels::MultiHot { classes, values }) => {
-            let row = |row: usize| ByteArray::from(values[row * classes..][..*classes].to_vec());
-            next::<ByteArrayType, _>(group, &rows.map(row).collect::<Vec<ByteArray>>())
-        }
-        None => Ok(()),
+    let schema: Value = serde_json::from_str(find(SPARK)?).ok()?;
+    let code = schema["fields"].as_array()?.iter().find(|field| field["name"] == "code")?;
+    match &code["metadata"][key] {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
     }
 }
 
-fn next<T: DataType, W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    values: &[T::T],
-) -> std::result::Result<(), ParquetError> {
-    let missing = || ParquetError::General("the schema has no further column".to_owned());
-    let mut column = group.next_column()?.ok_or_else(missing)?;
-    column.typed::<T>().write_batch(values, None, None)?;
-    column.close()
-}
-
-/// Eight bytes of a code, fewer at its end, as a number.
-fn word_of(codes: &Codes, row: usize, word: usize) -> i64 {
-    let mut bytes = [0; 8];
-    let rest = &codes.get(row)[8 * word..];
-    let length = rest.len().min(8);
-    bytes[..length].copy_from_slice(&rest[..length]);
-    i64::from_le_bytes(bytes)
-}
+mod write;
 
 #[cfg(test)]
 mod tests;

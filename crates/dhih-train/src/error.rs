@@ -96,6 +96,20 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// A part of an evaluation that does not belong to it, or is absent.
+    #[error("{}: no usable part of this evaluation: {reason}", path.display())]
+    Part {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
+    /// A stream of record batches that is not as it should be.
+    #[error("the Arrow stream cannot be encoded: {reason}")]
+    Stream {
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
     /// Pretrained weights cannot be had, or are not the expected ones.
     #[error("weights {origin}: {reason}")]
     Weights {

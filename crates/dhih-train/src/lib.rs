@@ -37,6 +37,7 @@ mod trainer;
 mod variables;
 mod weights;
 
+pub mod arrow_stream;
 pub mod evaluation;
 mod gallery;
 pub mod report;

@@ -232,6 +232,74 @@ fn codes_made_by_others_are_measured_with_labels_of_their_own() {
 }
 
 #[test]
+fn images_encoded_and_queries_measured_in_parts_are_the_whole() {
+    let dir = photos();
+    stdout(&train(dir.path(), &["--epochs", "1", "--run-dir", "run"]));
+    // The last file, alone in its part, is no image.
+    std::fs::write(dir.path().join("photos/zzz.txt"), "no image").unwrap();
+    let encode = |args: &[&str]| {
+        let words = ["encode", "--run", "run", "--input", "photos", "--json"];
+        dhih_train(dir.path(), &[&words[..], args].concat())
+    };
+    stdout(&encode(&["--out", "whole.safetensors"]));
+    let read = |path: &str| std::fs::read(dir.path().join(path)).unwrap();
+    let whole = CodeSet::read(&dir.path().join("whole.safetensors"), None).unwrap();
+    for count in [1, 3, 41, 60] {
+        let folder = format!("parts-{count}");
+        for number in (1..=count).rev() {
+            let shard = format!("{number}/{count}");
+            stdout(&encode(&["--out", &folder, "--shard", &shard]));
+        }
+        let parts = dir.path().join(&folder);
+        assert_eq!(CodeSet::read(&parts, None).unwrap(), whole, "{count}");
+        let names: Vec<u8> = (1..=count)
+            .flat_map(|i| {
+                read(&format!("{folder}/part-{i:05}-of-{count:05}.safetensors.files.txt"))
+            })
+            .collect();
+        assert_eq!(names, read("whole.safetensors.files.txt"));
+    }
+    // Once more: the same bytes.
+    let part = "parts-3/part-00002-of-00003.safetensors";
+    let before = read(part);
+    let report = stdout(&encode(&["--out", "parts-3", "--shard", "2/3"]));
+    assert_eq!(read(part), before);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["out"], part);
+
+    let evaluate = |args: &[&str]| {
+        dhih_train(dir.path(), &[&["evaluate", "--run", "run", "--json"], args].concat())
+    };
+    let expected = stdout(&evaluate(&["--topk", "7"]));
+    let message = failure(&evaluate(&["--merge", "measured"]));
+    assert!(message.contains("measured"), "{message}");
+    for shard in ["2/2", "1/2"] {
+        stdout(&evaluate(&["--topk", "7", "--shard", shard, "--out", "measured"]));
+    }
+    assert_eq!(stdout(&evaluate(&["--topk", "7", "--merge", "measured"])), expected);
+    let message = failure(&evaluate(&["--merge", "measured"]));
+    assert!(message.contains("settings"), "{message}");
+
+    for shard in ["0/0", "0/2", "3/2", "x"] {
+        for output in
+            [encode(&["--out", "x", "--shard", shard]), evaluate(&["--out", "x", "--shard", shard])]
+        {
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{message}");
+            assert!(message.contains("no part of a job"), "{message}");
+        }
+    }
+    for args in [
+        &["--shard", "1/2"][..],
+        &["--out", "x"],
+        &["--shard", "1/2", "--out", "x", "--merge", "x"],
+        &["--shard", "1/2", "--out", "x", "--asymmetric"],
+    ] {
+        assert_eq!(evaluate(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
 fn a_run_killed_again_and_again_ends_in_the_same_bytes() {
     let dir = photos();
     let long = [

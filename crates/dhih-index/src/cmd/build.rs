@@ -1,11 +1,11 @@
-//! `dhih-index build`: from a codes file to an index directory.
+//! `dhih-index build`: from a codes file, a folder of them, or a part of either, to an index directory.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig};
+use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig, Shard};
 
 use crate::cli::BuildArgs;
 use crate::cmd::inspect;
@@ -14,8 +14,11 @@ const LAST_CODES: &str = "runs/latest/codes.safetensors";
 
 pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     let codes = codes_file(args.codes.as_deref())?;
-    let dir = args.out.clone().unwrap_or_else(|| codes.with_file_name("index"));
-    let set = CodeSet::map(&codes, args.bits)
+    let mut dir = args.out.clone().unwrap_or_else(|| codes.with_file_name("index"));
+    if let Some(shard) = args.shard {
+        dir.push(shard.file_name(""));
+    }
+    let set = CodeSet::map_shard(&codes, args.bits, args.shard.unwrap_or(Shard::WHOLE))
         .with_context(|| format!("no index was built from {}", codes.display()))?;
     let start = Instant::now();
     let builder = IndexBuilder::new(IndexConfig { substrings: args.substrings }).on_stage(tell);

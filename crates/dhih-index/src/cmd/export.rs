@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use dhih_index::Index;
+use dhih_index::{CodesFormat, Index};
 
 use crate::cli::ExportArgs;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let set = Index::open(&args.on.index)?.to_code_set()?;
-    set.write(&args.out)?;
+    let format = args.format.map_or_else(|| CodesFormat::of(&args.out), Into::into);
+    set.write_as(&args.out, format)?;
     let (codes, bits) = (set.codes.len(), set.codes.bits());
     let mut out = io::stdout().lock();
     if args.on.json {

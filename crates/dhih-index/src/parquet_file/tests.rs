@@ -1,5 +1,13 @@
 //! What is written is read; files of others are read as far as they go, or refused.
 
+use std::sync::Arc;
+
+use parquet::data_type::Int64Type;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
 use super::*;
 
 fn set(bits: u32, count: usize) -> CodeSet {
@@ -88,6 +96,50 @@ fn words_alone_are_codes_and_other_columns_are_left() {
     let path = file(dir.path(), &columns, &[(BITS, "16")]);
     assert_eq!(CodeSet::read(&path, None).unwrap(), set);
     assert!(CodeSet::read(&path, Some(32)).is_err());
+}
+
+/// Spark writes no metadata of the file, but that of columns, in its own schema.
+#[test]
+fn what_spark_keeps_at_the_column_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let columns: [(&str, &[i64]); 1] = [("optional int64 w0", &[1, 2])];
+    let of = |metadata: &str| {
+        let code = format!(r#"{{"name":"code","type":"binary","metadata":{metadata}}}"#);
+        let schema = format!(r#"{{"type":"struct","fields":[{{"name":"id"}},{code}]}}"#);
+        let path = file(dir.path(), &columns, &[(SPARK, &schema)]);
+        CodeSet::read(&path, None)
+    };
+    for bits in ["16", "\"16\""] {
+        let set = of(&format!(r#"{{"dhih.bits":{bits},"dhih.model_sha256":"ab"}}"#)).unwrap();
+        assert_eq!((set.codes.bits(), set.model_sha256.as_deref()), (16, Some("ab")));
+    }
+    for metadata in ["{}", "null", "[1]", "no JSON"] {
+        assert!(matches!(of(metadata), Err(Error::BitsNeeded { .. })), "{metadata}");
+    }
+    let error = of(r#"{"dhih.bits":"many"}"#).unwrap_err().to_string();
+    assert!(error.contains("many"), "{error}");
+    // The file's own metadata comes first.
+    let path = file(dir.path(), &columns, &[(SPARK, "{}"), (BITS, "8")]);
+    assert_eq!(CodeSet::read(&path, None).unwrap().codes.bits(), 8);
+}
+
+#[test]
+fn words_that_are_not_those_of_the_codes_are_refused() {
+    let codes = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [0, 0, 0, 0, 0, 0, 0, 0, 0, 255]];
+    let rows = Rows { count: 2, width: 10, codes: codes.concat(), ..Rows::default() };
+    let [low, high] = [vec![0x0807_0605_0403_0201, 0], vec![0x0a09, 0xff00]];
+    let check = |words: &[Vec<i64>]| same_codes(&rows, words);
+    assert_eq!(check(&[]), Ok(()));
+    assert_eq!(check(&[low.clone(), high.clone()]), Ok(()));
+    let refused = |words: &[Vec<i64>], expected: &str| {
+        let error = check(words).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(std::slice::from_ref(&low), "1 words for codes of 10 bytes, not 2");
+    refused(&[low.clone(), high.clone(), high.clone()], "3 words");
+    let big_endian = low.iter().map(|word| word.swap_bytes()).collect();
+    refused(&[big_endian, high.clone()], "`w0` of row 0");
+    refused(&[low, vec![high[0], high[1] + 1]], "`w1` of row 1");
 }
 
 #[test]

@@ -1,32 +1,50 @@
 //! `dhih-train encode`: images to codes with a trained network.
 
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use dhih_index::{CodeSet, Codes};
+use dhih_index::{CodeSet, Codes, Shard};
 use dhih_model::Encoder;
 use dhih_model::image::{self, Limits};
+use dhih_train::arrow_stream::{self, Encoded};
 use dhih_train::{Progress, RunDir, device, files};
 use rayon::prelude::*;
 use serde::Serialize;
 
 /// Flags of `encode`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dhih-train encode --input photos --out photos.safetensors\n\n\
-    Beside OUT, OUT.files.txt names the file of each code: line i is that of id i.")]
+#[command(
+    after_help = "Examples:\n  dhih-train encode --input photos --out photos.safetensors\n  \
+    dhih-train encode --input photos --shard 3/16 --out parts\n  \
+    dhih-train encode --arrow-stdin --arrow-stdout < images.arrows > codes.arrows\n\n\
+    Beside OUT, OUT.files.txt names the file of each code: line i is that of id i."
+)]
 pub(crate) struct EncodeArgs {
     /// Directory of the run
     #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
     run: PathBuf,
     /// Images, and folders that are searched for images at any depth
-    #[arg(long, env = "DHIH_INPUT", value_name = "PATH", num_args = 1.., required = true)]
+    #[arg(long, env = "DHIH_INPUT", value_name = "PATH", num_args = 1..,
+        required_unless_present = "arrow_stdin")]
     input: Vec<PathBuf>,
-    /// Codes file to write, safetensors
-    #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
-    out: PathBuf,
+    /// Codes file to write, safetensors, .parquet or .npy; with --shard the folder of the parts
+    #[arg(long, env = "DHIH_OUT", value_name = "PATH", required_unless_present = "arrow_stdin")]
+    out: Option<PathBuf>,
+    /// Encode one of N parts of the images, I from 1 to N
+    #[arg(long, env = "DHIH_SHARD", value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Read an Arrow IPC stream with a binary column `image` from stdin
+    #[arg(long, env = "DHIH_ARROW_STDIN", requires = "arrow_stdout",
+        conflicts_with_all = ["input", "out", "shard", "json"], value_parser = FalseyValueParser::new())]
+    arrow_stdin: bool,
+    /// Write the stream to stdout, batch for batch, with `code`, its words and `error` in place of `image`
+    #[arg(long, env = "DHIH_ARROW_STDOUT", requires = "arrow_stdin",
+        value_parser = FalseyValueParser::new())]
+    arrow_stdout: bool,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -61,10 +79,24 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let model = args.run.join(RunDir::MODEL);
     let encoder = Encoder::load_as(&model, &device, args.dtype)
         .context("no usable model; `dhih-train train` makes one")?;
+    if args.arrow_stdin {
+        return stream(&encoder);
+    }
+    // Asked for by the flags wherever there is no stream.
+    let out = args.out.as_deref().context("no --out")?;
     let mut files = Vec::new();
     for input in &args.input {
         collect(input, &mut files)?;
     }
+    let count = files.len();
+    let (files, out) = match args.shard {
+        Some(shard) => {
+            std::fs::create_dir_all(out)
+                .with_context(|| format!("cannot make the folder {}", out.display()))?;
+            (&files[shard.range(count)], out.join(shard.file_name("safetensors")))
+        }
+        None => (&files[..], out.to_owned()),
+    };
     let bar = Progress::Shown.bar("encoding", files.len());
     let (mut values, mut encoded, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     for chunk in files.chunks(CHUNK) {
@@ -86,24 +118,38 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     for Skipped { file, reason } in &skipped {
         eprintln!("skipped {}: {reason}", file.display());
     }
-    if encoded.is_empty() {
-        bail!("no usable image among {} files; give --input JPEG, PNG or WebP images", files.len());
+    // A part may have none: the others are whole without it.
+    if encoded.is_empty() && (args.shard.is_none() || count == 0) {
+        bail!("no usable image among {count} files; give --input JPEG, PNG or WebP images");
     }
     let mut set = CodeSet::new(Codes::from_real(encoder.bits() as u32, &values)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());
-    write_names(&args.out, &encoded)?;
-    set.write(&args.out)?;
+    write_names(&out, &encoded)?;
+    set.write(&out)?;
     if args.json {
-        let report = Report { out: &args.out, encoded: encoded.len(), skipped: &skipped };
+        let report = Report { out: &out, encoded: encoded.len(), skipped: &skipped };
         return super::print_json(&report);
     }
     super::print(&format!(
         "{} codes of {} bits in {}, {} files skipped\n",
         encoded.len(),
         encoder.bits(),
-        args.out.display(),
+        out.display(),
         skipped.len()
     ))
+}
+
+/// Encodes from stdin to stdout.
+fn stream(encoder: &Encoder) -> Result<()> {
+    let out = BufWriter::new(std::io::stdout().lock());
+    let Encoded { rows, without_code } =
+        arrow_stream::encode(std::io::stdin().lock(), out, encoder)?;
+    eprintln!(
+        "{} codes of {} bits, {without_code} rows without one",
+        rows - without_code,
+        encoder.bits()
+    );
+    Ok(())
 }
 
 fn read(file: &Path, encoder: &Encoder) -> Result<Vec<u8>, String> {

@@ -5,17 +5,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use dhih_index::CodeSet;
+use dhih_index::{CodeSet, Shard};
 use dhih_train::RunDir;
-use dhih_train::evaluation::{Empty, EvaluationConfig, Metrics, asymmetric_map, evaluate};
+use dhih_train::evaluation::{
+    Empty, EvaluationConfig, Metrics, asymmetric_map, evaluate, evaluate_part, merge_parts,
+};
 use dhih_train::run::Evaluation;
 use serde::Serialize;
+use serde_json::json;
 
 /// Flags of `evaluate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dhih-train evaluate --run runs/latest --topk 5000\n  \
     dhih-train evaluate --database database.safetensors --queries queries.safetensors --json\n  dhih-train evaluate --bits 48 --database \
-    db.npy --database-labels db-labels.npy --queries q.npy --query-labels q-labels.npy")]
+    db.npy --database-labels db-labels.npy --queries q.npy --query-labels q-labels.npy\n  \
+    dhih-train evaluate --run runs/latest --shard 2/4 --out parts\n  dhih-train evaluate --run runs/latest --merge parts")]
 pub(crate) struct EvaluateArgs {
     /// Directory of the run [default: runs/latest, unless codes are given]
     #[arg(long, env = "DHIH_RUN", value_name = "DIR")]
@@ -42,7 +46,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, env = "DHIH_BITS", value_name = "K", requires = "database")]
     bits: Option<u32>,
     /// Also mAP with ties ordered by the queries' real values, which a run has
-    #[arg(long, env = "DHIH_ASYMMETRIC", conflicts_with = "database",
+    #[arg(long, env = "DHIH_ASYMMETRIC", conflicts_with_all = ["database", "shard"],
         value_parser = FalseyValueParser::new())]
     asymmetric: bool,
     /// Also mAP@N
@@ -54,6 +58,15 @@ pub(crate) struct EvaluateArgs {
     /// What a query without a relevant item in its top k adds to mAP@k
     #[arg(long, env = "DHIH_EMPTY", value_enum, default_value = "zero")]
     empty: EmptyArg,
+    /// Measure one of N parts of the queries, I from 1 to N, and write it into the folder OUT
+    #[arg(long, env = "DHIH_SHARD", value_name = "I/N", requires = "out")]
+    shard: Option<Shard>,
+    /// Folder of the parts
+    #[arg(long, env = "DHIH_OUT", value_name = "DIR", requires = "shard")]
+    out: Option<PathBuf>,
+    /// Join the parts in a folder, of the same codes and flags, in place of measuring
+    #[arg(long, env = "DHIH_MERGE", value_name = "DIR", conflicts_with = "shard")]
+    merge: Option<PathBuf>,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -104,7 +117,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         if args.ties == TiesArg::Stable {
             config.map_at.push(database.codes.len());
         }
-        let metrics = evaluate(&database, &queries, &config)?;
+        let Some(metrics) = measure(args, (&database, &queries), &config)? else { return Ok(()) };
         return match args.json {
             true => super::print_json(&metrics),
             false => super::print(&table(&metrics, args.ties)),
@@ -117,7 +130,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         config.map_at.push(database.codes.len());
     }
     let recorded: Evaluation = run.read_json(RunDir::EVALUATION)?;
-    let metrics = evaluate(&database, &queries, &config)?;
+    let Some(metrics) = measure(args, (&database, &queries), &config)? else { return Ok(()) };
     let evaluation = Evaluation { metrics, ..recorded };
     let map_asymmetric = match args.asymmetric {
         true => Some(asymmetric_map(&database, &queries, &run.read_query_values()?)?),
@@ -137,6 +150,26 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     });
     let table = table(&evaluation.metrics, args.ties);
     super::print(&(head + &table + &asymmetric.unwrap_or_default()))
+}
+
+/// The metrics, of the codes or of the parts that are there; none where only a part was wanted, which is told.
+fn measure(
+    args: &EvaluateArgs,
+    sets: (&CodeSet, &CodeSet),
+    config: &EvaluationConfig,
+) -> Result<Option<Metrics>> {
+    if let (Some(shard), Some(folder)) = (args.shard, &args.out) {
+        let out = evaluate_part(sets, config, (shard, folder))?;
+        match args.json {
+            true => super::print_json(&json!({"shard": shard.to_string(), "out": out}))?,
+            false => super::print(&format!("part {shard} in {}\n", out.display()))?,
+        }
+        return Ok(None);
+    }
+    Ok(Some(match &args.merge {
+        Some(folder) => merge_parts(sets, config, folder)?,
+        None => evaluate(sets.0, sets.1, config)?,
+    }))
 }
 
 fn table(metrics: &Metrics, ties: TiesArg) -> String {

@@ -77,6 +77,25 @@ impl Sums {
         add(&mut self.pairs, &other.pairs);
     }
 
+    /// All values in a row, for a file.
+    pub(super) fn values(&self) -> impl Iterator<Item = f64> {
+        let pairs = self.by_radius.iter().chain(&self.by_rank).chain(&self.pairs);
+        std::iter::once(self.queries).chain(pairs.flatten().copied())
+    }
+
+    /// What has these [`values`](Self::values); `None` where they are too few or too many.
+    pub(super) fn of_values(values: &[f64], (radii, ranks): (usize, usize)) -> Option<Self> {
+        let (queries, pairs) = values.split_first()?;
+        let (pairs, rest) = pairs.as_chunks::<2>();
+        if !rest.is_empty() || pairs.len() != 2 * radii + ranks {
+            return None;
+        }
+        let (by_radius, pairs) = pairs.split_at(radii);
+        let (by_rank, pairs) = pairs.split_at(ranks);
+        let [by_radius, by_rank, pairs] = [by_radius, by_rank, pairs].map(<[_]>::to_vec);
+        Some(Self { queries: *queries, by_radius, by_rank, pairs })
+    }
+
     /// Means over the queries.
     pub(super) fn means(&self, ranks: &[usize]) -> Curves {
         let mean = |[a, b]: [f64; 2]| [a / self.queries.max(1.0), b / self.queries.max(1.0)];

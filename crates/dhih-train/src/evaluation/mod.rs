@@ -5,24 +5,27 @@ mod asymmetric;
 mod average_precision;
 mod curves;
 mod distinct;
+mod partial;
 mod ranking;
 mod relevance;
+mod sums;
 
 use std::collections::BTreeMap;
 
-use dhih_index::{CodeSet, Codes, Labels};
+use dhih_index::{CodeSet, Codes, Labels, Shard};
 use rayon::prelude::*;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
-use average_precision::{Ties, average_precision, stable_average_precisions};
 use distinct::Distinct;
 use ranking::Ranking;
 use relevance::{Relevance, Relevant, alike, order};
+use sums::Sums;
 
 pub use asymmetric::asymmetric_map;
 pub use curves::Curves;
+pub use partial::{evaluate_part, merge_parts};
 
 /// What to measure beside the metrics that are always there.
 #[derive(Debug, Clone)]
@@ -108,35 +111,8 @@ pub fn evaluate(
     queries: &CodeSet,
     config: &EvaluationConfig,
 ) -> Result<Metrics> {
-    check(database, queries)?;
-    let config = &config.ascending();
-    let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
-    let places = config.places(database.codes.len());
-    let ranks = curves::ranks(database.codes.len());
-    let distinct = Distinct::of(&database.codes);
-    let repeating = distinct.pays().then_some(&distinct);
-    let order = order(&relevance, &queries.codes);
-    let chunks: Vec<Sums> = alike(&relevance, &queries.codes, &order)
-        .par_chunks(QUERIES_AT_ONCE)
-        .map_init(Ranking::new, |ranking, alike| {
-            let (mut relevant, mut sums) =
-                (Relevant::new(&relevance, repeating), Sums::new(config));
-            for (row, count) in alike {
-                let (query, relevant) = (queries.codes.get(*row), relevant.to(*row));
-                match repeating {
-                    Some(distinct) => ranking.rank_distinct(distinct, query, relevant, places),
-                    None => ranking.rank(&database.codes, query, &relevant.items, places),
-                }
-                sums.add(ranking, config, &ranks, *count);
-            }
-            sums
-        })
-        .collect();
-    let mut sums = Sums::new(config);
-    // In their order, so that the last digit does not depend on the number of threads.
-    chunks.iter().for_each(|chunk| sums.merge(chunk));
-    let counts = (queries.codes.len(), distinct.codes.len());
-    Ok(sums.metrics(database, counts, config, &ranks))
+    let work = Work::new(database, queries, config)?;
+    Ok(work.metrics(&work.sums(Shard::WHOLE)))
 }
 
 /// Mean average precision of single-label predictions taken as codes: items of the predicted class first, all others
@@ -166,6 +142,63 @@ pub fn class_code_map(
     let database = one_hot(database.labels.as_ref(), predicted.0)?;
     let queries = one_hot(queries.labels.as_ref(), predicted.1)?;
     Ok(evaluate(&database, &queries, &EvaluationConfig::default())?.map)
+}
+
+/// An evaluation that is prepared: what belongs to all queries.
+struct Work<'a> {
+    database: &'a CodeSet,
+    queries: &'a CodeSet,
+    /// With each k of mAP@k once, in ascending order.
+    config: EvaluationConfig,
+    relevance: Relevance<'a>,
+    distinct: Distinct,
+    ranks: Vec<usize>,
+    /// The first of queries that are alike, and how many they are.
+    alike: Vec<(usize, usize)>,
+}
+
+impl<'a> Work<'a> {
+    fn new(database: &'a CodeSet, queries: &'a CodeSet, config: &EvaluationConfig) -> Result<Self> {
+        check(database, queries)?;
+        let config = config.ascending();
+        let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
+        let order = order(&relevance, &queries.codes);
+        let alike = alike(&relevance, &queries.codes, &order);
+        let (distinct, ranks) =
+            (Distinct::of(&database.codes), curves::ranks(database.codes.len()));
+        Ok(Self { database, queries, config, relevance, distinct, ranks, alike })
+    }
+
+    /// The sums over each chunk of queries, in their order, of a part of the chunks.
+    fn sums(&self, shard: Shard) -> Vec<Sums> {
+        let Self { database, queries, config, relevance, distinct, ranks, alike } = self;
+        let places = config.places(database.codes.len());
+        let repeating = distinct.pays().then_some(distinct);
+        let chunks: Vec<_> = alike.chunks(QUERIES_AT_ONCE).collect();
+        let chunks = &chunks[shard.range(chunks.len())];
+        let of_chunk = |ranking: &mut Ranking, chunk: &&[(usize, usize)]| {
+            let (mut relevant, mut sums) = (Relevant::new(relevance, repeating), Sums::new(config));
+            for (row, count) in *chunk {
+                let (query, relevant) = (queries.codes.get(*row), relevant.to(*row));
+                match repeating {
+                    Some(distinct) => ranking.rank_distinct(distinct, query, relevant, places),
+                    None => ranking.rank(&database.codes, query, &relevant.items, places),
+                }
+                sums.add(ranking, config, ranks, *count);
+            }
+            sums
+        };
+        chunks.par_iter().map_init(Ranking::new, of_chunk).collect()
+    }
+
+    /// The metrics, of the sums over all chunks.
+    fn metrics(&self, chunks: &[Sums]) -> Metrics {
+        let mut sums = Sums::new(&self.config);
+        // In their order, so that the last digit does not depend on the number of threads or parts.
+        chunks.iter().for_each(|chunk| sums.merge(chunk));
+        let counts = (self.queries.codes.len(), self.distinct.codes.len());
+        sums.metrics(self.database, counts, &self.config, &self.ranks)
+    }
 }
 
 fn check(database: &CodeSet, queries: &CodeSet) -> Result<()> {
@@ -212,95 +245,5 @@ impl EvaluationConfig {
     fn wanted(&self, n: usize) -> impl Iterator<Item = (usize, usize)> {
         let wanted = self.precision_at.iter().copied().enumerate();
         wanted.filter(move |(_, at)| (1..=n).contains(at))
-    }
-}
-
-/// Sums over queries.
-struct Sums {
-    map: [f64; 3],
-    /// Of each k: the sum, and how many queries have a relevant item in their top k.
-    map_at: Vec<(f64, usize)>,
-    precision_at: Vec<f64>,
-    curves: curves::Sums,
-}
-
-impl Sums {
-    fn new(config: &EvaluationConfig) -> Self {
-        Self {
-            map: [0.0; 3],
-            map_at: vec![(0.0, 0); config.map_at.len()],
-            precision_at: vec![0.0; config.precision_at.len()],
-            curves: curves::Sums::default(),
-        }
-    }
-
-    /// Adds the ranking that `count` queries have.
-    fn add(&mut self, ranking: &Ranking, config: &EvaluationConfig, ranks: &[usize], count: usize) {
-        let times = count as f64;
-        let ties = [Ties::Averaged, Ties::Pessimistic, Ties::Optimistic];
-        for (sum, ties) in self.map.iter_mut().zip(ties) {
-            *sum += times * average_precision(ranking.histogram.iter().copied(), ties);
-        }
-        let head = |k: usize| &ranking.head[..k.min(ranking.head.len())];
-        let scores = stable_average_precisions(&ranking.head, config.map_at.iter().copied());
-        for ((sum, found), score) in self.map_at.iter_mut().zip(scores) {
-            if let Some(score) = score {
-                (*sum, *found) = (*sum + times * score, *found + count);
-            }
-        }
-        for (i, at) in config.wanted(ranking.head.len()) {
-            let found = head(at).iter().filter(|relevant| **relevant).count();
-            self.precision_at[i] += times * found as f64 / at as f64;
-        }
-        self.curves.add(&ranking.histogram, ranks, times);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        let add = |sums: &mut [f64], others: &[f64]| {
-            sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
-        };
-        add(&mut self.map, &other.map);
-        add(&mut self.precision_at, &other.precision_at);
-        for ((sum, found), (other, others)) in self.map_at.iter_mut().zip(&other.map_at) {
-            (*sum, *found) = (*sum + other, *found + others);
-        }
-        self.curves.merge(&other.curves);
-    }
-
-    fn metrics(
-        &self,
-        database: &CodeSet,
-        (queries, distinct_codes): (usize, usize),
-        config: &EvaluationConfig,
-        ranks: &[usize],
-    ) -> Metrics {
-        let (n, mean) = (database.codes.len(), |sum: f64| sum / queries as f64);
-        let map = self.map.map(mean);
-        let map_at = config.map_at.iter().zip(&self.map_at).map(|(k, (sum, found))| {
-            let value = match config.empty {
-                Empty::Zero => mean(*sum),
-                Empty::Omit => sum / (*found).max(1) as f64,
-            };
-            ((*k).min(n), value)
-        });
-        let curves = self.curves.means(ranks);
-        let by_radius = &curves.precision_recall_by_radius;
-        let [precision_radius_2, recall_radius_2] = by_radius[by_radius.len().min(3) - 1];
-        Metrics {
-            bits: database.codes.bits(),
-            queries,
-            database: n,
-            map: map[0],
-            map_bounds: Bounds { pessimistic: map[1], optimistic: map[2] },
-            map_at: map_at.collect(),
-            precision_at: config
-                .wanted(n)
-                .map(|(i, at)| (at, mean(self.precision_at[i])))
-                .collect(),
-            precision_radius_2,
-            recall_radius_2,
-            curves,
-            distinct_codes,
-        }
     }
 }
