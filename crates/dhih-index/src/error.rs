@@ -96,13 +96,13 @@ pub enum Error {
         /// "bits", "model", "ids", "labels" or "classes".
         what: &'static str,
         /// The first part file with items.
-        first: PathBuf,
+        first: Box<Path>,
         /// What it has.
-        expected: String,
+        expected: Box<str>,
         /// The part file that differs.
-        file: PathBuf,
+        file: Box<Path>,
         /// What this one has.
-        found: String,
+        found: Box<str>,
     },
     /// Text that names no part of a job.
     #[error("{text:?} is no part of a job: give I/N, I from 1 to N, as in 1/4; N is at most 99999")]

@@ -75,14 +75,9 @@ impl Joined {
             return Ok(());
         };
         let differ = |what: &'static str, a: &dyn ToString, b: &dyn ToString| {
-            let (file, first) = (file.to_owned(), first.clone());
-            Err(Error::PartsDiffer {
-                what,
-                file,
-                found: b.to_string(),
-                first,
-                expected: a.to_string(),
-            })
+            let (first, file) = (first.as_path().into(), file.into());
+            let (expected, found) = (a.to_string().into(), b.to_string().into());
+            Err(Error::PartsDiffer { what, first, expected, file, found })
         };
         let model = |set: &CodeSet| set.model_sha256.clone().unwrap_or_else(|| "none named".into());
         if all.codes.bits() != set.codes.bits() {

@@ -90,13 +90,16 @@ fn assert_codes(got: &[RecordBatch], expected: &CodeSet) {
     assert_eq!(row, expected.codes.len());
 }
 
+/// A way to hold images in a column.
+type Layout = fn(&[Option<&[u8]>]) -> ArrayRef;
+
 #[test]
 fn codes_are_those_of_files_batch_for_batch() {
     let dir = tempfile::tempdir().unwrap();
     let (images, expected) = run(dir.path());
     let encoder = encoder(dir.path());
     let rows: Vec<Option<&[u8]>> = images.iter().map(|image| Some(&image[..])).collect();
-    let layouts: [fn(&[Option<&[u8]>]) -> ArrayRef; 3] = [
+    let layouts: [Layout; 3] = [
         binary,
         |rows| Arc::new(LargeBinaryArray::from_iter(rows.iter().copied())),
         |rows| Arc::new(BinaryViewArray::from_iter(rows.iter().copied())),
