@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use crate::{Access, Keys, QueueConfig, Run, ServerConfig, TlsConfig};
+use crate::{Access, Keys, QueueConfig, Run, ServerConfig, Source, TlsConfig};
 
 const EXAMPLE: &str = "Examples:
   dhih-serve --run runs/latest --bind 127.0.0.1:7878
@@ -36,6 +36,12 @@ pub enum Command {
     /// Add the pictures of a folder, and of those in it, to the index; what is there already is left out
     #[command(after_help = "Example:\n  dhih-serve import --run runs/latest --input photos")]
     Import(ImportArgs),
+    /// Load codes into a store in PostgreSQL, as a new generation, and switch searches to it once every shard holds all of it
+    #[cfg(feature = "postgres")]
+    #[command(
+        after_help = "Example:\n  dhih-serve load --run runs/latest --store postgres://dhih@db/dhih"
+    )]
+    Load(crate::postgres::LoadArgs),
 }
 
 /// Flags of `import`.
@@ -76,6 +82,10 @@ pub struct Config {
     /// Index directory, as `dhih-index build` writes it [default: RUN/index]
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
+    /// A store that is searched instead of an index.
+    #[cfg(feature = "postgres")]
+    #[command(flatten)]
+    pub store: crate::postgres::StoreArgs,
     /// Address to listen on; port 0 takes a free one. The last line on stdout is the page's URL
     #[arg(long, env = "DHIH_BIND", value_name = "ADDR", default_value = "127.0.0.1:7878")]
     pub bind: SocketAddr,
@@ -179,14 +189,20 @@ impl Config {
         ))
     }
 
-    /// The index directory: the one given, or the run's own.
-    pub fn index_dir(&self) -> PathBuf {
-        index_dir(&self.run, self.index.as_deref())
-    }
-
-    /// Whether items can be changed.
-    pub fn access(&self) -> Access {
-        if self.read_only { Access::ReadOnly } else { Access::Writable }
+    /// Where the codes are that are searched.
+    ///
+    /// # Errors
+    /// A store whose password cannot be read; a store and an index.
+    pub fn source(&self) -> Result<Source, String> {
+        #[cfg(feature = "postgres")]
+        if let Some(store) = self.store.config().map_err(|error| error.to_string())? {
+            return match &self.index {
+                None => Ok(Source::Postgres(store)),
+                Some(_) => Err("--store and --index are both given: search one of them".into()),
+            };
+        }
+        let access = if self.read_only { Access::ReadOnly } else { Access::Writable };
+        Ok(Source::Index { dir: index_dir(&self.run, self.index.as_deref()), access })
     }
 
     /// The line on stdout that says where the page is.
@@ -199,7 +215,15 @@ impl Config {
 
     /// The limits these flags ask for.
     pub fn limits(&self) -> Limits {
+        let workers = Limits::default().workers;
+        // Who waits for a store takes no core.
+        #[cfg(feature = "postgres")]
+        let workers = match self.store.is_named() {
+            true => workers.max(self.store.store_connections.into()),
+            false => workers,
+        };
         Limits {
+            workers,
             max_body_bytes: usize::from(self.max_body_mib) << 20,
             max_in_flight: self.max_in_flight as usize,
             request_timeout: Duration::from_secs(self.request_timeout.into()),
