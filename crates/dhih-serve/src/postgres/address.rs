@@ -285,7 +285,7 @@ mod tests {
             ("postgres://me:secret@127.0.0.1", "no database"),
             ("mysql://me:secret@127.0.0.1/a", "cannot be read"),
             ("host=127.0.0.1 dbname=a password=my secret", "cannot be read"),
-            ("postgres://me:p?secret@127.0.0.1/a", "cannot be read"),
+            ("postgres://127.0.0.1/a?passwd=secret", "cannot be read"),
             ("postgres://me:secret@127.0.0.1:port/a", "`port`"),
             ("postgres://me:secret@127.0.0.1/a?sslmode=always", "`sslmode`"),
             ("host=127.0.0.1,127.0.0.2 port=1,2,3 dbname=a password=secret", "2 hosts and 3 ports"),

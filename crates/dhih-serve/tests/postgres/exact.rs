@@ -38,7 +38,7 @@ fn compare(cluster: &Cluster, set: &CodeSet, kind: Kind) -> (usize, usize) {
     let (mut exhaustive, mut probed) = (0, 0);
     for code in &queries {
         for (k, radius) in
-            [(1, bits), (7, bits), (50, bits), (7, 3.min(bits)), (1_000_000, bits / 4), (3, 0)]
+            [(1, bits), (7, bits), (50, bits), (7, bits.min(3)), (1_000_000, bits / 4), (3, 0)]
         {
             let found = cluster.search(&query(code, k, radius)).unwrap();
             assert_eq!(
@@ -164,7 +164,7 @@ fn items_are_on_the_shards_on_which_postgresql_looks_for_them() {
     let mut ids: Vec<i64> = vec![0, 1, -1, i64::MAX, i64::MIN, 1 << 32, -(1 << 32), 977];
     ids.extend((0..200).map(|shift| (numbers.next() >> (shift % 64)) as i64));
     for modulus in [1, 2, 3, 64, 101] {
-        let rows = ids.iter().map(|&id| format!("({id}::bigint, {})", remainder(id, modulus)));
+        let rows = ids.iter().map(|&id| format!("('{id}'::bigint, {})", remainder(id, modulus)));
         let rows = rows.collect::<Vec<_>>().join(", ");
         let count = servers.coordinator.sql_as_owner(&format!(
             "SELECT count(*) FROM (VALUES {rows}) v (id, part) WHERE satisfies_hash_partition('public.parts'::regclass, {modulus}, part, id)"
