@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn every_shard_gets_its_part() {
         for modulus in [1, 2, 3, 7] {
-            let mut counts = vec![0; modulus];
+            let mut counts = vec![0_usize; modulus];
             (0..7000).for_each(|id| counts[remainder(id, modulus)] += 1);
             assert!(counts.iter().all(|count| count.abs_diff(7000 / modulus) < 300), "{counts:?}");
         }
