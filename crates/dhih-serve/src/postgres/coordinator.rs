@@ -35,12 +35,12 @@ impl Way {
     /// The shards, which are foreign servers of the coordinator's `postgres_fdw`, with what its user may know of them.
     pub(super) async fn shards(&self, coordinator: &Client) -> Result<Vec<Address>, Error> {
         let sql = format!(
-            "SELECT substr(srvname, {length})::int, srvoptions, coalesce(mine.umoptions, everybody.umoptions) \
-             FROM pg_foreign_server \
-             JOIN pg_foreign_data_wrapper ON pg_foreign_data_wrapper.oid = srvfdw AND fdwname = 'postgres_fdw' \
-             LEFT JOIN pg_user_mappings mine ON mine.srvid = pg_foreign_server.oid AND mine.usename = current_user \
-             LEFT JOIN pg_user_mappings everybody ON everybody.srvid = pg_foreign_server.oid AND everybody.umuser = 0 \
-             WHERE srvname ~ '^{prefix}(0|[1-9][0-9]{{0,4}})$' ORDER BY 1",
+            "SELECT substr(server.srvname, {length})::int, srvoptions, coalesce(mine.umoptions, everybody.umoptions) \
+             FROM pg_foreign_server server \
+             JOIN pg_foreign_data_wrapper wrapper ON wrapper.oid = srvfdw AND fdwname = 'postgres_fdw' \
+             LEFT JOIN pg_user_mappings mine ON mine.srvid = server.oid AND mine.usename = current_user \
+             LEFT JOIN pg_user_mappings everybody ON everybody.srvid = server.oid AND everybody.umuser = 0 \
+             WHERE server.srvname ~ '^{prefix}(0|[1-9][0-9]{{0,4}})$' ORDER BY 1",
             length = schema::SERVER.len() + 1,
             prefix = schema::SERVER,
         );

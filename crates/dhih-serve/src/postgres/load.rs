@@ -169,6 +169,9 @@ async fn lock(coordinator: &Client) -> Result<(), Error> {
 fn together(sets: &[CodeSet]) -> Result<&CodeSet, Error> {
     let wrong = |reason: String| Error::Codes { reason };
     let first = sets.first().ok_or_else(|| wrong("there are none".into()))?;
+    if sets.iter().all(|set| set.codes.is_empty()) {
+        return Err(wrong("there are none".into()));
+    }
     for set in sets {
         let (expected, found) = (first.codes.bits(), set.codes.bits());
         if expected != found {
@@ -181,9 +184,6 @@ fn together(sets: &[CodeSet]) -> Result<&CodeSet, Error> {
             let reason = "they are in several files, and one has no ids: its rows' numbers would be those of others";
             return Err(wrong(reason.into()));
         }
-    }
-    if sets.iter().all(|set| set.codes.is_empty()) {
-        return Err(wrong("there are none".into()));
     }
     Ok(first)
 }
