@@ -82,10 +82,6 @@ pub struct Config {
     /// Index directory, as `dhih-index build` writes it [default: RUN/index]
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
-    /// A store that is searched instead of an index.
-    #[cfg(feature = "postgres")]
-    #[command(flatten)]
-    pub store: crate::postgres::StoreArgs,
     /// Address to listen on; port 0 takes a free one. The last line on stdout is the page's URL
     #[arg(long, env = "DHIH_BIND", value_name = "ADDR", default_value = "127.0.0.1:7878")]
     pub bind: SocketAddr,
@@ -140,6 +136,10 @@ pub struct Config {
     #[arg(long, env = "DHIH_HEADER_TIMEOUT", value_name = "S", default_value_t = 10,
         value_parser = clap::value_parser!(u16).range(1..=600))]
     pub header_timeout: u16,
+    /// A store that is searched instead of an index.
+    #[cfg(feature = "postgres")]
+    #[command(flatten)]
+    pub store: crate::postgres::StoreArgs,
     /// Print one JSON object with the URL, the number of items and of bits on stdout, instead of the URL
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,

@@ -139,10 +139,10 @@ fn a_coordinator_that_does_not_fit_is_refused() {
     let open = |config: &StoreConfig| refused(Cluster::open(config));
     assert!(matches!(open(&servers.store()), Error::Empty));
     servers.load(&items(16, 30, Kind::Random, 1));
-    let url = servers.url();
+    let url = format!("{}?connect_timeout=3", servers.url());
     for (url, part) in [
         (url.replace("p%27a", "wrong"), "password authentication failed"),
-        (url.replace("/dhih", "/nothing"), "does not exist"),
+        (url.replace("/dhih?", "/nothing?"), "does not exist"),
         (
             url.replace(&servers.coordinator.port.to_string(), "1"),
             "the coordinator cannot be reached: 127.0.0.1:1: ",
