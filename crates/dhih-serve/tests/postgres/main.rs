@@ -5,6 +5,7 @@
     clippy::expect_used,
     reason = "helpers of tests: a panic is the failure"
 )]
+#![allow(unreachable_pub, reason = "a test program has nobody outside")]
 
 #[path = "../common/mod.rs"]
 mod common;
