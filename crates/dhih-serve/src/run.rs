@@ -170,7 +170,9 @@ impl Run {
         if let (Some(values), Some(last)) = (values, found.neighbours.last()) {
             // All that are as near as the last are compared, not only those with the least ids.
             let all = Query { k: usize::MAX, radius: last.distance, ..query };
-            found.neighbours = self.codes.searcher.search(&all)?.neighbours;
+            let all = self.codes.searcher.search(&all)?;
+            found.neighbours = all.neighbours;
+            found.exhaustive |= all.exhaustive;
             rerank(values, &mut found.neighbours);
             found.neighbours.truncate(k);
         }

@@ -151,8 +151,10 @@ impl IntoResponse for ApiError {
         let (status, code, message) = self.parts();
         let mut response =
             (status, Json(ErrorAnswer { error: ErrorBody { code, message } })).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if code == "busy" {
             metrics::counter!("dhih_rejected_total").increment(1);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, 1.into());
         }
         if status == StatusCode::UNAUTHORIZED {
