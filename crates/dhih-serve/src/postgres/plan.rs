@@ -1,6 +1,8 @@
 //! What a search would cost on a shard: whether substrings are probed a bit farther out, or all codes are read. Measured in
 //! microseconds of one core, on a server whose pages are in memory; only their ratios count.
 
+use std::ops::Range;
+
 use dhih_index::Substring;
 
 /// To find a value in an index.
@@ -10,13 +12,27 @@ const CANDIDATE: f64 = 0.25;
 /// To compare a code in turn.
 const SCAN: f64 = 0.13;
 
-/// The way of the next step.
+/// The way of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// By the indexes.
     Probe,
     /// Through all codes.
     Scan,
+}
+
+/// Values so many bits off, of some substrings. Those before have been probed as far, and all of them one bit less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) weight: u32,
+    pub(super) parts: Range<usize>,
+}
+
+impl Step {
+    /// The query's own value of one substring: where many codes are equal, that is enough.
+    pub(super) fn first() -> Self {
+        Self { weight: 0, parts: 0..1 }
+    }
 }
 
 /// How many bits each substring has, and how many rows the largest shard.
@@ -31,23 +47,35 @@ impl Plan {
         Self { lengths: substrings.iter().map(Substring::bits).collect(), rows: rows as f64 }
     }
 
-    /// How to go on once all values fewer than `weight` bits off were probed.
-    pub(super) fn next(&self, weight: u32) -> Way {
+    /// Whether a step is worth it.
+    pub(super) fn way(&self, step: &Step) -> Way {
         let probe = |&bits: &u32| {
-            let values = choose(bits, weight);
+            let values = choose(bits, step.weight);
             values * PROBE + CANDIDATE * self.rows * values / 2_f64.powi(bits as i32)
         };
-        let cost: f64 = self.lengths.iter().map(probe).sum();
+        let cost: f64 = self.lengths[step.parts.clone()].iter().map(probe).sum();
         if cost < SCAN * self.rows { Way::Probe } else { Way::Scan }
     }
 
-    /// All codes within this distance are known once all values up to `weight` bits off were probed: in one of the substrings a
-    /// code differs in no more than its share.
-    pub(super) fn certain_within(&self, weight: u32) -> u32 {
-        if self.lengths.iter().all(|bits| weight >= *bits) {
+    /// All codes within this distance are known after a step. One that is not differs in `weight + 1` bits or more in each substring
+    /// that was probed so far, in `weight` or more in each other: at least one bit more, in sum.
+    pub(super) fn certain_within(&self, step: &Step) -> u32 {
+        let parts = self.lengths.len();
+        if step.parts.end == parts && self.lengths.iter().all(|bits| step.weight >= *bits) {
             return u32::MAX;
         }
-        self.lengths.len() as u32 * (weight + 1) - 1
+        parts as u32 * step.weight + step.parts.end as u32 - 1
+    }
+
+    /// The step after one, where codes up to the distance `limit` matter: as many substrings as make that certain, at most all.
+    pub(super) fn after(&self, step: &Step, limit: u32) -> Step {
+        let parts = self.lengths.len();
+        let (weight, start) = match step.parts.end == parts {
+            true => (step.weight + 1, 0),
+            false => (step.weight, step.parts.end),
+        };
+        let needed = limit.saturating_sub(parts as u32 * weight) as usize;
+        Step { weight, parts: start..needed.clamp(start, parts - 1) + 1 }
     }
 }
 
@@ -68,23 +96,47 @@ mod tests {
         Plan::new(&(0..parts).map(part).collect::<Vec<_>>(), rows)
     }
 
+    fn whole(weight: u32, parts: usize) -> Step {
+        Step { weight, parts: 0..parts }
+    }
+
     #[test]
     fn near_values_are_probed_and_at_last_all_codes_are_read() {
         let plan = plan(3, 16, 1_000_000);
-        let ways: Vec<Way> = (0..17).map(|weight| plan.next(weight)).collect();
+        let ways: Vec<Way> = (0..17).map(|weight| plan.way(&whole(weight, 3))).collect();
         assert_eq!(ways[..3], [Way::Probe; 3]);
-        assert!(ways.contains(&Way::Scan));
         let first = ways.iter().position(|way| *way == Way::Scan).unwrap();
         assert!((3..8).contains(&first), "{ways:?}");
-        let certain = [0, 2, 15, 16].map(|weight| plan.certain_within(weight));
-        assert_eq!(certain, [2, 8, 47, u32::MAX]);
     }
 
     #[test]
     fn few_codes_are_read_rather_than_probed() {
-        assert_eq!(plan(4, 8, 0).next(0), Way::Scan);
-        assert_eq!(plan(4, 8, 20).next(0), Way::Scan);
-        assert_eq!(plan(1, 8, 1000).next(0), Way::Probe);
+        assert_eq!(plan(4, 8, 0).way(&whole(0, 4)), Way::Scan);
+        assert_eq!(plan(4, 8, 20).way(&whole(0, 4)), Way::Scan);
+        assert_eq!(plan(1, 8, 1000).way(&whole(0, 1)), Way::Probe);
+    }
+
+    #[test]
+    fn steps_go_as_far_as_matters() {
+        let plan = plan(3, 16, 1_000_000);
+        let step = |weight, parts| Step { weight, parts };
+        assert_eq!(plan.certain_within(&Step::first()), 0);
+        for (limit, steps) in [
+            (1, vec![step(0, 1..2)]),
+            (2, vec![step(0, 1..3)]),
+            (4, vec![step(0, 1..3), step(1, 0..2)]),
+            (9, vec![step(0, 1..3), step(1, 0..3), step(2, 0..3), step(3, 0..1)]),
+        ] {
+            let mut now = Step::first();
+            for expected in steps {
+                assert!(plan.certain_within(&now) < limit);
+                now = plan.after(&now, limit);
+                assert_eq!(now, expected);
+            }
+            assert_eq!(plan.certain_within(&now), limit);
+        }
+        let certain = [15, 16].map(|weight| plan.certain_within(&whole(weight, 3)));
+        assert_eq!(certain, [47, u32::MAX]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::searcher::{Found, Neighbour};
 use super::{
     Error,
     bit_string::BitString,
-    plan::{Plan, Way},
+    plan::{Plan, Step, Way},
     session::Question,
     shard::Shard,
 };
@@ -44,28 +44,30 @@ impl Shards {
     /// The `k` nearest within the radius, ordered by distance, then id.
     pub(super) async fn search(&self, code: &[u8], reach: Reach) -> Result<Found, Error> {
         let mut best = Best { k: reach.k, radius: reach.radius.min(reach.cap), hits: Vec::new() };
-        let mut weight = 0;
+        let mut step = Step::first();
         let way = loop {
-            let way = self.plan.next(weight);
-            let values = |substring: &Substring| {
+            let way = self.plan.way(&step);
+            let values = |(part, substring): (usize, &Substring)| match step.parts.contains(&part) {
                 // At most 24 bits.
-                substring.near(code, weight).map(|value| value as i32).collect()
+                true => substring.near(code, step.weight).map(|value| value as i32).collect(),
+                false => Vec::new(),
             };
+            let values = || self.substrings.iter().enumerate().map(values).collect();
             let question = Question::Near {
                 code: BitString::of(self.bits, code),
                 distance: best.limit(),
                 most: reach.k.min(MOST + 1) as i64,
-                values: (way == Way::Probe).then(|| self.substrings.iter().map(values).collect()),
+                values: (way == Way::Probe).then(values),
             };
             best.take(self.ask_all(question, reach.deadline).await?);
             if best.hits.len() > MOST {
                 return Err(Error::TooMany { most: MOST });
             }
             let all = best.hits.len() as u64 == self.rows;
-            if way == Way::Scan || all || best.limit() <= self.plan.certain_within(weight) {
+            if way == Way::Scan || all || best.limit() <= self.plan.certain_within(&step) {
                 break way;
             }
-            weight += 1;
+            step = self.plan.after(&step, best.limit());
         };
         let found = best.hits.len();
         let capped = reach.radius > reach.cap && found < reach.k && (found as u64) < self.rows;
