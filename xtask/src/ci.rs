@@ -12,8 +12,9 @@ use crate::test_python;
 use crate::tidy;
 use crate::workspace::Workspace;
 
-/// What plain builds leave out.
-const HUB: [&str; 2] = ["--features", "dhih-train/hub"];
+/// What plain builds leave out. The store in PostgreSQL is in all builds here, so that what they share is compiled once.
+const HUB: [&str; 2] = ["--features", "dhih-train/hub,dhih-serve/postgres"];
+const STORE: [&str; 2] = ["--features", "dhih-serve/postgres"];
 
 /// All but what is no package: xtask, and the wheel.
 const PACKAGE: [&str; 8] = [
@@ -35,7 +36,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     clock.time("results", "cargo xtask report --check", || report::require_fresh(workspace))?;
     let clippy = ["clippy", "--workspace", "--all-targets", HUB[0], HUB[1], "--", "-D", "warnings"];
     clock.step(cargo_step("clippy", workspace, &clippy))?;
-    let doc = cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps"]);
+    let doc =
+        cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps", STORE[0], STORE[1]]);
     clock.step(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     book(&mut clock)?;
     // That every package can be made; `cargo package` without `--no-verify` also builds each.
@@ -48,7 +50,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     for (name, seconds) in &clock.timings {
         eprintln!("{seconds:7.1} s  {name}");
     }
-    clock.step(cargo_step("test", workspace, &["test", "--workspace"]))
+    clock.step(cargo_step("test", workspace, &["test", "--workspace", STORE[0], STORE[1]]))
 }
 
 fn cargo_step(name: &'static str, workspace: &Workspace, args: &[&str]) -> Step {
@@ -97,7 +99,7 @@ fn beside_python(clock: &mut Clock) -> Result<()> {
             continue;
         }
         // Of the whole workspace: what its tests need is compiled once, and one package's would be other features.
-        let args = ["test", "--workspace", "--test", test, "--", "--ignored"];
+        let args = ["test", "--workspace", STORE[0], STORE[1], "--test", test, "--", "--ignored"];
         clock.step(cargo_step(test, workspace, &args))?;
     }
     Ok(())

@@ -40,6 +40,12 @@ pub fn to_hex(code: &[u8]) -> String {
     code.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A code as a string of bits, eight a byte, in the order in which databases send them: bit 0 is the highest of the first byte.
+/// The way back is the same.
+pub fn to_bit_string(code: &[u8]) -> Vec<u8> {
+    code.iter().map(|byte| byte.reverse_bits()).collect()
+}
+
 /// The bytes of a hexadecimal text, first byte first; `None` where it is none.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| char::from(c).to_digit(16).map(|d| d as u8);
@@ -60,6 +66,8 @@ mod tests {
         assert_eq!(code, [0b1, 0b10, 0b1000]);
         assert_eq!(view(20, &code).iter_ones().collect::<Vec<_>>(), [0, 9, 19]);
         assert_eq!((to_hex(&code), from_hex("010208")), ("010208".into(), Some(code.to_vec())));
+        assert_eq!(to_bit_string(&code), [0b1000_0000, 0b0100_0000, 0b0001_0000]);
+        assert_eq!(to_bit_string(&to_bit_string(&code)), code);
         assert!(padding_is_zero(20, &code) && !padding_is_zero(19, &code));
         assert_eq!((from_hex("0"), from_hex("0g"), from_hex("+1")), (None, None, None));
     }

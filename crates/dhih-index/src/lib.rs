@@ -77,7 +77,7 @@ mod writer;
 
 mod results;
 
-pub use bits::{MAX_BITS, bytes_per_code, to_hex};
+pub use bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
 pub use builder::{IndexBuilder, IndexConfig};
 pub use code_set::{CodeSet, CodesFormat, Labels};
 pub use codes::Codes;

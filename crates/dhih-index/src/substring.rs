@@ -5,7 +5,9 @@
 use serde::Serialize;
 
 use crate::bits::bytes_per_code;
+use crate::codes::Codes;
 use crate::error::{Error, Result};
+use crate::probe::Masks;
 
 /// The longest substring, in bits: a table has a place for each of its values.
 pub(crate) const MAX_SUBSTRING: usize = 24;
@@ -25,8 +27,16 @@ pub struct Substring {
 }
 
 impl Substring {
-    /// Of at least one bit and at most [`MAX_SUBSTRING`]: `None` elsewhere, or where one is not below `bits` or comes twice.
-    pub(crate) fn new(positions: Vec<u16>, bits: u32) -> Option<Self> {
+    /// Disjoint substrings for codes like these: `count` of them, or as many as suit an index of so many codes.
+    ///
+    /// # Errors
+    /// More substrings than bits, or none.
+    pub fn choose(codes: &Codes, count: Option<u32>) -> Result<Vec<Self>> {
+        choose(codes.bits(), codes.as_bytes(), count)
+    }
+
+    /// Of at least one bit and at most 24: `None` elsewhere, or where one is not below `bits` or comes twice.
+    pub fn new(positions: Vec<u16>, bits: u32) -> Option<Self> {
         let known = positions.iter().all(|&bit| u32::from(bit) < bits);
         let mut sorted = positions.clone();
         sorted.sort_unstable();
@@ -41,15 +51,27 @@ impl Substring {
     }
 
     /// The number of bits.
-    pub(crate) fn bits(&self) -> u32 {
+    pub fn bits(&self) -> u32 {
         self.positions.len() as u32
     }
 
-    /// Its value in a code.
+    /// Its value in a code, which has every bit of it.
+    ///
+    /// # Panics
+    /// When the code is shorter.
     #[inline]
-    pub(crate) fn of(&self, code: &[u8]) -> u32 {
+    pub fn of(&self, code: &[u8]) -> u32 {
         let bit = |&at: &u16| u32::from(code[usize::from(at / 8)] >> (at % 8)) & 1;
         self.positions.iter().enumerate().fold(0, |value, (k, at)| value | (bit(at) << k))
+    }
+
+    /// Its values `weight` bits from the one that it has in a code, each once.
+    ///
+    /// # Panics
+    /// When the code is shorter.
+    pub fn near(&self, code: &[u8], weight: u32) -> impl Iterator<Item = u32> + use<> {
+        let value = self.of(code);
+        Masks::new(self.bits(), weight).map(move |mask| value ^ mask)
     }
 
     /// Its bits in a code.
@@ -252,6 +274,18 @@ mod tests {
             prop_assert_eq!(Extractor::new(&substring).of(&code), expected);
             let ones = substring.mask(bits).iter().map(|byte| byte.count_ones()).sum::<u32>();
             prop_assert_eq!(ones as usize, all.len());
+        }
+    }
+
+    #[test]
+    fn values_near_by_are_all_that_differ_in_so_many_bits() {
+        let substring = Substring::new(vec![9, 0, 3, 14, 6], 16).unwrap();
+        let code = [0b0100_1001, 0b0100_0010];
+        for weight in 0..=6 {
+            let mut near: Vec<u32> = substring.near(&code, weight).collect();
+            near.sort_unstable();
+            let differ = |value: &u32| (value ^ substring.of(&code)).count_ones() == weight;
+            assert_eq!(near, (0..32).filter(differ).collect::<Vec<_>>());
         }
     }
 

@@ -108,6 +108,13 @@ pub struct SearchAnswer {
     pub took_ms: Took,
     /// Neighbours, ordered by distance, then id.
     pub hits: Vec<Hit>,
+    /// Where a store was searched only so far (`--store-max-radius`) and `hits` are fewer than asked for: the distance beyond which
+    /// there may be more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capped_radius: Option<u32>,
+    /// True where a store had to read all its codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exhaustive: Option<bool>,
 }
 
 /// Milliseconds spent on a search.
@@ -218,8 +225,10 @@ pub struct Info {
     pub classes: Vec<String>,
     /// The model.
     pub model: Model,
-    /// The index.
-    pub index: Index,
+    /// The index on this machine's disk, where that is searched.
+    pub index: Option<Index>,
+    /// The store that is searched instead.
+    pub store: Option<Store>,
     /// Whether items have thumbnails.
     pub thumbnails: bool,
     /// Whether items can be added and deleted.
@@ -269,6 +278,19 @@ pub struct Index {
     pub substrings: usize,
     /// Length of its data file.
     pub bytes: u64,
+}
+
+/// A store's part of [`Info`].
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Store {
+    /// `postgresql`.
+    pub kind: &'static str,
+    /// The number of the load that is searched.
+    pub generation: i32,
+    /// Shards.
+    pub shards: usize,
+    /// Substrings, an index for each.
+    pub substrings: usize,
 }
 
 /// What a client should know before it sends a request.

@@ -75,6 +75,21 @@ fn present(path: &Path, make: &str) -> Result<()> {
     Err(Error::Missing { path: path.into(), make: make.into() })
 }
 
+/// Opens a store, and refuses one of another model.
+#[cfg(feature = "postgres")]
+pub(crate) fn cluster(
+    config: &crate::postgres::StoreConfig,
+    encoder: &Encoder,
+) -> Result<crate::postgres::Cluster> {
+    use crate::Searcher;
+
+    let cluster = crate::postgres::Cluster::open(config)?;
+    let make = "dhih-serve load --run RUN --store URL";
+    let shown = format!("{} (generation {})", cluster.shown(), cluster.generation());
+    same_model(Path::new(&shown), cluster.bits(), cluster.model_sha256(), encoder, make)?;
+    Ok(cluster)
+}
+
 /// Refuses codes of other bits or of another model. Codes that name no model cannot be told apart: a warning.
 fn same_model(
     path: &Path,

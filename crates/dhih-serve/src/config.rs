@@ -12,7 +12,7 @@ use dhih_manual::Manual;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use crate::{Access, Keys, QueueConfig, Run, ServerConfig, TlsConfig};
+use crate::{Access, Keys, QueueConfig, Run, ServerConfig, Source, TlsConfig};
 
 const EXAMPLE: &str = "Examples:
   dhih-serve --run runs/latest --bind 127.0.0.1:7878
@@ -37,6 +37,12 @@ pub enum Command {
     /// Add the pictures of a folder, and of those in it, to the index; what is there already is left out
     #[command(after_help = "Example:\n  dhih-serve import --run runs/latest --input photos")]
     Import(ImportArgs),
+    /// Load codes into a store in PostgreSQL, as a new generation, and switch searches to it once every shard holds all of it
+    #[cfg(feature = "postgres")]
+    #[command(
+        after_help = "Example:\n  dhih-serve load --run runs/latest --store postgres://dhih@db/dhih"
+    )]
+    Load(crate::postgres::LoadArgs),
     /// What is the same in every program.
     #[command(flatten)]
     Manual(Manual),
@@ -134,6 +140,10 @@ pub struct Config {
     #[arg(long, env = "DHIH_HEADER_TIMEOUT", value_name = "S", default_value_t = 10,
         value_parser = clap::value_parser!(u16).range(1..=600))]
     pub header_timeout: u16,
+    /// A store that is searched instead of an index.
+    #[cfg(feature = "postgres")]
+    #[command(flatten)]
+    pub store: crate::postgres::StoreArgs,
     /// Print one JSON object with the URL, the number of items and of bits on stdout, instead of the URL
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
@@ -183,14 +193,20 @@ impl Config {
         ))
     }
 
-    /// The index directory: the one given, or the run's own.
-    pub fn index_dir(&self) -> PathBuf {
-        index_dir(&self.run, self.index.as_deref())
-    }
-
-    /// Whether items can be changed.
-    pub fn access(&self) -> Access {
-        if self.read_only { Access::ReadOnly } else { Access::Writable }
+    /// Where the codes are that are searched.
+    ///
+    /// # Errors
+    /// A store whose password cannot be read; a store and an index.
+    pub fn source(&self) -> Result<Source, String> {
+        #[cfg(feature = "postgres")]
+        if let Some(store) = self.store.config().map_err(|error| error.to_string())? {
+            return match &self.index {
+                None => Ok(Source::Postgres(store)),
+                Some(_) => Err("--store and --index are both given: search one of them".into()),
+            };
+        }
+        let access = if self.read_only { Access::ReadOnly } else { Access::Writable };
+        Ok(Source::Index { dir: index_dir(&self.run, self.index.as_deref()), access })
     }
 
     /// The line on stdout that says where the page is.
@@ -203,7 +219,15 @@ impl Config {
 
     /// The limits these flags ask for.
     pub fn limits(&self) -> Limits {
+        let workers = Limits::default().workers;
+        // Who waits for a store takes no core.
+        #[cfg(feature = "postgres")]
+        let workers = match self.store.is_named() {
+            true => workers.max(self.store.store_connections.into()),
+            false => workers,
+        };
         Limits {
+            workers,
             max_body_bytes: usize::from(self.max_body_mib) << 20,
             max_in_flight: self.max_in_flight as usize,
             request_timeout: Duration::from_secs(self.request_timeout.into()),

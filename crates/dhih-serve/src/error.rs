@@ -65,6 +65,10 @@ pub enum Error {
         /// What it says.
         source: dhih_index::Error,
     },
+    /// The store in PostgreSQL.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] crate::postgres::Error),
     /// A folder to import cannot be read.
     #[error("cannot read the folder {}: {source}", path.display())]
     Input {

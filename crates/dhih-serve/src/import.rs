@@ -97,7 +97,8 @@ pub fn import_into(run: &Run, folder: &Path, is_terminal: bool) -> Result<Import
 }
 
 fn add(run: &Run, folder: &Path, batch: &[String], imported: &mut Imported) -> Result<()> {
-    let Some(catalogue) = run.store().catalogue() else { return Ok(()) };
+    let Ok(store) = run.store() else { return Ok(()) };
+    let Some(catalogue) = store.catalogue() else { return Ok(()) };
     let (mut pixels, mut items) = (Vec::new(), Vec::new());
     for source in batch {
         if catalogue.of_source(source)?.is_some() {
@@ -125,7 +126,7 @@ fn add(run: &Run, folder: &Path, batch: &[String], imported: &mut Imported) -> R
     for (item, values) in items.iter_mut().zip(values.chunks(run.bits() as usize)) {
         item.record.code = dhih_index::to_hex(&run.pack(values).map_err(|e| failed(&e))?);
     }
-    let added = run.store().add(items).map_err(|refusal| match refusal {
+    let added = store.add(items).map_err(|refusal| match refusal {
         Refusal::Failed(error) => error,
         other => failed(&other),
     })?;

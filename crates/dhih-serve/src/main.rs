@@ -4,8 +4,8 @@ use std::{error::Error, io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 use dhih_serve::{
-    AppState, Cli, Command, Config, Keys, LogFormat, Run, Tls, app, bind, import, log, on_hangup,
-    serve_until, stop_signal, with_file,
+    AppState, Cli, Command, Config, Keys, LogFormat, Run, Source, Tls, app, bind, import, log,
+    on_hangup, serve_until, stop_signal, with_file,
 };
 use tracing::level_filters::LevelFilter;
 
@@ -24,14 +24,20 @@ fn main() -> ExitCode {
             log(LevelFilter::WARN, LogFormat::Text);
             import(&args).map_err(Into::into)
         }
+        #[cfg(feature = "postgres")]
+        Some(Command::Load(args)) => {
+            log(LevelFilter::INFO, LogFormat::Text);
+            dhih_serve::postgres::load(&args).map_err(Into::into)
+        }
         Some(Command::Manual(manual)) => {
             manual.run(Cli::command(), &mut std::io::stdout()).map_err(Into::into)
         }
         None => {
             let keys = config.keys().unwrap_or_else(|message| usage(message));
             config.check(&keys).unwrap_or_else(|message| usage(message));
+            let source = config.source().unwrap_or_else(|message| usage(message));
             log(config.log_level, config.log_format);
-            serve(&config, keys)
+            serve(&config, (&source, keys))
         }
     };
     match done {
@@ -49,8 +55,8 @@ fn usage(message: String) -> ! {
 }
 
 #[tokio::main]
-async fn serve(config: &Config, keys: Keys) -> Result<(), Box<dyn Error>> {
-    let run = Run::load(&config.run, &config.index_dir(), config.access())?;
+async fn serve(config: &Config, (source, keys): (&Source, Keys)) -> Result<(), Box<dyn Error>> {
+    let run = Run::load_from(&config.run, source)?;
     let state = Arc::new(AppState::new(run, config.limits(), keys, config.queue())?);
     let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
     let listener = bind(config.bind).await?;

@@ -2,37 +2,37 @@
 //! lives elsewhere; what changes it, in `store`.
 
 use std::{
-    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
-use dhih_index::{CodeSet, Codes, Filter, Hit, Index, to_hex};
+use dhih_index::{CodeSet, Codes, Filter, to_hex};
 use dhih_model::{Encoder, image::Picture};
 
 use crate::{
-    Access, Gallery, Keys, Result, Set, api,
+    Access, Gallery, Keys, Result, Set, Source, api,
     catalogue::Catalogue,
     checks,
     facts::Facts,
     labels::Names,
-    store::{Shape, Store},
+    rerank::rerank,
+    searcher::{Found, Neighbour, Query, SearchError, Searcher},
+    source::Opened,
+    store::{Refusal, Shape, Store},
 };
 
 /// A trained run and its index.
 pub struct Run {
     encoder: Encoder,
-    store: Store,
+    codes: Opened,
     names: Names,
     queries: CodeSet,
-    /// Row of an id in `codes.safetensors`; `None` where the ids are the rows.
-    rows: Option<HashMap<u64, usize>>,
     gallery: Option<Gallery>,
     version: String,
     facts: Facts,
-    from: (PathBuf, PathBuf, Access),
+    from: (PathBuf, Source),
 }
 
 impl Run {
@@ -41,8 +41,15 @@ impl Run {
     /// # Errors
     /// Names the file that is missing, damaged, of another model or in use by another process, and what to do.
     pub fn load(dir: &Path, index_dir: &Path, access: Access) -> Result<Self> {
-        let open = |_: &Encoder| Ok(None);
-        Self::open(dir, index_dir, access, open)
+        Self::load_from(dir, &Source::Index { dir: index_dir.to_owned(), access })
+    }
+
+    /// Opens a run directory, and its codes wherever they are.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load); a store that cannot be reached or holds codes of another model.
+    pub fn load_from(dir: &Path, source: &Source) -> Result<Self> {
+        Self::open(dir, source, |_| None)
     }
 
     /// The same directories, opened anew: what there is now. Changes wait meanwhile; on failure this run goes on.
@@ -50,47 +57,46 @@ impl Run {
     /// # Errors
     /// As for [`load`](Self::load).
     pub fn reload(&self) -> Result<Self> {
-        let (dir, index_dir, access) = &self.from;
+        let (dir, source) = &self.from;
+        let Some(store) = &self.codes.store else { return Self::load_from(dir, source) };
         // The catalogue goes with the index: a link that points elsewhere by now leads to another one.
-        let same = |path: &Path| path.canonicalize().ok() == self.store.dir().canonicalize().ok();
-        let stays = same(index_dir);
-        self.store.hand_over(|catalogue| {
+        let stays = match source {
+            Source::Index { dir, .. } => dir.canonicalize().ok() == store.dir().canonicalize().ok(),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(_) => false,
+        };
+        store.hand_over(|catalogue| {
             let model = self.encoder.model_sha256().to_owned();
-            Self::open(dir, index_dir, *access, |encoder| {
+            Self::open(dir, source, |encoder| {
                 let known = catalogue.filter(|_| stays);
-                Ok(known.filter(|_| encoder.model_sha256() == model))
+                known.filter(|_| encoder.model_sha256() == model)
             })
         })
     }
 
     fn open(
         dir: &Path,
-        index_dir: &Path,
-        access: Access,
-        catalogue: impl FnOnce(&Encoder) -> Result<Option<Arc<Catalogue>>>,
+        source: &Source,
+        catalogue: impl FnOnce(&Encoder) -> Option<Arc<Catalogue>>,
     ) -> Result<Self> {
         let started = Instant::now();
         let encoder = checks::encoder(&dir.join("model.safetensors"))?;
         let database = checks::code_set(&dir.join("codes.safetensors"), &encoder)?;
         let queries = checks::code_set(&dir.join("queries.safetensors"), &encoder)?;
-        checks::index(index_dir, dir, &encoder)?;
-        let catalogue = catalogue(&encoder)?;
-        let store = Store::open(index_dir, encoder.model_sha256(), access, catalogue)?;
         let gallery = checks::gallery(&dir.join("gallery.safetensors"), &database, &queries)?;
         let sha = encoder.model_sha256();
         let fingerprint = gallery.as_ref().map_or(0, Gallery::fingerprint);
+        let version = format!("{}{fingerprint:016x}", &sha[..sha.len().min(8)]);
+        let codes = source.open((dir, &encoder), database, catalogue)?;
         let run = Self {
             names: Names::new(encoder.classes()),
-            rows: database
-                .ids
-                .map(|ids| ids.into_iter().enumerate().map(|(i, id)| (id, i)).collect()),
-            version: format!("{}{fingerprint:016x}", &sha[..sha.len().min(8)]),
             facts: Facts::read(dir)?,
+            from: (dir.to_owned(), source.clone()),
+            codes,
+            version,
             encoder,
-            store,
             queries,
             gallery,
-            from: (dir.to_owned(), index_dir.to_owned(), access),
         };
         let ms = started.elapsed().as_millis();
         tracing::info!(run = %dir.display(), items = run.len(), bits = run.bits(), ms, "verified");
@@ -103,13 +109,26 @@ impl Run {
     }
 
     /// Index and catalogue.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    ///
+    /// # Errors
+    /// Where the codes are elsewhere, and not changed by this service.
+    pub(crate) fn store(&self) -> Result<&Store, Refusal> {
+        self.codes.store.as_deref().ok_or(Refusal::Elsewhere)
+    }
+
+    /// What answers searches.
+    pub fn searcher(&self) -> &dyn Searcher {
+        &*self.codes.searcher
+    }
+
+    /// Whether items can be added and removed.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.codes.store.as_ref().is_some_and(|store| store.is_writable())
     }
 
     /// Indexed items.
     pub fn len(&self) -> usize {
-        self.store.index().len()
+        self.codes.searcher.len()
     }
 
     /// Whether nothing is indexed.
@@ -145,31 +164,26 @@ impl Run {
         (k, radius): (usize, u32),
         filter: Option<&Filter>,
         values: Option<&[f32]>,
-    ) -> Result<Vec<Hit>, BoxError> {
-        let index = self.store.index();
-        let chosen = filter.map(|filter| index.select(filter));
-        let mut hits = match &chosen {
-            Some(chosen) => chosen.knn(code, k)?,
-            None => index.knn(code, k)?,
-        };
-        hits.truncate(hits.partition_point(|hit| hit.distance <= radius));
-        if let (Some(values), Some(last)) = (values, hits.last()) {
+    ) -> Result<Found, SearchError> {
+        let query = Query { code, k, radius, filter };
+        let mut found = self.codes.searcher.search(&query)?;
+        if let (Some(values), Some(last)) = (values, found.neighbours.last()) {
             // All that are as near as the last are compared, not only those with the least ids.
-            hits = match &chosen {
-                Some(chosen) => chosen.within(code, last.distance)?,
-                None => index.within(code, last.distance)?,
-            };
-            rerank(&index, values, &mut hits);
-            hits.truncate(k);
+            let all = Query { k: usize::MAX, radius: last.distance, ..query };
+            let all = self.codes.searcher.search(&all)?;
+            found.neighbours = all.neighbours;
+            found.exhaustive |= all.exhaustive;
+            rerank(values, &mut found.neighbours);
+            found.neighbours.truncate(k);
         }
-        Ok(hits)
+        Ok(found)
     }
 
     /// Whether a search takes so little, in the worst case a scan of all codes, that handing it to another thread would take longer
     /// than what others wait for it.
     pub(crate) fn is_scanned_soon(&self) -> bool {
         const BYTES: usize = 32 << 20;
-        self.len() * self.bits().div_ceil(8) as usize <= BYTES
+        self.codes.store.is_some() && self.len() * self.bits().div_ceil(8) as usize <= BYTES
     }
 
     /// The code a hexadecimal text stands for, or what is wrong with it.
@@ -179,8 +193,8 @@ impl Run {
     }
 
     /// The code of an indexed item.
-    pub(crate) fn code(&self, id: u64) -> Option<Vec<u8>> {
-        self.store.index().code(id).map(<[u8]>::to_vec)
+    pub(crate) fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError> {
+        self.codes.searcher.code(id)
     }
 
     /// The code of a held-out query.
@@ -208,32 +222,40 @@ impl Run {
         }
     }
 
-    /// What labels its items have.
+    /// What labels its items have, as far as they can be searched by.
     pub(crate) fn shape(&self) -> Shape {
-        self.store.shape()
+        self.codes.store.as_ref().map_or(Shape::None, |store| store.shape())
     }
 
     /// Hits as the wire has them.
-    pub(crate) fn hits(&self, hits: &[Hit], with_code: bool) -> Vec<api::Hit> {
-        let index = self.store.index();
-        let hit = |hit: &Hit| api::Hit {
+    pub(crate) fn hits(&self, hits: &[Neighbour], with_code: bool) -> Vec<api::Hit> {
+        let hit = |hit: &Neighbour| api::Hit {
             id: hit.id,
             distance: hit.distance,
-            label: self.label(&index, hit.id),
+            label: self.label(hit.id),
             image_url: self.item_url(hit.id),
-            code: if with_code { index.code(hit.id).map(to_hex) } else { None },
+            code: with_code.then(|| to_hex(&hit.code)),
         };
         hits.iter().map(hit).collect()
     }
 
     /// An item as the wire has it.
-    pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>> {
-        let index = self.store.index();
-        let Some(code) = index.code(id).map(to_hex) else { return Ok(None) };
-        let record = self.store.catalogue().map_or(Ok(None), |catalogue| catalogue.record(id))?;
+    pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>, SearchError> {
+        let Some(code) = self.code(id)?.map(|code| to_hex(&code)) else { return Ok(None) };
+        let catalogue = self.codes.store.as_ref().and_then(|store| store.catalogue());
+        let record = catalogue.map_or(Ok(None), |catalogue| catalogue.record(id))?;
         let source = record.and_then(|record| record.source);
-        let (label, image_url) = (self.label(&index, id), self.item_url(id));
+        let (label, image_url) = (self.label(id), self.item_url(id));
         Ok(Some(api::Item { id, label, code, image_url, source }))
+    }
+
+    /// The thumbnail that was kept when an item was added, where it was; `None` where there is no such item.
+    pub(crate) fn kept_thumbnail(&self, id: u64) -> Result<Option<Option<Vec<u8>>>, SearchError> {
+        if self.code(id)?.is_none() {
+            return Ok(None);
+        }
+        let catalogue = self.codes.store.as_ref().and_then(|store| store.catalogue());
+        Ok(Some(catalogue.map_or(Ok(None), |catalogue| catalogue.thumbnail(id))?))
     }
 
     /// A held-out query as the wire has it.
@@ -248,10 +270,7 @@ impl Run {
 
     /// Row of an item in the gallery.
     pub(crate) fn row(&self, id: u64) -> Option<usize> {
-        match &self.rows {
-            Some(rows) => rows.get(&id).copied(),
-            None => usize::try_from(id).ok(),
-        }
+        self.codes.rows.row(id)
     }
 
     /// Tells this run's thumbnails from another's.
@@ -272,7 +291,8 @@ impl Run {
 
     /// What is served.
     pub(crate) fn info(&self, limits: api::RequestLimits, keys: &Keys) -> api::Info {
-        let (input, index) = (self.encoder.input(), self.store.index().info());
+        let input = self.encoder.input();
+        let index = self.codes.store.as_ref().map(|store| store.index().info());
         api::Info {
             version: env!("CARGO_PKG_VERSION"),
             bits: self.bits(),
@@ -283,14 +303,16 @@ impl Run {
                 sha256: self.encoder.model_sha256().to_owned(),
                 input: [input.height, input.width, input.channels],
             },
-            index: api::Index {
+            index: index.map(|index| api::Index {
                 version: index.version,
                 distinct: index.distinct,
                 substrings: index.substrings.len(),
                 bytes: index.bytes,
-            },
-            thumbnails: self.gallery.is_some() || self.store.is_writable(),
-            writable: self.store.is_writable() && keys.let_somebody_change(),
+            }),
+            store: self.codes.remote,
+            thumbnails: self.is_writable()
+                || (self.gallery.is_some() && self.codes.rows.are_known()),
+            writable: self.is_writable() && keys.let_somebody_change(),
             auth: api::Auth { read: keys.guard_reading(), write: keys.guard_changing() },
             labels: self.shape().name(),
             dataset: self.facts.dataset.clone(),
@@ -301,8 +323,11 @@ impl Run {
         }
     }
 
-    fn label(&self, index: &Index, id: u64) -> Option<api::Label> {
-        index.label(id).map(|label| self.names.of_item(label))
+    fn label(&self, id: u64) -> Option<api::Label> {
+        match &self.codes.store {
+            Some(store) => store.index().label(id).map(|label| self.names.of_item(label)),
+            None => self.names.of_row(self.codes.labels.as_ref(), self.row(id)?),
+        }
     }
 
     fn item_url(&self, id: u64) -> String {
@@ -318,20 +343,3 @@ impl fmt::Debug for Run {
 
 /// A fault that only the log is told of.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Orders hits by distance, then by the sum of the query's values with the signs of the item's bits, greatest first, then by id.
-fn rerank(index: &Index, values: &[f32], hits: &mut [Hit]) {
-    let agreement = |hit: &Hit| {
-        let code = index.code(hit.id).unwrap_or_default();
-        let sign = |k: usize| code.get(k / 8).is_some_and(|byte| byte >> (k % 8) & 1 == 1);
-        let signed = values.iter().enumerate().map(|(k, v)| if sign(k) { *v } else { -v });
-        signed.map(f64::from).sum::<f64>()
-    };
-    hits.sort_by_cached_key(|hit| {
-        let agreement = agreement(hit);
-        // The bits of positive numbers are ordered as the numbers; those of negative ones the other way round.
-        let bits = agreement.to_bits();
-        let ascending = if agreement.is_sign_negative() { !bits } else { bits | 1 << 63 };
-        (hit.distance, std::cmp::Reverse(ascending), hit.id)
-    });
-}

@@ -24,6 +24,11 @@ pub enum Access {
 pub(crate) enum Refusal {
     #[error("this service was started to search alone (--read-only)")]
     ReadOnly,
+    /// The codes are in a store that is loaded, not changed.
+    #[error(
+        "the codes are in a store, which takes generations from `dhih-serve load`, not single items"
+    )]
+    Elsewhere,
     #[error("the id {0} is taken")]
     Taken(u64),
     #[error("there is no item {0}")]

@@ -62,6 +62,8 @@ fn install() -> Option<PrometheusHandle> {
     describe_counter!("dhih_added_total", Unit::Count, "Items added");
     describe_counter!("dhih_deleted_total", Unit::Count, "Items deleted");
     describe_counter!("dhih_reloads_total", Unit::Count, "Reloads, by outcome");
+    #[cfg(feature = "postgres")]
+    crate::postgres::describe();
     Some(handle)
 }
 

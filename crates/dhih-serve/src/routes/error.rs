@@ -15,6 +15,7 @@ use axum::{
 
 use crate::{
     api::{ErrorAnswer, ErrorBody},
+    searcher::SearchError,
     store::Refusal,
 };
 
@@ -27,6 +28,8 @@ pub(crate) enum ApiError {
     Unauthorized,
     /// 403: the service only reads.
     ReadOnly,
+    /// 403: the codes are in a store.
+    Elsewhere,
     /// 409: the id is taken.
     Taken(u64),
     /// 409: what is on disk cannot be served.
@@ -45,6 +48,8 @@ pub(crate) enum ApiError {
     UnusableImage(String),
     /// 503: no worker became free in time.
     Busy,
+    /// 503: a store does not answer. What is told of it.
+    Unavailable(String),
     /// 500: logged, and nothing of it told.
     Internal(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -80,6 +85,12 @@ impl ApiError {
                 StatusCode::FORBIDDEN,
                 "read_only",
                 "this service only searches: it was started with --read-only".into(),
+            ),
+            Self::Elsewhere => (
+                StatusCode::FORBIDDEN,
+                "read_only",
+                "this service searches a store, which takes generations from `dhih-serve load`, not single items"
+                    .into(),
             ),
             Self::Taken(id) => (
                 StatusCode::CONFLICT,
@@ -120,6 +131,9 @@ impl ApiError {
                 "busy",
                 "as many requests as this service takes are under way; send it again in a second".into(),
             ),
+            Self::Unavailable(message) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)
+            }
             Self::Internal(cause) => {
                 tracing::error!(cause = %cause, "internal error");
                 (
@@ -137,8 +151,10 @@ impl IntoResponse for ApiError {
         let (status, code, message) = self.parts();
         let mut response =
             (status, Json(ErrorAnswer { error: ErrorBody { code, message } })).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if code == "busy" {
             metrics::counter!("dhih_rejected_total").increment(1);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, 1.into());
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -183,10 +199,35 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::ReadOnly => Self::ReadOnly,
+            Refusal::Elsewhere => Self::Elsewhere,
             Refusal::Taken(id) => Self::Taken(id),
             Refusal::Unknown(id) => super::search::no_item(id),
             Refusal::Moved => Self::Busy,
             Refusal::Failed(error) => Self::internal(error),
+        }
+    }
+}
+
+impl From<SearchError> for ApiError {
+    fn from(error: SearchError) -> Self {
+        #[cfg(feature = "postgres")]
+        use crate::postgres::Error::{Late, TooMany, Unreachable};
+        match error {
+            SearchError::NoFilter => Self::BadRequest("invalid_parameter", error.to_string()),
+            #[cfg(feature = "postgres")]
+            SearchError::Postgres(TooMany { .. }) => {
+                Self::BadRequest("invalid_parameter", error.to_string())
+            }
+            // Hosts are for the log; which part of the store is missing is for all.
+            #[cfg(feature = "postgres")]
+            SearchError::Postgres(Unreachable { ref what, .. } | Late { ref what, .. }) => {
+                tracing::error!(%error, "the store does not answer");
+                let message = format!(
+                    "{what} of the store does not answer, and parts of an answer are not given; try again later"
+                );
+                Self::Unavailable(message)
+            }
+            other => Self::internal(other),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn item(
 ) -> Result<Json<Item>, ApiError> {
     let Path(id) = id?;
     let run = state.run();
-    let item = state.work(move || run.item(id).map_err(ApiError::internal)).await?;
+    let item = state.work(move || Ok(run.item(id)?)).await?;
     item.map(Json).ok_or_else(|| no_item(id))
 }
 
@@ -62,14 +62,10 @@ pub(super) async fn image(
 ) -> Result<Response, ApiError> {
     let Path(id) = id?;
     let run = state.run();
-    if !run.store().index().contains(id) {
-        return Err(no_item(id));
-    }
-    if let Some(catalogue) = run.store().catalogue().cloned() {
-        let kept = state.work(move || catalogue.thumbnail(id).map_err(ApiError::internal)).await?;
-        if let Some(file) = kept {
-            return Ok(thumbnail.of_file(file));
-        }
+    let looking = run.clone();
+    let kept = state.work(move || looking.kept_thumbnail(id)?.ok_or_else(|| no_item(id))).await?;
+    if let Some(file) = kept {
+        return Ok(thumbnail.of_file(file));
     }
     let row = run.row(id);
     thumbnail.respond(&state, &run, Set::Database, row).await
@@ -97,7 +93,7 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<Response, ApiError> {
     let run = state.run();
-    if !run.store().is_writable() {
+    if !run.store()?.is_writable() {
         return Err(ApiError::ReadOnly);
     }
     if media_type(&request).as_deref() != Some("multipart/form-data") {
@@ -121,11 +117,11 @@ pub(super) async fn add(
         if run.encoder().model_sha256() != model {
             return Err(Refusal::Moved);
         }
-        Ok(run.store().add(vec![item.clone()])?.pop())
+        Ok(run.store()?.add(vec![item.clone()])?.pop())
     });
     let id = id.await?.ok_or_else(|| ApiError::internal("no id"))?;
     metrics::counter!("dhih_added_total").increment(1);
-    let item = state.run().item(id).map_err(ApiError::internal)?;
+    let item = state.run().item(id)?;
     let item = item.ok_or_else(|| ApiError::internal("the item is not there"))?;
     let at = [(header::LOCATION, format!("/v1/items/{id}"))];
     Ok((StatusCode::CREATED, at, Json(item)).into_response())
@@ -148,7 +144,7 @@ pub(super) async fn delete(
     id: Result<Path<u64>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let Path(id) = id?;
-    change(&state, move |run| run.store().remove(id)).await?;
+    change(&state, move |run| run.store()?.remove(id)).await?;
     metrics::counter!("dhih_deleted_total").increment(1);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -204,7 +204,7 @@ fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, A
             let code = run.parse_code(hex);
             (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, 0.0, None)
         }
-        Wanted::Id(id) => (run.code(*id).ok_or_else(|| no_item(*id))?, 0.0, None),
+        Wanted::Id(id) => (run.code(*id)?.ok_or_else(|| no_item(*id))?, 0.0, None),
         Wanted::Sample(i) => {
             (run.sample_code(*i).ok_or_else(|| no_sample(*i))?.to_vec(), 0.0, None)
         }
@@ -217,15 +217,17 @@ fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, A
     let filter = filter(run, extent)?;
     let started = Instant::now();
     let reach = (extent.k, extent.radius);
-    let hits = run.nearest(&code, reach, filter.as_ref(), values.filter(|_| extent.rerank));
-    let hits = hits.map_err(ApiError::internal)?;
+    let found = run.nearest(&code, reach, filter.as_ref(), values.filter(|_| extent.rerank));
+    let found = found?;
     metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());
     let search = ms_since(started);
     Ok(SearchAnswer {
         bits: run.bits(),
         code: dhih_index::to_hex(&code),
         took_ms: Took { encode, search },
-        hits: run.hits(&hits, extent.codes),
+        hits: run.hits(&found.neighbours, extent.codes),
+        capped_radius: found.capped_radius,
+        exhaustive: found.exhaustive.then_some(true),
     })
 }
 

@@ -1,0 +1,207 @@
+//! `Cluster`: a generation of codes in PostgreSQL, open to be searched. What a search does: `search`.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use dhih_index::{CodeSet, Codes};
+use tokio::time::Instant;
+
+use crate::searcher::{Found, Query, SearchError, Searcher};
+
+use super::{
+    Error,
+    bit_string::BitString,
+    checksum::{Sum, values},
+    coordinator::Way,
+    manifest::Manifest,
+    partition::remainder,
+    plan::Plan,
+    runtime::Runtime,
+    search::{Reach, Shards},
+    session::{Held, Question},
+    shard::Shard,
+};
+
+/// Where a store is, and how it is searched.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// The coordinator's connection string, in libpq's form or as a URL. It may hold a password, and is never shown.
+    pub url: String,
+    /// The password, where the string has none.
+    pub password: Option<String>,
+    /// Certificates in PEM that servers' own must be signed by. With it all connections are encrypted, but for those whose strings
+    /// say `sslmode=disable`.
+    pub ca: Option<PathBuf>,
+    /// The greatest distance that is searched, in bits; an answer that may lack items for it says so.
+    pub max_radius: Option<u32>,
+    /// The longest that a search may take.
+    pub timeout: Duration,
+}
+
+impl StoreConfig {
+    /// With what is usual: no bound but 30 seconds.
+    pub fn new(url: impl Into<String>) -> Self {
+        let timeout = Duration::from_secs(30);
+        Self { url: url.into(), password: None, ca: None, max_radius: None, timeout }
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("StoreConfig");
+        shown.field("ca", &self.ca).field("max_radius", &self.max_radius);
+        shown.field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// A generation in PostgreSQL.
+pub struct Cluster {
+    runtime: Runtime,
+    shards: Arc<Shards>,
+    manifest: Manifest,
+    shown: String,
+    config: StoreConfig,
+}
+
+impl Cluster {
+    /// Asks the coordinator for the current generation, and one host of each shard whether it holds it.
+    ///
+    /// # Errors
+    /// A connection string that cannot be used; a coordinator or shard that does not answer; nothing loaded.
+    pub fn open(config: &StoreConfig) -> Result<Self, Error> {
+        let (runtime, way) = (Runtime::start()?, Way::new(config)?);
+        let shown = way.coordinator.shown();
+        let (manifest, json, addresses) = runtime.wait(async move { way.current().await })?;
+        let held = |shard| Held {
+            generation: manifest.generation,
+            shard,
+            bits: manifest.bits,
+            substrings: manifest.substrings.len(),
+            manifest: json.clone(),
+            timeout: config.timeout,
+        };
+        let shard = |(at, address)| Arc::new(Shard::new(address, held(at)));
+        let largest = manifest.shards.iter().map(|sum| sum.rows).max().unwrap_or_default();
+        let shards = Arc::new(Shards {
+            bits: manifest.bits,
+            rows: manifest.total().rows,
+            substrings: manifest.substrings.clone(),
+            plan: Plan::new(&manifest.substrings, largest),
+            shards: addresses.into_iter().enumerate().map(shard).collect(),
+        });
+        let cluster = Self { runtime, shards, manifest, shown, config: config.clone() };
+        // An item that need not be there: what counts is that every shard answers.
+        for shard in cluster.shards.shards.clone() {
+            let deadline = cluster.deadline();
+            let asked = async move { shard.ask(&Question::Item(0), deadline).await };
+            cluster.runtime.wait(asked)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Hosts and database of the coordinator, without user and password.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The number of the generation.
+    pub fn generation(&self) -> i32 {
+        self.manifest.generation
+    }
+
+    /// The number of shards.
+    pub fn shards(&self) -> usize {
+        self.shards.shards.len()
+    }
+
+    /// The number of substrings, each with an index.
+    pub fn substrings(&self) -> usize {
+        self.shards.substrings.len()
+    }
+
+    /// SHA-256 of the model that made the codes, where the codes named one.
+    pub fn model_sha256(&self) -> Option<&str> {
+        self.manifest.model_sha256.as_deref()
+    }
+
+    /// Whether the store holds exactly the items of this set: each id with its code.
+    pub fn holds(&self, set: &CodeSet) -> bool {
+        let codes = &set.codes;
+        if codes.bits() != self.shards.bits || codes.len() as u64 != self.shards.rows {
+            return false;
+        }
+        let mut sum = Sum::default();
+        for (row, code) in codes.iter().enumerate() {
+            let id = set.ids.as_ref().map_or(Some(row as u64), |ids| ids.get(row).copied());
+            let Some(id) = id.and_then(|id| i64::try_from(id).ok()) else { return false };
+            let bits = BitString::of(codes.bits(), code);
+            sum.add(id, &bits, &values(&self.shards.substrings, code));
+        }
+        sum == self.manifest.total()
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.config.timeout
+    }
+
+    fn find(&self, query: &Query<'_>) -> Result<Found, Error> {
+        let bits = self.shards.bits;
+        let code = Codes::new(bits, query.code.to_vec()).ok().filter(|codes| codes.len() == 1);
+        let code = code.ok_or_else(|| Error::Query {
+            bits,
+            reason: format!(
+                "it is {} bytes, and the bits beyond the last must be zero",
+                query.code.len()
+            ),
+        })?;
+        if query.k == 0 {
+            return Ok(Found::default());
+        }
+        let reach = Reach {
+            k: query.k,
+            radius: query.radius.min(bits),
+            cap: self.config.max_radius.unwrap_or(bits),
+            deadline: self.deadline(),
+        };
+        let shards = self.shards.clone();
+        let found = self.runtime.wait(async move { shards.search(code.get(0), reach).await })?;
+        if found.exhaustive {
+            metrics::counter!("dhih_store_exhaustive_total").increment(1);
+        }
+        if found.capped_radius.is_some() {
+            metrics::counter!("dhih_store_capped_total").increment(1);
+        }
+        Ok(found)
+    }
+}
+
+impl Searcher for Cluster {
+    fn bits(&self) -> u32 {
+        self.shards.bits
+    }
+
+    fn len(&self) -> usize {
+        usize::try_from(self.shards.rows).unwrap_or(usize::MAX)
+    }
+
+    fn search(&self, query: &Query<'_>) -> Result<Found, SearchError> {
+        if query.filter.is_some() {
+            return Err(SearchError::NoFilter);
+        }
+        Ok(self.find(query)?)
+    }
+
+    fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError> {
+        let Ok(id) = i64::try_from(id) else { return Ok(None) };
+        let shard = self.shards.shards[remainder(id, self.shards.shards.len())].clone();
+        let deadline = self.deadline();
+        let asked = async move { shard.ask(&Question::Item(id), deadline).await };
+        Ok(self.runtime.wait(asked)?.pop().map(|item| item.code))
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, generation) = (self.shards.rows, self.manifest.generation);
+        write!(f, "Cluster({}, generation {generation}, {rows} items)", self.shown)
+    }
+}

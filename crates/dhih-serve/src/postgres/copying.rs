@@ -1,0 +1,156 @@
+//! One shard's part of a load: a transaction that makes the table, takes the rows by `COPY BINARY`, builds the indexes and leaves the
+//! manifest beside them. So a host, a standby too, has all of a generation or nothing of it.
+
+use std::{pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{
+    Client, CopyInSink,
+    binary_copy::BinaryCopyInWriter,
+    types::{ToSql, Type},
+};
+
+use super::{
+    Error,
+    address::{Address, Endpoint},
+    bit_string::BitString,
+    checksum::{self, Sum},
+    error::told,
+    schema,
+    session::{connect, connect_any},
+};
+
+/// How long a standby may take to have what its primary has.
+const CATCH_UP: Duration = Duration::from_secs(60);
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A shard that takes rows.
+pub(super) struct Copying {
+    what: String,
+    client: Client,
+    writer: Pin<Box<BinaryCopyInWriter>>,
+    sum: Sum,
+    generation: i32,
+    substrings: usize,
+}
+
+impl Copying {
+    /// Begins to copy to the host of a shard that can be written to.
+    pub(super) async fn begin(
+        address: &Address,
+        (generation, bits, substrings): (i32, u32, usize),
+    ) -> Result<Self, Error> {
+        let said = |e: tokio_postgres::Error| Error::statement(&address.what, &e);
+        let client = connect_any(address).await?;
+        for statement in [schema::LOADING, schema::SHARD, "BEGIN"] {
+            client.batch_execute(statement).await.map_err(said)?;
+        }
+        let table = schema::create_table(generation, bits, substrings);
+        client.batch_execute(&table).await.map_err(said)?;
+        let sink: CopyInSink<Bytes> =
+            client.copy_in(&schema::copy(generation)).await.map_err(said)?;
+        let mut types = vec![Type::INT8, Type::BIT];
+        types.resize(2 + substrings, Type::INT4);
+        let writer = Box::pin(BinaryCopyInWriter::new(sink, &types));
+        let what = address.what.clone();
+        Ok(Self { what, client, writer, sum: Sum::default(), generation, substrings })
+    }
+
+    /// Sends a row.
+    pub(super) async fn send(
+        &mut self,
+        id: i64,
+        code: &BitString,
+        values: &[i32],
+    ) -> Result<(), Error> {
+        let mut row: Vec<&(dyn ToSql + Sync)> = vec![&id, code];
+        row.extend(values.iter().map(|value| value as &(dyn ToSql + Sync)));
+        let sent = self.writer.as_mut().write(&row).await;
+        sent.map_err(|e| Error::statement(&self.what, &e))?;
+        self.sum.add(id, code, values);
+        Ok(())
+    }
+
+    /// What was sent so far.
+    pub(super) fn sum(&self) -> Sum {
+        self.sum
+    }
+
+    /// Builds the indexes, writes the manifest and commits.
+    pub(super) async fn finish(mut self, shard: usize, manifest: String) -> Result<(), Error> {
+        let what = self.what;
+        let said = |e: tokio_postgres::Error| Error::statement(&what, &e);
+        self.writer.as_mut().finish().await.map_err(said)?;
+        for statement in schema::create_indexes(self.generation, self.substrings) {
+            self.client.batch_execute(&statement).await.map_err(said)?;
+        }
+        let note = "INSERT INTO dhih.loaded (generation, shard, manifest) VALUES ($1, $2, $3)";
+        let shard = i32::try_from(shard).unwrap_or(i32::MAX);
+        self.client.execute(note, &[&self.generation, &shard, &manifest]).await.map_err(said)?;
+        self.client.batch_execute("COMMIT").await.map_err(said)
+    }
+}
+
+/// Why the rows of a host are not known.
+pub(super) enum Unknown {
+    /// It is down, or cannot be spoken with.
+    Down(String),
+    /// It is there, and has not got the generation, or refuses to count it.
+    Refused(Error),
+}
+
+/// Rows and checksum of a generation on a host, once it has it.
+pub(super) async fn sum_when_there(
+    what: &str,
+    host: &Endpoint,
+    (generation, substrings): (i32, usize),
+) -> Result<Sum, Unknown> {
+    let refused = |reason: String| {
+        Unknown::Refused(Error::Statement { what: format!("{what} at {}", host.name), reason })
+    };
+    let client = connect(host).await.map_err(Unknown::Down)?;
+    client.batch_execute(schema::LOADING).await.map_err(|e| refused(told(&e)))?;
+    let started = Instant::now();
+    loop {
+        let found = "SELECT 1 FROM dhih.loaded WHERE generation = $1";
+        // A standby may lack the table, too.
+        if matches!(client.query_opt(found, &[&generation]).await, Ok(Some(_))) {
+            break;
+        }
+        if client.is_closed() {
+            return Err(Unknown::Down("the connection ended".into()));
+        }
+        if started.elapsed() > CATCH_UP {
+            let seconds = CATCH_UP.as_secs();
+            return Err(refused(format!(
+                "generation {generation} is not there after {seconds} s: see that it follows its primary, or take it out of the server's hosts"
+            )));
+        }
+        sleep(PAUSE).await;
+    }
+    let sql = checksum::sql(&schema::table(generation), substrings);
+    let row = client.query_one(&sql, &[]).await.map_err(|e| refused(told(&e)))?;
+    let read = || Ok((row.try_get(0)?, row.try_get(1)?));
+    let (rows, sum): (i64, &str) = read().map_err(|e: tokio_postgres::Error| refused(told(&e)))?;
+    Sum::of_row(rows, sum).ok_or_else(|| refused("its checksum is no number".into()))
+}
+
+/// Drops generations of a shard, where they are there.
+pub(super) async fn drop_generations(address: &Address, generations: &[i32]) -> Result<(), Error> {
+    let said = |e: tokio_postgres::Error| Error::statement(&address.what, &e);
+    let mut client = connect_any(address).await?;
+    for statement in [schema::LOADING, schema::SHARD] {
+        client.batch_execute(statement).await.map_err(said)?;
+    }
+    for generation in generations {
+        let change = client.transaction().await.map_err(said)?;
+        let table = schema::table(*generation);
+        change.batch_execute(&format!("DROP TABLE IF EXISTS {table}")).await.map_err(said)?;
+        let note = "DELETE FROM dhih.loaded WHERE generation = $1";
+        change.execute(note, &[generation]).await.map_err(said)?;
+        change.commit().await.map_err(said)?;
+    }
+    Ok(())
+}

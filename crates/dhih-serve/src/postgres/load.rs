@@ -1,0 +1,379 @@
+//! Codes into PostgreSQL, as a generation: staged beside what is searched, checked on every host, then switched to at once. The
+//! tables: `schema`; one shard's part: `copying`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dhih_index::{CodeSet, Substring};
+use serde::Serialize;
+use tokio::{task::JoinSet, time::sleep};
+use tokio_postgres::Client;
+
+use super::{
+    Error, StoreConfig,
+    address::Address,
+    bit_string::BitString,
+    checksum::values,
+    coordinator::{NAME, Way, read_current},
+    copying::{Copying, Unknown, drop_generations, sum_when_there},
+    manifest::Manifest,
+    partition::remainder,
+    runtime::Runtime,
+    schema,
+    session::connect_any,
+};
+
+/// One load at a time: the key of PostgreSQL's advisory lock, any number that others do not take.
+const LOCK: i64 = 0x6468_6968;
+const LOCK_TRIES: usize = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+/// Bits by which a substring is shorter than the logarithm of a shard's rows: finding a value costs as much as a few codes.
+const SHORTER: f64 = 4.0;
+/// The fewest and the most bits of a substring, and the most substrings: each index has a copy of the codes.
+const SHORTEST: f64 = 8.0;
+const LONGEST: u32 = 24;
+const MOST: u32 = 8;
+/// Rows between two lines of the log.
+const TELL: u64 = 5_000_000;
+
+/// What is loaded, and how.
+#[derive(Debug, Clone)]
+pub struct LoadConfig {
+    /// Where to.
+    pub store: StoreConfig,
+    /// The number of substrings, each with an index; `None` for as many as suit the number of codes.
+    pub substrings: Option<u32>,
+}
+
+/// Loads generations.
+#[derive(Debug)]
+pub struct Loader {
+    runtime: Arc<Runtime>,
+    config: LoadConfig,
+}
+
+/// A generation that is on all shards, and not yet what is searched.
+pub struct Staged {
+    runtime: Arc<Runtime>,
+    manifest: Manifest,
+    shards: Vec<Address>,
+    /// Holds the lock.
+    coordinator: Client,
+}
+
+/// What a load came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    /// The number of the generation that is searched from now on.
+    pub generation: i32,
+    /// Items.
+    pub rows: u64,
+    /// Items of each shard.
+    pub shards: Vec<u64>,
+    /// Substrings, an index for each.
+    pub substrings: usize,
+    /// Hosts that could not be asked whether they hold it: standbys that are down, say.
+    pub unchecked: Vec<String>,
+}
+
+impl Loader {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// A system that gives no thread.
+    pub fn new(config: LoadConfig) -> Result<Self, Error> {
+        Ok(Self { runtime: Arc::new(Runtime::start()?), config })
+    }
+
+    /// Brings codes to all shards, as a new generation. Searches do not see it.
+    ///
+    /// # Errors
+    /// Codes that do not belong together; a host that does not answer or refuses a statement; another load.
+    pub fn stage(&self, sets: Vec<CodeSet>) -> Result<Staged, Error> {
+        let way = Way::new(&self.config.store)?;
+        let (runtime, wanted) = (self.runtime.clone(), self.config.substrings);
+        self.runtime.wait(async move { stage(runtime, way, &sets, wanted).await })
+    }
+}
+
+async fn stage(
+    runtime: Arc<Runtime>,
+    way: Way,
+    sets: &[CodeSet],
+    wanted: Option<u32>,
+) -> Result<Staged, Error> {
+    let first = together(sets)?;
+    let coordinator = connect_any(&way.coordinator.writable()).await?;
+    let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
+    coordinator.batch_execute(schema::LOADING).await.map_err(said)?;
+    lock(&coordinator).await?;
+    coordinator.batch_execute(schema::COORDINATOR).await.map_err(said)?;
+    let shards: Vec<Address> =
+        way.shards(&coordinator).await?.iter().map(Address::writable).collect();
+    drop_old(&coordinator, &shards).await?;
+
+    let rows: u64 = sets.iter().map(|set| set.codes.len() as u64).sum();
+    let bits = first.codes.bits();
+    let count = wanted.unwrap_or_else(|| suitable(bits, rows / shards.len() as u64));
+    let substrings = Substring::choose(&first.codes, Some(count))
+        .map_err(|error| Error::Codes { reason: error.to_string() })?;
+    let generation = "INSERT INTO dhih.generations (state) VALUES ('loading') RETURNING generation";
+    let generation = coordinator.query_one(generation, &[]).await.map_err(said)?;
+    let generation: i32 = generation.try_get(0).map_err(said)?;
+    tracing::info!(
+        generation,
+        rows,
+        shards = shards.len(),
+        substrings = substrings.len(),
+        "loading"
+    );
+
+    let mut copying = Vec::new();
+    for address in &shards {
+        copying.push(Copying::begin(address, (generation, bits, substrings.len())).await?);
+    }
+    copy(sets, &substrings, &mut copying).await?;
+    let sums = copying.iter().map(Copying::sum).collect();
+    let model_sha256 = first.model_sha256.clone();
+    let manifest = Manifest { generation, bits, model_sha256, substrings, shards: sums };
+    let json = manifest.to_json()?;
+    tracing::info!(generation, "building indexes");
+    let mut finishing = JoinSet::new();
+    for (shard, copying) in copying.into_iter().enumerate() {
+        finishing.spawn(copying.finish(shard, json.clone()));
+    }
+    while let Some(finished) = finishing.join_next().await {
+        finished.map_err(|e| Error::Runtime { reason: e.to_string() })??;
+    }
+    let note = "UPDATE dhih.generations SET manifest = $2 WHERE generation = $1";
+    coordinator.execute(note, &[&generation, &json]).await.map_err(said)?;
+    Ok(Staged { runtime, manifest, shards: way.shards(&coordinator).await?, coordinator })
+}
+
+/// Takes the lock that one load at a time has. The server may need a moment to see that another one ended.
+async fn lock(coordinator: &Client) -> Result<(), Error> {
+    for _ in 0..LOCK_TRIES {
+        let locked = coordinator.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await;
+        let locked = locked.and_then(|row| row.try_get(0));
+        if locked.map_err(|e| Error::statement(NAME, &e))? {
+            return Ok(());
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+    Err(Error::Loading)
+}
+
+/// The first of the sets, where all belong together.
+fn together(sets: &[CodeSet]) -> Result<&CodeSet, Error> {
+    let wrong = |reason: String| Error::Codes { reason };
+    let first = sets.first().ok_or_else(|| wrong("there are none".into()))?;
+    if sets.iter().all(|set| set.codes.is_empty()) {
+        return Err(wrong("there are none".into()));
+    }
+    for set in sets {
+        let (expected, found) = (first.codes.bits(), set.codes.bits());
+        if expected != found {
+            return Err(wrong(format!("some have {expected} bits and some {found}")));
+        }
+        if set.model_sha256 != first.model_sha256 {
+            return Err(wrong("they are of different models".into()));
+        }
+        if sets.len() > 1 && set.ids.is_none() {
+            let reason = "they are in several files, and one has no ids: its rows' numbers would be those of others";
+            return Err(wrong(reason.into()));
+        }
+    }
+    Ok(first)
+}
+
+/// How many substrings suit codes of so many bits, so many a shard.
+fn suitable(bits: u32, rows: u64) -> u32 {
+    let length = ((rows.max(2) as f64).log2() - SHORTER).clamp(SHORTEST, f64::from(LONGEST));
+    let fitting = (f64::from(bits) / length) as u32;
+    fitting.max(bits.div_ceil(LONGEST)).clamp(1, MOST)
+}
+
+/// Sends every row to its shard.
+async fn copy(
+    sets: &[CodeSet],
+    substrings: &[Substring],
+    copying: &mut [Copying],
+) -> Result<(), Error> {
+    let (started, mut sent) = (Instant::now(), 0_u64);
+    for set in sets {
+        for (row, code) in set.codes.iter().enumerate() {
+            let id = set.ids.as_ref().map_or(row as u64, |ids| ids[row]);
+            let key = i64::try_from(id).map_err(|_| Error::Id { id })?;
+            let shard = remainder(key, copying.len());
+            let bits = BitString::of(set.codes.bits(), code);
+            copying[shard].send(key, &bits, &values(substrings, code)).await?;
+            sent += 1;
+            if sent.is_multiple_of(TELL) {
+                let rate = sent as f64 / started.elapsed().as_secs_f64();
+                tracing::info!(rows = sent, rate = rate as u64, "sent");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares every host with the manifest; the hosts that are down.
+async fn check(manifest: &Manifest, shards: &[Address]) -> Result<Vec<String>, Error> {
+    let Manifest { generation, substrings, .. } = manifest;
+    let of = (*generation, substrings.len());
+    let mut checking = JoinSet::new();
+    for (shard, address) in shards.iter().enumerate() {
+        for host in address.hosts.clone() {
+            let what = address.what.clone();
+            checking.spawn(async move {
+                let sum = sum_when_there(&what, &host, of).await;
+                (shard, what, host.name, sum)
+            });
+        }
+    }
+    let mut agreed = vec![0; shards.len()];
+    let mut down: Vec<(usize, String)> = Vec::new();
+    while let Some(checked) = checking.join_next().await {
+        let (shard, what, host, sum) =
+            checked.map_err(|e| Error::Runtime { reason: e.to_string() })?;
+        match sum {
+            Ok(sum) if sum == manifest.shards[shard] => agreed[shard] += 1,
+            Ok(sum) => {
+                let (expected, found) = (manifest.shards[shard].to_string(), sum.to_string());
+                let generation = *generation;
+                return Err(Error::Disagrees { what, host, generation, expected, found });
+            }
+            Err(Unknown::Refused(error)) => return Err(error),
+            Err(Unknown::Down(reason)) => down.push((shard, format!("{host}: {reason}"))),
+        }
+    }
+    if let Some(shard) = agreed.iter().position(|hosts| *hosts == 0) {
+        let of_shard = |(at, reason): (usize, String)| (at == shard).then_some(reason);
+        let reasons = down.into_iter().filter_map(of_shard).collect();
+        return Err(Error::Unreachable { what: shards[shard].what.clone(), reasons });
+    }
+    let unchecked: Vec<String> = down.into_iter().map(|(_, reason)| reason).collect();
+    for host in &unchecked {
+        tracing::warn!(host, "not checked: it is down");
+    }
+    Ok(unchecked)
+}
+
+/// Drops what loads have left that failed or were followed by two others.
+async fn drop_old(coordinator: &Client, shards: &[Address]) -> Result<(), Error> {
+    let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
+    let old = "SELECT generation FROM dhih.generations WHERE state IN ('loading', 'leaving')";
+    let old = coordinator.query(old, &[]).await.map_err(said)?;
+    let old: Result<Vec<i32>, _> = old.iter().map(|row| row.try_get(0)).collect();
+    let old = old.map_err(said)?;
+    if old.is_empty() {
+        return Ok(());
+    }
+    for address in shards {
+        drop_generations(address, &old).await?;
+    }
+    for generation in old {
+        let drop = format!("DROP TABLE IF EXISTS {}", schema::parent(generation));
+        coordinator.batch_execute(&drop).await.map_err(said)?;
+        let state = "UPDATE dhih.generations SET state = 'dropped' WHERE generation = $1";
+        coordinator.execute(state, &[&generation]).await.map_err(said)?;
+        tracing::info!(generation, "dropped");
+    }
+    Ok(())
+}
+
+impl Staged {
+    /// The number of the generation.
+    pub fn generation(&self) -> i32 {
+        self.manifest.generation
+    }
+
+    /// Checks on every host of every shard that it holds what was sent, waits for standbys to catch up, and switches all searches that
+    /// begin from now on to it, in one transaction. The generation before it stays for those that go on; older ones are dropped.
+    ///
+    /// # Errors
+    /// A host that holds other rows: then nothing is switched. A shard none of whose hosts answers.
+    pub fn switch(self) -> Result<Loaded, Error> {
+        let runtime = self.runtime.clone();
+        runtime.wait(self.check_and_switch())
+    }
+
+    async fn check_and_switch(self) -> Result<Loaded, Error> {
+        let Self { manifest, shards, mut coordinator, .. } = self;
+        let unchecked = check(&manifest, &shards).await?;
+        let Manifest { generation, bits, .. } = manifest;
+        let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
+        let before = read_current(&coordinator).await?;
+        let before = before.map(|(number, json)| Manifest::parse(number, &json)).transpose()?;
+        let is_same_type = before.is_some_and(|before| before.bits == bits);
+        let parts = (manifest.substrings.len(), manifest.shards.len());
+        let change = coordinator.transaction().await.map_err(said)?;
+        for statement in schema::create_parent(generation, bits, parts) {
+            change.batch_execute(&statement).await.map_err(said)?;
+        }
+        change.batch_execute(&schema::switch_view(generation, is_same_type)).await.map_err(said)?;
+        for (from, to) in [("previous", "leaving"), ("current", "previous"), ("loading", "current")]
+        {
+            let state = "UPDATE dhih.generations SET state = $2, since = now() WHERE state = $1";
+            change.execute(state, &[&from, &to]).await.map_err(said)?;
+        }
+        change.commit().await.map_err(said)?;
+        tracing::info!(generation, "switched");
+        let writable: Vec<Address> = shards.iter().map(Address::writable).collect();
+        if let Err(error) = drop_old(&coordinator, &writable).await {
+            tracing::warn!(%error, "an old generation is still there; the next load drops it");
+        }
+        Ok(Loaded {
+            generation,
+            rows: manifest.total().rows,
+            shards: manifest.shards.iter().map(|sum| sum.rows).collect(),
+            substrings: manifest.substrings.len(),
+            unchecked,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dhih_index::Codes;
+
+    #[test]
+    fn substrings_suit_bits_and_rows() {
+        for ((bits, rows), expected) in [
+            ((48, 1_000_000), 3),
+            ((64, 1_000_000), 4),
+            ((64, 100_000_000), 3),
+            ((128, 1_000_000), 8),
+            ((1024, 10), 8),
+            ((5, 10), 1),
+            ((44, 30), 5),
+        ] {
+            assert_eq!(suitable(bits, rows), expected, "{bits} bits, {rows} rows");
+        }
+    }
+
+    #[test]
+    fn codes_that_do_not_belong_together_are_refused() {
+        let set = |bits: u32, ids: Option<Vec<u64>>, model: &str| {
+            let codes = Codes::new(bits, vec![0; 2 * bits.div_ceil(8) as usize]).unwrap();
+            CodeSet { ids, model_sha256: Some(model.into()), ..CodeSet::new(codes) }
+        };
+        let (one, two) = (Some(vec![1, 2]), Some(vec![3, 4]));
+        let none = CodeSet::new(Codes::new(8, Vec::new()).unwrap());
+        for (sets, part) in [
+            (vec![], "there are none"),
+            (vec![none.clone(), none], "there are none"),
+            (vec![set(8, one.clone(), "a"), set(9, two.clone(), "a")], "8 bits and some 9"),
+            (vec![set(8, one.clone(), "a"), set(8, two.clone(), "b")], "different models"),
+            (vec![set(8, one.clone(), "a"), set(8, None, "a")], "no ids"),
+        ] {
+            let error = together(&sets).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(together(&[set(8, one, "a"), set(8, two, "a")]).is_ok());
+        assert!(together(&[set(8, None, "a")]).is_ok());
+    }
+}

@@ -1,0 +1,127 @@
+//! `Manifest`: what a generation is: bits, model, substrings, and the rows and checksum of each shard. The coordinator has it, and
+//! so has every shard beside its table, by which a host is known to hold what is searched.
+
+use dhih_index::{MAX_BITS, Substring};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, checksum::Sum};
+
+/// A generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Manifest {
+    pub(super) generation: i32,
+    pub(super) bits: u32,
+    pub(super) model_sha256: Option<String>,
+    pub(super) substrings: Vec<Substring>,
+    /// By the shard's number.
+    pub(super) shards: Vec<Sum>,
+}
+
+/// A manifest as it is written. Checksums are hexadecimal: numbers in JSON are not that long everywhere.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    bits: u32,
+    model_sha256: Option<String>,
+    substrings: Vec<Vec<u16>>,
+    shards: Vec<WrittenShard>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenShard {
+    rows: u64,
+    checksum: String,
+}
+
+impl Manifest {
+    /// The sum of all shards.
+    pub(super) fn total(&self) -> Sum {
+        self.shards.iter().fold(Sum::default(), |total, shard| total.and(*shard))
+    }
+
+    /// As JSON.
+    pub(super) fn to_json(&self) -> Result<String, Error> {
+        let written = Written {
+            bits: self.bits,
+            model_sha256: self.model_sha256.clone(),
+            substrings: self.substrings.iter().map(|s| s.positions().to_vec()).collect(),
+            shards: self
+                .shards
+                .iter()
+                .map(|sum| WrittenShard {
+                    rows: sum.rows,
+                    checksum: format!("{:016x}", sum.checksum),
+                })
+                .collect(),
+        };
+        serde_json::to_string(&written).map_err(|error| wrong(self.generation, error))
+    }
+
+    /// From JSON, checked: nothing of it is trusted later.
+    pub(super) fn parse(generation: i32, json: &str) -> Result<Self, Error> {
+        let written: Written = serde_json::from_str(json).map_err(|e| wrong(generation, e))?;
+        let Written { bits, model_sha256, substrings, shards } = written;
+        if !(1..=MAX_BITS).contains(&bits) {
+            return Err(wrong(generation, format!("{bits} bits; there are 1 to {MAX_BITS}")));
+        }
+        let mut taken: Vec<u16> = substrings.concat();
+        let count = taken.len();
+        taken.sort_unstable();
+        taken.dedup();
+        let read = substrings.into_iter().map(|positions| Substring::new(positions, bits));
+        let substrings = read.collect::<Option<Vec<_>>>().filter(|s| !s.is_empty());
+        let substrings = substrings.filter(|_| taken.len() == count);
+        let substrings = substrings.ok_or_else(|| wrong(generation, "its substrings are none"))?;
+        let sum = |shard: WrittenShard| {
+            let checksum = u64::from_str_radix(&shard.checksum, 16).ok()?;
+            Some(Sum { rows: shard.rows, checksum })
+        };
+        let shards = shards.into_iter().map(sum).collect::<Option<Vec<_>>>();
+        let shards = shards.filter(|shards| !shards.is_empty());
+        let shards = shards.ok_or_else(|| wrong(generation, "its shards are none"))?;
+        Ok(Self { generation, bits, model_sha256, substrings, shards })
+    }
+}
+
+fn wrong(generation: i32, reason: impl ToString) -> Error {
+    Error::Manifest { generation, reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_damaged_refused() {
+        let part = |positions: [u16; 3]| Substring::new(positions.to_vec(), 12).unwrap();
+        let manifest = Manifest {
+            generation: 3,
+            bits: 12,
+            model_sha256: Some("ab".into()),
+            substrings: vec![part([0, 5, 2]), part([1, 11, 3])],
+            shards: vec![Sum { rows: 5, checksum: u64::MAX }, Sum { rows: 2, checksum: 2 }],
+        };
+        let json = manifest.to_json().unwrap();
+        assert_eq!(Manifest::parse(3, &json).unwrap(), manifest);
+        assert_eq!(manifest.total(), Sum { rows: 7, checksum: 1 });
+        for (from, to, part) in [
+            ("\"bits\":12", "\"bits\":0", "0 bits"),
+            ("\"bits\":12", "\"bits\":1025", "1025 bits"),
+            ("\"bits\":12", "\"bits\":11", "substrings"),
+            ("[0,5,2]", "[0,5,1]", "substrings"),
+            ("[0,5,2]", "[]", "substrings"),
+            ("[[0,5,2],[1,11,3]]", "[]", "substrings"),
+            ("\"checksum\":\"0000000000000002\"", "\"checksum\":\"g\"", "shards"),
+            ("\"bits\":12,", "\"bits\":12,\"more\":1,", "more"),
+            ("{", "", "line 1"),
+        ] {
+            let damaged = json.replacen(from, to, 1);
+            assert_ne!(damaged, json);
+            let error = Manifest::parse(3, &damaged).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("generation 3"), "{error}");
+        }
+        let empty = Manifest { shards: Vec::new(), ..manifest };
+        assert!(Manifest::parse(3, &empty.to_json().unwrap()).is_err());
+    }
+}

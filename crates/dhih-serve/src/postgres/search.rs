@@ -1,0 +1,142 @@
+//! A search over all shards: values of substrings farther and farther from the query's, until as many items as are wanted are known to
+//! be the nearest. What a step costs: `plan`; who answers it: `shard`.
+
+use std::sync::Arc;
+
+use dhih_index::Substring;
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::searcher::{Found, Neighbour};
+
+use super::{
+    Error,
+    bit_string::BitString,
+    plan::{Plan, Step, Way},
+    session::Question,
+    shard::Shard,
+};
+
+/// More hits than these are not taken over the network.
+pub(super) const MOST: usize = 100_000;
+
+/// What is searched.
+#[derive(Debug)]
+pub(super) struct Shards {
+    pub(super) bits: u32,
+    pub(super) rows: u64,
+    pub(super) substrings: Vec<Substring>,
+    pub(super) plan: Plan,
+    pub(super) shards: Vec<Arc<Shard>>,
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) k: usize,
+    /// As asked for.
+    pub(super) radius: u32,
+    /// As allowed.
+    pub(super) cap: u32,
+    pub(super) deadline: Instant,
+}
+
+impl Shards {
+    /// The `k` nearest within the radius, ordered by distance, then id.
+    pub(super) async fn search(&self, code: &[u8], reach: Reach) -> Result<Found, Error> {
+        let mut best = Best { k: reach.k, radius: reach.radius.min(reach.cap), hits: Vec::new() };
+        let mut step = Step::first();
+        let way = loop {
+            let way = self.plan.way(&step);
+            let values = |(part, substring): (usize, &Substring)| match step.parts.contains(&part) {
+                // At most 24 bits.
+                true => substring.near(code, step.weight).map(|value| value as i32).collect(),
+                false => Vec::new(),
+            };
+            let values = || self.substrings.iter().enumerate().map(values).collect();
+            let question = Question::Near {
+                code: BitString::of(self.bits, code),
+                distance: best.limit(),
+                most: reach.k.min(MOST + 1) as i64,
+                values: (way == Way::Probe).then(values),
+            };
+            best.take(self.ask_all(question, reach.deadline).await?);
+            if best.hits.len() > MOST {
+                return Err(Error::TooMany { most: MOST });
+            }
+            let all = best.hits.len() as u64 == self.rows;
+            if way == Way::Scan || all || best.limit() <= self.plan.certain_within(&step) {
+                break way;
+            }
+            step = self.plan.after(&step, best.limit());
+        };
+        let found = best.hits.len();
+        let capped = reach.radius > reach.cap && found < reach.k && (found as u64) < self.rows;
+        Ok(Found {
+            neighbours: best.hits,
+            exhaustive: way == Way::Scan,
+            capped_radius: capped.then_some(reach.cap),
+        })
+    }
+
+    /// The answers of all shards, or the error of one.
+    async fn ask_all(
+        &self,
+        question: Question,
+        deadline: Instant,
+    ) -> Result<Vec<Neighbour>, Error> {
+        let question = Arc::new(question);
+        let mut asked = JoinSet::new();
+        for shard in &self.shards {
+            let (shard, question) = (shard.clone(), question.clone());
+            asked.spawn(async move { shard.ask(&question, deadline).await });
+        }
+        let mut answers = Vec::new();
+        while let Some(answer) = asked.join_next().await {
+            answers.extend(answer.map_err(|e| Error::Runtime { reason: e.to_string() })??);
+        }
+        Ok(answers)
+    }
+}
+
+/// The best hits so far.
+struct Best {
+    k: usize,
+    radius: u32,
+    hits: Vec<Neighbour>,
+}
+
+impl Best {
+    /// Takes hits, of which some may be known.
+    fn take(&mut self, hits: Vec<Neighbour>) {
+        self.hits.extend(hits);
+        self.hits.sort_unstable();
+        // One item has one distance, so that it is beside itself.
+        self.hits.dedup_by_key(|hit| hit.id);
+        self.hits.truncate(self.k);
+    }
+
+    /// The greatest distance at which an item may still be among them.
+    fn limit(&self) -> u32 {
+        match self.hits.last() {
+            Some(last) if self.hits.len() >= self.k => last.distance,
+            _ => self.radius,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_are_kept_once_each_and_ties_go_to_the_least_id() {
+        let hit = |distance, id| Neighbour { distance, id, code: Vec::new() };
+        let mut best = Best { k: 3, radius: 9, hits: Vec::new() };
+        best.take(vec![hit(4, 7), hit(4, 7), hit(2, 9)]);
+        assert_eq!((best.hits.len(), best.limit()), (2, 9));
+        best.take(vec![hit(4, 6), hit(4, 7), hit(5, 1)]);
+        assert_eq!((&best.hits[..], best.limit()), (&[hit(2, 9), hit(4, 6), hit(4, 7)][..], 4));
+        best.take(vec![hit(4, 3)]);
+        assert_eq!(best.hits, [hit(2, 9), hit(4, 3), hit(4, 6)]);
+    }
+}

@@ -1,0 +1,204 @@
+//! A connection to one host: made, told how to behave, checked to be to PostgreSQL 15 or newer; and, for searches, to hold what is
+//! searched. Which host: `shard`.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::{
+    Client, NoTls, Row, Statement,
+    types::{ToSql, Type},
+};
+
+use crate::searcher::Neighbour;
+
+use super::{
+    Error,
+    address::{Address, Endpoint},
+    bit_string::BitString,
+    error::told,
+    schema,
+};
+
+/// How long a host may take to tell what it holds.
+const PREPARE: Duration = Duration::from_secs(3);
+
+/// Connects to a host, within the time that its connection string allows for it.
+pub(super) async fn connect(host: &Endpoint) -> Result<Client, String> {
+    let within = host.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(2));
+    let connected = timeout(within, connect_unhurried(host)).await;
+    connected.map_err(|_| format!("no connection within {} s", within.as_secs_f32()))?
+}
+
+async fn connect_unhurried(host: &Endpoint) -> Result<Client, String> {
+    let client = match host.tls.clone() {
+        Some(tls) => {
+            let (client, connection) = host.config.connect(tls).await.map_err(|e| told(&e))?;
+            tokio::spawn(connection);
+            client
+        }
+        None => {
+            let (client, connection) = host.config.connect(NoTls).await.map_err(|e| told(&e))?;
+            tokio::spawn(connection);
+            client
+        }
+    };
+    let version = client.query_one("SELECT current_setting('server_version_num')::int", &[]).await;
+    let version: i32 = version.and_then(|row| row.try_get(0)).map_err(|e| told(&e))?;
+    if version < schema::OLDEST {
+        let (found, oldest) = (version / 10_000, schema::OLDEST / 10_000);
+        return Err(format!("this is PostgreSQL {found}; {oldest} or newer is needed"));
+    }
+    Ok(client)
+}
+
+/// Whether a host takes connections, or at least says why it does not.
+pub(super) async fn is_there(host: &Endpoint) -> bool {
+    let refused = |error: &tokio_postgres::Error| error.as_db_error().is_some();
+    match host.tls.clone() {
+        Some(tls) => {
+            host.config.connect(tls).await.map(drop).map_or_else(|e| refused(&e), |()| true)
+        }
+        None => host.config.connect(NoTls).await.map(drop).map_or_else(|e| refused(&e), |()| true),
+    }
+}
+
+/// Connects to the first host of an address that answers.
+pub(super) async fn connect_any(address: &Address) -> Result<Client, Error> {
+    let mut reasons = Vec::new();
+    for host in &address.hosts {
+        match connect(host).await {
+            Ok(client) => return Ok(client),
+            Err(reason) => reasons.push(format!("{}: {reason}", host.name)),
+        }
+    }
+    Err(Error::Unreachable { what: address.what.clone(), reasons })
+}
+
+/// What a host must hold to be searched.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) generation: i32,
+    pub(super) shard: usize,
+    pub(super) bits: u32,
+    pub(super) substrings: usize,
+    /// As the coordinator has it.
+    pub(super) manifest: String,
+    /// The longest that a statement may take.
+    pub(super) timeout: Duration,
+}
+
+/// What is asked of a shard.
+#[derive(Debug, Clone)]
+pub(super) enum Question {
+    /// The nearest within a distance: by these values of each substring, or among all codes.
+    Near { code: BitString, distance: u32, most: i64, values: Option<Vec<Vec<i32>>> },
+    /// The code of an item.
+    Item(i64),
+}
+
+/// A connection that was checked, with its statements prepared.
+pub(super) struct Session {
+    client: Client,
+    bits: u32,
+    probe: Statement,
+    scan: Statement,
+    item: Statement,
+}
+
+impl Session {
+    /// Opens a session with a host that holds what is searched.
+    pub(super) async fn open(host: &Endpoint, held: &Held) -> Result<Self, String> {
+        let client = connect(host).await?;
+        let prepared = timeout(PREPARE, Self::prepare(client, held)).await;
+        prepared.map_err(|_| "it takes connections and does not answer".to_owned())?
+    }
+
+    async fn prepare(client: Client, held: &Held) -> Result<Self, String> {
+        let Held { generation, shard, bits, substrings, manifest, timeout } = held;
+        let settings =
+            format!("{}; SET statement_timeout = {}", schema::SESSION, timeout.as_millis());
+        client.batch_execute(&settings).await.map_err(|e| told(&e))?;
+        let found = "SELECT shard, manifest FROM dhih.loaded WHERE generation = $1";
+        let found = client.query_opt(found, &[generation]).await.map_err(|e| {
+            format!("it holds no generation {generation}: {}; load the codes, or wait until it has caught up", told(&e))
+        })?;
+        let Some(row) = found else {
+            return Err(format!(
+                "it holds no generation {generation}: it has not caught up, or that was dropped for a newer one; reload the service"
+            ));
+        };
+        let (number, text): (i32, String) = both(&row)?;
+        if usize::try_from(number) != Ok(*shard) || text != *manifest {
+            return Err(format!(
+                "its generation {generation} is another one, of a shard {number}: see that the foreign servers name the right hosts"
+            ));
+        }
+        let near = [Type::BIT, Type::INT8, Type::INT8];
+        let mut types = near.to_vec();
+        types.resize(near.len() + substrings, Type::INT4_ARRAY);
+        let prepare = async |sql: String, types: &[Type]| {
+            client.prepare_typed(&sql, types).await.map_err(|e| told(&e))
+        };
+        let probe = prepare(schema::probe(*generation, *substrings), &types).await?;
+        let scan = prepare(schema::scan(*generation), &near).await?;
+        let item = prepare(schema::code(*generation), &[Type::INT8]).await?;
+        Ok(Self { client, bits: *bits, probe, scan, item })
+    }
+
+    /// Whether it ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// The answer to a question: hits in no order, or the item's code at distance 0.
+    pub(super) async fn answer(&self, question: &Question) -> Result<Vec<Neighbour>, String> {
+        match question {
+            Question::Near { code, distance, most, values } => {
+                let distance = i64::from(*distance);
+                let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![code, &distance, most];
+                let statement = match values {
+                    Some(values) => {
+                        parameters
+                            .extend(values.iter().map(|values| values as &(dyn ToSql + Sync)));
+                        &self.probe
+                    }
+                    None => &self.scan,
+                };
+                let rows = self.client.query(statement, &parameters).await.map_err(|e| told(&e))?;
+                rows.iter().map(|row| self.neighbour(row)).collect()
+            }
+            Question::Item(id) => {
+                let row = self.client.query_opt(&self.item, &[id]).await.map_err(|e| told(&e))?;
+                let hit = |row: Row| {
+                    let code = self.code(row.try_get(0).map_err(|e| told(&e))?)?;
+                    Ok(Neighbour { distance: 0, id: *id as u64, code })
+                };
+                row.map(hit).into_iter().collect()
+            }
+        }
+    }
+
+    fn neighbour(&self, row: &Row) -> Result<Neighbour, String> {
+        let (id, distance): (i64, i64) = both(row)?;
+        let code = self.code(row.try_get(2).map_err(|e| told(&e))?)?;
+        let number = (u64::try_from(id), u32::try_from(distance));
+        let (Ok(id), Ok(distance)) = number else {
+            return Err(format!("the item {id} at distance {distance} cannot be"));
+        };
+        Ok(Neighbour { distance, id, code })
+    }
+
+    fn code(&self, string: BitString) -> Result<Vec<u8>, String> {
+        string.code(self.bits).ok_or_else(|| format!("a code that has no {} bits", self.bits))
+    }
+}
+
+/// The first two columns.
+fn both<'a, A, B>(row: &'a Row) -> Result<(A, B), String>
+where
+    A: tokio_postgres::types::FromSql<'a>,
+    B: tokio_postgres::types::FromSql<'a>,
+{
+    let read = || Ok((row.try_get(0)?, row.try_get(1)?));
+    read().map_err(|e: tokio_postgres::Error| told(&e))
+}

@@ -1,0 +1,141 @@
+//! TLS to PostgreSQL, over rustls: a server's certificate is checked against those given, and so is its name. The service's own
+//! certificate: `crate::tls`.
+
+use std::{
+    future::Future,
+    io,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::{
+    Socket,
+    tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
+};
+use tokio_rustls::{
+    TlsConnector, client,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
+};
+
+use super::Error;
+
+/// What makes a connection secret, and checks whom it is with.
+#[derive(Clone)]
+pub(super) struct Connector(Arc<ClientConfig>);
+
+impl Connector {
+    /// Trusts what the certificates of a PEM file have signed.
+    pub(super) fn load(path: &Path) -> Result<Self, Error> {
+        let wrong = |reason: &dyn std::fmt::Display| Error::Certificates {
+            file: path.display().to_string(),
+            reason: reason.to_string(),
+        };
+        let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|error| wrong(&error))?;
+        if certificates.is_empty() {
+            return Err(wrong(&"there is no certificate in it"));
+        }
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates {
+            roots.add(certificate).map_err(|error| wrong(&error))?;
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(&error))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+/// The handshake of one connection.
+pub(super) struct Handshake {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl MakeTlsConnect<Socket> for Connector {
+    type Stream = Secret;
+    type TlsConnect = Handshake;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Handshake, Self::Error> {
+        let name = ServerName::try_from(domain.to_owned())?;
+        Ok(Handshake { connector: TlsConnector::from(self.0.clone()), name })
+    }
+}
+
+impl TlsConnect<Socket> for Handshake {
+    type Stream = Secret;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Secret>> + Send>>;
+
+    fn connect(self, stream: Socket) -> Self::Future {
+        Box::pin(async move { Ok(Secret(self.connector.connect(self.name, stream).await?)) })
+    }
+}
+
+/// An encrypted connection.
+pub(super) struct Secret(client::TlsStream<Socket>);
+
+impl TlsStream for Secret {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl AsyncRead for Secret {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Secret {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_no_certificate_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        for content in
+            [None, Some(""), Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")]
+        {
+            if let Some(content) = content {
+                std::fs::write(&file, content).unwrap();
+            }
+            let error = Connector::load(&file).err().map(|error| error.to_string());
+            assert!(error.is_some_and(|error| error.contains("ca.pem")));
+        }
+    }
+}

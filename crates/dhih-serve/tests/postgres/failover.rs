@@ -1,0 +1,182 @@
+//! Hosts that die, hang and come back, while searches go on: every answer whole and the same, or an error that names the shard.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use dhih_index::{CodeSet, Flat};
+use dhih_serve::{
+    Query, SearchError, Searcher,
+    postgres::{Cluster, Error, StoreConfig},
+};
+
+use super::{
+    codes::{Kind, items},
+    servers::Servers,
+};
+
+/// The time within which searches must go on.
+const RECOVERY: Duration = Duration::from_secs(5);
+const SEARCHES: usize = 1000;
+const K: usize = 10;
+
+/// Answers of a scan.
+fn oracle(set: &CodeSet) -> Vec<Vec<(u32, u64)>> {
+    let flat = Flat::of(set).unwrap();
+    let of = |code| flat.knn(code, K).unwrap().iter().map(|hit| (hit.distance, hit.id)).collect();
+    set.codes.iter().take(50).map(of).collect()
+}
+
+fn search(cluster: &Cluster, code: &[u8]) -> Result<Vec<(u32, u64)>, SearchError> {
+    let found = cluster.search(&Query { code, k: K, radius: cluster.bits(), filter: None })?;
+    Ok(found.neighbours.iter().map(|hit| (hit.distance, hit.id)).collect())
+}
+
+/// 1,000 searches on four threads, with `strike` after the first 200: all right, and none slower than hosts may take to change.
+fn all_right(cluster: &Cluster, set: &CodeSet, strike: impl FnOnce()) -> Duration {
+    let expected = oracle(set);
+    let (next, struck) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let slowest = std::thread::scope(|scope| {
+        let searching: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut slowest = Duration::ZERO;
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= SEARCHES {
+                            return slowest;
+                        }
+                        // Most of them come after it.
+                        while number > SEARCHES / 4 && !struck.load(Ordering::Acquire) {
+                            std::thread::yield_now();
+                        }
+                        let row = number % expected.len();
+                        let started = Instant::now();
+                        let found = search(cluster, set.codes.get(row));
+                        slowest = slowest.max(started.elapsed());
+                        assert_eq!(found.unwrap(), expected[row], "search {number}");
+                    }
+                })
+            })
+            .collect();
+        while next.load(Ordering::Relaxed) < SEARCHES / 5 {
+            std::thread::yield_now();
+        }
+        strike();
+        struck.store(true, Ordering::Release);
+        searching.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+    });
+    assert!(slowest < RECOVERY, "a search took {slowest:?}");
+    slowest
+}
+
+#[test]
+fn searches_go_on_when_a_primary_dies_or_hangs() {
+    let mut servers = Servers::start();
+    let set = items(64, 4000, Kind::Learned(40), 1);
+    let loaded = servers.load(&set);
+    assert_eq!(loaded.unchecked.len(), 0, "standbys were checked, too");
+    let cluster = servers.open();
+
+    let slowest = all_right(&cluster, &set, || servers.primaries[0].kill());
+    println!("a primary killed: the slowest of {SEARCHES} searches took {slowest:?}");
+
+    // The coordinator is not asked by searches.
+    servers.coordinator.kill();
+    all_right(&cluster, &set, || ());
+    servers.coordinator.restart();
+
+    // The other shard's primary hangs: connections stay open, and nothing answers.
+    let slowest = all_right(&cluster, &set, || servers.primaries[1].hang(true));
+    println!("a primary stopped: the slowest of {SEARCHES} searches took {slowest:?}");
+    servers.primaries[1].hang(false);
+
+    // One that is opened meanwhile finds the standby.
+    assert_eq!(search(&servers.open(), set.codes.get(0)).unwrap(), oracle(&set)[0]);
+}
+
+#[test]
+fn a_shard_without_hosts_is_named_and_nothing_is_answered_without_it() {
+    let mut servers = Servers::start();
+    let set = items(64, 4000, Kind::Learned(40), 1);
+    servers.load(&set);
+    let cluster = servers.open();
+    let expected = oracle(&set);
+    assert_eq!(search(&cluster, set.codes.get(0)).unwrap(), expected[0]);
+    servers.primaries[1].kill();
+    servers.standbys[1].kill();
+    for row in 0..3 {
+        let started = Instant::now();
+        let error = search(&cluster, set.codes.get(row)).unwrap_err();
+        let text = error.to_string();
+        let SearchError::Postgres(Error::Unreachable { what, reasons }) = error else {
+            panic!("{text}")
+        };
+        assert_eq!(what, "shard 1 (dhih_shard_1)");
+        let hosts = [&servers.primaries[1], &servers.standbys[1]];
+        for host in hosts {
+            let name = format!("127.0.0.1:{}: ", host.port);
+            assert!(reasons.iter().any(|reason| reason.starts_with(&name)), "{text}");
+        }
+        assert!(!text.contains("ss\\w"), "{text}");
+        assert!(started.elapsed() < RECOVERY, "{:?}", started.elapsed());
+    }
+    let error = Cluster::open(&servers.store()).unwrap_err().to_string();
+    assert!(error.contains("shard 1 (dhih_shard_1) cannot be reached"), "{error}");
+    // A load needs every shard.
+    let error = servers.loader().stage(vec![set.clone()]).err().unwrap().to_string();
+    assert!(error.contains("shard 1 (dhih_shard_1) cannot be reached"), "{error}");
+    servers.standbys[1].restart();
+    for (row, expected) in expected.iter().enumerate() {
+        assert_eq!(&search(&cluster, set.codes.get(row)).unwrap(), expected);
+    }
+    // A standby alone is enough to search, not to load.
+    let error = servers.loader().stage(vec![set.clone()]).err().unwrap().to_string();
+    assert!(error.contains("does not allow writes"), "{error}");
+    servers.primaries[1].restart();
+    // A standby that is down is told of, and is no reason to refuse.
+    servers.standbys[0].kill();
+    let loaded = servers.load(&set);
+    let name = format!("127.0.0.1:{}: ", servers.standbys[0].port);
+    assert!(loaded.unchecked.len() == 1 && loaded.unchecked[0].starts_with(&name), "{loaded:?}");
+}
+
+/// A standby that comes back lacks what was loaded meanwhile until it has caught up: it is not asked before.
+#[test]
+fn a_host_that_is_behind_is_not_asked() {
+    let mut servers = Servers::start();
+    let (old, new) = (items(64, 2000, Kind::Random, 1), items(64, 2000, Kind::Random, 2));
+    servers.load(&old);
+    servers.standbys[0].kill();
+    servers.load(&new);
+    let cluster = servers.open();
+    assert!(cluster.holds(&new));
+    // It follows nobody now.
+    let standby = &mut servers.standbys[0];
+    standby.restart_with(&["primary_conninfo="]);
+    servers.primaries[0].kill();
+    let error = search(&cluster, new.codes.get(0)).unwrap_err().to_string();
+    assert!(
+        error.contains("shard 0 (dhih_shard_0)") && error.contains("holds no generation 2"),
+        "{error}"
+    );
+    servers.primaries[0].restart();
+    servers.standbys[0].restart_with(&[]);
+    assert_eq!(search(&cluster, new.codes.get(0)).unwrap(), oracle(&new)[0]);
+}
+
+#[test]
+fn a_search_ends_when_its_time_is_over() {
+    let servers = Servers::start();
+    let set = items(64, 500, Kind::Random, 1);
+    servers.load(&set);
+    let config = StoreConfig { timeout: Duration::from_secs(2), ..servers.store() };
+    let cluster = Cluster::open(&config).unwrap();
+    for host in [&servers.primaries[1], &servers.standbys[1]] {
+        host.hang(true);
+    }
+    let error = search(&cluster, set.codes.get(0)).unwrap_err();
+    let SearchError::Postgres(Error::Late { what, seconds: 2 }) = &error else { panic!("{error}") };
+    assert_eq!(what, "shard 1 (dhih_shard_1)");
+}
