@@ -49,6 +49,7 @@ pub(crate) enum ApiError {
     /// 503: no worker became free in time.
     Busy,
     /// 503: a store does not answer. What is told of it.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "the index answers always"))]
     Unavailable(String),
     /// 500: logged, and nothing of it told.
     Internal(Box<dyn std::error::Error + Send + Sync>),

@@ -177,8 +177,9 @@ impl Ties {
             few.clear();
             codes.for_each(|items| few.extend_from_slice(items));
             few.sort_unstable();
-            for (listed, item) in listed.zip(few) {
-                *listed = relevant[*item as usize / 64] >> (*item % 64) & 1 != 0;
+            // In this order, for the other would take a place too many.
+            for (item, listed) in few.iter().zip(listed) {
+                *listed = relevant[*item as usize / 64] >> (item % 64) & 1 != 0;
             }
             return;
         }
