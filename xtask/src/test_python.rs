@@ -35,13 +35,8 @@ pub(crate) struct Args {
 
 /// Builds, installs and tests; the first step that fails ends it.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    require(&args.python, workspace)?;
     let environment = workspace.root().join(ENVIRONMENT);
-    let python = environment.join("bin/python");
-    if !python.is_file() {
-        let make = Step::new("make an environment", &args.python, workspace);
-        show(&make.args(["-m", "venv", ENVIRONMENT]))?;
-    }
+    let python = make_environment(&args.python, ENVIRONMENT, workspace)?;
     install(&python, NEEDED, workspace)
         .context("pip could not install what builds the wheel: is this machine offline?")?;
     let wheel = wheel(&environment, workspace)?;
@@ -60,7 +55,22 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     show(&stubs.args(["-m", "mypy.stubtest", "dhih"]))
 }
 
-pub(crate) fn require(python: &Path, workspace: &Workspace) -> Result<()> {
+/// Makes an environment of this Python where there is none yet, and gives the environment's own. `folder` is relative to the root of the workspace.
+pub(crate) fn make_environment(
+    python: &Path,
+    folder: &str,
+    workspace: &Workspace,
+) -> Result<PathBuf> {
+    require(python, workspace)?;
+    let own = workspace.root().join(folder).join("bin/python");
+    if !own.is_file() {
+        let make = Step::new("make an environment", python, workspace);
+        show(&make.args(["-m", "venv", folder]))?;
+    }
+    Ok(own)
+}
+
+fn require(python: &Path, workspace: &Workspace) -> Result<()> {
     let check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))";
     if Step::new("find Python", python, workspace).args(["-c", check]).capture().is_ok() {
         return Ok(());

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cargo::Binaries;
 use crate::step::Step;
-use crate::test_python::{install, show};
+use crate::test_python::{install, make_environment, show};
 use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "Example:
@@ -35,12 +35,7 @@ pub(crate) struct Args {
 /// Builds, installs and tests; the first step that fails ends it.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     require_java(&java())?;
-    crate::test_python::require(&args.python, workspace)?;
-    let python = workspace.root().join(ENVIRONMENT).join("bin/python");
-    if !python.is_file() {
-        let make = Step::new("make an environment", &args.python, workspace);
-        show(&make.args(["-m", "venv", ENVIRONMENT]))?;
-    }
+    let python = make_environment(&args.python, ENVIRONMENT, workspace)?;
     install(&python, NEEDED, workspace)
         .context("pip could not install pyspark: is this machine offline?")?;
     let programs = Binaries::build(workspace, &["-p", "dhih-train", "-p", "dhih-index"])?;
