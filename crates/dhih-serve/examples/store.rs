@@ -50,8 +50,9 @@ fn main() {
     let bytes: u64 =
         servers.primaries.iter().map(|shard| shard.sql(size).trim().parse::<u64>().unwrap()).sum();
 
-    let search =
-        |code: &&[u8]| store.search(&Query { code, k: K, radius: bits, filter: None }).unwrap();
+    let search = |code: &&[u8]| {
+        store.search(&Query { code, k: K, radius: bits, filter: None, codes: true }).unwrap()
+    };
     let local = |code: &&[u8]| index.knn(code, K).unwrap();
     let mut exhaustive = 0;
     for code in &queries {

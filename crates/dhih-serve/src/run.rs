@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use dhih_index::{CodeSet, Codes, Filter, to_hex};
+use dhih_index::{CodeSet, Codes, to_hex};
 use dhih_model::{Encoder, image::Picture};
 
 use crate::{
@@ -156,25 +156,22 @@ impl Run {
         Ok(Codes::from_real(self.bits(), values)?.get(0).to_vec())
     }
 
-    /// The `k` nearest within `radius` that `filter` lets through, ordered by distance, then id; with `values`, the query's real
-    /// ones, those of one distance by how well their bits agree with these.
+    /// What a query finds, ordered by distance, then id; with `values`, the query's real ones, those of one distance by how well
+    /// their bits agree with these.
     pub(crate) fn nearest(
         &self,
-        code: &[u8],
-        (k, radius): (usize, u32),
-        filter: Option<&Filter>,
+        query: Query<'_>,
         values: Option<&[f32]>,
     ) -> Result<Found, SearchError> {
-        let query = Query { code, k, radius, filter };
         let mut found = self.codes.searcher.search(&query)?;
         if let (Some(values), Some(last)) = (values, found.neighbours.last()) {
             // All that are as near as the last are compared, not only those with the least ids.
-            let all = Query { k: usize::MAX, radius: last.distance, ..query };
+            let all = Query { k: usize::MAX, radius: last.distance, codes: true, ..query };
             let all = self.codes.searcher.search(&all)?;
             found.neighbours = all.neighbours;
             found.exhaustive |= all.exhaustive;
             rerank(values, &mut found.neighbours);
-            found.neighbours.truncate(k);
+            found.neighbours.truncate(query.k);
         }
         Ok(found)
     }

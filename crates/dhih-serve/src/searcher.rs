@@ -44,6 +44,8 @@ pub struct Query<'a> {
     pub radius: u32,
     /// Only those that it lets through.
     pub filter: Option<&'a Filter>,
+    /// Whether the codes of the items found are wanted, too.
+    pub codes: bool,
 }
 
 /// An item that was found. Ordered by distance, then by id.
@@ -53,7 +55,7 @@ pub struct Neighbour {
     pub distance: u32,
     /// The item.
     pub id: u64,
-    /// Its packed code.
+    /// Its packed code; empty where codes were not asked for and to look it up would be work.
     pub code: Vec<u8>,
 }
 
@@ -98,7 +100,7 @@ impl Searcher for Store {
     }
 
     fn search(&self, query: &Query<'_>) -> Result<Found, SearchError> {
-        let Query { code, k, radius, filter } = *query;
+        let Query { code, k, radius, filter, codes } = *query;
         let index = self.index();
         let chosen = filter.map(|filter| index.select(filter));
         let mut hits = match (&chosen, k) {
@@ -109,7 +111,8 @@ impl Searcher for Store {
         };
         hits.truncate(hits.partition_point(|hit| hit.distance <= radius));
         let neighbour = |&Hit { distance, id }: &Hit| {
-            let code = index.code(id).unwrap_or_default().to_vec();
+            let code = if codes { index.code(id) } else { None };
+            let code = code.unwrap_or_default().to_vec();
             Neighbour { distance, id, code }
         };
         let neighbours = hits.iter().map(neighbour).collect();

@@ -17,7 +17,7 @@ use super::{
     pictures,
 };
 use crate::{
-    AppState, Run,
+    AppState, Query, Run,
     api::{
         BatchAnswer, BatchBody, ErrorAnswer, ImageForm, MAX_BATCH, OneAnswer, SearchAnswer,
         SearchBody, SearchParams, Took,
@@ -216,9 +216,14 @@ fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, A
     }
     let filter = filter(run, extent)?;
     let started = Instant::now();
-    let reach = (extent.k, extent.radius);
-    let found = run.nearest(&code, reach, filter.as_ref(), values.filter(|_| extent.rerank));
-    let found = found?;
+    let query = Query {
+        code: &code,
+        k: extent.k,
+        radius: extent.radius,
+        filter: filter.as_ref(),
+        codes: extent.codes,
+    };
+    let found = run.nearest(query, values.filter(|_| extent.rerank))?;
     metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());
     let search = ms_since(started);
     Ok(SearchAnswer {

@@ -29,7 +29,8 @@ fn oracle(set: &CodeSet) -> Vec<Vec<(u32, u64)>> {
 }
 
 fn search(cluster: &Cluster, code: &[u8]) -> Result<Vec<(u32, u64)>, SearchError> {
-    let found = cluster.search(&Query { code, k: K, radius: cluster.bits(), filter: None })?;
+    let found =
+        cluster.search(&Query { code, k: K, radius: cluster.bits(), filter: None, codes: true })?;
     Ok(found.neighbours.iter().map(|hit| (hit.distance, hit.id)).collect())
 }
 
