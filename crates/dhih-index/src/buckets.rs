@@ -5,70 +5,108 @@ use crate::error::Result;
 use crate::hamming::{self, Near};
 use crate::planner::Next;
 use crate::probe::Masks;
-use crate::search::{BATCH, CHUNK, Scratch, Search, outside};
+use crate::search::{CHUNK, Scratch, Search, outside};
 use crate::table::Table;
 
+/// Buckets whose places are asked for together, while those before are compared.
+const BATCH: usize = 64;
 /// Buckets whose codes are asked for before they are compared.
-const AHEAD: usize = 16;
+const AHEAD: usize = 24;
+/// Buckets that are compared before the limit is looked at again.
+const GROUP: usize = 8;
 /// Cache lines of a bucket that are asked for one by one; the machine sees by itself that those after are wanted.
 const LINES: usize = 24;
+
+/// The buckets on their way from memory; kept from one search to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    /// Values whose places in the directory were asked for.
+    values: Vec<u32>,
+    /// Places of codes, of which those before `asked` were asked for.
+    buckets: Vec<(u32, u32)>,
+    asked: usize,
+}
+
+impl Pipeline {
+    fn clear(&mut self) {
+        self.values.clear();
+        self.buckets.clear();
+        self.asked = 0;
+    }
+
+    /// Forgets the first `done` buckets, looks up the values and asks for the next ones. `None` where one leaves the table.
+    fn advance(
+        &mut self,
+        table: &Table,
+        done: usize,
+        next: impl Iterator<Item = u32>,
+    ) -> Option<()> {
+        self.buckets.drain(..done);
+        self.asked -= done;
+        for value in self.values.drain(..) {
+            let (start, end) = table.bucket(value)?;
+            if start < end {
+                self.buckets.push((start, end));
+            }
+        }
+        self.values.extend(next.take(BATCH));
+        for &value in &self.values {
+            hamming::prefetch(table.directory, value as usize);
+        }
+        Some(())
+    }
+
+    /// Asks for the codes of the buckets up to number `until`.
+    fn ask(&mut self, table: &Table, until: usize, width: usize) {
+        let until = until.min(self.buckets.len());
+        for &(start, end) in self.buckets.get(self.asked..until).unwrap_or_default() {
+            let bytes = start as usize * width..end as usize * width;
+            for at in bytes.step_by(64).take(LINES) {
+                hamming::prefetch(table.codes, at);
+            }
+            hamming::prefetch(table.codes, end as usize * width - 1);
+        }
+        self.asked = self.asked.max(until);
+    }
+}
 
 impl Search<'_> {
     /// Takes the codes of a table's buckets that differ from the query in some bits, but for those met before: within `floor` -
     /// 1, or in a bucket of an earlier step. Returns the share of near ones among all that were compared.
     pub(crate) fn probe(&mut self, next: Next, floor: u32) -> Result<f64> {
-        let (before, mut found) = (self.scratch.explanation.candidates, 0);
-        let table = self.table(next.part);
-        let value = table.substring.of(self.query);
-        let mut masks = Masks::new(table.substring.bits(), next.weight);
-        let mut buckets = std::mem::take(&mut self.scratch.buckets);
-        while !masks.is_done() {
-            buckets.clear();
-            buckets.extend(masks.by_ref().take(BATCH).map(|mask| (value ^ mask, 0)));
-            for &(value, _) in &buckets {
-                hamming::prefetch(table.directory, value as usize);
-            }
-            self.scratch.explanation.probes += buckets.len() as u64;
-            for bucket in &mut buckets {
-                *bucket = table.bucket(bucket.0).ok_or_else(|| outside(self.segment))?;
-            }
-            buckets.retain(|(start, end)| start < end);
-            self.scratch.explanation.buckets += buckets.len() as u64;
-            found += self.buckets(&table, next, floor, &mut buckets)?;
-        }
-        self.scratch.buckets = buckets;
+        let before = self.scratch.explanation.candidates;
+        let mut pipeline = std::mem::take(&mut self.scratch.pipeline);
+        pipeline.clear();
+        let found = self.probe_by(&mut pipeline, next, floor);
+        self.scratch.pipeline = pipeline;
         let compared = self.scratch.explanation.candidates - before;
-        Ok(found as f64 / compared.max(1) as f64)
+        Ok(found? as f64 / compared.max(1) as f64)
     }
 
-    /// Takes the codes of some buckets, a few at a time, so that the limit falls as they are found. Returns how many were near.
-    fn buckets(
-        &mut self,
-        table: &Table,
-        next: Next,
-        floor: u32,
-        buckets: &mut [(u32, u32)],
-    ) -> Result<usize> {
-        let width = self.query.len();
-        let (mut near, mut found) = (std::mem::take(&mut self.scratch.near), 0);
-        // Asked for in time: a group ahead of the one that is compared.
-        let mut asked = 0;
-        let mut ahead = |from: usize, buckets: &[(u32, u32)]| {
-            let wanted = (from + AHEAD).min(buckets.len());
-            for &(start, end) in buckets.get(asked..wanted).unwrap_or_default() {
-                let bytes = start as usize * width..end as usize * width;
-                for at in bytes.step_by(64).take(LINES) {
-                    hamming::prefetch(table.codes, at);
-                }
-                hamming::prefetch(table.codes, end as usize * width - 1);
+    /// Compares a few buckets at a time, so that the limit falls as codes are found. Returns how many were near.
+    fn probe_by(&mut self, pipeline: &mut Pipeline, next: Next, floor: u32) -> Result<usize> {
+        let (table, width) = (self.table(next.part), self.query.len());
+        let value = table.substring.of(self.query);
+        let mut values = Masks::new(table.substring.bits(), next.weight).map(|mask| value ^ mask);
+        let (mut at, mut found) = (0, 0);
+        pipeline.advance(&table, 0, &mut values);
+        loop {
+            if pipeline.buckets.len() - at < AHEAD && !pipeline.values.is_empty() {
+                self.scratch.explanation.probes += pipeline.values.len() as u64;
+                let kept = pipeline.buckets.len() - at;
+                let done = pipeline.advance(&table, at, &mut values);
+                done.ok_or_else(|| outside(self.segment))?;
+                at = 0;
+                self.scratch.explanation.buckets += (pipeline.buckets.len() - kept) as u64;
+                continue;
             }
-            asked = asked.max(wanted);
-        };
-        let mut at = 0;
-        while at < buckets.len() {
-            ahead(at, buckets);
+            if at == pipeline.buckets.len() {
+                return Ok(found);
+            }
+            pipeline.ask(&table, at + AHEAD, width);
             let (mut end, mut codes) = (at, 0);
-            while end < buckets.len() && end < at + AHEAD / 2 && codes < CHUNK {
+            let buckets = &mut pipeline.buckets;
+            while end < buckets.len() && end < at + GROUP && codes < CHUNK {
                 codes += (buckets[end].1 - buckets[end].0) as usize;
                 end += 1;
             }
@@ -78,23 +116,34 @@ impl Search<'_> {
                 let (start, cut) = (last.0, last.1 - (codes - CHUNK) as u32);
                 let rest = (cut.max(start + 1), last.1);
                 last.1 = rest.0;
-                self.compare(table, &buckets[at..end], &mut near)?;
+                found += self.compare(&table, &buckets[at..end], (next, floor))?;
                 at = end - 1;
                 buckets[at] = rest;
             } else {
-                self.compare(table, &buckets[at..end], &mut near)?;
+                found += self.compare(&table, &buckets[at..end], (next, floor))?;
                 at = end;
             }
-            found += near.len();
-            for Near { at, distance } in near.drain(..) {
-                if distance >= floor && distance <= self.scratch.gathered.limit() {
-                    let number = table.number(at).ok_or_else(|| outside(self.segment))?;
-                    let copy = table.codes.get(at as usize * width..);
-                    let copy = copy.and_then(|codes| codes.get(..width));
-                    let code = copy.map_or_else(|| self.segment.code(number), Ok)?;
-                    if !self.is_met(code, next) {
-                        self.take(number, distance)?;
-                    }
+        }
+    }
+
+    /// Takes the near codes of some buckets. Returns how many there were.
+    fn compare(
+        &mut self,
+        table: &Table,
+        buckets: &[(u32, u32)],
+        (next, floor): (Next, u32),
+    ) -> Result<usize> {
+        let (mut near, width) = (std::mem::take(&mut self.scratch.near), self.query.len());
+        self.near(table, buckets, &mut near)?;
+        let found = near.len();
+        for Near { at, distance } in near.drain(..) {
+            if distance >= floor && distance <= self.scratch.gathered.limit() {
+                let number = table.number(at).ok_or_else(|| outside(self.segment))?;
+                let copy = table.codes.get(at as usize * width..);
+                let copy = copy.and_then(|codes| codes.get(..width));
+                let code = copy.map_or_else(|| self.segment.code(number), Ok)?;
+                if !self.is_met(code, next) {
+                    self.take(number, distance)?;
                 }
             }
         }
@@ -103,12 +152,7 @@ impl Search<'_> {
     }
 
     /// Finds the near codes in some buckets of a table.
-    fn compare(
-        &mut self,
-        table: &Table,
-        buckets: &[(u32, u32)],
-        near: &mut Vec<Near>,
-    ) -> Result<()> {
+    fn near(&mut self, table: &Table, buckets: &[(u32, u32)], near: &mut Vec<Near>) -> Result<()> {
         let (limit, width) = (self.scratch.gathered.limit(), self.query.len());
         let codes = buckets.iter().map(|(start, end)| u64::from(end - start));
         self.scratch.explanation.candidates += codes.sum::<u64>();

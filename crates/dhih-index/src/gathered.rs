@@ -2,6 +2,7 @@
 //! matters is known at any moment. How codes are found: `search.rs`.
 
 use crate::error::Result;
+use crate::marks::Marks;
 use crate::part::Accept;
 use crate::segment::Segment;
 use crate::topk::Hit;
@@ -34,9 +35,10 @@ pub(crate) struct Gathered {
     within: u64,
     /// At each distance: the numbers of the codes.
     codes: Vec<Vec<u32>>,
+    /// The items' rows, distance by distance, and where those of each distance end. What is behind the last is left over.
     rows: Vec<u32>,
-    /// A bit a row, all 0 between uses.
-    marks: Vec<u64>,
+    ends: Vec<usize>,
+    marks: Marks,
 }
 
 impl Gathered {
@@ -63,7 +65,19 @@ impl Gathered {
         self.limit
     }
 
-    /// Takes a code within the limit.
+    /// Whether all items within the radius are wanted, so that nobody asks how many a code has before they are looked up.
+    #[inline]
+    pub(crate) fn takes_all(&self) -> bool {
+        self.k == u64::MAX
+    }
+
+    /// Takes a code within the limit where all are wanted.
+    #[inline]
+    pub(crate) fn add_one_of_all(&mut self, distance: u32, code: u32) {
+        self.codes[distance as usize].push(code);
+    }
+
+    /// Takes a code within the limit, and how many of its items are looked for.
     #[inline]
     pub(crate) fn add(&mut self, distance: u32, code: u32, items: usize) {
         self.codes[distance as usize].push(code);
@@ -77,84 +91,64 @@ impl Gathered {
 
     /// The items in order: by distance, then id.
     pub(crate) fn hits(&mut self, segment: &Segment, accept: Accept) -> Result<Vec<Hit>> {
-        let Self { codes, rows, marks, .. } = self;
-        let count = self.within.min(self.k) as usize;
-        let mut hits: Vec<Hit> = Vec::with_capacity(count.min(segment.rows));
-        let tied = (0..=self.limit).zip(codes.iter_mut().zip(&self.items));
-        for (distance, (codes, &items)) in tied {
+        let Self { k, limit, codes, rows, ends, marks, .. } = self;
+        let (postings, k) = (segment.postings(), usize::try_from(*k).unwrap_or(usize::MAX));
+        let codes = &mut codes[..=*limit as usize];
+        let mut end = 0;
+        ends.clear();
+        for codes in &mut *codes {
             // Those of a scan are in order, in which memory is read faster.
             if !codes.is_sorted() {
                 codes.sort_unstable();
             }
-            let found = Found { segment, accept, distance, codes };
-            let taken = codes.len().saturating_mul(count - hits.len()).min(items as usize);
-            if codes.len() > 1 && taken >= segment.rows / DENSE {
-                let done = found.marked(marks, count, &mut hits);
-                done.inspect_err(|_| marks.clear())?;
+            // Ascending by id, so of each code the first are enough.
+            let most = k.saturating_sub(end);
+            if accept.all() {
+                let written = postings.write(codes, most, rows, end);
+                end = written.ok_or_else(|| segment.outside())?;
             } else {
-                found.sorted(rows, count, &mut hits)?;
+                rows.truncate(end);
+                for &code in &*codes {
+                    let of_code = segment.rows_of(code)?.iter().filter(|&&row| accept.row(row));
+                    rows.extend(of_code.take(most));
+                }
+                end = rows.len();
             }
+            ends.push(end);
+        }
+        let rows = &mut rows[..end];
+        if rows.iter().fold(false, |any, &row| any | (row as usize >= segment.rows)) {
+            return Err(segment.outside());
+        }
+        let (mut hits, mut start) = (Vec::with_capacity(rows.len().min(k)), 0);
+        for ((distance, codes), &end) in (0..).zip(codes).zip(&*ends) {
+            let (rows, count) = (&mut rows[start..end], end.min(k));
+            start = end;
+            if codes.len() > 1 && rows.len() >= DENSE.max(segment.rows / SPARSE) {
+                marks.reserve(segment.rows);
+                marks.set(rows);
+                marks.drain(|rows| extend(&mut hits, rows, distance, count, segment.ids()));
+                continue;
+            }
+            if codes.len() > 1 {
+                rows.sort_unstable();
+            }
+            extend(&mut hits, rows, distance, count, segment.ids());
         }
         Ok(hits)
     }
 }
 
-/// Where an item in so many is found, marking them and looking at all marks is faster than sorting them.
-const DENSE: usize = if cfg!(test) { 8 } else { 1024 };
+/// From so many items on, and where an item in so many is found, marking them is faster than sorting them.
+const DENSE: usize = if cfg!(test) { 8 } else { 64 };
+const SPARSE: usize = 1 << 15;
 
-/// Codes at one distance.
-struct Found<'a> {
-    segment: &'a Segment,
-    accept: Accept<'a>,
-    distance: u32,
-    codes: &'a [u32],
-}
-
-impl Found<'_> {
-    /// Adds their items in order, until there are `count` hits.
-    fn sorted(&self, rows: &mut Vec<u32>, count: usize, hits: &mut Vec<Hit>) -> Result<()> {
-        let (segment, distance, wanted) = (self.segment, self.distance, count - hits.len());
-        rows.clear();
-        for &code in self.codes {
-            // Ascending by id, so the first of each code are enough.
-            let of_code = segment.rows_of(code)?.iter().filter(|&&row| self.accept.row(row));
-            rows.extend(of_code.take(wanted));
-        }
-        if self.codes.len() > 1 {
-            rows.sort_unstable();
-        }
-        for &row in rows.iter().take(wanted) {
-            hits.push(Hit { distance, id: segment.id(row)? });
-        }
-        Ok(())
-    }
-
-    /// The same by `marks`, a bit a row, which are all 0 before and after.
-    fn marked(&self, marks: &mut Vec<u64>, count: usize, hits: &mut Vec<Hit>) -> Result<()> {
-        let (segment, distance) = (self.segment, self.distance);
-        let (postings, all) = (segment.postings(), self.accept.all());
-        marks.resize(segment.rows.div_ceil(64), 0);
-        for &code in self.codes {
-            for &row in postings.of(code).ok_or_else(|| segment.outside())? {
-                if row as usize >= segment.rows {
-                    return Err(segment.outside());
-                }
-                if all || self.accept.row(row) {
-                    marks[row as usize / 64] |= 1 << (row % 64);
-                }
-            }
-        }
-        let ids = segment.ids();
-        for (word, first) in marks.iter_mut().zip((0_u32..).step_by(64)) {
-            let mut left = std::mem::take(word);
-            while left != 0 && hits.len() < count {
-                let row = first + left.trailing_zeros();
-                left &= left - 1;
-                let id = ids.map_or(u64::from(row), |ids| ids[row as usize]);
-                hits.push(Hit { distance, id });
-            }
-        }
-        Ok(())
+/// Adds rows until there are `count` hits.
+fn extend(hits: &mut Vec<Hit>, rows: &[u32], distance: u32, count: usize, ids: Option<&[u64]>) {
+    let rows = &rows[..rows.len().min(count - hits.len())];
+    match ids {
+        None => hits.extend(rows.iter().map(|&row| Hit { distance, id: u64::from(row) })),
+        Some(ids) => hits.extend(rows.iter().map(|&row| Hit { distance, id: ids[row as usize] })),
     }
 }
 

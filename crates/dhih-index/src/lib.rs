@@ -45,6 +45,7 @@ mod topk;
 
 mod buckets;
 mod gathered;
+mod marks;
 mod planner;
 mod probe;
 mod search;

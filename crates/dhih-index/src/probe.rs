@@ -16,13 +16,6 @@ impl Masks {
     }
 }
 
-impl Masks {
-    /// Whether no mask is left.
-    pub(crate) fn is_done(&self) -> bool {
-        self.next >= self.end
-    }
-}
-
 impl Iterator for Masks {
     type Item = u32;
 

@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use crate::buckets::Pipeline;
 use crate::error::Result;
 use crate::gathered::{Gathered, Reach};
 use crate::hamming::{self, Near};
 use crate::part::Accept;
 use crate::planner::{Costs, Next, Plan, Turn, Way};
-use crate::segment::Segment;
+use crate::segment::{Postings, Segment};
 use crate::table::Table;
 use crate::topk::Hit;
 use crate::whole;
@@ -58,8 +59,8 @@ pub struct Decision {
     way: Way,
 }
 
-/// Buckets whose places are looked up before the first is read, so that the look-ups overlap.
-pub(crate) const BATCH: usize = 64;
+/// Whole codes whose places are asked for before the first is looked up.
+const BATCH: usize = 64;
 /// Codes that are compared before the limit is looked at again.
 pub(crate) const CHUNK: usize = 512;
 /// The part of the cost of a scan that is spent on cheap steps where a scan seems best: most of the time they show that it is
@@ -71,7 +72,7 @@ const EXPLORE: f64 = 0.08;
 pub(crate) struct Scratch {
     pub(crate) gathered: Gathered,
     pub(crate) near: Vec<Near>,
-    pub(crate) buckets: Vec<(u32, u32)>,
+    pub(crate) pipeline: Pipeline,
     pub(crate) numbers: Vec<u32>,
     pub(crate) distances: Vec<u32>,
     hashes: Vec<u64>,
@@ -92,7 +93,7 @@ pub(crate) fn search(
     scratch: &mut Scratch,
 ) -> Result<Vec<Hit>> {
     scratch.gathered.begin(reach, segment.bits);
-    let mut search = Search { segment, query, accept, scratch };
+    let mut search = Search { segment, query, accept, postings: segment.postings(), scratch };
     match strategy {
         Strategy::Scan => search.scan()?,
         Strategy::Probe if segment.table_count() > 0 => search.probe_alone()?,
@@ -108,6 +109,7 @@ pub(crate) struct Search<'a> {
     pub(crate) query: &'a [u8],
     /// Rows that are looked for.
     pub(crate) accept: Accept<'a>,
+    postings: Postings<'a>,
     pub(crate) scratch: &'a mut Scratch,
 }
 
@@ -151,7 +153,8 @@ impl<'a> Search<'a> {
             };
             let mut way = costs.best();
             if way == Way::Scan {
-                way = self.explore(&plan, untouched.then_some(certain), next, &mut explored);
+                way =
+                    self.explore(&plan, untouched.then_some(certain), (next, found), &mut explored);
             }
             if self.scratch.explain {
                 let certain_within = certain.checked_sub(1);
@@ -179,9 +182,15 @@ impl<'a> Search<'a> {
     }
 
     /// The next step, if with those before it it costs little beside a scan.
-    fn explore(&self, plan: &Plan, whole: Option<u32>, next: Next, explored: &mut f64) -> Way {
+    fn explore(
+        &self,
+        plan: &Plan,
+        whole: Option<u32>,
+        (next, found): (Next, f64),
+        explored: &mut f64,
+    ) -> Way {
         let certified = next.certified(self.segment.table_count());
-        let probe = plan.probe(next, certified, &self.scratch.turns, 0.0);
+        let probe = plan.probe(next, certified, &self.scratch.turns, found);
         let look_up = whole.map_or(f64::INFINITY, |certain| plan.look_up(certain, certain));
         let (way, cost) =
             if look_up < probe { (Way::LookUp, look_up) } else { (Way::Probe, probe) };
@@ -309,8 +318,13 @@ impl<'a> Search<'a> {
     }
 
     /// Takes a code with its items.
+    #[inline(always)]
     pub(crate) fn take(&mut self, number: u32, distance: u32) -> Result<()> {
-        let rows = self.segment.rows_of(number)?;
+        if self.scratch.gathered.takes_all() {
+            self.scratch.gathered.add_one_of_all(distance, number);
+            return Ok(());
+        }
+        let rows = self.postings.of(number).ok_or_else(|| self.segment.outside())?;
         let items = if self.accept.all() {
             rows.len()
         } else {

@@ -7,7 +7,8 @@ use std::arch::aarch64::*;
 use super::near::{Near, find_by};
 use super::{Kernel, scalar};
 
-pub(super) const KERNEL: Kernel = Kernel { name: "neon", scan, gather: scalar::gather, find };
+pub(super) const KERNEL: Kernel =
+    Kernel { name: "neon", scan, gather: scalar::gather, find, ones: scalar::ones };
 
 fn find(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
     find_by(scan, (query, codes), ranges, limit, found);

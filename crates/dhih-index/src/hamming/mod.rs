@@ -24,6 +24,13 @@ type Scan = fn(query: &[u8], codes: &[u8], out: &mut [u32]);
 /// `out[i]` becomes the distance of the query to code `picks[i]`.
 type Gather = fn(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]);
 
+/// Takes the ones out of `words`, of which those that `some` has a bit for have any: their places, counted from `first` on, in order.
+/// Returns how many there are. `places` has room for [`ONES_TOGETHER`] more.
+type Ones = fn(words: &mut [u64], some: u64, first: u32, places: &mut [u32]) -> usize;
+
+/// Ones of a word that are written at once, whether they are there or not: few words of a sparse set have more, and none is branched by.
+pub(crate) const ONES_TOGETHER: usize = 4;
+
 /// The functions of one instruction set.
 pub(crate) struct Kernel {
     /// As `DHIH_ISA` names it.
@@ -31,6 +38,7 @@ pub(crate) struct Kernel {
     scan: Scan,
     gather: Gather,
     find: near::Find,
+    ones: Ones,
 }
 
 /// The kernels of this machine, slowest first; the first is the scalar one.
@@ -128,6 +136,15 @@ pub(crate) fn near(
 ) {
     assert!(!query.is_empty(), "a code has at least one byte");
     (chosen().find)(query, codes, ranges, limit, found);
+}
+
+/// The places of the ones in up to 64 words, as [`Ones`] says; the words are 0 afterwards.
+///
+/// # Panics
+/// Where a word that `some` names is not there, or `places` is too short.
+#[inline]
+pub(crate) fn ones(words: &mut [u64], some: u64, first: u32, places: &mut [u32]) -> usize {
+    (chosen().ones)(words, some, first, places)
 }
 
 /// Asks for the cache line at a place in a slice, if it is there, before it is needed.

@@ -5,6 +5,7 @@ use super::Scan;
 
 /// A code that is near enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Near {
     /// Its number among the codes that were looked at.
     pub(crate) at: u32,

@@ -69,7 +69,10 @@ fn six(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
     }
     for step in &steps[whole..] {
         let counts = count8(spread.load(step), words);
-        keep(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
+        let near = _mm512_cmple_epu64_mask(counts, most);
+        if near != 0 {
+            keep(near, counts, at, found);
+        }
         at += 8;
     }
     tail(query, rest, limit, at, found);
@@ -95,7 +98,10 @@ fn eight(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
     }
     for step in steps_left {
         let counts = count8(load8(step), words);
-        keep(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
+        let near = _mm512_cmple_epu64_mask(counts, most);
+        if near != 0 {
+            keep(near, counts, at, found);
+        }
         at += 8;
     }
     let mask = (1_u8 << (rest.len() / 8)) - 1;
@@ -103,7 +109,10 @@ fn eight(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
         // SAFETY: the mask lets only the codes that are there be read; the load needs no alignment.
         let last = unsafe { _mm512_maskz_loadu_epi64(mask, rest.as_ptr().cast()) };
         let counts = count8(last, words);
-        keep(_mm512_mask_cmple_epu64_mask(mask, counts, most), counts, at, found);
+        let near = _mm512_mask_cmple_epu64_mask(mask, counts, most);
+        if near != 0 {
+            keep(near, counts, at, found);
+        }
     }
 }
 
@@ -123,18 +132,22 @@ fn sixteen(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
 }
 
 /// Writes down the lanes of a mask.
-#[target_feature(enable = "avx512f")]
-fn keep(mut near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
-    if near == 0 {
-        return;
-    }
-    let mut distances = [0_u64; 8];
-    // SAFETY: 64 bytes are there to write; the store needs no alignment.
-    unsafe { _mm512_storeu_si512(distances.as_mut_ptr().cast(), counts) };
-    while near != 0 {
-        let lane = near.trailing_zeros();
-        found.push(Near { at: first + lane, distance: distances[lane as usize] as u32 });
-        near &= near - 1;
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn keep(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
+    let lanes = _mm512_add_epi64(
+        _mm512_set1_epi64(i64::from(first)),
+        _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7),
+    );
+    // As `Near` lies in memory: the number, then the distance.
+    let all = _mm512_or_si512(lanes, _mm512_slli_epi64(counts, 32));
+    let wanted = _mm512_maskz_compress_epi64(near, all);
+    found.reserve(8);
+    // SAFETY: there is room for 8, of which as many are made part of the vector as the mask has lanes; the store needs no
+    // alignment, and every pattern of bits is a `Near`.
+    unsafe {
+        _mm512_storeu_si512(found.as_mut_ptr().add(found.len()).cast(), wanted);
+        found.set_len(found.len() + near.count_ones() as usize);
     }
 }
 

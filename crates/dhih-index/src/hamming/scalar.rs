@@ -1,10 +1,10 @@
 //! The reference kernel, in plain Rust. Its functions are inlined into those of the instruction
 //! sets, which compile them again with their own popcount.
 
-use super::Kernel;
 use super::near::{Near, find_by};
+use super::{Kernel, ONES_TOGETHER};
 
-pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, find };
+pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, find, ones };
 
 fn find(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
     find_by(scan, (query, codes), ranges, limit, found);
@@ -115,4 +115,27 @@ fn gather_fixed<const N: usize>(query: &[u8], codes: &[u8], picks: &[u32], out: 
     for (&pick, out) in picks.iter().zip(out) {
         *out = fixed(query, &codes[pick as usize]);
     }
+}
+
+#[inline(always)]
+pub(super) fn ones(words: &mut [u64], mut some: u64, first: u32, places: &mut [u32]) -> usize {
+    let mut count = 0;
+    while some != 0 {
+        let word = some.trailing_zeros();
+        some &= some - 1;
+        let mut left = std::mem::take(&mut words[word as usize]);
+        let (first, mut at) = (first + u64::BITS * word, count);
+        count += left.count_ones() as usize;
+        loop {
+            for place in &mut places[at..at + ONES_TOGETHER] {
+                *place = first.wrapping_add(left.trailing_zeros());
+                left &= left.wrapping_sub(1);
+            }
+            at += ONES_TOGETHER;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    count
 }

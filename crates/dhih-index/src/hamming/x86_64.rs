@@ -12,7 +12,10 @@ use super::{Kernel, scalar};
 /// The kernels that this machine can run, slowest first. Only these hand out the functions below.
 pub(super) fn kernels() -> Vec<Kernel> {
     let mut kernels = Vec::new();
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("bmi1")
+    {
         kernels.push(Kernel {
             name: "avx2",
             // SAFETY: the machine has AVX2 and POPCNT.
@@ -24,6 +27,8 @@ pub(super) fn kernels() -> Vec<Kernel> {
                 let scan = |q: &[u8], c: &[u8], out: &mut [u32]| unsafe { scan_avx2(q, c, out) };
                 find_by(scan, (query, codes), ranges, limit, found);
             },
+            // SAFETY: the machine has POPCNT and BMI1.
+            ones: |words, some, first, places| unsafe { ones_bmi(words, some, first, places) },
         });
         if is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -41,6 +46,8 @@ pub(super) fn kernels() -> Vec<Kernel> {
                 find: |query, codes, ranges, limit, found| unsafe {
                     find_avx512(query, codes, ranges, limit, found);
                 },
+                // SAFETY: the machine has POPCNT and BMI1.
+                ones: |words, some, first, places| unsafe { ones_bmi(words, some, first, places) },
             });
         }
     }
@@ -50,6 +57,11 @@ pub(super) fn kernels() -> Vec<Kernel> {
 #[target_feature(enable = "avx2,popcnt")]
 fn gather_avx2(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]) {
     scalar::gather(query, codes, picks, out);
+}
+
+#[target_feature(enable = "bmi1,popcnt")]
+fn ones_bmi(words: &mut [u64], some: u64, first: u32, places: &mut [u32]) -> usize {
+    scalar::ones(words, some, first, places)
 }
 
 // AVX2: a register holds 4 words of 64 bits; every kernel makes 4 distances a step, the scalar code
