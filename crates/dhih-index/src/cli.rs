@@ -103,6 +103,9 @@ pub(crate) struct SearchArgs {
     #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new(),
         conflicts_with_all = ["label", "ids"])]
     pub(crate) explain: bool,
+    /// Read the index into memory first, on large pages: opens slower, searches faster
+    #[arg(long, env = "DHIH_IN_MEMORY", value_parser = FalseyValueParser::new())]
+    pub(crate) in_memory: bool,
     /// Print one JSON object for each query
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
@@ -117,6 +120,9 @@ pub(crate) struct BenchArgs {
     pub(crate) queries: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) reach: Reach,
+    /// Read the index into memory first, on large pages: opens slower, searches faster
+    #[arg(long, env = "DHIH_IN_MEMORY", value_parser = FalseyValueParser::new())]
+    pub(crate) in_memory: bool,
     /// How often all queries are searched
     #[arg(long, env = "DHIH_ROUNDS", value_name = "N", default_value_t = 3, value_parser = positive)]
     pub(crate) rounds: usize,

@@ -140,7 +140,7 @@ impl Gathered {
 }
 
 /// From so many items on, and where an item in so many is found, marking them is faster than sorting them.
-const DENSE: usize = if cfg!(test) { 8 } else { 64 };
+const DENSE: usize = 64;
 const SPARSE: usize = 1 << 15;
 
 /// Adds rows until there are `count` hits.

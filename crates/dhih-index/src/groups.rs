@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::codes::Codes;
 use crate::hamming;
+use crate::mmap;
 use crate::partition::{self, Parts};
 use crate::substring::{Extractor, Substring};
 use crate::words::{COPIED, WordExtractor, Words};
@@ -53,12 +54,12 @@ impl Groups {
     fn by(source: Source, first: &Substring, value: impl Fn(u32) -> u32 + Sync) -> Self {
         let (width, values) = (source.width, 1 << first.bits());
         let (parts, count) = (Parts::of(values), source.codes.len() / width);
-        let mut rows = vec![0; count];
+        let mut rows = mmap::zeros(count);
         let of_row = |row: usize| value(row as u32);
         let bounds = partition::distribute(parts, &mut rows, of_row, |row| row as u32);
         // Each part has room for as many codes as it has rows.
         let bytes: Vec<usize> = bounds.iter().map(|bound| bound * width).collect();
-        let (mut packed, mut starts) = (vec![0; count * width], vec![0; count + 1]);
+        let (mut packed, mut starts) = (mmap::zeros(count * width), mmap::zeros(count + 1));
         let mut directory = vec![0; values + 1];
         let out = directory[..values].par_chunks_mut(parts.span());
         let out = out.zip(partition::cut(&mut rows, &bounds));
@@ -191,7 +192,15 @@ impl Part<'_> {
         } else {
             keys.par_sort_unstable();
         }
-        for equal in keys.chunk_by_mut(|a, b| a >> 32 == b >> 32) {
+        let mut rest = keys;
+        while let Some(first) = rest.first() {
+            if let Some(later) = rest.get(AHEAD).filter(|_| self.source.width > HEAD) {
+                hamming::prefetch(self.source.codes, self.source.start(*later as u32));
+            }
+            let other = |key: &u128| key >> 32 != first >> 32;
+            let equal = rest.iter().position(other).unwrap_or(rest.len());
+            let (equal, others) = rest.split_at_mut(equal);
+            rest = others;
             if known == HEAD {
                 self.place = (equal[0] >> 112) as usize;
             }
@@ -210,12 +219,21 @@ impl Part<'_> {
     #[inline(always)]
     fn put(&mut self, keys: &[u128]) {
         let (width, start) = (self.source.width, self.code * self.source.width);
-        let from = &self.source.codes[self.source.start(keys[0] as u32)..];
         let to = &mut self.codes[start..];
-        match (from.first_chunk::<WINDOW>(), to.first_chunk_mut()) {
-            // What comes after the code is written later.
-            (Some(from), Some(to)) if width <= WINDOW => *to = *from,
-            _ => to[..width].copy_from_slice(&from[..width]),
+        if width <= HEAD {
+            // The key holds all of the code.
+            let code = ((keys[0] >> 32) << (8 * (WINDOW - width))).to_be_bytes();
+            match to.first_chunk_mut() {
+                // What comes after the code is written later.
+                Some(to) => *to = code,
+                None => to[..width].copy_from_slice(&code[..width]),
+            }
+        } else {
+            let from = &self.source.codes[self.source.start(keys[0] as u32)..];
+            match (from.first_chunk::<WINDOW>(), to.first_chunk_mut()) {
+                (Some(from), Some(to)) if width <= WINDOW => *to = *from,
+                _ => to[..width].copy_from_slice(&from[..width]),
+            }
         }
         self.starts[self.code] = (self.first + self.row) as u32;
         self.counts[self.place] += 1;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 use roaring::RoaringBitmap;
@@ -31,9 +31,9 @@ pub(crate) struct Metadata {
 }
 
 /// An open data file. Rows are numbered in the order of the ids, codes in their own order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Segment {
-    map: Mmap,
+    map: Arc<Mmap>,
     pub(crate) path: PathBuf,
     pub(crate) header: Header,
     pub(crate) metadata: Metadata,
@@ -58,7 +58,7 @@ pub(crate) struct Segment {
 }
 
 /// Where a table's parts lie.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct TablePlace {
     substring: Substring,
     mask: Vec<u8>,
@@ -118,11 +118,17 @@ impl Segment {
         }
         #[rustfmt::skip]
         let segment = Self {
-            map, path, header, metadata, bits, rows, distinct,
+            map: Arc::new(map), path, header, metadata, bits, rows, distinct,
             codes, starts, row_order, code_of_row, ids, labels, tables, whole, profile: None,
             by_label: OnceLock::new(),
         };
         Ok(segment)
+    }
+
+    /// The same with its bytes in memory, whatever becomes of the file.
+    pub(crate) fn in_memory(&self) -> Result<Self> {
+        let map = Arc::new(mmap::copy(&self.map, &self.path)?);
+        Ok(Self { map, ..self.clone() })
     }
 
     /// The whole file.

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::mmap;
 use crate::partition;
 use crate::substring::{Extractor, Substring};
 use crate::words::{self, WordExtractor, Words};
@@ -35,7 +36,7 @@ impl TableData {
         let stride = if width <= COPIED { 1 + width.div_ceil(4) } else { 1 };
         let length = codes.len() / width * stride;
         let room = room.map(|table| table.entries).filter(|entries| entries.len() == length);
-        let mut entries = room.unwrap_or_else(|| vec![0; length]);
+        let mut entries = room.unwrap_or_else(|| mmap::zeros(length));
         let directory = match stride {
             2 => of_words::<2>(substring, codes, width, &mut entries),
             3 => of_words::<3>(substring, codes, width, &mut entries),

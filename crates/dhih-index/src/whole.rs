@@ -7,6 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::hamming;
+use crate::mmap;
 use crate::partition;
 
 /// Places a group.
@@ -39,12 +40,12 @@ impl WholeData {
     pub(crate) fn build(codes: &[u8], width: usize) -> Self {
         let (hash, count) = (ByteHash::new(width), codes.len() / width);
         let places = places(count);
-        let (mut tags, mut slots) = (vec![EMPTY; places], vec![0; places]);
+        let (mut tags, mut slots) = (vec![EMPTY; places], mmap::zeros(places));
         let groups = places / GROUP;
         if groups == 0 {
             return Self { tags, slots };
         }
-        let mut entries: Vec<Entry> = vec![[0; 3]; count];
+        let mut entries: Vec<Entry> = mmap::zeros(count);
         let entry = |number: usize| {
             let hash = hash.of(&codes[number * width..][..width]);
             let group = first_group(hash, groups) as u32;

@@ -102,8 +102,10 @@ fn searches_of_a_file_agree_with_the_scan_in_every_form() {
     let search = ["search", "--index", "idx", "--queries", "queries.npy"];
 
     let nearest = flat.knn_batch(&queries.codes, 7).unwrap();
-    let lines =
-        json_lines(&stdout(dir, &[&search[..], &["-k", "7", "--json", "--out", "k"]].concat()));
+    let lines = json_lines(&stdout(
+        dir,
+        &[&search[..], &["-k", "7", "--in-memory", "--json", "--out", "k"]].concat(),
+    ));
     for (query, line) in lines.iter().enumerate() {
         assert_eq!((&line["query"], hits(line)), (&query.into(), nearest[query].clone()));
     }

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::{Numbers, build};
-use dhih_index::{CodeSet, Flat, Strategy, hamming};
+use dhih_index::{CodeSet, Codes, Flat, Strategy, hamming};
 use rayon::prelude::*;
 
 const BITS: [u32; 23] = [
@@ -97,6 +97,25 @@ fn batches_equal_single_searches_and_share_their_memory() {
         assert_eq!(nearest[i], index.knn_by(Strategy::Scan, query, 5).unwrap());
         assert_eq!(within[i], index.within_by(Strategy::Scan, query, 3).unwrap());
     }
+}
+
+#[test]
+fn an_index_in_memory_finds_the_same_without_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let numbers = &mut Numbers(8);
+    // More than what large pages are asked for.
+    let bytes = (0..200_000).flat_map(|_| numbers.code(64)).collect();
+    let set = CodeSet::new(Codes::new(64, bytes).unwrap());
+    let index = build(&set, dir.path(), None).into_memory().unwrap();
+    assert!(index.info().bytes > 8 << 20);
+    let rows: Vec<usize> = (0..20).map(|_| numbers.below(200_000)).collect();
+    let (queries, flat) = (set.codes.select(&rows), Flat::of(&set).unwrap());
+    // A file of no bytes: who still read it would be told by a signal.
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        std::fs::File::create(file.unwrap().path()).unwrap();
+    }
+    assert_eq!(index.knn_batch(&queries, 5).unwrap(), flat.knn_batch(&queries, 5).unwrap());
+    assert_eq!(index.within_batch(&queries, 16).unwrap(), flat.within_batch(&queries, 16).unwrap());
 }
 
 #[test]

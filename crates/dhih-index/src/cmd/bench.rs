@@ -8,7 +8,7 @@ use dhih_index::{Codes, Index, Strategy, hamming};
 use serde::Serialize;
 
 use crate::cli::{BenchArgs, Reach};
-use crate::cmd::search::read_queries;
+use crate::cmd::search::{opened, read_queries};
 
 /// Hits that a batch may have: a gibibyte of them.
 const MOST_HITS: usize = 1 << 26;
@@ -49,7 +49,7 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let index = Index::open(&args.on.index)?;
+    let index = opened(&args.on.index, args.in_memory)?;
     let beside = args.on.index.with_file_name("queries.safetensors");
     let queries = read_queries(args.queries.as_deref().unwrap_or(&beside), &index)?;
     if queries.is_empty() {

@@ -13,7 +13,7 @@ use crate::cli::{Query, Reach, SearchArgs};
 
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let isa = hamming::isa()?;
-    let index = Index::open(&args.index)?;
+    let index = opened(&args.index, args.in_memory)?;
     let queries = queries(&args.query, &index)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
 
@@ -52,6 +52,12 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     }
     out.flush()?;
     Ok(())
+}
+
+/// The index in a directory.
+pub(crate) fn opened(dir: &Path, in_memory: bool) -> Result<Index> {
+    let index = Index::open(dir)?;
+    Ok(if in_memory { index.into_memory()? } else { index })
 }
 
 /// Which items are looked for; `None` where all are.
