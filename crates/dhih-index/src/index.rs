@@ -11,7 +11,7 @@ use crate::code_set::{CodeSet, Labels};
 use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
 use crate::gathered::Reach;
-use crate::info::{Info, SegmentInfo};
+use crate::info::Info;
 use crate::log::Shape;
 use crate::manifest::Manifest;
 use crate::part::{Data, Label, Part};
@@ -276,47 +276,7 @@ impl Index {
 
     /// What the index is.
     pub fn info(&self) -> Info {
-        let mut segments = Vec::new();
-        let (mut deleted, mut distinct, mut logged) = (0, 0, 0);
-        for part in &self.parts {
-            deleted += part.rows() - part.len();
-            match &part.data {
-                Data::Chunk(chunk) => {
-                    distinct += chunk.codes().distinct();
-                    logged += part.len();
-                }
-                Data::Segment(segment) => {
-                    distinct += segment.distinct;
-                    segments.push(SegmentInfo::of(segment));
-                }
-            }
-        }
-        let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        let first = self.parts.iter().find_map(|part| match &part.data {
-            Data::Segment(segment) => Some(segment),
-            Data::Chunk(_) => None,
-        });
-        let given = first.is_some_and(|segment| segment.ids().is_some()) || self.parts.len() > 1;
-        Info {
-            version: first.map_or(format::VERSION, |segment| segment.header.version),
-            bits: self.bits,
-            codes: self.len(),
-            distinct,
-            deleted,
-            logged,
-            substrings: first.map_or(Vec::new(), |s| s.substrings().cloned().collect()),
-            labels: match self.metadata.label_columns {
-                _ if !self.has_labels => "none",
-                Some(_) => "multi-hot",
-                None => "single",
-            },
-            ids: if given { "given" } else { "0..n" },
-            classes: self.metadata.classes.clone(),
-            model_sha256: self.metadata.model_sha256.clone(),
-            bytes,
-            bytes_per_code: bytes as f64 / self.len().max(1) as f64,
-            segments,
-        }
+        Info::of(self)
     }
 
     fn search(&self, query: &[u8], reach: Reach, strategy: Strategy) -> Result<Vec<Hit>> {

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use crate::format::{self, Kind};
+use crate::index::Index;
+use crate::part::Data;
 use crate::segment::Segment;
 use crate::substring::Substring;
 
@@ -50,6 +52,52 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// Its sections.
     pub sections: Vec<SectionInfo>,
+}
+
+impl Info {
+    pub(crate) fn of(index: &Index) -> Self {
+        let mut segments = Vec::new();
+        let (mut deleted, mut distinct, mut logged) = (0, 0, 0);
+        for part in &index.parts {
+            deleted += part.rows() - part.len();
+            match &part.data {
+                Data::Chunk(chunk) => {
+                    distinct += chunk.codes().distinct();
+                    logged += part.len();
+                }
+                Data::Segment(segment) => {
+                    distinct += segment.distinct;
+                    segments.push(SegmentInfo::of(segment));
+                }
+            }
+        }
+        let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        let first = index.parts.iter().find_map(|part| match &part.data {
+            Data::Segment(segment) => Some(segment),
+            Data::Chunk(_) => None,
+        });
+        let given = first.is_some_and(|segment| segment.ids().is_some()) || index.parts.len() > 1;
+        Self {
+            version: first.map_or(format::VERSION, |segment| segment.header.version),
+            bits: index.bits,
+            codes: index.len(),
+            distinct,
+            deleted,
+            logged,
+            substrings: first.map_or(Vec::new(), |s| s.substrings().cloned().collect()),
+            labels: match index.metadata.label_columns {
+                _ if !index.has_labels => "none",
+                Some(_) => "multi-hot",
+                None => "single",
+            },
+            ids: if given { "given" } else { "0..n" },
+            classes: index.metadata.classes.clone(),
+            model_sha256: index.metadata.model_sha256.clone(),
+            bytes,
+            bytes_per_code: bytes as f64 / index.len().max(1) as f64,
+            segments,
+        }
+    }
 }
 
 impl SegmentInfo {

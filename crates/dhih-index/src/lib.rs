@@ -62,6 +62,7 @@ mod groups;
 mod manifest;
 mod mmap;
 mod partition;
+mod postings;
 mod sample;
 mod segment;
 mod verify;

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::{self, Counts, Header, Kind};
 use crate::mmap;
 use crate::planner::{Plan, Profile};
+use crate::postings::Postings;
 use crate::substring::Substring;
 use crate::table::{COPIED, Table};
 use crate::whole::{self, Whole};
@@ -178,7 +179,7 @@ impl Segment {
 
     /// The rows of each code.
     pub(crate) fn postings(&self) -> Postings<'_> {
-        Postings { starts: self.starts(), rows: self.row_order() }
+        Postings::new(self.starts(), self.row_order())
     }
 
     /// The rows of a code, one at least; an error where the file contradicts itself.
@@ -253,64 +254,6 @@ impl Segment {
         bytemuck::cast_slice(&self.map[range.clone()])
     }
 }
-
-/// The rows of each code: where they start, and themselves.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Postings<'a> {
-    /// `None` where each code has one row.
-    starts: Option<&'a [u32]>,
-    rows: &'a [u32],
-}
-
-impl<'a> Postings<'a> {
-    /// The rows of a code, one at least; `None` where the file contradicts itself.
-    #[inline]
-    pub(crate) fn of(self, code: u32) -> Option<&'a [u32]> {
-        self.rows.get(self.range(code)?)
-    }
-
-    /// Writes down the first rows of some codes, at most `most` of each, from `at` on, and makes room where there is none; returns
-    /// where they end. `None` where the file contradicts itself.
-    pub(crate) fn write(
-        self,
-        codes: &[u32],
-        most: usize,
-        rows: &mut Vec<u32>,
-        mut at: usize,
-    ) -> Option<usize> {
-        for &code in codes {
-            let range = self.range(code)?;
-            let from = self.rows.get(range.start..)?;
-            let of_code = from.get(..range.end.checked_sub(range.start)?.min(most))?;
-            let end = at + of_code.len();
-            // A row is one code's.
-            if end > self.rows.len() {
-                return None;
-            }
-            if rows.len() < end.max(at + FEW) {
-                rows.resize(2 * end.max(at + FEW), 0);
-            }
-            match from.first_chunk::<FEW>() {
-                Some(few) if of_code.len() <= FEW => rows[at..at + FEW].copy_from_slice(few),
-                _ => rows[at..end].copy_from_slice(of_code),
-            }
-            at = end;
-        }
-        Some(at)
-    }
-
-    #[inline]
-    fn range(self, code: u32) -> Option<Range<usize>> {
-        let at = code as usize;
-        Some(match self.starts {
-            None => at..at + 1,
-            Some(starts) => *starts.get(at)? as usize..*starts.get(at + 1)? as usize,
-        })
-    }
-}
-
-/// Most codes have no more rows: so many are copied for each without asking how many there are.
-const FEW: usize = 4;
 
 /// The sections of a header, each to be taken once.
 struct Sections<'a> {
