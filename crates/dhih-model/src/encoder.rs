@@ -82,6 +82,11 @@ impl Encoder {
         self.config.bits
     }
 
+    /// Whether the CPU computes.
+    pub fn is_on_cpu(&self) -> bool {
+        self.device.is_cpu()
+    }
+
     /// The shape of one image.
     pub fn input(&self) -> InputShape {
         self.config.input

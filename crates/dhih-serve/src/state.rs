@@ -44,7 +44,10 @@ impl AppState {
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
         let workers = Arc::new(Semaphore::new(limits.workers));
         let (run, reloading) = (ArcSwap::from_pointee(run), Mutex::default());
-        let queue = EncodeQueue::start(queue)?;
+        // A GPU takes one batch after the other.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let queue =
+            EncodeQueue::start(queue, if run.load().encoder().is_on_cpu() { cores } else { 1 })?;
         let decoding = Arc::new(Semaphore::new(MEGAPIXELS as usize));
         let bodies = Arc::new(Semaphore::new(BODIES.max(limits.max_body_bytes).div_ceil(1024)));
         Ok(Self { run, reloading, limits, keys, queue, workers, decoding, bodies })

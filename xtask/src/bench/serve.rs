@@ -170,18 +170,26 @@ impl Bench<'_> {
     fn images(&self) -> Result<String> {
         let words = ["bench", "--backbone", BACKBONE, "--image-side", "224", "--batch-size", "32"];
         let words = [&words[..], &["--only", "inference", "--device", "cpu", "--json"]].concat();
-        let alone: Value = self.step("encoder alone", "dhih-train", &words)?.capture_json()?;
-        let alone = number(&alone, "/images_per_second")?;
+        let alone = || {
+            let seen: Value = self.step("encoder alone", "dhih-train", &words)?.capture_json()?;
+            number(&seen, "/images_per_second")
+        };
+        let before = alone()?;
         let service = self.serve(&["photos", "photos/index"])?;
         let images = format!("images={}", text(&self.file("images"))?);
         let asked = |rate: f64, seconds: u32| {
             let words = [format!("rate={rate:.0}"), format!("seconds={seconds}")];
             self.load(&service, &[&images, "side=224", "connections=64", &words[0], &words[1]])
         };
-        // Warm, and how many it takes.
-        let most = number(&asked(2.0 * alone, self.args.seconds)?, "/per_second")?;
+        // Warm, and how many it takes, in turns with the encoder: the machine may be shared.
+        let (mut most, mut alone_all) = (Vec::new(), vec![before]);
+        for _ in 0..3 {
+            most.push(number(&asked(2.0 * before, self.args.seconds)?, "/per_second")?);
+            alone_all.push(alone()?);
+        }
+        let (most, alone) = (mean(&most), mean(&alone_all));
         let normal = asked(0.5 * most, self.args.seconds)?;
-        let before = service.memory("VmRSS")?;
+        let memory = service.memory("VmRSS")?;
         let overload = asked(2.0 * most, if self.args.quick { 10 } else { 60 })?;
         let after = service.memory("VmRSS")?;
         service.require_healthy()?;
@@ -201,7 +209,7 @@ impl Bench<'_> {
              `{BACKBONE}`, JPEGs of 224 x 224 pixels. The encoder alone, batches of 32, from pixels: {alone:.0} images a second; the service, which decodes \
              as well, and shares the cores with who asks, takes {most:.0}, {:.2} of it (goal: 0.9). Under twice what it takes, the 99th percentile of what is \
              answered is {:.1} times that under half (goal: 3); refusals come within {:.1} ms (99th percentile {:.1}; from their sending within {:.1}; goal: 10); {} errors; \
-             {:.0} of {:.0} requests were sent more than 10 ms late, {:.0} not at all; {before:.0} MiB of memory \
+             {:.0} of {:.0} requests were sent more than 10 ms late, {:.0} not at all; {memory:.0} MiB of memory \
              before, {after:.0} after.",
             line("half of what it takes", &normal),
             line("twice what it takes", &overload),
@@ -264,6 +272,10 @@ impl Bench<'_> {
             service.memory("VmRSS")?
         ))
     }
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
 }
 
 /// How many were answered well.
