@@ -4,7 +4,6 @@
 use std::arch::x86_64::*;
 
 use super::near::{Near, find_by, of_range};
-use super::scalar;
 use super::x86_64::{Spread, count8, load8, pairs8, repeated, scan_avx512};
 
 /// Ranges are mostly short: what can be done once is done once for all of them.
@@ -25,12 +24,8 @@ pub(super) fn find_avx512(
             return find_by(scan, (query, codes), ranges, limit, found);
         }
     };
-    let target = Target {
-        query,
-        limit,
-        words: load8(&repeated(query, slot)),
-        most: _mm512_set1_epi64(i64::from(limit)),
-    };
+    let target =
+        Target { words: load8(&repeated(query, slot)), most: _mm512_set1_epi64(i64::from(limit)) };
     for &range in ranges {
         let codes = of_range(codes, width, range);
         match width {
@@ -42,9 +37,7 @@ pub(super) fn find_avx512(
 }
 
 /// What codes are compared with.
-struct Target<'a> {
-    query: &'a [u8],
-    limit: u32,
+struct Target {
     /// The query in every slot of a register.
     words: __m512i,
     /// The limit in every word.
@@ -53,7 +46,7 @@ struct Target<'a> {
 
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vbmi,avx512vpopcntdq")]
 fn six(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
-    let (&Target { query, limit, words, most }, spread) = (target, Spread::new(6, 8));
+    let (&Target { words, most }, spread) = (target, Spread::new(6, 8));
     let (steps, rest) = codes.as_chunks::<48>();
     // Where more codes follow, whole registers are read, and what is not of these codes is left out.
     let whole = codes.len().saturating_sub(16) / 48;
@@ -75,13 +68,22 @@ fn six(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
         }
         at += 8;
     }
-    tail(query, rest, limit, at, found);
+    let mask = (1_u8 << (rest.len() / 6)) - 1;
+    if mask != 0 {
+        // SAFETY: the mask lets only the bytes that are there be read; the load needs no alignment.
+        let last = unsafe { _mm512_maskz_loadu_epi8((1 << rest.len()) - 1, rest.as_ptr().cast()) };
+        let counts = count8(spread.apart(last), words);
+        let near = _mm512_mask_cmple_epu64_mask(mask, counts, most);
+        if near != 0 {
+            keep(near, counts, at, found);
+        }
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]
 fn eight(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
-    let &Target { words, most, .. } = target;
+    let &Target { words, most } = target;
     let (steps, rest) = codes.as_chunks::<64>();
     let (fours, steps_left) = steps.as_chunks::<4>();
     let mut at = first;
@@ -118,7 +120,7 @@ fn eight(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
 
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512vpopcntdq")]
 fn sixteen(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
-    let &Target { query, limit, words, most } = target;
+    let &Target { words, most } = target;
     let (steps, rest) = codes.as_chunks::<128>();
     for (step, at) in steps.iter().zip((first..).step_by(8)) {
         let halves = step.as_chunks::<64>().0;
@@ -128,7 +130,23 @@ fn sixteen(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
             keep(near, counts, at, found);
         }
     }
-    tail(query, rest, limit, first + 8 * steps.len() as u32, found);
+    let (mask, there) = ((1_u8 << (rest.len() / 16)) - 1, (1_u16 << (rest.len() / 8)) - 1);
+    if mask != 0 {
+        let [low, high] = there.to_le_bytes();
+        // SAFETY: the masks let only the words that are there be read; the loads need no alignment.
+        let halves = unsafe {
+            let words = rest.as_ptr().cast::<i64>();
+            [
+                _mm512_maskz_loadu_epi64(low, words),
+                _mm512_maskz_loadu_epi64(high, words.wrapping_add(8)),
+            ]
+        };
+        let counts = pairs8(count8(halves[0], words), count8(halves[1], words));
+        let near = _mm512_mask_cmple_epu64_mask(mask, counts, most);
+        if near != 0 {
+            keep(near, counts, first + 8 * steps.len() as u32, found);
+        }
+    }
 }
 
 /// Writes down the lanes of a mask.
@@ -148,16 +166,6 @@ fn keep(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
     unsafe {
         _mm512_storeu_si512(found.as_mut_ptr().add(found.len()).cast(), wanted);
         found.set_len(found.len() + near.count_ones() as usize);
-    }
-}
-
-#[target_feature(enable = "avx2,popcnt")]
-fn tail(query: &[u8], codes: &[u8], limit: u32, first: u32, found: &mut Vec<Near>) {
-    for (code, at) in codes.chunks_exact(query.len()).zip(first..) {
-        let distance = scalar::distance(query, code);
-        if distance <= limit {
-            found.push(Near { at, distance });
-        }
     }
 }
 
