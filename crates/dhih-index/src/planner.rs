@@ -16,8 +16,12 @@ mod cost {
     pub(super) const FIRST_BYTE: f64 = 0.11;
     /// How many bytes are first ones: then the machine sees that they are read in order.
     pub(super) const FIRST: f64 = 1536.0;
-    /// A byte of code that is read in order, from memory or from the last cache.
-    pub(super) const BYTE: f64 = 0.022;
+    /// A byte of code that is read in order: from the last cache, and from memory.
+    pub(super) const BYTE: f64 = 0.008;
+    pub(super) const FAR_BYTE: f64 = 0.030;
+    /// Codes of so many bytes are in the last cache from one scan to the next; of so many, nothing is.
+    pub(super) const CACHED: f64 = 8e6;
+    pub(super) const UNCACHED: f64 = 32e6;
     /// A code beside its bytes.
     pub(super) const CODE: f64 = 0.04;
     /// A code that is read at a place of its own.
@@ -140,7 +144,15 @@ impl Costs {
 impl Plan<'_> {
     /// Scanning all codes.
     pub(crate) fn scan(&self) -> f64 {
-        self.codes as f64 * (cost::CODE + cost::BYTE * self.width as f64)
+        let bytes = self.codes as f64 * self.width as f64;
+        self.codes as f64 * cost::CODE + bytes * self.byte()
+    }
+
+    /// A byte of code among others that are read in order.
+    fn byte(&self) -> f64 {
+        let bytes = self.codes as f64 * self.width as f64;
+        let far = (bytes - cost::CACHED) / (cost::UNCACHED - cost::CACHED);
+        cost::BYTE + far.clamp(0.0, 1.0) * (cost::FAR_BYTE - cost::BYTE)
     }
 
     /// Looking at so many rows one by one.
@@ -180,7 +192,7 @@ impl Plan<'_> {
         }
         let bytes = codes * self.width as f64;
         let first = bytes.min(cost::FIRST);
-        cost::BUCKET + first * cost::FIRST_BYTE + (bytes - first) * cost::BYTE + codes * cost::CODE
+        cost::BUCKET + first * cost::FIRST_BYTE + (bytes - first) * self.byte() + codes * cost::CODE
     }
 
     /// Codes in a bucket of this step, as far as can be known.

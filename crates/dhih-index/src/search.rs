@@ -66,7 +66,7 @@ const BATCH: usize = 64;
 pub(crate) const CHUNK: usize = 512;
 /// The part of the cost of a scan that is spent on cheap steps where a scan seems best: most of the time they show that it is
 /// not, and where they do not, this is all that they cost.
-const EXPLORE: f64 = 0.08;
+const EXPLORE: f64 = 0.05;
 
 /// The memory of a search, kept from one to the next.
 #[derive(Debug, Default)]

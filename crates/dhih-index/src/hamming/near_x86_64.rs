@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::near::{Near, find_by, of_range};
-use super::x86_64::{Spread, count8, load8, pairs8, repeated, scan_avx512};
+use super::x86_64::{Spread, count8, load8, pairs8, scan_avx512};
 
 /// Ranges are mostly short: what can be done once is done once for all of them.
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]
@@ -16,16 +16,21 @@ pub(super) fn find_avx512(
     found: &mut Vec<Near>,
 ) {
     let width = query.len();
-    let slot = match width {
-        6 | 8 => 8,
-        16 => 16,
+    let words = match (width, query.first_chunk::<16>()) {
+        (6 | 8, _) => {
+            let word = query.iter().rfold(0, |word: i64, &byte| word << 8 | i64::from(byte));
+            _mm512_set1_epi64(word)
+        }
+        (16, Some(query)) => {
+            // SAFETY: 16 bytes are there to read; the load needs no alignment.
+            _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(query.as_ptr().cast()) })
+        }
         _ => {
             let scan = |q: &[u8], c: &[u8], out: &mut [u32]| scan_avx512(q, c, out);
             return find_by(scan, (query, codes), ranges, limit, found);
         }
     };
-    let target =
-        Target { words: load8(&repeated(query, slot)), most: _mm512_set1_epi64(i64::from(limit)) };
+    let target = Target { words, most: _mm512_set1_epi64(i64::from(limit)) };
     for &range in ranges {
         let codes = of_range(codes, width, range);
         match width {
@@ -46,7 +51,7 @@ struct Target {
 
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vbmi,avx512vpopcntdq")]
 fn six(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
-    let (&Target { words, most }, spread) = (target, Spread::new(6, 8));
+    let (&Target { words, most }, spread) = (target, Spread::new::<6, 8>());
     let (steps, rest) = codes.as_chunks::<48>();
     // Where more codes follow, whole registers are read, and what is not of these codes is left out.
     let whole = codes.len().saturating_sub(16) / 48;

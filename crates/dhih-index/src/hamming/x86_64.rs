@@ -174,7 +174,7 @@ pub(super) fn scan_avx512(query: &[u8], codes: &[u8], out: &mut [u32]) {
 /// 8 codes of 6 bytes are 48 bytes, spread to a word each.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vpopcntdq")]
 fn six_avx512(query: &[u8], codes: &[u8], out: &mut [u32]) {
-    let (query, spread) = (load8(&repeated(query, 8)), Spread::new(6, 8));
+    let (query, spread) = (load8(&repeated(query, 8)), Spread::new::<6, 8>());
     for (step, out) in codes.as_chunks::<48>().0.iter().zip(out.as_chunks_mut::<8>().0) {
         store8(count8(spread.load(step), query), out);
     }
@@ -191,7 +191,7 @@ fn eight_avx512(query: &[u8], codes: &[u8], out: &mut [u32]) {
 /// 4 codes of 12 bytes are 48 bytes, spread to two words each.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vpopcntdq")]
 fn twelve_avx512(query: &[u8], codes: &[u8], out: &mut [u32]) {
-    let (query, spread) = (load8(&repeated(query, 16)), Spread::new(12, 16));
+    let (query, spread) = (load8(&repeated(query, 16)), Spread::new::<12, 16>());
     let steps = codes.as_chunks::<48>().0.as_chunks::<2>().0;
     for ([a, b], out) in steps.iter().zip(out.as_chunks_mut::<8>().0) {
         let (a, b) = (count8(spread.load(a), query), count8(spread.load(b), query));
@@ -259,13 +259,11 @@ pub(super) struct Spread {
 }
 
 impl Spread {
+    /// To slots of `SLOT` bytes.
+    #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn new(width: usize, slot: usize) -> Self {
-        let (mut from, mut used) = ([0; 64], 0);
-        for at in (0..64).filter(|at| at % slot < width) {
-            from[at] = (at / slot * width + at % slot) as u8;
-            used |= 1 << at;
-        }
+    pub(super) fn new<const WIDTH: usize, const SLOT: usize>() -> Self {
+        let (from, used) = const { places(WIDTH, SLOT) };
         Self { from: load8(&from), used }
     }
 
@@ -282,6 +280,19 @@ impl Spread {
     pub(super) fn apart(&self, packed: __m512i) -> __m512i {
         _mm512_maskz_permutexvar_epi8(self.used, self.from, packed)
     }
+}
+
+/// From where each byte of a register comes, and whether it is one of a code.
+const fn places(width: usize, slot: usize) -> ([u8; 64], u64) {
+    let (mut from, mut used, mut at) = ([0; 64], 0, 0);
+    while at < 64 {
+        if at % slot < width {
+            from[at] = (at / slot * width + at % slot) as u8;
+            used |= 1 << at;
+        }
+        at += 1;
+    }
+    (from, used)
 }
 
 #[target_feature(enable = "avx512f")]
