@@ -93,6 +93,14 @@ struct Measured {
     scan: Times,
     batch: f64,
     batch_threads: f64,
+    flat: Option<FlatTimes>,
+}
+
+/// A scan without an index.
+#[derive(Debug, Deserialize)]
+struct FlatTimes {
+    one: f64,
+    batch: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +116,17 @@ struct Peer {
     name: String,
     micros: f64,
     exact: f64,
+    /// In batches of 64, of those that scan.
+    #[serde(default)]
+    batch: Option<f64>,
+}
+
+/// The peers that were exact.
+#[derive(Debug)]
+struct Peers {
+    best: Option<Peer>,
+    /// The fastest scan, one by one and in batches.
+    flat: Option<[f64; 2]>,
 }
 
 /// Measures and prints a table in Markdown; with `peers` beside faiss and mih-rs.
@@ -127,14 +146,23 @@ pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()>
         true => case.name != ON_DEMAND && (case.kind != REAL || args.cifar10.is_some()),
         false => args.set.iter().any(|set| set == case.name),
     };
-    let mut lines = Vec::new();
+    let (mut lines, mut flat) = (Vec::new(), Vec::new());
     for case in CASES.iter().filter(wanted) {
-        let line = bench.case(case, peers)?;
+        let (line, scan) = bench.case(case, peers)?;
         eprintln!("{line}");
         lines.push(line);
+        flat.extend(scan);
     }
-    print(&format!("{}\n{}", header(peers), lines.join("\n")))
+    let table = format!("{}\n{}", header(peers), lines.join("\n"));
+    match flat.is_empty() {
+        true => print(&table),
+        false => print(&format!("{table}\n\n{}\n{}", FLAT_HEADER, flat.join("\n"))),
+    }
 }
+
+const FLAT_HEADER: &str = "\
+| set, scanned without an index | ours, us | in batches of 64 | faiss | in batches | faiss / ours | in batches |
+|---|---:|---:|---:|---:|---:|---:|";
 
 struct Bench<'a> {
     args: &'a Args,
@@ -144,7 +172,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn case(&self, case: &Case, peers: bool) -> Result<String> {
+    /// Its line of the table and, beside peers, that of the scans.
+    fn case(&self, case: &Case, peers: bool) -> Result<(String, Option<String>)> {
         let Case { codes, bits, kind, reach, .. } = case;
         let file = |end: &str| self.dir.join(format!("{kind}-{codes}-{bits}{end}"));
         let (npy, queries, index) = (file(".npy"), file("-queries.npy"), file(".index"));
@@ -170,9 +199,14 @@ impl Bench<'_> {
         let rounds = self.args.rounds.to_string();
         let words =
             ["bench", "--index", index, "--queries", queries, "--rounds", &rounds, "--json"];
-        let ours: Measured = dhih(&[&words[..], reach].concat())?.capture_json()?;
-        let best = if peers { self.best_peer([npy, queries], case)? } else { None };
-        Ok(line(case, build, &ours, peers.then_some(best)))
+        let words = [&words[..], reach].concat();
+        let ours: Measured = dhih(&words)?.capture_json()?;
+        let copied: Measured = dhih(&[&words[..], &["--in-memory"]].concat())?.capture_json()?;
+        let peers = if peers { Some(self.peers([npy, queries], case)?) } else { None };
+        let flat =
+            peers.as_ref().and_then(|peers| flat_line(case, ours.flat.as_ref()?, peers.flat?));
+        let line = line(case, build, (&ours, copied.search.mean), peers.map(|peers| peers.best));
+        Ok((line, flat))
     }
 
     fn real_codes(&self, [npy, queries]: [&Path; 2], [count, bits]: &[String; 2]) -> Result<()> {
@@ -188,7 +222,7 @@ impl Bench<'_> {
 
     /// The fastest of those that answered every query exactly. The crate mih-rs knows codes of 64 bits, among others, and k
     /// nearest neighbours.
-    fn best_peer(&self, [codes, queries]: [&str; 2], case: &Case) -> Result<Option<Peer>> {
+    fn peers(&self, [codes, queries]: [&str; 2], case: &Case) -> Result<Peers> {
         let faiss = Step::new("measure faiss", &self.args.python, self.workspace);
         let faiss = faiss.args(["xtask/bench/index_peers.py", "--codes", codes]).args(case.reach);
         let mut steps = vec![faiss.args(["--queries", queries])];
@@ -197,18 +231,22 @@ impl Bench<'_> {
             let step = step.args(["run", "--release", "--quiet", "--manifest-path", MIH, "--"]);
             steps.push(step.args([codes, queries, "10", "100"]));
         }
-        let mut best: Option<Peer> = None;
+        let (mut best, mut flat): (Option<Peer>, Option<[f64; 2]>) = (None, None);
         for step in steps {
             for line in step.capture()?.lines() {
                 let peer: Peer = serde_json::from_str(line)
                     .with_context(|| format!("`{}` printed no measurement", step.command_line()))?;
                 eprintln!("{}: {:.0} us, {:.3} exact", peer.name, peer.micros, peer.exact);
+                if let Some(batch) = peer.batch {
+                    let [one, before] = flat.unwrap_or([f64::INFINITY; 2]);
+                    flat = Some([one.min(peer.micros), before.min(batch)]);
+                }
                 if peer.exact == 1.0 && best.as_ref().is_none_or(|best| peer.micros < best.micros) {
                     best = Some(peer);
                 }
             }
         }
-        Ok(best)
+        Ok(Peers { best, flat })
     }
 }
 
@@ -223,17 +261,23 @@ fn header(peers: bool) -> String {
     let more = if peers { " best exact peer, us | which | it / ours |" } else { "" };
     let rule = if peers { "---:|---|---:|" } else { "" };
     format!(
-        "| set | different | bytes a code | build, s | reached | mean, us | p50 | p99 | scan | batch, 1 thread | all threads |{more}\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|{rule}"
+        "| set | different | bytes a code | build, s | reached | mean, us | in memory | p50 | p99 | scan | its p99 | batch, 1 thread | all threads |{more}\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|{rule}"
     )
 }
 
-fn line(case: &Case, build: f64, ours: &Measured, peer: Option<Option<Peer>>) -> String {
-    let Measured { distinct, bytes_per_code, reached, search, scan, batch, batch_threads } = ours;
+fn line(
+    case: &Case,
+    build: f64,
+    (ours, in_memory): (&Measured, f64),
+    peer: Option<Option<Peer>>,
+) -> String {
+    let Measured { distinct, bytes_per_code, reached, search, scan, batch, batch_threads, .. } =
+        ours;
     let share = 100.0 * *distinct as f64 / case.codes as f64;
     let mut line = format!(
-        "| {} | {share:.0} % | {bytes_per_code:.1} | {build:.2} | {reached:.1} | {:.2} | {:.2} | {:.2} | {:.0} | {batch:.2} | {batch_threads:.2} |",
-        case.name, search.mean, search.p50, search.p99, scan.mean,
+        "| {} | {share:.0} % | {bytes_per_code:.1} | {build:.2} | {reached:.1} | {:.2} | {in_memory:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {batch:.2} | {batch_threads:.2} |",
+        case.name, search.mean, search.p50, search.p99, scan.mean, scan.p99,
     );
     match peer {
         None => {}
@@ -243,6 +287,20 @@ fn line(case: &Case, build: f64, ours: &Measured, peer: Option<Option<Peer>>) ->
         }
     }
     line
+}
+
+fn flat_line(case: &Case, ours: &FlatTimes, [one, batch]: [f64; 2]) -> Option<String> {
+    // Of equal sets once.
+    (case.reach == K).then(|| {
+        format!(
+            "| {} | {:.0} | {:.0} | {one:.0} | {batch:.0} | {:.1} | {:.1} |",
+            case.name,
+            ours.one,
+            ours.batch,
+            one / ours.one,
+            batch / ours.batch
+        )
+    })
 }
 
 #[cfg(test)]
@@ -260,15 +318,21 @@ mod tests {
             scan: times(),
             batch: 1.0,
             batch_threads: 0.5,
+            flat: None,
         };
         let columns = |line: &str| line.matches('|').count();
-        let peer = || Peer { name: "flat".to_owned(), micros: 30.0, exact: 1.0 };
+        let flat =
+            flat_line(&CASES[0], &FlatTimes { one: 10.0, batch: 2.0 }, [30.0, 14.0]).unwrap();
+        assert!(FLAT_HEADER.lines().all(|rule| columns(rule) == columns(&flat)), "{flat}");
+        assert!(flat.ends_with("| 10 | 2 | 30 | 14 | 3.0 | 7.0 |"), "{flat}");
+        let peer = || Peer { name: "flat".to_owned(), micros: 30.0, exact: 1.0, batch: None };
         for peer in [None, Some(None), Some(Some(peer()))] {
             let header = header(peer.is_some());
-            let line = line(&CASES[0], 1.0, &ours, peer);
+            let line = line(&CASES[0], 1.0, (&ours, 1.5), peer);
             assert!(header.lines().all(|rule| columns(rule) == columns(&line)), "{line}");
             assert!(line.contains("| 50 % |"));
         }
-        assert!(line(&CASES[0], 1.0, &ours, Some(Some(peer()))).ends_with("| 30 | flat | 15.0 |"));
+        let line = line(&CASES[0], 1.0, (&ours, 1.5), Some(Some(peer())));
+        assert!(line.ends_with("| 30 | flat | 15.0 |"));
     }
 }

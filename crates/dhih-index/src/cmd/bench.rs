@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use dhih_index::{Codes, Index, Strategy, hamming};
+use dhih_index::{Codes, Flat, Index, Strategy, hamming};
+use rayon::ThreadPool;
 use serde::Serialize;
 
 use crate::cli::{BenchArgs, Reach};
@@ -14,6 +15,8 @@ use crate::cmd::search::{opened, read_queries};
 const MOST_HITS: usize = 1 << 26;
 /// So many queries are scanned for.
 const SCANNED: usize = 100;
+/// Queries of a batch that goes through all codes together.
+const FLAT: usize = 64;
 /// Batches are measured at least so long.
 const LONG: Duration = Duration::from_millis(200);
 
@@ -46,6 +49,17 @@ struct Measured {
     batch: f64,
     /// Batches of the queries, all threads.
     batch_threads: f64,
+    /// Without an index, the nearest of all codes; absent for a radius.
+    flat: Option<FlatTimes>,
+}
+
+/// Microseconds a query of a scan of all codes, equal ones too, on one thread.
+#[derive(Debug, Serialize)]
+struct FlatTimes {
+    /// One by one.
+    one: f64,
+    /// In batches of [`FLAT`].
+    batch: f64,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
@@ -73,6 +87,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     }
     writeln!(out, "batch, 1 thread  {:12.2}", measured.batch)?;
     writeln!(out, "batch, {} threads {:12.2}", measured.threads, measured.batch_threads)?;
+    if let Some(FlatTimes { one, batch }) = measured.flat {
+        writeln!(out, "flat             {one:12.2}")?;
+        writeln!(out, "flat, batch      {batch:12.2}")?;
+    }
     Ok(())
 }
 
@@ -127,7 +145,27 @@ fn measure(index: &Index, queries: &Codes, reach: Reach, rounds: usize) -> Resul
         scan: Times::of(scan),
         batch,
         batch_threads,
+        flat: reach.k.map(|k| flat(index, queries, k, rounds, &alone)).transpose()?,
     })
+}
+
+fn flat(
+    index: &Index,
+    queries: &Codes,
+    k: usize,
+    rounds: usize,
+    alone: &ThreadPool,
+) -> Result<FlatTimes> {
+    let set = index.to_code_set()?;
+    let flat = Flat::of(&set)?;
+    let some = queries.select(&(0..queries.len().min(FLAT)).collect::<Vec<_>>());
+    let (mut one, mut batch) = (Vec::new(), f64::INFINITY);
+    for _ in 0..rounds {
+        one.extend(times(&some, |query| flat.knn(query, k))?);
+        let seconds = alone.install(|| again_and_again(|| flat.knn_batch(&some, k)))?;
+        batch = batch.min(1e6 * seconds / some.len() as f64);
+    }
+    Ok(FlatTimes { one: Times::of(one).mean, batch })
 }
 
 /// Seconds that a batch takes, of as many as fill [`LONG`]: threads that sleep are woken once, and have each a core of its own by
