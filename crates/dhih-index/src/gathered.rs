@@ -51,8 +51,13 @@ impl Gathered {
         self.clear();
     }
 
-    /// Forgets what was found.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets what was found, but not how far it was: what is to be found is no further.
+    pub(crate) fn forget(&mut self) {
+        self.radius = self.limit;
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.limit = self.radius;
         self.items.fill(0);
         self.within = 0;

@@ -10,7 +10,9 @@ use crate::probe;
 mod cost {
     /// A look-up of a whole code, among others that are under way.
     pub(super) const LOOK_UP: f64 = 4.0;
-    /// A bucket, likewise.
+    /// A step of probing beside its buckets: the first of them is waited for.
+    pub(super) const STEP: f64 = 250.0;
+    /// A bucket, among others.
     pub(super) const BUCKET: f64 = 30.0;
     /// A byte of one of the first codes of a bucket, which come from a place in memory of their own.
     pub(super) const FIRST_BYTE: f64 = 0.11;
@@ -176,7 +178,7 @@ impl Plan<'_> {
             let turn = turns[next.part];
             let buckets = probe::count(turn.bits, next.weight);
             let codes = self.bucket_codes(next.weight, turn);
-            sum += buckets * (self.bucket(codes) + codes * found * cost::FOUND);
+            sum += cost::STEP + buckets * (self.bucket(codes) + codes * found * cost::FOUND);
             // More than that is never chosen.
             if next.certified(turns.len()) >= to || sum > 4.0 * ceiling {
                 return sum;

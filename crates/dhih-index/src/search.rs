@@ -260,7 +260,7 @@ impl<'a> Search<'a> {
     /// Takes all codes.
     fn scan(&mut self) -> Result<()> {
         let (codes, distinct) = (self.segment.codes(), self.segment.distinct as u32);
-        self.scratch.gathered.clear();
+        self.scratch.gathered.forget();
         self.scratch.explanation.scanned += u64::from(distinct);
         let mut near = std::mem::take(&mut self.scratch.near);
         for start in (0..distinct).step_by(CHUNK) {
