@@ -120,7 +120,7 @@ pub struct Config {
     #[arg(long, env = "DHIH_QUEUE", value_name = "N", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub queue: u32,
-    /// Images encoded together at most
+    /// Images that a worker encodes together at most
     #[arg(long, env = "DHIH_MAX_BATCH", value_name = "N", default_value_t = 32,
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub max_batch: u32,
