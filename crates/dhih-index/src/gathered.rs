@@ -116,6 +116,10 @@ impl Gathered {
                 for &code in &*codes {
                     let of_code = segment.rows_of(code)?.iter().filter(|&&row| accept.row(row));
                     rows.extend(of_code.take(most));
+                    // A row is one code's.
+                    if rows.len() > segment.rows {
+                        return Err(segment.outside());
+                    }
                 }
                 end = rows.len();
             }

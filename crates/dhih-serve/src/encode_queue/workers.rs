@@ -1,6 +1,5 @@
-//! The threads that encode. Where one has nothing beside it to do, it spreads its batch over all cores, so that a lone image has its
-//! code soonest. Where more is waiting, the workers share it, and each encodes its part on a core of its own: no core waits for
-//! another then.
+//! The threads that encode. Where there is little to do, a batch is spread over all cores, so that a lone image has its code soonest. Where
+//! there is more, the workers share it, and each encodes its part on a core of its own: no core waits for another then.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -144,15 +143,20 @@ impl Shared {
             let more = self.arrived.wait_timeout(waiting, wait);
             waiting = more.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let shared = waiting.busy > 0 || waiting.jobs.len() >= self.workers;
-        let share =
-            if shared { waiting.jobs.len().div_ceil(self.workers) } else { waiting.jobs.len() };
+        let (share, shared) = share(waiting.jobs.len(), waiting.busy, self.workers);
         let run = waiting.jobs.front()?.run.clone();
         let of_run = waiting.jobs.iter().take_while(|job| Arc::ptr_eq(&job.run, &run)).count();
         let count = share.min(of_run).min(self.config.max_batch);
         waiting.busy += 1;
-        Some((waiting.jobs.drain(..count).collect(), shared && self.workers > 1))
+        Some((waiting.jobs.drain(..count).collect(), shared))
     }
+}
+
+/// How many of the waiting images a worker takes, and whether others have work as well: where there is work for more than half of
+/// the workers, each does its part on a core of its own.
+fn share(waiting: usize, busy: usize, workers: usize) -> (usize, bool) {
+    let shared = workers > 1 && 2 * (waiting + busy) > workers;
+    (if shared { waiting.div_ceil(workers) } else { waiting }, shared)
 }
 
 fn encode(batch: Vec<Job>) {
@@ -187,5 +191,18 @@ mod tests {
         (0..100).for_each(|_| pace.measure(Duration::from_millis(32), 32));
         let now = pace.of(10).as_secs_f64();
         assert!((now - 0.010).abs() < 1e-4, "{now}");
+    }
+
+    #[test]
+    fn workers_share_what_is_enough_for_them() {
+        // Alone: all of it, on all cores. The only worker shares with nobody.
+        assert_eq!(
+            [share(1, 0, 2), share(4, 0, 8), share(9, 0, 1)],
+            [(1, false), (4, false), (9, false)]
+        );
+        assert_eq!(
+            [share(1, 1, 2), share(5, 0, 2), share(9, 3, 8)],
+            [(1, true), (3, true), (2, true)]
+        );
     }
 }
