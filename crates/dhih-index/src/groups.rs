@@ -220,20 +220,12 @@ impl Part<'_> {
     fn put(&mut self, keys: &[u128]) {
         let (width, start) = (self.source.width, self.code * self.source.width);
         let to = &mut self.codes[start..];
-        if width <= HEAD {
-            // The key holds all of the code.
-            let code = ((keys[0] >> 32) << (8 * (WINDOW - width))).to_be_bytes();
-            match to.first_chunk_mut() {
-                // What comes after the code is written later.
-                Some(to) => *to = code,
-                None => to[..width].copy_from_slice(&code[..width]),
+        match to.first_chunk_mut::<WINDOW>() {
+            // The key holds all of the code. What comes after it is written later.
+            Some(to) if width <= HEAD => {
+                *to = ((keys[0] >> 32) << (8 * (WINDOW - width))).to_be_bytes();
             }
-        } else {
-            let from = &self.source.codes[self.source.start(keys[0] as u32)..];
-            match (from.first_chunk::<WINDOW>(), to.first_chunk_mut()) {
-                (Some(from), Some(to)) if width <= WINDOW => *to = *from,
-                _ => to[..width].copy_from_slice(&from[..width]),
-            }
+            _ => to[..width].copy_from_slice(self.source.code(keys[0] as u32)),
         }
         self.starts[self.code] = (self.first + self.row) as u32;
         self.counts[self.place] += 1;

@@ -14,6 +14,7 @@ pub(crate) struct Marks {
 }
 
 const WORD: usize = u64::BITS as usize;
+
 impl Marks {
     /// Room for the rows `0..rows`.
     pub(crate) fn reserve(&mut self, rows: usize) {

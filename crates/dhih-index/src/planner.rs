@@ -146,8 +146,7 @@ impl Costs {
 impl Plan<'_> {
     /// Scanning all codes.
     pub(crate) fn scan(&self) -> f64 {
-        let bytes = self.codes as f64 * self.width as f64;
-        self.codes as f64 * cost::CODE + bytes * self.byte()
+        self.codes as f64 * (cost::CODE + self.byte() * self.width as f64)
     }
 
     /// A byte of code among others that are read in order.

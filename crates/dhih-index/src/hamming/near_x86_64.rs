@@ -52,36 +52,22 @@ struct Target {
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vbmi,avx512vpopcntdq")]
 fn six(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
     let (&Target { words, most }, spread) = (target, Spread::new::<6, 8>());
-    let (steps, rest) = codes.as_chunks::<48>();
     // Where more codes follow, whole registers are read, and what is not of these codes is left out.
     let whole = codes.len().saturating_sub(16) / 48;
     let mut at = first;
     for step in codes.windows(64).step_by(48).take(whole) {
         let Some(step) = step.first_chunk() else { break };
         let counts = count8(spread.apart(load8(step)), words);
-        let near = _mm512_cmple_epu64_mask(counts, most);
-        if near != 0 {
-            keep(near, counts, at, found);
-        }
+        keep(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
         at += 8;
     }
-    for step in &steps[whole..] {
-        let counts = count8(spread.load(step), words);
-        let near = _mm512_cmple_epu64_mask(counts, most);
-        if near != 0 {
-            keep(near, counts, at, found);
-        }
-        at += 8;
-    }
-    let mask = (1_u8 << (rest.len() / 6)) - 1;
-    if mask != 0 {
+    for last in codes[48 * whole..].chunks(48) {
+        let mask = ((1_u16 << (last.len() / 6)) - 1) as u8;
         // SAFETY: the mask lets only the bytes that are there be read; the load needs no alignment.
-        let last = unsafe { _mm512_maskz_loadu_epi8((1 << rest.len()) - 1, rest.as_ptr().cast()) };
-        let counts = count8(spread.apart(last), words);
-        let near = _mm512_mask_cmple_epu64_mask(mask, counts, most);
-        if near != 0 {
-            keep(near, counts, at, found);
-        }
+        let bytes = unsafe { _mm512_maskz_loadu_epi8((1 << last.len()) - 1, last.as_ptr().cast()) };
+        let counts = count8(spread.apart(bytes), words);
+        keep(_mm512_mask_cmple_epu64_mask(mask, counts, most), counts, at, found);
+        at += 8;
     }
 }
 
@@ -98,17 +84,14 @@ fn eight(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
         let near = counts.map(|counts| _mm512_cmple_epu64_mask(counts, most));
         if u32::from_le_bytes(near) != 0 {
             for (i, (near, counts)) in near.into_iter().zip(counts).enumerate() {
-                keep(near, counts, at + 8 * i as u32, found);
+                put(near, counts, at + 8 * i as u32, found);
             }
         }
         at += 32;
     }
     for step in steps_left {
         let counts = count8(load8(step), words);
-        let near = _mm512_cmple_epu64_mask(counts, most);
-        if near != 0 {
-            keep(near, counts, at, found);
-        }
+        keep(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
         at += 8;
     }
     let mask = (1_u8 << (rest.len() / 8)) - 1;
@@ -116,10 +99,7 @@ fn eight(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
         // SAFETY: the mask lets only the codes that are there be read; the load needs no alignment.
         let last = unsafe { _mm512_maskz_loadu_epi64(mask, rest.as_ptr().cast()) };
         let counts = count8(last, words);
-        let near = _mm512_mask_cmple_epu64_mask(mask, counts, most);
-        if near != 0 {
-            keep(near, counts, at, found);
-        }
+        keep(_mm512_mask_cmple_epu64_mask(mask, counts, most), counts, at, found);
     }
 }
 
@@ -130,10 +110,7 @@ fn sixteen(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
     for (step, at) in steps.iter().zip((first..).step_by(8)) {
         let halves = step.as_chunks::<64>().0;
         let counts = pairs8(count8(load8(&halves[0]), words), count8(load8(&halves[1]), words));
-        let near = _mm512_cmple_epu64_mask(counts, most);
-        if near != 0 {
-            keep(near, counts, at, found);
-        }
+        keep(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
     }
     let (mask, there) = ((1_u8 << (rest.len() / 16)) - 1, (1_u16 << (rest.len() / 8)) - 1);
     if mask != 0 {
@@ -148,16 +125,23 @@ fn sixteen(target: &Target, codes: &[u8], first: u32, found: &mut Vec<Near>) {
         };
         let counts = pairs8(count8(halves[0], words), count8(halves[1], words));
         let near = _mm512_mask_cmple_epu64_mask(mask, counts, most);
-        if near != 0 {
-            keep(near, counts, first + 8 * steps.len() as u32, found);
-        }
+        keep(near, counts, first + 8 * steps.len() as u32, found);
+    }
+}
+
+/// Writes down the lanes of a mask, which mostly has none.
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn keep(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
+    if near != 0 {
+        put(near, counts, first, found);
     }
 }
 
 /// Writes down the lanes of a mask.
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-fn keep(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
+fn put(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
     let lanes = _mm512_add_epi64(
         _mm512_set1_epi64(i64::from(first)),
         _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7),
