@@ -26,73 +26,37 @@
 //! ```
 
 mod error;
+mod hits;
 
-mod bits;
-mod bytes;
-mod code_set;
 mod codes;
-mod codes_file;
-mod npy;
-mod parquet_file;
-mod part_files;
-mod safetensors_file;
-mod shard;
+mod io;
 
 pub mod hamming;
 
 mod flat;
-mod topk;
-
-mod buckets;
-mod gathered;
-mod marks;
-mod planner;
-mod probe;
 mod search;
-mod substring;
 mod table;
-mod whole;
-mod words;
 
-mod assembly;
-mod builder;
-mod disk;
-mod format;
-mod groups;
-mod manifest;
-mod mmap;
-mod partition;
-mod postings;
-mod sample;
-mod segment;
-mod verify;
+mod build;
+mod store;
 
-mod chunk;
-mod filter;
 mod index;
-mod info;
-mod log;
-mod open;
-mod part;
-mod selection;
-mod writer;
 
-mod results;
-
-pub use bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
-pub use builder::{IndexBuilder, IndexConfig};
-pub use code_set::{CodeSet, CodesFormat, Labels};
+pub use build::{IndexBuilder, IndexConfig};
 pub use codes::Codes;
+pub use codes::bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
+pub use codes::labels::{Label, Labels};
+pub use codes::set::CodeSet;
 pub use error::{Error, Result};
-pub use filter::Filter;
 pub use flat::Flat;
+pub use hits::Hit;
 pub use index::Index;
-pub use info::{Info, SectionInfo, SegmentInfo};
-pub use part::Label;
-pub use results::{write_knn, write_within};
+pub use index::filter::Filter;
+pub use index::info::{Info, SectionInfo, SegmentInfo};
+pub use index::selection::Selection;
+pub use index::writer::IndexWriter;
+pub use io::CodesFormat;
+pub use io::results::{write_knn, write_within};
+pub use io::shard::Shard;
 pub use search::{Decision, Explanation, Strategy};
-pub use selection::Selection;
-pub use shard::Shard;
-pub use substring::Substring;
-pub use topk::Hit;
-pub use writer::IndexWriter;
+pub use table::substring::Substring;

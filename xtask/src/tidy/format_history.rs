@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{Finding, Source};
 
-const CODE: &str = "crates/dhih-index/src/format.rs";
+const CODE: &str = "crates/dhih-index/src/store/format.rs";
 const DOCUMENT: &str = "docs/src/FORMAT.md";
 
 pub(super) fn check(root: &Path, sources: &[Source]) -> Vec<Finding> {

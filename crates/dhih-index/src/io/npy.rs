@@ -1,0 +1,255 @@
+//! `.npy` files in C order, header versions 1 and 2: packed codes as `u8` in two dimensions, and
+//! labels as whole numbers in one or two. Nothing else of numpy.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::Path;
+
+use crate::codes::labels::Labels;
+use crate::error::{Error, Result};
+use crate::store::disk;
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// An array `[rows, columns]` of bytes, and where in the file they are.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Array {
+    pub(crate) columns: usize,
+    pub(crate) values: Range<usize>,
+}
+
+/// Reads the bytes of an `.npy` file; `path` is for the message.
+pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Array> {
+    try_parse(file).map_err(|reason| Error::codes_file(path, reason))
+}
+
+/// Writes an array `[values.len() / columns, columns]`.
+pub(crate) fn write(path: &Path, columns: usize, values: &[u8]) -> Result<()> {
+    let rows = values.len() / columns.max(1);
+    disk::write(path, |out| write_to(out, rows, columns, values))
+}
+
+fn write_to(out: &mut dyn Write, rows: usize, columns: usize, values: &[u8]) -> io::Result<()> {
+    let mut header =
+        format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let before = MAGIC.len() + 4;
+    let total = (before + header.len() + 1).next_multiple_of(64);
+    header.extend(std::iter::repeat_n(' ', total - before - header.len() - 1));
+    header.push('\n');
+    out.write_all(MAGIC)?;
+    out.write_all(&[1, 0])?;
+    out.write_all(&((total - before) as u16).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    out.write_all(values)
+}
+
+type Parsed<T> = std::result::Result<T, String>;
+
+fn try_parse(file: &[u8]) -> Parsed<Array> {
+    let Raw { descr, dims, values } = raw(file)?;
+    if !matches!(descr, "|u1" | "<u1" | ">u1" | "=u1" | "u1") {
+        return Err(format!("its type is {descr:?}, codes are packed bytes ('|u1')"));
+    }
+    let [rows, columns] = *dims else {
+        return Err("its shape is not (codes, bytes per code)".into());
+    };
+    let expected = rows.checked_mul(columns).ok_or("its shape is too large")?;
+    if values.len() != expected {
+        let found = values.len();
+        return Err(format!("shape ({rows}, {columns}) needs {expected} bytes, it has {found}"));
+    }
+    Ok(Array { columns, values: file.len() - values.len()..file.len() })
+}
+
+/// Reads labels: one number an item, or a row of 0 and 1 an item.
+pub(crate) fn parse_labels(path: &Path, file: &[u8]) -> Result<Labels> {
+    try_parse_labels(file).map_err(|reason| Error::codes_file(path, reason))
+}
+
+fn try_parse_labels(file: &[u8]) -> Parsed<Labels> {
+    let Raw { descr, dims, values } = raw(file)?;
+    let little = descr.trim_start_matches(['|', '<', '=']);
+    let (kind, width) = match little {
+        "b1" | "u1" => ('u', 1),
+        "i1" | "i2" | "i4" | "i8" => ('i', usize::from(little.as_bytes()[1] - b'0')),
+        "u2" | "u4" => ('u', usize::from(little.as_bytes()[1] - b'0')),
+        _ => {
+            return Err(format!(
+                "its type is {descr:?}, labels are whole numbers: save them as np.int64"
+            ));
+        }
+    };
+    let count = dims.iter().try_fold(width, |n, dim| n.checked_mul(*dim));
+    if count != Some(values.len()) {
+        return Err(format!("shape {dims:?} of {descr:?} does not fit its {} bytes", values.len()));
+    }
+    let number = |bytes: &[u8]| {
+        let fill = if kind == 'i' && bytes[width - 1] >= 128 { 255 } else { 0 };
+        let mut whole = [fill; 8];
+        whole[..width].copy_from_slice(bytes);
+        i64::from_le_bytes(whole)
+    };
+    let numbers = values.chunks_exact(width).map(number);
+    match *dims {
+        [_] => Ok(Labels::Single(numbers.collect())),
+        [_, classes] => {
+            let flag = |x| u8::try_from(x).ok().filter(|x| *x <= 1);
+            let values: Option<Vec<u8>> = numbers.map(flag).collect();
+            let values = values.ok_or("labels in two dimensions are 0 and 1, a column a class")?;
+            Ok(Labels::MultiHot { classes, values })
+        }
+        _ => Err("its shape is neither (items) nor (items, classes)".into()),
+    }
+}
+
+/// An array whose values are not yet looked at.
+struct Raw<'a> {
+    descr: &'a str,
+    dims: Vec<usize>,
+    values: &'a [u8],
+}
+
+fn raw(file: &[u8]) -> Parsed<Raw<'_>> {
+    let short = || "the file is cut short: write it again".to_string();
+    let rest = file.strip_prefix(MAGIC).ok_or("it does not start as an .npy file does")?;
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(short)?;
+    let (length, rest) = match version {
+        [1, 0] => {
+            let (length, rest) = rest.split_first_chunk().ok_or_else(short)?;
+            (u16::from_le_bytes(*length) as usize, rest)
+        }
+        [2, 0] => {
+            let (length, rest) = rest.split_first_chunk().ok_or_else(short)?;
+            (u32::from_le_bytes(*length) as usize, rest)
+        }
+        [major, minor] => return Err(format!("npy version {major}.{minor} is not 1.0 or 2.0")),
+    };
+    let (header, values) = rest.split_at_checked(length).ok_or_else(short)?;
+    let header = std::str::from_utf8(header).map_err(|_| "its header is no text")?;
+    let (descr, dims) = Header { rest: header }.read()?;
+    Ok(Raw { descr, dims, values })
+}
+
+/// A reader of the one Python dictionary that an npy header is.
+struct Header<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Header<'a> {
+    /// Type and shape.
+    fn read(mut self) -> Parsed<(&'a str, Vec<usize>)> {
+        let (mut descr, mut fortran, mut shape) = (None, None, None);
+        self.take("{")?;
+        while self.take("}").is_err() {
+            let key = self.string()?;
+            self.take(":")?;
+            let repeated = match key {
+                "descr" => descr.replace(self.string()?).is_some(),
+                "fortran_order" => fortran.replace(self.boolean()?).is_some(),
+                "shape" => shape.replace(self.dims()?).is_some(),
+                other => return Err(format!("its header has an unknown key {other:?}")),
+            };
+            if repeated {
+                return Err(format!("its header has the key {key:?} twice"));
+            }
+            if self.take(",").is_err() && !self.rest.trim_start().starts_with('}') {
+                return Err("its header is no dictionary".into());
+            }
+        }
+        if !self.rest.trim().is_empty() {
+            return Err("its header goes on after the dictionary".into());
+        }
+        let descr = descr.ok_or("its header has no 'descr'")?;
+        if fortran.ok_or("its header has no 'fortran_order'")? {
+            return Err("it is in Fortran order: save it with np.ascontiguousarray".into());
+        }
+        Ok((descr, shape.ok_or("its header has no 'shape'")?))
+    }
+
+    fn take(&mut self, token: &str) -> Parsed<()> {
+        let found = self.rest.trim_start().strip_prefix(token);
+        self.rest = found.ok_or_else(|| format!("its header lacks {token:?}"))?;
+        Ok(())
+    }
+
+    fn string(&mut self) -> Parsed<&'a str> {
+        let quote = if self.take("'").is_ok() { '\'' } else { self.take("\"").map(|()| '"')? };
+        let (text, rest) = self.rest.split_once(quote).ok_or("its header has an open string")?;
+        self.rest = rest;
+        Ok(text)
+    }
+
+    fn boolean(&mut self) -> Parsed<bool> {
+        if self.take("False").is_ok() {
+            return Ok(false);
+        }
+        self.take("True").map(|()| true)
+    }
+
+    fn dims(&mut self) -> Parsed<Vec<usize>> {
+        let wrong = "its shape is not a tuple of numbers";
+        self.take("(")?;
+        let (inside, rest) = self.rest.split_once(')').ok_or(wrong)?;
+        self.rest = rest;
+        let inside = inside.trim().trim_end_matches(',');
+        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong.to_string());
+        inside.split(',').map(number).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(version: u8, header: &str, values: &[u8]) -> Vec<u8> {
+        let length = header.len() as u32;
+        let length = if version == 1 { &length.to_le_bytes()[..2] } else { &length.to_le_bytes() };
+        [MAGIC, &[version, 0], length, header.as_bytes(), values].concat()
+    }
+
+    const GOOD: &str = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }\n";
+
+    #[test]
+    fn reads_both_versions_and_what_it_writes() {
+        for version in [1, 2] {
+            let file = file(version, GOOD, b"abcdef");
+            let Array { columns, values } = try_parse(&file).unwrap();
+            assert_eq!((columns, &file[values]), (3, &b"abcdef"[..]));
+        }
+        let mut written = Vec::new();
+        write_to(&mut written, 2, 3, b"abcdef").unwrap();
+        assert_eq!(written.len(), 128 + 6, "the data start at a multiple of 64");
+        assert_eq!(try_parse(&written).unwrap(), Array { columns: 3, values: 128..134 });
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        let whole = file(1, GOOD, b"abcdef");
+        for end in 0..whole.len() {
+            assert!(try_parse(&whole[..end]).is_err(), "cut at {end}");
+        }
+        assert!(try_parse(&[whole, vec![0]].concat()).is_err(), "a byte too many");
+        assert!(try_parse(&file(3, GOOD, b"abcdef")).is_err());
+        for (from, to) in [
+            ("|u1", "<f4"),
+            ("False", "True"),
+            ("False", "0"),
+            ("(2, 3)", "(6,)"),
+            ("(2, 3)", "(2, 3, 1)"),
+            ("(2, 3)", "(2, -3)"),
+            ("(2, 3)", "(4611686018427387904, 8)"),
+            ("'shape'", "'descr'"),
+            ("'shape': (2, 3), ", ""),
+            ("'descr': '|u1', ", ""),
+            ("'fortran_order': False, ", ""),
+            ("'fortran_order'", "'other'"),
+            ("False,", "False"),
+            ("}", "} x"),
+            ("}", ""),
+            ("'descr'", "'descr"),
+        ] {
+            let header = GOOD.replace(from, to);
+            assert!(try_parse(&file(2, &header, b"abcdef")).is_err(), "{header}");
+        }
+    }
+}
