@@ -239,6 +239,18 @@ pub enum Error {
         /// Version this program reads.
         supported: u32,
     },
+    /// An index file that needs something that this program does not know.
+    #[error(
+        "{} was written by a newer version and needs features that this program does not know \
+         (bits {unknown:#x}): update the program",
+        path.display()
+    )]
+    Features {
+        /// The file.
+        path: PathBuf,
+        /// The bits of the features that are not known.
+        unknown: u32,
+    },
     /// A search for no neighbours.
     #[error("k is 0: ask for at least one neighbour")]
     ZeroK,

@@ -19,7 +19,7 @@ use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::store::assembly::{Assembly, assemble};
 use crate::store::disk::NewFile;
-use crate::store::format::{self, Counts, Kind};
+use crate::store::format::{self, Counts, Kind, Origin};
 use crate::store::lock::lock;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::{Metadata, Segment};
@@ -72,7 +72,7 @@ impl IndexBuilder {
         self.check(set)?;
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
         let _lock = lock(dir)?;
-        let entry = self.write_segment(set, dir)?;
+        let entry = self.write_segment(set, Origin { id: 0, generation: 1 }, dir)?;
         let manifest = Manifest::new(vec![entry], None);
         manifest.write(dir)?;
         sweep(dir, &manifest);
@@ -92,7 +92,7 @@ impl IndexBuilder {
     }
 
     /// Writes a data file, under a name that no manifest knows yet.
-    pub(crate) fn write_segment(&self, set: &CodeSet, dir: &Path) -> Result<Entry> {
+    pub(crate) fn write_segment(&self, set: &CodeSet, origin: Origin, dir: &Path) -> Result<Entry> {
         let (bits, count, start) = (set.codes.bits(), set.codes.len(), Instant::now());
         let done = |what: &str| self.told.into_iter().for_each(|told| told(what, start.elapsed()));
         let by_id = rows_by_id(set.ids.as_deref(), count);
@@ -117,7 +117,8 @@ impl IndexBuilder {
             distinct: distinct as u64,
         };
         let lengths = contents.lengths(&groups);
-        let xxh3 = assemble(&new, counts, lengths, |out| contents.write(groups, out, &done));
+        let xxh3 =
+            assemble(&new, counts, origin, lengths, |out| contents.write(groups, out, &done));
         let xxh3 = xxh3.map_err(Error::io("write", new.path()))?;
 
         let segment = Segment::open(new.path())?;

@@ -15,6 +15,7 @@ use crate::index::component::{Component, Data};
 use crate::index::memtable::Chunk;
 use crate::index::open::open_segment;
 use crate::store::disk::{self, Appender};
+use crate::store::format::Origin;
 use crate::store::lock::lock;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::sweep::sweep;
@@ -185,7 +186,11 @@ impl IndexWriter {
         if kept == 0 || rest.iter().any(|part| part.len() > 0) {
             let set = self.index.set_of(rest)?;
             let set = self.like_the_others(set);
-            let entry = IndexBuilder::new(self.config.clone()).write_segment(&set, &dir)?;
+            let entry = IndexBuilder::new(self.config.clone()).write_segment(
+                &set,
+                Origin::default(),
+                &dir,
+            )?;
             let segment = Arc::new(open_segment(&dir, &entry)?);
             parts.push(Component::new(Data::Segment(segment), self.index.metadata.label_columns));
             entries.push(entry);

@@ -9,7 +9,7 @@ use std::thread;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::store::disk::{NewFile, SyncRequest};
-use crate::store::format::{self, Counts, Kind, Section};
+use crate::store::format::{self, Counts, Kind, Origin, Section};
 
 /// Bytes that are checksummed and written while they are in cache.
 const PIECE: usize = 1 << 18;
@@ -28,10 +28,12 @@ pub(crate) struct Assembly<'a> {
 }
 
 /// Writes a data file of sections of these kinds, parts and lengths. `write` writes the sections; meanwhile they are brought to
-/// the disk, so that little is left to wait for at the end. Returns the header's checksum.
+/// the disk, so that little is left to wait for at the end. An `origin` without an identity gets that of this file's content. Returns
+/// the header's checksum.
 pub(crate) fn assemble(
     file: &NewFile,
     counts: Counts,
+    origin: Origin,
     lengths: Vec<(Kind, u32, usize)>,
     write: impl FnOnce(&mut Assembly) -> io::Result<()>,
 ) -> io::Result<u64> {
@@ -43,7 +45,11 @@ pub(crate) fn assemble(
         let syncing = scope.spawn(move || file.sync_when_told(told));
         let mut assembly = Assembly { file, sections, waiting: 0, tell };
         write(&mut assembly)?;
-        let (head, xxh3) = format::encode(counts, &assembly.sections);
+        let id = match origin.id {
+            0 => format::identity(counts, &assembly.sections),
+            id => id,
+        };
+        let (head, xxh3) = format::encode(counts, Origin { id, ..origin }, &assembly.sections);
         assembly.put(0, &head)?;
         drop(assembly);
         // The system tells of a failure once.

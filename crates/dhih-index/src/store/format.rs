@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use serde::Serialize;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::error::{Error, Result};
 
@@ -16,15 +16,19 @@ compile_error!("index files are little-endian and read in place");
 compile_error!("index files are mapped whole, which needs 64-bit addresses");
 
 pub(crate) const MAGIC: [u8; 8] = *b"DHIHIDX\n";
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
 /// Sections start at multiples of this many bytes.
 pub(crate) const ALIGNMENT: usize = 64;
 /// Bytes of a substring: its length and 31 positions, 16 bits each.
 pub(crate) const SUBSTRING: usize = 64;
-const HEADER: usize = 64;
+/// Bytes of the header: of version 3, and of those before it.
+const HEADER: usize = 96;
+const OLD_HEADER: usize = 64;
 const ENTRY: usize = 32;
+/// A section whose kind has this bit may be left unread by a program that does not know it.
+const IGNORABLE: u32 = 1 << 31;
 /// Where the header's checksum lies; it covers all before it and the section table.
 const CHECKSUM: Range<usize> = 56..64;
 
@@ -50,6 +54,8 @@ pub(crate) enum Kind {
     TableCodes = 13,
     Tags = 14,
     Slots = 15,
+    /// Any kind that this program does not know and may leave unread.
+    Ignored = IGNORABLE,
 }
 
 impl Kind {
@@ -81,6 +87,15 @@ pub(crate) struct Counts {
     pub(crate) distinct: u64,
 }
 
+/// Which index a file belongs to, and when it was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The identity of the index; 0 in files of versions 1 and 2, which have none.
+    pub(crate) id: u128,
+    /// The generation of the manifest that the file was written for; 0 in files of versions 1 and 2.
+    pub(crate) generation: u64,
+}
+
 /// A section of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Section {
@@ -96,6 +111,9 @@ pub(crate) struct Section {
 pub(crate) struct Header {
     pub(crate) version: u32,
     pub(crate) counts: Counts,
+    pub(crate) origin: Origin,
+    /// Sections that this program does not know and may leave unread.
+    pub(crate) ignored: Vec<Section>,
     /// Ascending by kind and part, one after the other in the file.
     pub(crate) sections: Vec<Section>,
     pub(crate) file_bytes: u64,
@@ -114,8 +132,18 @@ pub(crate) fn layout(mut lengths: Vec<(Kind, u32, usize)>) -> Vec<Section> {
     lengths.into_iter().map(section).collect()
 }
 
+/// The identity of an index whose first data file has these counts and sections: a hash of them, so that equal codes give equal files.
+pub(crate) fn identity(counts: Counts, sections: &[Section]) -> u128 {
+    let mut bytes = Vec::new();
+    bytes.extend(counts.bits.to_le_bytes());
+    bytes.extend(counts.codes.to_le_bytes());
+    sections.iter().for_each(|section| bytes.extend(encode_section(section)));
+    // 0 stands for files without an identity.
+    xxh3_128(&bytes).max(1)
+}
+
 /// The bytes of header and section table, for sections as [`layout`] gives them, and the header's checksum.
-pub(crate) fn encode(counts: Counts, sections: &[Section]) -> (Vec<u8>, u64) {
+pub(crate) fn encode(counts: Counts, origin: Origin, sections: &[Section]) -> (Vec<u8>, u64) {
     let mut bytes = Vec::with_capacity(HEADER + ENTRY * sections.len());
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
@@ -125,17 +153,25 @@ pub(crate) fn encode(counts: Counts, sections: &[Section]) -> (Vec<u8>, u64) {
     bytes.extend((sections.len() as u32).to_le_bytes());
     bytes.extend(counts.substrings.to_le_bytes());
     bytes.extend((sections.last().map_or(HEADER, |last| last.range.end) as u64).to_le_bytes());
+    // Features: those that a reader must know, and those that it may ignore. There are none yet. Then the checksum.
     bytes.extend([0; 16]);
-    for section in sections {
-        bytes.extend((section.kind as u32).to_le_bytes());
-        bytes.extend(section.part.to_le_bytes());
-        bytes.extend((section.range.start as u64).to_le_bytes());
-        bytes.extend((section.range.len() as u64).to_le_bytes());
-        bytes.extend(section.xxh3.to_le_bytes());
-    }
+    bytes.extend(origin.id.to_le_bytes());
+    bytes.extend(origin.generation.to_le_bytes());
+    bytes.extend([0; 8]);
+    sections.iter().for_each(|section| bytes.extend(encode_section(section)));
     let xxh3 = header_checksum(&bytes);
     bytes[CHECKSUM].copy_from_slice(&xxh3.to_le_bytes());
     (bytes, xxh3)
+}
+
+fn encode_section(section: &Section) -> [u8; ENTRY] {
+    let mut bytes = [0; ENTRY];
+    bytes[..4].copy_from_slice(&(section.kind as u32).to_le_bytes());
+    bytes[4..8].copy_from_slice(&section.part.to_le_bytes());
+    bytes[8..16].copy_from_slice(&(section.range.start as u64).to_le_bytes());
+    bytes[16..24].copy_from_slice(&(section.range.len() as u64).to_le_bytes());
+    bytes[24..].copy_from_slice(&section.xxh3.to_le_bytes());
+    bytes
 }
 
 /// Reads and checks the header and the section table of a data file; looks at no section's content.
@@ -145,7 +181,7 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Header> {
         return Err(corrupt("it is empty"));
     }
     let head =
-        file.first_chunk::<HEADER>().ok_or_else(|| corrupt("it is shorter than its header"))?;
+        file.first_chunk::<OLD_HEADER>().ok_or_else(|| corrupt("it is shorter than its header"))?;
     let (u32_at, u64_at) = (|at| read_u32(head, at), |at| read_u64(head, at));
     if head[..8] != MAGIC {
         return Err(corrupt("it does not start as an index file does"));
@@ -155,47 +191,65 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Header> {
         let path = path.to_path_buf();
         return Err(Error::Version { path, found: version, supported: VERSION });
     }
-    let table_end = ENTRY.checked_mul(u32_at(32) as usize).and_then(|n| n.checked_add(HEADER));
+    let header = if version < 3 { OLD_HEADER } else { HEADER };
+    let table_end = ENTRY.checked_mul(u32_at(32) as usize).and_then(|n| n.checked_add(header));
     let head_and_table = table_end.and_then(|end| file.get(..end));
     let head_and_table = head_and_table.ok_or_else(|| corrupt("its section table is cut short"))?;
     let xxh3 = u64_at(CHECKSUM.start);
     if header_checksum(head_and_table) != xxh3 {
         return Err(corrupt("the checksum of its header is wrong"));
     }
-    if u64_at(48) != 0 {
+    let reserved = head_and_table.get(88..HEADER).filter(|_| version >= 3).unwrap_or_default();
+    if reserved.iter().any(|&byte| byte != 0) || (version < 3 && u64_at(48) != 0) {
         return Err(corrupt("reserved bytes of its header are not zero"));
     }
+    let required = u32_at(48);
+    if required != 0 {
+        return Err(Error::Features { path: path.to_path_buf(), unknown: required });
+    }
+    let origin = match head_and_table.get(OLD_HEADER..).and_then(<[u8]>::first_chunk::<24>) {
+        Some(origin) if version >= 3 => Origin {
+            id: u128::from_le_bytes(std::array::from_fn(|i| origin[i])),
+            generation: read_u64(origin, 16),
+        },
+        _ => Origin::default(),
+    };
     let file_bytes = u64_at(40);
     if file_bytes != file.len() as u64 {
         let what = format!("it has {} bytes, its header says {file_bytes}", file.len());
         return Err(corrupt(&what));
     }
     let mut end = head_and_table.len();
-    let mut sections: Vec<Section> = Vec::new();
-    for entry in head_and_table[HEADER..].as_chunks::<ENTRY>().0 {
-        let section =
-            parse_section(entry).ok_or_else(|| corrupt("a section is of unknown kind"))?;
-        let order = |section: &Section| (section.kind, section.part);
-        if sections.last().is_some_and(|last| order(last) >= order(&section)) {
+    let (mut sections, mut ignored): (Vec<Section>, Vec<Section>) = (Vec::new(), Vec::new());
+    let mut last = None;
+    for entry in head_and_table[header..].as_chunks::<ENTRY>().0 {
+        let number = read_u32(entry, 0);
+        let may_ignore = version >= 3 && number & IGNORABLE != 0;
+        let section = parse_section(entry, may_ignore)
+            .ok_or_else(|| corrupt("a section is of unknown kind"))?;
+        let order = Some((number, section.part));
+        if last >= order {
             return Err(corrupt("its sections are out of order"));
         }
+        last = order;
         if section.range.start != end.next_multiple_of(ALIGNMENT) || section.range.end > file.len()
         {
             return Err(corrupt("a section lies where it should not"));
         }
         end = section.range.end;
-        sections.push(section);
+        if may_ignore { &mut ignored } else { &mut sections }.push(section);
     }
     if end != file.len() {
         return Err(corrupt("bytes follow its last section"));
     }
     let (bits, substrings) = (u32_at(12), u32_at(36));
     let counts = Counts { bits, substrings, codes: u64_at(16), distinct: u64_at(24) };
-    Ok(Header { version, counts, sections, file_bytes, xxh3 })
+    Ok(Header { version, counts, origin, ignored, sections, file_bytes, xxh3 })
 }
 
-fn parse_section(entry: &[u8; ENTRY]) -> Option<Section> {
-    let kind = Kind::ALL.into_iter().find(|&kind| kind as u32 == read_u32(entry, 0))?;
+fn parse_section(entry: &[u8; ENTRY], ignored: bool) -> Option<Section> {
+    let known = Kind::ALL.into_iter().find(|&kind| kind as u32 == read_u32(entry, 0));
+    let kind = if ignored { Kind::Ignored } else { known.filter(|kind| *kind != Kind::Ignored)? };
     let start = usize::try_from(read_u64(entry, 8)).ok()?;
     let end = start.checked_add(usize::try_from(read_u64(entry, 16)).ok()?)?;
     Some(Section { kind, part: read_u32(entry, 4), range: start..end, xxh3: read_u64(entry, 24) })
@@ -203,8 +257,10 @@ fn parse_section(entry: &[u8; ENTRY]) -> Option<Section> {
 
 /// Checks what [`parse`] does not look at: the checksum of every section, and zeros between them.
 pub(crate) fn verify(path: &Path, file: &[u8], header: &Header) -> Result<()> {
-    let mut end = HEADER + ENTRY * header.sections.len();
-    for Section { kind, part, range, xxh3 } in &header.sections {
+    let sections = || header.sections.iter().chain(&header.ignored);
+    let start = if header.version < 3 { OLD_HEADER } else { HEADER };
+    let mut end = start + ENTRY * sections().count();
+    for Section { kind, part, range, xxh3 } in sections() {
         if file[end..range.start].iter().any(|&byte| byte != 0) {
             return Err(Error::corrupt(
                 path,
@@ -249,13 +305,22 @@ mod tests {
             section.xxh3 = xxh3_64(bytes);
         }
         let counts = Counts { bits: 9, substrings: 5, codes: 2, distinct: 1 };
-        let (mut file, xxh3) = encode(counts, &sections);
+        let origin = Origin { id: identity(counts, &sections), generation: 7 };
+        let (mut file, xxh3) = encode(counts, origin, &sections);
         for (section, bytes) in sections.iter().zip(contents) {
             file.resize(section.range.start, 0);
             file.extend(bytes);
         }
         let file_bytes = file.len() as u64;
-        let header = Header { version: VERSION, counts, sections, file_bytes, xxh3 };
+        let header = Header {
+            version: VERSION,
+            counts,
+            origin,
+            ignored: Vec::new(),
+            sections,
+            file_bytes,
+            xxh3,
+        };
         let path = Path::new("x");
         assert_eq!(parse(path, &file).unwrap(), header);
         verify(path, &file, &header).unwrap();
@@ -290,12 +355,17 @@ mod tests {
     fn a_header_that_is_sealed_but_wrong_is_refused() {
         assert!(sealed(|_| {}).is_ok());
         assert!(matches!(
-            sealed(|file| file[8] = 3),
-            Err(Error::Version { found: 3, supported: 2, .. })
+            sealed(|file| file[8] = 4),
+            Err(Error::Version { found: 4, supported: 3, .. })
         ));
+        assert!(matches!(sealed(|file| file[49] = 1), Err(Error::Features { unknown: 256, .. })));
+        assert!(sealed(|file| file[53] = 1).is_ok(), "a feature that may be ignored");
+        // The last section becomes one that nobody has to know.
+        let ignored = sealed(|file| file[HEADER + 2 * ENTRY + 3] = 0x80).unwrap();
+        assert_eq!((ignored.sections.len(), ignored.ignored.len()), (2, 1));
         let wrong: [fn(&mut Vec<u8>); 10] = [
             |file| file[0] = b'd',
-            |file| file[48] = 1,
+            |file| file[90] = 1,
             |file| file[40] ^= 1,
             |file| file.push(0),
             |file| file[32] = 1,
