@@ -211,11 +211,17 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
-    /// A writer that an earlier failure of the disk left in doubt.
-    #[error("{}: an earlier write failed at its end: open the index again to go on", dir.display())]
-    WriterUnsure {
+    /// A writer that does not know what the disk holds, after a write failed at its very end.
+    #[error(
+        "{}: a write could not be completed or undone ({cause}), so the last change may be there or not: \
+         open the index again to see, and to go on",
+        dir.display()
+    )]
+    Poisoned {
         /// The directory.
         dir: PathBuf,
+        /// The system's error.
+        cause: String,
     },
     /// An index file whose bytes contradict each other.
     #[error("{} is corrupt: {what}; build the index again with `dhih-index build`", path.display())]
@@ -224,6 +230,55 @@ pub enum Error {
         path: PathBuf,
         /// The contradiction.
         what: String,
+    },
+    /// A write-ahead log that is damaged before its end.
+    #[error(
+        "{} is damaged at byte {offset}: {what}; the {bytes} bytes from there on may hold acknowledged changes, \
+         so nothing was left out or cut off\nhint: `dhih-index salvage --dry-run` tells what can be saved",
+        path.display()
+    )]
+    CorruptLog {
+        /// The log.
+        path: PathBuf,
+        /// Where the damage begins in the file.
+        offset: u64,
+        /// Bytes from there to the end of the file.
+        bytes: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file of another index than the manifest's.
+    #[error("{} belongs to another index than the manifest beside it: restore both from one checkpoint", path.display())]
+    OtherIndex {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A directory for a checkpoint that holds an index already.
+    #[error("{} holds an index already: name a new directory for the checkpoint", dir.display())]
+    CheckpointExists {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A batch that was to be committed together with others, whose commit failed.
+    #[error(
+        "{}: the change was not made, because the write-ahead log could not be written{}",
+        dir.display(),
+        if *poisoned { " or undone: open the index again to see" } else { "" }
+    )]
+    CommitFailed {
+        /// The directory.
+        dir: PathBuf,
+        /// Whether the change may be there all the same.
+        poisoned: bool,
+    },
+    /// Another process has replaced the index under a writer.
+    #[error(
+        "{} was changed by another writer: nothing was published; open the index again to go on",
+        dir.display()
+    )]
+    Fenced {
+        /// The directory.
+        dir: PathBuf,
     },
     /// An index file of a version this program does not know.
     #[error(
@@ -311,8 +366,28 @@ impl Error {
         move |cause| Self::Io { action, path, cause }
     }
 
+    /// A second error of the same kind and text; for those who remember an error and also return it.
+    pub(crate) fn describe_again(&self) -> Self {
+        match self {
+            Self::Io { action, path, cause } => {
+                let cause = io::Error::new(cause.kind(), cause.to_string());
+                Self::Io { action, path: path.clone(), cause }
+            }
+            Self::Corrupt { path, what } => Self::corrupt(path, what.clone()),
+            other => {
+                let cause = io::Error::other(other.to_string());
+                Self::Io { action: "merge", path: PathBuf::from("segments"), cause }
+            }
+        }
+    }
+
     pub(crate) fn codes_file(path: &Path, reason: impl Into<String>) -> Self {
         Self::CodesFile { path: path.to_path_buf(), reason: reason.into() }
+    }
+
+    pub(crate) fn corrupt_log(path: &Path, offset: usize, bytes: usize, what: &str) -> Self {
+        let (path, what) = (path.to_path_buf(), what.to_owned());
+        Self::CorruptLog { path, offset: offset as u64, bytes: bytes as u64, what }
     }
 
     pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {

@@ -6,7 +6,6 @@ pub(crate) mod partition;
 pub(crate) mod sample;
 
 use std::borrow::Cow;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::store::assembly::{Assembly, assemble};
-use crate::store::disk::NewFile;
+use crate::store::disk::{self, NewFile};
 use crate::store::format::{self, Counts, Kind, Origin};
 use crate::store::lock::lock;
 use crate::store::manifest::{Entry, Manifest};
@@ -70,10 +69,13 @@ impl IndexBuilder {
     /// writing.
     pub fn build(&self, set: &CodeSet, dir: &Path) -> Result<()> {
         self.check(set)?;
-        fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+        disk::make_directory(dir).map_err(Error::io("make", dir))?;
         let _lock = lock(dir)?;
-        let entry = self.write_segment(set, Origin { id: 0, generation: 1 }, dir)?;
-        let manifest = Manifest::new(vec![entry], None);
+        // An index that is built in the place of another goes on counting.
+        let generation = Manifest::last_generation(dir) + 1;
+        let entry = self.write_segment(set, Origin { id: 0, generation }, dir)?;
+        let origin = Segment::open(&dir.join(&entry.file))?.header.origin;
+        let manifest = Manifest::new(origin, vec![entry], None);
         manifest.write(dir)?;
         sweep(dir, &manifest);
         Ok(())

@@ -3,6 +3,7 @@
 
 pub(crate) mod bits;
 pub(crate) mod bytes;
+pub(crate) mod items;
 pub(crate) mod labels;
 pub(crate) mod set;
 

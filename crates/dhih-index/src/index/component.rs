@@ -1,55 +1,62 @@
-//! A part of an index: a data file or items of the log, without what was removed from it. Its rows are numbered by ascending
-//! id.
+//! A component of an index: a segment without the rows that have tombstones, or the memtable. Its rows are numbered by ascending id.
 
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use crate::codes::Codes;
-use crate::codes::labels::{Label, Labels};
-use crate::codes::set::CodeSet;
+use crate::codes::labels::Label;
 use crate::error::Result;
-use crate::flat::topk::Best;
-use crate::hamming;
-use crate::hits::Hit;
-use crate::hits::{Accept, Bound};
-use crate::index::memtable::Chunk;
+use crate::hits::{Accept, Bound, Hit};
+use crate::index::memtable::MemTable;
 use crate::search::{self, Scratch, Strategy};
 use crate::store::segment::Segment;
 
-/// Where a part's items are.
+/// Where a component's items are.
 #[derive(Debug, Clone)]
 pub(crate) enum Data {
     Segment(Arc<Segment>),
-    Chunk(Arc<Chunk>),
+    MemTable(Arc<MemTable>),
 }
 
-/// A part; cheap to clone.
+/// A component; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Component {
     pub(crate) data: Data,
-    /// Rows that were removed.
-    pub(crate) deleted: Arc<RoaringBitmap>,
+    /// Rows of a segment that were removed. A memtable has none.
+    pub(crate) tombstones: Arc<RoaringBitmap>,
     /// Columns of multi-hot labels.
     label_columns: Option<usize>,
 }
 
 impl Component {
     pub(crate) fn new(data: Data, label_columns: Option<usize>) -> Self {
-        Self { data, deleted: Arc::default(), label_columns }
+        Self { data, tombstones: Arc::default(), label_columns }
     }
 
-    /// Number of rows, removed ones too.
+    /// The segment; `None` for a memtable.
+    pub(crate) fn segment(&self) -> Option<&Arc<Segment>> {
+        match &self.data {
+            Data::Segment(segment) => Some(segment),
+            Data::MemTable(_) => None,
+        }
+    }
+
+    /// Number of rows, those with tombstones included.
     pub(crate) fn rows(&self) -> usize {
         match &self.data {
             Data::Segment(segment) => segment.rows,
-            Data::Chunk(chunk) => chunk.len(),
+            Data::MemTable(table) => table.len(),
         }
     }
 
     /// Number of items.
     pub(crate) fn len(&self) -> usize {
-        self.rows() - (self.deleted.len() as usize).min(self.rows())
+        self.rows() - (self.tombstones.len() as usize).min(self.rows())
+    }
+
+    /// Whether a row has no tombstone.
+    pub(crate) fn is_live(&self, row: usize) -> bool {
+        !self.tombstones.contains(row as u32)
     }
 
     /// The id of a row.
@@ -59,19 +66,32 @@ impl Component {
     pub(crate) fn id(&self, row: usize) -> u64 {
         match &self.data {
             Data::Segment(segment) => segment.ids().map_or(row as u64, |ids| ids[row]),
-            Data::Chunk(chunk) => chunk.ids()[row],
+            Data::MemTable(table) => table.id(row).unwrap_or_default(),
         }
     }
 
-    /// The rows that were not removed, ascending.
+    /// The rows that have no tombstone, ascending.
     pub(crate) fn live(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.rows()).filter(|&row| !self.deleted.contains(row as u32))
+        (0..self.rows()).filter(|&row| self.is_live(row))
+    }
+
+    /// The ids of the items, ascending.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        match &self.data {
+            Data::Segment(_) => self.live().map(|row| self.id(row)).collect(),
+            Data::MemTable(table) => table.iter().map(|(id, ..)| id).collect(),
+        }
     }
 
     /// The greatest id of an item.
     pub(crate) fn last_id(&self) -> Option<u64> {
-        let last = (0..self.rows()).rev().find(|&row| !self.deleted.contains(row as u32));
-        last.map(|row| self.id(row))
+        match &self.data {
+            Data::Segment(_) => {
+                let last = (0..self.rows()).rev().find(|&row| self.is_live(row));
+                last.map(|row| self.id(row))
+            }
+            Data::MemTable(table) => table.last_id(),
+        }
     }
 
     /// The row of an item; `None` where it is not here, or was removed.
@@ -81,53 +101,38 @@ impl Component {
                 Some(ids) => ids.binary_search(&id).ok(),
                 None => usize::try_from(id).ok().filter(|&row| row < segment.rows),
             },
-            Data::Chunk(chunk) => chunk.ids().binary_search(&id).ok(),
+            Data::MemTable(table) => table.row(id),
         };
-        row.filter(|&row| !self.deleted.contains(row as u32))
+        row.filter(|&row| self.is_live(row))
     }
 
     /// The code of a row; `None` where there is no such row, or the file contradicts itself.
     pub(crate) fn code(&self, row: usize) -> Option<&[u8]> {
         match &self.data {
             Data::Segment(segment) => segment.code(*segment.code_of_row().get(row)?).ok(),
-            Data::Chunk(chunk) => (row < chunk.len()).then(|| chunk.codes().get(row)),
+            Data::MemTable(table) => table.item(row).map(|(code, _)| code),
+        }
+    }
+
+    /// The label bytes of a row, as they are stored; empty where items have no labels.
+    pub(crate) fn label_bytes(&self, row: usize) -> Option<&[u8]> {
+        match &self.data {
+            Data::Segment(segment) => {
+                let Some(labels) = segment.labels() else { return Some(&[]) };
+                let width = self.label_columns.unwrap_or(8);
+                labels.get(row * width..(row + 1) * width)
+            }
+            Data::MemTable(table) => table.item(row).map(|(_, labels)| labels),
         }
     }
 
     /// The label of a row.
     pub(crate) fn label(&self, row: usize) -> Option<Label<'_>> {
-        let bytes = match &self.data {
-            Data::Segment(segment) => segment.labels()?,
-            Data::Chunk(chunk) => chunk.label_bytes(),
-        };
+        let bytes = self.label_bytes(row)?;
         match self.label_columns {
-            Some(columns) => bytes.get(row * columns..(row + 1) * columns).map(Label::MultiHot),
-            None => bytes
-                .get(8 * row..)
-                .and_then(<[u8]>::first_chunk)
-                .map(|label| Label::Single(i64::from_le_bytes(*label))),
+            Some(_) => Some(Label::MultiHot(bytes)),
+            None => bytes.first_chunk().map(|label| Label::Single(i64::from_le_bytes(*label))),
         }
-    }
-
-    /// All items, as they would be written to a file.
-    pub(crate) fn set(&self, bits: u32) -> Result<CodeSet> {
-        let live: Vec<usize> = self.live().collect();
-        let mut codes = Vec::with_capacity(live.len() * crate::codes::bits::bytes_per_code(bits));
-        live.iter().for_each(|&row| codes.extend_from_slice(self.code(row).unwrap_or_default()));
-        let mut labels = match (live.first().and_then(|&row| self.label(row)), self.label_columns) {
-            (None, _) => None,
-            (_, None) => Some(Labels::Single(Vec::with_capacity(live.len()))),
-            (_, Some(classes)) => Some(Labels::MultiHot { classes, values: Vec::new() }),
-        };
-        for label in live.iter().filter_map(|&row| self.label(row)) {
-            match (&mut labels, label) {
-                (Some(Labels::Single(labels)), Label::Single(label)) => labels.push(label),
-                (Some(Labels::MultiHot { values, .. }), Label::MultiHot(row)) => values.extend(row),
-                _ => {}
-            }
-        }
-        let ids = Some(live.iter().map(|&row| self.id(row)).collect());
-        Ok(CodeSet { ids, labels, ..CodeSet::new(Codes::new(bits, codes)?) })
     }
 
     /// The hits of a query among the items, or among those of some rows.
@@ -139,25 +144,13 @@ impl Component {
         wanted: Option<&RoaringBitmap>,
         scratch: &mut Scratch,
     ) -> Result<Vec<Hit>> {
-        let deleted = Some(&*self.deleted).filter(|deleted| !deleted.is_empty());
+        let deleted = Some(&*self.tombstones).filter(|tombstones| !tombstones.is_empty());
         let accept = Accept { deleted, wanted };
         match &self.data {
             Data::Segment(segment) => {
                 search::search(segment, query, bound, strategy, accept, scratch)
             }
-            Data::Chunk(chunk) => Ok(scan(chunk, query, bound, accept)),
+            Data::MemTable(table) => Ok(table.scan(query, bound, accept)),
         }
     }
-}
-
-fn scan(chunk: &Chunk, query: &[u8], bound: Bound, accept: Accept) -> Vec<Hit> {
-    let (mut best, mut near) = (Best::of(bound), Vec::new());
-    let all = [(0, chunk.len() as u32)];
-    hamming::near(query, chunk.codes().as_bytes(), &all, best.limit(), &mut near);
-    for found in near {
-        if found.distance <= best.limit() && accept.row(found.at) {
-            best.push(Hit { distance: found.distance, id: chunk.ids()[found.at as usize] });
-        }
-    }
-    best.into_hits()
 }

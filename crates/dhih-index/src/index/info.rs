@@ -1,5 +1,7 @@
 //! What an index is, in numbers: what `dhih-index inspect --json` prints.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use crate::index::Index;
@@ -68,8 +70,9 @@ impl Info {
         for part in &index.components {
             deleted += part.rows() - part.len();
             match &part.data {
-                Data::Chunk(chunk) => {
-                    distinct += chunk.codes().distinct();
+                Data::MemTable(table) => {
+                    let codes: HashSet<&[u8]> = table.iter().map(|(_, code, _)| code).collect();
+                    distinct += codes.len();
                     logged += part.len();
                 }
                 Data::Segment(segment) => {
@@ -81,7 +84,7 @@ impl Info {
         let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
         let first = index.components.iter().find_map(|part| match &part.data {
             Data::Segment(segment) => Some(segment),
-            Data::Chunk(_) => None,
+            Data::MemTable(_) => None,
         });
         let given =
             first.is_some_and(|segment| segment.ids().is_some()) || index.components.len() > 1;

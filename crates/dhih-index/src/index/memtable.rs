@@ -1,65 +1,290 @@
-//! Items that are in the log and not yet in a data file: in memory, ordered by id, scanned.
+//! The memtable: the items that are in the write-ahead log and in no segment yet, in memory, ordered by id, and scanned by searches.
+//!
+//! It is a sorted list of blocks, as the leaves of a B-tree are. A snapshot shares the blocks; a change copies the one block that it
+//! touches. An item that is removed or replaced leaves nothing behind, so a memtable has no tombstones.
 
-use crate::codes::Codes;
-use crate::codes::labels::Labels;
-use crate::codes::set::CodeSet;
+use std::sync::Arc;
 
-/// Some items. Rows are numbered by ascending id.
+use crate::codes::items::{Items, Shape};
+use crate::flat::topk::Best;
+use crate::hamming;
+use crate::hits::{Accept, Bound, Hit};
+
+/// Items of a block at most: as many are compared in one call, and copied by a change.
+const BLOCK: usize = 2048;
+/// From so many items on a batch is merged with the whole memtable instead of being inserted one by one.
+const MERGED: usize = 64;
+
+/// Items by ascending id. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Chunk {
-    ids: Vec<u64>,
-    codes: Codes,
-    labels: Option<Labels>,
+pub(crate) struct MemTable {
+    shape: Shape,
+    /// None of them empty.
+    blocks: Vec<Arc<Items>>,
+    len: usize,
 }
 
-impl Chunk {
-    /// Of a set that was checked; items without ids are numbered.
-    pub(crate) fn new(set: &CodeSet) -> Self {
-        let ids = set.ids.clone().unwrap_or_else(|| (0..set.codes.len() as u64).collect());
-        let mut order: Vec<usize> = (0..ids.len()).collect();
-        order.sort_unstable_by_key(|&row| ids[row]);
-        let labels = set.labels.as_ref().map(|labels| labels.select(&order));
-        Self {
-            ids: order.iter().map(|&row| ids[row]).collect(),
-            codes: set.codes.select(&order),
-            labels,
-        }
+impl MemTable {
+    /// A memtable without items.
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self { shape, blocks: Vec::new(), len: 0 }
     }
 
-    /// The items of several, which share no id.
-    pub(crate) fn merged(chunks: &[&Self]) -> Option<Self> {
-        let (first, rest) = chunks.split_first()?;
-        let mut set = first.set();
-        for chunk in rest {
-            set.append(chunk.set());
-        }
-        Some(Self::new(&set))
-    }
-
-    fn set(&self) -> CodeSet {
-        let (ids, labels) = (Some(self.ids.clone()), self.labels.clone());
-        CodeSet { ids, labels, ..CodeSet::new(self.codes.clone()) }
-    }
-
+    /// Number of items.
     pub(crate) fn len(&self) -> usize {
-        self.ids.len()
+        self.len
     }
 
-    /// Ascending.
-    pub(crate) fn ids(&self) -> &[u64] {
-        &self.ids
-    }
-
-    pub(crate) fn codes(&self) -> &Codes {
-        &self.codes
-    }
-
-    /// The labels of all items as they are stored: 8 bytes an item, or a byte a class.
-    pub(crate) fn label_bytes(&self) -> &[u8] {
-        match &self.labels {
-            None => &[],
-            Some(Labels::Single(labels)) => bytemuck::cast_slice(labels),
-            Some(Labels::MultiHot { values, .. }) => values,
+    /// Adds items, in the place of those with the same ids.
+    pub(crate) fn insert_all(&mut self, items: &Items) {
+        let last = self.blocks.last().and_then(|block| block.ids.last());
+        let behind = last.is_none_or(|last| items.ids.first().is_none_or(|first| last < first));
+        if behind {
+            self.append(items);
+        } else if items.len() >= MERGED {
+            self.merge(items);
+        } else {
+            for (at, &id) in items.ids.iter().enumerate() {
+                let (code, labels) = items.get(at, self.shape);
+                self.insert(id, code, labels);
+            }
         }
+    }
+
+    /// Adds items whose ids are greater than all that are here.
+    fn append(&mut self, items: &Items) {
+        for at in 0..items.len() {
+            let (code, labels) = items.get(at, self.shape);
+            self.push(items.ids[at], code, labels);
+        }
+    }
+
+    /// Adds an item whose id is greater than all that are here.
+    fn push(&mut self, id: u64, code: &[u8], labels: &[u8]) {
+        match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
+            Some(block) => Arc::make_mut(block).push(id, code, labels),
+            None => {
+                let mut block = Items::default();
+                block.push(id, code, labels);
+                self.blocks.push(Arc::new(block));
+            }
+        }
+        self.len += 1;
+    }
+
+    fn merge(&mut self, items: &Items) {
+        let (old, mut at) = (std::mem::replace(self, Self::new(self.shape)), 0);
+        for (id, code, labels) in old.iter() {
+            while at < items.len() && items.ids[at] < id {
+                let (code, labels) = items.get(at, self.shape);
+                self.push(items.ids[at], code, labels);
+                at += 1;
+            }
+            if items.ids.get(at) != Some(&id) {
+                self.push(id, code, labels);
+            }
+        }
+        for at in at..items.len() {
+            let (code, labels) = items.get(at, self.shape);
+            self.push(items.ids[at], code, labels);
+        }
+    }
+
+    fn insert(&mut self, id: u64, code: &[u8], labels: &[u8]) {
+        let shape = self.shape;
+        let Some(number) = self.block_of(id) else {
+            self.push(id, code, labels);
+            return;
+        };
+        let block = Arc::make_mut(&mut self.blocks[number]);
+        match block.ids.binary_search(&id) {
+            Ok(at) => block.splice(at..at + 1, Some((id, code, labels)), shape),
+            Err(at) => {
+                block.splice(at..at, Some((id, code, labels)), shape);
+                self.len += 1;
+                if block.len() > BLOCK {
+                    let behind = block.split_off(BLOCK / 2, shape);
+                    self.blocks.insert(number + 1, Arc::new(behind));
+                }
+            }
+        }
+    }
+
+    /// Removes an item; whether it was there.
+    pub(crate) fn remove(&mut self, id: u64) -> bool {
+        let Some((number, at)) = self.find(id) else { return false };
+        let block = Arc::make_mut(&mut self.blocks[number]);
+        block.splice(at..at + 1, None, self.shape);
+        if block.is_empty() {
+            self.blocks.remove(number);
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// The first block whose last id is not less; `None` where all ids are less.
+    fn block_of(&self, id: u64) -> Option<usize> {
+        let less = |block: &Arc<Items>| block.ids.last().is_some_and(|&last| last < id);
+        let number = self.blocks.partition_point(less);
+        (number < self.blocks.len()).then_some(number)
+    }
+
+    /// Block and place of an item.
+    fn find(&self, id: u64) -> Option<(usize, usize)> {
+        let number = self.block_of(id)?;
+        self.blocks[number].ids.binary_search(&id).ok().map(|at| (number, at))
+    }
+
+    /// The row of an item: its number in the order of the ids.
+    pub(crate) fn row(&self, id: u64) -> Option<usize> {
+        let (number, at) = self.find(id)?;
+        Some(self.blocks[..number].iter().map(|block| block.len()).sum::<usize>() + at)
+    }
+
+    /// Code and labels of an item.
+    pub(crate) fn get(&self, id: u64) -> Option<(&[u8], &[u8])> {
+        let (number, at) = self.find(id)?;
+        Some(self.blocks[number].get(at, self.shape))
+    }
+
+    /// The block of a row, and its place there.
+    fn place(&self, row: usize) -> Option<(&Items, usize)> {
+        let mut start = 0;
+        for block in &self.blocks {
+            if row < start + block.len() {
+                return Some((block, row - start));
+            }
+            start += block.len();
+        }
+        None
+    }
+
+    /// The id of a row.
+    pub(crate) fn id(&self, row: usize) -> Option<u64> {
+        self.place(row).map(|(block, at)| block.ids[at])
+    }
+
+    /// Code and labels of a row.
+    pub(crate) fn item(&self, row: usize) -> Option<(&[u8], &[u8])> {
+        self.place(row).map(|(block, at)| block.get(at, self.shape))
+    }
+
+    /// The greatest id.
+    pub(crate) fn last_id(&self) -> Option<u64> {
+        self.blocks.last().and_then(|block| block.ids.last().copied())
+    }
+
+    /// All items: id, code, labels.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &[u8], &[u8])> {
+        let shape = self.shape;
+        self.blocks.iter().flat_map(move |block| {
+            block.ids.iter().enumerate().map(move |(at, &id)| {
+                let (code, labels) = block.get(at, shape);
+                (id, code, labels)
+            })
+        })
+    }
+
+    /// The hits of a query, found by scanning block after block, so that the limit falls as hits are found.
+    pub(crate) fn scan(&self, query: &[u8], bound: Bound, accept: Accept) -> Vec<Hit> {
+        let (mut best, mut near, mut start) = (Best::of(bound), Vec::new(), 0);
+        for block in &self.blocks {
+            let all = [(0, block.len() as u32)];
+            hamming::near(query, &block.codes, &all, best.limit(), &mut near);
+            for found in near.drain(..) {
+                if found.distance <= best.limit() && accept.row(start + found.at) {
+                    best.push(Hit { distance: found.distance, id: block.ids[found.at as usize] });
+                }
+            }
+            start += block.len() as u32;
+        }
+        best.into_hits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const SHAPE: Shape = Shape { bits: 16, label_bytes: 8, multi_hot: false };
+
+    /// SplitMix64.
+    fn next(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    type Model = BTreeMap<u64, ([u8; 2], [u8; 8])>;
+
+    fn assert_equal(table: &MemTable, model: &Model) {
+        assert_eq!(table.len(), model.len());
+        let items = table.iter().map(|(id, code, labels)| (id, (code.to_vec(), labels.to_vec())));
+        let expected =
+            model.iter().map(|(id, (code, label))| (*id, (code.to_vec(), label.to_vec())));
+        assert!(items.eq(expected));
+        assert!(table.blocks.iter().all(|block| !block.is_empty() && block.len() <= BLOCK));
+        for (row, (id, (code, label))) in model.iter().enumerate().step_by(97) {
+            assert_eq!((table.row(*id), table.id(row)), (Some(row), Some(*id)));
+            assert_eq!(table.get(*id), Some((&code[..], &label[..])));
+            assert_eq!(table.item(row), table.get(*id));
+        }
+        assert_eq!((table.id(model.len()), table.last_id()), (None, model.keys().last().copied()));
+    }
+
+    #[test]
+    fn a_memtable_is_a_map_and_snapshots_of_it_do_not_change() {
+        let state = &mut 7;
+        let (mut table, mut model) = (MemTable::new(SHAPE), Model::new());
+        let mut snapshots = Vec::new();
+        for round in 0..400 {
+            if round % 40 == 0 {
+                snapshots.push((table.clone(), model.clone()));
+            }
+            let count = [1, 3, 70, 3000][(next(state) % 4) as usize];
+            let range = [50, 20_000, u64::MAX][(next(state) % 3) as usize];
+            if next(state).is_multiple_of(3) {
+                let ids: Vec<u64> =
+                    model.keys().copied().filter(|_| next(state).is_multiple_of(3)).collect();
+                for id in ids.into_iter().take(count).chain([next(state)]) {
+                    assert_eq!(table.remove(id), model.remove(&id).is_some());
+                }
+            } else {
+                let new: Model = (0..count)
+                    .map(|_| {
+                        (
+                            next(state) % range,
+                            ((next(state) as u16).to_le_bytes(), next(state).to_le_bytes()),
+                        )
+                    })
+                    .collect();
+                let mut items = Items::default();
+                new.iter().for_each(|(id, (code, label))| items.push(*id, code, label));
+                table.insert_all(&items);
+                model.extend(new);
+            }
+            assert_equal(&table, &model);
+        }
+        snapshots.iter().for_each(|(table, model)| assert_equal(table, model));
+    }
+
+    #[test]
+    fn a_scan_finds_what_sorting_all_distances_does() {
+        let state = &mut 9;
+        let (mut table, mut all) = (MemTable::new(SHAPE), Vec::new());
+        for id in 0..5000_u64 {
+            let code = (next(state) as u16).to_le_bytes();
+            table.insert(id * 7 % 5000, &code, &[0; 8]);
+            all.push(Hit { distance: hamming::distance(&code, &[1, 2]), id: id * 7 % 5000 });
+        }
+        all.sort_unstable();
+        for k in [1, 10, 4000, 9000] {
+            let found = table.scan(&[1, 2], Bound::nearest(k), Accept::default());
+            assert_eq!(found, all[..k.min(all.len())]);
+        }
+        all.retain(|hit| hit.distance <= 5);
+        assert_eq!(table.scan(&[1, 2], Bound::within(5), Accept::default()), all);
     }
 }

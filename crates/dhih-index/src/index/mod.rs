@@ -1,36 +1,50 @@
-//! `Index`: an open index directory, to search and to look into. How a search goes: `search.rs`;
-//! how an index is made: `builder.rs`; how it is changed: `writer.rs`.
+//! An open index: its components, their items, and how they change. A search within one segment: `search/`; the files: `store/`.
+//!
+//! The way of a change is `batch.rs` (what is wanted) -> `writer.rs` (the write-ahead log) -> `memtable.rs` -> `compaction.rs` (segments).
+//! `open.rs` makes an index of its files, `checkpoint.rs` copies one, `salvage.rs` goes on without what is damaged.
 
+pub(crate) mod batch;
+pub(crate) mod checkpoint;
+mod compaction;
 pub(crate) mod component;
 pub(crate) mod filter;
 pub(crate) mod info;
-pub(crate) mod memtable;
+mod memtable;
+mod merged;
 pub(crate) mod open;
 pub(crate) mod query;
+pub(crate) mod salvage;
 pub(crate) mod selection;
+pub(crate) mod shared;
+pub(crate) mod verify;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-
-use crate::codes::Codes;
+use crate::codes::items::{Items, Shape};
 use crate::codes::labels::Label;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
+use crate::index::merged::Merged;
+use crate::index::open::LogState;
 use crate::search::Scratch;
+use crate::store::format::Origin;
 use crate::store::manifest::Manifest;
 use crate::store::segment::Metadata;
-use crate::store::wal::Shape;
-use crate::store::{format, verify};
 
 /// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory.
 #[derive(Debug)]
 pub struct Index {
     pub(crate) dir: PathBuf,
     pub(crate) manifest: Arc<Manifest>,
+    /// Which index it is, and its generation.
+    pub(crate) origin: Origin,
+    /// The write-ahead log as it was read; `None` where there is none.
+    pub(crate) log: Option<LogState>,
+    /// Segments, and last the memtable where it has items.
     pub(crate) components: Vec<Component>,
     pub(crate) bits: u32,
     pub(crate) metadata: Arc<Metadata>,
@@ -39,13 +53,38 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index in a directory. Reads and checks the header, not the contents:
-    /// [`verify`](Self::verify) does. The log of changes is read.
+    /// Opens the index in a directory. Of each segment the header is read and checked, not the contents, which [`verify`](Self::verify)
+    /// does. The write-ahead log is read as a whole.
     ///
     /// # Errors
-    /// No index there, one of another version, a header that is damaged.
-    pub fn open(dir: &Path) -> Result<Self> {
-        Self::open_with_log(dir).map(|(index, _)| index)
+    /// No index there, one of a newer version, a damaged manifest, header or log.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(dir.as_ref(), &[])
+    }
+
+    /// Opens the index of the same directory again if it was changed meanwhile; `None` where it was not. Segments that are still part of
+    /// the index are not mapped again.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn refresh(&self) -> Result<Option<Self>> {
+        let index = Self::open_with(&self.dir, &self.components)?;
+        let state = |index: &Self| {
+            let log = index.log.as_ref().map(|log| (log.number, log.len));
+            (index.origin, log, Arc::clone(&index.manifest))
+        };
+        Ok((state(&index) != state(self)).then_some(index))
+    }
+
+    /// How often the index was replaced by another build, a merge or a new log. It only grows, also where an index is built in the place
+    /// of another; 0 for an index of a version that does not count.
+    pub fn generation(&self) -> u64 {
+        self.origin.generation
+    }
+
+    /// The identity of the index, which checkpoints and later generations share: 32 hexadecimal digits.
+    pub fn id(&self) -> String {
+        format!("{:032x}", self.origin.id)
     }
 
     /// The same index with a copy of its data files in memory, on large pages where the system has them: searches that look in many
@@ -67,6 +106,8 @@ impl Index {
         Self {
             dir: self.dir.clone(),
             manifest: Arc::clone(&self.manifest),
+            origin: self.origin,
+            log: self.log.clone(),
             components: self.components.clone(),
             bits: self.bits,
             metadata: Arc::clone(&self.metadata),
@@ -130,12 +171,25 @@ impl Index {
 
     /// All ids, ascending.
     pub fn ids(&self) -> Vec<u64> {
-        let of_part = |part: &Component| part.live().map(|row| part.id(row)).collect::<Vec<_>>();
-        let mut ids = self.components.iter().map(of_part).collect::<Vec<_>>().concat();
+        let mut ids = self.components.iter().map(Component::ids).collect::<Vec<_>>().concat();
         if self.components.len() > 1 {
             ids.sort_unstable();
         }
         ids
+    }
+
+    /// All items by ascending id: id and code.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
+        let width = self.shape().width();
+        let mut merged = Merged::new(self.shape(), &self.components);
+        let mut batch = Items::default();
+        std::iter::from_fn(move || {
+            batch.clear();
+            merged.fill(&mut batch).ok().filter(|more| *more)?;
+            let codes = batch.codes.chunks_exact(width).map(<[u8]>::to_vec);
+            Some(batch.ids.clone().into_iter().zip(codes.collect::<Vec<_>>()))
+        })
+        .flatten()
     }
 
     /// Whether there is an item of this id.
@@ -155,54 +209,24 @@ impl Index {
         self.components[part].code(row)
     }
 
-    /// All items: codes, ids, labels and where they are from. Copies them.
+    /// All items: codes, ids, labels and where they are from. Copies them, after the checksums of what is read were found right.
     ///
     /// # Errors
     /// A damaged file.
     pub fn to_code_set(&self) -> Result<CodeSet> {
+        verify::check_sources(&self.components)?;
         self.set_of(&self.components)
     }
 
-    /// The items of some parts, by id.
-    pub(crate) fn set_of(&self, parts: &[Component]) -> Result<CodeSet> {
-        let mut all =
-            CodeSet { ids: Some(Vec::new()), ..CodeSet::new(Codes::new(self.bits, Vec::new())?) };
-        for part in parts.iter().filter(|part| part.len() > 0) {
-            let set = part.set(self.bits)?;
-            if all.codes.is_empty() {
-                all = set;
-            } else {
-                all.append(set);
-            }
-        }
+    /// The items of some components, by id.
+    pub(crate) fn set_of(&self, components: &[Component]) -> Result<CodeSet> {
+        let (mut merged, mut items) = (Merged::new(self.shape(), components), Items::default());
+        while merged.fill(&mut items)? {}
+        let set = items.into_set(self.shape())?;
         let Metadata { model_sha256, classes, .. } = &*self.metadata;
-        let (model_sha256, classes) = (model_sha256.clone(), classes.clone());
-        Ok(CodeSet { model_sha256, classes, ..all })
-    }
-
-    /// Checks every byte: all checksums, and that all contents agree with each other.
-    ///
-    /// # Errors
-    /// The first fault found.
-    pub fn verify(&self) -> Result<()> {
-        self.manifest.verify(&self.dir)?;
-        for part in &self.components {
-            if let Data::Segment(segment) = &part.data {
-                format::verify(&segment.path, segment.file(), &segment.header)?;
-                verify::verify(segment)?;
-            }
-        }
-        let ids = self.ids();
-        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Error::corrupt(&self.dir, "an id is there twice"));
-        }
-        // What was read when it was opened, read again.
-        let (again, log) = Self::of_manifest(&self.dir, &self.manifest)?;
-        if log.is_some_and(|log| log.torn) {
-            let what = "its log ends within a record: a write was interrupted, or it is damaged; \
-                        the next `add`, `remove` or `compact` cuts it off";
-            return Err(Error::corrupt(&again.dir, what));
-        }
-        Ok(())
+        Ok(CodeSet { model_sha256: model_sha256.clone(), classes: classes.clone(), ..set })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! How an index comes from its files: data files first, then the changes of the log, one by one. What they hold: `segment.rs`,
-//! `log.rs`.
+//! How an index comes from its files: the segments that the manifest names, then the changes of the write-ahead log, one by one. What the
+//! files hold: `store/`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -7,28 +7,34 @@ use std::sync::{Arc, Mutex};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::{Component, Data};
-use crate::index::memtable::Chunk;
+use crate::index::memtable::MemTable;
+use crate::store::format::Origin;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::Segment;
-use crate::store::wal::{self, Change};
+use crate::store::wal::{self, BatchChange, Change, Cursor, Torn};
 
-/// A log as it was found.
-#[derive(Debug)]
+/// A write-ahead log as it was found.
+#[derive(Debug, Clone)]
 pub(crate) struct LogState {
+    /// The number in its name.
+    pub(crate) number: u64,
+    /// Bytes of sound records.
     pub(crate) len: u64,
-    pub(crate) chain: u64,
-    pub(crate) torn: bool,
+    /// Where to go on; `None` in a log of version 1.
+    pub(crate) cursor: Option<Cursor>,
+    /// What an interrupted write left behind them.
+    pub(crate) torn: Option<Torn>,
 }
 
 impl Index {
-    /// The index, and the log as it was found; `None` where it has none.
-    pub(crate) fn open_with_log(dir: &Path) -> Result<(Self, Option<LogState>)> {
+    /// Opens an index with the segments that are mapped already.
+    pub(crate) fn open_with(dir: &Path, mapped: &[Component]) -> Result<Self> {
         let mut manifest = Manifest::read(dir)?;
         loop {
-            let opened = Self::of_manifest(dir, &manifest);
-            // It may have been replaced since its manifest was read.
+            let opened = Self::of_manifest(dir, &manifest, mapped);
+            // Another process may have replaced the index since its manifest was read.
             let newer = match &opened {
-                Ok((_, None)) => return opened,
+                Ok(index) if index.log.is_none() => return opened,
                 _ => Manifest::read(dir)?,
             };
             if newer == manifest {
@@ -38,85 +44,129 @@ impl Index {
         }
     }
 
-    pub(crate) fn of_manifest(dir: &Path, manifest: &Manifest) -> Result<(Self, Option<LogState>)> {
-        let segments = manifest.segments(dir)?.iter().map(|entry| open_segment(dir, entry));
-        let segments: Vec<Segment> = segments.collect::<Result<_>>()?;
+    fn of_manifest(dir: &Path, manifest: &Manifest, mapped: &[Component]) -> Result<Self> {
+        let mut index = Self::of_segments(dir, manifest, mapped)?;
+        let Some((number, name)) = manifest.log(dir)? else { return Ok(index) };
+        let path = dir.join(name);
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let log = wal::parse(&path, &bytes, index.shape(), index.origin)?;
+        for change in log.changes {
+            index.apply(change)?;
+        }
+        let (len, cursor, torn) = (log.len as u64, log.cursor, log.torn);
+        index.log = Some(LogState { number, len, cursor, torn });
+        Ok(index)
+    }
+
+    /// The index without the changes of its log.
+    pub(crate) fn of_segments(
+        dir: &Path,
+        manifest: &Manifest,
+        mapped: &[Component],
+    ) -> Result<Self> {
+        let open = |entry: &Entry| {
+            let known = mapped
+                .iter()
+                .filter_map(Component::segment)
+                .find(|segment| segment.path.file_name().is_some_and(|name| *name == *entry.file));
+            match known {
+                Some(segment) => Ok(Arc::clone(segment)),
+                None => open_segment(dir, entry).map(Arc::new),
+            }
+        };
+        let segments: Vec<Arc<Segment>> =
+            manifest.segments(dir)?.iter().map(open).collect::<Result<_>>()?;
         let Some(first) = segments.first() else { return Err(Error::NoIndex { dir: dir.into() }) };
         let (bits, metadata) = (first.bits, Arc::new(first.metadata.clone()));
         let has_labels = first.labels().is_some();
-        let alike = |segment: &Segment| {
+        let mut origin = manifest.origin(dir)?;
+        let alike = |segment: &&Arc<Segment>| {
+            let of = segment.header.origin;
             (segment.bits, &segment.metadata, segment.labels().is_some())
                 == (bits, &*metadata, has_labels)
+                && (of == Origin::default()
+                    || (of.id == origin.id && of.generation <= origin.generation))
         };
         if let Some(other) = segments.iter().find(|segment| !alike(segment)) {
-            return Err(other.corrupt("it does not go with the other data files of the index"));
+            return Err(other.corrupt("it does not belong to the index that the manifest names"));
+        }
+        if origin.id == 0 {
+            origin.id = first.header.identity();
         }
         let columns = metadata.label_columns;
-        let part = |segment| Component::new(Data::Segment(Arc::new(segment)), columns);
-        let mut index = Self {
+        let component = |segment| Component::new(Data::Segment(segment), columns);
+        Ok(Self {
             dir: dir.to_path_buf(),
             manifest: Arc::new(manifest.clone()),
-            components: segments.into_iter().map(part).collect(),
+            origin,
+            log: None,
+            components: segments.into_iter().map(component).collect(),
             bits,
             metadata,
             has_labels,
             scratch: Mutex::default(),
-        };
-        let Some((_, name)) = manifest.log(dir)? else { return Ok((index, None)) };
-        let path = dir.join(name);
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let log = wal::parse(&path, &bytes, index.shape())?;
-        for change in log.changes {
-            index.apply(change)?;
-        }
-        let state = LogState { len: log.len as u64, chain: log.chain, torn: log.torn };
-        Ok((index, Some(state)))
+        })
     }
 
     /// Makes a change in memory.
     pub(crate) fn apply(&mut self, change: Change) -> Result<()> {
         match change {
-            Change::Add(chunk) => self.push(chunk),
-            Change::Remove(ids) => {
-                for id in ids {
-                    if let Some((part, row)) = self.find(id) {
-                        Arc::make_mut(&mut self.components[part].deleted).insert(row as u32);
-                    }
+            Change::Batch(BatchChange { removed, added }) => {
+                for id in removed {
+                    self.remove_in_memory(id);
                 }
+                self.memtable().insert_all(&added);
             }
-            Change::Dropped(xxh3, rows) => {
-                let of = |part: &&mut Component| matches!(&part.data, Data::Segment(segment) if segment.header.xxh3 == xxh3);
-                let part = self.components.iter_mut().find(of);
-                let part =
-                    part.filter(|part| rows.max().is_none_or(|row| (row as usize) < part.rows()));
-                let part = part.ok_or_else(|| {
+            Change::Tombstones { segment, rows } => {
+                let of = |component: &&mut Component| {
+                    component.segment().is_some_and(|of| of.header.xxh3 == segment)
+                };
+                let component = self.components.iter_mut().find(of);
+                let inside = |component: &&mut Component| {
+                    rows.max().is_none_or(|row| (row as usize) < component.rows())
+                };
+                let component = component.filter(inside).ok_or_else(|| {
                     Error::corrupt(&self.dir, "its log names rows that are not there")
                 })?;
-                *Arc::make_mut(&mut part.deleted) |= rows;
+                *Arc::make_mut(&mut component.tombstones) |= rows;
             }
         }
+        self.drop_empty_memtable();
         Ok(())
     }
 
-    /// Adds items, together with those before them where those are not many more: so there are never many chunks, and no item is
-    /// copied often.
-    fn push(&mut self, chunk: Chunk) {
-        let mut chunk = chunk;
-        while let Some(Component { data: Data::Chunk(last), deleted, .. }) = self.components.last()
-        {
-            if last.len() > 2 * chunk.len() || !deleted.is_empty() {
-                break;
+    fn remove_in_memory(&mut self, id: u64) {
+        let Some((at, row)) = self.find(id) else { return };
+        let component = &mut self.components[at];
+        match &mut component.data {
+            Data::Segment(_) => {
+                Arc::make_mut(&mut component.tombstones).insert(row as u32);
             }
-            if let Some(merged) = Chunk::merged(&[last, &chunk]) {
-                chunk = merged;
+            Data::MemTable(table) => {
+                Arc::make_mut(table).remove(id);
             }
-            self.components.pop();
         }
-        let data = Data::Chunk(Arc::new(chunk));
-        self.components.push(Component::new(data, self.metadata.label_columns));
+    }
+
+    /// The memtable, which is the last component, and is made where there is none.
+    pub(crate) fn memtable(&mut self) -> &mut MemTable {
+        if !matches!(self.components.last(), Some(Component { data: Data::MemTable(_), .. })) {
+            let table = Data::MemTable(Arc::new(MemTable::new(self.shape())));
+            self.components.push(Component::new(table, self.metadata.label_columns));
+        }
+        match self.components.last_mut().map(|last| &mut last.data) {
+            Some(Data::MemTable(table)) => Arc::make_mut(table),
+            _ => unreachable!("a memtable was pushed where there was none"),
+        }
+    }
+
+    /// A memtable without items is no component.
+    pub(crate) fn drop_empty_memtable(&mut self) {
+        self.components.retain(|component| component.segment().is_some() || component.len() > 0);
     }
 }
 
+/// Opens a segment that a manifest names.
 pub(crate) fn open_segment(dir: &Path, entry: &Entry) -> Result<Segment> {
     let mut segment = Segment::open(&dir.join(&entry.file))?;
     let (bytes, xxh3) = (segment.header.file_bytes, segment.header.xxh3);

@@ -1,31 +1,24 @@
-//! `IndexWriter`: changing an index while it is searched. A change is on disk, in the log, before it is seen; from time to time
-//! the log becomes a data file, and small data files become larger ones. The log's bytes: `log.rs`; who reads them: `index.rs`.
+//! `IndexWriter`: the one process that changes an index while others search it. A change is acknowledged once its record in the
+//! write-ahead log is synced. Turning the log into segments, and merging these, is `compaction.rs`.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::build::{IndexBuilder, IndexConfig};
-use crate::codes::labels::Labels;
+use crate::build::IndexConfig;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index::batch::{Batch, Changed};
+use crate::index::compaction::{MEMTABLE, Merge};
 use crate::index::component::{Component, Data};
-use crate::index::memtable::Chunk;
-use crate::index::open::open_segment;
-use crate::store::disk::{self, Appender};
+use crate::index::open::LogState;
+use crate::store::disk::{self, AppendError, Appender};
 use crate::store::format::Origin;
 use crate::store::lock::lock;
-use crate::store::manifest::{Entry, Manifest};
+use crate::store::manifest::{Entry, Manifest, log_name};
 use crate::store::sweep::sweep;
-use crate::store::wal::{self, Change};
-
-#[cfg(test)]
-mod tests;
-
-/// Items in the log from which it becomes a data file: as many are scanned in the time of a few look-ups.
-const LOGGED: usize = 1 << 16;
+use crate::store::wal::{self, BatchChange, Change, Cursor, Torn};
 
 /// The one writer of an index directory; others are kept out until it is dropped.
 ///
@@ -48,40 +41,75 @@ const LOGGED: usize = 1 << 16;
 /// ```
 #[derive(Debug)]
 pub struct IndexWriter {
-    index: Index,
+    pub(super) index: Index,
     log: Option<Log>,
-    config: IndexConfig,
-    /// Whether the disk may have another manifest than is known here.
-    unsure: bool,
+    pub(super) config: IndexConfig,
+    /// Why it is not known what the disk holds, where it is not. Such a writer refuses everything.
+    poisoned: Option<String>,
+    /// The merge that runs in the background.
+    pub(super) merge: Option<Merge>,
+    /// Why the last merge failed; `None` once one succeeded.
+    pub(super) merge_failure: Option<MergeFailure>,
     _lock: File,
 }
 
+/// A merge that failed. Nothing is lost by it: it is tried again.
+#[derive(Debug)]
+pub(super) struct MergeFailure {
+    pub(super) error: Error,
+    /// Merges that failed since one succeeded.
+    pub(super) times: u32,
+    pub(super) at: std::time::Instant,
+}
+
+/// The write-ahead log that is written to.
 #[derive(Debug)]
 struct Log {
     number: u64,
     file: Appender,
-    chain: u64,
+    cursor: Cursor,
+    /// Its length in bytes when it was begun.
+    first_len: u64,
 }
 
 impl IndexWriter {
-    /// Opens an index to change it. What an interrupted write left at the end of its log is cut off.
+    /// Opens an index to change it. What an interrupted write left at the end of the write-ahead log is moved to `wal-N.torn` beside it.
     ///
     /// # Errors
-    /// As for [`Index::open`]; another writer.
-    pub fn open(dir: &Path) -> Result<Self> {
+    /// As for [`Index::open`], a damaged log among them; another writer; a directory that cannot be written to.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
         Manifest::read(dir)?;
         let lock = lock(dir)?;
-        let (index, state) = Index::open_with_log(dir)?;
-        let log = match (index.manifest.log(dir)?, state) {
-            (Some((number, name)), Some(state)) => {
-                let file = Appender::open(&dir.join(name), state.len)?;
-                Some(Log { number, file, chain: state.chain })
+        let mut index = Index::open(dir)?;
+        let log = match index.log.clone() {
+            Some(LogState { number, len, cursor, torn }) => {
+                let path = dir.join(log_name(number));
+                if let Some(torn) = torn {
+                    keep_torn_end(&path, number, torn)?;
+                }
+                let file = Appender::open(&path, len)?;
+                // A log of version 1 is not written to: the next change begins a new one.
+                cursor.map(|cursor| Log { number, file, cursor, first_len: 0 })
             }
-            _ => None,
+            None => None,
         };
+        if let Some(state) = &mut index.log {
+            state.torn = None;
+        }
         sweep(dir, &index.manifest);
+        Ok(Self::of(index, log, lock))
+    }
+
+    fn of(index: Index, log: Option<Log>, lock: File) -> Self {
         let config = IndexConfig::default();
-        Ok(Self { index, log, config, unsure: false, _lock: lock })
+        let (merge, merge_failure) = (None, None);
+        Self { index, log, config, poisoned: None, merge, merge_failure, _lock: lock }
+    }
+
+    /// A writer that begins a new log with its next publication, whatever log the index had.
+    pub(super) fn without_log(index: Index, lock: File) -> Self {
+        Self::of(index, None, lock)
     }
 
     /// The index as it is now; later changes do not show in it.
@@ -89,220 +117,276 @@ impl IndexWriter {
         self.index.snapshot()
     }
 
-    /// Adds items. Those without ids are numbered after the greatest id there is. When this returns they are on disk.
+    /// Adds items. Those without ids are numbered after the greatest id there is. When this returns they are durable.
     ///
     /// # Errors
-    /// Codes of another length or another model, labels of another kind, an id that is taken, a disk that does not
-    /// take them: the index is then as it was. Where the disk does not take the data file that the log becomes, the
-    /// items are in the index all the same.
+    /// Codes of another length or another model, labels of another kind, an id that is taken, a disk that does not take them: nothing
+    /// was added then. [`Error::Poisoned`] says that it is not known whether they were.
     pub fn add(&mut self, set: &CodeSet) -> Result<()> {
-        set.check()?;
-        self.check(set)?;
-        if set.codes.is_empty() {
-            return Ok(());
-        }
-        if self.index.len() + set.codes.len() >= u32::MAX as usize {
-            return Err(Error::TooMany { codes: self.index.len() + set.codes.len() });
-        }
-        let numbered;
-        let set = if set.ids.is_some() {
-            set
-        } else {
-            let last = self.index.components.iter().filter_map(Component::last_id).max();
-            let start = last.map_or(Some(0), |last| last.checked_add(1));
-            let end = start.and_then(|start| start.checked_add(set.codes.len() as u64));
-            let (Some(start), Some(end)) = (start, end) else {
-                return Err(Error::DuplicateId { id: u64::MAX });
-            };
-            numbered = CodeSet { ids: Some((start..end).collect()), ..set.clone() };
-            &numbered
-        };
-        let taken = set.ids.iter().flatten().find(|&&id| self.index.contains(id));
-        if let Some(&id) = taken {
-            return Err(Error::IdTaken { id });
-        }
-        self.change(Change::Add(Chunk::new(set)))?;
-        let logged = |part: &Component| matches!(part.data, Data::Chunk(_)).then(|| part.rows());
-        match self.index.components.iter().filter_map(logged).sum::<usize>() < LOGGED {
-            true => Ok(()),
-            false => self.flush(),
-        }
+        self.apply(&Batch::new().add(set.clone())).map(drop)
     }
 
-    /// Removes items; how many of these ids there were. When this returns they are gone from the disk's index too.
+    /// Adds items, or replaces those that have the same ids. When this returns the change is durable.
     ///
     /// # Errors
-    /// A disk that does not take it: the index is then as it was.
+    /// As for [`add`](Self::add), but for ids that are taken.
+    pub fn upsert(&mut self, set: &CodeSet) -> Result<Changed> {
+        self.apply(&Batch::new().upsert(set.clone()))
+    }
+
+    /// Removes items; how many of these ids there were. When this returns the removal is durable.
+    ///
+    /// # Errors
+    /// A disk that does not take it: nothing was removed then. [`Error::Poisoned`] as for [`add`](Self::add).
     pub fn remove(&mut self, ids: &[u64]) -> Result<usize> {
-        let mut seen = HashSet::new();
-        let there = |id: &u64| self.index.contains(*id) && seen.insert(*id);
-        let ids: Vec<u64> = ids.iter().copied().filter(there).collect();
-        let count = ids.len();
-        if count > 0 {
-            self.change(Change::Remove(ids))?;
-        }
-        Ok(count)
+        let changed = self.apply(&Batch::new().remove(ids.iter().copied()))?;
+        Ok(changed.removed)
     }
 
-    /// Turns the log into a data file, and merges data files so that each is more than twice as large as the next.
+    /// Makes all changes of a batch, with one record in the log and one sync. When this returns they are durable; after a crash all of
+    /// them or none are there.
+    ///
+    /// Where the index needs merging afterwards, that begins in the background; its success or failure does not change the answer.
     ///
     /// # Errors
-    /// A disk that does not take it: the index is then as it was.
-    pub fn flush(&mut self) -> Result<()> {
-        let of_file = |part: &Component| matches!(part.data, Data::Segment(_));
-        let mut kept = self.index.components.iter().filter(|part| of_file(part)).count();
-        let mut size: usize = self.index.components[kept..].iter().map(Component::len).sum();
-        while kept > 0 && self.index.components[kept - 1].len() <= 2 * size {
-            kept -= 1;
-            size += self.index.components[kept].len();
-        }
-        self.replace(kept)
+    /// As for [`add`](Self::add).
+    pub fn apply(&mut self, batch: &Batch) -> Result<Changed> {
+        self.install_finished_merge();
+        let (change, changed) = batch.prepare(&self.index)?;
+        self.commit(change)?;
+        self.merge_in_background();
+        Ok(changed)
     }
 
-    /// Turns everything into one data file, without what was removed.
-    ///
-    /// # Errors
-    /// A disk that does not take it: the index is then as it was.
-    pub fn compact(&mut self) -> Result<()> {
-        self.replace(0)
+    /// Makes the changes of several batches, each all or nothing, with one record in the log and one sync: group commit. A batch that
+    /// does not fit is refused and does not touch the others.
+    pub fn apply_all(&mut self, batches: &[Batch]) -> Vec<Result<Changed>> {
+        if let [batch] = batches {
+            return vec![self.apply(batch)];
+        }
+        if self.check_usable().is_err() {
+            return batches
+                .iter()
+                .map(|_| self.check_usable().map(|()| Changed::default()))
+                .collect();
+        }
+        self.install_finished_merge();
+        let (mut next, mut changes) = (self.index.snapshot(), Vec::new());
+        let mut prepare = |batch: &Batch| {
+            let (change, changed) = batch.prepare(&next)?;
+            next.apply(Change::Batch(change.clone()))?;
+            if change != BatchChange::default() {
+                changes.push(Change::Batch(change));
+            }
+            Ok(changed)
+        };
+        let answers: Vec<Result<Changed>> = batches.iter().map(&mut prepare).collect();
+        match self.commit_all(changes) {
+            Ok(()) => {
+                self.merge_in_background();
+                answers
+            }
+            Err(error) => {
+                // Each caller is told; an error cannot be copied.
+                let mut error = Some(error);
+                let again = |error: &mut Option<Error>| {
+                    error.take().unwrap_or_else(|| Error::CommitFailed {
+                        dir: self.index.dir.clone(),
+                        poisoned: self.poisoned.is_some(),
+                    })
+                };
+                answers
+                    .into_iter()
+                    .map(|answer| answer.and_then(|_| Err(again(&mut error))))
+                    .collect()
+            }
+        }
     }
 
     /// Refuses to go on where it is not known what is on disk.
-    fn sure(&self) -> Result<()> {
-        match self.unsure {
-            true => Err(Error::WriterUnsure { dir: self.index.dir.clone() }),
-            false => Ok(()),
-        }
-    }
-
-    /// Keeps the first parts and writes the others to one data file; begins a new log.
-    fn replace(&mut self, kept: usize) -> Result<()> {
-        self.sure()?;
-        let dir = self.index.dir.clone();
-        let (keep, rest) = self.index.components.split_at(kept);
-        let mut entries =
-            self.index.manifest.segments(&dir)?.get(..kept).unwrap_or_default().to_vec();
-        let mut parts = keep.to_vec();
-        if kept == 0 || rest.iter().any(|part| part.len() > 0) {
-            let set = self.index.set_of(rest)?;
-            let set = self.like_the_others(set);
-            let entry = IndexBuilder::new(self.config.clone()).write_segment(
-                &set,
-                Origin::default(),
-                &dir,
-            )?;
-            let segment = Arc::new(open_segment(&dir, &entry)?);
-            parts.push(Component::new(Data::Segment(segment), self.index.metadata.label_columns));
-            entries.push(entry);
-        }
-        let dropped: Vec<Change> = keep.iter().filter_map(dropped).collect();
-        let log = match dropped.is_empty() {
-            true => None,
-            false => Some(self.begin_log(&dropped)?),
-        };
-        self.publish(entries, log)?;
-        self.index.components = parts;
-        sweep(&dir, &self.index.manifest);
-        Ok(())
-    }
-
-    /// A set without an item has no labels to tell of which kind they are.
-    fn like_the_others(&self, set: CodeSet) -> CodeSet {
-        let shape = self.index.shape();
-        let labels = match (set.labels, shape.label_bytes, shape.multi_hot) {
-            (None, 1.., true) => {
-                Some(Labels::MultiHot { classes: shape.label_bytes as usize, values: Vec::new() })
+    pub(super) fn check_usable(&self) -> Result<()> {
+        match &self.poisoned {
+            Some(cause) => {
+                let (dir, cause) = (self.index.dir.clone(), cause.clone());
+                Err(Error::Poisoned { dir, cause })
             }
-            (None, 1.., false) => Some(Labels::Single(Vec::new())),
-            (labels, ..) => labels,
-        };
-        CodeSet { labels, ..set }
-    }
-
-    /// Writes a manifest of these files; from then on they are the index.
-    fn publish(&mut self, entries: Vec<Entry>, log: Option<Log>) -> Result<()> {
-        let manifest = Manifest::new(entries, log.as_ref().map(|log| log.number));
-        if let Err(error) = manifest.write(&self.index.dir) {
-            // It may be there all the same, and the log that it names is not the one that would be written to.
-            self.unsure =
-                Manifest::read(&self.index.dir).ok().as_ref() != Some(&*self.index.manifest);
-            return Err(error);
-        }
-        self.index.manifest = Arc::new(manifest);
-        self.log = log;
-        Ok(())
-    }
-
-    /// A new log with these changes, which no manifest knows yet.
-    fn begin_log(&self, changes: &[Change]) -> Result<Log> {
-        let number = self.log.as_ref().map_or(1, |log| log.number + 1);
-        let mut bytes = wal::head(self.index.shape());
-        let mut chain = wal::chain(&bytes);
-        for change in changes {
-            let (record, next) = wal::record(change, chain)?;
-            bytes.extend(record);
-            chain = next;
-        }
-        let path = self.index.dir.join(format!("log-{number}.dhih"));
-        disk::write(&path, |out| out.write_all(&bytes))?;
-        let file = Appender::open(&path, bytes.len() as u64)?;
-        Ok(Log { number, file, chain })
-    }
-
-    /// Writes a change to the log, then makes it.
-    fn change(&mut self, change: Change) -> Result<()> {
-        self.sure()?;
-        if self.log.is_none() {
-            let log = self.begin_log(&[])?;
-            let entries = self.index.manifest.segments(&self.index.dir)?.to_vec();
-            self.publish(entries, Some(log))?;
-        }
-        let Some(log) = &mut self.log else { return Ok(()) };
-        let (record, chain) = wal::record(&change, log.chain)?;
-        log.file.append(&record)?;
-        log.chain = chain;
-        self.index.apply(change)
-    }
-
-    /// Refuses items that are not of this index's kind.
-    fn check(&self, set: &CodeSet) -> Result<()> {
-        self.index.check_queries(set)?;
-        let shape = self.index.shape();
-        let found = match &set.labels {
-            None => (0, false),
-            Some(Labels::Single(_)) => (8, false),
-            Some(Labels::MultiHot { classes, .. }) => (*classes as u32, true),
-        };
-        if found != (shape.label_bytes, shape.multi_hot && shape.label_bytes > 0) {
-            let name = |(bytes, multi_hot): (u32, bool)| match (bytes, multi_hot) {
-                (0, _) => "no labels".to_owned(),
-                (_, false) => "a label an item".to_owned(),
-                (classes, true) => format!("multi-hot labels of {classes} classes"),
-            };
-            let expected = name((shape.label_bytes, shape.multi_hot));
-            return Err(Error::LabelKind { expected, found: name(found) });
-        }
-        let classes = self.index.classes();
-        if !set.classes.is_empty() && set.classes != classes {
-            let (expected, found) = (classes.join(", "), set.classes.join(", "));
-            return Err(Error::LabelKind {
-                expected: format!("the classes {expected}"),
-                found: format!("the classes {found}"),
-            });
-        }
-        match &set.labels {
-            Some(labels) => crate::codes::labels::check_labels(labels, classes.len()),
             None => Ok(()),
         }
     }
+
+    pub(super) fn commit(&mut self, change: BatchChange) -> Result<()> {
+        self.check_usable()?;
+        if change == BatchChange::default() {
+            return Ok(());
+        }
+        // Many items become a segment at once; in the log they would be written twice.
+        if change.added.len() >= MEMTABLE {
+            return self.commit_as_segment(change);
+        }
+        self.commit_all(vec![Change::Batch(change)])
+    }
+
+    /// Writes a record of these changes and makes them.
+    fn commit_all(&mut self, changes: Vec<Change>) -> Result<()> {
+        // Installing a merge may have failed just now in a way that leaves another manifest on disk than is known here.
+        self.check_usable()?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if self.log.is_none() {
+            self.begin_log()?;
+        }
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let (record, cursor) = wal::encode(&changes, log.cursor)?;
+        match log.file.append(&record) {
+            Ok(()) => log.cursor = cursor,
+            Err(AppendError::Undone(cause)) => {
+                return Err(Error::io("append to", log.file.path())(cause));
+            }
+            Err(AppendError::Unknown(cause)) => {
+                self.poisoned = Some(cause.to_string());
+                return self.check_usable();
+            }
+        }
+        self.index.log = Some(log.state());
+        changes.into_iter().try_for_each(|change| self.index.apply(change))
+    }
+
+    /// Begins a new log that holds the tombstones and the memtable.
+    pub(super) fn begin_log(&mut self) -> Result<()> {
+        let entries = self.entries()?;
+        self.publish(Publication { components: self.index.components.clone(), entries, log: true })
+    }
+
+    /// The manifest's entries of the segments.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>> {
+        Ok(self.index.manifest.segments(&self.index.dir)?.to_vec())
+    }
+
+    /// Which index a file belongs to that is written for the next generation.
+    pub(super) fn next_origin(&self) -> Origin {
+        Origin { generation: self.index.origin.generation + 1, ..self.index.origin }
+    }
+
+    /// The length of the log in bytes, and when it was begun.
+    pub(super) fn log_bytes(&self) -> (u64, u64) {
+        self.log.as_ref().map_or((0, 0), |log| (log.file.len(), log.first_len))
+    }
+
+    /// Replaces the manifest; from then on these components are the index.
+    pub(super) fn publish(&mut self, publication: Publication) -> Result<()> {
+        self.check_usable()?;
+        let Publication { components, entries, log } = publication;
+        let (dir, origin) = (self.index.dir.clone(), self.next_origin());
+        // The lock keeps other writers out, unless the file system has no locks or the lock file was removed.
+        if Manifest::read(&dir)? != *self.index.manifest {
+            return Err(Error::Fenced { dir });
+        }
+        let changes = logged_state(&components);
+        let log = match changes.is_empty() && !log {
+            true => None,
+            false => Some(write_log(&dir, self.index.shape(), origin, &changes)?),
+        };
+        let manifest = Manifest::new(origin, entries, log.as_ref().map(|log| log.number));
+        if let Err(error) = manifest.write(&dir) {
+            // The new manifest may be there all the same, and then the log that it names is not the one that would be written to.
+            if Manifest::read(&dir).ok().as_ref() != Some(&*self.index.manifest) {
+                self.poisoned = Some(error.to_string());
+            }
+            return Err(error);
+        }
+        self.index.manifest = Arc::new(manifest);
+        self.index.origin = origin;
+        self.index.components = components;
+        self.index.log = log.as_ref().map(Log::state);
+        self.log = log;
+        // A merge in the background has files that no manifest names yet.
+        if self.merge.is_none() {
+            sweep(&dir, &self.index.manifest);
+        }
+        Ok(())
+    }
 }
 
-/// What was removed from a data file that is kept.
-fn dropped(part: &Component) -> Option<Change> {
-    match &part.data {
-        Data::Segment(segment) if !part.deleted.is_empty() => {
-            Some(Change::Dropped(segment.header.xxh3, (*part.deleted).clone()))
-        }
-        _ => None,
+/// What becomes the index.
+pub(super) struct Publication {
+    /// Segments, and last the memtable where it has items.
+    pub(super) components: Vec<Component>,
+    /// The manifest's entries of the segments, in their order.
+    pub(super) entries: Vec<Entry>,
+    /// Whether a log is begun even where there is nothing to write into it.
+    pub(super) log: bool,
+}
+
+impl Log {
+    fn state(&self) -> LogState {
+        let (number, len) = (self.number, self.file.len());
+        LogState { number, len, cursor: Some(self.cursor), torn: None }
     }
+}
+
+/// The changes that turn bare segments into these components.
+pub(super) fn logged_state(components: &[Component]) -> Vec<Change> {
+    let change = |component: &Component| match &component.data {
+        Data::Segment(segment) if !component.tombstones.is_empty() => Some(Change::Tombstones {
+            segment: segment.header.xxh3,
+            rows: (*component.tombstones).clone(),
+        }),
+        Data::Segment(_) => None,
+        Data::MemTable(table) => {
+            let mut added = crate::codes::items::Items::default();
+            table.iter().for_each(|(id, code, labels)| added.push(id, code, labels));
+            Some(Change::Batch(BatchChange { removed: Vec::new(), added }))
+        }
+    };
+    components.iter().filter_map(change).collect()
+}
+
+/// Writes a log of some changes, which no manifest names yet.
+fn write_log(
+    dir: &Path,
+    shape: crate::codes::items::Shape,
+    origin: Origin,
+    changes: &[Change],
+) -> Result<Log> {
+    let (path, cursor) = write_log_file(dir, shape, origin, changes)?;
+    let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    let file = Appender::open(&path, len)?;
+    Ok(Log { number: origin.generation, file, cursor, first_len: len })
+}
+
+/// Writes the file of a log of some changes; where to go on in it.
+pub(super) fn write_log_file(
+    dir: &Path,
+    shape: crate::codes::items::Shape,
+    origin: Origin,
+    changes: &[Change],
+) -> Result<(PathBuf, Cursor)> {
+    let (mut bytes, mut cursor) = wal::begin(shape, origin);
+    for change in changes {
+        let (record, next) = wal::encode(std::slice::from_ref(change), cursor)?;
+        bytes.extend(record);
+        cursor = next;
+    }
+    let path = dir.join(log_name(origin.generation));
+    disk::write(&path, |out| out.write_all(&bytes))?;
+    Ok((path, cursor))
+}
+
+/// Copies the torn end of a log to a file beside it, before it is cut off.
+fn keep_torn_end(log: &Path, number: u64, torn: Torn) -> Result<()> {
+    let bytes = fs::read(log).map_err(Error::io("read", log))?;
+    let end = bytes.get(torn.at..).unwrap_or_default();
+    disk::write(&free_name(log, &format!("wal-{number}"), "torn"), |out| out.write_all(end))
+}
+
+/// A name beside a file that no file has: `stem.extension`, or with a number before the extension.
+pub(super) fn free_name(beside: &Path, stem: &str, extension: &str) -> PathBuf {
+    let mut path = beside.with_file_name(format!("{stem}.{extension}"));
+    let mut number = 1;
+    while path.exists() {
+        path = beside.with_file_name(format!("{stem}.{number}.{extension}"));
+        number += 1;
+    }
+    path
 }

@@ -42,7 +42,7 @@ pub(crate) fn assemble(
     file.set_len(sections.last().map_or(0, |last| last.range.end as u64))?;
     thread::scope(|scope| {
         let (tell, told) = sync_channel(1);
-        let syncing = scope.spawn(move || file.sync_when_told(told));
+        let syncing = scope.spawn(move || file.sync_on_request(told));
         let mut assembly = Assembly { file, sections, waiting: 0, tell };
         write(&mut assembly)?;
         let id = match origin.id {
@@ -112,7 +112,7 @@ impl Assembly<'_> {
         if self.waiting < ENOUGH {
             return Ok(());
         }
-        match self.tell.try_send(SyncRequest::now()) {
+        match self.tell.try_send(SyncRequest::new()) {
             Ok(()) => self.waiting = 0,
             // It has been told already.
             Err(TrySendError::Full(told)) => told.result()?,

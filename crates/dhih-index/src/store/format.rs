@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -118,6 +119,16 @@ pub(crate) struct Header {
     pub(crate) sections: Vec<Section>,
     pub(crate) file_bytes: u64,
     pub(crate) xxh3: u64,
+}
+
+impl Header {
+    /// The identity of the index that this file was the first of, also where the file is of a version that has none.
+    pub(crate) fn identity(&self) -> u128 {
+        match self.origin.id {
+            0 => identity(self.counts, &self.sections),
+            id => id,
+        }
+    }
 }
 
 /// Sections of these kinds, parts and lengths in bytes, each where it lies in the file. Their checksums are not known yet.
@@ -257,25 +268,38 @@ fn parse_section(entry: &[u8; ENTRY], ignored: bool) -> Option<Section> {
 
 /// Checks what [`parse`] does not look at: the checksum of every section, and zeros between them.
 pub(crate) fn verify(path: &Path, file: &[u8], header: &Header) -> Result<()> {
-    let sections = || header.sections.iter().chain(&header.ignored);
+    let mut sections: Vec<&Section> = header.sections.iter().chain(&header.ignored).collect();
+    sections.sort_by_key(|section| section.range.start);
     let start = if header.version < 3 { OLD_HEADER } else { HEADER };
-    let mut end = start + ENTRY * sections().count();
-    for Section { kind, part, range, xxh3 } in sections() {
+    let mut end = start + ENTRY * sections.len();
+    for Section { kind, part, range, .. } in sections {
         if file[end..range.start].iter().any(|&byte| byte != 0) {
-            return Err(Error::corrupt(
-                path,
-                format!("bytes before section {kind:?} {part} are not zero"),
-            ));
-        }
-        if xxh3_64(&file[range.clone()]) != *xxh3 {
-            return Err(Error::corrupt(
-                path,
-                format!("the checksum of section {kind:?} {part} is wrong"),
-            ));
+            let what = format!("bytes before section {kind:?} {part} are not zero");
+            return Err(Error::corrupt(path, what));
         }
         end = range.end;
     }
-    Ok(())
+    verify_sections(path, file, header, |_| true)
+}
+
+/// Checks the checksums of some sections, on all threads.
+pub(crate) fn verify_sections(
+    path: &Path,
+    file: &[u8],
+    header: &Header,
+    wanted: impl Fn(&Section) -> bool,
+) -> Result<()> {
+    let sections: Vec<&Section> =
+        header.sections.iter().chain(&header.ignored).filter(|section| wanted(section)).collect();
+    sections.par_iter().with_max_len(1).try_for_each(|Section { kind, part, range, xxh3 }| {
+        match xxh3_64(&file[range.clone()]) == *xxh3 {
+            true => Ok(()),
+            false => {
+                let what = format!("the checksum of section {kind:?} {part} is wrong");
+                Err(Error::corrupt(path, what))
+            }
+        }
+    })
 }
 
 /// The checksum of a header and section table, but for the checksum itself.

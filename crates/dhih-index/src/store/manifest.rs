@@ -1,40 +1,69 @@
-//! The manifest: which data files and which log a directory's index consists of. Replacing it replaces the index. Their bytes:
-//! `format.rs`, `log.rs`.
+//! The manifest: which segments and which write-ahead log a directory's index consists of, which index it is, and how often it was
+//! replaced. Replacing the manifest replaces the index. The bytes of the files that it names: `format.rs`, `wal/`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
 use crate::search::plan::Profile;
 use crate::store::disk;
+use crate::store::format::Origin;
 
 /// Its name in the index directory.
 pub(crate) const FILE: &str = "manifest.json";
 const FORMAT: &str = "dhih-index";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
 
+/// What every version of the manifest has, read before anything else, so that a newer version is told from damage.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+    #[serde(default)]
+    features_required: u32,
+}
+
 /// The manifest, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     format: String,
     version: u32,
+    /// The identity of the index in hexadecimal; absent before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// How often the manifest was replaced; absent before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    /// Features that a reader must know; none are defined yet. Absent before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    features_required: Option<u32>,
+    /// Features that a reader may ignore; none are defined yet. Absent before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    features_ignorable: Option<u32>,
     segments: Vec<Entry>,
-    /// The log of changes since they were written; absent where there were none, and in version 1.
+    /// The write-ahead log of the changes since the segments were written; absent where there were none, and in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     log: Option<String>,
-    /// The checksum of segments and log as compact JSON; absent in version 1.
+    /// The checksum of what stands before it as compact JSON; absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     xxh3: Option<String>,
+    /// Fields of features that this program does not know and may ignore.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+    /// Whether the file holds exactly the bytes that this program writes for it.
+    #[serde(skip)]
+    exact: bool,
 }
 
-/// A data file of the index.
+/// A segment of the index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
@@ -50,32 +79,65 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The data file whose header has this checksum: its name follows from its content.
+    /// The segment whose header has this checksum: its name follows from its content.
     pub(crate) fn new(bytes: u64, xxh3: u64) -> Self {
         let file = format!("segment-{xxh3:016x}.dhih");
         Self { file, bytes, xxh3: format!("{xxh3:016x}"), profile: None }
     }
 }
 
+/// The name of the write-ahead log that was begun for a generation.
+pub(crate) fn log_name(generation: u64) -> String {
+    format!("log-{generation}.dhih")
+}
+
 impl Manifest {
-    /// Of these data files and the log of this number.
-    pub(crate) fn new(segments: Vec<Entry>, log: Option<u64>) -> Self {
-        let log = log.map(|number| format!("log-{number}.dhih"));
-        let xxh3 = Some(checksum(&segments, log.as_deref()));
-        Self { format: FORMAT.into(), version: VERSION, segments, log, xxh3 }
+    /// Of these segments, and of the log that was begun for the generation `log`.
+    pub(crate) fn new(origin: Origin, segments: Vec<Entry>, log: Option<u64>) -> Self {
+        let mut manifest = Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            id: Some(format!("{:032x}", origin.id)),
+            generation: Some(origin.generation),
+            features_required: Some(0),
+            features_ignorable: Some(0),
+            segments,
+            log: log.map(log_name),
+            xxh3: None,
+            unknown: BTreeMap::new(),
+            exact: true,
+        };
+        manifest.xxh3 = manifest.checksum();
+        manifest
     }
 
-    /// The data files, one at least.
+    /// Which index it is, and its generation; zeros before version 3.
+    pub(crate) fn origin(&self, dir: &Path) -> Result<Origin> {
+        let Some(text) = &self.id else { return Ok(Origin::default()) };
+        let id = u128::from_str_radix(text, 16).ok().filter(|id| *text == format!("{id:032x}"));
+        let generation = self.generation.filter(|_| self.version >= 3);
+        match (id, generation) {
+            (Some(id), Some(generation)) => Ok(Origin { id, generation }),
+            _ => Err(corrupt(dir, "it does not name the index and its generation")),
+        }
+    }
+
+    /// The version of its format.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The segments, one at least.
     pub(crate) fn segments(&self, dir: &Path) -> Result<&[Entry]> {
         let named = |segment: &Entry| {
             let plain = segment.xxh3.bytes().all(|byte| byte.is_ascii_hexdigit());
             plain && *segment.file == *format!("segment-{}.dhih", segment.xxh3)
         };
         match &self.segments[..] {
-            [] => Err(corrupt(dir, "it names no data file")),
-            segments if !segments.iter().all(named) => Err(corrupt(dir, "it names no data file")),
+            [] => Err(corrupt(dir, "it names no segment")),
+            segments if !segments.iter().all(named) => Err(corrupt(dir, "it names no segment")),
             segments if self.version == 1 && segments.len() > 1 => {
-                Err(corrupt(dir, &format!("it names {} data files, not one", segments.len())))
+                Err(corrupt(dir, &format!("it names {} segments, not one", segments.len())))
             }
             segments => Ok(segments),
         }
@@ -86,7 +148,7 @@ impl Manifest {
         let Some(name) = self.log.as_deref() else { return Ok(None) };
         let number = name.strip_prefix("log-").and_then(|name| name.strip_suffix(".dhih"));
         let number = number.and_then(|number| number.parse::<u64>().ok());
-        let number = number.filter(|number| *name == *format!("log-{number}.dhih"));
+        let number = number.filter(|number| *name == *log_name(*number));
         number.map(|number| Some((number, name))).ok_or_else(|| corrupt(dir, "it names no log"))
     }
 
@@ -96,6 +158,9 @@ impl Manifest {
     }
 
     /// Reads the manifest of a directory.
+    ///
+    /// # Errors
+    /// No manifest; one of a newer version or with features that are not known; one that is damaged.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let text = fs::read(&path).map_err(|error| match error.kind() {
@@ -104,30 +169,53 @@ impl Manifest {
             }
             _ => Error::io("read", &path)(error),
         })?;
-        let manifest: Self =
-            serde_json::from_slice(&text).map_err(|error| corrupt(dir, &error.to_string()))?;
-        if manifest.format != FORMAT {
-            return Err(corrupt(dir, "it is no manifest of an index"));
+        let no_json = |error: serde_json::Error| corrupt(dir, &error.to_string());
+        let head: Head = serde_json::from_slice(&text).map_err(no_json)?;
+        if head.format != FORMAT {
+            return Err(corrupt(
+                dir,
+                &format!("its `format` is {:?}, not {FORMAT:?}", head.format),
+            ));
         }
-        if !(OLDEST..=VERSION).contains(&manifest.version) {
-            return Err(Error::Version { path, found: manifest.version, supported: VERSION });
+        if !(OLDEST..=VERSION).contains(&head.version) {
+            return Err(Error::Version { path, found: head.version, supported: VERSION });
         }
-        let expected =
-            (manifest.version > 1).then(|| checksum(&manifest.segments, manifest.log.as_deref()));
-        if manifest.xxh3 != expected {
+        if head.features_required != 0 {
+            return Err(Error::Features { path, unknown: head.features_required });
+        }
+        let mut manifest: Self = serde_json::from_slice(&text).map_err(no_json)?;
+        if let Some(name) = manifest.unknown.keys().next()
+            && manifest.features_ignorable.unwrap_or(0) == 0
+        {
+            return Err(corrupt(dir, &format!("it has an unknown field {name:?}")));
+        }
+        let complete = manifest.id.is_some() == (manifest.version >= 3);
+        if manifest.xxh3 != manifest.checksum() || !complete {
             return Err(corrupt(dir, "its checksum is wrong"));
         }
+        manifest.origin(dir)?;
+        manifest.exact = text == manifest.text().as_bytes();
         Ok(manifest)
     }
 
-    /// Checks that the file holds exactly the bytes that this program writes for what it says.
+    /// The greatest generation that a directory shows, whatever state its manifest is in; 0 where there is none. An index that is
+    /// built in the place of another goes on from it.
+    pub(crate) fn last_generation(dir: &Path) -> u64 {
+        let text = fs::read(dir.join(FILE)).unwrap_or_default();
+        let value: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let logs = fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix("log-")?.strip_suffix(".dhih")?.parse().ok()
+        });
+        logs.chain(value["generation"].as_u64()).max().unwrap_or(0)
+    }
+
+    /// Checks that the file held exactly the bytes that this program writes for what it says.
     pub(crate) fn verify(&self, dir: &Path) -> Result<()> {
-        let path = dir.join(FILE);
-        let text = fs::read(&path).map_err(Error::io("read", &path))?;
-        if text == self.text().as_bytes() {
-            return Ok(());
+        match self.exact || self.features_ignorable.unwrap_or(0) != 0 {
+            true => Ok(()),
+            false => Err(corrupt(dir, "its bytes are not those that were written")),
         }
-        Err(corrupt(dir, "its bytes are not those that were written"))
     }
 
     /// Replaces the manifest of a directory.
@@ -139,11 +227,26 @@ impl Manifest {
     fn text(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain fields") + "\n"
     }
-}
 
-#[expect(clippy::expect_used, reason = "texts and numbers always have a JSON form")]
-fn checksum(segments: &[Entry], log: Option<&str>) -> String {
-    format!("{:016x}", xxh3_64(&serde_json::to_vec(&(segments, log)).expect("plain fields")))
+    /// The checksum that it should have; none in version 1.
+    #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON form")]
+    fn checksum(&self) -> Option<String> {
+        let Self { id, generation, features_required, features_ignorable, segments, log, .. } =
+            self;
+        let text = match self.version {
+            1 => return None,
+            2 => serde_json::to_vec(&(segments, log)),
+            _ => serde_json::to_vec(&(
+                id,
+                generation,
+                features_required,
+                features_ignorable,
+                segments,
+                log,
+            )),
+        };
+        Some(format!("{:016x}", xxh3_64(&text.expect("plain fields"))))
+    }
 }
 
 fn corrupt(dir: &Path, what: &str) -> Error {
@@ -160,11 +263,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let profile = Profile { distances: [0.5, 1.0, 2.25, 3.0], bucket_codes: [9.5, 3.0, 1.0] };
         let entry = Entry::new(4096, 0x0123_4567_89ab_cdef);
-        let manifest = Manifest::new(vec![Entry { profile: Some(profile), ..entry }], Some(3));
+        let origin = Origin { id: 5, generation: 9 };
+        let segments = vec![Entry { profile: Some(profile), ..entry }];
+        let manifest = Manifest::new(origin, segments, Some(3));
         assert_eq!(manifest.log(dir.path()).unwrap(), Some((3, "log-3.dhih")));
         manifest.write(dir.path()).unwrap();
-        assert_eq!(Manifest::read(dir.path()).unwrap(), manifest);
-        manifest.verify(dir.path()).unwrap();
+        let read = Manifest::read(dir.path()).unwrap();
+        assert_eq!((read.origin(dir.path()).unwrap(), &read), (origin, &manifest));
+        read.verify(dir.path()).unwrap();
         let text = fs::read(dir.path().join(FILE)).unwrap();
         let mut file = fs::File::options().write(true).open(dir.path().join(FILE)).unwrap();
         let mut poke = |at: usize, byte: u8| {
@@ -200,14 +306,21 @@ mod tests {
         let good = r#"{"format":"dhih-index","version":1,
             "segments":[{"file":"segment-0a.dhih","bytes":1,"xxh3":"0a"}]}"#;
         assert!(read(good).is_ok());
-        assert!(matches!(
-            read(&good.replace("\"version\":1", "\"version\":3")),
-            Err(Error::Version { .. })
-        ));
+        // A newer version is told as such, whatever else it has.
+        for newer in ["\"version\":4", "\"version\":12,\"shards\":[]"] {
+            assert!(matches!(
+                read(&good.replace("\"version\":1", newer)),
+                Err(Error::Version { supported: 3, .. })
+            ));
+        }
+        let needs_more = good.replace("\"version\":1", "\"version\":3,\"features_required\":4");
+        assert!(matches!(read(&needs_more), Err(Error::Features { unknown: 4, .. })));
         for (from, to) in [
             (good, ""),
             (good, "{}"),
             ("\"version\":1", "\"version\":2"),
+            ("\"version\":1", "\"version\":3"),
+            ("\"version\":1", "\"version\":1,\"more\":1"),
             ("dhih-index", "other"),
             ("segment-0a", "segment-0b"),
             ("0a", "../0a"),
@@ -216,5 +329,29 @@ mod tests {
         ] {
             assert!(matches!(read(&good.replace(from, to)), Err(Error::Corrupt { .. })), "{to}");
         }
+    }
+
+    #[test]
+    fn fields_of_features_that_may_be_ignored_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let origin = Origin { id: 5, generation: 9 };
+        let mut manifest = Manifest::new(origin, vec![Entry::new(1, 2)], None);
+        manifest.features_ignorable = Some(2);
+        manifest.xxh3 = manifest.checksum();
+        manifest.unknown.insert("hints".into(), Value::Bool(true));
+        manifest.write(dir.path()).unwrap();
+        Manifest::read(dir.path()).unwrap().verify(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn the_last_generation_is_found_whatever_the_manifest_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::last_generation(dir.path()), 0);
+        fs::write(dir.path().join(log_name(4)), b"").unwrap();
+        assert_eq!(Manifest::last_generation(dir.path()), 4);
+        Manifest::new(Origin { id: 1, generation: 6 }, vec![], None).write(dir.path()).unwrap();
+        assert_eq!(Manifest::last_generation(dir.path()), 6);
+        fs::write(dir.path().join(FILE), b"{").unwrap();
+        assert_eq!(Manifest::last_generation(dir.path()), 4);
     }
 }

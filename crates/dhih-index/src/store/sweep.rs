@@ -1,24 +1,23 @@
-//! Removing what an index directory no longer needs.
+//! Removing what an index directory no longer needs: files that the manifest does not name, and what interrupted processes left.
 
 use std::fs;
 use std::path::Path;
 
-use crate::store::disk::{self, TEMPORARY};
+use crate::store::disk;
 use crate::store::manifest::{self, Manifest};
 
-/// Removes data files and logs that the manifest does not name and what was interrupted left. What cannot be removed now is
-/// harmless and goes another time.
+/// Removes segments and logs that the manifest does not name, and temporary files whose processes have ended. What cannot be removed
+/// now does no harm and goes another time. What was cut off a log's end (`wal-*.torn`) stays.
 pub(crate) fn sweep(dir: &Path, manifest: &Manifest) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let ours = ["segment-", "log-"].iter().any(|start| name.starts_with(start));
-        let stale = ours && name.ends_with(".dhih") && !manifest.names(name);
-        let begun = [".segment-", ".log-", &format!(".{}.", manifest::FILE)];
-        let left = name.ends_with(TEMPORARY) && begun.iter().any(|start| name.starts_with(start));
-        if stale || left {
+        if ours && name.ends_with(".dhih") && !manifest.names(name) {
             disk::remove(&entry.path());
         }
     }
+    let begun = [".segment-", ".log-", ".wal-", &format!(".{}.", manifest::FILE)];
+    disk::remove_abandoned(dir, |name| begun.iter().any(|start| name.starts_with(start)));
 }

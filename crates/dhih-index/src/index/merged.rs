@@ -1,0 +1,100 @@
+//! The items of several components as one stream, ascending by id, in memory that does not grow with them: what compaction and exports
+//! read.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::codes::items::{Items, Shape};
+use crate::error::{Error, Result};
+use crate::index::component::{Component, Data};
+
+/// Items that are handed out at once.
+const BATCH: usize = 1 << 14;
+
+/// The items of components that share no id, by ascending id.
+pub(crate) struct Merged {
+    shape: Shape,
+    sources: Vec<Source>,
+    /// The next id of each source that has one, and the source's number.
+    heads: BinaryHeap<Reverse<(u64, usize)>>,
+}
+
+/// A component that is read row by row.
+struct Source {
+    rows: Rows,
+    /// The next row that has no tombstone.
+    next: usize,
+}
+
+enum Rows {
+    Segment(Component),
+    /// The memtable's items.
+    Items(Items),
+}
+
+impl Merged {
+    pub(crate) fn new(shape: Shape, components: &[Component]) -> Self {
+        let rows = |component: &Component| match &component.data {
+            Data::Segment(_) => Rows::Segment(component.clone()),
+            Data::MemTable(table) => {
+                let mut items = Items::default();
+                table.iter().for_each(|(id, code, labels)| items.push(id, code, labels));
+                Rows::Items(items)
+            }
+        };
+        let sources = components.iter().map(|component| Source { rows: rows(component), next: 0 });
+        let mut merged = Self { shape, sources: sources.collect(), heads: BinaryHeap::new() };
+        for number in 0..merged.sources.len() {
+            merged.push_head(number);
+        }
+        merged
+    }
+
+    /// Finds the next live row of a source and remembers its id.
+    fn push_head(&mut self, number: usize) {
+        let source = &mut self.sources[number];
+        let id = match &source.rows {
+            Rows::Segment(component) => {
+                let rows = component.rows();
+                while source.next < rows && !component.is_live(source.next) {
+                    source.next += 1;
+                }
+                (source.next < rows).then(|| component.id(source.next))
+            }
+            Rows::Items(items) => items.ids.get(source.next).copied(),
+        };
+        self.heads.extend(id.map(|id| Reverse((id, number))));
+    }
+
+    /// Adds the next items behind those of `batch`; false where there are no more.
+    ///
+    /// # Errors
+    /// A segment that contradicts itself.
+    pub(crate) fn fill(&mut self, batch: &mut Items) -> Result<bool> {
+        let mut count = 0;
+        while count < BATCH {
+            let Some(Reverse((id, number))) = self.heads.pop() else { break };
+            let Source { rows, next } = &mut self.sources[number];
+            match rows {
+                Rows::Items(items) => {
+                    let (code, labels) = items.get(*next, self.shape);
+                    batch.push(id, code, labels);
+                }
+                Rows::Segment(component) => {
+                    let item = component.code(*next).zip(component.label_bytes(*next));
+                    let Some((code, labels)) = item else {
+                        let row = *next;
+                        let path = component.segment().map(|segment| segment.path.clone());
+                        let path = path.unwrap_or_default();
+                        return Err(Error::corrupt(&path, format!("row {row} has no code")));
+                    };
+                    batch.push(id, code, labels);
+                }
+            }
+            *next += 1;
+            count += 1;
+            self.push_head(number);
+        }
+        Ok(count > 0)
+    }
+}

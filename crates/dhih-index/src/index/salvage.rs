@@ -1,0 +1,142 @@
+//! Salvage: going on without what is damaged, and saying what is lost. Nothing else in this crate leaves a change out.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::index::component::Component;
+use crate::index::verify::check_sources;
+use crate::index::writer::{IndexWriter, free_name};
+use crate::store::disk;
+use crate::store::format;
+use crate::store::lock::lock;
+use crate::store::manifest::Manifest;
+use crate::store::wal::{self, Change, Lost, Recovered};
+
+/// What a salvage saved, and what is lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Salvage {
+    /// Number of items that are there afterwards.
+    pub codes: usize,
+    /// Records of the write-ahead log that were read.
+    pub records: usize,
+    /// Stretches of the write-ahead log that cannot be read.
+    pub lost: Vec<LostBytes>,
+    /// Segments whose tables are damaged and are made anew from their codes; nothing of them is lost.
+    pub rebuilt: Vec<PathBuf>,
+    /// The damaged log, as it was; absent where nothing was changed.
+    pub kept: Option<PathBuf>,
+}
+
+/// A stretch of the write-ahead log that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostBytes {
+    /// The log.
+    pub file: PathBuf,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// How many changes it held, where that is known.
+    pub records: Option<u64>,
+}
+
+impl Salvage {
+    /// Whether nothing was damaged.
+    pub fn is_sound(&self) -> bool {
+        self.lost.is_empty() && self.rebuilt.is_empty()
+    }
+}
+
+/// Makes an index usable whose write-ahead log or whose tables are damaged: keeps every change that can be read, before and behind the
+/// damage, makes damaged tables anew, and keeps the damaged log beside the new one. With `dry_run` it only tells what it would do.
+///
+/// Changes that follow a lost one are made all the same: an item whose removal was lost is there, unless a later change replaced it.
+///
+/// # Errors
+/// A damaged manifest; codes, ids or labels of a segment that are damaged, which are nowhere else in the index: restore a checkpoint.
+/// Another writer.
+pub fn salvage(dir: impl AsRef<Path>, dry_run: bool) -> Result<Salvage> {
+    let dir = dir.as_ref();
+    let manifest = Manifest::read(dir)?;
+    let lock = lock(dir)?;
+    let mut index = Index::of_segments(dir, &manifest, &[])?;
+    check_sources(&index.components)?;
+    let damaged = |component: &&Component| {
+        component.segment().is_some_and(|segment| {
+            format::verify(&segment.path, segment.file(), &segment.header).is_err()
+        })
+    };
+    let rebuilt = index.components.iter().filter(damaged).filter_map(Component::segment);
+    let rebuilt: Vec<PathBuf> = rebuilt.map(|segment| segment.path.clone()).collect();
+    let mut salvage = Salvage { rebuilt, ..Salvage::default() };
+    let log = manifest.log(dir)?.map(|(number, name)| (number, dir.join(name)));
+    if let Some((_, path)) = &log {
+        let recovered = read_log(path, &index)?;
+        salvage.records = recovered.records;
+        for change in recovered.changes {
+            index.apply_leniently(change);
+        }
+        let lost = |Lost { at, bytes, records }: Lost| LostBytes {
+            file: path.clone(),
+            offset: at as u64,
+            bytes: bytes as u64,
+            records,
+        };
+        salvage.lost = recovered.lost.into_iter().map(lost).collect();
+    }
+    salvage.codes = index.len();
+    if dry_run || salvage.is_sound() {
+        return Ok(salvage);
+    }
+    if let Some((number, path)) = log.filter(|(_, path)| path.exists() && !salvage.lost.is_empty())
+    {
+        let kept = free_name(&path, &format!("wal-{number}"), "damaged");
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        disk::write(&kept, |out| out.write_all(&bytes))?;
+        salvage.kept = Some(kept);
+    }
+    let mut writer = IndexWriter::without_log(index, lock);
+    match salvage.rebuilt.is_empty() {
+        true => writer.begin_log()?,
+        false => writer.compact()?,
+    }
+    Ok(salvage)
+}
+
+/// What can be read of a log; a log that is missing is lost as a whole.
+fn read_log(path: &Path, index: &Index) -> Result<Recovered> {
+    match fs::read(path) {
+        Ok(bytes) => match wal::recover(path, &bytes, index.shape(), index.origin) {
+            Err(Error::CorruptLog { .. }) => {
+                let lost = vec![Lost { at: 0, bytes: bytes.len(), records: None }];
+                Ok(Recovered { lost, ..Recovered::default() })
+            }
+            recovered => recovered,
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let lost = vec![Lost { at: 0, bytes: 0, records: None }];
+            Ok(Recovered { lost, ..Recovered::default() })
+        }
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+impl Index {
+    /// Makes a change that may follow one that is lost: an id that is still there is replaced, tombstones of a segment that is not there
+    /// are left out.
+    fn apply_leniently(&mut self, change: Change) {
+        let change = match change {
+            Change::Batch(mut batch) => {
+                batch.removed.extend(&batch.added.ids);
+                Change::Batch(batch)
+            }
+            other => other,
+        };
+        let _ = self.apply(change);
+    }
+}

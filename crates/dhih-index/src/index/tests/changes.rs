@@ -1,0 +1,195 @@
+//! Changes against a map in memory.
+
+use super::*;
+use crate::store::disk::journal::Event;
+use crate::{Changed, Error, Hit, SharedWriter};
+
+#[test]
+fn an_index_is_what_was_added_and_not_removed() {
+    for seed in 0..40 {
+        let (numbers, root) = (&mut Numbers(seed), folder());
+        let dir = root.path().join("index");
+        let mut items = begin(&dir, numbers);
+        let mut writer = IndexWriter::open(&dir).unwrap();
+        for round in 0..30 {
+            let (held, follower) = (writer.snapshot(), Index::open(&dir).unwrap());
+            let (action, after) = action(&items, numbers);
+            let checkpoint = root.path().join(format!("checkpoint-{round}"));
+            action.make(&mut writer, &checkpoint).unwrap();
+            assert_holds(&held, &items, numbers);
+            assert_holds(&writer.snapshot(), &after, numbers);
+            let opened = Index::open(&dir).unwrap();
+            assert_holds(&opened, &after, numbers);
+            let refreshed = follower.refresh().unwrap();
+            assert!(refreshed.is_some() || items == after);
+            assert_holds(&refreshed.unwrap_or(follower), &after, numbers);
+            if checkpoint.exists() {
+                let copy = Index::open(&checkpoint).unwrap();
+                copy.verify().unwrap();
+                assert_holds(&copy, &after, numbers);
+                assert_eq!(copy.id(), opened.id());
+            }
+            if numbers.below(4) == 0 {
+                opened.verify().unwrap();
+                drop(writer);
+                writer = IndexWriter::open(&dir).unwrap();
+            }
+            items = after;
+        }
+        let snapshot = writer.snapshot();
+        assert_eq!(snapshot.to_code_set().unwrap().codes.len(), items.len());
+        let codes = items.iter().map(|(id, (code, _))| (*id, code.to_vec()));
+        assert!(snapshot.iter().eq(codes));
+    }
+}
+
+/// Each batch of a group is all or nothing, and all of them are one record and one sync.
+#[test]
+fn a_group_is_committed_at_once() {
+    let (numbers, dir) = (&mut Numbers(2), folder());
+    let mut items = begin(dir.path(), numbers);
+    let mut writer = IndexWriter::open(dir.path()).unwrap();
+    writer.remove(&[5]).unwrap();
+    items.remove(&5);
+    let one = |id: u64| set(&[(id, ([1, id as u8], 0))].into());
+    let taken = *items.keys().next().unwrap();
+    let batches = [
+        Batch::new().add(one(900)),
+        Batch::new().add(one(901)).add(one(900)),
+        Batch::new().remove([900]).add(one(902)),
+        Batch::new().add(one(taken)),
+        Batch::new().upsert(one(902)).upsert(one(903)),
+    ];
+    crate::store::disk::journal::start(dir.path());
+    let answers = writer.apply_all(&batches);
+    let events = crate::store::disk::journal::stop(dir.path());
+    let is_sync = |event: &&Event| matches!(event, Event::SyncFile(_));
+    assert_eq!(events.iter().filter(is_sync).count(), 1, "{events:?}");
+    assert_eq!(*answers[0].as_ref().unwrap(), Changed { added: 1, ..Changed::default() });
+    assert!(matches!(answers[1], Err(Error::IdTaken { id: 900 })));
+    assert_eq!(answers[2].as_ref().unwrap().removed, 1);
+    assert!(matches!(answers[3], Err(Error::IdTaken { id }) if id == taken));
+    let changed = answers[4].as_ref().unwrap();
+    assert_eq!((changed.added, changed.replaced), (1, 1));
+    for id in [902, 903] {
+        items.insert(id, ([1, id as u8], 0));
+    }
+    assert_holds(&writer.snapshot(), &items, numbers);
+    drop(writer);
+    assert_holds(&Index::open(dir.path()).unwrap(), &items, numbers);
+}
+
+#[test]
+fn threads_share_a_writer() {
+    let (numbers, dir) = (&mut Numbers(4), folder());
+    let mut items = begin(dir.path(), numbers);
+    let writer = SharedWriter::open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let writer = writer.clone();
+            scope.spawn(move || {
+                for i in 0..30 {
+                    let id = 1000 + 100 * thread + i;
+                    let item = [(id, ([thread as u8, i as u8], 1))].into();
+                    assert_eq!(writer.upsert(set(&item)).unwrap().added, 1);
+                    assert!(writer.snapshot().contains(id));
+                }
+            });
+        }
+    });
+    for thread in 0..8_u64 {
+        items.extend((0..30).map(|i| (1000 + 100 * thread + i, ([thread as u8, i as u8], 1))));
+    }
+    assert_holds(&writer.snapshot(), &items, numbers);
+    drop(writer);
+    assert_holds(&reopened(dir.path()), &items, numbers);
+}
+
+/// Every byte of a log of two changes is changed or cut off: the index is refused, or the second change, which cannot be told from one
+/// that was torn, is not there and is kept beside the log.
+#[test]
+fn a_torn_end_of_the_log_is_moved_away_and_damage_is_refused() {
+    let (numbers, dir) = (&mut Numbers(3), folder());
+    let items = begin(dir.path(), numbers);
+    let mut writer = IndexWriter::open(dir.path()).unwrap();
+    let log = |index: &Index| dir.path().join(format!("log-{}.dhih", index.generation()));
+    writer.add(&set(&[(900, ([1, 2], 0))].into())).unwrap();
+    let path = log(&writer.snapshot());
+    let first = std::fs::read(&path).unwrap().len();
+    writer.add(&set(&[(901, ([1, 2], 0))].into())).unwrap();
+    drop(writer);
+    let whole = std::fs::read(&path).unwrap();
+    let torn =
+        dir.path().join(format!("wal-{}.torn", Index::open(dir.path()).unwrap().generation()));
+    for end in first..whole.len() {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        let index = Index::open(dir.path()).unwrap();
+        assert_eq!(index.len(), items.len() + 1);
+        assert_eq!(index.verify().unwrap().torn_bytes, (end - first) as u64);
+        drop(IndexWriter::open(dir.path()).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), whole[..first]);
+        if end > first {
+            assert_eq!(std::fs::read(&torn).unwrap(), whole[first..end]);
+            std::fs::remove_file(&torn).unwrap();
+        }
+    }
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        match Index::open(dir.path()) {
+            Ok(index) => {
+                assert!(at >= first && index.len() == items.len() + 1);
+                drop(IndexWriter::open(dir.path()).unwrap());
+                assert_eq!(std::fs::read(&torn).unwrap(), bytes[first..]);
+                std::fs::remove_file(&torn).unwrap();
+            }
+            Err(_) => {
+                assert!(IndexWriter::open(dir.path()).is_err());
+                assert_eq!(std::fs::read(&path).unwrap(), bytes, "{at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let (numbers, dir) = (&mut Numbers(8), folder());
+    let items = begin(dir.path(), numbers);
+    let mut writer = IndexWriter::open(dir.path()).unwrap();
+    assert!(matches!(IndexWriter::open(dir.path()), Err(Error::Locked { .. })));
+    let good = set(&[(900, ([1, 2], 0))].into());
+    let taken = *items.keys().next().unwrap();
+    let refused = |set: CodeSet| writer.snapshot().len() == items.len() && set.codes.len() < 9;
+    assert!(refused(good.clone()));
+    let wide = CodeSet {
+        labels: Some(Labels::Single(vec![0])),
+        ..CodeSet::new(Codes::new(24, vec![0; 3]).unwrap())
+    };
+    assert!(matches!(writer.add(&wide), Err(Error::QueryBits { expected: 16, found: 24 })));
+    let again = CodeSet { ids: Some(vec![taken]), ..good.clone() };
+    assert!(matches!(writer.add(&again), Err(Error::IdTaken { id }) if id == taken));
+    let plain = CodeSet { labels: None, ..good.clone() };
+    assert!(matches!(writer.add(&plain), Err(Error::LabelKind { .. })));
+    let labels = Some(Labels::MultiHot { classes: 3, values: vec![1, 0, 0] });
+    assert!(matches!(
+        writer.add(&CodeSet { labels, ..good.clone() }),
+        Err(Error::LabelKind { .. })
+    ));
+    let classes = vec!["x".to_owned()];
+    assert!(matches!(
+        writer.add(&CodeSet { classes, ..good.clone() }),
+        Err(Error::LabelKind { .. })
+    ));
+    let far =
+        CodeSet { labels: Some(Labels::Single(vec![3])), classes: Vec::new(), ..good.clone() };
+    assert!(matches!(writer.add(&far), Err(Error::Label { label: 3, .. })));
+    assert_eq!(writer.snapshot().len(), items.len());
+    // Items without ids go behind the last.
+    writer.add(&CodeSet { ids: None, ..good.clone() }).unwrap();
+    assert_eq!(writer.snapshot().ids().last(), Some(&(items.keys().last().unwrap() + 1)));
+    writer.add(&CodeSet { ids: Some(vec![u64::MAX]), ..good.clone() }).unwrap();
+    assert!(matches!(writer.add(&CodeSet { ids: None, ..good }), Err(Error::DuplicateId { .. })));
+    let hits: Vec<Hit> = writer.snapshot().knn(&[1, 2], 3).unwrap();
+    assert_eq!(hits.len(), 3);
+}

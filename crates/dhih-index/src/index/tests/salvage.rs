@@ -1,0 +1,96 @@
+//! Salvage: a damaged log loses what is damaged and nothing else, and says so.
+
+use super::*;
+use crate::{Error, salvage};
+
+#[test]
+fn all_but_the_damaged_change_is_saved() {
+    let (numbers, dir) = (&mut Numbers(3), folder());
+    let items = begin(dir.path(), numbers);
+    let mut writer = IndexWriter::open(dir.path()).unwrap();
+    let mut starts = Vec::new();
+    for id in 900..904 {
+        writer.add(&set(&[(id, ([1, 2], 0))].into())).unwrap();
+        starts.push(writer.snapshot().log.unwrap().len as usize);
+    }
+    let generation = writer.snapshot().generation();
+    drop(writer);
+    let path = dir.path().join(format!("log-{generation}.dhih"));
+    let whole = std::fs::read(&path).unwrap();
+    let sound = salvage(dir.path(), false).unwrap();
+    assert!(sound.is_sound() && sound.kept.is_none() && sound.records == 4, "{sound:?}");
+    // The third change.
+    let mut damaged = whole.clone();
+    damaged[starts[1] + 40] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    assert!(matches!(Index::open(dir.path()), Err(Error::CorruptLog { .. })));
+    let dry = salvage(dir.path(), true).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    assert_eq!((dry.codes, dry.records, dry.lost.len()), (items.len() + 3, 3, 1));
+    let lost = &dry.lost[0];
+    assert_eq!((lost.offset, lost.records), (starts[1] as u64, Some(1)));
+    assert_eq!(lost.bytes, (starts[2] - starts[1]) as u64);
+    let saved = salvage(dir.path(), false).unwrap();
+    assert_eq!(saved.lost, dry.lost);
+    assert_eq!(std::fs::read(saved.kept.unwrap()).unwrap(), damaged);
+    let index = reopened(dir.path());
+    assert_eq!((index.len(), index.contains(902)), (items.len() + 3, false));
+    assert!(salvage(dir.path(), false).unwrap().is_sound());
+}
+
+#[test]
+fn a_log_that_is_missing_or_of_another_index_is_lost_as_a_whole() {
+    for missing in [true, false] {
+        let (numbers, dir) = (&mut Numbers(3), folder());
+        let items = begin(dir.path(), numbers);
+        let mut writer = IndexWriter::open(dir.path()).unwrap();
+        writer.add(&set(&[(900, ([1, 2], 0))].into())).unwrap();
+        let path = dir.path().join(format!("log-{}.dhih", writer.snapshot().generation()));
+        drop(writer);
+        match missing {
+            true => std::fs::remove_file(&path).unwrap(),
+            false => std::fs::write(&path, b"something else").unwrap(),
+        }
+        assert!(Index::open(dir.path()).is_err());
+        let saved = salvage(dir.path(), false).unwrap();
+        assert_eq!((saved.lost.len(), saved.records, saved.codes), (1, 0, items.len()));
+        assert_eq!(held(&reopened(dir.path())), items);
+    }
+}
+
+#[test]
+fn damaged_tables_are_made_anew_and_damaged_codes_are_not_made_up() {
+    let (numbers, dir) = (&mut Numbers(3), folder());
+    let items = begin(dir.path(), numbers);
+    let info = Index::open(dir.path()).unwrap().info();
+    let path = dir.path().join(&info.segments[0].file);
+    let sound = std::fs::read(&path).unwrap();
+    for section in &info.segments[0].sections {
+        let mut damaged = sound.clone();
+        if section.bytes == 0 {
+            continue;
+        }
+        damaged[section.offset] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let kind = format!("{:?}", section.kind);
+        let result = salvage(dir.path(), true);
+        match &*kind {
+            "Codes" | "CodeOfRow" | "Ids" | "Labels" | "Metadata" | "Substrings" => {
+                assert!(result.is_err(), "{kind}");
+            }
+            _ => {
+                let salvage = result.unwrap();
+                assert_eq!((salvage.rebuilt.len(), salvage.codes), (1, items.len()), "{kind}");
+            }
+        }
+    }
+    let tables = info.segments[0]
+        .sections
+        .iter()
+        .find(|section| format!("{:?}", section.kind) == "Directory");
+    let mut damaged = sound;
+    damaged[tables.unwrap().offset] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    assert!(!salvage(dir.path(), false).unwrap().is_sound());
+    assert_eq!(held(&reopened(dir.path())), items);
+}

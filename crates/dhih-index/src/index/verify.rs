@@ -1,0 +1,77 @@
+//! Checking every byte of an open index. What is checked of one segment: `store/verify.rs`.
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::index::component::Component;
+use crate::index::merged::Merged;
+use crate::store::format::Kind;
+use crate::store::{format, verify};
+
+/// What [`Index::verify`] found to be sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// Number of items.
+    pub codes: usize,
+    /// Bytes of the segments.
+    pub bytes: u64,
+    /// Bytes at the end of the write-ahead log that an interrupted write left, and that count for nothing. The next writer moves them
+    /// to a file beside it.
+    pub torn_bytes: u64,
+}
+
+impl Index {
+    /// Checks every byte of what this handle has open: the manifest's text, all checksums, and that all contents agree with each other.
+    /// On all threads of the current rayon pool, in memory that does not grow with the index. A writer may change the index meanwhile:
+    /// what is checked is the snapshot that was opened.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn verify(&self) -> Result<Verification> {
+        self.manifest.verify(&self.dir)?;
+        self.components.par_iter().try_for_each(|component| {
+            let Some(segment) = component.segment() else { return Ok(()) };
+            format::verify(&segment.path, segment.file(), &segment.header)?;
+            verify::verify(segment)
+        })?;
+        self.check_unique_ids()?;
+        let torn = self.log.as_ref().and_then(|log| log.torn);
+        Ok(Verification {
+            codes: self.len(),
+            bytes: self.info().bytes,
+            torn_bytes: torn.map_or(0, |torn| torn.bytes as u64),
+        })
+    }
+
+    /// No id is in two components.
+    fn check_unique_ids(&self) -> Result<()> {
+        if self.components.len() < 2 {
+            return Ok(());
+        }
+        let (mut merged, mut last) = (Merged::new(self.shape(), &self.components), None);
+        let mut batch = crate::codes::items::Items::default();
+        while merged.fill(&mut batch)? {
+            for &id in &batch.ids {
+                if last == Some(id) {
+                    return Err(Error::corrupt(&self.dir, format!("the id {id} is there twice")));
+                }
+                last = Some(id);
+            }
+            batch.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Checks the checksums of those sections from which items are copied. Whoever copies them without this would give damaged bytes new
+/// checksums, and the damage could not be seen any more.
+pub(crate) fn check_sources(components: &[Component]) -> Result<()> {
+    let read = [Kind::Codes, Kind::CodeOfRow, Kind::Ids, Kind::Labels];
+    components.par_iter().filter_map(Component::segment).try_for_each(|segment| {
+        format::verify_sections(&segment.path, segment.file(), &segment.header, |section| {
+            read.contains(&section.kind)
+        })
+    })
+}
