@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use dhih_index::{Index, IndexBuilder, IndexConfig, IndexWriter};
+use dhih_index::{CheckpointOptions, CodeSet, Index, IndexBuilder, IndexConfig, IndexWriter};
 use pyo3::prelude::*;
 
 use crate::code_set::{Given, PyCodeSet, owned};
@@ -40,6 +40,17 @@ impl PyIndex {
 
     fn now(&self) -> Arc<Index> {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Items that are to be added.
+    fn items(
+        &self,
+        codes: &Bound<'_, PyAny>,
+        ids: Option<&Bound<'_, PyAny>>,
+        labels: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<CodeSet> {
+        let bits = codes.cast::<PyCodeSet>().is_err().then(|| self.now().bits());
+        owned("codes", codes, Given { bits, ids, labels, ..Given::default() })
     }
 
     /// Changes it by a writer that is there for this change only, so that others can write too.
@@ -100,9 +111,31 @@ impl PyIndex {
         label: Option<&Bound<'py, PyAny>>,
         ids: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Within<'py>> {
+        self.within(py, queries, radius, None, label, ids)
+    }
+
+    /// All items within `radius` bits of each query, or the `k` nearest of them: (offsets, distances, ids) as for radius_search.
+    ///
+    ///     >>> import dhih, numpy, tempfile
+    ///     >>> codes = numpy.array([[0b0000], [0b0001], [0b0111]], dtype=numpy.uint8)
+    ///     >>> index = dhih.build(codes, tempfile.mkdtemp())
+    ///     >>> offsets, distances, ids = index.within(codes, 2, k=2)
+    ///     >>> ids[offsets[1]:offsets[2]]
+    ///     array([1, 0], dtype=uint64)
+    #[pyo3(signature = (queries, radius, *, k=None, label=None, ids=None))]
+    fn within<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyAny>,
+        radius: u32,
+        k: Option<usize>,
+        label: Option<&Bound<'py, PyAny>>,
+        ids: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Within<'py>> {
         let index = self.now();
         let filter = search::filter(&index, label, ids)?;
-        search::within(py, &index, &search::queries(&index, queries)?, radius, filter)
+        let queries = search::queries(&index, queries)?;
+        search::within(py, &index, &queries, search::Bound { radius, k }, filter)
     }
 
     /// Adds items. They are on disk when this returns.
@@ -126,9 +159,45 @@ impl PyIndex {
         ids: Option<&Bound<'_, PyAny>>,
         labels: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let bits = codes.cast::<PyCodeSet>().is_err().then(|| self.bits());
-        let set = owned("codes", codes, Given { bits, ids, labels, ..Given::default() })?;
+        let set = self.items(codes, ids, labels)?;
         released(py, || self.change(|writer| writer.add(&set)))
+    }
+
+    /// Adds items, or replaces those that have the same ids; returns how many were added, and how many replaced. They are on disk when
+    /// this returns, all of them or, after a failure, none. Arguments as for add.
+    ///
+    ///     >>> import dhih, numpy, tempfile
+    ///     >>> codes = numpy.array([[0b0000], [0b0111]], dtype=numpy.uint8)
+    ///     >>> index = dhih.build(codes, tempfile.mkdtemp())
+    ///     >>> index.upsert(codes, ids=[1, 2])
+    ///     (1, 1)
+    #[pyo3(signature = (codes, *, ids=None, labels=None))]
+    fn upsert(
+        &self,
+        py: Python<'_>,
+        codes: &Bound<'_, PyAny>,
+        ids: Option<&Bound<'_, PyAny>>,
+        labels: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(usize, usize)> {
+        let set = self.items(codes, ids, labels)?;
+        let changed = released(py, || self.change(|writer| writer.upsert(&set)))?;
+        Ok((changed.added, changed.replaced))
+    }
+
+    /// Writes the index as it is now into another directory, while it may be changed: a backup that can be opened, or moved to where the
+    /// index was. Its files are hard links where the file system has them, unless `copy` is true.
+    ///
+    ///     >>> import dhih, numpy, os, tempfile
+    ///     >>> codes = numpy.array([[0b0000], [0b0111]], dtype=numpy.uint8)
+    ///     >>> path = tempfile.mkdtemp()
+    ///     >>> index = dhih.build(codes, os.path.join(path, "index"))
+    ///     >>> index.checkpoint(os.path.join(path, "backup"))
+    ///     >>> len(dhih.Index(os.path.join(path, "backup")))
+    ///     2
+    #[pyo3(signature = (path, *, copy=false))]
+    fn checkpoint(&self, py: Python<'_>, path: PathBuf, copy: bool) -> PyResult<()> {
+        let options = CheckpointOptions::default().with_copy(copy);
+        released(py, || Ok(self.now().checkpoint(&path, options)?))
     }
 
     /// Removes items; returns how many of these ids there were. They are gone from the disk when this returns.
@@ -144,7 +213,7 @@ impl PyIndex {
 
     /// Checks every byte of the index.
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
-        released(py, || Ok(self.now().verify()?))
+        released(py, || Ok(self.now().verify().map(drop)?))
     }
 
     /// What the index is, in numbers: what `dhih-index inspect --json` prints.

@@ -125,21 +125,32 @@ pub(crate) fn nearest<'py>(
     Ok((arrays::rows(py, distances, k)?, arrays::rows(py, ids, k)?))
 }
 
-/// All within `radius` of each query.
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    pub(crate) radius: u32,
+    /// The most hits of a query; `None` for all.
+    pub(crate) k: Option<usize>,
+}
+
+/// All within a radius of each query, or the nearest of them.
 pub(crate) fn within<'py>(
     py: Python<'py>,
     index: &Index,
     queries: &PyReadonlyArray<'py, u8, Ix2>,
-    radius: u32,
+    bound: Bound,
     filter: Option<Filter>,
 ) -> PyResult<Within<'py>> {
     let (queries, width) = (queries.as_slice()?, dhih_index::bytes_per_code(index.bits()));
     let alone = queries.len() == width;
     let work = || {
         let some = filter.map(|filter| index.select(&filter));
-        let search = |query| match &some {
-            Some(some) => some.within(query, radius),
-            None => index.within(query, radius),
+        let Bound { radius, k } = bound;
+        let search = |query| match (&some, k) {
+            (Some(some), None) => some.within(query, radius),
+            (None, None) => index.within(query, radius),
+            (Some(some), Some(k)) => some.knn_within(query, k, radius),
+            (None, Some(k)) => index.knn_within(query, k, radius),
         };
         let found: Vec<Vec<Hit>> = match alone {
             true => vec![search(queries)?],

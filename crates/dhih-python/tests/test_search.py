@@ -51,6 +51,32 @@ class Search(unittest.TestCase):
         self.assert_same(found, nearest(self.queries[:2], self.codes[:3], np.arange(3), 5))
         self.assertEqual((found[0][0, 3], found[1][0, 3]), NONE)
 
+    def test_within_is_the_start_of_a_radius_search(self):
+        all_of = self.index.radius_search(self.queries, 14)
+        self.assert_same(self.index.within(self.queries, 14), all_of)
+        for filters in ({}, {"label": 1}):
+            offsets, dist, ids = self.index.radius_search(self.queries, 14, **filters)
+            found = self.index.within(self.queries, 14, k=3, **filters)
+            for row in range(len(self.queries)):
+                of, part = slice(offsets[row], min(offsets[row] + 3, offsets[row + 1])), slice(*found[0][row : row + 2])
+                self.assert_same((found[1][part], found[2][part]), (dist[of], ids[of]))
+        with self.assertRaises(dhih.DhihError):
+            self.index.within(self.queries, 14, k=0)
+
+    def test_items_are_replaced_and_checkpoints_stay(self):
+        folder = directory()
+        index = dhih.build(self.codes[:50], folder / "index", bits=36)
+        self.assertEqual(index.upsert(self.codes[50:60], ids=np.arange(45, 55)), (5, 5))
+        index.checkpoint(folder / "backup")
+        index.remove([45])
+        backup = dhih.Index(folder / "backup")
+        backup.verify()
+        self.assertEqual((len(index), len(backup), 45 in backup), (54, 55, True))
+        distance, _ = backup.search(self.codes[50:51], 1)
+        self.assertEqual(distance[0, 0], 0)
+        with self.assertRaises(dhih.DhihError):
+            index.checkpoint(folder / "backup")
+
     def test_radius_search_is_the_definition(self):
         for radius in (0, 3, 12, 36):
             offsets, dist, ids = self.index.radius_search(self.queries, radius)

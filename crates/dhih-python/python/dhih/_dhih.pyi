@@ -90,6 +90,19 @@ class Index:
         label: _Label | None = None,
         ids: ArrayLike | None = None,
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint64]]: ...
+    def within(
+        self,
+        queries: _Codes,
+        radius: int,
+        *,
+        k: int | None = None,
+        label: _Label | None = None,
+        ids: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint64]]: ...
+    def upsert(
+        self, codes: _Codes, *, ids: ArrayLike | None = None, labels: ArrayLike | None = None
+    ) -> tuple[int, int]: ...
+    def checkpoint(self, path: _Path, *, copy: bool = False) -> None: ...
     def add(
         self, codes: _Codes, *, ids: ArrayLike | None = None, labels: ArrayLike | None = None
     ) -> None: ...
