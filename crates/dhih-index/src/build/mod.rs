@@ -73,6 +73,8 @@ impl IndexBuilder {
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
         let _lock = lock(dir)?;
         let entry = self.write_segment(set, Origin { id: 0, generation: 1 }, dir)?;
+        // Codes that stay in a mapped file may have been overwritten while they were sorted.
+        set.check_unchanged()?;
         let manifest = Manifest::new(vec![entry], None);
         manifest.write(dir)?;
         sweep(dir, &manifest);

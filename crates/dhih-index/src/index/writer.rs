@@ -112,7 +112,8 @@ impl IndexWriter {
             let start = last.map_or(Some(0), |last| last.checked_add(1));
             let end = start.and_then(|start| start.checked_add(set.codes.len() as u64));
             let (Some(start), Some(end)) = (start, end) else {
-                return Err(Error::DuplicateId { id: u64::MAX });
+                let last = last.unwrap_or_default();
+                return Err(Error::IdsExhausted { last, items: set.codes.len() });
             };
             numbered = CodeSet { ids: Some((start..end).collect()), ..set.clone() };
             &numbered
