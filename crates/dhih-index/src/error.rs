@@ -1,24 +1,40 @@
-//! What can go wrong in this crate, each with the cause, the value or file, and what to do about
-//! it. No error is made here; the modules that find a fault name it.
+//! Everything that can go wrong in this crate. A message names the fault, the file or the value, and what to do about it in
+//! words. An error that was caused by another one returns it as its `source` and does not repeat it; `Error::with_causes`
+//! prints both. The flags and commands that help in a shell are known to the program `dhih-index` alone
+//! (`bin/dhih-index/hint.rs`).
 
+use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// An error of another crate that caused one of this crate.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// All errors of this crate.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// let error = dhih_index::CodeSet::read("absent.safetensors", None).unwrap_err();
+/// assert_eq!(error.to_string(), "cannot read absent.safetensors");
+/// assert!(error.source().is_some());
+/// assert!(error.with_causes().starts_with("cannot read absent.safetensors: "));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write a file.
-    #[error("cannot {action} {}: {cause}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// What was tried: "read", "write", ...
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The system's own error.
+        /// The error of the operating system.
+        #[source]
         cause: io::Error,
     },
     /// A code length outside 1..=1024.
@@ -27,8 +43,8 @@ pub enum Error {
         /// The length asked for.
         bits: u32,
     },
-    /// A byte buffer that is no whole number of codes.
-    #[error("{bytes} bytes are no whole number of {bits}-bit codes of {width} bytes each")]
+    /// A byte buffer whose length is not a multiple of the length of a code.
+    #[error("{bytes} bytes are not a whole number of {bits}-bit codes of {width} bytes each")]
     CodeBytes {
         /// Length of a code in bits.
         bits: u32,
@@ -37,7 +53,7 @@ pub enum Error {
         /// Length of the buffer.
         bytes: usize,
     },
-    /// A code whose unused high bits of the last byte are not zero.
+    /// A code in which unused high bits of the last byte are not zero.
     #[error(
         "code {row} has bits set beyond bit {bits}: unused bits must be zero; \
          is the number of bits right?"
@@ -48,19 +64,21 @@ pub enum Error {
         /// The first such code.
         row: usize,
     },
-    /// A real value that has no sign.
+    /// A real value that is NaN and therefore has no sign.
     #[error(
         "value {bit} of item {row} is not a number: the network that made it has diverged; \
-         train it anew"
+         train it again"
     )]
     NotANumber {
         /// The item.
         row: usize,
-        /// The place in the item's code.
+        /// The bit of the item's code for which the value stands.
         bit: usize,
     },
-    /// Text that is no code in hexadecimal.
-    #[error("{text:?} is no {bits}-bit code: give {digits} hexadecimal digits, first byte first")]
+    /// Text that is not a code in hexadecimal.
+    #[error(
+        "{text:?} is not a {bits}-bit code: give {digits} hexadecimal digits, first byte first"
+    )]
     Hex {
         /// The text (its first 64 characters).
         text: String,
@@ -69,16 +87,33 @@ pub enum Error {
         /// Number of digits expected.
         digits: usize,
     },
-    /// A codes file that is not as it should be.
-    #[error("{} is no usable codes file: {reason}", path.display())]
+    /// A codes file whose content cannot be used.
+    #[error("{} is not a usable codes file: {reason}", path.display())]
     CodesFile {
         /// The file.
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
+        /// The error of the library that reads such files.
+        #[source]
+        cause: Option<Cause>,
     },
-    /// A folder that is not one of part files.
-    #[error("{} is no usable folder of codes: {reason}", folder.display())]
+    /// A codes file of a format that was left out when this library was compiled.
+    #[error(
+        "{} is a {format} file, which this build neither reads nor writes: \
+         compile dhih-index with its feature `{feature}`",
+        path.display()
+    )]
+    FormatDisabled {
+        /// The file.
+        path: PathBuf,
+        /// The name of the format.
+        format: &'static str,
+        /// The Cargo feature that adds it.
+        feature: &'static str,
+    },
+    /// A folder whose files are not the part files of one job.
+    #[error("{} is not a usable folder of codes: {reason}", folder.display())]
     PartFiles {
         /// The folder.
         folder: PathBuf,
@@ -88,7 +123,7 @@ pub enum Error {
     /// Part files that do not belong together.
     #[error(
         "{} and {} have different {what}, {expected} and {found}: \
-         put the parts of different jobs into different folders",
+         put the part files of different jobs into different folders",
         first.display(),
         file.display()
     )]
@@ -97,40 +132,42 @@ pub enum Error {
         what: &'static str,
         /// The first part file with items.
         first: Box<Path>,
-        /// What it has.
+        /// The value in the first file.
         expected: Box<str>,
         /// The part file that differs.
         file: Box<Path>,
-        /// What this one has.
+        /// The value in the file that differs.
         found: Box<str>,
     },
-    /// Text that names no part of a job.
-    #[error("{text:?} is no part of a job: give I/N, I from 1 to N, as in 1/4; N is at most 99999")]
+    /// Text that does not name a part of a job.
+    #[error(
+        "{text:?} is no part of a job: give I/N with I from 1 to N, as in 1/4; N is at most 99999"
+    )]
     Shard {
         /// The text (its first 64 characters).
         text: String,
     },
-    /// An `.npy` file read without saying how long its codes are.
-    #[error("{} does not say how many bits its codes have: give it with --bits", path.display())]
+    /// A codes file that does not record the length of its codes, read without naming it.
+    #[error("{} does not say how many bits its codes have: give the number of bits", path.display())]
     BitsNeeded {
         /// The file.
         path: PathBuf,
     },
-    /// A codes file of another length than asked for.
+    /// A codes file whose codes have another length than the caller named.
     #[error(
         "{} holds {found}-bit codes, not {expected}-bit ones: \
-         leave out --bits or name another file",
+         leave out the number of bits, or name another file",
         path.display()
     )]
     BitsDiffer {
         /// The file.
         path: PathBuf,
-        /// Bits asked for.
+        /// The number of bits that the caller named.
         expected: u32,
-        /// Bits in the file.
+        /// The number of bits of the codes in the file.
         found: u32,
     },
-    /// Ids or labels that do not match the codes in number.
+    /// A number of ids or labels that is not the number of codes.
     #[error("{found} {what} for {codes} codes: there must be one for each code")]
     Count {
         /// "ids" or "labels".
@@ -140,19 +177,40 @@ pub enum Error {
         /// Number of ids or labels.
         found: usize,
     },
-    /// Two items of one id.
-    #[error("id {id} occurs more than once: ids must be unique")]
+    /// Two items with the same id.
+    #[error("id {id} occurs more than once, in rows {first} and {second}: ids must be unique")]
     DuplicateId {
         /// The id.
         id: u64,
+        /// The first row that has it, counted from 0.
+        first: usize,
+        /// The next row that has it.
+        second: usize,
     },
-    /// An item that is to be added under the id of another.
-    #[error("id {id} is taken: remove it first, or give another")]
+    /// An id in two of the sets of a batch.
+    #[error("id {id} is in two sets of one batch: leave it in one of them")]
+    IdInTwoSets {
+        /// The id.
+        id: u64,
+    },
+    /// Items without ids cannot be numbered after the greatest id, because too few numbers are left.
+    #[error(
+        "{items} items without ids cannot be numbered after id {last}, the greatest there is: \
+         give them ids, or remove that item"
+    )]
+    IdsExhausted {
+        /// The greatest id of the index.
+        last: u64,
+        /// Number of items without ids.
+        items: usize,
+    },
+    /// An item that is to be added under the id of an item that is in the index.
+    #[error("id {id} is taken: remove that item first, or give another id")]
     IdTaken {
         /// The id.
         id: u64,
     },
-    /// Items that are to be added with labels of another kind than the index's.
+    /// Items that are to be added and whose labels are of another kind than those of the index.
     #[error("the items have {found}, those of the index {expected}")]
     LabelKind {
         /// What the index has.
@@ -160,7 +218,7 @@ pub enum Error {
         /// What the items have.
         found: String,
     },
-    /// A label that names no class.
+    /// A label that is not the number of a class.
     #[error(
         "label {label} of item {row} is outside the {classes} classes: labels are 0..{classes}"
     )]
@@ -172,35 +230,31 @@ pub enum Error {
         /// Number of classes.
         classes: usize,
     },
-    /// Multi-hot labels that are not zeros and ones of one column per class.
+    /// Multi-hot labels that are not rows of zeros and ones with one column per class.
     #[error("multi-hot labels: {reason}")]
     MultiHot {
         /// What is wrong.
         reason: String,
     },
-    /// More codes than one data file can hold.
-    #[error("{codes} codes are too many for one index: it holds up to 4294967295")]
+    /// More codes than one index can hold.
+    #[error(
+        "{codes} codes are too many for one index, which holds up to 4294967294: \
+         divide them among several indexes"
+    )]
     TooMany {
         /// Number of codes.
         codes: usize,
     },
-    /// A number of substrings that does not suit the code length.
-    #[error(
-        "{substrings} substrings do not suit {bits}-bit codes: use {} to {bits}",
-        bits.div_ceil(32)
-    )]
+    /// A number of substrings that codes of this length cannot be cut into.
+    #[error("{bits}-bit codes cannot be cut into {substrings} substrings: use 1 to {bits}")]
     Substrings {
-        /// The number asked for.
+        /// The number that was asked for.
         substrings: u32,
         /// Length of a code in bits.
         bits: u32,
     },
-    /// No index where one was expected.
-    #[error(
-        "no index at {}: make one with `dhih-index build --out {}`",
-        dir.display(),
-        dir.display()
-    )]
+    /// A directory that has no index.
+    #[error("no index at {}: build one there first", dir.display())]
     NoIndex {
         /// The directory.
         dir: PathBuf,
@@ -223,12 +277,16 @@ pub enum Error {
         /// The system's error.
         cause: String,
     },
-    /// An index file whose bytes contradict each other.
-    #[error("{} is corrupt: {what}; build the index again with `dhih-index build`", path.display())]
+    /// A file of an index whose bytes are not those that were written.
+    #[error(
+        "{} is corrupt: {what}: restore a checkpoint of the index, \
+         or build it again from its codes",
+        path.display()
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// The contradiction.
+        /// The contradiction that was found.
         what: String,
     },
     /// A write-ahead log that is damaged before its end.
@@ -280,21 +338,21 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
-    /// An index file of a version this program does not know.
+    /// A file of an index in a format version that this program does not read.
     #[error(
-        "{} has format version {found}, this program reads version {supported}: \
-         update it or build the index again",
-        path.display()
+        "{} has format version {found}, this program reads up to version {supported}: {}",
+        path.display(),
+        if found > supported { "update the program" } else { "read it with an older program, and export its items" }
     )]
     Version {
         /// The file.
         path: PathBuf,
-        /// Version of the file.
+        /// The version of the file.
         found: u32,
-        /// Version this program reads.
+        /// The newest version that this program reads.
         supported: u32,
     },
-    /// An index file that needs something that this program does not know.
+    /// A file of an index that needs a feature of the format that this program does not know.
     #[error(
         "{} was written by a newer version and needs features that this program does not know \
          (bits {unknown:#x}): update the program",
@@ -303,13 +361,13 @@ pub enum Error {
     Features {
         /// The file.
         path: PathBuf,
-        /// The bits of the features that are not known.
+        /// The feature bits that are not known.
         unknown: u32,
     },
-    /// A search for no neighbours.
+    /// A k-NN search with k = 0.
     #[error("k is 0: ask for at least one neighbour")]
     ZeroK,
-    /// A query of another length than the index's codes.
+    /// A query whose length in bytes is not that of the codes of the index.
     #[error(
         "the query has {found} bytes, codes of {bits} bits have {expected}: \
          encode it with the index's model"
@@ -322,13 +380,13 @@ pub enum Error {
         /// Bytes given.
         found: usize,
     },
-    /// A query with bits set beyond the length of the index's codes.
+    /// A query that has bits set beyond the length of a code.
     #[error("the query has bits set beyond bit {bits}: unused bits must be zero")]
     QueryPadding {
         /// Length of a code in bits.
         bits: u32,
     },
-    /// Queries of another code length than the index's.
+    /// Queries whose length in bits is not that of the codes of the index.
     #[error(
         "the queries have {found} bits, the index {expected}: encode them with the index's model"
     )]
@@ -338,7 +396,7 @@ pub enum Error {
         /// Bits of the queries.
         found: u32,
     },
-    /// Queries encoded by another model than the index's codes.
+    /// Queries that another model encoded than the codes of the index.
     #[error(
         "the queries were encoded by model {found}, the index by model {expected}: \
          encode them with the index's model, or build the index from this model's codes"
@@ -349,7 +407,7 @@ pub enum Error {
         /// SHA-256 of the queries' model.
         found: String,
     },
-    /// `DHIH_ISA` names no instruction set of this machine.
+    /// `DHIH_ISA` names an instruction set that this machine does not have.
     #[error("DHIH_ISA={name} is not available here: use one of {available}, or unset it")]
     Isa {
         /// The value.
@@ -360,7 +418,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps a system error with what was tried on which file; for `map_err`.
+    /// The message, followed by those of the errors that caused this one, separated by colons: what `anyhow` prints with `{:#}`.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        text
+    }
+
+    /// Wraps an error of the operating system, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |cause| Self::Io { action, path, cause }
@@ -379,10 +448,6 @@ impl Error {
                 Self::Io { action: "merge", path: PathBuf::from("segments"), cause }
             }
         }
-    }
-
-    pub(crate) fn codes_file(path: &Path, reason: impl Into<String>) -> Self {
-        Self::CodesFile { path: path.to_path_buf(), reason: reason.into() }
     }
 
     pub(crate) fn corrupt_log(path: &Path, offset: usize, bytes: usize, what: &str) -> Self {

@@ -47,7 +47,7 @@ pub use codes::Codes;
 pub use codes::bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
 pub use codes::labels::{Label, Labels};
 pub use codes::set::CodeSet;
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 pub use flat::Flat;
 pub use hits::Hit;
 pub use index::Index;
@@ -61,6 +61,7 @@ pub use index::shared::SharedWriter;
 pub use index::verify::Verification;
 pub use index::writer::IndexWriter;
 pub use io::CodesFormat;
+#[cfg(feature = "safetensors")]
 pub use io::results::{write_knn, write_within};
 pub use io::shard::Shard;
 pub use search::{Decision, Explanation, Strategy};

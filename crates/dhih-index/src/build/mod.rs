@@ -74,6 +74,8 @@ impl IndexBuilder {
         // An index that is built in the place of another goes on counting.
         let generation = Manifest::last_generation(dir) + 1;
         let entry = self.write_segment(set, Origin { id: 0, generation }, dir)?;
+        // Codes that stay in a mapped file may have been overwritten while they were sorted.
+        set.check_unchanged()?;
         let origin = Segment::open(&dir.join(&entry.file))?.header.origin;
         let manifest = Manifest::new(origin, vec![entry], None);
         manifest.write(dir)?;

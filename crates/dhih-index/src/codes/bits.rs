@@ -1,19 +1,18 @@
-//! The bit order, defined here and nowhere else: bit `k` of a code is bit `k % 8` of byte `k / 8`,
-//! unused high bits of the last byte are zero. Packing, hexadecimal. What many
-//! codes are: `codes.rs`.
+//! The bit order, which is defined here and nowhere else: bit `k` of a code is bit `k % 8` of byte `k / 8`, and the unused high
+//! bits of the last byte are zero. Packing real values, and a code as text. Many codes together: `mod.rs`.
 
 use bitvec::order::Lsb0;
 use bitvec::slice::BitSlice;
 
-/// The longest code supported, in bits.
+/// The length of the longest code that is supported, in bits.
 pub const MAX_BITS: u32 = 1024;
 
-/// Number of bytes of a code of `bits` bits.
+/// The number of bytes of a code of `bits` bits.
 pub fn bytes_per_code(bits: u32) -> usize {
     bits.div_ceil(8) as usize
 }
 
-/// The mask of the bits in use in the last byte of a code.
+/// A mask of the bits that are in use in the last byte of a code.
 pub(crate) fn last_byte_mask(bits: u32) -> u8 {
     0xff >> ((8 - bits % 8) % 8)
 }
@@ -28,7 +27,7 @@ pub(crate) fn view(bits: u32, code: &[u8]) -> &BitSlice<u8, Lsb0> {
     &BitSlice::from_slice(code)[..bits as usize]
 }
 
-/// Packs the signs of real values, `1` where a value is not negative (`sign(0) = +1`), into `code`.
+/// Packs the signs of real values into `code`: a bit is 1 where the value is not negative, so `sign(0) = +1`.
 pub(crate) fn pack_signs(values: &[f32], code: &mut [u8]) {
     for (byte, values) in code.iter_mut().zip(values.chunks(8)) {
         *byte = values.iter().enumerate().fold(0, |byte, (k, &v)| byte | (u8::from(v >= 0.0) << k));
@@ -36,17 +35,25 @@ pub(crate) fn pack_signs(values: &[f32], code: &mut [u8]) {
 }
 
 /// A code in hexadecimal, first byte first.
+///
+/// ```
+/// assert_eq!(dhih_index::to_hex(&[0x0a, 0xff]), "0aff");
+/// ```
 pub fn to_hex(code: &[u8]) -> String {
     code.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A code as a string of bits, eight a byte, in the order in which databases send them: bit 0 is the highest of the first byte.
-/// The way back is the same.
+/// A code in the order of PostgreSQL's bit strings, eight bits a byte: bit 0 is the highest bit of the first byte. The function is
+/// its own inverse.
+///
+/// ```
+/// assert_eq!(dhih_index::to_bit_string(&[0b0000_0001]), [0b1000_0000]);
+/// ```
 pub fn to_bit_string(code: &[u8]) -> Vec<u8> {
     code.iter().map(|byte| byte.reverse_bits()).collect()
 }
 
-/// The bytes of a hexadecimal text, first byte first; `None` where it is none.
+/// The bytes of a hexadecimal text, first byte first; `None` where the text is not hexadecimal.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| char::from(c).to_digit(16).map(|d| d as u8);
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };

@@ -1,27 +1,36 @@
-//! Bytes in memory, or where they lie in a mapped file.
+//! The bytes of codes, in memory or in a mapped file. What the bytes mean: `mod.rs`; who opens files: `io/`.
 
+use std::fs::File;
 use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 
-/// A file that is looked into: read, or mapped.
+use crate::error::{Error, Result};
+
+/// The content of a whole file, read into memory or mapped.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum FileBytes {
     Read(Vec<u8>),
-    Mapped(Mmap),
+    Mapped(MappedFile),
 }
 
-impl Source {
-    /// A part of the file, which is not copied where it is mapped, nor twice in memory where it is read.
+impl FileBytes {
+    /// A range of the file. The bytes of a mapped file are not copied; those of a file in memory stay where they are or move
+    /// within their buffer, so that they are never in memory twice.
     ///
     /// # Panics
-    /// Where there is no such part, as slices do.
-    pub(crate) fn part(self, range: Range<usize>) -> Bytes {
+    /// Where the range is not within the file, as slices do.
+    pub(crate) fn slice(self, range: Range<usize>) -> Bytes {
         match self {
-            Self::Mapped(map) => {
-                assert!(range.start <= range.end && range.end <= map.len(), "no part of the file");
-                Bytes(Place::Mapped(Arc::new(map), range))
+            Self::Mapped(file) => {
+                assert!(
+                    range.start <= range.end && range.end <= file.map.len(),
+                    "outside the file"
+                );
+                Bytes(Place::Mapped(Arc::new(file), range))
             }
             Self::Read(mut bytes) => {
                 bytes.truncate(range.end);
@@ -32,34 +41,88 @@ impl Source {
     }
 }
 
-impl Deref for Source {
+impl Deref for FileBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match self {
             Self::Read(bytes) => bytes,
-            Self::Mapped(map) => map,
+            Self::Mapped(file) => &file.map,
         }
     }
 }
 
-/// Bytes, wherever they are.
+/// A mapped file, and what it was like when it was mapped.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    map: Mmap,
+    file: File,
+    path: PathBuf,
+    state: State,
+}
+
+/// What tells that somebody wrote to a file or cut it.
+#[derive(Debug, PartialEq, Eq)]
+struct State {
+    len: u64,
+    /// `None` where the file system keeps no such time.
+    modified: Option<SystemTime>,
+}
+
+impl State {
+    fn of(file: &File, path: &Path) -> Result<Self> {
+        let metadata = file.metadata().map_err(Error::io("read the metadata of", path))?;
+        Ok(Self { len: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+impl MappedFile {
+    /// Maps a file with `map`, and remembers its length and its time of modification of before.
+    pub(crate) fn new(
+        file: File,
+        path: &Path,
+        map: impl FnOnce(&File) -> Result<Mmap>,
+    ) -> Result<Self> {
+        let state = State::of(&file, path)?;
+        let map = map(&file)?;
+        Ok(Self { map, file, path: path.to_path_buf(), state })
+    }
+
+    /// Refuses the file where its length or its time of modification has changed since it was mapped.
+    fn check_unchanged(&self) -> Result<()> {
+        if State::of(&self.file, &self.path)? == self.state {
+            return Ok(());
+        }
+        let reason = "it was overwritten or cut while its codes were in use: write codes under another name, and rename the file";
+        Err(Error::CodesFile { path: self.path.clone(), reason: reason.into(), cause: None })
+    }
+}
+
+/// Bytes in memory or in a mapped file.
 #[derive(Clone)]
 pub(crate) struct Bytes(Place);
 
 #[derive(Clone)]
 enum Place {
     Memory(Vec<u8>),
-    Mapped(Arc<Mmap>, Range<usize>),
+    Mapped(Arc<MappedFile>, Range<usize>),
 }
 
 impl Bytes {
-    /// Adds bytes; they are in memory from then on.
+    /// Appends bytes. The bytes of a mapped file are copied into memory first.
     pub(crate) fn append(&mut self, others: &[u8]) {
         if let Place::Memory(bytes) = &mut self.0 {
             bytes.extend_from_slice(others);
         } else {
             *self = [&**self, others].concat().into();
+        }
+    }
+
+    /// Refuses bytes in a mapped file that has changed since it was mapped.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        match &self.0 {
+            Place::Memory(_) => Ok(()),
+            Place::Mapped(file, _) => file.check_unchanged(),
         }
     }
 }
@@ -68,7 +131,7 @@ impl From<Bytes> for Vec<u8> {
     fn from(bytes: Bytes) -> Self {
         match bytes.0 {
             Place::Memory(bytes) => bytes,
-            Place::Mapped(..) => bytes.to_vec(),
+            Place::Mapped(file, range) => file.map[range].to_vec(),
         }
     }
 }
@@ -85,7 +148,7 @@ impl Deref for Bytes {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Place::Memory(bytes) => bytes,
-            Place::Mapped(map, range) => &map[range.clone()],
+            Place::Mapped(file, range) => &file.map[range.clone()],
         }
     }
 }

@@ -1,5 +1,4 @@
-//! `Codes`: many packed codes of one length, in memory. No ids, no labels, no files: those are
-//! `code_set.rs`.
+//! `Codes`: many packed codes of one length. Their ids, labels and origin: `set.rs`; files of codes: `io/`.
 
 pub(crate) mod bits;
 pub(crate) mod bytes;
@@ -8,6 +7,8 @@ pub(crate) mod labels;
 pub(crate) mod set;
 
 use std::collections::HashSet;
+use std::ops::Index;
+use std::slice::ChunksExact;
 
 use bitvec::order::Lsb0;
 use bitvec::slice::BitSlice;
@@ -16,9 +17,25 @@ use crate::codes::bits::MAX_BITS;
 use crate::codes::bytes::Bytes;
 use crate::error::{Error, Result};
 
-/// `n` packed codes of `bits` bits, one after the other.
+/// Packed codes of one length, one after the other.
 ///
-/// Bit `k` of a code is bit `k % 8` of its byte `k / 8`; unused bits of the last byte are zero.
+/// Bit `k` of a code is bit `k % 8` of its byte `k / 8`; unused bits of the last byte are zero. [`CodeSet::map`](crate::CodeSet::map)
+/// leaves the codes in their file.
+///
+/// ```
+/// use dhih_index::Codes;
+///
+/// let mut codes = Codes::new(12, vec![0x34, 0x02, 0xff, 0x0f])?;
+/// assert_eq!((codes.len(), codes.bytes_per_code()), (2, 2));
+/// codes.push(&[0x01, 0x00])?;
+/// assert_eq!(codes[2], [0x01, 0x00]);
+/// for code in &codes {
+///     assert_eq!(code.len(), 2);
+/// }
+/// // The signs of real values; that of zero is positive.
+/// assert_eq!(Codes::from_real(3, &[0.0, -2.5, 1.0])?.to_hex(0), "05");
+/// # Ok::<(), dhih_index::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codes {
     bits: u32,
@@ -29,17 +46,20 @@ impl Codes {
     /// Takes packed codes.
     ///
     /// # Errors
-    /// `bits` outside 1..=1024, a length that is no multiple of `ceil(bits / 8)`, unused bits that
-    /// are not zero.
+    /// `bits` outside 1..=1024, a length that is not a multiple of `ceil(bits / 8)`, unused bits that are not zero.
     pub fn new(bits: u32, bytes: Vec<u8>) -> Result<Self> {
         Self::of_bytes(bits, bytes.into())
     }
 
-    /// Packed codes in memory or in a mapped file.
+    /// Takes packed codes that are in memory or in a mapped file.
     pub(crate) fn of_bytes(bits: u32, bytes: Bytes) -> Result<Self> {
         let width = checked_width(bits)?;
         if !bytes.len().is_multiple_of(width) {
             return Err(Error::CodeBytes { bits, width, bytes: bytes.len() });
+        }
+        // Where each bit is in use there is nothing to check, and the pages of a mapped file need not be read for it.
+        if bits.is_multiple_of(8) {
+            return Ok(Self { bits, bytes });
         }
         match bytes.chunks_exact(width).position(|code| !bits::padding_is_zero(bits, code)) {
             Some(row) => Err(Error::Padding { bits, row }),
@@ -47,15 +67,32 @@ impl Codes {
         }
     }
 
-    /// Packs the signs of real-valued codes: a bit is 1 where the value is not negative, so
-    /// `sign(0) = +1`.
+    /// Collects codes one by one.
+    ///
+    /// ```
+    /// let codes = dhih_index::Codes::from_codes(8, [[0x0f], [0xf0]])?;
+    /// assert_eq!(codes.as_bytes(), [0x0f, 0xf0]);
+    /// # Ok::<(), dhih_index::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `bits` outside 1..=1024, and what [`push`](Self::push) refuses.
+    pub fn from_codes<C: AsRef<[u8]>>(
+        bits: u32,
+        codes: impl IntoIterator<Item = C>,
+    ) -> Result<Self> {
+        let mut all = Self::new(bits, Vec::new())?;
+        all.try_extend(codes)?;
+        Ok(all)
+    }
+
+    /// Packs the signs of real-valued codes: a bit is 1 where the value is not negative, so `sign(0) = +1`.
     ///
     /// # Shapes
     /// `values`: `[n, bits]`, row-major.
     ///
     /// # Errors
-    /// `bits` outside 1..=1024, a length that is no multiple of `bits`, a value that is not a
-    /// number.
+    /// `bits` outside 1..=1024, a length that is not a multiple of `bits`, a value that is NaN.
     pub fn from_real(bits: u32, values: &[f32]) -> Result<Self> {
         let width = checked_width(bits)?;
         let columns = bits as usize;
@@ -75,14 +112,37 @@ impl Codes {
     /// One code from hexadecimal text, first byte first.
     ///
     /// # Errors
-    /// `bits` outside 1..=1024, text that is not `2 * ceil(bits / 8)` digits, unused bits that are
-    /// not zero.
+    /// `bits` outside 1..=1024, text that is not `2 * ceil(bits / 8)` digits, unused bits that are not zero.
     pub fn from_hex(bits: u32, text: &str) -> Result<Self> {
         let width = checked_width(bits)?;
         match bits::from_hex(text.trim()) {
             Some(bytes) if bytes.len() == width => Self::new(bits, bytes),
             _ => Err(Error::Hex { text: text.chars().take(64).collect(), bits, digits: 2 * width }),
         }
+    }
+
+    /// Appends a code. Codes in a mapped file are copied into memory before the first is appended.
+    ///
+    /// # Errors
+    /// A code of another length, or with unused bits that are not zero; nothing is appended then.
+    pub fn push(&mut self, code: &[u8]) -> Result<()> {
+        let (bits, width) = (self.bits, self.bytes_per_code());
+        if code.len() != width {
+            return Err(Error::CodeBytes { bits, width, bytes: code.len() });
+        }
+        if !bits::padding_is_zero(bits, code) {
+            return Err(Error::Padding { bits, row: self.len() });
+        }
+        self.bytes.append(code);
+        Ok(())
+    }
+
+    /// Appends codes, as [`std::iter::Extend`] does, which cannot refuse a code and is therefore not implemented.
+    ///
+    /// # Errors
+    /// What [`push`](Self::push) refuses; the codes before the refused one have been appended then.
+    pub fn try_extend<C: AsRef<[u8]>>(&mut self, codes: impl IntoIterator<Item = C>) -> Result<()> {
+        codes.into_iter().try_for_each(|code| self.push(code.as_ref()))
     }
 
     /// Code `i` in hexadecimal, first byte first.
@@ -93,17 +153,17 @@ impl Codes {
         bits::to_hex(self.get(i))
     }
 
-    /// Length of a code in bits.
+    /// The length of a code in bits.
     pub fn bits(&self) -> u32 {
         self.bits
     }
 
-    /// Length of a code in bytes, `ceil(bits / 8)`.
+    /// The length of a code in bytes, `ceil(bits / 8)`.
     pub fn bytes_per_code(&self) -> usize {
         bits::bytes_per_code(self.bits)
     }
 
-    /// Number of codes.
+    /// The number of codes.
     pub fn len(&self) -> usize {
         self.bytes.len() / self.bytes_per_code()
     }
@@ -122,18 +182,18 @@ impl Codes {
         &self.bytes[i * width..(i + 1) * width]
     }
 
-    /// All codes, packed.
+    /// The bytes of all codes, one code after the other.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// All codes, packed, as they lie here.
+    /// The bytes of all codes, one code after the other. They are copied only where they are in a mapped file.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes.into()
     }
 
     /// The codes one by one.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+    pub fn iter(&self) -> ChunksExact<'_, u8> {
         self.bytes.chunks_exact(self.bytes_per_code())
     }
 
@@ -145,7 +205,7 @@ impl Codes {
         bits::view(self.bits, self.get(i))
     }
 
-    /// The codes of these rows, in this order.
+    /// A copy of the codes of these rows, in this order.
     ///
     /// # Panics
     /// Where a row is not below `len()`, as slices do.
@@ -155,10 +215,15 @@ impl Codes {
         Self { bits: self.bits, bytes: bytes.into() }
     }
 
-    /// Adds codes of the same length.
+    /// Appends codes of the same length.
     pub(crate) fn append(&mut self, other: &Self) {
         debug_assert_eq!(self.bits, other.bits);
         self.bytes.append(&other.bytes);
+    }
+
+    /// Refuses codes in a mapped file that somebody has overwritten or cut since it was mapped.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        self.bytes.check_unchanged()
     }
 
     /// Refuses codes of another length than `expected` bits.
@@ -170,18 +235,36 @@ impl Codes {
         }
     }
 
-    /// Refuses a query that is no code of this length.
+    /// Refuses a query that is not a code of this length.
     pub(crate) fn check_query(&self, query: &[u8]) -> Result<()> {
         check_query(self.bits, query)
     }
 
-    /// Number of different codes.
+    /// The number of different codes.
     pub fn distinct(&self) -> usize {
         self.iter().collect::<HashSet<_>>().len()
     }
 }
 
-/// Refuses a query that is no code of `bits` bits.
+impl Index<usize> for Codes {
+    type Output = [u8];
+
+    /// The bytes of code `i`, as [`get`](Codes::get).
+    fn index(&self, i: usize) -> &[u8] {
+        self.get(i)
+    }
+}
+
+impl<'a> IntoIterator for &'a Codes {
+    type Item = &'a [u8];
+    type IntoIter = ChunksExact<'a, u8>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Refuses a query that is not a code of `bits` bits.
 pub(crate) fn check_query(bits: u32, query: &[u8]) -> Result<()> {
     let (expected, found) = (bits::bytes_per_code(bits), query.len());
     if found != expected {
@@ -211,6 +294,18 @@ mod tests {
         assert_eq!(codes.select(&[1, 0]).as_bytes(), [0xff, 0x0f, 0x34, 0x02]);
         assert_eq!(Codes::from_hex(12, &codes.to_hex(0)).unwrap().get(0), codes.get(0));
         assert_eq!(codes.clone().into_bytes(), codes.as_bytes());
+        assert!((&codes).into_iter().eq(codes.iter()) && codes[1] == *codes.get(1));
+        assert_eq!(Codes::from_codes(12, &codes).unwrap(), codes);
+    }
+
+    #[test]
+    fn a_code_that_does_not_fit_is_not_appended() {
+        let mut codes = Codes::new(12, vec![0x34, 0x02]).unwrap();
+        assert!(matches!(codes.push(&[1]), Err(Error::CodeBytes { width: 2, bytes: 1, .. })));
+        assert!(matches!(codes.push(&[0, 0x10]), Err(Error::Padding { bits: 12, row: 1 })));
+        assert!(codes.try_extend([[1, 0], [0, 0x10], [2, 0]]).is_err());
+        assert_eq!(codes.as_bytes(), [0x34, 0x02, 1, 0]);
+        assert!(Codes::from_codes::<&[u8]>(0, []).is_err());
     }
 
     #[test]

@@ -1,24 +1,42 @@
-//! `CodeSet`: the codes of a set of items with their ids, labels and origin, as one codes file
-//! holds them. The bytes of the three file types are `codes_file.rs`, `npy.rs` and `parquet_file.rs`, folders of parts
-//! `part_files.rs`; packed codes alone are `codes.rs`.
+//! `CodeSet`: the codes of items together with their ids, labels and origin, and whether these fit each other. Reading and
+//! writing them: `io/`.
 
-use std::collections::HashSet;
 use std::ops::Range;
+
+use rayon::prelude::*;
 
 use crate::codes::Codes;
 use crate::codes::labels::{Labels, check_labels};
 use crate::error::{Error, Result};
 
-/// The codes of a set of items: what one codes file holds.
+/// The codes of items, with everything that a codes file can hold beside them.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Labels};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let set = CodeSet {
+///     ids: Some(vec![30, 10]),
+///     labels: Some(Labels::Single(vec![0, Labels::NONE])),
+///     classes: vec!["cat".to_owned()],
+///     ..CodeSet::new(Codes::new(8, vec![0x0f, 0xf0])?)
+/// };
+/// set.check()?;
+/// set.write(dir.path().join("codes.npy"))?;
+/// // A `.npy` file holds the codes alone.
+/// let read = CodeSet::read(dir.path().join("codes.npy"), Some(8))?;
+/// assert_eq!(read, CodeSet::new(set.codes));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeSet {
-    /// The codes, one per item.
+    /// The codes, one for each item.
     pub codes: Codes,
-    /// The items' ids, unique; `None` stands for `0..n`.
+    /// The ids of the items, each different; `None` stands for `0..n`.
     pub ids: Option<Vec<u64>>,
-    /// The items' labels.
+    /// The labels of the items.
     pub labels: Option<Labels>,
-    /// Names of the classes; empty where they have none.
+    /// The names of the classes; empty where they have none.
     pub classes: Vec<String>,
     /// SHA-256 of the model that made the codes, in hexadecimal.
     pub model_sha256: Option<String>,
@@ -30,7 +48,7 @@ impl CodeSet {
         Self { codes, ids: None, labels: None, classes: Vec::new(), model_sha256: None }
     }
 
-    /// Some rows that follow each other, copied.
+    /// A copy of consecutive rows.
     pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
         let rows: Vec<usize> = rows.collect();
         Self {
@@ -42,7 +60,7 @@ impl CodeSet {
         }
     }
 
-    /// Adds the items of another set of the same kind: codes of as many bits, ids and labels where this has them.
+    /// Appends the items of another set of the same kind: codes of the same length, and ids and labels where this set has them.
     pub(crate) fn append(&mut self, other: Self) {
         self.codes.append(&other.codes);
         if let (Some(ids), Some(others)) = (&mut self.ids, other.ids) {
@@ -53,12 +71,14 @@ impl CodeSet {
         }
     }
 
-    /// Checks that the parts fit each other.
+    /// Checks that codes, ids and labels fit each other.
     ///
     /// # Errors
-    /// Ids or labels that are not one per code, an id twice, a label outside the classes and not [`Labels::NONE`] (where
-    /// classes are named), multi-hot labels that are not 0 and 1 with a column per class.
+    /// A number of ids or labels that is not the number of codes; an id that occurs twice; where classes have names, a label that
+    /// is neither the number of one nor [`Labels::NONE`]; multi-hot labels that are not 0 and 1 with one column for each class;
+    /// codes in a mapped file that has changed since it was mapped.
     pub fn check(&self) -> Result<()> {
+        self.check_unchanged()?;
         let codes = self.codes.len();
         let count = |what, found| match found == codes {
             true => Ok(()),
@@ -76,15 +96,52 @@ impl CodeSet {
             None => Ok(()),
         }
     }
+
+    /// Refuses codes in a mapped file whose length or time of modification has changed since it was mapped. This is one call of
+    /// the system, whatever the number of codes.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        self.codes.check_unchanged()
+    }
 }
 
+/// Refuses ids of which two are equal. Ids that ascend need no memory; others are copied, 8 bytes an item, and sorted on all
+/// threads.
 fn check_unique(ids: &[u64]) -> Result<()> {
     if ids.is_sorted_by(|a, b| a < b) {
         return Ok(());
     }
-    let mut seen = HashSet::with_capacity(ids.len());
-    match ids.iter().find(|&&id| !seen.insert(id)) {
-        Some(&id) => Err(Error::DuplicateId { id }),
-        None => Ok(()),
+    let mut sorted = ids.to_vec();
+    sorted.par_sort_unstable();
+    let Some(id) = sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) else {
+        return Ok(());
+    };
+    let mut rows = ids.iter().enumerate().filter(|(_, other)| **other == id).map(|(row, _)| row);
+    match (rows.next(), rows.next()) {
+        (Some(first), Some(second)) => Err(Error::DuplicateId { id, first, second }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_in_any_order() {
+        let mut ids: Vec<u64> = (0..10_000).map(|i| i * 7_919 % 10_007).collect();
+        assert!(check_unique(&ids).is_ok() && check_unique(&[]).is_ok());
+        ids.sort_unstable();
+        assert!(check_unique(&ids).is_ok());
+        for (first, second) in [(0, 9_999), (4_000, 4_001), (17, 5_000)] {
+            let mut twice: Vec<u64> = (0..10_000).rev().collect();
+            twice[second] = twice[first];
+            let Err(Error::DuplicateId { id, first: a, second: b }) = check_unique(&twice) else {
+                panic!("{first} and {second} have the same id");
+            };
+            assert_eq!((id, a, b), (twice[first], first, second));
+        }
+        let equal = vec![u64::MAX; 3];
+        let found = check_unique(&equal).unwrap_err();
+        assert!(matches!(found, Error::DuplicateId { id: u64::MAX, first: 0, second: 1 }));
     }
 }

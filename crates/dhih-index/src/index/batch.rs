@@ -127,7 +127,7 @@ fn numbered(set: &CodeSet, last: &mut Option<u64>) -> Result<Items> {
         let start = last.map_or(Some(0), |last| last.checked_add(1));
         let end = start.and_then(|start| start.checked_add(items.len() as u64));
         let (Some(start), Some(end)) = (start, end) else {
-            return Err(Error::DuplicateId { id: u64::MAX });
+            return Err(Error::IdsExhausted { last: last.unwrap_or_default(), items: items.len() });
         };
         items.ids = (start..end).collect();
     }
@@ -146,7 +146,7 @@ fn joined(mut sets: Vec<Items>, shape: Shape) -> Result<Items> {
     }
     order.sort_unstable();
     if let Some(twice) = order.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(Error::DuplicateId { id: twice[0].0 });
+        return Err(Error::IdInTwoSets { id: twice[0].0 });
     }
     let mut items = Items::default();
     for (id, number, at) in order {

@@ -1,80 +1,143 @@
-//! Files of codes, and of search results: one module a format. What codes are: `codes/`; the files of an index: `store/`.
+//! Files of codes, and of search results. This file chooses the format; each format has a module of its own, behind a Cargo
+//! feature where it needs another crate. What codes are: `codes/`; the files of an index: `store/`.
+//!
+//! ```text
+//! path -> CodesFormat -> safetensors, parquet or npy -> CodeSet -> check
+//!      -> folder      -> part_files: the same for each part file, joined
+//! ```
 
-pub(crate) mod codes_file;
+pub(crate) mod disabled;
+pub(crate) mod fault;
+#[cfg(any(feature = "parquet", feature = "safetensors"))]
+pub(crate) mod metadata;
+pub(crate) mod natural_order;
 pub(crate) mod npy;
+#[cfg(feature = "parquet")]
 pub(crate) mod parquet;
 pub(crate) mod part_files;
+#[cfg(feature = "safetensors")]
 pub(crate) mod results;
+#[cfg(feature = "safetensors")]
+pub(crate) mod safetensors;
 pub(crate) mod shard;
+#[cfg(feature = "safetensors")]
 pub(crate) mod tensor_file;
 
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
+#[cfg(not(feature = "parquet"))]
+use self::disabled::parquet;
+#[cfg(not(feature = "safetensors"))]
+use self::disabled::safetensors;
 use crate::codes::Codes;
-use crate::codes::bytes::Source;
+use crate::codes::bits;
+use crate::codes::bytes::{FileBytes, MappedFile};
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
+use crate::io::fault::{Fault, at};
 use crate::io::shard::Shard;
 use crate::store::mmap;
 
-/// The types of codes files.
+/// The formats of codes files.
+///
+/// ```
+/// use dhih_index::CodesFormat;
+///
+/// assert_eq!(CodesFormat::of("codes.NPY"), CodesFormat::Npy);
+/// assert_eq!(CodesFormat::of("codes"), CodesFormat::Safetensors);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CodesFormat {
-    /// Codes, ids, labels and metadata.
+    /// Codes, ids, labels and metadata as tensors. Needs the Cargo feature `safetensors`.
     Safetensors,
-    /// The same in columns, for Spark and other engines.
+    /// The same as columns, for Spark and other engines. Needs the Cargo feature `parquet`.
     Parquet,
-    /// The packed codes alone.
+    /// The packed codes alone, as numpy saves them.
     Npy,
 }
 
 impl CodesFormat {
-    /// The type that a file's extension names: `.npy`, `.parquet`, safetensors otherwise.
-    pub fn of(path: &Path) -> Self {
-        if is(path, "npy") {
+    /// The format that a file's extension names: `.npy`, `.parquet`, and safetensors for all others.
+    pub fn of(path: impl AsRef<Path>) -> Self {
+        let is = |wanted: &str| {
+            let extension = path.as_ref().extension();
+            extension.is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
+        };
+        if is("npy") {
             Self::Npy
-        } else if is(path, "parquet") {
+        } else if is("parquet") {
             Self::Parquet
         } else {
             Self::Safetensors
         }
     }
+
+    /// The format of a file that is there: Parquet where it begins as such files do, else what its extension names.
+    fn of_file(path: &Path) -> Self {
+        const PARQUET_MAGIC: [u8; 4] = *b"PAR1";
+        let mut begin = [0; PARQUET_MAGIC.len()];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
+        // A file that cannot be read gets its error from the reader of the format.
+        if read.is_ok() && begin == PARQUET_MAGIC { Self::Parquet } else { Self::of(path) }
+    }
 }
 
 impl CodeSet {
-    /// Reads a codes file: `.npy` by its extension, Parquet by that or by how it begins, safetensors otherwise; or a folder of
-    /// part files, `part-*.parquet` or `part-*.safetensors`, in the order of their names.
+    /// Reads a codes file, or a folder of part files.
     ///
-    /// An `.npy` file does not say how long its codes are, nor does a Parquet file of others, so they need `bits`; where the
-    /// file says it, `bits` is checked.
+    /// A file that begins as Parquet does, or whose name ends in `.parquet`, is read as Parquet; one that ends in `.npy` as a numpy
+    /// array; all others as safetensors. Of a folder, the files `part-*.parquet` and `part-*.safetensors` are read in the natural
+    /// order of their names: `part-2` before `part-10`, which is the order in which Spark and pyarrow number the files of a job.
+    ///
+    /// An `.npy` file does not record the length of its codes, nor does a Parquet file that another program wrote. Such a file
+    /// needs `bits`; where the file records the length, `bits` is compared with it.
     ///
     /// # Errors
-    /// A file that cannot be read or is not as it should be, and what [`check`](Self::check)
-    /// refuses.
-    pub fn read(path: &Path, bits: Option<u32>) -> Result<Self> {
-        let read = |path: &Path| std::fs::read(path).map_err(Error::io("read", path));
-        Self::of_file(path, bits, |path| read(path).map(Source::Read))
+    /// A file that cannot be read, or whose content is not what its format demands; a format whose Cargo feature is off; and what
+    /// [`check`](Self::check) refuses.
+    pub fn read(path: impl AsRef<Path>, bits: Option<u32>) -> Result<Self> {
+        let read = |path: &Path| fs::read(path).map_err(Error::io("read", path));
+        Self::of_path(path.as_ref(), bits, |path| read(path).map(FileBytes::Read))
     }
 
-    /// As [`read`](Self::read), but the codes of an `.npy` or safetensors file stay in it, mapped into memory, until the set is
-    /// dropped. The file must not be overwritten or cut before; another may take its name.
+    /// As [`read`](Self::read), but the codes of an `.npy` or safetensors file stay in the file, which is mapped into memory until
+    /// the set is dropped.
+    ///
+    /// # While the file is mapped
+    /// Nobody may write to the file or cut it. Replacing it is safe: a program that writes a new file and renames it, as all
+    /// programs of this project do, leaves the mapped one as it was. Writing to it changes the codes while they are in use, and a
+    /// search or a build then gives wrong answers. Cutting it ends the process with SIGBUS when a page is read that is no longer
+    /// there; so does a disk that fails. Rust's rules demand that the bytes behind a `&[u8]` never change, and this function
+    /// cannot enforce that for a file that other processes may open: strictly speaking, calling it is a promise that nobody
+    /// does. Where you cannot make that promise, use [`read`](Self::read).
+    ///
+    /// [`check`](Self::check), and each function that begins with it, compares the file's length and time of modification with
+    /// those of before it was mapped, and refuses a file that has changed; a build compares them at its end, too.
     ///
     /// # Errors
     /// As for `read`.
-    pub fn map(path: &Path, bits: Option<u32>) -> Result<Self> {
-        Self::of_file(path, bits, |path| match std::fs::metadata(path) {
-            // What is empty cannot be mapped.
-            Ok(metadata) if metadata.len() == 0 => Ok(Source::Read(Vec::new())),
-            _ => mmap::map(path).map(Source::Mapped),
+    pub fn map(path: impl AsRef<Path>, bits: Option<u32>) -> Result<Self> {
+        Self::of_path(path.as_ref(), bits, |path| {
+            let file = File::open(path).map_err(Error::io("open", path))?;
+            // The system refuses to map a file of no bytes.
+            match file.metadata() {
+                Ok(metadata) if metadata.len() == 0 => Ok(FileBytes::Read(Vec::new())),
+                _ => MappedFile::new(file, path, |file| mmap::map_file(file, path))
+                    .map(FileBytes::Mapped),
+            }
         })
     }
 
-    /// As [`map`](Self::map), a part of the rows. Items without ids keep the numbers of their rows. Of a folder, only those files
-    /// are read that hold some of the rows.
+    /// As [`map`](Self::map), but only the rows of one part of a job. Items without ids keep the numbers of their rows in the
+    /// whole. Of a folder, only those files are read that hold some of the rows.
     ///
     /// # Errors
     /// As for `read`.
-    pub fn map_shard(path: &Path, bits: Option<u32>, shard: Shard) -> Result<Self> {
+    pub fn map_shard(path: impl AsRef<Path>, bits: Option<u32>, shard: Shard) -> Result<Self> {
+        let path = path.as_ref();
         if path.is_dir() {
             return part_files::read(path, bits, shard);
         }
@@ -88,28 +151,29 @@ impl CodeSet {
         Ok(part)
     }
 
-    fn of_file(
+    fn of_path(
         path: &Path,
         bits: Option<u32>,
-        open: impl FnOnce(&Path) -> Result<Source>,
+        open: impl FnOnce(&Path) -> Result<FileBytes>,
     ) -> Result<Self> {
         if path.is_dir() {
             return part_files::read(path, bits, Shard::WHOLE);
         }
-        let set = if is(path, "parquet") || parquet::is_one(path) {
+        let format = CodesFormat::of_file(path);
+        let set = if format == CodesFormat::Parquet {
             parquet::read(path, bits)?
         } else {
             let file = open(path)?;
             if file.is_empty() {
-                return Err(Error::codes_file(path, "it is empty: write it again"));
+                return Err(Fault::from("it is empty: write it again").at(path));
             }
-            if is(path, "npy") {
+            if format == CodesFormat::Npy {
                 let bits = bits.ok_or_else(|| Error::BitsNeeded { path: path.to_path_buf() })?;
-                let array = npy::parse(path, &file)?;
-                codes_file::check_columns(path, bits, array.columns)?;
-                Self::new(Codes::of_bytes(bits, file.part(array.values))?)
+                let array = npy::parse(&file).map_err(at(path))?;
+                check_columns(path, bits, array.columns)?;
+                Self::new(Codes::of_bytes(bits, file.slice(array.values))?)
             } else {
-                codes_file::parse(path, file)?
+                safetensors::parse(path, file)?
             }
         };
         match bits {
@@ -121,41 +185,52 @@ impl CodeSet {
         }
     }
 
-    /// Reads labels from an `.npy` file and gives them to the codes: whole numbers, one an item, or
-    /// rows of 0 and 1 with a column a class.
+    /// Reads labels from an `.npy` file and gives them to the codes: whole numbers, one for each item, or rows of 0 and 1 with
+    /// one column for each class.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
-    pub fn with_labels(self, path: &Path) -> Result<Self> {
-        let file = std::fs::read(path).map_err(Error::io("read", path))?;
-        let set = Self { labels: Some(npy::parse_labels(path, &file)?), ..self };
+    pub fn with_labels(self, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = fs::read(path).map_err(Error::io("read", path))?;
+        let set = Self { labels: Some(npy::parse_labels(&file).map_err(at(path))?), ..self };
         set.check().map(|()| set)
     }
 
-    /// Writes a codes file of the type that its extension names ([`CodesFormat::of`]).
+    /// Writes a codes file of the format that its extension names ([`CodesFormat::of`]).
     ///
     /// # Errors
-    /// A file that cannot be written, and what [`check`](Self::check) refuses.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        self.write_as(path, CodesFormat::of(path))
+    /// A file that cannot be written, a format whose Cargo feature is off, and what [`check`](Self::check) refuses.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.write_as(path.as_ref(), CodesFormat::of(&path))
     }
 
-    /// As [`write`](Self::write), whatever the file's name.
+    /// Writes a codes file of this format, whatever its name.
     ///
     /// # Errors
-    /// As for `write`.
-    pub fn write_as(&self, path: &Path, format: CodesFormat) -> Result<()> {
+    /// As for [`write`](Self::write).
+    pub fn write_as(&self, path: impl AsRef<Path>, format: CodesFormat) -> Result<()> {
+        let path = path.as_ref();
         self.check()?;
         match format {
             CodesFormat::Parquet => parquet::write(path, self),
             CodesFormat::Npy => {
                 npy::write(path, self.codes.bytes_per_code(), self.codes.as_bytes())
             }
-            CodesFormat::Safetensors => codes_file::write(path, self),
+            CodesFormat::Safetensors => safetensors::write(path, self),
         }
     }
 }
 
-fn is(path: &Path, wanted: &str) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
+/// Refuses codes of `columns` bytes where codes of `bits` bits have another number of bytes.
+pub(crate) fn check_columns(path: &Path, bits: u32, columns: usize) -> Result<()> {
+    if !(1..=bits::MAX_BITS).contains(&bits) {
+        return Err(Error::Bits { bits });
+    }
+    let width = bits::bytes_per_code(bits);
+    if columns == width {
+        return Ok(());
+    }
+    let reason = format!("its codes have {columns} bytes, codes of {bits} bits have {width}");
+    Err(Fault::from(reason).at(path))
 }

@@ -1,30 +1,29 @@
-//! `.npy` files in C order, header versions 1 and 2: packed codes as `u8` in two dimensions, and
-//! labels as whole numbers in one or two. Nothing else of numpy.
+//! `.npy` files in C order, of the header versions 1 and 2: packed codes as `u8` in two dimensions, and labels as whole numbers
+//! in one dimension or two. Nothing else that numpy can save.
 
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
 use crate::codes::labels::Labels;
-use crate::error::{Error, Result};
+use crate::error;
 use crate::store::disk;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// An array `[rows, columns]` of bytes, and where in the file they are.
+/// What is read here, or the reason why the file cannot be used.
+type Parsed<T> = std::result::Result<T, String>;
+
+/// An array `[rows, columns]` of bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Array {
     pub(crate) columns: usize,
+    /// Where the values are in the file.
     pub(crate) values: Range<usize>,
 }
 
-/// Reads the bytes of an `.npy` file; `path` is for the message.
-pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Array> {
-    try_parse(file).map_err(|reason| Error::codes_file(path, reason))
-}
-
 /// Writes an array `[values.len() / columns, columns]`.
-pub(crate) fn write(path: &Path, columns: usize, values: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, columns: usize, values: &[u8]) -> error::Result<()> {
     let rows = values.len() / columns.max(1);
     disk::write(path, |out| write_to(out, rows, columns, values))
 }
@@ -43,9 +42,8 @@ fn write_to(out: &mut dyn Write, rows: usize, columns: usize, values: &[u8]) -> 
     out.write_all(values)
 }
 
-type Parsed<T> = std::result::Result<T, String>;
-
-fn try_parse(file: &[u8]) -> Parsed<Array> {
+/// Reads an array of bytes.
+pub(crate) fn parse(file: &[u8]) -> Parsed<Array> {
     let Raw { descr, dims, values } = raw(file)?;
     if !matches!(descr, "|u1" | "<u1" | ">u1" | "=u1" | "u1") {
         return Err(format!("its type is {descr:?}, codes are packed bytes ('|u1')"));
@@ -61,12 +59,8 @@ fn try_parse(file: &[u8]) -> Parsed<Array> {
     Ok(Array { columns, values: file.len() - values.len()..file.len() })
 }
 
-/// Reads labels: one number an item, or a row of 0 and 1 an item.
-pub(crate) fn parse_labels(path: &Path, file: &[u8]) -> Result<Labels> {
-    try_parse_labels(file).map_err(|reason| Error::codes_file(path, reason))
-}
-
-fn try_parse_labels(file: &[u8]) -> Parsed<Labels> {
+/// Reads labels: a number for each item, or a row of 0 and 1 for each item.
+pub(crate) fn parse_labels(file: &[u8]) -> Parsed<Labels> {
     let Raw { descr, dims, values } = raw(file)?;
     let little = descr.trim_start_matches(['|', '<', '=']);
     let (kind, width) = match little {
@@ -95,14 +89,15 @@ fn try_parse_labels(file: &[u8]) -> Parsed<Labels> {
         [_, classes] => {
             let flag = |x| u8::try_from(x).ok().filter(|x| *x <= 1);
             let values: Option<Vec<u8>> = numbers.map(flag).collect();
-            let values = values.ok_or("labels in two dimensions are 0 and 1, a column a class")?;
+            let values = values
+                .ok_or("labels in two dimensions must be 0 and 1, with a column for each class")?;
             Ok(Labels::MultiHot { classes, values })
         }
         _ => Err("its shape is neither (items) nor (items, classes)".into()),
     }
 }
 
-/// An array whose values are not yet looked at.
+/// An array whose values have not been interpreted yet.
 struct Raw<'a> {
     descr: &'a str,
     dims: Vec<usize>,
@@ -111,7 +106,7 @@ struct Raw<'a> {
 
 fn raw(file: &[u8]) -> Parsed<Raw<'_>> {
     let short = || "the file is cut short: write it again".to_string();
-    let rest = file.strip_prefix(MAGIC).ok_or("it does not start as an .npy file does")?;
+    let rest = file.strip_prefix(MAGIC).ok_or("it does not begin as an .npy file does")?;
     let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(short)?;
     let (length, rest) = match version {
         [1, 0] => {
@@ -125,18 +120,19 @@ fn raw(file: &[u8]) -> Parsed<Raw<'_>> {
         [major, minor] => return Err(format!("npy version {major}.{minor} is not 1.0 or 2.0")),
     };
     let (header, values) = rest.split_at_checked(length).ok_or_else(short)?;
-    let header = std::str::from_utf8(header).map_err(|_| "its header is no text")?;
+    let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
     let (descr, dims) = Header { rest: header }.read()?;
     Ok(Raw { descr, dims, values })
 }
 
-/// A reader of the one Python dictionary that an npy header is.
+/// A parser of the header, which is the text of a Python dictionary.
 struct Header<'a> {
+    /// What has not been parsed yet.
     rest: &'a str,
 }
 
 impl<'a> Header<'a> {
-    /// Type and shape.
+    /// Parses the type and the shape.
     fn read(mut self) -> Parsed<(&'a str, Vec<usize>)> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
         self.take("{")?;
@@ -153,7 +149,7 @@ impl<'a> Header<'a> {
                 return Err(format!("its header has the key {key:?} twice"));
             }
             if self.take(",").is_err() && !self.rest.trim_start().starts_with('}') {
-                return Err("its header is no dictionary".into());
+                return Err("its header is not a dictionary".into());
             }
         }
         if !self.rest.trim().is_empty() {
@@ -213,23 +209,23 @@ mod tests {
     fn reads_both_versions_and_what_it_writes() {
         for version in [1, 2] {
             let file = file(version, GOOD, b"abcdef");
-            let Array { columns, values } = try_parse(&file).unwrap();
+            let Array { columns, values } = parse(&file).unwrap();
             assert_eq!((columns, &file[values]), (3, &b"abcdef"[..]));
         }
         let mut written = Vec::new();
         write_to(&mut written, 2, 3, b"abcdef").unwrap();
         assert_eq!(written.len(), 128 + 6, "the data start at a multiple of 64");
-        assert_eq!(try_parse(&written).unwrap(), Array { columns: 3, values: 128..134 });
+        assert_eq!(parse(&written).unwrap(), Array { columns: 3, values: 128..134 });
     }
 
     #[test]
     fn refuses_everything_else() {
         let whole = file(1, GOOD, b"abcdef");
         for end in 0..whole.len() {
-            assert!(try_parse(&whole[..end]).is_err(), "cut at {end}");
+            assert!(parse(&whole[..end]).is_err(), "cut at {end}");
         }
-        assert!(try_parse(&[whole, vec![0]].concat()).is_err(), "a byte too many");
-        assert!(try_parse(&file(3, GOOD, b"abcdef")).is_err());
+        assert!(parse(&[whole, vec![0]].concat()).is_err(), "a byte too many");
+        assert!(parse(&file(3, GOOD, b"abcdef")).is_err());
         for (from, to) in [
             ("|u1", "<f4"),
             ("False", "True"),
@@ -249,7 +245,7 @@ mod tests {
             ("'descr'", "'descr"),
         ] {
             let header = GOOD.replace(from, to);
-            assert!(try_parse(&file(2, &header, b"abcdef")).is_err(), "{header}");
+            assert!(parse(&file(2, &header, b"abcdef")).is_err(), "{header}");
         }
     }
 }

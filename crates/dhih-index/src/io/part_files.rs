@@ -1,5 +1,6 @@
-//! A folder of part files read as one set of codes, as Spark (`part-*.parquet`) and `--shard` (`part-00003-of-00016.*`) write them.
-//! The parts follow each other by name. What one file holds is `code_set.rs`'s.
+//! A folder of part files, read as one set of codes: Spark and pyarrow write `part-*.parquet`, `--shard` writes
+//! `part-00003-of-00016.*`. The files are joined in the natural order of their names, which is the order of the rows that their
+//! writer divided: `part-2` comes before `part-10`. What a single file holds: `mod.rs` and the modules of the formats.
 
 use std::fs;
 use std::ops::Range;
@@ -10,43 +11,51 @@ use rayon::prelude::*;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
+#[cfg(not(feature = "parquet"))]
+use crate::io::disabled::parquet;
+use crate::io::fault::Fault;
+#[cfg(feature = "parquet")]
 use crate::io::parquet;
 use crate::io::shard::Shard;
+use crate::io::{CodesFormat, natural_order};
 
-/// The names of images that `dhih-train encode` writes beside their codes.
-const NAMES: &str = ".files.txt";
+/// The end of the names of the lists of images that `dhih-train encode` writes beside their codes.
+const IMAGE_NAMES: &str = ".files.txt";
 
-/// A part file, and which of all rows are its own.
+/// A part file, and its rows among the rows of all files.
 struct PartFile {
     file: PathBuf,
     rows: Range<usize>,
 }
 
-/// Reads a part of the rows of all files: no more files than hold some of them. Items without ids are numbered over all files.
+/// Reads one part of a job over the rows of all files, and no more files than hold some of these rows. Items without ids are
+/// numbered over all files.
 pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<CodeSet> {
-    let files = files(folder)?;
-    let counts: Result<Vec<usize>> = files.par_iter().map(|file| count(file, bits)).collect();
-    let (mut parts, mut end) = (Vec::new(), 0);
-    for (file, count) in files.into_iter().zip(counts?) {
-        parts.push(PartFile { file, rows: end..end + count });
+    let paths = paths(folder)?;
+    let counts: Result<Vec<usize>> = paths.par_iter().map(|file| count_rows(file, bits)).collect();
+    let (mut files, mut end) = (Vec::new(), 0);
+    for (file, count) in paths.into_iter().zip(counts?) {
+        files.push(PartFile { file, rows: end..end + count });
         end += count;
     }
     let wanted = shard.range(end);
-    // The first file tells what codes those of no rows would be. Where all rows are read, empty files are, too, and checked.
-    let holds_some = |part: &PartFile| !common(&part.rows, &wanted).is_empty();
-    let needed = parts.iter().enumerate();
-    let needed = needed.filter(|(i, part)| *i == 0 || shard == Shard::WHOLE || holds_some(part));
-    let needed: Vec<&PartFile> = needed.map(|(_, part)| part).collect();
+    // A part of no rows has the kind of codes of the first file. Where all rows are read, the files without rows are read as
+    // well, so that a file that does not belong to the job is found.
+    let is_needed = |(number, file): &(usize, &PartFile)| {
+        *number == 0 || shard == Shard::WHOLE || !overlap(&file.rows, &wanted).is_empty()
+    };
+    let needed = files.iter().enumerate().filter(is_needed);
+    let needed: Vec<&PartFile> = needed.map(|(_, file)| file).collect();
     let mut joined = Joined::default();
     for needed in needed.chunks(rayon::current_num_threads()) {
-        let read = |part: &&PartFile| part.read(bits, &wanted);
+        let read = |file: &&PartFile| file.read(bits, &wanted);
         let sets: Result<Vec<CodeSet>> = needed.par_iter().map(read).collect();
-        for (part, set) in needed.iter().zip(sets?) {
-            joined.append(&part.file, set)?;
+        for (file, set) in needed.iter().zip(sets?) {
+            joined.append(&file.file, set)?;
         }
     }
     let Some((_, mut set)) = joined.0 else {
-        return Err(wrong(folder, "it has no file `part-*.parquet` or `part-*.safetensors`"));
+        return Err(unusable(folder, "it has no file `part-*.parquet` or `part-*.safetensors`"));
     };
     if set.ids.is_none() && shard != Shard::WHOLE {
         set.ids = Some(wanted.map(|row| row as u64).collect());
@@ -55,17 +64,20 @@ pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<Cod
 }
 
 impl PartFile {
+    /// Reads those rows of the file that are wanted of all rows.
     fn read(&self, bits: Option<u32>, wanted: &Range<usize>) -> Result<CodeSet> {
         let set = CodeSet::map(&self.file, bits)?;
         if set.codes.len() != self.rows.len() {
-            return Err(Error::codes_file(&self.file, "it is being written: wait for its job"));
+            let reason = "a job is still writing it: wait for the job to end";
+            return Err(Fault::from(reason).at(&self.file));
         }
-        let rows = common(&self.rows, wanted);
+        let rows = overlap(&self.rows, wanted);
         Ok(set.slice(rows.start - self.rows.start..rows.end - self.rows.start))
     }
 }
 
-/// The files that were joined: the first with items, else the first of all, and their codes.
+/// The codes that were joined so far, and the file that the next files are compared with: the first that has items, or the
+/// first of all while none has.
 #[derive(Default)]
 struct Joined(Option<(PathBuf, CodeSet)>);
 
@@ -87,7 +99,7 @@ impl Joined {
         if all.model_sha256 != set.model_sha256 {
             return differ("model", &model(all), &model(&set));
         }
-        // What has no rows has no labels of any kind either.
+        // A file without rows says nothing about ids and labels: it has none of any kind.
         if set.codes.is_empty() {
             return Ok(());
         }
@@ -114,75 +126,83 @@ impl Joined {
 fn kind(labels: Option<&Labels>) -> String {
     match labels {
         None => "none".to_owned(),
-        Some(Labels::Single(_)) => "one an item".to_owned(),
+        Some(Labels::Single(_)) => "a number for each item".to_owned(),
         Some(Labels::MultiHot { classes, .. }) => format!("rows of {classes} columns"),
     }
 }
 
-fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+/// The rows that are in both ranges; an empty range within `a` where there are none.
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
     let start = a.start.max(b.start).min(a.end);
     start..a.end.min(b.end).max(start)
 }
 
-fn count(file: &Path, bits: Option<u32>) -> Result<usize> {
-    match parquet::is_one(file) {
-        true => parquet::rows_of(file),
-        false => Ok(CodeSet::map(file, bits)?.codes.len()),
+fn count_rows(file: &Path, bits: Option<u32>) -> Result<usize> {
+    match CodesFormat::of_file(file) {
+        CodesFormat::Parquet => parquet::count_rows(file),
+        _ => Ok(CodeSet::map(file, bits)?.codes.len()),
     }
 }
 
-fn wrong(folder: &Path, reason: impl Into<String>) -> Error {
+fn unusable(folder: &Path, reason: impl Into<String>) -> Error {
     Error::PartFiles { folder: folder.to_owned(), reason: reason.into() }
 }
 
-/// The part files, by name, none of them missing as far as their names tell.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The part files in the natural order of their names. Where the names tell how many there are, none is missing.
+fn paths(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // As Spark names them: what begins with these is no data.
+        // Spark gives such names to files that are not data, as do file systems and editors.
         let hidden = name.starts_with(['_', '.']);
         if name == "_temporary" {
-            let reason = "its job has not ended: wait for it, or run it again where it was stopped";
-            return Err(wrong(folder, reason));
+            let reason = "its job has not ended: wait for it, or run it again if it was stopped";
+            return Err(unusable(folder, reason));
         }
         if !hidden && entry.path().is_dir() {
             let reason = format!(
-                "it has the folder {name}, which is not searched: name that one, or write the codes without `partitionBy`"
+                "it has the folder {name}, and folders within are not read: name that folder, or write the codes without \
+                 `partitionBy`"
             );
-            return Err(wrong(folder, reason));
+            return Err(unusable(folder, reason));
         }
-        if hidden || !name.starts_with("part-") || name.ends_with(NAMES) {
+        if hidden || !name.starts_with("part-") || name.ends_with(IMAGE_NAMES) {
             continue;
         }
         if !name.ends_with(".parquet") && !name.ends_with(".safetensors") {
-            return Err(wrong(folder, format!("{name} is no .parquet and no .safetensors file")));
+            return Err(unusable(
+                folder,
+                format!("{name} is neither a .parquet nor a .safetensors file"),
+            ));
         }
         names.push(name);
     }
-    names.sort();
+    names.sort_by(|a, b| natural_order::compare(a, b));
     let shards: Vec<Shard> = names.iter().filter_map(|name| Shard::of_file_name(name)).collect();
     if !shards.is_empty() {
         let others = names.len() - shards.len();
-        check_shards(&shards, others).map_err(|reason| wrong(folder, reason))?;
+        check_shards(&shards, others).map_err(|reason| unusable(folder, reason))?;
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// Refuses parts in their order that are not each of one job once, or that have other files between them.
+/// Refuses part files that are not all parts of one job, each once. `shards` are in their order, and `others` is the number of part
+/// files whose names do not tell which part they are.
 fn check_shards(shards: &[Shard], others: usize) -> std::result::Result<(), String> {
     let count = shards.first().map_or(0, |first| first.count());
     if others > 0 || shards.iter().any(|part| part.count() != count) {
-        return Err("its files are parts of different jobs: leave those of one of them".to_owned());
+        return Err("its files are parts of different jobs: leave the files of one job".to_owned());
     }
     let numbers = shards.iter().map(|part| part.number()).chain([count + 1]);
     for (number, expected) in numbers.zip(1..) {
         if number < expected {
-            return Err(format!("part {number}/{count} is there twice: leave one of its files"));
+            return Err(format!(
+                "part {number}/{count} is there twice: leave one of the two files"
+            ));
         }
         if number > expected {
-            return Err(format!("part {expected}/{count} is missing: run that part"));
+            return Err(format!("part {expected}/{count} is missing: run that part of the job"));
         }
     }
     Ok(())

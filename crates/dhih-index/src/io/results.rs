@@ -1,4 +1,4 @@
-//! Writing search results as safetensors. Showing them to people: the commands.
+//! Writing search results as safetensors files. Printing them for people: the commands of the program.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,23 @@ use crate::error::Result;
 use crate::hits::Hit;
 use crate::io::tensor_file::{self, Tensor};
 
-/// Writes the hits of k-NN searches: `distances` u32 `[q, k]` and `ids` u64 `[q, k]`. Where a query
-/// has fewer than `k` hits, the row ends with distance `u32::MAX` and id `u64::MAX`.
+/// Writes the hits of k-NN searches as the tensors `distances` u32 `[q, k]` and `ids` u64 `[q, k]`. Where a query has fewer than
+/// `k` hits, its row ends with distance `u32::MAX` and id `u64::MAX`; where it has more, only the first `k` are written.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("hits.safetensors");
+/// use dhih_index::{Codes, Flat, write_knn};
+///
+/// let codes = Codes::new(8, vec![0x0f, 0xf0])?;
+/// let hits = Flat::new(&codes).knn_batch(&codes, 2)?;
+/// write_knn(&file, 2, &hits)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
-/// A file that cannot be written; a row of more than `k` hits is cut to `k`.
-pub fn write_knn(path: &Path, k: usize, results: &[Vec<Hit>]) -> Result<()> {
+/// A file that cannot be written.
+pub fn write_knn(path: impl AsRef<Path>, k: usize, results: &[Vec<Hit>]) -> Result<()> {
     let none = Hit { distance: u32::MAX, id: u64::MAX };
     let padded = move || {
         results
@@ -24,15 +35,15 @@ pub fn write_knn(path: &Path, k: usize, results: &[Vec<Hit>]) -> Result<()> {
         Tensor::u32("distances", shape.clone(), padded().map(|hit| hit.distance)),
         Tensor::u64("ids", shape, padded().map(|hit| hit.id)),
     ];
-    tensor_file::write(path, &BTreeMap::new(), tensors)
+    tensor_file::write(path.as_ref(), &BTreeMap::new(), tensors)
 }
 
-/// Writes the hits of radius searches: `distances` u32 and `ids` u64 of all queries one after the
-/// other, and `offsets` u64 `[q + 1]`, where those of query `i` are `offsets[i]..offsets[i + 1]`.
+/// Writes the hits of radius searches as the tensors `distances` u32 and `ids` u64, in which the hits of all queries follow each
+/// other, and `offsets` u64 `[q + 1]`: the hits of query `i` are at `offsets[i]..offsets[i + 1]`.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write_within(path: &Path, results: &[Vec<Hit>]) -> Result<()> {
+pub fn write_within(path: impl AsRef<Path>, results: &[Vec<Hit>]) -> Result<()> {
     let hits = || results.iter().flatten();
     let ends = results.iter().scan(0, |end, hits| {
         *end += hits.len() as u64;
@@ -44,5 +55,5 @@ pub fn write_within(path: &Path, results: &[Vec<Hit>]) -> Result<()> {
         Tensor::u32("distances", total.clone(), hits().map(|hit| hit.distance)),
         Tensor::u64("ids", total, hits().map(|hit| hit.id)),
     ];
-    tensor_file::write(path, &BTreeMap::new(), tensors)
+    tensor_file::write(path.as_ref(), &BTreeMap::new(), tensors)
 }

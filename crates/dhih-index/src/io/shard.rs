@@ -1,5 +1,5 @@
-//! One of the parts into which a job is divided: `3/16` is the third of sixteen. Partitions are ranges of rows or files in their order,
-//! and depend on nothing but the two numbers and how many rows there are.
+//! `Shard`: one of the parts into which a job is divided, such as `3/16`, the third of sixteen. A part is a range of consecutive
+//! rows, which depends on these two numbers and on the number of rows alone. Joining part files: `part_files.rs`.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,16 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Part `number` of `count`, counted from 1.
+/// Part `number` of `count` of a job, counted from 1.
+///
+/// ```
+/// use dhih_index::Shard;
+///
+/// let shard: Shard = "3/16".parse()?;
+/// assert_eq!(shard.range(160), 20..30);
+/// assert_eq!(shard.file_name("parquet"), "part-00003-of-00016.parquet");
+/// # Ok::<(), dhih_index::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     count: usize,
@@ -15,9 +24,9 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The one part of a job that is not divided.
+    /// The only part of a job that is not divided.
     pub const WHOLE: Self = Self { count: 1, number: 1 };
-    /// The greatest number of parts.
+    /// The greatest number of parts that a job can be divided into.
     pub const MOST: usize = 99_999;
 
     /// Part `number` of `count`.
@@ -31,30 +40,30 @@ impl Shard {
         }
     }
 
-    /// Which part, from 1.
+    /// The number of this part, counted from 1.
     pub fn number(self) -> usize {
         self.number
     }
 
-    /// How many parts there are.
+    /// The number of parts of the job.
     pub fn count(self) -> usize {
         self.count
     }
 
-    /// The rows of this part among `rows`: as many as in the others, or one more. All parts in their order are all rows.
+    /// The rows of this part, of `rows` in all. Parts differ by one row at most, and in their order they are all rows.
     pub fn range(self, rows: usize) -> Range<usize> {
-        // As u128: no product of two usize is too large.
+        // Computed as u128, which holds the product of any two usize.
         let before = |parts: usize| (rows as u128 * parts as u128 / self.count as u128) as usize;
         before(self.number - 1)..before(self.number)
     }
 
-    /// The name of this part's file or folder: `part-00003-of-00016` and the extension, which may be empty.
+    /// The name of the file or folder of this part: `part-00003-of-00016`, a dot and the extension, which may be empty.
     pub fn file_name(self, extension: &str) -> String {
         let dot = if extension.is_empty() { "" } else { "." };
         format!("part-{:05}-of-{:05}{dot}{extension}", self.number, self.count)
     }
 
-    /// The part whose [`Self::file_name`] a name begins with; `None` for other names.
+    /// The part of which a name is the [`Self::file_name`], whatever the extension; `None` for other names.
     pub fn of_file_name(name: &str) -> Option<Self> {
         let (number, rest) = name.strip_prefix("part-")?.split_once("-of-")?;
         let end = rest.find('.').unwrap_or(rest.len());
@@ -105,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_part_is_refused() {
+    fn text_that_names_no_part_is_refused() {
         for text in ["0/0", "0/2", "3/2", "x", "1", "1/", "/2", "-1/2", "1/x", "1/2/3", "1/100000"]
         {
             let error = text.parse::<Shard>().unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! Writing safetensors with the same bytes for the same content, streamed and atomic. Reading is
-//! the `safetensors` crate's; which tensors a file holds is the caller's.
+//! Writing safetensors files: the same content gives the same bytes, tensors are streamed, and the file appears under its name
+//! only when it is complete. The crate `safetensors` reads such files; which tensors a file holds is up to the caller.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::store::disk;
 
 type Content<'a> = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + 'a>;
 
-/// A tensor to write: `content` writes exactly the bytes that `dtype` and `shape` promise.
+/// A tensor to write. `content` must write exactly as many bytes as `dtype` and `shape` promise.
 pub(crate) struct Tensor<'a> {
     name: &'static str,
     dtype: Dtype,
@@ -62,7 +62,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// Writes tensors, widest type first so that each lies aligned, and text metadata.
+/// Writes tensors and metadata. The tensors of the widest type come first, so that each is aligned in the file.
 pub(crate) fn write(
     path: &Path,
     metadata: &BTreeMap<&str, String>,

@@ -14,10 +14,14 @@ use crate::error::{Error, Result};
 /// after, which is what makes this sound; a program that overwrites or cuts one while it is open
 /// breaks that promise. So does one that does it to a codes file of [`CodeSet::map`](crate::CodeSet::map).
 pub(crate) fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    map_file(&File::open(path).map_err(Error::io("open", path))?, path)
+}
+
+/// As [`map`], a file that is open; `path` is for the message.
+pub(crate) fn map_file(file: &File, path: &Path) -> Result<Mmap> {
     // SAFETY: data files are immutable once they have their name, codes files by the word of the caller (see above), and the
     // map is only read.
-    unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))
+    unsafe { Mmap::map(file) }.map_err(Error::io("map", path))
 }
 
 /// A copy of a mapped file that needs the file no more.

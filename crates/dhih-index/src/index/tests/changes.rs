@@ -189,7 +189,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     writer.add(&CodeSet { ids: None, ..good.clone() }).unwrap();
     assert_eq!(writer.snapshot().ids().last(), Some(&(items.keys().last().unwrap() + 1)));
     writer.add(&CodeSet { ids: Some(vec![u64::MAX]), ..good.clone() }).unwrap();
-    assert!(matches!(writer.add(&CodeSet { ids: None, ..good }), Err(Error::DuplicateId { .. })));
+    assert!(matches!(writer.add(&CodeSet { ids: None, ..good }), Err(Error::IdsExhausted { .. })));
     let hits: Vec<Hit> = writer.snapshot().knn(&[1, 2], 3).unwrap();
     assert_eq!(hits.len(), 3);
 }

@@ -1,14 +1,25 @@
-//! What is written is read; files of others are read as far as they go, or refused.
+//! What is written is read; files of other programs are read, or refused with a reason. Types of columns: `types.rs`.
 
+mod types;
+
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
-use parquet::data_type::Int64Type;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
 
-use super::*;
+use super::read::{Rows, SPARK, check_words};
+use crate::codes::Codes;
+use crate::codes::bits;
+use crate::codes::labels::Labels;
+use crate::codes::set::CodeSet;
+use crate::error::Error;
+use crate::io::metadata::BITS;
 
 fn set(bits: u32, count: usize) -> CodeSet {
     let width = bits::bytes_per_code(bits);
@@ -50,31 +61,61 @@ fn what_is_written_is_read() {
     assert!(there_and_back(&set(64, 0)).codes.is_empty());
 }
 
-/// A file of these columns, `(type and name, values)`, and this metadata.
+/// Writes a file of two row groups, each with these columns: a field of Parquet's schema, and its values, of which -9 stands for
+/// NULL in optional columns.
 fn file(dir: &Path, columns: &[(&str, &[i64])], metadata: &[(&str, &str)]) -> std::path::PathBuf {
     let path = dir.join("made.parquet");
-    let schema: String = columns.iter().map(|(column, _)| format!("{column};")).collect();
+    let end = |field: &str| if field.ends_with('}') { "" } else { ";" };
+    let schema: String =
+        columns.iter().map(|(field, _)| format!("{field}{}", end(field))).collect();
     let schema = Arc::new(parse_message_type(&format!("message m {{ {schema} }}")).unwrap());
     let entry = |(key, value): &(&str, &str)| KeyValue::new((*key).to_owned(), (*value).to_owned());
     let metadata = Some(metadata.iter().map(entry).collect());
     let properties = WriterProperties::builder().set_key_value_metadata(metadata).build();
     let mut writer =
         SerializedFileWriter::new(File::create(&path).unwrap(), schema, properties.into()).unwrap();
-    // Two groups of the same rows.
     for _ in 0..2 {
         let mut group = writer.next_row_group().unwrap();
-        for (name, values) in columns {
-            let mut column = group.next_column().unwrap().unwrap();
-            let levels: Vec<i16> = values.iter().map(|&value| i16::from(value != -9)).collect();
-            let present: Vec<i64> = values.iter().copied().filter(|&value| value != -9).collect();
-            let levels = name.starts_with("optional").then_some(&levels[..]);
-            column.typed::<Int64Type>().write_batch(&present, levels, None).unwrap();
-            column.close().unwrap();
+        for (field, values) in columns {
+            let is_optional = field.starts_with("optional");
+            let is_null = |value: &i64| is_optional && *value == -9;
+            let levels: Vec<i16> = values.iter().map(|value| i16::from(!is_null(value))).collect();
+            let present: Vec<i64> =
+                values.iter().copied().filter(|value| !is_null(value)).collect();
+            write_values(
+                group.next_column().unwrap().unwrap(),
+                &present,
+                is_optional.then_some(&levels),
+            );
         }
         group.close().unwrap();
     }
     writer.close().unwrap();
     path
+}
+
+/// Writes numbers into a column of any type that the tests use.
+fn write_values(mut column: SerializedColumnWriter, values: &[i64], levels: Option<&Vec<i16>>) {
+    let levels = levels.map(|levels| &levels[..]);
+    let written = match column.untyped() {
+        ColumnWriter::Int64ColumnWriter(column) => column.write_batch(values, levels, None),
+        ColumnWriter::Int32ColumnWriter(column) => {
+            let values: Vec<i32> = values.iter().map(|value| *value as i32).collect();
+            column.write_batch(&values, levels, None)
+        }
+        ColumnWriter::DoubleColumnWriter(column) => {
+            let values: Vec<f64> = values.iter().map(|value| *value as f64).collect();
+            column.write_batch(&values, levels, None)
+        }
+        ColumnWriter::ByteArrayColumnWriter(column) => {
+            let bytes = |value: &i64| ByteArray::from(value.to_le_bytes().to_vec());
+            let values: Vec<ByteArray> = values.iter().map(bytes).collect();
+            column.write_batch(&values, levels, None)
+        }
+        _ => panic!("no test writes such a column"),
+    };
+    written.unwrap();
+    column.close().unwrap();
 }
 
 #[test]
@@ -86,8 +127,7 @@ fn words_alone_are_codes_and_other_columns_are_left() {
         ("optional int64 label", &[3, 4]),
     ];
     let path = file(dir.path(), &columns, &[]);
-    let error = CodeSet::read(&path, None).unwrap_err().to_string();
-    assert!(error.contains("--bits"), "{error}");
+    assert!(matches!(CodeSet::read(&path, None), Err(Error::BitsNeeded { .. })));
     let set = CodeSet::read(&path, Some(16)).unwrap();
     assert_eq!(set.codes.as_bytes(), [1, 0, 2, 1, 1, 0, 2, 1]);
     assert_eq!(set.labels, Some(Labels::Single(vec![3, 4, 3, 4])));
@@ -126,24 +166,24 @@ fn what_spark_keeps_at_the_column_is_read() {
 #[test]
 fn words_that_are_not_those_of_the_codes_are_refused() {
     let codes = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [0, 0, 0, 0, 0, 0, 0, 0, 0, 255]];
-    let rows = Rows { count: 2, width: 10, codes: codes.concat(), ..Rows::default() };
+    let rows = Rows { start: 5, count: 2, width: 10, codes: codes.concat(), ..Rows::default() };
     let [low, high] = [vec![0x0807_0605_0403_0201, 0], vec![0x0a09, 0xff00]];
-    let check = |words: &[Vec<i64>]| same_codes(&rows, words);
-    assert_eq!(check(&[]), Ok(()));
-    assert_eq!(check(&[low.clone(), high.clone()]), Ok(()));
+    let check = |words: &[Vec<i64>]| check_words(&rows, words);
+    check(&[]).unwrap();
+    check(&[low.clone(), high.clone()]).unwrap();
     let refused = |words: &[Vec<i64>], expected: &str| {
-        let error = check(words).unwrap_err();
+        let error = check(words).unwrap_err().reason;
         assert!(error.contains(expected), "{error}");
     };
     refused(std::slice::from_ref(&low), "1 words for codes of 10 bytes, not 2");
     refused(&[low.clone(), high.clone(), high.clone()], "3 words");
     let big_endian = low.iter().map(|word| word.swap_bytes()).collect();
-    refused(&[big_endian, high.clone()], "`w0` of row 0");
-    refused(&[low, vec![high[0], high[1] + 1]], "`w1` of row 1");
+    refused(&[big_endian, high.clone()], "`w0` of row 5");
+    refused(&[low, vec![high[0], high[1] + 1]], "`w1` of row 6");
 }
 
 #[test]
-fn what_is_no_codes_file_is_refused() {
+fn other_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |columns: &[(&str, &[i64])], expected: &str| {
         let path = file(dir.path(), columns, &[(BITS, "64")]);
@@ -151,9 +191,14 @@ fn what_is_no_codes_file_is_refused() {
         assert!(error.contains(expected), "{error}");
     };
     refused(&[("required int64 id", &[1])], "no column `code`");
-    refused(&[("optional int64 w0", &[1, -9])], "`w0` has rows without a value");
-    refused(&[("required int64 code", &[1])], "`code` does not hold bytes");
-    refused(&[("required int64 w0", &[1]), ("required int64 id", &[1])], "id 1");
+    refused(
+        &[("optional int64 w0", &[1, -9])],
+        "`w0` has rows without a value (NULL), the first of which is row 1",
+    );
+    refused(
+        &[("required int64 w0", &[1]), ("required int64 id", &[1])],
+        "id 1 occurs more than once, in rows 0 and 1",
+    );
     refused(&[("required int64 w0", &[1]), ("required int64 w1", &[1])], "beyond the 64");
     let whole = std::fs::read(file(dir.path(), &[("required int64 w0", &[1])], &[])).unwrap();
     let path = dir.path().join("cut.parquet");

@@ -1,4 +1,4 @@
-//! Writing a Parquet codes file. Reading one: `parquet_file.rs`.
+//! Writing a Parquet codes file. Its columns: `mod.rs`; reading one: `read.rs`.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,13 +15,13 @@ use super::word_of;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::Result;
-use crate::io::codes_file::{BITS, CLASSES, MODEL};
+use crate::io::metadata::{BITS, CLASSES, MODEL};
 use crate::store::disk;
 
-/// Rows of a group: a group is what an engine gives to one task.
+/// Rows of a row group, which is what an engine gives to one task.
 const GROUP: usize = 1 << 20;
 
-/// Writes a Parquet codes file: the same set gives the same bytes.
+/// Writes a Parquet codes file. The same set gives the same bytes.
 pub(crate) fn write(path: &Path, set: &CodeSet) -> Result<()> {
     disk::write(path, |out| write_to(out, set).map_err(io::Error::other))
 }
@@ -35,15 +35,17 @@ fn write_to(out: &mut (dyn Write + Send), set: &CodeSet) -> std::result::Result<
         None => "",
     };
     let words: String = (0..words).map(word).collect();
-    let schema =
-        format!("message codes {{ required int64 id; required binary code; {words} {labels} }}");
+    // Ids are signed where that is enough: Spark reads unsigned numbers of 64 bits as decimals.
+    let large = set.ids.iter().flatten().any(|id| i64::try_from(*id).is_err());
+    let id = if large { "required int64 id (INTEGER(64,false));" } else { "required int64 id;" };
+    let schema = format!("message codes {{ {id} required binary code; {words} {labels} }}");
     let mut metadata = vec![KeyValue::new(BITS.to_owned(), set.codes.bits().to_string())];
     metadata.extend(set.model_sha256.clone().map(|sha| KeyValue::new(MODEL.to_owned(), sha)));
     if !set.classes.is_empty() {
         let names = serde_json::json!(set.classes).to_string();
         metadata.push(KeyValue::new(CLASSES.to_owned(), names));
     }
-    // A dictionary of codes is no smaller than the codes.
+    // Codes seldom repeat within a page, so that a dictionary of them would not be smaller.
     let properties = WriterProperties::builder()
         .set_key_value_metadata(Some(metadata))
         .set_dictionary_enabled(false)
@@ -68,25 +70,26 @@ fn write_group<W: Write + Send>(
         Some(ids) => ids[rows.clone()].iter().map(|id| id.cast_signed()).collect(),
         None => rows.clone().map(|row| row as i64).collect(),
     };
-    next::<Int64Type, _>(group, &ids)?;
+    write_column::<Int64Type, _>(group, &ids)?;
     let codes: Vec<ByteArray> =
         rows.clone().map(|row| ByteArray::from(set.codes.get(row).to_vec())).collect();
-    next::<ByteArrayType, _>(group, &codes)?;
+    write_column::<ByteArrayType, _>(group, &codes)?;
     for word in 0..set.codes.bytes_per_code().div_ceil(8) {
         let of = |row| word_of(set.codes.get(row), word);
-        next::<Int64Type, _>(group, &rows.clone().map(of).collect::<Vec<i64>>())?;
+        write_column::<Int64Type, _>(group, &rows.clone().map(of).collect::<Vec<i64>>())?;
     }
     match &set.labels {
-        Some(Labels::Single(labels)) => next::<Int64Type, _>(group, &labels[rows]),
+        Some(Labels::Single(labels)) => write_column::<Int64Type, _>(group, &labels[rows]),
         Some(Labels::MultiHot { classes, values }) => {
             let row = |row: usize| ByteArray::from(values[row * classes..][..*classes].to_vec());
-            next::<ByteArrayType, _>(group, &rows.map(row).collect::<Vec<ByteArray>>())
+            write_column::<ByteArrayType, _>(group, &rows.map(row).collect::<Vec<ByteArray>>())
         }
         None => Ok(()),
     }
 }
 
-fn next<T: DataType, W: Write + Send>(
+/// Writes the next column of the schema.
+fn write_column<T: DataType, W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[T::T],
 ) -> std::result::Result<(), ParquetError> {

@@ -150,5 +150,6 @@ fn label_text(index: &Index, id: u64) -> String {
             let held = columns.iter().enumerate().filter(|(_, held)| **held != 0);
             held.map(|(class, _)| name(class)).collect::<Vec<_>>().join(", ")
         }
+        Some(_) => String::new(),
     }
 }

@@ -1,5 +1,5 @@
-//! Codes files as safetensors: tensors `codes`, `ids`, `labels` and the metadata `dhih.*`, read
-//! strictly and written atomically. What a set of codes is: `code_set.rs`.
+//! Codes files as safetensors: the tensors `codes`, `ids` and `labels`, and the metadata `dhih.*`. What a set of codes is:
+//! `codes/set.rs`; how tensors are written: `tensor_file.rs`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,37 +8,36 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::codes::Codes;
-use crate::codes::bits;
-use crate::codes::bytes::Source;
+use crate::codes::bytes::FileBytes;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
+use crate::io::check_columns;
+use crate::io::fault::{Fault, at};
+use crate::io::metadata::{self, BITS, CLASSES, MODEL};
 use crate::io::tensor_file::{self, Tensor};
 
-pub(crate) const BITS: &str = "dhih.bits";
-pub(crate) const MODEL: &str = "dhih.model_sha256";
-pub(crate) const CLASSES: &str = "dhih.classes";
-
-/// Takes a safetensors codes file; `path` is for the messages.
-pub(crate) fn parse(path: &Path, file: Source) -> Result<CodeSet> {
-    let fail = |reason: String| Error::codes_file(path, reason);
-    let broken =
-        |error| fail(format!("{error:?}: it is no whole safetensors file; write it again"));
+/// Reads a codes file that is in memory or mapped; `path` is for the messages.
+pub(crate) fn parse(path: &Path, file: FileBytes) -> Result<CodeSet> {
+    let fail = |reason: &str| Fault::from(reason).at(path);
+    let broken = |error| {
+        Fault::caused("it is not a complete safetensors file: write it again", error).at(path)
+    };
     let (head, header) = SafeTensors::read_metadata(&file).map_err(broken)?;
     let tensors = SafeTensors::deserialize(&file).map_err(broken)?;
     let metadata = |key| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
     let tensor = |name| tensors.tensor(name).ok();
 
-    let text = metadata(BITS).ok_or_else(|| fail(format!("it has no metadata `{BITS}`")))?;
-    let bits = text.parse().map_err(|_| fail(format!("its `{BITS}` is {text:?}, no number")))?;
-    let codes = tensor("codes").ok_or_else(|| fail("it has no tensor `codes`".into()))?;
+    let text = metadata(BITS).ok_or_else(|| fail("it has no metadata `dhih.bits`"))?;
+    let bits = metadata::parse_bits(text).map_err(at(path))?;
+    let codes = tensor("codes").ok_or_else(|| fail("it has no tensor `codes`"))?;
     let (Dtype::U8, &[_, columns]) = (codes.dtype(), codes.shape()) else {
         return Err(wrong_tensor(path, "codes", "u8 [n, bytes]", &codes));
     };
     check_columns(path, bits, columns)?;
-    // Before the tensors are a number of 8 bytes and the header.
-    let place = header.info("codes").map_or((0, 0), |info| info.data_offsets);
-    let place = 8 + head + place.0..8 + head + place.1;
+    // The tensors follow the length of the header, a number of 8 bytes, and the header.
+    let (start, end) = header.info("codes").map_or((0, 0), |info| info.data_offsets);
+    let range = 8 + head + start..8 + head + end;
 
     let ids = tensor("ids").map(|ids| match (ids.dtype(), ids.shape()) {
         (Dtype::U64, &[_]) => Ok(words(ids.data()).map(u64::from_le_bytes).collect()),
@@ -53,31 +52,15 @@ pub(crate) fn parse(path: &Path, file: Source) -> Result<CodeSet> {
         }
         _ => Err(wrong_tensor(path, "labels", "i64 [n] or u8 [n, classes]", &labels)),
     });
-    let classes = match metadata(CLASSES) {
-        Some(text) => serde_json::from_str(text)
-            .map_err(|error| fail(format!("its `{CLASSES}` is no JSON list of names: {error}")))?,
-        None => Vec::new(),
-    };
+    let classes = metadata(CLASSES).map(String::as_str);
+    let classes = metadata::parse_classes(classes).map_err(at(path))?;
     let model_sha256 = metadata(MODEL).cloned();
     let (ids, labels) = (ids.transpose()?, labels.transpose()?);
-    let codes = Codes::of_bytes(bits, file.part(place))?;
+    let codes = Codes::of_bytes(bits, file.slice(range))?;
     Ok(CodeSet { codes, ids, labels, classes, model_sha256 })
 }
 
-/// Refuses codes of `bits` bits in as many bytes, where they need others.
-pub(crate) fn check_columns(path: &Path, bits: u32, columns: usize) -> Result<()> {
-    if !(1..=bits::MAX_BITS).contains(&bits) {
-        return Err(Error::Bits { bits });
-    }
-    let width = bits::bytes_per_code(bits);
-    if columns != width {
-        let reason = format!("its codes have {columns} bytes, codes of {bits} bits have {width}");
-        return Err(Error::codes_file(path, reason));
-    }
-    Ok(())
-}
-
-/// Writes a safetensors codes file.
+/// Writes a codes file.
 pub(crate) fn write(path: &Path, set: &CodeSet) -> Result<()> {
     let CodeSet { codes, ids, labels, classes, model_sha256 } = set;
     let mut metadata = BTreeMap::from([(BITS, codes.bits().to_string())]);
@@ -108,5 +91,5 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 8]> {
 
 fn wrong_tensor(path: &Path, name: &str, expected: &str, found: &TensorView) -> Error {
     let (dtype, shape) = (found.dtype(), found.shape());
-    Error::codes_file(path, format!("tensor `{name}` is {dtype:?} {shape:?}, not {expected}"))
+    Fault::from(format!("its tensor `{name}` is {dtype:?} {shape:?}, not {expected}")).at(path)
 }
