@@ -141,10 +141,14 @@ pub enum Error {
         found: usize,
     },
     /// Two items of one id.
-    #[error("id {id} occurs more than once: ids must be unique")]
+    #[error("items {first} and {second} have the same id {id}: ids must be unique")]
     DuplicateId {
         /// The id.
         id: u64,
+        /// The first item that has it.
+        first: usize,
+        /// Another item that has it.
+        second: usize,
     },
     /// An item that is to be added under the id of another.
     #[error("id {id} is taken: remove it first, or give another")]
@@ -204,6 +208,17 @@ pub enum Error {
     NoIndex {
         /// The directory.
         dir: PathBuf,
+    },
+    /// An operation that its caller stopped through a progress callback.
+    #[error("it was cancelled: nothing was changed")]
+    Cancelled,
+    /// A build that is to stay within too little memory.
+    #[error("{memory} bytes of memory are too few for this build: give at least {least}")]
+    Memory {
+        /// Bytes given.
+        memory: u64,
+        /// Bytes needed at least.
+        least: u64,
     },
     /// Another process is writing this index.
     #[error("{} is being written by another process: wait for it to end", dir.display())]

@@ -145,7 +145,7 @@ fn safetensors_that_are_no_codes_are_refused() {
         with("ids", Dtype::U64, vec![2]),
         Error::Count { what: "ids", codes: 3, found: 2 }
     ));
-    assert!(matches!(with("ids", Dtype::U64, vec![3]), Error::DuplicateId { id: 0 }));
+    assert!(matches!(with("ids", Dtype::U64, vec![3]), Error::DuplicateId { id: 0, .. }));
     assert!(matches!(with("labels", Dtype::I64, vec![4]), Error::Count { what: "labels", .. }));
     assert!(matches!(with("labels", Dtype::U8, vec![4, 2]), Error::Count { what: "labels", .. }));
     assert!(matches!(with("labels", Dtype::U8, vec![3, 0]), Error::MultiHot { .. }));
@@ -165,7 +165,7 @@ fn sets_whose_parts_do_not_fit_are_not_written() {
     let multi = |classes, values| Some(Labels::MultiHot { classes, values });
     refused(CodeSet { ids: Some(vec![1]), ..set() }, |e| matches!(e, Error::Count { .. }));
     refused(CodeSet { ids: Some(vec![9; 12]), ..set() }, |e| {
-        matches!(e, Error::DuplicateId { id: 9 })
+        matches!(e, Error::DuplicateId { id: 9, .. })
     });
     refused(CodeSet { labels: single(3), ..set() }, |e| {
         matches!(e, Error::Label { row: 11, label: 3, classes: 3 })

@@ -3,13 +3,13 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use crate::store::mmap::MappedFile;
 
 /// A file that is looked into: read, or mapped.
 #[derive(Debug)]
 pub(crate) enum Source {
     Read(Vec<u8>),
-    Mapped(Mmap),
+    Mapped(MappedFile),
 }
 
 impl Source {
@@ -50,10 +50,17 @@ pub(crate) struct Bytes(Place);
 #[derive(Clone)]
 enum Place {
     Memory(Vec<u8>),
-    Mapped(Arc<Mmap>, Range<usize>),
+    Mapped(Arc<MappedFile>, Range<usize>),
 }
 
 impl Bytes {
+    /// Gives the pages of a range back to the system where the bytes lie in a mapped file; they stay readable.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        if let Place::Mapped(map, own) = &self.0 {
+            map.release(own.start + range.start..own.end.min(own.start + range.end));
+        }
+    }
+
     /// Adds bytes; they are in memory from then on.
     pub(crate) fn append(&mut self, others: &[u8]) {
         if let Place::Memory(bytes) = &mut self.0 {

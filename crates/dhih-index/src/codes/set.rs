@@ -59,6 +59,12 @@ impl CodeSet {
     /// Ids or labels that are not one per code, an id twice, a label outside the classes and not [`Labels::NONE`] (where
     /// classes are named), multi-hot labels that are not 0 and 1 with a column per class.
     pub fn check(&self) -> Result<()> {
+        self.check_all_but_unique_ids()?;
+        self.ids.as_deref().map_or(Ok(()), check_unique)
+    }
+
+    /// As [`check`](Self::check), but an id may occur twice: who sorts by id finds it then.
+    pub(crate) fn check_all_but_unique_ids(&self) -> Result<()> {
         let codes = self.codes.len();
         let count = |what, found| match found == codes {
             true => Ok(()),
@@ -66,7 +72,6 @@ impl CodeSet {
         };
         if let Some(ids) = &self.ids {
             count("ids", ids.len())?;
-            check_unique(ids)?;
         }
         match &self.labels {
             Some(labels) => {
@@ -84,7 +89,7 @@ fn check_unique(ids: &[u64]) -> Result<()> {
     }
     let mut seen = HashSet::with_capacity(ids.len());
     match ids.iter().find(|&&id| !seen.insert(id)) {
-        Some(&id) => Err(Error::DuplicateId { id }),
+        Some(&id) => Err(Error::DuplicateId { id, first: 0, second: 0 }),
         None => Ok(()),
     }
 }

@@ -184,6 +184,6 @@ mod tests {
         assert!(matches!(flat.within_batch(&other, 1), Err(Error::QueryBits { .. })));
         assert_eq!(flat.knn(&[0; 2], 9).unwrap().len(), 2);
         let twice = CodeSet { ids: Some(vec![7, 7]), ..CodeSet::new(codes.clone()) };
-        assert!(matches!(Flat::of(&twice), Err(Error::DuplicateId { id: 7 })));
+        assert!(matches!(Flat::of(&twice), Err(Error::DuplicateId { id: 7, .. })));
     }
 }

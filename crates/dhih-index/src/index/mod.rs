@@ -13,7 +13,6 @@ pub(crate) mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-
 use crate::codes::Codes;
 use crate::codes::labels::Label;
 use crate::codes::labels::Labels;

@@ -112,7 +112,7 @@ impl IndexWriter {
             let start = last.map_or(Some(0), |last| last.checked_add(1));
             let end = start.and_then(|start| start.checked_add(set.codes.len() as u64));
             let (Some(start), Some(end)) = (start, end) else {
-                return Err(Error::DuplicateId { id: u64::MAX });
+                return Err(Error::DuplicateId { id: u64::MAX, first: 0, second: 0 });
             };
             numbered = CodeSet { ids: Some((start..end).collect()), ..set.clone() };
             &numbered

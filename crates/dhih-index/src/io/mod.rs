@@ -15,7 +15,7 @@ use crate::codes::bytes::Source;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::io::shard::Shard;
-use crate::store::mmap;
+use crate::store::mmap::MappedFile;
 
 /// The types of codes files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl CodeSet {
         Self::of_file(path, bits, |path| match std::fs::metadata(path) {
             // What is empty cannot be mapped.
             Ok(metadata) if metadata.len() == 0 => Ok(Source::Read(Vec::new())),
-            _ => mmap::map(path).map(Source::Mapped),
+            _ => MappedFile::open(path).map(Source::Mapped),
         })
     }
 
