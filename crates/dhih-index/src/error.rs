@@ -259,6 +259,17 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// An operation that its caller stopped through a progress callback.
+    #[error("it was cancelled: nothing was changed")]
+    Cancelled,
+    /// A build that is to stay within too little memory.
+    #[error("{memory} bytes of memory are too few for this build: give at least {least}")]
+    Memory {
+        /// Bytes given.
+        memory: u64,
+        /// Bytes needed at least.
+        least: u64,
+    },
     /// Another process is writing this index.
     #[error("{} is being written by another process: wait for it to end", dir.display())]
     Locked {

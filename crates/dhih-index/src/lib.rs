@@ -27,6 +27,7 @@
 
 mod error;
 mod hits;
+mod progress;
 
 mod codes;
 mod io;
@@ -64,5 +65,6 @@ pub use io::CodesFormat;
 #[cfg(feature = "safetensors")]
 pub use io::results::{write_knn, write_within};
 pub use io::shard::Shard;
+pub use progress::{Progress, Stage};
 pub use search::{Decision, Explanation, Strategy};
 pub use table::substring::Substring;

@@ -184,7 +184,8 @@ fn a_build_that_fails_leaves_the_old_index() {
     let dir = tempfile::tempdir().unwrap();
     let index = build(&small_set(), dir.path(), None);
     let before = names(dir.path());
-    let builder = |substrings| IndexBuilder::new(IndexConfig { substrings });
+    let builder =
+        |substrings| IndexBuilder::new(IndexConfig::default().with_substrings(substrings));
     let twice = CodeSet { ids: Some(vec![5; 12]), ..small_set() };
     let error = builder(None).build(&twice, dir.path()).unwrap_err();
     assert!(matches!(error, Error::DuplicateId { id: 5, .. }));

@@ -294,7 +294,7 @@ pub(crate) fn build(
 ) -> PyResult<PyIndex> {
     let set = owned("codes", codes, Given { bits, ids, labels, ..Given::default() })?;
     released(py, || {
-        IndexBuilder::new(IndexConfig { substrings }).build(&set, &path)?;
+        IndexBuilder::new(IndexConfig::default().with_substrings(substrings)).build(&set, &path)?;
         PyIndex::open(&path)
     })
 }

@@ -1,5 +1,21 @@
-//! Equal codes together: each once, with the rows that have it, in the order of the first table, which is made on the way. What
-//! is built of them: `builder.rs`.
+//! Groups equal codes: each different code once, with the rows that have it. The codes come out in the order of the first table, whose
+//! directory is made on the way. The sections made of the groups are those of `in_memory.rs`; runs of groups that are merged on
+//! disk, those of `external/`.
+//!
+//! Rows are first distributed by the value of the first substring (`partition.rs`), which leaves short lists. Those are sorted by
+//! keys of 128 bits that hold as much of the code as fits, so that most comparisons do not touch the codes:
+//!
+//! ```text
+//! first key   127      112 111                                   32 31         0
+//!            | place (16) |  bytes 0 to 9 of the code (80 bits)    |  row (32)  |
+//!
+//! later keys  127                                                32 31         0
+//!            |  bytes 10 to 21 (22 to 33, ...) of the code (96)    |  row (32)  |
+//! ```
+//!
+//! `place` is the place of the substring's value within its partition. Bytes of the code stand with the first one highest, so that
+//! numbers compare as byte strings do. Where codes are longer than a key, rows of equal keys get their next keys and are sorted
+//! again. The row at the end keeps rows ascending among equal codes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,32 +28,39 @@ use crate::store::mmap;
 use crate::table::substring::{Extractor, Substring};
 use crate::table::words::{COPIED, WordExtractor, Words};
 
-/// The different codes of a set. Rows are items by ascending id.
+/// The different codes of a set, and which rows have them. Rows are items by ascending id.
 pub(crate) struct Groups {
-    /// Packed, by the value of a substring, then as byte strings.
+    /// The codes, packed, ordered by the value of the first substring and then as byte strings.
     pub(crate) codes: Vec<u8>,
-    /// Where each code's rows start, and the end.
+    /// Where the rows of each code start in `rows`, and the end.
     pub(crate) starts: Vec<u32>,
-    /// The rows, ascending for each code.
+    /// The rows code by code, ascending for each.
     pub(crate) rows: Vec<u32>,
-    /// Where the codes of each value of the substring start, and the end.
+    /// Where the codes of each value of the first substring start, and the end.
     pub(crate) directory: Vec<u32>,
 }
 
-/// Bytes of a code in its first key, after the place of its value, and in each that follows.
-const HEAD: usize = 10;
-const NEXT: usize = 12;
-/// Bytes that are read at once.
+/// Bytes of a code in its first key.
+const FIRST_KEY: usize = 10;
+/// Bytes of a code in each later key.
+const LATER_KEY: usize = 12;
+/// Bytes that are read at once to make a key.
 const WINDOW: usize = 16;
-/// From so many keys on all threads sort them.
+/// Lists of at least this many keys are sorted by all threads.
 const LARGE: usize = 1 << 17;
-/// So many codes ahead of the one that is read, memory is asked for.
+/// Codes are prefetched this many rows ahead.
 const AHEAD: usize = 16;
 
+/// Bytes of memory that grouping takes for each row at most, beside the codes that are grouped: when all rows lie in one partition,
+/// each has a key.
+pub(crate) fn memory_of_row(width: usize) -> usize {
+    size_of::<u128>() + 2 * size_of::<u32>() + width
+}
+
 impl Groups {
-    /// `by_id` says which item is which row; `None` where they are the same.
+    /// Groups the codes of a set. `by_id` names the item of each row; `None` where rows are in the order of the items.
     pub(crate) fn of(codes: &Codes, by_id: Option<&[u32]>, first: &Substring) -> Self {
-        let source = CodeSource { codes: codes.as_bytes(), width: codes.bytes_per_code(), by_id };
+        let source = CodesByRow { codes: codes.as_bytes(), width: codes.bytes_per_code(), by_id };
         match source.width {
             0..=4 => Self::by(source, first, source.in_words::<2>(first)),
             5..=8 => Self::by(source, first, source.in_words::<3>(first)),
@@ -51,30 +74,30 @@ impl Groups {
     }
 
     /// `value` gives the substring's value in the code of a row.
-    fn by(source: CodeSource, first: &Substring, value: impl Fn(u32) -> u32 + Sync) -> Self {
+    fn by(source: CodesByRow, first: &Substring, value: impl Fn(u32) -> u32 + Sync) -> Self {
         let (width, values) = (source.width, 1 << first.bits());
-        let (parts, count) = (Partitions::of(values), source.codes.len() / width);
+        let (partitions, count) = (Partitions::of(values), source.codes.len() / width);
         let mut rows = mmap::zeros(count);
         let of_row = |row: usize| value(row as u32);
-        let bounds = partition::distribute(parts, &mut rows, of_row, |row| row as u32);
-        // Each part has room for as many codes as it has rows.
+        let bounds = partition::distribute(partitions, &mut rows, of_row, |row| row as u32);
+        // Each partition gets room for as many codes as it has rows. The room that equal codes leave is closed below.
         let bytes: Vec<usize> = bounds.iter().map(|bound| bound * width).collect();
         let (mut packed, mut starts) = (mmap::zeros(count * width), mmap::zeros(count + 1));
         let mut directory = vec![0; values + 1];
-        let out = directory[..values].par_chunks_mut(parts.span());
+        let out = directory[..values].par_chunks_mut(partitions.span());
         let out = out.zip(partition::cut(&mut rows, &bounds));
         let out = out.zip(partition::cut(&mut packed, &bytes));
         let out = out.zip(partition::cut(&mut starts[..count], &bounds)).zip(&bounds);
         let sorted = out.map_init(Vec::new, |keys, ((((counts, rows), codes), starts), &first)| {
-            keys.clear();
-            source.ahead(rows, |row| {
-                let place = parts.place(value(row));
-                keys.push((place as u128) << 112 | source.key(row, 0, HEAD));
+            partition::renew(keys, rows.len());
+            source.with_prefetch(rows, |row| {
+                let place = partitions.place(value(row));
+                keys.push((place as u128) << 112 | source.key(row, 0, FIRST_KEY));
             });
-            let mut part =
-                SortJob { source, rows, codes, starts, counts, first, place: 0, row: 0, code: 0 };
-            part.sort(keys, HEAD);
-            part.code
+            let out = GroupsOut { rows, codes, starts, counts, first_row: first };
+            let mut job = SortJob { source, out, place: 0, sorted_rows: 0, sorted_codes: 0 };
+            job.sort(keys, FIRST_KEY);
+            job.sorted_codes
         });
         let sorted: Vec<usize> = sorted.with_max_len(partition::TOGETHER).collect();
 
@@ -98,7 +121,12 @@ impl Groups {
         Self { codes: packed, starts, rows, directory }
     }
 
-    /// The code of each row.
+    /// The number of different codes.
+    pub(crate) fn distinct(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The number of each row's code.
     pub(crate) fn code_of_row(&self) -> Vec<u32> {
         let codes: Vec<AtomicU32> = self.rows.par_iter().map(|_| AtomicU32::default()).collect();
         self.starts.par_windows(2).enumerate().for_each(|(code, pair)| {
@@ -110,16 +138,16 @@ impl Groups {
     }
 }
 
-/// The codes as they come, by row.
+/// The codes as they are given, found by row.
 #[derive(Clone, Copy)]
-struct CodeSource<'a> {
+struct CodesByRow<'a> {
     codes: &'a [u8],
     width: usize,
     by_id: Option<&'a [u32]>,
 }
 
-impl<'a> CodeSource<'a> {
-    /// A substring's value in the code of a row.
+impl<'a> CodesByRow<'a> {
+    /// Gives the substring's value in the code of a row; the code is read in words.
     fn in_words<const K: usize>(self, first: &Substring) -> impl Fn(u32) -> u32 + Sync + 'a {
         let (words, extractor) =
             (Words::<K>::new(self.codes, self.width), WordExtractor::new(first));
@@ -142,7 +170,7 @@ impl<'a> CodeSource<'a> {
         &self.codes[start..start + self.width]
     }
 
-    /// `bytes` bytes of a code from `from` on, fewer at its end, as a number that orders them, before the row.
+    /// The key of a row that starts at byte `from` of its code and has up to `bytes` bytes of it, see the picture above.
     #[inline(always)]
     fn key(&self, row: u32, from: usize, bytes: usize) -> u128 {
         let start = self.start(row) + from;
@@ -155,9 +183,9 @@ impl<'a> CodeSource<'a> {
         number << 32 | u128::from(row)
     }
 
-    /// Takes rows one by one whose codes lie far from each other in memory.
+    /// Calls `take` with rows one by one. Their codes lie far from each other, so each is prefetched some rows before its turn.
     #[inline(always)]
-    fn ahead(&self, rows: &[u32], mut take: impl FnMut(u32)) {
+    fn with_prefetch(&self, rows: &[u32], mut take: impl FnMut(u32)) {
         for (at, &row) in rows.iter().enumerate() {
             if let Some(&later) = rows.get(at + AHEAD) {
                 hamming::prefetch(self.codes, self.start(later));
@@ -167,25 +195,31 @@ impl<'a> CodeSource<'a> {
     }
 }
 
-/// What is known of the rows of some values.
-struct SortJob<'a> {
-    source: CodeSource<'a>,
+/// Where the groups of a partition are written to.
+struct GroupsOut<'a> {
     rows: &'a mut [u32],
     codes: &'a mut [u8],
     starts: &'a mut [u32],
-    /// Codes of each value.
+    /// The number of codes of each value of the partition.
     counts: &'a mut [u32],
-    /// The number of the first row among all that are sorted.
-    first: usize,
-    /// The value whose turn it is.
+    /// The number of rows in the partitions before this one.
+    first_row: usize,
+}
+
+/// The sorting of a partition.
+struct SortJob<'a> {
+    source: CodesByRow<'a>,
+    out: GroupsOut<'a>,
+    /// The place of the value whose codes are being sorted.
     place: usize,
-    /// Rows and codes that are in order.
-    row: usize,
-    code: usize,
+    /// Rows and codes that have been written.
+    sorted_rows: usize,
+    sorted_codes: usize,
 }
 
 impl SortJob<'_> {
-    /// Puts in order what these keys stand for. They hold a code's bytes up to `known`, those before the last ones are equal.
+    /// Sorts rows by these keys, which end with byte `known` of the codes, and writes them. All bytes before those in the keys are
+    /// equal.
     fn sort(&mut self, keys: &mut [u128], known: usize) {
         if keys.len() < LARGE {
             keys.sort_unstable();
@@ -194,14 +228,14 @@ impl SortJob<'_> {
         }
         let mut rest = keys;
         while let Some(first) = rest.first() {
-            if let Some(later) = rest.get(AHEAD).filter(|_| self.source.width > HEAD) {
+            if let Some(later) = rest.get(AHEAD).filter(|_| self.source.width > FIRST_KEY) {
                 hamming::prefetch(self.source.codes, self.source.start(*later as u32));
             }
             let other = |key: &u128| key >> 32 != first >> 32;
             let equal = rest.iter().position(other).unwrap_or(rest.len());
             let (equal, others) = rest.split_at_mut(equal);
             rest = others;
-            if known == HEAD {
+            if known == FIRST_KEY {
                 self.place = (equal[0] >> 112) as usize;
             }
             if known >= self.source.width || equal.len() == 1 {
@@ -209,31 +243,31 @@ impl SortJob<'_> {
                 continue;
             }
             for key in &mut *equal {
-                *key = self.source.key(*key as u32, known, NEXT);
+                *key = self.source.key(*key as u32, known, LATER_KEY);
             }
-            self.sort(equal, known + NEXT);
+            self.sort(equal, known + LATER_KEY);
         }
     }
 
-    /// Takes the rows of a code.
+    /// Writes a code and the rows that have it.
     #[inline(always)]
     fn put(&mut self, keys: &[u128]) {
-        let (width, start) = (self.source.width, self.code * self.source.width);
-        let to = &mut self.codes[start..];
+        let width = self.source.width;
+        let to = &mut self.out.codes[self.sorted_codes * width..];
         match to.first_chunk_mut::<WINDOW>() {
-            // The key holds all of the code. What comes after it is written later.
-            Some(to) if width <= HEAD => {
+            // The key holds the whole code. The bytes behind the code are overwritten by the next one.
+            Some(to) if width <= FIRST_KEY => {
                 *to = ((keys[0] >> 32) << (8 * (WINDOW - width))).to_be_bytes();
             }
             _ => to[..width].copy_from_slice(self.source.code(keys[0] as u32)),
         }
-        self.starts[self.code] = (self.first + self.row) as u32;
-        self.counts[self.place] += 1;
-        self.code += 1;
-        for (place, key) in self.rows[self.row..].iter_mut().zip(keys) {
+        self.out.starts[self.sorted_codes] = (self.out.first_row + self.sorted_rows) as u32;
+        self.out.counts[self.place] += 1;
+        self.sorted_codes += 1;
+        for (place, key) in self.out.rows[self.sorted_rows..].iter_mut().zip(keys) {
             *place = *key as u32;
         }
-        self.row += keys.len();
+        self.sorted_rows += keys.len();
     }
 }
 

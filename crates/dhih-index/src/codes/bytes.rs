@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use memmap2::Mmap;
+use crate::store::mmap::FileMap;
 
 use crate::error::{Error, Result};
 
@@ -55,7 +55,7 @@ impl Deref for FileBytes {
 /// A mapped file, and what it was like when it was mapped.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
-    map: Mmap,
+    map: FileMap,
     file: File,
     path: PathBuf,
     state: State,
@@ -81,7 +81,7 @@ impl MappedFile {
     pub(crate) fn new(
         file: File,
         path: &Path,
-        map: impl FnOnce(&File) -> Result<Mmap>,
+        map: impl FnOnce(&File) -> Result<FileMap>,
     ) -> Result<Self> {
         let state = State::of(&file, path)?;
         let map = map(&file)?;
@@ -109,6 +109,13 @@ enum Place {
 }
 
 impl Bytes {
+    /// Gives the pages of a range back to the system where the bytes lie in a mapped file; they stay readable.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        if let Place::Mapped(map, own) = &self.0 {
+            map.map.release(own.start + range.start..own.end.min(own.start + range.end));
+        }
+    }
+
     /// Appends bytes. The bytes of a mapped file are copied into memory first.
     pub(crate) fn append(&mut self, others: &[u8]) {
         if let Place::Memory(bytes) = &mut self.0 {

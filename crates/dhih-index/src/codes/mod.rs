@@ -8,6 +8,7 @@ pub(crate) mod set;
 
 use std::collections::HashSet;
 use std::ops::Index;
+use std::ops::Range;
 use std::slice::ChunksExact;
 
 use bitvec::order::Lsb0;
@@ -42,6 +43,9 @@ pub struct Codes {
     bytes: Bytes,
 }
 
+/// Codes that are checked before the memory of a mapped file is given back.
+const CHECKED: usize = 1 << 16;
+
 impl Codes {
     /// Takes packed codes.
     ///
@@ -57,14 +61,25 @@ impl Codes {
         if !bytes.len().is_multiple_of(width) {
             return Err(Error::CodeBytes { bits, width, bytes: bytes.len() });
         }
-        // Where each bit is in use there is nothing to check, and the pages of a mapped file need not be read for it.
-        if bits.is_multiple_of(8) {
-            return Ok(Self { bits, bytes });
+        if !bits.is_multiple_of(8) {
+            // In pieces, so that a mapped file that is larger than memory is checked without filling it.
+            for start in (0..bytes.len()).step_by(CHECKED * width) {
+                let end = bytes.len().min(start + CHECKED * width);
+                let codes = bytes[start..end].chunks_exact(width);
+                let wrong = codes.enumerate().find(|(_, code)| !bits::padding_is_zero(bits, code));
+                if let Some((at, _)) = wrong {
+                    return Err(Error::Padding { bits, row: start / width + at });
+                }
+                bytes.release(start..end);
+            }
         }
-        match bytes.chunks_exact(width).position(|code| !bits::padding_is_zero(bits, code)) {
-            Some(row) => Err(Error::Padding { bits, row }),
-            None => Ok(Self { bits, bytes }),
-        }
+        Ok(Self { bits, bytes })
+    }
+
+    /// Gives the memory of some rows back to the system where the codes lie in a mapped file; they stay readable.
+    pub(crate) fn release(&self, rows: Range<usize>) {
+        let width = self.bytes_per_code();
+        self.bytes.release(rows.start * width..rows.end * width);
     }
 
     /// Collects codes one by one.

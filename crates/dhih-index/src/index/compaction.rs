@@ -4,29 +4,36 @@
 //! already, so that each remaining segment is more than twice as large as the next. A merge reads a snapshot and runs in the background;
 //! what was changed meanwhile is carried over when its segment is installed.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use roaring::RoaringBitmap;
 
-use crate::build::{IndexBuilder, IndexConfig};
+use crate::build::layout::{SegmentSpec, Substrings};
+use crate::build::{IndexConfig, write_segment_of_stream};
 use crate::codes::items::Items;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
+use crate::index::merged::Merged;
 use crate::index::open::open_segment;
 use crate::index::verify::check_sources;
 use crate::index::writer::{IndexWriter, MergeFailure, Publication};
+use crate::progress::{Listener, Progress, Reporter};
 use crate::store::format::Origin;
 use crate::store::manifest::Entry;
 use crate::store::wal::BatchChange;
+use crate::table::substring::{self, Substring};
 
 /// Items of the memtable from which it becomes a segment: so many are scanned in the time of a few look-ups.
 pub(super) const MEMTABLE: usize = 1 << 16;
 /// Bytes of the log from which it is begun anew, without what has become obsolete in it.
 const LOG_BYTES: u64 = 16 << 20;
+/// Bytes of memory that a merge may take where nothing else is said.
+const MEMORY: u64 = 1 << 30;
 /// The longest time between two attempts of a merge that fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -66,6 +73,15 @@ impl IndexWriter {
                 Due::Merge(chosen) => self.merge_now(&chosen)?,
             }
         }
+    }
+
+    /// Calls `callback` with the progress of merges from now on, also of those in the background. Where it returns
+    /// [`ControlFlow::Break`], the merge ends with [`Error::Cancelled`], and the index stays as it was.
+    pub fn on_progress(
+        &mut self,
+        callback: impl FnMut(Progress) -> ControlFlow<()> + Send + 'static,
+    ) {
+        self.listener = Some(Listener::new(callback));
     }
 
     /// Why the last merge failed; `None` where none has since one succeeded. It is tried again, at growing intervals.
@@ -149,6 +165,7 @@ impl IndexWriter {
             must_write,
             config: self.config.clone(),
             origin: self.next_origin(),
+            listener: self.listener.clone(),
         }
     }
 
@@ -307,6 +324,7 @@ impl IndexWriter {
             must_write: true,
             config: self.config.clone(),
             origin: self.next_origin(),
+            listener: self.listener.clone(),
         };
         let Some(entry) = job.run()? else { return Ok(()) };
         let segment = Arc::new(open_segment(&self.index.dir, &entry)?);
@@ -345,6 +363,7 @@ struct MergeJob {
     must_write: bool,
     config: IndexConfig,
     origin: Origin,
+    listener: Option<Listener>,
 }
 
 impl MergeJob {
@@ -355,15 +374,40 @@ impl MergeJob {
             return Ok(None);
         }
         check_sources(&self.inputs)?;
-        // The number of substrings was chosen, or set by the user, when the largest of them was written.
-        let largest = self.inputs.iter().filter_map(Component::segment);
-        let largest = largest.max_by_key(|segment| segment.rows);
-        let tables = largest.map(|segment| segment.table_count() as u32);
-        let config = IndexConfig {
-            substrings: self.config.substrings.or(tables.filter(|&tables| tables > 0)),
+        let shape = self.index.shape();
+        let spec = SegmentSpec {
+            bits: shape.bits,
+            metadata: self.index.metadata.to_json()?,
+            label_bytes: shape.label_width(),
+            rows: items,
+            substrings: self.substrings(items)?,
+            memory: Some(self.config.memory.unwrap_or(MEMORY)),
+            origin: self.origin,
         };
-        let set = self.index.set_of(&self.inputs)?;
-        let builder = IndexBuilder::new(config);
-        builder.write_segment(&set, self.origin, &self.index.dir).map(Some)
+        let mut rows = Merged::new(shape, &self.inputs);
+        let reporter = Reporter::new(self.listener.clone());
+        write_segment_of_stream(&spec, &mut rows, &self.index.dir, &reporter).map(Some)
+    }
+
+    /// The substrings of the largest input, unless another number or length of them suits so many items. A number that the user set when
+    /// that input was built stays.
+    fn substrings(&self, items: usize) -> Result<Substrings> {
+        let segments = self.inputs.iter().filter_map(Component::segment);
+        let largest = segments.max_by_key(|segment| segment.rows);
+        let largest = largest.filter(|segment| segment.table_count() > 0);
+        let Some(largest) = largest.filter(|_| self.config.substrings.is_none()) else {
+            return Ok(Substrings::Choose(self.config.substrings));
+        };
+        let suitable = |rows: usize| -> Result<Vec<u32>> {
+            let chosen = substring::choose_by_sample(largest.bits, rows, &[], None)?;
+            Ok(chosen.iter().map(Substring::bits).collect())
+        };
+        let (before, now) = (suitable(largest.rows)?, suitable(items)?);
+        let count = largest.table_count();
+        Ok(match (before == now, before.len() == count) {
+            (true, _) => Substrings::Keep(largest.substrings().cloned().collect()),
+            (false, true) => Substrings::Choose(None),
+            (false, false) => Substrings::Choose(Some(count as u32)),
+        })
     }
 }

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::build::rows::RowStream;
 use crate::codes::items::{Items, Shape};
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
@@ -66,11 +67,18 @@ impl Merged {
         self.heads.extend(id.map(|id| Reverse((id, number))));
     }
 
-    /// Adds the next items behind those of `batch`; false where there are no more.
+    /// The items that are left. Copies them.
     ///
     /// # Errors
     /// A segment that contradicts itself.
-    pub(crate) fn fill(&mut self, batch: &mut Items) -> Result<bool> {
+    pub(crate) fn collect(mut self) -> Result<Items> {
+        let mut all = Items::default();
+        while self.append(&mut all)? {}
+        Ok(all)
+    }
+
+    /// Adds the next items behind those of `batch`; false where there are no more.
+    fn append(&mut self, batch: &mut Items) -> Result<bool> {
         let mut count = 0;
         while count < BATCH {
             let Some(Reverse((id, number))) = self.heads.pop() else { break };
@@ -96,5 +104,12 @@ impl Merged {
             self.push_head(number);
         }
         Ok(count > 0)
+    }
+}
+
+impl RowStream for Merged {
+    fn next(&mut self, batch: &mut Items) -> Result<bool> {
+        batch.clear();
+        self.append(batch)
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::build::rows::RowStream;
 use crate::codes::items::{Items, Shape};
 use crate::codes::labels::Label;
 use crate::codes::labels::Labels;
@@ -184,8 +185,7 @@ impl Index {
         let mut merged = Merged::new(self.shape(), &self.components);
         let mut batch = Items::default();
         std::iter::from_fn(move || {
-            batch.clear();
-            merged.fill(&mut batch).ok().filter(|more| *more)?;
+            merged.next(&mut batch).ok().filter(|more| *more)?;
             let codes = batch.codes.chunks_exact(width).map(<[u8]>::to_vec);
             Some(batch.ids.clone().into_iter().zip(codes.collect::<Vec<_>>()))
         })
@@ -220,8 +220,7 @@ impl Index {
 
     /// The items of some components, by id.
     pub(crate) fn set_of(&self, components: &[Component]) -> Result<CodeSet> {
-        let (mut merged, mut items) = (Merged::new(self.shape(), components), Items::default());
-        while merged.fill(&mut items)? {}
+        let items = Merged::new(self.shape(), components).collect()?;
         let set = items.into_set(self.shape())?;
         let Metadata { model_sha256, classes, .. } = &*self.metadata;
         Ok(CodeSet { model_sha256: model_sha256.clone(), classes: classes.clone(), ..set })

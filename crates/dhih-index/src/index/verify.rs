@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::build::rows::RowStream;
+use crate::codes::items::Items;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::Component;
@@ -51,15 +53,14 @@ impl Index {
             return Ok(());
         }
         let (mut merged, mut last) = (Merged::new(self.shape(), &self.components), None);
-        let mut batch = crate::codes::items::Items::default();
-        while merged.fill(&mut batch)? {
+        let mut batch = Items::default();
+        while merged.next(&mut batch)? {
             for &id in &batch.ids {
                 if last == Some(id) {
                     return Err(Error::corrupt(&self.dir, format!("the id {id} is there twice")));
                 }
                 last = Some(id);
             }
-            batch.clear();
         }
         Ok(())
     }

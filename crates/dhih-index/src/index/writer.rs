@@ -13,6 +13,7 @@ use crate::index::batch::{Batch, Changed};
 use crate::index::compaction::{MEMTABLE, Merge};
 use crate::index::component::{Component, Data};
 use crate::index::open::LogState;
+use crate::progress::Listener;
 use crate::store::disk::{self, AppendError, Appender};
 use crate::store::format::Origin;
 use crate::store::lock::lock;
@@ -44,6 +45,8 @@ pub struct IndexWriter {
     pub(super) index: Index,
     log: Option<Log>,
     pub(super) config: IndexConfig,
+    /// Who is told of the progress of merges.
+    pub(super) listener: Option<Listener>,
     /// Why it is not known what the disk holds, where it is not. Such a writer refuses everything.
     poisoned: Option<String>,
     /// The merge that runs in the background.
@@ -102,14 +105,32 @@ impl IndexWriter {
     }
 
     fn of(index: Index, log: Option<Log>, lock: File) -> Self {
-        let config = IndexConfig::default();
-        let (merge, merge_failure) = (None, None);
-        Self { index, log, config, poisoned: None, merge, merge_failure, _lock: lock }
+        Self {
+            index,
+            log,
+            config: IndexConfig::default(),
+            listener: None,
+            poisoned: None,
+            merge: None,
+            merge_failure: None,
+            _lock: lock,
+        }
     }
 
     /// A writer that begins a new log with its next publication, whatever log the index had.
     pub(super) fn without_log(index: Index, lock: File) -> Self {
         Self::of(index, None, lock)
+    }
+
+    /// As [`open`](Self::open), with the number of substrings and the memory of the segments that merges write. By default a segment
+    /// keeps the substrings of the largest one that went into it, and a merge takes at most 1 GiB.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn open_with(dir: impl AsRef<Path>, config: IndexConfig) -> Result<Self> {
+        let mut writer = Self::open(dir)?;
+        writer.config = config;
+        Ok(writer)
     }
 
     /// The index as it is now; later changes do not show in it.

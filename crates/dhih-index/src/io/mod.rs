@@ -38,7 +38,7 @@ use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::io::fault::{Fault, at};
 use crate::io::shard::Shard;
-use crate::store::mmap;
+use crate::store::mmap::FileMap;
 
 /// The formats of codes files.
 ///
@@ -125,7 +125,7 @@ impl CodeSet {
             // The system refuses to map a file of no bytes.
             match file.metadata() {
                 Ok(metadata) if metadata.len() == 0 => Ok(FileBytes::Read(Vec::new())),
-                _ => MappedFile::new(file, path, |file| mmap::map_file(file, path))
+                _ => MappedFile::new(file, path, |file| FileMap::of(file, path))
                     .map(FileBytes::Mapped),
             }
         })

@@ -122,11 +122,6 @@ impl Manifest {
         }
     }
 
-    /// The version of its format.
-    pub(crate) fn version(&self) -> u32 {
-        self.version
-    }
-
     /// The segments, one at least.
     pub(crate) fn segments(&self, dir: &Path) -> Result<&[Entry]> {
         let named = |segment: &Entry| {

@@ -1,8 +1,9 @@
-//! Memory from the system: files mapped to be read, copies of them, and large buffers, both on large pages where the system has
-//! them. What the bytes mean: `format.rs`.
+//! Memory from the operating system: files that are mapped for reading, copies of them, and large buffers. Copies and buffers lie on
+//! large pages where the system has them. What the bytes mean is `format.rs`'s.
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use bytemuck::Zeroable;
@@ -24,29 +25,69 @@ pub(crate) fn map_file(file: &File, path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(file) }.map_err(Error::io("map", path))
 }
 
-/// A copy of a mapped file that needs the file no more.
+/// A mapped file whose pages can be given back to the system one range at a time.
+#[derive(Debug)]
+pub(crate) struct FileMap(Mmap);
+
+impl FileMap {
+    /// Maps a whole file that is open, as [`map`] does; `path` is for the message.
+    pub(crate) fn of(file: &File, path: &Path) -> Result<Self> {
+        map_file(file, path).map(Self)
+    }
+
+    /// Gives the pages of a range back to the system. A page of a mapped file counts as memory of this process from its first access
+    /// on; a pass over a file that is larger than memory releases what it has behind it. The bytes stay readable: the next access
+    /// takes them from the page cache or the disk.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if !range.is_empty() && range.end <= self.0.len() {
+            // SAFETY: the map is of a file and read-only, so its pages hold nothing but the file's bytes, which the system reads
+            // again. Advice that is not taken changes nothing.
+            let _ = unsafe {
+                self.0.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    range.start,
+                    range.len(),
+                )
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
+impl Deref for FileMap {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A copy of a mapped file that no longer needs the file.
 pub(crate) fn copy(map: &Mmap, path: &Path) -> Result<Mmap> {
-    // A map of no bytes is not to be had.
+    // `mmap` refuses a length of zero.
     let mut copy = MmapMut::map_anon(map.len().max(1)).map_err(Error::io("copy", path))?;
     on_large_pages(&copy);
     copy[..map.len()].copy_from_slice(map);
     copy.make_read_only().map_err(Error::io("copy", path))
 }
 
-/// So many zeros, whose memory the system gives as they are first written to.
+/// A vector of `count` zeros. The system provides its memory page by page, when a page is first written to.
 pub(crate) fn zeros<T: Zeroable + Clone>(count: usize) -> Vec<T> {
     let zeros = vec![T::zeroed(); count];
-    // SAFETY: these are the bytes of the vector, of which none is read.
+    // SAFETY: the range is that of the vector's elements, and none of its bytes is read.
     let bytes =
         unsafe { std::slice::from_raw_parts(zeros.as_ptr().cast::<u8>(), size_of_val(&zeros[..])) };
     on_large_pages(bytes);
     zeros
 }
 
-/// From so many bytes on large pages are asked for.
+/// Buffers of at least this many bytes ask for large pages.
 const LARGE: usize = 8 << 20;
 
-/// Asks for large pages where memory has none yet: it is cleared in less time, and its places are found in fewer steps. Only a wish.
+/// Asks for large pages for memory that has no pages yet: there are fewer page faults, and fewer misses of the address translation.
+/// The system is free to ignore the request.
 fn on_large_pages(bytes: &[u8]) {
     #[cfg(target_os = "linux")]
     if bytes.len() >= LARGE {
@@ -60,4 +101,22 @@ fn on_large_pages(bytes: &[u8]) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = bytes;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_pages_are_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i * i >> 3) as u8).collect();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let map = FileMap::of(file.as_file(), file.path()).unwrap();
+        assert!(*map == bytes[..]);
+        for range in [0..0, 0..1, 5000..9000, 99_999..100_000, 0..100_000, 0..200_000] {
+            map.release(range);
+            assert!(*map == bytes[..]);
+        }
+    }
 }

@@ -31,6 +31,14 @@ pub(crate) struct Metadata {
     pub(crate) label_columns: Option<usize>,
 }
 
+impl Metadata {
+    /// The metadata section.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|error| Error::io("encode metadata for", Path::new("segment"))(error.into()))
+    }
+}
+
 /// An open data file. Rows are numbered in the order of the ids, codes in their own order.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {

@@ -11,7 +11,7 @@ use crate::hamming;
 use crate::store::mmap;
 
 /// Places a group.
-const GROUP: usize = 16;
+pub(crate) const GROUP: usize = 16;
 /// Codes a group, on average.
 const FILL: usize = 12;
 /// The tag of a place that holds nothing.
@@ -120,6 +120,51 @@ impl Entered<'_> {
             }
         }
         coming
+    }
+}
+
+/// Computes the entries of a table that is too large for memory. They are sorted on disk, and its groups are filled one after the
+/// other with [`fill_group`].
+pub(crate) struct EntrySource {
+    hash: ByteHash,
+    groups: usize,
+}
+
+impl EntrySource {
+    /// Of a table of so many codes of `width` bytes.
+    pub(crate) fn new(codes: usize, width: usize) -> Self {
+        Self { hash: ByteHash::new(width), groups: places(codes) / GROUP }
+    }
+
+    /// The number of groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// The number of a code, its home group and its tag.
+    #[inline]
+    pub(crate) fn entry(&self, number: u32, code: &[u8]) -> [u32; 3] {
+        let hash = self.hash.of(code);
+        [number, first_group(hash, self.groups) as u32, u32::from(tag(hash))]
+    }
+}
+
+/// Fills a group with the first of the entries that come to it: those that were carried over from the groups before it, and behind
+/// them the `own` entries whose home it is, ascending by number. What finds no slot stays in `coming`, to be carried over.
+pub(crate) fn fill_group(
+    coming: &mut Vec<[u32; 3]>,
+    own: usize,
+    tags: &mut [u8; GROUP],
+    slots: &mut [u32; GROUP],
+) {
+    if coming.len() > own {
+        coming.sort_unstable();
+    }
+    (*tags, *slots) = ([EMPTY; GROUP], [0; GROUP]);
+    let placed = coming.len().min(GROUP);
+    let places = tags.iter_mut().zip(slots);
+    for ([number, _, of_code], (tag, slot)) in coming.drain(..placed).zip(places) {
+        (*tag, *slot) = (of_code as u8, number);
     }
 }
 

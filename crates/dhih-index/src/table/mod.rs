@@ -63,6 +63,11 @@ impl TableData {
         self.entries.len() / self.stride
     }
 
+    /// Whether the entries hold copies of the codes.
+    pub(crate) fn has_codes(&self) -> bool {
+        self.stride > 1
+    }
+
     /// The codes' numbers at some places, as bytes.
     pub(crate) fn postings(&self, places: Range<usize>, out: &mut Vec<u8>) {
         let entries = &self.entries[places.start * self.stride..places.end * self.stride];

@@ -120,7 +120,22 @@ impl Extractor {
 /// # Errors
 /// More substrings than bits, or none.
 pub(crate) fn choose(bits: u32, codes: &[u8], count: Option<u32>) -> Result<Vec<Substring>> {
-    let number = codes.len() / bytes_per_code(bits);
+    choose_by_sample(bits, codes.len() / bytes_per_code(bits), codes, count)
+}
+
+/// The items that [`choose`] looks at among `number` items.
+pub(crate) fn sampled_items(number: usize) -> impl Iterator<Item = usize> {
+    let sampled = number.min(SAMPLE);
+    (0..sampled).map(move |i| i * number / sampled)
+}
+
+/// As [`choose`], for `number` codes of which only `codes` are known: the [`sampled_items`].
+pub(crate) fn choose_by_sample(
+    bits: u32,
+    number: usize,
+    codes: &[u8],
+    count: Option<u32>,
+) -> Result<Vec<Substring>> {
     let log = (number.max(2) as f64).log2();
     let length = (log - BUCKET.log2()).round().clamp(8.0, MAX_SUBSTRING as f64) as usize;
     let count = match count {
@@ -177,8 +192,8 @@ impl Columns {
         let sampled = number.min(SAMPLE);
         let words = sampled.div_ceil(64);
         let mut columns = vec![0_u64; words * bits as usize];
-        for i in 0..sampled {
-            let code = &codes[(i * number / sampled) * width..][..width];
+        for (i, item) in sampled_items(number).enumerate() {
+            let code = &codes[item * width..][..width];
             for bit in 0..bits as usize {
                 let one = u64::from(code[bit / 8] >> (bit % 8)) & 1;
                 columns[bit * words + i / 64] |= one << (i % 64);

@@ -98,6 +98,6 @@ pub fn small_set() -> CodeSet {
 }
 
 pub fn build(set: &CodeSet, dir: &Path, substrings: Option<u32>) -> Index {
-    IndexBuilder::new(IndexConfig { substrings }).build(set, dir).unwrap();
+    IndexBuilder::new(IndexConfig::default().with_substrings(substrings)).build(set, dir).unwrap();
     Index::open(dir).unwrap()
 }

@@ -192,7 +192,7 @@ fn damage_is_refused_and_not_copied() {
 fn compaction_keeps_the_substrings() {
     let (numbers, root) = (&mut Numbers(4), folder());
     let dir = dir_of(&root);
-    let config = IndexConfig { substrings: Some(5) };
+    let config = IndexConfig::default().with_substrings(5);
     IndexBuilder::new(config).build(&set(&many(numbers, 0..4000)), &dir).unwrap();
     let mut writer = IndexWriter::open(&dir).unwrap();
     writer.remove(&[7]).unwrap();

@@ -109,11 +109,6 @@ impl NewFile {
         }
     }
 
-    /// The open file, to be read.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
     /// Its temporary path.
     pub(crate) fn path(&self) -> &Path {
         &self.temporary.0

@@ -1,0 +1,38 @@
+//! The items of a stream on their way to disk: ids and labels are spilled as they come, codes are handed on to be sorted.
+
+use crate::build::external::numbers::{NumberWriter, Numbers};
+use crate::build::external::{Job, REPORT_EVERY};
+use crate::build::rows::{Ascending, RowBatch, RowStream};
+use crate::build::spill::{Spill, SpillWriter};
+use crate::error::Result;
+use crate::progress::Stage;
+
+/// Ids and labels in the order of the rows.
+pub(super) struct Items {
+    pub(super) ids: Numbers,
+    pub(super) labels: Spill,
+}
+
+/// Reads all items of a stream; `take` gets their codes, packed, in batches.
+pub(super) fn read(
+    job: &Job,
+    rows: &mut dyn RowStream,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<Items> {
+    let mut ids = NumberWriter::new(job.dir, size_of::<u64>());
+    let mut labels = SpillWriter::create(job.dir)?;
+    let (mut batch, mut ascending) = (RowBatch::default(), Ascending::default());
+    let (mut reported, total) = (0, job.spec.rows as u64);
+    while rows.next(&mut batch)? {
+        ascending.check(&batch.ids)?;
+        batch.ids.iter().try_for_each(|&id| ids.put(id))?;
+        labels.put(&batch.labels)?;
+        take(&batch.codes)?;
+        if ascending.count() >= reported + REPORT_EVERY {
+            reported = ascending.count();
+            job.reporter.report(Stage::SortRuns, reported as u64, total)?;
+        }
+    }
+    ascending.check_count(job.spec.rows)?;
+    Ok(Items { ids: ids.finish()?, labels: labels.finish()? })
+}
