@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn released_pages_are_read_again() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 3) as u8).collect();
         std::fs::write(file.path(), &bytes).unwrap();
         let map = FileMap::of(file.as_file(), file.path()).unwrap();
         assert!(*map == bytes[..]);
