@@ -21,7 +21,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  dhih-index build                        \
         the last run's codes, into runs/latest/index\n  \
         dhih-index build --codes codes.npy --bits 64 --out idx\n  \
-        dhih-index build --codes parts --shard 3/16 --out shards")]
+        dhih-index build --codes parts --shard 3/16 --out shards\n  \
+        dhih-index build --codes codes.npy --bits 64 --out idx --memory 2GiB")]
     Build(BuildArgs),
     /// Find the nearest codes, or all within a radius
     #[command(after_help = "Examples:\n  \
@@ -73,6 +74,10 @@ pub(crate) struct BuildArgs {
     /// Number of substrings, a table for each [default: chosen from the codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "M")]
     pub(crate) substrings: Option<u32>,
+    /// Memory that the build may take, as in 2GiB, 500MB or plain bytes; what does not fit is sorted on disk, in OUT [default:
+    /// three quarters of what the machine has available]
+    #[arg(long, env = "DHIH_MEMORY", value_name = "SIZE", value_parser = bytes)]
+    pub(crate) memory: Option<u64>,
     /// Print what was built as one JSON object
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
@@ -218,10 +223,50 @@ fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number of bytes: with a unit, decimal (`MB`) or binary (`MiB`), or without.
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("B", 1),
+    ];
+    let wrong = || "give a number of bytes, as in 2GiB, 500MB or 1000000".to_owned();
+    let of_unit = |(unit, bytes)| Some((text.strip_suffix(unit)?, bytes));
+    let (number, unit) = UNITS.into_iter().find_map(of_unit).unwrap_or((text, 1));
+    let number: f64 = number.trim_end().parse().map_err(|_| wrong())?;
+    let bytes = number * unit as f64;
+    // The largest numbers below are exact, and more than any machine has.
+    if (1.0..=2_f64.powi(53)).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [
+            ("1", 1),
+            ("1000000", 1_000_000),
+            ("17B", 17),
+            ("500MB", 500_000_000),
+            ("2GiB", 2 << 30),
+            ("1.5 GiB", 3 << 29),
+            ("3TB", 3_000_000_000_000),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "0", "-1", "2Gi", "GiB", "1e300", "NaN", "inf", "2 XB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn every_flag_has_an_environment_twin_and_every_command_an_example() {

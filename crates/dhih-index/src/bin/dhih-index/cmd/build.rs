@@ -1,11 +1,13 @@
 //! `dhih-index build`: from a codes file, a folder of them, or a part of either, to an index directory.
 
+use std::fs;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig, Shard};
+use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig, Progress, Shard};
 
 use crate::cli::BuildArgs;
 use crate::cmd::inspect;
@@ -21,7 +23,9 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     let set = CodeSet::map_shard(&codes, args.bits, args.shard.unwrap_or(Shard::WHOLE))
         .with_context(|| format!("no index was built from {}", codes.display()))?;
     let start = Instant::now();
-    let builder = IndexBuilder::new(IndexConfig { substrings: args.substrings }).on_stage(tell);
+    let memory = args.memory.or_else(default_memory);
+    let config = IndexConfig::default().with_substrings(args.substrings).with_memory(memory);
+    let builder = IndexBuilder::new(config).on_progress(tell);
     builder.build(&set, &dir).with_context(|| {
         format!("no index of {} was built in {}", codes.display(), dir.display())
     })?;
@@ -31,11 +35,25 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     inspect::print(&info, args.json)
 }
 
-/// Tells of a stage, once a build has taken long enough that somebody may wait.
-fn tell(stage: &str, elapsed: Duration) {
-    if elapsed >= Duration::from_secs(1) {
-        let _ = writeln!(io::stderr(), "{stage}, {:.1} s", elapsed.as_secs_f64());
+/// Tells of a stage that has ended, once a build has taken long enough that somebody may wait.
+fn tell(progress: Progress) -> ControlFlow<()> {
+    if progress.is_complete() && progress.elapsed >= Duration::from_secs(1) {
+        let _ = writeln!(io::stderr(), "{progress}, {:.1} s", progress.elapsed.as_secs_f64());
     }
+    ControlFlow::Continue(())
+}
+
+/// The memory that a build takes unless told otherwise: three quarters of what the system could give to a new process without swapping, or
+/// of what the control group of this process may take; half a gigabyte at least. `None` where the system does not tell.
+fn default_memory() -> Option<u64> {
+    const LEAST: u64 = 512 << 20;
+    let of_machine = fs::read_to_string("/proc/meminfo").ok()?;
+    let of_machine = of_machine.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let of_machine = 1024 * of_machine.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?;
+    // The file says "max" where the group has no limit.
+    let of_group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let of_group = of_group.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
+    Some((of_machine.min(of_group) / 4 * 3).max(LEAST))
 }
 
 /// The codes file that is named, or else the last run's.
