@@ -36,6 +36,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     clock.time("results", "cargo xtask report --check", || report::require_fresh(workspace))?;
     let clippy = ["clippy", "--workspace", "--all-targets", HUB[0], HUB[1], "--", "-D", "warnings"];
     clock.step(cargo_step("clippy", workspace, &clippy))?;
+    index_features(&mut clock)?;
     let doc =
         cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps", STORE[0], STORE[1]]);
     clock.step(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -55,6 +56,22 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
 fn cargo_step(name: &'static str, workspace: &Workspace, args: &[&str]) -> Step {
     Step::new(name, &cargo::program(), workspace).args(args.iter().copied())
+}
+
+/// Compiles dhih-index and its tests without default features, and with each feature alone: the other steps have them all.
+fn index_features(clock: &mut Clock) -> Result<()> {
+    for (name, features) in [
+        ("dhih-index, no features", ""),
+        ("dhih-index, parquet", "parquet"),
+        ("dhih-index, safetensors", "safetensors"),
+        ("dhih-index, cli", "cli"),
+    ] {
+        let package = ["clippy", "--package", "dhih-index", "--all-targets"];
+        let features = ["--no-default-features", "--features", features];
+        let args = [&package[..], &features[..], &["--", "-D", "warnings"]].concat();
+        clock.step(cargo_step(name, clock.workspace, &args))?;
+    }
+    Ok(())
 }
 
 /// Builds the book where there is one and mdbook is installed.

@@ -1,4 +1,4 @@
-//! The commands, run as a user runs them.
+//! The commands of the program, run as a user runs them: what they print, write and refuse.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -35,7 +35,7 @@ fn stdout(dir: &Path, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command that fails with this exit code says; it prints nothing.
+/// The message of a command that fails with this exit code, and prints nothing on stdout.
 fn failure(dir: &Path, words: &[&str], code: i32) -> String {
     let output = run(dir, words);
     let message = String::from_utf8(output.stderr).unwrap();
@@ -129,13 +129,21 @@ fn searches_of_a_file_agree_with_the_scan_in_every_form() {
     assert_eq!(offsets[0], 0);
     assert_eq!(lengths, within.iter().map(Vec::len).collect::<Vec<_>>());
 
-    // More neighbours than there are codes: the rest of the row is marked as none.
-    assert_eq!(stdout(dir, &[&search[..], &["-k", "502", "--out", "k"]].concat()), "");
-    let padded = fs::read(dir.join("k")).unwrap();
-    let padded = file_hits(&SafeTensors::deserialize(&padded).unwrap());
+    // A row has no more places than the index has items, which is told.
+    let output = run(dir, &[&search[..], &["-k", "502", "--out", "k"]].concat());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && message.contains("500 places, not 502"), "{message}");
+    let file = fs::read(dir.join("k")).unwrap();
+    let file = file_hits(&SafeTensors::deserialize(&file).unwrap());
+    assert_eq!((file.len(), output.stdout.len()), (4 * 500, 0));
+    assert_eq!(file[..500], flat.knn(queries.codes.get(0), 500).unwrap());
+    // A query with fewer hits has places without one.
+    let few = ["--ids", &nearest[0][0].id.to_string(), "-k", "2", "--out", "k"];
+    stdout(dir, &[&search[..], &few].concat());
+    let file = fs::read(dir.join("k")).unwrap();
+    let file = file_hits(&SafeTensors::deserialize(&file).unwrap());
     let none = Hit { distance: u32::MAX, id: u64::MAX };
-    assert_eq!((padded.len(), &padded[500..502]), (4 * 502, &[none, none][..]));
-    assert_eq!(padded[..500], flat.knn(queries.codes.get(0), 500).unwrap());
+    assert_eq!((file.len(), file[0], file[1]), (4 * 2, nearest[0][0], none));
 }
 
 fn file_hits(file: &SafeTensors) -> Vec<Hit> {
@@ -146,7 +154,7 @@ fn file_hits(file: &SafeTensors) -> Vec<Hit> {
 }
 
 #[test]
-fn every_failure_names_the_cause_and_the_cure() {
+fn every_failure_names_the_cause_and_what_helps() {
     let dir = tempfile::tempdir().unwrap();
     let (dir, set) = (dir.path(), small_set());
     set.write(&dir.join("codes.safetensors")).unwrap();
@@ -156,9 +164,11 @@ fn every_failure_names_the_cause_and_the_cure() {
     other.write(&dir.join("other.safetensors")).unwrap();
     CodeSet::new(Numbers(0).codes(24, 3)).write(&dir.join("longer.safetensors")).unwrap();
     let build = |more: &[&str]| failure(dir, &[&["build", "--out", "idx"], more].concat(), 1);
-    assert!(build(&["--codes", "none.safetensors"]).contains("none.safetensors"));
+    let message = build(&["--codes", "none.safetensors"]);
+    assert!(message.contains("cannot open none.safetensors: No such file"), "{message}");
+    assert_eq!(message.matches("No such file").count(), 1, "{message}");
     assert!(build(&["--codes", "empty.safetensors"]).contains("empty.safetensors"));
-    assert!(build(&["--codes", "codes.npy"]).contains("--bits"));
+    assert!(build(&["--codes", "codes.npy"]).contains("\nhint: add `--bits"));
     assert!(build(&["--codes", "codes.npy", "--bits", "0"]).contains("1 to 1024"));
     assert!(build(&["--codes", "codes.safetensors", "--bits", "24"]).contains("20-bit codes"));
     assert!(build(&["--codes", "codes.safetensors", "--substrings", "99"]).contains("use 1 to 20"));
@@ -291,10 +301,15 @@ fn an_index_is_changed_filtered_and_exported() {
     assert_eq!(found(&["--label", "cat", "--label", "dog"]).len(), 14 - ships.len());
     let id = ships[1].id.to_string();
     assert_eq!(found(&["--label", "ship", "--ids", &id]), [ships[1]]);
-    assert!(
-        failure(dir, &[&search[..], &["--index", "idx", "--label", "bird"]].concat(), 1)
-            .contains("cat, dog, ship")
-    );
+    let refused = |index: &str, label: &str| {
+        let words = ["--index", index, "--label", label];
+        failure(dir, &[&search[..], &words].concat(), 1)
+    };
+    for label in ["bird", "3", "99999999999999999999"] {
+        let message = refused("idx", label);
+        assert!(message.contains(&format!("no class of the index is named or numbered {label}\n")));
+        assert!(message.contains("hint: give `--label` one of cat (0), dog (1), ship (2)"));
+    }
 
     assert_eq!(json(&["compact"])["reclaimed"], 1);
     assert_eq!((found(&[]), found(&["--label", "ship"])), (all, ships));
@@ -302,7 +317,7 @@ fn an_index_is_changed_filtered_and_exported() {
     let exported = CodeSet::read(&dir.join("all.safetensors"), None).unwrap();
     assert_eq!((exported.codes.len(), &exported.classes), (14, &set.classes));
     assert!(!exported.ids.unwrap().contains(&set.ids.unwrap()[2]));
-    // As Parquet the same, and an index of that finds the same.
+    // Parquet holds the same, and an index of it finds the same.
     json(&["export", "--out", "all.parquet"]);
     let parquet = CodeSet::read(&dir.join("all.parquet"), None).unwrap();
     assert_eq!(parquet, CodeSet::read(&dir.join("all.safetensors"), None).unwrap());
@@ -312,4 +327,46 @@ fn an_index_is_changed_filtered_and_exported() {
     let words = [&search[..], &["--index", "idx", "--explain"]].concat();
     let explained = String::from_utf8(run(dir, &words).stderr).unwrap();
     assert!(explained.contains("\"costs\"") && explained.contains("\"way\""), "{explained}");
+}
+
+#[test]
+fn classes_without_names_are_known_by_the_items_that_have_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let unnamed = CodeSet { classes: Vec::new(), ..small_set() };
+    unnamed.write(dir.join("codes.safetensors")).unwrap();
+    CodeSet { labels: None, ..unnamed }.write(dir.join("none.safetensors")).unwrap();
+    stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx"]);
+    stdout(dir, &["build", "--codes", "none.safetensors", "--out", "none"]);
+    let search = ["search", "--code", "000000", "-k", "9", "--index"];
+    let found = stdout(dir, &[&search[..], &["idx", "--label", "2", "--json"]].concat());
+    assert_eq!(hits(&json_lines(&found)[0]).len(), 4);
+    for (index, label, hint) in [
+        ("idx", "3", "hint: give `--label` one of 0, 1, 2\n"),
+        ("idx", "cat", "hint: give `--label` one of 0, 1, 2\n"),
+        ("none", "0", "hint: the items of this index have no labels: leave out `--label`\n"),
+    ] {
+        let message = failure(dir, &[&search[..], &[index, "--label", label]].concat(), 1);
+        assert!(message.ends_with(hint), "{message}");
+    }
+}
+
+#[test]
+fn a_flag_overrules_the_twins_of_its_rivals() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    small_set().write(dir.join("codes.safetensors")).unwrap();
+    stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx"]);
+    let rivals = [("DHIH_K", "5"), ("DHIH_QUERIES", "absent.npy"), ("DHIH_EXPLAIN", "1")];
+    let search = ["search", "--index", "idx", "--code", "000000", "--label", "cat", "--json"];
+    let run = |words: &[&str]| {
+        let words = [&search[..], words].concat();
+        let output = command(dir, &words).envs(rivals).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        hits(&json_lines(&String::from_utf8(output.stdout).unwrap())[0]).len()
+    };
+    // The four cats are within 20 bits; at most two hits are asked for.
+    assert_eq!((run(&["--radius", "20"]), run(&["-k", "2"]), run(&[])), (4, 2, 4));
+    let both = command(dir, &search).envs([("DHIH_K", "5"), ("DHIH_RADIUS", "1")]).output();
+    assert_eq!(both.unwrap().status.code(), Some(2));
 }

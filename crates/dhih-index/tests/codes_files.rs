@@ -1,14 +1,14 @@
-//! Codes files: what is written is read, and everything that is not as it should be is refused with
-//! its cause.
+//! Codes files: what is written is read, and each file that is not as its format demands is refused with a reason.
 
 mod common;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use common::{cut, poke, small_set};
-use dhih_index::{CodeSet, Codes, Error, Labels};
+use dhih_index::{CodeSet, Codes, Error, Index, IndexBuilder, Labels};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 #[test]
@@ -40,7 +40,7 @@ fn npy_holds_the_codes_alone() {
     assert!(matches!(CodeSet::read(&path, Some(17)), Err(Error::Padding { .. })));
 }
 
-/// In memory or in its file, a set is the same, and so is what is built of it.
+/// Codes are the same in memory and in a mapped file, and so are the indexes that are built of them.
 #[test]
 fn codes_that_stay_in_their_file_are_the_codes() {
     let dir = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ fn codes_that_stay_in_their_file_are_the_codes() {
         set.write(&path).unwrap();
         let mapped = CodeSet::map(&path, Some(20)).unwrap();
         assert_eq!(mapped, set, "{name}");
-        // Another file of that name changes nothing.
+        // Another file that takes the name does not change the mapped one.
         CodeSet::new(Codes::new(20, vec![0; 3]).unwrap()).write(&path).unwrap();
         assert_eq!(mapped.clone(), set, "{name}");
         let [one, other] = ["one", "other"].map(|index| dir.path().join(index));
@@ -62,6 +62,28 @@ fn codes_that_stay_in_their_file_are_the_codes() {
             fs::read(other.join("manifest.json")).unwrap()
         );
         indexes.iter().for_each(|index| drop(index.verify().unwrap()));
+    }
+}
+
+#[test]
+fn a_mapped_file_that_was_cut_or_overwritten_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = CodeSet::new(Codes::new(64, vec![7; 8 << 12]).unwrap());
+    for name in ["codes.npy", "codes.safetensors"] {
+        let path = dir.path().join(name);
+        let refused = |change: &dyn Fn(&fs::File)| {
+            set.write(&path).unwrap();
+            let mapped = CodeSet::map(&path, Some(64)).unwrap();
+            mapped.check().unwrap();
+            change(&fs::File::options().write(true).open(&path).unwrap());
+            let error = mapped.check().unwrap_err();
+            assert!(error.to_string().contains("it was overwritten or cut"), "{error}");
+            let index = dir.path().join("index");
+            let built = IndexBuilder::default().build(&mapped, &index);
+            assert!(matches!(built, Err(Error::CodesFile { .. })) && Index::open(&index).is_err());
+        };
+        refused(&|file| file.set_len(4096).unwrap());
+        refused(&|file| file.set_modified(SystemTime::UNIX_EPOCH).unwrap());
     }
 }
 
@@ -83,8 +105,8 @@ fn missing_empty_cut_and_flipped_files_are_refused() {
             assert!(CodeSet::map(&path, bits).is_err(), "{name} cut at {end}");
         }
         fs::write(&path, &whole).unwrap();
-        // Codes files have no checksum: a flip in a code is another code. It must not panic, nor
-        // leave the bounds.
+        // Codes files have no checksum, so that a flipped bit in a code gives another code. It must neither panic nor give a set
+        // that does not fit together.
         for (at, &byte) in whole.iter().enumerate() {
             for flip in [1, 0x80] {
                 poke(&path, at, byte ^ flip);
@@ -99,7 +121,7 @@ fn missing_empty_cut_and_flipped_files_are_refused() {
 }
 
 #[test]
-fn safetensors_that_are_no_codes_are_refused() {
+fn safetensors_that_hold_no_codes_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("codes.safetensors");
     type Tensors<'a> = Vec<(&'a str, Dtype, Vec<usize>)>;

@@ -1,4 +1,5 @@
-//! Folders of part files and parts of jobs: what is divided and joined is what was there; what does not belong together is refused.
+//! Folders of part files, and parts of jobs: a set that is divided and joined is the set that it was, and files that do not belong
+//! together are refused.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -21,7 +22,7 @@ fn rows(set: &CodeSet, range: std::ops::Range<usize>) -> CodeSet {
     CodeSet { codes: set.codes.select(&rows), ids, labels, ..set.clone() }
 }
 
-/// The set in parts under these names, one of them empty.
+/// Writes the set as part files of these names, of which one is empty.
 fn parts(dir: &Path, set: &CodeSet, names: [&str; 3]) {
     fs::create_dir_all(dir).unwrap();
     for (name, range) in names.into_iter().zip([0..5, 5..5, 5..12]) {
@@ -47,7 +48,7 @@ fn parts_are_read_as_the_whole() {
     for names in [SPARK, SHARDS] {
         let folder = dir.path().join(names[0]);
         parts(&folder, &set, names);
-        // What Spark and `encode` leave beside the data.
+        // Spark and `encode` leave such files beside the data.
         for name in ["_SUCCESS", ".part-00000.crc", "part-00001-of-00003.safetensors.files.txt"] {
             fs::write(folder.join(name), "x").unwrap();
         }
@@ -56,11 +57,28 @@ fn parts_are_read_as_the_whole() {
         let error = CodeSet::map(&folder, Some(24)).unwrap_err();
         assert!(matches!(error, Error::BitsDiffer { found: 20, .. }), "{error}");
     }
-    // Without ids, rows are numbered over all parts.
+    // Items without ids are numbered over all part files.
     let unnamed = CodeSet { ids: None, ..set };
     let folder = dir.path().join("unnamed");
     parts(&folder, &unnamed, SHARDS);
     assert_eq!(CodeSet::read(&folder, None).unwrap(), unnamed);
+}
+
+/// pyarrow numbers its files without zeros in front: read as text, `part-10` would come before `part-2`, and items without ids would
+/// get the ids of others.
+#[test]
+fn part_files_follow_each_other_by_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let unnamed = CodeSet { ids: None, ..small_set() };
+    // Parquet files always have ids.
+    for (extension, set) in [("parquet", small_set()), ("safetensors", unnamed)] {
+        let folder = dir.path().join(extension);
+        fs::create_dir(&folder).unwrap();
+        for row in 0..12 {
+            rows(&set, row..row + 1).write(folder.join(format!("part-{row}.{extension}"))).unwrap();
+        }
+        assert_eq!(CodeSet::read(&folder, None).unwrap(), set);
+    }
 }
 
 #[test]
@@ -87,7 +105,7 @@ fn parts_of_a_job_are_the_whole_wherever_files_end() {
 }
 
 #[test]
-fn folders_that_are_no_job_or_not_all_of_it_are_refused() {
+fn folders_of_other_files_or_of_an_incomplete_job_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let set = small_set();
     let mut number = 0;
@@ -158,7 +176,7 @@ fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
     let manifest = |index: &str| fs::read(dir.join(index).join("manifest.json")).unwrap();
     assert_eq!(manifest("index"), manifest("plain"));
 
-    // Each part has an index of its own; a second time it is the same.
+    // Each part has an index of its own. Building one again gives the same index.
     for shard in ["1/2", "2/2", "2/2"] {
         let before = fs::read(dir.join("shards/part-00002-of-00002/manifest.json")).ok();
         done(&["build", "--codes", "parts", "--shard", shard, "--out", "shards"]);
@@ -176,7 +194,7 @@ fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
         assert_eq!(hits[..4], whole.knn(query, 4).unwrap());
     }
 
-    // Of their exports the whole is made again.
+    // The index of all items is made again from the exports of these indexes.
     for name in ["part-00001-of-00002", "part-00002-of-00002"] {
         let out = format!("joined/{name}.parquet");
         fs::create_dir_all(dir.join("joined")).unwrap();

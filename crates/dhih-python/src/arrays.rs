@@ -92,6 +92,7 @@ pub(crate) fn labels_to_python<'py>(
     Ok(match labels {
         Labels::Single(labels) => PyArray1::from_vec(py, labels).into_any(),
         Labels::MultiHot { classes, values } => rows(py, values, classes)?.into_any(),
+        _ => py.None().into_bound(py),
     })
 }
 

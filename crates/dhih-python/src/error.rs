@@ -113,7 +113,12 @@ impl Error {
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
+        let message = match &error {
+            Error::Index(error) | Error::Train(dhih_train::Error::Index(error)) => {
+                error.with_causes()
+            }
+            error => error.to_string(),
+        };
         match (error.kind(), &error) {
             (Some(kind), _) => io::Error::new(kind, message).into(),
             (None, Error::Memory { .. }) => PyMemoryError::new_err(message),

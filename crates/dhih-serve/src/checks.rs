@@ -26,7 +26,8 @@ pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
 
 pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
     present(path, TRAIN)?;
-    let set = CodeSet::read(path, None).map_err(|e| Error::unusable(path, e, TRAIN))?;
+    let set =
+        CodeSet::read(path, None).map_err(|e| Error::unusable(path, e.with_causes(), TRAIN))?;
     same_model(path, set.codes.bits(), set.model_sha256.as_deref(), encoder, TRAIN)?;
     Ok(set)
 }
@@ -39,7 +40,7 @@ pub(crate) fn index(path: &Path, run: &Path, encoder: &Encoder) -> Result<()> {
         path.display()
     );
     present(path, &make)?;
-    let unusable = |e| Error::unusable(path, e, &make);
+    let unusable = |e: dhih_index::Error| Error::unusable(path, e.with_causes(), &make);
     let index = Index::open(path).map_err(unusable)?;
     same_model(path, index.bits(), index.model_sha256(), encoder, &make)?;
     index.verify().map_err(unusable)

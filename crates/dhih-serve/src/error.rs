@@ -58,7 +58,7 @@ pub enum Error {
         reason: String,
     },
     /// The index failed while it was changed.
-    #[error("the index {}: {source}", path.display())]
+    #[error("the index {}: {}", path.display(), source.with_causes())]
     Index {
         /// Its directory.
         path: PathBuf,

@@ -43,6 +43,8 @@ impl Names {
         match label {
             Stored::Single(class) => self.one(class),
             Stored::MultiHot(hot) => self.many(hot),
+            // No other kind of label is known here.
+            _ => Label::Many(Vec::new()),
         }
     }
 
@@ -53,6 +55,7 @@ impl Names {
             Labels::MultiHot { classes, values } => {
                 Some(self.many(values.chunks_exact((*classes).max(1)).nth(row)?))
             }
+            _ => None,
         }
     }
 

@@ -75,7 +75,7 @@ pub struct Found {
 #[non_exhaustive]
 pub enum SearchError {
     /// The index on disk.
-    #[error(transparent)]
+    #[error("{}", .0.with_causes())]
     Index(#[from] dhih_index::Error),
     /// What was added while serving.
     #[error(transparent)]

@@ -141,7 +141,7 @@ pub fn load(args: &LoadArgs) -> Result<(), Error> {
     let own = vec![args.run.join("codes.safetensors")];
     let files = if args.codes.is_empty() { &own } else { &args.codes };
     let read = |file: &PathBuf| {
-        CodeSet::map(file, None).map_err(|error| Error::Codes { reason: error.to_string() })
+        CodeSet::map(file, None).map_err(|error| Error::Codes { reason: error.with_causes() })
     };
     let sets = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let loader = Loader::new(LoadConfig { store, substrings: args.substrings })?;

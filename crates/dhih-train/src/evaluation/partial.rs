@@ -159,7 +159,8 @@ fn inputs(work: &Work<'_>) -> String {
                 numbers(&mut hash, &[*classes]);
                 hash.update(values);
             }
-            None => {}
+            // Evaluation refuses labels of other kinds.
+            Some(_) | None => {}
         }
     }
     let EvaluationConfig { map_at, precision_at, empty } = &work.config;

@@ -128,6 +128,6 @@ fn name_of(set: &CodeSet, item: usize) -> String {
             let set = row.iter().enumerate().filter(|(_, bit)| **bit != 0);
             set.map(|(class, _)| name(class)).collect::<Vec<_>>().join(", ")
         }
-        None => String::new(),
+        Some(_) | None => String::new(),
     }
 }

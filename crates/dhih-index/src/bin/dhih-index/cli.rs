@@ -1,4 +1,4 @@
-//! The words of the command line. What the commands do: `cmd/`.
+//! The commands and flags of the command line, and their help. What the commands do: `cmd/`.
 
 use std::path::PathBuf;
 
@@ -17,14 +17,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build an index of a codes file, replacing the one that is there
+    /// Build an index of a codes file, and replace the index that is there
     #[command(after_help = "Examples:\n  dhih-index build                        \
         the last run's codes, into runs/latest/index\n  \
         dhih-index build --codes codes.npy --bits 64 --out idx\n  \
         dhih-index build --codes parts --shard 3/16 --out shards\n  \
         dhih-index build --codes codes.npy --bits 64 --out idx --memory 2GiB")]
     Build(BuildArgs),
-    /// Find the nearest codes, or all within a radius
+    /// Find the nearest codes, or all codes within a radius
     #[command(after_help = "Examples:\n  \
         dhih-index search --queries runs/latest/queries.safetensors -k 10\n  \
         dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json")]
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Remove items
     #[command(after_help = "Example:\n  dhih-index remove --index idx --ids 17,42")]
     Remove(RemoveArgs),
-    /// Turn the log and all data files into one, without what was removed
+    /// Merge the log and all data files into one data file, without the removed items
     #[command(after_help = "Example:\n  dhih-index compact --index idx")]
     Compact(IndexArgs),
     /// Write all items to a codes file
@@ -44,10 +44,10 @@ pub(crate) enum Command {
         dhih-index export --index idx --format parquet --out codes.parquet"
     )]
     Export(ExportArgs),
-    /// Measure searches: as they are, by scanning, and in batches
+    /// Measure searches: as planned, by scanning, and in batches
     #[command(after_help = "Example:\n  dhih-index bench --index idx --queries q.npy -k 10")]
     Bench(BenchArgs),
-    /// Tell what an index is
+    /// Show what an index holds
     #[command(after_help = "Example:\n  dhih-index inspect --index runs/latest/index")]
     Inspect(IndexArgs),
     /// Check every byte of an index
@@ -62,16 +62,16 @@ pub(crate) struct BuildArgs {
     /// Codes file (.safetensors, .npy or .parquet), or a folder of files part-* [default: runs/latest/codes.safetensors]
     #[arg(long, env = "DHIH_CODES", value_name = "PATH")]
     pub(crate) codes: Option<PathBuf>,
-    /// Length of a code in bits; an .npy file does not say it, nor does a Parquet file of others
+    /// Length of a code in bits; needed where the file does not record it: .npy, and Parquet of other programs
     #[arg(long, env = "DHIH_BITS", value_name = "K")]
     pub(crate) bits: Option<u32>,
     /// Index directory [default: `index` beside the codes file]
     #[arg(long, env = "DHIH_OUT", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Index one of N parts of the codes, I from 1 to N, in a directory of its own in OUT
+    /// Index only part I of N of the codes, I from 1 to N, in a directory of its own within OUT
     #[arg(long, env = "DHIH_SHARD", value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
-    /// Number of substrings, a table for each [default: chosen from the codes]
+    /// Number of substrings, each with a table [default: chosen from the codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "M")]
     pub(crate) substrings: Option<u32>,
     /// Memory that the build may take, as in 2GiB, 500MB or plain bytes; what does not fit is sorted on disk, in OUT [default:
@@ -89,26 +89,26 @@ pub(crate) struct SearchArgs {
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR", default_value = "runs/latest/index")]
     pub(crate) index: PathBuf,
     #[command(flatten)]
-    pub(crate) query: Query,
+    pub(crate) query: QueryArgs,
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) bound: SearchBoundArgs,
     /// Number of threads [default: one for each core]
     #[arg(long, env = "DHIH_THREADS", value_name = "N", value_parser = positive)]
     pub(crate) threads: Option<usize>,
     /// Write the hits to a safetensors file instead of printing a table
     #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Only items with this label, by name or number; repeatable
+    /// Search only items of this class, by name or number; repeatable
     #[arg(long, env = "DHIH_LABEL", value_name = "L")]
     pub(crate) label: Vec<String>,
-    /// Only these items
+    /// Search only these items
     #[arg(long, env = "DHIH_IDS", value_name = "IDS", value_delimiter = ',')]
     pub(crate) ids: Vec<u64>,
-    /// Tell on stderr what each search did, and why: buckets, candidates, codes scanned, and the costs compared
+    /// Print on stderr what each search did, and why: buckets, candidates, codes scanned, and the costs that were compared
     #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new(),
         conflicts_with_all = ["label", "ids"])]
     pub(crate) explain: bool,
-    /// Read the index into memory first, on large pages: opens slower, searches faster
+    /// Read the index into memory first, on large pages: opening takes longer, searches less time
     #[arg(long, env = "DHIH_IN_MEMORY", value_parser = FalseyValueParser::new())]
     pub(crate) in_memory: bool,
     /// Print one JSON object for each query
@@ -124,19 +124,19 @@ pub(crate) struct BenchArgs {
     #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
     pub(crate) queries: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) reach: Reach,
-    /// Read the index into memory first, on large pages: opens slower, searches faster
+    pub(crate) bound: SearchBoundArgs,
+    /// Read the index into memory first, on large pages: opening takes longer, searches less time
     #[arg(long, env = "DHIH_IN_MEMORY", value_parser = FalseyValueParser::new())]
     pub(crate) in_memory: bool,
-    /// How often all queries are searched
+    /// Number of times that all queries are searched
     #[arg(long, env = "DHIH_ROUNDS", value_name = "N", default_value_t = 3, value_parser = positive)]
     pub(crate) rounds: usize,
 }
 
-/// What is looked for.
+/// The queries: one of these.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Query {
+pub(crate) struct QueryArgs {
     /// One query in hexadecimal, first byte first
     #[arg(long, env = "DHIH_CODE", value_name = "HEX")]
     pub(crate) code: Option<String>,
@@ -145,23 +145,40 @@ pub(crate) struct Query {
     pub(crate) queries: Option<PathBuf>,
 }
 
-/// How far.
+/// How far a search goes: one of these.
 #[derive(Debug, Clone, Copy, Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Reach {
+pub(crate) struct SearchBoundArgs {
     /// Find the N nearest
     #[arg(short, env = "DHIH_K", value_name = "N", value_parser = positive)]
-    pub(crate) k: Option<usize>,
+    k: Option<usize>,
     /// Find all within R bits
     #[arg(long, env = "DHIH_RADIUS", value_name = "R")]
-    pub(crate) radius: Option<u32>,
+    radius: Option<u32>,
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SearchBound {
+    Nearest { k: usize },
+    Within { radius: u32 },
+}
+
+impl SearchBoundArgs {
+    pub(crate) fn bound(self) -> SearchBound {
+        match self.k {
+            Some(k) => SearchBound::Nearest { k },
+            // The group demands one of the two flags.
+            None => SearchBound::Within { radius: self.radius.unwrap_or(0) },
+        }
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
-    /// Codes file (.safetensors, .npy or .parquet); items without ids are numbered after the greatest that is there
+    /// Codes file (.safetensors, .npy or .parquet); items without ids are numbered after the greatest id of the index
     #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
     pub(crate) codes: PathBuf,
 }
@@ -182,12 +199,12 @@ pub(crate) struct ExportArgs {
     /// Codes file to write
     #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Type of the file; npy holds the codes alone [default: OUT's extension, else safetensors]
+    /// Format of the file; npy holds the codes alone [default: the one that OUT's extension names, else safetensors]
     #[arg(long, env = "DHIH_FORMAT", value_enum)]
     pub(crate) format: Option<Format>,
 }
 
-/// The types of codes files.
+/// The formats of codes files.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
     Safetensors,
@@ -205,7 +222,7 @@ impl From<Format> for CodesFormat {
     }
 }
 
-/// Which index, and how the answer is printed.
+/// The index, and how the answer is printed.
 #[derive(Debug, Args)]
 pub(crate) struct IndexArgs {
     /// Index directory

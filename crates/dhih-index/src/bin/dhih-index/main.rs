@@ -1,18 +1,20 @@
-//! Command line of dhih-index: parses, runs one command, tells how it ended. The commands are in
-//! `cmd/`.
+//! The program `dhih-index`: parses the command line, runs one command and reports how it ended. The commands are in `cmd/`.
 
 mod cli;
 mod cmd;
+mod hint;
+mod rivals;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = rivals::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Build(args) => cmd::build::run(&args),
         Command::Search(args) => cmd::search::run(&args),
         Command::Add(args) => cmd::change::add(&args),
@@ -28,10 +30,11 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough.
+        // The reader of the output has closed the pipe: it has read what it wanted.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            // Where stderr is closed, too, nobody can be told.
+            let _ = writeln!(io::stderr(), "{}", hint::report(&error));
             ExitCode::FAILURE
         }
     }

@@ -1,24 +1,24 @@
-//! `dhih-index bench`: how long searches of an index take, one by one and in batches, beside scanning it.
+//! `dhih-index bench`: measures how long searches of an index take, one by one and in batches, beside scanning all codes.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use dhih_index::{Codes, Flat, Index, Strategy, hamming};
+use dhih_index::{Codes, Flat, Hit, Index, Strategy, hamming};
 use rayon::ThreadPool;
 use serde::Serialize;
 
-use crate::cli::{BenchArgs, Reach};
-use crate::cmd::search::{opened, read_queries};
+use crate::cli::{BenchArgs, SearchBound};
+use crate::cmd::search::{open, read_queries};
 
-/// Hits that a batch may have: a gibibyte of them.
-const MOST_HITS: usize = 1 << 26;
-/// So many queries are scanned for.
-const SCANNED: usize = 100;
-/// Queries of a batch that goes through all codes together.
-const FLAT: usize = 64;
-/// Batches are measured at least so long.
-const LONG: Duration = Duration::from_millis(200);
+/// The most hits of a batch: these take a gibibyte.
+const MAX_BATCH_HITS: usize = 1 << 26;
+/// The number of queries for which all codes are scanned.
+const SCANNED_QUERIES: usize = 100;
+/// The number of queries of a batch that goes through all codes together.
+const FLAT_BATCH: usize = 64;
+/// The least time for which batches are measured.
+const MIN_TIME: Duration = Duration::from_millis(200);
 
 /// Microseconds a query.
 #[derive(Debug, Serialize)]
@@ -41,15 +41,15 @@ struct Measured {
     hits: f64,
     isa: &'static str,
     threads: usize,
-    /// One by one, one thread.
+    /// Searches one by one on one thread.
     search: Times,
-    /// All codes scanned for some of the queries, one by one, one thread.
+    /// Scans of all codes for some of the queries, one by one on one thread.
     scan: Times,
-    /// Batches of the queries, one thread.
+    /// Batches of the queries on one thread.
     batch: f64,
-    /// Batches of the queries, all threads.
+    /// Batches of the queries on all threads.
     batch_threads: f64,
-    /// Without an index, the nearest of all codes; absent for a radius.
+    /// The nearest of all codes without an index; absent for a radius.
     flat: Option<FlatTimes>,
 }
 
@@ -58,18 +58,21 @@ struct Measured {
 struct FlatTimes {
     /// One by one.
     one: f64,
-    /// In batches of [`FLAT`].
+    /// In batches of [`FLAT_BATCH`].
     batch: f64,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let index = opened(&args.on.index, args.in_memory)?;
+    let index = open(&args.on.index, args.in_memory)?;
     let beside = args.on.index.with_file_name("queries.safetensors");
-    let queries = read_queries(args.queries.as_deref().unwrap_or(&beside), &index)?;
+    let file = args.queries.as_deref().unwrap_or(&beside);
+    let queries = read_queries(file, &index)?;
     if queries.is_empty() {
-        bail!("there are no queries to measure");
+        bail!("there is no query in {}", file.display());
     }
-    let measured = measure(&index, &queries, args.reach, args.rounds)?;
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let (bound, rounds) = (args.bound.bound(), args.rounds);
+    let measured = Bench { index, queries, bound, rounds, alone }.measure()?;
     let mut out = io::stdout().lock();
     if args.on.json {
         writeln!(out, "{}", serde_json::to_string(&measured)?)?;
@@ -94,93 +97,112 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-fn measure(index: &Index, queries: &Codes, reach: Reach, rounds: usize) -> Result<Measured> {
-    let one = |strategy, query: &[u8]| match reach.k {
-        Some(k) => index.knn_by(strategy, query, k),
-        None => index.within_by(strategy, query, reach.radius.unwrap_or(0)),
-    };
-    let isa = hamming::isa()?;
-    // The first search of each kind finds the file in memory or brings it there.
-    let mut found = Vec::with_capacity(queries.len());
-    for query in queries.iter() {
-        let hits = one(Strategy::Auto, query)?;
-        found.push((hits.len(), hits.last().map_or(0.0, |hit| f64::from(hit.distance))));
-    }
-    // As many queries in a batch as have their hits in memory together, and of all some that are scanned for.
-    let hits = found.iter().scan(0, |sum, (hits, _)| {
-        *sum += hits;
-        Some(*sum)
-    });
-    let together = hits.take_while(|hits| *hits <= MOST_HITS).count().max(1);
-    let together = queries.select(&(0..together).collect::<Vec<_>>());
-    let step = queries.len().div_ceil(SCANNED);
-    let some = queries.select(&(0..queries.len()).step_by(step).collect::<Vec<_>>());
-    let all = || match reach.k {
-        Some(k) => index.knn_batch(&together, k),
-        None => index.within_batch(&together, reach.radius.unwrap_or(0)),
-    };
-    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-    let (mut search, mut scan) = (Vec::new(), Vec::new());
-    let (mut batch, mut batch_threads) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..rounds {
-        search.extend(times(queries, |query| one(Strategy::Auto, query))?);
-        scan.extend(times(&some, |query| one(Strategy::Scan, query))?);
-        let each = |seconds: f64| 1e6 * seconds / together.len() as f64;
-        batch = batch.min(each(alone.install(|| again_and_again(all))?));
-        batch_threads = batch_threads.min(each(again_and_again(all)?));
-    }
-    let count = found.len() as f64;
-    let info = index.info();
-    Ok(Measured {
-        codes: info.codes,
-        distinct: info.distinct,
-        bits: info.bits,
-        bytes_per_code: info.bytes_per_code,
-        queries: queries.len(),
-        reached: found.iter().map(|(_, reached)| reached).sum::<f64>() / count,
-        hits: found.iter().map(|(hits, _)| *hits as f64).sum::<f64>() / count,
-        isa,
-        threads: rayon::current_num_threads(),
-        search: Times::of(search),
-        scan: Times::of(scan),
-        batch,
-        batch_threads,
-        flat: reach.k.map(|k| flat(index, queries, k, rounds, &alone)).transpose()?,
-    })
-}
-
-fn flat(
-    index: &Index,
-    queries: &Codes,
-    k: usize,
+/// What is measured.
+struct Bench {
+    index: Index,
+    queries: Codes,
+    bound: SearchBound,
+    /// Number of times that everything is measured.
     rounds: usize,
-    alone: &ThreadPool,
-) -> Result<FlatTimes> {
-    let set = index.to_code_set()?;
-    let flat = Flat::of(&set)?;
-    let some = queries.select(&(0..queries.len().min(FLAT)).collect::<Vec<_>>());
-    let (mut one, mut batch) = (Vec::new(), f64::INFINITY);
-    for _ in 0..rounds {
-        one.extend(times(&some, |query| flat.knn(query, k))?);
-        let seconds = alone.install(|| again_and_again(|| flat.knn_batch(&some, k)))?;
-        batch = batch.min(1e6 * seconds / some.len() as f64);
-    }
-    Ok(FlatTimes { one: Times::of(one).mean, batch })
+    /// A pool of one thread.
+    alone: ThreadPool,
 }
 
-/// Seconds that a batch takes, of as many as fill [`LONG`]: threads that sleep are woken once, and have each a core of its own by
-/// then, which takes the system some milliseconds.
-fn again_and_again<T>(batch: impl Fn() -> dhih_index::Result<T>) -> dhih_index::Result<f64> {
+impl Bench {
+    fn search(&self, strategy: Strategy, query: &[u8]) -> dhih_index::Result<Vec<Hit>> {
+        match self.bound {
+            SearchBound::Nearest { k } => self.index.knn_by(strategy, query, k),
+            SearchBound::Within { radius } => self.index.within_by(strategy, query, radius),
+        }
+    }
+
+    fn search_batch(&self, queries: &Codes) -> dhih_index::Result<Vec<Vec<Hit>>> {
+        match self.bound {
+            SearchBound::Nearest { k } => self.index.knn_batch(queries, k),
+            SearchBound::Within { radius } => self.index.within_batch(queries, radius),
+        }
+    }
+
+    fn measure(&self) -> Result<Measured> {
+        let queries = &self.queries;
+        let isa = hamming::isa()?;
+        // The first search of each kind reads the pages of the file that the kind needs.
+        let mut found = Vec::with_capacity(queries.len());
+        for query in queries {
+            let hits = self.search(Strategy::Auto, query)?;
+            found.push((hits.len(), hits.last().map_or(0.0, |hit| f64::from(hit.distance))));
+        }
+        // A batch has as many queries as have their hits in memory at the same time.
+        let hits = found.iter().scan(0, |sum, (hits, _)| {
+            *sum += hits;
+            Some(*sum)
+        });
+        let count = hits.take_while(|hits| *hits <= MAX_BATCH_HITS).count().max(1);
+        let batch_queries = queries.select(&(0..count).collect::<Vec<_>>());
+        let step = queries.len().div_ceil(SCANNED_QUERIES);
+        let scanned = queries.select(&(0..queries.len()).step_by(step).collect::<Vec<_>>());
+        let (mut search, mut scan) = (Vec::new(), Vec::new());
+        let (mut batch, mut batch_threads) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..self.rounds {
+            search.extend(times(queries, |query| self.search(Strategy::Auto, query))?);
+            scan.extend(times(&scanned, |query| self.search(Strategy::Scan, query))?);
+            let microseconds = |seconds: f64| 1e6 * seconds / batch_queries.len() as f64;
+            let repeat = || repeated(|| self.search_batch(&batch_queries));
+            batch = batch.min(microseconds(self.alone.install(repeat)?));
+            batch_threads = batch_threads.min(microseconds(repeat()?));
+        }
+        let count = found.len() as f64;
+        let info = self.index.info();
+        Ok(Measured {
+            codes: info.codes,
+            distinct: info.distinct,
+            bits: info.bits,
+            bytes_per_code: info.bytes_per_code,
+            queries: queries.len(),
+            reached: found.iter().map(|(_, reached)| reached).sum::<f64>() / count,
+            hits: found.iter().map(|(hits, _)| *hits as f64).sum::<f64>() / count,
+            isa,
+            threads: rayon::current_num_threads(),
+            search: Times::of(search),
+            scan: Times::of(scan),
+            batch,
+            batch_threads,
+            flat: match self.bound {
+                SearchBound::Nearest { k } => Some(self.flat(k)?),
+                SearchBound::Within { .. } => None,
+            },
+        })
+    }
+
+    fn flat(&self, k: usize) -> Result<FlatTimes> {
+        let set = self.index.to_code_set()?;
+        let flat = Flat::of(&set)?;
+        let count = self.queries.len().min(FLAT_BATCH);
+        let queries = self.queries.select(&(0..count).collect::<Vec<_>>());
+        let (mut one, mut batch) = (Vec::new(), f64::INFINITY);
+        for _ in 0..self.rounds {
+            one.extend(times(&queries, |query| flat.knn(query, k))?);
+            let seconds = self.alone.install(|| repeated(|| flat.knn_batch(&queries, k)))?;
+            batch = batch.min(1e6 * seconds / count as f64);
+        }
+        Ok(FlatTimes { one: Times::of(one).mean, batch })
+    }
+}
+
+/// Seconds that a batch takes, on average over as many as fill [`MIN_TIME`]: waking the threads of a pool and giving each a core of
+/// its own takes the system some milliseconds, which a single batch would have to bear.
+fn repeated<T>(batch: impl Fn() -> dhih_index::Result<T>) -> dhih_index::Result<f64> {
     let (start, mut batches) = (Instant::now(), 0);
     loop {
         batch()?;
         batches += 1;
-        if start.elapsed() >= LONG {
+        if start.elapsed() >= MIN_TIME {
             return Ok(start.elapsed().as_secs_f64() / f64::from(batches));
         }
     }
 }
 
+/// Microseconds that each query takes.
 fn times<T>(
     queries: &Codes,
     mut search: impl FnMut(&[u8]) -> dhih_index::Result<T>,
@@ -196,7 +218,7 @@ fn times<T>(
 impl Times {
     fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
-        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
         let mean = times.iter().sum::<f64>() / times.len() as f64;
         Self { mean, p50: at(0.5), p99: at(0.99) }
     }

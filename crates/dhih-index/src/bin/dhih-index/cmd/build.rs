@@ -1,4 +1,4 @@
-//! `dhih-index build`: from a codes file, a folder of them, or a part of either, to an index directory.
+//! `dhih-index build`: makes an index of a codes file, of a folder of part files, or of one part of either.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig, Progress, Shard};
 
 use crate::cli::BuildArgs;
 use crate::cmd::inspect;
+use crate::hint::failure;
 
 const LAST_CODES: &str = "runs/latest/codes.safetensors";
 
@@ -56,15 +57,15 @@ fn default_memory() -> Option<u64> {
     Some((of_machine.min(of_group) / 4 * 3).max(LEAST))
 }
 
-/// The codes file that is named, or else the last run's.
+/// The codes that are named, or else those of the last run.
 fn codes_file(named: Option<&Path>) -> Result<PathBuf> {
     let last = Path::new(LAST_CODES);
     match named {
         Some(file) => Ok(file.to_path_buf()),
         None if last.exists() => Ok(last.to_path_buf()),
-        None => bail!(
-            "no run has left codes at {LAST_CODES}: make one with \
-             `cargo run --release -p dhih-train`, or name a codes file with --codes"
-        ),
+        None => Err(failure(
+            format!("no run has left codes at {LAST_CODES}"),
+            "`cargo run --release -p dhih-train` makes a run; `--codes PATH` names codes of other origin",
+        )),
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<()> {
     let mut writer = IndexWriter::open(&args.on.index)?;
     let set = read_set(&args.codes, writer.snapshot().bits())?;
     writer.add(&set).with_context(|| format!("nothing of {} was added", args.codes.display()))?;
-    tell(&writer, args.on.json, ("added", set.codes.len()))
+    Done { what: "added", items: set.codes.len() }.print(&writer, args.on.json)
 }
 
 pub(crate) fn remove(args: &RemoveArgs) -> Result<()> {
@@ -21,25 +21,33 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<()> {
     let removed = writer.remove(&args.ids)?;
     let absent = args.ids.len() - removed;
     if absent > 0 {
-        let _ = writeln!(io::stderr(), "{absent} of these ids were not there");
+        let _ = writeln!(io::stderr(), "{absent} of these ids were not in the index");
     }
-    tell(&writer, args.on.json, ("removed", removed))
+    Done { what: "removed", items: removed }.print(&writer, args.on.json)
 }
 
 pub(crate) fn compact(args: &IndexArgs) -> Result<()> {
     let mut writer = IndexWriter::open(&args.index)?;
     let deleted = writer.snapshot().info().deleted;
     writer.compact()?;
-    tell(&writer, args.json, ("reclaimed", deleted))
+    Done { what: "reclaimed", items: deleted }.print(&writer, args.json)
 }
 
-fn tell(writer: &IndexWriter, json: bool, (done, count): (&str, usize)) -> Result<()> {
-    let codes = writer.snapshot().len();
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", json!({ done: count, "codes": codes }))?;
-    } else {
-        writeln!(out, "{count} {done}, {codes} codes now")?;
+/// What a command has done to how many items.
+struct Done {
+    what: &'static str,
+    items: usize,
+}
+
+impl Done {
+    fn print(&self, writer: &IndexWriter, json: bool) -> Result<()> {
+        let (Self { what, items }, codes) = (self, writer.snapshot().len());
+        let mut out = io::stdout().lock();
+        if json {
+            writeln!(out, "{}", json!({ *what: items, "codes": codes }))?;
+        } else {
+            writeln!(out, "{items} {what}, {codes} codes now")?;
+        }
+        Ok(())
     }
-    Ok(())
 }

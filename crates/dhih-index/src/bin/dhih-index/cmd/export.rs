@@ -1,4 +1,4 @@
-//! `dhih-index export`: from an index back to a codes file.
+//! `dhih-index export`: writes the items of an index to a codes file.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! `dhih-index inspect`: what an index is.
+//! `dhih-index inspect`: prints what an index holds.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
     print(&Index::open(&args.index)?.info(), args.json)
 }
 
-/// Prints it as one JSON object, or for people.
+/// Prints it as one JSON object, or as lines for people.
 pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
     let mut out = io::stdout().lock();
     if json {
@@ -19,7 +19,7 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
         return Ok(());
     }
     let substrings: Vec<_> =
-        info.substrings.iter().map(|part| part.positions().len().to_string()).collect();
+        info.substrings.iter().map(|substring| substring.bits().to_string()).collect();
     let model = info.model_sha256.as_deref().unwrap_or("unknown");
     writeln!(out, "bits        {}", info.bits)?;
     writeln!(out, "codes       {} ({} different)", info.codes, info.distinct)?;

@@ -1,9 +1,10 @@
-//! The commands, one file each. Their words are in `cli.rs`.
+//! The commands, one file each. Their flags: `cli.rs`.
 
 pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod change;
 pub(crate) mod export;
 pub(crate) mod inspect;
+pub(crate) mod labels;
 pub(crate) mod search;
 pub(crate) mod verify;

@@ -1,4 +1,4 @@
-//! `dhih-index verify`: checks every byte of an index.
+//! `dhih-index verify`: checks every byte of an index, and whether its contents agree.
 
 use std::io::{self, Write};
 
