@@ -248,15 +248,11 @@ impl Bench<'_> {
             })
         };
         let (ratio, ratio_of) = match case.ratio {
-            Ratio::Mean => (
-                of(&|[before, after]| before.search.mean / after.search.mean)?,
-                "mean, before / after `compact`",
-            ),
-            Ratio::Median => (
+            Ratio::ToCompacted => (
                 of(&|[before, after]| before.search.p50 / after.search.p50)?,
                 "p50, before / after `compact`",
             ),
-            Ratio::Flat => (
+            Ratio::ToFlatScan => (
                 of(&|[before, _]| before.search.mean / before.flat.one)?,
                 "mean, before `compact` / flat scan",
             ),
