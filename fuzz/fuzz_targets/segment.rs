@@ -13,10 +13,9 @@ mod support;
 
 fuzz_target!(|bytes: &[u8]| {
     let dir = support::folder();
-    let (bytes, header) = support::sealed(bytes);
-    let name = format!("segment-{header:016x}");
-    fs::write(dir.join(format!("{name}.dhih")), &bytes).expect("a file");
-    support::manifest_of_version_1(&dir, &name, bytes.len());
+    let (bytes, checksum) = support::sealed(bytes);
+    fs::write(dir.join(format!("segment-{checksum:016x}.dhih")), &bytes).expect("a file");
+    support::write_manifest_of_one(&dir, &bytes, checksum);
     use_all(&dir);
 });
 

@@ -186,7 +186,7 @@ impl Record {
 }
 
 /// The processor's name and the number of threads.
-fn machine() -> Result<String> {
+pub(crate) fn machine() -> Result<String> {
     let threads = available_parallelism().context("cannot count the processors")?;
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name"));

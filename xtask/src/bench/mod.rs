@@ -2,6 +2,7 @@
 
 mod eval;
 mod index;
+mod life;
 mod model;
 mod serve;
 mod train;
@@ -27,6 +28,8 @@ enum What {
     Index(index::Args),
     /// The same beside faiss, in one run
     Peers(index::Args),
+    /// Searches of an index that has been changed for a while, beside the same one compacted and an older program
+    Life(life::Args),
     /// Evaluation of codes: ours and the usual numpy script
     Eval(eval::Args),
     /// The service under load, overload and attack
@@ -40,6 +43,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         What::Train(args) => train::run(args, workspace),
         What::Index(args) => index::run(args, false, workspace),
         What::Peers(args) => index::run(args, true, workspace),
+        What::Life(args) => life::run(args, workspace),
         What::Eval(args) => eval::run(args, workspace),
         What::Serve(args) => serve::run(args, workspace),
     }
