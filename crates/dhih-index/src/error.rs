@@ -303,7 +303,7 @@ pub enum Error {
     /// A write-ahead log that is damaged before its end.
     #[error(
         "{} is damaged at byte {offset}: {what}; the {bytes} bytes from there on may hold acknowledged changes, \
-         so nothing was left out or cut off\nhint: `dhih-index salvage --dry-run` tells what can be saved",
+         so nothing was left out or cut off: restore a checkpoint, or salvage the index",
         path.display()
     )]
     CorruptLog {

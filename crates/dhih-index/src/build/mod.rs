@@ -160,10 +160,6 @@ impl IndexBuilder {
 
 /// Writes the segment of a stream of items, under a name that no manifest knows yet. It is the one that a set of the same items in the
 /// same order gives.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "merging segments, which is to stream, still collects them")
-)]
 pub(crate) fn write_segment_of_stream(
     spec: &SegmentSpec,
     rows: &mut dyn RowStream,

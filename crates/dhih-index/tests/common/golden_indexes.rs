@@ -124,6 +124,7 @@ impl Items {
                 None => Value::Null,
                 Some(Label::Single(label)) => label.into(),
                 Some(Label::MultiHot(columns)) => columns.into(),
+                Some(other) => panic!("{other:?}"),
             };
             (id, (index.code(id).map(to_hex).unwrap_or_default(), label))
         };
@@ -159,6 +160,7 @@ impl Items {
                 Some(Labels::MultiHot { classes, values }) => {
                     values[row * classes..(row + 1) * classes].into()
                 }
+                Some(other) => panic!("{other:?}"),
             };
             self.by_id.insert(id, (to_hex(set.codes.get(row)), label));
         }

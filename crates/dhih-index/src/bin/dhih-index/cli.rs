@@ -32,10 +32,17 @@ pub(crate) enum Command {
     /// Add the codes of a file
     #[command(after_help = "Example:\n  dhih-index add --index idx --codes more.safetensors")]
     Add(AddArgs),
+    /// Add the codes of a file, or replace the items that have the same ids
+    #[command(after_help = "Example:\n  dhih-index upsert --index idx --codes more.safetensors")]
+    Upsert(AddArgs),
     /// Remove items
-    #[command(after_help = "Example:\n  dhih-index remove --index idx --ids 17,42")]
+    #[command(after_help = "Examples:\n  dhih-index remove --index idx --ids 17,42\n  \
+        dhih-index remove --index idx --ids-file ids.txt")]
     Remove(RemoveArgs),
-    /// Merge the log and all data files into one data file, without the removed items
+    /// Do the merging that is due: turn a long log into a segment, merge small segments, rewrite those with many removed items
+    #[command(after_help = "Example:\n  dhih-index merge --index idx --memory 2GiB")]
+    Merge(MergeArgs),
+    /// Merge the log and all segments into one segment, without the removed items
     #[command(after_help = "Example:\n  dhih-index compact --index idx")]
     Compact(IndexArgs),
     /// Write all items to a codes file
@@ -44,6 +51,13 @@ pub(crate) enum Command {
         dhih-index export --index idx --format parquet --out codes.parquet"
     )]
     Export(ExportArgs),
+    /// Copy the index as it is now, while it may be changed: a backup that is an index of its own
+    #[command(after_help = "Example:\n  dhih-index checkpoint --index idx --out backup")]
+    Checkpoint(CheckpointArgs),
+    /// Go on without what is damaged in the log or in the tables, and say what is lost
+    #[command(after_help = "Examples:\n  dhih-index salvage --index idx --dry-run\n  \
+        dhih-index salvage --index idx")]
+    Salvage(SalvageArgs),
     /// Measure searches: as planned, by scanning, and in batches
     #[command(after_help = "Example:\n  dhih-index bench --index idx --queries q.npy -k 10")]
     Bench(BenchArgs),
@@ -188,8 +202,48 @@ pub(crate) struct RemoveArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
     /// Ids, separated by commas
-    #[arg(long, env = "DHIH_IDS", value_name = "IDS", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        env = "DHIH_IDS",
+        value_name = "IDS",
+        value_delimiter = ',',
+        required_unless_present = "ids_file",
+        conflicts_with = "ids_file"
+    )]
     pub(crate) ids: Vec<u64>,
+    /// A text file of ids, separated by commas, blanks or line ends
+    #[arg(long, env = "DHIH_IDS_FILE", value_name = "FILE")]
+    pub(crate) ids_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    #[command(flatten)]
+    pub(crate) on: IndexArgs,
+    /// Memory that a merge may take, as in 2GiB, 500MB or plain bytes; what does not fit is sorted on disk [default: 1GiB]
+    #[arg(long, env = "DHIH_MEMORY", value_name = "SIZE", value_parser = bytes)]
+    pub(crate) memory: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    #[command(flatten)]
+    pub(crate) on: IndexArgs,
+    /// Directory of the checkpoint, which must not hold an index
+    #[arg(long, env = "DHIH_OUT", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Copy the segments also where hard links are possible
+    #[arg(long, env = "DHIH_COPY", value_parser = FalseyValueParser::new())]
+    pub(crate) copy: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SalvageArgs {
+    #[command(flatten)]
+    pub(crate) on: IndexArgs,
+    /// Tell what would be saved and lost, and change nothing
+    #[arg(long, env = "DHIH_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

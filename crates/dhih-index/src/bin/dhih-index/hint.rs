@@ -53,6 +53,12 @@ fn of_library(error: &Error) -> Option<String> {
         Error::FormatDisabled { feature, .. } => {
             Some(format!("`cargo install --path crates/dhih-index --features {feature}`"))
         }
+        Error::CorruptLog { path, .. } => path.parent().map(|dir| {
+            format!(
+                "`dhih-index salvage --index {} --dry-run` tells what can be saved",
+                dir.display()
+            )
+        }),
         Error::Corrupt { path, .. } => index_of(path).map(|dir| {
             format!("`dhih-index build --codes CODES --out {}` builds it again", dir.display())
         }),

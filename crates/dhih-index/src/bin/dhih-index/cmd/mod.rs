@@ -3,8 +3,10 @@
 pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod change;
+pub(crate) mod checkpoint;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod labels;
+pub(crate) mod salvage;
 pub(crate) mod search;
 pub(crate) mod verify;

@@ -3,14 +3,19 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use dhih_index::Index;
+use dhih_index::{Index, Verification};
 
 use crate::cli::IndexArgs;
 
 pub(crate) fn run(args: &IndexArgs) -> Result<()> {
     let index = Index::open(&args.index)?;
-    index.verify()?;
-    let (codes, bytes) = (index.len(), index.info().bytes);
+    let Verification { codes, bytes, torn_bytes, .. } = index.verify()?;
+    if torn_bytes > 0 {
+        let _ = writeln!(
+            io::stderr(),
+            "{torn_bytes} bytes at the end of the log are those of an interrupted write, which was not acknowledged"
+        );
+    }
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::json!({"verified": true, "codes": codes, "bytes": bytes}))?;
