@@ -56,6 +56,7 @@ pub use index::batch::{Batch, Changed};
 pub use index::checkpoint::CheckpointOptions;
 pub use index::filter::Filter;
 pub use index::info::{Info, SectionInfo, SegmentInfo};
+pub use index::options::{OpenOptions, Verify};
 pub use index::salvage::{LostBytes, Salvage, salvage};
 pub use index::selection::Selection;
 pub use index::shared::SharedWriter;

@@ -12,6 +12,7 @@ pub(crate) mod info;
 mod memtable;
 mod merged;
 pub(crate) mod open;
+pub(crate) mod options;
 pub(crate) mod query;
 pub(crate) mod salvage;
 pub(crate) mod selection;

@@ -140,6 +140,24 @@ impl Segment {
         Ok(Self { map, ..self.clone() })
     }
 
+    /// Brings all pages into memory and maps them, as far as the system does so.
+    pub(crate) fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        let advice = memmap2::Advice::PopulateRead;
+        #[cfg(all(unix, not(target_os = "linux")))]
+        let advice = memmap2::Advice::WillNeed;
+        // An older kernel does not know the first; the pages come with the searches then.
+        #[cfg(unix)]
+        let _ = self.map.advise(advice).or_else(|_| self.map.advise(memmap2::Advice::WillNeed));
+    }
+
+    /// Keeps all pages in memory.
+    pub(crate) fn lock(&self) -> Result<()> {
+        #[cfg(unix)]
+        self.map.lock().map_err(Error::io("lock in memory", &self.path))?;
+        Ok(())
+    }
+
     /// The whole file.
     pub(crate) fn file(&self) -> &[u8] {
         &self.map

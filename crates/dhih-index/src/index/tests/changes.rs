@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::disk::journal::Event;
-use crate::{Changed, Error, Hit, SharedWriter};
+use crate::{Changed, Error, Hit, OpenOptions, SharedWriter, Verify};
 
 #[test]
 fn an_index_is_what_was_added_and_not_removed() {
@@ -192,4 +192,27 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert!(matches!(writer.add(&CodeSet { ids: None, ..good }), Err(Error::IdsExhausted { .. })));
     let hits: Vec<Hit> = writer.snapshot().knn(&[1, 2], 3).unwrap();
     assert_eq!(hits.len(), 3);
+}
+
+#[test]
+fn an_index_is_opened_with_options() {
+    let (numbers, dir) = (&mut Numbers(4), folder());
+    let items = begin(dir.path(), numbers);
+    for verify in [Verify::Headers, Verify::Checksums, Verify::All] {
+        for huge_pages in [false, true] {
+            let options = OpenOptions::new().verify(verify).populate(true).huge_pages(huge_pages);
+            assert_holds(&options.open(dir.path()).unwrap(), &items, numbers);
+        }
+    }
+    // A few pages may be locked everywhere.
+    assert_holds(&OpenOptions::new().lock(true).open(dir.path()).unwrap(), &items, numbers);
+    let info = Index::open(dir.path()).unwrap().info();
+    let path = dir.path().join(&info.segments[0].file);
+    let section = info.segments[0].sections.iter().rfind(|section| section.bytes > 0).unwrap();
+    let mut damaged = std::fs::read(&path).unwrap();
+    damaged[section.offset] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    assert!(OpenOptions::new().open(dir.path()).is_ok());
+    let checked = OpenOptions::new().verify(Verify::Checksums).open(dir.path());
+    assert!(matches!(checked, Err(Error::Corrupt { .. })));
 }
