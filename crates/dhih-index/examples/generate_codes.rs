@@ -1,24 +1,24 @@
-//! Writes sets of codes to measure an index with, and 1,000 queries from the same distribution that are not among them:
+//! Writes codes to measure an index with, and 1,000 queries of the same distribution that are not among the codes:
 //!
 //! ```text
 //! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS uniform
 //! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS 100
 //! ```
 //!
-//! `uniform` draws every bit by itself. A number is one of classes, and codes are like learned ones: a centre a class, drawn
-//! uniformly; an item takes a class (the sizes are those of Zipf's law) and a rate of flipped bits from a Beta distribution, so
-//! that most items lie within 6 bits of their centre and many share a code.
+//! `uniform` draws each bit independently. A number is the number of classes, and the codes are like learned ones: each class has
+//! a centre that is drawn uniformly; the sizes of classes follow Zipf's law; and the code of an item is the centre of its class with
+//! bits flipped at a rate that is drawn from a Beta distribution, so that most items are within 6 bits of their centre and many
+//! share a code.
 
 use std::error::Error;
-use std::path::Path;
 
 use dhih_index::{CodeSet, Codes};
 
 const QUERIES: usize = 1000;
-/// Of Beta(1, b) for codes of 64 bits: a mean of 2.1 flipped bits.
+/// The parameter b of the distribution Beta(1, b) of the rate of flipped bits, for codes of 64 bits: 2.1 bits are flipped on average.
 const RATE: f64 = 29.0;
 
-/// SplitMix64.
+/// The random number generator SplitMix64.
 struct Numbers(u64);
 
 impl Numbers {
@@ -29,7 +29,7 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    /// Uniform in (0, 1).
+    /// A number drawn uniformly from (0, 1).
     fn unit(&mut self) -> f64 {
         ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
@@ -45,7 +45,7 @@ impl Numbers {
 
 enum Kind {
     Uniform,
-    /// Centres, and the share of items up to each class.
+    /// The centres of the classes, and the share of items in each class and all classes before it.
     Learned(Vec<Vec<u8>>, Vec<f64>),
 }
 
@@ -68,10 +68,10 @@ impl Kind {
         let place = numbers.unit();
         let class = shares.partition_point(|&up_to| up_to < place).min(centres.len() - 1);
         let mut code = centres[class].clone();
-        // Beta(1, b), scaled so that longer codes have as many flipped bits.
+        // The rate is drawn from Beta(1, b) and scaled, so that codes of any length have the same number of flipped bits.
         let rate = (1.0 - numbers.unit().powf(1.0 / RATE)) * 64.0 / f64::from(bits);
         let step = (1.0 - rate.min(0.999)).ln();
-        // From one flipped bit to the next.
+        // The gaps between flipped bits follow a geometric distribution: go from one flipped bit to the next.
         let mut at = (numbers.unit().ln() / step) as u64;
         while at < u64::from(bits) {
             code[at as usize / 8] ^= 1 << (at % 8);
@@ -97,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (path, count) in [(queries, QUERIES), (out, count)] {
         let mut bytes = Vec::with_capacity(count * bits.div_ceil(8) as usize);
         (0..count).for_each(|_| bytes.extend(kind.code(bits, numbers)));
-        CodeSet::new(Codes::new(bits, bytes)?).write(Path::new(path))?;
+        CodeSet::new(Codes::new(bits, bytes)?).write(path)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let dir = dir.path().join("index");
-//! // Real-valued outputs of a network for three items; a bit is 1 where a value is not negative.
+//! // The real-valued outputs of a network for three items. A bit of a code is 1 where the value is not negative.
 //! let outputs: Vec<f32> = (0..48).map(|i| (i as f32 * 0.7).sin()).collect();
 //! let codes = Codes::from_real(16, &outputs)?;
 //! let set = CodeSet {
@@ -24,6 +24,13 @@
 //! index.verify()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//! - `safetensors`: safetensors codes files, and files of search results.
+//! - `parquet`: Parquet codes files.
+//! - `cli`: the program `dhih-index`.
+//!
+//! All are on by default, and none is needed to build an index and to search it.
 
 mod error;
 mod hits;

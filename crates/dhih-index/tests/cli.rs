@@ -61,7 +61,7 @@ fn a_run_is_indexed_and_searched_with_no_further_words() {
     assert!(failure(dir, &["build"], 1).contains("cargo run --release -p dhih-train"));
     assert!(failure(dir, &["verify"], 1).contains("dhih-index build"));
     fs::create_dir_all(dir.join("runs/latest")).unwrap();
-    set.write(&dir.join("runs/latest/codes.safetensors")).unwrap();
+    set.write(dir.join("runs/latest/codes.safetensors")).unwrap();
 
     assert!(stdout(dir, &["build"]).contains("codes       12"));
     assert!(dir.join("runs/latest/index/manifest.json").exists());
@@ -70,7 +70,7 @@ fn a_run_is_indexed_and_searched_with_no_further_words() {
     assert_eq!(info, inspected);
     assert_eq!(
         (&info["bits"], &info["codes"], &info["version"]),
-        (&20.into(), &12.into(), &2.into())
+        (&20.into(), &12.into(), &3.into())
     );
     assert!(stdout(dir, &["inspect"]).contains(set.model_sha256.as_ref().unwrap()));
     assert!(stdout(dir, &["verify"]).contains("12 codes"));
@@ -93,9 +93,9 @@ fn searches_of_a_file_agree_with_the_scan_in_every_form() {
     let dir = tempfile::tempdir().unwrap();
     let (dir, numbers) = (dir.path(), &mut Numbers(11));
     let set = CodeSet { ids: Some(numbers.ids(500)), ..CodeSet::new(numbers.codes(48, 500)) };
-    set.write(&dir.join("codes.safetensors")).unwrap();
+    set.write(dir.join("codes.safetensors")).unwrap();
     let queries = CodeSet::new(set.codes.select(&[1, 2, 3, 499]));
-    queries.write(&dir.join("queries.npy")).unwrap();
+    queries.write(dir.join("queries.npy")).unwrap();
     stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx", "--substrings", "4"]);
     assert_eq!(Index::open(&dir.join("idx")).unwrap().info().substrings.len(), 4);
     let flat = Flat::of(&set).unwrap();
@@ -157,12 +157,12 @@ fn file_hits(file: &SafeTensors) -> Vec<Hit> {
 fn every_failure_names_the_cause_and_what_helps() {
     let dir = tempfile::tempdir().unwrap();
     let (dir, set) = (dir.path(), small_set());
-    set.write(&dir.join("codes.safetensors")).unwrap();
-    set.write(&dir.join("codes.npy")).unwrap();
+    set.write(dir.join("codes.safetensors")).unwrap();
+    set.write(dir.join("codes.npy")).unwrap();
     fs::write(dir.join("empty.safetensors"), b"").unwrap();
     let other = CodeSet { model_sha256: Some("cd".repeat(32)), ..set.clone() };
-    other.write(&dir.join("other.safetensors")).unwrap();
-    CodeSet::new(Numbers(0).codes(24, 3)).write(&dir.join("longer.safetensors")).unwrap();
+    other.write(dir.join("other.safetensors")).unwrap();
+    CodeSet::new(Numbers(0).codes(24, 3)).write(dir.join("longer.safetensors")).unwrap();
     let build = |more: &[&str]| failure(dir, &[&["build", "--out", "idx"], more].concat(), 1);
     let message = build(&["--codes", "none.safetensors"]);
     assert!(message.contains("cannot open none.safetensors: No such file"), "{message}");
@@ -214,7 +214,7 @@ fn flags_have_environment_twins_and_a_closed_pipe_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let codes = Numbers(1).codes(32, 3000);
-    CodeSet::new(codes).write(&dir.join("codes.npy")).unwrap();
+    CodeSet::new(codes).write(dir.join("codes.npy")).unwrap();
     let built = command(dir, &["build"])
         .envs([("DHIH_CODES", "codes.npy"), ("DHIH_BITS", "32"), ("DHIH_JSON", "1")])
         .output()
@@ -243,7 +243,7 @@ fn flags_have_environment_twins_and_a_closed_pipe_is_no_failure() {
 fn every_instruction_set_gives_the_same_hits() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    CodeSet::new(Numbers(6).codes(96, 2000)).write(&dir.join("codes.npy")).unwrap();
+    CodeSet::new(Numbers(6).codes(96, 2000)).write(dir.join("codes.npy")).unwrap();
     stdout(dir, &["build", "--codes", "codes.npy", "--bits", "96"]);
     let words = ["search", "--index", "index", "--queries", "codes.npy", "-k", "20", "--json"];
     let expected = stdout(dir, &words);
@@ -264,14 +264,14 @@ fn an_index_is_changed_filtered_and_exported() {
     let dir = tempfile::tempdir().unwrap();
     let (dir, numbers) = (dir.path(), &mut Numbers(21));
     let set = small_set();
-    set.write(&dir.join("codes.safetensors")).unwrap();
+    set.write(dir.join("codes.safetensors")).unwrap();
     let more = CodeSet {
         codes: numbers.codes(20, 3),
         ids: None,
         labels: Some(Labels::Single(vec![2, 0, 2])),
         ..set.clone()
     };
-    more.write(&dir.join("more.safetensors")).unwrap();
+    more.write(dir.join("more.safetensors")).unwrap();
     stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx"]);
     let index = ["--index", "idx", "--json"];
     let json = |words: &[&str]| -> Value {
@@ -314,13 +314,13 @@ fn an_index_is_changed_filtered_and_exported() {
     assert_eq!(json(&["compact"])["reclaimed"], 1);
     assert_eq!((found(&[]), found(&["--label", "ship"])), (all, ships));
     assert_eq!(json(&["export", "--out", "all.safetensors"])["codes"], 14);
-    let exported = CodeSet::read(&dir.join("all.safetensors"), None).unwrap();
+    let exported = CodeSet::read(dir.join("all.safetensors"), None).unwrap();
     assert_eq!((exported.codes.len(), &exported.classes), (14, &set.classes));
     assert!(!exported.ids.unwrap().contains(&set.ids.unwrap()[2]));
     // Parquet holds the same, and an index of it finds the same.
     json(&["export", "--out", "all.parquet"]);
-    let parquet = CodeSet::read(&dir.join("all.parquet"), None).unwrap();
-    assert_eq!(parquet, CodeSet::read(&dir.join("all.safetensors"), None).unwrap());
+    let parquet = CodeSet::read(dir.join("all.parquet"), None).unwrap();
+    assert_eq!(parquet, CodeSet::read(dir.join("all.safetensors"), None).unwrap());
     stdout(dir, &["build", "--codes", "all.parquet", "--out", "again"]);
     let again = stdout(dir, &[&search[..], &["--index", "again", "--json"]].concat());
     assert_eq!(hits(&serde_json::from_str(&again).unwrap()), found(&[]));

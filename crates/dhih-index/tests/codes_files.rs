@@ -90,8 +90,8 @@ fn a_mapped_file_that_was_cut_or_overwritten_is_refused() {
 #[test]
 fn missing_empty_cut_and_flipped_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(CodeSet::read(&dir.path().join("none"), None), Err(Error::Io { .. })));
-    assert!(matches!(CodeSet::map(&dir.path().join("none"), None), Err(Error::Io { .. })));
+    assert!(matches!(CodeSet::read(dir.path().join("none"), None), Err(Error::Io { .. })));
+    assert!(matches!(CodeSet::map(dir.path().join("none"), None), Err(Error::Io { .. })));
     for (name, bits) in [("codes.safetensors", None), ("codes.npy", Some(20))] {
         let path = dir.path().join(name);
         fs::write(&path, b"").unwrap();

@@ -26,7 +26,7 @@ fn rows(set: &CodeSet, range: std::ops::Range<usize>) -> CodeSet {
 fn parts(dir: &Path, set: &CodeSet, names: [&str; 3]) {
     fs::create_dir_all(dir).unwrap();
     for (name, range) in names.into_iter().zip([0..5, 5..5, 5..12]) {
-        rows(set, range).write(&dir.join(name)).unwrap();
+        rows(set, range).write(dir.join(name)).unwrap();
     }
 }
 
@@ -124,7 +124,7 @@ fn folders_of_other_files_or_of_an_incomplete_job_are_refused() {
         }
     };
     let write = |name: &'static str, set: CodeSet| {
-        move |folder: &Path| set.write(&folder.join(name)).unwrap()
+        move |folder: &Path| set.write(folder.join(name)).unwrap()
     };
     refused(SPARK, &|folder| fs::create_dir(folder.join("_temporary")).unwrap(), "has not ended");
     refused(SPARK, &|folder| fs::create_dir(folder.join("day=1")).unwrap(), "partitionBy");
@@ -166,7 +166,7 @@ fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let (dir, set) = (dir.path(), small_set());
     parts(&dir.join("parts"), &set, SPARK);
-    set.write(&dir.join("codes.safetensors")).unwrap();
+    set.write(dir.join("codes.safetensors")).unwrap();
     let done = |words: &[&str]| {
         let output = dhih_index(dir, words);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

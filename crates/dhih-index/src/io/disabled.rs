@@ -1,7 +1,9 @@
 //! What stands in for the modules of formats whose Cargo features are off: functions of the same names that refuse the file and
 //! name the feature. The formats themselves: `parquet/`, `safetensors.rs`.
+//!
+//! Tests compile it with all features, too.
 
-#[cfg(not(feature = "parquet"))]
+#[cfg(any(test, not(feature = "parquet")))]
 pub(crate) mod parquet {
     use std::path::Path;
 
@@ -25,7 +27,7 @@ pub(crate) mod parquet {
     }
 }
 
-#[cfg(not(feature = "safetensors"))]
+#[cfg(any(test, not(feature = "safetensors")))]
 pub(crate) mod safetensors {
     use std::path::Path;
 
@@ -43,5 +45,48 @@ pub(crate) mod safetensors {
 
     fn disabled(path: &Path) -> Error {
         Error::FormatDisabled { path: path.into(), format: "safetensors", feature: "safetensors" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::codes::Codes;
+    use crate::codes::bytes::FileBytes;
+    use crate::codes::set::CodeSet;
+    use crate::error::Error;
+
+    #[test]
+    fn a_disabled_format_names_the_file_and_the_feature() {
+        let set = CodeSet::new(Codes::new(8, vec![1]).unwrap());
+        let path = Path::new("codes.file");
+        for (feature, errors) in [
+            (
+                "parquet",
+                [
+                    super::parquet::read(path, None).unwrap_err(),
+                    super::parquet::count_rows(path).unwrap_err(),
+                    super::parquet::write(path, &set).unwrap_err(),
+                ],
+            ),
+            (
+                "safetensors",
+                [
+                    super::safetensors::parse(path, FileBytes::Read(Vec::new())).unwrap_err(),
+                    super::safetensors::parse(path, FileBytes::Read(vec![1])).unwrap_err(),
+                    super::safetensors::write(path, &set).unwrap_err(),
+                ],
+            ),
+        ] {
+            for error in errors {
+                let message = error.to_string();
+                assert!(matches!(error, Error::FormatDisabled { .. }), "{message}");
+                assert!(
+                    message.starts_with("codes.file is a ")
+                        && message.contains(&format!("`{feature}`"))
+                );
+            }
+        }
     }
 }

@@ -32,9 +32,11 @@ struct PartFile {
 /// numbered over all files.
 pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<CodeSet> {
     let paths = paths(folder)?;
-    let counts: Result<Vec<usize>> = paths.par_iter().map(|file| count_rows(file, bits)).collect();
+    // All results, not the first error that a thread comes across: the same folder gives the same error.
+    let counts: Vec<Result<usize>> = paths.par_iter().map(|file| count_rows(file, bits)).collect();
     let (mut files, mut end) = (Vec::new(), 0);
-    for (file, count) in paths.into_iter().zip(counts?) {
+    for (file, count) in paths.into_iter().zip(counts) {
+        let count = count?;
         files.push(PartFile { file, rows: end..end + count });
         end += count;
     }
@@ -49,9 +51,9 @@ pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<Cod
     let mut joined = Joined::default();
     for needed in needed.chunks(rayon::current_num_threads()) {
         let read = |file: &&PartFile| file.read(bits, &wanted);
-        let sets: Result<Vec<CodeSet>> = needed.par_iter().map(read).collect();
-        for (file, set) in needed.iter().zip(sets?) {
-            joined.append(&file.file, set)?;
+        let sets: Vec<Result<CodeSet>> = needed.par_iter().map(read).collect();
+        for (file, set) in needed.iter().zip(sets) {
+            joined.append(&file.file, set?)?;
         }
     }
     let Some((_, mut set)) = joined.0 else {

@@ -66,9 +66,10 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         row_ranges(metadata).map_err(at(path))?.into_iter().enumerate().collect();
     let mut all = Rows::default();
     for groups in groups.chunks(rayon::current_num_threads()) {
-        let read: Result<Vec<Rows>> = groups.par_iter().map(read_group).collect();
-        for group in read? {
-            append(&mut all, group).map_err(at(path))?;
+        // All results, not the first error that a thread comes across: the same file gives the same error.
+        let read: Vec<Result<Rows>> = groups.par_iter().map(read_group).collect();
+        for group in read {
+            append(&mut all, group?).map_err(at(path))?;
         }
     }
     let Rows { count, width, codes, ids, single_labels, multi_hot, .. } = all;
