@@ -246,7 +246,7 @@ pub enum Error {
         codes: usize,
     },
     /// A number of substrings that codes of this length cannot be cut into.
-    #[error("{bits}-bit codes cannot be cut into {substrings} substrings: use 1 to {bits}")]
+    #[error("{substrings} substrings do not suit {bits}-bit codes: use 1 to {bits}")]
     Substrings {
         /// The number that was asked for.
         substrings: u32,

@@ -85,7 +85,7 @@ class Codes(unittest.TestCase):
             dhih.Run(directory())
         damaged = directory() / "codes.safetensors"
         damaged.write_bytes(b"damaged")
-        with self.assertRaisesRegex(dhih.DhihError, "no usable codes file"):
+        with self.assertRaisesRegex(dhih.DhihError, "not a usable codes file"):
             dhih.read_codes(damaged)
 
 
