@@ -114,13 +114,18 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let mut lines = Vec::new();
     for case in CASES {
         if args.case.is_empty() || args.case.iter().any(|name| name == case.name) {
+            let before = lines.len();
             for record in bench.measure(&case)? {
-                eprintln!("{}", record.line());
                 lines.push(record.line());
                 if let Some(path) = &args.records {
                     append(path, &serde_json::to_string(&record)?)?;
                 }
             }
+            if bench.skips_old(&case) {
+                lines.push(format!("| {} | old | {NOT_MEASURED} |", case.life(args.scale)));
+            }
+            // A case takes minutes, so its lines are shown before the next one begins.
+            eprintln!("{}", lines[before..].join("\n"));
         }
     }
     print(&format!("{HEADER}\n{}", lines.join("\n")))
@@ -147,15 +152,18 @@ struct Subject<'a> {
 }
 
 impl Bench<'_> {
+    /// Whether the older program is not measured in this case.
+    fn skips_old(&self, case: &Case) -> bool {
+        let removes = matches!(case.change, Change::ReplaceAll { .. } | Change::RemoveMost);
+        removes && self.args.skip_old_removal
+    }
+
     fn measure(&self, case: &Case) -> Result<Vec<Record>> {
         let dir = tempfile::tempdir_in(&self.dir).context("cannot make a temporary folder")?;
         let queries = dir.path().join("queries.npy");
         files::write_codes(&queries, self.args.queries as usize, &mut Numbers(1))?;
-        let measured = |program: &&Program| {
-            let removes = matches!(case.change, Change::ReplaceAll { .. } | Change::RemoveMost);
-            program.name != "old" || !removes || !self.args.skip_old_removal
-        };
-        let programs = self.programs.iter().filter(measured);
+        let skipped = self.skips_old(case);
+        let programs = self.programs.iter().filter(|program| program.name != "old" || !skipped);
         let subjects = programs.map(|program| self.prepare(case, program, dir.path()));
         let mut subjects = subjects.collect::<Result<Vec<_>>>()?;
         for _ in 0..self.args.rounds {
@@ -286,6 +294,9 @@ const HEADER: &str = "\
 | life of the index | program | changed by | data files | in the log | removed, kept | mean, us | p50 | p99 | after `compact`: mean | p50 | p99 | flat scan | ratio | of | goal |
 |---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|";
 
+/// What stands in a line for the columns behind the program's name.
+const NOT_MEASURED: &str = "not measured | - | - | - | - | - | - | - | - | - | - | - | - | -";
+
 impl Record {
     fn line(&self) -> String {
         let Self { life, program, means, before, after, flat, ratio, ratio_of, goal, .. } = self;
@@ -355,6 +366,9 @@ mod tests {
         let columns = |line: &str| line.matches('|').count();
         let line = record.line();
         assert!(HEADER.lines().all(|rule| columns(rule) == columns(&line)), "{line}");
+        let line = format!("| x | old | {NOT_MEASURED} |");
+        assert!(HEADER.lines().all(|rule| columns(rule) == columns(&line)), "{line}");
+        let line = record.line();
         assert!(line.contains("| upsert | 2 | 3 | 4 | 3.0 | 2.0 | 9.2 |"), "{line}");
     }
 
