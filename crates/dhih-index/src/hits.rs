@@ -1,51 +1,68 @@
-//! What all searches share: a hit, how far a search goes, and which rows may be hits. `flat/`, `search/` and `index/` use it, so that they need not know one another.
+//! What all searches share: hits, how far a search goes, and which rows may be hits. `flat/`, `search/` and `index/` use it, so that
+//! they need not know each other. How hits are found is theirs.
 
 use roaring::RoaringBitmap;
 use serde::Serialize;
 
-/// A neighbour. Ordered by distance, then by id.
+/// An item that a search found. Hits are ordered by distance, then by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[non_exhaustive]
 pub struct Hit {
-    /// Hamming distance to the query.
+    /// Hamming distance of the item's code to the query.
     pub distance: u32,
-    /// The item.
+    /// The item's id.
     pub id: u64,
 }
 
-/// How far a search goes: to the `k` nearest items, to all within `radius`, or to whichever is less.
+impl Hit {
+    /// The item `id` at this distance.
+    pub fn new(distance: u32, id: u64) -> Self {
+        Self { distance, id }
+    }
+}
+
+/// How far a search goes: to the `k` nearest items, to all items within `radius`, or to the `k` nearest of those within `radius`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bound {
+    /// `usize::MAX` if all items within the radius are wanted.
     pub(crate) k: usize,
     pub(crate) radius: u32,
 }
 
 impl Bound {
+    /// The `k` nearest items.
     pub(crate) fn nearest(k: usize) -> Self {
         Self { k, radius: u32::MAX }
     }
 
+    /// All items within a radius.
     pub(crate) fn within(radius: u32) -> Self {
         Self { k: usize::MAX, radius }
     }
+
+    /// The `k` nearest of the items within a radius.
+    pub(crate) fn nearest_within(k: usize, radius: u32) -> Self {
+        Self { k, radius }
+    }
 }
 
-/// Which rows of a part are looked for.
+/// Which rows of a component may be hits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Accept<'a> {
-    /// Not these.
+    /// The rows that were removed, if any were.
     pub(crate) deleted: Option<&'a RoaringBitmap>,
-    /// Only these.
+    /// The rows that a filter selects, if there is one.
     pub(crate) wanted: Option<&'a RoaringBitmap>,
 }
 
 impl Accept<'_> {
-    /// Whether every row is.
+    /// Whether every row may be a hit.
     #[inline]
     pub(crate) fn all(self) -> bool {
         self.deleted.is_none() && self.wanted.is_none()
     }
 
-    /// Whether this row is.
+    /// Whether this row may be a hit.
     #[inline]
     pub(crate) fn row(self, row: u32) -> bool {
         self.wanted.is_none_or(|wanted| wanted.contains(row))

@@ -58,5 +58,7 @@ pub use index::writer::IndexWriter;
 pub use io::CodesFormat;
 pub use io::results::{write_knn, write_within};
 pub use io::shard::Shard;
-pub use search::{Decision, Explanation, Strategy};
+pub use search::Strategy;
+pub use search::explain::{Decision, Explanation};
+pub use search::plan::{Action, Costs};
 pub use table::substring::Substring;

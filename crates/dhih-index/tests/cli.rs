@@ -50,7 +50,7 @@ fn json_lines(text: &str) -> Vec<Value> {
 
 fn hits(value: &Value) -> Vec<Hit> {
     let number = |hit: &Value, name: &str| hit[name].as_u64().unwrap();
-    let hit = |hit: &Value| Hit { distance: number(hit, "distance") as u32, id: number(hit, "id") };
+    let hit = |hit: &Value| Hit::new(number(hit, "distance") as u32, number(hit, "id"));
     value["hits"].as_array().unwrap().iter().map(hit).collect()
 }
 
@@ -133,7 +133,7 @@ fn searches_of_a_file_agree_with_the_scan_in_every_form() {
     assert_eq!(stdout(dir, &[&search[..], &["-k", "502", "--out", "k"]].concat()), "");
     let padded = fs::read(dir.join("k")).unwrap();
     let padded = file_hits(&SafeTensors::deserialize(&padded).unwrap());
-    let none = Hit { distance: u32::MAX, id: u64::MAX };
+    let none = Hit::new(u32::MAX, u64::MAX);
     assert_eq!((padded.len(), &padded[500..502]), (4 * 502, &[none, none][..]));
     assert_eq!(padded[..500], flat.knn(queries.codes.get(0), 500).unwrap());
 }
@@ -142,7 +142,7 @@ fn file_hits(file: &SafeTensors) -> Vec<Hit> {
     let (distances, ids) = (file.tensor("distances").unwrap(), file.tensor("ids").unwrap());
     let distances = distances.data().as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
     let ids = ids.data().as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
-    distances.zip(ids).map(|(distance, id)| Hit { distance, id }).collect()
+    distances.zip(ids).map(|(distance, id)| Hit::new(distance, id)).collect()
 }
 
 #[test]

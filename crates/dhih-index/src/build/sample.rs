@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::hits::Accept;
 use crate::hits::Bound;
 use crate::search::plan::{Profile, WEIGHTS};
-use crate::search::{Scratch, Strategy, search};
+use crate::search::scratch::Scratch;
+use crate::search::{SegmentSearch, Strategy, search};
 use crate::store::segment::Segment;
 use crate::table::probe::Masks;
 
@@ -49,7 +50,9 @@ fn look(segment: &Segment, row: usize, scratch: &mut Scratch) -> Result<Look> {
     let code = segment.code(segment.code_of_row()[row])?;
     // The nearest is the item itself.
     let bound = Bound::nearest(1 + Profile::neighbours());
-    let hits = search(segment, code, bound, Strategy::Auto, Accept::default(), scratch)?;
+    let (strategy, accept, mut hits) = (Strategy::Auto, Accept::default(), Vec::new());
+    let request = SegmentSearch { segment, query: code, bound, strategy, accept };
+    search(&request, scratch, &mut hits)?;
     let neighbours = hits.iter().skip(1).map(|hit| hit.distance).collect();
     let (mut codes, mut buckets) = ([0; WEIGHTS], [0; WEIGHTS]);
     for part in 0..segment.table_count() {
@@ -58,7 +61,7 @@ fn look(segment: &Segment, row: usize, scratch: &mut Scratch) -> Result<Look> {
         for weight in 0..WEIGHTS {
             for mask in Masks::new(table.substring.bits(), weight as u32) {
                 let bucket = table.bucket(value ^ mask);
-                codes[weight] += bucket.map_or(0, |(a, b)| u64::from(b.saturating_sub(a)));
+                codes[weight] += bucket.map_or(0, |b| u64::from(b.end.saturating_sub(b.start)));
                 buckets[weight] += 1;
             }
         }

@@ -9,12 +9,13 @@ use crate::codes::Codes;
 use crate::codes::labels::{Label, Labels};
 use crate::codes::set::CodeSet;
 use crate::error::Result;
+use crate::flat::Scan;
 use crate::flat::topk::Best;
-use crate::hamming;
 use crate::hits::Hit;
 use crate::hits::{Accept, Bound};
 use crate::index::memtable::Chunk;
-use crate::search::{self, Scratch, Strategy};
+use crate::search::scratch::Scratch;
+use crate::search::{self, SegmentSearch, Strategy};
 use crate::store::segment::Segment;
 
 /// Where a part's items are.
@@ -143,7 +144,9 @@ impl Component {
         let accept = Accept { deleted, wanted };
         match &self.data {
             Data::Segment(segment) => {
-                search::search(segment, query, bound, strategy, accept, scratch)
+                let mut hits = Vec::new();
+                let request = SegmentSearch { segment, query, bound, strategy, accept };
+                search::search(&request, scratch, &mut hits).map(|()| hits)
             }
             Data::Chunk(chunk) => Ok(scan(chunk, query, bound, accept)),
         }
@@ -151,13 +154,13 @@ impl Component {
 }
 
 fn scan(chunk: &Chunk, query: &[u8], bound: Bound, accept: Accept) -> Vec<Hit> {
-    let (mut best, mut near) = (Best::of(bound), Vec::new());
-    let all = [(0, chunk.len() as u32)];
-    hamming::near(query, chunk.codes().as_bytes(), &all, best.limit(), &mut near);
-    for found in near {
-        if found.distance <= best.limit() && accept.row(found.at) {
+    let mut best = Best::new(bound);
+    let scan = Scan { query, codes: chunk.codes().as_bytes(), limit: best.limit() };
+    scan.run(&mut Vec::new(), |found| {
+        if accept.row(found.at) {
             best.push(Hit { distance: found.distance, id: chunk.ids()[found.at as usize] });
         }
-    }
+        best.limit()
+    });
     best.into_hits()
 }

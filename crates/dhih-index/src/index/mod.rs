@@ -11,8 +11,7 @@ pub(crate) mod selection;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-
+use std::sync::Arc;
 
 use crate::codes::Codes;
 use crate::codes::labels::Label;
@@ -20,7 +19,7 @@ use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
-use crate::search::Scratch;
+use crate::search::scratch::ScratchPool;
 use crate::store::manifest::Manifest;
 use crate::store::segment::Metadata;
 use crate::store::wal::Shape;
@@ -35,7 +34,7 @@ pub struct Index {
     pub(crate) bits: u32,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) has_labels: bool,
-    pub(crate) scratch: Mutex<Vec<Scratch>>,
+    pub(crate) scratch: ScratchPool,
 }
 
 impl Index {
@@ -71,7 +70,7 @@ impl Index {
             bits: self.bits,
             metadata: Arc::clone(&self.metadata),
             has_labels: self.has_labels,
-            scratch: Mutex::default(),
+            scratch: ScratchPool::default(),
         }
     }
 

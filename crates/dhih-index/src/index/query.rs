@@ -1,7 +1,5 @@
 //! The searches of an open index: one query or many, over all components. A search within one segment: `search/`.
 
-use std::sync::{Mutex, PoisonError};
-
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
@@ -9,7 +7,9 @@ use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
 use crate::hits::{Bound, Hit};
 use crate::index::Index;
-use crate::search::{Explanation, Scratch, Strategy};
+use crate::search::Strategy;
+use crate::search::explain::Explanation;
+use crate::search::scratch::{Lent, Scratch};
 
 impl Index {
     /// The `k` nearest items, or all where they are fewer, by distance, then id.
@@ -101,9 +101,9 @@ impl Index {
         // Some queries take a hundred times as long as others, so few go together; those share their memory.
         let numbers = (0..queries.len()).into_par_iter().with_max_len(TOGETHER);
         let one = |lent: &mut Lent, i| {
-            self.search_parts(queries.get(i), bound, Strategy::Auto, wanted, &mut lent.scratch)
+            self.search_parts(queries.get(i), bound, Strategy::Auto, wanted, lent)
         };
-        numbers.map_init(|| self.lend(false), one).collect()
+        numbers.map_init(|| self.scratch.lend(false), one).collect()
     }
 
     /// One query, and what its search did.
@@ -115,9 +115,9 @@ impl Index {
         wanted: Option<&[RoaringBitmap]>,
         explain: bool,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        let mut lent = self.lend(explain);
-        let hits = self.search_parts(query, bound, strategy, wanted, &mut lent.scratch)?;
-        Ok((hits, std::mem::take(&mut lent.scratch.explanation)))
+        let mut lent = self.scratch.lend(explain);
+        let hits = self.search_parts(query, bound, strategy, wanted, &mut lent)?;
+        Ok((hits, std::mem::take(&mut lent.explanation)))
     }
 
     /// Searches the parts one after the other: what the first ones found bounds how far the others are searched.
@@ -150,28 +150,7 @@ impl Index {
         }
         Ok(all)
     }
-
-    fn lend(&self, explain: bool) -> Lent<'_> {
-        let pool = &self.scratch;
-        let kept = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut scratch = kept.unwrap_or_default();
-        (scratch.explain, scratch.explanation) = (explain, Explanation::default());
-        Lent { scratch, pool }
-    }
 }
 
 /// Queries of a batch that one thread searches without a chance for others to take some.
 const TOGETHER: usize = 16;
-
-/// The memory of searches, which goes back to where it is kept.
-struct Lent<'a> {
-    scratch: Scratch,
-    pool: &'a Mutex<Vec<Scratch>>,
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        let scratch = std::mem::take(&mut self.scratch);
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
-    }
-}

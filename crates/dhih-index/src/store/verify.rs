@@ -20,7 +20,7 @@ pub(crate) fn verify(segment: &Segment) -> Result<()> {
         let table = segment.table(part).verify(segment.codes(), width);
         table.map_err(|what| segment.corrupt(&format!("table {part}: {what}")))
     })?;
-    let Some(whole) = segment.whole() else { return Ok(()) };
+    let Some(whole) = segment.code_hash_table() else { return Ok(()) };
     whole.verify(segment.codes(), width).map_err(|what| segment.corrupt(what))
 }
 

@@ -133,7 +133,7 @@ fn print_tables(out: &mut impl Write, index: &Index, results: &[Vec<Hit>]) -> Re
         if !hits.is_empty() {
             writeln!(out, "  rank  distance                    id  label")?;
         }
-        for (rank, Hit { distance, id }) in (1..).zip(hits) {
+        for (rank, Hit { distance, id, .. }) in (1..).zip(hits) {
             let label = label_text(index, *id);
             writeln!(out, "{}", format!("{rank:6}  {distance:8}  {id:20}  {label}").trim_end())?;
         }
