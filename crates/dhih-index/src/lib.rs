@@ -24,6 +24,19 @@
 //! index.verify()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Targets
+//!
+//! [`Codes`], codes files, [`Flat`] and [`hamming`] compile and work on every target. The index itself (`Index`, `IndexBuilder`,
+//! `IndexWriter` and what belongs to them) maps whole files into memory and reads little-endian numbers in place, and is therefore
+//! compiled only for little-endian targets with 64-bit addresses, such as x86_64 and aarch64. On other targets these names do not
+//! exist.
+
+// What only the index uses is unused where there is no index.
+#![cfg_attr(
+    not(all(target_endian = "little", target_pointer_width = "64")),
+    allow(dead_code, unused_imports)
+)]
 
 mod error;
 mod hits;
@@ -34,15 +47,18 @@ mod io;
 pub mod hamming;
 
 mod flat;
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod search;
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod table;
 
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod build;
 mod store;
 
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod index;
 
-pub use build::{IndexBuilder, IndexConfig};
 pub use codes::Codes;
 pub use codes::bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
 pub use codes::labels::{Label, Labels};
@@ -50,15 +66,20 @@ pub use codes::set::CodeSet;
 pub use error::{Error, Result};
 pub use flat::Flat;
 pub use hits::Hit;
-pub use index::Index;
-pub use index::filter::Filter;
-pub use index::info::{Info, SectionInfo, SegmentInfo};
-pub use index::selection::Selection;
-pub use index::writer::IndexWriter;
 pub use io::CodesFormat;
 pub use io::results::{write_knn, write_within};
 pub use io::shard::Shard;
-pub use search::Strategy;
-pub use search::explain::{Decision, Explanation};
-pub use search::plan::{Action, Costs};
-pub use table::substring::Substring;
+
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
+pub use {
+    build::{IndexBuilder, IndexConfig},
+    index::Index,
+    index::filter::Filter,
+    index::info::{Info, SectionInfo, SegmentInfo},
+    index::selection::Selection,
+    index::writer::IndexWriter,
+    search::Strategy,
+    search::explain::{Decision, Explanation},
+    search::plan::{Action, Costs},
+    table::substring::Substring,
+};
