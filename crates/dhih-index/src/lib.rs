@@ -73,11 +73,13 @@ pub use io::shard::Shard;
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 pub use {
     build::{IndexBuilder, IndexConfig},
+    hits::HitLists,
     index::Index,
     index::filter::Filter,
     index::info::{Info, SectionInfo, SegmentInfo},
     index::selection::Selection,
     index::writer::IndexWriter,
+    roaring::RoaringTreemap,
     search::Strategy,
     search::explain::{Decision, Explanation},
     search::plan::{Action, Costs},

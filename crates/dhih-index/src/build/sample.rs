@@ -51,7 +51,8 @@ fn look(segment: &Segment, row: usize, scratch: &mut Scratch) -> Result<Look> {
     // The nearest is the item itself.
     let bound = Bound::nearest(1 + Profile::neighbours());
     let (strategy, accept, mut hits) = (Strategy::Auto, Accept::default(), Vec::new());
-    let request = SegmentSearch { segment, query: code, bound, strategy, accept };
+    let (query, candidates) = (code, segment.rows);
+    let request = SegmentSearch { segment, query, bound, strategy, accept, candidates };
     search(&request, scratch, &mut hits)?;
     let neighbours = hits.iter().skip(1).map(|hit| hit.distance).collect();
     let (mut codes, mut buckets) = ([0; WEIGHTS], [0; WEIGHTS]);

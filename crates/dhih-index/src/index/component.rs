@@ -9,13 +9,7 @@ use crate::codes::Codes;
 use crate::codes::labels::{Label, Labels};
 use crate::codes::set::CodeSet;
 use crate::error::Result;
-use crate::flat::Scan;
-use crate::flat::topk::Best;
-use crate::hits::Hit;
-use crate::hits::{Accept, Bound};
 use crate::index::memtable::Chunk;
-use crate::search::scratch::Scratch;
-use crate::search::{self, SegmentSearch, Strategy};
 use crate::store::segment::Segment;
 
 /// Where a part's items are.
@@ -130,37 +124,4 @@ impl Component {
         let ids = Some(live.iter().map(|&row| self.id(row)).collect());
         Ok(CodeSet { ids, labels, ..CodeSet::new(Codes::new(bits, codes)?) })
     }
-
-    /// The hits of a query among the items, or among those of some rows.
-    pub(crate) fn search(
-        &self,
-        query: &[u8],
-        bound: Bound,
-        strategy: Strategy,
-        wanted: Option<&RoaringBitmap>,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Hit>> {
-        let deleted = Some(&*self.deleted).filter(|deleted| !deleted.is_empty());
-        let accept = Accept { deleted, wanted };
-        match &self.data {
-            Data::Segment(segment) => {
-                let mut hits = Vec::new();
-                let request = SegmentSearch { segment, query, bound, strategy, accept };
-                search::search(&request, scratch, &mut hits).map(|()| hits)
-            }
-            Data::Chunk(chunk) => Ok(scan(chunk, query, bound, accept)),
-        }
-    }
-}
-
-fn scan(chunk: &Chunk, query: &[u8], bound: Bound, accept: Accept) -> Vec<Hit> {
-    let mut best = Best::new(bound);
-    let scan = Scan { query, codes: chunk.codes().as_bytes(), limit: best.limit() };
-    scan.run(&mut Vec::new(), |found| {
-        if accept.row(found.at) {
-            best.push(Hit { distance: found.distance, id: chunk.ids()[found.at as usize] });
-        }
-        best.limit()
-    });
-    best.into_hits()
 }

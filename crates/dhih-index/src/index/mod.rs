@@ -4,6 +4,7 @@
 pub(crate) mod component;
 pub(crate) mod filter;
 pub(crate) mod info;
+pub(crate) mod items;
 pub(crate) mod memtable;
 pub(crate) mod open;
 pub(crate) mod query;
@@ -19,14 +20,15 @@ use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
-use crate::search::scratch::ScratchPool;
+use crate::index::items::SearchContext;
 use crate::store::manifest::Manifest;
 use crate::store::segment::Metadata;
 use crate::store::wal::Shape;
 use crate::store::{format, verify};
 
-/// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory.
-#[derive(Debug)]
+/// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory. A clone is cheap: it
+/// is another handle on the same files.
+#[derive(Debug, Clone)]
 pub struct Index {
     pub(crate) dir: PathBuf,
     pub(crate) manifest: Arc<Manifest>,
@@ -34,7 +36,7 @@ pub struct Index {
     pub(crate) bits: u32,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) has_labels: bool,
-    pub(crate) scratch: ScratchPool,
+    pub(crate) searches: SearchContext,
 }
 
 impl Index {
@@ -59,19 +61,6 @@ impl Index {
             }
         }
         Ok(self)
-    }
-
-    /// Another handle on the same snapshot.
-    pub(crate) fn snapshot(&self) -> Self {
-        Self {
-            dir: self.dir.clone(),
-            manifest: Arc::clone(&self.manifest),
-            components: self.components.clone(),
-            bits: self.bits,
-            metadata: Arc::clone(&self.metadata),
-            has_labels: self.has_labels,
-            scratch: ScratchPool::default(),
-        }
     }
 
     /// What the items of its log look like.

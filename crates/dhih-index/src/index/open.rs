@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::{Component, Data};
+use crate::index::items::SearchContext;
 use crate::index::memtable::Chunk;
-use crate::search::scratch::ScratchPool;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::Segment;
 use crate::store::wal::{self, Change};
@@ -61,7 +61,7 @@ impl Index {
             bits,
             metadata,
             has_labels,
-            scratch: ScratchPool::default(),
+            searches: SearchContext::default(),
         };
         let Some((_, name)) = manifest.log(dir)? else { return Ok((index, None)) };
         let path = dir.join(name);

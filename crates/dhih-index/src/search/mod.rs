@@ -2,9 +2,9 @@
 //! "Fast Search in Hamming Space with Multi-Index Hashing", 2012), by scanning, or by one after the other where that is cheapest.
 //!
 //! ```text
-//! SegmentSearch -> search -- plan.rs: which step is cheapest --> look_up, check_selected_rows, scan (step.rs)
-//!                        \                                   \-> probe (buckets.rs, pipeline.rs)
-//!                         \-- collector.rs: codes found, and the distance that still matters --> hits
+//! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up, check_selected_rows, scan (step.rs)
+//!                         \                                   \-> probe (buckets.rs, pipeline.rs)
+//!                          \-- collector.rs: codes found, and the distance that still matters --> hits, a count
 //! ```
 //!
 //! Several segments, memtables, ids and queries of the caller: `index/`. The tables: `table/`.
@@ -56,6 +56,8 @@ pub(crate) struct SegmentSearch<'a> {
     pub(crate) strategy: Strategy,
     /// Which rows may be hits.
     pub(crate) accept: Accept<'a>,
+    /// How many rows may be hits.
+    pub(crate) candidates: usize,
 }
 
 /// Appends the hits of a search to `out`, by distance, then id.
@@ -64,16 +66,21 @@ pub(crate) fn search(
     scratch: &mut Scratch,
     out: &mut Vec<Hit>,
 ) -> Result<()> {
-    let &SegmentSearch { segment, query, bound, strategy, accept } = request;
+    collect(request, scratch)?;
+    scratch.collector.append_hits(request.segment, request.accept, out)
+}
+
+/// Leaves the codes that a search finds in the scratch's collector.
+pub(crate) fn collect(request: &SegmentSearch, scratch: &mut Scratch) -> Result<()> {
+    let &SegmentSearch { segment, query, bound, strategy, accept, .. } = request;
     scratch.collector.begin(bound, segment.bits);
     let mut state = SearchState::new(segment, query, accept, scratch);
     match strategy {
-        Strategy::Scan => scan(&mut state)?,
-        Strategy::Probe if segment.table_count() > 0 => probe_only(&mut state)?,
-        _ if segment.table_count() > 0 => follow_plan(&mut state, bound)?,
-        _ => scan(&mut state)?,
+        Strategy::Scan => scan(&mut state),
+        Strategy::Probe if segment.table_count() > 0 => probe_only(&mut state),
+        _ if segment.table_count() > 0 => follow_plan(&mut state, request),
+        _ => scan(&mut state),
     }
-    scratch.collector.append_hits(segment, accept, out)
 }
 
 /// Probes until all hits are found.
@@ -115,20 +122,17 @@ impl Progress {
 }
 
 /// Takes the step that is estimated to be the cheapest, until all hits are found.
-fn follow_plan(state: &mut SearchState, bound: Bound) -> Result<()> {
-    let segment = state.segment;
+fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<()> {
+    let &SegmentSearch { segment, bound, accept, candidates, .. } = request;
     let (plan, tables) = (segment.plan(), segment.table_count());
-    let mut k = bound.k as f64;
-    if let Some(wanted) = state.accept.wanted {
-        let (rows, cost) = (wanted.len() as f64, plan.check_rows(wanted.len() as f64));
-        if cost < EXPLORATION_SHARE * plan.scan() || (cost < plan.scan() && rows <= k) {
+    if accept.wanted.is_some() {
+        let cost = plan.check_rows(candidates as f64);
+        let all_are_hits = candidates <= bound.k;
+        if cost < EXPLORATION_SHARE * plan.scan() || (cost < plan.scan() && all_are_hits) {
             return check_selected_rows(state);
         }
-        // The k-th of some of the items is about as far as a later one of all items.
-        k *= segment.rows as f64 / rows;
     }
-    let profile = plan.profile.filter(|_| bound.k < usize::MAX);
-    let expected = profile.map(|profile| profile.expected(k as usize));
+    let expected = plan.expected(bound.k, segment.rows, candidates);
     state.order_tables()?;
     let mut progress = Progress::default();
     loop {

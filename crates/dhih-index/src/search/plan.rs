@@ -7,7 +7,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::table::probe;
+use crate::table::{linear_hash, probe};
 
 /// Costs in nanoseconds, measured on one core of a Zen 4 with AVX-512. Only their ratios matter.
 mod cost {
@@ -75,9 +75,10 @@ impl Profile {
         NEIGHBOURS[NEIGHBOURS.len() - 1]
     }
 
-    /// The estimated distance of the `k`-th neighbour, interpolated linearly in the logarithm of `k`.
-    pub(crate) fn expected(&self, k: usize) -> u32 {
-        let at = (k.max(1) as f64).log10().min((NEIGHBOURS.len() - 1) as f64);
+    /// The estimated distance of the `k`-th neighbour. It is linear in the logarithm of `k` between two known neighbours, and goes on
+    /// beyond the last of them as it did before. `k` need not be a whole number: see [`Plan::expected`].
+    fn expected(&self, k: f64) -> u32 {
+        let at = k.max(1.0).log10();
         let below = (at as usize).min(NEIGHBOURS.len() - 2);
         let (low, high) = (self.distances[below], self.distances[below + 1]);
         (low + (high - low) * (at - below as f64)).round() as u32
@@ -160,6 +161,14 @@ impl Costs {
 }
 
 impl Plan<'_> {
+    /// The estimated distance of the last hit of a k-NN search; `None` if it is not known, or if all items will be hits. `rows` is the
+    /// number of rows in the segment, of which `candidates` may be hits, the others being removed or not selected: the k-th of those
+    /// is about as far from the query as a later one of all rows.
+    pub(crate) fn expected(&self, k: usize, rows: usize, candidates: usize) -> Option<u32> {
+        let profile = self.profile.filter(|_| k < candidates)?;
+        Some(profile.expected(k as f64 * (rows as f64 / candidates as f64)))
+    }
+
     /// The cost of scanning all codes.
     pub(crate) fn scan(&self) -> f64 {
         self.codes as f64 * (cost::CODE + self.byte() * self.width as f64)
@@ -178,10 +187,10 @@ impl Plan<'_> {
         2.0 * rows * cost::FAR_CODE
     }
 
-    /// The cost of looking up all codes at the distances `from..=to`.
+    /// The cost of looking up all codes at the distances `from..=to`; infinite if that cannot be done.
     pub(crate) fn look_up(&self, from: u32, to: u32) -> f64 {
-        // Further away there are more codes than any set has.
-        if !self.code_hash_table || to > from + 8 {
+        // Further away, a look-up by hash is not certain to find each code once.
+        if !self.code_hash_table || to > linear_hash::certain_lookups(self.bits) {
             return f64::INFINITY;
         }
         (from..=to).map(|distance| probe::count(self.bits, distance) * cost::LOOK_UP).sum()

@@ -75,6 +75,12 @@ impl ScratchPool {
         Lent { scratch, pool: self }
     }
 
+    /// The bytes of memory of each scratch that is kept.
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> Vec<usize> {
+        self.kept(|kept| kept.iter().map(Scratch::bytes).collect())
+    }
+
     fn kept<T>(&self, of: impl FnOnce(&mut Vec<Scratch>) -> T) -> T {
         of(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

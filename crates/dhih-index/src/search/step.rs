@@ -13,6 +13,7 @@ const LOOKUPS_PER_BATCH: usize = 64;
 
 /// Collects all codes at one distance from the query, by looking up every code that there could be.
 pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<()> {
+    debug_assert!(distance <= linear_hash::certain_lookups(state.segment.bits));
     let mut hashes = std::mem::take(&mut state.scratch.hashes);
     hashes.clear();
     let own_hash = linear_hash::of_code(state.query);
@@ -24,7 +25,7 @@ pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<()> {
 }
 
 /// Collects the codes at one distance from the query that have one of these hashes, each of which stands for one set of flipped
-/// bits. No two sets of that size have equal hashes (`linear_hash::certain_lookups`), so that no code is found twice.
+/// bits. No two sets of that size have equal hashes (`linear_hash::certain_lookups`), so that each code is found once.
 fn look_up_hashes(state: &mut SearchState, distance: u32, hashes: &[u64]) -> Result<()> {
     let Some(table) = state.segment.code_hash_table() else { return Ok(()) };
     let (query, segment) = (state.query, state.segment);
@@ -78,7 +79,7 @@ impl Flips {
     }
 }
 
-/// Collects the codes of the rows that a filter selects, by comparing them one by one.
+/// Collects the codes of the rows that a filter selects, by comparing these codes one by one.
 pub(crate) fn check_selected_rows(state: &mut SearchState) -> Result<()> {
     let Some(wanted) = state.accept.wanted else { return Ok(()) };
     let (segment, code_of_row) = (state.segment, state.segment.code_of_row());

@@ -15,6 +15,19 @@ pub(crate) fn of_bit(k: u32) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Up to which distance whole codes of `bits` bits may be looked up by their hashes: no two different sets of at most so many bits have
+/// equal hashes, so that each code within that distance is found exactly once. This is not true of every 64-bit hash. It was checked
+/// for this one, by enumerating all sets of bits of the longest code of each row, and a test checks it again.
+pub(crate) const fn certain_lookups(bits: u32) -> u32 {
+    match bits {
+        0..=64 => 6,
+        65..=128 => 5,
+        129..=256 => 4,
+        257..=1024 => 3,
+        _ => 0,
+    }
+}
+
 /// The hash of a code.
 pub(crate) fn of_code(code: &[u8]) -> u64 {
     let ones = |(byte, at): (u8, u32)| {

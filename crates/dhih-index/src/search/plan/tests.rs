@@ -34,11 +34,37 @@ fn near_neighbours_are_looked_up_middling_ones_probed_far_ones_scanned() {
 }
 
 #[test]
-fn the_expected_distance_lies_between_known_ones() {
+fn whole_codes_are_looked_up_only_where_their_hashes_are_certain() {
+    let plan = |bits| Plan { bits, ..plan(1 << 30, None) };
+    for (bits, most) in [(9, 6), (64, 6), (65, 5), (200, 4), (257, 3), (1024, 3)] {
+        assert!(plan(bits).look_up(0, most).is_finite() && plan(bits).look_up(most, most) > 0.0);
+        assert!(plan(bits).look_up(0, most + 1).is_infinite(), "{bits} bits");
+        assert!(plan(bits).look_up(most + 1, most + 1).is_infinite(), "{bits} bits");
+    }
+    let without = Plan { code_hash_table: false, ..plan(64) };
+    assert!(without.look_up(0, 0).is_infinite());
+}
+
+#[test]
+fn the_expected_distance_lies_between_known_ones_and_goes_on_beyond_them() {
     let found: Vec<Vec<u32>> = vec![(0..2000).map(|i| i / 100).collect(), vec![4]];
     let profile = Profile::new(&found, [8.0, 4.0, 2.0]);
     assert_eq!(profile.distances, [2.0, 2.0, 2.0, 6.5]);
-    assert_eq!([0, 1, 100, 316, 1000, 1 << 40].map(|k| profile.expected(k)), [2, 2, 2, 4, 7, 7]);
+    let expected = [0.0, 1.0, 100.0, 316.0, 1000.0, 1e4, 1e12].map(|k| profile.expected(k));
+    assert_eq!(expected, [2, 2, 2, 4, 7, 11, 47]);
+}
+
+#[test]
+fn the_fewer_rows_may_be_hits_the_further_they_are() {
+    let profile = Profile { distances: [1.0, 5.0, 9.0, 13.0], bucket_codes: [1.0; WEIGHTS] };
+    let plan = plan(1000, Some(&profile));
+    // Every row, a tenth of them, and a hundredth.
+    let expected = [10_000, 1000, 100].map(|candidates| plan.expected(10, 10_000, candidates));
+    assert_eq!(expected, [Some(5), Some(9), Some(13)]);
+    // If all of them are hits, the search ends where the last code is, not where a profile says.
+    assert_eq!([9, 10, 0].map(|candidates| plan.expected(10, 10_000, candidates)), [None; 3]);
+    assert_eq!(plan.expected(usize::MAX, 10_000, 10_000), None);
+    assert_eq!(self::plan(1000, None).expected(10, 10_000, 1000), None);
 }
 
 #[test]
