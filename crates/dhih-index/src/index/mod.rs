@@ -1,6 +1,7 @@
 //! `Index`: an open index directory, to search and to look into. How a search goes: `search.rs`;
 //! how an index is made: `builder.rs`; how it is changed: `writer.rs`.
 
+pub(crate) mod candidates;
 pub(crate) mod component;
 pub(crate) mod filter;
 pub(crate) mod info;
@@ -19,8 +20,8 @@ use crate::codes::labels::Label;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
+use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
-use crate::index::items::SearchContext;
 use crate::store::manifest::Manifest;
 use crate::store::segment::Metadata;
 use crate::store::wal::Shape;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
-use crate::index::items::SearchContext;
 use crate::index::memtable::Chunk;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::Segment;

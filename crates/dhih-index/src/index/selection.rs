@@ -6,8 +6,9 @@ use crate::codes::Codes;
 use crate::error::Result;
 use crate::hits::{Bound, Hit, HitLists};
 use crate::index::Index;
+use crate::index::candidates::Candidates;
 use crate::index::filter::Filter;
-use crate::index::items::{Candidates, Items, Query};
+use crate::index::items::{Items, Query};
 use crate::search::Strategy;
 use crate::search::explain::Explanation;
 
