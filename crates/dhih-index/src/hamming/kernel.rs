@@ -16,8 +16,8 @@ pub(super) type CollectNear = fn(request: &NearRequest<'_>, found: &mut Vec<Near
 pub(super) type DrainOnes =
     fn(words: &mut [u64], nonzero: u64, first: u32, positions: &mut [u32]) -> usize;
 
-/// [`DrainOnes`] writes this many positions at once, whether a word has so many or not: in a sparse set few words have more, and
-/// writing a fixed number needs no branch.
+/// [`DrainOnes`] writes this many positions at once, even if a word has fewer ones: in a sparse set few words have more, and writing a
+/// fixed number needs no branch.
 pub(crate) const ONES_PER_WRITE: usize = 4;
 
 /// The functions of one instruction set.

@@ -12,7 +12,7 @@ const MAX_LABELS_KEPT: usize = 1 << 16;
 /// Ids are looked up one by one if they are fewer than one in this many of the rows; otherwise all rows are passed through.
 const ROWS_PER_LOOKUP: usize = 16;
 
-/// Which items are searched: all of them, but for what its methods exclude.
+/// Which items are searched: all of them, except those that its methods exclude.
 ///
 /// ```
 /// let filter = dhih_index::Filter::default().labels([3, 5]).ids(100..200).not_ids([150]);

@@ -4,6 +4,7 @@
 //! `open.rs` makes an index of its files, `checkpoint.rs` copies one, `salvage.rs` goes on without what is damaged.
 
 pub(crate) mod batch;
+pub(crate) mod candidates;
 pub(crate) mod checkpoint;
 mod compaction;
 pub(crate) mod component;
@@ -30,10 +31,10 @@ use crate::codes::labels::Label;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
+use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::merged::Merged;
 use crate::index::open::LogState;
-use crate::index::scope::SearchContext;
 use crate::store::format::Origin;
 use crate::store::manifest::Manifest;
 use crate::store::segment::Metadata;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
-use crate::index::scope::SearchContext;
 use crate::store::format::Origin;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::Segment;

@@ -1,15 +1,11 @@
 //! Searching the items of an index, or some of them: its components one after the other, the one with the most candidates first, so
-//! that what it holds limits how far the others are searched. What callers see: `query.rs`, `selection.rs`. A search in one segment:
-//! `search/`.
+//! that what it holds limits how far the others are searched. What callers see: `query.rs`, `selection.rs`. Which components are
+//! searched: `candidates.rs`. A search in one segment: `search/`.
 
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::sync::{Arc, OnceLock};
-
 use rayon::prelude::*;
-use roaring::RoaringBitmap;
 
 use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
@@ -17,59 +13,16 @@ use crate::flat::Scan;
 use crate::hamming::Near;
 use crate::hits::{Accept, Bound, Hit, HitLists};
 use crate::index::Index;
-use crate::index::component::{Component, Data};
+use crate::index::candidates::Candidates;
+use crate::index::component::Data;
 use crate::index::memtable::MemTable;
 use crate::search::explain::Explanation;
-use crate::search::scratch::{Lent, Scratch, ScratchPool};
+use crate::search::scratch::{Scratch, ScratchGuard};
 use crate::search::{SegmentSearch, Strategy, collect};
 
 /// Queries of a batch that one thread searches before others can take some of them. Some queries take a hundred times as long as
 /// others, so that these are few.
 const QUERIES_PER_TASK: usize = 16;
-
-/// What the searches of an index share. Clones of an index share the memory.
-#[derive(Debug, Default)]
-pub(crate) struct SearchContext {
-    scratch: Arc<ScratchPool>,
-    /// The candidates of a search among all items; known from the first search on.
-    all: OnceLock<Box<[Candidates]>>,
-}
-
-impl Clone for SearchContext {
-    /// A clone may be changed, so that its candidates are looked for again.
-    fn clone(&self) -> Self {
-        Self { scratch: Arc::clone(&self.scratch), all: OnceLock::new() }
-    }
-}
-
-/// The rows of a component that may be hits; at least one.
-#[derive(Debug)]
-pub(crate) struct Candidates {
-    /// The number of the component.
-    component: usize,
-    /// How many rows there are.
-    pub(crate) count: usize,
-    /// The rows, none of which was removed; `None` stands for all rows that were not removed.
-    selected: Option<RoaringBitmap>,
-}
-
-impl Candidates {
-    /// The components with rows that may be hits, most of them first. `select` says which rows of a component are selected.
-    pub(crate) fn of(
-        components: &[Component],
-        select: impl Fn(&Component) -> Option<RoaringBitmap>,
-    ) -> Box<[Self]> {
-        let of_component = |(number, component): (usize, &Component)| {
-            let selected = select(component);
-            let count = selected.as_ref().map_or(component.len(), |rows| rows.len() as usize);
-            Self { component: number, count, selected }
-        };
-        let all = components.iter().enumerate().map(of_component);
-        let mut all: Box<[Self]> = all.filter(|candidates| candidates.count > 0).collect();
-        all.sort_by_key(|candidates| Reverse(candidates.count));
-        all
-    }
-}
 
 /// What is searched for, and how.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +59,7 @@ enum Output<'a> {
 impl Index {
     /// All items.
     pub(crate) fn scope(&self) -> Scope<'_> {
-        let candidates =
-            self.searches.all.get_or_init(|| Candidates::of(&self.components, |_| None));
+        let candidates = self.searches.candidates(&self.components);
         debug_assert_eq!(candidates.iter().map(|of| of.count).sum::<usize>(), self.len());
         Scope { index: self, candidates }
     }
@@ -134,18 +86,18 @@ impl<'a> Scope<'a> {
 
     /// The hits of a query, and what its search did.
     pub(crate) fn explain(self, query: Query) -> Result<(Vec<Hit>, Explanation)> {
-        let (mut lent, mut hits) = (self.lend(true), Vec::new());
-        self.append_hits(query, &mut lent, &mut hits)?;
-        Ok((hits, std::mem::take(&mut lent.explanation)))
+        let (mut scratch, mut hits) = (self.lend(true), Vec::new());
+        self.append_hits(query, &mut scratch, &mut hits)?;
+        Ok((hits, std::mem::take(&mut scratch.explanation)))
     }
 
     /// The number of items within a radius.
     pub(crate) fn count_within(self, code: &[u8], radius: u32) -> Result<usize> {
         let (query, mut count) = (Query::new(code, Bound::within(radius)), 0);
         self.check(query)?;
-        let mut lent = self.lend(false);
+        let mut scratch = self.lend(false);
         for candidates in self.candidates {
-            self.search_component(candidates, query, &mut lent, Output::Count(&mut count))?;
+            self.search_component(candidates, query, &mut scratch, Output::Count(&mut count))?;
         }
         Ok(count)
     }
@@ -159,9 +111,9 @@ impl<'a> Scope<'a> {
     ) -> Result<()> {
         let query = Query::new(code, Bound::within(radius));
         self.check(query)?;
-        let mut lent = self.lend(false);
+        let mut scratch = self.lend(false);
         for candidates in self.candidates {
-            self.search_component(candidates, query, &mut lent, Output::Visit(visit))?;
+            self.search_component(candidates, query, &mut scratch, Output::Visit(visit))?;
         }
         Ok(())
     }
@@ -170,9 +122,9 @@ impl<'a> Scope<'a> {
     pub(crate) fn batch(self, queries: &Codes, bound: Bound) -> Result<Vec<Vec<Hit>>> {
         self.check_batch(queries, bound)?;
         let numbers = (0..queries.len()).into_par_iter().with_max_len(QUERIES_PER_TASK);
-        let one = |lent: &mut Lent, number| {
+        let one = |scratch: &mut ScratchGuard, number| {
             let mut hits = Vec::new();
-            self.append_hits(Query::new(queries.get(number), bound), lent, &mut hits)?;
+            self.append_hits(Query::new(queries.get(number), bound), scratch, &mut hits)?;
             Ok(hits)
         };
         numbers.map_init(|| self.lend(false), one).collect()
@@ -182,11 +134,11 @@ impl<'a> Scope<'a> {
     pub(crate) fn batch_flat(self, queries: &Codes, bound: Bound) -> Result<HitLists> {
         self.check_batch(queries, bound)?;
         let tasks = (0..queries.len().div_ceil(QUERIES_PER_TASK)).into_par_iter().with_max_len(1);
-        let task = |lent: &mut Lent, task| {
+        let task = |scratch: &mut ScratchGuard, task| {
             let (first, mut lists) = (task * QUERIES_PER_TASK, HitLists::default());
             for number in first..queries.len().min(first + QUERIES_PER_TASK) {
                 let query = Query::new(queries.get(number), bound);
-                lists.push_with(|hits| self.append_hits(query, lent, hits))?;
+                lists.push_with(|hits| self.append_hits(query, scratch, hits))?;
             }
             Ok(lists)
         };
@@ -246,7 +198,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn lend(self, explain: bool) -> Lent<'a> {
+    fn lend(self, explain: bool) -> ScratchGuard<'a> {
         self.index.searches.scratch.lend(explain)
     }
 

@@ -6,8 +6,9 @@ use crate::codes::Codes;
 use crate::error::Result;
 use crate::hits::{Bound, Hit, HitLists};
 use crate::index::Index;
+use crate::index::candidates::Candidates;
 use crate::index::filter::Filter;
-use crate::index::scope::{Candidates, Query, Scope};
+use crate::index::scope::{Query, Scope};
 use crate::search::Strategy;
 use crate::search::explain::Explanation;
 

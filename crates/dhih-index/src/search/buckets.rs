@@ -1,6 +1,6 @@
-//! Probing: the buckets of one table at one distance from the query are looked up, and the codes in them are compared with the query,
-//! leaving out those that an earlier step has met. How buckets come from memory in time: `pipeline.rs`. Which table and which
-//! distance: `mod.rs`.
+//! Probing: the buckets of one table at one distance from the query are looked up, and the codes in them are compared with the query.
+//! Codes that an earlier step found are left out. How buckets are prefetched: `pipeline.rs`. Which table and which distance come next:
+//! `mod.rs`.
 
 use crate::error::Result;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
@@ -23,8 +23,8 @@ struct Probe<'a> {
     looked_up: u32,
 }
 
-/// Collects the codes of the buckets of a step, but for those that were met before: nearer than `looked_up`, or in a bucket of an
-/// earlier step. Returns which share of the codes compared was within the limit.
+/// Collects the codes in the buckets of a step, except those that were collected before: the ones nearer than `looked_up`, and those
+/// in a bucket of an earlier step. Returns which share of the codes compared was within the limit.
 pub(crate) fn probe(state: &mut SearchState, step: ProbeStep, looked_up: u32) -> Result<f64> {
     let before = state.scratch.explanation.candidates;
     let mut pipeline = std::mem::take(&mut state.scratch.pipeline);
@@ -70,7 +70,8 @@ impl Probe<'_> {
         }
     }
 
-    /// Collects what some buckets hold within the limit. Returns how many codes that is, those met before included.
+    /// Collects the codes of some buckets that are within the limit. Returns how many of them there are, including those that were
+    /// collected before.
     fn compare(&self, state: &mut SearchState, buckets: &[CodeRange]) -> Result<usize> {
         let (mut near, width) = (std::mem::take(&mut state.scratch.near_codes), state.query.len());
         self.collect_near(state, buckets, &mut near)?;
@@ -81,7 +82,7 @@ impl Probe<'_> {
                 let copy = self.table.codes.get(at as usize * width..);
                 let copy = copy.and_then(|codes| codes.get(..width));
                 let code = copy.map_or_else(|| state.segment.code(number), Ok)?;
-                if !is_met(state, code, self.step) {
+                if !is_in_earlier_bucket(state, code, self.step) {
                     state.collect(number, distance)?;
                 }
             }
@@ -132,8 +133,8 @@ impl Probe<'_> {
     }
 }
 
-/// The end of the buckets from number `at` on that are compared before the limit is looked at again. The last of them may be long:
-/// then it is cut in place, and its rest is returned, too, to be compared next.
+/// Which buckets, from number `at` on, are compared before the limit is looked at again: those before the number that is returned. If
+/// the last of them is long, it is cut in place, and its rest, which is to be compared next, is returned, too.
 fn next_portion(buckets: &mut [CodeRange], at: usize) -> (usize, Option<CodeRange>) {
     let (mut end, mut codes) = (at, 0);
     while end < buckets.len() && end < at + BUCKETS_PER_LIMIT && codes < CODES_PER_LIMIT {
@@ -150,12 +151,12 @@ fn next_portion(buckets: &mut [CodeRange], at: usize) -> (usize, Option<CodeRang
     (end, Some(rest))
 }
 
-/// Whether a code lies in a bucket of a step before this one.
-fn is_met(state: &SearchState, code: &[u8], step: ProbeStep) -> bool {
-    let met = |place: usize| {
+/// Whether a code is in a bucket of an earlier step.
+fn is_in_earlier_bucket(state: &SearchState, code: &[u8], step: ProbeStep) -> bool {
+    let is_earlier = |place: usize| {
         let weight = hamming::masked(state.query, code, state.table(place).mask);
         weight < step.weight || (weight == step.weight && place < step.place)
     };
     step != ProbeStep::default()
-        && (0..state.segment.table_count()).filter(|&place| place != step.place).any(met)
+        && (0..state.segment.table_count()).filter(|&place| place != step.place).any(is_earlier)
 }

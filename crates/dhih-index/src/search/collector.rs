@@ -7,9 +7,9 @@ use crate::search::row_bits::RowBitset;
 use crate::store::segment::Segment;
 use crate::table::postings::RowBuffer;
 
-/// The rows at one distance are put in order by a bitset instead of by sorting if they are at least this many, ...
+/// The rows at one distance are put in order by a bitset instead of by sorting if there are at least this many of them, ...
 const BITSET_MIN_ROWS: usize = 64;
-/// ... and if one of this many of the segment's rows, or more, are among them: the time that a bitset takes grows with both.
+/// ... and at least one for this many rows of the segment: the time that a bitset takes grows with both numbers.
 const BITSET_ROWS_PER_ROW: usize = 1 << 15;
 
 /// The codes found so far. Its memory is kept from one search to the next.
@@ -20,7 +20,7 @@ pub(crate) struct HitCollector {
     limit: u32,
     /// The numbers of the codes at each distance.
     codes: Vec<Vec<u32>>,
-    /// How many items they have, at each distance and in all up to the limit. Not counted if all items are wanted.
+    /// How many items these codes have, at each distance and in total up to the limit. Not counted if all items are wanted.
     items: Vec<u64>,
     items_within_limit: u64,
     /// Whether something may have been added since it was cleared.
@@ -43,7 +43,7 @@ impl HitCollector {
         self.in_use = true;
     }
 
-    /// Forgets what was found, but not how far it was: what is found from now on need not be further.
+    /// Forgets the codes but keeps the limit that they led to: the hits of the search are known to be within it.
     pub(crate) fn forget(&mut self) {
         self.radius = self.limit;
         self.clear();
@@ -60,12 +60,12 @@ impl HitCollector {
         }
     }
 
-    /// The same without its memory, but for a bit for each row.
-    pub(crate) fn released(self) -> Self {
-        Self { row_bits: self.row_bits, ..Self::default() }
+    /// Frees all memory except the row bitset.
+    pub(crate) fn free(&mut self) {
+        *self = Self { row_bits: std::mem::take(&mut self.row_bits), ..Self::default() };
     }
 
-    /// The bytes of memory that it holds, but for a bit for each row.
+    /// The bytes of memory that it holds, without the row bitset.
     pub(crate) fn bytes(&self) -> usize {
         4 * self.codes.iter().map(Vec::capacity).sum::<usize>() + self.rows.bytes()
     }
@@ -88,7 +88,7 @@ impl HitCollector {
         self.codes[distance as usize].push(code);
     }
 
-    /// Adds a code within the limit, of which so many items are wanted.
+    /// Adds a code within the limit, with the number of its items that are wanted.
     #[inline]
     pub(crate) fn add(&mut self, distance: u32, code: u32, items: usize) {
         self.codes[distance as usize].push(code);

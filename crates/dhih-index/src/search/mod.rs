@@ -1,5 +1,6 @@
-//! Exact search in one segment: by looking up whole codes a few bits from the query, by multi-index hashing (Norouzi, Punjani, Fleet:
-//! "Fast Search in Hamming Space with Multi-Index Hashing", 2012), by scanning, or by one after the other where that is cheapest.
+//! Exact search in one segment: by looking up all codes a few bits from the query in the code hash table, by multi-index hashing
+//! (Norouzi, Punjani, Fleet: "Fast Search in Hamming Space with Multi-Index Hashing", 2012), by scanning, or by a sequence of these,
+//! whichever is estimated to be the cheapest.
 //!
 //! ```text
 //! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up, check_selected_rows, scan (step.rs)
@@ -43,8 +44,8 @@ pub enum Strategy {
     Scan,
 }
 
-/// The share of the cost of a scan that may be spent on cheap steps if a scan seems best. Most of the time these steps show that it is
-/// not, and otherwise this is all that they cost.
+/// The share of the cost of a scan that may be spent on cheap steps if a scan seems best. Most of the time these steps show that a scan
+/// is not needed, and otherwise this share is all that they cost.
 const EXPLORATION_SHARE: f64 = 0.05;
 
 /// A search in one segment.
@@ -115,7 +116,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Whether whole codes can still be looked up: it is not done once a bucket was probed.
+    /// Whether whole codes may still be looked up: once a bucket was probed, they are not.
     fn may_look_up(&self) -> bool {
         self.next == ProbeStep::default()
     }

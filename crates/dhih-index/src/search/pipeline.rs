@@ -1,5 +1,5 @@
-//! Buckets on their way from memory: while some are compared, the directory entries and the codes of the next are prefetched. Which
-//! buckets there are, and comparing them: `buckets.rs`.
+//! The pipeline of buckets: while some buckets are compared, the directory entries and the codes of the next ones are prefetched.
+//! Choosing the buckets and comparing them: `buckets.rs`.
 
 use crate::hamming::{self, CodeRange};
 use crate::table::Table;
@@ -11,14 +11,14 @@ pub(crate) const BUCKETS_AHEAD: usize = 24;
 /// Cache lines of a bucket that are prefetched one by one; the hardware prefetches those after them by itself.
 const LINES_PER_BUCKET: usize = 24;
 
-/// The buckets on their way from memory. Its own memory is kept from one search to the next.
+/// The buckets that are being prefetched. Its memory is kept from one search to the next.
 #[derive(Debug, Default)]
 pub(crate) struct BucketPipeline {
     /// Values whose directory entries were prefetched.
     values: Vec<u32>,
     /// Buckets that are not empty, in the order of their values.
     pub(crate) buckets: Vec<CodeRange>,
-    /// The codes of so many of the buckets were prefetched.
+    /// The number of buckets, counted from the first, whose codes were prefetched.
     prefetched: usize,
 }
 

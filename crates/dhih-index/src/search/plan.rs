@@ -33,8 +33,8 @@ mod cost {
     pub(super) const CODE: f64 = 0.04;
     /// A code that is not read sequentially.
     pub(super) const FAR_CODE: f64 = 8.0;
-    /// A code within the limit that is found in a bucket, beyond what it costs in a scan: whether it was met before is checked, and
-    /// its posting list is not next to that of the code found before it.
+    /// What a code within the limit costs more in a bucket than in a scan: it may have been found by an earlier step, which has to be
+    /// checked, and its posting list is not next to that of the code found before it.
     pub(super) const FOUND: f64 = 20.0;
 }
 
@@ -75,8 +75,8 @@ impl Profile {
         NEIGHBOURS[NEIGHBOURS.len() - 1]
     }
 
-    /// The estimated distance of the `k`-th neighbour. It is linear in the logarithm of `k` between two known neighbours, and goes on
-    /// beyond the last of them as it did before. `k` need not be a whole number: see [`Plan::expected`].
+    /// The estimated distance of the `k`-th neighbour. Between two known neighbours it is interpolated linearly in the logarithm of
+    /// `k`, and beyond the last of them extrapolated in the same way. `k` may have a fraction: see [`Plan::expected`].
     fn expected(&self, k: f64) -> u32 {
         let at = k.max(1.0).log10();
         let below = (at as usize).min(NEIGHBOURS.len() - 2);
@@ -182,7 +182,7 @@ impl Plan<'_> {
         cost::CACHED_BYTE + uncached.clamp(0.0, 1.0) * more
     }
 
-    /// The cost of checking so many rows one by one: for each, its code's number and the code are read.
+    /// The cost of checking rows one by one: for each, its code's number and the code are read.
     pub(crate) fn check_rows(&self, rows: f64) -> f64 {
         2.0 * rows * cost::FAR_CODE
     }
@@ -213,7 +213,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The cost of a bucket of so many codes.
+    /// The cost of a bucket with this number of codes.
     fn bucket(&self, codes: f64) -> f64 {
         if !self.copied {
             return cost::BUCKET + codes * cost::FAR_CODE;
@@ -242,7 +242,7 @@ impl Plan<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Probing<'a> {
     pub(crate) next: ProbeStep,
-    /// It is done when all codes within this distance were met.
+    /// It is done when all codes within this distance are found.
     pub(crate) to: u32,
     pub(crate) order: &'a [TableOrder],
     /// The share of the codes in a bucket that are within the limit, and wanted.
@@ -250,9 +250,10 @@ pub(crate) struct Probing<'a> {
 }
 
 impl ProbeStep {
-    /// The distance within which all codes were met once this step and those before it are done. A code that was not met differs from
-    /// the query in at least `weight + 1` bits in the substring of each table up to this one, and in at least `weight` bits in those
-    /// of the others. Substrings share no bit, so that it differs in more bits than this in all.
+    /// The distance within which all codes are found once this step and those before it are done. A code that is in none of their
+    /// buckets differs from the query in at least `weight + 1` bits in the substring of each table up to this one, and in at least
+    /// `weight` bits in the substring of each other table. Substrings share no bit, so that these bits add up to more than the
+    /// distance returned.
     pub(crate) fn certified(self, tables: usize) -> u32 {
         self.weight * tables as u32 + self.place as u32
     }

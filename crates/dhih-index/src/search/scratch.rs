@@ -1,5 +1,5 @@
-//! The memory that searches work in. It is kept from one search to the next, so that a search allocates nothing once a few have run,
-//! but never much of it: what a search with very many hits needed is given back when it ends.
+//! The memory that searches work in. It is kept from one search to the next, so that a search allocates nothing once a few have run.
+//! But little is kept: what a search with very many hits needed is given back to the system when it ends.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -12,8 +12,8 @@ use crate::search::explain::Explanation;
 use crate::search::pipeline::BucketPipeline;
 use crate::search::plan::TableOrder;
 
-/// The most that a scratch keeps in the pool, in bytes, but for a bit for each row of the largest segment: making and clearing those
-/// anew would take longer than many searches do.
+/// The most memory that a scratch in the pool holds, in bytes, apart from its row bitset. A row bitset has one bit for each row of the
+/// largest segment: its size depends on the index and not on the search, and making a new one takes longer than many searches do.
 pub(crate) const KEPT_BYTES: usize = 1 << 20;
 
 /// The memory of one search at a time.
@@ -23,7 +23,7 @@ pub(crate) struct Scratch {
     pub(crate) collector: HitCollector,
     /// What was found so far by a scan of a memtable.
     pub(crate) best: Best,
-    /// Codes within the limit that are still to be looked at one by one.
+    /// Codes within the limit that are about to be collected.
     pub(crate) near_codes: Vec<Near>,
     pub(crate) pipeline: BucketPipeline,
     /// Numbers of codes that are compared together, and their distances.
@@ -41,18 +41,17 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes it ready for the next search; gives memory back if it is more than [`KEPT_BYTES`].
-    fn tidy(&mut self) {
+    /// Forgets the search. Frees all memory except the row bitset if there is more of it than [`KEPT_BYTES`].
+    fn reset(&mut self) {
         self.collector.clear();
         if self.bytes() > KEPT_BYTES {
-            *self = Self {
-                collector: std::mem::take(&mut self.collector).released(),
-                ..Self::default()
-            };
+            let mut collector = std::mem::take(&mut self.collector);
+            collector.free();
+            *self = Self { collector, ..Self::default() };
         }
     }
 
-    /// The bytes of memory that it holds, but for a bit for each row.
+    /// The bytes of memory that it holds, without the row bitset.
     pub(crate) fn bytes(&self) -> usize {
         self.collector.bytes()
             + self.best.bytes()
@@ -68,11 +67,11 @@ impl Scratch {
 pub(crate) struct ScratchPool(Mutex<Vec<Scratch>>);
 
 impl ScratchPool {
-    /// Lends a scratch, until it is dropped. `explain` says whether decisions are written down.
-    pub(crate) fn lend(&self, explain: bool) -> Lent<'_> {
+    /// Takes a scratch from the pool, or makes one. `explain` says whether decisions are written down.
+    pub(crate) fn lend(&self, explain: bool) -> ScratchGuard<'_> {
         let mut scratch = self.kept(Vec::pop).unwrap_or_default();
         (scratch.explain, scratch.explanation) = (explain, Explanation::default());
-        Lent { scratch, pool: self }
+        ScratchGuard { scratch, pool: self }
     }
 
     /// The bytes of memory of each scratch that is kept.
@@ -86,7 +85,7 @@ impl ScratchPool {
     }
 }
 
-/// As many scratches are kept as threads can search at the same time.
+/// The most scratches that are kept: as many as there are threads that can search at the same time.
 fn most_kept() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     let cores =
@@ -97,14 +96,14 @@ fn most_kept() -> usize {
     }
 }
 
-/// A scratch that goes back to its pool when it is dropped.
+/// A scratch that is in use. It goes back to its pool when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lent<'a> {
+pub(crate) struct ScratchGuard<'a> {
     scratch: Scratch,
     pool: &'a ScratchPool,
 }
 
-impl Deref for Lent<'_> {
+impl Deref for ScratchGuard<'_> {
     type Target = Scratch;
 
     fn deref(&self) -> &Scratch {
@@ -112,16 +111,16 @@ impl Deref for Lent<'_> {
     }
 }
 
-impl DerefMut for Lent<'_> {
+impl DerefMut for ScratchGuard<'_> {
     fn deref_mut(&mut self) -> &mut Scratch {
         &mut self.scratch
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for ScratchGuard<'_> {
     fn drop(&mut self) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.tidy();
+        scratch.reset();
         let most = most_kept();
         self.pool.kept(|kept| {
             if kept.len() < most {

@@ -1,5 +1,5 @@
-//! The steps of a search but for probing: looking up whole codes, scanning all codes, and checking the rows of a filter one by one.
-//! Probing buckets: `buckets.rs`. Which step is taken when: `mod.rs`.
+//! The steps of a search, except probing: looking up whole codes, scanning all codes, and checking the rows of a filter one by one.
+//! Probing: `buckets.rs`. Which step comes next: `mod.rs`.
 
 use std::ops::Range;
 
@@ -39,7 +39,7 @@ fn look_up_hashes(state: &mut SearchState, distance: u32, hashes: &[u64]) -> Res
             table.find(hash, |number| {
                 *candidates += 1;
                 let Ok(code) = segment.code(number) else { return false };
-                // Another code may have the same tag, or come from the same group.
+                // Another code may have the same tag.
                 let same = hamming::distance(query, code) == distance
                     && own_hash ^ linear_hash::of_difference(query, code) == hash;
                 if same {

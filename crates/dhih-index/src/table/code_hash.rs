@@ -30,7 +30,7 @@ pub(crate) struct CodeHashData {
     pub(crate) slots: Vec<u32>,
 }
 
-/// The number of slots of a table of so many codes.
+/// The number of slots of a table of this number of codes.
 pub(crate) fn places(codes: usize) -> usize {
     codes.div_ceil(CODES_PER_GROUP) * SLOTS_PER_GROUP
 }

@@ -15,9 +15,9 @@ pub(crate) fn of_bit(k: u32) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Up to which distance whole codes of `bits` bits may be looked up by their hashes: no two different sets of at most so many bits have
-/// equal hashes, so that each code within that distance is found exactly once. This is not true of every 64-bit hash. It was checked
-/// for this one, by enumerating all sets of bits of the longest code of each row, and a test checks it again.
+/// The greatest distance at which whole codes of `bits` bits may be looked up by their hashes. No two different sets of at most that
+/// many bits have equal hashes, so that each code within the distance is found exactly once. Nothing guarantees this for a 64-bit
+/// hash in general; a test verifies it for this one, by enumerating all such sets for the longest code of each row.
 pub(crate) const fn certain_lookups(bits: u32) -> u32 {
     match bits {
         0..=64 => 6,

@@ -47,10 +47,10 @@ fn what_a_search_with_many_hits_needed_is_given_back() {
     let (items, pool) = (index.scope(), &index.searches.scratch);
     let query = |radius| Query::new(codes.get(7), Bound::within(radius));
     let mut hits = Vec::new();
-    let mut lent = items.lend(false);
-    items.append_hits(query(64), &mut lent, &mut hits).unwrap();
-    assert!(hits.len() == 200_000 && lent.bytes() > KEPT_BYTES);
-    drop(lent);
+    let mut scratch = items.lend(false);
+    items.append_hits(query(64), &mut scratch, &mut hits).unwrap();
+    assert!(hits.len() == 200_000 && scratch.bytes() > KEPT_BYTES);
+    drop(scratch);
     assert_eq!(pool.kept_bytes(), [0]);
     // What a search with few hits needed is kept, and then it is enough.
     assert_eq!(
@@ -68,11 +68,13 @@ fn the_pool_keeps_no_more_scratches_than_there_are_threads() {
     let (index, _, _dir) = large();
     let threads = std::thread::available_parallelism().unwrap().get();
     let items = index.scope();
-    let lent: Vec<Lent> = (0..3 * threads).map(|_| items.lend(false)).collect();
-    drop(lent);
+    let scratch: Vec<ScratchGuard> = (0..3 * threads).map(|_| items.lend(false)).collect();
+    drop(scratch);
     assert_eq!(index.searches.scratch.kept_bytes().len(), threads);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads + 2).build().unwrap();
-    pool.install(|| drop((0..3 * threads + 2).map(|_| items.lend(false)).collect::<Vec<Lent>>()));
+    pool.install(|| {
+        drop((0..3 * threads + 2).map(|_| items.lend(false)).collect::<Vec<ScratchGuard>>())
+    });
     assert_eq!(index.searches.scratch.kept_bytes().len(), threads + 2);
 }
 
