@@ -129,6 +129,7 @@ impl IndexBuilder {
 
     /// Refuses what cannot be built, but for an id that occurs twice, which is found when rows are sorted.
     fn check(&self, set: &CodeSet) -> Result<()> {
+        set.check_unchanged()?;
         set.check_all_but_unique_ids()?;
         if set.codes.len() >= u32::MAX as usize {
             return Err(Error::TooMany { codes: set.codes.len() });

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use dhih_index::{CodeSet, Index, IndexBuilder, IndexWriter, Label, Labels, to_hex};
+use dhih_index::{Batch, CodeSet, Index, IndexBuilder, IndexWriter, Label, Labels, to_hex};
 use serde_json::{Value, json};
 
 use crate::common::{Numbers, small_set};
@@ -58,8 +58,15 @@ fn wal(dir: &Path) -> Result<Items> {
     items.remove(&mut writer, &[built[0], 5])?;
     items.add(&mut writer, some(vec![1 << 40, 6]))?;
     let replaced = [built[3], 3, 1 << 40];
-    items.remove(&mut writer, &replaced)?;
-    items.add(&mut writer, some(replaced.to_vec()))?;
+    let upserted = some(replaced.to_vec());
+    items.insert(&upserted);
+    writer.upsert(&upserted)?;
+    // A batch that removes, replaces and adds.
+    let (added, again) = (some(vec![40, 41]), some(vec![6, 42]));
+    writer.apply(&Batch::new().remove([built[5], 7]).add(added.clone()).upsert(again.clone()))?;
+    [built[5], 7].iter().for_each(|id| drop(items.by_id.remove(id)));
+    items.insert(&added);
+    items.insert(&again);
     // The writer numbers items without ids from one after the greatest id.
     let numbered = some(vec![(1 << 40) + 1, (1 << 40) + 2]);
     writer.add(&CodeSet { ids: None, ..numbered.clone() })?;
