@@ -31,6 +31,19 @@
 //! - `cli`: the program `dhih-index`.
 //!
 //! All are on by default, and none is needed to build an index and to search it.
+//!
+//! # Targets
+//!
+//! [`Codes`], codes files, [`Flat`] and [`hamming`] compile and work on every target. The index itself (`Index`, `IndexBuilder`,
+//! `IndexWriter` and what belongs to them) maps whole files into memory and reads little-endian numbers in place, and is therefore
+//! compiled only for little-endian targets with 64-bit addresses, such as x86_64 and aarch64. On other targets these names do not
+//! exist.
+
+// What only the index uses is unused where there is no index.
+#![cfg_attr(
+    not(all(target_endian = "little", target_pointer_width = "64")),
+    allow(dead_code, unused_imports)
+)]
 
 mod error;
 mod hits;
@@ -42,15 +55,18 @@ mod io;
 pub mod hamming;
 
 mod flat;
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod search;
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod table;
 
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod build;
 mod store;
 
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod index;
 
-pub use build::{IndexBuilder, IndexConfig};
 pub use codes::Codes;
 pub use codes::bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
 pub use codes::labels::{Label, Labels};
@@ -58,21 +74,30 @@ pub use codes::set::CodeSet;
 pub use error::{Cause, Error, Result};
 pub use flat::Flat;
 pub use hits::Hit;
-pub use index::Index;
-pub use index::batch::{Batch, Changed};
-pub use index::checkpoint::CheckpointOptions;
-pub use index::filter::Filter;
-pub use index::info::{Info, SectionInfo, SegmentInfo};
-pub use index::options::{OpenOptions, Verify};
-pub use index::salvage::{LostBytes, Salvage, salvage};
-pub use index::selection::Selection;
-pub use index::shared::SharedWriter;
-pub use index::verify::Verification;
-pub use index::writer::IndexWriter;
 pub use io::CodesFormat;
 #[cfg(feature = "safetensors")]
 pub use io::results::{write_knn, write_within};
 pub use io::shard::Shard;
 pub use progress::{Progress, Stage};
-pub use search::{Decision, Explanation, Strategy};
-pub use table::substring::Substring;
+
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
+pub use {
+    build::{IndexBuilder, IndexConfig},
+    hits::HitLists,
+    index::Index,
+    index::batch::{Batch, Changed},
+    index::checkpoint::CheckpointOptions,
+    index::filter::Filter,
+    index::info::{Info, SectionInfo, SegmentInfo},
+    index::options::{OpenOptions, Verify},
+    index::salvage::{LostBytes, Salvage, salvage},
+    index::selection::Selection,
+    index::shared::SharedWriter,
+    index::verify::Verification,
+    index::writer::IndexWriter,
+    roaring::RoaringTreemap,
+    search::Strategy,
+    search::explain::{Decision, Explanation},
+    search::plan::{Action, Costs},
+    table::substring::Substring,
+};

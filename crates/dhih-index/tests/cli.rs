@@ -17,7 +17,7 @@ use serde_json::Value;
 
 fn hits(value: &Value) -> Vec<Hit> {
     let number = |hit: &Value, name: &str| hit[name].as_u64().unwrap();
-    let hit = |hit: &Value| Hit { distance: number(hit, "distance") as u32, id: number(hit, "id") };
+    let hit = |hit: &Value| Hit::new(number(hit, "distance") as u32, number(hit, "id"));
     value["hits"].as_array().unwrap().iter().map(hit).collect()
 }
 
@@ -109,7 +109,7 @@ fn searches_of_a_file_agree_with_the_scan_in_every_form() {
     stdout(dir, &[&search[..], &few].concat());
     let file = fs::read(dir.join("k")).unwrap();
     let file = file_hits(&SafeTensors::deserialize(&file).unwrap());
-    let none = Hit { distance: u32::MAX, id: u64::MAX };
+    let none = Hit::new(u32::MAX, u64::MAX);
     assert_eq!((file.len(), file[0], file[1]), (4 * 2, nearest[0][0], none));
 }
 
@@ -117,7 +117,7 @@ fn file_hits(file: &SafeTensors) -> Vec<Hit> {
     let (distances, ids) = (file.tensor("distances").unwrap(), file.tensor("ids").unwrap());
     let distances = distances.data().as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
     let ids = ids.data().as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
-    distances.zip(ids).map(|(distance, id)| Hit { distance, id }).collect()
+    distances.zip(ids).map(|(distance, id)| Hit::new(distance, id)).collect()
 }
 
 #[test]

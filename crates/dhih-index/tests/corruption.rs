@@ -131,7 +131,7 @@ fn contents_that_contradict_each_other_are_found_behind_good_checksums() {
         fs::remove_dir_all(&truth).unwrap();
         let mut lies = 0;
         for section in 0..sections {
-            let entry = 64 + 32 * section;
+            let entry = 96 + 32 * section;
             let word =
                 |at: usize| u64::from_le_bytes(whole[at..at + 8].try_into().unwrap()) as usize;
             let kind = whole[entry];
@@ -141,7 +141,7 @@ fn contents_that_contradict_each_other_are_found_behind_good_checksums() {
                 bytes[at] ^= 0x41;
                 let xxh3 = xxh3_64(&bytes[start..start + len]);
                 bytes[entry + 24..entry + 32].copy_from_slice(&xxh3.to_le_bytes());
-                let table_end = 64 + 32 * sections;
+                let table_end = 96 + 32 * sections;
                 let header = xxh3_64(&[&bytes[..56], &bytes[64..table_end]].concat());
                 bytes[56..64].copy_from_slice(&header.to_le_bytes());
                 let lie = dir.path().join("lie");

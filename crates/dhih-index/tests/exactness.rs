@@ -1,4 +1,4 @@
-//! An index finds what a scan of all codes finds: same ids, same distances, same order.
+//! An index finds what a scan of all codes finds: the same ids at the same distances in the same order.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 mod common;
@@ -16,7 +16,7 @@ const BITS: [u32; 23] = [
 
 const SETS: usize = 300;
 
-/// A case is one query with one k or radius by one strategy.
+/// A case is one query, with one `k` or radius, searched by one strategy.
 #[test]
 fn a_million_random_searches_equal_the_scan() {
     let dir = tempfile::tempdir().unwrap();
@@ -26,7 +26,7 @@ fn a_million_random_searches_equal_the_scan() {
     assert!(cases >= 1_000_000 && hits > 10 * cases, "{cases} cases with {hits} hits");
 }
 
-/// The cases of one set and how much they found.
+/// The number of cases of one set, and of the hits that they found.
 fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
     let (mut cases, mut hits) = (0, 0);
     let numbers = &mut Numbers(seed as u64);
@@ -39,7 +39,7 @@ fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
     let codes = numbers.codes(bits, count);
     let ids = seed.is_multiple_of(2).then(|| numbers.ids(count));
     let set = CodeSet { ids, ..CodeSet::new(codes) };
-    // Short substrings, so that probing alone ends soon whatever the data.
+    // Short substrings, so that probing alone ends soon whatever the codes are.
     let substrings = match seed % 3 {
         0 => None,
         _ => Some(bits.div_ceil(8) + numbers.below(1 + bits as usize / 8) as u32),
@@ -59,6 +59,15 @@ fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
         let context =
             format!("set {seed}: {count} codes of {bits} bits, {substrings:?} substrings");
         let strategies = [Strategy::Auto, Strategy::Scan, Strategy::Probe];
+        if numbers.below(5) == 0 {
+            let (k, radius) = (numbers.pick(&[1, 3, 10, 100]), numbers.pick(&[1, 3, 8, bits / 2]));
+            let found = index.knn_within(&query, k, radius).unwrap();
+            let expected = flat.knn_within(&query, k, radius).unwrap();
+            assert_eq!(found, expected, "{context}, k {k} within {radius}");
+            assert_eq!(index.count_within(&query, radius).unwrap(), {
+                flat.within(&query, radius).unwrap().len()
+            });
+        }
         if numbers.below(2) == 0 {
             let k = numbers.pick(&[1, 2, 3, 10, 100, count.max(1), count + 5, usize::MAX]);
             let expected = flat.knn(&query, k).unwrap();
@@ -103,14 +112,14 @@ fn batches_equal_single_searches_and_share_their_memory() {
 fn an_index_in_memory_finds_the_same_without_its_files() {
     let dir = tempfile::tempdir().unwrap();
     let numbers = &mut Numbers(8);
-    // More than what large pages are asked for.
+    // Large enough that large pages are asked for.
     let bytes = (0..200_000).flat_map(|_| numbers.code(64)).collect();
     let set = CodeSet::new(Codes::new(64, bytes).unwrap());
     let index = build(&set, dir.path(), None).into_memory().unwrap();
     assert!(index.info().bytes > 8 << 20);
     let rows: Vec<usize> = (0..20).map(|_| numbers.below(200_000)).collect();
     let (queries, flat) = (set.codes.select(&rows), Flat::of(&set).unwrap());
-    // A file of no bytes: who still read it would be told by a signal.
+    // The files are emptied: reading them through a map would end the test with a signal.
     for file in std::fs::read_dir(dir.path()).unwrap() {
         std::fs::File::create(file.unwrap().path()).unwrap();
     }

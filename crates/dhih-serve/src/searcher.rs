@@ -110,7 +110,7 @@ impl Searcher for Store {
             (None, _) => index.knn(code, k)?,
         };
         hits.truncate(hits.partition_point(|hit| hit.distance <= radius));
-        let neighbour = |&Hit { distance, id }: &Hit| {
+        let neighbour = |&Hit { distance, id, .. }: &Hit| {
             let code = if codes { index.code(id) } else { None };
             let code = code.unwrap_or_default().to_vec();
             Neighbour { distance, id, code }

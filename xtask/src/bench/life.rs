@@ -261,8 +261,8 @@ impl Bench<'_> {
                 "p50, before / after `compact`",
             ),
             Ratio::ToFlatScan => (
-                of(&|[before, _]| before.search.mean / before.flat.one)?,
-                "mean, before `compact` / flat scan",
+                of(&|[before, _]| before.search.p50 / before.flat.one)?,
+                "p50, before `compact` / flat scan",
             ),
         };
         Ok(Record {

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::hamming;
 use crate::hits::{Accept, Bound};
 use crate::search::plan::{Profile, WEIGHTS};
-use crate::search::{Scratch, Strategy, search};
+use crate::search::scratch::Scratch;
+use crate::search::{SegmentSearch, Strategy, search};
 use crate::store::format::Kind;
 use crate::store::segment::Segment;
 use crate::table::probe::Masks;
@@ -31,7 +32,10 @@ pub(crate) fn profile(segment: &Segment) -> Result<Option<Profile>> {
     let seen = rows.into_par_iter().with_max_len(1).map_init(Scratch::default, |scratch, row| {
         let code = segment.code(segment.code_of_row()[row])?;
         let bound = Bound::nearest(wanted());
-        let hits = search(segment, code, bound, Strategy::Auto, Accept::default(), scratch)?;
+        let (strategy, accept, mut hits) = (Strategy::Auto, Accept::default(), Vec::new());
+        let (query, candidates) = (code, segment.rows);
+        let request = SegmentSearch { segment, query, bound, strategy, accept, candidates };
+        search(&request, scratch, &mut hits)?;
         let distances = hits.iter().map(|hit| hit.distance).collect();
         let mut buckets = Buckets::default();
         for table in 0..segment.table_count() {

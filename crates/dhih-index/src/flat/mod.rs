@@ -1,5 +1,5 @@
-//! Exact search by scanning every code: the baseline, and the oracle that the tables of `search.rs`
-//! must equal.
+//! Exact search by comparing the query with every code: the baseline, and the oracle that every search of an index must equal.
+//! Nothing here depends on the machine's byte order or the size of its addresses. Searches by tables: `search/`.
 
 pub(crate) mod topk;
 
@@ -9,8 +9,13 @@ use crate::codes::Codes;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::flat::topk::Best;
-use crate::hamming::{self, Near};
-use crate::hits::Hit;
+use crate::hamming::{self, CodeRange, Near, NearRequest};
+use crate::hits::{Bound, Hit};
+
+/// Queries of a batch that share a pass over the codes.
+const QUERIES_PER_PASS: usize = 64;
+/// Codes that are compared with one query after the other while they are in the cache, and after which the limit is updated.
+const CODES_PER_BLOCK: usize = 2048;
 
 /// Exact search over codes in memory, without building anything.
 ///
@@ -29,12 +34,12 @@ pub struct Flat<'a> {
 }
 
 impl<'a> Flat<'a> {
-    /// Codes whose ids are `0..n`.
+    /// Searches codes whose ids are `0..n`.
     pub fn new(codes: &'a Codes) -> Self {
         Self { codes, ids: None }
     }
 
-    /// Codes with the ids of their set.
+    /// Searches the codes of a set, with its ids.
     ///
     /// # Errors
     /// What [`CodeSet::check`] refuses.
@@ -43,15 +48,12 @@ impl<'a> Flat<'a> {
         Ok(Self { codes: &set.codes, ids: set.ids.as_deref() })
     }
 
-    /// The `k` nearest items, or all where they are fewer, by distance, then id.
+    /// The `k` nearest items, or all of them if there are fewer, by distance, then id.
     ///
     /// # Errors
     /// `k` is 0; a query of another length, or with unused bits that are not zero.
     pub fn knn(&self, query: &[u8], k: usize) -> Result<Vec<Hit>> {
-        if k == 0 {
-            return Err(Error::ZeroK);
-        }
-        self.best(query, Best::nearest(k))
+        self.search(query, Bound::nearest(k))
     }
 
     /// All items within `radius` bits, by distance, then id.
@@ -59,56 +61,80 @@ impl<'a> Flat<'a> {
     /// # Errors
     /// A query of another length, or with unused bits that are not zero.
     pub fn within(&self, query: &[u8], radius: u32) -> Result<Vec<Hit>> {
-        self.best(query, Best::within(radius))
+        self.search(query, Bound::within(radius))
     }
 
-    /// [`knn`](Self::knn) of many queries on all threads.
+    /// The `k` nearest of the items within `radius` bits, or all of those if there are fewer, by distance, then id.
     ///
     /// # Errors
-    /// As for one, and queries of another number of bits.
+    /// As for [`knn`](Self::knn).
+    pub fn knn_within(&self, query: &[u8], k: usize, radius: u32) -> Result<Vec<Hit>> {
+        self.search(query, Bound::nearest_within(k, radius))
+    }
+
+    /// [`knn`](Self::knn) of many queries on the threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// As for one query; queries of another number of bits.
     pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
-        if k == 0 {
+        self.batch(queries, Bound::nearest(k))
+    }
+
+    /// [`within`](Self::within) of many queries on the threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// As for one query; queries of another number of bits.
+    pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
+        self.batch(queries, Bound::within(radius))
+    }
+
+    /// [`knn_within`](Self::knn_within) of many queries on the threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// As for one query; queries of another number of bits.
+    pub fn knn_within_batch(
+        &self,
+        queries: &Codes,
+        k: usize,
+        radius: u32,
+    ) -> Result<Vec<Vec<Hit>>> {
+        self.batch(queries, Bound::nearest_within(k, radius))
+    }
+
+    fn batch(&self, queries: &Codes, bound: Bound) -> Result<Vec<Vec<Hit>>> {
+        if bound.k == 0 {
             return Err(Error::ZeroK);
         }
-        self.batch(queries, || Best::nearest(k))
-    }
-
-    /// [`within`](Self::within) of many queries on all threads.
-    ///
-    /// # Errors
-    /// As for one, and queries of another number of bits.
-    pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
-        self.batch(queries, || Best::within(radius))
-    }
-
-    fn batch(&self, queries: &Codes, best: impl Fn() -> Best + Sync) -> Result<Vec<Vec<Hit>>> {
         queries.check_bits(self.codes.bits())?;
         let all: Vec<&[u8]> = queries.iter().collect();
-        // Each thread has some, and each goes once through the codes for many of them.
-        let each = all.len().div_ceil(rayon::current_num_threads()).clamp(1, TOGETHER);
-        let found = all.par_chunks(each).map(|queries| {
-            let mut bests: Vec<Best> = queries.iter().map(|_| best()).collect();
+        // Each task passes over the codes once for all of its queries; there is a task for each thread at least.
+        let per_task = all.len().div_ceil(rayon::current_num_threads()).clamp(1, QUERIES_PER_PASS);
+        let found = all.par_chunks(per_task).flat_map_iter(|queries| {
+            let mut bests: Vec<Best> = queries.iter().map(|_| Best::new(bound)).collect();
             self.scan(queries, &mut bests);
-            bests.into_iter().map(Best::into_hits).collect::<Vec<_>>()
+            bests.into_iter().map(Best::into_hits)
         });
-        Ok(found.collect::<Vec<_>>().concat())
+        Ok(found.collect())
     }
 
-    fn best(&self, query: &[u8], mut best: Best) -> Result<Vec<Hit>> {
+    fn search(&self, query: &[u8], bound: Bound) -> Result<Vec<Hit>> {
+        if bound.k == 0 {
+            return Err(Error::ZeroK);
+        }
         self.codes.check_query(query)?;
+        let mut best = Best::new(bound);
         self.scan(&[query], std::slice::from_mut(&mut best));
         Ok(best.into_hits())
     }
 
-    /// Compares all codes with all queries, a block of codes that stays in cache with one query after the other.
+    /// Compares all codes with all queries: each block of codes, while it is in the cache, with one query after the other.
     fn scan(&self, queries: &[&[u8]], bests: &mut [Best]) {
         let mut near = Vec::new();
         let width = self.codes.bytes_per_code();
-        let blocks = self.codes.as_bytes().chunks(BLOCK * width);
-        for (first, codes) in (0..).step_by(BLOCK).zip(blocks) {
+        let blocks = self.codes.as_bytes().chunks(CODES_PER_BLOCK * width);
+        for (first, codes) in (0..).step_by(CODES_PER_BLOCK).zip(blocks) {
             for (query, best) in queries.iter().zip(&mut *bests) {
-                let all = [(0, (codes.len() / width) as u32)];
-                hamming::near(query, codes, &all, best.limit(), &mut near);
+                collect_block(query, codes, best.limit(), &mut near);
                 for Near { at, distance } in near.drain(..) {
                     let row = first + at as usize;
                     best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });
@@ -118,10 +144,37 @@ impl<'a> Flat<'a> {
     }
 }
 
-/// Queries that share a pass over the codes.
-const TOGETHER: usize = 64;
-/// Codes that are compared before the limit is looked at again, and that one query after the other finds in cache.
-const BLOCK: usize = 2048;
+/// A scan of packed codes for one query by a search that keeps hits in its own way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scan<'a> {
+    pub(crate) query: &'a [u8],
+    pub(crate) codes: &'a [u8],
+    /// The greatest distance of a code that is wanted, to begin with.
+    pub(crate) limit: u32,
+}
+
+impl Scan<'_> {
+    /// Calls `visit` with the number and the distance of each code within the limit, in the order of their numbers; `visit` returns
+    /// the limit from then on. `near` is memory to work in.
+    pub(crate) fn run(self, near: &mut Vec<Near>, mut visit: impl FnMut(Near) -> u32) {
+        let (width, mut limit) = (self.query.len(), self.limit);
+        let blocks = self.codes.chunks(CODES_PER_BLOCK * width);
+        for (first, codes) in (0..).step_by(CODES_PER_BLOCK).zip(blocks) {
+            collect_block(self.query, codes, limit, near);
+            for found in near.drain(..) {
+                if found.distance <= limit {
+                    limit = visit(Near { at: first + found.at, ..found });
+                }
+            }
+        }
+    }
+}
+
+/// Appends the codes of a block that are within a limit.
+fn collect_block(query: &[u8], codes: &[u8], limit: u32, near: &mut Vec<Near>) {
+    let ranges = &[CodeRange { start: 0, end: (codes.len() / query.len()) as u32 }];
+    hamming::collect_near(&NearRequest { query, codes, ranges, limit }, near);
+}
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +202,29 @@ mod tests {
             let (flat, mut all) = (Flat::of(&set).unwrap(), oracle(&set, &query));
             prop_assert_eq!(flat.knn(&query, k).unwrap(), &all[..k.min(all.len())]);
             all.retain(|hit| hit.distance <= radius);
-            prop_assert_eq!(flat.within(&query, radius).unwrap(), all);
+            prop_assert_eq!(flat.within(&query, radius).unwrap(), &all[..]);
+            prop_assert_eq!(flat.knn_within(&query, k, radius).unwrap(), &all[..k.min(all.len())]);
+        }
+
+        #[test]
+        fn a_scan_visits_what_is_within_the_limit(
+            bytes in prop::collection::vec(prop_oneof![Just(0), any::<u8>()], 0..3000), query: u8,
+            limit in 0..9_u32,
+        ) {
+            let (mut visited, mut near) = (Vec::new(), Vec::new());
+            Scan { query: &[query], codes: &bytes, limit }.run(&mut near, |found| {
+                visited.push(found);
+                found.distance
+            });
+            let (mut expected, mut limit) = (Vec::new(), limit);
+            for (at, byte) in (0..).zip(&bytes) {
+                let distance = (byte ^ query).count_ones();
+                if distance <= limit {
+                    expected.push(Near { at, distance });
+                    limit = distance;
+                }
+            }
+            prop_assert_eq!(visited, expected);
         }
     }
 
@@ -159,7 +234,10 @@ mod tests {
         let flat = Flat::new(&codes);
         let (nearest, within) =
             (flat.knn_batch(&codes, 3).unwrap(), flat.within_batch(&codes, 1).unwrap());
+        let both = flat.knn_within_batch(&codes, 5, 1).unwrap();
+        assert_eq!([nearest.len(), within.len(), both.len()], [codes.len(); 3]);
         for (i, query) in codes.iter().enumerate() {
+            assert_eq!(both[i], flat.knn_within(query, 5, 1).unwrap());
             assert_eq!(nearest[i], flat.knn(query, 3).unwrap());
             assert_eq!(within[i], flat.within(query, 1).unwrap());
         }
@@ -170,6 +248,8 @@ mod tests {
         let codes = Codes::new(12, vec![0; 4]).unwrap();
         let flat = Flat::new(&codes);
         assert!(matches!(flat.knn(&[0; 2], 0), Err(Error::ZeroK)));
+        assert!(matches!(flat.knn_within(&[0; 2], 0, 1), Err(Error::ZeroK)));
+        assert!(matches!(flat.knn_batch(&codes, 0), Err(Error::ZeroK)));
         assert!(matches!(
             flat.knn(&[0; 3], 1),
             Err(Error::QueryBytes { expected: 2, found: 3, .. })

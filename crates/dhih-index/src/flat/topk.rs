@@ -1,35 +1,32 @@
-//! `Hit`, and the best hits so far of a search: bounded in number, in distance, or both. How hits
-//! are found: `flat.rs` and `search.rs`.
+//! The best hits so far of a search that scans: bounded in number, in distance, or in both. Searches by tables keep codes instead of
+//! hits (`search/collector.rs`).
 
 use std::collections::BinaryHeap;
 
 use crate::hits::{Bound, Hit};
 
 /// The `k` best hits within a radius, among those pushed so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Best {
     k: usize,
     radius: u32,
+    /// The worst hit is on top.
     heap: BinaryHeap<Hit>,
 }
 
 impl Best {
-    /// The `k` nearest of all.
-    pub(crate) fn nearest(k: usize) -> Self {
-        Self { k, radius: u32::MAX, heap: BinaryHeap::new() }
-    }
-
-    /// All within `radius`.
-    pub(crate) fn within(radius: u32) -> Self {
-        Self { k: usize::MAX, radius, heap: BinaryHeap::new() }
-    }
-
-    /// As far as a search goes.
-    pub(crate) fn of(bound: Bound) -> Self {
+    /// No hits yet of a search that goes as far as `bound` says.
+    pub(crate) fn new(bound: Bound) -> Self {
         Self { k: bound.k, radius: bound.radius, heap: BinaryHeap::new() }
     }
 
-    /// The greatest distance at which a hit may still be taken.
+    /// Begins another search in the same memory.
+    pub(crate) fn begin(&mut self, bound: Bound) {
+        (self.k, self.radius) = (bound.k, bound.radius);
+        self.heap.clear();
+    }
+
+    /// The greatest distance at which a hit can still be among the best.
     #[inline]
     pub(crate) fn limit(&self) -> u32 {
         match self.heap.peek() {
@@ -38,7 +35,7 @@ impl Best {
         }
     }
 
-    /// Offers a hit; false where it is not among the best.
+    /// Offers a hit; returns whether it is among the best.
     #[inline]
     pub(crate) fn push(&mut self, hit: Hit) -> bool {
         if hit.distance > self.radius {
@@ -61,6 +58,20 @@ impl Best {
     pub(crate) fn into_hits(self) -> Vec<Hit> {
         self.heap.into_sorted_vec()
     }
+
+    /// Appends the hits in order to `out` and forgets them; keeps the memory.
+    pub(crate) fn drain_into(&mut self, out: &mut Vec<Hit>) {
+        let mut hits = std::mem::take(&mut self.heap).into_vec();
+        hits.sort_unstable();
+        out.extend_from_slice(&hits);
+        hits.clear();
+        self.heap = hits.into();
+    }
+
+    /// Bytes of memory that it keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Hit>() * self.heap.capacity()
+    }
 }
 
 #[cfg(test)]
@@ -74,17 +85,25 @@ mod tests {
             pairs in prop::collection::vec((0..9_u32, 0..9_u64), 0..60),
             k in 1..20_usize, radius in 0..9_u32,
         ) {
-            let hit = |&(distance, id)| Hit { distance, id };
-            let mut all: Vec<Hit> = pairs.iter().map(hit).collect();
-            let (mut nearest, mut within) = (Best::nearest(k), Best::within(radius));
+            let mut all: Vec<Hit> = pairs.iter().map(|&(distance, id)| Hit { distance, id }).collect();
+            let (mut nearest, mut within) = (Best::new(Bound::nearest(k)), Best::new(Bound::within(radius)));
+            let mut both = Best::new(Bound::nearest(1));
+            both.push(Hit::new(0, 0));
+            both.begin(Bound::nearest_within(k, radius));
             for &hit in &all {
                 prop_assert!(!nearest.push(hit) || hit.distance <= nearest.limit());
                 prop_assert_eq!(within.push(hit), hit.distance <= radius);
+                both.push(hit);
             }
             all.sort();
             prop_assert_eq!(nearest.into_hits(), &all[..k.min(all.len())]);
             all.retain(|hit| hit.distance <= radius);
-            prop_assert_eq!(within.into_hits(), all);
+            prop_assert_eq!(within.into_hits(), &all[..]);
+            let mut hits = vec![Hit::new(99, 0)];
+            both.drain_into(&mut hits);
+            prop_assert_eq!(&hits[1..], &all[..k.min(all.len())]);
+            both.drain_into(&mut hits);
+            prop_assert_eq!(hits.len(), 1 + k.min(all.len()));
         }
     }
 }

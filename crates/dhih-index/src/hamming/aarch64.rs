@@ -1,33 +1,39 @@
-//! NEON kernel, which every aarch64 machine has. Lengths without a kernel of their own fall to the
-//! scalar code, whose popcount is NEON's already.
+//! The NEON kernel, which every aarch64 machine can run. Lengths without a function of their own fall to the scalar code, whose
+//! bit count the compiler translates to NEON.
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;
 
-use super::near::{Near, find_by};
-use super::{Kernel, scalar};
+use super::collect_near::collect_near_by;
+use super::kernel::{Kernel, Near, NearRequest};
+use super::scalar;
 
-pub(super) const KERNEL: Kernel =
-    Kernel { name: "neon", scan, gather: scalar::gather, find, ones: scalar::ones };
+pub(super) const KERNEL: Kernel = Kernel {
+    name: "neon",
+    scan,
+    gather: scalar::gather,
+    collect_near,
+    drain_ones: scalar::drain_ones,
+};
 
-fn find(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
-    find_by(scan, (query, codes), ranges, limit, found);
+fn collect_near(request: &NearRequest, found: &mut Vec<Near>) {
+    collect_near_by(scan, request, found);
 }
 
 fn scan(query: &[u8], codes: &[u8], out: &mut [u32]) {
     match query.len() {
-        8 => eight(query, codes, out),
-        width if width.is_multiple_of(16) => long(query, codes, out),
+        8 => scan_8_bytes(query, codes, out),
+        width if width.is_multiple_of(16) => scan_long(query, codes, out),
         _ => scalar::scan(query, codes, out),
     }
 }
 
-/// Two codes of 8 bytes a register.
-fn eight(query: &[u8], codes: &[u8], out: &mut [u32]) {
+/// Codes of 8 bytes, two to a register.
+fn scan_8_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
     let done = out.len() / 2 * 2;
     let twice = load(&std::array::from_fn(|at| query[at % 8]));
     for (step, out) in codes.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<2>().0) {
-        // SAFETY: NEON is part of every aarch64; these work on registers alone.
+        // SAFETY: NEON is part of every aarch64; these instructions work on registers alone.
         unsafe {
             let sums = vpaddlq_u32(vpaddlq_u16(vpaddlq_u8(differing(load(step), twice))));
             *out = [vgetq_lane_u64::<0>(sums) as u32, vgetq_lane_u64::<1>(sums) as u32];
@@ -36,12 +42,11 @@ fn eight(query: &[u8], codes: &[u8], out: &mut [u32]) {
     scalar::scan(query, &codes[8 * done..], &mut out[done..]);
 }
 
-/// Codes of a multiple of 16 bytes.
-fn long(query: &[u8], codes: &[u8], out: &mut [u32]) {
+/// Codes whose length is a multiple of 16 bytes.
+fn scan_long(query: &[u8], codes: &[u8], out: &mut [u32]) {
     for (code, out) in codes.chunks_exact(query.len()).zip(out) {
-        // SAFETY: NEON is part of every aarch64; these work on registers alone. A lane of 16 bits
-        // holds the counts of two bytes a round, 16 at most, so it cannot overflow in codes of up
-        // to 64 KiB.
+        // SAFETY: NEON is part of every aarch64; these instructions work on registers alone. Each round adds at most 16 to a
+        // lane of 16 bits, so that no lane overflows in codes of up to 64 KiB.
         *out = unsafe {
             let mut sums = vdupq_n_u16(0);
             for (code, query) in code.as_chunks().0.iter().zip(query.as_chunks().0) {
@@ -52,9 +57,9 @@ fn long(query: &[u8], codes: &[u8], out: &mut [u32]) {
     }
 }
 
-/// Number of bits in which each byte differs.
+/// The number of bits in which each byte differs.
 fn differing(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
-    // SAFETY: NEON is part of every aarch64; these work on registers alone.
+    // SAFETY: NEON is part of every aarch64; these instructions work on registers alone.
     unsafe { vcntq_u8(veorq_u8(a, b)) }
 }
 

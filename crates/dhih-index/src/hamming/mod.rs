@@ -1,12 +1,11 @@
-//! Hamming distances of one code to many. The instruction set is chosen once at run time and
-//! dispatched once per call, never per code. One file per instruction set; `scalar.rs` is the
-//! reference.
+//! Hamming distances of one code to many. The fastest instruction set of the machine is chosen once at run time, and a call goes
+//! to its kernel once for many codes, never once per code. There is one file per instruction set; `scalar.rs` is the reference
+//! that all of them must equal. Nothing here depends on the machine's byte order or the size of its addresses.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
-mod near;
-#[cfg(target_arch = "x86_64")]
-mod near_x86_64;
+mod collect_near;
+mod kernel;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -16,32 +15,10 @@ mod x86_64;
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
-pub(crate) use near::Near;
+use kernel::Kernel;
+pub(crate) use kernel::{CodeRange, Near, NearRequest, ONES_PER_WRITE};
 
-/// `out[i]` becomes the distance of the query to code `i`; there are `out.len()` codes of the
-/// query's length.
-type Scan = fn(query: &[u8], codes: &[u8], out: &mut [u32]);
-/// `out[i]` becomes the distance of the query to code `picks[i]`.
-type Gather = fn(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]);
-
-/// Takes the ones out of `words`, of which those that `some` has a bit for have any: their places, counted from `first` on, in order.
-/// Returns how many there are. `places` has room for [`ONES_TOGETHER`] more.
-type Ones = fn(words: &mut [u64], some: u64, first: u32, places: &mut [u32]) -> usize;
-
-/// Ones of a word that are written at once, whether they are there or not: few words of a sparse set have more, and none is branched by.
-pub(crate) const ONES_TOGETHER: usize = 4;
-
-/// The functions of one instruction set.
-pub(crate) struct Kernel {
-    /// As `DHIH_ISA` names it.
-    name: &'static str,
-    scan: Scan,
-    gather: Gather,
-    find: near::Find,
-    ones: Ones,
-}
-
-/// The kernels of this machine, slowest first; the first is the scalar one.
+/// The kernels that this machine can run, slowest first; the first is the scalar one.
 fn available() -> &'static [Kernel] {
     static AVAILABLE: OnceLock<Vec<Kernel>> = OnceLock::new();
     AVAILABLE.get_or_init(|| {
@@ -55,7 +32,7 @@ fn available() -> &'static [Kernel] {
     })
 }
 
-/// The kernel in use: the one that `DHIH_ISA` names, or else the fastest.
+/// The kernel in use: the one that `DHIH_ISA` names if this machine has it, otherwise the fastest.
 fn chosen() -> &'static Kernel {
     static CHOSEN: OnceLock<&'static Kernel> = OnceLock::new();
     CHOSEN.get_or_init(|| {
@@ -77,7 +54,7 @@ fn named_by_environment() -> Result<Option<&'static Kernel>> {
 /// The name of the instruction set in use: `scalar`, `avx2`, `avx512` or `neon`.
 ///
 /// # Errors
-/// `DHIH_ISA` names one that this machine lacks; searches then use the fastest.
+/// `DHIH_ISA` names an instruction set that this machine lacks; searches then use the fastest one.
 pub fn isa() -> Result<&'static str> {
     named_by_environment().map(|_| chosen().name)
 }
@@ -85,16 +62,16 @@ pub fn isa() -> Result<&'static str> {
 /// The Hamming distance of two codes.
 ///
 /// # Panics
-/// Where they differ in length.
+/// Panics if the codes differ in length.
 pub fn distance(a: &[u8], b: &[u8]) -> u32 {
     assert_eq!(a.len(), b.len(), "codes of different lengths");
     scalar::distance(a, b)
 }
 
-/// In how many bits of a mask two codes differ.
+/// The number of bits in which two codes differ, counting only the bits that are set in a mask.
 ///
 /// # Panics
-/// Where they differ in length.
+/// Panics if codes and mask differ in length.
 #[inline]
 pub(crate) fn masked(a: &[u8], b: &[u8], mask: &[u8]) -> u32 {
     assert!(a.len() == b.len() && a.len() == mask.len(), "codes of different lengths");
@@ -107,51 +84,51 @@ pub(crate) fn masked(a: &[u8], b: &[u8], mask: &[u8]) -> u32 {
 /// `codes`: `[out.len(), query.len()]`, row-major.
 ///
 /// # Panics
-/// Where the query is empty or `codes` has another length.
+/// Panics if the query is empty, or if `codes` does not hold one code for each place of `out`.
 pub fn distances_into(query: &[u8], codes: &[u8], out: &mut [u32]) {
     check(query, codes, out.len());
     (chosen().scan)(query, codes, out);
 }
 
-/// The Hamming distances of a query to the packed codes number `picks[..]`.
+/// The Hamming distances of a query to the packed codes whose numbers are in `picks`.
 ///
 /// # Panics
-/// Where the query is empty, a pick is no code, or `out` is not as long as `picks`.
+/// Panics if the query is empty, if a pick is not the number of a code, or if `out` is not as long as `picks`.
 pub(crate) fn distances_of(query: &[u8], codes: &[u8], picks: &[u32], out: &mut [u32]) {
     assert!(!query.is_empty() && picks.len() == out.len());
     (chosen().gather)(query, codes, picks, out);
 }
 
-/// Appends to `found` what is within `limit` of the query among the packed codes number `start..end` of each range, in order.
+/// Appends to `found` the codes of the request's ranges that are within its limit, range by range, in the order of their numbers.
 ///
 /// # Panics
-/// Where the query is empty or a range leaves the codes.
+/// Panics if the query is empty, or if a range reaches beyond the codes.
 #[inline]
-pub(crate) fn near(
-    query: &[u8],
-    codes: &[u8],
-    ranges: &[(u32, u32)],
-    limit: u32,
-    found: &mut Vec<Near>,
-) {
-    assert!(!query.is_empty(), "a code has at least one byte");
-    (chosen().find)(query, codes, ranges, limit, found);
+pub(crate) fn collect_near(request: &NearRequest, found: &mut Vec<Near>) {
+    assert!(!request.query.is_empty(), "a code has at least one byte");
+    (chosen().collect_near)(request, found);
 }
 
-/// The places of the ones in up to 64 words, as [`Ones`] says; the words are 0 afterwards.
+/// Clears up to 64 words and writes down the positions of their ones, as [`DrainOnes`](kernel::DrainOnes) says.
 ///
 /// # Panics
-/// Where a word that `some` names is not there, or `places` is too short.
+/// Panics if `nonzero` names a word that is not there, or if `positions` is too short.
 #[inline]
-pub(crate) fn ones(words: &mut [u64], some: u64, first: u32, places: &mut [u32]) -> usize {
-    (chosen().ones)(words, some, first, places)
+pub(crate) fn drain_ones(
+    words: &mut [u64],
+    nonzero: u64,
+    first: u32,
+    positions: &mut [u32],
+) -> usize {
+    (chosen().drain_ones)(words, nonzero, first, positions)
 }
 
-/// Asks for the cache line at a place in a slice, if it is there, before it is needed.
+/// Prefetches the cache line of an item of a slice; does nothing where the slice has no such item, or on machines for which no
+/// prefetch instruction is implemented.
 #[inline(always)]
 pub(crate) fn prefetch<T>(slice: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
-    near_x86_64::prefetch(slice, at);
+    x86_64::prefetch(slice, at);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (slice, at);
 }

@@ -1,16 +1,16 @@
-//! The reference kernel, in plain Rust. Its functions are inlined into those of the instruction
-//! sets, which compile them again with their own popcount.
+//! The reference kernel, in plain Rust. The kernels of the instruction sets inline its functions, which compiles them again with
+//! the instructions that these kernels may use.
 
-use super::near::{Near, find_by};
-use super::{Kernel, ONES_TOGETHER};
+use super::collect_near::collect_near_by;
+use super::kernel::{Kernel, Near, NearRequest, ONES_PER_WRITE};
 
-pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, find, ones };
+pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, collect_near, drain_ones };
 
-fn find(query: &[u8], codes: &[u8], ranges: &[(u32, u32)], limit: u32, found: &mut Vec<Near>) {
-    find_by(scan, (query, codes), ranges, limit, found);
+fn collect_near(request: &NearRequest, found: &mut Vec<Near>) {
+    collect_near_by(scan, request, found);
 }
 
-/// The distance of two codes of one length: whole words, then what is left.
+/// The distance of two codes of equal length: full words first, then the remaining bytes.
 #[inline(always)]
 pub(super) fn distance(a: &[u8], b: &[u8]) -> u32 {
     let ((a8, a1), (b8, b1)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
@@ -18,7 +18,7 @@ pub(super) fn distance(a: &[u8], b: &[u8]) -> u32 {
     words + tail(a1, b1)
 }
 
-/// As [`distance`], of the bits of a mask alone.
+/// As [`distance`], counting only the bits that are set in a mask.
 #[inline(always)]
 pub(super) fn masked(a: &[u8], b: &[u8], mask: &[u8]) -> u32 {
     let ((a8, a1), (b8, b1)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
@@ -30,8 +30,7 @@ pub(super) fn masked(a: &[u8], b: &[u8], mask: &[u8]) -> u32 {
     words.chain(bytes.map(|((a, b), mask)| ((a ^ b) & mask).count_ones())).sum()
 }
 
-/// As [`distance`] for a length known when compiled: no loop is left, and nothing past the end is
-/// read.
+/// As [`distance`] for a length that the compiler knows, so that it can unroll the loop.
 #[inline(always)]
 pub(super) fn fixed<const N: usize>(a: &[u8; N], b: &[u8; N]) -> u32 {
     distance(a, b)
@@ -42,7 +41,7 @@ fn word(a: &[u8; 8], b: &[u8; 8]) -> u32 {
     (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).count_ones()
 }
 
-/// Up to 7 bytes as 4 + 2 + 1.
+/// The distance of up to 7 bytes, read as 4 + 2 + 1.
 #[inline(always)]
 fn tail(mut a: &[u8], mut b: &[u8]) -> u32 {
     let mut bits = 0_u64;
@@ -118,20 +117,25 @@ fn gather_fixed<const N: usize>(query: &[u8], codes: &[u8], picks: &[u32], out: 
 }
 
 #[inline(always)]
-pub(super) fn ones(words: &mut [u64], mut some: u64, first: u32, places: &mut [u32]) -> usize {
+pub(super) fn drain_ones(
+    words: &mut [u64],
+    mut nonzero: u64,
+    first: u32,
+    positions: &mut [u32],
+) -> usize {
     let mut count = 0;
-    while some != 0 {
-        let word = some.trailing_zeros();
-        some &= some - 1;
+    while nonzero != 0 {
+        let word = nonzero.trailing_zeros();
+        nonzero &= nonzero - 1;
         let mut left = std::mem::take(&mut words[word as usize]);
         let (first, mut at) = (first + u64::BITS * word, count);
         count += left.count_ones() as usize;
         loop {
-            for place in &mut places[at..at + ONES_TOGETHER] {
-                *place = first.wrapping_add(left.trailing_zeros());
+            for position in &mut positions[at..at + ONES_PER_WRITE] {
+                *position = first.wrapping_add(left.trailing_zeros());
                 left &= left.wrapping_sub(1);
             }
-            at += ONES_TOGETHER;
+            at += ONES_PER_WRITE;
             if left == 0 {
                 break;
             }

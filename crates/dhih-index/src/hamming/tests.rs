@@ -1,4 +1,4 @@
-//! Every instruction set of this machine against the definition, bit by bit.
+//! Tests: every instruction set of this machine equals the definition, which counts bit by bit.
 
 use proptest::prelude::*;
 
@@ -47,18 +47,20 @@ proptest! {
                 let near = (0..).zip(&expected).filter(|(_, distance)| **distance <= limit);
                 let near: Vec<Near> = near.map(|(at, &distance)| Near { at, distance }).collect();
                 let count = expected.len() as u32;
-                let ranges = [(count / 2, count), (count / 3, count / 3), (0, count / 3)];
-                for ranges in [&[(0, count)][..], &ranges] {
+                let range = |start, end| CodeRange { start, end };
+                let some = [range(count / 2, count), range(count / 3, count / 3), range(0, count / 3)];
+                for ranges in [&[range(0, count)][..], &some] {
                     let before = Near { at: 1, distance: 2 };
                     let mut found = vec![before];
-                    (kernel.find)(&query, &codes, ranges, limit, &mut found);
-                    let of = |range: &(u32, u32)| {
-                        let (start, end) = *range;
-                        near.iter().filter(move |near| (start..end).contains(&near.at)).copied()
+                    let request = NearRequest { query: &query, codes: &codes, ranges, limit };
+                    (kernel.collect_near)(&request, &mut found);
+                    let of = |range: &CodeRange| {
+                        let numbers = range.start..range.end;
+                        near.iter().filter(move |near| numbers.contains(&near.at)).copied()
                     };
                     let expected: Vec<Near> =
                         [before].into_iter().chain(ranges.iter().flat_map(of)).collect();
-                    prop_assert_eq!(&found, &expected, "near {} {}", kernel.name, limit);
+                    prop_assert_eq!(&found, &expected, "collect_near {} {}", kernel.name, limit);
                 }
             }
         }

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::codes::labels::Label;
-use crate::error::Result;
-use crate::hits::{Accept, Bound, Hit};
 use crate::index::memtable::MemTable;
-use crate::search::{self, Scratch, Strategy};
 use crate::store::segment::Segment;
 
 /// Where a component's items are.
@@ -132,25 +129,6 @@ impl Component {
         match self.label_columns {
             Some(_) => Some(Label::MultiHot(bytes)),
             None => bytes.first_chunk().map(|label| Label::Single(i64::from_le_bytes(*label))),
-        }
-    }
-
-    /// The hits of a query among the items, or among those of some rows.
-    pub(crate) fn search(
-        &self,
-        query: &[u8],
-        bound: Bound,
-        strategy: Strategy,
-        wanted: Option<&RoaringBitmap>,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Hit>> {
-        let deleted = Some(&*self.tombstones).filter(|tombstones| !tombstones.is_empty());
-        let accept = Accept { deleted, wanted };
-        match &self.data {
-            Data::Segment(segment) => {
-                search::search(segment, query, bound, strategy, accept, scratch)
-            }
-            Data::MemTable(table) => Ok(table.scan(query, bound, accept)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The memtable: the items that are in the write-ahead log and in no segment yet, in memory, ordered by id, and scanned by searches.
+//! The memtable: the items that are in the write-ahead log and in no segment yet, in memory, ordered by id, and scanned by searches (`scope.rs`).
 //!
 //! It is a sorted list of blocks, as the leaves of a B-tree are. A snapshot shares the blocks; a change copies the one block that it
 //! touches. An item that is removed or replaced leaves nothing behind, so a memtable has no tombstones.
@@ -6,9 +6,6 @@
 use std::sync::Arc;
 
 use crate::codes::items::{Items, Shape};
-use crate::flat::topk::Best;
-use crate::hamming;
-use crate::hits::{Accept, Bound, Hit};
 
 /// Items of a block at most: as many are compared in one call, and copied by a change.
 const BLOCK: usize = 2048;
@@ -185,20 +182,13 @@ impl MemTable {
         })
     }
 
-    /// The hits of a query, found by scanning block after block, so that the limit falls as hits are found.
-    pub(crate) fn scan(&self, query: &[u8], bound: Bound, accept: Accept) -> Vec<Hit> {
-        let (mut best, mut near, mut start) = (Best::of(bound), Vec::new(), 0);
-        for block in &self.blocks {
-            let all = [(0, block.len() as u32)];
-            hamming::near(query, &block.codes, &all, best.limit(), &mut near);
-            for found in near.drain(..) {
-                if found.distance <= best.limit() && accept.row(start + found.at) {
-                    best.push(Hit { distance: found.distance, id: block.ids[found.at as usize] });
-                }
-            }
-            start += block.len() as u32;
-        }
-        best.into_hits()
+    /// The blocks, to be scanned: the first row of each, and its items.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (u32, &Items)> {
+        self.blocks.iter().scan(0, |end, block| {
+            let start = *end;
+            *end += block.len() as u32;
+            Some((start, &**block))
+        })
     }
 }
 
@@ -268,23 +258,5 @@ mod tests {
             assert_equal(&table, &model);
         }
         snapshots.iter().for_each(|(table, model)| assert_equal(table, model));
-    }
-
-    #[test]
-    fn a_scan_finds_what_sorting_all_distances_does() {
-        let state = &mut 9;
-        let (mut table, mut all) = (MemTable::new(SHAPE), Vec::new());
-        for id in 0..5000_u64 {
-            let code = (next(state) as u16).to_le_bytes();
-            table.insert(id * 7 % 5000, &code, &[0; 8]);
-            all.push(Hit { distance: hamming::distance(&code, &[1, 2]), id: id * 7 % 5000 });
-        }
-        all.sort_unstable();
-        for k in [1, 10, 4000, 9000] {
-            let found = table.scan(&[1, 2], Bound::nearest(k), Accept::default());
-            assert_eq!(found, all[..k.min(all.len())]);
-        }
-        all.retain(|hit| hit.distance <= 5);
-        assert_eq!(table.scan(&[1, 2], Bound::within(5), Accept::default()), all);
     }
 }

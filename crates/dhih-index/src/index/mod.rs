@@ -4,6 +4,7 @@
 //! `open.rs` makes an index of its files, `checkpoint.rs` copies one, `salvage.rs` goes on without what is damaged.
 
 pub(crate) mod batch;
+pub(crate) mod candidates;
 pub(crate) mod checkpoint;
 mod compaction;
 pub(crate) mod component;
@@ -15,13 +16,14 @@ pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod query;
 pub(crate) mod salvage;
+pub(crate) mod scope;
 pub(crate) mod selection;
 pub(crate) mod shared;
 pub(crate) mod verify;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::build::rows::RowStream;
 use crate::codes::items::{Items, Shape};
@@ -29,16 +31,17 @@ use crate::codes::labels::Label;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
+use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::merged::Merged;
 use crate::index::open::LogState;
-use crate::search::Scratch;
 use crate::store::format::Origin;
 use crate::store::manifest::Manifest;
 use crate::store::segment::Metadata;
 
-/// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory.
-#[derive(Debug)]
+/// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory. A clone is cheap: it
+/// is another handle on the same files.
+#[derive(Debug, Clone)]
 pub struct Index {
     pub(crate) dir: PathBuf,
     pub(crate) manifest: Arc<Manifest>,
@@ -51,7 +54,7 @@ pub struct Index {
     pub(crate) bits: u32,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) has_labels: bool,
-    pub(crate) scratch: Mutex<Vec<Scratch>>,
+    pub(crate) searches: SearchContext,
 }
 
 impl Index {
@@ -105,17 +108,7 @@ impl Index {
 
     /// Another handle on the same snapshot.
     pub(crate) fn snapshot(&self) -> Self {
-        Self {
-            dir: self.dir.clone(),
-            manifest: Arc::clone(&self.manifest),
-            origin: self.origin,
-            log: self.log.clone(),
-            components: self.components.clone(),
-            bits: self.bits,
-            metadata: Arc::clone(&self.metadata),
-            has_labels: self.has_labels,
-            scratch: Mutex::default(),
-        }
+        self.clone()
     }
 
     /// What the items of its log look like.

@@ -2,10 +2,11 @@
 //! files hold: `store/`.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
 use crate::store::format::Origin;
@@ -80,12 +81,17 @@ impl Index {
         let (bits, metadata) = (first.bits, Arc::new(first.metadata.clone()));
         let has_labels = first.labels().is_some();
         let mut origin = manifest.origin(dir)?;
-        let alike = |segment: &&Arc<Segment>| {
+        // Manifests and segments of versions 1 and 2 do not say which index they belong to.
+        let belongs = |segment: &Arc<Segment>| {
             let of = segment.header.origin;
+            origin.id == 0
+                || of == Origin::default()
+                || (of.id == origin.id && of.generation <= origin.generation)
+        };
+        let alike = |segment: &&Arc<Segment>| {
             (segment.bits, &segment.metadata, segment.labels().is_some())
                 == (bits, &*metadata, has_labels)
-                && (of == Origin::default()
-                    || (of.id == origin.id && of.generation <= origin.generation))
+                && belongs(segment)
         };
         if let Some(other) = segments.iter().find(|segment| !alike(segment)) {
             return Err(other.corrupt("it does not belong to the index that the manifest names"));
@@ -104,7 +110,7 @@ impl Index {
             bits,
             metadata,
             has_labels,
-            scratch: Mutex::default(),
+            searches: SearchContext::default(),
         })
     }
 

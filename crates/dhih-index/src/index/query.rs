@@ -1,18 +1,16 @@
-//! The searches of an open index: one query or many, over all components. A search within one segment: `search/`.
+//! The searches of an open index as callers see them: one query or many, the nearest items or those within a radius. How the items
+//! are searched: `scope.rs`. Searches among some of them: `selection.rs`.
 
-use std::sync::{Mutex, PoisonError};
-
-use rayon::prelude::*;
-use roaring::RoaringBitmap;
-
-use crate::codes::{self, Codes};
-use crate::error::{Error, Result};
-use crate::hits::{Bound, Hit};
+use crate::codes::Codes;
+use crate::error::Result;
+use crate::hits::{Bound, Hit, HitLists};
 use crate::index::Index;
-use crate::search::{Explanation, Scratch, Strategy};
+use crate::index::scope::Query;
+use crate::search::Strategy;
+use crate::search::explain::Explanation;
 
 impl Index {
-    /// The `k` nearest items, or all where they are fewer, by distance, then id.
+    /// The `k` nearest items, or all of them if there are fewer, by distance, then id.
     ///
     /// # Errors
     /// `k` is 0; a query of another length, or with unused bits that are not zero; a damaged file.
@@ -28,150 +26,179 @@ impl Index {
         self.within_by(Strategy::Auto, query, radius)
     }
 
-    /// [`knn`](Self::knn) by a strategy of the caller's choice.
+    /// The `k` nearest of the items within `radius` bits, or all of those if there are fewer, by distance, then id.
+    ///
+    /// ```
+    /// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = dir.path().join("index");
+    /// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0011, 0b0111])?);
+    /// IndexBuilder::default().build(&set, &dir)?;
+    /// let index = Index::open(&dir)?;
+    ///
+    /// let ids = |k, radius| -> dhih_index::Result<Vec<u64>> {
+    ///     Ok(index.knn_within(&[0b0000], k, radius)?.iter().map(|hit| hit.id).collect())
+    /// };
+    /// assert_eq!(ids(2, 8)?, [0, 1]);
+    /// assert_eq!(ids(9, 2)?, [0, 1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// As for `knn`.
-    pub fn knn_by(&self, strategy: Strategy, query: &[u8], k: usize) -> Result<Vec<Hit>> {
-        self.search(query, Bound::nearest(k), strategy)
+    /// As for [`knn`](Self::knn).
+    pub fn knn_within(&self, query: &[u8], k: usize, radius: u32) -> Result<Vec<Hit>> {
+        self.scope().search(Query::new(query, Bound::nearest_within(k, radius)))
     }
 
-    /// [`within`](Self::within) by a strategy of the caller's choice.
+    /// As [`knn`](Self::knn), with the hits in place of those in `hits`, whose memory is reused. Once some searches have run, this
+    /// allocates no memory.
     ///
     /// # Errors
-    /// As for `within`.
+    /// As for [`knn`](Self::knn); `hits` may then hold some of the hits, or none.
+    pub fn knn_into(&self, query: &[u8], k: usize, hits: &mut Vec<Hit>) -> Result<()> {
+        self.scope().search_into(Query::new(query, Bound::nearest(k)), hits)
+    }
+
+    /// The number of items within `radius` bits. Faster than [`within`](Self::within), which orders the items.
+    ///
+    /// # Errors
+    /// As for [`within`](Self::within).
+    pub fn count_within(&self, query: &[u8], radius: u32) -> Result<usize> {
+        self.scope().count_within(query, radius)
+    }
+
+    /// Calls `visit` with each item within `radius` bits, in no particular order. Faster than [`within`](Self::within), which orders
+    /// the items.
+    ///
+    /// ```
+    /// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = dir.path().join("index");
+    /// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0011, 0b0111])?);
+    /// IndexBuilder::default().build(&set, &dir)?;
+    /// let index = Index::open(&dir)?;
+    ///
+    /// let (mut count, mut sum) = (0, 0);
+    /// index.for_each_within(&[0b0000], 2, |hit| {
+    ///     count += 1;
+    ///     sum += hit.distance;
+    /// })?;
+    /// assert_eq!((count, sum), (3, 3));
+    /// assert_eq!(index.count_within(&[0b0000], 2)?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`within`](Self::within); some items may then have been visited.
+    pub fn for_each_within(
+        &self,
+        query: &[u8],
+        radius: u32,
+        mut visit: impl FnMut(Hit),
+    ) -> Result<()> {
+        self.scope().for_each_within(query, radius, &mut visit)
+    }
+
+    /// As [`knn`](Self::knn), by a strategy of the caller's choice.
+    ///
+    /// # Errors
+    /// As for [`knn`](Self::knn).
+    pub fn knn_by(&self, strategy: Strategy, query: &[u8], k: usize) -> Result<Vec<Hit>> {
+        self.scope().search(Query { code: query, bound: Bound::nearest(k), strategy })
+    }
+
+    /// As [`within`](Self::within), by a strategy of the caller's choice.
+    ///
+    /// # Errors
+    /// As for [`within`](Self::within).
     pub fn within_by(&self, strategy: Strategy, query: &[u8], radius: u32) -> Result<Vec<Hit>> {
-        self.search(query, Bound::within(radius), strategy)
+        self.scope().search(Query { code: query, bound: Bound::within(radius), strategy })
     }
 
     /// As [`knn_by`](Self::knn_by), and what the search did and why.
     ///
     /// # Errors
-    /// As for `knn`.
+    /// As for [`knn`](Self::knn).
     pub fn explain_knn(
         &self,
         strategy: Strategy,
         query: &[u8],
         k: usize,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        self.search_in(query, Bound::nearest(k), strategy, None, true)
+        self.scope().explain(Query { code: query, bound: Bound::nearest(k), strategy })
     }
 
     /// As [`within_by`](Self::within_by), and what the search did and why.
     ///
     /// # Errors
-    /// As for `within`.
+    /// As for [`within`](Self::within).
     pub fn explain_within(
         &self,
         strategy: Strategy,
         query: &[u8],
         radius: u32,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        self.search_in(query, Bound::within(radius), strategy, None, true)
+        self.scope().explain(Query { code: query, bound: Bound::within(radius), strategy })
     }
 
     /// [`knn`](Self::knn) of many queries on the threads of the current rayon pool.
     ///
     /// # Errors
-    /// As for one, and queries of another number of bits.
+    /// As for one query; queries of another number of bits.
     pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
-        self.batch(queries, Bound::nearest(k), None)
+        self.scope().batch(queries, Bound::nearest(k))
     }
 
     /// [`within`](Self::within) of many queries on the threads of the current rayon pool.
     ///
     /// # Errors
-    /// As for one, and queries of another number of bits.
+    /// As for one query; queries of another number of bits.
     pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
-        self.batch(queries, Bound::within(radius), None)
+        self.scope().batch(queries, Bound::within(radius))
     }
 
-    fn search(&self, query: &[u8], bound: Bound, strategy: Strategy) -> Result<Vec<Hit>> {
-        self.search_in(query, bound, strategy, None, false).map(|(hits, _)| hits)
-    }
-
-    /// Many queries on the threads of the current rayon pool.
-    pub(crate) fn batch(
+    /// [`knn_within`](Self::knn_within) of many queries on the threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// As for one query; queries of another number of bits.
+    pub fn knn_within_batch(
         &self,
         queries: &Codes,
-        bound: Bound,
-        wanted: Option<&[RoaringBitmap]>,
+        k: usize,
+        radius: u32,
     ) -> Result<Vec<Vec<Hit>>> {
-        queries.check_bits(self.bits())?;
-        // Some queries take a hundred times as long as others, so few go together; those share their memory.
-        let numbers = (0..queries.len()).into_par_iter().with_max_len(TOGETHER);
-        let one = |lent: &mut Lent, i| {
-            self.search_parts(queries.get(i), bound, Strategy::Auto, wanted, &mut lent.scratch)
-        };
-        numbers.map_init(|| self.lend(false), one).collect()
+        self.scope().batch(queries, Bound::nearest_within(k, radius))
     }
 
-    /// One query, and what its search did.
-    pub(crate) fn search_in(
+    /// As [`knn_batch`](Self::knn_batch), with all hits in one vector, which takes less time than a vector for each query.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_batch_flat(&self, queries: &Codes, k: usize) -> Result<HitLists> {
+        self.scope().batch_flat(queries, Bound::nearest(k))
+    }
+
+    /// As [`within_batch`](Self::within_batch), with all hits in one vector, which takes less time than a vector for each query.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn within_batch_flat(&self, queries: &Codes, radius: u32) -> Result<HitLists> {
+        self.scope().batch_flat(queries, Bound::within(radius))
+    }
+
+    /// As [`knn_within_batch`](Self::knn_within_batch), with all hits in one vector, which takes less time than a vector for each
+    /// query.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_within_batch_flat(
         &self,
-        query: &[u8],
-        bound: Bound,
-        strategy: Strategy,
-        wanted: Option<&[RoaringBitmap]>,
-        explain: bool,
-    ) -> Result<(Vec<Hit>, Explanation)> {
-        let mut lent = self.lend(explain);
-        let hits = self.search_parts(query, bound, strategy, wanted, &mut lent.scratch)?;
-        Ok((hits, std::mem::take(&mut lent.scratch.explanation)))
-    }
-
-    /// Searches the parts one after the other: what the first ones found bounds how far the others are searched.
-    fn search_parts(
-        &self,
-        query: &[u8],
-        mut bound: Bound,
-        strategy: Strategy,
-        wanted: Option<&[RoaringBitmap]>,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Hit>> {
-        if bound.k == 0 {
-            return Err(Error::ZeroK);
-        }
-        codes::check_query(self.bits(), query)?;
-        let mut all: Vec<Hit> = Vec::new();
-        for (at, part) in self.components.iter().enumerate() {
-            let wanted = wanted.and_then(|wanted| wanted.get(at));
-            let hits = part.search(query, bound, strategy, wanted, scratch)?;
-            if all.is_empty() {
-                all = hits;
-            } else if !hits.is_empty() {
-                all.extend(hits);
-                all.sort_unstable();
-                all.truncate(bound.k);
-            }
-            if let Some(last) = all.last().filter(|_| all.len() >= bound.k) {
-                bound.radius = bound.radius.min(last.distance);
-            }
-        }
-        Ok(all)
-    }
-
-    fn lend(&self, explain: bool) -> Lent<'_> {
-        let pool = &self.scratch;
-        let kept = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut scratch = kept.unwrap_or_default();
-        (scratch.explain, scratch.explanation) = (explain, Explanation::default());
-        Lent { scratch, pool }
-    }
-}
-
-/// Queries of a batch that one thread searches without a chance for others to take some.
-const TOGETHER: usize = 16;
-
-/// The memory of searches, which goes back to where it is kept.
-struct Lent<'a> {
-    scratch: Scratch,
-    pool: &'a Mutex<Vec<Scratch>>,
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        let scratch = std::mem::take(&mut self.scratch);
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+        queries: &Codes,
+        k: usize,
+        radius: u32,
+    ) -> Result<HitLists> {
+        self.scope().batch_flat(queries, Bound::nearest_within(k, radius))
     }
 }

@@ -1,40 +1,70 @@
-//! `Selection`: searches among the items that a filter lets through.
+//! `Selection`: searches among the items that a filter lets through. How these are searched: `scope.rs`.
 
-use roaring::RoaringBitmap;
+use std::sync::Arc;
 
 use crate::codes::Codes;
 use crate::error::Result;
-use crate::hits::Bound;
-use crate::hits::Hit;
+use crate::hits::{Bound, Hit, HitLists};
 use crate::index::Index;
+use crate::index::candidates::Candidates;
 use crate::index::filter::Filter;
+use crate::index::scope::{Query, Scope};
 use crate::search::Strategy;
+use crate::search::explain::Explanation;
 
 impl Index {
-    /// The items that a filter lets through, to be searched any number of times.
-    pub fn select(&self, filter: &Filter) -> Selection<'_> {
-        Selection {
-            index: self,
-            wanted: self.components.iter().map(|part| filter.rows(part)).collect(),
-        }
+    /// Selects the items that a filter lets through, to search among them any number of times.
+    pub fn select(&self, filter: &Filter) -> Selection {
+        let candidates = Candidates::of(&self.components, |component| Some(filter.rows(component)));
+        Selection { index: self.clone(), candidates: candidates.into() }
     }
 }
 
-/// Some items of an index: what a [`Filter`] lets through.
-#[derive(Debug)]
-pub struct Selection<'a> {
-    index: &'a Index,
-    /// Rows of each part.
-    wanted: Vec<RoaringBitmap>,
+/// Some items of an index: those that a [`Filter`] let through. It holds the index, so that it can be kept and sent to other threads;
+/// a clone is cheap.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Filter, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0011, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let selection = Index::open(&dir)?.select(&Filter::default().not_ids([0, 1]));
+/// assert_eq!(selection.len(), 2);
+/// let hits = selection.knn(&[0b0000], 1)?;
+/// assert_eq!((hits[0].distance, hits[0].id), (2, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Selection {
+    index: Index,
+    candidates: Arc<[Candidates]>,
 }
 
-impl Selection<'_> {
+impl Selection {
+    /// The index whose items these are.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The number of items.
+    pub fn len(&self) -> usize {
+        self.candidates.iter().map(|candidates| candidates.count).sum()
+    }
+
+    /// Whether there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
     /// As [`Index::knn`], among these items.
     ///
     /// # Errors
     /// As there.
     pub fn knn(&self, query: &[u8], k: usize) -> Result<Vec<Hit>> {
-        self.search(query, Bound::nearest(k))
+        self.scope().search(Query::new(query, Bound::nearest(k)))
     }
 
     /// As [`Index::within`], among these items.
@@ -42,7 +72,70 @@ impl Selection<'_> {
     /// # Errors
     /// As there.
     pub fn within(&self, query: &[u8], radius: u32) -> Result<Vec<Hit>> {
-        self.search(query, Bound::within(radius))
+        self.scope().search(Query::new(query, Bound::within(radius)))
+    }
+
+    /// As [`Index::knn_within`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_within(&self, query: &[u8], k: usize, radius: u32) -> Result<Vec<Hit>> {
+        self.scope().search(Query::new(query, Bound::nearest_within(k, radius)))
+    }
+
+    /// As [`Index::knn_into`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_into(&self, query: &[u8], k: usize, hits: &mut Vec<Hit>) -> Result<()> {
+        self.scope().search_into(Query::new(query, Bound::nearest(k)), hits)
+    }
+
+    /// As [`Index::count_within`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count_within(&self, query: &[u8], radius: u32) -> Result<usize> {
+        self.scope().count_within(query, radius)
+    }
+
+    /// As [`Index::for_each_within`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_each_within(
+        &self,
+        query: &[u8],
+        radius: u32,
+        mut visit: impl FnMut(Hit),
+    ) -> Result<()> {
+        self.scope().for_each_within(query, radius, &mut visit)
+    }
+
+    /// As [`Index::explain_knn`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain_knn(
+        &self,
+        strategy: Strategy,
+        query: &[u8],
+        k: usize,
+    ) -> Result<(Vec<Hit>, Explanation)> {
+        self.scope().explain(Query { code: query, bound: Bound::nearest(k), strategy })
+    }
+
+    /// As [`Index::explain_within`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain_within(
+        &self,
+        strategy: Strategy,
+        query: &[u8],
+        radius: u32,
+    ) -> Result<(Vec<Hit>, Explanation)> {
+        self.scope().explain(Query { code: query, bound: Bound::within(radius), strategy })
     }
 
     /// As [`Index::knn_batch`], among these items.
@@ -50,7 +143,7 @@ impl Selection<'_> {
     /// # Errors
     /// As there.
     pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
-        self.index.batch(queries, Bound::nearest(k), Some(&self.wanted))
+        self.scope().batch(queries, Bound::nearest(k))
     }
 
     /// As [`Index::within_batch`], among these items.
@@ -58,11 +151,52 @@ impl Selection<'_> {
     /// # Errors
     /// As there.
     pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
-        self.index.batch(queries, Bound::within(radius), Some(&self.wanted))
+        self.scope().batch(queries, Bound::within(radius))
     }
 
-    fn search(&self, query: &[u8], bound: Bound) -> Result<Vec<Hit>> {
-        let found = self.index.search_in(query, bound, Strategy::Auto, Some(&self.wanted), false);
-        found.map(|(hits, _)| hits)
+    /// As [`Index::knn_within_batch`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_within_batch(
+        &self,
+        queries: &Codes,
+        k: usize,
+        radius: u32,
+    ) -> Result<Vec<Vec<Hit>>> {
+        self.scope().batch(queries, Bound::nearest_within(k, radius))
+    }
+
+    /// As [`Index::knn_batch_flat`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_batch_flat(&self, queries: &Codes, k: usize) -> Result<HitLists> {
+        self.scope().batch_flat(queries, Bound::nearest(k))
+    }
+
+    /// As [`Index::within_batch_flat`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn within_batch_flat(&self, queries: &Codes, radius: u32) -> Result<HitLists> {
+        self.scope().batch_flat(queries, Bound::within(radius))
+    }
+
+    /// As [`Index::knn_within_batch_flat`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_within_batch_flat(
+        &self,
+        queries: &Codes,
+        k: usize,
+        radius: u32,
+    ) -> Result<HitLists> {
+        self.scope().batch_flat(queries, Bound::nearest_within(k, radius))
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::selected(&self.index, &self.candidates)
     }
 }

@@ -135,7 +135,7 @@ impl IndexWriter {
 
     /// The index as it is now; later changes do not show in it.
     pub fn snapshot(&self) -> Index {
-        self.index.snapshot()
+        self.index.clone()
     }
 
     /// Adds items. Those without ids are numbered after the greatest id there is. When this returns they are durable.

@@ -1,194 +1,162 @@
-//! The buckets of a table at some distance from a query: their codes are asked for from memory before they are compared, and
-//! those met in an earlier step are left out. Which steps there are, and when: `search.rs`.
+//! Probing: the buckets of one table at one distance from the query are looked up, and the codes in them are compared with the query.
+//! Codes that an earlier step found are left out. How buckets are prefetched: `pipeline.rs`. Which table and which distance come next:
+//! `mod.rs`.
 
 use crate::error::Result;
-use crate::hamming::{self, Near};
+use crate::hamming::{self, CodeRange, Near, NearRequest};
+use crate::search::pipeline::{BUCKETS_AHEAD, BucketPipeline};
 use crate::search::plan::ProbeStep;
-use crate::search::{CHUNK, Scratch, Search, outside};
+use crate::search::scratch::Scratch;
+use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
 use crate::table::Table;
 use crate::table::probe::Masks;
 
-/// Buckets whose places are asked for together, while those before are compared.
-const BATCH: usize = 64;
-/// Buckets whose codes are asked for before they are compared.
-const AHEAD: usize = 24;
 /// Buckets that are compared before the limit is looked at again.
-const GROUP: usize = 8;
-/// Cache lines of a bucket that are asked for one by one; the machine sees by itself that those after are wanted.
-const LINES: usize = 24;
+const BUCKETS_PER_LIMIT: usize = 8;
 
-/// The buckets on their way from memory; kept from one search to the next.
-#[derive(Debug, Default)]
-pub(crate) struct Pipeline {
-    /// Values whose places in the directory were asked for.
-    values: Vec<u32>,
-    /// Places of codes, of which those before `asked` were asked for.
-    buckets: Vec<(u32, u32)>,
-    asked: usize,
+/// A probe of one table.
+#[derive(Clone, Copy)]
+struct Probe<'a> {
+    step: ProbeStep,
+    table: Table<'a>,
+    /// All codes nearer than this were collected by look-ups of whole codes.
+    looked_up: u32,
 }
 
-impl Pipeline {
-    fn clear(&mut self) {
-        self.values.clear();
-        self.buckets.clear();
-        self.asked = 0;
-    }
-
-    /// Forgets the first `done` buckets, looks up the values and asks for the next ones. `None` where one leaves the table.
-    fn advance(
-        &mut self,
-        table: &Table,
-        done: usize,
-        next: impl Iterator<Item = u32>,
-    ) -> Option<()> {
-        self.buckets.drain(..done);
-        self.asked -= done;
-        for value in self.values.drain(..) {
-            let (start, end) = table.bucket(value)?;
-            if start < end {
-                self.buckets.push((start, end));
-            }
-        }
-        self.values.extend(next.take(BATCH));
-        for &value in &self.values {
-            hamming::prefetch(table.directory, value as usize);
-        }
-        Some(())
-    }
-
-    /// Asks for the codes of the buckets up to number `until`.
-    fn ask(&mut self, table: &Table, until: usize, width: usize) {
-        let until = until.min(self.buckets.len());
-        for &(start, end) in self.buckets.get(self.asked..until).unwrap_or_default() {
-            let bytes = start as usize * width..end as usize * width;
-            for at in bytes.step_by(64).take(LINES) {
-                hamming::prefetch(table.codes, at);
-            }
-            hamming::prefetch(table.codes, end as usize * width - 1);
-        }
-        self.asked = self.asked.max(until);
-    }
+/// Collects the codes in the buckets of a step, except those that were collected before: the ones nearer than `looked_up`, and those
+/// in a bucket of an earlier step. Returns which share of the codes compared was within the limit.
+pub(crate) fn probe(state: &mut SearchState, step: ProbeStep, looked_up: u32) -> Result<f64> {
+    let before = state.scratch.explanation.candidates;
+    let mut pipeline = std::mem::take(&mut state.scratch.pipeline);
+    pipeline.clear();
+    let probe = Probe { step, table: state.table(step.place), looked_up };
+    let near = probe.run(state, &mut pipeline);
+    state.scratch.pipeline = pipeline;
+    let compared = state.scratch.explanation.candidates - before;
+    Ok(near? as f64 / compared.max(1) as f64)
 }
 
-impl Search<'_> {
-    /// Takes the codes of a table's buckets that differ from the query in some bits, but for those met before: within `floor` -
-    /// 1, or in a bucket of an earlier step. Returns the share of near ones among all that were compared.
-    pub(crate) fn probe(&mut self, next: ProbeStep, floor: u32) -> Result<f64> {
-        let before = self.scratch.explanation.candidates;
-        let mut pipeline = std::mem::take(&mut self.scratch.pipeline);
-        pipeline.clear();
-        let found = self.probe_by(&mut pipeline, next, floor);
-        self.scratch.pipeline = pipeline;
-        let compared = self.scratch.explanation.candidates - before;
-        Ok(found? as f64 / compared.max(1) as f64)
-    }
-
-    /// Compares a few buckets at a time, so that the limit falls as codes are found. Returns how many were near.
-    fn probe_by(&mut self, pipeline: &mut Pipeline, next: ProbeStep, floor: u32) -> Result<usize> {
-        let (table, width) = (self.table(next.part), self.query.len());
-        let value = table.substring.of(self.query);
-        let mut values = Masks::new(table.substring.bits(), next.weight).map(|mask| value ^ mask);
-        let (mut at, mut found) = (0, 0);
-        pipeline.advance(&table, 0, &mut values);
+impl Probe<'_> {
+    /// Compares a few buckets at a time, so that the limit falls as codes are found. Returns how many codes were within the limit.
+    fn run(&self, state: &mut SearchState, pipeline: &mut BucketPipeline) -> Result<usize> {
+        let (table, width) = (&self.table, state.query.len());
+        let own_value = table.substring.of(state.query);
+        let masks = Masks::new(table.substring.bits(), self.step.weight);
+        let mut values = masks.map(|mask| own_value ^ mask);
+        // Buckets before number `at` were compared.
+        let (mut at, mut near) = (0, 0);
+        pipeline.advance(table, 0, &mut values);
         loop {
-            if pipeline.buckets.len() - at < AHEAD && !pipeline.values.is_empty() {
-                self.scratch.explanation.probes += pipeline.values.len() as u64;
+            if pipeline.buckets.len() - at < BUCKETS_AHEAD && pipeline.waiting() > 0 {
+                state.scratch.explanation.probes += pipeline.waiting() as u64;
                 let kept = pipeline.buckets.len() - at;
-                let done = pipeline.advance(&table, at, &mut values);
-                done.ok_or_else(|| outside(self.segment))?;
+                let advanced = pipeline.advance(table, at, &mut values);
+                advanced.ok_or_else(|| outside(state.segment))?;
                 at = 0;
-                self.scratch.explanation.buckets += (pipeline.buckets.len() - kept) as u64;
+                state.scratch.explanation.buckets += (pipeline.buckets.len() - kept) as u64;
                 continue;
             }
             if at == pipeline.buckets.len() {
-                return Ok(found);
+                return Ok(near);
             }
-            pipeline.ask(&table, at + AHEAD, width);
-            let (mut end, mut codes) = (at, 0);
-            let buckets = &mut pipeline.buckets;
-            while end < buckets.len() && end < at + GROUP && codes < CHUNK {
-                codes += (buckets[end].1 - buckets[end].0) as usize;
-                end += 1;
-            }
-            if codes > 2 * CHUNK {
-                // The last of them is long: it is cut, and the rest of it is left for the next round.
-                let last = &mut buckets[end - 1];
-                let (start, cut) = (last.0, last.1 - (codes - CHUNK) as u32);
-                let rest = (cut.max(start + 1), last.1);
-                last.1 = rest.0;
-                found += self.compare(&table, &buckets[at..end], (next, floor))?;
-                at = end - 1;
-                buckets[at] = rest;
-            } else {
-                found += self.compare(&table, &buckets[at..end], (next, floor))?;
-                at = end;
+            pipeline.prefetch_codes(table, at + BUCKETS_AHEAD, width);
+            let (end, rest) = next_portion(&mut pipeline.buckets, at);
+            near += self.compare(state, &pipeline.buckets[at..end])?;
+            at = end;
+            if let Some(rest) = rest {
+                at -= 1;
+                pipeline.buckets[at] = rest;
             }
         }
     }
 
-    /// Takes the near codes of some buckets. Returns how many there were.
-    fn compare(
-        &mut self,
-        table: &Table,
-        buckets: &[(u32, u32)],
-        (next, floor): (ProbeStep, u32),
-    ) -> Result<usize> {
-        let (mut near, width) = (std::mem::take(&mut self.scratch.near), self.query.len());
-        self.near(table, buckets, &mut near)?;
+    /// Collects the codes of some buckets that are within the limit. Returns how many of them there are, including those that were
+    /// collected before.
+    fn compare(&self, state: &mut SearchState, buckets: &[CodeRange]) -> Result<usize> {
+        let (mut near, width) = (std::mem::take(&mut state.scratch.near_codes), state.query.len());
+        self.collect_near(state, buckets, &mut near)?;
         let found = near.len();
         for Near { at, distance } in near.drain(..) {
-            if distance >= floor && distance <= self.scratch.collector.limit() {
-                let number = table.number(at).ok_or_else(|| outside(self.segment))?;
-                let copy = table.codes.get(at as usize * width..);
+            if distance >= self.looked_up && distance <= state.scratch.collector.limit() {
+                let number = self.table.number(at).ok_or_else(|| outside(state.segment))?;
+                let copy = self.table.codes.get(at as usize * width..);
                 let copy = copy.and_then(|codes| codes.get(..width));
-                let code = copy.map_or_else(|| self.segment.code(number), Ok)?;
-                if !self.is_met(code, next) {
-                    self.take(number, distance)?;
+                let code = copy.map_or_else(|| state.segment.code(number), Ok)?;
+                if !is_in_earlier_bucket(state, code, self.step) {
+                    state.collect(number, distance)?;
                 }
             }
         }
-        self.scratch.near = near;
+        state.scratch.near_codes = near;
         Ok(found)
     }
 
-    /// Finds the near codes in some buckets of a table.
-    fn near(&mut self, table: &Table, buckets: &[(u32, u32)], near: &mut Vec<Near>) -> Result<()> {
-        let (limit, width) = (self.scratch.collector.limit(), self.query.len());
-        let codes = buckets.iter().map(|(start, end)| u64::from(end - start));
-        self.scratch.explanation.candidates += codes.sum::<u64>();
-        let most = self.segment.distinct as u32;
-        if buckets.iter().any(|&(start, end)| start > end || end > most) {
-            return Err(outside(self.segment));
+    /// Appends the codes of some buckets that are within the limit; they are named by their places in the table.
+    fn collect_near(
+        &self,
+        state: &mut SearchState,
+        buckets: &[CodeRange],
+        near: &mut Vec<Near>,
+    ) -> Result<()> {
+        let (query, limit) = (state.query, state.scratch.collector.limit());
+        let codes = buckets.iter().map(|bucket| u64::from(bucket.end - bucket.start));
+        state.scratch.explanation.candidates += codes.sum::<u64>();
+        let distinct = state.segment.distinct as u32;
+        if buckets.iter().any(|bucket| bucket.start > bucket.end || bucket.end > distinct) {
+            return Err(outside(state.segment));
         }
+        let table = &self.table;
         if !table.codes.is_empty() {
-            hamming::near(self.query, table.codes, buckets, limit, near);
+            let request = NearRequest { query, codes: table.codes, ranges: buckets, limit };
+            hamming::collect_near(&request, near);
             return Ok(());
         }
-        let codes = self.segment.codes();
-        let Scratch { numbers, distances, .. } = &mut *self.scratch;
-        for &(start, end) in buckets {
+        // The codes are too long to be copied into the table: they are read where the segment has them.
+        let codes = state.segment.codes();
+        let Scratch { numbers, distances, .. } = &mut *state.scratch;
+        for &CodeRange { start, end } in buckets {
             numbers.clear();
             numbers.extend_from_slice(&table.postings[start as usize..end as usize]);
-            if numbers.iter().any(|&number| number >= most) {
-                return Err(outside(self.segment));
+            if numbers.iter().any(|&number| number >= distinct) {
+                return Err(outside(state.segment));
             }
-            numbers.iter().for_each(|&number| hamming::prefetch(codes, number as usize * width));
+            for &number in &*numbers {
+                hamming::prefetch(codes, number as usize * query.len());
+            }
             distances.resize(numbers.len(), 0);
-            hamming::distances_of(self.query, codes, numbers, distances);
-            let all = (start..end).zip(distances.iter());
-            let all = all.map(|(at, &distance)| Near { at, distance });
-            near.extend(all.filter(|near| near.distance <= limit));
+            hamming::distances_of(query, codes, numbers, distances);
+            let of_bucket = (start..end).zip(distances.iter());
+            let of_bucket = of_bucket.map(|(at, &distance)| Near { at, distance });
+            near.extend(of_bucket.filter(|near| near.distance <= limit));
         }
         Ok(())
     }
+}
 
-    /// Whether a code lies in a bucket of an earlier step.
-    fn is_met(&self, code: &[u8], next: ProbeStep) -> bool {
-        let met = |place: usize| {
-            let weight = hamming::masked(self.query, code, self.table(place).mask);
-            weight < next.weight || (weight == next.weight && place < next.part)
-        };
-        next != ProbeStep::default()
-            && (0..self.segment.table_count()).filter(|&place| place != next.part).any(met)
+/// Which buckets, from number `at` on, are compared before the limit is looked at again: those before the number that is returned. If
+/// the last of them is long, it is cut in place, and its rest, which is to be compared next, is returned, too.
+fn next_portion(buckets: &mut [CodeRange], at: usize) -> (usize, Option<CodeRange>) {
+    let (mut end, mut codes) = (at, 0);
+    while end < buckets.len() && end < at + BUCKETS_PER_LIMIT && codes < CODES_PER_LIMIT {
+        codes += (buckets[end].end - buckets[end].start) as usize;
+        end += 1;
     }
+    if codes <= 2 * CODES_PER_LIMIT {
+        return (end, None);
+    }
+    let last = &mut buckets[end - 1];
+    let cut = (last.end - (codes - CODES_PER_LIMIT) as u32).max(last.start + 1);
+    let rest = CodeRange { start: cut, end: last.end };
+    last.end = cut;
+    (end, Some(rest))
+}
+
+/// Whether a code is in a bucket of an earlier step.
+fn is_in_earlier_bucket(state: &SearchState, code: &[u8], step: ProbeStep) -> bool {
+    let is_earlier = |place: usize| {
+        let weight = hamming::masked(state.query, code, state.table(place).mask);
+        weight < step.weight || (weight == step.weight && place < step.place)
+    };
+    step != ProbeStep::default()
+        && (0..state.segment.table_count()).filter(|&place| place != step.place).any(is_earlier)
 }

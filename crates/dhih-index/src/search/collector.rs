@@ -1,50 +1,73 @@
-//! What a search has found so far: codes by distance, with the number of their items, so that the greatest distance that still
-//! matters is known at any moment. How codes are found: `search.rs`.
+//! What a search has found so far in a segment: codes by distance, with the number of their items, so that the greatest distance that
+//! still matters is known at any moment; and what becomes of them in the end. How codes are found: `step.rs`, `buckets.rs`.
 
 use crate::error::Result;
-use crate::hits::Hit;
-use crate::hits::{Accept, Bound};
+use crate::hits::{Accept, Bound, Hit};
 use crate::search::row_bits::RowBitset;
 use crate::store::segment::Segment;
+use crate::table::postings::RowBuffer;
 
-/// The codes found so far; its memory is kept from one search to the next.
+/// The rows at one distance are put in order by a bitset instead of by sorting if there are at least this many of them, ...
+const BITSET_MIN_ROWS: usize = 64;
+/// ... and at least one for this many rows of the segment: the time that a bitset takes grows with both numbers.
+const BITSET_ROWS_PER_ROW: usize = 1 << 15;
+
+/// The codes found so far. Its memory is kept from one search to the next.
 #[derive(Debug, Default)]
 pub(crate) struct HitCollector {
     k: u64,
     radius: u32,
     limit: u32,
-    /// Items at each distance, and in all up to the limit.
-    items: Vec<u64>,
-    within: u64,
-    /// At each distance: the numbers of the codes.
+    /// The numbers of the codes at each distance.
     codes: Vec<Vec<u32>>,
-    /// The items' rows, distance by distance, and where those of each distance end. What is behind the last is left over.
-    rows: Vec<u32>,
+    /// How many items these codes have, at each distance and in total up to the limit. Not counted if all items are wanted.
+    items: Vec<u64>,
+    items_within_limit: u64,
+    /// Whether something may have been added since it was cleared.
+    in_use: bool,
+    /// The rows of the items, distance by distance, and where those of each distance end.
+    rows: RowBuffer,
     ends: Vec<usize>,
-    marks: RowBitset,
+    row_bits: RowBitset,
 }
 
 impl HitCollector {
-    /// Nothing found yet in codes of `bits` bits.
+    /// Begins a search among codes of `bits` bits.
     pub(crate) fn begin(&mut self, bound: Bound, bits: u32) {
+        self.clear();
         self.k = bound.k as u64;
         self.radius = bound.radius.min(bits);
+        self.limit = self.radius;
         self.items.resize(bits as usize + 1, 0);
         self.codes.resize_with(bits as usize + 1, Vec::new);
-        self.clear();
+        self.in_use = true;
     }
 
-    /// Forgets what was found, but not how far it was: what is to be found is no further.
+    /// Forgets the codes but keeps the limit that they led to: the hits of the search are known to be within it.
     pub(crate) fn forget(&mut self) {
         self.radius = self.limit;
         self.clear();
+        self.in_use = true;
     }
 
-    fn clear(&mut self) {
-        self.limit = self.radius;
-        self.items.fill(0);
-        self.within = 0;
-        self.codes.iter_mut().for_each(Vec::clear);
+    /// Forgets everything; keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        if self.in_use {
+            self.items.fill(0);
+            self.items_within_limit = 0;
+            self.codes.iter_mut().for_each(Vec::clear);
+            self.in_use = false;
+        }
+    }
+
+    /// Frees all memory except the row bitset.
+    pub(crate) fn free(&mut self) {
+        *self = Self { row_bits: std::mem::take(&mut self.row_bits), ..Self::default() };
+    }
+
+    /// The bytes of memory that it holds, without the row bitset.
+    pub(crate) fn bytes(&self) -> usize {
+        4 * self.codes.iter().map(Vec::capacity).sum::<usize>() + self.rows.bytes()
     }
 
     /// The greatest distance at which a code still matters.
@@ -53,94 +76,156 @@ impl HitCollector {
         self.limit
     }
 
-    /// Whether all items within the radius are wanted, so that nobody asks how many a code has before they are looked up.
+    /// Whether all items within the radius are wanted: then codes need not be counted as they are found.
     #[inline]
     pub(crate) fn takes_all(&self) -> bool {
         self.k == u64::MAX
     }
 
-    /// Takes a code within the limit where all are wanted.
+    /// Adds a code within the limit if all items are wanted.
     #[inline]
-    pub(crate) fn add_one_of_all(&mut self, distance: u32, code: u32) {
+    pub(crate) fn add_uncounted(&mut self, distance: u32, code: u32) {
         self.codes[distance as usize].push(code);
     }
 
-    /// Takes a code within the limit, and how many of its items are looked for.
+    /// Adds a code within the limit, with the number of its items that are wanted.
     #[inline]
     pub(crate) fn add(&mut self, distance: u32, code: u32, items: usize) {
         self.codes[distance as usize].push(code);
         self.items[distance as usize] += items as u64;
-        self.within += items as u64;
-        while self.limit > 0 && self.within - self.items[self.limit as usize] >= self.k {
-            self.within -= self.items[self.limit as usize];
+        self.items_within_limit += items as u64;
+        while self.limit > 0 && self.items_within_limit - self.items[self.limit as usize] >= self.k
+        {
+            self.items_within_limit -= self.items[self.limit as usize];
             self.limit -= 1;
         }
     }
 
-    /// The items in order: by distance, then id.
-    pub(crate) fn hits(&mut self, segment: &Segment, accept: Accept) -> Result<Vec<Hit>> {
-        let Self { k, limit, codes, rows, ends, marks, .. } = self;
+    /// Appends the items to `out`, by distance, then id.
+    pub(crate) fn append_hits(
+        &mut self,
+        segment: &Segment,
+        accept: Accept,
+        out: &mut Vec<Hit>,
+    ) -> Result<()> {
+        self.collect_rows(segment, accept)?;
+        let k = usize::try_from(self.k).unwrap_or(usize::MAX);
+        let (codes, rows) = (&self.codes[..=self.limit as usize], self.rows.rows());
+        if rows.iter().fold(false, |any, &row| any | (row as usize >= segment.rows)) {
+            return Err(segment.outside());
+        }
+        out.reserve(rows.len().min(k));
+        let (mut hits, mut start) = (Hits { first: out.len(), out, ids: segment.ids() }, 0);
+        for ((distance, codes), &end) in (0..).zip(codes).zip(&self.ends) {
+            let rows = &mut rows[start..end];
+            start = end;
+            // The rows of one code are in order already.
+            if codes.len() <= 1 {
+                hits.append(distance, rows, end.min(k));
+            } else if rows.len() >= BITSET_MIN_ROWS.max(segment.rows / BITSET_ROWS_PER_ROW) {
+                self.row_bits.reserve(segment.rows);
+                self.row_bits.set(rows);
+                self.row_bits.drain(|rows| hits.append(distance, rows, end.min(k)));
+            } else {
+                rows.sort_unstable();
+                hits.append(distance, rows, end.min(k));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down the rows of the codes, distance by distance, and where those of each distance end.
+    fn collect_rows(&mut self, segment: &Segment, accept: Accept) -> Result<()> {
+        let Self { k, limit, codes, rows, ends, .. } = self;
         let (postings, k) = (segment.postings(), usize::try_from(*k).unwrap_or(usize::MAX));
-        let codes = &mut codes[..=*limit as usize];
-        let mut end = 0;
         ends.clear();
-        for codes in &mut *codes {
-            // Those of a scan are in order, in which memory is read faster.
+        rows.clear();
+        for codes in &mut codes[..=*limit as usize] {
+            // The posting lists are read faster in the order in which they lie in memory. A scan finds codes in that order.
             if !codes.is_sorted() {
                 codes.sort_unstable();
             }
-            // Ascending by id, so of each code the first are enough.
-            let most = k.saturating_sub(end);
+            // The rows of a code ascend by id, so that the first ones of each code are enough.
+            let most = k.saturating_sub(rows.len());
             if accept.all() {
-                let written = postings.write(codes, most, rows, end);
-                end = written.ok_or_else(|| segment.outside())?;
+                postings.write(codes, most, rows).ok_or_else(|| segment.outside())?;
             } else {
-                rows.truncate(end);
                 for &code in &*codes {
-                    let of_code = segment.rows_of(code)?.iter().filter(|&&row| accept.row(row));
-                    rows.extend(of_code.take(most));
-                    // A row is one code's.
+                    let of_code = segment.rows_of(code)?.iter().copied();
+                    rows.extend(of_code.filter(|&row| accept.row(row)).take(most));
+                    // A row belongs to one code.
                     if rows.len() > segment.rows {
                         return Err(segment.outside());
                     }
                 }
-                end = rows.len();
             }
-            ends.push(end);
+            ends.push(rows.len());
         }
-        let rows = &mut rows[..end];
-        if rows.iter().fold(false, |any, &row| any | (row as usize >= segment.rows)) {
-            return Err(segment.outside());
+        Ok(())
+    }
+
+    /// The number of items of a search that wants all of them.
+    pub(crate) fn count(&self, segment: &Segment, accept: Accept) -> Result<usize> {
+        debug_assert!(self.takes_all());
+        let (postings, mut count) = (segment.postings(), 0);
+        for &code in self.codes.iter().flatten() {
+            count += if accept.all() {
+                postings.count(code).ok_or_else(|| segment.outside())?
+            } else {
+                segment.rows_of(code)?.iter().filter(|&&row| accept.row(row)).count()
+            };
         }
-        let (mut hits, mut start) = (Vec::with_capacity(rows.len().min(k)), 0);
-        for ((distance, codes), &end) in (0..).zip(codes).zip(&*ends) {
-            let (rows, count) = (&mut rows[start..end], end.min(k));
-            start = end;
-            if codes.len() > 1 && rows.len() >= DENSE.max(segment.rows / SPARSE) {
-                marks.reserve(segment.rows);
-                marks.set(rows);
-                marks.drain(|rows| extend(&mut hits, rows, distance, count, segment.ids()));
-                continue;
+        // A row belongs to one code.
+        if count > segment.rows { Err(segment.outside()) } else { Ok(count) }
+    }
+
+    /// Calls `visit` with each item of a search that wants all of them, by distance, but in no order among equal distances.
+    pub(crate) fn for_each(
+        &self,
+        segment: &Segment,
+        accept: Accept,
+        visit: &mut dyn FnMut(Hit),
+    ) -> Result<()> {
+        debug_assert!(self.takes_all());
+        let (ids, mut count) = (segment.ids(), 0);
+        for (distance, codes) in (0..).zip(&self.codes) {
+            for &code in codes {
+                let rows = segment.rows_of(code)?;
+                count += rows.len();
+                // A row belongs to one code, and has an id.
+                if count > segment.rows || rows.iter().any(|&row| row as usize >= segment.rows) {
+                    return Err(segment.outside());
+                }
+                for &row in rows.iter().filter(|&&row| accept.row(row)) {
+                    let id = ids.map_or(u64::from(row), |ids| ids[row as usize]);
+                    visit(Hit { distance, id });
+                }
             }
-            if codes.len() > 1 {
-                rows.sort_unstable();
-            }
-            extend(&mut hits, rows, distance, count, segment.ids());
         }
-        Ok(hits)
+        Ok(())
     }
 }
 
-/// From so many items on, and where an item in so many is found, marking them is faster than sorting them.
-const DENSE: usize = 64;
-const SPARSE: usize = 1 << 15;
+/// Hits that are being written down.
+struct Hits<'a> {
+    out: &'a mut Vec<Hit>,
+    /// How many hits of other searches are before them.
+    first: usize,
+    /// The id of each row; `None` if it is the row's own number.
+    ids: Option<&'a [u64]>,
+}
 
-/// Adds rows until there are `count` hits.
-fn extend(hits: &mut Vec<Hit>, rows: &[u32], distance: u32, count: usize, ids: Option<&[u64]>) {
-    let rows = &rows[..rows.len().min(count - hits.len())];
-    match ids {
-        None => hits.extend(rows.iter().map(|&row| Hit { distance, id: u64::from(row) })),
-        Some(ids) => hits.extend(rows.iter().map(|&row| Hit { distance, id: ids[row as usize] })),
+impl Hits<'_> {
+    /// Appends rows until there are `most` hits.
+    fn append(&mut self, distance: u32, rows: &[u32], most: usize) {
+        let rows = &rows[..rows.len().min(self.first + most - self.out.len())];
+        let id = |&row: &u32| Hit { distance, id: u64::from(row) };
+        match self.ids {
+            None => self.out.extend(rows.iter().map(id)),
+            Some(ids) => {
+                self.out.extend(rows.iter().map(|&row| Hit { distance, id: ids[row as usize] }))
+            }
+        }
     }
 }
 
@@ -156,7 +241,7 @@ mod tests {
             k in 1..20_usize, radius in 0..12_u32,
         ) {
             let mut collector = HitCollector::default();
-            for bound in [Bound { k, radius }, Bound::nearest(k), Bound::within(radius)] {
+            for bound in [Bound::nearest_within(k, radius), Bound::nearest(k), Bound::within(radius)] {
                 collector.begin(bound, 8);
                 let mut all: Vec<u32> = Vec::new();
                 for (code, &(distance, items)) in found.iter().enumerate() {

@@ -11,11 +11,6 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::error::{Error, Result};
 
-#[cfg(target_endian = "big")]
-compile_error!("index files are little-endian and read in place");
-#[cfg(not(target_pointer_width = "64"))]
-compile_error!("index files are mapped whole, which needs 64-bit addresses");
-
 pub(crate) const MAGIC: [u8; 8] = *b"DHIHIDX\n";
 pub(crate) const VERSION: u32 = 3;
 /// The oldest version that is read.

@@ -248,9 +248,9 @@ impl Segment {
         }
     }
 
-    /// The table of whole codes.
+    /// The code hash table, if there is one.
     #[inline]
-    pub(crate) fn whole(&self) -> Option<CodeHashTable<'_>> {
+    pub(crate) fn code_hash_table(&self) -> Option<CodeHashTable<'_>> {
         let (tags, slots) = self.whole.as_ref()?;
         Some(CodeHashTable { tags: &self.map[tags.clone()], slots: self.words(slots) })
     }
@@ -263,7 +263,7 @@ impl Segment {
             codes: self.distinct,
             width,
             copied: width <= COPIED,
-            whole: self.whole.is_some(),
+            code_hash_table: self.whole.is_some(),
             profile: self.profile.as_ref(),
         }
     }

@@ -27,7 +27,7 @@ pub(crate) fn verify(segment: &Segment) -> Result<()> {
         let table = segment.table(number).verify(segment.codes(), width);
         table.map_err(|what| segment.corrupt(&format!("table {number}: {what}")))
     })?;
-    let Some(whole) = segment.whole() else { return Ok(()) };
+    let Some(whole) = segment.code_hash_table() else { return Ok(()) };
     whole.verify(segment.codes(), width).map_err(|what| segment.corrupt(what))
 }
 

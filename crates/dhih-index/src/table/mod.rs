@@ -1,8 +1,14 @@
-//! The table of one substring: from its value to the codes that have it. The codes themselves lie in the order of the table, so
-//! that a bucket is read in one go. Built here, and looked up in place in a mapped file. How it is stored: `format.rs`; which
-//! buckets are looked up: `search.rs`.
+//! The table of one substring: from a value of the substring to the bucket of the codes that have it. Codes that are not too long
+//! are copied into the table in the order of its buckets, so that a bucket is read sequentially. A table is built in memory and
+//! looked up in place in a mapped file. How it is stored: `store/format.rs`. Which buckets a search looks up: `search/`.
+//!
+//! ```text
+//! query -> substring -> value --directory--> bucket: start..end --postings--> numbers of codes
+//!                                                               --codes-----> copies of the codes
+//! ```
 
 pub(crate) mod code_hash;
+pub(crate) mod linear_hash;
 pub(crate) mod postings;
 pub(crate) mod probe;
 pub(crate) mod substring;
@@ -11,28 +17,27 @@ pub(crate) mod words;
 use std::ops::Range;
 
 use crate::build::partition;
+use crate::hamming::CodeRange;
 use crate::store::mmap;
 use crate::table::substring::{Extractor, Substring};
+pub(crate) use crate::table::words::COPIED;
 use crate::table::words::{WordExtractor, Words};
 
-/// Codes of more bytes than this are not copied: their buckets hold numbers alone.
-pub(crate) use crate::table::words::COPIED;
-
-/// A table being built: `directory[v]..directory[v + 1]` are the places of value `v`.
+/// A table being built. The bucket of value `v` is at the places `directory[v]..directory[v + 1]`.
 #[derive(Debug)]
 pub(crate) struct TableData {
     pub(crate) directory: Vec<u32>,
-    /// At each place the number of a code and, where they are copied, the code in words.
+    /// At each place an entry: the number of a code, followed by the words of the code if codes are copied.
     entries: Vec<u32>,
-    /// Words an entry.
+    /// Words in an entry.
     stride: usize,
-    /// Bytes a code.
+    /// Bytes in a code.
     width: usize,
 }
 
 impl TableData {
-    /// Sorts packed codes of `width` bytes into the buckets of a substring, each bucket ascending by number. `room` may be the
-    /// memory of another table, to be used again.
+    /// Sorts packed codes of `width` bytes into the buckets of a substring; within a bucket they ascend by number. `room` may be
+    /// another table that is no longer needed, whose memory is reused.
     pub(crate) fn build(
         substring: &Substring,
         codes: &[u8],
@@ -44,10 +49,10 @@ impl TableData {
         let room = room.map(|table| table.entries).filter(|entries| entries.len() == length);
         let mut entries = room.unwrap_or_else(|| mmap::zeros(length));
         let directory = match stride {
-            2 => of_words::<2>(substring, codes, width, &mut entries),
-            3 => of_words::<3>(substring, codes, width, &mut entries),
-            4 => of_words::<4>(substring, codes, width, &mut entries),
-            5 => of_words::<5>(substring, codes, width, &mut entries),
+            2 => sort_entries::<2>(substring, codes, width, &mut entries),
+            3 => sort_entries::<3>(substring, codes, width, &mut entries),
+            4 => sort_entries::<4>(substring, codes, width, &mut entries),
+            5 => sort_entries::<5>(substring, codes, width, &mut entries),
             _ => {
                 let extractor = Extractor::new(substring);
                 let value =
@@ -68,7 +73,7 @@ impl TableData {
         self.stride > 1
     }
 
-    /// The codes' numbers at some places, as bytes.
+    /// Appends the postings at some places: the numbers of the codes there, as bytes.
     pub(crate) fn postings(&self, places: Range<usize>, out: &mut Vec<u8>) {
         let entries = &self.entries[places.start * self.stride..places.end * self.stride];
         for entry in entries.chunks_exact(self.stride) {
@@ -76,19 +81,19 @@ impl TableData {
         }
     }
 
-    /// The codes at some places, packed; none where they are not copied.
+    /// Puts the packed codes at some places into `out`, or nothing if codes are not copied.
     pub(crate) fn codes(&self, places: Range<usize>, out: &mut Vec<u8>) {
         out.resize(places.len() * self.width, 0);
         match self.stride {
-            2 => self.put::<2>(places, out),
-            3 => self.put::<3>(places, out),
-            4 => self.put::<4>(places, out),
-            5 => self.put::<5>(places, out),
+            2 => self.put_codes::<2>(places, out),
+            3 => self.put_codes::<3>(places, out),
+            4 => self.put_codes::<4>(places, out),
+            5 => self.put_codes::<5>(places, out),
             _ => out.clear(),
         }
     }
 
-    fn put<const K: usize>(&self, places: Range<usize>, out: &mut [u8]) {
+    fn put_codes<const K: usize>(&self, places: Range<usize>, out: &mut [u8]) {
         let entries = &self.entries.as_chunks::<K>().0[places];
         for (at, entry) in entries.iter().enumerate() {
             words::put(entry, out, self.width, at);
@@ -96,8 +101,8 @@ impl TableData {
     }
 }
 
-/// Sorts codes as words of a whole entry; returns the directory.
-fn of_words<const K: usize>(
+/// Sorts entries of `K` words by the substring of their codes; returns the directory.
+fn sort_entries<const K: usize>(
     substring: &Substring,
     codes: &[u8],
     width: usize,
@@ -109,26 +114,26 @@ fn of_words<const K: usize>(
     partition::sort(1 << substring.bits(), entries, |number| words.get(number), value)
 }
 
-/// A table in a file. Its lengths are checked when the file is opened, its content is not: look-ups that would leave the
-/// bounds return `None`.
+/// A table in a file. Its lengths were checked when the file was opened, its contents were not: a look-up that would leave the
+/// table's bounds returns `None`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Table<'a> {
     pub(crate) substring: &'a Substring,
-    /// The substring's bits in a code.
+    /// A code in which the bits of the substring are set.
     pub(crate) mask: &'a [u8],
     pub(crate) directory: &'a [u32],
-    /// The codes' numbers; empty where the codes of the file are in the order of this table.
+    /// The number of the code at each place; empty if the file's codes are in the order of this table, as they are for the first.
     pub(crate) postings: &'a [u32],
-    /// The codes in the order of this table; empty where they are long.
+    /// The code at each place; empty if codes are too long to be copied.
     pub(crate) codes: &'a [u8],
 }
 
 impl Table<'_> {
-    /// The places of a value.
+    /// The places of the codes whose substring has this value.
     #[inline(always)]
-    pub(crate) fn bucket(&self, value: u32) -> Option<(u32, u32)> {
+    pub(crate) fn bucket(&self, value: u32) -> Option<CodeRange> {
         let at = value as usize;
-        Some((*self.directory.get(at)?, *self.directory.get(at + 1)?))
+        Some(CodeRange { start: *self.directory.get(at)?, end: *self.directory.get(at + 1)? })
     }
 
     /// The number of the code at a place.
@@ -140,8 +145,8 @@ impl Table<'_> {
         self.postings.get(place as usize).copied()
     }
 
-    /// Whether it is exactly the table of these packed codes: every code once, in its bucket, each bucket ascending. `Err` says
-    /// what is wrong.
+    /// Whether this is exactly the table of these packed codes: each code once, in its bucket, and each bucket ascending by number.
+    /// `Err` says what is wrong.
     pub(crate) fn verify(&self, codes: &[u8], width: usize) -> Result<(), &'static str> {
         let count = codes.len() / width;
         let bounds = (self.directory.first(), self.directory.last());
@@ -155,8 +160,8 @@ impl Table<'_> {
             let start = number as usize * width;
             let code = codes.get(start..start + width).ok_or("a posting names no code")?;
             let value = extractor.of(code);
-            let (start, end) = self.bucket(value).ok_or("a bucket leaves its bounds")?;
-            if !(start as usize..end as usize).contains(&place) {
+            let bucket = self.bucket(value).ok_or("a bucket leaves its bounds")?;
+            if !(bucket.start as usize..bucket.end as usize).contains(&place) {
                 return Err("a code is not in its bucket");
             }
             if last.is_some_and(|last| last >= (value, number)) {
@@ -176,7 +181,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A table as it is in a file.
+    /// The sections of a table in a file.
     struct Built {
         directory: Vec<u32>,
         postings: Vec<u32>,
@@ -187,7 +192,7 @@ mod tests {
         let used = TableData::build(substring, &vec![1; codes.len()], width, None);
         let data = TableData::build(substring, codes, width, Some(used));
         let (mut postings, mut copies) = (Vec::new(), Vec::new());
-        // In pieces, as they are written.
+        // The sections are written piece by piece.
         for start in (0..data.len()).step_by(7) {
             let (places, mut piece) = (start..data.len().min(start + 7), Vec::new());
             data.postings(places.clone(), &mut postings);
@@ -217,7 +222,7 @@ mod tests {
             let data = built(&substring, bytes, width);
             prop_assert_eq!(data.codes.is_empty(), width > COPIED || bytes.is_empty());
             let table = view(&data, &substring, &mask);
-            // Without a posting, places would be numbers.
+            // An empty list of postings stands for places that are numbers, which is wrong for a table without codes.
             if !bytes.is_empty() {
                 table.verify(bytes, width).unwrap();
             }
@@ -225,8 +230,9 @@ mod tests {
                 let numbers = codes.clone().zip(0_u32..);
                 let expected: Vec<u32> = numbers
                     .filter(|(code, _)| substring.of(code) == value).map(|(_, number)| number).collect();
-                let (start, end) = table.bucket(value).unwrap();
-                let found: Vec<u32> = (start..end).map(|place| table.number(place).unwrap()).collect();
+                let bucket = table.bucket(value).unwrap();
+                let found: Vec<u32> =
+                    (bucket.start..bucket.end).map(|place| table.number(place).unwrap()).collect();
                 prop_assert_eq!(found, expected);
             }
             prop_assert_eq!(table.bucket(1 << substring.bits()), None);
@@ -254,7 +260,7 @@ mod tests {
             let table = view(&data, &substring, &mask);
             prop_assert!(table.verify(&bytes, 4).is_err());
             for value in 0..16 {
-                let _ = table.bucket(value).and_then(|(start, _)| table.number(start));
+                let _ = table.bucket(value).and_then(|bucket| table.number(bucket.start));
             }
         }
     }

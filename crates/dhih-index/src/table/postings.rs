@@ -1,11 +1,12 @@
-//! The rows of each code, where they lie in a data file. What is searched: `segment.rs`.
+//! The posting lists of the codes: the rows of the items that have each code, read in place in a data file. What rows are:
+//! `store/segment.rs`.
 
 use std::ops::Range;
 
-/// The rows of each code: where they start, and themselves.
+/// The posting lists of all codes, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Postings<'a> {
-    /// `None` where each code has one row.
+    /// Where each code's list starts, and where the last one ends; `None` if each code has exactly one row.
     starts: Option<&'a [u32]>,
     rows: &'a [u32],
 }
@@ -15,40 +16,46 @@ impl<'a> Postings<'a> {
         Self { starts, rows }
     }
 
-    /// The rows of a code, one at least; `None` where the file contradicts itself.
+    /// The rows of a code; `None` if the file contradicts itself.
     #[inline]
     pub(crate) fn of(self, code: u32) -> Option<&'a [u32]> {
         self.rows.get(self.range(code)?)
     }
 
-    /// Writes down the first rows of some codes, at most `most` of each, from `at` on, and makes room where there is none; returns
-    /// where they end. `None` where the file contradicts itself.
-    pub(crate) fn write(
-        self,
-        codes: &[u32],
-        most: usize,
-        rows: &mut Vec<u32>,
-        mut at: usize,
-    ) -> Option<usize> {
+    /// The number of rows of a code; `None` if the file contradicts itself.
+    #[inline]
+    pub(crate) fn count(self, code: u32) -> Option<usize> {
+        let range = self.range(code)?;
+        (range.end <= self.rows.len()).then_some(range.end.checked_sub(range.start)?)
+    }
+
+    /// Writes the first rows of some codes into a buffer, at most `most` of each code, from the buffer's end on; `None` if the file
+    /// contradicts itself.
+    pub(crate) fn write(self, codes: &[u32], most: usize, out: &mut RowBuffer) -> Option<()> {
+        let (rows, mut at) = (&mut out.rows, out.end);
         for &code in codes {
             let range = self.range(code)?;
             let from = self.rows.get(range.start..)?;
             let of_code = from.get(..range.end.checked_sub(range.start)?.min(most))?;
             let end = at + of_code.len();
-            // A row is one code's.
+            // A row belongs to one code, so that there are never more rows than the file has.
             if end > self.rows.len() {
                 return None;
             }
-            if rows.len() < end.max(at + FEW) {
-                rows.resize(2 * end.max(at + FEW), 0);
+            let needed = end.max(at + ROWS_PER_COPY);
+            if rows.len() < needed {
+                rows.resize(2 * needed, 0);
             }
-            match from.first_chunk::<FEW>() {
-                Some(few) if of_code.len() <= FEW => rows[at..at + FEW].copy_from_slice(few),
+            match from.first_chunk::<ROWS_PER_COPY>() {
+                Some(rows_and_more) if of_code.len() <= ROWS_PER_COPY => {
+                    rows[at..at + ROWS_PER_COPY].copy_from_slice(rows_and_more);
+                }
                 _ => rows[at..end].copy_from_slice(of_code),
             }
             at = end;
         }
-        Some(at)
+        out.end = at;
+        Some(())
     }
 
     #[inline]
@@ -61,8 +68,44 @@ impl<'a> Postings<'a> {
     }
 }
 
-/// Most codes have no more rows: so many are copied for each without asking how many there are.
-const FEW: usize = 4;
+/// Most codes have at most this many rows. For these, a fixed number is copied, which is faster than copying as many as there are.
+const ROWS_PER_COPY: usize = 4;
+
+/// Rows that were written one after the other. The rows behind `end` are stale and are overwritten before they are read.
+#[derive(Debug, Default)]
+pub(crate) struct RowBuffer {
+    rows: Vec<u32>,
+    end: usize,
+}
+
+impl RowBuffer {
+    /// The rows that were written.
+    pub(crate) fn rows(&mut self) -> &mut [u32] {
+        &mut self.rows[..self.end]
+    }
+
+    /// How many rows were written.
+    pub(crate) fn len(&self) -> usize {
+        self.end
+    }
+
+    /// Forgets the rows but keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.end = 0;
+    }
+
+    /// Appends rows one by one.
+    pub(crate) fn extend(&mut self, rows: impl Iterator<Item = u32>) {
+        self.rows.truncate(self.end);
+        self.rows.extend(rows);
+        self.end = self.rows.len();
+    }
+
+    /// Bytes of memory that it keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        4 * self.rows.capacity()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -84,10 +127,14 @@ mod tests {
             codes.sort_unstable();
             codes.dedup();
             let expected: Vec<u32> = codes.iter().flat_map(|&code| postings.of(code).unwrap().iter().copied().take(most)).collect();
-            let mut out = vec![7; at];
-            // What was there before stays; a row is one code's, so there are no more than all.
-            match postings.write(&codes, most, &mut out, at) {
-                Some(end) => prop_assert_eq!(&out[..end], [vec![7; at], expected].concat()),
+            for &code in &codes {
+                prop_assert_eq!(postings.count(code), postings.of(code).map(<[u32]>::len));
+            }
+            let mut out = RowBuffer::default();
+            out.extend(std::iter::repeat_n(7, at));
+            // What was written before stays. More rows than the file has are refused.
+            match postings.write(&codes, most, &mut out) {
+                Some(()) => prop_assert_eq!(out.rows(), [vec![7; at], expected].concat()),
                 None => prop_assert!(at + expected.len() > rows.len()),
             }
         }
@@ -95,15 +142,20 @@ mod tests {
 
     #[test]
     fn lists_that_leave_their_bounds_are_refused() {
-        let (mut out, huge) = (Vec::new(), [0, u32::MAX, 2, 3]);
+        let (mut out, huge) = (RowBuffer::default(), [0, u32::MAX, 2, 3]);
         let postings = Postings::new(Some(&huge), &[5, 6, 7]);
-        assert_eq!(postings.write(&[2], 9, &mut out, 0), Some(1));
+        assert_eq!(postings.write(&[2], 9, &mut out), Some(()));
+        assert_eq!(out.rows(), [7]);
         for code in [0, 1, 3, u32::MAX] {
-            assert_eq!((postings.of(code), postings.write(&[code], 9, &mut out, 0)), (None, None));
+            out.clear();
+            let found =
+                (postings.of(code), postings.count(code), postings.write(&[code], 9, &mut out));
+            assert_eq!(found, (None, None, None));
         }
         // Each of the rows once, and then some again.
         let postings = Postings::new(Some(&[0, 3]), &[5, 6, 7]);
-        assert_eq!(postings.write(&[0, 0], 9, &mut out, 0), None);
-        assert!(out.len() < 100);
+        out.clear();
+        assert_eq!(postings.write(&[0, 0], 9, &mut out), None);
+        assert!(out.bytes() < 400);
     }
 }

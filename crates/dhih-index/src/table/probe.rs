@@ -1,7 +1,7 @@
-//! The buckets at a given distance from a substring: all masks of a given number of ones. What lies
-//! in a bucket: `table.rs`.
+//! The values at a given distance from the value of a substring: it is combined by `xor` with each mask of that many ones. What is
+//! in the buckets of these values: `mod.rs`.
 
-/// All numbers below `2^bits` with `weight` ones, ascending (Gosper's method).
+/// All numbers below `2^bits` with `weight` ones, in ascending order (Gosper's method).
 #[derive(Debug, Clone)]
 pub(crate) struct Masks {
     next: u64,
@@ -25,8 +25,7 @@ impl Iterator for Masks {
         if mask >= self.end {
             return None;
         }
-        // The lowest block of ones gives its top one to the place above; the others fall to the
-        // bottom.
+        // The highest one of the lowest block of ones moves up by one place; the other ones of the block move to the bottom.
         let low = mask & mask.wrapping_neg();
         let moved = mask + low;
         self.next = if mask == 0 {
@@ -38,7 +37,7 @@ impl Iterator for Masks {
     }
 }
 
-/// The number of [`Masks`], and of ways to choose `weight` of `bits` bits however many there are: as far as numbers go.
+/// The number of [`Masks`]: of ways to choose `weight` of `bits` bits. Also for more bits than [`Masks`] can have.
 pub(crate) fn count(bits: u32, weight: u32) -> f64 {
     if weight > bits {
         return 0.0;

@@ -1,6 +1,6 @@
-//! Substrings of codes, one per table: how many, and which bits. Bits that vary together are kept apart, so that the buckets of
-//! a table are of similar size (after Wan et al., "Data driven multi-index hashing", ICIP 2013). What is done with them:
-//! `table.rs`, `search.rs`.
+//! Substrings of codes, one for each table: how many there are, and which bits each consists of. Bits that are correlated go to
+//! different substrings, so that the buckets of a table are of similar size (after Wan et al., "Data driven multi-index hashing",
+//! ICIP 2013). The table of a substring: `mod.rs`.
 
 use serde::Serialize;
 
@@ -9,17 +9,17 @@ use crate::codes::bits::bytes_per_code;
 use crate::error::{Error, Result};
 use crate::table::probe::Masks;
 
-/// The longest substring, in bits: a table has a place for each of its values.
+/// The greatest length of a substring, in bits: the directory of a table has an entry for each value.
 pub(crate) const MAX_SUBSTRING: usize = 24;
-/// Codes that are looked at to choose the bits.
-const SAMPLE: usize = 8192;
-/// Codes a bucket, on average, at least: a bucket costs a look at a place in memory far from the last, its codes are read
-/// in one go.
-const BUCKET: f64 = 128.0;
-/// Tables that are built unless more are asked for: each has a copy of the codes.
-const TABLES: usize = 8;
+/// The number of codes that are sampled to choose the bits.
+const SAMPLED_CODES: usize = 8192;
+/// The number of codes in a bucket that lengths of substrings aim at. A bucket costs a cache miss, after which its codes are read
+/// sequentially.
+const CODES_PER_BUCKET: f64 = 128.0;
+/// The greatest number of tables unless the caller asks for more: each has a copy of the codes.
+const MAX_DEFAULT_TABLES: usize = 8;
 
-/// Some bits of each code, in the order in which they make up a number, lowest first. No two substrings share a bit.
+/// Some bits of each code, which make up a number, lowest bit first. The substrings of an index share no bit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Substring {
@@ -27,15 +27,16 @@ pub struct Substring {
 }
 
 impl Substring {
-    /// Disjoint substrings for codes like these: `count` of them, or as many as suit an index of so many codes.
+    /// Chooses substrings that share no bit for these codes: `count` of them, or as many as suit the number of codes.
     ///
     /// # Errors
-    /// More substrings than bits, or none.
+    /// A `count` of 0, or more substrings than bits.
     pub fn choose(codes: &Codes, count: Option<u32>) -> Result<Vec<Self>> {
         choose(codes.bits(), codes.as_bytes(), count)
     }
 
-    /// Of at least one bit and at most 24: `None` elsewhere, or where one is not below `bits` or comes twice.
+    /// The substring of the bits at these positions. `None` if there are no positions or more than 24, if one is not below `bits`,
+    /// or if one occurs twice.
     pub fn new(positions: Vec<u16>, bits: u32) -> Option<Self> {
         let known = positions.iter().all(|&bit| u32::from(bit) < bits);
         let mut sorted = positions.clone();
@@ -45,7 +46,7 @@ impl Substring {
         (known && fits && sorted.len() == positions.len()).then_some(Self { positions })
     }
 
-    /// The bits, lowest first.
+    /// The positions of its bits in a code, lowest bit of its value first.
     pub fn positions(&self) -> &[u16] {
         &self.positions
     }
@@ -55,26 +56,26 @@ impl Substring {
         self.positions.len() as u32
     }
 
-    /// Its value in a code, which has every bit of it.
+    /// Its value in a code.
     ///
     /// # Panics
-    /// When the code is shorter.
+    /// Panics if the code has no byte for one of its bits.
     #[inline]
     pub fn of(&self, code: &[u8]) -> u32 {
         let bit = |&at: &u16| u32::from(code[usize::from(at / 8)] >> (at % 8)) & 1;
         self.positions.iter().enumerate().fold(0, |value, (k, at)| value | (bit(at) << k))
     }
 
-    /// Its values `weight` bits from the one that it has in a code, each once.
+    /// The values that differ in `weight` bits from the one that it has in a code, each once.
     ///
     /// # Panics
-    /// When the code is shorter.
+    /// Panics if the code has no byte for one of its bits.
     pub fn near(&self, code: &[u8], weight: u32) -> impl Iterator<Item = u32> + use<> {
         let value = self.of(code);
         Masks::new(self.bits(), weight).map(move |mask| value ^ mask)
     }
 
-    /// Its bits in a code.
+    /// A code of `bits` bits in which its bits are set, and no others.
     pub(crate) fn mask(&self, bits: u32) -> Vec<u8> {
         let mut mask = vec![0; bytes_per_code(bits)];
         self.positions.iter().for_each(|&at| mask[usize::from(at / 8)] |= 1 << (at % 8));
@@ -82,7 +83,7 @@ impl Substring {
     }
 }
 
-/// Reads one substring from many codes: what each byte adds is looked up.
+/// Reads one substring from many codes, by looking up what each value of each byte adds to the substring's value.
 pub(crate) struct Extractor {
     bytes: Vec<(usize, [u32; 256])>,
 }
@@ -104,7 +105,7 @@ impl Extractor {
         Self { bytes }
     }
 
-    /// Bytes of the code that have bits of the substring, and what each of their values adds.
+    /// The bytes of a code that have bits of the substring, and what each value of the byte adds.
     pub(crate) fn bytes(&self) -> &[(usize, [u32; 256])] {
         &self.bytes
     }
@@ -115,17 +116,17 @@ impl Extractor {
     }
 }
 
-/// Substrings for these packed codes of `bits` bits: `count` of them, or as many as suit their number.
+/// As [`Substring::choose`], for packed codes of `bits` bits.
 ///
 /// # Errors
-/// More substrings than bits, or none.
+/// A `count` of 0, or more substrings than bits.
 pub(crate) fn choose(bits: u32, codes: &[u8], count: Option<u32>) -> Result<Vec<Substring>> {
     choose_by_sample(bits, codes.len() / bytes_per_code(bits), codes, count)
 }
 
 /// The items that [`choose`] looks at among `number` items.
 pub(crate) fn sampled_items(number: usize) -> impl Iterator<Item = usize> {
-    let sampled = number.min(SAMPLE);
+    let sampled = number.min(SAMPLED_CODES);
     (0..sampled).map(move |i| i * number / sampled)
 }
 
@@ -137,51 +138,62 @@ pub(crate) fn choose_by_sample(
     count: Option<u32>,
 ) -> Result<Vec<Substring>> {
     let log = (number.max(2) as f64).log2();
-    let length = (log - BUCKET.log2()).round().clamp(8.0, MAX_SUBSTRING as f64) as usize;
+    let length = (log - CODES_PER_BUCKET.log2()).round().clamp(8.0, MAX_SUBSTRING as f64) as usize;
     let count = match count {
         Some(count) if count == 0 || count > bits => {
             return Err(Error::Substrings { substrings: count, bits });
         }
         Some(count) => count as usize,
-        None => (bits as usize / length).clamp(1, TABLES),
+        None => (bits as usize / length).clamp(1, MAX_DEFAULT_TABLES),
     };
-    // A table has a place for each value, so its values are at most about twice as many as the codes.
+    // The directory of a table has an entry for each value: they shall be at most about twice as many as the codes.
     let longest = (log.ceil() as usize).clamp(8, MAX_SUBSTRING);
-    let parts = spread(bits, codes, count, longest);
-    let part = |positions| Substring::new(positions, bits);
-    Ok(parts.into_iter().filter_map(part).collect())
+    let columns = Columns::of(bits, codes);
+    let substrings = deal_out(&columns, Shape { bits, count, longest });
+    Ok(substrings.into_iter().filter_map(|positions| Substring::new(positions, bits)).collect())
 }
 
-/// Deals the bits out to `count` parts of at most `longest`: the bits that vary most first, each to the part with whose bits
-/// it varies least together.
-fn spread(bits: u32, codes: &[u8], count: usize, longest: usize) -> Vec<Vec<u16>> {
-    let columns = Columns::of(bits, codes);
+/// How many substrings there are to be, and of what length.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The length of a code.
+    bits: u32,
+    count: usize,
+    /// The greatest length of a substring.
+    longest: usize,
+}
+
+/// Deals the bits out to substrings: the bits that vary most first, each to the substring whose bits it is least correlated with.
+fn deal_out(columns: &Columns, shape: Shape) -> Vec<Vec<u16>> {
+    let Shape { bits, count, longest } = shape;
     let mut order: Vec<u16> = (0..bits as u16).collect();
     order.sort_by_key(|&bit| (columns.skew(bit), bit));
-    let capacity = |part: usize| {
-        let even = bits as usize / count + usize::from(part < bits as usize % count);
+    let capacity = |substring: usize| {
+        let even = bits as usize / count + usize::from(substring < bits as usize % count);
         even.min(longest)
     };
-    let mut parts: Vec<Vec<u16>> = vec![Vec::new(); count];
+    let mut substrings: Vec<Vec<u16>> = vec![Vec::new(); count];
     for bit in order {
-        let open = (0..count).filter(|&part| parts[part].len() < capacity(part));
-        let together = |part: &usize| {
-            let of_part = parts[*part].iter().map(|&other| columns.correlation(bit, other));
-            (of_part.sum::<u64>(), parts[*part].len(), *part)
+        let open = (0..count).filter(|&at| substrings[at].len() < capacity(at));
+        let correlation = |at: &usize| {
+            let others = substrings[*at].iter().map(|&other| columns.correlation(bit, other));
+            (others.sum::<u64>(), substrings[*at].len(), *at)
         };
-        if let Some(part) = open.min_by_key(together) {
-            parts[part].push(bit);
+        if let Some(at) = open.min_by_key(correlation) {
+            substrings[at].push(bit);
         }
     }
-    parts.iter_mut().for_each(|part| part.sort_unstable());
-    parts
+    substrings.iter_mut().for_each(|positions| positions.sort_unstable());
+    substrings
 }
 
-/// A sample of codes, bit by bit: a word holds one bit of 64 codes.
+/// A sample of codes in columns, one for each bit: a word holds that bit of 64 codes.
 struct Columns {
+    /// Words in a column.
     words: usize,
     sampled: u64,
     columns: Vec<u64>,
+    /// The number of sampled codes in which each bit is set.
     ones: Vec<u64>,
 }
 
@@ -189,7 +201,7 @@ impl Columns {
     fn of(bits: u32, codes: &[u8]) -> Self {
         let width = bytes_per_code(bits);
         let number = codes.len() / width;
-        let sampled = number.min(SAMPLE);
+        let sampled = number.min(SAMPLED_CODES);
         let words = sampled.div_ceil(64);
         let mut columns = vec![0_u64; words * bits as usize];
         for (i, item) in sampled_items(number).enumerate() {
@@ -207,12 +219,12 @@ impl Columns {
         Self { words, sampled: sampled as u64, columns, ones }
     }
 
-    /// How far the bit is from being one as often as not.
+    /// How far the bit is from being set in half of the codes.
     fn skew(&self, bit: u16) -> u64 {
         (2 * self.ones[usize::from(bit)]).abs_diff(self.sampled)
     }
 
-    /// How far two bits are from being equal as often as not.
+    /// How far two bits are from being equal in half of the codes.
     fn correlation(&self, a: u16, b: u16) -> u64 {
         let column = |bit: u16| &self.columns[usize::from(bit) * self.words..][..self.words];
         let pairs = column(a).iter().zip(column(b));
@@ -233,31 +245,31 @@ mod tests {
             for number in [0, 1, 1000, 70_000] {
                 let codes: Vec<u8> = (0..number * width).map(|i| (i * i / 7) as u8).collect();
                 for count in [None, Some(1), Some(bits)] {
-                    let parts = choose(bits, &codes, count).unwrap();
-                    assert_eq!(count.unwrap_or(parts.len() as u32), parts.len() as u32);
+                    let chosen = choose(bits, &codes, count).unwrap();
+                    assert_eq!(count.unwrap_or(chosen.len() as u32), chosen.len() as u32);
                     let mut all: Vec<u16> =
-                        parts.iter().flat_map(|part| part.positions.clone()).collect();
+                        chosen.iter().flat_map(|substring| substring.positions.clone()).collect();
                     let total = all.len();
                     all.sort_unstable();
                     all.dedup();
                     assert!(all.len() == total && all.iter().all(|&bit| u32::from(bit) < bits));
-                    let longest = parts.iter().map(|part| part.bits()).max().unwrap();
+                    let longest = chosen.iter().map(Substring::bits).max().unwrap();
                     assert!(longest <= 8 || 1 << longest <= 2 * number, "{bits} {number}");
                 }
             }
         }
-        let parts = |bits, log: u32| {
+        let count = |bits, log: u32| {
             choose(bits, &vec![0; bytes_per_code(bits) << log], None).unwrap().len()
         };
-        assert_eq!((parts(64, 20), parts(48, 16), parts(12, 16), parts(1024, 4)), (4, 5, 1, 8));
+        assert_eq!((count(64, 20), count(48, 16), count(12, 16), count(1024, 4)), (4, 5, 1, 8));
         for count in [0, 65] {
             assert!(matches!(choose(64, &[], Some(count)), Err(Error::Substrings { .. })));
         }
     }
 
-    /// Bits 0 to 7 always equal each other, and so do bits 8 to 15: no part has two of one kind more than it must.
+    /// Bits 0 to 7 always equal each other, and so do bits 8 to 15: each substring gets one bit of either kind.
     #[test]
-    fn bits_that_vary_together_are_kept_apart() {
+    fn correlated_bits_go_to_different_substrings() {
         let codes: Vec<u8> = (0..4000_u32)
             .flat_map(|i| {
                 [0, 1].map(|bit| {
@@ -265,8 +277,8 @@ mod tests {
                 })
             })
             .collect();
-        for part in choose(16, &codes, Some(8)).unwrap() {
-            assert_eq!(part.positions.iter().map(|bit| bit / 8).collect::<Vec<_>>(), [0, 1]);
+        for substring in choose(16, &codes, Some(8)).unwrap() {
+            assert_eq!(substring.positions.iter().map(|bit| bit / 8).collect::<Vec<_>>(), [0, 1]);
         }
     }
 
@@ -305,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_substring_is_refused() {
+    fn invalid_positions_are_refused() {
         for positions in [vec![], vec![8], vec![1, 1], (0..25).collect()] {
             assert_eq!(Substring::new(positions, 8), None);
         }

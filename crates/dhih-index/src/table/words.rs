@@ -1,9 +1,9 @@
-//! Short codes as whole words, with a number before them: what is moved about while tables are built. `K` counts the words, the
-//! number's included. Longer codes stay where they are, and their numbers alone are moved.
+//! Entries of a table being built: the number of a code, then the code itself as whole words. An entry has `K` words, that of the
+//! number included. Codes that are too long to be copied have no entries; then only their numbers are sorted.
 
 use crate::table::substring::{Extractor, Substring};
 
-/// Codes of more bytes than this are not copied.
+/// Codes of more bytes than this are not copied into tables: their buckets hold numbers only.
 pub(crate) const COPIED: usize = 16;
 
 /// Packed codes of `width` bytes, read as words.
@@ -11,12 +11,12 @@ pub(crate) const COPIED: usize = 16;
 pub(crate) struct Words<'a, const K: usize> {
     codes: &'a [u8],
     width: usize,
-    /// The bytes of a code in its words.
+    /// Which bits of an entry's words belong to the code.
     masks: [u32; K],
 }
 
 impl<'a, const K: usize> Words<'a, K> {
-    /// Codes of at most `4 * (K - 1)` bytes.
+    /// Takes packed codes of at most `4 * (K - 1)` bytes.
     pub(crate) fn new(codes: &'a [u8], width: usize) -> Self {
         let mut masks = [0; K];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut masks[1..]);
@@ -24,14 +24,14 @@ impl<'a, const K: usize> Words<'a, K> {
         Self { codes, width, masks }
     }
 
-    /// A code after its number.
+    /// The entry of a code.
     #[inline(always)]
     pub(crate) fn get(&self, number: usize) -> [u32; K] {
         let mut entry = [0; K];
         let start = number * self.width;
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut entry[1..]);
         if let Some(window) = self.codes.get(start..start + 4 * (K - 1)) {
-            // With the start of the next code, which is cut off.
+            // The window reaches into the next code, whose bytes are masked out.
             bytes.copy_from_slice(window);
             (1..K).for_each(|k| entry[k] &= self.masks[k]);
         } else {
@@ -42,7 +42,8 @@ impl<'a, const K: usize> Words<'a, K> {
     }
 }
 
-/// Puts a code's words to place `at` of packed codes of `width` bytes. What comes after it is written later.
+/// Writes the code of an entry to place `at` of packed codes of `width` bytes. Places must be written in ascending order: the bytes
+/// behind the code are overwritten, too, where there are any.
 #[inline(always)]
 pub(crate) fn put<const K: usize>(entry: &[u32; K], codes: &mut [u8], width: usize, at: usize) {
     let (start, bytes): (_, &[u8]) = (at * width, bytemuck::cast_slice(&entry[1..]));
@@ -52,7 +53,7 @@ pub(crate) fn put<const K: usize>(entry: &[u32; K], codes: &mut [u8], width: usi
     }
 }
 
-/// Reads one substring from codes in words: what each byte adds is looked up.
+/// Reads one substring from many entries, by looking up what each value of each byte adds to the substring's value.
 pub(crate) struct WordExtractor(Box<[[u32; 256]; COPIED]>);
 
 impl WordExtractor {
@@ -65,7 +66,10 @@ impl WordExtractor {
     }
 
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "places known when compiled need no check")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "indices known at compile time need no bounds check"
+    )]
     pub(crate) fn of<const K: usize>(&self, entry: &[u32; K]) -> u32 {
         let mut value = 0;
         for k in 1..K {

@@ -16,7 +16,7 @@ fn query(code: &[u8], k: usize, radius: u32) -> Query<'_> {
 }
 
 fn hits(found: &Found) -> Vec<Hit> {
-    found.neighbours.iter().map(|n| Hit { distance: n.distance, id: n.id }).collect()
+    found.neighbours.iter().map(|n| Hit::new(n.distance, n.id)).collect()
 }
 
 /// What a search must find.

@@ -30,8 +30,8 @@ pub(super) enum Change {
 pub(super) enum Ratio {
     /// The median of a search before `compact`, divided by that after it. Means would depend on what else the machine did.
     ToCompacted,
-    /// The mean of a search before `compact`, divided by that of a scan of the same codes without an index, whose median is not
-    /// measured.
+    /// The median of a search before `compact`, divided by the mean of a scan of the same codes without an index. The scan's median
+    /// is not measured.
     ToFlatScan,
 }
 

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::progress::Stage;
 use crate::store::assembly::Assembly;
 use crate::store::format::Kind;
-use crate::table::code_hash::{EntrySource, GROUP, fill_group};
+use crate::table::code_hash::{EntrySource, SLOTS_PER_GROUP, fill_group};
 
 /// An entry: the number of the code, its home group, its tag.
 type Entry = [u32; 3];
@@ -93,12 +93,12 @@ fn go_around(
     runs: &EntryRuns,
     carried: &mut Vec<Entry>,
     report: &dyn Fn(usize) -> Result<()>,
-    mut take: impl FnMut(&[u8; GROUP], &[u32; GROUP]) -> Result<()>,
+    mut take: impl FnMut(&[u8; SLOTS_PER_GROUP], &[u32; SLOTS_PER_GROUP]) -> Result<()>,
 ) -> Result<()> {
     let buffer = job.budget.buffer(runs.runs.len());
     let reader = |run: &Range<u64>| runs.spill.reader(run.clone(), buffer);
     let mut readers: Vec<SpillReader> = runs.runs.iter().map(reader).collect();
-    let (mut tags, mut slots) = ([0; GROUP], [0; GROUP]);
+    let (mut tags, mut slots) = ([0; SLOTS_PER_GROUP], [0; SLOTS_PER_GROUP]);
     let (mut entered, mut reported) = (0, 0);
     for group in 0..runs.groups as u32 {
         let before = carried.len();

@@ -142,7 +142,7 @@ fn print_tables(out: &mut impl Write, index: &Index, results: &[Vec<Hit>]) -> Re
         if !hits.is_empty() {
             writeln!(out, "  rank  distance                    id  label")?;
         }
-        for (rank, Hit { distance, id }) in (1..).zip(hits) {
+        for (rank, Hit { distance, id, .. }) in (1..).zip(hits) {
             let label = labels::text_of(*id, index);
             writeln!(out, "{}", format!("{rank:6}  {distance:8}  {id:20}  {label}").trim_end())?;
         }

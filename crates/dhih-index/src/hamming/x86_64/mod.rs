@@ -1,0 +1,73 @@
+//! The kernels of x86_64 machines, each handed out only where the machine has its instructions. The functions are in one file per
+//! instruction set; which kernel is used is decided one folder above.
+#![allow(unsafe_code)]
+
+mod avx2;
+mod avx512;
+mod avx512_near;
+
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+use super::collect_near::collect_near_by;
+use super::kernel::Kernel;
+
+/// The kernels that this machine can run, slowest first. Nothing else calls their functions, so that none runs on a machine that
+/// lacks its instructions.
+pub(super) fn kernels() -> Vec<Kernel> {
+    let mut kernels = Vec::new();
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("bmi1")
+    {
+        kernels.push(Kernel {
+            name: "avx2",
+            // SAFETY: the machine has AVX2 and POPCNT.
+            scan: |query, codes, out| unsafe { avx2::scan(query, codes, out) },
+            // SAFETY: the machine has AVX2 and POPCNT.
+            gather: |query, codes, picks, out| unsafe { avx2::gather(query, codes, picks, out) },
+            collect_near: |request, found| {
+                // SAFETY: the machine has AVX2 and POPCNT.
+                let scan = |q: &[u8], c: &[u8], out: &mut [u32]| unsafe { avx2::scan(q, c, out) };
+                collect_near_by(scan, request, found);
+            },
+            // SAFETY: the machine has POPCNT and BMI1.
+            drain_ones: |words, nonzero, first, positions| unsafe {
+                avx2::drain_ones(words, nonzero, first, positions)
+            },
+        });
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vpopcntdq")
+        {
+            kernels.push(Kernel {
+                name: "avx512",
+                // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
+                scan: |query, codes, out| unsafe { avx512::scan(query, codes, out) },
+                // SAFETY: the machine has AVX2 and POPCNT.
+                gather: |query, codes, picks, out| unsafe {
+                    avx2::gather(query, codes, picks, out)
+                },
+                // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
+                collect_near: |request, found| unsafe {
+                    avx512_near::collect_near(request, found);
+                },
+                // SAFETY: the machine has POPCNT and BMI1.
+                drain_ones: |words, nonzero, first, positions| unsafe {
+                    avx2::drain_ones(words, nonzero, first, positions)
+                },
+            });
+        }
+    }
+    kernels
+}
+
+/// Prefetches the cache line of an item of a slice; does nothing where the slice has no such item.
+#[inline(always)]
+pub(super) fn prefetch<T>(slice: &[T], at: usize) {
+    if let Some(item) = slice.get(at) {
+        // SAFETY: SSE is part of every x86_64; a prefetch reads nothing that the program sees.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast()) };
+    }
+}

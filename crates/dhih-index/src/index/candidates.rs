@@ -1,0 +1,64 @@
+//! Which rows of which components a search looks at, and in which order; and what the searches of an index share. How they are
+//! searched: `scope.rs`.
+
+use std::cmp::Reverse;
+use std::sync::{Arc, OnceLock};
+
+use roaring::RoaringBitmap;
+
+use crate::index::component::Component;
+use crate::search::scratch::ScratchPool;
+
+/// What the searches of an index share. Clones of an index share the memory, too.
+///
+/// An index that was searched must not be changed in place. `IndexWriter` changes an index of its own, which it never searches, and
+/// hands out clones of it.
+#[derive(Debug, Default)]
+pub(crate) struct SearchContext {
+    pub(crate) scratch: Arc<ScratchPool>,
+    /// The candidates of a search among all items; known from the first search on.
+    all: OnceLock<Box<[Candidates]>>,
+}
+
+impl SearchContext {
+    /// The candidates of a search among all items of these components, which must be the same in each call.
+    pub(crate) fn candidates(&self, components: &[Component]) -> &[Candidates] {
+        self.all.get_or_init(|| Candidates::of(components, |_| None))
+    }
+}
+
+impl Clone for SearchContext {
+    /// The memory is shared. The candidates are not: the clone may be changed before it is searched.
+    fn clone(&self) -> Self {
+        Self { scratch: Arc::clone(&self.scratch), all: OnceLock::new() }
+    }
+}
+
+/// The rows of a component that may be hits; at least one.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    /// The number of the component.
+    pub(crate) component: usize,
+    /// How many rows there are.
+    pub(crate) count: usize,
+    /// The rows, none of which was removed; `None` stands for all rows that were not removed.
+    pub(crate) selected: Option<RoaringBitmap>,
+}
+
+impl Candidates {
+    /// The components with rows that may be hits, most of them first. `select` says which rows of a component are selected.
+    pub(crate) fn of(
+        components: &[Component],
+        select: impl Fn(&Component) -> Option<RoaringBitmap>,
+    ) -> Box<[Self]> {
+        let of_component = |(number, component): (usize, &Component)| {
+            let selected = select(component);
+            let count = selected.as_ref().map_or(component.len(), |rows| rows.len() as usize);
+            Self { component: number, count, selected }
+        };
+        let all = components.iter().enumerate().map(of_component);
+        let mut all: Box<[Self]> = all.filter(|candidates| candidates.count > 0).collect();
+        all.sort_by_key(|candidates| Reverse(candidates.count));
+        all
+    }
+}

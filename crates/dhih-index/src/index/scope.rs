@@ -1,0 +1,299 @@
+//! Searching the items of an index, or some of them: its components one after the other, the one with the most candidates first, so
+//! that what it holds limits how far the others are searched. What callers see: `query.rs`, `selection.rs`. Which components are
+//! searched: `candidates.rs`. A search in one segment: `search/`.
+
+#[cfg(test)]
+mod tests;
+
+use rayon::prelude::*;
+
+use crate::codes::{self, Codes};
+use crate::error::{Error, Result};
+use crate::flat::Scan;
+use crate::hamming::Near;
+use crate::hits::{Accept, Bound, Hit, HitLists};
+use crate::index::Index;
+use crate::index::candidates::Candidates;
+use crate::index::component::Data;
+use crate::index::memtable::MemTable;
+use crate::search::explain::Explanation;
+use crate::search::scratch::{Scratch, ScratchGuard};
+use crate::search::{SegmentSearch, Strategy, collect};
+
+/// Queries of a batch that one thread searches before others can take some of them. Some queries take a hundred times as long as
+/// others, so that these are few.
+const QUERIES_PER_TASK: usize = 16;
+
+/// What is searched for, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Query<'a> {
+    pub(crate) code: &'a [u8],
+    pub(crate) bound: Bound,
+    pub(crate) strategy: Strategy,
+}
+
+impl<'a> Query<'a> {
+    /// A search that finds its hits in the way that seems cheapest.
+    pub(crate) fn new(code: &'a [u8], bound: Bound) -> Self {
+        Self { code, bound, strategy: Strategy::Auto }
+    }
+}
+
+/// The items that are searched: all of an index, or those of a selection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    index: &'a Index,
+    candidates: &'a [Candidates],
+}
+
+/// What becomes of the items that are found.
+enum Output<'a> {
+    /// They are appended by distance, then id.
+    Hits(&'a mut Vec<Hit>),
+    /// They are counted. Only for searches that want all items within a radius.
+    Count(&'a mut usize),
+    /// They are visited in no particular order. Only for searches that want all items within a radius.
+    Visit(&'a mut dyn FnMut(Hit)),
+}
+
+impl Index {
+    /// All items.
+    pub(crate) fn scope(&self) -> Scope<'_> {
+        let candidates = self.searches.candidates(&self.components);
+        debug_assert_eq!(candidates.iter().map(|of| of.count).sum::<usize>(), self.len());
+        Scope { index: self, candidates }
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Some items of an index. The candidates are of this index.
+    pub(crate) fn selected(index: &'a Index, candidates: &'a [Candidates]) -> Self {
+        Self { index, candidates }
+    }
+
+    /// The hits of a query.
+    pub(crate) fn search(self, query: Query) -> Result<Vec<Hit>> {
+        let mut hits = Vec::new();
+        self.append_hits(query, &mut self.lend(false), &mut hits)?;
+        Ok(hits)
+    }
+
+    /// The hits of a query in place of those in `hits`, whose memory is reused.
+    pub(crate) fn search_into(self, query: Query, hits: &mut Vec<Hit>) -> Result<()> {
+        hits.clear();
+        self.append_hits(query, &mut self.lend(false), hits)
+    }
+
+    /// The hits of a query, and what its search did.
+    pub(crate) fn explain(self, query: Query) -> Result<(Vec<Hit>, Explanation)> {
+        let (mut scratch, mut hits) = (self.lend(true), Vec::new());
+        self.append_hits(query, &mut scratch, &mut hits)?;
+        Ok((hits, std::mem::take(&mut scratch.explanation)))
+    }
+
+    /// The number of items within a radius.
+    pub(crate) fn count_within(self, code: &[u8], radius: u32) -> Result<usize> {
+        let (query, mut count) = (Query::new(code, Bound::within(radius)), 0);
+        self.check(query)?;
+        let mut scratch = self.lend(false);
+        for candidates in self.candidates {
+            self.search_component(candidates, query, &mut scratch, Output::Count(&mut count))?;
+        }
+        Ok(count)
+    }
+
+    /// Visits the items within a radius, in no particular order.
+    pub(crate) fn for_each_within(
+        self,
+        code: &[u8],
+        radius: u32,
+        visit: &mut dyn FnMut(Hit),
+    ) -> Result<()> {
+        let query = Query::new(code, Bound::within(radius));
+        self.check(query)?;
+        let mut scratch = self.lend(false);
+        for candidates in self.candidates {
+            self.search_component(candidates, query, &mut scratch, Output::Visit(visit))?;
+        }
+        Ok(())
+    }
+
+    /// The hits of many queries, found on the threads of the current rayon pool.
+    pub(crate) fn batch(self, queries: &Codes, bound: Bound) -> Result<Vec<Vec<Hit>>> {
+        self.check_batch(queries, bound)?;
+        let numbers = (0..queries.len()).into_par_iter().with_max_len(QUERIES_PER_TASK);
+        let one = |scratch: &mut ScratchGuard, number| {
+            let mut hits = Vec::new();
+            self.append_hits(Query::new(queries.get(number), bound), scratch, &mut hits)?;
+            Ok(hits)
+        };
+        numbers.map_init(|| self.lend(false), one).collect()
+    }
+
+    /// The same, in one vector.
+    pub(crate) fn batch_flat(self, queries: &Codes, bound: Bound) -> Result<HitLists> {
+        self.check_batch(queries, bound)?;
+        let tasks = (0..queries.len().div_ceil(QUERIES_PER_TASK)).into_par_iter().with_max_len(1);
+        let task = |scratch: &mut ScratchGuard, task| {
+            let (first, mut lists) = (task * QUERIES_PER_TASK, HitLists::default());
+            for number in first..queries.len().min(first + QUERIES_PER_TASK) {
+                let query = Query::new(queries.get(number), bound);
+                lists.push_with(|hits| self.append_hits(query, scratch, hits))?;
+            }
+            Ok(lists)
+        };
+        let lists: Result<Vec<HitLists>> = tasks.map_init(|| self.lend(false), task).collect();
+        Ok(HitLists::concat(&lists?))
+    }
+
+    /// Appends the hits of a query.
+    fn append_hits(self, query: Query, scratch: &mut Scratch, out: &mut Vec<Hit>) -> Result<()> {
+        self.check(query)?;
+        let (k, start) = (query.bound.k, out.len());
+        let mut query = query;
+        for candidates in self.candidates {
+            let middle = out.len();
+            self.search_component(candidates, query, scratch, Output::Hits(out))?;
+            merge(Runs { hits: out, start, middle, most: k }, &mut scratch.merging);
+            // Once there are k hits, none can be further away than the last of them.
+            if let Some(last) = out[start..].get(k - 1) {
+                query.bound.radius = query.bound.radius.min(last.distance);
+            }
+        }
+        Ok(())
+    }
+
+    /// Searches one component.
+    fn search_component(
+        self,
+        candidates: &Candidates,
+        query: Query,
+        scratch: &mut Scratch,
+        output: Output,
+    ) -> Result<()> {
+        let component = &self.index.components[candidates.component];
+        let wanted = candidates.selected.as_ref();
+        // No row that is selected was removed.
+        let deleted =
+            Some(&*component.tombstones).filter(|rows| wanted.is_none() && !rows.is_empty());
+        let accept = Accept { deleted, wanted };
+        match &component.data {
+            Data::MemTable(memtable) => {
+                MemtableSearch { memtable, query, accept }.run(scratch, output);
+                Ok(())
+            }
+            Data::Segment(segment) => {
+                let Query { code: query, bound, strategy } = query;
+                let candidates = candidates.count;
+                let request = SegmentSearch { segment, query, bound, strategy, accept, candidates };
+                collect(&request, scratch)?;
+                let collector = &mut scratch.collector;
+                match output {
+                    Output::Hits(out) => collector.append_hits(segment, accept, out)?,
+                    Output::Count(count) => *count += collector.count(segment, accept)?,
+                    Output::Visit(visit) => collector.for_each(segment, accept, visit)?,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn lend(self, explain: bool) -> ScratchGuard<'a> {
+        self.index.searches.scratch.lend(explain)
+    }
+
+    /// Refuses a query that cannot be answered.
+    fn check(self, query: Query) -> Result<()> {
+        if query.bound.k == 0 {
+            return Err(Error::ZeroK);
+        }
+        codes::check_query(self.index.bits(), query.code)
+    }
+
+    fn check_batch(self, queries: &Codes, bound: Bound) -> Result<()> {
+        if bound.k == 0 {
+            return Err(Error::ZeroK);
+        }
+        queries.check_bits(self.index.bits())
+    }
+}
+
+/// A search in a memtable, whose codes are all compared with the query.
+struct MemtableSearch<'a> {
+    memtable: &'a MemTable,
+    query: Query<'a>,
+    accept: Accept<'a>,
+}
+
+impl MemtableSearch<'_> {
+    fn run(self, scratch: &mut Scratch, output: Output) {
+        let Scratch { best, near_codes: near, .. } = scratch;
+        let limit = self.query.bound.radius;
+        match output {
+            Output::Hits(out) => {
+                best.begin(self.query.bound);
+                self.scan(near, |hit| {
+                    if let Some(hit) = hit {
+                        best.push(hit);
+                    }
+                    best.limit()
+                });
+                best.drain_into(out);
+            }
+            Output::Count(count) => self.scan(near, |hit| {
+                *count += usize::from(hit.is_some());
+                limit
+            }),
+            Output::Visit(visit) => self.scan(near, |hit| {
+                hit.map(&mut *visit);
+                limit
+            }),
+        }
+    }
+
+    /// Calls `take` with each item within the limit, or with `None` where a code within the limit is not accepted; `take` returns the limit
+    /// from then on.
+    fn scan(&self, near: &mut Vec<Near>, mut take: impl FnMut(Option<Hit>) -> u32) {
+        let Query { code: query, bound, .. } = self.query;
+        let mut limit = bound.radius;
+        for (start, block) in self.memtable.blocks() {
+            Scan { query, codes: &block.codes, limit }.run(near, |found| {
+                let id = block.ids[found.at as usize];
+                let hit = Hit { distance: found.distance, id };
+                limit = take(Some(hit).filter(|_| self.accept.row(start + found.at)));
+                limit
+            });
+        }
+    }
+}
+
+/// Two sorted runs of hits, one behind the other: from `start` on and from `middle` on.
+struct Runs<'a> {
+    hits: &'a mut Vec<Hit>,
+    start: usize,
+    middle: usize,
+    /// So many hits are kept.
+    most: usize,
+}
+
+/// Merges two runs in place. `spare` is memory to work in.
+fn merge(runs: Runs, spare: &mut Vec<Hit>) {
+    let Runs { hits, start, middle, most } = runs;
+    if middle > start && middle < hits.len() && hits[middle - 1] > hits[middle] {
+        spare.clear();
+        spare.extend_from_slice(&hits[middle..]);
+        // From the last hit to the first, so that no hit of the first run is overwritten before it is moved.
+        let (mut left, mut place) = (middle, hits.len());
+        while let Some(&last) = spare.last() {
+            place -= 1;
+            if left > start && hits[left - 1] > last {
+                left -= 1;
+                hits[place] = hits[left];
+            } else {
+                hits[place] = last;
+                spare.pop();
+            }
+        }
+    }
+    hits.truncate(start.saturating_add(most));
+}

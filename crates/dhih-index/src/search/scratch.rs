@@ -1,0 +1,131 @@
+//! The memory that searches work in. It is kept from one search to the next, so that a search allocates nothing once a few have run.
+//! But little is kept: what a search with very many hits needed is given back to the system when it ends.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::flat::topk::Best;
+use crate::hamming::Near;
+use crate::hits::Hit;
+use crate::search::collector::HitCollector;
+use crate::search::explain::Explanation;
+use crate::search::pipeline::BucketPipeline;
+use crate::search::plan::TableOrder;
+
+/// The most memory that a scratch in the pool holds, in bytes, apart from its row bitset. A row bitset has one bit for each row of the
+/// largest segment: its size depends on the index and not on the search, and making a new one takes longer than many searches do.
+pub(crate) const KEPT_BYTES: usize = 1 << 20;
+
+/// The memory of one search at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// What was found so far in a segment.
+    pub(crate) collector: HitCollector,
+    /// What was found so far by a scan of a memtable.
+    pub(crate) best: Best,
+    /// Codes within the limit that are about to be collected.
+    pub(crate) near_codes: Vec<Near>,
+    pub(crate) pipeline: BucketPipeline,
+    /// Numbers of codes that are compared together, and their distances.
+    pub(crate) numbers: Vec<u32>,
+    pub(crate) distances: Vec<u32>,
+    /// Hashes of codes that are looked up.
+    pub(crate) hashes: Vec<u64>,
+    /// The tables in the order in which they are probed.
+    pub(crate) table_order: Vec<TableOrder>,
+    /// Hits that are being merged with others.
+    pub(crate) merging: Vec<Hit>,
+    pub(crate) explanation: Explanation,
+    /// Whether decisions are written down in the explanation.
+    pub(crate) explain: bool,
+}
+
+impl Scratch {
+    /// Forgets the search. Frees all memory except the row bitset if there is more of it than [`KEPT_BYTES`].
+    fn reset(&mut self) {
+        self.collector.clear();
+        if self.bytes() > KEPT_BYTES {
+            let mut collector = std::mem::take(&mut self.collector);
+            collector.free();
+            *self = Self { collector, ..Self::default() };
+        }
+    }
+
+    /// The bytes of memory that it holds, without the row bitset.
+    pub(crate) fn bytes(&self) -> usize {
+        self.collector.bytes()
+            + self.best.bytes()
+            + size_of::<Near>() * self.near_codes.capacity()
+            + 4 * (self.numbers.capacity() + self.distances.capacity())
+            + 8 * self.hashes.capacity()
+            + size_of::<Hit>() * self.merging.capacity()
+    }
+}
+
+/// The scratches of the searches of one index that are not in use.
+#[derive(Debug, Default)]
+pub(crate) struct ScratchPool(Mutex<Vec<Scratch>>);
+
+impl ScratchPool {
+    /// Takes a scratch from the pool, or makes one. `explain` says whether decisions are written down.
+    pub(crate) fn lend(&self, explain: bool) -> ScratchGuard<'_> {
+        let mut scratch = self.kept(Vec::pop).unwrap_or_default();
+        (scratch.explain, scratch.explanation) = (explain, Explanation::default());
+        ScratchGuard { scratch, pool: self }
+    }
+
+    /// The bytes of memory of each scratch that is kept.
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> Vec<usize> {
+        self.kept(|kept| kept.iter().map(Scratch::bytes).collect())
+    }
+
+    fn kept<T>(&self, of: impl FnOnce(&mut Vec<Scratch>) -> T) -> T {
+        of(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The most scratches that are kept: as many as there are threads that can search at the same time.
+fn most_kept() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    let cores =
+        *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
+    match rayon::current_thread_index() {
+        Some(_) => cores.max(rayon::current_num_threads()),
+        None => cores,
+    }
+}
+
+/// A scratch that is in use. It goes back to its pool when it is dropped.
+#[derive(Debug)]
+pub(crate) struct ScratchGuard<'a> {
+    scratch: Scratch,
+    pool: &'a ScratchPool,
+}
+
+impl Deref for ScratchGuard<'_> {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.scratch
+    }
+}
+
+impl DerefMut for ScratchGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+}
+
+impl Drop for ScratchGuard<'_> {
+    fn drop(&mut self) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.reset();
+        let most = most_kept();
+        self.pool.kept(|kept| {
+            if kept.len() < most {
+                kept.push(scratch);
+            }
+        });
+    }
+}

@@ -1,0 +1,80 @@
+//! A search under way in one segment: what it searches for, and the memory that it works in. The steps that a search consists of are
+//! functions of this state: `step.rs`, `buckets.rs`.
+
+use crate::error::{Error, Result};
+use crate::hits::Accept;
+use crate::search::plan::TableOrder;
+use crate::search::scratch::Scratch;
+use crate::store::segment::Segment;
+use crate::table::Table;
+use crate::table::postings::Postings;
+
+/// Codes that are compared before the limit is looked at again: with each hit that is found, fewer codes can be hits.
+pub(crate) const CODES_PER_LIMIT: usize = 512;
+
+/// A search under way.
+pub(crate) struct SearchState<'a> {
+    pub(crate) segment: &'a Segment,
+    pub(crate) query: &'a [u8],
+    pub(crate) accept: Accept<'a>,
+    postings: Postings<'a>,
+    pub(crate) scratch: &'a mut Scratch,
+}
+
+impl<'a> SearchState<'a> {
+    /// A search for the rows that `accept` lets through. The scratch has begun collecting hits.
+    pub(crate) fn new(
+        segment: &'a Segment,
+        query: &'a [u8],
+        accept: Accept<'a>,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        Self { segment, query, accept, postings: segment.postings(), scratch }
+    }
+
+    /// Puts the tables in the order of the sizes of the query's own buckets, smallest first: the hits in small buckets limit how far
+    /// the large ones need to be searched.
+    pub(crate) fn order_tables(&mut self) -> Result<()> {
+        let order = &mut self.scratch.table_order;
+        order.clear();
+        for table in 0..self.segment.table_count() {
+            let view = self.segment.table(table);
+            let bucket = view.bucket(view.substring.of(self.query));
+            let bucket = bucket.ok_or_else(|| outside(self.segment))?;
+            let own = bucket.end.saturating_sub(bucket.start);
+            order.push(TableOrder { own, table, bits: view.substring.bits() });
+        }
+        order.sort_unstable();
+        Ok(())
+    }
+
+    /// The table at a place of that order.
+    pub(crate) fn table(&self, place: usize) -> Table<'a> {
+        self.segment.table(self.scratch.table_order[place].table)
+    }
+
+    /// Collects a code within the limit. Where only some items are wanted, a code without any of these does not count.
+    #[inline(always)]
+    pub(crate) fn collect(&mut self, code: u32, distance: u32) -> Result<()> {
+        if self.scratch.collector.takes_all() {
+            self.scratch.collector.add_uncounted(distance, code);
+            return Ok(());
+        }
+        let rows = self.postings.of(code).ok_or_else(|| self.segment.outside())?;
+        let items = if self.accept.all() {
+            rows.len()
+        } else {
+            rows.iter().filter(|&&row| self.accept.row(row)).count()
+        };
+        if items > 0 {
+            self.scratch.collector.add(distance, code, items);
+        }
+        Ok(())
+    }
+}
+
+/// The error that a table names places or codes that are not there.
+#[cold]
+pub(crate) fn outside(segment: &Segment) -> Error {
+    segment.corrupt("a table leaves its bounds")
+}
