@@ -1,28 +1,15 @@
-//! Everything that can go wrong in this crate. A message names the fault, the file or the value, and what to do about it in
-//! words. An error that was caused by another one returns it as its `source` and does not repeat it; `Error::with_causes`
-//! prints both. The flags and commands that help in a shell are known to the program `dhih-index` alone
-//! (`bin/dhih-index/hint.rs`).
+//! Everything that can go wrong in this crate. A message names the fault, the file or the value, and in words what to do about it.
+//! Commands and flags are known to the program alone (`bin/dhih-index/hint.rs`). An error that was caused by another one returns
+//! it as its `source` and does not repeat it (`error/describe.rs`).
 
-use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The result of this crate's functions.
-pub type Result<T> = std::result::Result<T, Error>;
+mod describe;
 
-/// An error of another crate that caused one of this crate.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub use describe::{Cause, Result};
 
 /// All errors of this crate.
-///
-/// ```
-/// use std::error::Error as _;
-///
-/// let error = dhih_index::CodeSet::read("absent.safetensors", None).unwrap_err();
-/// assert_eq!(error.to_string(), "cannot read absent.safetensors");
-/// assert!(error.source().is_some());
-/// assert!(error.with_causes().starts_with("cannot read absent.safetensors: "));
-/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -54,10 +41,7 @@ pub enum Error {
         bytes: usize,
     },
     /// A code in which unused high bits of the last byte are not zero.
-    #[error(
-        "code {row} has bits set beyond bit {bits}: unused bits must be zero; \
-         is the number of bits right?"
-    )]
+    #[error("code {row} has bits set beyond bit {bits}: is the number of bits right?")]
     Padding {
         /// Length of a code in bits.
         bits: u32,
@@ -66,8 +50,7 @@ pub enum Error {
     },
     /// A real value that is NaN and therefore has no sign.
     #[error(
-        "value {bit} of item {row} is not a number: the network that made it has diverged; \
-         train it again"
+        "value {bit} of item {row} is not a number: the network that made it has diverged; train it again"
     )]
     NotANumber {
         /// The item.
@@ -154,11 +137,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A codes file whose codes have another length than the caller named.
-    #[error(
-        "{} holds {found}-bit codes, not {expected}-bit ones: \
-         leave out the number of bits, or name another file",
-        path.display()
-    )]
+    #[error("{} holds {found}-bit codes, not {expected}-bit ones: leave out the number of bits, or name another file", path.display())]
     BitsDiffer {
         /// The file.
         path: PathBuf,
@@ -195,8 +174,7 @@ pub enum Error {
     },
     /// Items without ids cannot be numbered after the greatest id, because too few numbers are left.
     #[error(
-        "{items} items without ids cannot be numbered after id {last}, the greatest there is: \
-         give them ids, or remove that item"
+        "{items} items without ids cannot be numbered after id {last}, the greatest there is: give them ids, or remove that item"
     )]
     IdsExhausted {
         /// The greatest id of the index.
@@ -238,8 +216,7 @@ pub enum Error {
     },
     /// More codes than one index can hold.
     #[error(
-        "{codes} codes are too many for one index, which holds up to 4294967294: \
-         divide them among several indexes"
+        "{codes} codes are too many for one index, which holds up to 4294967294: divide them among several indexes"
     )]
     TooMany {
         /// Number of codes.
@@ -289,11 +266,7 @@ pub enum Error {
         cause: String,
     },
     /// A file of an index whose bytes are not those that were written.
-    #[error(
-        "{} is corrupt: {what}: restore a checkpoint of the index, \
-         or build it again from its codes",
-        path.display()
-    )]
+    #[error("{} is corrupt: {what}: restore a checkpoint of the index, or build it again from its codes", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -341,10 +314,7 @@ pub enum Error {
         poisoned: bool,
     },
     /// Another process has replaced the index under a writer.
-    #[error(
-        "{} was changed by another writer: nothing was published; open the index again to go on",
-        dir.display()
-    )]
+    #[error("{} was changed by another writer: nothing was published; open the index again to go on", dir.display())]
     Fenced {
         /// The directory.
         dir: PathBuf,
@@ -380,8 +350,7 @@ pub enum Error {
     ZeroK,
     /// A query whose length in bytes is not that of the codes of the index.
     #[error(
-        "the query has {found} bytes, codes of {bits} bits have {expected}: \
-         encode it with the index's model"
+        "the query has {found} bytes, codes of {bits} bits have {expected}: encode it with the index's model"
     )]
     QueryBytes {
         /// Length of a code in bits.
@@ -426,47 +395,4 @@ pub enum Error {
         /// What this machine has.
         available: String,
     },
-}
-
-impl Error {
-    /// The message, followed by those of the errors that caused this one, separated by colons: what `anyhow` prints with `{:#}`.
-    pub fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
-        text
-    }
-
-    /// Wraps an error of the operating system, for `map_err`.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |cause| Self::Io { action, path, cause }
-    }
-
-    /// A second error of the same kind and text; for those who remember an error and also return it.
-    pub(crate) fn describe_again(&self) -> Self {
-        match self {
-            Self::Io { action, path, cause } => {
-                let cause = io::Error::new(cause.kind(), cause.to_string());
-                Self::Io { action, path: path.clone(), cause }
-            }
-            Self::Corrupt { path, what } => Self::corrupt(path, what.clone()),
-            other => {
-                let cause = io::Error::other(other.to_string());
-                Self::Io { action: "merge", path: PathBuf::from("segments"), cause }
-            }
-        }
-    }
-
-    pub(crate) fn corrupt_log(path: &Path, offset: usize, bytes: usize, what: &str) -> Self {
-        let (path, what) = (path.to_path_buf(), what.to_owned());
-        Self::CorruptLog { path, offset: offset as u64, bytes: bytes as u64, what }
-    }
-
-    pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.to_path_buf(), what: what.into() }
-    }
 }

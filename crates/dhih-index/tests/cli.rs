@@ -2,51 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use common::{Numbers, small_set};
 use dhih_index::{CodeSet, Flat, Hit, Index, Labels};
+use program::{command, failure, json_lines, run, stdout};
 use safetensors::SafeTensors;
 use serde_json::Value;
-
-fn command(dir: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-index"));
-    for (name, _) in
-        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DHIH_"))
-    {
-        command.env_remove(name);
-    }
-    command.args(words).current_dir(dir);
-    command
-}
-
-fn run(dir: &Path, words: &[&str]) -> Output {
-    command(dir, words).output().unwrap()
-}
-
-/// What a command that succeeds prints.
-fn stdout(dir: &Path, words: &[&str]) -> String {
-    let output = run(dir, words);
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The message of a command that fails with this exit code, and prints nothing on stdout.
-fn failure(dir: &Path, words: &[&str], code: i32) -> String {
-    let output = run(dir, words);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {message}");
-    assert!(output.stdout.is_empty() && !message.contains("panicked"), "{message}");
-    message
-}
-
-fn json_lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 fn hits(value: &Value) -> Vec<Hit> {
     let number = |hit: &Value, name: &str| hit[name].as_u64().unwrap();

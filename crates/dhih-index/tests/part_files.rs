@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use common::{Numbers, small_set};
 use dhih_index::{CodeSet, CodesFormat, Error, Index, Labels, Shard};
+use program::run;
 
 /// Rows of a set.
 fn rows(set: &CodeSet, range: std::ops::Range<usize>) -> CodeSet {
@@ -153,14 +155,6 @@ fn folders_of_other_files_or_of_an_incomplete_job_are_refused() {
     refused(SHARDS, &write(SHARDS[2], CodeSet { ids: None, ..one() }), "different ids");
 }
 
-fn dhih_index(dir: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-index"));
-    for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("DHIH_")) {
-        command.env_remove(name);
-    }
-    command.args(words).current_dir(dir).output().unwrap()
-}
-
 #[test]
 fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -168,7 +162,7 @@ fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
     parts(&dir.join("parts"), &set, SPARK);
     set.write(dir.join("codes.safetensors")).unwrap();
     let done = |words: &[&str]| {
-        let output = dhih_index(dir, words);
+        let output = run(dir, words);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     done(&["build", "--codes", "parts"]);
@@ -176,20 +170,20 @@ fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
     let manifest = |index: &str| fs::read(dir.join(index).join("manifest.json")).unwrap();
     assert_eq!(manifest("index"), manifest("plain"));
 
-    // Each part has an index of its own. Building one again gives the same index, of a later generation.
-    let mut last = None;
-    for shard in ["1/2", "2/2", "2/2"] {
-        done(&["build", "--codes", "parts", "--shard", shard, "--out", "shards"]);
-        let Ok(index) = Index::open(dir.join("shards/part-00002-of-00002")) else { continue };
-        let before = last.replace((index.id(), index.generation()));
-        assert!(before.is_none_or(
-            |(id, generation)| id == index.id() && generation + 1 == index.generation()
-        ));
-    }
-    assert_eq!(last.unwrap().1, 2);
-    let open =
-        |i: usize| Index::open(&dir.join("shards").join(Shard::new(i, 2).unwrap().file_name("")));
-    let indexes = [1, 2].map(|i| open(i).unwrap());
+    // Each part has an index of its own. Building one again replaces it by the next generation of the same items.
+    let open = |number| {
+        let shard = Shard::new(number, 2).unwrap();
+        Index::open(dir.join("shards").join(shard.file_name(""))).unwrap()
+    };
+    let build = |shard| done(&["build", "--codes", "parts", "--shard", shard, "--out", "shards"]);
+    build("1/2");
+    build("2/2");
+    let before = open(2);
+    build("2/2");
+    let after = open(2);
+    assert_eq!((before.id(), before.generation() + 1), (after.id(), after.generation()));
+    assert_eq!(before.to_code_set().unwrap(), after.to_code_set().unwrap());
+    let indexes = [open(1), after];
     let whole = Index::open(&dir.join("index")).unwrap();
     for query in set.codes.iter() {
         let mut hits: Vec<_> =
@@ -208,7 +202,7 @@ fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
     assert_eq!(manifest("again"), manifest("index"));
 
     for shard in ["0/0", "0/2", "3/2", "x", "1"] {
-        let output = dhih_index(dir, &["build", "--codes", "parts", "--shard", shard]);
+        let output = run(dir, &["build", "--codes", "parts", "--shard", shard]);
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{message}");
         assert!(message.contains("no part of a job"), "{message}");
@@ -223,7 +217,7 @@ fn the_type_of_a_file_can_be_given() {
         set.write_as(&path, format).unwrap();
         assert_eq!(CodeSet::read(&path, None).unwrap(), set);
     }
-    let output = |words: &[&str]| dhih_index(dir.path(), words);
+    let output = |words: &[&str]| run(dir.path(), words);
     assert!(output(&["build", "--codes", "codes", "--out", "idx"]).status.success());
     for (format, begin) in [("parquet", &b"PAR1"[..]), ("npy", b"\x93NUMPY")] {
         let words = ["export", "--index", "idx", "--out", "all.codes", "--format", format];

@@ -78,13 +78,13 @@ impl CodeSet {
     /// is neither the number of one nor [`Labels::NONE`]; multi-hot labels that are not 0 and 1 with one column for each class;
     /// codes in a mapped file that has changed since it was mapped.
     pub fn check(&self) -> Result<()> {
-        self.check_unchanged()?;
         self.check_all_but_unique_ids()?;
         self.ids.as_deref().map_or(Ok(()), check_unique)
     }
 
-    /// As [`check`](Self::check), but an id may occur twice: who sorts by id finds it then.
+    /// As [`check`](Self::check), but an id may occur twice: a caller that sorts by id finds that without further work.
     pub(crate) fn check_all_but_unique_ids(&self) -> Result<()> {
+        self.check_unchanged()?;
         let codes = self.codes.len();
         let count = |what, found| match found == codes {
             true => Ok(()),

@@ -44,6 +44,10 @@ fn of_library(error: &Error) -> Option<String> {
         Error::NoIndex { dir } => {
             Some(format!("`dhih-index build --codes CODES --out {}` builds one", dir.display()))
         }
+        Error::IdTaken { .. } => {
+            Some("`dhih-index upsert` replaces the items that have the same ids".to_owned())
+        }
+        Error::Memory { .. } => Some("give more with `--memory`".to_owned()),
         Error::BitsNeeded { .. } => Some("add `--bits K`".to_owned()),
         Error::BitsDiffer { .. } => Some("leave out `--bits`".to_owned()),
         Error::Substrings { .. } => {

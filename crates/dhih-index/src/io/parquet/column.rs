@@ -58,13 +58,10 @@ impl<'a> Group<'a> {
         let codec = self.reader.metadata().column(at).compression();
         let unreadable = |error| match codec_name(codec) {
             None => Fault::caused(format!("its column `{name}` cannot be read"), error),
-            Some(codec) => Fault::caused(
-                format!(
-                    "its column `{name}` is compressed with {codec}, which this build does not read: write the file with \
-                     Snappy or without compression"
-                ),
-                error,
-            ),
+            Some(codec) => Fault::from(format!(
+                "its column `{name}` is compressed with {codec}, which this build does not read: write the file with Snappy, as \
+                 with `compression=\"snappy\"` in pyarrow and Polars, or without compression"
+            )),
         };
         let reader = self.reader.get_column_reader(at).map_err(unreadable)?;
         let (name, kind) = (name.to_owned(), Kind::of(&descriptor));

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
         dir.push(shard.file_name(""));
     }
     let set = CodeSet::map_shard(&codes, args.bits, args.shard.unwrap_or(Shard::WHOLE))
-        .with_context(|| format!("no index was built from {}", codes.display()))?;
+        .context("no index was built")?;
     let start = Instant::now();
     let memory = args.memory.or_else(default_memory);
     let config = IndexConfig::default().with_substrings(args.substrings).with_memory(memory);
