@@ -8,9 +8,10 @@ use rayon::prelude::*;
 
 use crate::build::groups::{self, Groups};
 use crate::build::layout::{self, Layout, SegmentSpec, Substrings};
-use crate::build::rows::{Ascending, RowBatch, RowStream, label_bytes, labels_per_item};
+use crate::build::rows::{Ascending, RowStream, label_bytes};
 use crate::build::sample;
 use crate::codes::Codes;
+use crate::codes::items::{Items, Shape};
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::progress::{Reporter, Stage};
@@ -22,8 +23,8 @@ use crate::table::code_hash::CodeHashData;
 use crate::table::substring;
 use crate::table::{COPIED, TableData};
 
-/// Items in memory. Codes are in the order in which they were given, ids and labels in the order of the rows.
-struct Items<'a> {
+/// Items as they were given: codes are in the order in which they were given, ids and labels in the order of the rows.
+struct UnsortedItems<'a> {
     codes: &'a Codes,
     /// The item of each row; `None` where items are in the order of their ids.
     by_id: Option<Vec<u32>>,
@@ -61,8 +62,8 @@ pub(crate) fn write_set(
     let order = by_id.as_deref();
     let ids = set.ids.as_deref().filter(|ids| !ids.iter().copied().eq(0..ids.len() as u64));
     let ids = ids.map(|ids| in_order(ids, 1, order));
-    let labels = in_order(label_bytes(set), labels_per_item(set), order);
-    write(spec, Items { codes: &set.codes, ids, labels, by_id }, dir, reporter)
+    let labels = in_order(label_bytes(set), Shape::of(set).label_width(), order);
+    write(spec, UnsortedItems { codes: &set.codes, ids, labels, by_id }, dir, reporter)
 }
 
 /// Collects a stream, and writes the segment of its items.
@@ -72,7 +73,7 @@ pub(crate) fn write_stream(
     dir: &Path,
     reporter: &Reporter,
 ) -> Result<Entry> {
-    let (mut all, mut batch) = (RowBatch::default(), RowBatch::default());
+    let (mut all, mut batch) = (Items::default(), Items::default());
     let mut ascending = Ascending::default();
     all.ids.reserve_exact(spec.rows);
     all.codes.reserve_exact(spec.rows * spec.width());
@@ -84,14 +85,19 @@ pub(crate) fn write_stream(
         all.labels.append(&mut batch.labels);
     }
     ascending.check_count(spec.rows)?;
-    let RowBatch { ids, codes, labels } = all;
+    let Items { ids, codes, labels } = all;
     let codes = Codes::new(spec.bits, codes)?;
     let ids = Some(ids).filter(|ids| !ids.iter().copied().eq(0..ids.len() as u64));
     let (ids, labels) = (ids.map(Cow::Owned), Cow::Owned(labels));
-    write(spec, Items { codes: &codes, ids, labels, by_id: None }, dir, reporter)
+    write(spec, UnsortedItems { codes: &codes, ids, labels, by_id: None }, dir, reporter)
 }
 
-fn write(spec: &SegmentSpec, items: Items, dir: &Path, reporter: &Reporter) -> Result<Entry> {
+fn write(
+    spec: &SegmentSpec,
+    items: UnsortedItems,
+    dir: &Path,
+    reporter: &Reporter,
+) -> Result<Entry> {
     let chosen;
     let substrings = match &spec.substrings {
         Substrings::Keep(substrings) => substrings,
@@ -130,7 +136,7 @@ impl Pending {
 /// Builds tables, and writes each while the next is built. What was written is dropped.
 fn write_sections(
     layout: &Layout,
-    items: &Items,
+    items: &UnsortedItems,
     groups: Groups,
     out: &mut Assembly,
     reporter: &Reporter,
@@ -164,7 +170,12 @@ fn write_sections(
     out.bytes(Kind::Slots, 0, words(&code_hash.slots))
 }
 
-fn write_items(layout: &Layout, items: &Items, groups: &Groups, out: &mut Assembly) -> Result<()> {
+fn write_items(
+    layout: &Layout,
+    items: &UnsortedItems,
+    groups: &Groups,
+    out: &mut Assembly,
+) -> Result<()> {
     out.bytes(Kind::Codes, 0, &groups.codes)?;
     out.bytes(Kind::Rows, 0, words(&groups.rows))?;
     out.bytes(Kind::Directory, 0, words(&groups.directory))?;

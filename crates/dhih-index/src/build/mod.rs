@@ -25,7 +25,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::build::layout::{SegmentSpec, Substrings};
-use crate::build::rows::{RowStream, labels_per_item};
+use crate::build::rows::RowStream;
+use crate::codes::items::Shape;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
@@ -115,6 +116,10 @@ impl IndexBuilder {
         self.check(set)?;
         disk::make_directory(dir).map_err(Error::io("make", dir))?;
         let _lock = lock(dir)?;
+        // An interrupted build may have left as much on the disk as this one needs.
+        if let Ok(manifest) = Manifest::read(dir) {
+            sweep(dir, &manifest);
+        }
         // An index that is built in the place of another goes on counting.
         let generation = Manifest::last_generation(dir) + 1;
         let entry = self.write_segment(set, Origin { id: 0, generation }, dir)?;
@@ -146,7 +151,7 @@ impl IndexBuilder {
         let spec = SegmentSpec {
             bits: set.codes.bits(),
             metadata: metadata(set)?,
-            label_bytes: labels_per_item(set),
+            label_bytes: Shape::of(set).label_width(),
             rows: set.codes.len(),
             substrings: Substrings::Choose(self.config.substrings),
             memory: self.config.memory,

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::codes::items::{Items, Shape};
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
@@ -12,13 +13,10 @@ use crate::error::{Error, Result};
 /// Bytes of a batch, about. Few in tests, whose sets are small.
 const BATCH: usize = if cfg!(test) { 1 << 8 } else { 1 << 20 };
 
-/// Some items: their ids, codes and labels side by side.
-pub(crate) use crate::codes::items::Items as RowBatch;
-
 /// Items one batch after the other. Ids ascend within and between batches, and none occurs twice.
 pub(crate) trait RowStream {
     /// Replaces the batch's content with the next items; false where there are none left.
-    fn next(&mut self, batch: &mut RowBatch) -> Result<bool>;
+    fn next(&mut self, batch: &mut Items) -> Result<bool>;
 }
 
 /// Items of which each has `width` bytes of code and `label_bytes` bytes of labels: how many make a batch.
@@ -91,10 +89,10 @@ impl<'a> SetRows<'a> {
 }
 
 impl RowStream for SetRows<'_> {
-    fn next(&mut self, batch: &mut RowBatch) -> Result<bool> {
+    fn next(&mut self, batch: &mut Items) -> Result<bool> {
         batch.clear();
         let (codes, labels) = (&self.set.codes, label_bytes(self.set));
-        let (width, per_item) = (codes.bytes_per_code(), labels_per_item(self.set));
+        let (width, per_item) = (codes.bytes_per_code(), Shape::of(self.set).label_width());
         let rows = self.next..codes.len().min(self.next + batch_items(width, per_item));
         self.next = rows.end;
         match &self.set.ids {
@@ -116,14 +114,5 @@ pub(crate) fn label_bytes(set: &CodeSet) -> &[u8] {
         None => &[],
         Some(Labels::Single(labels)) => bytemuck::cast_slice(labels),
         Some(Labels::MultiHot { values, .. }) => values,
-    }
-}
-
-/// Bytes of an item's labels in the labels section.
-pub(crate) fn labels_per_item(set: &CodeSet) -> usize {
-    match &set.labels {
-        None => 0,
-        Some(Labels::Single(_)) => size_of::<i64>(),
-        Some(Labels::MultiHot { classes, .. }) => *classes,
     }
 }

@@ -106,14 +106,13 @@ fn assert_same(set: &CodeSet, substrings: Option<u32>, memory: u64) {
 #[test]
 fn a_build_on_disk_gives_the_bytes_of_one_in_memory() {
     let numbers = &mut Numbers(1);
-    for round in 0..400_u32 {
+    for round in 0..220_u32 {
         let bits = match round {
             // Every width, and lengths that are no multiple of 8.
             0..128 => 8 * (round + 1),
-            128..256 => 8 * (round - 127) - 1 - numbers.below(7) as u32,
-            _ => 1 + numbers.below(80) as u32,
+            _ => 1 + numbers.below(1024) as u32,
         };
-        let count = [0, 1, 2, 30, 200, 700][numbers.below(6)];
+        let count = [0, 1, 2, 30, 150, 500][numbers.below(6)];
         let set = numbers.set(bits, count);
         let substrings =
             (numbers.below(3) == 0).then(|| 1 + numbers.below(bits.min(9) as usize) as u32);
@@ -138,7 +137,7 @@ fn many_codes_give_the_same_bytes() {
 fn a_stream_gives_the_segment_of_its_items() {
     let numbers = &mut Numbers(3);
     let reporter = Reporter::new(None);
-    for round in 0..60 {
+    for round in 0..40 {
         let (bits, count) = (1 + numbers.below(200) as u32, numbers.below(400));
         let mut set = numbers.set(bits, count);
         set.ids.iter_mut().for_each(|ids| ids.sort_unstable());
@@ -148,7 +147,7 @@ fn a_stream_gives_the_segment_of_its_items() {
                 let spec = SegmentSpec {
                     bits,
                     metadata: metadata(&set).unwrap(),
-                    label_bytes: labels_per_item(&set),
+                    label_bytes: Shape::of(&set).label_width(),
                     rows: count,
                     substrings: substrings.clone(),
                     memory,
@@ -203,9 +202,9 @@ fn on_this_thread() -> rayon::ThreadPool {
 fn old_and_new() -> (CodeSet, CodeSet) {
     let numbers = &mut Numbers(5);
     let old = CodeSet::new(numbers.codes(40, 30));
-    let ids = Some((0..90).map(|item| 1000 - 7 * item).collect());
-    let labels = Some(Labels::Single((0..90).collect()));
-    let bytes = (0..90 * 5).map(|_| numbers.next() as u8 & 0x0f).collect();
+    let ids = Some((0..48).map(|item| 1000 - 7 * item).collect());
+    let labels = Some(Labels::Single((0..48).collect()));
+    let bytes = (0..48 * 5).map(|_| numbers.next() as u8 & 0x0f).collect();
     (old, CodeSet { ids, labels, ..CodeSet::new(Codes::new(40, bytes).unwrap()) })
 }
 
@@ -214,8 +213,7 @@ fn old_and_new() -> (CodeSet, CodeSet) {
 fn a_full_disk_leaves_the_old_index_and_nothing_else() {
     let _pool = on_this_thread();
     let (old, new) = old_and_new();
-    let builder = IndexBuilder::new(IndexConfig::default().with_memory(1500).with_substrings(3));
-    let expected = built(&new, IndexConfig::default().with_substrings(3));
+    let builder = IndexBuilder::new(IndexConfig::default().with_memory(900).with_substrings(3));
     for kind in [Fault::Once, Fault::Crash] {
         let mut failures = 0;
         for at in 0.. {
@@ -228,35 +226,34 @@ fn a_full_disk_leaves_the_old_index_and_nothing_else() {
             fault::set(None);
             let after = files(dir.path());
             match &result {
-                Ok(()) => {
-                    Index::open(dir.path()).unwrap().verify().unwrap();
-                }
+                Ok(()) => {}
                 Err(Error::Io { .. }) => failures += 1,
                 Err(error) => panic!("{error}"),
             }
-            // The manifest may be in place though the disk failed to say so.
-            let manifest = |files: &BTreeMap<String, Vec<u8>>| files["manifest.json"].clone();
-            if kind == Fault::Once && manifest(&after) == manifest(&before) {
-                let left: Vec<&String> =
-                    after.keys().filter(|name| !before.contains_key(*name)).collect();
-                // The data file, complete, may be there before the manifest names it.
-                let new_segment = |name: &&String| name.starts_with("segment-");
-                assert!(left.iter().all(new_segment), "{at}: {left:?}");
-                assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)), "{at}");
+            // A crash leaves files; a failure does not, but for the complete segment where only the manifest was not written.
+            if kind == Fault::Once && result.is_err() {
+                let is_unfinished = |name: &String| name.starts_with('.');
+                assert!(!after.keys().any(is_unfinished), "{at}: {:?}", after.keys());
+                let has_changed =
+                    |name: &String| name != "manifest.json" && !after.contains_key(name);
+                assert!(!before.keys().any(has_changed), "{at}: {:?}", after.keys());
             }
             let index = Index::open(dir.path()).unwrap();
             index.verify().unwrap();
-            assert!(index.len() == 30 || index.len() == 90, "{at}");
+            assert!(
+                index.len() == new.codes.len() || (index.len() == 30 && result.is_err()),
+                "{at}"
+            );
             drop(index);
             // What a crash left does not stand in the way, and goes.
             builder.build(&new, dir.path()).unwrap();
-            assert_eq!(files(dir.path()).len(), expected.len(), "{at}");
-            assert_eq!(Index::open(dir.path()).unwrap().verify().unwrap().codes, 90);
+            assert_eq!(files(dir.path()).len(), 2, "{at}");
+            assert_eq!(Index::open(dir.path()).unwrap().len(), new.codes.len());
             if at >= steps {
                 break;
             }
         }
-        assert!(failures > 100, "{kind:?}: {failures}");
+        assert!(failures > 80, "{kind:?}: {failures}");
     }
 }
 
@@ -264,7 +261,7 @@ fn a_full_disk_leaves_the_old_index_and_nothing_else() {
 #[test]
 fn a_cancelled_build_leaves_the_old_index_and_nothing_else() {
     let (old, new) = old_and_new();
-    for memory in [None, Some(1500)] {
+    for memory in [None, Some(900)] {
         let mut stages = Vec::new();
         for at in 0.. {
             let dir = tempfile::tempdir().unwrap();

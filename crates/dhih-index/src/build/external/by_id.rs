@@ -8,8 +8,9 @@ use rayon::prelude::*;
 use crate::build::external::budget::Budget;
 use crate::build::external::merge::LoserTree;
 use crate::build::external::{Job, REPORT_EVERY};
-use crate::build::rows::{RowBatch, RowStream, batch_items, label_bytes, labels_per_item};
+use crate::build::rows::{RowStream, batch_items, label_bytes};
 use crate::build::spill::{Spill, SpillReader, SpillWriter};
+use crate::codes::items::{Items, Shape};
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::progress::Stage;
@@ -28,7 +29,7 @@ pub(super) struct ItemRuns {
 
 /// Spills the items of a set in sorted runs.
 pub(super) fn sort(set: &CodeSet, job: &Job) -> Result<ItemRuns> {
-    let (width, per_item) = (set.codes.bytes_per_code(), labels_per_item(set));
+    let (width, per_item) = (set.codes.bytes_per_code(), Shape::of(set).label_width());
     let (ids, labels) = (set.ids.as_deref().unwrap_or_default(), label_bytes(set));
     // The codes of a run are looked at in the order of its ids, so all their pages may be in memory.
     let run = job.budget.run(ids.len(), size_of::<u32>() + width);
@@ -79,7 +80,7 @@ pub(super) struct SortedRows<'a> {
 }
 
 impl RowStream for SortedRows<'_> {
-    fn next(&mut self, batch: &mut RowBatch) -> Result<bool> {
+    fn next(&mut self, batch: &mut Items) -> Result<bool> {
         batch.clear();
         while batch.ids.len() < batch_items(self.width, self.label_bytes) {
             let Some(cursor) = self.cursors.get_mut(self.tree.winner()) else { break };

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::vec;
 
 use crate::build::external::Job;
-use crate::build::external::items::{self, Items};
+use crate::build::external::attributes::{self, Attributes};
 use crate::build::groups::{self, Groups};
 use crate::build::layout::Substrings;
 use crate::build::rows::RowStream;
@@ -35,18 +35,18 @@ pub(super) struct Sorted {
 }
 
 /// Sorts the codes of all items of a stream into runs, and spills the rest of the items.
-pub(super) fn sort(job: &Job, rows: &mut dyn RowStream) -> Result<(Items, Sorted)> {
-    let (items, sorted) = match &job.spec.substrings {
+pub(super) fn sort(job: &Job, rows: &mut dyn RowStream) -> Result<(Attributes, Sorted)> {
+    let (attributes, sorted) = match &job.spec.substrings {
         Substrings::Keep(substrings) => {
             let mut sorter = RunSorter::new(job, &substrings[0])?;
-            let items = items::read(job, rows, |codes| sorter.push(codes))?;
-            (items, Sorted { runs: sorter.finish()?, substrings: substrings.clone() })
+            let attributes = attributes::read(job, rows, |codes| sorter.push(codes))?;
+            (attributes, Sorted { runs: sorter.finish()?, substrings: substrings.clone() })
         }
         Substrings::Choose(count) => {
             // The first substring is known when all codes have been seen, so they are spilled before they are sorted.
             let mut unsorted = SpillWriter::create(job.dir)?;
             let mut sample = Sample::new(job);
-            let items = items::read(job, rows, |codes| {
+            let attributes = attributes::read(job, rows, |codes| {
                 sample.see(codes);
                 unsorted.put(codes)
             })?;
@@ -58,11 +58,11 @@ pub(super) fn sort(job: &Job, rows: &mut dyn RowStream) -> Result<(Items, Sorted
             while !reader.is_empty() {
                 sorter.push(reader.take_some(u64::MAX, job.spec.width())?)?;
             }
-            (items, Sorted { runs: sorter.finish()?, substrings })
+            (attributes, Sorted { runs: sorter.finish()?, substrings })
         }
     };
     job.reporter.complete(Stage::SortRuns, job.spec.rows as u64)?;
-    Ok((items, sorted))
+    Ok((attributes, sorted))
 }
 
 /// The codes that substrings are chosen by.

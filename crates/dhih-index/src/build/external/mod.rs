@@ -13,21 +13,21 @@
 //! codes --> code_hash.rs: runs sorted by (group, number of the code) -------------> tags, slots
 //! ```
 
+mod attributes;
 mod budget;
 mod by_id;
 mod code_hash;
 mod code_of_row;
 mod code_runs;
-mod items;
 mod merge;
 mod numbers;
 mod table;
 
 use std::path::Path;
 
+use crate::build::external::attributes::Attributes;
 use crate::build::external::budget::Budget;
 use crate::build::external::code_runs::Sorted;
-use crate::build::external::items::Items;
 use crate::build::external::merge::Merged;
 use crate::build::layout::{self, Layout, SegmentSpec, Substrings};
 use crate::build::rows::{RowStream, SetRows};
@@ -107,15 +107,16 @@ pub(super) fn write_stream(
 
 fn write(job: &Job, rows: &mut dyn RowStream) -> Result<Entry> {
     let &Job { spec, dir, reporter, .. } = job;
-    let (items, Sorted { substrings, runs }) = code_runs::sort(job, rows)?;
+    let (attributes, Sorted { substrings, runs }) = code_runs::sort(job, rows)?;
     let merged = merge::merge(job, &substrings[0], runs)?;
     let distinct = merged.distinct;
     reporter.complete(Stage::Sorted { distinct: distinct as u64 }, spec.rows as u64)?;
-    let has_ids = !items.ids.are_indices();
+    let has_ids = !attributes.ids.are_indices();
     let layout = Layout { spec, substrings: &substrings, distinct, has_ids };
     let new = NewFile::create(dir, "segment-").map_err(Error::io("write", dir))?;
     let outline = layout.outline();
-    let xxh3 = assemble(&new, outline, |out| write_sections(job, &layout, items, merged, out))?;
+    let xxh3 =
+        assemble(&new, outline, |out| write_sections(job, &layout, attributes, merged, out))?;
     layout::finish(new, xxh3, sample::profile_in_a_pass, reporter)
 }
 
@@ -123,7 +124,7 @@ fn write(job: &Job, rows: &mut dyn RowStream) -> Result<Entry> {
 fn write_sections(
     job: &Job,
     layout: &Layout,
-    items: Items,
+    attributes: Attributes,
     merged: Merged,
     out: &mut Assembly,
 ) -> Result<()> {
@@ -137,12 +138,12 @@ fn write_sections(
         starts.write(Kind::Starts, out)?;
     }
     if layout.has_ids {
-        items.ids.write(Kind::Ids, out)?;
+        attributes.ids.write(Kind::Ids, out)?;
     }
     if job.spec.label_bytes > 0 {
-        copy(&items.labels, Kind::Labels, out)?;
+        copy(&attributes.labels, Kind::Labels, out)?;
     }
-    drop(items);
+    drop(attributes);
     code_of_row::write(job, &rows, &starts, out)?;
     drop((rows, starts));
     for table in 1..layout.tables() {

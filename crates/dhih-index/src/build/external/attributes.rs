@@ -1,14 +1,16 @@
-//! The items of a stream on their way to disk: ids and labels are spilled as they come, codes are handed on to be sorted.
+//! The attributes of items, their ids and labels, on their way to disk: they are spilled as they come, and the codes are handed on to be
+//! sorted.
 
 use crate::build::external::numbers::{NumberWriter, Numbers};
 use crate::build::external::{Job, REPORT_EVERY};
-use crate::build::rows::{Ascending, RowBatch, RowStream};
+use crate::build::rows::{Ascending, RowStream};
 use crate::build::spill::{Spill, SpillWriter};
+use crate::codes::items::Items;
 use crate::error::Result;
 use crate::progress::Stage;
 
 /// Ids and labels in the order of the rows.
-pub(super) struct Items {
+pub(super) struct Attributes {
     pub(super) ids: Numbers,
     pub(super) labels: Spill,
 }
@@ -18,10 +20,10 @@ pub(super) fn read(
     job: &Job,
     rows: &mut dyn RowStream,
     mut take: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<Items> {
+) -> Result<Attributes> {
     let mut ids = NumberWriter::new(job.dir, size_of::<u64>());
     let mut labels = SpillWriter::create(job.dir)?;
-    let (mut batch, mut ascending) = (RowBatch::default(), Ascending::default());
+    let (mut batch, mut ascending) = (Items::default(), Ascending::default());
     let (mut reported, total) = (0, job.spec.rows as u64);
     while rows.next(&mut batch)? {
         ascending.check(&batch.ids)?;
@@ -34,5 +36,5 @@ pub(super) fn read(
         }
     }
     ascending.check_count(job.spec.rows)?;
-    Ok(Items { ids: ids.finish()?, labels: labels.finish()? })
+    Ok(Attributes { ids: ids.finish()?, labels: labels.finish()? })
 }
