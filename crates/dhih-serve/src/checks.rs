@@ -43,7 +43,7 @@ pub(crate) fn index(path: &Path, run: &Path, encoder: &Encoder) -> Result<()> {
     let unusable = |e: dhih_index::Error| Error::unusable(path, e.with_causes(), &make);
     let index = Index::open(path).map_err(unusable)?;
     same_model(path, index.bits(), index.model_sha256(), encoder, &make)?;
-    index.verify().map_err(unusable)
+    index.verify().map(drop).map_err(unusable)
 }
 
 pub(crate) fn gallery(
