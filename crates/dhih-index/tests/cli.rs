@@ -64,7 +64,7 @@ fn searches_of_a_file_agree_with_the_scan_in_every_form() {
     let queries = CodeSet::new(set.codes.select(&[1, 2, 3, 499]));
     queries.write(dir.join("queries.npy")).unwrap();
     stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx", "--substrings", "4"]);
-    assert_eq!(Index::open(&dir.join("idx")).unwrap().info().substrings.len(), 4);
+    assert_eq!(Index::open(dir.join("idx")).unwrap().info().substrings.len(), 4);
     let flat = Flat::of(&set).unwrap();
     let search = ["search", "--index", "idx", "--queries", "queries.npy"];
 

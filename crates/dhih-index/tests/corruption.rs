@@ -229,7 +229,7 @@ fn a_build_cut_off_before_its_manifest_is_as_if_it_had_not_been() {
 #[test]
 fn bad_searches_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(Index::open(&dir.path().join("none")), Err(Error::NoIndex { .. })));
+    assert!(matches!(Index::open(dir.path().join("none")), Err(Error::NoIndex { .. })));
     let (set, index) = (small_set(), build(&small_set(), dir.path(), None));
     assert!(matches!(index.knn(&[0; 3], 0), Err(Error::ZeroK)));
     assert!(matches!(index.knn(&[0; 2], 1), Err(Error::QueryBytes { expected: 3, found: 2, .. })));

@@ -97,7 +97,7 @@ fn an_index_of_every_version_can_be_changed() {
 fn the_current_version_is_written_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     write_all(dir.path()).unwrap();
-    let version = Index::open(&dir.path().join("built")).unwrap().info().version;
+    let version = Index::open(dir.path().join("built")).unwrap().info().version;
     let golden = Path::new(GOLDEN).join(format!("v{version}"));
     assert!(golden.exists(), "write {} with `--example compat_gen`", golden.display());
     let names = |dir: &Path| -> Vec<_> {

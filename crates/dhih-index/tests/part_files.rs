@@ -184,7 +184,7 @@ fn an_index_is_built_of_a_folder_and_of_parts_of_it() {
     assert_eq!((before.id(), before.generation() + 1), (after.id(), after.generation()));
     assert_eq!(before.to_code_set().unwrap(), after.to_code_set().unwrap());
     let indexes = [open(1), after];
-    let whole = Index::open(&dir.join("index")).unwrap();
+    let whole = Index::open(dir.join("index")).unwrap();
     for query in set.codes.iter() {
         let mut hits: Vec<_> =
             indexes.iter().flat_map(|index| index.knn(query, 4).unwrap()).collect();

@@ -135,7 +135,7 @@ impl PyIndex {
         let index = self.now();
         let filter = search::filter(&index, label, ids)?;
         let queries = search::queries(&index, queries)?;
-        search::within(py, &index, &queries, search::Bound { radius, k }, filter)
+        search::within(py, &index, &queries, search::SearchBound { radius, k }, filter)
     }
 
     /// Adds items. They are on disk when this returns.

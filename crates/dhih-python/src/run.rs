@@ -37,7 +37,7 @@ impl PyRun {
         name: &str,
     ) -> PyResult<Py<PyCodeSet>> {
         let read = || {
-            let set = released(py, || Ok(CodeSet::read(&self.run.file(name), None)?))?;
+            let set = released(py, || Ok(CodeSet::read(self.run.file(name), None)?))?;
             Py::new(py, PyCodeSet::new(py, set)?)
         };
         kept.get_or_try_init(py, read).map(|set| set.clone_ref(py))
@@ -109,7 +109,7 @@ impl PyRun {
     ) -> PyResult<Bound<'py, PyAny>> {
         let config = config(map_at, precision_at, empty)?;
         let evaluation = released(py, || {
-            let read = |name| CodeSet::read(&self.run.file(name), None);
+            let read = |name| CodeSet::read(self.run.file(name), None);
             let (database, queries) = (read(RunDir::CODES)?, read(RunDir::QUERIES)?);
             let metrics = evaluation::evaluate(&database, &queries, &config)?;
             let recorded: Evaluation = self.run.read_json(RunDir::EVALUATION)?;

@@ -127,7 +127,7 @@ pub(crate) fn nearest<'py>(
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bound {
+pub(crate) struct SearchBound {
     pub(crate) radius: u32,
     /// The most hits of a query; `None` for all.
     pub(crate) k: Option<usize>,
@@ -138,14 +138,14 @@ pub(crate) fn within<'py>(
     py: Python<'py>,
     index: &Index,
     queries: &PyReadonlyArray<'py, u8, Ix2>,
-    bound: Bound,
+    bound: SearchBound,
     filter: Option<Filter>,
 ) -> PyResult<Within<'py>> {
     let (queries, width) = (queries.as_slice()?, dhih_index::bytes_per_code(index.bits()));
     let alone = queries.len() == width;
     let work = || {
         let some = filter.map(|filter| index.select(&filter));
-        let Bound { radius, k } = bound;
+        let SearchBound { radius, k } = bound;
         let search = |query| match (&some, k) {
             (Some(some), None) => some.within(query, radius),
             (None, None) => index.within(query, radius),

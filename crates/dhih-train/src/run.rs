@@ -192,8 +192,8 @@ fn finish(
         "encoded {images} images, {:.0} images/s",
         images as f64 / started.elapsed().as_secs_f64()
     ));
-    database.write(&run.file(RunDir::CODES))?;
-    queries.write(&run.file(RunDir::QUERIES))?;
+    database.write(run.file(RunDir::CODES))?;
+    queries.write(run.file(RunDir::QUERIES))?;
     run.write_query_values(query_values, encoder.bits())?;
     gallery::write(&run.file(RunDir::GALLERY), dataset, split)?;
 

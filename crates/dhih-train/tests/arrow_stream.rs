@@ -36,7 +36,7 @@ fn run(dir: &Path) -> (Vec<Vec<u8>>, CodeSet) {
     stdout(&dhih_train(dir, &encode));
     let names = std::fs::read_to_string(dir.join("all.safetensors.files.txt")).unwrap();
     let images = names.lines().map(|name| std::fs::read(dir.join(name)).unwrap()).collect();
-    (images, CodeSet::read(&dir.join("all.safetensors"), None).unwrap())
+    (images, CodeSet::read(dir.join("all.safetensors"), None).unwrap())
 }
 
 fn encoder(dir: &Path) -> Encoder {

@@ -189,8 +189,8 @@ fn codes_made_by_others_are_measured_with_labels_of_their_own() {
         [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), b"\n", values].concat()
     };
     for part in ["codes", "queries"] {
-        let set = CodeSet::read(&dir.path().join(format!("run/{part}.safetensors")), None).unwrap();
-        set.write(&dir.path().join(format!("{part}.npy"))).unwrap();
+        let set = CodeSet::read(dir.path().join(format!("run/{part}.safetensors")), None).unwrap();
+        set.write(dir.path().join(format!("{part}.npy"))).unwrap();
         let Some(Labels::Single(labels)) = set.labels else { panic!("one label an image") };
         let one = npy(
             &format!("({},)", labels.len()),
@@ -243,7 +243,7 @@ fn images_encoded_and_queries_measured_in_parts_are_the_whole() {
     };
     stdout(&encode(&["--out", "whole.safetensors"]));
     let read = |path: &str| std::fs::read(dir.path().join(path)).unwrap();
-    let whole = CodeSet::read(&dir.path().join("whole.safetensors"), None).unwrap();
+    let whole = CodeSet::read(dir.path().join("whole.safetensors"), None).unwrap();
     for count in [1, 3, 41, 60] {
         let folder = format!("parts-{count}");
         for number in (1..=count).rev() {

@@ -57,7 +57,7 @@ fn a_run_is_complete_and_repeats_byte_for_byte() {
     }
     let lines = std::fs::read_to_string(first.file(RunDir::METRICS)).unwrap();
     assert_eq!(lines.lines().count(), 4);
-    let codes = CodeSet::read(&first.file(RunDir::CODES), None).unwrap();
+    let codes = CodeSet::read(first.file(RunDir::CODES), None).unwrap();
     assert_eq!(codes.model_sha256.as_ref(), Some(&evaluation.model_sha256));
     assert_eq!(codes.classes, ["dark", "light"]);
     let latest = std::fs::read_link(dir.path().join("runs/latest")).unwrap();
@@ -163,7 +163,7 @@ fn the_commands_work_on_a_run() {
         (report["encoded"].as_u64(), report["skipped"].as_array().unwrap().len()),
         (Some(24), 1)
     );
-    let set = CodeSet::read(&dir.path().join("all.safetensors"), None).unwrap();
+    let set = CodeSet::read(dir.path().join("all.safetensors"), None).unwrap();
     let names = std::fs::read_to_string(dir.path().join("all.safetensors.files.txt")).unwrap();
     assert_eq!((set.codes.len(), names.lines().count()), (24, 24));
 

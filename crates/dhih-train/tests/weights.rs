@@ -115,7 +115,7 @@ fn features_train_the_head_as_the_network_in_evaluation_mode_would() {
     let features = &contents.tensors["features"];
     let (network, _) = checkpoint::load(&run.file(RunDir::MODEL), &Device::Cpu).unwrap();
     assert_eq!(features.dims(), [36, 512]);
-    let codes = dhih_index::CodeSet::read(&run.file(RunDir::CODES), None).unwrap();
+    let codes = dhih_index::CodeSet::read(run.file(RunDir::CODES), None).unwrap();
     let v = network
         .head(features, Mode::Evaluation)
         .unwrap()

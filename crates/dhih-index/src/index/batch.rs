@@ -56,6 +56,7 @@ impl Batch {
 
     /// Adds items whose ids must be free. Items without ids are numbered after the greatest id that is there.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "items are added, not numbers")]
     pub fn add(mut self, set: CodeSet) -> Self {
         self.added.push(set);
         self

@@ -11,29 +11,21 @@ use std::time::{Duration, Instant};
 
 use roaring::RoaringBitmap;
 
-use crate::build::layout::{SegmentSpec, Substrings};
-use crate::build::{IndexConfig, write_segment_of_stream};
 use crate::codes::items::Items;
 use crate::error::{Error, Result};
-use crate::index::Index;
 use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
-use crate::index::merged::Merged;
+use crate::index::merge_job::MergeJob;
 use crate::index::open::open_segment;
-use crate::index::verify::check_sources;
 use crate::index::writer::{IndexWriter, MergeFailure, Publication};
-use crate::progress::{Listener, Progress, Reporter};
-use crate::store::format::Origin;
+use crate::progress::{Listener, Progress};
 use crate::store::manifest::Entry;
 use crate::store::wal::BatchChange;
-use crate::table::substring::{self, Substring};
 
 /// Items of the memtable from which it becomes a segment: so many are scanned in the time of a few look-ups.
 pub(super) const MEMTABLE: usize = 1 << 16;
 /// Bytes of the log from which it is begun anew, without what has become obsolete in it.
 const LOG_BYTES: u64 = 16 << 20;
-/// Bytes of memory that a merge may take where nothing else is said.
-const MEMORY: u64 = 1 << 30;
 /// The longest time between two attempts of a merge that fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -353,61 +345,4 @@ fn memtable_of(components: &[Component]) -> Option<&MemTable> {
         Data::MemTable(table) => Some(&**table),
         Data::Segment(_) => None,
     })
-}
-
-/// A merge, on whatever thread it runs.
-struct MergeJob {
-    index: Index,
-    inputs: Vec<Component>,
-    /// Whether a segment is written even where no item is left.
-    must_write: bool,
-    config: IndexConfig,
-    origin: Origin,
-    listener: Option<Listener>,
-}
-
-impl MergeJob {
-    /// Writes the segment; `None` where no item is left and none has to be written.
-    fn run(&self) -> Result<Option<Entry>> {
-        let items: usize = self.inputs.iter().map(Component::len).sum();
-        if items == 0 && !self.must_write {
-            return Ok(None);
-        }
-        check_sources(&self.inputs)?;
-        let shape = self.index.shape();
-        let spec = SegmentSpec {
-            bits: shape.bits,
-            metadata: self.index.metadata.to_json()?,
-            label_bytes: shape.label_width(),
-            rows: items,
-            substrings: self.substrings(items)?,
-            memory: Some(self.config.memory.unwrap_or(MEMORY)),
-            origin: self.origin,
-        };
-        let mut rows = Merged::new(shape, &self.inputs);
-        let reporter = Reporter::new(self.listener.clone());
-        write_segment_of_stream(&spec, &mut rows, &self.index.dir, &reporter).map(Some)
-    }
-
-    /// The substrings of the largest input, unless another number or length of them suits so many items. A number that the user set when
-    /// that input was built stays.
-    fn substrings(&self, items: usize) -> Result<Substrings> {
-        let segments = self.inputs.iter().filter_map(Component::segment);
-        let largest = segments.max_by_key(|segment| segment.rows);
-        let largest = largest.filter(|segment| segment.table_count() > 0);
-        let Some(largest) = largest.filter(|_| self.config.substrings.is_none()) else {
-            return Ok(Substrings::Choose(self.config.substrings));
-        };
-        let suitable = |rows: usize| -> Result<Vec<u32>> {
-            let chosen = substring::choose_by_sample(largest.bits, rows, &[], None)?;
-            Ok(chosen.iter().map(Substring::bits).collect())
-        };
-        let (before, now) = (suitable(largest.rows)?, suitable(items)?);
-        let count = largest.table_count();
-        Ok(match (before == now, before.len() == count) {
-            (true, _) => Substrings::Keep(largest.substrings().cloned().collect()),
-            (false, true) => Substrings::Choose(None),
-            (false, false) => Substrings::Choose(Some(count as u32)),
-        })
-    }
 }

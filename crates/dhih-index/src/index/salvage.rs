@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::Component;
+use crate::index::log::free_name;
 use crate::index::verify::check_sources;
-use crate::index::writer::{IndexWriter, free_name};
+use crate::index::writer::IndexWriter;
 use crate::store::disk;
 use crate::store::format;
 use crate::store::lock::lock;
@@ -112,8 +113,9 @@ pub fn salvage(dir: impl AsRef<Path>, dry_run: bool) -> Result<Salvage> {
 fn read_log(path: &Path, index: &Index) -> Result<Recovered> {
     match fs::read(path) {
         Ok(bytes) => match wal::recover(path, &bytes, index.shape(), index.origin) {
-            Err(Error::CorruptLog { .. }) => {
-                let lost = vec![Lost { at: 0, bytes: bytes.len(), records: None }];
+            Err(Error::CorruptLog { offset, bytes, .. }) => {
+                let (at, bytes) = (offset as usize, bytes as usize);
+                let lost = vec![Lost { at, bytes, records: None }];
                 Ok(Recovered { lost, ..Recovered::default() })
             }
             recovered => recovered,

@@ -1,8 +1,8 @@
 //! `IndexWriter`: the one process that changes an index while others search it. A change is acknowledged once its record in the
 //! write-ahead log is synced. Turning the log into segments, and merging these, is `compaction.rs`.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::build::IndexConfig;
@@ -11,15 +11,16 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::batch::{Batch, Changed};
 use crate::index::compaction::{MEMTABLE, Merge};
-use crate::index::component::{Component, Data};
+use crate::index::component::Component;
+use crate::index::log::{Log, keep_torn_end, logged_state, write_log};
 use crate::index::open::LogState;
 use crate::progress::Listener;
-use crate::store::disk::{self, AppendError, Appender};
+use crate::store::disk::{AppendError, Appender};
 use crate::store::format::Origin;
 use crate::store::lock::lock;
 use crate::store::manifest::{Entry, Manifest, log_name};
 use crate::store::sweep::sweep;
-use crate::store::wal::{self, BatchChange, Change, Cursor, Torn};
+use crate::store::wal::{self, BatchChange, Change};
 
 /// The one writer of an index directory; others are kept out until it is dropped.
 ///
@@ -63,16 +64,6 @@ pub(super) struct MergeFailure {
     /// Merges that failed since one succeeded.
     pub(super) times: u32,
     pub(super) at: std::time::Instant,
-}
-
-/// The write-ahead log that is written to.
-#[derive(Debug)]
-struct Log {
-    number: u64,
-    file: Appender,
-    cursor: Cursor,
-    /// Its length in bytes when it was begun.
-    first_len: u64,
 }
 
 impl IndexWriter {
@@ -337,77 +328,4 @@ pub(super) struct Publication {
     pub(super) entries: Vec<Entry>,
     /// Whether a log is begun even where there is nothing to write into it.
     pub(super) log: bool,
-}
-
-impl Log {
-    fn state(&self) -> LogState {
-        let (number, len) = (self.number, self.file.len());
-        LogState { number, len, cursor: Some(self.cursor), torn: None }
-    }
-}
-
-/// The changes that turn bare segments into these components.
-pub(super) fn logged_state(components: &[Component]) -> Vec<Change> {
-    let change = |component: &Component| match &component.data {
-        Data::Segment(segment) if !component.tombstones.is_empty() => Some(Change::Tombstones {
-            segment: segment.header.xxh3,
-            rows: (*component.tombstones).clone(),
-        }),
-        Data::Segment(_) => None,
-        Data::MemTable(table) => {
-            let mut added = crate::codes::items::Items::default();
-            table.iter().for_each(|(id, code, labels)| added.push(id, code, labels));
-            Some(Change::Batch(BatchChange { removed: Vec::new(), added }))
-        }
-    };
-    components.iter().filter_map(change).collect()
-}
-
-/// Writes a log of some changes, which no manifest names yet.
-fn write_log(
-    dir: &Path,
-    shape: crate::codes::items::Shape,
-    origin: Origin,
-    changes: &[Change],
-) -> Result<Log> {
-    let (path, cursor) = write_log_file(dir, shape, origin, changes)?;
-    let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-    let file = Appender::open(&path, len)?;
-    Ok(Log { number: origin.generation, file, cursor, first_len: len })
-}
-
-/// Writes the file of a log of some changes; where to go on in it.
-pub(super) fn write_log_file(
-    dir: &Path,
-    shape: crate::codes::items::Shape,
-    origin: Origin,
-    changes: &[Change],
-) -> Result<(PathBuf, Cursor)> {
-    let (mut bytes, mut cursor) = wal::begin(shape, origin);
-    for change in changes {
-        let (record, next) = wal::encode(std::slice::from_ref(change), cursor)?;
-        bytes.extend(record);
-        cursor = next;
-    }
-    let path = dir.join(log_name(origin.generation));
-    disk::write(&path, |out| out.write_all(&bytes))?;
-    Ok((path, cursor))
-}
-
-/// Copies the torn end of a log to a file beside it, before it is cut off.
-fn keep_torn_end(log: &Path, number: u64, torn: Torn) -> Result<()> {
-    let bytes = fs::read(log).map_err(Error::io("read", log))?;
-    let end = bytes.get(torn.at..).unwrap_or_default();
-    disk::write(&free_name(log, &format!("wal-{number}"), "torn"), |out| out.write_all(end))
-}
-
-/// A name beside a file that no file has: `stem.extension`, or with a number before the extension.
-pub(super) fn free_name(beside: &Path, stem: &str, extension: &str) -> PathBuf {
-    let mut path = beside.with_file_name(format!("{stem}.{extension}"));
-    let mut number = 1;
-    while path.exists() {
-        path = beside.with_file_name(format!("{stem}.{number}.{extension}"));
-        number += 1;
-    }
-    path
 }

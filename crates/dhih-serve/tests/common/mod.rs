@@ -96,7 +96,7 @@ impl Fixture {
     }
 
     pub fn codes(&self) -> CodeSet {
-        CodeSet::read(&self.file("codes.safetensors"), None).unwrap()
+        CodeSet::read(self.file("codes.safetensors"), None).unwrap()
     }
 }
 
@@ -123,8 +123,8 @@ pub fn write_run(dir: &Path, seed: u64, ids: Option<Vec<u64>>, items: usize, sam
         }
     };
     let codes = set(&database, 0, ids);
-    codes.write(&dir.join("codes.safetensors")).unwrap();
-    set(&queries, items, None).write(&dir.join("queries.safetensors")).unwrap();
+    codes.write(dir.join("codes.safetensors")).unwrap();
+    set(&queries, items, None).write(dir.join("queries.safetensors")).unwrap();
     write_gallery(&dir.join("gallery.safetensors"), &database, &queries);
     IndexBuilder::new(IndexConfig::default()).build(&codes, &dir.join("index")).unwrap();
     std::fs::write(dir.join("config.toml"), "[train]\ndataset = \"shapes\"\nprotocol = \"test\"\n")

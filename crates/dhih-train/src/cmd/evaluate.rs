@@ -124,8 +124,8 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         };
     }
     let run = RunDir::open(args.run.as_deref().unwrap_or("runs/latest".as_ref()))?;
-    let database = CodeSet::read(&run.file(RunDir::CODES), None)?;
-    let queries = CodeSet::read(&run.file(RunDir::QUERIES), None)?;
+    let database = CodeSet::read(run.file(RunDir::CODES), None)?;
+    let queries = CodeSet::read(run.file(RunDir::QUERIES), None)?;
     if args.ties == TiesArg::Stable {
         config.map_at.push(database.codes.len());
     }

@@ -29,8 +29,8 @@ struct Run {
 
 impl Run {
     fn read(dir: &RunDir) -> Result<Self> {
-        let database = CodeSet::read(&dir.file(RunDir::CODES), None)?;
-        let queries = CodeSet::read(&dir.file(RunDir::QUERIES), None)?;
+        let database = CodeSet::read(dir.file(RunDir::CODES), None)?;
+        let queries = CodeSet::read(dir.file(RunDir::QUERIES), None)?;
         let resolved = std::fs::canonicalize(dir.path()).map_err(Error::io(dir.path()))?;
         let name = resolved.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Self {

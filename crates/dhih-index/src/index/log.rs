@@ -1,0 +1,97 @@
+//! The write-ahead log that a writer has open: what it begins with, and what becomes of a torn end. Its bytes: `store/wal/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::codes::items::{Items, Shape};
+use crate::error::{Error, Result};
+use crate::index::component::{Component, Data};
+use crate::index::open::LogState;
+use crate::store::disk::{self, Appender};
+use crate::store::format::Origin;
+use crate::store::manifest::log_name;
+use crate::store::wal::{self, BatchChange, Change, Cursor, Torn};
+
+/// The write-ahead log that is written to.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) number: u64,
+    pub(super) file: Appender,
+    pub(super) cursor: Cursor,
+    /// Its length in bytes when it was begun.
+    pub(super) first_len: u64,
+}
+
+impl Log {
+    /// What a snapshot knows of it.
+    pub(super) fn state(&self) -> LogState {
+        let (number, len) = (self.number, self.file.len());
+        LogState { number, len, cursor: Some(self.cursor), torn: None }
+    }
+}
+
+/// The changes that turn bare segments into these components.
+pub(super) fn logged_state(components: &[Component]) -> Vec<Change> {
+    let change = |component: &Component| match &component.data {
+        Data::Segment(segment) if !component.tombstones.is_empty() => Some(Change::Tombstones {
+            segment: segment.header.xxh3,
+            rows: (*component.tombstones).clone(),
+        }),
+        Data::Segment(_) => None,
+        Data::MemTable(table) => {
+            let mut added = Items::default();
+            table.iter().for_each(|(id, code, labels)| added.push(id, code, labels));
+            Some(Change::Batch(BatchChange { removed: Vec::new(), added }))
+        }
+    };
+    components.iter().filter_map(change).collect()
+}
+
+/// Writes a log of some changes, which no manifest names yet.
+pub(super) fn write_log(
+    dir: &Path,
+    shape: Shape,
+    origin: Origin,
+    changes: &[Change],
+) -> Result<Log> {
+    let (path, cursor) = write_log_file(dir, shape, origin, changes)?;
+    let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    let file = Appender::open(&path, len)?;
+    Ok(Log { number: origin.generation, file, cursor, first_len: len })
+}
+
+/// Writes the file of a log of some changes; where to go on in it.
+pub(super) fn write_log_file(
+    dir: &Path,
+    shape: Shape,
+    origin: Origin,
+    changes: &[Change],
+) -> Result<(PathBuf, Cursor)> {
+    let (mut bytes, mut cursor) = wal::begin(shape, origin);
+    for change in changes {
+        let (record, next) = wal::encode(std::slice::from_ref(change), cursor)?;
+        bytes.extend(record);
+        cursor = next;
+    }
+    let path = dir.join(log_name(origin.generation));
+    disk::write(&path, |out| out.write_all(&bytes))?;
+    Ok((path, cursor))
+}
+
+/// Copies the torn end of a log to a file beside it, before it is cut off.
+pub(super) fn keep_torn_end(log: &Path, number: u64, torn: Torn) -> Result<()> {
+    let bytes = fs::read(log).map_err(Error::io("read", log))?;
+    let end = bytes.get(torn.at..).unwrap_or_default();
+    disk::write(&free_name(log, &format!("wal-{number}"), "torn"), |out| out.write_all(end))
+}
+
+/// A name beside a file that no file has: `stem.extension`, or with a number before the extension.
+pub(super) fn free_name(beside: &Path, stem: &str, extension: &str) -> PathBuf {
+    let mut path = beside.with_file_name(format!("{stem}.{extension}"));
+    let mut number = 1;
+    while path.exists() {
+        path = beside.with_file_name(format!("{stem}.{number}.{extension}"));
+        number += 1;
+    }
+    path
+}

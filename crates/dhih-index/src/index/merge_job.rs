@@ -1,0 +1,73 @@
+//! A merge of some components into one segment: what it reads and what it writes, on whatever thread it runs. Which components are
+//! merged, and what becomes of the segment: `compaction.rs`.
+
+use crate::build::layout::{SegmentSpec, Substrings};
+use crate::build::{IndexConfig, write_segment_of_stream};
+use crate::error::Result;
+use crate::index::Index;
+use crate::index::component::Component;
+use crate::index::merged::Merged;
+use crate::index::verify::check_sources;
+use crate::progress::{Listener, Reporter};
+use crate::store::format::Origin;
+use crate::store::manifest::Entry;
+use crate::table::substring::{self, Substring};
+
+/// Bytes of memory that a merge may take where nothing else is said.
+const MEMORY: u64 = 1 << 30;
+/// A merge, on whatever thread it runs.
+pub(super) struct MergeJob {
+    pub(super) index: Index,
+    pub(super) inputs: Vec<Component>,
+    /// Whether a segment is written even where no item is left.
+    pub(super) must_write: bool,
+    pub(super) config: IndexConfig,
+    pub(super) origin: Origin,
+    pub(super) listener: Option<Listener>,
+}
+
+impl MergeJob {
+    /// Writes the segment; `None` where no item is left and none has to be written.
+    pub(super) fn run(&self) -> Result<Option<Entry>> {
+        let items: usize = self.inputs.iter().map(Component::len).sum();
+        if items == 0 && !self.must_write {
+            return Ok(None);
+        }
+        check_sources(&self.inputs)?;
+        let shape = self.index.shape();
+        let spec = SegmentSpec {
+            bits: shape.bits,
+            metadata: self.index.metadata.to_json()?,
+            label_bytes: shape.label_width(),
+            rows: items,
+            substrings: self.substrings(items)?,
+            memory: Some(self.config.memory.unwrap_or(MEMORY)),
+            origin: self.origin,
+        };
+        let mut rows = Merged::new(shape, &self.inputs);
+        let reporter = Reporter::new(self.listener.clone());
+        write_segment_of_stream(&spec, &mut rows, &self.index.dir, &reporter).map(Some)
+    }
+
+    /// The substrings of the largest input, unless another number or length of them suits so many items. A number that the user set when
+    /// that input was built stays.
+    fn substrings(&self, items: usize) -> Result<Substrings> {
+        let segments = self.inputs.iter().filter_map(Component::segment);
+        let largest = segments.max_by_key(|segment| segment.rows);
+        let largest = largest.filter(|segment| segment.table_count() > 0);
+        let Some(largest) = largest.filter(|_| self.config.substrings.is_none()) else {
+            return Ok(Substrings::Choose(self.config.substrings));
+        };
+        let suitable = |rows: usize| -> Result<Vec<u32>> {
+            let chosen = substring::choose_by_sample(largest.bits, rows, &[], None)?;
+            Ok(chosen.iter().map(Substring::bits).collect())
+        };
+        let (before, now) = (suitable(largest.rows)?, suitable(items)?);
+        let count = largest.table_count();
+        Ok(match (before == now, before.len() == count) {
+            (true, _) => Substrings::Keep(largest.substrings().cloned().collect()),
+            (false, true) => Substrings::Choose(None),
+            (false, false) => Substrings::Choose(Some(count as u32)),
+        })
+    }
+}
