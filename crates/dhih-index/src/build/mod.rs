@@ -48,7 +48,8 @@ pub struct IndexConfig {
     pub substrings: Option<u32>,
     /// Bytes of memory that a build may take, beside what the set of codes holds in memory itself; `None` sets no limit. Where the
     /// codes do not fit, they are sorted on disk, in the index directory, which takes about as much room there as the index
-    /// and more time. The index is the same, byte for byte.
+    /// and more time. The index is the same, byte for byte. A build on disk needs about 60 MiB, and 12 bytes for each value of the longest
+    /// substring, 200 MB at most; it refuses to begin with less.
     pub memory: Option<u64>,
 }
 
