@@ -23,17 +23,16 @@ impl Numbers {
 
 /// Writes `count` uniform codes of 64 bits as an `.npy` file of bytes with a row for each code.
 pub(super) fn write_codes(path: &Path, count: usize, numbers: &mut Numbers) -> Result<()> {
-    let mut bytes = npy_header("|u1", &format!("({count}, {CODE_BYTES})"));
+    let mut bytes = npy_header(&format!("({count}, {CODE_BYTES})"));
     bytes.reserve(CODE_BYTES * count);
     (0..count).for_each(|_| bytes.extend(numbers.next().to_le_bytes()));
     write(path, &bytes)
 }
 
-/// Writes ids as an `.npy` file of 64-bit unsigned integers.
+/// Writes ids as text, one a line.
 pub(super) fn write_ids(path: &Path, ids: &[u64]) -> Result<()> {
-    let mut bytes = npy_header("<u8", &format!("({},)", ids.len()));
-    ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
-    write(path, &bytes)
+    let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    write(path, lines.as_bytes())
 }
 
 /// Writes one item, its id and its code, as a safetensors codes file.
@@ -51,10 +50,10 @@ pub(super) fn write_item(path: &Path, id: u64, code: u64) -> Result<()> {
     write(path, &bytes)
 }
 
-/// The header of version 1.0 of the format, padded so that the values begin at a multiple of 64 bytes.
-fn npy_header(dtype: &str, shape: &str) -> Vec<u8> {
+/// The header of an array of bytes in version 1.0 of the format, padded so that the values begin at a multiple of 64 bytes.
+fn npy_header(shape: &str) -> Vec<u8> {
     const BEFORE_TEXT: usize = 10;
-    let text = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}");
+    let text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
     let width = (BEFORE_TEXT + text.len() + 1).next_multiple_of(64) - BEFORE_TEXT - 1;
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend(((width + 1) as u16).to_le_bytes());
@@ -75,15 +74,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.npy");
         write_ids(&path, &[7, 1 << 40]).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-        assert_eq!((header % 64, bytes[header - 1], bytes.len()), (0, b'\n', header + 16));
-        assert!(String::from_utf8_lossy(&bytes[10..header]).contains("'<u8'"));
-        assert_eq!(bytes[header..header + 8], 7_u64.to_le_bytes());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "7\n1099511627776\n");
 
         write_codes(&path, 3, &mut Numbers(1)).unwrap();
         let codes = fs::read(&path).unwrap();
-        assert!(String::from_utf8_lossy(&codes).contains("(3, 8)"));
+        assert!(
+            String::from_utf8_lossy(&codes).contains("'|u1'")
+                && String::from_utf8_lossy(&codes).contains("(3, 8)")
+        );
+        let header = 10 + usize::from(u16::from_le_bytes([codes[8], codes[9]]));
+        assert_eq!((header % 64, codes[header - 1], codes.len()), (0, b'\n', header + 24));
         assert_eq!(codes[codes.len() - 24..codes.len() - 16], Numbers(1).next().to_le_bytes());
     }
 

@@ -91,7 +91,7 @@ impl Program {
     /// Removes items in one call, or in as many as their ids need on command lines.
     pub(super) fn remove(&self, ids: &[u64], index: &Path) -> Result<()> {
         if self.has_ids_file {
-            let file = index.with_extension("ids.npy");
+            let file = index.with_extension("ids.txt");
             files::write_ids(&file, ids)?;
             return self.call(&["remove", "--ids-file", text(&file)?, "--index", text(index)?]);
         }
