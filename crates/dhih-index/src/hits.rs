@@ -147,6 +147,29 @@ impl Bound {
     }
 }
 
+/// Rows of a component that a search found at one distance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FoundRows<'a> {
+    pub(crate) distance: u32,
+    pub(crate) rows: &'a [u32],
+    /// The id of each row of the component; `None` if it is the row's own number.
+    pub(crate) ids: Option<&'a [u64]>,
+}
+
+impl FoundRows<'_> {
+    /// Visits the items of the rows.
+    #[inline]
+    pub(crate) fn for_each(self, mut visit: impl FnMut(Hit)) {
+        let Self { distance, rows, ids } = self;
+        match ids {
+            None => rows.iter().for_each(|&row| visit(Hit { distance, id: u64::from(row) })),
+            Some(ids) => {
+                rows.iter().for_each(|&row| visit(Hit { distance, id: ids[row as usize] }))
+            }
+        }
+    }
+}
+
 /// Which rows of a component may be hits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Accept<'a> {

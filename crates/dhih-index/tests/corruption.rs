@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{Numbers, build, cut, poke, small_set};
-use dhih_index::{CodeSet, Codes, Error, Hit, Index, IndexBuilder, IndexConfig, Result, Strategy};
+use dhih_index::{
+    CodeSet, Codes, Error, Filter, Hit, Index, IndexBuilder, IndexConfig, Result, Strategy,
+};
 
 /// The one data file of an index.
 fn data_file(dir: &Path) -> PathBuf {
@@ -41,6 +43,10 @@ fn use_all(dir: &Path, bits: u32) -> Result<()> {
             }
         }
     }
+    let selection = index.select(&Filter::default().labels([0, 1]).not_ids([3]));
+    let _ = (selection.knn(&query, 5), selection.within(&query, 6), index.knn_within(&query, 5, 6));
+    let _ = (index.count_within(&query, 6), index.for_each_within(&query, 6, |_| ()));
+    let _ = (selection.count_within(&query, 6), selection.for_each_within(&query, 6, |_| ()));
     for id in index.ids().into_iter().take(20).chain([0, u64::MAX]) {
         let _ = (index.code(id), index.label(id));
     }

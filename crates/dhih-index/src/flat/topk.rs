@@ -68,6 +68,12 @@ impl Best {
         self.heap = hits.into();
     }
 
+    /// Forgets the hits, and frees memory until at most so many bytes are left.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.heap.clear();
+        self.heap.shrink_to(bytes / size_of::<Hit>());
+    }
+
     /// Bytes of memory that it keeps.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Hit>() * self.heap.capacity()

@@ -92,13 +92,8 @@ impl Index {
     ///
     /// # Errors
     /// As for [`within`](Self::within); some items may then have been visited.
-    pub fn for_each_within(
-        &self,
-        query: &[u8],
-        radius: u32,
-        mut visit: impl FnMut(Hit),
-    ) -> Result<()> {
-        self.scope().for_each_within(query, radius, &mut visit)
+    pub fn for_each_within(&self, query: &[u8], radius: u32, visit: impl FnMut(Hit)) -> Result<()> {
+        self.scope().for_each_within(query, radius, visit)
     }
 
     /// As [`knn`](Self::knn), by a strategy of the caller's choice.

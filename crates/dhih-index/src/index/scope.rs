@@ -11,7 +11,7 @@ use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
 use crate::flat::Scan;
 use crate::hamming::Near;
-use crate::hits::{Accept, Bound, Hit, HitLists};
+use crate::hits::{Accept, Bound, FoundRows, Hit, HitLists};
 use crate::index::Index;
 use crate::index::candidates::Candidates;
 use crate::index::component::Data;
@@ -52,8 +52,8 @@ enum Output<'a> {
     Hits(&'a mut Vec<Hit>),
     /// They are counted. Only for searches that want all items within a radius.
     Count(&'a mut usize),
-    /// They are visited in no particular order. Only for searches that want all items within a radius.
-    Visit(&'a mut dyn FnMut(Hit)),
+    /// They are visited in no particular order, some at a time. Only for searches that want all items within a radius.
+    Visit(&'a mut dyn FnMut(FoundRows)),
 }
 
 impl Index {
@@ -74,20 +74,21 @@ impl<'a> Scope<'a> {
     /// The hits of a query.
     pub(crate) fn search(self, query: Query) -> Result<Vec<Hit>> {
         let mut hits = Vec::new();
-        self.append_hits(query, &mut self.lend(false), &mut hits)?;
+        self.append_hits(query, self.lend(false).scratch(), &mut hits)?;
         Ok(hits)
     }
 
     /// The hits of a query in place of those in `hits`, whose memory is reused.
     pub(crate) fn search_into(self, query: Query, hits: &mut Vec<Hit>) -> Result<()> {
         hits.clear();
-        self.append_hits(query, &mut self.lend(false), hits)
+        self.append_hits(query, self.lend(false).scratch(), hits)
     }
 
     /// The hits of a query, and what its search did.
     pub(crate) fn explain(self, query: Query) -> Result<(Vec<Hit>, Explanation)> {
-        let (mut scratch, mut hits) = (self.lend(true), Vec::new());
-        self.append_hits(query, &mut scratch, &mut hits)?;
+        let (mut guard, mut hits) = (self.lend(true), Vec::new());
+        let scratch = guard.scratch();
+        self.append_hits(query, scratch, &mut hits)?;
         Ok((hits, std::mem::take(&mut scratch.explanation)))
     }
 
@@ -95,9 +96,9 @@ impl<'a> Scope<'a> {
     pub(crate) fn count_within(self, code: &[u8], radius: u32) -> Result<usize> {
         let (query, mut count) = (Query::new(code, Bound::within(radius)), 0);
         self.check(query)?;
-        let mut scratch = self.lend(false);
+        let mut guard = self.lend(false);
         for candidates in self.candidates {
-            self.search_component(candidates, query, &mut scratch, Output::Count(&mut count))?;
+            self.search_component(candidates, query, guard.scratch(), Output::Count(&mut count))?;
         }
         Ok(count)
     }
@@ -107,13 +108,14 @@ impl<'a> Scope<'a> {
         self,
         code: &[u8],
         radius: u32,
-        visit: &mut dyn FnMut(Hit),
+        mut visit: impl FnMut(Hit),
     ) -> Result<()> {
         let query = Query::new(code, Bound::within(radius));
         self.check(query)?;
-        let mut scratch = self.lend(false);
+        let (mut guard, mut visit) =
+            (self.lend(false), |rows: FoundRows| rows.for_each(&mut visit));
         for candidates in self.candidates {
-            self.search_component(candidates, query, &mut scratch, Output::Visit(visit))?;
+            self.search_component(candidates, query, guard.scratch(), Output::Visit(&mut visit))?;
         }
         Ok(())
     }
@@ -122,9 +124,10 @@ impl<'a> Scope<'a> {
     pub(crate) fn batch(self, queries: &Codes, bound: Bound) -> Result<Vec<Vec<Hit>>> {
         self.check_batch(queries, bound)?;
         let numbers = (0..queries.len()).into_par_iter().with_max_len(QUERIES_PER_TASK);
-        let one = |scratch: &mut ScratchGuard, number| {
+        let one = |guard: &mut ScratchGuard, number| {
             let mut hits = Vec::new();
-            self.append_hits(Query::new(queries.get(number), bound), scratch, &mut hits)?;
+            let query = Query::new(queries.get(number), bound);
+            self.append_hits(query, guard.scratch(), &mut hits)?;
             Ok(hits)
         };
         numbers.map_init(|| self.lend(false), one).collect()
@@ -134,11 +137,11 @@ impl<'a> Scope<'a> {
     pub(crate) fn batch_flat(self, queries: &Codes, bound: Bound) -> Result<HitLists> {
         self.check_batch(queries, bound)?;
         let tasks = (0..queries.len().div_ceil(QUERIES_PER_TASK)).into_par_iter().with_max_len(1);
-        let task = |scratch: &mut ScratchGuard, task| {
+        let task = |guard: &mut ScratchGuard, task| {
             let (first, mut lists) = (task * QUERIES_PER_TASK, HitLists::default());
             for number in first..queries.len().min(first + QUERIES_PER_TASK) {
                 let query = Query::new(queries.get(number), bound);
-                lists.push_with(|hits| self.append_hits(query, scratch, hits))?;
+                lists.push_with(|hits| self.append_hits(query, guard.scratch(), hits))?;
             }
             Ok(lists)
         };
@@ -245,7 +248,9 @@ impl MemtableSearch<'_> {
                 limit
             }),
             Output::Visit(visit) => self.scan(near, |hit| {
-                hit.map(&mut *visit);
+                if let Some(Hit { distance, id }) = hit {
+                    visit(FoundRows { distance, rows: &[0], ids: Some(&[id]) });
+                }
                 limit
             }),
         }

@@ -103,13 +103,8 @@ impl Selection {
     ///
     /// # Errors
     /// As there.
-    pub fn for_each_within(
-        &self,
-        query: &[u8],
-        radius: u32,
-        mut visit: impl FnMut(Hit),
-    ) -> Result<()> {
-        self.scope().for_each_within(query, radius, &mut visit)
+    pub fn for_each_within(&self, query: &[u8], radius: u32, visit: impl FnMut(Hit)) -> Result<()> {
+        self.scope().for_each_within(query, radius, visit)
     }
 
     /// As [`Index::explain_knn`], among these items.

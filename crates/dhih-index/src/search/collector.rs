@@ -1,8 +1,10 @@
 //! What a search has found so far in a segment: codes by distance, with the number of their items, so that the greatest distance that
 //! still matters is known at any moment; and what becomes of them in the end. How codes are found: `step.rs`, `buckets.rs`.
 
+use std::slice;
+
 use crate::error::Result;
-use crate::hits::{Accept, Bound, Hit};
+use crate::hits::{Accept, Bound, FoundRows, Hit};
 use crate::search::row_bits::RowBitset;
 use crate::store::segment::Segment;
 use crate::table::postings::RowBuffer;
@@ -25,6 +27,8 @@ pub(crate) struct HitCollector {
     items_within_limit: u64,
     /// Whether something may have been added since it was cleared.
     in_use: bool,
+    /// For how many codes the lists have memory, as of when they were cleared.
+    capacity: usize,
     /// The rows of the items, distance by distance, and where those of each distance end.
     rows: RowBuffer,
     ends: Vec<usize>,
@@ -55,19 +59,31 @@ impl HitCollector {
         if self.in_use {
             self.items.fill(0);
             self.items_within_limit = 0;
-            self.codes.iter_mut().for_each(Vec::clear);
+            self.capacity = 0;
+            for codes in &mut self.codes {
+                codes.clear();
+                self.capacity += codes.capacity();
+            }
             self.in_use = false;
         }
     }
 
-    /// Frees all memory except the row bitset.
-    pub(crate) fn free(&mut self) {
-        *self = Self { row_bits: std::mem::take(&mut self.row_bits), ..Self::default() };
+    /// Once it was cleared: the bytes of memory that it holds, without the row bitset.
+    pub(crate) fn bytes(&self) -> usize {
+        debug_assert_eq!(self.capacity, self.codes.iter().map(Vec::capacity).sum::<usize>());
+        4 * self.capacity + self.rows.bytes()
     }
 
-    /// The bytes of memory that it holds, without the row bitset.
-    pub(crate) fn bytes(&self) -> usize {
-        4 * self.codes.iter().map(Vec::capacity).sum::<usize>() + self.rows.bytes()
+    /// Frees memory until at most so many bytes are left, without the row bitset: a half for rows, and a half for codes.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.clear();
+        self.rows.shrink_to(bytes / 2);
+        let per_list = bytes / 2 / self.codes.len().max(1);
+        self.capacity = 0;
+        for codes in &mut self.codes {
+            codes.shrink_to(per_list / 4);
+            self.capacity += codes.capacity();
+        }
     }
 
     /// The greatest distance at which a code still matters.
@@ -179,12 +195,13 @@ impl HitCollector {
         if count > segment.rows { Err(segment.outside()) } else { Ok(count) }
     }
 
-    /// Calls `visit` with each item of a search that wants all of them, by distance, but in no order among equal distances.
+    /// Calls `visit` with the items of a search that wants all of them, some at a time: by distance, but in no order among equal
+    /// distances.
     pub(crate) fn for_each(
         &self,
         segment: &Segment,
         accept: Accept,
-        visit: &mut dyn FnMut(Hit),
+        visit: &mut dyn FnMut(FoundRows),
     ) -> Result<()> {
         debug_assert!(self.takes_all());
         let (ids, mut count) = (segment.ids(), 0);
@@ -193,12 +210,17 @@ impl HitCollector {
                 let rows = segment.rows_of(code)?;
                 count += rows.len();
                 // A row belongs to one code, and has an id.
-                if count > segment.rows || rows.iter().any(|&row| row as usize >= segment.rows) {
+                let outside =
+                    rows.iter().fold(false, |any, &row| any | (row as usize >= segment.rows));
+                if outside || count > segment.rows {
                     return Err(segment.outside());
                 }
-                for &row in rows.iter().filter(|&&row| accept.row(row)) {
-                    let id = ids.map_or(u64::from(row), |ids| ids[row as usize]);
-                    visit(Hit { distance, id });
+                if accept.all() {
+                    visit(FoundRows { distance, rows, ids });
+                    continue;
+                }
+                for row in rows.iter().filter(|row| accept.row(**row)) {
+                    visit(FoundRows { distance, rows: slice::from_ref(row), ids });
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! The memory that searches work in. It is kept from one search to the next, so that a search allocates nothing once a few have run.
 //! But little is kept: what a search with very many hits needed is given back to the system when it ends.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::flat::topk::Best;
@@ -41,17 +40,24 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Forgets the search. Frees all memory except the row bitset if there is more of it than [`KEPT_BYTES`].
+    /// Forgets the search. If there is more memory than [`KEPT_BYTES`], some of it is freed: of each buffer as much is left as searches
+    /// with fewer hits need, so that these do not have to grow it again.
     fn reset(&mut self) {
         self.collector.clear();
-        if self.bytes() > KEPT_BYTES {
-            let mut collector = std::mem::take(&mut self.collector);
-            collector.free();
-            *self = Self { collector, ..Self::default() };
+        if self.bytes() <= KEPT_BYTES {
+            return;
         }
+        self.collector.shrink_to(KEPT_BYTES / 4 * 3);
+        let each = KEPT_BYTES / 4 / 6;
+        self.best.shrink_to(each);
+        shrink(&mut self.near_codes, each);
+        shrink(&mut self.numbers, each);
+        shrink(&mut self.distances, each);
+        shrink(&mut self.hashes, each);
+        shrink(&mut self.merging, each);
     }
 
-    /// The bytes of memory that it holds, without the row bitset.
+    /// The bytes of memory that it holds between searches, without the row bitset.
     pub(crate) fn bytes(&self) -> usize {
         self.collector.bytes()
             + self.best.bytes()
@@ -62,25 +68,32 @@ impl Scratch {
     }
 }
 
+/// Frees memory of a buffer until at most so many bytes are left.
+fn shrink<T>(buffer: &mut Vec<T>, bytes: usize) {
+    buffer.clear();
+    buffer.shrink_to(bytes / size_of::<T>());
+}
+
 /// The scratches of the searches of one index that are not in use.
 #[derive(Debug, Default)]
-pub(crate) struct ScratchPool(Mutex<Vec<Scratch>>);
+#[expect(clippy::vec_box, reason = "a scratch is moved in and out for each search")]
+pub(crate) struct ScratchPool(Mutex<Vec<Box<Scratch>>>);
 
 impl ScratchPool {
     /// Takes a scratch from the pool, or makes one. `explain` says whether decisions are written down.
     pub(crate) fn lend(&self, explain: bool) -> ScratchGuard<'_> {
         let mut scratch = self.kept(Vec::pop).unwrap_or_default();
         (scratch.explain, scratch.explanation) = (explain, Explanation::default());
-        ScratchGuard { scratch, pool: self }
+        ScratchGuard { scratch: Some(scratch), pool: self }
     }
 
     /// The bytes of memory of each scratch that is kept.
     #[cfg(test)]
     pub(crate) fn kept_bytes(&self) -> Vec<usize> {
-        self.kept(|kept| kept.iter().map(Scratch::bytes).collect())
+        self.kept(|kept| kept.iter().map(|scratch| scratch.bytes()).collect())
     }
 
-    fn kept<T>(&self, of: impl FnOnce(&mut Vec<Scratch>) -> T) -> T {
+    fn kept<T>(&self, of: impl FnOnce(&mut Vec<Box<Scratch>>) -> T) -> T {
         of(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -99,27 +112,21 @@ fn most_kept() -> usize {
 /// A scratch that is in use. It goes back to its pool when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ScratchGuard<'a> {
-    scratch: Scratch,
+    /// Always there until then.
+    scratch: Option<Box<Scratch>>,
     pool: &'a ScratchPool,
 }
 
-impl Deref for ScratchGuard<'_> {
-    type Target = Scratch;
-
-    fn deref(&self) -> &Scratch {
-        &self.scratch
-    }
-}
-
-impl DerefMut for ScratchGuard<'_> {
-    fn deref_mut(&mut self) -> &mut Scratch {
-        &mut self.scratch
+impl ScratchGuard<'_> {
+    /// The scratch.
+    pub(crate) fn scratch(&mut self) -> &mut Scratch {
+        self.scratch.get_or_insert_default()
     }
 }
 
 impl Drop for ScratchGuard<'_> {
     fn drop(&mut self) {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let Some(mut scratch) = self.scratch.take() else { return };
         scratch.reset();
         let most = most_kept();
         self.pool.kept(|kept| {

@@ -7,6 +7,7 @@ use crate::search::plan::TableOrder;
 use crate::search::scratch::Scratch;
 use crate::store::segment::Segment;
 use crate::table::Table;
+use crate::table::linear_hash;
 use crate::table::postings::Postings;
 
 /// Codes that are compared before the limit is looked at again: with each hit that is found, fewer codes can be hits.
@@ -18,6 +19,8 @@ pub(crate) struct SearchState<'a> {
     pub(crate) query: &'a [u8],
     pub(crate) accept: Accept<'a>,
     postings: Postings<'a>,
+    /// The hash of the query, once it was needed.
+    query_hash: Option<u64>,
     pub(crate) scratch: &'a mut Scratch,
 }
 
@@ -29,7 +32,12 @@ impl<'a> SearchState<'a> {
         accept: Accept<'a>,
         scratch: &'a mut Scratch,
     ) -> Self {
-        Self { segment, query, accept, postings: segment.postings(), scratch }
+        Self { segment, query, accept, postings: segment.postings(), query_hash: None, scratch }
+    }
+
+    /// The hash of the query.
+    pub(crate) fn query_hash(&mut self) -> u64 {
+        *self.query_hash.get_or_insert_with(|| linear_hash::of_code(self.query))
     }
 
     /// Puts the tables in the order of the sizes of the query's own buckets, smallest first: the hits in small buckets limit how far

@@ -16,8 +16,7 @@ pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<()> {
     debug_assert!(distance <= linear_hash::certain_lookups(state.segment.bits));
     let mut hashes = std::mem::take(&mut state.scratch.hashes);
     hashes.clear();
-    let own_hash = linear_hash::of_code(state.query);
-    let flips = Flips { bits: 0..state.segment.bits, count: distance, hash: own_hash };
+    let flips = Flips { bits: 0..state.segment.bits, count: distance, hash: state.query_hash() };
     flips.append_hashes(&mut hashes);
     let done = look_up_hashes(state, distance, &hashes);
     state.scratch.hashes = hashes;
@@ -28,8 +27,7 @@ pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<()> {
 /// bits. No two sets of that size have equal hashes (`linear_hash::certain_lookups`), so that each code is found once.
 fn look_up_hashes(state: &mut SearchState, distance: u32, hashes: &[u64]) -> Result<()> {
     let Some(table) = state.segment.code_hash_table() else { return Ok(()) };
-    let (query, segment) = (state.query, state.segment);
-    let own_hash = linear_hash::of_code(query);
+    let (query, own_hash, segment) = (state.query, state.query_hash(), state.segment);
     state.scratch.explanation.lookups += hashes.len() as u64;
     for batch in hashes.chunks(LOOKUPS_PER_BATCH) {
         batch.iter().for_each(|&hash| table.prefetch(hash));

@@ -105,6 +105,13 @@ impl RowBuffer {
     pub(crate) fn bytes(&self) -> usize {
         4 * self.rows.capacity()
     }
+
+    /// Forgets the rows, and frees memory until at most so many bytes are left.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.end = 0;
+        self.rows.truncate(bytes / 4);
+        self.rows.shrink_to(bytes / 4);
+    }
 }
 
 #[cfg(test)]

@@ -47,11 +47,14 @@ fn what_a_search_with_many_hits_needed_is_given_back() {
     let (items, pool) = (index.scope(), &index.searches.scratch);
     let query = |radius| Query::new(codes.get(7), Bound::within(radius));
     let mut hits = Vec::new();
-    let mut scratch = items.lend(false);
-    items.append_hits(query(64), &mut scratch, &mut hits).unwrap();
+    let mut guard = items.lend(false);
+    let scratch = guard.scratch();
+    items.append_hits(query(64), scratch, &mut hits).unwrap();
+    scratch.collector.clear();
     assert!(hits.len() == 200_000 && scratch.bytes() > KEPT_BYTES);
-    drop(scratch);
-    assert_eq!(pool.kept_bytes(), [0]);
+    drop(guard);
+    let kept = pool.kept_bytes();
+    assert!(kept.len() == 1 && (KEPT_BYTES / 4..=KEPT_BYTES).contains(&kept[0]), "{kept:?}");
     // What a search with few hits needed is kept, and then it is enough.
     assert_eq!(
         items.count_within(codes.get(7), 20).unwrap(),
@@ -68,8 +71,8 @@ fn the_pool_keeps_no_more_scratches_than_there_are_threads() {
     let (index, _, _dir) = large();
     let threads = std::thread::available_parallelism().unwrap().get();
     let items = index.scope();
-    let scratch: Vec<ScratchGuard> = (0..3 * threads).map(|_| items.lend(false)).collect();
-    drop(scratch);
+    let guards: Vec<ScratchGuard> = (0..3 * threads).map(|_| items.lend(false)).collect();
+    drop(guards);
     assert_eq!(index.searches.scratch.kept_bytes().len(), threads);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads + 2).build().unwrap();
     pool.install(|| {
