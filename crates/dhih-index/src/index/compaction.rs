@@ -6,7 +6,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use roaring::RoaringBitmap;
@@ -15,27 +14,17 @@ use crate::codes::items::Items;
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
-use crate::index::merge_job::MergeJob;
+use crate::index::merge_job::{MEMTABLE, Merge, MergeFailure, MergeJob};
 use crate::index::open::open_segment;
-use crate::index::writer::{IndexWriter, MergeFailure, Publication};
+use crate::index::writer::{IndexWriter, Publication};
 use crate::progress::{Listener, Progress};
 use crate::store::manifest::Entry;
 use crate::store::wal::BatchChange;
 
-/// Items of the memtable from which it becomes a segment: so many are scanned in the time of a few look-ups.
-pub(super) const MEMTABLE: usize = 1 << 16;
 /// Bytes of the log from which it is begun anew, without what has become obsolete in it.
 const LOG_BYTES: u64 = 16 << 20;
 /// The longest time between two attempts of a merge that fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// A merge that runs in the background.
-#[derive(Debug)]
-pub(super) struct Merge {
-    /// The components that it reads, as they were when it began.
-    inputs: Vec<Component>,
-    thread: JoinHandle<Result<Option<Entry>>>,
-}
 
 /// What an index needs.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::codes::items::{Items, Shape};
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
-use crate::index::open::LogState;
 use crate::store::disk::{self, Appender};
 use crate::store::format::Origin;
 use crate::store::manifest::log_name;
-use crate::store::wal::{self, BatchChange, Change, Cursor, Torn};
+use crate::store::wal::{self, BatchChange, Change, Cursor, LogState, Torn};
 
 /// The write-ahead log that is written to.
 #[derive(Debug)]

@@ -1,9 +1,12 @@
 //! A merge of some components into one segment: what it reads and what it writes, on whatever thread it runs. Which components are
 //! merged, and what becomes of the segment: `compaction.rs`.
 
+use std::thread::JoinHandle;
+use std::time::Instant;
+
 use crate::build::layout::{SegmentSpec, Substrings};
 use crate::build::{IndexConfig, write_segment_of_stream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::Component;
 use crate::index::merged::Merged;
@@ -13,8 +16,27 @@ use crate::store::format::Origin;
 use crate::store::manifest::Entry;
 use crate::table::substring::{self, Substring};
 
+/// Items of the memtable from which it becomes a segment: so many are scanned in the time of a few look-ups.
+pub(super) const MEMTABLE: usize = 1 << 16;
 /// Bytes of memory that a merge may take where nothing else is said.
 const MEMORY: u64 = 1 << 30;
+/// A merge that runs in the background.
+#[derive(Debug)]
+pub(super) struct Merge {
+    /// The components that it reads, as they were when it began.
+    pub(super) inputs: Vec<Component>,
+    pub(super) thread: JoinHandle<Result<Option<Entry>>>,
+}
+
+/// A merge that failed. Nothing is lost by it: it is tried again.
+#[derive(Debug)]
+pub(super) struct MergeFailure {
+    pub(super) error: Error,
+    /// Merges that failed since one succeeded.
+    pub(super) times: u32,
+    pub(super) at: Instant,
+}
+
 /// A merge, on whatever thread it runs.
 pub(super) struct MergeJob {
     pub(super) index: Index,

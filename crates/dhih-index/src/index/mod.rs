@@ -36,10 +36,10 @@ use crate::error::{Error, Result};
 use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::merged::Merged;
-use crate::index::open::LogState;
 use crate::store::format::Origin;
 use crate::store::manifest::Manifest;
 use crate::store::segment::Metadata;
+use crate::store::wal::LogState;
 
 /// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory. A clone is cheap: it
 /// is another handle on the same files.

@@ -12,20 +12,7 @@ use crate::index::memtable::MemTable;
 use crate::store::format::Origin;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::Segment;
-use crate::store::wal::{self, BatchChange, Change, Cursor, Torn};
-
-/// A write-ahead log as it was found.
-#[derive(Debug, Clone)]
-pub(crate) struct LogState {
-    /// The number in its name.
-    pub(crate) number: u64,
-    /// Bytes of sound records.
-    pub(crate) len: u64,
-    /// Where to go on; `None` in a log of version 1.
-    pub(crate) cursor: Option<Cursor>,
-    /// What an interrupted write left behind them.
-    pub(crate) torn: Option<Torn>,
-}
+use crate::store::wal::{self, BatchChange, Change, LogState};
 
 impl Index {
     /// Opens an index with the segments that are mapped already.

@@ -10,17 +10,16 @@ use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::batch::{Batch, Changed};
-use crate::index::compaction::{MEMTABLE, Merge};
 use crate::index::component::Component;
 use crate::index::log::{Log, keep_torn_end, logged_state, write_log};
-use crate::index::open::LogState;
+use crate::index::merge_job::{MEMTABLE, Merge, MergeFailure};
 use crate::progress::Listener;
 use crate::store::disk::{AppendError, Appender};
 use crate::store::format::Origin;
 use crate::store::lock::lock;
 use crate::store::manifest::{Entry, Manifest, log_name};
 use crate::store::sweep::sweep;
-use crate::store::wal::{self, BatchChange, Change};
+use crate::store::wal::{self, BatchChange, Change, LogState};
 
 /// The one writer of an index directory; others are kept out until it is dropped.
 ///
@@ -55,15 +54,6 @@ pub struct IndexWriter {
     /// Why the last merge failed; `None` once one succeeded.
     pub(super) merge_failure: Option<MergeFailure>,
     _lock: File,
-}
-
-/// A merge that failed. Nothing is lost by it: it is tried again.
-#[derive(Debug)]
-pub(super) struct MergeFailure {
-    pub(super) error: Error,
-    /// Merges that failed since one succeeded.
-    pub(super) times: u32,
-    pub(super) at: std::time::Instant,
 }
 
 impl IndexWriter {

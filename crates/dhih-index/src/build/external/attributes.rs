@@ -1,8 +1,8 @@
 //! The attributes of items, their ids and labels, on their way to disk: they are spilled as they come, and the codes are handed on to be
 //! sorted.
 
+use crate::build::external::job::{Job, REPORT_EVERY};
 use crate::build::external::numbers::{NumberWriter, Numbers};
-use crate::build::external::{Job, REPORT_EVERY};
 use crate::build::rows::{Ascending, RowStream};
 use crate::build::spill::{Spill, SpillWriter};
 use crate::codes::items::Items;

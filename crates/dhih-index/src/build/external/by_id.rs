@@ -6,8 +6,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::build::external::budget::Budget;
+use crate::build::external::job::{Job, REPORT_EVERY};
 use crate::build::external::merge::LoserTree;
-use crate::build::external::{Job, REPORT_EVERY};
 use crate::build::rows::{RowStream, batch_items, label_bytes};
 use crate::build::spill::{Spill, SpillReader, SpillWriter};
 use crate::codes::items::{Items, Shape};

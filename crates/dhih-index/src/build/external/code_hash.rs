@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::build::external::{Job, REPORT_EVERY};
+use crate::build::external::job::{Job, REPORT_EVERY};
 use crate::build::layout::Layout;
 use crate::build::spill::{Spill, SpillReader, SpillWriter};
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! The code of each row, from the rows of each code: pairs of row and code are distributed to ranges of rows, each of which fits into
 //! memory. A range has as many pairs as rows, whatever the codes are like.
 
-use crate::build::external::Job;
+use crate::build::external::job::Job;
 use crate::build::external::numbers::Numbers;
 use crate::build::spill::{RegionWriter, Spill};
 use crate::error::Result;

@@ -6,8 +6,8 @@ use std::mem;
 use std::ops::Range;
 use std::vec;
 
-use crate::build::external::Job;
 use crate::build::external::attributes::{self, Attributes};
+use crate::build::external::job::Job;
 use crate::build::groups::{self, Groups};
 use crate::build::layout::Substrings;
 use crate::build::rows::RowStream;

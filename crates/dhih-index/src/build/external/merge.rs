@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 
 use crate::build::external::code_runs::CodeRuns;
+use crate::build::external::job::{Job, REPORT_EVERY};
 use crate::build::external::numbers::{NumberWriter, Numbers};
-use crate::build::external::{Job, REPORT_EVERY};
 use crate::build::spill::{Spill, SpillReader, SpillWriter};
 use crate::error::Result;
 use crate::progress::Stage;

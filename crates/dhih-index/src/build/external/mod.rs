@@ -19,6 +19,7 @@ mod by_id;
 mod code_hash;
 mod code_of_row;
 mod code_runs;
+mod job;
 mod merge;
 mod numbers;
 mod table;
@@ -28,6 +29,7 @@ use std::path::Path;
 use crate::build::external::attributes::Attributes;
 use crate::build::external::budget::Budget;
 use crate::build::external::code_runs::Sorted;
+use crate::build::external::job::Job;
 use crate::build::external::merge::Merged;
 use crate::build::layout::{self, Layout, SegmentSpec, Substrings};
 use crate::build::rows::{RowStream, SetRows};
@@ -42,18 +44,8 @@ use crate::store::format::Kind;
 use crate::store::manifest::Entry;
 use crate::table::substring::{self, Substring};
 
-/// Progress is reported after this many items.
-const REPORT_EVERY: usize = if cfg!(test) { 1 << 4 } else { 1 << 20 };
 /// The share of the memory that the buffers of items sorted by id take while their codes are sorted.
 const BY_ID: usize = 8;
-
-/// A build that is under way.
-struct Job<'a> {
-    spec: &'a SegmentSpec,
-    dir: &'a Path,
-    budget: Budget,
-    reporter: &'a Reporter,
-}
 
 /// Writes the segment of a set.
 pub(super) fn write_set(

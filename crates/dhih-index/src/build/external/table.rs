@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::build::external::{Job, REPORT_EVERY};
+use crate::build::external::job::{Job, REPORT_EVERY};
 use crate::build::in_memory;
 use crate::build::layout::Layout;
 use crate::build::spill::{Spill, SpillReader, SpillWriter};

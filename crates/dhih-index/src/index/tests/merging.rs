@@ -1,7 +1,7 @@
 //! Compaction: what is due is merged, what was changed while a merge ran is kept, dead segments cost nothing, and damage is not copied.
 
 use super::*;
-use crate::index::compaction::MEMTABLE;
+use crate::index::merge_job::MEMTABLE;
 use crate::{Error, IndexConfig};
 
 /// Many items of random codes.

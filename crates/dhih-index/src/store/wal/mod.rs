@@ -66,6 +66,19 @@ pub(crate) struct Cursor {
     sequence: u64,
 }
 
+/// A write-ahead log as it was found.
+#[derive(Debug, Clone)]
+pub(crate) struct LogState {
+    /// The number in its name.
+    pub(crate) number: u64,
+    /// Bytes of sound records.
+    pub(crate) len: u64,
+    /// Where to go on; `None` in a log of version 1.
+    pub(crate) cursor: Option<Cursor>,
+    /// What an interrupted write left behind them.
+    pub(crate) torn: Option<Torn>,
+}
+
 /// The first bytes of a new log: its header and the record that names the index, and where to go on.
 pub(crate) fn begin(shape: Shape, origin: Origin) -> (Vec<u8>, Cursor) {
     let mut bytes = header(VERSION, shape);
