@@ -152,28 +152,32 @@ impl Manifest {
             wal.as_deref().unwrap_or("null")
         );
         let checksum = xxh3_64(array.as_bytes());
-        let wal = wal.map_or(String::new(), |wal| format!(r#""wal":{wal},"#));
+        let wal = wal.map_or(String::new(), |wal| format!(r#""log":{wal},"#));
         format!(
             r#"{{"format":"dhih-index","version":3,"id":"{id}","generation":{generation},"features_required":{features_required},"features_ignorable":{features_ignorable},"segments":[{segments}],{wal}"xxh3":"{checksum:016x}"}}"#
         )
     }
 }
 
-/// Length of the header of a WAL of version 2.
-pub const WAL_HEADER: usize = 64;
+/// Length of the header of a log of version 2 and of its first record, which names the index.
+pub const WAL_HEADER: usize = 97;
 
-/// Makes the checksum of a WAL's header hold.
+/// Makes the checksums of a log's header and of its first record hold.
 pub fn seal_wal_header(wal: &mut [u8]) {
-    let checksum = xxh3_64(&wal[..WAL_HEADER - 8]);
-    wal[WAL_HEADER - 8..WAL_HEADER].copy_from_slice(&checksum.to_le_bytes());
+    let header = xxh3_64(&wal[..24]);
+    wal[24..32].copy_from_slice(&header.to_le_bytes());
+    let payload = xxh3_64_with_seed(&wal[64..WAL_HEADER], header);
+    wal[40..48].copy_from_slice(&payload.to_le_bytes());
+    let head = xxh3_64_with_seed(&wal[32..56], header);
+    wal[56..64].copy_from_slice(&head.to_le_bytes());
 }
 
-/// A record of a WAL of version 2 with this sequence number and payload, behind this header.
+/// A record of a log of version 2 with this number and payload, behind this header and first record.
 pub fn wal_record(seq: u64, payload: &[u8], header: &[u8]) -> Vec<u8> {
-    let seed = u64_at(header, WAL_HEADER - 8);
-    let mut record = seq.to_le_bytes().to_vec();
-    record.extend((payload.len() as u64).to_le_bytes());
+    let seed = u64_at(header, 40);
+    let mut record = (16 + payload.len() as u64).to_le_bytes().to_vec();
     record.extend(xxh3_64_with_seed(payload, seed).to_le_bytes());
+    record.extend(seq.to_le_bytes());
     record.extend(xxh3_64_with_seed(&record, seed).to_le_bytes());
     record.extend_from_slice(payload);
     record

@@ -68,7 +68,7 @@ impl Files {
                 writer.compact().expect("a compacted index");
             }
             writer.remove(&[1]).expect("a change");
-            for (prefix, files) in [("segment-", &mut segments), ("wal-", &mut wals)] {
+            for (prefix, files) in [("segment-", &mut segments), ("log-", &mut wals)] {
                 let path = support::only_file(&dir, prefix);
                 let name = path.file_name().expect("a name").to_string_lossy().into_owned();
                 files.push((name, fs::read(path).expect("a file")));
@@ -105,7 +105,7 @@ impl Files {
             segments: (0..count).map(|_| self.segment(input, is_wrong(5))).collect(),
             wal: match input.below(4) {
                 0 => None,
-                1 if is_wrong(6) => Some(text(input, "wal-0123456789.dhih/")),
+                1 if is_wrong(6) => Some(text(input, "log-0123456789.dhih/")),
                 2 if is_wrong(6) => Some(self.all[input.below(self.all.len())].0.clone()),
                 _ => Some(self.all[self.segments].0.clone()),
             },
