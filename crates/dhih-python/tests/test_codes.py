@@ -106,7 +106,8 @@ class Changes(unittest.TestCase):
         for opened in (index, dhih.Index(index.path)):
             self.assertEqual((len(opened), 5 in opened, 2002 in opened, -1 in opened), (898, False, True, False))
             self.check(opened, codes[kept], ids[kept])
-        self.assertEqual((index.info()["deleted"], index.info()["logged"]), (2, 399))
+        # An item that is removed from the log leaves nothing behind; one of a segment does.
+        self.assertEqual((index.info()["deleted"], index.info()["logged"]), (1, 399))
         index.compact()
         index.verify()
         self.assertEqual((index.info()["deleted"], index.info()["logged"]), (0, 0))
