@@ -21,6 +21,8 @@ const FORMAT: &str = "dhih-index";
 const VERSION: u32 = 3;
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
+/// No index is replaced more often; a greater number is damage, and adding to it could overflow.
+const GREATEST_GENERATION: u64 = u64::MAX >> 1;
 
 /// What every version of the manifest has, read before anything else, so that a newer version is told from damage.
 #[derive(Deserialize)]
@@ -115,7 +117,8 @@ impl Manifest {
     pub(crate) fn origin(&self, dir: &Path) -> Result<Origin> {
         let Some(text) = &self.id else { return Ok(Origin::default()) };
         let id = u128::from_str_radix(text, 16).ok().filter(|id| *text == format!("{id:032x}"));
-        let generation = self.generation.filter(|_| self.version >= 3);
+        let may_be = |generation: &u64| self.version >= 3 && *generation <= GREATEST_GENERATION;
+        let generation = self.generation.filter(may_be);
         match (id, generation) {
             (Some(id), Some(generation)) => Ok(Origin { id, generation }),
             _ => Err(corrupt(dir, "it does not name the index and its generation")),
@@ -202,7 +205,8 @@ impl Manifest {
             let name = entry.file_name().into_string().ok()?;
             name.strip_prefix("log-")?.strip_suffix(".dhih")?.parse().ok()
         });
-        logs.chain(value["generation"].as_u64()).max().unwrap_or(0)
+        let generations = logs.chain(value["generation"].as_u64());
+        generations.filter(|generation| *generation <= GREATEST_GENERATION).max().unwrap_or(0)
     }
 
     /// Checks that the file held exactly the bytes that this program writes for what it says.
@@ -347,6 +351,14 @@ mod tests {
         Manifest::new(Origin { id: 1, generation: 6 }, vec![], None).write(dir.path()).unwrap();
         assert_eq!(Manifest::last_generation(dir.path()), 6);
         fs::write(dir.path().join(FILE), b"{").unwrap();
+        assert_eq!(Manifest::last_generation(dir.path()), 4);
+        // A number that no index reaches is damage.
+        fs::write(dir.path().join(log_name(u64::MAX)), b"").unwrap();
+        assert_eq!(Manifest::last_generation(dir.path()), 4);
+        Manifest::new(Origin { id: 1, generation: u64::MAX }, vec![], None)
+            .write(dir.path())
+            .unwrap();
+        assert!(matches!(Manifest::read(dir.path()), Err(Error::Corrupt { .. })));
         assert_eq!(Manifest::last_generation(dir.path()), 4);
     }
 }
