@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Shape;
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
 use crate::store::disk::{self, Appender};
@@ -38,8 +38,7 @@ pub(super) fn logged_state(components: &[Component]) -> Vec<Change> {
         }),
         Data::Segment(_) => None,
         Data::MemTable(table) => {
-            let mut added = Items::default();
-            table.iter().for_each(|(id, code, labels)| added.push(id, code, labels));
+            let added = table.to_items();
             Some(Change::Batch(BatchChange { removed: Vec::new(), added }))
         }
     };

@@ -182,6 +182,13 @@ impl MemTable {
         })
     }
 
+    /// All items in one piece. Copies them.
+    pub(crate) fn to_items(&self) -> Items {
+        let mut items = Items::default();
+        self.iter().for_each(|(id, code, labels)| items.push(id, code, labels));
+        items
+    }
+
     /// The blocks, to be scanned: the first row of each, and its items.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (u32, &Items)> {
         self.blocks.iter().scan(0, |end, block| {

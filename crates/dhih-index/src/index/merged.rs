@@ -37,11 +37,7 @@ impl Merged {
     pub(crate) fn new(shape: Shape, components: &[Component]) -> Self {
         let rows = |component: &Component| match &component.data {
             Data::Segment(_) => Rows::Segment(component.clone()),
-            Data::MemTable(table) => {
-                let mut items = Items::default();
-                table.iter().for_each(|(id, code, labels)| items.push(id, code, labels));
-                Rows::Items(items)
-            }
+            Data::MemTable(table) => Rows::Items(table.to_items()),
         };
         let sources = components.iter().map(|component| Source { rows: rows(component), next: 0 });
         let mut merged = Self { shape, sources: sources.collect(), heads: BinaryHeap::new() };

@@ -82,9 +82,10 @@ impl SharedWriter {
                 let _ = answer.send(result);
             }
         }
-        let dir = writer.snapshot().dir;
         drop(writer);
-        answered.recv().unwrap_or(Err(Error::CommitFailed { dir, poisoned: true }))
+        answered.recv().unwrap_or_else(|_| {
+            Err(Error::CommitFailed { dir: self.snapshot().dir, poisoned: true })
+        })
     }
 
     /// Adds items, or replaces those that have the same ids.
