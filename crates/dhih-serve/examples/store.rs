@@ -34,7 +34,7 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let started = Instant::now();
     IndexBuilder::default().build(&set, &dir.path().join("index")).unwrap();
-    let (built, index) = (started.elapsed(), Index::open(&dir.path().join("index")).unwrap());
+    let (built, index) = (started.elapsed(), Index::open(dir.path().join("index")).unwrap());
 
     let settings = &[
         "shared_buffers=1GB",

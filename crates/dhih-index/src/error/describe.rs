@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Error;
 
@@ -37,21 +37,6 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |cause| Self::Io { action, path, cause }
-    }
-
-    /// A second error of the same kind and text; for those who remember an error and also return it.
-    pub(crate) fn describe_again(&self) -> Self {
-        match self {
-            Self::Io { action, path, cause } => {
-                let cause = io::Error::new(cause.kind(), cause.to_string());
-                Self::Io { action, path: path.clone(), cause }
-            }
-            Self::Corrupt { path, what } => Self::corrupt(path, what.clone()),
-            other => {
-                let cause = io::Error::other(other.to_string());
-                Self::Io { action: "merge", path: PathBuf::from("segments"), cause }
-            }
-        }
     }
 
     pub(crate) fn corrupt_log(path: &Path, offset: usize, bytes: usize, what: &str) -> Self {

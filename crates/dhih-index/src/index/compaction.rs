@@ -45,12 +45,15 @@ impl IndexWriter {
     /// A damaged segment, which is kept as it is; a disk that does not take what is written. All acknowledged changes are there in any
     /// case.
     pub fn maintain(&mut self) -> Result<()> {
+        self.wait_for_merge();
         self.check_usable()?;
-        self.wait_for_merge()?;
         loop {
             match self.due() {
                 Due::Nothing => return Ok(()),
-                Due::Log => self.begin_log()?,
+                Due::Log => {
+                    self.begin_log()?;
+                    self.merge_failure = None;
+                }
                 Due::Merge(chosen) => self.merge_now(&chosen)?,
             }
         }
@@ -65,7 +68,7 @@ impl IndexWriter {
         self.listener = Some(Listener::new(callback));
     }
 
-    /// Why the last merge failed; `None` where none has since one succeeded. It is tried again, at growing intervals.
+    /// Why the last merge in the background failed; `None` once a merge succeeds. It is tried again, at growing intervals.
     pub fn merge_error(&self) -> Option<&Error> {
         self.merge_failure.as_ref().map(|failure| &failure.error)
     }
@@ -75,8 +78,8 @@ impl IndexWriter {
     /// # Errors
     /// As for [`maintain`](Self::maintain).
     pub fn flush(&mut self) -> Result<()> {
+        self.wait_for_merge();
         self.check_usable()?;
-        self.wait_for_merge()?;
         let chosen = self.with_smaller_segments(self.stale_and_memtable());
         match chosen.is_empty() {
             true => Ok(()),
@@ -89,8 +92,8 @@ impl IndexWriter {
     /// # Errors
     /// As for [`maintain`](Self::maintain).
     pub fn compact(&mut self) -> Result<()> {
+        self.wait_for_merge();
         self.check_usable()?;
-        self.wait_for_merge()?;
         let all: Vec<usize> = (0..self.index.components.len()).collect();
         self.merge_now(&all)
     }
@@ -152,8 +155,10 @@ impl IndexWriter {
 
     fn merge_now(&mut self, chosen: &[usize]) -> Result<()> {
         let job = self.merge_of(chosen);
-        let done = job.run().and_then(|entry| self.install(&job.inputs, entry));
-        self.note(done)
+        let entry = job.run()?;
+        self.install(&job.inputs, entry)?;
+        self.merge_failure = None;
+        Ok(())
     }
 
     /// Begins a merge in the background where one is due and none runs.
@@ -169,7 +174,7 @@ impl IndexWriter {
             Due::Nothing => {}
             Due::Log => {
                 let begun = self.begin_log();
-                let _ = self.note(begun);
+                self.note(begun);
             }
             Due::Merge(chosen) => self.begin_merge(&chosen),
         }
@@ -182,47 +187,34 @@ impl IndexWriter {
         let thread = std::thread::Builder::new().name("dhih-merge".into());
         match thread.spawn(move || job.run()) {
             Ok(thread) => self.merge = Some(Merge { inputs, thread }),
-            Err(cause) => {
-                let failed = Err(Error::io("start a thread for", &self.index.dir)(cause));
-                let _ = self.note(failed);
-            }
+            Err(cause) => self.note(Err(Error::io("start a thread for", &self.index.dir)(cause))),
         }
     }
 
     /// Installs the segment of a merge that has ended, if one has.
     pub(super) fn install_finished_merge(&mut self) {
         if self.merge.as_ref().is_some_and(|merge| merge.thread.is_finished()) {
-            let _ = self.wait_for_merge();
+            self.wait_for_merge();
         }
     }
 
-    /// Waits for the merge that runs, if one does, and installs its segment.
-    pub(super) fn wait_for_merge(&mut self) -> Result<()> {
-        let Some(Merge { inputs, thread }) = self.merge.take() else { return Ok(()) };
+    /// Waits for the merge that runs, if one does, and installs its segment. Its failure is remembered for those who ask.
+    pub(super) fn wait_for_merge(&mut self) {
+        let Some(Merge { inputs, thread }) = self.merge.take() else { return };
         let panicked = |_| {
             let cause = std::io::Error::other("the thread has panicked");
             Err(Error::io("merge segments of", &self.index.dir)(cause))
         };
         let done = thread.join().unwrap_or_else(panicked);
         let done = done.and_then(|entry| self.install(&inputs, entry));
-        self.note(done)
+        self.note(done);
     }
 
-    /// Remembers how a merge ended.
-    fn note(&mut self, done: Result<()>) -> Result<()> {
-        match done {
-            Ok(()) => {
-                self.merge_failure = None;
-                Ok(())
-            }
-            Err(error) => {
-                let times = self.merge_failure.as_ref().map_or(0, |failure| failure.times);
-                let again = error.describe_again();
-                let failure = MergeFailure { error: again, times: times + 1, at: Instant::now() };
-                self.merge_failure = Some(failure);
-                Err(error)
-            }
-        }
+    /// Remembers how a merge in the background ended.
+    fn note(&mut self, done: Result<()>) {
+        let times = self.merge_failure.as_ref().map_or(0, |failure| failure.times);
+        let failure = |error| MergeFailure { error, times: times + 1, at: Instant::now() };
+        self.merge_failure = done.err().map(failure);
     }
 
     /// Puts a merge's segment into the place of its inputs. What was removed or replaced since the merge began gets a tombstone in it.
@@ -289,7 +281,8 @@ impl IndexWriter {
 
     /// Makes a change whose items become a segment at once. The manifest that names the segment is what acknowledges it.
     pub(super) fn commit_as_segment(&mut self, change: BatchChange) -> Result<()> {
-        self.wait_for_merge().or_else(|_| self.check_usable())?;
+        self.wait_for_merge();
+        self.check_usable()?;
         let BatchChange { removed, added } = change;
         let mut next = self.index.snapshot();
         let removals = BatchChange { removed, added: Items::default() };
@@ -320,7 +313,7 @@ impl IndexWriter {
 impl Drop for IndexWriter {
     fn drop(&mut self) {
         // The thread writes into the directory, which another writer may open once the lock is gone.
-        let _ = self.wait_for_merge();
+        self.wait_for_merge();
     }
 }
 

@@ -52,19 +52,27 @@ pub(super) fn write_log(
     origin: Origin,
     changes: &[Change],
 ) -> Result<Log> {
-    let (path, cursor) = write_log_file(dir, shape, origin, changes)?;
-    let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    let LogFile { path, len, cursor } = write_log_file(dir, shape, origin, changes)?;
     let file = Appender::open(&path, len)?;
     Ok(Log { number: origin.generation, file, cursor, first_len: len })
 }
 
-/// Writes the file of a log of some changes; where to go on in it.
+/// A log that was written.
+pub(super) struct LogFile {
+    path: PathBuf,
+    /// In bytes.
+    len: u64,
+    /// Where to go on in it.
+    cursor: Cursor,
+}
+
+/// Writes the file of a log of some changes.
 pub(super) fn write_log_file(
     dir: &Path,
     shape: Shape,
     origin: Origin,
     changes: &[Change],
-) -> Result<(PathBuf, Cursor)> {
+) -> Result<LogFile> {
     let (mut bytes, mut cursor) = wal::begin(shape, origin);
     for change in changes {
         let (record, next) = wal::encode(std::slice::from_ref(change), cursor)?;
@@ -73,7 +81,7 @@ pub(super) fn write_log_file(
     }
     let path = dir.join(log_name(origin.generation));
     disk::write(&path, |out| out.write_all(&bytes))?;
-    Ok((path, cursor))
+    Ok(LogFile { path, len: bytes.len() as u64, cursor })
 }
 
 /// Copies the torn end of a log to a file beside it, before it is cut off.

@@ -20,6 +20,7 @@ use crate::table::substring::{self, Substring};
 pub(super) const MEMTABLE: usize = 1 << 16;
 /// Bytes of memory that a merge may take where nothing else is said.
 const MEMORY: u64 = 1 << 30;
+
 /// A merge that runs in the background.
 #[derive(Debug)]
 pub(super) struct Merge {

@@ -37,7 +37,7 @@ use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::merged::Merged;
 use crate::store::format::Origin;
-use crate::store::manifest::Manifest;
+use crate::store::manifest::{Manifest, log_name};
 use crate::store::segment::Metadata;
 use crate::store::wal::LogState;
 
@@ -75,12 +75,28 @@ impl Index {
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn refresh(&self) -> Result<Option<Self>> {
+        if self.is_current()? {
+            return Ok(None);
+        }
         let index = Self::open_with(&self.dir, &self.components)?;
         let state = |index: &Self| {
             let log = index.log.as_ref().map(|log| (log.number, log.len));
             (index.origin, log, Arc::clone(&index.manifest))
         };
         Ok((state(&index) != state(self)).then_some(index))
+    }
+
+    /// Whether nothing was published since, and nothing appended to the log. Whole records are never taken back, so a log that is as long
+    /// as it was is the same.
+    fn is_current(&self) -> Result<bool> {
+        if Manifest::read(&self.dir)? != *self.manifest {
+            return Ok(false);
+        }
+        let Some(log) = &self.log else { return Ok(true) };
+        let path = self.dir.join(log_name(log.number));
+        // A log that is gone was replaced together with the manifest.
+        let len = std::fs::metadata(path).ok().map(|file| file.len());
+        Ok(log.torn.is_none() && len == Some(log.len))
     }
 
     /// How often the index was replaced by another build, a merge or a new log. It only grows, also where an index is built in the place

@@ -51,7 +51,7 @@ pub struct IndexWriter {
     poisoned: Option<String>,
     /// The merge that runs in the background.
     pub(super) merge: Option<Merge>,
-    /// Why the last merge failed; `None` once one succeeded.
+    /// Why the last merge in the background failed; `None` once one succeeded.
     pub(super) merge_failure: Option<MergeFailure>,
     _lock: File,
 }

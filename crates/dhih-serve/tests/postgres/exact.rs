@@ -31,7 +31,7 @@ fn compare(cluster: &Cluster, set: &CodeSet, kind: Kind) -> (usize, usize) {
     let bits = set.codes.bits();
     let dir = tempfile::tempdir().unwrap();
     IndexBuilder::default().build(set, &dir.path().join("index")).unwrap();
-    let index = Index::open(&dir.path().join("index")).unwrap();
+    let index = Index::open(dir.path().join("index")).unwrap();
     let mut queries: Vec<Vec<u8>> =
         draw(bits, 6, kind, &mut Numbers(99)).iter().map(<[u8]>::to_vec).collect();
     queries.push(set.codes.get(set.codes.len() / 2).to_vec());

@@ -176,6 +176,10 @@ fn damage_is_refused_and_not_copied() {
         for done in [writer.snapshot().to_code_set().map(drop), writer.compact()] {
             assert!(matches!(done, Err(Error::Corrupt { .. })), "{kind}: {done:?}");
         }
+        // In the background, the failure is there for those who ask.
+        assert!(writer.merge_error().is_none());
+        writer.begin_merge(&[0, 1]);
+        writer.wait_for_merge();
         assert!(matches!(writer.merge_error(), Some(Error::Corrupt { .. })));
         // The change itself is kept, and so is the damaged file.
         assert!(writer.snapshot().contains(5002));

@@ -69,10 +69,13 @@ impl Life {
     }
 }
 
-/// Nothing of what was not synced is kept, all of it, each alone, all but each, and at random, with writes torn at sector bounds.
+/// Nothing of what was not synced is kept, all of it, each alone, all but each, and at random, with writes torn at sector bounds. A moment
+/// is tried with four random subsets, or with as many as `DHIH_TEST_POWER_LOSSES` says.
 #[test]
 fn exactly_the_acknowledged_changes_are_there() {
     let _pool = on_this_thread();
+    let subsets =
+        std::env::var("DHIH_TEST_POWER_LOSSES").map_or(4, |number| number.parse().unwrap());
     let (mut moments, mut random) = (0, 0);
     for seed in 0..3 {
         let life = live(seed);
@@ -95,7 +98,7 @@ fn exactly_the_acknowledged_changes_are_there() {
                 }
             }
             let numbers = &mut Numbers(count as u64);
-            for _ in 0..if volatile > 1 { 4 } else { 0 } {
+            for _ in 0..if volatile > 1 { subsets } else { 0 } {
                 random += 1;
                 let fates: Vec<Fate> = (0..volatile)
                     .map(|_| match numbers.below(5) {
