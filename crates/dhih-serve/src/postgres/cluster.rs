@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use dhih_index::{CodeSet, Codes};
 use tokio::time::Instant;
 
-use crate::searcher::{Found, Query, SearchError, Searcher};
+use crate::search::{Found, Query, SearchError, Searcher};
 
 use super::{
     Error,
@@ -196,6 +196,18 @@ impl Searcher for Cluster {
         let deadline = self.deadline();
         let asked = async move { shard.ask(&Question::Item(id), deadline).await };
         Ok(self.runtime.wait(asked)?.pop().map(|item| item.code))
+    }
+}
+
+impl From<Error> for SearchError {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::TooMany { .. } => Self::TooMany(error.to_string()),
+            Error::Unreachable { what, .. } | Error::Late { what, .. } => {
+                Self::Unavailable { what: what.clone(), source: error.into() }
+            }
+            _ => Self::Store(error.into()),
+        }
     }
 }
 

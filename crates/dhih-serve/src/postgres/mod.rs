@@ -1,6 +1,6 @@
 //! Codes in PostgreSQL, over several hosts: what is loaded there in generations, and searched there by multi-index hashing as SQL.
 //! PostgreSQL stores, replicates, authenticates and backs up; bits, substrings and the order of a search stay ours. What a search
-//! is to the rest of the service: `crate::searcher`. How to set it up: `docs/src/scaling.md`.
+//! is to the rest of the service: `crate::search`. How to set it up: `docs/src/scaling.md`.
 //!
 //! A coordinator knows the shards (as servers of `postgres_fdw`) and the generations (a table of manifests). It is asked when a
 //! store is opened, not when it is searched: searches go from here to all shards at once, over a connection each. Through

@@ -52,7 +52,7 @@ fn finish(mut state: [u32; 3]) -> [u32; 3] {
 mod tests {
     use super::*;
 
-    /// Items are dealt out evenly; that they are where PostgreSQL looks for them is compared with a server in `tests/postgres.rs`.
+    /// Items are dealt out evenly; that they are where PostgreSQL looks for them is compared with a server in `tests/postgres/`.
     #[test]
     fn every_shard_gets_its_part() {
         for modulus in [1, 2, 3, 7] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dhih_index::Substring;
 use tokio::{task::JoinSet, time::Instant};
 
-use crate::searcher::{Found, Neighbour};
+use crate::search::{Found, Neighbour};
 
 use super::{
     Error,

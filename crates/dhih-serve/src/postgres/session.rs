@@ -9,7 +9,7 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use crate::searcher::Neighbour;
+use crate::search::Neighbour;
 
 use super::{
     Error,

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::searcher::Neighbour;
+use crate::search::Neighbour;
 
 use super::{
     Error,

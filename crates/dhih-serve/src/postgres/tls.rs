@@ -1,5 +1,5 @@
 //! TLS to PostgreSQL, over rustls: a server's certificate is checked against those given, and so is its name. The service's own
-//! certificate: `crate::tls`.
+//! certificate: `crate::operation::tls`.
 
 use std::{
     future::Future,

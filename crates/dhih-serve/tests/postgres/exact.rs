@@ -140,7 +140,9 @@ fn queries_that_cannot_be_answered_are_refused() {
     let cluster = servers.open();
     for code in [&[][..], &[0], &[0, 0, 0], &[0, 0x10]] {
         let error = cluster.search(&query(code, 1, 12)).unwrap_err();
-        assert!(matches!(error, SearchError::Postgres(Error::Query { bits: 12, .. })), "{error}");
+        let SearchError::Store(source) = &error else { panic!("{error}") };
+        let source = source.downcast_ref::<Error>();
+        assert!(matches!(source, Some(Error::Query { bits: 12, .. })), "{error}");
     }
     let filter = dhih_index::Filter::default().labels([1]);
     let filtered = Query { filter: Some(&filter), ..query(&[0, 0], 1, 12) };

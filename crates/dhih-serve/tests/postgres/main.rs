@@ -7,7 +7,7 @@
 )]
 #![allow(unreachable_pub, reason = "a test program has nobody outside")]
 
-#[path = "../common/mod.rs"]
+#[path = "../service/common/mod.rs"]
 mod common;
 
 mod codes;

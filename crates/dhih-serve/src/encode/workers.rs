@@ -1,0 +1,208 @@
+//! The threads that encode. Where there is little to do, a batch is spread over all cores, so that a lone image has its code soonest. Where
+//! there is more, the workers share it, and each encodes its part on a core of its own: no core waits for another then.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::sync::oneshot;
+
+use super::{QueueConfig, Values};
+use crate::run::Run;
+
+/// An image that waits for its code.
+pub(super) struct Job {
+    pub(super) run: Arc<Run>,
+    /// `[height, width, channels]` of the run's input.
+    pub(super) pixels: Vec<u8>,
+    pub(super) asked: Instant,
+    pub(super) answer: oneshot::Sender<Result<Values, String>>,
+}
+
+/// The time that an image takes lately.
+#[derive(Debug, Default)]
+pub(super) struct Pace(AtomicU64);
+
+impl Pace {
+    /// A batch weighs as much as an eighth of all before it.
+    fn measure(&self, batch: Duration, images: usize) {
+        let each = (batch.as_nanos() as u64 / images.max(1) as u64).max(1);
+        let before = self.0.load(Ordering::Relaxed);
+        let mean = if before == 0 { each } else { (7 * before + each) / 8 };
+        self.0.store(mean, Ordering::Relaxed);
+    }
+
+    /// How long so many images take.
+    pub(super) fn of(&self, images: usize) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_mul(images as u64))
+    }
+}
+
+/// The workers' entrance; they end when it is dropped.
+#[derive(Debug)]
+pub(super) struct Workers(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    workers: usize,
+    config: QueueConfig,
+    pace: Arc<Pace>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Workers that encode.
+    busy: usize,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("jobs", &self.jobs.len()).finish_non_exhaustive()
+    }
+}
+
+impl Workers {
+    pub(super) fn start(
+        config: QueueConfig,
+        workers: usize,
+        pace: &Arc<Pace>,
+    ) -> std::io::Result<Self> {
+        let (waiting, arrived) = (Mutex::default(), Condvar::new());
+        let all = Self(Arc::new(Shared { waiting, arrived, workers, config, pace: pace.clone() }));
+        for _ in 0..workers {
+            let alone = ThreadPoolBuilder::new().num_threads(1).build();
+            let alone = alone.map_err(std::io::Error::other)?;
+            let (shared, thread) = (all.0.clone(), std::thread::Builder::new());
+            thread.name("encoder".into()).spawn(move || shared.encode_all(&alone))?;
+        }
+        Ok(all)
+    }
+
+    pub(super) fn give(&self, jobs: Vec<Job>) {
+        self.0.lock().jobs.extend(jobs);
+        self.0.arrived.notify_all();
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.arrived.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn encode_all(&self, alone: &ThreadPool) {
+        while let Some((batch, shared)) = self.next() {
+            let started = Instant::now();
+            let images = batch.len();
+            // Whatever happens, the next one is encoded.
+            let done = catch_unwind(AssertUnwindSafe(|| match shared {
+                true => alone.install(|| encode(batch)),
+                false => encode(batch),
+            }));
+            if done.is_err() {
+                tracing::error!(images, "encoding ended early");
+            }
+            // The others encode as many meanwhile.
+            let at_once = if shared { self.workers as u32 } else { 1 };
+            self.pace.measure(started.elapsed() / at_once, images);
+            self.lock().busy -= 1;
+        }
+    }
+
+    /// The next images, all of one run, and whether other workers have work as well. `None` when there are to be no more.
+    fn next(&self) -> Option<(Vec<Job>, bool)> {
+        let mut waiting = self.lock();
+        loop {
+            let Some(first) = waiting.jobs.front() else {
+                if waiting.closed {
+                    return None;
+                }
+                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            // What was asked for while others were encoded has waited already.
+            let wait =
+                (first.asked + self.config.max_wait).saturating_duration_since(Instant::now());
+            let enough = waiting.jobs.len() >= self.config.max_batch;
+            if wait.is_zero() || enough || waiting.closed {
+                break;
+            }
+            let more = self.arrived.wait_timeout(waiting, wait);
+            waiting = more.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let (share, shared) = share(waiting.jobs.len(), waiting.busy, self.workers);
+        let run = waiting.jobs.front()?.run.clone();
+        let of_run = waiting.jobs.iter().take_while(|job| Arc::ptr_eq(&job.run, &run)).count();
+        let count = share.min(of_run).min(self.config.max_batch);
+        waiting.busy += 1;
+        Some((waiting.jobs.drain(..count).collect(), shared))
+    }
+}
+
+/// How many of the waiting images a worker takes, and whether others have work as well: where there is work for more than half of
+/// the workers, each does its part on a core of its own.
+fn share(waiting: usize, busy: usize, workers: usize) -> (usize, bool) {
+    let shared = workers > 1 && 2 * (waiting + busy) > workers;
+    (if shared { waiting.div_ceil(workers) } else { waiting }, shared)
+}
+
+fn encode(batch: Vec<Job>) {
+    let started = Instant::now();
+    metrics::histogram!("dhih_encode_batch_images").record(batch.len() as f64);
+    let waited = batch.iter().map(|job| (started - job.asked).as_secs_f64());
+    waited.for_each(|seconds| metrics::histogram!("dhih_queue_seconds").record(seconds));
+    let pixels = batch.iter().map(|job| &job.pixels[..]).collect::<Vec<_>>().concat();
+    let codes = batch[0].run.encoder().encode(&pixels);
+    metrics::histogram!("dhih_encode_seconds").record(started.elapsed().as_secs_f64());
+    let bits = batch[0].run.bits() as usize;
+    for (row, job) in batch.into_iter().enumerate() {
+        let code = match &codes {
+            Ok(values) => Ok(values[row * bits..(row + 1) * bits].to_vec()),
+            Err(error) => Err(error.to_string()),
+        };
+        // Who asked may have gone.
+        let _ = job.answer.send(code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_follows_what_batches_take() {
+        let pace = Pace::default();
+        assert_eq!(pace.of(1000), Duration::ZERO);
+        pace.measure(Duration::from_millis(80), 8);
+        assert_eq!(pace.of(5), Duration::from_millis(50));
+        (0..100).for_each(|_| pace.measure(Duration::from_millis(32), 32));
+        let now = pace.of(10).as_secs_f64();
+        assert!((now - 0.010).abs() < 1e-4, "{now}");
+    }
+
+    #[test]
+    fn workers_share_what_is_enough_for_them() {
+        // Alone: all of it, on all cores. The only worker shares with nobody.
+        assert_eq!(
+            [share(1, 0, 2), share(4, 0, 8), share(9, 0, 1)],
+            [(1, false), (4, false), (9, false)]
+        );
+        assert_eq!(
+            [share(1, 1, 2), share(5, 0, 2), share(9, 3, 8)],
+            [(1, true), (3, true), (2, true)]
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! What a refused request is told: a status, a stable word, a sentence. Why a run does not load lives in `crate::error`.
+
+use axum::{
+    Json,
+    extract::{
+        multipart::{MultipartError, MultipartRejection},
+        rejection::{BytesRejection, PathRejection, QueryRejection},
+    },
+    http::{
+        StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+};
+
+use crate::api::{ErrorAnswer, ErrorBody};
+use crate::encode::EncodeError;
+use crate::http::routes::search::no_item;
+use crate::items::ChangeError;
+use crate::search::SearchError;
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// 400: a word for programs, a sentence for people.
+    BadRequest(&'static str, String),
+    /// 401: a key is needed, or another one.
+    Unauthorized,
+    /// 403: the service only reads.
+    ReadOnly,
+    /// 403: the codes are in a store.
+    Elsewhere,
+    /// 409: the id is taken.
+    Taken(u64),
+    /// 409: what is on disk cannot be served.
+    NotReloaded,
+    /// 404: what is not there.
+    NotFound(String),
+    /// 405.
+    MethodNotAllowed,
+    /// 408: the request took longer than it may.
+    Timeout,
+    /// 413: the body is larger than it may be.
+    TooLarge,
+    /// 415: a word for programs, a sentence for people.
+    UnsupportedMediaType(&'static str, String),
+    /// 422: an image that cannot be used.
+    UnusableImage(String),
+    /// 503: no worker became free in time.
+    Busy,
+    /// 503: a store does not answer. What is told of it.
+    Unavailable(String),
+    /// 500: logged, and nothing of it told.
+    Internal(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ApiError {
+    pub(crate) fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// A body that could not be read: too large, or malformed.
+    fn body(status: StatusCode, text: String) -> Self {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            _ => Self::BadRequest("malformed_body", format!("the body cannot be read: {text}")),
+        }
+    }
+
+    /// Its answer on the wire, without its status.
+    pub(crate) fn answer(self) -> ErrorAnswer {
+        let (_, code, message) = self.parts();
+        ErrorAnswer { error: ErrorBody { code, message } }
+    }
+
+    fn parts(self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::BadRequest(code, message) => (StatusCode::BAD_REQUEST, code, message),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "this needs a key: send it as `authorization: Bearer KEY`".into(),
+            ),
+            Self::ReadOnly => (
+                StatusCode::FORBIDDEN,
+                "read_only",
+                "this service only searches: it was started with --read-only".into(),
+            ),
+            Self::Elsewhere => (
+                StatusCode::FORBIDDEN,
+                "read_only",
+                "this service searches a store, which takes generations from `dhih-serve load`, not single items"
+                    .into(),
+            ),
+            Self::Taken(id) => (
+                StatusCode::CONFLICT,
+                "id_taken",
+                format!("there is an item {id} already: delete it first, or leave the id out"),
+            ),
+            Self::NotReloaded => (
+                StatusCode::CONFLICT,
+                "not_reloaded",
+                "what is there now cannot be served, so what was served before still is; the log has the cause".into(),
+            ),
+            Self::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path does not answer that method; the `allow` header lists those it answers"
+                    .into(),
+            ),
+            Self::Timeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "the request took too long to arrive or to answer; send it again".into(),
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "the body is larger than this service takes (`limits.body_bytes` of /v1/info); send a smaller image"
+                    .into(),
+            ),
+            Self::UnsupportedMediaType(code, message) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message)
+            }
+            Self::UnusableImage(message) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "unusable_image", message)
+            }
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "as many requests as this service takes are under way; send it again in a second".into(),
+            ),
+            Self::Unavailable(message) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)
+            }
+            Self::Internal(cause) => {
+                tracing::error!(cause = %cause, "internal error");
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the service failed on this request; its log has the cause".into(),
+                )
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code, message) = self.parts();
+        let mut response =
+            (status, Json(ErrorAnswer { error: ErrorBody { code, message } })).into_response();
+        if code == "busy" {
+            metrics::counter!("dhih_rejected_total").increment(1);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, 1.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = axum::http::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::BadRequest("invalid_parameter", rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::BadRequest("invalid_id", rejection.body_text())
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::body(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<MultipartRejection> for ApiError {
+    fn from(rejection: MultipartRejection) -> Self {
+        Self::body(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<MultipartError> for ApiError {
+    fn from(error: MultipartError) -> Self {
+        Self::body(error.status(), error.body_text())
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(refusal: ChangeError) -> Self {
+        match refusal {
+            ChangeError::ReadOnly => Self::ReadOnly,
+            ChangeError::Elsewhere => Self::Elsewhere,
+            ChangeError::Taken(id) => Self::Taken(id),
+            ChangeError::Unknown(id) => no_item(id),
+            ChangeError::Moved => Self::Busy,
+            ChangeError::Failed(error) => Self::internal(error),
+        }
+    }
+}
+
+impl From<EncodeError> for ApiError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Busy => Self::Busy,
+            EncodeError::Failed(cause) => Self::Internal(cause),
+        }
+    }
+}
+
+impl From<SearchError> for ApiError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::NoFilter | SearchError::TooMany(_) => {
+                Self::BadRequest("invalid_parameter", error.to_string())
+            }
+            // Hosts are for the log; which part of the store is missing is for all.
+            SearchError::Unavailable { what, source } => {
+                tracing::error!(error = %source, "the store does not answer");
+                Self::Unavailable(format!(
+                    "{what} of the store does not answer, and parts of an answer are not given; try again later"
+                ))
+            }
+            other => Self::internal(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_internal_error_tells_nothing_of_its_cause() {
+        let response = ApiError::internal("/secret/path is gone").into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.contains("\"internal\"") && !text.contains("secret"), "{text}");
+    }
+}

@@ -1,0 +1,54 @@
+//! The access log: a line, an id and figures for each request.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    extract::{MatchedPath, Request},
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::Response,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Logs and counts the request; its id, the client's or a new one, is in the log and in the answer.
+pub(crate) async fn access_log(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id)).cloned();
+    let id = given.unwrap_or_else(new_id);
+    let started = Instant::now();
+    let mut response = next.run(request).await;
+    let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
+    let route = route.unwrap_or_else(|| "other".to_owned());
+    metrics::histogram!("dhih_request_seconds", "route" => route.clone()).record(seconds);
+    let labels = [("route", route), ("status", status.to_string())];
+    metrics::counter!("dhih_requests_total", &labels).increment(1);
+    let request_id = id.to_str().unwrap_or_default();
+    tracing::info!(request_id, %method, path, status, ms = format_args!("{:.2}", 1e3 * seconds), "request");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+fn is_id(id: &HeaderValue) -> bool {
+    id.len() <= 64 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// Differs from those of this and of earlier starts of the program.
+fn new_id() -> HeaderValue {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let nanos = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+    // The first one decides where this start's ids begin.
+    let _ = NEXT.compare_exchange(
+        0,
+        nanos(SystemTime::now()) | 1,
+        Ordering::Relaxed,
+        Ordering::Relaxed,
+    );
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let text = format!("{number:016x}");
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0"))
+}

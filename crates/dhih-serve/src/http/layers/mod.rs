@@ -1,0 +1,28 @@
+//! What surrounds every answer, a file a layer. In which order they stand: `http/mod.rs`.
+
+mod access_log;
+mod body_memory;
+mod in_flight_limit;
+mod rights;
+mod security_headers;
+mod time_limit;
+
+use std::any::Any;
+
+use axum::response::{IntoResponse, Response};
+
+use crate::http::ApiError;
+
+pub(crate) use access_log::access_log;
+pub(crate) use body_memory::hold_body_memory;
+pub(crate) use in_flight_limit::{InFlight, in_flight_limit};
+pub(crate) use rights::{changing, reading};
+pub(crate) use security_headers::security_headers;
+pub(crate) use time_limit::time_limit;
+
+/// The answer to a request that met a mistake of ours.
+pub(crate) fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
+    ApiError::internal(text.unwrap_or("a panic").to_owned()).into_response()
+}

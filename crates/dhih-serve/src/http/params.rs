@@ -1,0 +1,111 @@
+//! The query string of a search. By hand, because `label` may be repeated, which the usual decoder does not allow.
+
+use axum::http::Uri;
+
+use crate::api::{DEFAULT_K, MAX_K, SearchParams};
+use crate::http::ApiError;
+
+/// How much to answer, checked against the codes' length.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Extent {
+    pub(crate) k: usize,
+    pub(crate) radius: u32,
+    pub(crate) labels: Vec<String>,
+    pub(crate) codes: bool,
+    pub(crate) rerank: bool,
+}
+
+impl Extent {
+    /// Whether the index alone answers, however many are near.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.labels.is_empty() && !self.rerank
+    }
+}
+
+/// Reads and checks a query string.
+pub(crate) fn extent(uri: &Uri, bits: u32) -> Result<Extent, ApiError> {
+    let params = parse(uri.query().unwrap_or_default()).map_err(wrong)?;
+    let k = params.k.unwrap_or(DEFAULT_K);
+    let radius = params.radius.unwrap_or(bits);
+    if !(1..=MAX_K).contains(&k) {
+        return Err(wrong(format!("k is {k}; give 1 to {MAX_K}")));
+    }
+    if radius > bits {
+        let message = format!("radius is {radius}; codes have {bits} bits, give 0 to {bits}");
+        return Err(wrong(message));
+    }
+    let (codes, rerank) = (params.codes.unwrap_or(false), params.rerank.unwrap_or(false));
+    Ok(Extent { k, radius, labels: params.label, codes, rerank })
+}
+
+fn wrong(message: String) -> ApiError {
+    ApiError::BadRequest("invalid_parameter", message)
+}
+
+fn parse(query: &str) -> Result<SearchParams, String> {
+    let mut params = SearchParams::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let repeated = match &*name {
+            "k" => params.k.replace(number(&name, &value)?).is_some(),
+            "radius" => params.radius.replace(number(&name, &value)?).is_some(),
+            "codes" => params.codes.replace(truth(&name, &value)?).is_some(),
+            "rerank" => params.rerank.replace(truth(&name, &value)?).is_some(),
+            "label" => {
+                params.label.push(value.into_owned());
+                false
+            }
+            _ => {
+                return Err(format!(
+                    "there is no parameter `{name}`; there are k, radius, label, codes and rerank"
+                ));
+            }
+        };
+        if repeated {
+            return Err(format!("`{name}` is given twice"));
+        }
+    }
+    Ok(params)
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = value.parse().ok().filter(|_| digits);
+    number.ok_or_else(|| format!("`{name}` is {value:?}; give a whole number"))
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| format!("`{name}` is {value:?}; give true or false"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_and_checked() {
+        let read = |query: &str| extent(&format!("/v1/search?{query}").parse().unwrap(), 48);
+        let all = read("k=5&radius=9&label=a%20b&label=c&codes=true&rerank=true").unwrap();
+        let labels = vec!["a b".to_owned(), "c".to_owned()];
+        assert_eq!(all, Extent { k: 5, radius: 9, labels, codes: true, rerank: true });
+        let none = read("").unwrap();
+        assert_eq!((none.k, none.radius, none.labels.len()), (DEFAULT_K, 48, 0));
+        for (query, part) in [
+            ("k=0", "1 to 1000"),
+            ("k=1001", "1 to 1000"),
+            ("k=-1", "whole number"),
+            ("k=+5", "whole number"),
+            ("k=", "whole number"),
+            ("k=1&k=2", "twice"),
+            ("radius=49", "48 bits"),
+            ("codes=1", "true or false"),
+            ("limit=3", "k, radius, label, codes and rerank"),
+        ] {
+            match read(query) {
+                Err(ApiError::BadRequest("invalid_parameter", message)) => {
+                    assert!(message.contains(part), "{message}");
+                }
+                other => panic!("{query}: {other:?}"),
+            }
+        }
+    }
+}

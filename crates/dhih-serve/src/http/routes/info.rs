@@ -1,0 +1,80 @@
+//! `GET /v1/info`, `/healthz`, `/readyz` and `/metrics`: what is served, whether it is, and how it goes. `POST /v1/admin/reload`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_K, RequestLimits};
+use crate::http::{ApiError, AppState};
+use crate::operation::telemetry;
+
+/// What is served, and what a request is held to.
+#[utoipa::path(
+    get, operation_id = "get_info", path = "/v1/info", tag = "service",
+    responses(
+        (status = 200, body = Info, description = "What is served"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+    )
+)]
+pub(crate) async fn info(State(state): State<Arc<AppState>>) -> Json<Info> {
+    Json(of(&state))
+}
+
+fn of(state: &AppState) -> Info {
+    let body_bytes = state.limits().max_body_bytes;
+    let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH };
+    state.run().info(limits, state.keys())
+}
+
+/// The process answers.
+#[utoipa::path(get, operation_id = "get_health", path = "/healthz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
+pub(crate) async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok", items: None })
+}
+
+/// Model and index are loaded and verified: a router exists only over a run that was.
+#[utoipa::path(get, operation_id = "get_readiness", path = "/readyz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
+pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Health> {
+    Json(Health { status: "ready", items: Some(state.run().len()) })
+}
+
+/// Figures for Prometheus.
+#[utoipa::path(
+    get, operation_id = "get_metrics", path = "/metrics", tag = "service",
+    responses(
+        (status = 200, description = "In the text format", body = String, content_type = "text/plain"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+    )
+)]
+pub(crate) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, telemetry::rendered(state.run().len(), state.queue().depth())).into_response()
+}
+
+/// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served
+/// goes on being served.
+#[utoipa::path(
+    post, operation_id = "reload", path = "/v1/admin/reload", tag = "service",
+    responses(
+        (status = 200, body = Info, description = "What is served"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 409, body = ErrorAnswer, description = "What is there now cannot be served"),
+    )
+)]
+pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Json<Info>, ApiError> {
+    let reloading = state.clone();
+    let reloaded = tokio::task::spawn_blocking(move || reloading.reload().map(drop));
+    match reloaded.await.map_err(ApiError::internal)? {
+        Ok(()) => Ok(Json(of(&state))),
+        Err(error) => {
+            // Paths are for the log.
+            tracing::error!(%error, "not reloaded");
+            Err(ApiError::NotReloaded)
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! One file a resource: what is asked of it, and how it answers.
+
+pub(crate) mod info;
+pub(crate) mod items;
+pub(crate) mod page;
+pub(crate) mod samples;
+pub(crate) mod search;
+pub(crate) mod thumbnail;

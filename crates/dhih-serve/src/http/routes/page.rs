@@ -1,0 +1,50 @@
+//! The web page and its assets, built into the program.
+
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::http::routes::thumbnail::{digest, matches};
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// Path, media type and content.
+const ASSETS: [(&str, &str, &str); 13] = [
+    ("/", HTML, include_str!("../../web/index.html")),
+    ("/api.js", SCRIPT, include_str!("../../web/api.js")),
+    ("/app.js", SCRIPT, include_str!("../../web/app.js")),
+    ("/bits.js", SCRIPT, include_str!("../../web/bits.js")),
+    ("/dialog.js", SCRIPT, include_str!("../../web/dialog.js")),
+    ("/dom.js", SCRIPT, include_str!("../../web/dom.js")),
+    ("/filter.js", SCRIPT, include_str!("../../web/filter.js")),
+    ("/items.js", SCRIPT, include_str!("../../web/items.js")),
+    ("/key.js", SCRIPT, include_str!("../../web/key.js")),
+    ("/results.js", SCRIPT, include_str!("../../web/results.js")),
+    ("/state.js", SCRIPT, include_str!("../../web/state.js")),
+    ("/style.css", STYLE, include_str!("../../web/style.css")),
+    ("/icon.svg", SVG, include_str!("../../web/icon.svg")),
+];
+
+/// The page and what it is made of.
+pub(crate) fn assets<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let add = |router: Router<S>, (path, kind, body): (&str, &'static str, &'static str)| {
+        router.route(path, get(async move |headers: HeaderMap| asset(&headers, kind, body)))
+    };
+    ASSETS.into_iter().fold(Router::new(), add)
+}
+
+/// An asset changes only with the program: a browser may keep it, but asks each time whether it is still the same.
+fn asset(request: &HeaderMap, content_type: &'static str, body: &'static str) -> Response {
+    let tag = format!("\"{:016x}\"", digest(body.as_bytes()));
+    let keep = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag.clone())];
+    if matches(request, &tag) {
+        return (StatusCode::NOT_MODIFIED, keep).into_response();
+    }
+    (keep, [(header::CONTENT_TYPE, content_type)], body).into_response()
+}

@@ -1,0 +1,142 @@
+//! The command line: flags and their `DHIH_...` twins. What they mean: `config.rs`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use dhih_manual::Manual;
+use tracing::level_filters::LevelFilter;
+
+use crate::operation::telemetry::LogFormat;
+
+const EXAMPLE: &str = "Examples:
+  dhih-serve --run runs/latest --bind 127.0.0.1:7878
+  curl -F image=@ring.png 'http://127.0.0.1:7878/v1/search?k=10'
+  dhih-serve import --run runs/latest --input photos";
+
+/// Serves image search over a trained run: a web page and an HTTP API.
+#[derive(Debug, Parser)]
+#[command(name = "dhih-serve", version, after_help = EXAMPLE, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of the service.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What the program does beside serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add the pictures of a folder, and of those in it, to the index; what is there already is left out
+    #[command(after_help = "Example:\n  dhih-serve import --run runs/latest --input photos")]
+    Import(ImportArgs),
+    /// Load codes into a store in PostgreSQL, as a new generation, and switch searches to it once every shard holds all of it
+    #[cfg(feature = "postgres")]
+    #[command(
+        after_help = "Example:\n  dhih-serve load --run runs/latest --store postgres://dhih@db/dhih"
+    )]
+    Load(crate::postgres::LoadArgs),
+    /// What is the same in every program.
+    #[command(flatten)]
+    Manual(Manual),
+}
+
+/// Flags of `import`.
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// Run directory, as `dhih-train` writes it
+    #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
+    pub run: PathBuf,
+    /// Index directory [default: RUN/index]
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
+    pub index: Option<PathBuf>,
+    /// Folder of JPEG, PNG and WebP files; a folder in it with the name of a class labels what it holds
+    #[arg(long, env = "DHIH_INPUT", value_name = "DIR")]
+    pub input: PathBuf,
+    /// Print one JSON object on stdout, and nothing else there
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// Flags of the service.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// TOML file with any of these settings by name, such as `bind = \"127.0.0.1:80\"`; flags and environment override it
+    #[arg(long, env = "DHIH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Run directory, as `dhih-train` writes it
+    #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
+    pub run: PathBuf,
+    /// Index directory, as `dhih-index build` writes it [default: RUN/index]
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
+    pub index: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one. The last line on stdout is the page's URL
+    #[arg(long, env = "DHIH_BIND", value_name = "ADDR", default_value = "127.0.0.1:7878")]
+    pub bind: SocketAddr,
+    /// Only search: items can be neither added nor deleted, and others may serve the same index
+    #[arg(long, env = "DHIH_READ_ONLY", value_parser = FalseyValueParser::new())]
+    pub read_only: bool,
+    /// File whose first line is the key that searching needs; the key itself may be in DHIH_READ_KEY instead
+    #[arg(long, env = "DHIH_READ_KEY_FILE", value_name = "FILE")]
+    pub read_key_file: Option<PathBuf>,
+    /// File whose first line is the key that adding, deleting and reloading need; or DHIH_ADMIN_KEY
+    #[arg(long, env = "DHIH_ADMIN_KEY_FILE", value_name = "FILE")]
+    pub admin_key_file: Option<PathBuf>,
+    /// Certificate chain in PEM: serve over TLS. Read again on SIGHUP
+    #[arg(long, env = "DHIH_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, env = "DHIH_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Largest request body, in MiB
+    #[arg(long, env = "DHIH_MAX_BODY_MIB", value_name = "MIB", default_value_t = 10,
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_body_mib: u16,
+    /// Requests under way at most; further ones are refused at once
+    #[arg(long, env = "DHIH_MAX_IN_FLIGHT", value_name = "N", default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_in_flight: u32,
+    /// Connections at most; further ones wait to be accepted
+    #[arg(long, env = "DHIH_MAX_CONNECTIONS", value_name = "N", default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_connections: u32,
+    /// Images being decoded and encoded at most; requests with further ones are refused at once
+    #[arg(long, env = "DHIH_QUEUE", value_name = "N", default_value_t = 128,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub queue: u32,
+    /// Images that a worker encodes together at most
+    #[arg(long, env = "DHIH_MAX_BATCH", value_name = "N", default_value_t = 32,
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub max_batch: u32,
+    /// How long an image waits for others to be encoded with, in milliseconds
+    #[arg(long, env = "DHIH_MAX_WAIT_MS", value_name = "MS", default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub max_wait_ms: u16,
+    /// Images are refused that would wait longer for those before them, in milliseconds
+    #[arg(long, env = "DHIH_MAX_QUEUED_MS", value_name = "MS", default_value_t = 40,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_queued_ms: u16,
+    /// Longest time from a request's header to its answer, in seconds
+    #[arg(long, env = "DHIH_REQUEST_TIMEOUT", value_name = "S", default_value_t = 30,
+        value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub request_timeout: u16,
+    /// Longest time for a request's header to arrive, and for a TLS handshake, in seconds
+    #[arg(long, env = "DHIH_HEADER_TIMEOUT", value_name = "S", default_value_t = 10,
+        value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub header_timeout: u16,
+    /// A store that is searched instead of an index.
+    #[cfg(feature = "postgres")]
+    #[command(flatten)]
+    pub store: crate::postgres::StoreArgs,
+    /// Print one JSON object with the URL, the number of items and of bits on stdout, instead of the URL
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+    /// How much to log on stderr: off, error, warn, info, debug or trace
+    #[arg(long, env = "DHIH_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LevelFilter,
+    /// Form of the log
+    #[arg(long, env = "DHIH_LOG_FORMAT", value_name = "FORM", default_value = "text")]
+    pub log_format: LogFormat,
+}

@@ -1,0 +1,126 @@
+//! What the flags of the service mean to its parts, and what no single flag can know of another. The flags: `cli.rs`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::encode::QueueConfig;
+use crate::items::Access;
+use crate::operation::cli::Config;
+use crate::operation::keys::Keys;
+use crate::operation::limits::Limits;
+use crate::operation::server::ServerConfig;
+use crate::operation::tls::TlsConfig;
+use crate::run::Run;
+use crate::run::source::Source;
+
+impl Config {
+    /// The keys, from the files named or from the environment.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a key that is none, both a file and a variable.
+    pub fn keys(&self) -> Result<Keys, String> {
+        let key = |file: &Option<PathBuf>, variable: &str| {
+            let given = std::env::var(variable).ok().filter(|key| !key.is_empty());
+            match (file, given) {
+                (Some(_), Some(_)) => {
+                    Err(format!("{variable} and a key file are both set: give one"))
+                }
+                (Some(file), None) => Keys::from_file(file).map(Some),
+                (None, given) => Ok(given),
+            }
+        };
+        let read = key(&self.read_key_file, "DHIH_READ_KEY")?;
+        let admin = key(&self.admin_key_file, "DHIH_ADMIN_KEY")?;
+        Keys::new(read.as_deref(), admin.as_deref())
+    }
+
+    /// Checks what no single flag can know of another. The message names the value and the cure.
+    ///
+    /// # Errors
+    /// An address that others can reach, and no keys.
+    pub fn check(&self, keys: &Keys) -> Result<(), String> {
+        let guarded = keys.guard_reading() && (keys.has_admin() || self.read_only);
+        if self.bind.ip().is_loopback() || guarded {
+            return Ok(());
+        }
+        Err(format!(
+            "--bind {} can be reached from other machines, and there are no keys for it: give --read-key-file and \
+             --admin-key-file (or --read-only), or bind 127.0.0.1:{} and put a proxy before it",
+            self.bind,
+            self.bind.port()
+        ))
+    }
+
+    /// Where the codes are that are searched.
+    ///
+    /// # Errors
+    /// A store whose password cannot be read; a store and an index.
+    pub fn source(&self) -> Result<Source, String> {
+        #[cfg(feature = "postgres")]
+        if let Some(store) = self.store.config().map_err(|error| error.to_string())? {
+            return match &self.index {
+                None => Ok(Source::Postgres(store)),
+                Some(_) => Err("--store and --index are both given: search one of them".into()),
+            };
+        }
+        let access = if self.read_only { Access::ReadOnly } else { Access::Writable };
+        Ok(Source::Index { dir: index_dir(&self.run, self.index.as_deref()), access })
+    }
+
+    /// The line on stdout that says where the page is.
+    pub fn announcement(&self, url: &str, run: &Run) -> String {
+        match self.json {
+            true => json!({ "url": url, "items": run.len(), "bits": run.bits() }).to_string(),
+            false => url.to_owned(),
+        }
+    }
+
+    /// The limits these flags ask for.
+    pub fn limits(&self) -> Limits {
+        let workers = Limits::default().workers;
+        // Who waits for a store takes no core.
+        #[cfg(feature = "postgres")]
+        let workers = match self.store.is_named() {
+            true => workers.max(self.store.store_connections.into()),
+            false => workers,
+        };
+        Limits {
+            workers,
+            max_body_bytes: usize::from(self.max_body_mib) << 20,
+            max_in_flight: self.max_in_flight as usize,
+            request_timeout: Duration::from_secs(self.request_timeout.into()),
+            ..Limits::default()
+        }
+    }
+
+    /// How images are gathered.
+    pub fn queue(&self) -> QueueConfig {
+        QueueConfig {
+            capacity: self.queue as usize,
+            max_batch: self.max_batch as usize,
+            max_wait: Duration::from_millis(self.max_wait_ms.into()),
+            max_queued: Duration::from_millis(self.max_queued_ms.into()),
+        }
+    }
+
+    /// How connections are taken.
+    pub fn server(&self) -> ServerConfig {
+        ServerConfig {
+            max_connections: self.max_connections as usize,
+            header_timeout: Duration::from_secs(self.header_timeout.into()),
+        }
+    }
+
+    /// Where certificate and key are, where they are given.
+    pub fn tls(&self) -> Option<TlsConfig> {
+        let (cert, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
+        Some(TlsConfig { cert, key })
+    }
+}
+
+/// The index directory of a run: the one given, or its own.
+pub(crate) fn index_dir(run: &Path, given: Option<&Path>) -> PathBuf {
+    given.map_or_else(|| run.join("index"), Path::to_owned)
+}

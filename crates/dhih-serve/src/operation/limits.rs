@@ -1,0 +1,33 @@
+//! What a request is held to.
+
+use std::time::Duration;
+
+/// What a request may take before it is refused.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest body, in bytes; more is a 413.
+    pub max_body_bytes: usize,
+    /// Requests under way at most; one more is a 503 at once.
+    pub max_in_flight: usize,
+    /// Longest time from a request's header to its answer; more is a 408.
+    pub request_timeout: Duration,
+    /// Longest wait for a free worker; more is a 503.
+    pub queue_timeout: Duration,
+    /// How many requests decode and search at the same time.
+    pub workers: usize,
+    /// What a picture may measure, checked before its pixels are decoded; more is a 422.
+    pub image: dhih_model::image::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 10 << 20,
+            max_in_flight: 256,
+            request_timeout: Duration::from_secs(30),
+            queue_timeout: Duration::from_secs(5),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            image: dhih_model::image::Limits::default(),
+        }
+    }
+}

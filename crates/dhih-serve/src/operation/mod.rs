@@ -1,0 +1,10 @@
+//! What an operator sees of the service: settings and keys, TLS, listeners and signals, the log and its figures.
+
+pub(crate) mod cli;
+pub(crate) mod config;
+pub(crate) mod keys;
+pub(crate) mod limits;
+pub(crate) mod server;
+pub(crate) mod settings_file;
+pub(crate) mod telemetry;
+pub(crate) mod tls;

@@ -1,0 +1,104 @@
+//! A settings file: TOML, with the names of the flags. Flags and environment override it.
+
+use std::fmt;
+use std::path::Path;
+
+/// Makes the settings of a TOML file the defaults of a command line.
+///
+/// # Errors
+/// A file that cannot be read, or holds what is no setting.
+pub fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Command, String> {
+    let wrong = |reason: &dyn fmt::Display| format!("the settings {}: {reason}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(&e.message()))?;
+    for (name, value) in table {
+        let id = name.replace('-', "_");
+        if id == "config" || !command.get_arguments().any(|arg| arg.get_id() == &*id) {
+            let known = command.get_arguments().map(|arg| arg.get_id().as_str());
+            let known = known.filter(|id| !["config", "help", "version"].contains(id));
+            let known = known.collect::<Vec<_>>().join(", ");
+            return Err(wrong(&format!("{name:?} is no setting; there are {known}")));
+        }
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(truth) => truth.to_string(),
+            other => {
+                return Err(wrong(&format!("{name} is {other}; give text, a number or a truth")));
+            }
+        };
+        // Read once in the life of a program.
+        let text: &'static str = text.leak();
+        command = command.mut_arg(id, |arg| match arg.get_action() {
+            clap::ArgAction::SetTrue => arg.default_value(text).action(clap::ArgAction::SetTrue),
+            _ => arg.required(false).default_value(text),
+        });
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::cli::{Cli, Config};
+    use crate::operation::keys::Keys;
+    use crate::operation::telemetry::LogFormat;
+    use clap::{CommandFactory, FromArgMatches};
+
+    fn parsed(toml: &str, words: &[&str]) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("serve.toml");
+        std::fs::write(&path, toml).unwrap();
+        let command = with_file(Cli::command(), &path)?;
+        let words = std::iter::once("dhih-serve").chain(words.iter().copied());
+        let matches = command.try_get_matches_from(words).map_err(|e| e.to_string())?;
+        Ok(Cli::from_arg_matches(&matches).map_err(|e| e.to_string())?.config)
+    }
+
+    #[test]
+    fn a_file_sets_what_flags_do_not() {
+        let toml = "bind = '127.0.0.1:9'\nmax-batch = 7\nread_only = true\nlog_format = 'json'";
+        let config = parsed(toml, &["--max-batch", "9"]).unwrap();
+        assert_eq!((config.bind.port(), config.max_batch, config.queue), (9, 9, 128));
+        assert!(config.read_only && config.log_format == LogFormat::Json);
+        assert!(!parsed("read_only = false", &[]).unwrap().read_only);
+        for (toml, part) in [
+            ("bnid = 'x'", "\"bnid\" is no setting; there are run, index, bind"),
+            ("config = 'x'", "no setting"),
+            ("max_batch = 0", "0 is not in 1..=1024"),
+            ("bind = ['a']", "give text, a number or a truth"),
+            ("bind", "serve.toml"),
+        ] {
+            let error = parsed(toml, &[]).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(with_file(Cli::command(), Path::new("/no/file")).unwrap_err().contains("/no/file"));
+    }
+
+    #[test]
+    fn addresses_that_others_reach_need_keys() {
+        let bound = |words: &[&str]| parsed("", &[&["--bind", "0.0.0.0:80"], words].concat());
+        let key = "0123456789abcdef";
+        let keys = |read, admin| Keys::new(read, admin).unwrap();
+        let public = bound(&[]).unwrap();
+        for missing in [keys(None, None), keys(Some(key), None), keys(None, Some(key))] {
+            let error = public.check(&missing).unwrap_err();
+            assert!(error.contains("--read-key-file") && error.contains("127.0.0.1:80"), "{error}");
+        }
+        assert!(public.check(&keys(Some(key), Some(key))).is_ok());
+        assert!(bound(&["--read-only"]).unwrap().check(&keys(Some(key), None)).is_ok());
+        assert!(parsed("", &[]).unwrap().check(&keys(None, None)).is_ok());
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_twin() {
+        let command = Cli::command();
+        let flags = command
+            .get_arguments()
+            .chain(command.get_subcommands().flat_map(|c| c.get_arguments()));
+        for flag in flags.filter(|flag| flag.get_id() != "help" && flag.get_id() != "version") {
+            let variable = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+            assert!(variable.starts_with("DHIH_"), "{}", flag.get_id());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `Searcher`: what answers searches, be it the index on this machine's disk or a store elsewhere; and what is asked and answered.
+//! Labels, thumbnails and changes are not its own: `run/`, `items/`.
+
+mod rerank;
+
+use std::fmt;
+
+use dhih_index::Filter;
+
+pub(crate) use self::rerank::rerank;
+
+/// What answers searches exactly.
+pub trait Searcher: fmt::Debug + Send + Sync {
+    /// Bits of a code.
+    fn bits(&self) -> u32;
+
+    /// Number of items.
+    fn len(&self) -> usize;
+
+    /// Whether there is no item.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The nearest items, ordered by distance, then id.
+    ///
+    /// # Errors
+    /// A query of other bits; a store that does not answer. Never a part of the answer.
+    fn search(&self, query: &Query<'_>) -> Result<Found, SearchError>;
+
+    /// The packed code of an item; `None` where there is no such item.
+    ///
+    /// # Errors
+    /// A store that does not answer.
+    fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError>;
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// A packed code.
+    pub code: &'a [u8],
+    /// At most so many items; `usize::MAX` for all within the radius.
+    pub k: usize,
+    /// Their greatest Hamming distance.
+    pub radius: u32,
+    /// Only those that it lets through.
+    pub filter: Option<&'a Filter>,
+    /// Whether the codes of the items found are wanted, too.
+    pub codes: bool,
+}
+
+/// An item that was found. Ordered by distance, then by id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    /// Hamming distance to the query.
+    pub distance: u32,
+    /// The item.
+    pub id: u64,
+    /// Its packed code; empty where codes were not asked for and to look it up would be work.
+    pub code: Vec<u8>,
+}
+
+/// What a search came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The items, in order.
+    pub neighbours: Vec<Neighbour>,
+    /// Whether a store had to read all its codes. The local index, which scans where that is fastest, does not tell.
+    pub exhaustive: bool,
+    /// The radius at which the search had to end short of `k` items, where it had to: there may be more beyond it.
+    pub capped_radius: Option<u32>,
+}
+
+/// Why a search has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The index on disk.
+    #[error("{}", .0.with_causes())]
+    Index(#[from] dhih_index::Error),
+    /// What was added while serving.
+    #[error(transparent)]
+    Catalogue(#[from] crate::Error),
+    /// A store that knows no labels.
+    #[error("the codes are in a store without labels: `label` cannot be asked for")]
+    NoFilter,
+    /// More items than one answer may have.
+    #[error("{0}")]
+    TooMany(String),
+    /// A part of a store that does not answer.
+    #[error("{source}")]
+    Unavailable {
+        /// The part, which anybody may know.
+        what: String,
+        /// What became of its hosts.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A store that cannot answer.
+    #[error(transparent)]
+    Store(Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,140 @@
+//! Connections over TCP: slow ones, TLS, hang-ups, and the end, which lets requests end.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::common::{Fixture, state};
+use dhih_serve::{Keys, Limits, ServerConfig, Tls, TlsConfig, app, bind, serve_until};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer},
+};
+
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
+    _fixture: Fixture,
+}
+
+async fn served(config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
+    let fixture = Fixture::new();
+    let app = app(state(fixture.load().unwrap(), Limits::default(), Keys::default()));
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let stop_at = async { drop(stopped.await) };
+    let ended = tokio::spawn(serve_until(listener, app, (config, tls), stop_at));
+    Served { address, stop, ended, _fixture: fixture }
+}
+
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> String {
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // Some peers end TLS without saying so.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_does_not_come_is_not_waited_for() {
+    let header_timeout = Duration::from_millis(200);
+    let served = served(ServerConfig { header_timeout, ..ServerConfig::default() }, None).await;
+    let started = Instant::now();
+    let mut slow = TcpStream::connect(served.address).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = slow.read_to_end(&mut rest).await;
+    assert!(
+        started.elapsed() >= header_timeout && !String::from_utf8_lossy(&rest).contains(" 200 ")
+    );
+    let other = TcpStream::connect(served.address).await.unwrap();
+    assert!(exchange(other, HEALTH).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_for_their_turn() {
+    let served = served(ServerConfig { max_connections: 1, ..ServerConfig::default() }, None).await;
+    let first = TcpStream::connect(served.address).await.unwrap();
+    // Until it is accepted, which nothing tells: it is asked.
+    let (mut read, mut write) = first.into_split();
+    write.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut byte = [0];
+    read.read_exact(&mut byte).await.unwrap();
+    let second = TcpStream::connect(served.address).await.unwrap();
+    let mut waiting = tokio::spawn(exchange(second, HEALTH));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut waiting).await;
+    assert!(early.is_err(), "the second was answered while the first was open");
+    drop((read, write));
+    assert!(waiting.await.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_lets_an_open_request_end() {
+    let served = served(ServerConfig::default(), None).await;
+    let body = b"{\"id\":1}";
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let head = "POST /v1/search HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body[..4]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    served.stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(TcpStream::connect(served.address).await.is_err(), "new connections are refused");
+    let answer = exchange(stream, &body[4..]).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"hits\""), "{answer}");
+    served.ended.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_serves_the_certificate_that_is_there_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let renew = || {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        made.cert.der().clone()
+    };
+    let first = renew();
+    let config = TlsConfig { cert: cert.clone(), key: key.clone() };
+    let tls = Arc::new(Tls::load(config.clone()).unwrap());
+    let served = served(ServerConfig::default(), Some(tls.clone())).await;
+    let trusts = async |certificate: &CertificateDer<'static>| {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(served.address).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect("localhost".try_into().unwrap(), stream).await.ok()?;
+        Some(exchange(stream, HEALTH).await)
+    };
+    assert!(trusts(&first).await.unwrap().starts_with("HTTP/1.1 200"));
+    let second = renew();
+    tls.reload().unwrap();
+    assert!(trusts(&second).await.unwrap().starts_with("HTTP/1.1 200"));
+    assert!(trusts(&first).await.is_none(), "the old certificate is gone");
+    // A broken file changes nothing, and is named.
+    std::fs::write(&key, "no key").unwrap();
+    assert!(tls.reload().unwrap_err().to_string().contains("key.pem"));
+    assert!(trusts(&second).await.is_some());
+    // Whoever does not speak TLS gets nothing.
+    let plain = TcpStream::connect(served.address).await.unwrap();
+    assert!(!exchange(plain, HEALTH).await.contains("200"));
+    std::fs::write(&cert, "").unwrap();
+    let error = Tls::load(config).err().unwrap().to_string();
+    assert!(error.contains("cert.pem") && error.contains("no certificate"), "{error}");
+}

@@ -1,0 +1,48 @@
+//! The description of the API, read by others: it is valid OpenAPI, and requests made from it by schemathesis meet no fault and no
+//! answer that it does not foresee.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::common::{Fixture, get, send, state};
+use dhih_serve::{Keys, Limits, ServerConfig, app, bind, serve_until};
+
+/// The Python that `DHIH_PYTHON` names.
+fn python() -> PathBuf {
+    std::env::var_os("DHIH_PYTHON").expect("DHIH_PYTHON names no Python").into()
+}
+
+#[tokio::test]
+#[ignore = "needs DHIH_PYTHON, a Python with openapi-spec-validator"]
+async fn it_is_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("openapi.json");
+    std::fs::write(&file, send(&Fixture::new().app(), get("/openapi.json")).await.body).unwrap();
+    let output = Command::new(python()).args(["-m", "openapi_spec_validator"]).arg(&file).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs DHIH_PYTHON, a Python with schemathesis"]
+async fn what_is_made_from_it_is_answered_as_it_says() {
+    let fixture = Fixture::new();
+    let app = app(state(fixture.writable(), Limits::default(), Keys::default()));
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let url = format!("http://{}/openapi.json", listener.local_addr().unwrap());
+    let config = (ServerConfig::default(), None);
+    let served = tokio::spawn(serve_until(listener, app, config, std::future::pending()));
+    let command = tokio::task::spawn_blocking(move || {
+        let program = python().with_file_name("schemathesis");
+        Command::new(program)
+            .args(["run", &url, "--max-examples", "25", "--phases", "examples,coverage,fuzzing"])
+            // Its checks go by what is written there; what is only true of ids that exist is not.
+            .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"])
+            .args(["--generation-deterministic", "--no-color", "--workers", "1"])
+            .output()
+    });
+    let output = command.await.unwrap().unwrap();
+    served.abort();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains(" passed"), "{text}");
+}

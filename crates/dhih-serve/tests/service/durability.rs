@@ -1,0 +1,231 @@
+//! Killed at random moments while items are added and deleted: what was answered is there, what was deleted stays away, and index
+//! and catalogue agree. And the import of a folder, cut off or repeated.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use crate::common::{Fixture, get, json, png, send};
+
+const KILLS: usize = 100;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn start(run: &Path) -> (Child, String) {
+    let mut command = program();
+    command.arg("--run").arg(run).args(["--bind", "127.0.0.1:0", "--log-level", "error"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
+    (child, address.to_owned())
+}
+
+/// Status and body of an answer; `None` where the other side went away.
+fn ask(address: &str, head: &str, body: &[u8]) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head =
+        format!("{head}\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let text = String::from_utf8(answer).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn add(address: &str, id: u64) -> Option<u16> {
+    let mut body = Vec::new();
+    body.extend(
+        b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n",
+    );
+    body.extend(png(id as usize));
+    body.extend(
+        format!(
+            "\r\n--edge\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n{id}\r\n--edge--\r\n"
+        )
+        .bytes(),
+    );
+    let head = "POST /v1/items HTTP/1.1\r\ncontent-type: multipart/form-data; boundary=edge";
+    ask(address, head, &body).map(|(status, _)| status)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Known {
+    There,
+    Gone,
+    /// Its request was not answered.
+    Either,
+}
+
+#[test]
+fn a_hundred_kills_lose_nothing_that_was_answered() {
+    let fixture = Fixture::new();
+    let mut known: BTreeMap<u64, Known> = BTreeMap::new();
+    let mut random = 1_u64;
+    let mut next = || {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize
+    };
+    let (mut first, mut answered) = (1000, 0);
+    for round in 0..KILLS {
+        let (mut child, address) = start(fixture.run());
+        let done = AtomicUsize::new(0);
+        let until = 1 + next() % 5;
+        let pause = Duration::from_micros(next() as u64 % 3000);
+        // An item of an earlier round goes, and new ones come.
+        let old = known.iter().find(|(_, known)| **known == Known::There).map(|(id, _)| *id);
+        let old = old.filter(|_| round % 2 == 1);
+        let outcomes = std::thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                let mut outcomes = Vec::new();
+                if let Some(id) = old {
+                    let head = format!("DELETE /v1/items/{id} HTTP/1.1");
+                    let status = ask(&address, &head, b"").map(|(status, _)| status);
+                    outcomes.push((id, status, Known::Gone));
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+                for id in first..first + 5 {
+                    let status = add(&address, id);
+                    outcomes.push((id, status, Known::There));
+                    done.fetch_add(1, Ordering::SeqCst);
+                    if status.is_none() {
+                        break;
+                    }
+                }
+                outcomes
+            });
+            while done.load(Ordering::SeqCst) < until && !work.is_finished() {
+                std::thread::yield_now();
+            }
+            // In the middle of the next one.
+            std::thread::sleep(pause);
+            child.kill().unwrap();
+            work.join().unwrap()
+        });
+        child.wait().unwrap();
+        for (id, status, wanted) in outcomes {
+            match status {
+                Some(201 | 204) => {
+                    answered += 1;
+                    known.insert(id, wanted);
+                }
+                Some(other) => panic!("item {id}: {other}"),
+                None => drop(known.insert(id, Known::Either)),
+            }
+        }
+        first += 5;
+    }
+    assert!(answered > KILLS, "{answered} answered");
+    assert!(known.values().any(|known| *known == Known::Either), "no kill met a request");
+
+    let app = fixture.writable_app();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut there = BTreeSet::new();
+        for (id, known) in &known {
+            let item = send(&app, get(&format!("/v1/items/{id}"))).await;
+            let image = send(&app, get(&format!("/v1/items/{id}/image"))).await;
+            assert_eq!(item.status, image.status, "item {id}");
+            match known {
+                Known::There => assert_eq!(item.status, 200, "item {id} is lost"),
+                Known::Gone => assert_eq!(item.status, 404, "item {id} is back"),
+                Known::Either => assert!([200, 404].contains(&item.status.as_u16())),
+            }
+            if item.status == 200 {
+                there.insert(*id);
+                // Its thumbnail is its own, and its code is the picture's.
+                let decoded = image::load_from_memory(&image.body).unwrap().into_rgb8();
+                assert_eq!(decoded.into_raw(), crate::common::picture(*id as usize), "item {id}");
+                let found =
+                    send(&app, json("/v1/search?k=1000&radius=0", &format!("{{\"id\":{id}}}")));
+                let found = found.await.ok();
+                assert!(found["hits"].as_array().unwrap().iter().any(|hit| hit["id"] == *id));
+            }
+        }
+        // The index has no item beside these and the run's own.
+        let items = send(&app, get("/v1/info")).await.ok()["items"].as_u64().unwrap();
+        assert_eq!(items as usize, crate::common::ITEMS + there.len());
+    });
+}
+
+#[test]
+fn an_import_goes_on_where_it_was_and_tells_what_it_left_out() {
+    let fixture = Fixture::new();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    for i in 0..7 {
+        write(&format!("ring/deep/{i}.png"), &png(100 + i));
+    }
+    write("top.PNG", &png(200));
+    write("moon/a.png", &png(201));
+    write("moon/broken.jpg", b"\xff\xd8\xff nothing");
+    write("moon/text.png", b"text");
+    write("moon/notes.txt", b"not looked at");
+    let import = |input: &Path| {
+        let mut command = program();
+        command.arg("import").arg("--run").arg(fixture.run()).arg("--input").arg(input);
+        command.arg("--json").output().unwrap()
+    };
+    let first = import(folder.path());
+    let imported: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    assert_eq!((&imported["added"], &imported["known"]), (&9.into(), &0.into()));
+    let skipped = imported["skipped"].as_array().unwrap().iter();
+    let skipped: Vec<_> = skipped.map(|one| one["file"].as_str().unwrap()).collect();
+    assert_eq!(skipped, ["moon/broken.jpg", "moon/text.png"]);
+
+    write("ring/late.png", &png(202));
+    let again: serde_json::Value = serde_json::from_slice(&import(folder.path()).stdout).unwrap();
+    assert_eq!((&again["added"], &again["known"]), (&1.into(), &9.into()));
+
+    let app = fixture.writable_app();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let of = async |id: u64| send(&app, get(&format!("/v1/items/{id}"))).await.ok();
+        let items = [60, 61, 62, 68, 69].map(of);
+        let mut sources = Vec::new();
+        for item in items {
+            let item = item.await;
+            sources.push((item["source"].as_str().unwrap().to_owned(), item["label"].clone()));
+        }
+        let expected = [
+            ("moon/a.png", serde_json::Value::Null),
+            ("ring/deep/0.png", "ring".into()),
+            ("ring/deep/1.png", "ring".into()),
+            ("top.PNG", serde_json::Value::Null),
+            ("ring/late.png", "ring".into()),
+        ];
+        assert_eq!(sources, expected.map(|(source, label)| (source.to_owned(), label)));
+    });
+    drop(app);
+
+    let missing = import(Path::new("/no/such/folder"));
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/folder"));
+    // Who serves keeps the import out, and says what to do.
+    let (mut child, _) = start(fixture.run());
+    let locked = import(folder.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(locked.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&locked.stderr).contains("in use by another process"));
+}

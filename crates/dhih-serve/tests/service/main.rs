@@ -1,0 +1,20 @@
+//! The service, asked as its users ask it: over HTTP against the router, over TCP, and as a program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
+#![allow(unreachable_pub, reason = "a test program has nobody outside")]
+
+mod common;
+
+mod connections;
+mod description;
+#[cfg(unix)]
+mod durability;
+mod items;
+mod loading;
+mod overload;
+mod program;
+mod routes;
+mod search;

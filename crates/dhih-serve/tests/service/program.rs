@@ -1,0 +1,131 @@
+//! The program as a user starts it: flags, exit codes, the URL on stdout, a request over TCP, and the end by a signal.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Command, Output, Stdio},
+};
+
+use crate::common::Fixture;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn refused(output: &Output, code: i32, parts: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(output.stdout.is_empty());
+    for part in parts {
+        assert!(stderr.contains(part), "{stderr:?} does not say {part:?}");
+    }
+}
+
+#[test]
+fn help_has_an_example_and_the_environment_twins() {
+    let output = program().arg("--help").output().unwrap();
+    assert!(output.status.success());
+    let help = text(&output.stdout);
+    for part in [
+        "Examples:",
+        "curl",
+        "DHIH_RUN",
+        "DHIH_BIND",
+        "DHIH_INDEX",
+        "DHIH_MAX_BODY_MIB",
+        "DHIH_READ_KEY_FILE",
+    ] {
+        assert!(help.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for (arguments, says) in [
+        (&["--bind", "0.0.0.0:0"][..], "--read-key-file"),
+        (&["--bind", "[::]:7878"], "no keys for it"),
+        (&["--bind", "localhost"], "--bind"),
+        (&["--max-body-mib", "0"], "--max-body-mib"),
+        (&["--log-level", "loud"], "--log-level"),
+        (&["--port", "1"], "--port"),
+    ] {
+        refused(&program().args(arguments).output().unwrap(), 2, &[says]);
+    }
+}
+
+#[test]
+fn a_missing_run_exits_with_1_and_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = program().args(["--run", "none"]).current_dir(dir.path()).output().unwrap();
+    refused(
+        &output,
+        1,
+        &["none/model.safetensors is missing", "cargo run --release -p dhih-train"],
+    );
+}
+
+#[test]
+fn a_taken_port_exits_with_1_and_the_cure() {
+    let fixture = Fixture::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output =
+        program().arg("--run").arg(fixture.run()).args(["--bind", &address]).output().unwrap();
+    refused(&output, 1, &[&address, "--bind"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn it_prints_its_url_answers_and_stops_at_a_signal() {
+    let fixture = Fixture::new();
+    for (signal, json) in [("TERM", false), ("INT", true)] {
+        let mut child = program()
+            .env("DHIH_JSON", json.to_string())
+            .env("DHIH_RUN", fixture.run())
+            .env("DHIH_BIND", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut url = lines.next().unwrap().unwrap();
+        if json {
+            let line: serde_json::Value = serde_json::from_str(&url).unwrap();
+            assert_eq!(
+                (&line["items"], &line["bits"]),
+                (&crate::common::ITEMS.into(), &crate::common::BITS.into())
+            );
+            url = line["url"].as_str().unwrap().to_owned();
+        }
+        let address = url.strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
+
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with(r#"{"status":"ok"}"#),
+            "{answer}"
+        );
+
+        let id = child.id().to_string();
+        assert!(
+            Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success()
+        );
+        let output = child.wait_with_output().unwrap();
+        let log = text(&output.stderr);
+        assert!(output.status.success(), "{log}");
+        assert!(lines.next().is_none(), "nothing after the URL");
+        for part in ["method=GET", "path=\"/healthz\"", "status=200", "ms=", "stopped"] {
+            assert!(log.contains(part), "{log:?} does not say {part:?}");
+        }
+    }
+}
