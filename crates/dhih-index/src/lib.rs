@@ -46,6 +46,8 @@
 )]
 
 mod error;
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
+mod hit_lists;
 mod hits;
 mod progress;
 
@@ -83,7 +85,7 @@ pub use progress::{Progress, Stage};
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 pub use {
     build::{IndexBuilder, IndexConfig},
-    hits::HitLists,
+    hit_lists::HitLists,
     index::Index,
     index::batch::{Batch, Changed},
     index::checkpoint::CheckpointOptions,

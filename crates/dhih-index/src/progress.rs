@@ -9,6 +9,16 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 /// A stage of a long operation. More may be added.
+///
+/// ```
+/// use dhih_index::{Progress, Stage};
+///
+/// let tables = |progress: Progress| match progress.stage {
+///     Stage::Table { table, tables } => format!("table {table} of {tables}"),
+///     stage => format!("{stage:?}"),
+/// };
+/// # let _ = tables;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -37,6 +47,16 @@ pub enum Stage {
 }
 
 /// How far an operation has come.
+///
+/// ```
+/// use dhih_index::Progress;
+///
+/// let shown = |progress: Progress| match progress.is_complete() {
+///     true => format!("{:?} has ended", progress.stage),
+///     false => format!("{} of {} of {:?}", progress.done, progress.total, progress.stage),
+/// };
+/// # let _ = shown;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {

@@ -40,6 +40,18 @@ use crate::store::sweep::sweep;
 use crate::table::substring;
 
 /// How an index is built.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder, IndexConfig};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(16, vec![1, 2, 3, 4, 5, 6])?);
+/// let config = IndexConfig::default().with_substrings(2).with_memory(1 << 30);
+/// IndexBuilder::new(config).build(&set, &dir)?;
+/// assert_eq!(Index::open(&dir)?.info().substrings.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexConfig {
@@ -68,6 +80,17 @@ impl IndexConfig {
 }
 
 /// Builds index directories.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+/// assert_eq!(Index::open(&dir)?.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct IndexBuilder {
     config: IndexConfig,

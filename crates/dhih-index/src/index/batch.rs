@@ -30,6 +30,20 @@ pub struct Batch {
 }
 
 /// What a batch did.
+///
+/// ```
+/// use dhih_index::{Batch, CodeSet, Codes, IndexBuilder, IndexWriter};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let mut writer = IndexWriter::open(&dir)?;
+/// let changed = writer.apply(&Batch::new().remove([0, 1, 99]))?;
+/// assert_eq!((changed.added, changed.replaced, changed.removed), (0, 0, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Changed {

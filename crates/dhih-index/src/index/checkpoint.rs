@@ -12,6 +12,20 @@ use crate::store::lock::lock;
 use crate::store::manifest::{self, Manifest};
 
 /// How a checkpoint is made.
+///
+/// ```
+/// use dhih_index::{CheckpointOptions, CodeSet, Codes, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let copy = dir.with_file_name("copy");
+/// Index::open(&dir)?.checkpoint(&copy, CheckpointOptions::default().with_copy(true))?;
+/// assert_eq!(Index::open(&copy)?.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointOptions {

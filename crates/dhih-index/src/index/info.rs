@@ -11,6 +11,19 @@ use crate::store::segment::Segment;
 use crate::table::substring::Substring;
 
 /// What an index is.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let info = Index::open(&dir)?.info();
+/// assert_eq!((info.bits, info.codes, info.logged), (8, 3, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Serialize)]
 pub struct Info {
     /// Version of the file format.
@@ -44,6 +57,19 @@ pub struct Info {
 }
 
 /// A data file.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let segments = Index::open(&dir)?.info().segments;
+/// assert_eq!((segments.len(), segments[0].codes), (1, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Serialize)]
 pub struct SegmentInfo {
     /// Its name.
@@ -131,6 +157,19 @@ impl SegmentInfo {
 }
 
 /// A section of the data file; `docs/src/FORMAT.md` says what they hold.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let segment = Index::open(&dir)?.info().segments.remove(0);
+/// assert!(segment.sections.iter().all(|section| (section.offset + section.bytes) as u64 <= segment.bytes));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Serialize)]
 pub struct SectionInfo {
     pub(crate) kind: Kind,

@@ -43,6 +43,20 @@ use crate::store::wal::LogState;
 
 /// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory. A clone is cheap: it
 /// is another handle on the same files.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let index = Index::open(&dir)?;
+/// assert_eq!(index.knn(&[0b0011], 1)?[0].id, 1);
+/// assert_eq!(index.within(&[0b0000], 1)?.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Index {
     pub(crate) dir: PathBuf,

@@ -29,6 +29,18 @@ pub struct OpenOptions {
 }
 
 /// What is checked when an index is opened.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, IndexBuilder, OpenOptions, Verify};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// assert_eq!(OpenOptions::new().verify(Verify::All).open(&dir)?.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verify {

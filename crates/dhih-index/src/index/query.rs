@@ -3,7 +3,8 @@
 
 use crate::codes::Codes;
 use crate::error::Result;
-use crate::hits::{Bound, Hit, HitLists};
+use crate::hit_lists::HitLists;
+use crate::hits::{Bound, Hit};
 use crate::index::Index;
 use crate::index::scope::Query;
 use crate::search::Strategy;

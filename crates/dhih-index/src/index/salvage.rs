@@ -17,6 +17,20 @@ use crate::store::manifest::Manifest;
 use crate::store::wal::{self, Change, Lost, Recovered};
 
 /// What a salvage saved, and what is lost.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, IndexBuilder, salvage};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let salvaged = salvage(&dir, true)?;
+/// assert!(salvaged.is_sound());
+/// assert_eq!(salvaged.codes, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Salvage {
@@ -33,6 +47,20 @@ pub struct Salvage {
 }
 
 /// A stretch of the write-ahead log that cannot be read.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, IndexBuilder, salvage};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// for lost in salvage(&dir, true)?.lost {
+///     println!("{} bytes from {} on in {}", lost.bytes, lost.offset, lost.file.display());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostBytes {

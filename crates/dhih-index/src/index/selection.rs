@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::codes::Codes;
 use crate::error::Result;
-use crate::hits::{Bound, Hit, HitLists};
+use crate::hit_lists::HitLists;
+use crate::hits::{Bound, Hit};
 use crate::index::Index;
 use crate::index::candidates::Candidates;
 use crate::index::filter::Filter;

@@ -12,6 +12,19 @@ use crate::store::format::Kind;
 use crate::store::{format, verify};
 
 /// What [`Index::verify`] found to be sound.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+///
+/// let sound = Index::open(&dir)?.verify()?;
+/// assert_eq!((sound.codes, sound.torn_bytes), (3, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verification {

@@ -5,6 +5,20 @@ use serde::Serialize;
 use crate::search::plan::{Action, Costs};
 
 /// What a search did.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder, Strategy};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+/// let index = Index::open(&dir)?;
+///
+/// let (hits, explanation) = index.explain_knn(Strategy::Scan, &[0b0011], 2)?;
+/// assert_eq!((hits.len(), explanation.scanned), (2, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -23,6 +37,22 @@ pub struct Explanation {
 }
 
 /// A decision of a search, and what it was based on.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder, Strategy};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+/// let index = Index::open(&dir)?;
+///
+/// let (_, explanation) = index.explain_knn(Strategy::Auto, &[0b0011], 2)?;
+/// for step in explanation.steps {
+///     println!("within {:?} all is known, next: {:?}", step.certain_within, step.action);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Decision {

@@ -31,6 +31,20 @@ use crate::search::step::{check_selected_rows, look_up, scan};
 use crate::store::segment::Segment;
 
 /// How a search finds its hits. The hits are the same in any case.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder, Strategy};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+/// let index = Index::open(&dir)?;
+///
+/// let scanned = index.knn_by(Strategy::Scan, &[0b0011], 2)?;
+/// assert_eq!(scanned, index.knn_by(Strategy::Auto, &[0b0011], 2)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {

@@ -86,6 +86,21 @@ impl Profile {
 }
 
 /// A way for a search to go on.
+///
+/// ```
+/// use dhih_index::{Action, CodeSet, Codes, Index, IndexBuilder, Strategy};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+/// let index = Index::open(&dir)?;
+///
+/// let (_, explanation) = index.explain_knn(Strategy::Auto, &[0b0011], 2)?;
+/// // Three codes are scanned sooner than looked up.
+/// assert!(explanation.steps.iter().any(|step| step.action == Action::Scan));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -136,6 +151,20 @@ pub(crate) struct TableOrder {
 
 /// The estimated costs of finishing a search in each way. They are nanoseconds on the machine on which they were measured; only their
 /// ratios matter.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Index, IndexBuilder, Strategy};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0111])?);
+/// IndexBuilder::default().build(&set, &dir)?;
+/// let index = Index::open(&dir)?;
+///
+/// let (_, explanation) = index.explain_knn(Strategy::Auto, &[0b0011], 2)?;
+/// assert!(explanation.steps.iter().all(|step| step.costs.scan > 0.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Costs {

@@ -20,6 +20,16 @@ const CODES_PER_BUCKET: f64 = 128.0;
 const MAX_DEFAULT_TABLES: usize = 8;
 
 /// Some bits of each code, which make up a number, lowest bit first. The substrings of an index share no bit.
+///
+/// ```
+/// use dhih_index::Substring;
+///
+/// let substring = Substring::new(vec![0, 2, 9], 16).ok_or("no substring")?;
+/// assert_eq!(substring.of(&[0b0000_0101, 0b0000_0010]), 0b111);
+/// // The values at distance 1 from it.
+/// assert_eq!(substring.near(&[0b0000_0101, 0b0000_0010], 1).count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Substring {
