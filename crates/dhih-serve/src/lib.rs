@@ -51,4 +51,4 @@ pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;
 pub use run::gallery::{Gallery, Set, Thumbnail};
 pub use run::source::Source;
-pub use search::{Found, Neighbour, Query, SearchError, Searcher};
+pub use search::{CancelOnDrop, Cancellation, Found, Neighbour, Query, SearchError, Searcher};
