@@ -51,7 +51,16 @@ fn main() {
         servers.primaries.iter().map(|shard| shard.sql(size).trim().parse::<u64>().unwrap()).sum();
 
     let search = |code: &&[u8]| {
-        store.search(&Query { code, k: K, radius: bits, filter: None, codes: true }).unwrap()
+        store
+            .search(&Query {
+                code,
+                k: K,
+                radius: bits,
+                filter: None,
+                codes: true,
+                cancellation: None,
+            })
+            .unwrap()
     };
     let local = |code: &&[u8]| index.knn(code, K).unwrap();
     let mut exhaustive = 0;

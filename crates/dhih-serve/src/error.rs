@@ -83,6 +83,14 @@ pub enum Error {
         /// The file, and what is wrong with it.
         reason: String,
     },
+    /// The operating system gives the program less than it needs.
+    #[error("the system gives no {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it answered.
+        source: std::io::Error,
+    },
     /// The address cannot be listened on.
     #[error(
         "cannot listen on {addr}: {source}; give another address with `--bind` (port 0 takes a free one)"

@@ -7,7 +7,7 @@
 //! ```no_run
 //! use std::{path::Path, sync::Arc};
 //!
-//! use dhih_serve::{Access, AppState, Keys, Limits, QueueConfig, Run, ServerConfig};
+//! use dhih_serve::{Access, AppState, Keys, Limits, QueueConfig, Run, Server, ServerConfig};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,8 +16,9 @@
 //!     let (limits, queue) = (Limits::default(), QueueConfig::default());
 //!     let state = Arc::new(AppState::new(run, limits, Keys::default(), queue)?);
 //!     let listener = dhih_serve::bind("127.0.0.1:0".parse()?).await?;
-//!     let (app, how) = (dhih_serve::app(state), (ServerConfig::default(), None));
-//!     dhih_serve::serve_until(listener, app, how, dhih_serve::stop_signal()).await;
+//!     let app = dhih_serve::app(state);
+//!     let server = Server { listener, app, config: ServerConfig::default(), tls: None };
+//!     server.run(std::future::pending()).await;
 //!     Ok(())
 //! }
 //! ```
@@ -36,17 +37,18 @@ mod search;
 
 pub use encode::QueueConfig;
 pub use error::{Error, Result};
-pub use http::{AppState, app};
+pub use http::{Admin, AppState, app};
 pub use import::{Imported, Skipped, import, import_into};
 pub use items::Access;
 pub use operation::cli::{Cli, Command, Config, ImportArgs};
 pub use operation::keys::Keys;
 pub use operation::limits::Limits;
-pub use operation::server::{ServerConfig, bind, on_hangup, serve_until, stop_signal};
+pub use operation::server::{Server, ServerConfig, Timeouts, bind};
+pub use operation::service::serve;
 pub use operation::settings_file::with_file;
-pub use operation::telemetry::{LogFormat, log};
+pub use operation::telemetry::{Log, LogFormat, log};
 pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;
 pub use run::gallery::{Gallery, Set, Thumbnail};
 pub use run::source::Source;
-pub use search::{Found, Neighbour, Query, SearchError, Searcher};
+pub use search::{CancelOnDrop, Cancellation, Found, Neighbour, Query, SearchError, Searcher};

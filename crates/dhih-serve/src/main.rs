@@ -1,46 +1,19 @@
-//! Command line of dhih-serve: loads a run, binds, prints the address and serves until it is told to stop; or imports.
+//! Command line of dhih-serve: serves a run until it is told to stop; or imports pictures, or loads a store.
 
-use std::{error::Error, io::Write, process::ExitCode, sync::Arc};
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
-use dhih_serve::{
-    AppState, Cli, Command, Config, Keys, LogFormat, Run, Source, Tls, app, bind, import, log,
-    on_hangup, serve_until, stop_signal, with_file,
-};
+use dhih_serve::{Cli, Command, Config, LogFormat, import, log, serve, with_file};
 use tracing::level_filters::LevelFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Cli { command, mut config } = Cli::parse();
-    if let Some(path) = &config.config {
-        let command = with_file(Cli::command(), path).unwrap_or_else(|message| usage(message));
-        let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
-        config = cli.config;
-    }
-    let done = match command {
-        Some(Command::Import(args)) => {
-            log(LevelFilter::WARN, LogFormat::Text);
-            import(&args).map_err(Into::into)
-        }
-        #[cfg(feature = "postgres")]
-        Some(Command::Load(args)) => {
-            log(LevelFilter::INFO, LogFormat::Text);
-            dhih_serve::postgres::load(&args).map_err(Into::into)
-        }
-        Some(Command::Manual(manual)) => {
-            manual.run(Cli::command(), &mut std::io::stdout()).map_err(Into::into)
-        }
-        None => {
-            let keys = config.keys().unwrap_or_else(|message| usage(message));
-            config.check(&keys).unwrap_or_else(|message| usage(message));
-            let source = config.source().unwrap_or_else(|message| usage(message));
-            log(config.log_level, config.log_format);
-            serve(&config, (&source, keys))
-        }
-    };
-    match done {
+    let Cli { command, config } = Cli::parse();
+    match command.map_or_else(|| start(config), run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A closed stderr leaves nobody to tell.
@@ -50,29 +23,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn usage(message: String) -> ! {
-    Cli::command().error(ErrorKind::ValueValidation, message).exit()
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Import(args) => {
+            let _log = log(LevelFilter::WARN, LogFormat::Text);
+            Ok(import(&args)?)
+        }
+        #[cfg(feature = "postgres")]
+        Command::Load(args) => {
+            let _log = log(LevelFilter::INFO, LogFormat::Text);
+            Ok(dhih_serve::postgres::load(&args)?)
+        }
+        Command::Manual(manual) => Ok(manual.run(Cli::command(), &mut std::io::stdout())?),
+    }
 }
 
-#[tokio::main]
-async fn serve(config: &Config, (source, keys): (&Source, Keys)) -> Result<(), Box<dyn Error>> {
-    let run = Run::load_from(&config.run, source)?;
-    let state = Arc::new(AppState::new(run, config.limits(), keys, config.queue())?);
-    let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
-    let listener = bind(config.bind).await?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{}/", listener.local_addr()?);
-    let (reloading, certificates) = (state.clone(), tls.clone());
-    tokio::spawn(on_hangup(move || {
-        let certificates = certificates.as_ref().map_or(Ok(()), |tls| tls.reload());
-        for failed in [certificates.err(), reloading.reload().err()].into_iter().flatten() {
-            tracing::error!(error = %failed, "not reloaded");
-        }
-    }));
-    let stop = stop_signal();
-    // A closed stdout is no reason to stop serving.
-    let _ = writeln!(std::io::stdout(), "{}", config.announcement(&url, &state.run()));
-    serve_until(listener, app(state), (config.server(), tls), stop).await;
-    tracing::info!("stopped");
-    Ok(())
+fn start(mut config: Config) -> Result<(), Box<dyn Error>> {
+    if let Some(path) = &config.config {
+        let command = with_file(Cli::command(), path).unwrap_or_else(|message| usage(message));
+        let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
+        config = cli.config;
+    }
+    let keys = config.keys().unwrap_or_else(|message| usage(message));
+    config.check(&keys).unwrap_or_else(|message| usage(message));
+    let source = config.source().unwrap_or_else(|message| usage(message));
+    let _log = log(config.log_level, config.log_format);
+    Ok(serve(&config, source, keys)?)
+}
+
+fn usage(message: String) -> ! {
+    Cli::command().error(ErrorKind::ValueValidation, message).exit()
 }

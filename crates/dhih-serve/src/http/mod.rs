@@ -1,12 +1,14 @@
 //! HTTP: the router, which says what path is answered by whom, and what surrounds every answer (`layers/`). A resource each has a file
 //! in `routes/`.
 
+mod admin;
 mod error;
 mod form;
 mod layers;
 mod openapi;
 mod params;
 mod pictures;
+pub(crate) mod readiness;
 mod routes;
 mod state;
 
@@ -21,6 +23,7 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use admin::Admin;
 pub(crate) use error::ApiError;
 pub use state::AppState;
 
@@ -44,7 +47,7 @@ pub fn app(state: Arc<AppState>) -> Router {
         .route("/v1/samples/{index}", get(samples::sample))
         .route("/v1/samples/{index}/image", get(samples::image))
         .route("/v1/info", get(info::info))
-        .route("/metrics", get(info::metrics))
+        .route("/metrics", get(info::metrics_text))
         .route_layer(from_fn_with_state(state.clone(), layers::reading));
     let in_flight = layers::InFlight::new(state.limits().max_in_flight);
     let open =

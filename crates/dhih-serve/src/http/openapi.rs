@@ -23,7 +23,7 @@ use crate::http::routes::{info, items, samples, search};
     paths(
         search::search, search::batch, items::item, items::image, items::add, items::delete,
         samples::samples, samples::sample, samples::image,
-        info::info, info::healthz, info::readyz, info::metrics, info::reload,
+        info::info, info::healthz, info::readyz, info::metrics_text, info::reload,
     ),
     modifiers(&Keys),
     security((), ("bearer" = []), ("key" = [])),

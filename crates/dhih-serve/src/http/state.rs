@@ -13,6 +13,7 @@ use tokio::{
 use crate::Result;
 use crate::encode::{EncodeQueue, QueueConfig};
 use crate::http::ApiError;
+use crate::http::readiness::{Phase, Readiness};
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::run::Run;
@@ -22,6 +23,7 @@ use crate::run::Run;
 pub struct AppState {
     run: ArcSwap<Run>,
     reloading: Mutex<()>,
+    readiness: Readiness,
     limits: Limits,
     keys: Keys,
     queue: EncodeQueue,
@@ -51,7 +53,9 @@ impl AppState {
             EncodeQueue::start(queue, if run.load().encoder().is_on_cpu() { cores } else { 1 })?;
         let decoding = Arc::new(Semaphore::new(MEGAPIXELS as usize));
         let bodies = Arc::new(Semaphore::new(BODIES.max(limits.max_body_bytes).div_ceil(1024)));
-        Ok(Self { run, reloading, limits, keys, queue, workers, decoding, bodies })
+        let readiness = Readiness::default();
+        readiness.advance(Phase::Serving);
+        Ok(Self { run, reloading, readiness, limits, keys, queue, workers, decoding, bodies })
     }
 
     /// The run being served.
@@ -72,6 +76,15 @@ impl AppState {
         let run = Arc::new(reloaded?);
         self.run.store(run.clone());
         Ok(run)
+    }
+
+    /// Says at `/readyz` that new requests should go elsewhere. Those that come are still answered.
+    pub fn stop_soon(&self) {
+        self.readiness.advance(Phase::Stopping);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.readiness.phase()
     }
 
     /// The limits requests are held to.

@@ -210,7 +210,7 @@ impl Searcher for LocalItems {
     }
 
     fn search(&self, query: &Query<'_>) -> Result<Found, SearchError> {
-        let Query { code, k, radius, filter, codes } = *query;
+        let Query { code, k, radius, filter, codes, .. } = *query;
         let index = self.index();
         let chosen = filter.map(|filter| index.select(filter));
         let mut hits = match (&chosen, k) {

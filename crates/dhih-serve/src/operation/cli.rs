@@ -126,6 +126,21 @@ pub struct Config {
     #[arg(long, env = "DHIH_HEADER_TIMEOUT", value_name = "S", default_value_t = 10,
         value_parser = clap::value_parser!(u16).range(1..=600))]
     pub header_timeout: u16,
+    /// Longest time that a connection may be idle between two requests, in seconds; longer than that of a proxy before it
+    #[arg(long, env = "DHIH_IDLE_TIMEOUT", value_name = "S", default_value_t = 75,
+        value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub idle_timeout: u16,
+    /// Longest time that a client may let an answer wait, in seconds; it grows back with what is read, at 4 KiB a second [default: --request-timeout]
+    #[arg(long, env = "DHIH_WRITE_TIMEOUT", value_name = "S",
+        value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub write_timeout: Option<u16>,
+    /// Address of a listener of its own for /healthz, /readyz and /metrics, which needs no key and answers under any load, and while the run is loaded
+    #[arg(long, env = "DHIH_ADMIN_BIND", value_name = "ADDR")]
+    pub admin_bind: Option<SocketAddr>,
+    /// Time from a signal to stop to the end of listening, in seconds; /readyz says 503 meanwhile
+    #[arg(long, env = "DHIH_DRAIN_DELAY", value_name = "S", default_value_t = 0,
+        value_parser = clap::value_parser!(u16).range(0..=600))]
+    pub drain_delay: u16,
     /// A store that is searched instead of an index.
     #[cfg(feature = "postgres")]
     #[command(flatten)]

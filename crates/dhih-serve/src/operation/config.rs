@@ -10,7 +10,7 @@ use crate::items::Access;
 use crate::operation::cli::Config;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
-use crate::operation::server::ServerConfig;
+use crate::operation::server::{ServerConfig, Timeouts};
 use crate::operation::tls::TlsConfig;
 use crate::run::Run;
 use crate::run::source::Source;
@@ -107,10 +107,21 @@ impl Config {
 
     /// How connections are taken.
     pub fn server(&self) -> ServerConfig {
+        let seconds = |seconds: u16| Duration::from_secs(seconds.into());
         ServerConfig {
             max_connections: self.max_connections as usize,
-            header_timeout: Duration::from_secs(self.header_timeout.into()),
+            timeouts: Timeouts {
+                header: seconds(self.header_timeout),
+                idle: seconds(self.idle_timeout),
+                write: seconds(self.write_timeout.unwrap_or(self.request_timeout)),
+            },
+            ..ServerConfig::default()
         }
+    }
+
+    /// How long requests are taken after a signal to stop.
+    pub fn drain_delay(&self) -> Duration {
+        Duration::from_secs(self.drain_delay.into())
     }
 
     /// Where certificate and key are, where they are given.

@@ -1,11 +1,15 @@
 //! What the program tells of itself: the log on stderr, and figures for Prometheus.
 
-use std::{io::IsTerminal, sync::OnceLock};
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
 /// Form of the log on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,18 +27,40 @@ const SECONDS: [f64; 14] = [
 ];
 const IMAGES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
-/// Logs to stderr from now on.
-pub fn log(level: LevelFilter, format: LogFormat) {
+/// Lines that wait to be written at most. Further ones are lost, and counted: nobody who asks waits for the log.
+const LINES: usize = 8192;
+
+/// The log, while it is kept. Dropping it writes the lines that wait, as far as stderr takes them within a second.
+#[derive(Debug)]
+#[must_use = "the log ends when this is dropped"]
+pub struct Log(
+    #[expect(dead_code, reason = "writes the last lines when it is dropped")] WorkerGuard,
+);
+
+/// Logs to stderr from now on, from a thread of its own: a log that is full, stuck or gone stops nothing.
+pub fn log(level: LevelFilter, format: LogFormat) -> Log {
+    let (lines, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES)
+        .thread_name("log")
+        .finish(io::stderr());
+    let _ = LOST.set(lines.error_counter());
     let to_stderr = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(lines)
+        .with_ansi(io::stderr().is_terminal())
         .with_max_level(level)
         .with_target(false);
     match format {
         LogFormat::Text => to_stderr.init(),
         LogFormat::Json => to_stderr.json().flatten_event(true).with_current_span(false).init(),
     }
+    Log(guard)
 }
+
+/// Counts the lines that were lost.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// How often the samples of histograms are put into their buckets. Until then each takes memory.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Where figures are gathered, once for a program. `None` where the program gathers them elsewhere.
 pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
@@ -51,6 +77,16 @@ fn install() -> Option<PrometheusHandle> {
     let recorder = builder.ok()?.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).ok()?;
+    let upkeep = handle.clone();
+    let kept = thread::Builder::new().name("metrics".into()).spawn(move || {
+        loop {
+            thread::sleep(UPKEEP);
+            upkeep.run_upkeep();
+        }
+    });
+    if let Err(error) = kept {
+        tracing::error!(%error, "figures are put in order only where they are asked for");
+    }
     let seconds = Unit::Seconds;
     describe_histogram!("dhih_request_seconds", seconds, "From a request's header to its answer");
     describe_histogram!("dhih_decode_seconds", seconds, "Decoding an image");
@@ -70,15 +106,20 @@ fn install() -> Option<PrometheusHandle> {
     describe_counter!("dhih_added_total", Unit::Count, "Items added");
     describe_counter!("dhih_deleted_total", Unit::Count, "Items deleted");
     describe_counter!("dhih_reloads_total", Unit::Count, "Reloads, by outcome");
+    describe_counter!(
+        "dhih_log_lines_lost_total",
+        Unit::Count,
+        "Lines of the log that were not written because stderr did not take them in time"
+    );
     #[cfg(feature = "postgres")]
     crate::postgres::describe();
     Some(handle)
 }
 
 /// All figures in Prometheus' text format.
-pub(crate) fn rendered(items: usize, queue: usize) -> String {
-    metrics::gauge!("dhih_items").set(items as f64);
-    metrics::gauge!("dhih_encode_queue_images").set(queue as f64);
+pub(crate) fn rendered() -> String {
+    let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
+    metrics::counter!("dhih_log_lines_lost_total").absolute(lost as u64);
     recorder()
         .map(|recorder| {
             recorder.run_upkeep();

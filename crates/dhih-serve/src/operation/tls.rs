@@ -29,6 +29,12 @@ pub struct Tls {
     acceptor: ArcSwap<TlsAcceptor>,
 }
 
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl Tls {
     /// Reads certificate and key.
     ///

@@ -163,7 +163,17 @@ impl Cluster {
             deadline: self.deadline(),
         };
         let shards = self.shards.clone();
-        let found = self.runtime.wait(async move { shards.search(code.get(0), reach).await })?;
+        let search = async move { shards.search(code.get(0), reach).await };
+        let found = match query.cancellation.cloned() {
+            None => self.runtime.wait(search)?,
+            Some(cancellation) => self.runtime.wait(async move {
+                // What is dropped here is cancelled at the servers: `session.rs`.
+                tokio::select! {
+                    found = search => found,
+                    () = cancellation.cancelled() => Err(Error::Cancelled),
+                }
+            })?,
+        };
         if found.exhaustive {
             metrics::counter!("dhih_store_exhaustive_total").increment(1);
         }
@@ -203,6 +213,7 @@ impl From<Error> for SearchError {
     fn from(error: Error) -> Self {
         match &error {
             Error::TooMany { .. } => Self::TooMany(error.to_string()),
+            Error::Cancelled => Self::Cancelled,
             Error::Unreachable { what, .. } | Error::Late { what, .. } => {
                 Self::Unavailable { what: what.clone(), source: error.into() }
             }

@@ -49,6 +49,9 @@ pub enum Error {
         /// The time.
         seconds: u64,
     },
+    /// Nobody waits for the answer any more.
+    #[error("the search was given up by who asked for it")]
+    Cancelled,
     /// A statement was refused.
     #[error("{what}: {reason}")]
     Statement {

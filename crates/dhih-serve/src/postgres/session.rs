@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::{
-    Client, NoTls, Row, Statement,
+    CancelToken, Client, NoTls, Row, Statement,
     types::{ToSql, Type},
 };
 
@@ -17,6 +18,7 @@ use super::{
     bit_string::BitString,
     error::told,
     schema,
+    tls::Connector,
 };
 
 /// How long a host may take to tell what it holds.
@@ -99,6 +101,7 @@ pub(super) enum Question {
 /// A connection that was checked, with its statements prepared.
 pub(super) struct Session {
     client: Client,
+    tls: Option<Connector>,
     bits: u32,
     probe: Statement,
     scan: Statement,
@@ -109,11 +112,11 @@ impl Session {
     /// Opens a session with a host that holds what is searched.
     pub(super) async fn open(host: &Endpoint, held: &Held) -> Result<Self, String> {
         let client = connect(host).await?;
-        let prepared = timeout(PREPARE, Self::prepare(client, held)).await;
+        let prepared = timeout(PREPARE, Self::prepare(client, host.tls.clone(), held)).await;
         prepared.map_err(|_| "it takes connections and does not answer".to_owned())?
     }
 
-    async fn prepare(client: Client, held: &Held) -> Result<Self, String> {
+    async fn prepare(client: Client, tls: Option<Connector>, held: &Held) -> Result<Self, String> {
         let Held { generation, shard, bits, substrings, manifest, timeout } = held;
         let settings =
             format!("{}; SET statement_timeout = {}", schema::SESSION, timeout.as_millis());
@@ -142,7 +145,7 @@ impl Session {
         let probe = prepare(schema::probe(*generation, *substrings), &types).await?;
         let scan = prepare(schema::scan(*generation), &near).await?;
         let item = prepare(schema::code(*generation), &[Type::INT8]).await?;
-        Ok(Self { client, bits: *bits, probe, scan, item })
+        Ok(Self { client, tls, bits: *bits, probe, scan, item })
     }
 
     /// Whether it ended.
@@ -152,6 +155,14 @@ impl Session {
 
     /// The answer to a question: hits in no order, or the item's code at distance 0.
     pub(super) async fn answer(&self, question: &Question) -> Result<Vec<Neighbour>, String> {
+        let mut cancel =
+            CancelAtServer { query: Some((self.client.cancel_token(), self.tls.clone())) };
+        let answer = self.query(question).await;
+        cancel.query = None;
+        answer
+    }
+
+    async fn query(&self, question: &Question) -> Result<Vec<Neighbour>, String> {
         match question {
             Question::Near { code, distance, most, values } => {
                 let distance = i64::from(*distance);
@@ -190,6 +201,29 @@ impl Session {
 
     fn code(&self, string: BitString) -> Result<Vec<u8>, String> {
         string.code(self.bits).ok_or_else(|| format!("a code that has no {} bits", self.bits))
+    }
+}
+
+/// A query that is cancelled at its server where this is dropped before the answer is there: a server goes on with a statement whose
+/// client has gone until it has something to send.
+struct CancelAtServer {
+    query: Option<(CancelToken, Option<Connector>)>,
+}
+
+impl Drop for CancelAtServer {
+    fn drop(&mut self) {
+        let (Some((token, tls)), Ok(runtime)) = (self.query.take(), Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(timeout(PREPARE, async move {
+            let cancelled = match tls {
+                Some(tls) => token.cancel_query(tls).await,
+                None => token.cancel_query(NoTls).await,
+            };
+            if let Err(error) = cancelled {
+                tracing::debug!(%error, "a query could not be cancelled");
+            }
+        }));
     }
 }
 

@@ -1,12 +1,14 @@
 //! `Searcher`: what answers searches, be it the index on this machine's disk or a store elsewhere; and what is asked and answered.
 //! Labels, thumbnails and changes are not its own: `run/`, `items/`.
 
+mod cancellation;
 mod rerank;
 
 use std::fmt;
 
 use dhih_index::Filter;
 
+pub use self::cancellation::{CancelOnDrop, Cancellation};
 pub(crate) use self::rerank::rerank;
 
 /// What answers searches exactly.
@@ -48,6 +50,8 @@ pub struct Query<'a> {
     pub filter: Option<&'a Filter>,
     /// Whether the codes of the items found are wanted, too.
     pub codes: bool,
+    /// Tells when nobody waits for the answer any more; a search that takes long then ends early with [`SearchError::Cancelled`].
+    pub cancellation: Option<&'a Cancellation>,
 }
 
 /// An item that was found. Ordered by distance, then by id.
@@ -85,6 +89,9 @@ pub enum SearchError {
     /// A store that knows no labels.
     #[error("the codes are in a store without labels: `label` cannot be asked for")]
     NoFilter,
+    /// Nobody waits for the answer any more.
+    #[error("the search was given up by who asked for it")]
+    Cancelled,
     /// More items than one answer may have.
     #[error("{0}")]
     TooMany(String),

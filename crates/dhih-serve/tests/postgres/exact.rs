@@ -12,7 +12,7 @@ use super::{
 };
 
 fn query(code: &[u8], k: usize, radius: u32) -> Query<'_> {
-    Query { code, k, radius, filter: None, codes: true }
+    Query { code, k, radius, filter: None, codes: true, cancellation: None }
 }
 
 fn hits(found: &Found) -> Vec<Hit> {

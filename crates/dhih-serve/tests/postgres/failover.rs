@@ -7,7 +7,7 @@ use std::{
 
 use dhih_index::{CodeSet, Flat};
 use dhih_serve::{
-    Query, SearchError, Searcher,
+    Cancellation, Query, SearchError, Searcher,
     postgres::{Cluster, Error, StoreConfig},
 };
 
@@ -35,8 +35,14 @@ fn oracle(set: &CodeSet) -> Vec<Vec<(u32, u64)>> {
 }
 
 fn search(cluster: &Cluster, code: &[u8]) -> Result<Vec<(u32, u64)>, SearchError> {
-    let found =
-        cluster.search(&Query { code, k: K, radius: cluster.bits(), filter: None, codes: true })?;
+    let found = cluster.search(&Query {
+        code,
+        k: K,
+        radius: cluster.bits(),
+        filter: None,
+        codes: true,
+        cancellation: None,
+    })?;
     Ok(found.neighbours.iter().map(|hit| (hit.distance, hit.id)).collect())
 }
 
@@ -186,4 +192,61 @@ fn a_search_ends_when_its_time_is_over() {
     let error = search(&cluster, set.codes.get(0)).unwrap_err();
     let Some(Error::Late { what, seconds: 2 }) = unavailable(&error) else { panic!("{error}") };
     assert_eq!(what, "shard 1 (dhih_shard_1)");
+}
+
+/// The story: a client gave up, and PostgreSQL went on with its search, and a worker of the service waited for it.
+#[test]
+fn a_search_that_is_given_up_ends_here_and_at_the_server() {
+    let set = items(48, 300, Kind::Random, 5);
+    let servers = Servers::start();
+    servers.load(&set);
+    let cluster = servers.open();
+    let active = || {
+        let active = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        servers.primaries[1].sql_as_owner(active).trim().parse::<usize>().unwrap()
+    };
+    let until = |count| {
+        let started = Instant::now();
+        while active() != count {
+            assert!(started.elapsed() < Duration::from_secs(20), "{} wait, not {count}", active());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let cancellation = Cancellation::default();
+    std::thread::scope(|scope| {
+        // The codes of a shard are locked for a while.
+        let table = "SELECT min(format('dhih.%I', relname)) FROM pg_class WHERE relname LIKE 'codes%' AND relkind IN ('r', 'p')";
+        let table = servers.primaries[1].sql_as_owner(table);
+        let lock = format!(
+            "BEGIN; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(8)",
+            table.trim()
+        );
+        let server = &servers.primaries[1];
+        scope.spawn(move || server.sql_as_owner(&lock));
+        let search = scope.spawn(|| {
+            let started = Instant::now();
+            // Until the lock is there, searches are answered.
+            while started.elapsed() < Duration::from_secs(60) {
+                let query = Query {
+                    code: set.codes.get(0),
+                    k: K,
+                    radius: cluster.bits(),
+                    filter: None,
+                    codes: true,
+                    cancellation: Some(&cancellation),
+                };
+                if let Err(error) = cluster.search(&query) {
+                    return error;
+                }
+            }
+            panic!("no search waits for the lock")
+        });
+        until(1);
+        cancellation.cancel();
+        let started = Instant::now();
+        assert!(matches!(search.join().unwrap(), SearchError::Cancelled));
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        until(0);
+    });
+    assert_eq!(search(&cluster, set.codes.get(0)).unwrap().len(), K);
 }

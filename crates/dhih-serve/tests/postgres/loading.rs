@@ -17,7 +17,10 @@ fn refused<T>(done: Result<T, Error>) -> Error {
 
 fn nearest(cluster: &Cluster, code: &[u8]) -> u32 {
     let radius = cluster.bits();
-    cluster.search(&Query { code, k: 1, radius, filter: None, codes: true }).unwrap().neighbours[0]
+    cluster
+        .search(&Query { code, k: 1, radius, filter: None, codes: true, cancellation: None })
+        .unwrap()
+        .neighbours[0]
         .distance
 }
 
@@ -77,8 +80,9 @@ fn a_new_generation_is_searched_once_it_is_opened_and_the_one_before_goes_on() {
     assert!(nearest(&second, sets[1].codes.get(0)) == 0);
     let code = sets[0].codes.get(0);
     // Its connections know the table that is gone.
-    let error =
-        first.search(&Query { code, k: 1, radius: 48, filter: None, codes: true }).unwrap_err();
+    let error = first
+        .search(&Query { code, k: 1, radius: 48, filter: None, codes: true, cancellation: None })
+        .unwrap_err();
     assert!(error.to_string().contains("holds no generation 1"), "{error}");
     assert_eq!(servers.open().bits(), 20);
     let states = "SELECT string_agg(generation || ' ' || state, ', ' ORDER BY generation) FROM dhih.generations";

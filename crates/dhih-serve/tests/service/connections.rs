@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::common::{Fixture, state};
-use dhih_serve::{Keys, Limits, ServerConfig, Tls, TlsConfig, app, bind, serve_until};
+use dhih_serve::{Keys, Limits, Server, ServerConfig, Timeouts, Tls, TlsConfig, app, bind};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -33,7 +33,7 @@ async fn served(config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let stop_at = async { drop(stopped.await) };
-    let ended = tokio::spawn(serve_until(listener, app, (config, tls), stop_at));
+    let ended = tokio::spawn(Server { listener, app, config, tls }.run(stop_at));
     Served { address, stop, ended, _fixture: fixture }
 }
 
@@ -49,18 +49,60 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_that_does_not_come_is_not_waited_for() {
-    let header_timeout = Duration::from_millis(200);
-    let served = served(ServerConfig { header_timeout, ..ServerConfig::default() }, None).await;
+    let header = Duration::from_millis(200);
+    let timeouts = Timeouts { header, ..Timeouts::default() };
+    let served = served(ServerConfig { timeouts, ..ServerConfig::default() }, None).await;
     let started = Instant::now();
     let mut slow = TcpStream::connect(served.address).await.unwrap();
     slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
     let mut rest = Vec::new();
     let _ = slow.read_to_end(&mut rest).await;
-    assert!(
-        started.elapsed() >= header_timeout && !String::from_utf8_lossy(&rest).contains(" 200 ")
-    );
+    assert!(started.elapsed() >= header && !String::from_utf8_lossy(&rest).contains(" 200 "));
     let other = TcpStream::connect(served.address).await.unwrap();
     assert!(exchange(other, HEALTH).await.starts_with("HTTP/1.1 200"));
+}
+
+/// A connection that is idle between two requests is kept for longer than one that is late with its header: a proxy may use it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_kept_and_then_closed() {
+    let (header, idle) = (Duration::from_millis(150), Duration::from_millis(800));
+    let timeouts = Timeouts { header, idle, ..Timeouts::default() };
+    let served = served(ServerConfig { timeouts, ..ServerConfig::default() }, None).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut buffer = vec![0; 4096];
+    for _ in 0..2 {
+        stream.write_all(request).await.unwrap();
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert!(buffer[..read].starts_with(b"HTTP/1.1 200"));
+        tokio::time::sleep(3 * header).await;
+    }
+    let started = Instant::now();
+    assert_eq!(stream.read(&mut buffer).await.unwrap(), 0, "it is closed in the end");
+    assert!(started.elapsed() >= idle - 3 * header - Duration::from_millis(50));
+}
+
+/// The story: clients asked for megabytes and never read them; they kept their places for ever, and nobody else got in.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_read_lose_their_places() {
+    let write = Duration::from_millis(300);
+    let timeouts = Timeouts { write, ..Timeouts::default() };
+    let config = ServerConfig { max_connections: 2, timeouts, ..ServerConfig::default() };
+    let served = served(config, None).await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2048).unwrap();
+        let mut client = socket.connect(served.address).await.unwrap();
+        // More than the system keeps for a connection.
+        let request = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(400);
+        client.write_all(&request).await.unwrap();
+        clients.push(client);
+    }
+    let other = TcpStream::connect(served.address).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(30), exchange(other, HEALTH)).await;
+    assert!(answer.expect("nobody is let in").starts_with("HTTP/1.1 200"));
+    drop(clients);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::Command};
 
 use crate::common::{Fixture, get, send, state};
-use dhih_serve::{Keys, Limits, ServerConfig, app, bind, serve_until};
+use dhih_serve::{Keys, Limits, Server, ServerConfig, app, bind};
 
 /// The Python that `DHIH_PYTHON` names.
 fn python() -> PathBuf {
@@ -29,8 +29,8 @@ async fn what_is_made_from_it_is_answered_as_it_says() {
     let app = app(state(fixture.writable(), Limits::default(), Keys::default()));
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let url = format!("http://{}/openapi.json", listener.local_addr().unwrap());
-    let config = (ServerConfig::default(), None);
-    let served = tokio::spawn(serve_until(listener, app, config, std::future::pending()));
+    let server = Server { listener, app, config: ServerConfig::default(), tls: None };
+    let served = tokio::spawn(server.run(std::future::pending()));
     let command = tokio::task::spawn_blocking(move || {
         let program = python().with_file_name("schemathesis");
         Command::new(program)

@@ -18,3 +18,5 @@ mod overload;
 mod program;
 mod routes;
 mod search;
+#[cfg(unix)]
+mod signals;

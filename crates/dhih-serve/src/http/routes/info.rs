@@ -10,6 +10,8 @@ use axum::{
 };
 
 use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_K, RequestLimits};
+use crate::http::admin::not_ready;
+use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState};
 use crate::operation::telemetry;
 
@@ -37,10 +39,26 @@ pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok", items: None })
 }
 
-/// Model and index are loaded and verified: a router exists only over a run that was.
-#[utoipa::path(get, operation_id = "get_readiness", path = "/readyz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
-pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Health> {
-    Json(Health { status: "ready", items: Some(state.run().len()) })
+/// Whether requests should be sent here: the model and the index are loaded and verified, and the service was not told to stop.
+#[utoipa::path(
+    get, operation_id = "get_readiness", path = "/readyz", tag = "service",
+    responses(
+        (status = 200, body = Health, description = "They should"),
+        (status = 503, body = Health, description = "They should go elsewhere: the service is loading or stopping"),
+    )
+)]
+pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Response {
+    readiness(&state)
+}
+
+pub(crate) fn readiness(state: &AppState) -> Response {
+    match state.phase() {
+        Phase::Serving => {
+            let items = Some(state.run().len());
+            Json(Health { status: "ready", items }).into_response()
+        }
+        phase => not_ready(phase),
+    }
 }
 
 /// Figures for Prometheus.
@@ -51,9 +69,18 @@ pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Health> {
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
     )
 )]
-pub(crate) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
+pub(crate) async fn metrics_text(State(state): State<Arc<AppState>>) -> Response {
+    figures(Some(&state))
+}
+
+/// Figures of the process, and of the service where there is one yet.
+pub(crate) fn figures(state: Option<&AppState>) -> Response {
+    if let Some(state) = state {
+        metrics::gauge!("dhih_items").set(state.run().len() as f64);
+        metrics::gauge!("dhih_encode_queue_images").set(state.queue().depth() as f64);
+    }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, telemetry::rendered(state.run().len(), state.queue().depth())).into_response()
+    (kind, telemetry::rendered()).into_response()
 }
 
 /// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served

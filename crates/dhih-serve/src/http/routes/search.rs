@@ -218,6 +218,7 @@ fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, A
         radius: extent.radius,
         filter: filter.as_ref(),
         codes: extent.codes,
+        cancellation: None,
     };
     let found = run.nearest(query, values.filter(|_| extent.rerank))?;
     metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());

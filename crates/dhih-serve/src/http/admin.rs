@@ -1,0 +1,67 @@
+//! The admin listener's router: probes and figures, on an address of their own that no load of the service shuts out. It answers while
+//! the service is still loading.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use crate::api::Health;
+use crate::http::readiness::Phase;
+use crate::http::routes::info;
+use crate::http::{ApiError, AppState, layers};
+
+/// What the admin listener knows of the service, which comes into being after it.
+#[derive(Debug, Clone, Default)]
+pub struct Admin(Arc<OnceLock<Arc<AppState>>>);
+
+impl Admin {
+    /// Tells of `state` from now on.
+    pub fn serve(&self, state: Arc<AppState>) {
+        // A service is loaded once.
+        let _ = self.0.set(state);
+    }
+
+    /// `/healthz`, `/readyz` and `/metrics`.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(info::healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .fallback(unknown)
+            .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+            .layer(from_fn(layers::security_headers))
+            .with_state(self.clone())
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    match admin.0.get() {
+        Some(state) => info::readiness(state),
+        None => not_ready(Phase::Loading),
+    }
+}
+
+/// The answer of a service that new requests should not be sent to.
+pub(crate) fn not_ready(phase: Phase) -> Response {
+    let status = match phase {
+        Phase::Loading => "loading",
+        Phase::Serving | Phase::Stopping => "stopping",
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None })).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    info::figures(admin.0.get().map(|state| &**state))
+}
+
+async fn unknown(uri: Uri) -> ApiError {
+    let path = uri.path();
+    ApiError::NotFound(format!(
+        "there is nothing at {path}; here are /healthz, /readyz and /metrics"
+    ))
+}

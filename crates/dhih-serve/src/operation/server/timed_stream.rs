@@ -1,0 +1,317 @@
+//! A connection whose client must make progress: it may take only so long to send a header, to stay idle between two requests, and to
+//! read an answer.
+//!
+//! The time for a request's body and for its answer to be made is not limited here but by the request's own time limit
+//! (`http/layers/time_limit.rs`); [`Requests`] says whether one is under way.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A client that reads more slowly than this for long is cut off, in bytes a second.
+const SLOWEST: u32 = 4096;
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a TLS handshake and a request's header to arrive, from the connection or from the header's first byte on.
+    pub header: Duration,
+    /// Between the end of a request and the beginning of the next one.
+    pub idle: Duration,
+    /// For all the time in which an answer waits for the client to read; it grows back with what is read, at 4 KiB a second.
+    pub write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { header: seconds(10), idle: seconds(75), write: seconds(30) }
+    }
+}
+
+/// The requests of a connection: how many have begun, with their header, and how many have ended, with their answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Requests(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+/// A request that is under way until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Requests);
+
+impl Requests {
+    pub(super) fn begin(&self) -> UnderWay {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.clone())
+    }
+
+    fn ended(&self) -> usize {
+        self.0.ended.load(Ordering::Relaxed)
+    }
+
+    fn are_under_way(&self) -> bool {
+        self.0.begun.load(Ordering::Relaxed) > self.ended()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What the next bytes from the client are.
+#[derive(Debug, Clone, Copy)]
+enum Expected {
+    /// The rest of a header, or a handshake, that began at this time.
+    Header(Instant),
+    /// A new request; the last one ended at this time.
+    Request(Instant),
+    /// Parts of a request that is under way.
+    Body,
+}
+
+/// A stream with timeouts. Where one passes, reading or writing fails with [`io::ErrorKind::TimedOut`].
+#[derive(Debug)]
+pub(super) struct TimedStream<S> {
+    stream: S,
+    timeouts: Timeouts,
+    requests: Requests,
+    expected: Expected,
+    /// Requests that had ended when the client was last waited for.
+    ended: usize,
+    read_timer: Pin<Box<Sleep>>,
+    /// How much longer the client may let an answer wait.
+    patience: Duration,
+    /// Since when a write waits for the client.
+    blocked_since: Option<Instant>,
+    write_timer: Pin<Box<Sleep>>,
+}
+
+impl<S> TimedStream<S> {
+    /// Times a connection that was made just now.
+    pub(super) fn new(stream: S, timeouts: Timeouts, requests: Requests) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            timeouts,
+            requests,
+            expected: Expected::Header(now),
+            ended: 0,
+            read_timer: Box::pin(sleep_until(now)),
+            patience: timeouts.write,
+            blocked_since: None,
+            write_timer: Box::pin(sleep_until(now)),
+        }
+    }
+
+    fn before_read(&mut self) {
+        let ended = self.requests.ended();
+        if self.requests.are_under_way() {
+            self.expected = Expected::Body;
+        } else if ended != self.ended {
+            self.expected = Expected::Request(Instant::now());
+        }
+        self.ended = ended;
+    }
+
+    /// Fails where the client has taken too long to send what is expected; else the task is woken when it has.
+    fn poll_read_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let deadline = match self.expected {
+            Expected::Body => return Poll::Pending,
+            Expected::Header(since) => since + self.timeouts.header,
+            Expected::Request(since) => since + self.timeouts.idle,
+        };
+        poll_deadline(self.read_timer.as_mut(), deadline, context)
+    }
+
+    /// Keeps account of a write: one that waits for the client takes of its patience, one that went on gives some back.
+    fn poll_write_timeout<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(Ok(written)) => {
+                if let Some(since) = self.blocked_since.take() {
+                    self.patience = self.patience.saturating_sub(since.elapsed());
+                }
+                let bytes = u32::try_from(bytes(&written)).unwrap_or(u32::MAX);
+                let earned = Duration::from_secs(1) * bytes / SLOWEST;
+                self.patience = (self.patience + earned).min(self.timeouts.write);
+                Poll::Ready(Ok(written))
+            }
+            Poll::Pending => {
+                let since = *self.blocked_since.get_or_insert_with(Instant::now);
+                let deadline = since + self.patience;
+                ready!(poll_deadline(self.write_timer.as_mut(), deadline, context))?;
+                Poll::Pending
+            }
+            failed @ Poll::Ready(Err(_)) => failed,
+        }
+    }
+}
+
+fn poll_deadline(
+    mut timer: Pin<&mut Sleep>,
+    deadline: Instant,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    if timer.deadline() != deadline {
+        timer.as_mut().reset(deadline);
+    }
+    ready!(timer.poll(context));
+    Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)))
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.before_read();
+        let filled = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(Ok(())) => {
+                let is_first = matches!(self.expected, Expected::Request(_));
+                if is_first && buffer.filled().len() > filled {
+                    self.expected = Expected::Header(Instant::now());
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => self.poll_read_timeout(context),
+            failed => failed,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.poll_write_timeout(written, |bytes| *bytes, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.poll_write_timeout(written, |bytes| *bytes, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.poll_write_timeout(flushed, |()| 0, context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.poll_write_timeout(shut, |()| 0, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind::TimedOut;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const TIMEOUTS: Timeouts = Timeouts {
+        header: Duration::from_secs(5),
+        idle: Duration::from_secs(60),
+        write: Duration::from_secs(10),
+    };
+
+    fn pair() -> (DuplexStream, TimedStream<DuplexStream>, Requests) {
+        let (client, stream) = duplex(1 << 16);
+        let requests = Requests::default();
+        let timed = TimedStream::new(stream, TIMEOUTS, requests.clone());
+        (client, timed, requests)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_is_waited_for_less_long_than_the_next_request() {
+        let (mut client, mut stream, requests) = pair();
+        let started = Instant::now();
+        let error = stream.read_u8().await.unwrap_err();
+        assert_eq!((error.kind(), started.elapsed().as_secs()), (TimedOut, 5));
+
+        let (mut client_2, mut stream, requests_2) = pair();
+        client_2.write_all(b"ab").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'a');
+        let request = requests_2.begin();
+        assert_eq!(stream.read_u8().await.unwrap(), b'b');
+        // While a request is under way nothing is expected of the client here.
+        let idle = tokio::time::timeout(1000 * SECOND, stream.read_u8()).await;
+        assert!(idle.is_err());
+        drop(request);
+        let started = Instant::now();
+        let read = async {
+            tokio::select! {
+                byte = stream.read_u8() => panic!("{byte:?}"),
+                () = tokio::time::sleep(50 * SECOND) => {}
+            }
+            client_2.write_all(b"c").await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), b'c');
+            stream.read_u8().await.unwrap_err()
+        };
+        // Idle for 50 seconds, then a header that stops after its first byte.
+        assert_eq!((read.await.kind(), started.elapsed().as_secs()), (TimedOut, 55));
+
+        let (_client, mut stream, requests_3) = pair();
+        drop(requests_3.begin());
+        let started = Instant::now();
+        assert_eq!(stream.read_u8().await.unwrap_err().kind(), TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 60);
+        drop((client.write_all(b"").await, requests));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut_off() {
+        let (_client, mut stream, _requests) = pair();
+        let started = Instant::now();
+        let error = stream.write_all(&[0; 1 << 20]).await.unwrap_err();
+        assert_eq!((error.kind(), started.elapsed().as_secs()), (TimedOut, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_is_served_and_one_that_trickles_is_not() {
+        for (bytes_a_second, is_served) in [(8192, true), (512, false)] {
+            let (mut client, mut stream, _requests) = pair();
+            let reading = tokio::spawn(async move {
+                let mut buffer = vec![0; bytes_a_second];
+                while client.read_exact(&mut buffer).await.is_ok() {
+                    tokio::time::sleep(SECOND).await;
+                }
+            });
+            let written = stream.write_all(&[0; 1 << 20]).await;
+            assert_eq!(written.is_ok(), is_served, "{written:?}");
+            drop(stream);
+            reading.await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The service from its start to its end: signals, the admin listener, the run, the listener, and the order in which they go.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::http::{Admin, AppState, app};
+use crate::operation::cli::Config;
+use crate::operation::keys::Keys;
+use crate::operation::server::{Server, ServerConfig, bind};
+use crate::operation::signals::Signals;
+use crate::operation::supervisor;
+use crate::operation::tls::Tls;
+use crate::run::Run;
+use crate::run::source::Source;
+use crate::{Error, Result};
+
+/// How long work that nobody waits for any more may hold up the end of the process.
+const LAST_WORK: Duration = Duration::from_secs(1);
+/// Connections of the admin listener.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// A run that cannot be served, an address that cannot be had, a certificate that cannot be used.
+pub fn serve(config: &Config, source: Source, keys: Keys) -> Result<()> {
+    let runtime = Runtime::new().map_err(|source| Error::System { what: "threads", source })?;
+    let ended = runtime.block_on(start(config, source, keys));
+    // A reload or a change that is still under way is cut off: what was acknowledged is on disk.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
+}
+
+async fn start(config: &Config, source: Source, keys: Keys) -> Result<()> {
+    // First of all: a signal that comes while the run is loaded must not be lost, nor end the process the hard way.
+    let signals = Signals::watch().map_err(|source| Error::System { what: "signals", source })?;
+    let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
+    let admin = Admin::default();
+    if let Some(address) = config.admin_bind {
+        let listener = bind(address).await?;
+        let config = ServerConfig { max_connections: ADMIN_CONNECTIONS, ..config.server() };
+        let server = Server { listener, app: admin.router(), config, tls: None };
+        tokio::spawn(server.run(std::future::pending()));
+    }
+    let (run, limits, queue) = (config.run.clone(), config.limits(), config.queue());
+    let load = move || {
+        let run = Run::load_from(&run, &source)?;
+        let state = AppState::new(run, limits, keys, queue);
+        state.map(Arc::new).map_err(|source| Error::System { what: "threads", source })
+    };
+    let state = tokio::select! {
+        loaded = spawn_blocking(load) => loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?,
+        () = signals.stopped(1) => {
+            tracing::info!("stopped while the run was being loaded");
+            return Ok(());
+        }
+    };
+    let listener = bind(config.bind).await?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address =
+        listener.local_addr().map_err(|source| Error::Bind { addr: config.bind, source })?;
+    admin.serve(state.clone());
+    let reloading = reload_at_hangups(signals.clone(), state.clone(), tls.clone());
+    // A closed stdout is no reason to stop serving.
+    let announcement = config.announcement(&format!("{scheme}://{address}/"), &state.run());
+    let _ = writeln!(std::io::stdout(), "{announcement}");
+    supervisor::ready();
+    let server = Server { listener, app: app(state.clone()), config: config.server(), tls };
+    let stop = async {
+        signals.stopped(1).await;
+        supervisor::stopping();
+        state.stop_soon();
+        tokio::time::sleep(config.drain_delay()).await;
+    };
+    tokio::select! {
+        () = server.run(stop) => {}
+        () = signals.stopped(2) => tracing::warn!("told to stop a second time: requests were cut off"),
+    }
+    reloading.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reloads at each SIGHUP, one after the other. Signals that come during a reload make one more.
+fn reload_at_hangups(
+    mut signals: Signals,
+    state: Arc<AppState>,
+    tls: Option<Arc<Tls>>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            signals.hangup().await;
+            supervisor::reloading();
+            let (state, tls) = (state.clone(), tls.clone());
+            let reload = spawn_blocking(move || {
+                let certificate = tls.as_ref().map_or(Ok(()), |tls| tls.reload());
+                let run = state.reload().map(drop);
+                for error in [certificate, run].into_iter().filter_map(Result::err) {
+                    tracing::error!(%error, "not reloaded: what was served before is served on");
+                }
+            });
+            if let Err(error) = reload.await {
+                tracing::error!(%error, "a reload ended early");
+            }
+            supervisor::ready();
+        }
+    })
+}
