@@ -5,6 +5,7 @@
 //! load ADDRESS seconds=5 connections=16 codes=queries.txt     searches by code, one after the other on each connection
 //! load ADDRESS seconds=5 rate=900 images=folder side=224      searches by image, scaled to JPEGs of that side before, so many a
 //!                                                             second whatever becomes of them
+//! load ADDRESS seconds=5 connections=1 add=a.png              additions of a picture
 //! load ADDRESS seconds=5 path=/v1/admin/reload method=POST    another request, again and again
 //! load ADDRESS count=64 attack=bombs|decoded-bombs|truncated|slow seconds=5
 //!                                                             requests that mean harm
@@ -36,6 +37,10 @@ struct Seen {
     errors: usize,
     /// Sent more than `LATE` after they were due.
     late: usize,
+    /// Since when nothing was accepted.
+    refused_since: Option<Instant>,
+    /// The longest time in which nothing was accepted, in milliseconds.
+    refused_for: f64,
 }
 
 const LATE: Duration = Duration::from_millis(10);
@@ -94,7 +99,13 @@ fn requests(address: &str, settings: &BTreeMap<String, String>) -> Result<Vec<Ve
         });
         return files.map(|file: Result<_, Fault>| Ok(image(&host, &file?, usize::MAX))).collect();
     }
-    let path = settings.get("path").ok_or("give codes=FILE, images=FOLDER or path=PATH")?;
+    if let Some(file) = settings.get("add") {
+        let search = image(&host, &std::fs::read(file)?, usize::MAX);
+        let addition = search.strip_prefix(b"POST /v1/search?k=10 ").ok_or("not a search")?;
+        return Ok(vec![[b"POST /v1/items ", addition].concat()]);
+    }
+    let path =
+        settings.get("path").ok_or("give codes=FILE, images=FOLDER, add=FILE or path=PATH")?;
     let method = settings.get("method").map_or("GET", String::as_str);
     Ok(vec![format!("{method} {path} HTTP/1.1\r\n{host}content-length: 0\r\n\r\n").into_bytes()])
 }
@@ -153,9 +164,16 @@ async fn loaded(
                 match tokio::time::timeout(PATIENCE, answer).await {
                     Ok(Ok(status)) => {
                         let ms = |from: Instant| 1e3 * from.elapsed().as_secs_f64();
+                        if !(200..300).contains(&status) {
+                            seen.refused_since.get_or_insert(sent);
+                        }
                         *seen.statuses.entry(status).or_default() += 1;
                         match status {
-                            200..300 => seen.accepted.push(ms(due)),
+                            200..300 => {
+                                seen.accepted.push(ms(due));
+                                let refused = seen.refused_since.take().map_or(0.0, ms);
+                                seen.refused_for = seen.refused_for.max(refused);
+                            }
                             429 | 503 => {
                                 seen.rejected.push(ms(due));
                                 seen.rejected_sent.push(ms(sent));
@@ -165,6 +183,7 @@ async fn loaded(
                     }
                     Ok(Err(_)) | Err(_) => {
                         connection = None;
+                        seen.refused_since.get_or_insert(sent);
                         seen.errors += 1;
                     }
                 }
@@ -181,6 +200,8 @@ async fn loaded(
         all.late += seen.late;
         seen.statuses.into_iter().for_each(|(s, n)| *all.statuses.entry(s).or_default() += n);
         all.errors += seen.errors;
+        let to_the_end = seen.refused_since.map_or(0.0, |from| 1e3 * from.elapsed().as_secs_f64());
+        all.refused_for = all.refused_for.max(seen.refused_for).max(to_the_end);
     }
     // Requests that were answered after the end took longer than that.
     let took = started.elapsed().max(seconds).as_secs_f64();
@@ -195,6 +216,7 @@ async fn loaded(
         "per_second": all.accepted.len() as f64 / took,
         "statuses": statuses,
         "errors": all.errors,
+        "refused_for_ms": all.refused_for,
         "accepted_ms": quantiles(all.accepted),
         "rejected_ms": quantiles(all.rejected),
         "rejected_sent_ms": quantiles(all.rejected_sent),

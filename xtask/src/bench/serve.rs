@@ -1,7 +1,9 @@
 //! `cargo xtask bench serve`: the service on loopback beside what its parts do alone, under more load than it takes, under attack,
 //! reloaded and restarted. The load comes from a program of its own (`crates/dhih-serve/examples/load.rs`) on the same machine.
 
+mod reloads;
 mod service;
+mod soak;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,9 @@ use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "Examples:
   cargo xtask bench serve
-  cargo xtask bench serve --quick";
+  cargo xtask bench serve --quick
+  cargo xtask bench serve --old ../before/target/release
+  cargo xtask bench serve --soak 3600";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
@@ -25,9 +29,15 @@ pub(crate) struct Args {
     /// Seconds of each measurement
     #[arg(long, env = "DHIH_SECONDS", value_name = "X", default_value_t = 8)]
     seconds: u32,
-    /// Overload for 10 seconds instead of 60, 100 reloads instead of 1,000
+    /// Overload for 10 seconds instead of 60, 20 reloads instead of 200
     #[arg(long, env = "DHIH_QUICK")]
     quick: bool,
+    /// Folder with older programs `dhih-serve` and `dhih-index`, whose searches by code are measured in turns with those of this tree
+    #[arg(long, env = "DHIH_OLD", value_name = "DIR")]
+    old: Option<PathBuf>,
+    /// Only send searches for so many seconds, without asking for figures, and tell how the memory grows
+    #[arg(long, env = "DHIH_SOAK", value_name = "S")]
+    soak: Option<u32>,
     /// Folder of the run and the index; what is there is used again
     #[arg(long, env = "DHIH_DIR", value_name = "DIR", default_value = "target/bench-serve")]
     dir: PathBuf,
@@ -50,6 +60,9 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let dir = workspace.root().join(&args.dir);
     let bench = Bench { args, workspace, binaries: [&binaries, &examples], dir };
     bench.prepare()?;
+    if let Some(seconds) = args.soak {
+        return print(&bench.soak(seconds)?);
+    }
     let sections =
         [bench.searches()?, bench.images()?, bench.attacks()?, bench.reloads()?].join("\n\n");
     print(&sections)
@@ -117,10 +130,27 @@ impl Bench<'_> {
     }
 
     fn serve(&self, [run, index]: &[&str; 2]) -> Result<Service> {
+        let words = self.flags(run, index)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Service::start(&self.step("serve", "dhih-serve", &words)?)
+    }
+
+    fn flags(&self, run: &str, index: &str) -> Result<Vec<String>> {
         let (run, index) = (self.file(run), self.file(index));
         let words = ["--run", text(&run)?, "--index", text(&index)?, "--bind", "127.0.0.1:0"];
         let words = [&words[..], &["--json", "--log-level", "error"]].concat();
-        Service::start(&self.step("serve", "dhih-serve", &words)?)
+        Ok(words.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The older service, over an index of its own making.
+    fn serve_old(&self, programs: &Path) -> Result<Service> {
+        let (npy, index) = (self.file("codes.npy"), self.file("index-old"));
+        let words =
+            ["build", "--codes", text(&npy)?, "--bits", BITS, "--out", text(&index)?, "--json"];
+        let build = Step::new("build", &programs.join("dhih-index"), self.workspace);
+        build.args(words).capture()?;
+        let serve = Step::new("serve", &programs.join("dhih-serve"), self.workspace);
+        Service::start(&serve.args(self.flags("run", "index-old")?))
     }
 
     fn load(&self, service: &Service, settings: &[&str]) -> Result<Value> {
@@ -139,24 +169,41 @@ impl Bench<'_> {
         let alone: Value = self.step("index alone", "dhih-index", &words)?.capture_json()?;
         let alone = 1e6 / number(&alone, "/batch_threads")?;
         let service = self.serve(&["run", "index"])?;
+        let old = self.args.old.as_deref().map(|programs| self.serve_old(programs)).transpose()?;
+        let services: Vec<(&str, &Service)> = [("now", Some(&service)), ("before", old.as_ref())]
+            .into_iter()
+            .filter_map(|(name, service)| Some((name, service?)))
+            .collect();
         let codes = format!("codes={}", text(&self.file("queries.txt"))?);
         let mut lines = vec![
-            "| connections | searches by code a second | of the index alone | p50, ms | p99, ms | p99.9, ms | not answered |\n\
-             |---:|---:|---:|---:|---:|---:|---:|"
+            "| connections | program | searches by code a second | of the index alone | p50, ms | p99, ms | p99.9, ms | not answered |\n\
+             |---:|---|---:|---:|---:|---:|---:|---:|"
                 .to_owned(),
         ];
         for connections in [1, 16, 64] {
             let connections_word = format!("connections={connections}");
-            let seen = self.load(&service, &[&codes, &connections_word, &self.seconds()])?;
-            let rate = number(&seen, "/per_second")?;
-            lines.push(format!(
-                "| {connections} | {rate:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} |",
-                rate / alone,
-                number(&seen, "/accepted_ms/p50")?,
-                number(&seen, "/accepted_ms/p99")?,
-                number(&seen, "/accepted_ms/p999")?,
-                number(&seen, "/requests")? - good(&seen),
-            ));
+            let settings = [&codes[..], &connections_word, &self.seconds()];
+            // In turns; of three rounds the one of the median rate.
+            let mut rounds = vec![Vec::new(); services.len()];
+            for _ in 0..3 {
+                for (seen, (_, service)) in rounds.iter_mut().zip(&services) {
+                    seen.push(self.load(service, &settings)?);
+                }
+            }
+            for (mut seen, (name, _)) in rounds.into_iter().zip(&services) {
+                let rate = |seen: &Value| number(seen, "/per_second").unwrap_or(0.0);
+                seen.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
+                let seen = &seen[1];
+                lines.push(format!(
+                    "| {connections} | {name} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} |",
+                    rate(seen),
+                    rate(seen) / alone,
+                    number(seen, "/accepted_ms/p50")?,
+                    number(seen, "/accepted_ms/p99")?,
+                    number(seen, "/accepted_ms/p999")?,
+                    number(seen, "/requests")? - good(seen),
+                ));
+            }
         }
         let ready = 1e3 * service.started.as_secs_f64();
         lines.push(format!(
@@ -240,37 +287,6 @@ impl Bench<'_> {
         let most = service.memory("VmHWM")?;
         lines.push(format!("\nHealthy after each; at most {most:.0} MiB of memory (goal: 1,536)."));
         Ok(lines.join("\n"))
-    }
-
-    fn reloads(&self) -> Result<String> {
-        let service = self.serve(&["run", "index"])?;
-        let codes = format!("codes={}", text(&self.file("queries.txt"))?);
-        let wanted = if self.args.quick { 100 } else { 1000 };
-        let (mut reloads, mut failed, mut answered, mut lost) = (0.0, 0.0, 0.0, 0.0);
-        while reloads < f64::from(wanted) {
-            let searches = ["connections=4", "seconds=10", &codes];
-            let reload = ["path=/v1/admin/reload", "method=POST", "connections=1", "seconds=10"];
-            let (a, b) = std::thread::scope(|scope| {
-                let searching = scope.spawn(|| self.load(&service, &searches));
-                let reloading = self.load(&service, &reload);
-                (searching.join(), reloading)
-            });
-            let Ok(a) = a else { bail!("the searches ended early") };
-            let (a, b) = (a?, b?);
-            if good(&b) == 0.0 {
-                bail!("no reload was done in 10 seconds; the answers were {}", b["statuses"]);
-            }
-            let all = |seen: &Value| number(seen, "/requests");
-            (reloads, failed) = (reloads + good(&b), failed + all(&b)? - good(&b));
-            (answered, lost) = (answered + good(&a), lost + all(&a)? - good(&a));
-        }
-        service.require_healthy()?;
-        Ok(format!(
-            "{reloads:.0} reloads of model and index under load: {failed:.0} failed; of {:.0} searches meanwhile, {lost:.0} (goal: 0). {:.0} MiB of \
-             memory after.",
-            answered + lost,
-            service.memory("VmRSS")?
-        ))
     }
 }
 

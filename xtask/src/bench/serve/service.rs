@@ -57,16 +57,25 @@ impl Service {
 
     /// Status and body of a GET.
     pub(super) fn get(&self, path: &str) -> Result<(u16, Vec<u8>)> {
-        self.ask(path).with_context(|| {
+        self.ask("GET", path).with_context(|| {
             format!("no answer to GET {path} at {}; what the service wrote is above", self.address)
         })
     }
 
-    fn ask(&self, path: &str) -> Result<(u16, Vec<u8>)> {
+    /// Status of a POST without a body.
+    pub(super) fn post(&self, path: &str) -> Result<u16> {
+        let answer = self.ask("POST", path);
+        let (status, _) = answer.with_context(|| format!("no answer to POST {path}"))?;
+        Ok(status)
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Result<(u16, Vec<u8>)> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            self.address
+        );
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
