@@ -4,8 +4,8 @@ use std::{error::Error, io::Write, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 use dhih_serve::{
-    AppState, Cli, Command, Config, Keys, LogFormat, Run, Source, Tls, app, bind, import, log,
-    on_hangup, serve_until, stop_signal, with_file,
+    AppState, Cli, Command, Config, Keys, KeysCommand, LogFormat, Run, Source, Tls, app, bind,
+    hash_key, import, log, on_hangup, serve_until, stop_signal, with_file,
 };
 use tracing::level_filters::LevelFilter;
 
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
             log(LevelFilter::INFO, LogFormat::Text);
             dhih_serve::postgres::load(&args).map_err(Into::into)
         }
+        Some(Command::Keys(KeysCommand::Hash)) => hash_key(std::io::stdin().lock())
+            .map_err(Into::into)
+            .and_then(|digest| Ok(writeln!(std::io::stdout(), "{digest}")?)),
         Some(Command::Manual(manual)) => {
             manual.run(Cli::command(), &mut std::io::stdout()).map_err(Into::into)
         }
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
             config.check(&keys).unwrap_or_else(|message| usage(message));
             let source = config.source().unwrap_or_else(|message| usage(message));
             log(config.log_level, config.log_format);
-            serve(&config, (&source, keys))
+            serve(config, (&source, keys))
         }
     };
     match done {
@@ -55,15 +58,26 @@ fn usage(message: String) -> ! {
 }
 
 #[tokio::main]
-async fn serve(config: &Config, (source, keys): (&Source, Keys)) -> Result<(), Box<dyn Error>> {
+async fn serve(config: Config, (source, keys): (&Source, Keys)) -> Result<(), Box<dyn Error>> {
     let run = Run::load_from(&config.run, source)?;
-    let state = Arc::new(AppState::new(run, config.limits(), keys, config.queue())?);
+    let hosts = config.hosts(&keys);
+    let state = AppState::new(run, config.limits(), keys, config.queue())?.with_hosts(hosts);
+    let (config, state) = (Arc::new(config), Arc::new(state));
     let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().watch());
+    }
     let listener = bind(config.bind).await?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}/", listener.local_addr()?);
-    let (reloading, certificates) = (state.clone(), tls.clone());
+    let (reloading, certificates, settings) = (state.clone(), tls.clone(), config.clone());
     tokio::spawn(on_hangup(move || {
+        if let Err(error) = settings.reload_keys(&reloading) {
+            tracing::error!(
+                error,
+                "the keys were not read again, so that the old ones stay in force"
+            );
+        }
         let certificates = certificates.as_ref().map_or(Ok(()), |tls| tls.reload());
         for failed in [certificates.err(), reloading.reload().err()].into_iter().flatten() {
             tracing::error!(error = %failed, "not reloaded");

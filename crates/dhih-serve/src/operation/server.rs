@@ -4,7 +4,12 @@
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -17,6 +22,7 @@ use tokio::{
     time::timeout,
 };
 
+use crate::operation::connection::Connection;
 use crate::operation::tls::Tls;
 use crate::{Error, Result};
 
@@ -67,8 +73,8 @@ pub async fn serve_until(
             next = next => next,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "no connection");
                 tokio::time::sleep(PAUSE).await;
@@ -80,11 +86,12 @@ pub async fn serve_until(
         let (app, watcher, tls) = (app.clone(), graceful.watcher(), tls.clone());
         tokio::spawn(async move {
             let _place = place;
+            let about = Connection { peer, tls: tls.is_some() };
             match tls {
-                None => answer(stream, app, config, watcher).await,
+                None => answer(stream, about, app, config, watcher).await,
                 Some(tls) => {
                     match timeout(config.header_timeout, tls.acceptor().accept(stream)).await {
-                        Ok(Ok(stream)) => answer(stream, app, config, watcher).await,
+                        Ok(Ok(stream)) => answer(stream, about, app, config, watcher).await,
                         Ok(Err(error)) => tracing::debug!(%error, "no handshake"),
                         Err(_) => tracing::debug!("a handshake took too long"),
                     }
@@ -101,14 +108,20 @@ pub async fn serve_until(
 
 async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
+    about: Connection,
     app: Router,
     config: ServerConfig,
     watcher: Watcher,
 ) {
+    let app = TowerToHyperService::new(app);
+    let app = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(about);
+        app.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(stream), app);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
     }

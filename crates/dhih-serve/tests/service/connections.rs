@@ -37,7 +37,7 @@ async fn served(config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
     Served { address, stop, ended, _fixture: fixture }
 }
 
-const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> String {
     stream.write_all(request).await.unwrap();
@@ -69,7 +69,7 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
     let first = TcpStream::connect(served.address).await.unwrap();
     // Until it is accepted, which nothing tells: it is asked.
     let (mut read, mut write) = first.into_split();
-    write.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    write.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut byte = [0];
     read.read_exact(&mut byte).await.unwrap();
     let second = TcpStream::connect(served.address).await.unwrap();
@@ -85,7 +85,7 @@ async fn stopping_lets_an_open_request_end() {
     let served = served(ServerConfig::default(), None).await;
     let body = b"{\"id\":1}";
     let mut stream = TcpStream::connect(served.address).await.unwrap();
-    let head = "POST /v1/search HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
+    let head = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&body[..4]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;

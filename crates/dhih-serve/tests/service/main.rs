@@ -8,6 +8,7 @@
 
 mod common;
 
+mod access;
 mod connections;
 mod description;
 #[cfg(unix)]

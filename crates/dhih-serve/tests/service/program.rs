@@ -108,7 +108,9 @@ fn it_prints_its_url_answers_and_stops_at_a_signal() {
         let address = url.strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
 
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(

@@ -7,7 +7,8 @@ use axum::{
     routing::get,
 };
 
-use crate::http::routes::thumbnail::{digest, matches};
+use crate::http::routes::thumbnail::matches;
+use crate::run::digest;
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
