@@ -14,6 +14,8 @@ mod description;
 #[cfg(unix)]
 mod durability;
 mod items;
+#[cfg(unix)]
+mod key_rotation;
 mod loading;
 mod overload;
 mod program;

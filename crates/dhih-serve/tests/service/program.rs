@@ -56,8 +56,24 @@ fn wrong_usage_exits_with_2() {
         (&["--max-body-mib", "0"], "--max-body-mib"),
         (&["--log-level", "loud"], "--log-level"),
         (&["--port", "1"], "--port"),
+        (&["--host", "https://photos.example"], "without scheme and port"),
+        (&["--host", "*"], "--keys-file"),
+        (&["--rate-limit", "0"], "--rate-limit"),
     ] {
         refused(&program().args(arguments).output().unwrap(), 2, &[says]);
+    }
+}
+
+/// A settings file with a certificate and no key for it once served plain HTTP, silently.
+#[test]
+fn half_of_tls_in_a_settings_file_exits_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("serve.toml");
+    for (toml, says) in
+        [("tls_cert = 'cert.pem'", "--tls-key"), ("tls-key = 'key.pem'", "--tls-cert")]
+    {
+        std::fs::write(&file, toml).unwrap();
+        refused(&program().arg("--config").arg(&file).output().unwrap(), 2, &[says]);
     }
 }
 
