@@ -63,6 +63,7 @@ impl Modify for Refusals {
             let methods = [&mut path.get, &mut path.post, &mut path.put, &mut path.delete];
             for operation in methods.into_iter().flatten() {
                 for (status, description) in [
+                    ("400", "The request has no `host` header, or several"),
                     ("421", "The service does not go by the name in `host`"),
                     ("429", "This client sends too many requests: see Retry-After"),
                 ] {
@@ -70,7 +71,8 @@ impl Modify for Refusals {
                     let answer = answer.schema(Some(Ref::from_schema_name("ErrorAnswer"))).build();
                     let refusal = ResponseBuilder::new().description(description);
                     let refusal = refusal.content("application/json", answer).build();
-                    operation.responses.responses.insert(status.to_owned(), refusal.into());
+                    let known = &mut operation.responses.responses;
+                    known.entry(status.to_owned()).or_insert_with(|| refusal.into());
                 }
             }
         }

@@ -236,8 +236,12 @@ async fn the_api_describes_itself() {
         ("/v1/items/{id}", "delete"),
         ("/v1/admin/reload", "post"),
         ("/metrics", "get"),
+        ("/v1/session", "get"),
     ] {
-        assert!(api["paths"][path][method]["responses"].is_object(), "{method} {path}");
+        let responses = &api["paths"][path][method]["responses"];
+        for status in ["400", "401", "421", "429"] {
+            assert!(responses[status]["description"].is_string(), "{method} {path}: {status}");
+        }
     }
     let page = send(&app, get("/docs/")).await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));

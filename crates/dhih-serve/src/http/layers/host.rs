@@ -32,6 +32,9 @@ fn check(hosts: &Hosts, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> 
             "the request needs exactly one `host` header: name the service in it".into(),
         ));
     };
-    let own = HostName::of(&authority).is_some_and(|name| hosts.have(&name));
-    own.then_some(()).ok_or(ApiError::UnknownHost)
+    if HostName::of(&authority).is_some_and(|name| hosts.have(&name)) {
+        return Ok(());
+    }
+    tracing::debug!(host = authority.as_str(), "asked under another name");
+    Err(ApiError::UnknownHost)
 }
