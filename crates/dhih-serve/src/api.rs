@@ -268,7 +268,7 @@ pub struct Session {
     pub role: Role,
 }
 
-/// What needs a key: the header `authorization: Bearer KEY` or `x-api-key: KEY`.
+/// What needs a key: the header `authorization: Bearer KEY` or `x-api-key: KEY`, or a session (`POST /v1/session`).
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Auth {
     /// Searching and looking at items.

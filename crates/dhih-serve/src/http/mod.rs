@@ -60,6 +60,7 @@ pub fn app(state: Arc<AppState>) -> Router {
     let open =
         Router::new().route("/healthz", get(info::healthz)).route("/readyz", get(info::readyz));
     let not_allowed = async || ApiError::MethodNotAllowed;
+    // The layer that is added last is asked first: is it this service that is meant, who asks, too often, and are too many under way?
     let guarded = writing
         .merge(administering)
         .merge(reading)

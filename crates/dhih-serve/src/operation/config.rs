@@ -29,7 +29,7 @@ impl Config {
                 (Some(_), Some(_)) => {
                     Err(format!("{variable} and a key file are both set: give one"))
                 }
-                (Some(file), None) => Keys::from_file(file).map(Some),
+                (Some(file), None) => Keys::key_of_file(file).map(Some),
                 (None, given) => Ok(given),
             }
         };
@@ -37,7 +37,7 @@ impl Config {
         let admin = key(&self.admin_key_file, "DHIH_ADMIN_KEY")?;
         let keys = Keys::new(read.as_deref(), admin.as_deref())?;
         match &self.keys_file {
-            Some(path) => keys.with_file(path),
+            Some(path) => keys.with_keys_file(path),
             None => Ok(keys),
         }
     }

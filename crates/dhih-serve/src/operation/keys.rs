@@ -112,7 +112,7 @@ impl Keys {
     ///
     /// # Errors
     /// A file that cannot be read or is malformed; two keys of one name, two names of one key.
-    pub fn with_file(self, path: &Path) -> Result<Self, String> {
+    pub fn with_keys_file(self, path: &Path) -> Result<Self, String> {
         let mut keys = self.keys;
         keys.extend(super::keys_file::read(path)?);
         for (i, key) in keys.iter().enumerate() {
@@ -134,11 +134,11 @@ impl Keys {
         Ok(Self { keys, open_to_readers: false })
     }
 
-    /// The first line of a file.
+    /// The key on the first line of a file, as text.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn from_file(path: &Path) -> Result<String, String> {
+    pub fn key_of_file(path: &Path) -> Result<String, String> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| format!("the key file {}: {error}", path.display()))?;
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
@@ -275,7 +275,9 @@ mod tests {
         let digest = Digest::of(READ).to_hex();
         assert!(shown.contains("read") && !shown.contains(READ), "{shown}");
         assert!(!shown.contains(&digest[..8]), "{shown}");
-        assert!(Keys::from_file(Path::new("/no/such/file")).unwrap_err().contains("/no/such/file"));
+        assert!(
+            Keys::key_of_file(Path::new("/no/such/file")).unwrap_err().contains("/no/such/file")
+        );
     }
 
     #[test]

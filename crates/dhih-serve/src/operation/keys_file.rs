@@ -71,7 +71,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.toml");
         std::fs::write(&path, toml).unwrap();
-        Keys::new(Some("read-key-0123456789"), None)?.with_file(&path)
+        Keys::new(Some("read-key-0123456789"), None)?.with_keys_file(&path)
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
             assert!(error.contains(part), "{error:?} does not say {part:?}");
             assert!(!error.contains(KEY) && !error.contains("short-secret"), "{error}");
         }
-        let error = Keys::default().with_file(Path::new("/no/keys")).unwrap_err();
+        let error = Keys::default().with_keys_file(Path::new("/no/keys")).unwrap_err();
         assert!(error.contains("/no/keys"), "{error}");
     }
 }

@@ -85,8 +85,12 @@ impl Tls {
 
     /// Looks at the files every half minute, for as long as the program runs, and reads them again when they have changed.
     pub async fn watch(self: Arc<Self>) {
+        self.watch_every(LOOK_EVERY).await;
+    }
+
+    async fn watch_every(self: Arc<Self>, period: Duration) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(period).await;
             let tls = self.clone();
             // Disks may be slow.
             match tokio::task::spawn_blocking(move || tls.reload_if_changed()).await {
@@ -146,4 +150,32 @@ fn acceptor(TlsConfig { cert, key }: &TlsConfig) -> Result<TlsAcceptor> {
         .with_single_cert(chain, private)
         .map_err(|error| wrong(key, &error))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_renewed_certificate_is_used_without_a_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = TlsConfig { cert: dir.path().join("cert"), key: dir.path().join("key") };
+        let renew = || {
+            let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            std::fs::write(&config.key, made.signing_key.serialize_pem()).unwrap();
+            std::fs::write(&config.cert, made.cert.pem()).unwrap();
+        };
+        renew();
+        let tls = Arc::new(Tls::load(config.clone()).unwrap());
+        let first = tls.acceptor.load_full();
+        let watching = tokio::spawn(tls.clone().watch_every(Duration::from_millis(5)));
+        std::fs::remove_file(&config.cert).unwrap();
+        renew();
+        let started = std::time::Instant::now();
+        while Arc::ptr_eq(&first, &tls.acceptor.load_full()) {
+            assert!(started.elapsed() < Duration::from_secs(60), "it was not read again");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        watching.abort();
+    }
 }

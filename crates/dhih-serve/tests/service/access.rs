@@ -43,7 +43,7 @@ fn three_keys() -> Keys {
     let path = dir.path().join("keys.toml");
     let toml = format!("[[key]]\nname = 'shop'\nrole = 'write'\nkey = '{WRITE}'\n");
     std::fs::write(&path, toml).unwrap();
-    Keys::new(Some(READ), Some(ADMIN)).unwrap().with_file(&path).unwrap()
+    Keys::new(Some(READ), Some(ADMIN)).unwrap().with_keys_file(&path).unwrap()
 }
 
 fn guarded(fixture: &Fixture) -> Arc<AppState> {
