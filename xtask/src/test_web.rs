@@ -25,6 +25,10 @@ const BINARIES: [&str; 3] = ["dhih-train", "dhih-index", "dhih-serve"];
 /// What drives the browser. The version is fixed, so that a check fails for the page's sake alone.
 const DRIVER: &str = "playwright-core@1.65.1";
 
+/// Keys of a service that asks for some.
+const READ_KEY: &str = "web-test-read-key";
+const ADMIN_KEY: &str = "web-test-admin-key";
+
 /// Where npm installs it, relative to the root of the workspace.
 const MODULES: &str = "target/web-test";
 
@@ -39,7 +43,7 @@ pub(crate) struct Args {
     bin_dir: Option<PathBuf>,
 }
 
-/// Makes a run, serves it, and runs every check; the first that fails ends it.
+/// Makes a run, serves it without keys and with them, and runs every check; the first that fails ends it.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let chromium =
         env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
@@ -54,15 +58,23 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let directory = tempfile::Builder::new().prefix("web-test-run-").tempdir_in(&target);
     let directory = directory.with_context(|| format!("cannot write to {}", target.display()))?;
     let run = make_run(&directory.path().join("run"), &binaries, workspace)?;
-    let served = Served::start(&run, &binaries, workspace)?;
-    let step = Step::new("test the page", "node".as_ref(), workspace)
-        .args(["xtask/web/test.mjs", &served.url, "--modules", MODULES, "--stop-pid"])
-        .args([served.process.id().to_string()]);
-    let step = match &args.shots {
-        Some(shots) => step.args([Path::new("--shots"), &absolute(shots)?]),
-        None => step,
+    let test = |served: &Served, shots: &str, flags: &[&str]| {
+        let step = Step::new("test the page", "node".as_ref(), workspace)
+            .args(["xtask/web/test.mjs", &served.url, "--modules", MODULES])
+            .args(flags.iter().copied());
+        match &args.shots {
+            Some(place) => show(&step.args([Path::new("--shots"), &absolute(place)?.join(shots)])),
+            None => show(&step),
+        }
     };
-    show(&step)
+    {
+        let open = Served::start(&run, &binaries, &[], workspace)?;
+        test(&open, "open", &["--stop-pid", &open.process.id().to_string()])?;
+    }
+    // One service at a time may change an index.
+    let keys = [("DHIH_READ_KEY", READ_KEY), ("DHIH_ADMIN_KEY", ADMIN_KEY)];
+    let guarded = Served::start(&run, &binaries, &keys, workspace)?;
+    test(&guarded, "keys", &["--read-key", READ_KEY, "--admin-key", ADMIN_KEY])
 }
 
 /// Names every program that is missing at once.
@@ -120,10 +132,16 @@ struct Served {
 }
 
 impl Served {
-    fn start(run: &Path, binaries: &Binaries, workspace: &Workspace) -> Result<Self> {
+    fn start(
+        run: &Path,
+        binaries: &Binaries,
+        keys: &[(&'static str, &str)],
+        workspace: &Workspace,
+    ) -> Result<Self> {
         let step = Step::new("serve", binaries.get(BINARIES[2])?, workspace)
             .args([Path::new("--run"), run])
             .args(["--bind", "127.0.0.1:0", "--log-level", "warn"]);
+        let step = keys.iter().fold(step, |step, (name, key)| step.env(name, *key));
         print(&format!("\n$ {}", step.command_line()))?;
         // Made before anything can fail, so that the process never outlives it.
         let mut served = Self { process: step.start()?, url: String::new() };

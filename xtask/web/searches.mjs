@@ -60,6 +60,14 @@ export const search = [
   }],
 ];
 
+/** Counts the addresses of uploaded images that the browser keeps alive. */
+const countAddresses = (page) => page.tab.evaluate(() => {
+  const [make, end] = [URL.createObjectURL, URL.revokeObjectURL];
+  window.alive = new Set();
+  URL.createObjectURL = (file) => [make.call(URL, file)].map((url) => window.alive.add(url) && url)[0];
+  URL.revokeObjectURL = (url) => window.alive.delete(url) && end.call(URL, url);
+});
+
 export const browse = [
   ["a click on a neighbour goes on from it; back and forward go where they say", async (page) => {
     const [first] = await searched(page);
@@ -79,6 +87,27 @@ export const browse = [
     await page.$("#home").click();
     await page.notice("Find images that look alike");
     assert.equal(page.address, "/");
+  }],
+  ["uploads that cannot be come back to are let go", async (page) => {
+    const file = await page.sample(1);
+    await page.open();
+    await countAddresses(page);
+    const alive = () => page.tab.evaluate(() => window.alive.size);
+    for (let i = 0; i < 3; i++) {
+      await page.give("drop", file);
+      await page.until((name) => document.querySelector("#query-title").textContent === name, "the upload", file.name);
+      await page.results();
+      await page.$("#home").click();
+    }
+    assert.equal(await alive(), 1, "the same image is kept once");
+    await page.during(REFUSED, async () => {
+      await page.give("drop", { bytes: Buffer.from("no picture"), type: "text/plain", name: "notes.txt" });
+      await page.failure("This is not an image");
+    });
+    await page.$("#home").click();
+    assert.equal(await alive(), 1, "what is no image is not kept");
+    await page.tab.goBack();
+    await page.until(() => document.querySelector("#preview").naturalWidth > 0, "the picture of the upload");
   }],
   ["a link to an item opens it", async (page) => {
     const [{ id }] = await searched(page);

@@ -1,8 +1,8 @@
 // The search page in a real browser, step by step: what is clicked, typed and dropped, and what is seen then.
 //
-//   node xtask/web/test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID]
+//   node xtask/web/test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID] [--read-key KEY --admin-key KEY]
 //
-// The service at URL must be writable and ask for no key. DIR of --modules holds node_modules/playwright-core; CHROMIUM is
+// The service at URL must be writable. With keys, those that it asks for, only what has to do with keys is checked. DIR of --modules holds node_modules/playwright-core; CHROMIUM is
 // the browser, /usr/bin/chromium if not set. With --stop-pid the service is stopped at the end, to see what the page says.
 // `cargo xtask test-web` makes all this ready. One line a check; the first that fails ends it.
 import assert from "node:assert/strict";
@@ -11,16 +11,17 @@ import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-import { edit, keys } from "./changes.mjs";
+import { edit } from "./changes.mjs";
+import { keys } from "./keys.mjs";
 import { Page } from "./page.mjs";
 import { browse, look, search } from "./searches.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { shots: { type: "string" }, modules: { type: "string", default: "." }, "stop-pid": { type: "string" } },
+  options: { shots: { type: "string" }, modules: { type: "string", default: "." }, "stop-pid": { type: "string" }, "read-key": { type: "string" }, "admin-key": { type: "string" } },
 });
 if (positionals.length !== 1) {
-  console.error("usage: node test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID]");
+  console.error("usage: node test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID] [--read-key KEY --admin-key KEY]");
   process.exit(2);
 }
 const { chromium } = createRequire(join(resolve(values.modules), "from.cjs"))("playwright-core");
@@ -33,7 +34,7 @@ const browser = await chromium.launch({
 let failed = null;
 try {
   const page = await Page.open(browser, positionals[0].replace(/\/$/, ""), values.shots);
-  for (const [name, check] of [...search, ...browse, ...look, ...edit, ...keys, ...stopped()]) {
+  for (const [name, check] of checks()) {
     const started = Date.now();
     try {
       await check(page);
@@ -50,6 +51,11 @@ try {
   await browser.close();
 }
 process.exit(failed ? 1 : 0);
+
+function checks() {
+  const given = { read: values["read-key"], admin: values["admin-key"] };
+  return given.read ? keys(given) : [...search, ...browse, ...look, ...edit, ...stopped()];
+}
 
 function stopped() {
   const pid = values["stop-pid"];

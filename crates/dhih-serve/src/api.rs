@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::operation::keys::Role;
+
 /// Query string of `POST /v1/search` and `POST /v1/search/batch`.
 #[derive(Debug, Clone, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -249,7 +251,24 @@ pub struct Info {
     pub limits: RequestLimits,
 }
 
-/// What needs a key: the header `authorization: Bearer KEY` or `x-api-key: KEY`.
+/// A key, for a session.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionBody {
+    /// The key itself.
+    pub key: String,
+}
+
+/// Who asks, and what they may do.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Session {
+    /// The name of the key; null where none was given and none is needed.
+    pub name: Option<String>,
+    /// What the key may do, or anybody.
+    pub role: Role,
+}
+
+/// What needs a key: the header `authorization: Bearer KEY` or `x-api-key: KEY`, or a session (`POST /v1/session`).
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Auth {
     /// Searching and looking at items.

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
-use dhih_serve::{Cli, Command, Config, LogFormat, import, log, serve, with_file};
+use dhih_serve::{
+    Cli, Command, Config, KeysCommand, LogFormat, hash_key, import, log, serve, with_file,
+};
 use tracing::level_filters::LevelFilter;
 
 #[global_allocator]
@@ -34,6 +36,10 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             let _log = log(LevelFilter::INFO, LogFormat::Text);
             Ok(dhih_serve::postgres::load(&args)?)
         }
+        Command::Keys(KeysCommand::Hash) => {
+            let digest = hash_key(std::io::stdin().lock())?;
+            Ok(writeln!(std::io::stdout(), "{digest}")?)
+        }
         Command::Manual(manual) => Ok(manual.run(Cli::command(), &mut std::io::stdout())?),
     }
 }
@@ -48,7 +54,7 @@ fn start(mut config: Config) -> Result<(), Box<dyn Error>> {
     config.check(&keys).unwrap_or_else(|message| usage(message));
     let source = config.source().unwrap_or_else(|message| usage(message));
     let _log = log(config.log_level, config.log_format);
-    Ok(serve(&config, source, keys)?)
+    Ok(serve(config, source, keys)?)
 }
 
 fn usage(message: String) -> ! {

@@ -1,5 +1,7 @@
 //! What a refused request is told: a status, a stable word, a sentence. Why a run does not load lives in `crate::error`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{
@@ -17,6 +19,7 @@ use crate::api::{ErrorAnswer, ErrorBody};
 use crate::encode::EncodeError;
 use crate::http::routes::search::no_item;
 use crate::items::ChangeError;
+use crate::operation::keys::Role;
 use crate::search::SearchError;
 
 /// Why a request was refused.
@@ -26,6 +29,14 @@ pub(crate) enum ApiError {
     BadRequest(&'static str, String),
     /// 401: a key is needed, or another one.
     Unauthorized,
+    /// 403: the key has a role that may not do this. The role that may.
+    Forbidden(Role),
+    /// 403: a page of another site asks for a change.
+    CrossSite,
+    /// 421: a host that this service is not.
+    UnknownHost,
+    /// 429: the client sends more requests than it may. When it may send the next.
+    TooManyRequests(Duration),
     /// 403: the service only reads.
     ReadOnly,
     /// 403: the codes are in a store.
@@ -80,6 +91,29 @@ impl ApiError {
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
                 "this needs a key: send it as `authorization: Bearer KEY`".into(),
+            ),
+            Self::Forbidden(role) => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                format!("this key may not do that: it takes one of the role `{role}`"),
+            ),
+            Self::CrossSite => (
+                StatusCode::FORBIDDEN,
+                "cross_site",
+                "only the service's own page, or a program that is no browser, may change something; behind a proxy, let it \
+                 pass on `host` unchanged"
+                    .into(),
+            ),
+            Self::UnknownHost => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "unknown_host",
+                "this service does not go by the name in `host`; whoever runs it can add the name with `--host`".into(),
+            ),
+            Self::TooManyRequests(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "this client sends more requests than it may; `retry-after` says in how many seconds it may send the next"
+                    .into(),
             ),
             Self::ReadOnly => (
                 StatusCode::FORBIDDEN,
@@ -148,6 +182,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let wait = match &self {
+            // Whole seconds, and none too early.
+            Self::TooManyRequests(wait) => Some(wait.as_secs().saturating_add(1)),
+            _ => None,
+        };
         let (status, code, message) = self.parts();
         let mut response =
             (status, Json(ErrorAnswer { error: ErrorBody { code, message } })).into_response();
@@ -156,6 +195,10 @@ impl IntoResponse for ApiError {
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, 1.into());
+        }
+        if let Some(wait) = wait {
+            metrics::counter!("dhih_rate_limited_total").increment(1);
+            response.headers_mut().insert(RETRY_AFTER, wait.into());
         }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = axum::http::HeaderValue::from_static("Bearer");

@@ -4,12 +4,15 @@
 mod admin;
 mod error;
 mod form;
+mod guard;
 mod layers;
 mod openapi;
+mod origin;
 mod params;
 mod pictures;
 pub(crate) mod readiness;
 mod routes;
+mod sessions;
 mod state;
 
 use std::sync::Arc;
@@ -27,17 +30,24 @@ pub use admin::Admin;
 pub(crate) use error::ApiError;
 pub use state::AppState;
 
-use self::routes::{info, items, page, samples, search};
+use self::routes::{info, items, page, samples, search, session};
 
 /// The whole service as a router.
 pub fn app(state: Arc<AppState>) -> Router {
     crate::operation::telemetry::recorder();
     let body_memory = from_fn_with_state(state.clone(), layers::hold_body_memory);
-    let changing = Router::new()
+    let writing = Router::new()
         .route("/v1/items", post(items::add).layer(body_memory.clone()))
         .route("/v1/items/{id}", delete(items::delete))
+        .route_layer(from_fn_with_state(state.clone(), layers::writing));
+    let administering = Router::new()
         .route("/v1/admin/reload", post(info::reload))
-        .route_layer(from_fn_with_state(state.clone(), layers::changing));
+        .route_layer(from_fn_with_state(state.clone(), layers::administering));
+    let session = post(session::begin)
+        .layer(DefaultBodyLimit::max(session::MAX_BODY))
+        .delete(session::end)
+        .layer(from_fn(layers::own_pages))
+        .get(session::session);
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(body_memory.clone()))
         .route("/v1/search/batch", post(search::batch).layer(body_memory))
@@ -52,14 +62,22 @@ pub fn app(state: Arc<AppState>) -> Router {
     let in_flight = layers::InFlight::new(state.limits().max_in_flight);
     let open =
         Router::new().route("/healthz", get(info::healthz)).route("/readyz", get(info::readyz));
-    let limited = changing
+    let not_allowed = async || ApiError::MethodNotAllowed;
+    // The layer that is added last is asked first: is it this service that is meant, who asks, too often, and are too many under way?
+    let guarded = writing
+        .merge(administering)
         .merge(reading)
+        .merge(Router::new().route("/v1/session", session))
         .merge(page::assets())
         .merge(openapi::routes())
         .fallback(unknown)
-        .layer(from_fn_with_state(in_flight, layers::in_flight_limit));
-    open.merge(limited)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(in_flight, layers::in_flight_limit))
+        .layer(from_fn_with_state(state.clone(), layers::rate_limit))
+        .layer(from_fn_with_state(state.clone(), layers::identify))
+        .layer(from_fn_with_state(state.clone(), layers::own_host));
+    open.method_not_allowed_fallback(not_allowed)
+        .merge(guarded)
         .layer(DefaultBodyLimit::max(state.limits().max_body_bytes))
         .layer(from_fn_with_state(state.clone(), layers::time_limit))
         .layer(CatchPanicLayer::custom(layers::panicked))

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        ContentBuilder, Ref, ResponseBuilder,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::AppState;
-use crate::http::routes::{info, items, samples, search};
+use crate::http::routes::{info, items, samples, search, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,10 +26,11 @@ use crate::http::routes::{info, items, samples, search};
     paths(
         search::search, search::batch, items::item, items::image, items::add, items::delete,
         samples::samples, samples::sample, samples::image,
+        session::begin, session::session, session::end,
         info::info, info::healthz, info::readyz, info::metrics_text, info::reload,
     ),
-    modifiers(&Keys),
-    security((), ("bearer" = []), ("key" = [])),
+    modifiers(&Keys, &Refusals),
+    security((), ("bearer" = []), ("key" = []), ("session" = [])),
 )]
 struct Description;
 
@@ -40,6 +44,38 @@ impl Modify for Keys {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let header = ApiKey::Header(ApiKeyValue::new("x-api-key"));
         components.add_security_scheme("key", SecurityScheme::ApiKey(header));
+        let cookie = ApiKey::Cookie(ApiKeyValue::new("dhih-session"));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+    }
+}
+
+/// What every path but the probes may answer, whatever it is for.
+struct Refusals;
+
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+impl Modify for Refusals {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        for (name, path) in &mut api.paths.paths {
+            if PROBES.contains(&name.as_str()) {
+                continue;
+            }
+            let methods = [&mut path.get, &mut path.post, &mut path.put, &mut path.delete];
+            for operation in methods.into_iter().flatten() {
+                for (status, description) in [
+                    ("400", "The request has no `host` header, or several"),
+                    ("421", "The service does not go by the name in `host`"),
+                    ("429", "This client sends too many requests: see Retry-After"),
+                ] {
+                    let answer = ContentBuilder::new();
+                    let answer = answer.schema(Some(Ref::from_schema_name("ErrorAnswer"))).build();
+                    let refusal = ResponseBuilder::new().description(description);
+                    let refusal = refusal.content("application/json", answer).build();
+                    let known = &mut operation.responses.responses;
+                    known.entry(status.to_owned()).or_insert_with(|| refusal.into());
+                }
+            }
+        }
     }
 }
 

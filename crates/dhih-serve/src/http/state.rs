@@ -13,7 +13,9 @@ use tokio::{
 use crate::Result;
 use crate::encode::{EncodeQueue, QueueConfig};
 use crate::http::ApiError;
+use crate::http::guard::Guard;
 use crate::http::readiness::{Phase, Readiness};
+use crate::operation::hosts::Hosts;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::run::Run;
@@ -25,7 +27,7 @@ pub struct AppState {
     reloading: Mutex<()>,
     readiness: Readiness,
     limits: Limits,
-    keys: Keys,
+    guard: Guard,
     queue: EncodeQueue,
     workers: Arc<Semaphore>,
     /// Megapixels that are decoded at the same time.
@@ -40,7 +42,7 @@ const MEGAPIXELS: u64 = 80;
 const BODIES: usize = 256 << 20;
 
 impl AppState {
-    /// Serves `run` within `limits`, to those with `keys`.
+    /// Serves `run` within `limits`, to those with `keys`, under the names of this machine.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -55,7 +57,8 @@ impl AppState {
         let bodies = Arc::new(Semaphore::new(BODIES.max(limits.max_body_bytes).div_ceil(1024)));
         let readiness = Readiness::default();
         readiness.advance(Phase::Serving);
-        Ok(Self { run, reloading, readiness, limits, keys, queue, workers, decoding, bodies })
+        let guard = Guard::new(keys, limits.rate_limit);
+        Ok(Self { run, reloading, readiness, limits, guard, queue, workers, decoding, bodies })
     }
 
     /// The run being served.
@@ -92,9 +95,21 @@ impl AppState {
         &self.limits
     }
 
-    /// Who may do what.
-    pub fn keys(&self) -> &Keys {
-        &self.keys
+    /// Serves under these names instead.
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Hosts) -> Self {
+        self.guard.hosts = hosts;
+        self
+    }
+
+    /// Puts other keys in force, at once. Sessions of keys that are not among them end.
+    pub fn set_keys(&self, keys: Keys) {
+        self.guard.set_keys(keys);
+    }
+
+    /// Who may be answered.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     pub(crate) fn queue(&self) -> &EncodeQueue {

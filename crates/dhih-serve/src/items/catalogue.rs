@@ -2,8 +2,10 @@
 //! and the ids of what was removed. What it has committed survives a crash; `LocalItems` makes the index agree with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -48,6 +50,8 @@ pub(crate) struct Entry {
 pub(crate) struct Catalogue {
     database: Database,
     path: PathBuf,
+    /// The ids of all items, for who asks about every hit of a search.
+    ids: RwLock<RoaringTreemap>,
 }
 
 /// What a crash has left between the catalogue and an index.
@@ -74,7 +78,7 @@ impl Catalogue {
             redb::DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.clone() },
             other => Error::catalogue(&path, other),
         })?;
-        let catalogue = Self { database, path };
+        let mut catalogue = Self { database, path, ids: RwLock::default() };
         let made_by = catalogue.begin(model_sha256).map_err(|e| catalogue.fault(e))?;
         if made_by != model_sha256 {
             return Err(Error::OtherModel {
@@ -84,7 +88,22 @@ impl Catalogue {
                 make: "dhih-serve import, with an index directory of its own (--index)".into(),
             });
         }
+        let ids = catalogue.all_ids().map_err(|e| catalogue.fault(e))?;
+        catalogue.ids = RwLock::new(ids);
         Ok(catalogue)
+    }
+
+    fn all_ids(&self) -> Result<RoaringTreemap, Fault> {
+        let mut ids = RoaringTreemap::new();
+        for item in self.database.begin_read()?.open_table(ITEMS)?.iter()? {
+            ids.insert(item?.0.value());
+        }
+        Ok(ids)
+    }
+
+    /// Whether it has an item of this id. Reads no disk.
+    pub(crate) fn has(&self, id: u64) -> bool {
+        self.ids.read().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// Makes the tables; the model that the catalogue is of.
@@ -112,7 +131,13 @@ impl Catalogue {
 
     /// Adds and removes items at once. When this returns they are on disk.
     pub(crate) fn commit(&self, added: &[Entry], removed: &[u64]) -> Result<()> {
-        self.try_commit(added, removed).map_err(|e| self.fault(e))
+        self.try_commit(added, removed).map_err(|e| self.fault(e))?;
+        let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
+        for id in removed {
+            ids.remove(*id);
+        }
+        ids.extend(added.iter().map(|entry| entry.id));
+        Ok(())
     }
 
     fn try_commit(&self, added: &[Entry], removed: &[u64]) -> Result<(), Fault> {
@@ -232,6 +257,7 @@ mod tests {
         let catalogue = Catalogue::open(dir.path(), "model").unwrap();
         assert_eq!(catalogue.record(9).unwrap(), Some(entry(9, "b/c.png").record));
         assert_eq!(catalogue.thumbnail(9).unwrap(), Some(vec![9]));
+        assert_eq!([7, 9, 3].map(|id| catalogue.has(id)), [false, true, false]);
         assert_eq!((catalogue.record(7).unwrap(), catalogue.thumbnail(7).unwrap()), (None, None));
         let of = |source| catalogue.of_source(source).unwrap();
         assert_eq!((of("a.png"), of("b/c.png")), (None, Some(9)));
@@ -240,6 +266,7 @@ mod tests {
         assert_eq!((missing.len(), missing[0].0, left), (1, 9, vec![3]));
         // An id that was removed may come back.
         catalogue.commit(&[entry(3, "d.png")], &[]).unwrap();
+        assert!(catalogue.has(3));
         let unlike = Unlike { missing: Vec::new(), left: vec![7] };
         assert_eq!(catalogue.unlike(|_| true).unwrap(), unlike);
     }

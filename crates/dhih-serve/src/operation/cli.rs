@@ -1,12 +1,14 @@
 //! The command line: flags and their `DHIH_...` twins. What they mean: `config.rs`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use dhih_manual::Manual;
 use tracing::level_filters::LevelFilter;
 
+use crate::operation::hosts::HostName;
 use crate::operation::telemetry::LogFormat;
 
 const EXAMPLE: &str = "Examples:
@@ -38,9 +40,22 @@ pub enum Command {
         after_help = "Example:\n  dhih-serve load --run runs/latest --store postgres://dhih@db/dhih"
     )]
     Load(crate::postgres::LoadArgs),
+    /// Make entries of a keys file
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// What is the same in every program.
     #[command(flatten)]
     Manual(Manual),
+}
+
+/// What `keys` does.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum KeysCommand {
+    /// Print the digest of the key on stdin, for `sha256` in a keys file
+    #[command(
+        after_help = "Example:\n  openssl rand -hex 24 | tee /dev/stderr | dhih-serve keys hash"
+    )]
+    Hash,
 }
 
 /// Flags of `import`.
@@ -75,6 +90,9 @@ pub struct Config {
     /// Address to listen on; port 0 takes a free one. The last line on stdout is the page's URL
     #[arg(long, env = "DHIH_BIND", value_name = "ADDR", default_value = "127.0.0.1:7878")]
     pub bind: SocketAddr,
+    /// Another name under which the service is asked, beside those of this machine; repeatable. `*` is any name, and needs keys
+    #[arg(long, env = "DHIH_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub host: Vec<HostName>,
     /// Only search: items can be neither added nor deleted, and others may serve the same index
     #[arg(long, env = "DHIH_READ_ONLY", value_parser = FalseyValueParser::new())]
     pub read_only: bool,
@@ -84,12 +102,19 @@ pub struct Config {
     /// File whose first line is the key that adding, deleting and reloading need; or DHIH_ADMIN_KEY
     #[arg(long, env = "DHIH_ADMIN_KEY_FILE", value_name = "FILE")]
     pub admin_key_file: Option<PathBuf>,
-    /// Certificate chain in PEM: serve over TLS. Read again on SIGHUP
+    /// TOML file of keys: `[[key]]` with `name`, `role` (read, write or admin), and `sha256` (of `dhih-serve keys hash`) or `key`.
+    /// Read again on SIGHUP
+    #[arg(long, env = "DHIH_KEYS_FILE", value_name = "FILE")]
+    pub keys_file: Option<PathBuf>,
+    /// Certificate chain in PEM: serve over TLS. Read again when it changes
     #[arg(long, env = "DHIH_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key in PEM
     #[arg(long, env = "DHIH_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Requests a second that each client may send, a key or an address without one; twice as many at once [default: no limit]
+    #[arg(long, env = "DHIH_RATE_LIMIT", value_name = "N")]
+    pub rate_limit: Option<NonZeroU32>,
     /// Largest request body, in MiB
     #[arg(long, env = "DHIH_MAX_BODY_MIB", value_name = "MIB", default_value_t = 10,
         value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::encode::QueueConfig;
+use crate::http::AppState;
 use crate::items::Access;
 use crate::operation::cli::Config;
+use crate::operation::hosts::{HostName, Hosts};
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::server::{ServerConfig, Timeouts};
@@ -19,7 +21,7 @@ impl Config {
     /// The keys, from the files named or from the environment.
     ///
     /// # Errors
-    /// A file that cannot be read, a key that is none, both a file and a variable.
+    /// A file that cannot be read, a key that is none, both a file and a variable, two keys of one name.
     pub fn keys(&self) -> Result<Keys, String> {
         let key = |file: &Option<PathBuf>, variable: &str| {
             let given = std::env::var(variable).ok().filter(|key| !key.is_empty());
@@ -27,27 +29,65 @@ impl Config {
                 (Some(_), Some(_)) => {
                     Err(format!("{variable} and a key file are both set: give one"))
                 }
-                (Some(file), None) => Keys::from_file(file).map(Some),
+                (Some(file), None) => Keys::key_of_file(file).map(Some),
                 (None, given) => Ok(given),
             }
         };
         let read = key(&self.read_key_file, "DHIH_READ_KEY")?;
         let admin = key(&self.admin_key_file, "DHIH_ADMIN_KEY")?;
-        Keys::new(read.as_deref(), admin.as_deref())
+        let keys = Keys::new(read.as_deref(), admin.as_deref())?;
+        match &self.keys_file {
+            Some(path) => keys.with_keys_file(path),
+            None => Ok(keys),
+        }
+    }
+
+    /// Reads the keys again and puts them in force. On failure the old ones stay in force.
+    ///
+    /// # Errors
+    /// As for [`keys`](Self::keys) and [`check`](Self::check).
+    pub fn reload_keys(&self, state: &AppState) -> Result<(), String> {
+        let keys = self.keys()?;
+        self.check(&keys)?;
+        state.set_keys(keys);
+        tracing::info!("the keys were read again");
+        Ok(())
+    }
+
+    /// The names under which the service is asked.
+    pub fn hosts(&self, keys: &Keys) -> Hosts {
+        Hosts::new(self.bind.ip(), &self.host, keys.guard_reading())
     }
 
     /// Checks what no single flag can know of another. The message names the value and the cure.
     ///
     /// # Errors
-    /// An address that others can reach, and no keys.
+    /// An address that others can reach, or any host name, and no keys; half of TLS.
     pub fn check(&self, keys: &Keys) -> Result<(), String> {
-        let guarded = keys.guard_reading() && (keys.has_admin() || self.read_only);
+        // `requires` of clap does not see what a settings file says.
+        for (given, is, missing, is_not) in [
+            ("tls_cert", &self.tls_cert, "tls_key", &self.tls_key),
+            ("tls_key", &self.tls_key, "tls_cert", &self.tls_cert),
+        ] {
+            if is.is_some() && is_not.is_none() {
+                let flag = missing.replace('_', "-");
+                return Err(format!(
+                    "{given} is given and {missing} is not: give --{flag}, too, or leave both out to serve without TLS"
+                ));
+            }
+        }
+        if self.host.iter().any(HostName::is_any) && !keys.guard_reading() {
+            return Err("--host '*' lets pages of other sites read what is served, and searching needs no key: give \
+                        --read-key-file or --keys-file, or name the hosts"
+                .into());
+        }
+        let guarded = keys.guard_reading() && (keys.let_somebody_change() || self.read_only);
         if self.bind.ip().is_loopback() || guarded {
             return Ok(());
         }
         Err(format!(
             "--bind {} can be reached from other machines, and there are no keys for it: give --read-key-file and \
-             --admin-key-file (or --read-only), or bind 127.0.0.1:{} and put a proxy before it",
+             --admin-key-file (or --read-only), or --keys-file, or bind 127.0.0.1:{} and put a proxy before it",
             self.bind,
             self.bind.port()
         ))
@@ -90,6 +130,7 @@ impl Config {
             workers,
             max_body_bytes: usize::from(self.max_body_mib) << 20,
             max_in_flight: self.max_in_flight as usize,
+            rate_limit: self.rate_limit,
             request_timeout: Duration::from_secs(self.request_timeout.into()),
             ..Limits::default()
         }

@@ -1,139 +1,225 @@
-//! API keys: who may read and who may change. Keys are compared as digests, in a time that does not depend on where they differ.
+//! API keys: who may read, who may write, who may reload. Keys are kept and compared as digests, in a time that does not depend on
+//! where they differ. The file that names them: `keys_file.rs`.
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use axum::http::{HeaderMap, header};
-use sha2::{Digest, Sha256};
+use axum::http::{HeaderMap, HeaderName, header};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
-/// The cookie in which the web page sends its key: pictures cannot carry a header.
-pub(crate) const COOKIE: &str = "dhih-key";
-/// Shorter keys are guessed.
+/// Shorter keys can be guessed.
 const SHORTEST: usize = 16;
 
-/// The digest of a key.
-#[derive(Clone, Copy)]
-struct Key([u8; 32]);
+/// What a key lets its holder do. Each role may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Search, and look at items.
+    Read,
+    /// Add and delete items.
+    Write,
+    /// Reload.
+    Admin,
+}
 
-impl Key {
-    fn of(text: &str) -> Self {
-        Self(Sha256::digest(text.as_bytes()).into())
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// The SHA-256 digest of a key or of another secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    pub(crate) fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
     }
 
+    /// Reads 64 hexadecimal digits.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    pub(crate) fn to_hex(self) -> String {
+        dhih_index::to_hex(&self.0)
+    }
+
+    /// Equality in constant time.
     fn is(self, other: Self) -> bool {
         let differ = self.0.iter().zip(other.0).fold(0, |bits, (a, b)| bits | (a ^ b));
         std::hint::black_box(differ) == 0
     }
 }
 
-/// The keys of a service; without one, nobody is asked for it.
-#[derive(Clone, Copy, Default)]
-pub struct Keys {
-    read: Option<Key>,
-    admin: Option<Key>,
-}
-
-impl fmt::Debug for Keys {
+impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |key: Option<Key>| if key.is_some() { "set" } else { "not set" };
-        write!(f, "Keys {{ read: {}, admin: {} }}", of(self.read), of(self.admin))
+        f.write_str("Digest(..)")
     }
 }
 
-/// What a request wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Right {
-    /// Search, and look at items.
-    Read,
-    /// Add, delete, reload.
-    Change,
+/// A key by its name. The key itself is not kept.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedKey {
+    pub(crate) name: Arc<str>,
+    pub(crate) role: Role,
+    pub(crate) digest: Digest,
+}
+
+/// The keys of a service; without one, nobody is asked for it.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    keys: Vec<NamedKey>,
+    /// Searching needs no key although changing does: the only key is the one of `--admin-key-file`.
+    open_to_readers: bool,
 }
 
 impl Keys {
-    /// Keys as text: one that reads, one that also changes.
+    /// Keys as text: one named `read` that reads, one named `admin` that may do everything. With the latter alone, reading needs no
+    /// key.
     ///
     /// # Errors
     /// A key that is too short, or has characters that no header carries.
     pub fn new(read: Option<&str>, admin: Option<&str>) -> Result<Self, String> {
-        let key = |name: &str, text: Option<&str>| match text {
-            None => Ok(None),
-            Some(text) if text.len() < SHORTEST => Err(format!(
-                "the {name} key has {} characters, fewer than {SHORTEST}: make one with `openssl rand -hex 24`",
-                text.len()
-            )),
-            Some(text) if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';') => {
-                Err(format!(
-                    "the {name} key has characters other than printable ASCII: make one with `openssl rand -hex 24`"
-                ))
-            }
-            Some(text) => Ok(Some(Key::of(text))),
+        let named = |name: &str, role, text: Option<&str>| {
+            text.map(|text| {
+                let digest = digest_of_key(name, text)?;
+                Ok::<_, String>(NamedKey { name: name.into(), role, digest })
+            })
         };
-        Ok(Self { read: key("read", read)?, admin: key("admin", admin)? })
+        let read = named("read", Role::Read, read).transpose()?;
+        let admin = named("admin", Role::Admin, admin).transpose()?;
+        let open_to_readers = read.is_none() && admin.is_some();
+        Ok(Self { keys: read.into_iter().chain(admin).collect(), open_to_readers })
     }
 
-    /// The first line of a file.
+    /// Adds the keys of a file (see [`--keys-file`](crate::Config::keys_file)). From then on reading needs a key.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is malformed; two keys of one name, two names of one key.
+    pub fn with_keys_file(self, path: &Path) -> Result<Self, String> {
+        let mut keys = self.keys;
+        keys.extend(super::keys_file::read(path)?);
+        for (i, key) in keys.iter().enumerate() {
+            for earlier in &keys[..i] {
+                if earlier.name == key.name {
+                    return Err(format!(
+                        "two keys are named {:?}: give each a name of its own",
+                        key.name
+                    ));
+                }
+                if earlier.digest == key.digest {
+                    return Err(format!(
+                        "{:?} and {:?} are the same key: give each a key of its own",
+                        earlier.name, key.name
+                    ));
+                }
+            }
+        }
+        Ok(Self { keys, open_to_readers: false })
+    }
+
+    /// The key on the first line of a file, as text.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn from_file(path: &Path) -> Result<String, String> {
+    pub fn key_of_file(path: &Path) -> Result<String, String> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| format!("the key file {}: {error}", path.display()))?;
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 
-    /// Whether who only reads needs a key.
-    pub fn guard_reading(&self) -> bool {
-        self.read.is_some()
+    /// Whether nobody is asked for a key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
-    /// Whether anybody may change something with a key.
-    pub fn has_admin(&self) -> bool {
-        self.admin.is_some()
+    /// Whether who only reads needs a key.
+    pub fn guard_reading(&self) -> bool {
+        self.anybody_may() < Some(Role::Read)
     }
 
     /// Whether who changes something needs a key.
     pub fn guard_changing(&self) -> bool {
-        self.admin.is_some() || self.read.is_some()
+        !self.is_empty()
     }
 
-    /// Whether there is a way to change something: no key is needed, or there is one.
-    pub(crate) fn let_somebody_change(&self) -> bool {
-        !self.guard_changing() || self.has_admin()
+    /// Whether anybody may change items: no key is needed, or there is one whose role allows it.
+    pub fn let_somebody_change(&self) -> bool {
+        self.is_empty() || self.keys.iter().any(|key| key.role >= Role::Write)
     }
 
-    /// Whether a request may do what it wants. Where there is a read key and no admin key, nobody may change anything.
-    pub(crate) fn allow(&self, right: Right, headers: &HeaderMap) -> bool {
-        let needed = match right {
-            Right::Read => self.guard_reading(),
-            Right::Change => self.guard_changing(),
-        };
-        if !needed {
-            return true;
+    /// What may be done without a key.
+    pub(crate) fn anybody_may(&self) -> Option<Role> {
+        match (self.is_empty(), self.open_to_readers) {
+            (true, _) => Some(Role::Admin),
+            (false, true) => Some(Role::Read),
+            (false, false) => None,
         }
-        let mut allowed = false;
-        for key in given(headers).map(Key::of) {
-            let is = |wanted: Option<Key>| wanted.is_some_and(|wanted| wanted.is(key));
-            let (admin, read) = (is(self.admin), is(self.read));
-            allowed |= admin | (read & (right == Right::Read));
-        }
-        allowed
+    }
+
+    /// The key of this digest. Every key is compared, whichever it is.
+    pub(crate) fn find(&self, digest: Digest) -> Option<&NamedKey> {
+        self.keys
+            .iter()
+            .fold(None, |found, key| if key.digest.is(digest) { Some(key) } else { found })
     }
 }
 
-/// Every key that a request brings: as bearer token, in `x-api-key`, as cookie.
-fn given(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let text = |name: header::HeaderName| {
+/// The digest of a key, if it is one that a header can carry and nobody guesses.
+///
+/// # Errors
+/// Says what is wrong with it, and never shows it.
+pub(crate) fn digest_of_key(name: &str, text: &str) -> Result<Digest, String> {
+    if text.len() < SHORTEST {
+        return Err(format!(
+            "the {name} key has {} characters, fewer than {SHORTEST}: make one with `openssl rand -hex 24`",
+            text.len()
+        ));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';') {
+        return Err(format!(
+            "the {name} key has characters other than printable ASCII: make one with `openssl rand -hex 24`"
+        ));
+    }
+    Ok(Digest::of(text))
+}
+
+/// The digest of the key on the first line of `input`, as a keys file has it in `sha256`.
+///
+/// # Errors
+/// An input that cannot be read; a key that is too short, or has characters that no header carries.
+pub fn hash_key(mut input: impl std::io::BufRead) -> Result<String, String> {
+    let mut line = String::new();
+    input.read_line(&mut line).map_err(|error| format!("stdin cannot be read: {error}"))?;
+    digest_of_key("given", line.trim()).map(Digest::to_hex)
+}
+
+/// Every key that a request brings in its headers: as bearer token, in `x-api-key`.
+pub(crate) fn given(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let text = |name: HeaderName| {
         headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
     };
     let bearer = text(header::AUTHORIZATION).filter_map(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let cookies = text(header::COOKIE).flat_map(|value| value.split(';')).filter_map(|cookie| {
-        let (name, key) = cookie.trim().split_once('=')?;
-        (name == COOKIE).then_some(key)
-    });
-    bearer.chain(text(header::HeaderName::from_static("x-api-key"))).chain(cookies)
+    bearer.chain(text(HeaderName::from_static("x-api-key")))
 }
 
 #[cfg(test)]
@@ -143,35 +229,42 @@ mod tests {
     const READ: &str = "read-key-0123456789";
     const ADMIN: &str = "admin-key-0123456789";
 
-    fn headers(name: &'static str, value: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        headers
+    #[test]
+    fn what_anybody_may_depends_on_the_keys_there_are() {
+        let all = [
+            (Keys::default(), Some(Role::Admin), true),
+            (Keys::new(Some(READ), Some(ADMIN)).unwrap(), None, true),
+            (Keys::new(None, Some(ADMIN)).unwrap(), Some(Role::Read), true),
+            (Keys::new(Some(READ), None).unwrap(), None, false),
+        ];
+        for (keys, anybody, changes) in all {
+            assert_eq!((keys.anybody_may(), keys.let_somebody_change()), (anybody, changes));
+            assert_eq!(keys.guard_reading(), anybody.is_none());
+        }
     }
 
     #[test]
-    fn each_key_opens_what_it_is_for() {
-        let none = HeaderMap::new();
-        let open = Keys::default();
-        assert!(open.allow(Right::Read, &none) && open.allow(Right::Change, &none));
+    fn a_key_is_found_by_its_digest_and_by_nothing_near_it() {
         let keys = Keys::new(Some(READ), Some(ADMIN)).unwrap();
-        let bearer = |key: &str| headers("authorization", &format!("Bearer {key}"));
-        let rights = |headers: &HeaderMap| {
-            (keys.allow(Right::Read, headers), keys.allow(Right::Change, headers))
+        let role = |text: &str| keys.find(Digest::of(text)).map(|key| (&*key.name, key.role));
+        assert_eq!(role(READ), Some(("read", Role::Read)));
+        assert_eq!(role(ADMIN), Some(("admin", Role::Admin)));
+        assert_eq!(role("admin-key-012345678"), None);
+        assert_eq!(role(""), None);
+        assert!(Role::Read < Role::Write && Role::Write < Role::Admin);
+    }
+
+    #[test]
+    fn keys_come_in_two_headers() {
+        let keys = |name: &'static str, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            given(&headers).map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(rights(&none), (false, false));
-        assert_eq!(rights(&bearer(READ)), (true, false));
-        assert_eq!(rights(&bearer(ADMIN)), (true, true));
-        assert_eq!(rights(&bearer("admin-key-012345678")), (false, false));
-        assert_eq!(rights(&headers("authorization", &format!("Basic {ADMIN}"))), (false, false));
-        assert_eq!(rights(&headers("x-api-key", ADMIN)), (true, true));
-        assert_eq!(rights(&headers("cookie", &format!("a=b; {COOKIE}={READ}"))), (true, false));
-        let admin_alone = Keys::new(None, Some(ADMIN)).unwrap();
-        assert!(admin_alone.allow(Right::Read, &none) && !admin_alone.allow(Right::Change, &none));
-        let read_alone = Keys::new(Some(READ), None).unwrap();
-        assert!(!read_alone.allow(Right::Change, &headers("x-api-key", READ)));
-        let changing = [open, keys, admin_alone, read_alone].map(|keys| keys.let_somebody_change());
-        assert_eq!(changing, [true, true, true, false]);
+        assert_eq!(keys("authorization", &format!("bearer {READ}")), [READ]);
+        assert_eq!(keys("x-api-key", READ), [READ]);
+        assert!(keys("authorization", &format!("Basic {READ}")).is_empty());
+        assert!(keys("cookie", &format!("dhih-key={READ}")).is_empty());
     }
 
     #[test]
@@ -179,7 +272,21 @@ mod tests {
         assert!(Keys::new(Some("short"), None).unwrap_err().contains("fewer than 16"));
         assert!(Keys::new(None, Some("with a space in it")).unwrap_err().contains("ASCII"));
         let shown = format!("{:?}", Keys::new(Some(READ), None).unwrap());
-        assert!(shown.contains("read: set") && !shown.contains(READ), "{shown}");
-        assert!(Keys::from_file(Path::new("/no/such/file")).unwrap_err().contains("/no/such/file"));
+        let digest = Digest::of(READ).to_hex();
+        assert!(shown.contains("read") && !shown.contains(READ), "{shown}");
+        assert!(!shown.contains(&digest[..8]), "{shown}");
+        assert!(
+            Keys::key_of_file(Path::new("/no/such/file")).unwrap_err().contains("/no/such/file")
+        );
+    }
+
+    #[test]
+    fn the_digest_of_a_key_is_that_of_other_programs() {
+        // printf %s 0123456789abcdef | sha256sum
+        let digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
+        assert_eq!(hash_key(&b"0123456789abcdef\nmore"[..]).unwrap(), digest);
+        assert_eq!(Digest::from_hex(&digest.to_uppercase()), Some(Digest::of("0123456789abcdef")));
+        assert_eq!(Digest::from_hex(&digest[1..]), None);
+        assert!(hash_key(&b"short"[..]).unwrap_err().contains("fewer than 16"));
     }
 }

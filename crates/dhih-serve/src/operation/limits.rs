@@ -1,5 +1,6 @@
 //! What a request is held to.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// What a request may take before it is refused.
@@ -13,6 +14,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Longest wait for a free worker; more is a 503.
     pub queue_timeout: Duration,
+    /// Requests a second that a client may send, a key or an address; twice as many at once. More is a 429. `None` sets no limit.
+    pub rate_limit: Option<NonZeroU32>,
     /// How many requests decode and search at the same time.
     pub workers: usize,
     /// What a picture may measure, checked before its pixels are decoded; more is a 422.
@@ -26,6 +29,7 @@ impl Default for Limits {
             max_in_flight: 256,
             request_timeout: Duration::from_secs(30),
             queue_timeout: Duration::from_secs(5),
+            rate_limit: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             image: dhih_model::image::Limits::default(),
         }

@@ -2,8 +2,12 @@
 
 pub(crate) mod cli;
 pub(crate) mod config;
+pub(crate) mod connection;
+pub(crate) mod hosts;
 pub(crate) mod keys;
+mod keys_file;
 pub(crate) mod limits;
+pub(crate) mod rate_limit;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod settings_file;

@@ -27,18 +27,21 @@ const ADMIN_CONNECTIONS: usize = 64;
 ///
 /// # Errors
 /// A run that cannot be served, an address that cannot be had, a certificate that cannot be used.
-pub fn serve(config: &Config, source: Source, keys: Keys) -> Result<()> {
+pub fn serve(config: Config, source: Source, keys: Keys) -> Result<()> {
     let runtime = Runtime::new().map_err(|source| Error::System { what: "threads", source })?;
-    let ended = runtime.block_on(start(config, source, keys));
+    let ended = runtime.block_on(start(Arc::new(config), source, keys));
     // A reload or a change that is still under way is cut off: what was acknowledged is on disk.
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
 
-async fn start(config: &Config, source: Source, keys: Keys) -> Result<()> {
+async fn start(config: Arc<Config>, source: Source, keys: Keys) -> Result<()> {
     // First of all: a signal that comes while the run is loaded must not be lost, nor end the process the hard way.
     let signals = Signals::watch().map_err(|source| Error::System { what: "signals", source })?;
     let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().watch());
+    }
     let admin = Admin::default();
     if let Some(address) = config.admin_bind {
         let listener = bind(address).await?;
@@ -46,10 +49,12 @@ async fn start(config: &Config, source: Source, keys: Keys) -> Result<()> {
         let server = Server { listener, app: admin.router(), config, tls: None };
         tokio::spawn(server.run(std::future::pending()));
     }
-    let (run, limits, queue) = (config.run.clone(), config.limits(), config.queue());
+    let settings = config.clone();
     let load = move || {
-        let run = Run::load_from(&run, &source)?;
-        let state = AppState::new(run, limits, keys, queue);
+        let run = Run::load_from(&settings.run, &source)?;
+        let hosts = settings.hosts(&keys);
+        let state = AppState::new(run, settings.limits(), keys, settings.queue());
+        let state = state.map(|state| state.with_hosts(hosts));
         state.map(Arc::new).map_err(|source| Error::System { what: "threads", source })
     };
     let state = tokio::select! {
@@ -64,7 +69,7 @@ async fn start(config: &Config, source: Source, keys: Keys) -> Result<()> {
     let address =
         listener.local_addr().map_err(|source| Error::Bind { addr: config.bind, source })?;
     admin.serve(state.clone());
-    let reloading = reload_at_hangups(signals.clone(), state.clone(), tls.clone());
+    let reloading = reload_at_hangups(signals.clone(), config.clone(), state.clone(), tls.clone());
     // A closed stdout is no reason to stop serving.
     let announcement = config.announcement(&format!("{scheme}://{address}/"), &state.run());
     let _ = writeln!(std::io::stdout(), "{announcement}");
@@ -88,6 +93,7 @@ async fn start(config: &Config, source: Source, keys: Keys) -> Result<()> {
 /// Reloads at each SIGHUP, one after the other. Signals that come during a reload make one more.
 fn reload_at_hangups(
     mut signals: Signals,
+    config: Arc<Config>,
     state: Arc<AppState>,
     tls: Option<Arc<Tls>>,
 ) -> JoinHandle<()> {
@@ -95,8 +101,14 @@ fn reload_at_hangups(
         loop {
             signals.hangup().await;
             supervisor::reloading();
-            let (state, tls) = (state.clone(), tls.clone());
+            let (config, state, tls) = (config.clone(), state.clone(), tls.clone());
             let reload = spawn_blocking(move || {
+                if let Err(error) = config.reload_keys(&state) {
+                    tracing::error!(
+                        error,
+                        "the keys were not read again, so that the old ones stay in force"
+                    );
+                }
                 let certificate = tls.as_ref().map_or(Ok(()), |tls| tls.reload());
                 let run = state.reload().map(drop);
                 for error in [certificate, run].into_iter().filter_map(Result::err) {

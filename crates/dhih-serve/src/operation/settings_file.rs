@@ -23,6 +23,11 @@ pub fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Comman
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(truth) => truth.to_string(),
+            toml::Value::Array(values) if is_repeatable(&command, &id) => {
+                let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
+                let texts: Option<Vec<String>> = texts.collect();
+                texts.ok_or_else(|| wrong(&format!("{name} has what is no text in it")))?.join(",")
+            }
             other => {
                 return Err(wrong(&format!("{name} is {other}; give text, a number or a truth")));
             }
@@ -35,6 +40,12 @@ pub fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Comman
         });
     }
     Ok(command)
+}
+
+/// Whether a setting has several values, which are told apart by commas.
+fn is_repeatable(command: &clap::Command, id: &str) -> bool {
+    let mut flags = command.get_arguments();
+    flags.any(|arg| arg.get_id() == id && matches!(arg.get_action(), clap::ArgAction::Append))
 }
 
 #[cfg(test)]
@@ -88,6 +99,36 @@ mod tests {
         assert!(public.check(&keys(Some(key), Some(key))).is_ok());
         assert!(bound(&["--read-only"]).unwrap().check(&keys(Some(key), None)).is_ok());
         assert!(parsed("", &[]).unwrap().check(&keys(None, None)).is_ok());
+    }
+
+    #[test]
+    fn a_setting_may_have_several_values() {
+        let hosts = |toml: &str| parsed(toml, &[]).map(|config| config.host);
+        let named = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        assert_eq!(hosts("host = ['a.example', '::1']"), Ok(named(&["a.example", "::1"])));
+        assert_eq!(hosts("host = 'a.example'"), Ok(named(&["a.example"])));
+        assert!(hosts("host = [1]").unwrap_err().contains("no text"));
+        assert!(hosts("host = ['a.example:80']").unwrap_err().contains("without scheme and port"));
+    }
+
+    #[test]
+    fn half_of_tls_is_refused_wherever_it_is_set() {
+        for (toml, missing) in [("tls_cert = 'c'", "--tls-key"), ("tls_key = 'k'", "--tls-cert")] {
+            let error = parsed(toml, &[]).unwrap().check(&Keys::default()).unwrap_err();
+            assert!(error.contains(missing), "{error}");
+        }
+        let whole = parsed("tls_cert = 'c'", &["--tls-key", "k", "--tls-cert", "d"]).unwrap();
+        assert!(whole.check(&Keys::default()).is_ok() && whole.tls().is_some());
+    }
+
+    #[test]
+    fn any_host_name_needs_a_key_for_searching() {
+        let config = parsed("host = '*'", &[]).unwrap();
+        let key = Some("0123456789abcdef");
+        let keys = |read, admin| Keys::new(read, admin).unwrap();
+        assert!(config.check(&keys(None, None)).unwrap_err().contains("--read-key-file"));
+        assert!(config.check(&keys(None, key)).unwrap_err().contains("--host"));
+        assert!(config.check(&keys(key, None)).is_ok());
     }
 
     #[test]

@@ -103,6 +103,11 @@ fn install() -> Option<PrometheusHandle> {
         Unit::Count,
         "Requests refused because too many were under way"
     );
+    describe_counter!(
+        "dhih_rate_limited_total",
+        Unit::Count,
+        "Requests refused because their client sent too many"
+    );
     describe_counter!("dhih_added_total", Unit::Count, "Items added");
     describe_counter!("dhih_deleted_total", Unit::Count, "Items deleted");
     describe_counter!("dhih_reloads_total", Unit::Count, "Reloads, by outcome");

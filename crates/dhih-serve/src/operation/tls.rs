@@ -1,6 +1,9 @@
-//! TLS: certificate and key from files, read again when the program is told to.
+//! TLS: certificate and key from files, read again when they change, or when the program is told to.
 
-use std::{path::PathBuf, sync::Arc};
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio_rustls::{
@@ -13,6 +16,9 @@ use tokio_rustls::{
 };
 
 use crate::{Error, Result};
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Where certificate and key are.
 #[derive(Debug, Clone)]
@@ -27,6 +33,19 @@ pub struct TlsConfig {
 pub struct Tls {
     config: TlsConfig,
     acceptor: ArcSwap<TlsAcceptor>,
+    /// The files when they were last read, whether they could be used or not.
+    seen: Mutex<Files>,
+}
+
+/// What tells that one of the two files was changed or replaced.
+#[derive(Debug, PartialEq, Eq)]
+struct Files([Option<Stamp>; 2]);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    inode: u64,
 }
 
 impl std::fmt::Debug for Tls {
@@ -41,8 +60,9 @@ impl Tls {
     /// # Errors
     /// Names the file that cannot be used.
     pub fn load(config: TlsConfig) -> Result<Self> {
+        let seen = Mutex::new(Files::of(&config));
         let acceptor = ArcSwap::from_pointee(acceptor(&config)?);
-        Ok(Self { config, acceptor })
+        Ok(Self { config, acceptor, seen })
     }
 
     /// Reads them again. Connections that are open keep theirs; on failure the old ones stay in use.
@@ -50,13 +70,72 @@ impl Tls {
     /// # Errors
     /// As for [`load`](Self::load).
     pub fn reload(&self) -> Result<()> {
+        // Looked at first: a change while they are read is seen the next time.
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Files::of(&self.config);
         self.acceptor.store(Arc::new(acceptor(&self.config)?));
         Ok(())
+    }
+
+    /// Reads them again if they have changed; whether they have.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load). The same files are not tried twice.
+    pub fn reload_if_changed(&self) -> Result<bool> {
+        let changed =
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Files::of(&self.config);
+        if changed {
+            self.reload()?;
+        }
+        Ok(changed)
+    }
+
+    /// Looks at the files every half minute, for as long as the program runs, and reads them again when they have changed.
+    pub async fn watch(self: Arc<Self>) {
+        self.watch_every(LOOK_EVERY).await;
+    }
+
+    async fn watch_every(self: Arc<Self>, period: Duration) {
+        loop {
+            tokio::time::sleep(period).await;
+            let tls = self.clone();
+            // Disks may be slow.
+            match tokio::task::spawn_blocking(move || tls.reload_if_changed()).await {
+                Ok(Ok(true)) => tracing::info!("the certificate was read again"),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the certificate was not read again, so that the old one stays in use");
+                }
+                Err(error) => tracing::error!(%error, "the certificate was not looked at"),
+            }
+        }
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         (**self.acceptor.load()).clone()
     }
+}
+
+impl Files {
+    fn of(config: &TlsConfig) -> Self {
+        Self([&config.cert, &config.key].map(|path| Stamp::of(path)))
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let file = std::fs::metadata(path).ok()?;
+        Some(Self { modified: file.modified().ok(), bytes: file.len(), inode: inode(&file) })
+    }
+}
+
+#[cfg(unix)]
+fn inode(file: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(file)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
 }
 
 fn acceptor(TlsConfig { cert, key }: &TlsConfig) -> Result<TlsAcceptor> {
@@ -77,4 +156,32 @@ fn acceptor(TlsConfig { cert, key }: &TlsConfig) -> Result<TlsAcceptor> {
         .with_single_cert(chain, private)
         .map_err(|error| wrong(key, &error))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_renewed_certificate_is_used_without_a_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = TlsConfig { cert: dir.path().join("cert"), key: dir.path().join("key") };
+        let renew = || {
+            let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            std::fs::write(&config.key, made.signing_key.serialize_pem()).unwrap();
+            std::fs::write(&config.cert, made.cert.pem()).unwrap();
+        };
+        renew();
+        let tls = Arc::new(Tls::load(config.clone()).unwrap());
+        let first = tls.acceptor.load_full();
+        let watching = tokio::spawn(tls.clone().watch_every(Duration::from_millis(5)));
+        std::fs::remove_file(&config.cert).unwrap();
+        renew();
+        let started = std::time::Instant::now();
+        while Arc::ptr_eq(&first, &tls.acceptor.load_full()) {
+            assert!(started.elapsed() < Duration::from_secs(60), "it was not read again");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        watching.abort();
+    }
 }

@@ -8,6 +8,7 @@ pub(crate) mod source;
 
 use std::{
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -273,7 +274,7 @@ impl Run {
         self.codes.rows.row(id)
     }
 
-    /// Tells this run's thumbnails from another's.
+    /// Tells this run's gallery from another's.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
@@ -330,8 +331,19 @@ impl Run {
         }
     }
 
+    /// Tells the thumbnail of an item from that of another which had its id before: an item of the run's own has the gallery's,
+    /// an added one its own.
+    pub(crate) fn item_version(&self, id: u64) -> String {
+        let added = self.codes.local.as_ref().and_then(|local| {
+            let added = local.catalogue().is_some_and(|catalogue| catalogue.has(id));
+            let index = added.then(|| local.index())?;
+            index.code(id).map(digest)
+        });
+        added.map_or_else(|| self.version.clone(), |code| format!("{}-{code:016x}", self.version))
+    }
+
     fn item_url(&self, id: u64) -> String {
-        format!("/v1/items/{id}/image?v={}", self.version)
+        format!("/v1/items/{id}/image?v={}", self.item_version(id))
     }
 }
 
@@ -339,6 +351,13 @@ impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run").field("items", &self.len()).field("bits", &self.bits()).finish()
     }
+}
+
+/// Tells one code or file from another.
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A fault that only the log is told of.

@@ -1,10 +1,12 @@
 // The search page: what starts a search, and what follows from it. How things look is in results.js.
-import { call, Failure, TITLES } from "/api.js";
+import { call } from "/api.js";
 import { $, element, idOf, number, picture, plural, say, sharpen, words } from "/dom.js";
 import { setUpFilter, showFilter } from "/filter.js";
 import { add, remove } from "/items.js";
+import { showSession, signOut } from "/key.js";
+import { Failure, TITLES } from "/request.js";
 import { clear, notice, show, waiting } from "/results.js";
-import { address, fromAddress, state, uploads } from "/state.js";
+import { address, fromAddress, keepUpload, state } from "/state.js";
 
 const NEIGHBOURS = [1, 3, 5, 10, 20, 30, 40, 50, 100, 200, 500, 1000];
 const PAUSE_MS = 60; // a slider that is dragged asks for a search only this long after it stood still
@@ -73,7 +75,7 @@ async function describe(of, signal) {
 
 /** An uploaded image is searched by its code from now on: no second upload, and an address to come back to. */
 function remember(asked, found) {
-  uploads.set(found.code, { image: asked.image, name: asked.name, file: asked.value });
+  keepUpload(found.code, { image: asked.image, name: asked.name, file: asked.value });
   Object.assign(asked, { by: "code", value: found.code, file: asked.value, encode: found.took_ms.encode });
   history.pushState(null, "", address());
 }
@@ -81,12 +83,18 @@ function remember(asked, found) {
 function go(next, push = true) {
   stop();
   say("");
+  letGo(next);
   state.query = next;
   if (push && next?.by !== "file") history.pushState(null, "", address());
   showFilter();
   linkSamples();
   if (next) search();
   else welcome();
+}
+
+/** The picture of an upload that got no code is of no use any more. */
+function letGo(next) {
+  if (state.query?.by === "file" && state.query !== next) URL.revokeObjectURL(state.query.image);
 }
 
 function follow() {
@@ -111,6 +119,7 @@ function upload(file) {
   const { limits } = state.info;
   if (file.size > limits.body_bytes - 1024) {
     stop();
+    letGo(null);
     state.query = null;
     fail(new Failure(TITLES.body_too_large, `${file.name || "It"} has ${number.format(Math.ceil(file.size / 1048576))} MiB; at most ${Math.floor(limits.body_bytes / 1048576)} are taken. Send a smaller one.`));
     return;
@@ -238,6 +247,7 @@ function listen() {
   });
   $("add").addEventListener("click", addQuery);
   $("delete").addEventListener("click", deleteQuery);
+  $("sign-out").addEventListener("click", () => signOut().catch(fail));
   $("more").addEventListener("click", () => {
     firstSample += 24;
     loadSamples().catch(fail);
@@ -271,6 +281,7 @@ function listenToDrops() {
 
 async function start() {
   try {
+    showSession(await call("/v1/session"));
     await loadInfo();
     setUpSliders();
     setUpFilter(filterBy);

@@ -8,8 +8,20 @@ export const state = {
   labels: [], // the filter: any of these, or all images where there are none
 };
 
-/** Uploaded images by their code: { image: URL, name, file }. */
-export const uploads = new Map();
+/** Uploaded images by their code, the last one last: { image: URL, name, file }. */
+const uploads = new Map();
+const MOST_UPLOADS = 20;
+
+/** Keeps an uploaded image to come back to, and lets the oldest go. */
+export function keepUpload(code, upload) {
+  if (uploads.has(code)) URL.revokeObjectURL(uploads.get(code).image);
+  uploads.delete(code);
+  uploads.set(code, upload);
+  if (uploads.size <= MOST_UPLOADS) return;
+  const [[oldest, { image }]] = uploads;
+  uploads.delete(oldest);
+  URL.revokeObjectURL(image);
+}
 
 export function address(query = state.query) {
   const params = new URLSearchParams();

@@ -212,7 +212,7 @@ fn the_program_loads_and_serves_and_shows_no_password() {
     let body = r#"{"id":5}"#;
     write!(
         stream,
-        "POST /v1/search?k=1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/search?k=1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();

@@ -27,8 +27,12 @@ struct Served {
 }
 
 async fn served(config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
+    served_to(Keys::default(), config, tls).await
+}
+
+async fn served_to(keys: Keys, config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
     let fixture = Fixture::new();
-    let app = app(state(fixture.load().unwrap(), Limits::default(), Keys::default()));
+    let app = app(state(fixture.load().unwrap(), Limits::default(), keys));
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -37,7 +41,8 @@ async fn served(config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
     Served { address, stop, ended, _fixture: fixture }
 }
 
-const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+const KEY: &str = "read-key-0123456789";
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> String {
     stream.write_all(request).await.unwrap();
@@ -69,7 +74,7 @@ async fn an_idle_connection_is_kept_and_then_closed() {
     let timeouts = Timeouts { header, idle, ..Timeouts::default() };
     let served = served(ServerConfig { timeouts, ..ServerConfig::default() }, None).await;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
-    let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut buffer = vec![0; 4096];
     for _ in 0..2 {
         stream.write_all(request).await.unwrap();
@@ -95,7 +100,7 @@ async fn clients_that_do_not_read_lose_their_places() {
         socket.set_recv_buffer_size(2048).unwrap();
         let mut client = socket.connect(served.address).await.unwrap();
         // More than the system keeps for a connection.
-        let request = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(400);
+        let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400);
         client.write_all(&request).await.unwrap();
         clients.push(client);
     }
@@ -111,7 +116,7 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
     let first = TcpStream::connect(served.address).await.unwrap();
     // Until it is accepted, which nothing tells: it is asked.
     let (mut read, mut write) = first.into_split();
-    write.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    write.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut byte = [0];
     read.read_exact(&mut byte).await.unwrap();
     let second = TcpStream::connect(served.address).await.unwrap();
@@ -127,7 +132,7 @@ async fn stopping_lets_an_open_request_end() {
     let served = served(ServerConfig::default(), None).await;
     let body = b"{\"id\":1}";
     let mut stream = TcpStream::connect(served.address).await.unwrap();
-    let head = "POST /v1/search HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
+    let head = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&body[..4]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -152,8 +157,9 @@ async fn tls_serves_the_certificate_that_is_there_now() {
     let first = renew();
     let config = TlsConfig { cert: cert.clone(), key: key.clone() };
     let tls = Arc::new(Tls::load(config.clone()).unwrap());
-    let served = served(ServerConfig::default(), Some(tls.clone())).await;
-    let trusts = async |certificate: &CertificateDer<'static>| {
+    let keys = Keys::new(Some(KEY), None).unwrap();
+    let served = served_to(keys, ServerConfig::default(), Some(tls.clone())).await;
+    let ask = async |certificate: &CertificateDer<'static>, request: &[u8]| {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -162,17 +168,53 @@ async fn tls_serves_the_certificate_that_is_there_now() {
         let stream = TcpStream::connect(served.address).await.unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect("localhost".try_into().unwrap(), stream).await.ok()?;
-        Some(exchange(stream, HEALTH).await)
+        Some(exchange(stream, request).await)
     };
+    let trusts = async |certificate: &CertificateDer<'static>| ask(certificate, HEALTH).await;
     assert!(trusts(&first).await.unwrap().starts_with("HTTP/1.1 200"));
     let second = renew();
     tls.reload().unwrap();
     assert!(trusts(&second).await.unwrap().starts_with("HTTP/1.1 200"));
     assert!(trusts(&first).await.is_none(), "the old certificate is gone");
+    // Renewed without a word to the service: seen by the files alone, and once.
+    assert!(!tls.reload_if_changed().unwrap());
+    let third = renew();
+    assert!(tls.reload_if_changed().unwrap() && !tls.reload_if_changed().unwrap());
+    assert!(trusts(&third).await.is_some() && trusts(&second).await.is_none());
+    // Half of a renewal is not used, not tried again until more of it is there, and the old certificate stays.
+    std::fs::rename(&cert, dir.path().join("kept.pem")).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&cert, other.cert.pem()).unwrap();
+    assert!(tls.reload_if_changed().unwrap_err().to_string().contains("key.pem"));
+    assert!(!tls.reload_if_changed().unwrap());
+    assert!(trusts(&third).await.is_some());
+    std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    assert!(tls.reload_if_changed().unwrap());
+    let second = other.cert.der().clone();
     // A broken file changes nothing, and is named.
     std::fs::write(&key, "no key").unwrap();
     assert!(tls.reload().unwrap_err().to_string().contains("key.pem"));
     assert!(trusts(&second).await.is_some());
+    // Over TLS a browser is told to come so again, and the cookie of a session is bound to the host.
+    let answer = trusts(&second).await.unwrap();
+    assert!(answer.contains("strict-transport-security: max-age=31536000\r\n"), "{answer}");
+    let body = format!("{{\"key\":\"{KEY}\"}}");
+    let head = "POST /v1/session HTTP/1.1\r\nhost: localhost\r\norigin: https://localhost\r\nconnection: close\r\n";
+    let begin = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    let answer = ask(&second, begin.as_bytes()).await.unwrap();
+    let (_, cookie) = answer.split_once("set-cookie: ").unwrap();
+    let cookie = cookie.split("\r\n").next().unwrap();
+    assert!(cookie.starts_with("__Host-dhih-session=") && cookie.contains("; Secure"), "{cookie}");
+    let with = |cookie: &str| {
+        format!(
+            "GET /v1/info HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncookie: {cookie}\r\n\r\n"
+        )
+    };
+    let pair = cookie.split(';').next().unwrap();
+    for (pair, status) in [(pair, "200"), (pair.strip_prefix("__Host-").unwrap(), "401")] {
+        let answer = ask(&second, with(pair).as_bytes()).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+    }
     // Whoever does not speak TLS gets nothing.
     let plain = TcpStream::connect(served.address).await.unwrap();
     assert!(!exchange(plain, HEALTH).await.contains("200"));

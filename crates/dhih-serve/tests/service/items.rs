@@ -1,14 +1,11 @@
-//! `/v1/items`, labels, batches, keys and reloads: everything that changes what is served, or who may.
+//! `/v1/items`, labels, batches and reloads: everything that changes what is served. Who may: `access.rs`.
 
-use crate::common::{
-    CLASSES, Fixture, ITEMS, fields, form, get, json, png, send, state, with_method,
-};
+use crate::common::{CLASSES, Fixture, ITEMS, fields, form, get, json, png, send, with_method};
 use axum::{
     Router,
     body::Body,
     http::{Method, Request},
 };
-use dhih_serve::{Keys, Limits, app};
 use serde_json::{Value, json as value};
 
 async fn search(app: &Router, query: &str, body: &Value) -> Value {
@@ -197,51 +194,6 @@ async fn a_batch_answers_each_and_refuses_each() {
 }
 
 #[tokio::test]
-async fn keys_open_what_they_are_for() {
-    let (read, admin) = ("read-key-0123456789", "admin-key-0123456789");
-    let fixture = Fixture::new();
-    let keys = Keys::new(Some(read), Some(admin)).unwrap();
-    let app = app(state(fixture.writable(), Limits::default(), keys));
-    let with = |mut request: Request<Body>, key: &str| {
-        request.headers_mut().insert("x-api-key", key.parse().unwrap());
-        request
-    };
-    for path in ["/v1/info", "/v1/items/1", "/v1/items/1/image", "/v1/samples", "/metrics"] {
-        let refused = send(&app, get(path)).await;
-        refused.refused(401, "unauthorized", "authorization: Bearer");
-        assert_eq!(refused.header("www-authenticate"), "Bearer");
-        for key in [read, admin] {
-            assert_eq!(send(&app, with(get(path), key)).await.status, 200, "{path}");
-        }
-    }
-    for path in ["/", "/app.js", "/healthz", "/readyz", "/openapi.json"] {
-        assert_eq!(send(&app, get(path)).await.status, 200, "{path} needs no key");
-    }
-    let info = send(&app, with(get("/v1/info"), read)).await.ok();
-    assert_eq!(info["auth"], value!({"read": true, "write": true}));
-    let reload = || with_method(Method::POST, "/v1/admin/reload");
-    let add = || fields("/v1/items", &[("image", &png(1))]);
-    for request in [reload, add, || delete(1)] {
-        send(&app, request()).await.refused(401, "unauthorized", "key");
-        send(&app, with(request(), read)).await.refused(401, "unauthorized", "key");
-    }
-    assert_eq!(send(&app, with(add(), admin)).await.status, 201);
-    assert_eq!(send(&app, with(reload(), admin)).await.status, 200);
-    assert_eq!(send(&app, with(delete(1), admin)).await.status, 204);
-}
-
-#[tokio::test]
-async fn a_page_of_another_site_changes_nothing() {
-    let fixture = Fixture::new();
-    let app = fixture.writable_app();
-    for (site, status) in [("cross-site", 401), ("same-site", 401), ("same-origin", 204)] {
-        let mut request = delete(1);
-        request.headers_mut().insert("sec-fetch-site", site.parse().unwrap());
-        assert_eq!(send(&app, request).await.status.as_u16(), status, "{site}");
-    }
-}
-
-#[tokio::test]
 async fn a_reload_serves_what_is_there_now_or_what_was() {
     let (fixture, other) = (Fixture::with(1, None), Fixture::with(2, None));
     let app = fixture.writable_app();
@@ -284,8 +236,12 @@ async fn the_api_describes_itself() {
         ("/v1/items/{id}", "delete"),
         ("/v1/admin/reload", "post"),
         ("/metrics", "get"),
+        ("/v1/session", "get"),
     ] {
-        assert!(api["paths"][path][method]["responses"].is_object(), "{method} {path}");
+        let responses = &api["paths"][path][method]["responses"];
+        for status in ["400", "401", "421", "429"] {
+            assert!(responses[status]["description"].is_string(), "{method} {path}: {status}");
+        }
     }
     let page = send(&app, get("/docs/")).await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));

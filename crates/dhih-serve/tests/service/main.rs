@@ -8,11 +8,14 @@
 
 mod common;
 
+mod access;
 mod connections;
 mod description;
 #[cfg(unix)]
 mod durability;
 mod items;
+#[cfg(unix)]
+mod key_rotation;
 mod loading;
 mod overload;
 mod program;

@@ -56,8 +56,24 @@ fn wrong_usage_exits_with_2() {
         (&["--max-body-mib", "0"], "--max-body-mib"),
         (&["--log-level", "loud"], "--log-level"),
         (&["--port", "1"], "--port"),
+        (&["--host", "https://photos.example"], "without scheme and port"),
+        (&["--host", "*"], "--keys-file"),
+        (&["--rate-limit", "0"], "--rate-limit"),
     ] {
         refused(&program().args(arguments).output().unwrap(), 2, &[says]);
+    }
+}
+
+/// A settings file with a certificate and no key for it once served plain HTTP, silently.
+#[test]
+fn half_of_tls_in_a_settings_file_exits_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("serve.toml");
+    for (toml, says) in
+        [("tls_cert = 'cert.pem'", "--tls-key"), ("tls-key = 'key.pem'", "--tls-cert")]
+    {
+        std::fs::write(&file, toml).unwrap();
+        refused(&program().arg("--config").arg(&file).output().unwrap(), 2, &[says]);
     }
 }
 
@@ -108,7 +124,9 @@ fn it_prints_its_url_answers_and_stops_at_a_signal() {
         let address = url.strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
 
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(

@@ -1,7 +1,10 @@
-//! The access log: a line, an id and figures for each request.
+//! The access log: a line, an id and figures for each request. The line names the key and the other end of the connection.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,14 +15,40 @@ use axum::{
     response::Response,
 };
 
+use crate::operation::connection::Connection;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What the line of a request says of it, in the request's extensions: layers inside of this one may add to it.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    id: HeaderValue,
+    /// The name of the key that the request brought.
+    key: OnceLock<Arc<str>>,
+}
+
+impl Logged {
+    /// The request's id.
+    pub(crate) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
+    /// Says whose key the request brought.
+    pub(crate) fn name_key(&self, name: Arc<str>) {
+        // It is named once.
+        let _ = self.key.set(name);
+    }
+}
+
 /// Logs and counts the request; its id, the client's or a new one, is in the log and in the answer.
-pub(crate) async fn access_log(request: Request, next: Next) -> Response {
+pub(crate) async fn access_log(mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id)).cloned();
     let id = given.unwrap_or_else(new_id);
+    let peer = request.extensions().get::<Connection>().map(|connection| connection.peer);
+    let logged = Arc::new(Logged { id: id.clone(), key: OnceLock::new() });
+    request.extensions_mut().insert(logged.clone());
     let started = Instant::now();
     let mut response = next.run(request).await;
     let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
@@ -27,8 +56,16 @@ pub(crate) async fn access_log(request: Request, next: Next) -> Response {
     metrics::histogram!("dhih_request_seconds", "route" => route.clone()).record(seconds);
     let labels = [("route", route), ("status", status.to_string())];
     metrics::counter!("dhih_requests_total", &labels).increment(1);
-    let request_id = id.to_str().unwrap_or_default();
-    tracing::info!(request_id, %method, path, status, ms = format_args!("{:.2}", 1e3 * seconds), "request");
+    tracing::info!(
+        request_id = logged.id(),
+        %method,
+        path,
+        status,
+        ms = format_args!("{:.2}", 1e3 * seconds),
+        key = logged.key.get().map(|name| &**name),
+        peer = peer.map(tracing::field::display),
+        "request"
+    );
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

@@ -2,6 +2,8 @@
 
 mod access_log;
 mod body_memory;
+mod caller;
+mod host;
 mod in_flight_limit;
 mod rights;
 mod security_headers;
@@ -15,8 +17,10 @@ use crate::http::ApiError;
 
 pub(crate) use access_log::access_log;
 pub(crate) use body_memory::hold_body_memory;
+pub(crate) use caller::{identify, rate_limit};
+pub(crate) use host::own_host;
 pub(crate) use in_flight_limit::{InFlight, in_flight_limit};
-pub(crate) use rights::{changing, reading};
+pub(crate) use rights::{administering, own_pages, reading, writing};
 pub(crate) use security_headers::security_headers;
 pub(crate) use time_limit::time_limit;
 

@@ -1,44 +1,101 @@
-//! Keys and origins: who may read, who may change, and from which pages.
+//! Keys and origins: who may read, who may change, and from which pages. Each change that is made is logged with who made it.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue},
+    http::{HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
+use crate::http::guard::Caller;
+use crate::http::layers::{access_log::Logged, caller};
+use crate::http::origin::Origin;
 use crate::http::{ApiError, AppState};
-use crate::operation::keys::Right;
+use crate::operation::keys::Role;
 
-/// Lets those read who may.
+/// Lets those read who may. What is read behind a key is for who has the key: no cache in between may keep it.
 pub(crate) async fn reading(
     State(state): State<Arc<AppState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    allowed(&state, Right::Read, request, next).await
+    let guard = state.guard();
+    if let Err(refused) = caller::of(&request).and_then(|caller| guard.allow(caller, Role::Read)) {
+        return refused.into_response();
+    }
+    let guarded = guard.keys().guard_reading();
+    let mut response = next.run(request).await;
+    if guarded {
+        make_private(&mut response);
+    }
+    response
 }
 
-/// Lets those change something who may, unless another site's page asks.
-pub(crate) async fn changing(
+/// Lets those add and delete who may, unless another site's page asks.
+pub(crate) async fn writing(
     State(state): State<Arc<AppState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    allowed(&state, Right::Change, request, next).await
+    change(&state, Role::Write, request, next).await
 }
 
-async fn allowed(state: &AppState, right: Right, request: Request, next: Next) -> Response {
-    match state.keys().allow(right, request.headers()) && is_same_origin(right, request.headers()) {
-        true => next.run(request).await,
-        false => ApiError::Unauthorized.into_response(),
+/// Lets those reload who may, unless another site's page asks.
+pub(crate) async fn administering(
+    State(state): State<Arc<AppState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    change(&state, Role::Admin, request, next).await
+}
+
+/// Lets anybody pass but another site's page.
+pub(crate) async fn own_pages(request: Request, next: Next) -> Response {
+    match caller::of(&request).and_then(|caller| check_origin(&request, caller)) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
     }
 }
 
-/// Whether a change was not sent by another site's page: a browser says so. Without keys nothing else would stop it.
-fn is_same_origin(right: Right, headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    right == Right::Read || matches!(site, None | Some(b"same-origin" | b"none"))
+async fn change(state: &AppState, needed: Role, request: Request, next: Next) -> Response {
+    let caller = match caller::of(&request) {
+        Ok(caller) => caller.clone(),
+        Err(refused) => return refused.into_response(),
+    };
+    let allowed = check_origin(&request, &caller);
+    if let Err(refused) = allowed.and_then(|()| state.guard().allow(&caller, needed)) {
+        return refused.into_response();
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let logged = request.extensions().get::<Arc<Logged>>().cloned();
+    let response = next.run(request).await;
+    if response.status().is_success() {
+        let made = response.headers().get(header::LOCATION);
+        tracing::info!(
+            request_id = logged.as_ref().map(|logged| logged.id()),
+            %method,
+            path,
+            made = made.and_then(|made| made.to_str().ok()),
+            key = caller.key.as_ref().map(|key| &*key.name),
+            peer = caller.connection.map(|connection| tracing::field::display(connection.peer)),
+            "changed"
+        );
+    }
+    response
+}
+
+fn check_origin(request: &Request, caller: &Caller) -> Result<(), ApiError> {
+    let origin = Origin::of(request.headers(), request.uri(), caller.tls());
+    origin.may_change(caller.by_session)
+}
+
+/// Of an answer that may be kept, only by the client itself.
+fn make_private(response: &mut Response) {
+    let kept = response.headers().get(header::CACHE_CONTROL).and_then(|kept| kept.to_str().ok());
+    let Some(kept) = kept else { return };
+    let kept = format!("private, {}", kept.strip_prefix("public, ").unwrap_or(kept));
+    let kept = HeaderValue::try_from(kept).unwrap_or(HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, kept);
 }

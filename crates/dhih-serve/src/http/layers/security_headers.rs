@@ -7,11 +7,16 @@ use axum::{
     response::Response,
 };
 
+use crate::operation::connection::Connection;
+
 const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 /// Swagger UI sets styles on its elements.
 const DOCS_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A browser that came over TLS does so from now on, for a year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Adds them.
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
@@ -22,7 +27,11 @@ pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
+    let tls = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
     let mut response = next.run(request).await;
+    if tls {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
     for (name, value) in headers {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

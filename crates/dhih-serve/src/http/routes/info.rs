@@ -30,7 +30,7 @@ pub(crate) async fn info(State(state): State<Arc<AppState>>) -> Json<Info> {
 fn of(state: &AppState) -> Info {
     let body_bytes = state.limits().max_body_bytes;
     let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH };
-    state.run().info(limits, state.keys())
+    state.run().info(limits, &state.guard().keys())
 }
 
 /// The process answers.
@@ -90,6 +90,7 @@ pub(crate) fn figures(state: Option<&AppState>) -> Response {
     responses(
         (status = 200, body = Info, description = "What is served"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "The key may not do this, or another site's page asks"),
         (status = 409, body = ErrorAnswer, description = "What is there now cannot be served"),
     )
 )]

@@ -74,7 +74,7 @@ pub(crate) async fn image(
         (status = 201, body = Item, description = "The item"),
         (status = 400, body = ErrorAnswer, description = "A field is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
-        (status = 403, body = ErrorAnswer, description = "This service only searches"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 409, body = ErrorAnswer, description = "The id is taken"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
@@ -131,7 +131,7 @@ pub(crate) async fn add(
         (status = 204, description = "It is gone"),
         (status = 400, body = ErrorAnswer, description = "The id is no number"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
-        (status = 403, body = ErrorAnswer, description = "This service only searches"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
         (status = 404, body = ErrorAnswer, description = "There is no such item"),
         (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
@@ -178,7 +178,7 @@ async fn change<T: Send + 'static>(
 impl Thumbnail {
     /// A thumbnail of the catalogue. The same id may have another one tomorrow.
     fn of_file(self, file: Vec<u8>) -> Response {
-        let tag = format!("\"{:016x}\"", thumbnail::digest(&file));
+        let tag = format!("\"{:016x}\"", crate::run::digest(&file));
         let keep = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag.clone())];
         if thumbnail::matches(self.headers(), &tag) {
             return (StatusCode::NOT_MODIFIED, keep).into_response();

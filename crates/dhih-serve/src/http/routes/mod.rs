@@ -5,4 +5,5 @@ pub(crate) mod items;
 pub(crate) mod page;
 pub(crate) mod samples;
 pub(crate) mod search;
+pub(crate) mod session;
 pub(crate) mod thumbnail;

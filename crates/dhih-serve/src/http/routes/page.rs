@@ -7,7 +7,8 @@ use axum::{
     routing::get,
 };
 
-use crate::http::routes::thumbnail::{digest, matches};
+use crate::http::routes::thumbnail::matches;
+use crate::run::digest;
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -15,7 +16,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, media type and content.
-const ASSETS: [(&str, &str, &str); 13] = [
+const ASSETS: [(&str, &str, &str); 14] = [
     ("/", HTML, include_str!("../../web/index.html")),
     ("/api.js", SCRIPT, include_str!("../../web/api.js")),
     ("/app.js", SCRIPT, include_str!("../../web/app.js")),
@@ -25,6 +26,7 @@ const ASSETS: [(&str, &str, &str); 13] = [
     ("/filter.js", SCRIPT, include_str!("../../web/filter.js")),
     ("/items.js", SCRIPT, include_str!("../../web/items.js")),
     ("/key.js", SCRIPT, include_str!("../../web/key.js")),
+    ("/request.js", SCRIPT, include_str!("../../web/request.js")),
     ("/results.js", SCRIPT, include_str!("../../web/results.js")),
     ("/state.js", SCRIPT, include_str!("../../web/state.js")),
     ("/style.css", STYLE, include_str!("../../web/style.css")),

@@ -1,9 +1,6 @@
 //! Thumbnails as PNG, with what lets a browser keep them. Where a thumbnail is found is known to `run` and `gallery`.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, Query},
@@ -50,7 +47,8 @@ impl Thumbnail {
     }
 
     /// The thumbnail in `row` of `set`; the placeholder where there is none. A URL that names the gallery's version may
-    /// be kept for ever; any other must be asked for again, because another run may answer it tomorrow.
+    /// be kept for ever; any other must be asked for again, because another run may answer it tomorrow. Behind a key, `rights.rs` makes
+    /// of `public` a `private`.
     pub(crate) async fn respond(
         self,
         state: &AppState,
@@ -78,13 +76,6 @@ impl Thumbnail {
         let png = state.work(move || run.png(set, row).map_err(ApiError::internal)).await?;
         Ok((keep, [(header::CONTENT_TYPE, "image/png")], png).into_response())
     }
-}
-
-/// Tells one file from another.
-pub(crate) fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Whether `If-None-Match` names the tag.

@@ -36,6 +36,7 @@ use tokio::{
 
 pub use self::timed_stream::Timeouts;
 use self::timed_stream::{Requests, TimedStream, UnderWay};
+use crate::operation::connection::Connection;
 use crate::operation::tls::Tls;
 use crate::{Error, Result};
 
@@ -62,12 +63,6 @@ impl Default for ServerConfig {
         }
     }
 }
-
-/// The address of the client of a request; an extension of each request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PeerAddress(
-    #[expect(dead_code, reason = "read by the access log")] pub(crate) SocketAddr,
-);
 
 /// Listens on `addr`; port 0 takes a free one.
 ///
@@ -120,7 +115,8 @@ impl Server {
             let requests = Requests::default();
             let stream = TimedStream::new(stream, config.timeouts, requests.clone());
             let (watcher, tls) = (graceful.watcher(), tls.clone());
-            let connection = Connection { app: app.clone(), peer, requests };
+            let about = Connection { peer, tls: tls.is_some() };
+            let connection = Served { app: app.clone(), about, requests };
             tokio::spawn(async move {
                 let _place = place;
                 match tls {
@@ -141,25 +137,25 @@ impl Server {
     }
 }
 
-/// A connection that was accepted.
-struct Connection {
+/// A connection that was accepted, and what answers it.
+struct Served {
     app: Router,
-    peer: SocketAddr,
+    about: Connection,
     requests: Requests,
 }
 
-impl Connection {
+impl Served {
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
         stream: S,
         watcher: Watcher,
     ) {
-        let Self { app, peer, requests } = self;
+        let Self { app, about, requests } = self;
         let app = TowerToHyperService::new(app);
         let answer = service_fn(move |request: Request<Incoming>| {
             let under_way = requests.begin();
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(PeerAddress(peer));
+            request.extensions_mut().insert(about);
             let answer = app.call(request);
             async move {
                 let response: Response<Body> = answer.await?;
@@ -173,7 +169,7 @@ impl Connection {
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), answer);
         if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, %peer, "a connection ended early");
+            tracing::debug!(%error, peer = %about.peer, "a connection ended early");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{HeaderMap, Method, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
 };
 use candle_core::Device;
 use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig, Labels};
@@ -30,6 +30,9 @@ pub const ITEMS: usize = 60;
 pub const SAMPLES: usize = 12;
 /// Bits of a code: no multiple of eight, so that padding is met.
 pub const BITS: usize = 44;
+
+/// A name of the service, as browsers send it.
+pub const HOST: HeaderValue = HeaderValue::from_static("localhost:7878");
 
 /// A run directory that goes away with the test.
 pub struct Fixture {
@@ -216,7 +219,9 @@ pub fn with_method(method: Method, path: &str) -> Request<Body> {
     Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
 }
 
-pub async fn send(app: &Router, request: Request<Body>) -> Answer {
+/// Sends a request, to this machine by name unless it says otherwise.
+pub async fn send(app: &Router, mut request: Request<Body>) -> Answer {
+    request.headers_mut().entry(header::HOST).or_insert(HOST);
     let response = app.clone().oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();

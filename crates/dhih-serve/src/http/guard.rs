@@ -1,0 +1,165 @@
+//! Who may be answered: names of the service, keys, sessions and rate limits, and what they say to a request. The layers that ask:
+//! `layers/{host,caller,rate_limit,rights}.rs`.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use axum::http::HeaderMap;
+
+use crate::http::ApiError;
+use crate::http::sessions::{self, Sessions};
+use crate::operation::connection::Connection;
+use crate::operation::hosts::Hosts;
+use crate::operation::keys::{self, Digest, Keys, NamedKey, Role};
+use crate::operation::rate_limit::{Client, RateLimit};
+
+/// Unknown keys that an address may send at once, and then a second. A right key is always let in: behind a proxy all clients have one
+/// address, and one of them must not lock out the others.
+const FAILURES: (NonZeroU32, NonZeroU32) = (NonZeroU32::MIN, NonZeroU32::MIN.saturating_add(19));
+
+/// Who sent a request, as far as it says.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The key that it brought, or the one of its session.
+    pub(crate) key: Option<NamedKey>,
+    /// Whether the key is that of a session, which a browser sends by itself.
+    pub(crate) by_session: bool,
+    /// Whether it brought a key that is none of the service's.
+    unknown_key: bool,
+    /// Absent where a router is called without a server.
+    pub(crate) connection: Option<Connection>,
+}
+
+impl Caller {
+    /// Whether the service encrypts the connection.
+    pub(crate) fn tls(&self) -> bool {
+        self.connection.is_some_and(|connection| connection.tls)
+    }
+
+    /// The other end of the connection.
+    fn address(&self) -> Client {
+        Client::at(self.connection.map(|connection| connection.peer.ip()))
+    }
+}
+
+/// What stands between a request and its answer.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) hosts: Hosts,
+    keys: ArcSwap<Keys>,
+    pub(crate) sessions: Sessions,
+    rate_limit: Option<RateLimit>,
+    failures: RateLimit,
+}
+
+impl Guard {
+    /// Lets those in who have `keys`, by the names of this machine, with at most `rate_limit` requests a second each.
+    pub(crate) fn new(keys: Keys, rate_limit: Option<NonZeroU32>) -> Self {
+        let (per_second, burst) = FAILURES;
+        let two = NonZeroU32::MIN.saturating_add(1);
+        Self {
+            hosts: Hosts::default(),
+            keys: ArcSwap::from_pointee(keys),
+            sessions: Sessions::default(),
+            rate_limit: rate_limit.map(|n| RateLimit::new(n, n.saturating_mul(two))),
+            failures: RateLimit::new(per_second, burst),
+        }
+    }
+
+    /// The keys in force.
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.keys.load_full()
+    }
+
+    /// Puts other keys in force. Sessions of keys that are not among them end.
+    pub(crate) fn set_keys(&self, keys: Keys) {
+        let keys = Arc::new(keys);
+        self.keys.store(keys.clone());
+        self.sessions.keep_those_of(&keys);
+    }
+
+    /// Who sends these headers. A key in a header counts before a session, and of several keys the one that may do most.
+    pub(crate) fn caller(&self, headers: &HeaderMap, connection: Option<Connection>) -> Caller {
+        let keys = self.keys.load();
+        let mut caller = Caller { key: None, by_session: false, unknown_key: false, connection };
+        if keys.is_empty() {
+            return caller;
+        }
+        let mut given = keys::given(headers).peekable();
+        if given.peek().is_some() {
+            let found = given.filter_map(|key| keys.find(Digest::of(key)));
+            caller.key = found.max_by_key(|key| key.role).cloned();
+            caller.unknown_key = caller.key.is_none();
+        } else if let Some(token) = sessions::token(headers, caller.tls()) {
+            let digest = self.sessions.key(token, Instant::now());
+            caller.key = digest.and_then(|digest| keys.find(digest)).cloned();
+            caller.by_session = caller.key.is_some();
+        }
+        caller
+    }
+
+    /// Counts a request of this caller.
+    ///
+    /// # Errors
+    /// One that is too many.
+    pub(crate) fn count(&self, caller: &Caller) -> Result<(), ApiError> {
+        let Some(limit) = &self.rate_limit else { return Ok(()) };
+        let client = match &caller.key {
+            Some(key) => Client::Key(key.name.clone()),
+            None => caller.address(),
+        };
+        limit.count(&client).map_err(ApiError::TooManyRequests)
+    }
+
+    /// Lets the caller do what the role may do.
+    ///
+    /// # Errors
+    /// No key, an unknown one, or one whose role is not enough.
+    pub(crate) fn allow(&self, caller: &Caller, needed: Role) -> Result<(), ApiError> {
+        if self.keys.load().anybody_may() >= Some(needed) {
+            return Ok(());
+        }
+        match &caller.key {
+            Some(key) if key.role >= needed => Ok(()),
+            Some(_) => Err(ApiError::Forbidden(needed)),
+            None if caller.unknown_key => Err(self.unknown_key(caller)),
+            None => Err(ApiError::Unauthorized),
+        }
+    }
+
+    /// What the caller is and may do: the name of its key, and its role; without a key, what anybody may.
+    ///
+    /// # Errors
+    /// As for [`allow`](Self::allow).
+    pub(crate) fn role(&self, caller: &Caller) -> Result<(Option<Arc<str>>, Role), ApiError> {
+        if let Some(key) = &caller.key {
+            return Ok((Some(key.name.clone()), key.role));
+        }
+        self.allow(caller, Role::Read)?;
+        Ok((None, self.keys.load().anybody_may().unwrap_or(Role::Read)))
+    }
+
+    /// Begins a session for who gives a key: the key, and the session's token.
+    ///
+    /// # Errors
+    /// An unknown key; a service that asks for none.
+    pub(crate) fn begin(&self, caller: &Caller, key: &str) -> Result<(NamedKey, String), ApiError> {
+        let keys = self.keys.load();
+        if keys.is_empty() {
+            return Err(ApiError::NotFound("this service asks for no key: leave it out".into()));
+        }
+        let key = keys.find(Digest::of(key)).ok_or_else(|| self.unknown_key(caller))?;
+        let token = self.sessions.begin(key.digest, Instant::now()).map_err(ApiError::internal)?;
+        Ok((key.clone(), token))
+    }
+
+    /// The refusal of an unknown key.
+    fn unknown_key(&self, caller: &Caller) -> ApiError {
+        match self.failures.count(&caller.address()) {
+            Ok(()) => ApiError::Unauthorized,
+            Err(wait) => ApiError::TooManyRequests(wait),
+        }
+    }
+}

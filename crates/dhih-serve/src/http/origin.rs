@@ -1,0 +1,157 @@
+//! Which page a request comes from, by what a browser says: a page of another site may not change anything here.
+
+use axum::http::{HeaderMap, Uri, header, uri::Authority};
+
+use crate::http::ApiError;
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From a page of this service.
+    Same,
+    /// Not said: from a program, or typed into a browser.
+    Unsaid,
+    /// From another site's page.
+    Other,
+}
+
+impl Origin {
+    /// By `Sec-Fetch-Site` and `Origin`. Browsers leave out the first where the page came over plain HTTP, and older ones always.
+    pub(crate) fn of(headers: &HeaderMap, uri: &Uri, tls: bool) -> Self {
+        let mut origin = Self::Unsaid;
+        for site in headers.get_all("sec-fetch-site") {
+            match site.as_bytes() {
+                b"same-origin" => origin = Self::Same,
+                b"none" => {}
+                _ => return Self::Other,
+            }
+        }
+        let own = authority(headers, uri);
+        for page in headers.get_all(header::ORIGIN) {
+            let page = page.to_str().unwrap_or_default();
+            if !own.as_ref().is_some_and(|own| is_own(page, own, tls)) {
+                return Self::Other;
+            }
+            origin = Self::Same;
+        }
+        origin
+    }
+
+    /// Lets a change pass that is not of another site's page. Where a browser sends what opens the door by itself (`by_session`), it
+    /// must say so.
+    ///
+    /// # Errors
+    /// Any other request.
+    pub(crate) fn may_change(self, by_session: bool) -> Result<(), ApiError> {
+        match (self, by_session) {
+            (Self::Same, _) | (Self::Unsaid, false) => Ok(()),
+            (Self::Unsaid, true) | (Self::Other, _) => Err(ApiError::CrossSite),
+        }
+    }
+}
+
+/// The host and port that a request is for: of its target where that has them, as requests to a proxy do, or of its one `Host` header.
+pub(crate) fn authority(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    match (uri.authority(), host, another) {
+        (_, _, Some(_)) => None,
+        (Some(authority), _, None) => Some(authority.clone()),
+        (None, host, None) => host?.to_str().ok()?.parse().ok(),
+    }
+}
+
+/// Whether an origin such as `http://localhost:7878` is the service's own.
+fn is_own(origin: &str, own: &Authority, tls: bool) -> bool {
+    let default = match origin.split_once("://") {
+        Some(("https", _)) => 443,
+        Some(("http", _)) if !tls => 80,
+        _ => return false,
+    };
+    let page = origin.split_once("://").and_then(|(_, page)| page.parse::<Authority>().ok());
+    page.is_some_and(|page| {
+        let port = |of: &Authority| of.port_u16().unwrap_or(default);
+        page.host().eq_ignore_ascii_case(own.host()) && port(&page) == port(own)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(host: &str, headers: &[(&'static str, &str)], tls: bool) -> Origin {
+        let mut map = HeaderMap::new();
+        map.insert(header::HOST, host.parse().unwrap());
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        Origin::of(&map, &Uri::from_static("/v1/items"), tls)
+    }
+
+    #[test]
+    fn a_page_is_told_by_what_the_browser_says() {
+        let host = "localhost:7878";
+        for (headers, expected) in [
+            (&[][..], Origin::Unsaid),
+            (&[("sec-fetch-site", "none")], Origin::Unsaid),
+            (&[("sec-fetch-site", "same-origin")], Origin::Same),
+            (&[("sec-fetch-site", "same-site")], Origin::Other),
+            (&[("sec-fetch-site", "cross-site")], Origin::Other),
+            (&[("origin", "http://localhost:7878")], Origin::Same),
+            (&[("origin", "http://LOCALHOST:7878")], Origin::Same),
+            (&[("origin", "http://localhost")], Origin::Other),
+            (&[("origin", "http://localhost:3000")], Origin::Other),
+            (&[("origin", "http://127.0.0.1:7878")], Origin::Other),
+            (&[("origin", "null")], Origin::Other),
+            (&[("origin", "file://localhost:7878")], Origin::Other),
+            (
+                &[("origin", "http://localhost:7878"), ("origin", "http://evil.example")],
+                Origin::Other,
+            ),
+            (
+                &[("sec-fetch-site", "same-origin"), ("origin", "http://evil.example")],
+                Origin::Other,
+            ),
+            (
+                &[("sec-fetch-site", "cross-site"), ("origin", "http://localhost:7878")],
+                Origin::Other,
+            ),
+        ] {
+            assert_eq!(origin(host, headers, false), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn default_ports_may_be_left_out_and_plain_pages_are_no_part_of_a_service_with_tls() {
+        let from = |host: &str, page: &str, tls| origin(host, &[("origin", page)], tls);
+        assert_eq!(from("photos.example", "https://photos.example", true), Origin::Same);
+        assert_eq!(from("photos.example:443", "https://photos.example", true), Origin::Same);
+        assert_eq!(from("photos.example", "http://photos.example", true), Origin::Other);
+        // A proxy may encrypt what comes here plainly.
+        assert_eq!(from("photos.example", "https://photos.example", false), Origin::Same);
+        assert_eq!(from("photos.example", "http://photos.example:8080", false), Origin::Other);
+        assert_eq!(from("[::1]:7878", "http://[::1]:7878", false), Origin::Same);
+    }
+
+    #[test]
+    fn what_a_browser_sends_by_itself_needs_to_say_where_it_comes_from() {
+        let may = |origin: Origin| [false, true].map(|session| origin.may_change(session).is_ok());
+        assert_eq!(may(Origin::Same), [true, true]);
+        assert_eq!(may(Origin::Unsaid), [true, false]);
+        assert_eq!(may(Origin::Other), [false, false]);
+    }
+
+    #[test]
+    fn a_request_is_for_its_target_or_for_its_one_host() {
+        let mut headers = HeaderMap::new();
+        let of = |headers: &HeaderMap, uri| {
+            authority(headers, &Uri::from_static(uri)).map(|authority| authority.to_string())
+        };
+        assert_eq!(of(&headers, "/"), None);
+        headers.append(header::HOST, "localhost:1".parse().unwrap());
+        assert_eq!(of(&headers, "/").as_deref(), Some("localhost:1"));
+        assert_eq!(of(&headers, "http://evil.example/").as_deref(), Some("evil.example"));
+        headers.append(header::HOST, "localhost:1".parse().unwrap());
+        assert_eq!(of(&headers, "/"), None);
+    }
+}

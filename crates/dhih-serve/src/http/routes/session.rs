@@ -1,0 +1,91 @@
+//! `/v1/session`: the web page gives its key once, for a cookie that scripts cannot read. Pictures, which carry no header, load with it,
+//! too.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::api::{ErrorAnswer, Session, SessionBody};
+use crate::http::guard::Caller;
+use crate::http::{ApiError, AppState, sessions};
+
+/// The largest body of `POST /v1/session`, in bytes.
+pub(crate) const MAX_BODY: usize = 4 << 10;
+
+/// Begins a session of a key: the cookie that is set stands for the key until the browser is closed, or for 12 hours without a request.
+#[utoipa::path(
+    post, operation_id = "begin_session", path = "/v1/session", tag = "service", request_body = SessionBody,
+    responses(
+        (status = 200, body = Session, description = "The session's key and role; its cookie is set"),
+        (status = 400, body = ErrorAnswer, description = "The body is not the JSON expected"),
+        (status = 401, body = ErrorAnswer, description = "There is no such key"),
+        (status = 403, body = ErrorAnswer, description = "Another site's page asks"),
+        (status = 404, body = ErrorAnswer, description = "This service asks for no key"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+    )
+)]
+pub(crate) async fn begin(
+    State(state): State<Arc<AppState>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    // What serde says of the text may hold the key.
+    let body = serde_json::from_slice::<SessionBody>(&body?).map_err(|_| {
+        ApiError::BadRequest("malformed_body", "the body is not {\"key\": \"...\"}".into())
+    })?;
+    let (key, token) = state.guard().begin(&caller, &body.key)?;
+    if let Some(last) = sessions::token(&headers, caller.tls()) {
+        state.guard().sessions.end(last);
+    }
+    let peer = caller.connection.map(|connection| tracing::field::display(connection.peer));
+    tracing::info!(key = &*key.name, peer, "session begun");
+    let cookie = sessions::cookie(Some(&token), caller.tls()).map_err(ApiError::internal)?;
+    let session = Session { name: Some(key.name.to_string()), role: key.role };
+    Ok(([(header::SET_COOKIE, cookie)], Json(session)).into_response())
+}
+
+/// Whose key the request brings, by header or by session, and what it may do. Without a key: what anybody may do.
+#[utoipa::path(
+    get, operation_id = "get_session", path = "/v1/session", tag = "service",
+    responses(
+        (status = 200, body = Session, description = "The key and its role"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+    )
+)]
+pub(crate) async fn session(
+    State(state): State<Arc<AppState>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Session>, ApiError> {
+    let (name, role) = state.guard().role(&caller)?;
+    Ok(Json(Session { name: name.map(|name| name.to_string()), role }))
+}
+
+/// Ends the session whose cookie the request brings, if it brings one.
+#[utoipa::path(
+    delete, operation_id = "end_session", path = "/v1/session", tag = "service",
+    responses(
+        (status = 204, description = "There is no session any more"),
+        (status = 403, body = ErrorAnswer, description = "Another site's page asks"),
+    )
+)]
+pub(crate) async fn end(
+    State(state): State<Arc<AppState>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if let Some(token) = sessions::token(&headers, caller.tls()) {
+        state.guard().sessions.end(token);
+        let key = caller.key.as_ref().map(|key| &*key.name);
+        let peer = caller.connection.map(|connection| tracing::field::display(connection.peer));
+        tracing::info!(key, peer, "session ended");
+    }
+    let cookie = sessions::cookie(None, caller.tls()).map_err(ApiError::internal)?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}

@@ -1,0 +1,173 @@
+//! Sessions of the web page: a key is given once, and a random token in a cookie that scripts cannot read stands for it from then on.
+//! They live in memory alone and end with the program.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use crate::operation::keys::{Digest, Keys};
+
+/// The cookie over plain HTTP, and over TLS, where a browser sees to it that no other host has set it.
+const COOKIE: &str = "dhih-session";
+const SECURE_COOKIE: &str = "__Host-dhih-session";
+
+/// A session ends when it was not used for so long.
+const IDLE: Duration = Duration::from_secs(12 * 60 * 60);
+/// Sessions at most; one more ends the one that was not used for longest.
+const MOST: usize = 4096;
+
+/// The sessions of a service, by the digest of their token. A session remembers its key by digest: name and role are those that the
+/// key has when it is used.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<Digest, Session>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    key: Digest,
+    used: Instant,
+}
+
+impl Sessions {
+    fn open(&self) -> MutexGuard<'_, HashMap<Digest, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a session of a key; its token.
+    ///
+    /// # Errors
+    /// Where the system gives no random bytes.
+    pub(crate) fn begin(&self, key: Digest, now: Instant) -> Result<String, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        let token = dhih_index::to_hex(&bytes);
+        let mut open = self.open();
+        if open.len() >= MOST {
+            open.retain(|_, session| !session.is_over(now));
+        }
+        if open.len() >= MOST {
+            let oldest = open.iter().min_by_key(|(_, session)| session.used);
+            if let Some(oldest) = oldest.map(|(token, _)| *token) {
+                open.remove(&oldest);
+            }
+        }
+        open.insert(Digest::of(&token), Session { key, used: now });
+        Ok(token)
+    }
+
+    /// The key of the session of this token, which is used now.
+    pub(crate) fn key(&self, token: &str, now: Instant) -> Option<Digest> {
+        let token = Digest::of(token);
+        let mut open = self.open();
+        let session = open.get_mut(&token)?;
+        if session.is_over(now) {
+            open.remove(&token);
+            return None;
+        }
+        session.used = now;
+        Some(session.key)
+    }
+
+    /// Ends the session of this token.
+    pub(crate) fn end(&self, token: &str) {
+        self.open().remove(&Digest::of(token));
+    }
+
+    /// Ends the sessions of keys that there are no more.
+    pub(crate) fn keep_those_of(&self, keys: &Keys) {
+        self.open().retain(|_, session| keys.find(session.key).is_some());
+    }
+}
+
+impl Session {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) > IDLE
+    }
+}
+
+/// The token that a request brings in its cookie.
+pub(crate) fn token(headers: &HeaderMap, tls: bool) -> Option<&str> {
+    let cookies =
+        headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|value| value.split(';')).filter_map(|c| c.trim().split_once('='));
+    pairs.find(|(name, _)| *name == cookie_name(tls)).map(|(_, token)| token)
+}
+
+/// The cookie that carries a token until the browser is closed; without one, the cookie that makes the browser forget it.
+///
+/// # Errors
+/// A token that no header can carry.
+pub(crate) fn cookie(
+    token: Option<&str>,
+    tls: bool,
+) -> Result<HeaderValue, header::InvalidHeaderValue> {
+    let name = cookie_name(tls);
+    let secure = if tls { "; Secure" } else { "" };
+    let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token, ""));
+    format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}").parse()
+}
+
+fn cookie_name(tls: bool) -> &'static str {
+    if tls { SECURE_COOKIE } else { COOKIE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_ends_when_it_is_not_used() {
+        let (sessions, key, start) = (Sessions::default(), Digest::of("key"), Instant::now());
+        let token = sessions.begin(key, start).unwrap();
+        assert!(token.len() == 64 && token != sessions.begin(key, start).unwrap());
+        let used = start + IDLE;
+        assert_eq!(sessions.key(&token, used), Some(key));
+        assert_eq!(sessions.key(&token, used + IDLE), Some(key), "it was used in between");
+        assert_eq!(sessions.key(&token, used + 2 * IDLE + Duration::from_secs(1)), None);
+        assert_eq!(sessions.key(&token, used), None, "what is over does not come back");
+        assert_eq!(sessions.key("", start), None);
+    }
+
+    #[test]
+    fn a_session_ends_when_it_is_told_to_or_its_key_is_gone() {
+        let text = "read-key-0123456789";
+        let keys = Keys::new(Some(text), None).unwrap();
+        let (sessions, now) = (Sessions::default(), Instant::now());
+        let tokens = [Digest::of(text), Digest::of(text), Digest::of("gone")]
+            .map(|key| sessions.begin(key, now).unwrap());
+        sessions.end(&tokens[0]);
+        sessions.keep_those_of(&keys);
+        let open = tokens.each_ref().map(|token| sessions.key(token, now).is_some());
+        assert_eq!(open, [false, true, false]);
+    }
+
+    #[test]
+    fn beyond_the_most_the_one_that_was_not_used_for_longest_ends() {
+        let (sessions, key, start) = (Sessions::default(), Digest::of("key"), Instant::now());
+        let at = |second: usize| start + Duration::from_secs(second as u64);
+        let tokens: Vec<_> = (0..MOST).map(|i| sessions.begin(key, at(i)).unwrap()).collect();
+        assert!(sessions.key(&tokens[0], at(MOST)).is_some());
+        sessions.begin(key, at(MOST)).unwrap();
+        assert!(sessions.key(&tokens[0], at(MOST)).is_some());
+        assert!(sessions.key(&tokens[1], at(MOST)).is_none());
+        assert_eq!(sessions.open().len(), MOST);
+    }
+
+    #[test]
+    fn the_cookie_is_hidden_from_scripts_and_under_tls_bound_to_the_host() {
+        let plain = cookie(Some("abc"), false).unwrap();
+        assert_eq!(plain, "dhih-session=abc; Path=/; HttpOnly; SameSite=Strict");
+        let secure = cookie(Some("abc"), true).unwrap();
+        assert_eq!(secure, "__Host-dhih-session=abc; Path=/; HttpOnly; SameSite=Strict; Secure");
+        assert!(cookie(None, true).unwrap().to_str().unwrap().ends_with("; Secure; Max-Age=0"));
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "a=b; dhih-session=abc".parse().unwrap());
+        headers.append(header::COOKIE, "__Host-dhih-session=def".parse().unwrap());
+        assert_eq!((token(&headers, false), token(&headers, true)), (Some("abc"), Some("def")));
+        assert_eq!(token(&HeaderMap::new(), false), None);
+    }
+}

@@ -1,0 +1,53 @@
+// A request to the service, and what its refusals are called.
+import { sentence } from "/dom.js";
+
+export const TITLES = {
+  body_too_large: "This image is too large",
+  busy: "The service is busy",
+  cross_site: "The service refuses this page",
+  forbidden: "This key may not do that",
+  id_taken: "This id is taken",
+  invalid_code: "This is not a code of this model",
+  not_an_image: "This is not an image",
+  not_found: "There is no such image here",
+  read_only: "This service only reads",
+  timeout: "The service took too long",
+  too_many_requests: "These were too many requests",
+  unauthorized: "A key is needed",
+  unknown_label: "There is no such label here",
+  unusable_image: "This image cannot be used",
+};
+
+/** Said in place of messages that are for programs. */
+const WORDS = {
+  forbidden: "Whoever runs this service can give you one that may.",
+  too_many_requests: "Wait a few seconds, then try again.",
+  unauthorized: "Nothing is done without it. Whoever runs this service can give you one.",
+};
+
+/** What went wrong, for people; `again` where the same request may succeed later. */
+export class Failure extends Error {
+  constructor(title, message, { again = false, code = "" } = {}) {
+    super(message);
+    Object.assign(this, { title, again, code });
+  }
+}
+
+/** The answer's JSON, or null where there is none. */
+export async function request(path, options) {
+  const response = await send(path, options);
+  if (response.status === 204) return null;
+  const body = await response.json().catch(() => null);
+  if (response.ok && body) return body;
+  const { code, message } = body?.error ?? {};
+  throw new Failure(TITLES[code] ?? "The request failed", WORDS[code] ?? sentence(message ?? `HTTP ${response.status}`), { again: response.status >= 500 || response.status === 429, code });
+}
+
+async function send(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Failure("The service does not answer", "Check that dhih-serve is still running, then try again.", { again: true });
+  }
+}
