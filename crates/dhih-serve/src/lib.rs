@@ -23,6 +23,7 @@
 //! ```
 
 pub mod api;
+mod blocking;
 mod encode;
 mod error;
 mod http;
@@ -49,4 +50,4 @@ pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;
 pub use run::gallery::{Gallery, Set, Thumbnail};
 pub use run::source::Source;
-pub use search::{Found, Neighbour, Query, SearchError, Searcher};
+pub use search::{Found, Neighbour, Query, Scope, SearchError, Searcher};

@@ -60,7 +60,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
             segments.push(start..end);
         }
         if marker == 0xda {
-            let frame = frame.ok_or_else(|| unusable("its first scan comes before its frame header"))?;
+            let frame =
+                frame.ok_or_else(|| unusable("its first scan comes before its frame header"))?;
             let scan_components = data.first().copied().unwrap_or(0).into();
             let layout = Layout { segments, scan: end, is_grey: frame.sampling.len() == 1 };
             return Ok(Header {
@@ -92,8 +93,9 @@ impl Frame {
             return Err(unusable(format!("it has {precision} bits a sample; 8 are read")));
         }
         let factors = |component: &[u8; 3]| [component[1] >> 4, component[1] & 15].map(u64::from);
-        let sampling: Vec<_> = data.get(6..).unwrap_or_default().as_chunks().0.iter().map(factors).collect();
-        let known = matches!(count, 1 | 3 | 4) && sampling.len() == usize::from(count);
+        let components = data.get(6..).unwrap_or_default().as_chunks().0;
+        let known = matches!(count, 1 | 3 | 4) && components.len() == usize::from(count);
+        let sampling: Vec<_> = components.iter().take(4).map(factors).collect();
         if !known || sampling.as_flattened().contains(&0) {
             return Err(unusable("its frame header describes no known kind of colours"));
         }

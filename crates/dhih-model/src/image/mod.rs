@@ -9,6 +9,7 @@
 
 mod header;
 mod jpeg;
+mod lossless;
 mod picture;
 mod png;
 mod rgb;
@@ -80,7 +81,8 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
         Format::WebP => webp::decode(bytes, &header)?,
     };
     let rgb = RgbImage::from_raw(header.width, header.height, pixels);
-    let mut image = DynamicImage::from(rgb.ok_or_else(|| unusable("its pixels are not all there"))?);
+    let mut image =
+        DynamicImage::from(rgb.ok_or_else(|| unusable("its pixels are not all there"))?);
     image.apply_orientation(header.orientation);
     let rgb = image.into_rgb8();
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);

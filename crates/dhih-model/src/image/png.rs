@@ -86,7 +86,8 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>> {
         let width = row.data().len() / pixel_bytes;
         match row.interlace() {
             InterlaceInfo::Null(_) => {
-                let rgb = pixels.get_mut(start..start + stride).filter(|rgb| rgb.len() == 3 * width);
+                let rgb =
+                    pixels.get_mut(start..start + stride).filter(|rgb| rgb.len() == 3 * width);
                 write(rgb.ok_or_else(|| unusable("its first frame is not of its size"))?);
                 start += stride;
             }

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use image_webp::WebPDecoder;
 
 use super::header::{Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable};
+use super::lossless::table_bytes;
 use super::rgb::drop_alpha;
 use crate::error::Result;
 
@@ -12,6 +13,7 @@ use crate::error::Result;
 const CHUNKS: usize = 12;
 
 /// A chunk of a container.
+#[derive(Clone)]
 struct Chunk<'a> {
     name: [u8; 4],
     /// As far as the file goes.
@@ -28,80 +30,110 @@ struct Storage {
     is_animated: bool,
 }
 
-/// Reads the first chunks.
+/// What the first chunks say.
+struct Layout<'a> {
+    size: [u32; 2],
+    storage: Storage,
+    exif: Option<&'a [u8]>,
+    lossless: Option<Lossless<'a>>,
+}
+
+/// A stream of lossless pixels, or of alpha stored like them.
+#[derive(Clone, Copy)]
+struct Lossless<'a> {
+    /// Behind its header.
+    stream: &'a [u8],
+    size: [u32; 2],
+}
+
 pub(super) fn header(bytes: &[u8]) -> Result<Header> {
-    let first = Chunk::read(bytes, CHUNKS)?;
-    let (size, storage, exif) = match &first.name {
-        b"VP8 " => {
-            let storage = Storage { is_lossy: true, has_alpha: false, is_animated: false };
-            (lossy_size(first.data)?, storage, None)
-        }
-        b"VP8L" => {
-            let fields = u32::from_le_bytes(array(first.data, 1)?);
-            let size = [(fields & 0x3fff) + 1, (fields >> 14 & 0x3fff) + 1];
-            let has_alpha = fields >> 28 & 1 == 1;
-            (size, Storage { is_lossy: false, has_alpha, is_animated: false }, None)
-        }
-        b"VP8X" => extended(bytes, &first)?,
-        _ => return Err(unusable("its first chunk is none that begins a WebP")),
-    };
+    let Layout { size, storage, exif, .. } = Layout::read(bytes)?;
     let [width, height] = size;
     Ok(Header {
         format: Format::WebP,
         width,
         height,
         orientation: orientation(exif),
-        decoder_bytes: storage.decoder_bytes(size).saturating_add(bytes.len() as u64),
+        decoder_bytes: storage
+            .decoder_bytes(size)
+            .saturating_add(bytes.len() as u64 + most_table_bytes(bytes)),
     })
 }
 
-/// Size and storage of a WebP of several chunks, and its EXIF. The decoder makes room for a lossy frame by what the frame itself says
-/// of its size, so that is compared with the canvas here.
-fn extended<'a>(bytes: &'a [u8], first: &Chunk<'a>) -> Result<([u32; 2], Storage, Option<&'a [u8]>)> {
-    let flags = first.data.first().copied().ok_or_else(cut_off)?;
-    let side = |at| -> Result<u32> { Ok(three(first.data, at)? + 1) };
-    let size = [side(4)?, side(7)?];
-    let is_animated = flags & 0b10 != 0;
-    let mut storage = Storage { is_lossy: false, has_alpha: flags & 0b1_0000 != 0, is_animated };
-    let (mut image, mut exif) = (None, None);
-    let mut at = first.end;
-    for _ in 0..MAX_CHUNKS {
-        let Ok(chunk) = Chunk::read(bytes, at) else { break };
-        at = chunk.end;
-        match &chunk.name {
-            b"EXIF" => exif = exif.or(Some(chunk.data)),
-            b"ANMF" if is_animated && image.is_none() => image = Some((frame(chunk.data)?, chunk)),
-            b"VP8 " | b"VP8L" if !is_animated && image.is_none() => image = Some((size, chunk)),
-            _ => {}
+/// What tables for prefix codes may take. Those of pictures take less than a tenth of it.
+fn most_table_bytes(bytes: &[u8]) -> u64 {
+    (32 * bytes.len() as u64).min(64 << 20)
+}
+
+impl<'a> Layout<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self> {
+        let first = Chunk::read(bytes, CHUNKS)?;
+        match &first.name {
+            b"VP8 " => {
+                let storage = Storage { is_lossy: true, has_alpha: false, is_animated: false };
+                let size = lossy_size(first.data)?;
+                Ok(Self { size, storage, exif: None, lossless: None })
+            }
+            b"VP8L" => {
+                let fields = u32::from_le_bytes(array(first.data, 1)?);
+                let size = [(fields & 0x3fff) + 1, (fields >> 14 & 0x3fff) + 1];
+                let has_alpha = fields >> 28 & 1 == 1;
+                let storage = Storage { is_lossy: false, has_alpha, is_animated: false };
+                let lossless = Lossless::of(&first, size);
+                Ok(Self { size, storage, exif: None, lossless })
+            }
+            b"VP8X" => Self::extended(bytes, &first),
+            _ => Err(unusable("its first chunk is none that begins a WebP")),
         }
     }
-    let (size_of_image, image) = image.ok_or_else(|| unusable("it has no image"))?;
-    let lossy = match is_animated {
-        true => lossy_in_frame(image.data)?,
-        false => (image.name == *b"VP8 ").then_some(image.data),
-    };
-    if let Some(lossy) = lossy {
-        storage.is_lossy = true;
-        if lossy_size(lossy)? != size_of_image {
+
+    /// Of a WebP of several chunks. The decoder makes room for a lossy image by what that itself says of its size, so it is compared
+    /// with the canvas here.
+    fn extended(bytes: &'a [u8], first: &Chunk<'a>) -> Result<Self> {
+        let flags = first.data.first().copied().ok_or_else(cut_off)?;
+        let side = |at| -> Result<u32> { Ok(three(first.data, at)? + 1) };
+        let size = [side(4)?, side(7)?];
+        let (has_alpha, is_animated) = (flags & 0b1_0000 != 0, flags & 0b10 != 0);
+        let mut chunks = first.following(bytes);
+        let exif = chunks.clone().find(|chunk| chunk.name == *b"EXIF").map(|chunk| chunk.data);
+        let no_image = || unusable("it has no image");
+        let (size_of_image, chunks): (_, Vec<_>) = if is_animated {
+            let frame = chunks.find(|chunk| chunk.name == *b"ANMF").ok_or_else(no_image)?;
+            let image = Chunk::read(frame.data, 16)?;
+            let behind = image.following(frame.data).take(1).collect::<Vec<_>>();
+            let size = [three(frame.data, 6)? + 1, three(frame.data, 9)? + 1];
+            (size, std::iter::once(image).chain(behind).collect())
+        } else {
+            // The first of each kind counts.
+            let first = |name: &[u8; 4]| chunks.clone().find(|chunk| chunk.name == *name);
+            (size, [first(b"ALPH"), first(b"VP8 "), first(b"VP8L")].into_iter().flatten().collect())
+        };
+        let named = |name: &[u8; 4]| chunks.iter().find(|chunk| chunk.name == *name);
+        let alpha = named(b"ALPH").and_then(|chunk| Lossless::of(chunk, size_of_image));
+        let (lossy, lossless) = (named(b"VP8 "), named(b"VP8L"));
+        if lossy.is_none() && lossless.is_none() {
+            return Err(no_image());
+        }
+        if let Some(lossy) = lossy
+            && lossy_size(lossy.data)? != size_of_image
+        {
             return Err(unusable("its image is not of the size that its header says"));
         }
+        let storage = Storage { is_lossy: lossy.is_some(), has_alpha, is_animated };
+        let lossless = lossless.and_then(|chunk| Lossless::of(chunk, size_of_image)).or(alpha);
+        Ok(Self { size, storage, exif, lossless })
     }
-    Ok((size, storage, exif))
 }
 
-/// The size of an animation's frame.
-fn frame(data: &[u8]) -> Result<[u32; 2]> {
-    Ok([three(data, 6)? + 1, three(data, 9)? + 1])
-}
-
-/// The lossy image in an animation's frame, where it has one: the first chunk, or the second behind its alpha.
-fn lossy_in_frame(data: &[u8]) -> Result<Option<&[u8]>> {
-    let first = Chunk::read(data, 16)?;
-    Ok(match &first.name {
-        b"VP8 " => Some(first.data),
-        b"ALPH" => Some(Chunk::read(data, first.end)?.data),
-        _ => None,
-    })
+impl<'a> Lossless<'a> {
+    /// The stream in a chunk of pixels or of alpha; `None` where alpha is stored as it is.
+    fn of(chunk: &Chunk<'a>, size: [u32; 2]) -> Option<Self> {
+        let stream = match &chunk.name {
+            b"VP8L" => chunk.data.get(5..),
+            _ => chunk.data.split_first().filter(|(how, _)| *how & 0b11 == 1).map(|(_, rest)| rest),
+        };
+        stream.map(|stream| Self { stream, size })
+    }
 }
 
 /// The size that a lossy image says it has.
@@ -126,6 +158,17 @@ impl<'a> Chunk<'a> {
         let start = at + 8;
         let data = &bytes[start..bytes.len().min(start + length)];
         Ok(Self { name, data, end: start + length + length % 2 })
+    }
+
+    /// Those behind it, as far as any are looked at.
+    fn following(&self, bytes: &'a [u8]) -> impl Iterator<Item = Self> + Clone + use<'a> {
+        let next = move |at: &mut usize| {
+            let chunk = Self::read(bytes, *at).ok()?;
+            *at = chunk.end;
+            Some(chunk)
+        };
+        let mut at = self.end;
+        std::iter::from_fn(move || next(&mut at)).take(MAX_CHUNKS)
     }
 }
 
@@ -153,6 +196,11 @@ impl Storage {
 
 /// `height * width * 3` bytes.
 pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>> {
+    if let Some(Lossless { stream, size }) = Layout::read(bytes)?.lossless
+        && table_bytes(stream, size)? > most_table_bytes(bytes)
+    {
+        return Err(unusable("it has more codes than a picture needs"));
+    }
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(unusable)?;
     decoder.set_memory_limit(bytes.len());
     if decoder.dimensions() != (header.width, header.height) {

@@ -1,12 +1,12 @@
 //! HTTP: the router, which says what path is answered by whom, and what surrounds every answer (`layers/`). A resource each has a file
 //! in `routes/`.
 
+mod body_memory;
 mod error;
 mod form;
 mod layers;
 mod openapi;
 mod params;
-mod pictures;
 mod routes;
 mod state;
 
@@ -29,7 +29,7 @@ use self::routes::{info, items, page, samples, search};
 /// The whole service as a router.
 pub fn app(state: Arc<AppState>) -> Router {
     crate::operation::telemetry::recorder();
-    let body_memory = from_fn_with_state(state.clone(), layers::hold_body_memory);
+    let body_memory = from_fn_with_state(state.clone(), layers::charge_body);
     let changing = Router::new()
         .route("/v1/items", post(items::add).layer(body_memory.clone()))
         .route("/v1/items/{id}", delete(items::delete))

@@ -2,12 +2,12 @@
 //! Labels, thumbnails and changes are not its own: `run/`, `items/`.
 
 mod rerank;
+mod scope;
 
 use std::fmt;
 
-use dhih_index::Filter;
-
-pub(crate) use self::rerank::rerank;
+pub(crate) use self::rerank::search_and_rerank;
+pub use self::scope::Scope;
 
 /// What answers searches exactly.
 pub trait Searcher: fmt::Debug + Send + Sync {
@@ -45,7 +45,7 @@ pub struct Query<'a> {
     /// Their greatest Hamming distance.
     pub radius: u32,
     /// Only those that it lets through.
-    pub filter: Option<&'a Filter>,
+    pub filter: Option<&'a Scope>,
     /// Whether the codes of the items found are wanted, too.
     pub codes: bool,
 }

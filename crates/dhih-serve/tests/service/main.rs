@@ -8,12 +8,16 @@
 
 mod common;
 
+mod abandoned;
+mod bounds;
 mod connections;
 mod description;
 #[cfg(unix)]
 mod durability;
 mod items;
 mod loading;
+#[cfg(target_os = "linux")]
+mod memory;
 mod overload;
 mod program;
 mod routes;

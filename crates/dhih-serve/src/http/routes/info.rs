@@ -53,7 +53,7 @@ pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Health> {
 )]
 pub(crate) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, telemetry::rendered(state.run().len(), state.queue().depth())).into_response()
+    (kind, telemetry::rendered(state.run().len(), state.images_under_way())).into_response()
 }
 
 /// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served
