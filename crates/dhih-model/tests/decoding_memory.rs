@@ -103,7 +103,7 @@ fn check(what: &str, bytes: &[u8], limits: &Limits) -> bool {
 
 #[test]
 fn decoding_takes_what_the_header_says() {
-    let limits = Limits { max_bytes: 64 << 20, ..Limits::default() };
+    let limits = Limits { max_bytes: 128 << 20, ..Limits::default() };
     for (what, bytes) in files() {
         assert!(check(what, &bytes, &limits), "{what} is good");
         // Far from what is allowed it is refused before anything is done.

@@ -77,12 +77,12 @@ mod tests {
         let (started, begun) = mpsc::channel();
         let (ask, asked) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
-        let job = pool.run(move |waiting| {
+        let job = move |waiting: &Waiting| {
             started.send(waiting.is_over()).unwrap();
             asked.recv().unwrap();
             tell.send(waiting.is_over()).unwrap();
-        });
-        let request = tokio::spawn(job);
+        };
+        let request = tokio::spawn(async move { pool.run(job).await });
         let before = tokio::task::spawn_blocking(move || begun.recv()).await.unwrap();
         assert_eq!(before, Ok(false));
         request.abort();

@@ -34,9 +34,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 8,192 pixels a side, 40 megapixels, 384 MiB: a progressive JPEG of 40 megapixels fits.
+    /// 8,192 pixels a side, 40 megapixels, 448 MiB: a progressive JPEG of 40 megapixels fits.
     fn default() -> Self {
-        Self { max_side: 8192, max_pixels: 40_000_000, max_bytes: 384 << 20 }
+        Self { max_side: 8192, max_pixels: 40_000_000, max_bytes: 448 << 20 }
     }
 }
 

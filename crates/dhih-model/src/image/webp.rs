@@ -46,23 +46,23 @@ struct Lossless<'a> {
     size: [u32; 2],
 }
 
+/// Reads the first chunks.
 pub(super) fn header(bytes: &[u8]) -> Result<Header> {
-    let Layout { size, storage, exif, .. } = Layout::read(bytes)?;
+    let Layout { size, storage, exif, lossless } = Layout::read(bytes)?;
     let [width, height] = size;
+    let tables = lossless.map_or(0, |_| most_table_bytes(bytes));
     Ok(Header {
         format: Format::WebP,
         width,
         height,
         orientation: orientation(exif),
-        decoder_bytes: storage
-            .decoder_bytes(size)
-            .saturating_add(bytes.len() as u64 + most_table_bytes(bytes)),
+        decoder_bytes: storage.decoder_bytes(size).saturating_add(bytes.len() as u64 + tables),
     })
 }
 
 /// What tables for prefix codes may take. Those of pictures take less than a tenth of it.
 fn most_table_bytes(bytes: &[u8]) -> u64 {
-    (32 * bytes.len() as u64).min(64 << 20)
+    ((256 << 10) + 32 * bytes.len() as u64).min(64 << 20)
 }
 
 impl<'a> Layout<'a> {
