@@ -80,7 +80,8 @@ impl Header {
     /// | WebP, lossless; with alpha | 8; 5 | 8; 6 |
     /// | WebP, animated | 13 | 13 |
     ///
-    /// Beyond that, rows of the picture; but for PNG, a copy of the file; of lossless pixels in WebP, up to 64 MiB of tables.
+    /// Beyond that, rows of the picture; but for PNG, a copy of the file; in a WebP, 16 MiB where it is lossy, and up to 64 MiB of tables for what
+    /// is lossless.
     pub fn decoding_bytes(&self) -> u64 {
         let turned = if self.is_turned() { 6 * self.pixels() } else { 0 };
         self.decoder_bytes.max(turned)

@@ -12,6 +12,9 @@ use crate::error::Result;
 /// The first chunk, behind `RIFF`, a length and `WEBP`.
 const CHUNKS: usize = 12;
 
+/// Lossy data come in partitions, and room for one is made by a length of three bytes before it is read.
+const PARTITION: u64 = 16 << 20;
+
 /// A chunk of a container.
 #[derive(Clone)]
 struct Chunk<'a> {
@@ -178,7 +181,7 @@ impl Storage {
         let pixels = u64::from(width) * u64::from(height);
         let output = if self.has_alpha { 4 * pixels } else { 3 * pixels };
         // Luma and two chromas of half the sides, in blocks of 16 x 16 pixels.
-        let lossy = (u64::from(width) + 15) * (u64::from(height) + 15) * 3 / 2;
+        let lossy = (u64::from(width) + 15) * (u64::from(height) + 15) * 3 / 2 + PARTITION;
         // Four channels, and what its transforms and codes say of blocks of 4 x 4 pixels.
         let lossless = 5 * pixels;
         let image = match self {
