@@ -26,7 +26,8 @@ pub(crate) struct FormImage {
     /// The name of the file.
     pub(crate) name: Option<String>,
     /// The memory of the request's body: these bytes are counted for as long as they are there.
-    _held: Option<Arc<Held>>,
+    #[expect(dead_code, reason = "held")]
+    held: Option<Arc<Held>>,
 }
 
 impl AsRef<[u8]> for FormImage {
@@ -66,9 +67,7 @@ impl Form {
         while let Some(field) = parts.next_field().await? {
             match (field.name().unwrap_or_default(), purpose) {
                 ("image", _) => {
-                    let mut image = form.image(field, purpose).await?;
-                    image._held = held.clone();
-                    form.images.push(image);
+                    form.images.push(form.image(field, purpose, held.clone()).await?);
                 }
                 ("label", Purpose::NewItem { labels }) => {
                     if form.labels.len() == labels {
@@ -98,7 +97,12 @@ impl Form {
         }
     }
 
-    async fn image(&self, field: Field<'_>, purpose: Purpose) -> Result<FormImage, ApiError> {
+    async fn image(
+        &self,
+        field: Field<'_>,
+        purpose: Purpose,
+        held: Option<Arc<Held>>,
+    ) -> Result<FormImage, ApiError> {
         let most = match purpose {
             Purpose::Search { images } => images,
             Purpose::NewItem { .. } => 1,
@@ -129,7 +133,7 @@ impl Form {
                 "the field `image` is empty: send the bytes of a JPEG, PNG or WebP in it".into(),
             ));
         }
-        Ok(FormImage { bytes, name: name.filter(|name| !name.is_empty()), _held: None })
+        Ok(FormImage { bytes, name: name.filter(|name| !name.is_empty()), held })
     }
 }
 
