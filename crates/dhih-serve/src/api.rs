@@ -1,5 +1,7 @@
 //! The JSON that goes over the wire, and nothing else: requests, answers, errors.
 
+mod bounded;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -45,8 +47,9 @@ pub struct SearchBody {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchBody {
-    /// Up to [`MAX_BATCH`] queries.
+    /// Up to [`MAX_BATCH`] queries. One more is kept of a longer list, so that it is seen to be too long, and no further ones.
     #[schema(min_items = 1, max_items = 32)]
+    #[serde(deserialize_with = "bounded::queries")]
     pub queries: Vec<SearchBody>,
 }
 

@@ -24,6 +24,7 @@
 //! ```
 
 pub mod api;
+mod blocking;
 mod encode;
 mod error;
 mod http;
@@ -52,4 +53,6 @@ pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;
 pub use run::gallery::{Gallery, Set, Thumbnail};
 pub use run::source::Source;
-pub use search::{CancelOnDrop, Cancellation, Found, Neighbour, Query, SearchError, Searcher};
+pub use search::{
+    CancelOnDrop, Cancellation, Found, Neighbour, Query, Scope, SearchError, Searcher,
+};

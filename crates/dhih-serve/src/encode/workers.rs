@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
-use super::{QueueConfig, Values};
+use super::Values;
+use super::queue::{Place, QueueConfig};
 use crate::run::Run;
 
 /// An image that waits for its code.
@@ -20,6 +21,8 @@ pub(super) struct Job {
     pub(super) pixels: Vec<u8>,
     pub(super) asked: Instant,
     pub(super) answer: oneshot::Sender<Result<Values, String>>,
+    /// Given back when the job is dropped.
+    pub(super) place: Place,
 }
 
 /// The time that an image takes lately.
@@ -28,7 +31,7 @@ pub(super) struct Pace(AtomicU64);
 
 impl Pace {
     /// A batch weighs as much as an eighth of all before it.
-    fn measure(&self, batch: Duration, images: usize) {
+    pub(super) fn measure(&self, batch: Duration, images: usize) {
         let each = (batch.as_nanos() as u64 / images.max(1) as u64).max(1);
         let before = self.0.load(Ordering::Relaxed);
         let mean = if before == 0 { each } else { (7 * before + each) / 8 };
@@ -88,6 +91,11 @@ impl Workers {
     pub(super) fn give(&self, jobs: Vec<Job>) {
         self.0.lock().jobs.extend(jobs);
         self.0.arrived.notify_all();
+    }
+
+    /// Drops the images that nobody waits for any more.
+    pub(super) fn drop_abandoned(&self) {
+        self.0.lock().jobs.retain(|job| !job.answer.is_closed());
     }
 }
 
@@ -173,8 +181,10 @@ fn encode(batch: Vec<Job>) {
             Ok(values) => Ok(values[row * bits..(row + 1) * bits].to_vec()),
             Err(error) => Err(error.to_string()),
         };
-        // Who asked may have gone.
-        let _ = job.answer.send(code);
+        let Job { answer, place, .. } = job;
+        // Who has an answer finds the place free, and who asked may have gone.
+        drop(place);
+        let _ = answer.send(code);
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a refused request is told: a status, a stable word, a sentence. Why a run does not load lives in `crate::error`.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -16,6 +19,7 @@ use axum::{
 };
 
 use crate::api::{ErrorAnswer, ErrorBody};
+use crate::blocking::BlockingError;
 use crate::encode::EncodeError;
 use crate::http::routes::search::no_item;
 use crate::items::ChangeError;
@@ -57,8 +61,10 @@ pub(crate) enum ApiError {
     UnsupportedMediaType(&'static str, String),
     /// 422: an image that cannot be used.
     UnusableImage(String),
-    /// 503: no worker became free in time.
+    /// 503: no worker, no memory or no place became free in time.
     Busy,
+    /// 503: more images wait than are encoded soon; how long they take.
+    Overloaded(Duration),
     /// 503: a store does not answer. What is told of it.
     Unavailable(String),
     /// 500: logged, and nothing of it told.
@@ -82,6 +88,18 @@ impl ApiError {
     pub(crate) fn answer(self) -> ErrorAnswer {
         let (_, code, message) = self.parts();
         ErrorAnswer { error: ErrorBody { code, message } }
+    }
+
+    /// Seconds after which it is worth to ask again, where it is.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Busy => Some(spread(1)),
+            Self::Overloaded(wait) => Some(spread(wait.as_secs() + 1)),
+            Self::Unavailable(_) => Some(1),
+            // Whole seconds, and none too early.
+            Self::TooManyRequests(wait) => Some(wait.as_secs().saturating_add(1)),
+            _ => None,
+        }
     }
 
     fn parts(self) -> (StatusCode, &'static str, String) {
@@ -151,7 +169,8 @@ impl ApiError {
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
-                "the body is larger than this service takes (`limits.body_bytes` of /v1/info); send a smaller image"
+                "the body is larger than this service takes (`limits.body_bytes` of /v1/info); send a smaller image, or \
+                 fewer of them; of JSON it takes 64 KiB"
                     .into(),
             ),
             Self::UnsupportedMediaType(code, message) => {
@@ -164,6 +183,11 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "as many requests as this service takes are under way; send it again in a second".into(),
+            ),
+            Self::Overloaded(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "more images wait than are encoded soon; send it again when the seconds of `retry-after` have passed".into(),
             ),
             Self::Unavailable(message) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)
@@ -180,25 +204,31 @@ impl ApiError {
     }
 }
 
+/// The longest that a client is asked to wait, in seconds, before the wait is spread.
+const LONGEST_WAIT: u64 = 30;
+
+/// So many seconds to twice as many: those who were refused together shall not come back together.
+fn spread(seconds: u64) -> u64 {
+    let seconds = seconds.clamp(1, LONGEST_WAIT);
+    // Each of these has other keys.
+    let random = RandomState::new().build_hasher().finish();
+    seconds + random % (seconds + 1)
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let wait = match &self {
-            // Whole seconds, and none too early.
-            Self::TooManyRequests(wait) => Some(wait.as_secs().saturating_add(1)),
-            _ => None,
-        };
+        if let Self::TooManyRequests(_) = self {
+            metrics::counter!("dhih_rate_limited_total").increment(1);
+        }
+        let retry_after = self.retry_after();
         let (status, code, message) = self.parts();
         let mut response =
             (status, Json(ErrorAnswer { error: ErrorBody { code, message } })).into_response();
         if code == "busy" {
             metrics::counter!("dhih_rejected_total").increment(1);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, 1.into());
-        }
-        if let Some(wait) = wait {
-            metrics::counter!("dhih_rate_limited_total").increment(1);
-            response.headers_mut().insert(RETRY_AFTER, wait.into());
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = axum::http::HeaderValue::from_static("Bearer");
@@ -254,8 +284,28 @@ impl From<ChangeError> for ApiError {
 impl From<EncodeError> for ApiError {
     fn from(error: EncodeError) -> Self {
         match error {
+            EncodeError::Overloaded { wait } => Self::Overloaded(wait),
             EncodeError::Busy => Self::Busy,
+            EncodeError::TooMany { most } => {
+                let message = format!(
+                    "this service takes at most {most} images at once; send fewer a request"
+                );
+                Self::BadRequest("too_many_images", message)
+            }
+            EncodeError::NotAnImage(message) => Self::UnsupportedMediaType("not_an_image", message),
+            EncodeError::Unusable(message) => Self::UnusableImage(message),
+            // Nobody reads it.
+            EncodeError::Abandoned => Self::Timeout,
             EncodeError::Failed(cause) => Self::Internal(cause),
+        }
+    }
+}
+
+impl From<BlockingError> for ApiError {
+    fn from(error: BlockingError) -> Self {
+        match error {
+            BlockingError::Busy => Self::Busy,
+            BlockingError::Failed(cause) => Self::Internal(cause),
         }
     }
 }
@@ -281,6 +331,20 @@ impl From<SearchError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_come_back_when_there_may_be_room_and_not_together() {
+        let mut seen: Vec<_> = (0..200)
+            .filter_map(|_| ApiError::Overloaded(Duration::from_millis(3500)).retry_after())
+            .collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [4, 5, 6, 7, 8]);
+        let long = ApiError::Overloaded(Duration::from_secs(9999)).retry_after();
+        assert!(long.is_some_and(|seconds| (30..=60).contains(&seconds)), "{long:?}");
+        assert!(matches!(ApiError::Busy.retry_after(), Some(1 | 2)));
+        assert_eq!(ApiError::Timeout.retry_after(), None);
+    }
 
     #[tokio::test]
     async fn an_internal_error_tells_nothing_of_its_cause() {

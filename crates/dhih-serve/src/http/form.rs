@@ -1,36 +1,82 @@
-//! Multipart forms: the pictures and fields of a request.
+//! Multipart forms: the pictures and fields of a request. Each field is bounded as it arrives; what a form has no use for is skipped, but
+//! a field that means something elsewhere is an error, because who sent it expects that it counts.
+
+use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
     extract::{FromRequest, Multipart, Request, multipart::Field},
     http::header::CONTENT_TYPE,
 };
 
 use crate::http::ApiError;
+use crate::http::body_memory::Held;
 
 /// What a form brought.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
-    /// Each with the name of its file.
-    pub(crate) images: Vec<(Bytes, Option<String>)>,
+    pub(crate) images: Vec<FormImage>,
     pub(crate) labels: Vec<String>,
     pub(crate) id: Option<u64>,
 }
 
-/// The longest name of a file that is kept.
+/// A file of a form.
+#[derive(Debug, Default)]
+pub(crate) struct FormImage {
+    bytes: Vec<u8>,
+    /// The name of the file.
+    pub(crate) name: Option<String>,
+    /// The memory of the request's body: these bytes are counted for as long as they are there.
+    #[expect(dead_code, reason = "held")]
+    held: Option<Arc<Held>>,
+}
+
+impl AsRef<[u8]> for FormImage {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What a form is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// A search by so many images at most.
+    Search {
+        /// At most so many.
+        images: usize,
+    },
+    /// A new item, of so many labels at most.
+    NewItem {
+        /// At most so many.
+        labels: usize,
+    },
+}
+
+/// The longest name of a file that is kept, in characters.
 const NAME: usize = 255;
+/// The longest label, in bytes.
+pub(crate) const LABEL: usize = 256;
+/// The longest id, in bytes: spaces around it are allowed.
+const ID: usize = 64;
 
 impl Form {
-    /// Reads a form of at most `most` images.
-    pub(crate) async fn read(request: Request, most: usize) -> Result<Self, ApiError> {
+    /// Reads a form.
+    pub(crate) async fn read(request: Request, purpose: Purpose) -> Result<Self, ApiError> {
+        let held = request.extensions().get::<Arc<Held>>().cloned();
         let mut parts = Multipart::from_request(request, &()).await?;
         let mut form = Self::default();
         while let Some(field) = parts.next_field().await? {
-            match field.name() {
-                Some("image") => form.image(field, most).await?,
-                Some("label") => form.labels.push(field.text().await?),
-                Some("id") => {
-                    let text = field.text().await?;
+            match (field.name().unwrap_or_default(), purpose) {
+                ("image", _) => {
+                    form.images.push(form.image(field, purpose, held.clone()).await?);
+                }
+                ("label", Purpose::NewItem { labels }) => {
+                    if form.labels.len() == labels {
+                        return Err(too_many_labels(labels));
+                    }
+                    form.labels.push(text(field, LABEL, "unknown_label").await?);
+                }
+                ("id", Purpose::NewItem { .. }) => {
+                    let text = text(field, ID, "invalid_id").await?;
                     let id = text.trim().parse().map_err(|_| {
                         ApiError::BadRequest(
                             "invalid_id",
@@ -39,7 +85,7 @@ impl Form {
                     })?;
                     form.id = Some(id);
                 }
-                _ => {}
+                (name, purpose) => check_useless(name, purpose)?,
             }
         }
         match form.images.is_empty() {
@@ -51,12 +97,27 @@ impl Form {
         }
     }
 
-    async fn image(&mut self, field: Field<'_>, most: usize) -> Result<(), ApiError> {
+    async fn image(
+        &self,
+        field: Field<'_>,
+        purpose: Purpose,
+        held: Option<Arc<Held>>,
+    ) -> Result<FormImage, ApiError> {
+        let most = match purpose {
+            Purpose::Search { images } => images,
+            Purpose::NewItem { .. } => 1,
+        };
         if self.images.len() == most {
-            let message = match most {
-                1 => "the form has more than one field `image`: send one image, or all to /v1/search/batch"
-                    .to_owned(),
-                _ => format!("the form has more than {most} images: send them in several requests"),
+            let message = match purpose {
+                Purpose::Search { images: 1 } => {
+                    "the form has more than one field `image`: send one image, or all to /v1/search/batch".to_owned()
+                }
+                Purpose::Search { .. } => {
+                    format!("the form has more than {most} images: send them in several requests")
+                }
+                Purpose::NewItem { .. } => {
+                    "the form has more than one field `image`: send one image a request".to_owned()
+                }
             };
             return Err(ApiError::BadRequest("ambiguous_query", message));
         }
@@ -65,16 +126,72 @@ impl Form {
             let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
             name.chars().filter(|c| !c.is_control()).take(NAME).collect::<String>()
         });
-        let bytes = field.bytes().await?;
+        let bytes = bytes(field, usize::MAX).await?.unwrap_or_default();
         if bytes.is_empty() {
             return Err(ApiError::BadRequest(
                 "missing_image",
                 "the field `image` is empty: send the bytes of a JPEG, PNG or WebP in it".into(),
             ));
         }
-        self.images.push((bytes, name.filter(|name| !name.is_empty())));
-        Ok(())
+        Ok(FormImage { bytes, name: name.filter(|name| !name.is_empty()), held })
     }
+}
+
+/// The refusal of more labels than that.
+pub(crate) fn too_many_labels(most: usize) -> ApiError {
+    let message = format!("there are more than {most} labels; give at most {most}");
+    ApiError::BadRequest("unknown_label", message)
+}
+
+/// Refuses a field that means something, but not in this form.
+fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
+    let refused = |code, message| Err(ApiError::BadRequest(code, message));
+    match (name, purpose) {
+        ("k" | "radius" | "label" | "codes" | "rerank", Purpose::Search { .. }) => refused(
+            "invalid_parameter",
+            format!(
+                "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
+            ),
+        ),
+        ("id" | "sample" | "code", Purpose::Search { .. }) => refused(
+            "ambiguous_query",
+            format!(
+                "the form has `image` and `{name}`: search by an image, or send `{name}` as JSON"
+            ),
+        ),
+        ("k" | "radius" | "codes" | "rerank" | "sample" | "code", Purpose::NewItem { .. }) => {
+            refused(
+                "invalid_parameter",
+                format!("an item is not added with `{name}`: send `image`, `label` and `id`"),
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of a field; `None` where they are more than `most`.
+async fn bytes(mut field: Field<'_>, most: usize) -> Result<Option<Vec<u8>>, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await? {
+        if chunk.len() > most - bytes.len() {
+            return Ok(None);
+        }
+        if bytes.capacity() - bytes.len() < chunk.len() {
+            // By a quarter, not by doubling: the memory of bodies is counted.
+            bytes.reserve_exact(chunk.len().max(bytes.len() / 4));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes))
+}
+
+/// The text of a field, of at most so many bytes.
+async fn text(field: Field<'_>, most: usize, code: &'static str) -> Result<String, ApiError> {
+    let name = field.name().unwrap_or_default().to_owned();
+    let wrong = |what: String| ApiError::BadRequest(code, format!("`{name}` {what}"));
+    let bytes = bytes(field, most).await?;
+    let bytes = bytes.ok_or_else(|| wrong(format!("is longer than {most} bytes")))?;
+    String::from_utf8(bytes).map_err(|_| wrong("is no text in UTF-8".into()))
 }
 
 /// The media type of a request, without its parameters and in small letters.

@@ -2,6 +2,7 @@
 //! in `routes/`.
 
 mod admin;
+mod body_memory;
 mod error;
 mod form;
 mod guard;
@@ -9,7 +10,6 @@ mod layers;
 mod openapi;
 mod origin;
 mod params;
-mod pictures;
 pub(crate) mod readiness;
 mod routes;
 mod sessions;
@@ -35,7 +35,7 @@ use self::routes::{info, items, page, samples, search, session};
 /// The whole service as a router.
 pub fn app(state: Arc<AppState>) -> Router {
     crate::operation::telemetry::recorder();
-    let body_memory = from_fn_with_state(state.clone(), layers::hold_body_memory);
+    let body_memory = from_fn_with_state(state.clone(), layers::charge_body);
     let writing = Router::new()
         .route("/v1/items", post(items::add).layer(body_memory.clone()))
         .route("/v1/items/{id}", delete(items::delete))

@@ -4,6 +4,8 @@ use axum::http::Uri;
 
 use crate::api::{DEFAULT_K, MAX_K, SearchParams};
 use crate::http::ApiError;
+use crate::http::form::{LABEL, too_many_labels};
+use crate::run::Run;
 
 /// How much to answer, checked against the codes' length.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,9 +24,27 @@ impl Extent {
     }
 }
 
+/// What a run makes of parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Bits of its codes.
+    pub(crate) bits: u32,
+    /// The most labels that a request may name.
+    pub(crate) labels: usize,
+}
+
+impl Bounds {
+    pub(crate) fn of(run: &Run) -> Self {
+        Self { bits: run.bits(), labels: run.most_labels() }
+    }
+}
+
 /// Reads and checks a query string.
-pub(crate) fn extent(uri: &Uri, bits: u32) -> Result<Extent, ApiError> {
+pub(crate) fn extent(uri: &Uri, Bounds { bits, labels }: Bounds) -> Result<Extent, ApiError> {
     let params = parse(uri.query().unwrap_or_default()).map_err(wrong)?;
+    if params.label.len() > labels {
+        return Err(too_many_labels(labels));
+    }
     let k = params.k.unwrap_or(DEFAULT_K);
     let radius = params.radius.unwrap_or(bits);
     if !(1..=MAX_K).contains(&k) {
@@ -50,6 +70,9 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             "radius" => params.radius.replace(number(&name, &value)?).is_some(),
             "codes" => params.codes.replace(truth(&name, &value)?).is_some(),
             "rerank" => params.rerank.replace(truth(&name, &value)?).is_some(),
+            "label" if value.len() > LABEL => {
+                return Err(format!("a `label` is longer than {LABEL} bytes"));
+            }
             "label" => {
                 params.label.push(value.into_owned());
                 false
@@ -83,7 +106,8 @@ mod tests {
 
     #[test]
     fn parameters_are_read_and_checked() {
-        let read = |query: &str| extent(&format!("/v1/search?{query}").parse().unwrap(), 48);
+        let bounds = Bounds { bits: 48, labels: 3 };
+        let read = |query: &str| extent(&format!("/v1/search?{query}").parse().unwrap(), bounds);
         let all = read("k=5&radius=9&label=a%20b&label=c&codes=true&rerank=true").unwrap();
         let labels = vec!["a b".to_owned(), "c".to_owned()];
         assert_eq!(all, Extent { k: 5, radius: 9, labels, codes: true, rerank: true });
@@ -99,6 +123,7 @@ mod tests {
             ("radius=49", "48 bits"),
             ("codes=1", "true or false"),
             ("limit=3", "k, radius, label, codes and rerank"),
+            (&format!("label={}", "a".repeat(LABEL + 1)), "longer than 256 bytes"),
         ] {
             match read(query) {
                 Err(ApiError::BadRequest("invalid_parameter", message)) => {
@@ -106,6 +131,13 @@ mod tests {
                 }
                 other => panic!("{query}: {other:?}"),
             }
+        }
+        assert!(read("label=a&label=b&label=c").is_ok());
+        match read("label=a&label=b&label=c&label=d") {
+            Err(ApiError::BadRequest("unknown_label", message)) => {
+                assert!(message.contains("at most 3"), "{message}");
+            }
+            other => panic!("{other:?}"),
         }
     }
 }

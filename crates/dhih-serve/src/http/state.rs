@@ -4,21 +4,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-    time::timeout,
-};
 
 use crate::Result;
-use crate::encode::{EncodeQueue, QueueConfig};
+use crate::blocking::BlockingPool;
+use crate::encode::{PictureEncoder, QueueConfig};
 use crate::http::ApiError;
+use crate::http::body_memory::BodyMemory;
 use crate::http::guard::Guard;
 use crate::http::readiness::{Phase, Readiness};
 use crate::operation::hosts::Hosts;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::run::Run;
+use crate::search::Cancellation;
 
 /// A loaded run behind a bounded set of workers.
 #[derive(Debug)]
@@ -28,18 +26,10 @@ pub struct AppState {
     readiness: Readiness,
     limits: Limits,
     guard: Guard,
-    queue: EncodeQueue,
-    workers: Arc<Semaphore>,
-    /// Megapixels that are decoded at the same time.
-    decoding: Arc<Semaphore>,
-    /// Kibibytes of bodies that are held at the same time.
-    bodies: Arc<Semaphore>,
+    pictures: PictureEncoder,
+    threads: BlockingPool,
+    bodies: Arc<BodyMemory>,
 }
-
-/// Two of the largest pictures, or many of usual ones: decoding takes up to 11 bytes a pixel.
-const MEGAPIXELS: u64 = 80;
-/// Bodies may take so many bytes together, or one that is as large as one may be.
-const BODIES: usize = 256 << 20;
 
 impl AppState {
     /// Serves `run` within `limits`, to those with `keys`, under the names of this machine.
@@ -47,18 +37,18 @@ impl AppState {
     /// # Errors
     /// When the system gives no thread.
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
-        let workers = Arc::new(Semaphore::new(limits.workers));
         let (run, reloading) = (ArcSwap::from_pointee(run), Mutex::default());
+        let threads = BlockingPool::new(limits.workers, limits.queue_timeout);
         // A GPU takes one batch after the other.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let queue =
-            EncodeQueue::start(queue, if run.load().encoder().is_on_cpu() { cores } else { 1 })?;
-        let decoding = Arc::new(Semaphore::new(MEGAPIXELS as usize));
-        let bodies = Arc::new(Semaphore::new(BODIES.max(limits.max_body_bytes).div_ceil(1024)));
+        let workers = if run.load().encoder().is_on_cpu() { cores } else { 1 };
+        let image = limits.image.clone();
+        let pictures = PictureEncoder::start(queue, workers, threads.clone(), image)?;
+        let bodies = Arc::new(BodyMemory::new(&limits));
         let readiness = Readiness::default();
         readiness.advance(Phase::Serving);
         let guard = Guard::new(keys, limits.rate_limit);
-        Ok(Self { run, reloading, readiness, limits, guard, queue, workers, decoding, bodies })
+        Ok(Self { run, reloading, readiness, limits, guard, pictures, threads, bodies })
     }
 
     /// The run being served.
@@ -112,23 +102,19 @@ impl AppState {
         &self.guard
     }
 
-    pub(crate) fn queue(&self) -> &EncodeQueue {
-        &self.queue
+    /// What encodes pictures.
+    pub(crate) fn pictures(&self) -> &PictureEncoder {
+        &self.pictures
     }
 
-    /// Memory for a body of so many bytes, or a refusal at once.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        let kibibytes = bytes.min(self.limits.max_body_bytes).div_ceil(1024).max(1);
-        let kibibytes = u32::try_from(kibibytes).unwrap_or(u32::MAX);
-        self.bodies.clone().try_acquire_many_owned(kibibytes).map_err(|_| ApiError::Busy)
+    /// Images that are decoded or encoded, or wait for it.
+    pub fn images_under_way(&self) -> usize {
+        self.pictures.depth()
     }
 
-    /// Memory to decode pictures of so many pixels, when it is free.
-    pub(crate) async fn decoding(&self, pixels: u64) -> Result<OwnedSemaphorePermit, ApiError> {
-        let megapixels = pixels.div_ceil(1_000_000).clamp(1, MEGAPIXELS) as u32;
-        let free = self.decoding.clone().acquire_many_owned(megapixels);
-        let free = timeout(self.limits.queue_timeout, free).await.map_err(|_| ApiError::Busy)?;
-        free.map_err(ApiError::internal)
+    /// The memory of request bodies.
+    pub(crate) fn bodies(&self) -> &Arc<BodyMemory> {
+        &self.bodies
     }
 
     /// Does `job` on a worker thread. The worker stays taken until the job ends, even if its request is given up.
@@ -136,12 +122,14 @@ impl AppState {
         &self,
         job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let free = timeout(self.limits.queue_timeout, self.workers.clone().acquire_owned());
-        let permit = free.await.map_err(|_| ApiError::Busy)?.map_err(ApiError::internal)?;
-        let task = spawn_blocking(move || {
-            let _permit = permit;
-            job()
-        });
-        task.await.map_err(ApiError::internal)?
+        self.work_in_parts(|_| job()).await
+    }
+
+    /// As [`work`](Self::work), for a job of several parts, which looks between them whether anybody still waits for its end.
+    pub(crate) async fn work_in_parts<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Cancellation) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.threads.run(job).await?
     }
 }

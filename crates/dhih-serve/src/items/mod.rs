@@ -212,14 +212,13 @@ impl Searcher for LocalItems {
     fn search(&self, query: &Query<'_>) -> Result<Found, SearchError> {
         let Query { code, k, radius, filter, codes, .. } = *query;
         let index = self.index();
-        let chosen = filter.map(|filter| index.select(filter));
-        let mut hits = match (&chosen, k) {
+        let chosen = filter.map(|scope| scope.selection(&index));
+        let hits = match (chosen, k) {
             (Some(chosen), usize::MAX) => chosen.within(code, radius)?,
-            (Some(chosen), _) => chosen.knn(code, k)?,
+            (Some(chosen), _) => chosen.knn_within(code, k, radius)?,
             (None, usize::MAX) => index.within(code, radius)?,
-            (None, _) => index.knn(code, k)?,
+            (None, _) => index.knn_within(code, k, radius)?,
         };
-        hits.truncate(hits.partition_point(|hit| hit.distance <= radius));
         let neighbour = |&Hit { distance, id, .. }: &Hit| {
             let code = if codes { index.code(id) } else { None };
             let code = code.unwrap_or_default().to_vec();

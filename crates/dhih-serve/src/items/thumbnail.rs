@@ -21,14 +21,18 @@ pub(crate) fn thumbnail(picture: &Picture) -> image::ImageResult<Vec<u8>> {
         PngEncoder::new(&mut file).write_image(pixels, width, height, ExtendedColorType::Rgb8)?;
         return Ok(file);
     }
-    let whole = image::RgbImage::from_raw(*width as u32, *height as u32, pixels.clone());
-    let whole = whole.unwrap_or_default();
     let side = |side: usize| ((side * SIDE).div_ceil(longest)).clamp(1, side.max(1)) as u32;
-    let small = match longest > SIDE {
-        true => imageops::thumbnail(&whole, side(*width), side(*height)),
-        false => whole,
-    };
-    JpegEncoder::new_with_quality(&mut file, QUALITY).encode_image(&small)?;
+    let encoder = JpegEncoder::new_with_quality(&mut file, QUALITY);
+    match longest > SIDE {
+        true => {
+            let small = imageops::thumbnail(&picture.view(), side(*width), side(*height));
+            encoder.write_image(&small, small.width(), small.height(), ExtendedColorType::Rgb8)?;
+        }
+        false => {
+            let (width, height) = (*width as u32, *height as u32);
+            encoder.write_image(pixels, width, height, ExtendedColorType::Rgb8)?;
+        }
+    }
     Ok(file)
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Largest body, in bytes; more is a 413.
     pub max_body_bytes: usize,
+    /// Bytes of bodies that are held at the same time, or one body of the largest size; what arrives beyond them is a 503. The first bytes of
+    /// each body are not counted.
+    pub body_memory_bytes: usize,
     /// Requests under way at most; one more is a 503 at once.
     pub max_in_flight: usize,
     /// Longest time from a request's header to its answer; more is a 408.
@@ -26,6 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body_bytes: 10 << 20,
+            body_memory_bytes: 256 << 20,
             max_in_flight: 256,
             request_timeout: Duration::from_secs(30),
             queue_timeout: Duration::from_secs(5),

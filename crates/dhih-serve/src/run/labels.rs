@@ -1,16 +1,31 @@
 //! Labels by name: from what `dhih-index` stores to what the wire shows.
 
+use std::collections::HashMap;
+
 use dhih_index::{Label as Stored, Labels};
 
 use crate::api::{Class, Label};
 
 /// The class names of a run; may be empty.
 #[derive(Debug, Clone)]
-pub(crate) struct Names(Vec<String>);
+pub(crate) struct Names {
+    names: Vec<String>,
+    /// The first class of each name.
+    numbers: HashMap<String, i64>,
+}
 
 impl Names {
     pub(crate) fn new(classes: &[String]) -> Self {
-        Self(classes.to_vec())
+        let mut numbers = HashMap::with_capacity(classes.len());
+        for (number, name) in (0..).zip(classes) {
+            numbers.entry(name.clone()).or_insert(number);
+        }
+        Self { names: classes.to_vec(), numbers }
+    }
+
+    /// Number of classes that have names.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
     }
 
     /// The number of a class by its name, or by its number.
@@ -22,11 +37,13 @@ impl Names {
             return Ok(class);
         }
         let number = label.parse::<i64>().ok().filter(|number| *number >= 0);
-        let number = number.filter(|number| self.0.is_empty() || *number < self.0.len() as i64);
+        let number =
+            number.filter(|number| self.names.is_empty() || *number < self.names.len() as i64);
         number.ok_or_else(|| {
-            let shown = self.0.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let more = if self.0.len() > 20 { ", ..." } else { "" };
-            match self.0.is_empty() {
+            let shown =
+                self.names.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if self.names.len() > 20 { ", ..." } else { "" };
+            match self.names.is_empty() {
                 true => format!("{label:?} is no class: this model's have numbers, from 0 on"),
                 false => format!("{label:?} is no class of this model; there are {shown}{more}"),
             }
@@ -35,7 +52,7 @@ impl Names {
 
     /// The number of the class of that name.
     pub(crate) fn named(&self, label: &str) -> Option<i64> {
-        self.0.iter().position(|name| name == label).map(|class| class as i64)
+        self.numbers.get(label).copied()
     }
 
     /// The label of an indexed item.
@@ -71,7 +88,7 @@ impl Names {
     }
 
     fn class(&self, class: i64) -> Class {
-        let name = usize::try_from(class).ok().and_then(|class| self.0.get(class));
+        let name = usize::try_from(class).ok().and_then(|class| self.names.get(class));
         name.map_or(Class::Number(class), |name| Class::Name(name.clone()))
     }
 }

@@ -24,7 +24,7 @@ use self::source::{Opened, Source};
 use crate::items::catalogue::Catalogue;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
 use crate::operation::keys::Keys;
-use crate::search::{Found, Neighbour, Query, SearchError, Searcher, rerank};
+use crate::search::{Found, Neighbour, Query, SearchError, Searcher, search_and_rerank};
 use crate::{Result, api};
 
 /// A trained run and its index.
@@ -167,17 +167,15 @@ impl Run {
         query: Query<'_>,
         values: Option<&[f32]>,
     ) -> Result<Found, SearchError> {
-        let mut found = self.codes.searcher.search(&query)?;
-        if let (Some(values), Some(last)) = (values, found.neighbours.last()) {
-            // All that are as near as the last are compared, not only those with the least ids.
-            let all = Query { k: usize::MAX, radius: last.distance, codes: true, ..query };
-            let all = self.codes.searcher.search(&all)?;
-            found.neighbours = all.neighbours;
-            found.exhaustive |= all.exhaustive;
-            rerank(values, &mut found.neighbours);
-            found.neighbours.truncate(query.k);
+        match values {
+            Some(values) => search_and_rerank(self.searcher(), &query, values),
+            None => self.searcher().search(&query),
         }
-        Ok(found)
+    }
+
+    /// The most labels that a request may name: as many as there are classes, and some where these are few.
+    pub(crate) fn most_labels(&self) -> usize {
+        self.names.len().max(64)
     }
 
     /// Whether a search takes so little, in the worst case a scan of all codes, that handing it to another thread would take longer

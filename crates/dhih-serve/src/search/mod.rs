@@ -3,13 +3,13 @@
 
 mod cancellation;
 mod rerank;
+mod scope;
 
 use std::fmt;
 
-use dhih_index::Filter;
-
 pub use self::cancellation::{CancelOnDrop, Cancellation};
-pub(crate) use self::rerank::rerank;
+pub(crate) use self::rerank::search_and_rerank;
+pub use self::scope::Scope;
 
 /// What answers searches exactly.
 pub trait Searcher: fmt::Debug + Send + Sync {
@@ -47,7 +47,7 @@ pub struct Query<'a> {
     /// Their greatest Hamming distance.
     pub radius: u32,
     /// Only those that it lets through.
-    pub filter: Option<&'a Filter>,
+    pub filter: Option<&'a Scope>,
     /// Whether the codes of the items found are wanted, too.
     pub codes: bool,
     /// Tells when nobody waits for the answer any more; a search that takes long then ends early with [`SearchError::Cancelled`].

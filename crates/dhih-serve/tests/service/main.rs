@@ -8,7 +8,9 @@
 
 mod common;
 
+mod abandoned;
 mod access;
+mod bounds;
 mod connections;
 mod description;
 #[cfg(unix)]
@@ -17,6 +19,8 @@ mod items;
 #[cfg(unix)]
 mod key_rotation;
 mod loading;
+#[cfg(target_os = "linux")]
+mod memory;
 mod overload;
 mod program;
 mod routes;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::common::Fixture;
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
         command.env_remove(name);

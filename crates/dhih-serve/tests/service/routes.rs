@@ -223,7 +223,7 @@ async fn a_request_that_finds_no_worker_is_told_to_come_back() {
     let app = fixture.app_with(limits);
     let answer = send(&app, json("/v1/search?label=ring", "{\"id\":1}")).await;
     answer.refused(503, "busy", "again");
-    assert_eq!(answer.header("retry-after"), "1");
+    assert!(["1", "2"].contains(&answer.header("retry-after")));
     assert_eq!(send(&app, get("/healthz")).await.status, 200, "what needs no worker goes on");
 }
 

@@ -1,27 +1,40 @@
-//! The memory that request bodies may take together.
+//! Bodies are charged to the memory that all may take together. How: `http/body_memory.rs`.
 
 use std::sync::Arc;
 
 use axum::{
+    body::Body,
     extract::{Request, State},
-    http::header,
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use crate::http::AppState;
+use crate::http::body_memory::{ChargedBody, Held, Progress};
+use crate::http::form::media_type;
 
-/// Holds memory for a request's body until it is answered.
-pub(crate) async fn hold_body_memory(
+/// The largest body of JSON, in bytes: several times what a batch of the longest codes takes.
+const JSON: usize = 64 << 10;
+
+/// Charges a request's body as it arrives. What it holds is held until the request is answered; handlers that keep its bytes for longer
+/// find an `Arc<Held>` among the request's extensions.
+pub(crate) async fn charge_body(
     State(state): State<Arc<AppState>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    // A body whose length is not told may be as long as one may be.
-    match state.hold(length.unwrap_or(usize::MAX)) {
-        Ok(_memory) => next.run(request).await,
-        Err(refused) => refused.into_response(),
-    }
+    let most = state.limits().max_body_bytes;
+    let is_json = media_type(&request).as_deref() == Some("application/json");
+    let limit = if is_json { JSON.min(most) } else { most };
+    let held = Arc::new(Held::default());
+    request.extensions_mut().insert(held.clone());
+    let (memory, holder) = (state.bodies().clone(), held.clone());
+    let request = request.map(|body| {
+        // Some more than the largest are read before the answer, so that who sends a little too much reads why it is refused.
+        let drained = most.saturating_add(most / 2).max(1 << 20);
+        let progress = Progress::default();
+        Body::new(ChargedBody { body, memory, held: holder, limit, drained, progress })
+    });
+    let response = next.run(request).await;
+    held.refusal().map_or(response, IntoResponse::into_response)
 }

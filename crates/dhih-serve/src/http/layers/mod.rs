@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use crate::http::ApiError;
 
 pub(crate) use access_log::access_log;
-pub(crate) use body_memory::hold_body_memory;
+pub(crate) use body_memory::charge_body;
 pub(crate) use caller::{identify, rate_limit};
 pub(crate) use host::own_host;
 pub(crate) use in_flight_limit::{InFlight, in_flight_limit};

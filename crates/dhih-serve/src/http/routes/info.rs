@@ -77,7 +77,7 @@ pub(crate) async fn metrics_text(State(state): State<Arc<AppState>>) -> Response
 pub(crate) fn figures(state: Option<&AppState>) -> Response {
     if let Some(state) = state {
         metrics::gauge!("dhih_items").set(state.run().len() as f64);
-        metrics::gauge!("dhih_encode_queue_images").set(state.queue().depth() as f64);
+        metrics::gauge!("dhih_encode_queue_images").set(state.images_under_way() as f64);
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, telemetry::rendered()).into_response()

@@ -10,10 +10,10 @@ use axum::{
 };
 
 use crate::api::{ErrorAnswer, Item, ItemForm};
-use crate::http::form::{Form, media_type};
+use crate::http::form::{Form, Purpose, media_type};
 use crate::http::routes::search::no_item;
 use crate::http::routes::thumbnail::{self, Thumbnail};
-use crate::http::{ApiError, AppState, pictures};
+use crate::http::{ApiError, AppState};
 use crate::items::catalogue::Record;
 use crate::items::{ChangeError, LabelShape, NewItem};
 use crate::run::Run;
@@ -97,12 +97,12 @@ pub(crate) async fn add(
             "send multipart/form-data with the field `image`".into(),
         ));
     }
-    let Form { mut images, labels, id } = Form::read(request, 1).await?;
+    let Form { mut images, labels, id } =
+        Form::read(request, Purpose::NewItem { labels: run.most_labels() }).await?;
     let labels = classes(&run, &labels)?;
-    let (image, name) = images.pop().unwrap_or_default();
-    let coded = pictures::encode(&state, &run, vec![image], crate::items::thumbnail::thumbnail)
-        .await?
-        .pop();
+    let name = images.first_mut().and_then(|image| image.name.take());
+    let keep = crate::items::thumbnail::thumbnail;
+    let coded = state.pictures().encode(&run, images, keep).await?.pop();
     let (values, file) = coded.ok_or_else(|| ApiError::internal("no code"))??;
     let thumbnail = file.map_err(ApiError::internal)?;
     let code = dhih_index::to_hex(&run.pack(&values).map_err(ApiError::internal)?);

@@ -14,11 +14,12 @@ use crate::api::{
     BatchAnswer, BatchBody, ErrorAnswer, ImageForm, MAX_BATCH, OneAnswer, SearchAnswer, SearchBody,
     SearchParams, Took,
 };
-use crate::http::form::{Form, media_type};
-use crate::http::params::{Extent, extent};
-use crate::http::{ApiError, AppState, pictures};
+use crate::http::form::{Form, Purpose, media_type};
+use crate::http::params::{Bounds, Extent, extent};
+use crate::http::{ApiError, AppState};
+use crate::items::LabelShape;
 use crate::run::Run;
-use crate::search::Query;
+use crate::search::{Query, Scope};
 
 /// What to search by.
 enum Wanted {
@@ -54,18 +55,20 @@ pub(crate) async fn search(
     request: Request,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let run = state.run();
-    let extent = extent(&uri, run.bits())?;
+    let extent = extent(&uri, Bounds::of(&run))?;
+    // What is wrong with the parameters is told before a body is read, and of a batch once.
+    let scope = scope(&run, &extent)?;
     let wanted = match kind(&request)? {
         Kind::Form => {
-            let form = Form::read(request, 1).await?;
+            let form = Form::read(request, Purpose::Search { images: 1 }).await?;
             encoded(&state, &run, form).await?.pop().ok_or_else(nothing)??
         }
         Kind::Json => one(json(request).await?)?,
     };
     if extent.is_plain() && run.is_scanned_soon() {
-        return answer(&run, &wanted, &extent).map(Json);
+        return answer(&run, &wanted, &extent, None).map(Json);
     }
-    state.work(move || answer(&run, &wanted, &extent)).await.map(Json)
+    state.work(move || answer(&run, &wanted, &extent, scope.as_ref())).await.map(Json)
 }
 
 /// As `POST /v1/search` with up to 32 queries; one that is refused leaves the others be.
@@ -91,28 +94,38 @@ pub(crate) async fn batch(
     request: Request,
 ) -> Result<Json<BatchAnswer>, ApiError> {
     let run = state.run();
-    let extent = extent(&uri, run.bits())?;
+    let extent = extent(&uri, Bounds::of(&run))?;
+    // What is wrong with the parameters is told before a body is read, and of a batch once.
+    let scope = scope(&run, &extent)?;
     let wanted: Vec<Result<Wanted, ApiError>> = match kind(&request)? {
-        Kind::Form => encoded(&state, &run, Form::read(request, MAX_BATCH).await?).await?,
+        Kind::Form => {
+            let form = Form::read(request, Purpose::Search { images: MAX_BATCH }).await?;
+            encoded(&state, &run, form).await?
+        }
         Kind::Json => {
             let BatchBody { queries } = json(request).await?;
             if !(1..=MAX_BATCH).contains(&queries.len()) {
-                let message = format!("{} queries; give 1 to {MAX_BATCH}", queries.len());
+                let count =
+                    if queries.is_empty() { "no".into() } else { format!("more than {MAX_BATCH}") };
+                let message = format!("there are {count} queries; give 1 to {MAX_BATCH}");
                 return Err(ApiError::BadRequest("invalid_parameter", message));
             }
             queries.into_iter().map(one).collect()
         }
     };
-    // What is wrong with all of them is told once.
-    filter(&run, &extent)?;
-    let answers = state.work(move || {
-        let each = |wanted: Result<Wanted, ApiError>| match wanted
-            .and_then(|wanted| answer(&run, &wanted, &extent))
-        {
-            Ok(found) => OneAnswer::Found(found),
-            Err(error) => OneAnswer::Refused(error.answer()),
-        };
-        Ok(BatchAnswer { answers: wanted.into_iter().map(each).collect() })
+    let answers = state.work_in_parts(move |cancellation| {
+        let mut answers = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            if cancellation.is_cancelled() {
+                return Err(ApiError::Timeout);
+            }
+            let answer = wanted.and_then(|wanted| answer(&run, &wanted, &extent, scope.as_ref()));
+            answers.push(match answer {
+                Ok(found) => OneAnswer::Found(found),
+                Err(error) => OneAnswer::Refused(error.answer()),
+            });
+        }
+        Ok(BatchAnswer { answers })
     });
     answers.await.map(Json)
 }
@@ -152,10 +165,9 @@ async fn encoded(
     form: Form,
 ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
     let started = Instant::now();
-    let images = form.images.into_iter().map(|(bytes, _)| bytes).collect();
-    let codes = pictures::encode(state, run, images, |_| ()).await?;
+    let codes = state.pictures().encode(run, form.images, |_| ()).await?;
     let ms = ms_since(started);
-    let wanted = |code: Result<_, ApiError>| code.map(|(values, ())| Wanted::Values(values, ms));
+    let wanted = |code: Result<_, _>| Ok(code.map(|(values, ())| Wanted::Values(values, ms))?);
     Ok(codes.into_iter().map(wanted).collect())
 }
 
@@ -182,16 +194,26 @@ fn one(body: SearchBody) -> Result<Wanted, ApiError> {
     }
 }
 
-fn filter(run: &Run, extent: &Extent) -> Result<Option<Filter>, ApiError> {
+/// The items that are searched; `None` where it is all.
+fn scope(run: &Run, extent: &Extent) -> Result<Option<Scope>, ApiError> {
     if extent.labels.is_empty() {
         return Ok(None);
     }
-    let classes = run.classes(&extent.labels);
-    let classes = classes.map_err(|message| ApiError::BadRequest("unknown_label", message))?;
-    Ok(Some(Filter::default().labels(classes)))
+    let unknown = |message| ApiError::BadRequest("unknown_label", message);
+    // A store says so itself.
+    if run.items().is_ok() && run.shape() == LabelShape::None {
+        return Err(unknown("items of this index have no labels: leave `label` out".into()));
+    }
+    let classes = run.classes(&extent.labels).map_err(unknown)?;
+    Ok(Some(Scope::new(Filter::default().labels(classes))))
 }
 
-fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, ApiError> {
+fn answer(
+    run: &Run,
+    wanted: &Wanted,
+    extent: &Extent,
+    scope: Option<&Scope>,
+) -> Result<SearchAnswer, ApiError> {
     let (code, encode, values) = match wanted {
         Wanted::Values(values, ms) => {
             (run.pack(values).map_err(ApiError::internal)?, *ms, Some(&values[..]))
@@ -210,13 +232,12 @@ fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, A
             "`rerank` goes by the real values of an image: search by an image, or leave it out";
         return Err(ApiError::BadRequest("invalid_parameter", message.into()));
     }
-    let filter = filter(run, extent)?;
     let started = Instant::now();
     let query = Query {
         code: &code,
         k: extent.k,
         radius: extent.radius,
-        filter: filter.as_ref(),
+        filter: scope,
         codes: extent.codes,
         cancellation: None,
     };

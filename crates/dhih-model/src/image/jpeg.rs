@@ -1,0 +1,151 @@
+//! JPEG: the segments before its first scan, and decoding it without those that do not matter to its pixels. Colour profiles, EXIF, XMP and
+//! comments never reach the decoder, so that all it keeps is known from the frame header.
+
+use std::ops::Range;
+
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::header::{Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable};
+use super::rgb::spread_grey;
+use crate::error::Result;
+
+/// Bytes that belong to no segment before the first scan; some cameras leave a few.
+const MAX_STRAY: usize = 64 << 10;
+/// Bytes of a marker and of the length that follows it.
+const MARKER: usize = 2;
+const LENGTH: usize = 2;
+
+/// Where in the file the decoder finds what it needs.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// Tables, the frame header, the first scan's header; with their markers.
+    segments: Vec<Range<usize>>,
+    /// Where the data of the first scan begins.
+    scan: usize,
+    is_grey: bool,
+}
+
+/// A frame header (SOF).
+struct Frame {
+    width: u32,
+    height: u32,
+    is_progressive: bool,
+    /// Horizontal and vertical sampling factor of each component.
+    sampling: Vec<[u64; 2]>,
+}
+
+/// Reads the segments up to the first scan.
+pub(super) fn header(bytes: &[u8]) -> Result<Header> {
+    let (mut frame, mut exif, mut segments) = (None, None, Vec::new());
+    let mut at = 2;
+    for _ in 0..MAX_CHUNKS {
+        let start = marker(bytes, at)?;
+        let marker = bytes[start + 1];
+        let length = usize::from(u16::from_be_bytes(array(bytes, start + MARKER)?));
+        let end = start + MARKER + length;
+        let data = bytes.get(start + MARKER + LENGTH..end).ok_or_else(cut_off)?;
+        match marker {
+            0xc0..=0xc2 if frame.is_some() => return Err(unusable("it has two frame headers")),
+            0xc0..=0xc2 => frame = Some(Frame::read(data, marker == 0xc2)?),
+            // The last one counts.
+            0xe1 => exif = data.strip_prefix(b"Exif\0\0").or(exif),
+            0xd9 => return Err(unusable("it ends before its first scan")),
+            _ => {}
+        }
+        // Frame headers, tables, restart intervals, and the segments that tell how colours are coded: JFIF or AVI, Adobe.
+        if matches!(marker, 0xc0..=0xcf | 0xda | 0xdb | 0xdd | 0xe0 | 0xee) {
+            segments.push(start..end);
+        }
+        if marker == 0xda {
+            let frame =
+                frame.ok_or_else(|| unusable("its first scan comes before its frame header"))?;
+            let scan_components = data.first().copied().unwrap_or(0).into();
+            let layout = Layout { segments, scan: end, is_grey: frame.sampling.len() == 1 };
+            return Ok(Header {
+                format: Format::Jpeg(layout),
+                width: frame.width,
+                height: frame.height,
+                orientation: orientation(exif),
+                decoder_bytes: frame.decoder_bytes(scan_components) + bytes.len() as u64,
+            });
+        }
+        at = end;
+    }
+    Err(unusable(format!("there is no scan within its first {MAX_CHUNKS} segments")))
+}
+
+/// Where the next marker is: 0xff and another byte, before which there may be stray bytes, and more of 0xff.
+fn marker(bytes: &[u8], from: usize) -> Result<usize> {
+    let end = bytes.len().min(from + MAX_STRAY);
+    let pairs = bytes.get(from..end).unwrap_or_default().windows(2);
+    let found = pairs.clone().position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff));
+    found.map(|at| from + at).ok_or_else(cut_off)
+}
+
+impl Frame {
+    fn read(data: &[u8], is_progressive: bool) -> Result<Self> {
+        let side = |at| -> Result<u32> { Ok(u16::from_be_bytes(array(data, at)?).into()) };
+        let [precision, count] = [0, 5].map(|at| data.get(at).copied().unwrap_or(0));
+        if precision != 8 {
+            return Err(unusable(format!("it has {precision} bits a sample; 8 are read")));
+        }
+        let factors = |component: &[u8; 3]| [component[1] >> 4, component[1] & 15].map(u64::from);
+        let components = data.get(6..).unwrap_or_default().as_chunks().0;
+        let known = matches!(count, 1 | 3 | 4) && components.len() == usize::from(count);
+        let sampling: Vec<_> = components.iter().take(4).map(factors).collect();
+        if !known || sampling.as_flattened().contains(&0) {
+            return Err(unusable("its frame header describes no known kind of colours"));
+        }
+        Ok(Self { width: side(3)?, height: side(1)?, is_progressive, sampling })
+    }
+
+    /// Bytes that the decoder takes, its output included, where the first scan has so many of the components.
+    fn decoder_bytes(&self, scan_components: usize) -> u64 {
+        let (width, height) = (u64::from(self.width), u64::from(self.height));
+        let most = |k: usize| self.sampling.iter().map(|factors| factors[k]).max().unwrap_or(1);
+        let (across, down) = (most(0), most(1));
+        let units = [width.div_ceil(8 * across), height.div_ceil(8 * down)];
+        let blocks = units[0] * units[1] * self.sampling.iter().map(|[h, v]| h * v).sum::<u64>();
+        // Unless all components come together the coefficients of all blocks are kept, of two bytes each.
+        let in_parts = self.is_progressive || scan_components != self.sampling.len();
+        let coefficients = if in_parts { 128 * blocks } else { 0 };
+        // A row of blocks before and after it is scaled up, and the rows above and below.
+        let padded = 8 * units[0] * across;
+        let scale = across * down;
+        let rows = |&[_, v]: &[u64; 2]| padded * (36 * v + 2 * v * scale + 32 * scale);
+        let rows: u64 = self.sampling.iter().map(rows).sum();
+        3 * width * height + coefficients + rows + OVERHEAD
+    }
+}
+
+/// `height * width * 3` bytes.
+pub(super) fn decode(bytes: &[u8], header: &Header, layout: &Layout) -> Result<Vec<u8>> {
+    let mut file = Vec::with_capacity(bytes.len());
+    file.extend_from_slice(&bytes[..2]);
+    layout.segments.iter().for_each(|segment| file.extend_from_slice(&bytes[segment.clone()]));
+    file.extend_from_slice(&bytes[layout.scan..]);
+
+    let (width, height) = (header.width as usize, header.height as usize);
+    let (input, output) = match layout.is_grey {
+        true => (1, ColorSpace::Luma),
+        false => (3, ColorSpace::RGB),
+    };
+    // Damage that others forgive is forgiven.
+    let options = DecoderOptions::default().set_strict_mode(false).jpeg_set_out_colorspace(output);
+    let options = options.set_max_width(width).set_max_height(height);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&file[..]), options);
+    decoder.decode_headers().map_err(unusable)?;
+    let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    if decoder.dimensions() != Some((width, height)) || is_grey != layout.is_grey {
+        return Err(unusable("its headers contradict each other"));
+    }
+    let mut pixels = vec![0; 3 * width * height];
+    decoder.decode_into(&mut pixels[..input * width * height]).map_err(unusable)?;
+    if layout.is_grey {
+        spread_grey(&mut pixels);
+    }
+    Ok(pixels)
+}

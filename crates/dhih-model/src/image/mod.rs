@@ -1,0 +1,168 @@
+//! From the bytes of a picture to the pixels a network takes. Training and serving share this path, so that a
+//! picture means the same to both. No files and no normalisation here.
+//!
+//! ```text
+//! bytes -> header.rs -> Limits -> png.rs, jpeg.rs or webp.rs -> rgb.rs -> Picture -> fit
+//! ```
+//!
+//! The size of a picture and the memory that decoding it takes are known from its header, before any pixel is read.
+
+mod header;
+mod jpeg;
+mod lossless;
+mod picture;
+mod png;
+mod rgb;
+mod webp;
+
+use image::{DynamicImage, RgbImage};
+
+pub use self::header::Header;
+use self::header::{Format, unusable};
+pub use self::picture::Picture;
+use crate::error::Result;
+
+/// What a picture may cost to decode; checked before its pixels are read.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The longest side, in pixels.
+    pub max_side: u32,
+    /// The largest area, in pixels.
+    pub max_pixels: u64,
+    /// Memory that decoding may take, in bytes, the decoded picture included: see [`Header::decoding_bytes`].
+    pub max_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 8,192 pixels a side, 40 megapixels, 448 MiB: a progressive JPEG of 40 megapixels fits.
+    fn default() -> Self {
+        Self { max_side: 8192, max_pixels: 40_000_000, max_bytes: 448 << 20 }
+    }
+}
+
+impl Limits {
+    /// Checks what a header says.
+    ///
+    /// # Errors
+    /// [`Error::UnusableImage`](crate::Error::UnusableImage), with what the picture has and what is allowed.
+    pub fn check(&self, header: &Header) -> Result<()> {
+        let (width, height) = (header.width(), header.height());
+        if width.max(height) > self.max_side || header.pixels() > self.max_pixels {
+            return Err(unusable(format!(
+                "it is {width} x {height} pixels; at most {} a side and {} in all are taken",
+                self.max_side, self.max_pixels
+            )));
+        }
+        let (bytes, most) = (header.decoding_bytes(), self.max_bytes);
+        if bytes > most {
+            let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+            return Err(unusable(format!(
+                "decoding its {width} x {height} pixels takes {} MiB of memory; at most {} MiB are allowed",
+                mebibytes(bytes),
+                mebibytes(most)
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Decodes a JPEG, PNG or WebP. Grey, CMYK and 16-bit pictures are converted, EXIF orientation is applied, transparency is
+/// laid over white. Of an animation the first frame is taken. Memory: [`Header::decoding_bytes`].
+///
+/// # Errors
+/// [`Error::NotAnImage`](crate::Error::NotAnImage) where no such picture begins;
+/// [`Error::UnusableImage`](crate::Error::UnusableImage) where it is truncated, damaged or over the limits.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
+    let header = Header::read(bytes)?;
+    limits.check(&header)?;
+    let pixels = match &header.format {
+        Format::Png => png::decode(bytes, &header)?,
+        Format::Jpeg(layout) => jpeg::decode(bytes, &header, layout)?,
+        Format::WebP => webp::decode(bytes, &header)?,
+    };
+    let rgb = RgbImage::from_raw(header.width, header.height, pixels);
+    let mut image =
+        DynamicImage::from(rgb.ok_or_else(|| unusable("its pixels are not all there"))?);
+    image.apply_orientation(header.orientation);
+    let rgb = image.into_rgb8();
+    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    Ok(Picture { width, height, pixels: rgb.into_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::Error;
+    use image::{ImageFormat, Luma, Rgb, Rgba};
+
+    fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn decoded(bytes: &[u8]) -> Picture {
+        decode(bytes, &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn grey_16_bit_and_transparent_pictures_become_rgb() {
+        let grey = image::GrayImage::from_pixel(3, 2, Luma([7]));
+        assert_eq!(decoded(&encoded(grey, ImageFormat::Png)).pixels, vec![7; 18]);
+        let deep = image::ImageBuffer::from_pixel(2, 2, Rgb([0xabcdu16, 0, 0xffff]));
+        assert_eq!(decoded(&encoded(deep, ImageFormat::Png)).pixels[..3], [0xab, 0, 0xff]);
+        let clear = image::RgbaImage::from_pixel(1, 1, Rgba([0, 0, 0, 0]));
+        assert_eq!(decoded(&encoded(clear, ImageFormat::Png)).pixels, [255; 3]);
+    }
+
+    #[test]
+    fn cmyk_jpeg_is_converted() {
+        let picture = decoded(include_bytes!("../../tests/data/cmyk.jpg"));
+        assert_eq!((picture.width, picture.height), (8, 8));
+        let [r, g, b] = [picture.pixels[0], picture.pixels[1], picture.pixels[2]];
+        assert!(r > 180 && g < 90 && b < 90, "the file is red, got {r} {g} {b}");
+    }
+
+    #[test]
+    fn exif_orientation_is_applied() {
+        let picture = decoded(include_bytes!("../../tests/data/rotated.jpg"));
+        assert_eq!((picture.width, picture.height), (8, 16), "stored as 16 x 8, to be turned");
+    }
+
+    #[test]
+    fn other_bytes_are_not_an_image() {
+        for bytes in [&b""[..], b"hello", b"GIF89a......"] {
+            let error = decode(bytes, &Limits::default()).unwrap_err();
+            assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_or_a_picture() {
+        let noise = RgbImage::from_fn(16, 16, |x, y| Rgb([(x * 16) as u8, (y * 16) as u8, 99]));
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+            let bytes = encoded(noise.clone(), format);
+            assert_eq!(decoded(&bytes).pixels.len(), 16 * 16 * 3);
+            for end in 0..bytes.len() {
+                if let Ok(picture) = decode(&bytes[..end], &Limits::default()) {
+                    assert_eq!((picture.width, picture.height), (16, 16));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn limits_hold_before_decoding() {
+        let bytes = encoded(RgbImage::new(64, 32), ImageFormat::Png);
+        for limits in [
+            Limits { max_side: 63, ..Limits::default() },
+            Limits { max_pixels: 2047, ..Limits::default() },
+            Limits { max_bytes: 100, ..Limits::default() },
+        ] {
+            let error = decode(&bytes, &limits).unwrap_err();
+            assert!(matches!(error, Error::UnusableImage { .. }), "{error}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A decoded picture, and what a network takes of it: its middle, in the network's size.
+
+use image::imageops::{self, FilterType};
+use image::{ImageBuffer, Rgb};
+
+use crate::config::InputShape;
+
+/// A decoded picture: RGB, 8 bits a channel, row-major.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height * width * 3` bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// The largest centred part of the wanted proportions, scaled to `shape` by area-weighted linear interpolation. Takes, beside what
+    /// it returns, at most `12 * shape.height` bytes for each column of the picture.
+    ///
+    /// # Shapes
+    /// Returns `height * width * channels` bytes; one channel is luma (ITU-R BT.601). A picture that has the size
+    /// already keeps its pixels.
+    pub fn fit(&self, shape: InputShape) -> Vec<u8> {
+        let rgb = if (self.width, self.height) == (shape.width, shape.height) {
+            self.pixels.clone()
+        } else {
+            self.resized(shape)
+        };
+        match shape.channels {
+            1 => rgb.chunks_exact(3).map(luma).collect(),
+            _ => rgb,
+        }
+    }
+
+    /// The pixels as the crate `image` sees them, without a copy.
+    pub fn view(&self) -> ImageBuffer<Rgb<u8>, &[u8]> {
+        let view = ImageBuffer::from_raw(self.width as u32, self.height as u32, &self.pixels[..]);
+        view.unwrap_or_default()
+    }
+
+    fn resized(&self, shape: InputShape) -> Vec<u8> {
+        let (width, height) = (self.width, self.height);
+        // The crop's sides are rounded down, but never to nothing: 1 x n pictures stay usable.
+        let crop_width = (height * shape.width / shape.height).clamp(1, width);
+        let crop_height = (width * shape.height / shape.width).clamp(1, height);
+        let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
+        let [left, top, crop_width, crop_height, width, height] =
+            [left, top, crop_width, crop_height, shape.width, shape.height].map(|n| n as u32);
+        let view = self.view();
+        let middle = imageops::crop_imm(&view, left, top, crop_width, crop_height);
+        imageops::resize(&*middle, width, height, FilterType::Triangle).into_raw()
+    }
+}
+
+fn luma(rgb: &[u8]) -> u8 {
+    let [r, g, b] = [rgb[0], rgb[1], rgb[2]].map(u32::from);
+    ((299 * r + 587 * g + 114 * b + 500) / 1000) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fit_keeps_equal_sizes_and_crops_the_centre() {
+        let shape = InputShape { height: 2, width: 2, channels: 3 };
+        let same = Picture { width: 2, height: 2, pixels: (0..12).collect() };
+        assert_eq!(same.fit(shape), same.pixels);
+        let row = [[0u8; 3], [9; 3], [9; 3], [0; 3]].concat();
+        let wide = Picture { width: 4, height: 2, pixels: [row.clone(), row].concat() };
+        assert_eq!(wide.fit(shape), vec![9; 12]);
+        let dot = Picture { width: 1, height: 1, pixels: vec![10, 10, 10] };
+        assert_eq!(dot.fit(InputShape { height: 32, width: 32, channels: 1 }), vec![10; 1024]);
+        let line = Picture { width: 1, height: 500, pixels: vec![3; 1500] };
+        assert_eq!(line.fit(shape), vec![3; 12]);
+    }
+}

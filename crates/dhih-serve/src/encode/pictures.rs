@@ -1,0 +1,115 @@
+//! Pictures of a request: measured by their headers, decoded on a blocking thread, encoded in a batch with those of other requests.
+
+use std::sync::Arc;
+
+use dhih_model::InputShape;
+use dhih_model::image::{Header, Limits, Picture, decode};
+
+use super::memory::DecodingMemory;
+use super::queue::{EncodeQueue, QueueConfig};
+use super::{EncodeError, Values};
+use crate::blocking::BlockingPool;
+use crate::run::Run;
+use crate::search::Cancellation;
+
+/// What encodes pictures.
+#[derive(Debug)]
+pub(crate) struct PictureEncoder {
+    queue: EncodeQueue,
+    memory: DecodingMemory,
+    threads: BlockingPool,
+    limits: Limits,
+}
+
+impl PictureEncoder {
+    /// Encodes with so many workers, and decodes on `threads`, pictures within `limits`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start(
+        config: QueueConfig,
+        workers: usize,
+        threads: BlockingPool,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
+        let memory = DecodingMemory::new(limits.max_bytes);
+        Ok(Self { queue: EncodeQueue::start(config, workers)?, memory, threads, limits })
+    }
+
+    /// The codes of pictures, in order; one that cannot be decoded leaves the others be. `keep` makes of a decoded picture what is
+    /// needed of it beside its code.
+    pub(crate) async fn encode<B, T>(
+        &self,
+        run: &Arc<Run>,
+        files: Vec<B>,
+        keep: impl Fn(&Picture) -> T + Send + 'static,
+    ) -> Result<Vec<Result<(Values, T), EncodeError>>, EncodeError>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+        T: Send + 'static,
+    {
+        let place = self.queue.enter(files.len())?;
+        // One is decoded after the other: the largest counts.
+        let input = run.encoder().input();
+        let bytes = files.iter().map(|file| self.bytes(file.as_ref(), input)).max().unwrap_or(0);
+        let memory = self.memory.take(bytes, self.threads.patience()).await?;
+        let (limits, of) = (self.limits.clone(), run.clone());
+        let decoded = self.threads.run(move |cancellation| {
+            let _memory = memory;
+            let one = |file: B| {
+                let picture = picture(file.as_ref(), &limits, cancellation)?;
+                Ok((of.fit(&picture), keep(&picture)))
+            };
+            // The place stays with the images, also where nobody waits for them any more.
+            (files.into_iter().map(one).collect::<Vec<Result<_, EncodeError>>>(), place)
+        });
+        let (decoded, place) = decoded.await?;
+        let (mut inputs, mut kept) = (Vec::new(), Vec::new());
+        for one in decoded {
+            kept.push(one.map(|(fitted, kept)| {
+                inputs.push(fitted);
+                kept
+            }));
+        }
+        let mut codes = self.queue.encode(run, place, inputs).await?.into_iter();
+        let mut with_code = |kept| {
+            let code = codes.next().ok_or_else(|| EncodeError::failed("an image got no code"))?;
+            Ok((code, kept))
+        };
+        Ok(kept.into_iter().map(|one| one.and_then(&mut with_code)).collect())
+    }
+
+    /// Memory to decode a picture and fit it to the network, in bytes; 0 where it will be refused.
+    fn bytes(&self, file: &[u8], input: InputShape) -> u64 {
+        let header = Header::read(file).ok().filter(|header| self.limits.check(header).is_ok());
+        header.map_or(0, |header| {
+            let longest = u64::from(header.width().max(header.height()));
+            let fitting = 3 * header.pixels() + 12 * longest * input.height as u64;
+            header.decoding_bytes().max(fitting)
+        })
+    }
+
+    /// Images that are decoded or encoded, or wait for it.
+    pub(crate) fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+}
+
+fn picture(
+    file: &[u8],
+    limits: &Limits,
+    cancellation: &Cancellation,
+) -> Result<Picture, EncodeError> {
+    use dhih_model::Error::{NotAnImage, UnusableImage};
+    if cancellation.is_cancelled() {
+        return Err(EncodeError::Abandoned);
+    }
+    let started = std::time::Instant::now();
+    let decoded = decode(file, limits).map_err(|error| match error {
+        NotAnImage { .. } => EncodeError::NotAnImage(error.to_string()),
+        UnusableImage { .. } => EncodeError::Unusable(error.to_string()),
+        other => EncodeError::failed(other),
+    });
+    metrics::histogram!("dhih_decode_seconds").record(started.elapsed().as_secs_f64());
+    decoded
+}

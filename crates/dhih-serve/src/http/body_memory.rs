@@ -1,0 +1,207 @@
+//! The memory that request bodies take together. A body is charged as it arrives, whether its length is told or not, and what it holds is
+//! given back when the last of its bytes is let go. The first bytes of each body are free, so that large uploads never shut small
+//! requests out. Which body is charged: `layers/body_memory.rs`.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as HttpBody, Frame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+
+use crate::http::ApiError;
+use crate::operation::limits::Limits;
+
+/// What is free of all bodies together, and of one of them at most, in bytes.
+const ALL_FREE: usize = 16 << 20;
+const ONE_FREE: usize = 64 << 10;
+/// Bytes of a permit.
+const PERMIT: usize = 1024;
+/// How long a body that is refused may go on arriving: a client that is cut off while it sends does not read why.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Bytes that are free for bodies.
+#[derive(Debug)]
+pub(crate) struct BodyMemory {
+    permits: Arc<Semaphore>,
+    free: usize,
+}
+
+/// What one body holds.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Mutex<HeldState>);
+
+#[derive(Debug, Default)]
+struct HeldState {
+    memory: Option<OwnedSemaphorePermit>,
+    permits: usize,
+    refusal: Option<Refusal>,
+}
+
+/// Why a body is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    TooLarge,
+    NoMemory,
+}
+
+impl BodyMemory {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let all = limits.body_memory_bytes.max(limits.max_body_bytes);
+        let permits = Arc::new(Semaphore::new(all.div_ceil(PERMIT)));
+        Self { permits, free: ONE_FREE.min(ALL_FREE / limits.max_in_flight.max(1)) }
+    }
+
+    /// Charges `held` for a body of which so many bytes have arrived.
+    fn charge(&self, held: &Held, received: usize) -> Result<(), Refusal> {
+        let mut state = held.lock();
+        let wanted = received.saturating_sub(self.free).div_ceil(PERMIT);
+        let more = wanted.saturating_sub(state.permits);
+        if more > 0 {
+            let count = u32::try_from(more).map_err(|_| Refusal::NoMemory)?;
+            let permit = self.permits.clone().try_acquire_many_owned(count);
+            let permit = permit.map_err(|_| Refusal::NoMemory)?;
+            match &mut state.memory {
+                Some(memory) => memory.merge(permit),
+                none => *none = Some(permit),
+            }
+            state.permits = wanted;
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HeldState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has arrived stays held: until the reader of the body sees its end, it has those bytes.
+    fn refuse(&self, refusal: Refusal) {
+        self.lock().refusal = Some(refusal);
+    }
+
+    /// What the client is told, where its body was refused. Whoever read the body saw no more than that it ended.
+    pub(crate) fn refusal(&self) -> Option<ApiError> {
+        Some(match self.lock().refusal? {
+            Refusal::TooLarge => ApiError::TooLarge,
+            Refusal::NoMemory => ApiError::Busy,
+        })
+    }
+}
+
+/// A body that is charged as it arrives.
+pub(crate) struct ChargedBody {
+    pub(crate) body: Body,
+    pub(crate) memory: Arc<BodyMemory>,
+    pub(crate) held: Arc<Held>,
+    /// More bytes are refused.
+    pub(crate) limit: usize,
+    /// A refused body is read on, up to so many bytes.
+    pub(crate) drained: usize,
+    pub(crate) progress: Progress,
+}
+
+/// How far a body has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    received: usize,
+    /// Whether a frame has just been handed out. Readers of forms collect what is ready: they see one frame at a time, so that they
+    /// do not hold a second copy of the body.
+    pauses: bool,
+    draining: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for ChargedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if std::mem::take(&mut self.progress.pauses) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let refused = || Poll::Ready(Some(Err(axum::Error::new("the body is refused"))));
+        loop {
+            if let Some(time) = &mut self.progress.draining
+                && time.as_mut().poll(cx).is_ready()
+            {
+                return refused();
+            }
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                _ if self.progress.draining.is_some() => return refused(),
+                end => return Poll::Ready(end),
+            };
+            self.progress.received += frame.data_ref().map_or(0, Bytes::len);
+            let received = self.progress.received;
+            if self.progress.draining.is_some() {
+                if received > self.drained {
+                    return refused();
+                }
+                continue;
+            }
+            let charged = match received > self.limit {
+                true => Err(Refusal::TooLarge),
+                false => self.memory.charge(&self.held, received),
+            };
+            match charged {
+                Ok(()) => {
+                    self.progress.pauses = true;
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Err(refusal) => {
+                    self.held.refuse(refusal);
+                    self.progress.draining = Some(Box::pin(tokio::time::sleep(DRAIN)));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(max_in_flight: usize) -> BodyMemory {
+        BodyMemory::new(&Limits { max_in_flight, ..Limits::default() })
+    }
+
+    #[test]
+    fn a_body_holds_what_has_arrived_and_no_more() {
+        let memory = memory(256);
+        let available = || memory.permits.available_permits() * PERMIT;
+        let (held, all) = (Held::default(), available());
+        memory.charge(&held, ONE_FREE).unwrap();
+        assert_eq!(available(), all, "the first bytes are free");
+        memory.charge(&held, ONE_FREE + 10_000).unwrap();
+        memory.charge(&held, ONE_FREE + 10_000).unwrap();
+        assert_eq!(available(), all - 10 * PERMIT);
+        drop(held);
+        assert_eq!(available(), all);
+    }
+
+    #[test]
+    fn one_body_cannot_shut_out_small_ones() {
+        let memory = memory(256);
+        let [large, small, larger] = [(); 3].map(|()| Held::default());
+        let all = Limits::default().body_memory_bytes;
+        memory.charge(&large, all + ONE_FREE).unwrap();
+        memory.charge(&small, ONE_FREE).unwrap();
+        assert_eq!(memory.charge(&larger, ONE_FREE + 1), Err(Refusal::NoMemory));
+        drop(large);
+        memory.charge(&larger, all).unwrap();
+    }
+
+    #[test]
+    fn what_is_free_is_bounded_by_the_requests_under_way() {
+        assert_eq!(memory(65_536).free * 65_536, ALL_FREE);
+        assert_eq!((memory(0).free, memory(10).free), (ONE_FREE, ONE_FREE));
+    }
+}

@@ -1,0 +1,186 @@
+//! The program's memory under the worst pictures, all at once. The bugs: a colour profile of half a megabyte took a gigabyte, and two deep pictures
+//! of 400 KB ended a container of 1 GiB.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Stdio},
+    thread,
+    time::Duration,
+};
+
+use crate::common::{Fixture, encoded, png};
+use crate::program::program;
+use flate2::{Compress, Compression, Crc, FlushCompress};
+
+/// Requests at once.
+const AT_ONCE: usize = 64;
+/// The most that the program may ever hold.
+const MOST: usize = 1 << 30;
+
+/// The program, ended with the test.
+struct Service {
+    child: Child,
+    address: SocketAddr,
+    _fixture: Fixture,
+}
+
+impl Service {
+    fn start() -> Self {
+        let fixture = Fixture::new();
+        let mut command = program();
+        command.arg("--run").arg(fixture.run()).args([
+            "--bind",
+            "127.0.0.1:0",
+            "--log-level",
+            "error",
+        ]);
+        command.args(["--read-only", "--max-body-mib", "10"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let address = url.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
+        let address = address.parse().unwrap();
+        Self { child, address, _fixture: fixture }
+    }
+
+    /// The most memory it has had so far, in bytes.
+    fn peak(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Searches by an image over a connection of its own; the status.
+fn search(address: SocketAddr, image: &[u8]) -> u16 {
+    let head = b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
+    let body = [&head[..], image, b"\r\n--edge--\r\n"].concat();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let request = format!(
+        "POST /v1/search?k=1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\
+         content-type: multipart/form-data; boundary=edge\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(&body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// The zlib stream of `piece * pieces` zeros, of which one piece is compressed.
+fn zeros(piece: usize, pieces: usize) -> Vec<u8> {
+    let mut block = Vec::with_capacity(piece / 100 + 1000);
+    let mut compress = Compress::new(Compression::best(), false);
+    compress.compress_vec(&vec![0; piece], &mut block, FlushCompress::Full).unwrap();
+    let sum = ((piece as u64 * pieces as u64 % 65_521) as u32) << 16 | 1;
+    [&[0x78, 0xda][..], &block.repeat(pieces), &[3, 0], &sum.to_be_bytes()].concat()
+}
+
+fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let named = [&name[..], data].concat();
+    let mut crc = Crc::new();
+    crc.update(&named);
+    [&(data.len() as u32).to_be_bytes()[..], &named, &crc.sum().to_be_bytes()].concat()
+}
+
+/// A PNG of zeros, of 16 bits a channel with alpha: 8 bytes a pixel.
+fn deep_png(width: u32, height: u32) -> Vec<u8> {
+    let head = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[16, 6, 0, 0, 0]].concat();
+    let data = zeros(10 * (1 + 8 * width as usize), height as usize / 10);
+    let chunks = [chunk(b"IHDR", &head), chunk(b"IDAT", &data), chunk(b"IEND", &[])];
+    [&b"\x89PNG\r\n\x1a\n"[..], &chunks.concat()].concat()
+}
+
+/// A small PNG whose colour profile is half a gigabyte.
+fn profile_bomb() -> Vec<u8> {
+    let small = png(3);
+    let profile = [&b"profile\0\0"[..], &zeros(1 << 20, 512)].concat();
+    [&small[..33], &chunk(b"iCCP", &profile), &small[33..]].concat()
+}
+
+/// A JPEG that says that it is of another size: what there is of it fills its beginning.
+fn stretched_jpeg(file: &[u8], side: u16) -> Vec<u8> {
+    let mut file = file.to_vec();
+    let at = file.windows(2).position(|marker| marker == [0xff, 0xc2]).unwrap() + 5;
+    file[at..at + 4].copy_from_slice(&[side.to_be_bytes(), side.to_be_bytes()].concat());
+    file
+}
+
+/// A WebP whose canvas and lossy image say that they are of another size.
+fn stretched_webp(file: &[u8], side: u16) -> Vec<u8> {
+    let mut file = file.to_vec();
+    let three = |n: u16| [(n - 1).to_le_bytes()[0], (n - 1).to_le_bytes()[1], 0];
+    let sides = [three(side), three(side)].concat();
+    if &file[12..16] == b"VP8X" {
+        file[24..30].copy_from_slice(&sides);
+    }
+    if let Some(frame) = file.windows(4).position(|name| name == b"ANMF") {
+        file[frame + 14..frame + 20].copy_from_slice(&sides);
+    }
+    let image = file.windows(3).position(|start| start == [0x9d, 0x01, 0x2a]).unwrap() + 3;
+    file[image..image + 4].copy_from_slice(&[side.to_le_bytes(), side.to_le_bytes()].concat());
+    file
+}
+
+#[test]
+fn the_worst_pictures_at_once_stay_below_a_gigabyte() {
+    let lossless = image::RgbImage::from_pixel(6000, 6000, image::Rgb([9, 90, 200]));
+    let pictures = [
+        deep_png(8000, 5000),
+        profile_bomb(),
+        stretched_jpeg(include_bytes!("../../../dhih-model/tests/data/progressive.jpg"), 6300),
+        stretched_jpeg(include_bytes!("../../../dhih-model/tests/data/cmyk-progressive.jpg"), 5700),
+        encoded(lossless, image::ImageFormat::WebP),
+        stretched_webp(include_bytes!("../../../dhih-model/tests/data/lossy.webp"), 6300),
+        stretched_webp(include_bytes!("../../../dhih-model/tests/data/lossy-alpha.webp"), 5700),
+        stretched_webp(include_bytes!("../../../dhih-model/tests/data/animated.webp"), 5500),
+        // Ten MiB that are no picture, to be held while they are read.
+        [b"\xff\xd8\xff\xe0", &vec![1; (10 << 20) - 1000][..]].concat(),
+    ];
+    let service = Service::start();
+    let address = service.address;
+    assert_eq!(search(address, &png(7)), 200);
+    let idle = service.peak();
+    // One after the other, so that each is decoded, however busy this machine is.
+    let alone: Vec<_> = pictures.iter().map(|picture| search(address, picture)).collect();
+    let taken = service.peak();
+    let statuses = thread::scope(|scope| {
+        let requests = (0..AT_ONCE).map(|number| {
+            let picture = &pictures[number % pictures.len()];
+            scope.spawn(move || search(address, picture))
+        });
+        let requests: Vec<_> = requests.collect();
+        requests.into_iter().map(|request| request.join().unwrap()).collect::<Vec<_>>()
+    });
+    let (peak, mib) = (service.peak(), |bytes: usize| bytes >> 20);
+    println!(
+        "{} MiB, then {} MiB one by one, {} MiB at once: {alone:?} {statuses:?}",
+        mib(idle),
+        mib(taken),
+        mib(peak)
+    );
+    assert!(
+        peak < MOST,
+        "{} MiB; one by one {} MiB: {alone:?} {statuses:?}",
+        mib(peak),
+        mib(taken)
+    );
+    assert_eq!(alone[..4], [200; 4], "deep, with a profile, progressive, of four colours");
+    assert!(
+        alone.iter().chain(&statuses).all(|status| [200, 415, 422, 503].contains(status)),
+        "{statuses:?}"
+    );
+    // It has been at work on large ones, and goes on.
+    assert!(taken > idle + (300 << 20), "{} MiB, {} MiB", mib(idle), mib(taken));
+    assert_eq!(search(address, &png(7)), 200);
+}
