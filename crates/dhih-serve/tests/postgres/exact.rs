@@ -2,7 +2,7 @@
 
 use dhih_index::{CodeSet, Flat, Hit, Index, IndexBuilder};
 use dhih_serve::{
-    Found, Query, SearchError, Searcher,
+    Found, Query, Scope, SearchError, Searcher,
     postgres::{Cluster, Error, StoreConfig, remainder},
 };
 
@@ -144,7 +144,7 @@ fn queries_that_cannot_be_answered_are_refused() {
         let source = source.downcast_ref::<Error>();
         assert!(matches!(source, Some(Error::Query { bits: 12, .. })), "{error}");
     }
-    let filter = dhih_index::Filter::default().labels([1]);
+    let filter = Scope::new(dhih_index::Filter::default().labels([1]));
     let filtered = Query { filter: Some(&filter), ..query(&[0, 0], 1, 12) };
     assert!(matches!(cluster.search(&filtered), Err(SearchError::NoFilter)));
     assert_eq!(cluster.search(&query(&[0, 0], 0, 12)).unwrap(), Found::default());
