@@ -37,7 +37,7 @@ mod search;
 pub use encode::QueueConfig;
 pub use error::{Error, Result};
 pub use http::{AppState, app};
-pub use import::{Imported, Skipped, import, import_into};
+pub use import::{ImportConfig, Imported, Skipped, import, import_into};
 pub use items::Access;
 pub use operation::cli::{Cli, Command, Config, ImportArgs};
 pub use operation::keys::Keys;

@@ -1,27 +1,33 @@
 //! What every request shares: the run, the limits, the keys, the encode queue, and the workers that decode and search off the
 //! async runtime.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
     time::timeout,
 };
 
-use crate::Result;
+use crate::api::LastReload;
 use crate::encode::{EncodeQueue, QueueConfig};
 use crate::http::ApiError;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::run::Run;
+use crate::{Error, Result};
 
 /// A loaded run behind a bounded set of workers.
 #[derive(Debug)]
 pub struct AppState {
     run: ArcSwap<Run>,
+    /// One reload at a time.
     reloading: Mutex<()>,
+    is_reloading: AtomicBool,
+    last_reload: ArcSwapOption<LastReload>,
     limits: Limits,
     keys: Keys,
     queue: EncodeQueue,
@@ -44,14 +50,25 @@ impl AppState {
     /// When the system gives no thread.
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
         let workers = Arc::new(Semaphore::new(limits.workers));
-        let (run, reloading) = (ArcSwap::from_pointee(run), Mutex::default());
+        let run = ArcSwap::from_pointee(run);
         // A GPU takes one batch after the other.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let queue =
             EncodeQueue::start(queue, if run.load().encoder().is_on_cpu() { cores } else { 1 })?;
         let decoding = Arc::new(Semaphore::new(MEGAPIXELS as usize));
         let bodies = Arc::new(Semaphore::new(BODIES.max(limits.max_body_bytes).div_ceil(1024)));
-        Ok(Self { run, reloading, limits, keys, queue, workers, decoding, bodies })
+        Ok(Self {
+            run,
+            reloading: Mutex::default(),
+            is_reloading: AtomicBool::new(false),
+            last_reload: ArcSwapOption::empty(),
+            limits,
+            keys,
+            queue,
+            workers,
+            decoding,
+            bodies,
+        })
     }
 
     /// The run being served.
@@ -60,18 +77,61 @@ impl AppState {
     }
 
     /// Opens the run and its index anew and serves what is there now. Requests that are under way end with the old one; on
-    /// failure that goes on being served.
+    /// failure that goes on being served and changed. Waits for a reload that is under way, which may have seen older files.
     ///
     /// # Errors
     /// As for [`Run::load`].
     pub fn reload(&self) -> Result<Arc<Run>> {
-        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let reloaded = self.run.load().reload();
+        self.reload_holding(self.reloading.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`reload`](Self::reload), but `None` at once where one is under way.
+    pub(crate) fn try_reload(&self) -> Option<Result<Arc<Run>>> {
+        match self.reloading.try_lock() {
+            Ok(one) => Some(self.reload_holding(one)),
+            Err(TryLockError::Poisoned(one)) => Some(self.reload_holding(one.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn reload_holding(&self, _one: MutexGuard<'_, ()>) -> Result<Arc<Run>> {
+        self.is_reloading.store(true, Ordering::Relaxed);
+        // A panic of the opening is a failure of the reload as any other.
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.open_again()));
+        self.is_reloading.store(false, Ordering::Relaxed);
+        let reloaded = opened.unwrap_or_else(|_| {
+            let reason = "opening the run panicked".into();
+            Err(Error::Unusable { reason, make: "cargo run --release -p dhih-train".into() })
+        });
         let outcome = if reloaded.is_ok() { "done" } else { "failed" };
         metrics::counter!("dhih_reloads_total", "outcome" => outcome).increment(1);
-        let run = Arc::new(reloaded?);
-        self.run.store(run.clone());
-        Ok(run)
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let reason = reloaded.as_ref().err().map(Error::code);
+        let last = LastReload { ok: reloaded.is_ok(), at: since.as_secs(), reason };
+        self.last_reload.store(Some(Arc::new(last)));
+        reloaded
+    }
+
+    fn open_again(&self) -> Result<Arc<Run>> {
+        let old = self.run();
+        let Some(new) = old.reload()? else {
+            tracing::info!("reloaded: nothing on disk has changed");
+            return Ok(old);
+        };
+        let new = Arc::new(new);
+        self.run.store(new.clone());
+        old.retire(&new);
+        Ok(new)
+    }
+
+    /// Whether a reload is under way.
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.is_reloading.load(Ordering::Relaxed)
+    }
+
+    /// How the last reload ended.
+    pub(crate) fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.load().as_deref().copied()
     }
 
     /// The limits requests are held to.

@@ -6,14 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use dhih_index::{CodeSet, Labels};
+use dhih_index::{CodeSet, Index};
 use dhih_model::Encoder;
 
-use crate::items::catalogue::Catalogue;
-use crate::items::{Access, LocalItems};
-use crate::run::checks;
-use crate::search::Searcher;
-use crate::{Result, api};
+use crate::Result;
+use crate::items::{Access, LocalItems, Opening};
+use crate::run::checks::IndexCheck;
 
 /// Where the codes are that are searched.
 #[derive(Debug, Clone)]
@@ -31,94 +29,106 @@ pub enum Source {
 }
 
 /// What a source was opened to.
-pub(crate) struct Opened {
-    pub(crate) searcher: Arc<dyn Searcher>,
-    /// The same, where it is the index on this machine's disk.
-    pub(crate) local: Option<Arc<LocalItems>>,
-    /// What `/v1/info` tells of a store elsewhere.
-    pub(crate) remote: Option<api::Store>,
-    pub(crate) rows: Rows,
-    /// Labels by row, where no index has them.
-    pub(crate) labels: Option<Labels>,
+pub(super) enum Codes {
+    /// The index on this machine's disk.
+    Local(Arc<LocalItems>),
+    /// A store elsewhere.
+    #[cfg(feature = "postgres")]
+    Remote(Box<RemoteCodes>),
 }
 
-/// Rows of ids in `codes.safetensors`.
-pub(crate) enum Rows {
-    /// The ids are the rows.
-    Same,
-    Of(HashMap<u64, usize>),
-    /// The items searched are others.
-    #[cfg(feature = "postgres")]
-    Unknown,
+/// Codes in a store.
+#[cfg(feature = "postgres")]
+pub(super) struct RemoteCodes {
+    pub(super) cluster: crate::postgres::Cluster,
+    /// What `/v1/info` tells of it.
+    pub(super) store: crate::api::Store,
+    /// Whether it holds the items of the run, so that these have the run's labels and thumbnails.
+    pub(super) holds_run: bool,
+}
+
+/// Whose codes are opened.
+#[derive(Clone, Copy)]
+pub(super) struct Owner<'a> {
+    /// The run directory.
+    pub(super) dir: &'a Path,
+    pub(super) encoder: &'a Encoder,
+    /// The run's own codes.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "compared with a store's"))]
+    pub(super) database: &'a CodeSet,
+    /// What is served until now.
+    pub(super) current: Option<&'a Arc<LocalItems>>,
 }
 
 impl Source {
-    /// Opens it for the run in `dir`, whose codes are `database`.
-    pub(crate) fn open(
-        &self,
-        (dir, encoder): (&Path, &Encoder),
-        database: CodeSet,
-        catalogue: impl FnOnce(&Encoder) -> Option<Arc<Catalogue>>,
-    ) -> Result<Opened> {
+    /// Opens it for a run.
+    pub(super) fn open(&self, owner: Owner<'_>) -> Result<Codes> {
         match self {
-            Self::Index { dir: index, access } => {
-                checks::index(index, dir, encoder)?;
-                let (sha, catalogue) = (encoder.model_sha256(), catalogue(encoder));
-                let local = Arc::new(LocalItems::open(index, sha, *access, catalogue)?);
-                let rows = Rows::of(database.ids);
-                Ok(Opened {
-                    searcher: local.clone(),
-                    local: Some(local),
-                    remote: None,
-                    rows,
-                    labels: None,
-                })
-            }
+            Self::Index { dir, access } => open_index(dir, *access, owner).map(Codes::Local),
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => {
-                let cluster = checks::cluster(config, encoder)?;
-                let remote = Some(api::Store {
+                let cluster = crate::run::checks::cluster(config, owner.encoder)?;
+                let holds_run = cluster.holds(owner.database);
+                if !holds_run {
+                    tracing::warn!(
+                        "the store holds other items than the run: they have no labels and no thumbnails"
+                    );
+                }
+                let store = crate::api::Store {
                     kind: "postgresql",
                     generation: cluster.generation(),
                     shards: cluster.shards(),
                     substrings: cluster.substrings(),
-                });
-                let (rows, labels) = if cluster.holds(&database) {
-                    (Rows::of(database.ids), database.labels)
-                } else {
-                    tracing::warn!(
-                        "the store holds other items than the run: they have no labels and no thumbnails"
-                    );
-                    (Rows::Unknown, None)
                 };
-                Ok(Opened { searcher: Arc::new(cluster), local: None, remote, rows, labels })
+                Ok(Codes::Remote(Box::new(RemoteCodes { cluster, store, holds_run })))
             }
         }
     }
 }
 
+/// Opens an index. The files that are open already stay open, and are changed meanwhile, unless another index has taken their place.
+fn open_index(dir: &Path, access: Access, owner: Owner<'_>) -> Result<Arc<LocalItems>> {
+    let check = IndexCheck { path: dir, run: owner.dir, encoder: owner.encoder };
+    check.present()?;
+    let current = owner.current;
+    if let Some(items) = current.filter(|items| items.is_current_at(dir)) {
+        check.whole(&items.index())?;
+        return Ok(items.clone());
+    }
+    let of =
+        |catalogue| Opening { dir, model_sha256: owner.encoder.model_sha256(), access, catalogue };
+    match current.filter(|items| items.is_changeable() && items.is_at(dir)) {
+        None => LocalItems::open(of(None), |index| check.whole(index)).map(Arc::new),
+        Some(items) => {
+            // Another index was built in the place of the one that is open: the lock is needed, and everything that can be checked
+            // without it is, before changes are refused.
+            check.whole(&Index::open(dir).map_err(|e| check.unusable(e))?)?;
+            let catalogue = items.catalogue().filter(|catalogue| catalogue.is_current()).cloned();
+            items.close();
+            let opened = LocalItems::open(of(catalogue), |index| check.same_model(index));
+            opened.map(Arc::new).inspect_err(|_| items.resume())
+        }
+    }
+}
+
+/// Rows of ids in `codes.safetensors`.
+pub(super) enum Rows {
+    /// The ids are the rows.
+    Same,
+    Of(HashMap<u64, usize>),
+}
+
 impl Rows {
-    fn of(ids: Option<Vec<u64>>) -> Self {
-        let rows = |ids: Vec<u64>| ids.into_iter().enumerate().map(|(i, id)| (id, i)).collect();
+    pub(super) fn of(ids: Option<&[u64]>) -> Self {
+        let rows = |ids: &[u64]| ids.iter().enumerate().map(|(row, id)| (*id, row)).collect();
         ids.map_or(Self::Same, |ids| Self::Of(rows(ids)))
     }
 
     /// The row of an item.
-    pub(crate) fn row(&self, id: u64) -> Option<usize> {
+    pub(super) fn row(&self, id: u64) -> Option<usize> {
         match self {
             Self::Of(rows) => rows.get(&id).copied(),
             Self::Same => usize::try_from(id).ok(),
-            #[cfg(feature = "postgres")]
-            Self::Unknown => None,
-        }
-    }
-
-    /// Whether there are rows at all.
-    pub(crate) fn are_known(&self) -> bool {
-        match self {
-            Self::Of(_) | Self::Same => true,
-            #[cfg(feature = "postgres")]
-            Self::Unknown => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `Searcher`: what answers searches, be it the index on this machine's disk or a store elsewhere; and what is asked and answered.
 //! Labels, thumbnails and changes are not its own: `run/`, `items/`.
 
+mod local;
 mod rerank;
 
 use std::fmt;

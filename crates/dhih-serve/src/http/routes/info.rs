@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_K, RequestLimits};
 use crate::http::{ApiError, AppState};
 use crate::operation::telemetry;
+use crate::run::info::Service;
 
 /// What is served, and what a request is held to.
 #[utoipa::path(
@@ -28,19 +29,26 @@ pub(crate) async fn info(State(state): State<Arc<AppState>>) -> Json<Info> {
 fn of(state: &AppState) -> Info {
     let body_bytes = state.limits().max_body_bytes;
     let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH };
-    state.run().info(limits, state.keys())
+    state.run().info(Service {
+        limits,
+        keys: state.keys(),
+        is_reloading: state.is_reloading(),
+        last_reload: state.last_reload(),
+    })
 }
 
 /// The process answers.
 #[utoipa::path(get, operation_id = "get_health", path = "/healthz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
 pub(crate) async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok", items: None })
+    Json(Health { status: "ok", items: None, writable: None })
 }
 
-/// Model and index are loaded and verified: a router exists only over a run that was.
+/// Model and index are loaded and verified: a router exists only over a run that was. Searches are answered also while nothing can be
+/// written, which `writable` tells.
 #[utoipa::path(get, operation_id = "get_readiness", path = "/readyz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
 pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Json<Health> {
-    Json(Health { status: "ready", items: Some(state.run().len()) })
+    let run = state.run();
+    Json(Health { status: "ready", items: Some(run.len()), writable: Some(run.is_writable()) })
 }
 
 /// Figures for Prometheus.
@@ -57,24 +65,33 @@ pub(crate) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
 }
 
 /// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served
-/// goes on being served.
+/// goes on being served and changed. One that takes long is answered before it ends: `last_reload` tells how it ended.
 #[utoipa::path(
     post, operation_id = "reload", path = "/v1/admin/reload", tag = "service",
     responses(
         (status = 200, body = Info, description = "What is served"),
+        (status = 202, body = Info, description = "It takes long and goes on; what is served until then"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
-        (status = 409, body = ErrorAnswer, description = "What is there now cannot be served"),
+        (status = 409, body = ErrorAnswer, description = "What is there now cannot be served, or a reload is under way"),
     )
 )]
-pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Json<Info>, ApiError> {
+pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let reloading = state.clone();
-    let reloaded = tokio::task::spawn_blocking(move || reloading.reload().map(drop));
-    match reloaded.await.map_err(ApiError::internal)? {
-        Ok(()) => Ok(Json(of(&state))),
-        Err(error) => {
+    let task = tokio::task::spawn_blocking(move || {
+        let reloaded = reloading.try_reload().map(|reloaded| reloaded.map(drop));
+        if let Some(Err(error)) = &reloaded {
             // Paths are for the log.
             tracing::error!(%error, "not reloaded");
-            Err(ApiError::NotReloaded)
         }
+        reloaded
+    });
+    // The reload goes on where nobody waits for it any more.
+    match tokio::time::timeout(state.limits().request_timeout / 2, task).await {
+        Err(_) => Ok((StatusCode::ACCEPTED, Json(of(&state))).into_response()),
+        Ok(ended) => match ended.map_err(ApiError::internal)? {
+            None => Err(ApiError::ReloadUnderWay),
+            Some(Err(_)) => Err(ApiError::NotReloaded),
+            Some(Ok(())) => Ok(Json(of(&state)).into_response()),
+        },
     }
 }

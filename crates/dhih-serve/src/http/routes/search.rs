@@ -192,6 +192,8 @@ fn filter(run: &Run, extent: &Extent) -> Result<Option<Filter>, ApiError> {
 }
 
 fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, ApiError> {
+    // Of one state: what is added or deleted meanwhile does not show in it.
+    let view = run.view();
     let (code, encode, values) = match wanted {
         Wanted::Values(values, ms) => {
             (run.pack(values).map_err(ApiError::internal)?, *ms, Some(&values[..]))
@@ -200,7 +202,7 @@ fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, A
             let code = run.parse_code(hex);
             (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, 0.0, None)
         }
-        Wanted::Id(id) => (run.code(*id)?.ok_or_else(|| no_item(*id))?, 0.0, None),
+        Wanted::Id(id) => (view.code(*id)?.ok_or_else(|| no_item(*id))?, 0.0, None),
         Wanted::Sample(i) => {
             (run.sample_code(*i).ok_or_else(|| no_sample(*i))?.to_vec(), 0.0, None)
         }
@@ -219,14 +221,14 @@ fn answer(run: &Run, wanted: &Wanted, extent: &Extent) -> Result<SearchAnswer, A
         filter: filter.as_ref(),
         codes: extent.codes,
     };
-    let found = run.nearest(query, values.filter(|_| extent.rerank))?;
+    let found = view.nearest(query, values.filter(|_| extent.rerank))?;
     metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());
     let search = ms_since(started);
     Ok(SearchAnswer {
         bits: run.bits(),
         code: dhih_index::to_hex(&code),
         took_ms: Took { encode, search },
-        hits: run.hits(&found.neighbours, extent.codes),
+        hits: view.hits(&found.neighbours, extent.codes),
         capped_radius: found.capped_radius,
         exhaustive: found.exhaustive.then_some(true),
     })
