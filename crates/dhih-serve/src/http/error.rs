@@ -41,7 +41,7 @@ pub(crate) enum ApiError {
     Reloading,
     /// 503: index or catalogue cannot be written to at the moment.
     NotWritable,
-    /// 503: it is not known whether a change was made.
+    /// 500: it is not known whether a change was made.
     OutcomeUnknown,
     /// 507: the disk is full. Whether it is known that nothing was changed.
     DiskFull { is_unchanged: bool },
@@ -51,6 +51,8 @@ pub(crate) enum ApiError {
     MethodNotAllowed,
     /// 408: the request took longer than it may.
     Timeout,
+    /// 504: a change took longer than it may, and may have been made.
+    ChangeTimeout,
     /// 413: the body is larger than it may be.
     TooLarge,
     /// 415: a word for programs, a sentence for people.
@@ -131,7 +133,7 @@ impl ApiError {
                     .into(),
             ),
             Self::OutcomeUnknown => (
-                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::INTERNAL_SERVER_ERROR,
                 "outcome_unknown",
                 "the disk failed, so that it is not known whether the change was made: look at the item before you send it again"
                     .into(),
@@ -159,6 +161,11 @@ impl ApiError {
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
                 "the request took too long to arrive or to answer; send it again".into(),
+            ),
+            Self::ChangeTimeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "outcome_unknown",
+                "the change took too long, and may be made all the same: look at the items before you send it again".into(),
             ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

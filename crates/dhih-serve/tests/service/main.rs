@@ -12,9 +12,14 @@ mod connections;
 mod description;
 #[cfg(unix)]
 mod durability;
+#[cfg(unix)]
+mod full_disk;
+mod importing;
 mod items;
 mod loading;
 mod overload;
 mod program;
+mod rebuilt;
+mod reloading;
 mod routes;
 mod search;

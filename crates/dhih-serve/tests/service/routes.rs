@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{CLASSES, Fixture, get, json, send, with_method};
+use crate::common::{CLASSES, Fixture, fields, get, json, send, with_method};
 use axum::{
     body::Body,
     http::{Method, Request, header},
@@ -232,7 +232,12 @@ async fn a_request_that_takes_too_long_is_cut_off() {
     let fixture = Fixture::new();
     let limits = Limits { workers: 0, request_timeout: Duration::ZERO, ..Limits::default() };
     let request = json("/v1/search?label=ring", "{\"id\":1}");
-    let answer = send(&fixture.app_with(limits), request).await;
+    let app = fixture.app_with(limits);
+    let answer = send(&app, request).await;
     answer.refused(408, "timeout", "too long");
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    // A change may go on: nobody is told to send it again.
+    for change in [with_method(Method::DELETE, "/v1/items/1"), fields("/v1/items", &[])] {
+        send(&app, change).await.refused(504, "outcome_unknown", "may be made");
+    }
 }

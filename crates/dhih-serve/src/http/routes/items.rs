@@ -75,12 +75,12 @@ pub(crate) async fn image(
         (status = 400, body = ErrorAnswer, description = "A field is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches"),
-        (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 409, body = ErrorAnswer, description = "The id is taken"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
         (status = 422, body = ErrorAnswer, description = "An image that cannot be used"),
         (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 504, body = ErrorAnswer, description = "It took too long, and may be made all the same"),
         (status = 507, body = ErrorAnswer, description = "The disk is full"),
     )
 )]
@@ -140,6 +140,7 @@ pub(crate) async fn add(
         (status = 403, body = ErrorAnswer, description = "This service only searches"),
         (status = 404, body = ErrorAnswer, description = "There is no such item"),
         (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 504, body = ErrorAnswer, description = "It took too long, and may be made all the same"),
         (status = 507, body = ErrorAnswer, description = "The disk is full"),
     )
 )]
