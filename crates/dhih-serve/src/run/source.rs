@@ -9,9 +9,9 @@ use std::{
 use dhih_index::{CodeSet, Index};
 use dhih_model::Encoder;
 
-use crate::Result;
 use crate::items::{Access, LocalItems, Opening};
 use crate::run::checks::IndexCheck;
+use crate::{Error, Result};
 
 /// Where the codes are that are searched.
 #[derive(Debug, Clone)]
@@ -90,6 +90,26 @@ impl Source {
 fn open_index(dir: &Path, access: Access, owner: Owner<'_>) -> Result<Arc<LocalItems>> {
     let check = IndexCheck { path: dir, run: owner.dir, encoder: owner.encoder };
     check.present()?;
+    opened_index(access, owner, check).map_err(|error| match error {
+        // The command that builds an index helps against damage, not against a disk that fails.
+        Error::Index { source, .. }
+            if !matches!(
+                source,
+                dhih_index::Error::Io { .. } | dhih_index::Error::Poisoned { .. }
+            ) =>
+        {
+            check.unusable(source)
+        }
+        other => other,
+    })
+}
+
+fn opened_index(
+    access: Access,
+    owner: Owner<'_>,
+    check: IndexCheck<'_>,
+) -> Result<Arc<LocalItems>> {
+    let dir = check.path;
     let current = owner.current;
     if let Some(items) = current.filter(|items| items.is_current_at(dir)) {
         check.whole(&items.index())?;

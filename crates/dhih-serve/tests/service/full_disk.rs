@@ -9,9 +9,7 @@ use std::process::Command;
 use axum::http::Method;
 use dhih_serve::{Access, Keys, Limits, Run, app};
 
-use crate::common::{
-    Fixture, ITEMS, SAMPLES, fields, form, get, png, send, state, with_method, write_run,
-};
+use crate::common::{ITEMS, SAMPLES, fields, form, get, png, send, state, with_method, write_run};
 
 /// A mounted disk of 8 MiB; it goes away with the test.
 struct SmallDisk(tempfile::TempDir);
@@ -19,9 +17,8 @@ struct SmallDisk(tempfile::TempDir);
 impl SmallDisk {
     fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(dir.path());
-        let mut mount = mount;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(dir.path());
         mount.output().is_ok_and(|output| output.status.success()).then_some(Self(dir))
     }
 

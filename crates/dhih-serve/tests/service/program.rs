@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
@@ -79,9 +80,9 @@ fn a_run_that_may_not_be_written_to_names_read_only() {
     use std::os::unix::{fs::PermissionsExt, process::CommandExt};
     const NOBODY: u32 = 65534;
     let fixture = Fixture::new();
-    let files =
-        std::fs::read_dir(fixture.file("index")).unwrap().map(|entry| entry.unwrap().path());
-    for path in files.chain([fixture.file("index"), fixture.run().to_owned()]) {
+    let files = |dir: PathBuf| std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let (run, index) = (fixture.run().to_owned(), fixture.file("index"));
+    for path in files(index).chain(files(run.clone())).chain([run]) {
         let mode = if path.is_dir() { 0o555 } else { 0o444 };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
