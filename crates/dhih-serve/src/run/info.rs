@@ -46,7 +46,7 @@ impl Run {
 
     fn store(&self) -> Option<api::Store> {
         match &self.codes {
-            Codes::Local(_) => None,
+            Codes::Local { .. } => None,
             #[cfg(feature = "postgres")]
             Codes::Remote(remote) => Some(remote.store),
         }

@@ -133,7 +133,7 @@ impl Run {
 
     fn local(&self) -> Option<&Arc<LocalItems>> {
         match &self.codes {
-            Codes::Local(items) => Some(items),
+            Codes::Local { items, .. } => Some(items),
             #[cfg(feature = "postgres")]
             Codes::Remote(_) => None,
         }
@@ -164,7 +164,7 @@ impl Run {
     /// Indexed items.
     pub fn len(&self) -> usize {
         match &self.codes {
-            Codes::Local(items) => items.index().len(),
+            Codes::Local { items, .. } => items.index().len(),
             #[cfg(feature = "postgres")]
             Codes::Remote(remote) => crate::search::Searcher::len(&remote.cluster),
         }
@@ -258,7 +258,7 @@ impl Run {
     /// Whether items of the run are searched at all.
     fn rows_are_known(&self) -> bool {
         match &self.codes {
-            Codes::Local(_) => true,
+            Codes::Local { holds_run, .. } => *holds_run,
             #[cfg(feature = "postgres")]
             Codes::Remote(remote) => remote.holds_run,
         }

@@ -8,6 +8,7 @@ use std::{
 
 use dhih_index::{CodeSet, Index};
 use dhih_model::Encoder;
+use rayon::prelude::*;
 
 use crate::items::{Access, LocalItems, Opening};
 use crate::run::checks::IndexCheck;
@@ -31,7 +32,11 @@ pub enum Source {
 /// What a source was opened to.
 pub(super) enum Codes {
     /// The index on this machine's disk.
-    Local(Arc<LocalItems>),
+    Local {
+        items: Arc<LocalItems>,
+        /// Whether it holds the items of the run, as [`holds_run`] finds.
+        holds_run: bool,
+    },
     /// A store elsewhere.
     #[cfg(feature = "postgres")]
     Remote(Box<RemoteCodes>),
@@ -54,7 +59,6 @@ pub(super) struct Owner<'a> {
     pub(super) dir: &'a Path,
     pub(super) encoder: &'a Encoder,
     /// The run's own codes.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "compared with a store's"))]
     pub(super) database: &'a CodeSet,
     /// What is served until now.
     pub(super) current: Option<&'a Arc<LocalItems>>,
@@ -64,7 +68,16 @@ impl Source {
     /// Opens it for a run.
     pub(super) fn open(&self, owner: Owner<'_>) -> Result<Codes> {
         match self {
-            Self::Index { dir, access } => open_index(dir, *access, owner).map(Codes::Local),
+            Self::Index { dir, access } => {
+                let items = open_index(dir, *access, owner)?;
+                let holds_run = holds_run(&items, owner.database);
+                if !holds_run {
+                    tracing::warn!(
+                        "the index holds other items than the run: they have no thumbnails of its gallery"
+                    );
+                }
+                Ok(Codes::Local { items, holds_run })
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => {
                 let cluster = crate::run::checks::cluster(config, owner.encoder)?;
@@ -128,6 +141,31 @@ fn opened_index(
             let opened = LocalItems::open(of(catalogue), |index| check.same_model(index));
             opened.map(Arc::new).inspect_err(|_| items.resume())
         }
+    }
+}
+
+/// One of so many items may have another code than in the run, where no catalogue tells which ids were used again.
+const USED_AGAIN: usize = 16;
+
+/// Whether an index holds the items of the run. Codes of few bits are often equal by chance, so that all ids that both have are compared:
+/// in an index of the run they have the same codes, but for those that were deleted and used again.
+fn holds_run(items: &LocalItems, database: &CodeSet) -> bool {
+    let index = items.index();
+    let id = |row: usize| database.ids.as_ref().map_or(row as u64, |ids| ids[row]);
+    let was_used_again = |id: u64| {
+        let catalogue = items.catalogue();
+        catalogue.is_some_and(|catalogue| catalogue.record(id).is_ok_and(|record| record.is_some()))
+    };
+    let compare = |row: usize| match index.code(id(row)) {
+        None => (0, 0),
+        Some(code) if code == database.codes.get(row) => (1, 0),
+        Some(_) => (1, usize::from(!was_used_again(id(row)))),
+    };
+    let rows = (0..database.codes.len()).into_par_iter().map(compare);
+    let (both, other) = rows.reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    match items.catalogue() {
+        Some(_) => other == 0,
+        None => other * USED_AGAIN <= both,
     }
 }
 

@@ -31,7 +31,7 @@ impl Run {
     /// The run and its codes as they are now.
     pub(crate) fn view(&self) -> View<'_> {
         let snapshot = match &self.codes {
-            Codes::Local(items) => Snapshot::Local(items.index()),
+            Codes::Local { items, .. } => Snapshot::Local(items.index()),
             #[cfg(feature = "postgres")]
             Codes::Remote(remote) => Snapshot::Remote(&remote.cluster),
         };

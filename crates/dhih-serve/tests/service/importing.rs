@@ -114,7 +114,7 @@ async fn pipes_names_that_are_no_text_and_folders_that_cannot_be_read_stop_nothi
     symlink(".", root.join("circle")).unwrap();
     write(root, "locked/inside.png", &png(102));
     let locked = root.join("locked");
-    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads everything.
     let reads_all = std::fs::read_dir(&locked).is_ok();
     let imported = import(&fixture, &config(root));
