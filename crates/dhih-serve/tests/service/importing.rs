@@ -133,3 +133,50 @@ async fn pipes_names_that_are_no_text_and_folders_that_cannot_be_read_stop_nothi
     let app = fixture.writable_app();
     assert_eq!(item(&app, 60).await["source"], "caf\\xE9.png");
 }
+
+/// Writes the catalogue of an earlier version: an item, the path that it was imported from, and the id of one that was deleted.
+fn write_format_1(fixture: &Fixture, code: &str) {
+    use redb::TableDefinition;
+    let path = fixture.file("index/catalogue.redb");
+    let database = redb::Database::create(path).unwrap();
+    let change = database.begin_write().unwrap();
+    {
+        let bytes = |name| TableDefinition::<u64, &[u8]>::new(name);
+        let record = serde_json::json!({"code": code, "labels": [2], "source": "ring/0.png"});
+        let record = record.to_string().into_bytes();
+        change.open_table(bytes("items")).unwrap().insert(60, &*record).unwrap();
+        change.open_table(bytes("thumbnails")).unwrap().insert(60, &*png(100)).unwrap();
+        let sources = TableDefinition::<&str, u64>::new("sources");
+        change.open_table(sources).unwrap().insert("ring/0.png", 60).unwrap();
+        let removed = TableDefinition::<u64, ()>::new("removed");
+        change.open_table(removed).unwrap().insert(3, ()).unwrap();
+        let meta = TableDefinition::<&str, &str>::new("meta");
+        let sha = fixture.encoder().model_sha256().to_owned();
+        change.open_table(meta).unwrap().insert("model_sha256", &*sha).unwrap();
+    }
+    change.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_catalogue_of_an_earlier_version_knows_its_files_and_no_others() {
+    let (fixture, cards) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let encoder = fixture.encoder();
+    let values = encoder.encode(&picture(100)).unwrap();
+    let code = dhih_index::Codes::from_real(encoder.bits() as u32, &values).unwrap().to_hex(0);
+    write_format_1(&fixture, &code);
+    let [other, same] = ["other", "same"].map(|card| cards.path().join(card));
+    write(&other, "ring/0.png", &png(205));
+    write(&same, "ring/0.png", &png(100));
+    for (folder, expected) in
+        [(&other, [1, 0, 0, 0, 0]), (&same, [0, 0, 1, 0, 0]), (&same, [0, 0, 1, 0, 0])]
+    {
+        assert_eq!(counts(&import(&fixture, &config(folder))), expected);
+    }
+    // From now on its content is known, too.
+    write(&same, "ring/0.png", &png(206));
+    assert_eq!(counts(&import(&fixture, &config(&same))), [0, 1, 0, 0, 0]);
+    let app = fixture.writable_app();
+    assert_eq!(thumbnail(&app, 60).await, picture(206));
+    send(&app, get("/v1/items/3")).await.refused(404, "not_found", "");
+    assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 61);
+}
