@@ -221,7 +221,7 @@ impl LocalItems {
             Ok(()) => self.make_usable(writing, &mut changes),
             Err(_) => Ok(()),
         };
-        let is_done = matches!(usable, Ok(()) | Err(Error::Replaced { .. }));
+        let is_done = usable.is_ok();
         if is_done {
             writing.is_recovering.store(false, Ordering::Relaxed);
         }

@@ -113,3 +113,6 @@ fn set_of<'a>(
     let ids = Some(records.map(|(id, _)| id).collect());
     Ok(CodeSet { ids, labels, ..CodeSet::new(codes) })
 }
+
+#[cfg(test)]
+mod tests;
