@@ -100,6 +100,9 @@ pub struct Health {
     /// Indexed items, where model and index are loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<usize>,
+    /// Whether items can be added and deleted now, where model and index are loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writable: Option<bool>,
 }
 
 /// Answer of `POST /v1/search`.
@@ -236,8 +239,14 @@ pub struct Info {
     pub store: Option<Store>,
     /// Whether items have thumbnails.
     pub thumbnails: bool,
-    /// Whether items can be added and deleted.
+    /// Whether items can be added and deleted now.
     pub writable: bool,
+    /// A word for why the last change failed, such as `disk_full`; null where it did not.
+    pub write_error: Option<&'static str>,
+    /// Whether a reload is under way.
+    pub reloading: bool,
+    /// How the last reload ended; null before the first.
+    pub last_reload: Option<LastReload>,
     /// What needs a key.
     pub auth: Auth,
     /// What labels items have: `none`, `single` or `multi-hot`.
@@ -269,6 +278,17 @@ pub struct Session {
     pub name: Option<String>,
     /// What the key may do, or anybody.
     pub role: Role,
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct LastReload {
+    /// Whether what was there then is served; otherwise what was served before still is.
+    pub ok: bool,
+    /// When it ended, in seconds since 1970-01-01T00:00:00Z.
+    pub at: u64,
+    /// A word for why it failed, such as `missing` or `other_model`; the log has the cause.
+    pub reason: Option<&'static str>,
 }
 
 /// What needs a key: the header `authorization: Bearer KEY` or `x-api-key: KEY`, or a session (`POST /v1/session`).

@@ -57,6 +57,52 @@ pub enum Error {
         /// What redb says.
         reason: String,
     },
+    /// A disk that takes no more.
+    #[error("{}: there is no space left on its disk, or no more is allowed to this user: free some, and try again", path.display())]
+    DiskFull {
+        /// What was written.
+        path: PathBuf,
+    },
+    /// A run that this user may not write to, or on a disk that is mounted to be read.
+    #[error(
+        "{} cannot be written to: {source}; give this user the right to, or search alone, with --read-only",
+        path.display()
+    )]
+    Unwritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// A file or index that another one has taken the place of while it was open.
+    #[error(
+        "{} was replaced on disk while it was open, so that nothing is written there: reload (SIGHUP or POST /v1/admin/reload), \
+         or start anew",
+        path.display()
+    )]
+    Replaced {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A catalogue of a format that this program does not know.
+    #[error("{} has format {found}, this program knows formats up to {supported}: update the program", path.display())]
+    CatalogueVersion {
+        /// Its file.
+        path: PathBuf,
+        /// The format of the file.
+        found: String,
+        /// The newest format that this program reads.
+        supported: u32,
+    },
+    /// Items that an import cannot add.
+    #[error("the pictures cannot be added: {reason}")]
+    NotAdded {
+        /// Why.
+        reason: String,
+    },
+    /// No id is left that could be given to an item.
+    #[error("every id up to {last} is or was in use: name ids of your own", last = crate::items::MAX_ID)]
+    IdsExhausted,
     /// The index failed while it was changed.
     #[error("the index {}: {}", path.display(), source.with_causes())]
     Index {
@@ -107,14 +153,57 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn catalogue(path: &Path, cause: impl std::fmt::Display) -> Self {
-        Self::Catalogue { path: path.into(), reason: cause.to_string() }
+    pub(crate) fn catalogue(path: &Path, cause: redb::Error) -> Self {
+        match cause {
+            redb::Error::Io(source) => Self::io(path, source).unwrap_or_else(|source| {
+                Self::Catalogue { path: path.into(), reason: source.to_string() }
+            }),
+            other => Self::Catalogue { path: path.into(), reason: other.to_string() },
+        }
     }
 
     pub(crate) fn index(path: &Path, source: dhih_index::Error) -> Self {
         match source {
             dhih_index::Error::Locked { dir } => Self::Locked { path: dir },
+            dhih_index::Error::Fenced { dir } => Self::Replaced { path: dir },
+            dhih_index::Error::Io { action, path: file, cause } => Self::io(&file, cause)
+                .unwrap_or_else(|cause| {
+                    let source = dhih_index::Error::Io { action, path: file.clone(), cause };
+                    Self::Index { path: path.into(), source }
+                }),
             source => Self::Index { path: path.into(), source },
+        }
+    }
+
+    /// What is known of an error of the system while `path` was written.
+    fn io(path: &Path, source: std::io::Error) -> Result<Self, std::io::Error> {
+        use std::io::ErrorKind::{
+            PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+        };
+        match source.kind() {
+            StorageFull | QuotaExceeded => Ok(Self::DiskFull { path: path.into() }),
+            PermissionDenied | ReadOnlyFilesystem => {
+                Ok(Self::Unwritable { path: path.into(), source })
+            }
+            _ => Err(source),
+        }
+    }
+
+    /// A word for programs, without paths: what `/v1/info` tells of a reload or a change that failed.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::Unusable { .. } => "unusable",
+            Self::OtherModel { .. } => "other_model",
+            Self::Locked { .. } => "locked",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Unwritable { .. } => "unwritable",
+            Self::Replaced { .. } => "replaced",
+            Self::Catalogue { .. } | Self::CatalogueVersion { .. } => "catalogue",
+            Self::Index { .. } => "index",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "store",
+            _ => "failed",
         }
     }
 

@@ -39,7 +39,7 @@ mod search;
 pub use encode::QueueConfig;
 pub use error::{Error, Result};
 pub use http::{Admin, AppState, app};
-pub use import::{Imported, Skipped, import, import_into};
+pub use import::{ImportConfig, Imported, Skipped, import, import_into};
 pub use items::Access;
 pub use operation::cli::{Cli, Command, Config, ImportArgs, KeysCommand};
 pub use operation::hosts::{HostName, Hosts};

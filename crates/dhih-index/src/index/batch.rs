@@ -5,7 +5,6 @@ use crate::codes::labels::{Labels, check_labels};
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::index::component::Component;
 use crate::store::wal::BatchChange;
 
 /// Additions, removals and replacements that take effect together: all of them or, after any failure, none.
@@ -93,7 +92,7 @@ impl Batch {
         removed.sort_unstable();
         removed.dedup();
         removed.retain(|&id| index.contains(id));
-        let mut next = index.components.iter().filter_map(Component::last_id).max();
+        let mut next = index.last_id();
         let (mut sets, mut replaced) = (Vec::new(), Vec::new());
         for (set, may_replace) in self.sets() {
             set.check()?;

@@ -205,6 +205,11 @@ impl Index {
         ids
     }
 
+    /// The greatest id of an item; `None` where there is no item.
+    pub fn last_id(&self) -> Option<u64> {
+        self.components.iter().filter_map(Component::last_id).max()
+    }
+
     /// All items by ascending id: id and code.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
         let width = self.shape().width();

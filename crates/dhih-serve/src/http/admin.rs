@@ -52,7 +52,8 @@ pub(crate) fn not_ready(phase: Phase) -> Response {
         Phase::Loading => "loading",
         Phase::Serving | Phase::Stopping => "stopping",
     };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None })).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None, writable: None }))
+        .into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

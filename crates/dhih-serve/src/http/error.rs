@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::Error;
 use crate::api::{ErrorAnswer, ErrorBody};
 use crate::blocking::BlockingError;
 use crate::encode::EncodeError;
@@ -49,12 +50,24 @@ pub(crate) enum ApiError {
     Taken(u64),
     /// 409: what is on disk cannot be served.
     NotReloaded,
+    /// 409: a reload is under way already.
+    ReloadUnderWay,
+    /// 503: the items are being given to another run.
+    Reloading,
+    /// 503: index or catalogue cannot be written to at the moment.
+    NotWritable,
+    /// 500: it is not known whether a change was made.
+    OutcomeUnknown,
+    /// 507: the disk is full. Whether it is known that nothing was changed.
+    DiskFull { is_unchanged: bool },
     /// 404: what is not there.
     NotFound(String),
     /// 405.
     MethodNotAllowed,
     /// 408: the request took longer than it may.
     Timeout,
+    /// 504: a change took longer than it may, and may have been made.
+    ChangeTimeout,
     /// 413: the body is larger than it may be.
     TooLarge,
     /// 415: a word for programs, a sentence for people.
@@ -154,6 +167,41 @@ impl ApiError {
                 "not_reloaded",
                 "what is there now cannot be served, so what was served before still is; the log has the cause".into(),
             ),
+            Self::ReloadUnderWay => (
+                StatusCode::CONFLICT,
+                "reloading",
+                "a reload is under way: wait until `last_reload` of /v1/info tells that it has ended".into(),
+            ),
+            Self::Reloading => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "reloading",
+                "another index is being opened, and nothing was changed; send it again in a second".into(),
+            ),
+            Self::NotWritable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_writable",
+                "index or catalogue cannot be written to at the moment, and nothing was changed; searches are answered, the log has \
+                 the cause, and `writable` of /readyz tells when it is over"
+                    .into(),
+            ),
+            Self::OutcomeUnknown => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "outcome_unknown",
+                "the disk failed, so that it is not known whether the change was made: look at the item before you send it again"
+                    .into(),
+            ),
+            Self::DiskFull { is_unchanged } => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                match is_unchanged {
+                    true => "the disk of the service is full, and nothing was changed; send it again once there is space",
+                    false => {
+                        "the disk of the service is full, so that it is not known whether the change was made: look at the item \
+                         before you send it again, once there is space"
+                    }
+                }
+                .into(),
+            ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -165,6 +213,11 @@ impl ApiError {
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
                 "the request took too long to arrive or to answer; send it again".into(),
+            ),
+            Self::ChangeTimeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "outcome_unknown",
+                "the change took too long, and may be made all the same: look at the items before you send it again".into(),
             ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -275,7 +328,17 @@ impl From<ChangeError> for ApiError {
             ChangeError::Elsewhere => Self::Elsewhere,
             ChangeError::Taken(id) => Self::Taken(id),
             ChangeError::Unknown(id) => no_item(id),
-            ChangeError::Moved => Self::Busy,
+            ChangeError::IdTooLarge(_) => Self::BadRequest("invalid_id", refusal.to_string()),
+            ChangeError::Reloading => Self::Reloading,
+            ChangeError::Failed(Error::DiskFull { .. }) => Self::DiskFull { is_unchanged: true },
+            ChangeError::OutcomeUnknown(Error::DiskFull { .. }) => {
+                Self::DiskFull { is_unchanged: false }
+            }
+            ChangeError::OutcomeUnknown(_) => Self::OutcomeUnknown,
+            ChangeError::NotWritable(error) => {
+                tracing::error!(%error, "items cannot be changed");
+                Self::NotWritable
+            }
             ChangeError::Failed(error) => Self::internal(error),
         }
     }

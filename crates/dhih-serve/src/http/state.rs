@@ -1,11 +1,13 @@
 //! What every request shares: the run, the limits, the keys, the encode queue, and the workers that decode and search off the
 //! async runtime.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::Result;
+use crate::api::LastReload;
 use crate::blocking::BlockingPool;
 use crate::encode::{PictureEncoder, QueueConfig};
 use crate::http::ApiError;
@@ -17,17 +19,23 @@ use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::run::Run;
 use crate::search::Cancellation;
+use crate::{Error, Result};
 
 /// A loaded run behind a bounded set of workers.
 #[derive(Debug)]
 pub struct AppState {
     run: ArcSwap<Run>,
+    /// One reload at a time.
     reloading: Mutex<()>,
+    is_reloading: AtomicBool,
+    last_reload: ArcSwapOption<LastReload>,
     readiness: Readiness,
     limits: Limits,
     guard: Guard,
     pictures: PictureEncoder,
     threads: BlockingPool,
+    /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
+    store_threads: BlockingPool,
     bodies: Arc<BodyMemory>,
 }
 
@@ -37,8 +45,9 @@ impl AppState {
     /// # Errors
     /// When the system gives no thread.
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
-        let (run, reloading) = (ArcSwap::from_pointee(run), Mutex::default());
+        let run = ArcSwap::from_pointee(run);
         let threads = BlockingPool::new(limits.workers, limits.queue_timeout);
+        let store_threads = BlockingPool::new(limits.store_searches, limits.queue_timeout);
         // A GPU takes one batch after the other.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if run.load().encoder().is_on_cpu() { cores } else { 1 };
@@ -48,7 +57,19 @@ impl AppState {
         let readiness = Readiness::default();
         readiness.advance(Phase::Serving);
         let guard = Guard::new(keys, limits.rate_limit);
-        Ok(Self { run, reloading, readiness, limits, guard, pictures, threads, bodies })
+        Ok(Self {
+            run,
+            reloading: Mutex::default(),
+            is_reloading: AtomicBool::new(false),
+            last_reload: ArcSwapOption::empty(),
+            readiness,
+            limits,
+            guard,
+            pictures,
+            threads,
+            store_threads,
+            bodies,
+        })
     }
 
     /// The run being served.
@@ -57,18 +78,61 @@ impl AppState {
     }
 
     /// Opens the run and its index anew and serves what is there now. Requests that are under way end with the old one; on
-    /// failure that goes on being served.
+    /// failure that goes on being served and changed. Waits for a reload that is under way, which may have seen older files.
     ///
     /// # Errors
     /// As for [`Run::load`].
     pub fn reload(&self) -> Result<Arc<Run>> {
-        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let reloaded = self.run.load().reload();
+        self.reload_holding(self.reloading.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`reload`](Self::reload), but `None` at once where one is under way.
+    pub(crate) fn try_reload(&self) -> Option<Result<Arc<Run>>> {
+        match self.reloading.try_lock() {
+            Ok(one) => Some(self.reload_holding(one)),
+            Err(TryLockError::Poisoned(one)) => Some(self.reload_holding(one.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn reload_holding(&self, _one: MutexGuard<'_, ()>) -> Result<Arc<Run>> {
+        self.is_reloading.store(true, Ordering::Relaxed);
+        // A panic of the opening is a failure of the reload as any other.
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.open_again()));
+        self.is_reloading.store(false, Ordering::Relaxed);
+        let reloaded = opened.unwrap_or_else(|_| {
+            let reason = "opening the run panicked".into();
+            Err(Error::Unusable { reason, make: "cargo run --release -p dhih-train".into() })
+        });
         let outcome = if reloaded.is_ok() { "done" } else { "failed" };
         metrics::counter!("dhih_reloads_total", "outcome" => outcome).increment(1);
-        let run = Arc::new(reloaded?);
-        self.run.store(run.clone());
-        Ok(run)
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let reason = reloaded.as_ref().err().map(Error::code);
+        let last = LastReload { ok: reloaded.is_ok(), at: since.as_secs(), reason };
+        self.last_reload.store(Some(Arc::new(last)));
+        reloaded
+    }
+
+    fn open_again(&self) -> Result<Arc<Run>> {
+        let old = self.run();
+        let Some(new) = old.reload()? else {
+            tracing::info!("reloaded: nothing on disk has changed");
+            return Ok(old);
+        };
+        let new = Arc::new(new);
+        self.run.store(new.clone());
+        old.retire(&new);
+        Ok(new)
+    }
+
+    /// Whether a reload is under way.
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.is_reloading.load(Ordering::Relaxed)
+    }
+
+    /// How the last reload ended.
+    pub(crate) fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.load().as_deref().copied()
     }
 
     /// Says at `/readyz` that new requests should go elsewhere. Those that come are still answered.
@@ -122,14 +186,16 @@ impl AppState {
         &self,
         job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        self.work_in_parts(|_| job()).await
+        self.threads.run(|_| job()).await?
     }
 
-    /// As [`work`](Self::work), for a job of several parts, which looks between them whether anybody still waits for its end.
-    pub(crate) async fn work_in_parts<T: Send + 'static>(
+    /// Does `job`, which searches `run`, on a thread for that. It ends early where nobody waits for it any more.
+    pub(crate) async fn search<T: Send + 'static>(
         &self,
+        run: &Run,
         job: impl FnOnce(&Cancellation) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        self.threads.run(job).await?
+        let threads = if run.is_remote() { &self.store_threads } else { &self.threads };
+        threads.run(job).await?
     }
 }

@@ -1,5 +1,12 @@
-//! `dhih-serve import`: the pictures of a folder into index and catalogue, in batches. What was imported is known by its path
-//! below the folder, so that an import that was cut off, or repeated, goes on where it was.
+//! `dhih-serve import`: the pictures of a folder into index and catalogue, in batches, so that an import that was cut off, or is repeated,
+//! goes on where it was. A file is known by the folder it is in and by its path below it, and is compared by its content.
+//!
+//! ```text
+//! walk.rs: the files of a folder -> batch.rs: read, compared, decoded, encoded -> items/: added or replaced
+//! ```
+
+mod batch;
+mod walk;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,40 +14,59 @@ use std::{
     time::Instant,
 };
 
-use dhih_model::image::{Limits, Picture, decode};
 use serde::Serialize;
 
-use crate::items::catalogue::Record;
-use crate::items::thumbnail::thumbnail;
-use crate::items::{Access, ChangeError, NewItem};
+use self::batch::Importer;
+use crate::items::Access;
 use crate::operation::cli::ImportArgs;
 use crate::operation::config::index_dir;
 use crate::run::Run;
 use crate::{Error, Result};
 
-/// Pictures that are encoded and written together.
+/// Pictures that are decoded, encoded and written together.
 const BATCH: usize = 64;
-/// The endings of files that are looked at.
-const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+
+/// What is imported, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportConfig {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The name by which the folder's files are known; by default its path, with links resolved.
+    pub source_prefix: Option<String>,
+    /// Whether files are added again whose items were deleted.
+    pub restore: bool,
+    /// Whether progress is told to a terminal, in one line.
+    pub is_terminal: bool,
+}
 
 /// What an import came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// Items added.
     pub added: usize,
+    /// Items replaced, because their files have other contents than when they were imported.
+    pub changed: usize,
     /// Files that were there already.
     pub known: usize,
-    /// Files that are no pictures or cannot be used, each with the reason.
+    /// Files that were left out because their items were deleted.
+    pub deleted: usize,
+    /// Files that are no pictures or cannot be used, and folders that cannot be read, each with the reason.
     pub skipped: Vec<Skipped>,
 }
 
-/// A file that was left out.
+/// A file or folder that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
-    /// Its path below the folder.
+    /// Its path below the folder. Bytes that are no UTF-8 are written `\xFF`, and a backslash `\\`.
     pub file: String,
     /// Why.
     pub reason: String,
+}
+
+impl Skipped {
+    fn of(file: String, reason: impl Into<String>) -> Self {
+        Self { file, reason: reason.into() }
+    }
 }
 
 /// Imports as the flags say, and prints what came of it.
@@ -49,40 +75,62 @@ pub struct Skipped {
 /// A run, index or folder that cannot be opened; a disk that takes no more.
 pub fn import(args: &ImportArgs) -> Result<()> {
     let run = Run::load(&args.run, &index_dir(&args.run, args.index.as_deref()), Access::Writable)?;
-    let imported = import_into(&run, &args.input, io::stderr().is_terminal())?;
+    let imported = import_into(
+        &run,
+        &ImportConfig {
+            folder: args.input.clone(),
+            source_prefix: args.source_prefix.clone(),
+            restore: args.restore,
+            is_terminal: io::stderr().is_terminal(),
+        },
+    )?;
     let mut out = io::stdout().lock();
-    let Imported { added, known, skipped } = &imported;
+    let Imported { added, changed, known, deleted, skipped } = &imported;
     // A closed stdout leaves nobody to tell.
     let _ = match (args.json, serde_json::to_string(&imported)) {
         (true, Ok(json)) => writeln!(out, "{json}"),
         _ => {
             for Skipped { file, reason } in skipped {
+                // A file's name may hold what a terminal obeys.
+                let (file, reason) = (shown(file), shown(reason));
                 let _ = writeln!(io::stderr(), "skipped {file}: {reason}");
             }
-            let skipped = skipped.len();
+            let (skipped, items) = (skipped.len(), run.len());
             writeln!(
                 out,
-                "{added} added, {known} there already, {skipped} skipped; {} items",
-                run.len()
+                "{added} added, {changed} changed, {known} there already, {deleted} deleted before, {skipped} skipped; {items} items"
             )
         }
     };
     Ok(())
 }
 
+/// A text without control characters.
+fn shown(text: &str) -> String {
+    let escaped =
+        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 /// Imports a folder into a run's index.
 ///
 /// # Errors
 /// As for [`import`].
-pub fn import_into(run: &Run, folder: &Path, is_terminal: bool) -> Result<Imported> {
-    let files = files(folder)?;
-    let mut imported = Imported::default();
+pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
+    let ImportConfig { folder, source_prefix, restore, is_terminal } = config;
+    let (files, skipped) = walk::files(folder)?;
+    let root = match source_prefix {
+        Some(name) => name.clone(),
+        None => resolved_name(folder)?,
+    };
+    let importer = Importer::new(run, folder, &root, *restore)?;
+    let mut imported = Imported { skipped, ..Imported::default() };
     let (started, mut told) = (Instant::now(), Instant::now());
     for (number, batch) in files.chunks(BATCH).enumerate() {
-        add(run, folder, batch, &mut imported)?;
+        importer.import(batch, &mut imported)?;
         let done = (number * BATCH + batch.len()) as f64;
         let rate = done / started.elapsed().as_secs_f64();
-        let (end, pause) = if is_terminal { ('\r', 0.2) } else { ('\n', 5.0) };
+        let (end, pause) = if *is_terminal { ('\r', 0.2) } else { ('\n', 5.0) };
         if told.elapsed().as_secs_f64() > pause {
             told = Instant::now();
             let left = (files.len() as f64 - done) / rate;
@@ -96,72 +144,8 @@ pub fn import_into(run: &Run, folder: &Path, is_terminal: bool) -> Result<Import
     Ok(imported)
 }
 
-fn add(run: &Run, folder: &Path, batch: &[String], imported: &mut Imported) -> Result<()> {
-    let Ok(local) = run.items() else { return Ok(()) };
-    let Some(catalogue) = local.catalogue() else { return Ok(()) };
-    let (mut pixels, mut items) = (Vec::new(), Vec::new());
-    for source in batch {
-        if catalogue.of_source(source)?.is_some() {
-            imported.known += 1;
-            continue;
-        }
-        match picture(&folder.join(source)) {
-            Ok((picture, thumbnail)) => {
-                pixels.extend(run.fit(&picture));
-                let labels = run.labels_of(source);
-                let record = Record { code: String::new(), labels, source: Some(source.clone()) };
-                items.push(NewItem { id: None, record, thumbnail, imported: true });
-            }
-            Err(reason) => imported.skipped.push(Skipped { file: source.clone(), reason }),
-        }
-    }
-    if items.is_empty() {
-        return Ok(());
-    }
-    let failed = |error: &dyn std::fmt::Display| Error::Unusable {
-        reason: format!("the network failed: {error}"),
-        make: "cargo run --release -p dhih-train".into(),
-    };
-    let values = run.encoder().encode(&pixels).map_err(|e| failed(&e))?;
-    for (item, values) in items.iter_mut().zip(values.chunks(run.bits() as usize)) {
-        item.record.code = dhih_index::to_hex(&run.pack(values).map_err(|e| failed(&e))?);
-    }
-    let added = local.add(items).map_err(|refusal| match refusal {
-        ChangeError::Failed(error) => error,
-        other => failed(&other),
-    })?;
-    imported.added += added.len();
-    Ok(())
-}
-
-fn picture(path: &Path) -> Result<(Picture, Vec<u8>), String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let picture = decode(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
-    let thumbnail = thumbnail(&picture).map_err(|error| error.to_string())?;
-    Ok((picture, thumbnail))
-}
-
-/// The pictures below a folder, by path, with `/` between its parts. Links are followed to files, not to folders, which may lead
-/// in circles.
-fn files(folder: &Path) -> Result<Vec<String>> {
-    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
-    while let Some(below) = folders.pop() {
-        let here = folder.join(&below);
-        let unreadable = |error| Error::Input { path: here.clone(), source: error };
-        for entry in std::fs::read_dir(&here).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let path = below.join(entry.file_name());
-            if entry.file_type().map_err(unreadable)?.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-            if ending.is_some_and(|ending| ENDINGS.contains(&&*ending)) {
-                let parts = path.iter().map(|part| part.to_string_lossy().into_owned());
-                found.push(parts.collect::<Vec<_>>().join("/"));
-            }
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
+fn resolved_name(folder: &Path) -> Result<String> {
+    let resolved = folder.canonicalize();
+    let resolved = resolved.map_err(|source| Error::Input { path: folder.into(), source })?;
+    Ok(walk::name_of(&resolved))
 }

@@ -17,7 +17,7 @@ impl LabelShape {
         match index.info().labels {
             "single" => Self::Single,
             "multi-hot" => {
-                let first = index.ids().first().and_then(|id| index.label(*id));
+                let first = index.iter().next().and_then(|(id, _)| index.label(id));
                 Self::MultiHot(match first {
                     Some(Label::MultiHot(row)) => row.len(),
                     _ => index.classes().len(),

@@ -70,6 +70,12 @@ pub struct ImportArgs {
     /// Folder of JPEG, PNG and WebP files; a folder in it with the name of a class labels what it holds
     #[arg(long, env = "DHIH_INPUT", value_name = "DIR")]
     pub input: PathBuf,
+    /// Name by which the folder's files are known at the next import [default: its path]
+    #[arg(long, env = "DHIH_SOURCE_PREFIX", value_name = "NAME")]
+    pub source_prefix: Option<String>,
+    /// Add files again whose items were deleted
+    #[arg(long, env = "DHIH_RESTORE", value_parser = FalseyValueParser::new())]
+    pub restore: bool,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,

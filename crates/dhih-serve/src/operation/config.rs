@@ -119,15 +119,9 @@ impl Config {
 
     /// The limits these flags ask for.
     pub fn limits(&self) -> Limits {
-        let workers = Limits::default().workers;
-        // Who waits for a store takes no core.
-        #[cfg(feature = "postgres")]
-        let workers = match self.store.is_named() {
-            true => workers.max(self.store.store_connections.into()),
-            false => workers,
-        };
         Limits {
-            workers,
+            #[cfg(feature = "postgres")]
+            store_searches: self.store.store_connections.into(),
             max_body_bytes: usize::from(self.max_body_mib) << 20,
             max_in_flight: self.max_in_flight as usize,
             rate_limit: self.rate_limit,

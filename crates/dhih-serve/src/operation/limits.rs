@@ -21,6 +21,8 @@ pub struct Limits {
     pub rate_limit: Option<NonZeroU32>,
     /// How many requests decode and search at the same time.
     pub workers: usize,
+    /// How many requests wait for a store elsewhere at the same time.
+    pub store_searches: usize,
     /// What a picture may measure, checked before its pixels are decoded; more is a 422.
     pub image: dhih_model::image::Limits,
 }
@@ -35,6 +37,7 @@ impl Default for Limits {
             queue_timeout: Duration::from_secs(5),
             rate_limit: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            store_searches: 16,
             image: dhih_model::image::Limits::default(),
         }
     }

@@ -14,7 +14,7 @@ const TRAIN: &str = "cargo run --release -p dhih-train";
 
 pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
     present(path, TRAIN)?;
-    let encoder = Encoder::load(path, &Device::Cpu).map_err(|e| Error::unusable(path, e, TRAIN))?;
+    let encoder = Encoder::load(path, &device()).map_err(|e| Error::unusable(path, e, TRAIN))?;
     // One blank image through the network: what cannot encode must not be served.
     let input = encoder.input();
     let blank = vec![0; input.height * input.width * input.channels];
@@ -25,26 +25,78 @@ pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
     Ok(encoder)
 }
 
+/// Where the network runs: the first GPU where this program was built for one, and otherwise the processor.
+fn device() -> Device {
+    #[cfg(feature = "cuda")]
+    match Device::cuda_if_available(0) {
+        Ok(device) => return device,
+        Err(error) => {
+            tracing::warn!(%error, "the GPU cannot be used: the network runs on the processor")
+        }
+    }
+    Device::Cpu
+}
+
 pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
     present(path, TRAIN)?;
+    // The codes stay in their file: the system reads those that are needed.
     let set =
-        CodeSet::read(path, None).map_err(|e| Error::unusable(path, e.with_causes(), TRAIN))?;
+        CodeSet::map(path, None).map_err(|e| Error::unusable(path, e.with_causes(), TRAIN))?;
     same_model(path, set.codes.bits(), set.model_sha256.as_deref(), encoder, TRAIN)?;
     Ok(set)
 }
 
-/// Refuses an index that is missing, damaged or of another model.
-pub(crate) fn index(path: &Path, run: &Path, encoder: &Encoder) -> Result<()> {
-    let make = format!(
-        "cargo run --release -p dhih-index -- build --codes {} --out {}",
-        run.join("codes.safetensors").display(),
-        path.display()
-    );
-    present(path, &make)?;
-    let unusable = |e: dhih_index::Error| Error::unusable(path, e.with_causes(), &make);
-    let index = Index::open(path).map_err(unusable)?;
-    same_model(path, index.bits(), index.model_sha256(), encoder, &make)?;
-    index.verify().map(drop).map_err(unusable)
+/// What is checked of an index before it is served for a run.
+#[derive(Clone, Copy)]
+pub(super) struct IndexCheck<'a> {
+    /// The index directory, as its user named it.
+    pub(super) path: &'a Path,
+    /// The run directory.
+    pub(super) run: &'a Path,
+    pub(super) encoder: &'a Encoder,
+}
+
+impl IndexCheck<'_> {
+    /// The command that builds the index.
+    fn make(&self) -> String {
+        format!(
+            "cargo run --release -p dhih-index -- build --codes {} --out {}",
+            self.run.join("codes.safetensors").display(),
+            self.path.display()
+        )
+    }
+
+    /// Refuses a path where nothing is.
+    pub(super) fn present(&self) -> Result<()> {
+        match self.path.exists() {
+            true => Ok(()),
+            false => Err(Error::Missing { path: self.path.into(), make: self.make() }),
+        }
+    }
+
+    /// An index that cannot be opened or is damaged.
+    pub(super) fn unusable(&self, error: dhih_index::Error) -> Error {
+        Error::unusable(self.path, error.with_causes(), &self.make())
+    }
+
+    /// Refuses an index of another model.
+    pub(super) fn same_model(&self, index: &Index) -> Result<()> {
+        same_model(self.path, index.bits(), index.model_sha256(), self.encoder, &self.make())
+    }
+
+    /// Refuses an index of another model, or one of which a byte is wrong. What an interrupted write left at the end of the log is no
+    /// damage: it was never acknowledged.
+    pub(super) fn whole(&self, index: &Index) -> Result<()> {
+        self.same_model(index)?;
+        let verified = index.verify().map_err(|error| self.unusable(error))?;
+        if verified.torn_bytes > 0 {
+            tracing::warn!(
+                bytes = verified.torn_bytes,
+                "an interrupted write is left at the end of the index's log, and not served; whoever changes the index cuts it off"
+            );
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn gallery(
@@ -52,13 +104,14 @@ pub(crate) fn gallery(
     database: &CodeSet,
     queries: &CodeSet,
 ) -> Result<Option<Gallery>> {
-    if !path.exists() {
+    if path.symlink_metadata().is_err() {
         tracing::warn!(
             "{} is missing: serving without thumbnails; make it with `{TRAIN}`",
             path.display()
         );
         return Ok(None);
     }
+    present(path, TRAIN)?;
     let gallery = Gallery::open(path)?;
     for (set, codes) in [(Set::Database, database), (Set::Queries, queries)] {
         let (got, expected) = (gallery.len(set), codes.codes.len());
@@ -70,11 +123,16 @@ pub(crate) fn gallery(
     Ok(Some(gallery))
 }
 
+/// Refuses what is not there, and what is no file: to open a pipe may wait for ever.
 fn present(path: &Path, make: &str) -> Result<()> {
-    if path.exists() {
-        return Ok(());
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(Error::unusable(path, "this is no file", make)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Missing { path: path.into(), make: make.into() })
+        }
+        Err(error) => Err(Error::unusable(path, error, make)),
     }
-    Err(Error::Missing { path: path.into(), make: make.into() })
 }
 
 /// Opens a store, and refuses one of another model.

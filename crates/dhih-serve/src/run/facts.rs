@@ -46,8 +46,12 @@ fn read<T>(
     make: &str,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Option<T>> {
-    if !path.exists() {
+    if path.symlink_metadata().is_err() {
         return Ok(None);
+    }
+    // To open a pipe may wait for ever.
+    if !path.is_file() {
+        return Err(Error::unusable(path, "this is no file", make));
     }
     let text = std::fs::read_to_string(path).map_err(|e| Error::unusable(path, e, make))?;
     parse(&text).map(Some).map_err(|e| Error::unusable(path, e, make))

@@ -1,10 +1,20 @@
-//! A run opened for serving: encoder, codes, labels, thumbnails, checked to belong together. What changes its items lives in `items/`.
+//! A run opened for serving: encoder, codes, labels, thumbnails, checked to belong together.
+//!
+//! ```text
+//! files.rs, checks.rs -> Run: encoder, names, gallery, and through source.rs the codes that are searched
+//!                         |-> view.rs: answers of one state      |-> info.rs: what is served
+//! ```
+//!
+//! What changes its items lives in `items/`.
 
 mod checks;
 pub(crate) mod facts;
+mod files;
 pub(crate) mod gallery;
+pub(crate) mod info;
 pub(crate) mod labels;
 pub(crate) mod source;
+pub(crate) mod view;
 
 use std::{
     fmt,
@@ -14,29 +24,33 @@ use std::{
     time::Instant,
 };
 
-use dhih_index::{CodeSet, Codes, to_hex};
+use dhih_index::{CodeSet, Codes as PackedCodes};
 use dhih_model::{Encoder, image::Picture};
 
 use self::facts::Facts;
+use self::files::RunFiles;
 use self::gallery::{Gallery, Set};
 use self::labels::Names;
-use self::source::{Opened, Source};
+use self::source::{Codes, Owner, Rows, Source};
 use crate::items::catalogue::Catalogue;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
-use crate::operation::keys::Keys;
-use crate::search::{Found, Neighbour, Query, SearchError, Searcher, search_and_rerank};
 use crate::{Result, api};
 
 /// A trained run and its index.
 pub struct Run {
+    dir: PathBuf,
+    source: Source,
+    files: RunFiles,
     encoder: Encoder,
-    codes: Opened,
+    codes: Codes,
     names: Names,
+    /// The run's own codes, by whose rows the gallery goes.
+    database: CodeSet,
+    rows: Rows,
     queries: CodeSet,
     gallery: Option<Gallery>,
     version: String,
     facts: Facts,
-    from: (PathBuf, Source),
 }
 
 impl Run {
@@ -53,37 +67,36 @@ impl Run {
     /// # Errors
     /// As for [`load`](Self::load); a store that cannot be reached or holds codes of another model.
     pub fn load_from(dir: &Path, source: &Source) -> Result<Self> {
-        Self::open(dir, source, |_| None)
+        Self::open(dir, source, None)
     }
 
-    /// The same directories, opened anew: what there is now. Changes wait meanwhile; on failure this run goes on.
+    /// The same directories, opened anew: what there is now; `None` where nothing on disk has changed. This run is served and changed
+    /// meanwhile; on failure it goes on. Once another one is served, [`retire`](Self::retire) it.
     ///
     /// # Errors
     /// As for [`load`](Self::load).
-    pub fn reload(&self) -> Result<Self> {
-        let (dir, source) = &self.from;
-        let Some(local) = &self.codes.local else { return Self::load_from(dir, source) };
-        // The catalogue goes with the index: a link that points elsewhere by now leads to another one.
-        let stays = match source {
-            Source::Index { dir, .. } => dir.canonicalize().ok() == local.dir().canonicalize().ok(),
-            #[cfg(feature = "postgres")]
-            Source::Postgres(_) => false,
-        };
-        local.hand_over(|catalogue| {
-            let model = self.encoder.model_sha256().to_owned();
-            Self::open(dir, source, |encoder| {
-                let known = catalogue.filter(|_| stays);
-                known.filter(|_| encoder.model_sha256() == model)
-            })
-        })
+    pub(crate) fn reload(&self) -> Result<Option<Self>> {
+        if let Source::Index { dir, .. } = &self.source
+            && self.files == RunFiles::of(&self.dir)
+            && self.local().is_some_and(|items| items.is_current_at(dir))
+        {
+            return Ok(None);
+        }
+        Self::open(&self.dir, &self.source, self.local()).map(Some)
     }
 
-    fn open(
-        dir: &Path,
-        source: &Source,
-        catalogue: impl FnOnce(&Encoder) -> Option<Arc<Catalogue>>,
-    ) -> Result<Self> {
+    /// Makes no more changes, unless `successor` has the same files: then it makes them.
+    pub(crate) fn retire(&self, successor: &Self) {
+        if let (Some(items), next) = (self.local(), successor.local())
+            && next.is_none_or(|next| !Arc::ptr_eq(items, next))
+        {
+            items.close();
+        }
+    }
+
+    fn open(dir: &Path, source: &Source, current: Option<&Arc<LocalItems>>) -> Result<Self> {
         let started = Instant::now();
+        let files = RunFiles::of(dir);
         let encoder = checks::encoder(&dir.join("model.safetensors"))?;
         let database = checks::code_set(&dir.join("codes.safetensors"), &encoder)?;
         let queries = checks::code_set(&dir.join("queries.safetensors"), &encoder)?;
@@ -91,12 +104,19 @@ impl Run {
         let sha = encoder.model_sha256();
         let fingerprint = gallery.as_ref().map_or(0, Gallery::fingerprint);
         let version = format!("{}{fingerprint:016x}", &sha[..sha.len().min(8)]);
-        let codes = source.open((dir, &encoder), database, catalogue)?;
+        let facts = Facts::read(dir)?;
+        // Last, because this may change the index: nothing that could fail comes after it.
+        let owner = Owner { dir, encoder: &encoder, database: &database, current };
+        let codes = source.open(owner)?;
         let run = Self {
+            dir: dir.to_owned(),
+            source: source.clone(),
+            files,
             names: Names::new(encoder.classes()),
-            facts: Facts::read(dir)?,
-            from: (dir.to_owned(), source.clone()),
+            facts,
             codes,
+            rows: Rows::of(database.ids.as_deref()),
+            database,
             version,
             encoder,
             queries,
@@ -112,27 +132,43 @@ impl Run {
         &self.encoder
     }
 
+    fn local(&self) -> Option<&Arc<LocalItems>> {
+        match &self.codes {
+            Codes::Local { items, .. } => Some(items),
+            #[cfg(feature = "postgres")]
+            Codes::Remote(_) => None,
+        }
+    }
+
     /// Index and catalogue.
     ///
     /// # Errors
     /// Where the codes are elsewhere, and not changed by this service.
-    pub(crate) fn items(&self) -> Result<&LocalItems, ChangeError> {
-        self.codes.local.as_deref().ok_or(ChangeError::Elsewhere)
+    pub(crate) fn items(&self) -> Result<&Arc<LocalItems>, ChangeError> {
+        self.local().ok_or(ChangeError::Elsewhere)
     }
 
-    /// What answers searches.
-    pub fn searcher(&self) -> &dyn Searcher {
-        &*self.codes.searcher
+    fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+        self.local()?.catalogue()
     }
 
-    /// Whether items can be added and removed.
+    /// Whether it was opened so that items can be added and removed.
+    fn is_changeable(&self) -> bool {
+        self.local().is_some_and(|items| items.is_changeable())
+    }
+
+    /// Whether items can be added and removed now.
     pub(crate) fn is_writable(&self) -> bool {
-        self.codes.local.as_ref().is_some_and(|local| local.is_writable())
+        self.local().is_some_and(|items| items.is_writable())
     }
 
     /// Indexed items.
     pub fn len(&self) -> usize {
-        self.codes.searcher.len()
+        match &self.codes {
+            Codes::Local { items, .. } => items.index().len(),
+            #[cfg(feature = "postgres")]
+            Codes::Remote(remote) => crate::search::Searcher::len(&remote.cluster),
+        }
     }
 
     /// Whether nothing is indexed.
@@ -157,20 +193,7 @@ impl Run {
 
     /// The code of real values.
     pub(crate) fn pack(&self, values: &[f32]) -> Result<Vec<u8>, BoxError> {
-        Ok(Codes::from_real(self.bits(), values)?.get(0).to_vec())
-    }
-
-    /// What a query finds, ordered by distance, then id; with `values`, the query's real ones, those of one distance by how well
-    /// their bits agree with these.
-    pub(crate) fn nearest(
-        &self,
-        query: Query<'_>,
-        values: Option<&[f32]>,
-    ) -> Result<Found, SearchError> {
-        match values {
-            Some(values) => search_and_rerank(self.searcher(), &query, values),
-            None => self.searcher().search(&query),
-        }
+        Ok(PackedCodes::from_real(self.bits(), values)?.get(0).to_vec())
     }
 
     /// The most labels that a request may name: as many as there are classes, and some where these are few.
@@ -178,22 +201,22 @@ impl Run {
         self.names.len().max(64)
     }
 
+    /// Whether searches go to hosts elsewhere, and take no core here.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.local().is_none()
+    }
+
     /// Whether a search takes so little, in the worst case a scan of all codes, that handing it to another thread would take longer
     /// than what others wait for it.
     pub(crate) fn is_scanned_soon(&self) -> bool {
         const BYTES: usize = 32 << 20;
-        self.codes.local.is_some() && self.len() * self.bits().div_ceil(8) as usize <= BYTES
+        self.local().is_some() && self.len() * self.bits().div_ceil(8) as usize <= BYTES
     }
 
     /// The code a hexadecimal text stands for, or what is wrong with it.
     pub(crate) fn parse_code(&self, hex: &str) -> Result<Vec<u8>, String> {
-        let code = Codes::from_hex(self.bits(), hex).map_err(|e| e.to_string())?;
+        let code = PackedCodes::from_hex(self.bits(), hex).map_err(|e| e.to_string())?;
         Ok(code.get(0).to_vec())
-    }
-
-    /// The code of an indexed item.
-    pub(crate) fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError> {
-        self.codes.searcher.code(id)
     }
 
     /// The code of a held-out query.
@@ -223,38 +246,7 @@ impl Run {
 
     /// What labels its items have, as far as they can be searched by.
     pub(crate) fn shape(&self) -> LabelShape {
-        self.codes.local.as_ref().map_or(LabelShape::None, |local| local.shape())
-    }
-
-    /// Hits as the wire has them.
-    pub(crate) fn hits(&self, hits: &[Neighbour], with_code: bool) -> Vec<api::Hit> {
-        let hit = |hit: &Neighbour| api::Hit {
-            id: hit.id,
-            distance: hit.distance,
-            label: self.label(hit.id),
-            image_url: self.item_url(hit.id),
-            code: with_code.then(|| to_hex(&hit.code)),
-        };
-        hits.iter().map(hit).collect()
-    }
-
-    /// An item as the wire has it.
-    pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>, SearchError> {
-        let Some(code) = self.code(id)?.map(|code| to_hex(&code)) else { return Ok(None) };
-        let catalogue = self.codes.local.as_ref().and_then(|local| local.catalogue());
-        let record = catalogue.map_or(Ok(None), |catalogue| catalogue.record(id))?;
-        let source = record.and_then(|record| record.source);
-        let (label, image_url) = (self.label(id), self.item_url(id));
-        Ok(Some(api::Item { id, label, code, image_url, source }))
-    }
-
-    /// The thumbnail that was kept when an item was added, where it was; `None` where there is no such item.
-    pub(crate) fn kept_thumbnail(&self, id: u64) -> Result<Option<Option<Vec<u8>>>, SearchError> {
-        if self.code(id)?.is_none() {
-            return Ok(None);
-        }
-        let catalogue = self.codes.local.as_ref().and_then(|local| local.catalogue());
-        Ok(Some(catalogue.map_or(Ok(None), |catalogue| catalogue.thumbnail(id))?))
+        self.local().map_or(LabelShape::None, |items| items.shape())
     }
 
     /// A held-out query as the wire has it.
@@ -267,9 +259,26 @@ impl Run {
         })
     }
 
-    /// Row of an item in the gallery.
-    pub(crate) fn row(&self, id: u64) -> Option<usize> {
-        self.codes.rows.row(id)
+    /// Row of an item in the gallery, where it is the run's own: of an index of other codes, the same numbers are other pictures.
+    fn row(&self, id: u64, code: &[u8]) -> Option<usize> {
+        let row = self.rows.row(id).filter(|_| self.rows_are_known())?;
+        let is_own = row < self.database.codes.len() && self.database.codes.get(row) == code;
+        is_own.then_some(row)
+    }
+
+    /// Whether items of the run are searched at all.
+    fn rows_are_known(&self) -> bool {
+        match &self.codes {
+            Codes::Local { holds_run, .. } => *holds_run,
+            #[cfg(feature = "postgres")]
+            Codes::Remote(remote) => remote.holds_run,
+        }
+    }
+
+    /// The label of an item of the run, where no index has labels.
+    fn label_of_row(&self, id: u64) -> Option<api::Label> {
+        let row = self.rows.row(id).filter(|_| self.rows_are_known())?;
+        self.names.of_row(self.database.labels.as_ref(), row)
     }
 
     /// Tells this run's gallery from another's.
@@ -286,62 +295,6 @@ impl Run {
     pub(crate) fn png(&self, set: Set, row: usize) -> Result<Vec<u8>, BoxError> {
         let thumbnail = self.gallery.as_ref().and_then(|gallery| gallery.get(set, row));
         Ok(thumbnail.ok_or("the thumbnail is gone")?.to_png()?)
-    }
-
-    /// What is served.
-    pub(crate) fn info(&self, limits: api::RequestLimits, keys: &Keys) -> api::Info {
-        let input = self.encoder.input();
-        let index = self.codes.local.as_ref().map(|local| local.index().info());
-        api::Info {
-            version: env!("CARGO_PKG_VERSION"),
-            bits: self.bits(),
-            items: self.len(),
-            samples: self.samples(),
-            classes: self.encoder.classes().to_vec(),
-            model: api::Model {
-                sha256: self.encoder.model_sha256().to_owned(),
-                input: [input.height, input.width, input.channels],
-            },
-            index: index.map(|index| api::Index {
-                version: index.version,
-                distinct: index.distinct,
-                substrings: index.substrings.len(),
-                bytes: index.bytes,
-            }),
-            store: self.codes.remote,
-            thumbnails: self.is_writable()
-                || (self.gallery.is_some() && self.codes.rows.are_known()),
-            writable: self.is_writable() && keys.let_somebody_change(),
-            auth: api::Auth { read: keys.guard_reading(), write: keys.guard_changing() },
-            labels: self.shape().name(),
-            dataset: self.facts.dataset.clone(),
-            protocol: self.facts.protocol.clone(),
-            map: self.facts.map,
-            verified: self.facts.verified,
-            limits,
-        }
-    }
-
-    fn label(&self, id: u64) -> Option<api::Label> {
-        match &self.codes.local {
-            Some(local) => local.index().label(id).map(|label| self.names.of_item(label)),
-            None => self.names.of_row(self.codes.labels.as_ref(), self.row(id)?),
-        }
-    }
-
-    /// Tells the thumbnail of an item from that of another which had its id before: an item of the run's own has the gallery's,
-    /// an added one its own.
-    pub(crate) fn item_version(&self, id: u64) -> String {
-        let added = self.codes.local.as_ref().and_then(|local| {
-            let added = local.catalogue().is_some_and(|catalogue| catalogue.has(id));
-            let index = added.then(|| local.index())?;
-            index.code(id).map(digest)
-        });
-        added.map_or_else(|| self.version.clone(), |code| format!("{}-{code:016x}", self.version))
-    }
-
-    fn item_url(&self, id: u64) -> String {
-        format!("/v1/items/{id}/image?v={}", self.item_version(id))
     }
 }
 

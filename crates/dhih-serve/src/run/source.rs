@@ -6,14 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use dhih_index::{CodeSet, Labels};
+use dhih_index::{CodeSet, Index};
 use dhih_model::Encoder;
+use rayon::prelude::*;
 
-use crate::items::catalogue::Catalogue;
-use crate::items::{Access, LocalItems};
-use crate::run::checks;
-use crate::search::Searcher;
-use crate::{Result, api};
+use crate::items::{Access, LocalItems, Opening};
+use crate::run::checks::IndexCheck;
+use crate::{Error, Result};
 
 /// Where the codes are that are searched.
 #[derive(Debug, Clone)]
@@ -31,94 +30,163 @@ pub enum Source {
 }
 
 /// What a source was opened to.
-pub(crate) struct Opened {
-    pub(crate) searcher: Arc<dyn Searcher>,
-    /// The same, where it is the index on this machine's disk.
-    pub(crate) local: Option<Arc<LocalItems>>,
-    /// What `/v1/info` tells of a store elsewhere.
-    pub(crate) remote: Option<api::Store>,
-    pub(crate) rows: Rows,
-    /// Labels by row, where no index has them.
-    pub(crate) labels: Option<Labels>,
+pub(super) enum Codes {
+    /// The index on this machine's disk.
+    Local {
+        items: Arc<LocalItems>,
+        /// Whether it holds the items of the run, as [`holds_run`] finds.
+        holds_run: bool,
+    },
+    /// A store elsewhere.
+    #[cfg(feature = "postgres")]
+    Remote(Box<RemoteCodes>),
 }
 
-/// Rows of ids in `codes.safetensors`.
-pub(crate) enum Rows {
-    /// The ids are the rows.
-    Same,
-    Of(HashMap<u64, usize>),
-    /// The items searched are others.
-    #[cfg(feature = "postgres")]
-    Unknown,
+/// Codes in a store.
+#[cfg(feature = "postgres")]
+pub(super) struct RemoteCodes {
+    pub(super) cluster: crate::postgres::Cluster,
+    /// What `/v1/info` tells of it.
+    pub(super) store: crate::api::Store,
+    /// Whether it holds the items of the run, so that these have the run's labels and thumbnails.
+    pub(super) holds_run: bool,
+}
+
+/// Whose codes are opened.
+#[derive(Clone, Copy)]
+pub(super) struct Owner<'a> {
+    /// The run directory.
+    pub(super) dir: &'a Path,
+    pub(super) encoder: &'a Encoder,
+    /// The run's own codes.
+    pub(super) database: &'a CodeSet,
+    /// What is served until now.
+    pub(super) current: Option<&'a Arc<LocalItems>>,
 }
 
 impl Source {
-    /// Opens it for the run in `dir`, whose codes are `database`.
-    pub(crate) fn open(
-        &self,
-        (dir, encoder): (&Path, &Encoder),
-        database: CodeSet,
-        catalogue: impl FnOnce(&Encoder) -> Option<Arc<Catalogue>>,
-    ) -> Result<Opened> {
+    /// Opens it for a run.
+    pub(super) fn open(&self, owner: Owner<'_>) -> Result<Codes> {
         match self {
-            Self::Index { dir: index, access } => {
-                checks::index(index, dir, encoder)?;
-                let (sha, catalogue) = (encoder.model_sha256(), catalogue(encoder));
-                let local = Arc::new(LocalItems::open(index, sha, *access, catalogue)?);
-                let rows = Rows::of(database.ids);
-                Ok(Opened {
-                    searcher: local.clone(),
-                    local: Some(local),
-                    remote: None,
-                    rows,
-                    labels: None,
-                })
+            Self::Index { dir, access } => {
+                let items = open_index(dir, *access, owner)?;
+                let holds_run = holds_run(&items, owner.database);
+                if !holds_run {
+                    tracing::warn!(
+                        "the index holds other items than the run: they have no thumbnails of its gallery"
+                    );
+                }
+                Ok(Codes::Local { items, holds_run })
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => {
-                let cluster = checks::cluster(config, encoder)?;
-                let remote = Some(api::Store {
+                let cluster = crate::run::checks::cluster(config, owner.encoder)?;
+                let holds_run = cluster.holds(owner.database);
+                if !holds_run {
+                    tracing::warn!(
+                        "the store holds other items than the run: they have no labels and no thumbnails"
+                    );
+                }
+                let store = crate::api::Store {
                     kind: "postgresql",
                     generation: cluster.generation(),
                     shards: cluster.shards(),
                     substrings: cluster.substrings(),
-                });
-                let (rows, labels) = if cluster.holds(&database) {
-                    (Rows::of(database.ids), database.labels)
-                } else {
-                    tracing::warn!(
-                        "the store holds other items than the run: they have no labels and no thumbnails"
-                    );
-                    (Rows::Unknown, None)
                 };
-                Ok(Opened { searcher: Arc::new(cluster), local: None, remote, rows, labels })
+                Ok(Codes::Remote(Box::new(RemoteCodes { cluster, store, holds_run })))
             }
         }
     }
 }
 
+/// Opens an index. The files that are open already stay open, and are changed meanwhile, unless another index has taken their place.
+fn open_index(dir: &Path, access: Access, owner: Owner<'_>) -> Result<Arc<LocalItems>> {
+    let check = IndexCheck { path: dir, run: owner.dir, encoder: owner.encoder };
+    check.present()?;
+    opened_index(access, owner, check).map_err(|error| match error {
+        // The command that builds an index helps against damage, not against a disk that fails.
+        Error::Index { source, .. }
+            if !matches!(
+                source,
+                dhih_index::Error::Io { .. } | dhih_index::Error::Poisoned { .. }
+            ) =>
+        {
+            check.unusable(source)
+        }
+        other => other,
+    })
+}
+
+fn opened_index(
+    access: Access,
+    owner: Owner<'_>,
+    check: IndexCheck<'_>,
+) -> Result<Arc<LocalItems>> {
+    let dir = check.path;
+    let current = owner.current;
+    if let Some(items) = current.filter(|items| items.is_current_at(dir)) {
+        check.whole(&items.index())?;
+        return Ok(items.clone());
+    }
+    let of =
+        |catalogue| Opening { dir, model_sha256: owner.encoder.model_sha256(), access, catalogue };
+    match current.filter(|items| items.is_changeable() && items.is_at(dir)) {
+        None => LocalItems::open(of(None), |index| check.whole(index)).map(Arc::new),
+        Some(items) => {
+            // Another index was built in the place of the one that is open: the lock is needed, and everything that can be checked
+            // without it is, before changes are refused.
+            check.whole(&Index::open(dir).map_err(|e| check.unusable(e))?)?;
+            let catalogue = items.catalogue().filter(|catalogue| catalogue.is_current()).cloned();
+            items.close();
+            let opened = LocalItems::open(of(catalogue), |index| check.same_model(index));
+            opened.map(Arc::new).inspect_err(|_| items.resume())
+        }
+    }
+}
+
+/// One of so many items may have another code than in the run, where no catalogue tells which ids were used again.
+const USED_AGAIN: usize = 16;
+
+/// Whether an index holds the items of the run. Codes of few bits are often equal by chance, so that all ids that both have are compared:
+/// in an index of the run they have the same codes, but for those that were deleted and used again.
+fn holds_run(items: &LocalItems, database: &CodeSet) -> bool {
+    let index = items.index();
+    let id = |row: usize| database.ids.as_ref().map_or(row as u64, |ids| ids[row]);
+    let was_used_again = |id: u64| {
+        let catalogue = items.catalogue();
+        catalogue.is_some_and(|catalogue| catalogue.record(id).is_ok_and(|record| record.is_some()))
+    };
+    let compare = |row: usize| match index.code(id(row)) {
+        None => (0, 0),
+        Some(code) if code == database.codes.get(row) => (1, 0),
+        Some(_) => (1, usize::from(!was_used_again(id(row)))),
+    };
+    let rows = (0..database.codes.len()).into_par_iter().map(compare);
+    let (both, other) = rows.reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    match items.catalogue() {
+        Some(_) => other == 0,
+        None => other * USED_AGAIN <= both,
+    }
+}
+
+/// Rows of ids in `codes.safetensors`.
+pub(super) enum Rows {
+    /// The ids are the rows.
+    Same,
+    Of(HashMap<u64, usize>),
+}
+
 impl Rows {
-    fn of(ids: Option<Vec<u64>>) -> Self {
-        let rows = |ids: Vec<u64>| ids.into_iter().enumerate().map(|(i, id)| (id, i)).collect();
+    pub(super) fn of(ids: Option<&[u64]>) -> Self {
+        let rows = |ids: &[u64]| ids.iter().enumerate().map(|(row, id)| (*id, row)).collect();
         ids.map_or(Self::Same, |ids| Self::Of(rows(ids)))
     }
 
     /// The row of an item.
-    pub(crate) fn row(&self, id: u64) -> Option<usize> {
+    pub(super) fn row(&self, id: u64) -> Option<usize> {
         match self {
             Self::Of(rows) => rows.get(&id).copied(),
             Self::Same => usize::try_from(id).ok(),
-            #[cfg(feature = "postgres")]
-            Self::Unknown => None,
-        }
-    }
-
-    /// Whether there are rows at all.
-    pub(crate) fn are_known(&self) -> bool {
-        match self {
-            Self::Of(_) | Self::Same => true,
-            #[cfg(feature = "postgres")]
-            Self::Unknown => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Labels, thumbnails and changes are not its own: `run/`, `items/`.
 
 mod cancellation;
+mod local;
 mod rerank;
 mod scope;
 

@@ -118,6 +118,34 @@ async fn items_that_cannot_be_added_are_refused_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn no_id_ends_numbering() {
+    let fixture = Fixture::new();
+    let app = fixture.writable_app();
+    let greatest = (1_u64 << 53) - 1;
+    let add = async |id: Option<u64>| {
+        let (image, id) = (png(1), id.map(|id| id.to_string()));
+        let mut parts = vec![("image", &image[..])];
+        parts.extend(id.as_ref().map(|id| ("id", id.as_bytes())));
+        send(&app, fields("/v1/items", &parts)).await
+    };
+    for id in [u64::MAX, greatest + 1] {
+        add(Some(id)).await.refused(400, "invalid_id", &greatest.to_string());
+    }
+    assert_eq!(add(Some(greatest)).await.status, 201);
+    assert_eq!(add(None).await.json()["id"], 60);
+    assert_eq!(send(&app, delete(greatest)).await.status, 204);
+    assert_eq!(add(None).await.json()["id"], 61);
+    drop(app);
+    // Nor does an index that has such an id already.
+    let mut codes = fixture.codes();
+    codes.ids = Some((0..ITEMS as u64 - 1).chain([u64::MAX]).collect());
+    dhih_index::IndexBuilder::default().build(&codes, &fixture.file("index")).unwrap();
+    let app = fixture.writable_app();
+    let next = send(&app, fields("/v1/items", &[("image", &png(1))])).await;
+    assert_eq!(next.json()["id"], 62);
+}
+
+#[tokio::test]
 async fn labels_filter_and_k_counts_what_is_left() {
     let app = Fixture::new().app();
     let all = search(&app, "k=60", &value!({"id": 4})).await;

@@ -15,6 +15,9 @@ mod connections;
 mod description;
 #[cfg(unix)]
 mod durability;
+#[cfg(unix)]
+mod full_disk;
+mod importing;
 mod items;
 #[cfg(unix)]
 mod key_rotation;
@@ -23,6 +26,8 @@ mod loading;
 mod memory;
 mod overload;
 mod program;
+mod rebuilt;
+mod reloading;
 mod routes;
 mod search;
 #[cfg(unix)]

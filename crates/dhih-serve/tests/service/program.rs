@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
@@ -86,6 +87,36 @@ fn a_missing_run_exits_with_1_and_the_cure() {
         1,
         &["none/model.safetensors is missing", "cargo run --release -p dhih-train"],
     );
+}
+
+/// Without root's rights, where the test has them.
+#[cfg(unix)]
+#[test]
+fn a_run_that_may_not_be_written_to_names_read_only() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    const NOBODY: u32 = 65534;
+    let fixture = Fixture::new();
+    let files = |dir: PathBuf| std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let (run, index) = (fixture.run().to_owned(), fixture.file("index"));
+    for path in files(index).chain(files(run.clone())).chain([run]) {
+        let mode = if path.is_dir() { 0o555 } else { 0o444 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(copy.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program_copy = copy.path().join("dhih-serve");
+    std::fs::copy(env!("CARGO_BIN_EXE_dhih-serve"), &program_copy).unwrap();
+    let mut command = Command::new(program_copy);
+    command.arg("--run").arg(fixture.run()).args(["--bind", "127.0.0.1:0"]);
+    if std::fs::write(fixture.file("probe"), "").is_ok() {
+        std::fs::remove_file(fixture.file("probe")).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    std::fs::set_permissions(fixture.run(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(fixture.file("index"), std::fs::Permissions::from_mode(0o755))
+        .unwrap();
+    refused(&output, 1, &["cannot be written to", "--read-only"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
+    http::Method,
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -16,7 +17,14 @@ pub(crate) async fn time_limit(
     request: Request,
     next: Next,
 ) -> Response {
-    tokio::time::timeout(state.limits().request_timeout, next.run(request))
-        .await
-        .unwrap_or_else(|_| ApiError::Timeout.into_response())
+    let is_change = match *request.method() {
+        Method::DELETE => true,
+        _ => request.uri().path() == "/v1/items",
+    };
+    let answer = tokio::time::timeout(state.limits().request_timeout, next.run(request)).await;
+    answer.unwrap_or_else(|_| match is_change {
+        // What a worker has begun goes on.
+        true => ApiError::ChangeTimeout.into_response(),
+        false => ApiError::Timeout.into_response(),
+    })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 
@@ -14,6 +14,7 @@ use crate::http::admin::not_ready;
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState};
 use crate::operation::telemetry;
+use crate::run::info::Service;
 
 /// What is served, and what a request is held to.
 #[utoipa::path(
@@ -30,16 +31,22 @@ pub(crate) async fn info(State(state): State<Arc<AppState>>) -> Json<Info> {
 fn of(state: &AppState) -> Info {
     let body_bytes = state.limits().max_body_bytes;
     let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH };
-    state.run().info(limits, &state.guard().keys())
+    state.run().info(Service {
+        limits,
+        keys: &state.guard().keys(),
+        is_reloading: state.is_reloading(),
+        last_reload: state.last_reload(),
+    })
 }
 
 /// The process answers.
 #[utoipa::path(get, operation_id = "get_health", path = "/healthz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
 pub(crate) async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok", items: None })
+    Json(Health { status: "ok", items: None, writable: None })
 }
 
 /// Whether requests should be sent here: the model and the index are loaded and verified, and the service was not told to stop.
+/// Searches are answered also while nothing can be written, which `writable` tells.
 #[utoipa::path(
     get, operation_id = "get_readiness", path = "/readyz", tag = "service",
     responses(
@@ -54,8 +61,9 @@ pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Response {
 pub(crate) fn readiness(state: &AppState) -> Response {
     match state.phase() {
         Phase::Serving => {
-            let items = Some(state.run().len());
-            Json(Health { status: "ready", items }).into_response()
+            let run = state.run();
+            let (items, writable) = (Some(run.len()), Some(run.is_writable()));
+            Json(Health { status: "ready", items, writable }).into_response()
         }
         phase => not_ready(phase),
     }
@@ -84,25 +92,34 @@ pub(crate) fn figures(state: Option<&AppState>) -> Response {
 }
 
 /// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served
-/// goes on being served.
+/// goes on being served and changed. One that takes long is answered before it ends: `last_reload` tells how it ended.
 #[utoipa::path(
     post, operation_id = "reload", path = "/v1/admin/reload", tag = "service",
     responses(
         (status = 200, body = Info, description = "What is served"),
+        (status = 202, body = Info, description = "It takes long and goes on; what is served until then"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "The key may not do this, or another site's page asks"),
-        (status = 409, body = ErrorAnswer, description = "What is there now cannot be served"),
+        (status = 409, body = ErrorAnswer, description = "What is there now cannot be served, or a reload is under way"),
     )
 )]
-pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Json<Info>, ApiError> {
+pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let reloading = state.clone();
-    let reloaded = tokio::task::spawn_blocking(move || reloading.reload().map(drop));
-    match reloaded.await.map_err(ApiError::internal)? {
-        Ok(()) => Ok(Json(of(&state))),
-        Err(error) => {
+    let task = tokio::task::spawn_blocking(move || {
+        let reloaded = reloading.try_reload().map(|reloaded| reloaded.map(drop));
+        if let Some(Err(error)) = &reloaded {
             // Paths are for the log.
             tracing::error!(%error, "not reloaded");
-            Err(ApiError::NotReloaded)
         }
+        reloaded
+    });
+    // The reload goes on where nobody waits for it any more.
+    match tokio::time::timeout(state.limits().request_timeout / 2, task).await {
+        Err(_) => Ok((StatusCode::ACCEPTED, Json(of(&state))).into_response()),
+        Ok(ended) => match ended.map_err(ApiError::internal)? {
+            None => Err(ApiError::ReloadUnderWay),
+            Some(Err(_)) => Err(ApiError::NotReloaded),
+            Some(Ok(())) => Ok(Json(of(&state)).into_response()),
+        },
     }
 }

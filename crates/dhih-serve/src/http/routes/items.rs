@@ -1,6 +1,6 @@
 //! `/v1/items`: items are added, looked at and deleted; their thumbnails.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -15,9 +15,10 @@ use crate::http::routes::search::no_item;
 use crate::http::routes::thumbnail::{self, Thumbnail};
 use crate::http::{ApiError, AppState};
 use crate::items::catalogue::Record;
-use crate::items::{ChangeError, LabelShape, NewItem};
+use crate::items::{ChangeError, Changed, ItemId, LabelShape, NewItem};
 use crate::run::Run;
 use crate::run::gallery::Set;
+use crate::run::view::ItemThumbnail;
 
 /// An item.
 #[utoipa::path(
@@ -35,7 +36,7 @@ pub(crate) async fn item(
 ) -> Result<Json<Item>, ApiError> {
     let Path(id) = id?;
     let run = state.run();
-    let item = state.work(move || Ok(run.item(id)?)).await?;
+    let item = state.work(move || Ok(run.view().item(id)?)).await?;
     item.map(Json).ok_or_else(|| no_item(id))
 }
 
@@ -58,12 +59,11 @@ pub(crate) async fn image(
     let Path(id) = id?;
     let run = state.run();
     let looking = run.clone();
-    let kept = state.work(move || looking.kept_thumbnail(id)?.ok_or_else(|| no_item(id))).await?;
-    if let Some(file) = kept {
-        return Ok(thumbnail.of_file(file));
+    let found = state.work(move || looking.view().thumbnail(id)?.ok_or_else(|| no_item(id)));
+    match found.await? {
+        ItemThumbnail::Kept(file) => Ok(thumbnail.of_file(file)),
+        ItemThumbnail::Gallery(row) => thumbnail.respond(&state, &run, Set::Database, row).await,
     }
-    let row = run.row(id);
-    thumbnail.respond(&state, &run, Set::Database, row).await
 }
 
 /// Adds an item. Once this is answered it survives a crash, and is found.
@@ -75,12 +75,13 @@ pub(crate) async fn image(
         (status = 400, body = ErrorAnswer, description = "A field is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
-        (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 409, body = ErrorAnswer, description = "The id is taken"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
         (status = 422, body = ErrorAnswer, description = "An image that cannot be used"),
-        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 504, body = ErrorAnswer, description = "It took too long, and may be made all the same"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
     )
 )]
 pub(crate) async fn add(
@@ -88,7 +89,7 @@ pub(crate) async fn add(
     request: Request,
 ) -> Result<Response, ApiError> {
     let run = state.run();
-    if !run.items()?.is_writable() {
+    if !run.items()?.is_changeable() {
         return Err(ApiError::ReadOnly);
     }
     if media_type(&request).as_deref() != Some("multipart/form-data") {
@@ -105,22 +106,27 @@ pub(crate) async fn add(
     let coded = state.pictures().encode(&run, images, keep).await?.pop();
     let (values, file) = coded.ok_or_else(|| ApiError::internal("no code"))??;
     let thumbnail = file.map_err(ApiError::internal)?;
-    let code = dhih_index::to_hex(&run.pack(&values).map_err(ApiError::internal)?);
-    let record = Record { code, labels, source: name };
-    let item = NewItem { id, record, thumbnail, imported: false };
+    let code = run.pack(&values).map_err(ApiError::internal)?;
+    let record = Record {
+        code: dhih_index::to_hex(&code),
+        labels,
+        source: name.clone(),
+        ..Record::default()
+    };
+    let id = id.map_or(ItemId::Next, ItemId::Free);
+    let item = NewItem { id, record, thumbnail, digest: None };
     let model = run.encoder().model_sha256().to_owned();
-    let id = change(&state, move |run| {
-        // A reload in between may have brought another model.
+    let item = change(&state, move |run| {
+        // A reload in between may have brought another model, whose codes are others.
         if run.encoder().model_sha256() != model {
-            return Err(ChangeError::Moved);
+            return Err(ChangeError::Reloading);
         }
-        Ok(run.items()?.add(vec![item.clone()])?.pop())
+        let Changed { ids, index } = run.items()?.add(vec![item])?;
+        Ok(ids.first().map(|id| run.view_of(index).item_of(*id, &code, name)))
     });
-    let id = id.await?.ok_or_else(|| ApiError::internal("no id"))?;
+    let item = item.await?.ok_or_else(|| ApiError::internal("an item got no id"))?;
     metrics::counter!("dhih_added_total").increment(1);
-    let item = state.run().item(id)?;
-    let item = item.ok_or_else(|| ApiError::internal("the item is not there"))?;
-    let at = [(header::LOCATION, format!("/v1/items/{id}"))];
+    let at = [(header::LOCATION, format!("/v1/items/{}", item.id))];
     Ok((StatusCode::CREATED, at, Json(item)).into_response())
 }
 
@@ -133,7 +139,9 @@ pub(crate) async fn add(
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
         (status = 404, body = ErrorAnswer, description = "There is no such item"),
-        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 504, body = ErrorAnswer, description = "It took too long, and may be made all the same"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
     )
 )]
 pub(crate) async fn delete(
@@ -156,23 +164,14 @@ fn classes(run: &Run, labels: &[String]) -> Result<Vec<i64>, ApiError> {
     }
 }
 
-/// How long a change waits for a reload to end.
-const WAIT: Duration = Duration::from_millis(10);
-const WAITS: usize = 500;
-
-/// Changes the items that are served when it is its turn: a reload in between gives its files to another.
+/// Changes the items that are served, on a worker. While they are given to another run this is refused at once, and takes no worker.
 async fn change<T: Send + 'static>(
     state: &Arc<AppState>,
-    change: impl Fn(&Run) -> Result<T, ChangeError> + Clone + Send + 'static,
+    change: impl FnOnce(&Run) -> Result<T, ChangeError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    for _ in 0..WAITS {
-        let (run, change) = (state.run(), change.clone());
-        match state.work(move || Ok(change(&run))).await? {
-            Err(ChangeError::Moved) => tokio::time::sleep(WAIT).await,
-            done => return Ok(done?),
-        }
-    }
-    Err(ApiError::Busy)
+    let run = state.run();
+    run.items()?.check_open()?;
+    state.work(move || Ok(change(&run)?)).await
 }
 
 impl Thumbnail {

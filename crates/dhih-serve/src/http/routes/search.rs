@@ -19,7 +19,7 @@ use crate::http::params::{Bounds, Extent, extent};
 use crate::http::{ApiError, AppState};
 use crate::items::LabelShape;
 use crate::run::Run;
-use crate::search::{Query, Scope};
+use crate::search::{Cancellation, Query, Scope};
 
 /// What to search by.
 enum Wanted {
@@ -66,9 +66,15 @@ pub(crate) async fn search(
         Kind::Json => one(json(request).await?)?,
     };
     if extent.is_plain() && run.is_scanned_soon() {
-        return answer(&run, &wanted, &extent, None).map(Json);
+        let search = Search { run: &run, extent: &extent, scope: None, cancellation: None };
+        return search.answer(&wanted).map(Json);
     }
-    state.work(move || answer(&run, &wanted, &extent, scope.as_ref())).await.map(Json)
+    let of = run.clone();
+    let answer = state.search(&of, move |cancellation| {
+        let (scope, cancellation) = (scope.as_ref(), Some(cancellation));
+        Search { run: &run, extent: &extent, scope, cancellation }.answer(&wanted)
+    });
+    answer.await.map(Json)
 }
 
 /// As `POST /v1/search` with up to 32 queries; one that is refused leaves the others be.
@@ -113,13 +119,20 @@ pub(crate) async fn batch(
             queries.into_iter().map(one).collect()
         }
     };
-    let answers = state.work_in_parts(move |cancellation| {
+    let of = run.clone();
+    let answers = state.search(&of, move |cancellation| {
+        let search = Search {
+            run: &run,
+            extent: &extent,
+            scope: scope.as_ref(),
+            cancellation: Some(cancellation),
+        };
         let mut answers = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             if cancellation.is_cancelled() {
                 return Err(ApiError::Timeout);
             }
-            let answer = wanted.and_then(|wanted| answer(&run, &wanted, &extent, scope.as_ref()));
+            let answer = wanted.and_then(|wanted| search.answer(&wanted));
             answers.push(match answer {
                 Ok(found) => OneAnswer::Found(found),
                 Err(error) => OneAnswer::Refused(error.answer()),
@@ -208,50 +221,58 @@ fn scope(run: &Run, extent: &Extent) -> Result<Option<Scope>, ApiError> {
     Ok(Some(Scope::new(Filter::default().labels(classes))))
 }
 
-fn answer(
-    run: &Run,
-    wanted: &Wanted,
-    extent: &Extent,
-    scope: Option<&Scope>,
-) -> Result<SearchAnswer, ApiError> {
-    let (code, encode, values) = match wanted {
-        Wanted::Values(values, ms) => {
-            (run.pack(values).map_err(ApiError::internal)?, *ms, Some(&values[..]))
+/// What all searches of a request share.
+struct Search<'a> {
+    run: &'a Run,
+    extent: &'a Extent,
+    scope: Option<&'a Scope>,
+    cancellation: Option<&'a Cancellation>,
+}
+
+impl Search<'_> {
+    fn answer(&self, wanted: &Wanted) -> Result<SearchAnswer, ApiError> {
+        let Self { run, extent, scope, cancellation } = *self;
+        // Of one state: what is added or deleted meanwhile does not show in it.
+        let view = run.view();
+        let (code, encode, values) = match wanted {
+            Wanted::Values(values, ms) => {
+                (run.pack(values).map_err(ApiError::internal)?, *ms, Some(&values[..]))
+            }
+            Wanted::Code(hex) => {
+                let code = run.parse_code(hex);
+                (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, 0.0, None)
+            }
+            Wanted::Id(id) => (view.code(*id)?.ok_or_else(|| no_item(*id))?, 0.0, None),
+            Wanted::Sample(i) => {
+                (run.sample_code(*i).ok_or_else(|| no_sample(*i))?.to_vec(), 0.0, None)
+            }
+        };
+        if extent.rerank && values.is_none() {
+            let message =
+                "`rerank` goes by the real values of an image: search by an image, or leave it out";
+            return Err(ApiError::BadRequest("invalid_parameter", message.into()));
         }
-        Wanted::Code(hex) => {
-            let code = run.parse_code(hex);
-            (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, 0.0, None)
-        }
-        Wanted::Id(id) => (run.code(*id)?.ok_or_else(|| no_item(*id))?, 0.0, None),
-        Wanted::Sample(i) => {
-            (run.sample_code(*i).ok_or_else(|| no_sample(*i))?.to_vec(), 0.0, None)
-        }
-    };
-    if extent.rerank && values.is_none() {
-        let message =
-            "`rerank` goes by the real values of an image: search by an image, or leave it out";
-        return Err(ApiError::BadRequest("invalid_parameter", message.into()));
+        let started = Instant::now();
+        let query = Query {
+            code: &code,
+            k: extent.k,
+            radius: extent.radius,
+            filter: scope,
+            codes: extent.codes,
+            cancellation,
+        };
+        let found = view.nearest(query, values.filter(|_| extent.rerank))?;
+        metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());
+        let search = ms_since(started);
+        Ok(SearchAnswer {
+            bits: run.bits(),
+            code: dhih_index::to_hex(&code),
+            took_ms: Took { encode, search },
+            hits: view.hits(&found.neighbours, extent.codes),
+            capped_radius: found.capped_radius,
+            exhaustive: found.exhaustive.then_some(true),
+        })
     }
-    let started = Instant::now();
-    let query = Query {
-        code: &code,
-        k: extent.k,
-        radius: extent.radius,
-        filter: scope,
-        codes: extent.codes,
-        cancellation: None,
-    };
-    let found = run.nearest(query, values.filter(|_| extent.rerank))?;
-    metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());
-    let search = ms_since(started);
-    Ok(SearchAnswer {
-        bits: run.bits(),
-        code: dhih_index::to_hex(&code),
-        took_ms: Took { encode, search },
-        hits: run.hits(&found.neighbours, extent.codes),
-        capped_radius: found.capped_radius,
-        exhaustive: found.exhaustive.then_some(true),
-    })
 }
 
 fn ms_since(started: Instant) -> f64 {

@@ -1,0 +1,191 @@
+//! A batch of an import: its files are read, compared with what is known of them and decoded on all cores, encoded together, and added or
+//! replaced in one change. At most one batch is in memory, and of the pictures as many whole ones as there are cores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dhih_index::to_hex;
+use dhih_model::image::{Limits, decode};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::import::walk::{self, FoundFile};
+use crate::import::{Imported, Skipped};
+use crate::items::catalogue::{
+    Catalogue, Claim, ImportedFile, Record, import_key, legacy_import_key,
+};
+use crate::items::thumbnail::thumbnail;
+use crate::items::{ChangeError, ItemId, LocalItems, NewItem};
+use crate::run::Run;
+use crate::{Error, Result};
+
+/// Imports the files of a folder.
+pub(super) struct Importer<'a> {
+    run: &'a Run,
+    items: &'a Arc<LocalItems>,
+    catalogue: &'a Catalogue,
+    folder: &'a Path,
+    /// By what the folder is known.
+    root: &'a str,
+    restore: bool,
+}
+
+/// What a file is, once it was read.
+enum Outcome {
+    Known,
+    Deleted,
+    Skipped(String),
+    /// To be encoded.
+    Decoded(Box<Decoded>),
+}
+
+struct Decoded {
+    key: String,
+    digest: String,
+    id: ItemId,
+    /// As the encoder takes it.
+    pixels: Vec<u8>,
+    thumbnail: Vec<u8>,
+    /// What format 1 of the catalogue knows of a file of this path, which may be another one.
+    legacy: Option<ImportedFile>,
+}
+
+impl<'a> Importer<'a> {
+    pub(super) fn new(
+        run: &'a Run,
+        folder: &'a Path,
+        root: &'a str,
+        restore: bool,
+    ) -> Result<Self> {
+        let items = run.items().map_err(refused)?;
+        let catalogue = items.catalogue().ok_or_else(|| refused(ChangeError::ReadOnly))?;
+        Ok(Self { run, items, catalogue, folder, root, restore })
+    }
+
+    /// Imports some of the folder's files.
+    pub(super) fn import(&self, files: &[FoundFile], imported: &mut Imported) -> Result<()> {
+        let outcomes: Vec<Outcome> =
+            files.par_iter().map(|file| self.read(file)).collect::<Result<_>>()?;
+        let mut decoded = Vec::new();
+        for (file, outcome) in files.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Known => imported.known += 1,
+                Outcome::Deleted => imported.deleted += 1,
+                Outcome::Skipped(reason) => {
+                    imported.skipped.push(Skipped::of(file.name.clone(), reason));
+                }
+                Outcome::Decoded(picture) => decoded.push((file, *picture)),
+            }
+        }
+        if decoded.is_empty() { Ok(()) } else { self.add(decoded, imported) }
+    }
+
+    /// Reads a file, and decodes it where it is new or was changed.
+    fn read(&self, file: &FoundFile) -> Result<Outcome> {
+        let bytes = match walk::read(&self.folder.join(&file.path)) {
+            Ok(bytes) => bytes,
+            Err(reason) => return Ok(Outcome::Skipped(reason)),
+        };
+        let (key, digest) = (import_key(self.root, &file.name), to_hex(&Sha256::digest(&bytes)));
+        let known = self.catalogue.imported(&key)?;
+        let id = match &known {
+            Some(ImportedFile { digest: Some(of), item: Some(_), .. }) if *of == digest => {
+                return Ok(Outcome::Known);
+            }
+            Some(ImportedFile { item: None, .. }) if !self.restore => return Ok(Outcome::Deleted),
+            Some(ImportedFile { item: Some(id), .. }) => ItemId::Replaced(*id),
+            _ => ItemId::Next,
+        };
+        let legacy = match known {
+            None => self.catalogue.imported(&legacy_import_key(&file.name))?,
+            Some(_) => None,
+        };
+        let made = decode(&bytes, &Limits::default()).map_err(|error| error.to_string());
+        let made = made.and_then(|picture| {
+            let thumbnail = thumbnail(&picture).map_err(|error| error.to_string())?;
+            Ok((self.run.fit(&picture), thumbnail))
+        });
+        Ok(match made {
+            Err(reason) => Outcome::Skipped(reason),
+            Ok((pixels, thumbnail)) => {
+                Outcome::Decoded(Box::new(Decoded { key, digest, id, pixels, thumbnail, legacy }))
+            }
+        })
+    }
+
+    /// Encodes pictures and adds them.
+    fn add(&self, decoded: Vec<(&FoundFile, Decoded)>, imported: &mut Imported) -> Result<()> {
+        let failed = |error: &dyn std::fmt::Display| Error::Unusable {
+            reason: format!("the network failed: {error}"),
+            make: "cargo run --release -p dhih-train".into(),
+        };
+        let pixels: Vec<u8> =
+            decoded.iter().flat_map(|(_, it)| it.pixels.iter().copied()).collect();
+        let values = self.run.encoder().encode(&pixels).map_err(|e| failed(&e))?;
+        let (mut new, mut claimed) = (Vec::new(), Vec::new());
+        let (mut added, mut changed) = (0, 0);
+        for ((file, picture), values) in
+            decoded.into_iter().zip(values.chunks(self.run.bits() as usize))
+        {
+            let code = to_hex(&self.run.pack(values).map_err(|e| failed(&e))?);
+            let Decoded { key, digest, id, thumbnail, legacy, .. } = picture;
+            if let Some(file_before) = legacy
+                && self.is_same(&file_before, &code)?
+            {
+                match file_before.item {
+                    Some(_) => imported.known += 1,
+                    None if self.restore => {}
+                    None => imported.deleted += 1,
+                }
+                claimed.push(Claim {
+                    path: file.name.clone(),
+                    key: key.clone(),
+                    digest: digest.clone(),
+                });
+                if file_before.item.is_some() || !self.restore {
+                    continue;
+                }
+            }
+            match id {
+                ItemId::Replaced(_) => changed += 1,
+                _ => added += 1,
+            }
+            let record = Record {
+                code,
+                labels: self.run.labels_of(&file.name),
+                source: Some(file.name.clone()),
+                import: Some(key),
+                former_id: None,
+            };
+            new.push(NewItem { id, record, thumbnail, digest: Some(digest) });
+        }
+        if !claimed.is_empty() {
+            self.items.claim(&claimed).map_err(refused)?;
+        }
+        if !new.is_empty() {
+            self.items.add(new).map_err(refused)?;
+        }
+        imported.added += added;
+        imported.changed += changed;
+        Ok(())
+    }
+
+    /// Whether a file that format 1 knew by its path alone is this one: whether its code is the same.
+    fn is_same(&self, file: &ImportedFile, code: &str) -> Result<bool> {
+        let of = match file.item {
+            Some(id) => self.catalogue.record(id)?.map(|record| record.code),
+            None => file.code.clone(),
+        };
+        Ok(of.as_deref() == Some(code))
+    }
+}
+
+/// Why the items were not added.
+fn refused(refusal: ChangeError) -> Error {
+    match refusal {
+        ChangeError::Failed(error)
+        | ChangeError::NotWritable(error)
+        | ChangeError::OutcomeUnknown(error) => error,
+        other => Error::NotAdded { reason: other.to_string() },
+    }
+}

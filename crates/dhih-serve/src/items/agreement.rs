@@ -1,0 +1,151 @@
+//! How an index is made to agree with its catalogue, by code and not by id alone. The catalogue was written first, so that it is right:
+//!
+//! - an item that the index lacks is added;
+//! - an item whose id has a code in the index that was removed or replaced there takes its place again;
+//! - an item whose id has any other code in the index, which was built anew then, gets a new id, together with its thumbnail and source;
+//! - a code of the index that was removed under that id is removed again, and any other stays.
+//!
+//! Each rule goes by what is on disk, so that a crash between two steps changes nothing in the outcome.
+
+use std::path::Path;
+
+use dhih_index::{Batch, Index, IndexWriter, to_hex};
+
+use crate::items::catalogue::{Catalogue, Change, FormerCodes, Record};
+use crate::items::numbering::Numbering;
+use crate::items::{LabelShape, set_of};
+use crate::{Error, Result};
+
+/// In what an index differs from its catalogue.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// Items that the index lacks, or has with a code that is out of date.
+    pub(super) outdated: Vec<(u64, Record)>,
+    /// Ids whose items were removed in the catalogue.
+    pub(super) removed: Vec<u64>,
+    /// Items whose ids the index has given to others.
+    pub(super) displaced: Vec<(u64, Record)>,
+}
+
+/// What a scan of the catalogue finds, before the codes that ids had are compared.
+#[derive(Default)]
+struct Found {
+    missing: Vec<(u64, Record)>,
+    conflicts: Vec<(u64, Record)>,
+    maybe_removed: Vec<u64>,
+}
+
+impl Difference {
+    /// Compares all items.
+    pub(super) fn of(index: &Index, catalogue: &Catalogue) -> Result<Self> {
+        let is_same_index = catalogue.index_id()?.is_none_or(|id| id == index.id());
+        let item = |found: &mut Found, id: u64, record: Record| match index.code(id) {
+            None => found.missing.push((id, record)),
+            Some(code) if to_hex(code) == record.code => {}
+            Some(_) => found.conflicts.push((id, record)),
+        };
+        let former = |found: &mut Found, id: u64, codes: FormerCodes| {
+            let code = index.code(id).map(to_hex);
+            if code.is_some_and(|code| was_removed(&codes, &code, is_same_index)) {
+                found.maybe_removed.push(id);
+            }
+        };
+        let found = catalogue.scan(item, former)?;
+        let mut difference = Self { outdated: found.missing, ..Self::default() };
+        for (id, record) in found.conflicts {
+            difference.conflict(index, catalogue, id, record, is_same_index)?;
+        }
+        for id in found.maybe_removed {
+            if catalogue.record(id)?.is_none() {
+                difference.removed.push(id);
+            }
+        }
+        Ok(difference)
+    }
+
+    /// Compares the items of some ids.
+    pub(super) fn of_ids(index: &Index, catalogue: &Catalogue, ids: &[u64]) -> Result<Self> {
+        let mut difference = Self::default();
+        for &id in ids {
+            match (catalogue.record(id)?, index.code(id).map(to_hex)) {
+                (None, None) => {}
+                (None, Some(code)) => {
+                    if was_removed(&catalogue.former_codes(id)?, &code, true) {
+                        difference.removed.push(id);
+                    }
+                }
+                (Some(record), None) => difference.outdated.push((id, record)),
+                (Some(record), Some(code)) if code == record.code => {}
+                (Some(record), Some(_)) => {
+                    difference.conflict(index, catalogue, id, record, true)?;
+                }
+            }
+        }
+        Ok(difference)
+    }
+
+    fn conflict(
+        &mut self,
+        index: &Index,
+        catalogue: &Catalogue,
+        id: u64,
+        record: Record,
+        is_same_index: bool,
+    ) -> Result<()> {
+        let code = index.code(id).map(to_hex).unwrap_or_default();
+        let is_outdated = was_removed(&catalogue.former_codes(id)?, &code, is_same_index);
+        let list = if is_outdated { &mut self.outdated } else { &mut self.displaced };
+        list.push((id, record));
+        Ok(())
+    }
+
+    /// What makes the index agree.
+    pub(super) fn batch(&self, bits: u32, shape: LabelShape) -> Result<Batch> {
+        let records = self.outdated.iter().map(|(id, record)| (*id, record));
+        let set = set_of(bits, records, shape)?;
+        Ok(Batch::new().remove(self.removed.iter().copied()).upsert(set))
+    }
+
+    /// Whether nothing is to be done in the index.
+    pub(super) fn is_empty(&self) -> bool {
+        self.outdated.is_empty() && self.removed.is_empty()
+    }
+}
+
+fn was_removed(codes: &FormerCodes, code: &str, is_same_index: bool) -> bool {
+    codes.contains(code) || (codes.has_unknown && is_same_index)
+}
+
+/// Makes an index agree with its catalogue.
+pub(super) fn reconcile(
+    dir: &Path,
+    writer: &mut IndexWriter,
+    catalogue: &Catalogue,
+    shape: LabelShape,
+) -> Result<()> {
+    let index = writer.snapshot();
+    let mut difference = Difference::of(&index, catalogue)?;
+    let mut numbers = Numbering::after(&index, catalogue)?;
+    let mut moved = Vec::new();
+    for (from, record) in std::mem::take(&mut difference.displaced) {
+        let to = numbers.take(|id| Ok(index.contains(id) || catalogue.knows(id)?))?;
+        tracing::warn!(
+            from,
+            to,
+            "an item of the index that was built anew has this id: the added one gets another"
+        );
+        moved.push((from, to));
+        difference.outdated.push((to, record));
+    }
+    let id = index.id();
+    if !moved.is_empty() || catalogue.index_id()?.is_none_or(|known| known != id) {
+        catalogue.commit(&Change { moved: &moved, index_id: Some(&id), ..Change::default() })?;
+    }
+    if difference.is_empty() {
+        return Ok(());
+    }
+    let (added, removed) = (difference.outdated.len(), difference.removed.len());
+    tracing::warn!(added, removed, "the index is made to agree with the catalogue");
+    let batch = difference.batch(index.bits(), shape)?;
+    writer.apply(&batch).map(drop).map_err(|error| Error::index(dir, error))
+}

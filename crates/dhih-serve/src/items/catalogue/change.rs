@@ -1,0 +1,164 @@
+//! A change of the catalogue: what it does to each table, in one transaction.
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::database::Fault;
+use super::record::{FormerCodes, ImportedFile, Record, legacy_import_key};
+use super::{FORMER_CODES, IMPORTS, INDEX, ITEMS, META, THUMBNAILS, json, parse};
+
+/// An item to be added, or to take the place of the one of its id.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) record: Record,
+    /// A PNG or JPEG file.
+    pub(crate) thumbnail: Vec<u8>,
+    /// SHA-256 of the file that it was imported from, whose key is in the record.
+    pub(crate) digest: Option<String>,
+}
+
+/// An item to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) id: u64,
+    /// Its code in hexadecimal.
+    pub(crate) code: String,
+}
+
+/// A change, made as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Change<'a> {
+    pub(crate) added: &'a [Entry],
+    pub(crate) removed: &'a [Removal],
+    /// Items that get another id: from, to.
+    pub(crate) moved: &'a [(u64, u64)],
+    /// Imported files of format 1 that have got keys of their own: the path below the folder, and the key.
+    pub(crate) claimed: &'a [Claim],
+    /// The identity of the index that the catalogue agrees with from now on.
+    pub(crate) index_id: Option<&'a str>,
+}
+
+/// A file that format 1 knew by its path alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) path: String,
+    pub(crate) key: String,
+    pub(crate) digest: String,
+}
+
+/// The tables, open to be written.
+struct Tables<'t> {
+    items: Table<'t, u64, &'static [u8]>,
+    thumbnails: Table<'t, u64, &'static [u8]>,
+    imports: Table<'t, &'static str, &'static [u8]>,
+    former: Table<'t, u64, &'static str>,
+}
+
+impl Change<'_> {
+    pub(super) fn write(&self, change: &WriteTransaction) -> Result<(), Fault> {
+        let mut tables = Tables {
+            items: change.open_table(ITEMS)?,
+            thumbnails: change.open_table(THUMBNAILS)?,
+            imports: change.open_table(IMPORTS)?,
+            former: change.open_table(FORMER_CODES)?,
+        };
+        self.removed.iter().try_for_each(|removal| tables.remove(removal))?;
+        self.added.iter().try_for_each(|entry| tables.add(entry))?;
+        self.moved.iter().try_for_each(|&(from, to)| tables.move_item(from, to))?;
+        self.claimed.iter().try_for_each(|claim| tables.claim(claim))?;
+        if let Some(id) = self.index_id {
+            change.open_table(META)?.insert(INDEX, id)?;
+        }
+        Ok(())
+    }
+}
+
+impl Tables<'_> {
+    fn record(&self, id: u64) -> Result<Option<Record>, Fault> {
+        self.items.get(id)?.map(|bytes| parse(bytes.value())).transpose()
+    }
+
+    fn imported(&self, key: &str) -> Result<Option<ImportedFile>, Fault> {
+        self.imports.get(key)?.map(|bytes| parse(bytes.value())).transpose()
+    }
+
+    fn change_former(
+        &mut self,
+        id: u64,
+        change: impl FnOnce(&mut FormerCodes),
+    ) -> Result<(), Fault> {
+        let known = self.former.get(id)?.map(|text| FormerCodes::parse(text.value()));
+        let mut codes = known.clone().unwrap_or_default();
+        change(&mut codes);
+        if known.unwrap_or_default() != codes {
+            self.former.insert(id, &*codes.text())?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, Removal { id, code }: &Removal) -> Result<(), Fault> {
+        let record = self.record(*id)?;
+        self.items.remove(id)?;
+        self.thumbnails.remove(id)?;
+        self.change_former(*id, |codes| {
+            codes.insert(code);
+            record.iter().for_each(|record| codes.insert(&record.code));
+        })?;
+        let Some(record) = record else { return Ok(()) };
+        // The file that it was imported from stays away at the next import.
+        let key = record.import.or_else(|| record.source.as_deref().map(legacy_import_key));
+        let Some(key) = key else { return Ok(()) };
+        if let Some(file) = self.imported(&key)?.filter(|file| file.item == Some(*id)) {
+            let gone = ImportedFile { item: None, code: Some(record.code), ..file };
+            self.imports.insert(&*key, &*json(&gone)?)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, Entry { id, record, thumbnail, digest }: &Entry) -> Result<(), Fault> {
+        let before = self.record(*id)?.map(|record| record.code);
+        self.change_former(*id, |codes| {
+            before.iter().for_each(|before| codes.insert(before));
+            codes.forget(&record.code);
+        })?;
+        self.items.insert(id, &*json(record)?)?;
+        self.thumbnails.insert(id, &**thumbnail)?;
+        if let Some(key) = &record.import {
+            let file = ImportedFile { item: Some(*id), digest: digest.clone(), code: None };
+            self.imports.insert(&**key, &*json(&file)?)?;
+        }
+        Ok(())
+    }
+
+    fn move_item(&mut self, from: u64, to: u64) -> Result<(), Fault> {
+        let Some(record) = self.record(from)? else { return Ok(()) };
+        let thumbnail = self.thumbnails.remove(from)?.map(|bytes| bytes.value().to_vec());
+        self.items.remove(from)?;
+        let key = record.import.clone().or_else(|| record.source.as_deref().map(legacy_import_key));
+        if let Some(key) = key
+            && let Some(file) = self.imported(&key)?.filter(|file| file.item == Some(from))
+        {
+            self.imports.insert(&*key, &*json(&ImportedFile { item: Some(to), ..file })?)?;
+        }
+        // An index that has the item under its former id would show it twice.
+        self.change_former(from, |codes| codes.insert(&record.code))?;
+        self.items.insert(to, &*json(&Record { former_id: Some(from), ..record })?)?;
+        self.thumbnails.insert(to, &*thumbnail.unwrap_or_default())?;
+        Ok(())
+    }
+
+    fn claim(&mut self, Claim { path, key, digest }: &Claim) -> Result<(), Fault> {
+        let legacy = legacy_import_key(path);
+        let Some(file) = self.imported(&legacy)? else { return Ok(()) };
+        self.imports.remove(&*legacy)?;
+        if let Some(id) = file.item
+            && let Some(record) = self.record(id)?
+        {
+            let record = Record { import: Some(key.clone()), ..record };
+            self.items.insert(id, &*json(&record)?)?;
+        }
+        let file = ImportedFile { digest: Some(digest.clone()), ..file };
+        self.imports.insert(&**key, &*json(&file)?)?;
+        Ok(())
+    }
+}

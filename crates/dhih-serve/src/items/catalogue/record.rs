@@ -1,0 +1,103 @@
+//! What is kept of an item, of the file that it was imported from, and of the codes that an id had before: the values of the tables.
+
+use serde::{Deserialize, Serialize};
+
+/// What is kept of an item beside its thumbnail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// In hexadecimal.
+    pub(crate) code: String,
+    /// Numbers of its classes.
+    pub(crate) labels: Vec<i64>,
+    /// Where it came from: a path below the imported folder, or the name of the uploaded file.
+    pub(crate) source: Option<String>,
+    /// The file that it was imported from; absent for uploads, and for imports of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) import: Option<String>,
+    /// The id that it had before an index was built anew whose own item has that id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) former_id: Option<u64>,
+}
+
+/// A file that was imported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImportedFile {
+    /// Its item; absent once that was deleted.
+    pub(crate) item: Option<u64>,
+    /// SHA-256 of its content in hexadecimal; absent where format 1 did not keep it.
+    pub(crate) digest: Option<String>,
+    /// The code of the item that was deleted, where the digest is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
+}
+
+/// The key of an imported file: the label of the folder that was imported, and the path below it.
+pub(crate) fn import_key(root: &str, path: &str) -> String {
+    format!("{root}\0{path}")
+}
+
+/// The key of a file that format 1 kept by its path alone.
+pub(crate) fn legacy_import_key(path: &str) -> String {
+    import_key("", path)
+}
+
+/// Codes that items of an id had and that were removed or replaced, so that they stay away when an index is built anew that has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FormerCodes {
+    pub(super) codes: Vec<String>,
+    /// Format 1 kept that an item was removed, and not its code.
+    pub(crate) has_unknown: bool,
+}
+
+impl FormerCodes {
+    const UNKNOWN: &str = "*";
+
+    pub(super) fn parse(text: &str) -> Self {
+        let (unknown, codes): (Vec<&str>, Vec<&str>) = text
+            .split(',')
+            .filter(|code| !code.is_empty())
+            .partition(|code| *code == Self::UNKNOWN);
+        Self {
+            codes: codes.into_iter().map(str::to_owned).collect(),
+            has_unknown: !unknown.is_empty(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let unknown = self.has_unknown.then_some(Self::UNKNOWN);
+        self.codes.iter().map(String::as_str).chain(unknown).collect::<Vec<_>>().join(",")
+    }
+
+    pub(super) fn insert(&mut self, code: &str) {
+        if !code.is_empty() && !self.contains(code) {
+            self.codes.push(code.to_owned());
+        }
+    }
+
+    pub(super) fn forget(&mut self, code: &str) {
+        self.codes.retain(|known| known != code);
+    }
+
+    /// Whether an item of this id had that code.
+    pub(crate) fn contains(&self, code: &str) -> bool {
+        self.codes.iter().any(|known| known == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn former_codes_are_the_same_after_they_were_written() {
+        let mut codes = FormerCodes { has_unknown: true, ..FormerCodes::default() };
+        codes.insert("0f");
+        codes.insert("ab");
+        codes.insert("0f");
+        assert_eq!(codes.text(), "0f,ab,*");
+        assert_eq!(FormerCodes::parse(&codes.text()), codes);
+        codes.forget("0f");
+        assert!(codes.contains("ab") && !codes.contains("0f"));
+        assert_eq!(FormerCodes::parse(""), FormerCodes::default());
+    }
+}

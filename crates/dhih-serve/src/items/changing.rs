@@ -1,0 +1,267 @@
+//! How a change of the items is made, and what happens where a step of it fails.
+//!
+//! A change goes to the catalogue first and then to the index, and is answered once both have synced it. In this order, because only the
+//! catalogue has everything: what it has and the index lacks can be made good (`agreement.rs`), the thumbnail of a code cannot. Where a
+//! step fails, what was begun is undone or ended at once, or before the next change; until then its outcome is not known. Index and
+//! catalogue are opened again after an error that closes them, at once and then every second; what they are opened again from must be
+//! the same directory and the same index.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use dhih_index::{Batch, Index, IndexWriter};
+
+use super::ChangeError;
+use super::agreement::Difference;
+use super::catalogue::{Catalogue, Change, Removal};
+use super::identity::FileIdentity;
+use super::local::LocalItems;
+use super::numbering::Numbering;
+use crate::{Error, Result};
+
+/// How long after a failure it is tried to open index and catalogue again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What changes need.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) catalogue: Arc<Catalogue>,
+    changes: Mutex<Changes>,
+    /// Whether the files are given to another run: no change begins any more.
+    pub(super) is_closed: AtomicBool,
+    /// Whether a change cannot be made at the moment.
+    pub(super) is_broken: AtomicBool,
+    is_recovering: AtomicBool,
+    /// The code of the error that the last change ended with.
+    pub(super) last_error: ArcSwapOption<&'static str>,
+}
+
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// Absent after an error, until the index is open again.
+    pub(super) writer: Option<IndexWriter>,
+    pub(super) numbers: Numbering,
+    /// Items of changes of which it is not known how far they came.
+    unsettled: Vec<Unsettled>,
+}
+
+/// An item of a change.
+#[derive(Debug, Clone)]
+pub(super) struct Unsettled {
+    pub(super) id: u64,
+    /// What takes the change back, where it is to be; otherwise it is ended.
+    pub(super) undo: Option<Removal>,
+}
+
+/// A change as both files take it.
+pub(super) struct Steps<'a> {
+    pub(super) change: Change<'a>,
+    pub(super) batch: Batch,
+    pub(super) touched: Vec<Unsettled>,
+}
+
+impl LocalItems {
+    /// Makes a change when it is its turn.
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        let writing = self.writing.as_ref().ok_or(ChangeError::ReadOnly)?;
+        writing.check_open()?;
+        let mut changes = writing.changes();
+        writing.check_open()?;
+        let done = match self.make_usable(writing, &mut changes) {
+            Ok(()) => make(writing, &mut changes),
+            Err(error @ Error::DiskFull { .. }) => Err(ChangeError::Failed(error)),
+            Err(error) => Err(ChangeError::NotWritable(error)),
+        };
+        let error = match &done {
+            Ok(_) => None,
+            Err(
+                ChangeError::Failed(error)
+                | ChangeError::NotWritable(error)
+                | ChangeError::OutcomeUnknown(error),
+            ) => Some(Arc::new(error.code())),
+            Err(_) => return done,
+        };
+        writing.last_error.store(error);
+        let is_broken = match &done {
+            Err(ChangeError::NotWritable(_) | ChangeError::OutcomeUnknown(_)) => true,
+            _ => changes.writer.is_none() || !changes.unsettled.is_empty(),
+        };
+        writing.is_broken.store(is_broken, Ordering::Relaxed);
+        if is_broken {
+            self.recover_in_background(writing);
+        }
+        done
+    }
+
+    /// Makes the steps of a change; the index that has it. `is_made` tells of an index whether it has the change.
+    pub(super) fn make(
+        &self,
+        writing: &Writing,
+        changes: &mut Changes,
+        steps: Steps<'_>,
+        is_made: impl Fn(&Index) -> bool,
+    ) -> Result<Arc<Index>, ChangeError> {
+        let Steps { change, batch, touched } = steps;
+        let made = writing.catalogue.commit(&change).and_then(|()| self.apply(changes, &batch));
+        let Err(error) = made else { return Ok(self.index()) };
+        tracing::error!(%error, "a change of the items failed");
+        changes.unsettled.extend(touched);
+        match self.settle(writing, changes) {
+            Ok(()) if is_made(&self.index()) => Ok(self.index()),
+            Ok(()) => Err(ChangeError::Failed(error)),
+            Err(unsettled) => {
+                tracing::error!(error = %unsettled, "it is not known yet whether the change was made");
+                Err(ChangeError::OutcomeUnknown(error))
+            }
+        }
+    }
+
+    /// Changes the index, and lets searches see it.
+    fn apply(&self, changes: &mut Changes, batch: &Batch) -> Result<()> {
+        let writer = self.writer(changes)?;
+        let applied = writer.apply(batch);
+        if let Some(error) = writer.merge_error() {
+            tracing::warn!(error = %error.with_causes(), "merging the index failed; no change is lost, and it is tried again");
+        }
+        if let Err(error) = applied {
+            use dhih_index::Error::{CommitFailed, Fenced, Poisoned};
+            if matches!(error, Poisoned { .. } | Fenced { .. } | CommitFailed { .. }) {
+                changes.writer = None;
+            }
+            return Err(Error::index(&self.dir, error));
+        }
+        self.index.store(Arc::new(writer.snapshot()));
+        Ok(())
+    }
+
+    /// The writer, which is opened again where an error has closed it: of the same directory and index, or not at all.
+    fn writer<'c>(&self, changes: &'c mut Changes) -> Result<&'c mut IndexWriter> {
+        let replaced = || Error::Replaced { path: self.dir.clone() };
+        if changes.writer.is_none() {
+            if FileIdentity::of(&self.dir).ok().as_ref() != Some(&self.identity) {
+                return Err(replaced());
+            }
+            let writer = IndexWriter::open(&self.dir).map_err(|e| Error::index(&self.dir, e))?;
+            if writer.snapshot().id() != self.index_id {
+                return Err(replaced());
+            }
+            tracing::info!("the index is open again to be changed");
+            self.index.store(Arc::new(writer.snapshot()));
+            changes.writer = Some(writer);
+        }
+        changes.writer.as_mut().ok_or_else(replaced)
+    }
+
+    /// Makes good what earlier failures have left, and refuses files that others have replaced.
+    fn make_usable(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
+        writing.catalogue.ensure_open()?;
+        let index = self.writer(changes)?.snapshot();
+        if !writing.catalogue.is_current() || !matches!(index.refresh(), Ok(None)) {
+            return Err(Error::Replaced { path: self.dir.clone() });
+        }
+        self.settle(writing, changes)
+    }
+
+    /// Takes back or ends the changes of which it is not known how far they came.
+    fn settle(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
+        if changes.unsettled.is_empty() {
+            return Ok(());
+        }
+        let mut removed = Vec::new();
+        for Unsettled { id, undo } in &changes.unsettled {
+            let is_there = undo.is_some() && writing.catalogue.record(*id)?.is_some();
+            removed.extend(undo.clone().filter(|_| is_there));
+        }
+        if !removed.is_empty() {
+            writing.catalogue.commit(&Change { removed: &removed, ..Change::default() })?;
+        }
+        let ids: Vec<u64> = changes.unsettled.iter().map(|unsettled| unsettled.id).collect();
+        let index = self.writer(changes)?.snapshot();
+        let difference = Difference::of_ids(&index, &writing.catalogue, &ids)?;
+        if !difference.is_empty() {
+            let batch = difference.batch(index.bits(), self.shape)?;
+            self.apply(changes, &batch)?;
+        }
+        changes.unsettled.clear();
+        Ok(())
+    }
+
+    /// Tries until changes can be made again, or nobody has these items any more.
+    fn recover_in_background(self: &Arc<Self>, writing: &Writing) {
+        if writing.is_recovering.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let items = Arc::downgrade(self);
+        let recover = move || {
+            while let Some(items) = items.upgrade() {
+                if items.recover() {
+                    return;
+                }
+                drop(items);
+                std::thread::sleep(RETRY);
+            }
+        };
+        let thread = std::thread::Builder::new().name("dhih-recover".into()).spawn(recover);
+        if let Err(error) = thread {
+            tracing::error!(%error, "no thread to recover; it is tried at the next change");
+            writing.is_recovering.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing is left to be tried.
+    fn recover(&self) -> bool {
+        let Some(writing) = &self.writing else { return true };
+        let mut changes = writing.changes();
+        let usable = match writing.check_open() {
+            Ok(()) => self.make_usable(writing, &mut changes),
+            Err(_) => Ok(()),
+        };
+        let is_done = usable.is_ok();
+        if is_done {
+            writing.is_recovering.store(false, Ordering::Relaxed);
+        }
+        match usable {
+            Ok(()) => {
+                writing.is_broken.store(false, Ordering::Relaxed);
+                tracing::info!("items can be changed again");
+            }
+            Err(error) => tracing::debug!(%error, "items cannot be changed yet"),
+        }
+        is_done
+    }
+}
+
+impl Writing {
+    pub(super) fn new(catalogue: Arc<Catalogue>, changes: Changes) -> Self {
+        Self {
+            catalogue,
+            changes: Mutex::new(changes),
+            is_closed: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
+            is_recovering: AtomicBool::new(false),
+            last_error: ArcSwapOption::empty(),
+        }
+    }
+
+    pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), ChangeError> {
+        match self.is_closed.load(Ordering::Acquire) {
+            true => Err(ChangeError::Reloading),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Changes {
+    pub(super) fn new(writer: IndexWriter, numbers: Numbering) -> Self {
+        Self { writer: Some(writer), numbers, unsettled: Vec::new() }
+    }
+}

@@ -1,0 +1,196 @@
+//! `LocalItems`: an index with its catalogue, open in this process, and the changes to both.
+//!
+//! How a change is made, and what happens where it fails: `changing.rs`.
+//!
+//! What a read needs (index, shape of the labels, whether it is writable) lies outside the mutex of the changes, so that no read waits
+//! for a change. A change waits for another one, and never for a reload: that is told at once (`handover.rs`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+use dhih_index::{Batch, Filter, Index, IndexWriter, to_hex};
+
+use super::agreement::reconcile;
+use super::catalogue::{Catalogue, Change, Claim, Entry, Removal};
+use super::changing::{Changes, Steps, Unsettled, Writing};
+use super::identity::FileIdentity;
+use super::numbering::{MAX_ID, Numbering};
+use super::{Access, ChangeError, Changed, ItemId, LabelShape, NewItem, set_of};
+use crate::{Error, Result};
+
+/// What is opened.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) dir: &'a Path,
+    /// SHA-256 of the model that the codes must be of.
+    pub(crate) model_sha256: &'a str,
+    pub(crate) access: Access,
+    /// The catalogue of the directory, where it is open already.
+    pub(crate) catalogue: Option<Arc<Catalogue>>,
+}
+
+/// An index with its catalogue.
+#[derive(Debug)]
+pub(crate) struct LocalItems {
+    /// The directory, as its path was resolved when it was opened.
+    pub(super) dir: PathBuf,
+    pub(super) identity: FileIdentity,
+    pub(super) index_id: String,
+    pub(super) shape: LabelShape,
+    pub(super) index: ArcSwap<Index>,
+    /// Absent where it was opened to be searched alone.
+    pub(super) writing: Option<Writing>,
+}
+
+impl LocalItems {
+    /// Opens an index directory, has the index checked, and makes it agree with the catalogue where it is to be writable.
+    ///
+    /// # Errors
+    /// A damaged file; another process that writes; what `check` refuses.
+    pub(crate) fn open(opening: Opening<'_>, check: impl Fn(&Index) -> Result<()>) -> Result<Self> {
+        let Opening { dir, model_sha256, access, catalogue } = opening;
+        let unreadable = |source| Error::Input { path: dir.to_owned(), source };
+        let dir = dir.canonicalize().map_err(unreadable)?;
+        let identity = FileIdentity::of(&dir).map_err(unreadable)?;
+        let failed = |e| Error::index(&dir, e);
+        let (index, writing) = match access {
+            Access::ReadOnly => {
+                let index = Index::open(&dir).map_err(failed)?;
+                check(&index)?;
+                (index, None)
+            }
+            Access::Writable => {
+                // The writer cuts off what a loss of power left of the log, which is no damage.
+                let mut writer = IndexWriter::open(&dir).map_err(failed)?;
+                check(&writer.snapshot())?;
+                let catalogue = match catalogue {
+                    Some(open) => open,
+                    None => Arc::new(Catalogue::open(&dir)?),
+                };
+                catalogue.check_model(model_sha256)?;
+                let shape = LabelShape::of(&writer.snapshot());
+                reconcile(&dir, &mut writer, &catalogue, shape)?;
+                let index = writer.snapshot();
+                let numbers = Numbering::after(&index, &catalogue)?;
+                (index, Some(Writing::new(catalogue, Changes::new(writer, numbers))))
+            }
+        };
+        let shape = LabelShape::of(&index);
+        if shape != LabelShape::None {
+            // The first filter by label gathers all labels: better now than while a request waits.
+            drop(index.select(&Filter::default().labels([0])));
+        }
+        let (index_id, index) = (index.id(), ArcSwap::from_pointee(index));
+        Ok(Self { dir, identity, index_id, shape, index, writing })
+    }
+
+    /// The index as it is now.
+    pub(crate) fn index(&self) -> Arc<Index> {
+        self.index.load_full()
+    }
+
+    /// What labels the index has.
+    pub(crate) fn shape(&self) -> LabelShape {
+        self.shape
+    }
+
+    /// The catalogue, where it was opened to be changed.
+    pub(crate) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+        self.writing.as_ref().map(|writing| &writing.catalogue)
+    }
+
+    /// Whether it was opened to be changed.
+    pub(crate) fn is_changeable(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Whether a change can be made now, as far as is known.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| !writing.is_broken.load(Ordering::Relaxed))
+    }
+
+    /// Refuses changes at once while the files are given to another run.
+    ///
+    /// # Errors
+    /// As said; it was opened to be searched alone.
+    pub(crate) fn check_open(&self) -> Result<(), ChangeError> {
+        self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.check_open()
+    }
+
+    /// A word for why the last change failed; absent where it did not.
+    pub(crate) fn last_error(&self) -> Option<&'static str> {
+        self.writing.as_ref()?.last_error.load().as_deref().copied()
+    }
+
+    /// Adds items, or replaces some, all or none. When this returns they are on disk and are found.
+    ///
+    /// # Errors
+    /// An id that is taken; files that cannot be written to.
+    pub(crate) fn add(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
+        self.change(|writing, changes| {
+            let index = self.index();
+            let mut numbers = changes.numbers;
+            let (mut entries, mut touched): (Vec<Entry>, Vec<Unsettled>) = Default::default();
+            for NewItem { id: wanted, record, thumbnail, digest } in items {
+                let is_new = |id| entries.iter().all(|entry: &Entry| entry.id != id);
+                let id = match wanted {
+                    ItemId::Next => numbers.take(|id| {
+                        Ok(!is_new(id) || index.contains(id) || writing.catalogue.knows(id)?)
+                    })?,
+                    ItemId::Free(id) if id > MAX_ID => return Err(ChangeError::IdTooLarge(id)),
+                    ItemId::Free(id) if index.contains(id) || !is_new(id) => {
+                        return Err(ChangeError::Taken(id));
+                    }
+                    ItemId::Replaced(id) if !index.contains(id) => {
+                        return Err(ChangeError::Unknown(id));
+                    }
+                    ItemId::Free(id) | ItemId::Replaced(id) => id,
+                };
+                numbers.note(id);
+                let undo = Removal { id, code: record.code.clone() };
+                let undo = Some(undo).filter(|_| !matches!(wanted, ItemId::Replaced(_)));
+                touched.push(Unsettled { id, undo });
+                entries.push(Entry { id, record, thumbnail, digest });
+            }
+            let records = entries.iter().map(|entry| (entry.id, &entry.record));
+            let batch = Batch::new().upsert(set_of(index.bits(), records, self.shape)?);
+            let change = Change { added: &entries, ..Change::default() };
+            let steps = Steps { change, batch, touched };
+            let index = self.make(writing, changes, steps, |index| {
+                let is_there = |entry: &Entry| {
+                    index.code(entry.id).map(to_hex).as_ref() == Some(&entry.record.code)
+                };
+                entries.iter().all(is_there)
+            })?;
+            changes.numbers = numbers;
+            Ok(Changed { ids: entries.iter().map(|entry| entry.id).collect(), index })
+        })
+    }
+
+    /// Removes an item. When this returns it is gone from the disk, and not found.
+    ///
+    /// # Errors
+    /// There is no such item; files that cannot be written to.
+    pub(crate) fn remove(self: &Arc<Self>, id: u64) -> Result<(), ChangeError> {
+        self.change(|writing, changes| {
+            let code = self.index().code(id).map(to_hex).ok_or(ChangeError::Unknown(id))?;
+            let removed = [Removal { id, code }];
+            let change = Change { removed: &removed, ..Change::default() };
+            let touched = vec![Unsettled { id, undo: None }];
+            let steps = Steps { change, batch: Batch::new().remove([id]), touched };
+            self.make(writing, changes, steps, |index| !index.contains(id)).map(drop)
+        })
+    }
+
+    /// Notes which files of format 1 of the catalogue these are. Nothing of an item changes.
+    ///
+    /// # Errors
+    /// A catalogue that cannot be written to.
+    pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
+        self.change(|writing, _| {
+            Ok(writing.catalogue.commit(&Change { claimed, ..Change::default() })?)
+        })
+    }
+}

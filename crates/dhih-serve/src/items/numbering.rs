@@ -1,0 +1,70 @@
+//! Which id an item gets that comes without one: the next that no item has or had. An id that a client chooses never ends numbering.
+
+use dhih_index::Index;
+
+use crate::items::catalogue::Catalogue;
+use crate::{Error, Result};
+
+/// The greatest id that an item may be given: JSON's numbers are exact up to here in every language.
+pub(crate) const MAX_ID: u64 = (1 << 53) - 1;
+/// Ids from here on that clients choose do not move numbering, so that there is always room before or between them.
+const FAR: u64 = 1 << 52;
+
+/// Gives out ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbering {
+    next: u64,
+}
+
+impl Numbering {
+    /// Goes on after the ids of an index and its catalogue.
+    pub(super) fn after(index: &Index, catalogue: &Catalogue) -> Result<Self> {
+        let last = match index.last_id() {
+            // Only an index with such ids is gone through.
+            Some(FAR..) => index.iter().map(|(id, _)| id).take_while(|id| *id < FAR).last(),
+            last => last,
+        };
+        let last = last.max(catalogue.last_id_below(FAR)?);
+        Ok(Self { next: last.map_or(0, |last| last + 1) })
+    }
+
+    /// The next id of which `is_used` says that no item has or had it.
+    pub(super) fn take(&mut self, is_used: impl Fn(u64) -> Result<bool>) -> Result<u64> {
+        while self.next <= MAX_ID {
+            let id = self.next;
+            self.next += 1;
+            if !is_used(id)? {
+                return Ok(id);
+            }
+        }
+        Err(Error::IdsExhausted)
+    }
+
+    /// Notes an id that a client chose.
+    pub(super) fn note(&mut self, id: u64) {
+        if (self.next..FAR).contains(&id) {
+            self.next = id + 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_chosen_id_ends_numbering() {
+        let mut numbers = Numbering { next: 7 };
+        let mut used = vec![7, 8];
+        for chosen in [100, 3, MAX_ID, FAR, u64::MAX, FAR - 1, FAR + 1] {
+            numbers.note(chosen);
+            used.push(chosen);
+        }
+        let is_used = |used: &[u64], id| Ok(used.contains(&id));
+        let next = numbers.take(|id| is_used(&used, id)).unwrap();
+        assert_eq!(next, FAR + 2, "those that are taken are passed over");
+        assert_eq!(Numbering { next: 7 }.take(|id| is_used(&used, id)).unwrap(), 9);
+        let end = Numbering { next: MAX_ID }.take(|_| Ok(true));
+        assert!(matches!(end, Err(Error::IdsExhausted)));
+    }
+}

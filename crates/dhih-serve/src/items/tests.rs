@@ -1,0 +1,109 @@
+//! Items without a service around them: changes that fail halfway, files that go away, and letting go of them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dhih_index::{CodeSet, Codes, IndexBuilder, Labels};
+
+use super::catalogue::{Change, Entry, Record};
+use super::*;
+
+const MODEL: &str = "model";
+
+fn build(dir: &Path) {
+    let codes = CodeSet {
+        labels: Some(Labels::Single(vec![0, 1, 2])),
+        classes: ["a", "b", "c"].map(String::from).to_vec(),
+        ..CodeSet::new(Codes::new(8, vec![1, 2, 3]).unwrap())
+    };
+    IndexBuilder::default().build(&codes, dir).unwrap();
+}
+
+fn open(dir: &Path) -> Arc<LocalItems> {
+    let opening = Opening { dir, model_sha256: MODEL, access: Access::Writable, catalogue: None };
+    Arc::new(LocalItems::open(opening, |_| Ok(())).unwrap())
+}
+
+fn item(code: u8, label: i64) -> NewItem {
+    let record = Record { code: format!("{code:02x}"), labels: vec![label], ..Record::default() };
+    NewItem { id: ItemId::Next, record, thumbnail: vec![code], digest: None }
+}
+
+#[test]
+fn a_change_that_the_index_refuses_leaves_nothing_in_the_catalogue() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let items = open(dir.path());
+    // The catalogue takes a label of no class, the index does not.
+    let refused = items.add(vec![item(9, 0), item(8, 99)]);
+    assert!(matches!(refused, Err(ChangeError::Failed(_))), "{refused:?}");
+    let catalogue = items.catalogue().unwrap();
+    assert!((3..6).all(|id| catalogue.record(id).unwrap().is_none()));
+    assert_eq!(items.index().ids(), [0, 1, 2]);
+    assert!(items.is_writable());
+    let added = items.add(vec![item(9, 0)]).unwrap();
+    assert_eq!(items.index().code(added.ids[0]), Some(&[9][..]));
+    assert_eq!(items.last_error(), None);
+    drop(items);
+    assert_eq!(open(dir.path()).index().len(), 4, "nor is anything there after a restart");
+}
+
+#[test]
+fn what_the_catalogue_has_and_the_index_lacks_is_made_good() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let items = open(dir.path());
+    // As a crash between the two leaves it.
+    let NewItem { record, thumbnail, .. } = item(9, 1);
+    let added = [Entry { id: 7, record, thumbnail, digest: None }];
+    let removed = [catalogue::Removal { id: 1, code: "02".into() }];
+    let change = Change { added: &added, removed: &removed, ..Change::default() };
+    items.catalogue().unwrap().commit(&change).unwrap();
+    drop(items);
+    let items = open(dir.path());
+    assert_eq!(items.index().ids(), [0, 2, 7]);
+    assert_eq!(items.index().code(7), Some(&[9][..]));
+}
+
+#[test]
+fn items_that_are_given_away_refuse_changes_at_once_and_can_be_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let items = open(dir.path());
+    assert!(items.is_current_at(dir.path()));
+    items.close();
+    assert!(matches!(items.add(vec![item(9, 0)]), Err(ChangeError::Reloading)));
+    assert!(matches!(items.remove(0), Err(ChangeError::Reloading)));
+    assert!(matches!(items.check_open(), Err(ChangeError::Reloading)));
+    // Another one may have the index meanwhile.
+    drop(dhih_index::IndexWriter::open(dir.path()).unwrap());
+    items.resume();
+    items.add(vec![item(9, 0)]).unwrap();
+    assert_eq!(items.index().len(), 4);
+}
+
+#[test]
+fn files_that_are_away_for_a_while_are_changed_once_they_are_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, away) = (dir.path().join("index"), dir.path().join("away"));
+    build(&index);
+    let items = open(&index);
+    std::fs::rename(&index, &away).unwrap();
+    let refused = items.add(vec![item(9, 0)]);
+    assert!(matches!(refused, Err(ChangeError::NotWritable(_))), "{refused:?}");
+    assert!(!items.is_writable() && items.last_error() == Some("replaced"));
+    // Another index in its place is none of these.
+    build(&index);
+    assert!(matches!(items.remove(0), Err(ChangeError::NotWritable(_))));
+    assert!(!items.is_current_at(&index));
+    std::fs::remove_dir_all(&index).unwrap();
+    std::fs::rename(&away, &index).unwrap();
+    let started = Instant::now();
+    while !items.is_writable() {
+        assert!(started.elapsed() < Duration::from_secs(60), "nobody has noticed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    items.add(vec![item(9, 0)]).unwrap();
+    assert_eq!(items.index().len(), 4);
+}

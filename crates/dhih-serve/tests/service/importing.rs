@@ -1,0 +1,182 @@
+//! `import` again and again: by which folder a file is known, what was deleted, what was changed, and what cannot be read.
+
+use std::path::Path;
+
+use axum::Router;
+use axum::http::Method;
+use dhih_serve::{ImportConfig, Imported, import_into};
+use serde_json::Value;
+
+use crate::common::{Fixture, get, picture, png, send, with_method};
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn config(folder: &Path) -> ImportConfig {
+    ImportConfig { folder: folder.to_owned(), ..ImportConfig::default() }
+}
+
+fn import(fixture: &Fixture, config: &ImportConfig) -> Imported {
+    import_into(&fixture.writable(), config).unwrap()
+}
+
+/// Added, changed, known, deleted, skipped.
+fn counts(imported: &Imported) -> [usize; 5] {
+    let Imported { added, changed, known, deleted, skipped } = imported;
+    [*added, *changed, *known, *deleted, skipped.len()]
+}
+
+async fn item(app: &Router, id: u64) -> Value {
+    send(app, get(&format!("/v1/items/{id}"))).await.ok()
+}
+
+async fn thumbnail(app: &Router, id: u64) -> Vec<u8> {
+    let image = send(app, get(&format!("/v1/items/{id}/image"))).await;
+    image::load_from_memory(&image.body).unwrap().into_rgb8().into_raw()
+}
+
+#[test]
+fn folders_with_equal_names_below_them_are_two_sources() {
+    let (fixture, cards) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let [first, second] = ["card1", "card2"].map(|card| cards.path().join(card));
+    for (card, images) in [(&first, 100), (&second, 200)] {
+        for i in 0..3 {
+            write(card, &format!("DCIM/IMG_{i}.png"), &png(images + i));
+        }
+    }
+    assert_eq!(counts(&import(&fixture, &config(&first))), [3, 0, 0, 0, 0]);
+    assert_eq!(counts(&import(&fixture, &config(&second))), [3, 0, 0, 0, 0]);
+    assert_eq!(counts(&import(&fixture, &config(&first))), [0, 0, 3, 0, 0]);
+    // A card that is mounted elsewhere is known by its name.
+    let named =
+        |folder: &Path| ImportConfig { source_prefix: Some("cam".into()), ..config(folder) };
+    assert_eq!(counts(&import(&fixture, &named(&first))), [3, 0, 0, 0, 0]);
+    let elsewhere = cards.path().join("elsewhere");
+    std::fs::rename(&first, &elsewhere).unwrap();
+    assert_eq!(counts(&import(&fixture, &named(&elsewhere))), [0, 0, 3, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_was_deleted_stays_deleted_and_what_was_changed_is_replaced() {
+    let (fixture, folder) = (Fixture::new(), tempfile::tempdir().unwrap());
+    for i in 0..3 {
+        write(folder.path(), &format!("ring/{i}.png"), &png(100 + i));
+    }
+    let config = config(folder.path());
+    assert_eq!(counts(&import(&fixture, &config)), [3, 0, 0, 0, 0]);
+    {
+        let app = fixture.writable_app();
+        assert_eq!(send(&app, with_method(Method::DELETE, "/v1/items/61")).await.status, 204);
+    }
+    assert_eq!(counts(&import(&fixture, &config)), [0, 0, 2, 1, 0]);
+    write(folder.path(), "ring/0.png", &png(300));
+    assert_eq!(counts(&import(&fixture, &config)), [0, 1, 1, 1, 0]);
+    assert_eq!(counts(&import(&fixture, &config)), [0, 0, 2, 1, 0]);
+    {
+        let app = fixture.writable_app();
+        let changed = item(&app, 60).await;
+        assert_eq!((&changed["source"], &changed["label"]), (&"ring/0.png".into(), &"ring".into()));
+        assert_eq!(thumbnail(&app, 60).await, picture(300));
+        assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 62);
+    }
+    // An index of the run's codes alone gets the changed picture, not the one before.
+    dhih_index::IndexBuilder::default().build(&fixture.codes(), &fixture.file("index")).unwrap();
+    {
+        let app = fixture.writable_app();
+        assert_eq!(thumbnail(&app, 60).await, picture(300));
+        assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 62);
+    }
+    let restored = ImportConfig { restore: true, ..config.clone() };
+    assert_eq!(counts(&import(&fixture, &restored)), [1, 0, 2, 0, 0]);
+    let app = fixture.writable_app();
+    assert_eq!(item(&app, 63).await["source"], "ring/1.png");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn pipes_names_that_are_no_text_and_folders_that_cannot_be_read_stop_nothing() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let (fixture, folder) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    write(root, "good.png", &png(100));
+    std::fs::write(root.join(OsStr::from_bytes(b"caf\xe9.png")), png(101)).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo").arg(root.join("pipe.jpg")).status().unwrap().success()
+    );
+    symlink("/dev/zero", root.join("zero.jpg")).unwrap();
+    symlink("nothing", root.join("dangling.jpg")).unwrap();
+    symlink(".", root.join("circle")).unwrap();
+    write(root, "locked/inside.png", &png(102));
+    let locked = root.join("locked");
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
+    // Root reads everything.
+    let reads_all = std::fs::read_dir(&locked).is_ok();
+    let imported = import(&fixture, &config(root));
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut skipped: Vec<&str> = imported.skipped.iter().map(|one| &*one.file).collect();
+    skipped.sort_unstable();
+    let mut expected = vec!["dangling.jpg", "pipe.jpg", "zero.jpg"];
+    if !reads_all {
+        expected.insert(1, "locked");
+    }
+    assert_eq!(skipped, expected);
+    let added = if reads_all { 3 } else { 2 };
+    assert_eq!(imported.added, added);
+    let again = import(&fixture, &config(root));
+    assert_eq!(counts(&again), [3 - added, 0, added, 0, 3]);
+    let app = fixture.writable_app();
+    assert_eq!(item(&app, 60).await["source"], "caf\\xE9.png");
+}
+
+/// Writes the catalogue of an earlier version: an item, the path that it was imported from, and the id of one that was deleted.
+fn write_format_1(fixture: &Fixture, code: &str) {
+    use redb::TableDefinition;
+    let path = fixture.file("index/catalogue.redb");
+    let database = redb::Database::create(path).unwrap();
+    let change = database.begin_write().unwrap();
+    {
+        let bytes = |name| TableDefinition::<u64, &[u8]>::new(name);
+        let record = serde_json::json!({"code": code, "labels": [2], "source": "ring/0.png"});
+        let record = record.to_string().into_bytes();
+        change.open_table(bytes("items")).unwrap().insert(60, &*record).unwrap();
+        change.open_table(bytes("thumbnails")).unwrap().insert(60, &*png(100)).unwrap();
+        let sources = TableDefinition::<&str, u64>::new("sources");
+        change.open_table(sources).unwrap().insert("ring/0.png", 60).unwrap();
+        let removed = TableDefinition::<u64, ()>::new("removed");
+        change.open_table(removed).unwrap().insert(3, ()).unwrap();
+        let meta = TableDefinition::<&str, &str>::new("meta");
+        let sha = fixture.encoder().model_sha256().to_owned();
+        change.open_table(meta).unwrap().insert("model_sha256", &*sha).unwrap();
+    }
+    change.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_catalogue_of_an_earlier_version_knows_its_files_and_no_others() {
+    let (fixture, cards) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let encoder = fixture.encoder();
+    let values = encoder.encode(&picture(100)).unwrap();
+    let code = dhih_index::Codes::from_real(encoder.bits() as u32, &values).unwrap().to_hex(0);
+    write_format_1(&fixture, &code);
+    let [other, same] = ["other", "same"].map(|card| cards.path().join(card));
+    write(&other, "ring/0.png", &png(205));
+    write(&same, "ring/0.png", &png(100));
+    for (folder, expected) in
+        [(&other, [1, 0, 0, 0, 0]), (&same, [0, 0, 1, 0, 0]), (&same, [0, 0, 1, 0, 0])]
+    {
+        assert_eq!(counts(&import(&fixture, &config(folder))), expected);
+    }
+    // From now on its content is known, too.
+    write(&same, "ring/0.png", &png(206));
+    assert_eq!(counts(&import(&fixture, &config(&same))), [0, 1, 0, 0, 0]);
+    let app = fixture.writable_app();
+    assert_eq!(thumbnail(&app, 60).await, picture(206));
+    send(&app, get("/v1/items/3")).await.refused(404, "not_found", "");
+    assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 61);
+}
