@@ -108,7 +108,7 @@ impl ApiError {
         match self {
             Self::Busy => Some(spread(1)),
             Self::Overloaded(wait) => Some(spread(wait.as_secs() + 1)),
-            Self::Unavailable(_) => Some(1),
+            Self::Unavailable(_) | Self::Reloading | Self::NotWritable => Some(1),
             // Whole seconds, and none too early.
             Self::TooManyRequests(wait) => Some(wait.as_secs().saturating_add(1)),
             _ => None,
@@ -386,6 +386,8 @@ impl From<SearchError> for ApiError {
                     "{what} of the store does not answer, and parts of an answer are not given; try again later"
                 ))
             }
+            // Who asked has gone, or its time was up.
+            SearchError::Cancelled => Self::Timeout,
             other => Self::internal(other),
         }
     }

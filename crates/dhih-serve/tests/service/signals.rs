@@ -78,18 +78,18 @@ fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status.unwrap(), body.unwrap())
 }
 
-/// A model that nobody can read to its end: a pipe. Opening the run hangs until this is dropped.
+/// An index whose manifest is a pipe: opening it hangs for as long as somebody holds the pipe's other end.
 struct Hung(PathBuf);
 
 impl Hung {
     fn new(fixture: &Fixture) -> Self {
-        let model = fixture.file("model.safetensors");
-        std::fs::rename(&model, model.with_extension("kept")).unwrap();
-        assert!(Command::new("mkfifo").arg(&model).status().unwrap().success());
-        Self(model)
+        let manifest = fixture.file("index/manifest.json");
+        std::fs::rename(&manifest, manifest.with_extension("kept")).unwrap();
+        assert!(Command::new("mkfifo").arg(&manifest).status().unwrap().success());
+        Self(manifest)
     }
 
-    /// Waits until the program reads the model, which does not end while the pipe is held.
+    /// Waits until the program reads the manifest, which does not end while the pipe is held.
     fn wait(&self) -> File {
         // Opening a pipe for writing waits for its reader.
         File::options().write(true).open(&self.0).unwrap()
