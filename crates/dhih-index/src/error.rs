@@ -10,13 +10,6 @@ mod describe;
 pub use describe::{Cause, Result};
 
 /// All errors of this crate.
-///
-/// ```
-/// use dhih_index::{Codes, Error};
-///
-/// let refused = Codes::new(0, Vec::new());
-/// assert!(matches!(refused, Err(Error::Bits { bits: 0 })));
-/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,5 +1,7 @@
 //! What a refused request is told: a status, a stable word, a sentence. Why a run does not load lives in `crate::error`.
 
+mod conversions;
+
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     time::Duration,
@@ -7,10 +9,6 @@ use std::{
 
 use axum::{
     Json,
-    extract::{
-        multipart::{MultipartError, MultipartRejection},
-        rejection::{BytesRejection, PathRejection, QueryRejection},
-    },
     http::{
         StatusCode,
         header::{RETRY_AFTER, WWW_AUTHENTICATE},
@@ -18,14 +16,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::Error;
 use crate::api::{ErrorAnswer, ErrorBody};
-use crate::blocking::BlockingError;
-use crate::encode::EncodeError;
-use crate::http::routes::search::no_item;
-use crate::items::ChangeError;
 use crate::operation::keys::Role;
-use crate::search::SearchError;
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -288,108 +280,6 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         response
-    }
-}
-
-impl From<QueryRejection> for ApiError {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::BadRequest("invalid_parameter", rejection.body_text())
-    }
-}
-
-impl From<PathRejection> for ApiError {
-    fn from(rejection: PathRejection) -> Self {
-        Self::BadRequest("invalid_id", rejection.body_text())
-    }
-}
-
-impl From<BytesRejection> for ApiError {
-    fn from(rejection: BytesRejection) -> Self {
-        Self::body(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<MultipartRejection> for ApiError {
-    fn from(rejection: MultipartRejection) -> Self {
-        Self::body(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<MultipartError> for ApiError {
-    fn from(error: MultipartError) -> Self {
-        Self::body(error.status(), error.body_text())
-    }
-}
-
-impl From<ChangeError> for ApiError {
-    fn from(refusal: ChangeError) -> Self {
-        match refusal {
-            ChangeError::ReadOnly => Self::ReadOnly,
-            ChangeError::Elsewhere => Self::Elsewhere,
-            ChangeError::Taken(id) => Self::Taken(id),
-            ChangeError::Unknown(id) => no_item(id),
-            ChangeError::IdTooLarge(_) => Self::BadRequest("invalid_id", refusal.to_string()),
-            ChangeError::Reloading => Self::Reloading,
-            ChangeError::Failed(Error::DiskFull { .. }) => Self::DiskFull { is_unchanged: true },
-            ChangeError::OutcomeUnknown(Error::DiskFull { .. }) => {
-                Self::DiskFull { is_unchanged: false }
-            }
-            ChangeError::OutcomeUnknown(_) => Self::OutcomeUnknown,
-            ChangeError::NotWritable(error) => {
-                tracing::error!(%error, "items cannot be changed");
-                Self::NotWritable
-            }
-            ChangeError::Failed(error) => Self::internal(error),
-        }
-    }
-}
-
-impl From<EncodeError> for ApiError {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::Overloaded { wait } => Self::Overloaded(wait),
-            EncodeError::Busy => Self::Busy,
-            EncodeError::TooMany { most } => {
-                let message = format!(
-                    "this service takes at most {most} images at once; send fewer a request"
-                );
-                Self::BadRequest("too_many_images", message)
-            }
-            EncodeError::NotAnImage(message) => Self::UnsupportedMediaType("not_an_image", message),
-            EncodeError::Unusable(message) => Self::UnusableImage(message),
-            // Nobody reads it.
-            EncodeError::Abandoned => Self::Timeout,
-            EncodeError::Failed(cause) => Self::Internal(cause),
-        }
-    }
-}
-
-impl From<BlockingError> for ApiError {
-    fn from(error: BlockingError) -> Self {
-        match error {
-            BlockingError::Busy => Self::Busy,
-            BlockingError::Failed(cause) => Self::Internal(cause),
-        }
-    }
-}
-
-impl From<SearchError> for ApiError {
-    fn from(error: SearchError) -> Self {
-        match error {
-            SearchError::NoFilter | SearchError::TooMany(_) => {
-                Self::BadRequest("invalid_parameter", error.to_string())
-            }
-            // Hosts are for the log; which part of the store is missing is for all.
-            SearchError::Unavailable { what, source } => {
-                tracing::error!(error = %source, "the store does not answer");
-                Self::Unavailable(format!(
-                    "{what} of the store does not answer, and parts of an answer are not given; try again later"
-                ))
-            }
-            // Who asked has gone, or its time was up.
-            SearchError::Cancelled => Self::Timeout,
-            other => Self::internal(other),
-        }
     }
 }
 
