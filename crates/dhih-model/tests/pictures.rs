@@ -204,7 +204,10 @@ proptest! {
         // Every other file is whole.
         let half = bytes.len();
         bytes.truncate(half.min(1 + end.index(2 * half)));
-        if let (Some(ours), Some(expected)) = (ours(&bytes), reference(&bytes)) {
+        // Where ours refuses, the other may panic.
+        if let Some(ours) = ours(&bytes)
+            && let Some(expected) = reference(&bytes)
+        {
             prop_assert!(ours == expected);
         }
     }

@@ -17,6 +17,8 @@ const LOOKED_UP: usize = 10;
 /// The order in which the lengths of the code of lengths come.
 const ORDER: [usize; 19] = [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
+const UNKNOWN: &str = "one of its codes is for something that there is not";
+
 /// Bytes of the decoder's tables. `stream` begins at the transforms, behind the header where there is one.
 pub(super) fn table_bytes(stream: &[u8], [width, height]: [u32; 2]) -> Result<u64> {
     let mut bits = Bits { bytes: stream, at: 0 };
@@ -131,7 +133,8 @@ impl Code {
                 code.symbols.push(bits.read(8)? as u16);
             }
             code.counts[1] = code.symbols.len() as u16;
-            return Ok(code);
+            let known = code.symbols.iter().all(|symbol| *symbol < symbols);
+            return if known { Ok(code) } else { Err(unusable(UNKNOWN)) };
         }
         let mut lengths = [0; ORDER.len()];
         let count = 4 + bits.read(4)? as usize;
@@ -155,6 +158,9 @@ impl Code {
             };
             before = if length == 0 { before } else { length };
             lengths.extend(std::iter::repeat_n(length, times as usize));
+        }
+        if lengths.len() > symbols.into() {
+            return Err(unusable(UNKNOWN));
         }
         Ok(Self::of(&lengths))
     }
@@ -182,12 +188,12 @@ impl Code {
             code = code << 1 | bits.read(1)?;
             if code < first + count && code >= first {
                 let symbol = self.symbols.get((before + code - first) as usize);
-                return symbol.copied().ok_or_else(|| unusable("one of its codes is none"));
+                return symbol.copied().ok_or_else(|| unusable(UNKNOWN));
             }
             before += count;
             first = (first + count) << 1;
         }
-        Err(unusable("one of its codes is none"))
+        Err(unusable(UNKNOWN))
     }
 
     /// Bytes of the decoder's table: of codes that are looked up at once, and a tree of those that are longer.
