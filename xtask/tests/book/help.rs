@@ -45,10 +45,12 @@ impl Help {
         let mut path = vec![call.program.clone()];
         let mut known = self.ask(&path)?;
         let mut words = call.words.iter().map(String::as_str).peekable();
-        if let Some(word) = words.next_if(|word| known.subcommands.contains(*word)) {
+        while let Some(word) = words.next_if(|word| known.subcommands.contains(*word)) {
             path.push(word.to_owned());
             known = self.ask(&path)?;
-        } else if let Some(word) = words.next_if(|word| self.brings_command(&path[0], word)) {
+        }
+        let none = path.len() == 1;
+        if let Some(word) = words.next_if(|word| none && self.brings_command(&path[0], word)) {
             path.push(word.to_owned());
             known = Words::default();
         }

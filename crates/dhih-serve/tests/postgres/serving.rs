@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use axum::Router;
@@ -154,6 +155,44 @@ fn a_store_of_another_model_or_of_other_bits_is_refused() {
     bits.model_sha256 = fixture.codes().model_sha256;
     servers.load(&bits);
     assert!(refusal().contains("48 bits"), "{}", refusal());
+}
+
+/// The story: a shard hung, searches waited for it on the threads that also decode pictures and read thumbnails, and those requests were
+/// refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_hangs_takes_no_worker_from_local_work() {
+    let servers = Servers::start();
+    let fixture = Fixture::new();
+    servers.load(&fixture.codes());
+    let second = Duration::from_secs(1);
+    let limits =
+        Limits { workers: 1, store_searches: 2, queue_timeout: second, ..Limits::default() };
+    let app = app(state(over_store(&fixture, servers.store()), limits, Keys::default()));
+    let hosts = [&servers.primaries[1], &servers.standbys[1]];
+    hosts.iter().for_each(|host| host.hang(true));
+    let asked = ["{\"sample\":0}", "{\"id\":1}", "{\"sample\":1}"].map(|body| {
+        let app = app.clone();
+        tokio::spawn(async move { send(&app, json("/v1/search", body)).await.status })
+    });
+    let item = {
+        let app = app.clone();
+        tokio::spawn(async move { send(&app, get("/v1/items/1")).await.status })
+    };
+    // By now those that got no place are refused, and two wait for the shard.
+    tokio::time::sleep(2 * second).await;
+    assert!(
+        asked.iter().filter(|search| !search.is_finished()).count()
+            + usize::from(!item.is_finished())
+            == 2
+    );
+    for sample in 0..4 {
+        let image = format!("/v1/samples/{sample}/image");
+        assert_eq!(send(&app, get(&image)).await.status, 200);
+    }
+    hosts.iter().for_each(|host| host.hang(false));
+    for search in asked.into_iter().chain([item]) {
+        assert!([200, 503].contains(&search.await.unwrap().as_u16()));
+    }
 }
 
 fn program() -> Command {

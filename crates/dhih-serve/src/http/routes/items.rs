@@ -36,7 +36,8 @@ pub(crate) async fn item(
 ) -> Result<Json<Item>, ApiError> {
     let Path(id) = id?;
     let run = state.run();
-    let item = state.work(move || Ok(run.view().item(id)?)).await?;
+    let looking = run.clone();
+    let item = state.search(&run, move |_| Ok(looking.view().item(id)?)).await?;
     item.map(Json).ok_or_else(|| no_item(id))
 }
 
@@ -59,7 +60,8 @@ pub(crate) async fn image(
     let Path(id) = id?;
     let run = state.run();
     let looking = run.clone();
-    let found = state.work(move || looking.view().thumbnail(id)?.ok_or_else(|| no_item(id)));
+    let found =
+        state.search(&run, move |_| looking.view().thumbnail(id)?.ok_or_else(|| no_item(id)));
     match found.await? {
         ItemThumbnail::Kept(file) => Ok(thumbnail.of_file(file)),
         ItemThumbnail::Gallery(row) => thumbnail.respond(&state, &run, Set::Database, row).await,
