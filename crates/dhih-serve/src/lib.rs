@@ -24,6 +24,7 @@
 //! ```
 
 pub mod api;
+mod background;
 mod blocking;
 mod encode;
 mod error;

@@ -26,13 +26,13 @@ pub struct QueueConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(250));
+        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(40));
         Self { capacity: 128, max_batch: 32, max_wait, max_queued }
     }
 }
 
 /// While fewer images are under way, more are let in, however slow the network: it would else refuse people who are only a few at once.
-const FEW: usize = 16;
+const FEW: usize = 8;
 
 /// Images under way.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::api::LastReload;
+use crate::background::in_background;
 use crate::blocking::BlockingPool;
 use crate::encode::{PictureEncoder, QueueConfig};
 use crate::http::ApiError;
@@ -115,7 +116,12 @@ impl AppState {
 
     fn open_again(&self) -> Result<Arc<Run>> {
         let old = self.run();
-        let Some(new) = old.reload()? else {
+        // Opening verifies every byte, which takes all cores for a while: requests come first.
+        let opened = in_background(|| old.reload()).map_err(|error| Error::System {
+            what: "threads",
+            source: std::io::Error::other(error),
+        });
+        let Some(new) = opened?? else {
             tracing::info!("reloaded: nothing on disk has changed");
             return Ok(old);
         };

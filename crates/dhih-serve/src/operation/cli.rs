@@ -145,8 +145,8 @@ pub struct Config {
     #[arg(long, env = "DHIH_MAX_WAIT_MS", value_name = "MS", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub max_wait_ms: u16,
-    /// Images are refused that would wait longer than this until they are encoded, in milliseconds; the first 16 never are
-    #[arg(long, env = "DHIH_MAX_QUEUED_MS", value_name = "MS", default_value_t = 250,
+    /// Images are refused that would wait longer than this until they are encoded, in milliseconds; the first 8 never are
+    #[arg(long, env = "DHIH_MAX_QUEUED_MS", value_name = "MS", default_value_t = 40,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub max_queued_ms: u16,
     /// Longest time from a request's header to its answer, in seconds

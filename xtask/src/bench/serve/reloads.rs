@@ -20,21 +20,28 @@ impl Bench<'_> {
         let codes = format!("codes={}", text(&self.file("queries.txt"))?);
         let add = format!("add={}", text(&self.file("images/0.png"))?);
         let searches = ["connections=4", &self.seconds(), &codes];
+        let additions = ["connections=1", &self.seconds(), &add];
         let wanted = if self.args.quick { 20 } else { 200 };
         let (mut quiet, mut busy, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         let (mut reloads, mut failed, mut longest, mut answered, mut lost, mut added) =
             (0, 0, Duration::ZERO, 0.0, 0.0, 0.0);
         while reloads < wanted || busy.len() < ROUNDS {
-            quiet.push(number(&self.load(&service, &searches)?, "/accepted_ms/p999")?);
+            // Items are added in both, so that reloads are all that differs.
+            let (seen, _) = std::thread::scope(|scope| {
+                let adding = scope.spawn(|| self.load(&service, &additions));
+                let seen = self.load(&service, &searches);
+                adding.join().map(|added| Ok::<_, anyhow::Error>((seen?, added?)))
+            })
+            .map_err(|_| anyhow::anyhow!("the load ended early"))??;
+            quiet.push(number(&seen, "/accepted_ms/p999")?);
             let over = AtomicBool::new(false);
-            let (seen, additions) = std::thread::scope(|scope| {
+            let (seen, added_items) = std::thread::scope(|scope| {
                 let searching = scope.spawn(|| {
                     let seen = self.load(&service, &searches);
                     over.store(true, Ordering::Relaxed);
                     seen
                 });
-                let adding =
-                    scope.spawn(|| self.load(&service, &["connections=1", &self.seconds(), &add]));
+                let adding = scope.spawn(|| self.load(&service, &additions));
                 while !over.load(Ordering::Relaxed) {
                     // A run that did not change is not opened again.
                     self.touch("run/model.safetensors")?;
@@ -55,10 +62,10 @@ impl Bench<'_> {
                 bail!("no reload was done; {failed} failed");
             }
             busy.push(number(&seen, "/accepted_ms/p999")?);
-            refused.push(number(&additions, "/refused_for_ms")?);
+            refused.push(number(&added_items, "/refused_for_ms")?);
             let all = number(&seen, "/requests")?;
             (answered, lost) = (answered + good(&seen), lost + all - good(&seen));
-            added += number(&additions, "/statuses/201")?;
+            added += number(&added_items, "/statuses/201")?;
         }
         service.require_healthy()?;
         let (quiet, busy) = (median(quiet), median(busy));
