@@ -98,7 +98,7 @@ const BESIDE_PYTHON: [(&str, &str); 4] = [
     ("arrow_stream", "pyarrow"),
     ("onnx", "numpy, onnxruntime"),
     ("tensorboard", "tensorboard"),
-    ("description", "openapi_spec_validator, schemathesis"),
+    ("service", "openapi_spec_validator, schemathesis"),
 ];
 
 /// Compares streams and files with pyarrow, exported networks with onnxruntime, events with TensorBoard, and the service with its

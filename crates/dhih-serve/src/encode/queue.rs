@@ -189,7 +189,9 @@ mod tests {
         slow.pace.measure(Duration::from_secs(1), 1);
         let places: Vec<_> = (0..FEW).map(|_| slow.enter(1).unwrap()).collect();
         match slow.enter(1) {
-            Err(EncodeError::Overloaded { wait }) => assert_eq!(wait, Duration::from_secs(16)),
+            Err(EncodeError::Overloaded { wait }) => {
+                assert_eq!(wait, Duration::from_secs(FEW as u64))
+            }
             other => panic!("{other:?}"),
         }
         drop(places);
