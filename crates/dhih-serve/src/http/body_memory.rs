@@ -153,7 +153,8 @@ impl HttpBody for ChargedBody {
             };
             match charged {
                 Ok(()) => {
-                    self.progress.pauses = true;
+                    // A small body is not worth a turn of the runtime.
+                    self.progress.pauses = received > ONE_FREE;
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Err(refusal) => {
@@ -162,6 +163,10 @@ impl HttpBody for ChargedBody {
                 }
             }
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.progress.draining.is_none() && self.body.is_end_stream()
     }
 }
 
