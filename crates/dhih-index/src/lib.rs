@@ -65,6 +65,8 @@ mod table;
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod build;
 mod store;
+#[cfg(test)]
+mod test_numbers;
 
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod index;

@@ -9,34 +9,21 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::build::rows::SetRows;
 use crate::store::disk::fault::{self, Fault};
+use crate::test_numbers::Numbers;
 use crate::{Codes, Index, Stage, Substring};
 
-/// SplitMix64.
-struct Numbers(u64);
-
 impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
     /// Uniform codes; few different ones; codes that differ in their last or first bits alone, so that a substring has few values.
     fn codes(&mut self, bits: u32, count: usize) -> Codes {
         let width = bits.div_ceil(8) as usize;
-        let kind = self.below(5);
+        let kind = self.place(5);
         let centre: Vec<u8> = (0..width).map(|_| self.next() as u8).collect();
         let mut bytes = Vec::new();
         for _ in 0..count {
             let mut code = centre.clone();
             match kind {
                 0 => code.fill_with(|| self.next() as u8),
-                1 => code[width - 1] ^= self.below(3) as u8,
+                1 => code[width - 1] ^= self.place(3) as u8,
                 2 => code[0] ^= self.next() as u8,
                 3 => code[width / 2..].fill_with(|| self.next() as u8 & 1),
                 _ => {}
@@ -49,8 +36,8 @@ impl Numbers {
 
     /// Ids that are the numbers of the items, ascend, or are in no order.
     fn ids(&mut self, count: usize) -> Option<Vec<u64>> {
-        let kind = self.below(4);
-        let gap = if kind == 1 { 1 } else { 1 << self.below(50) };
+        let kind = self.place(4);
+        let gap = if kind == 1 { 1 } else { 1 << self.place(50) };
         let mut id = if kind == 1 { 0 } else { self.next() % gap };
         let mut ids = Vec::new();
         for _ in 0..count {
@@ -58,18 +45,18 @@ impl Numbers {
             id += if kind == 1 { 1 } else { 1 + self.next() % gap };
         }
         for at in (1..count).filter(|_| kind == 3) {
-            ids.swap(at, self.below(at + 1));
+            ids.swap(at, self.place(at + 1));
         }
         (kind > 0).then_some(ids)
     }
 
     fn set(&mut self, bits: u32, count: usize) -> CodeSet {
-        let labels = match self.below(3) {
+        let labels = match self.place(3) {
             0 => None,
-            1 => Some(Labels::Single((0..count).map(|_| self.below(4) as i64 - 1).collect())),
+            1 => Some(Labels::Single((0..count).map(|_| self.place(4) as i64 - 1).collect())),
             _ => {
-                let classes = 1 + self.below(9);
-                let values = (0..count * classes).map(|_| self.below(2) as u8).collect();
+                let classes = 1 + self.place(9);
+                let values = (0..count * classes).map(|_| self.place(2) as u8).collect();
                 Some(Labels::MultiHot { classes, values })
             }
         };
@@ -110,13 +97,13 @@ fn a_build_on_disk_gives_the_bytes_of_one_in_memory() {
         let bits = match round {
             // Every width, and lengths that are no multiple of 8.
             0..128 => 8 * (round + 1),
-            _ => 1 + numbers.below(1024) as u32,
+            _ => 1 + numbers.place(1024) as u32,
         };
-        let count = [0, 1, 2, 30, 150, 500][numbers.below(6)];
+        let count = [0, 1, 2, 30, 150, 500][numbers.place(6)];
         let set = numbers.set(bits, count);
         let substrings =
-            (numbers.below(3) == 0).then(|| 1 + numbers.below(bits.min(9) as usize) as u32);
-        assert_same(&set, substrings, 600 + numbers.below(12_000) as u64);
+            (numbers.place(3) == 0).then(|| 1 + numbers.place(bits.min(9) as usize) as u32);
+        assert_same(&set, substrings, 600 + numbers.place(12_000) as u64);
     }
 }
 
@@ -138,7 +125,7 @@ fn a_stream_gives_the_segment_of_its_items() {
     let numbers = &mut Numbers(3);
     let reporter = Reporter::new(None);
     for round in 0..40 {
-        let (bits, count) = (1 + numbers.below(200) as u32, numbers.below(400));
+        let (bits, count) = (1 + numbers.place(200) as u32, numbers.place(400));
         let mut set = numbers.set(bits, count);
         set.ids.iter_mut().for_each(|ids| ids.sort_unstable());
         let kept = vec![Substring::new(vec![0], bits).unwrap()];

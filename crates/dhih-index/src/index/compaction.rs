@@ -144,7 +144,7 @@ impl IndexWriter {
         // An index has one segment at least, be it an empty one.
         let must_write = of_files(&inputs) == of_files(&self.index.components);
         MergeJob {
-            index: self.index.snapshot(),
+            index: self.index.clone(),
             inputs,
             must_write,
             config: self.config.clone(),
@@ -284,7 +284,7 @@ impl IndexWriter {
         self.wait_for_merge();
         self.check_usable()?;
         let BatchChange { removed, added } = change;
-        let mut next = self.index.snapshot();
+        let mut next = self.index.clone();
         let removals = BatchChange { removed, added: Items::default() };
         next.apply(crate::store::wal::Change::Batch(removals))?;
         let mut table = MemTable::new(self.index.shape());
@@ -293,7 +293,7 @@ impl IndexWriter {
         let columns = self.index.metadata.label_columns;
         let inputs = vec![Component::new(Data::MemTable(Arc::new(table)), columns)];
         let job = MergeJob {
-            index: next.snapshot(),
+            index: next.clone(),
             inputs,
             must_write: true,
             config: self.config.clone(),

@@ -202,17 +202,10 @@ impl MemTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_numbers::Numbers;
     use std::collections::BTreeMap;
 
     const SHAPE: Shape = Shape { bits: 16, label_bytes: 8, multi_hot: false };
-
-    /// SplitMix64.
-    fn next(state: &mut u64) -> u64 {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 
     type Model = BTreeMap<u64, ([u8; 2], [u8; 8])>;
 
@@ -233,27 +226,27 @@ mod tests {
 
     #[test]
     fn a_memtable_is_a_map_and_snapshots_of_it_do_not_change() {
-        let state = &mut 7;
+        let numbers = &mut Numbers(7);
         let (mut table, mut model) = (MemTable::new(SHAPE), Model::new());
         let mut snapshots = Vec::new();
         for round in 0..400 {
             if round % 40 == 0 {
                 snapshots.push((table.clone(), model.clone()));
             }
-            let count = [1, 3, 70, 3000][(next(state) % 4) as usize];
-            let range = [50, 20_000, u64::MAX][(next(state) % 3) as usize];
-            if next(state).is_multiple_of(3) {
+            let count = [1, 3, 70, 3000][(numbers.next() % 4) as usize];
+            let range = [50, 20_000, u64::MAX][(numbers.next() % 3) as usize];
+            if numbers.next().is_multiple_of(3) {
                 let ids: Vec<u64> =
-                    model.keys().copied().filter(|_| next(state).is_multiple_of(3)).collect();
-                for id in ids.into_iter().take(count).chain([next(state)]) {
+                    model.keys().copied().filter(|_| numbers.next().is_multiple_of(3)).collect();
+                for id in ids.into_iter().take(count).chain([numbers.next()]) {
                     assert_eq!(table.remove(id), model.remove(&id).is_some());
                 }
             } else {
                 let new: Model = (0..count)
                     .map(|_| {
                         (
-                            next(state) % range,
-                            ((next(state) as u16).to_le_bytes(), next(state).to_le_bytes()),
+                            numbers.next() % range,
+                            ((numbers.next() as u16).to_le_bytes(), numbers.next().to_le_bytes()),
                         )
                     })
                     .collect();

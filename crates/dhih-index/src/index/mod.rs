@@ -138,11 +138,6 @@ impl Index {
         Ok(self)
     }
 
-    /// Another handle on the same snapshot.
-    pub(crate) fn snapshot(&self) -> Self {
-        self.clone()
-    }
-
     /// What the items of its log look like.
     pub(crate) fn shape(&self) -> Shape {
         let columns = self.metadata.label_columns;

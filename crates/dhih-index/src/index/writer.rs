@@ -173,7 +173,7 @@ impl IndexWriter {
                 .collect();
         }
         self.install_finished_merge();
-        let (mut next, mut changes) = (self.index.snapshot(), Vec::new());
+        let (mut next, mut changes) = (self.index.clone(), Vec::new());
         let mut prepare = |batch: &Batch| {
             let (change, changed) = batch.prepare(&next)?;
             next.apply(Change::Batch(change.clone()))?;

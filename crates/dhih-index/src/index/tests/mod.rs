@@ -12,6 +12,7 @@ use std::path::Path;
 use crate::build::IndexBuilder;
 use crate::codes::labels::Labels;
 use crate::error::Result;
+use crate::test_numbers::Numbers;
 use crate::{Batch, CodeSet, Codes, Filter, Flat, Index, IndexWriter};
 
 /// An empty folder, in memory where the system has one, because syncing costs nothing there.
@@ -20,22 +21,6 @@ fn folder() -> tempfile::TempDir {
     match memory.is_dir() {
         true => tempfile::tempdir_in(memory).unwrap(),
         false => tempfile::tempdir().unwrap(),
-    }
-}
-
-/// SplitMix64.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
     }
 }
 
