@@ -1,5 +1,5 @@
 //! Who may be answered: names of the service, keys, sessions and rate limits, and what they say to a request. The layers that ask:
-//! `layers/{host,caller,rate_limit,rights}.rs`.
+//! `layers/{caller,rights}.rs`.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

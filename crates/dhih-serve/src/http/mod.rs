@@ -73,9 +73,7 @@ pub fn app(state: Arc<AppState>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(from_fn_with_state(in_flight, layers::in_flight_limit))
-        .layer(from_fn_with_state(state.clone(), layers::rate_limit))
-        .layer(from_fn_with_state(state.clone(), layers::identify))
-        .layer(from_fn_with_state(state.clone(), layers::own_host));
+        .layer(from_fn_with_state(state.clone(), layers::admit));
     open.method_not_allowed_fallback(not_allowed)
         .merge(guarded)
         .layer(DefaultBodyLimit::max(state.limits().max_body_bytes))

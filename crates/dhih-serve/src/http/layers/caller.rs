@@ -1,4 +1,5 @@
-//! Finds out who sends a request, once for all that want to know: a [`Caller`] in its extensions, and the name of the key in the log.
+//! Lets in requests that are for this service and of a caller who does not send too many; who that is, is found out once for all that
+//! want to know: a [`Caller`] in the request's extensions, and the name of the key in the log.
 
 use std::sync::Arc;
 
@@ -8,42 +9,43 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::http::guard::Caller;
+use crate::http::guard::{Caller, Guard};
 use crate::http::layers::access_log::Logged;
+use crate::http::layers::host;
 use crate::http::{ApiError, AppState};
 use crate::operation::connection::Connection;
 
-/// Names the caller.
-pub(crate) async fn identify(
+/// Answers only to the service's own names, names the caller, and refuses those who send too many requests. One layer, because each
+/// one copies all that it surrounds for every request.
+pub(crate) async fn admit(
     State(state): State<Arc<AppState>>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    match admitted(state.guard(), &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+fn admitted(guard: &Guard, request: &Request) -> Result<Caller, ApiError> {
+    host::check(&guard.hosts, request.headers(), request.uri())?;
     let connection = request.extensions().get::<Connection>().copied();
-    let caller = state.guard().caller(request.headers(), connection);
+    let caller = guard.caller(request.headers(), connection);
     if let (Some(key), Some(logged)) = (&caller.key, request.extensions().get::<Arc<Logged>>()) {
         logged.name_key(key.name.clone());
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
-}
-
-/// Refuses the requests of a caller who sends too many.
-pub(crate) async fn rate_limit(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match of(&request).and_then(|caller| state.guard().count(caller)) {
-        Ok(()) => next.run(request).await,
-        Err(refused) => refused.into_response(),
-    }
+    guard.count(&caller)?;
+    Ok(caller)
 }
 
 /// Who sent a request.
 ///
 /// # Errors
-/// A request that [`identify`] has not seen, which is a mistake of ours: it is refused.
+/// A request that [`admit`] has not seen, which is a mistake of ours: it is refused.
 pub(crate) fn of(request: &Request) -> Result<&Caller, ApiError> {
     let caller = request.extensions().get::<Caller>();
     caller.ok_or_else(|| ApiError::internal("a request has no caller"))

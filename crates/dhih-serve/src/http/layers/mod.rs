@@ -17,8 +17,7 @@ use crate::http::ApiError;
 
 pub(crate) use access_log::access_log;
 pub(crate) use body_memory::charge_body;
-pub(crate) use caller::{identify, rate_limit};
-pub(crate) use host::own_host;
+pub(crate) use caller::admit;
 pub(crate) use in_flight_limit::{InFlight, in_flight_limit};
 pub(crate) use rights::{administering, own_pages, reading, writing};
 pub(crate) use security_headers::security_headers;
