@@ -28,6 +28,7 @@ mod background;
 mod blocking;
 mod encode;
 mod error;
+mod file_identity;
 mod http;
 mod import;
 mod items;

@@ -16,9 +16,9 @@ use dhih_index::{Batch, Index, IndexWriter};
 use super::ChangeError;
 use super::agreement::Difference;
 use super::catalogue::{Catalogue, Change, Removal};
-use super::identity::FileIdentity;
 use super::local::LocalItems;
 use super::numbering::Numbering;
+use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
 /// How long after a failure it is tried to open index and catalogue again.

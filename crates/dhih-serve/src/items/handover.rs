@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use crate::file_identity::FileIdentity;
 use crate::items::LocalItems;
-use crate::items::identity::FileIdentity;
 
 impl LocalItems {
     /// Whether a path leads to this directory. Links are resolved now, and the directory's own path was when it was opened, so that a

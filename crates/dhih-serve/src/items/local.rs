@@ -15,9 +15,9 @@ use dhih_index::{Batch, Filter, Index, IndexWriter, to_hex};
 use super::agreement::reconcile;
 use super::catalogue::{Catalogue, Change, Claim, Entry, Removal};
 use super::changing::{Changes, Steps, Unsettled, Writing};
-use super::identity::FileIdentity;
 use super::numbering::{MAX_ID, Numbering};
 use super::{Access, ChangeError, Changed, ItemId, LabelShape, NewItem, set_of};
+use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
 /// What is opened.

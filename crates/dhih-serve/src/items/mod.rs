@@ -12,7 +12,6 @@ mod agreement;
 pub(crate) mod catalogue;
 mod changing;
 mod handover;
-pub(crate) mod identity;
 mod labels;
 mod local;
 mod numbering;

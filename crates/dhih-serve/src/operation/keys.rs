@@ -46,14 +46,10 @@ impl Digest {
 
     /// Reads 64 hexadecimal digits.
     pub(crate) fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        // Without space around it.
+        let digits = Some(text).filter(|text| text.len() == 64)?;
+        let bytes = dhih_index::Codes::from_hex(256, digits).ok()?;
+        bytes.get(0).try_into().ok().map(Self)
     }
 
     pub(crate) fn to_hex(self) -> String {

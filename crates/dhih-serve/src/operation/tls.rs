@@ -1,9 +1,8 @@
 //! TLS: certificate and key from files, read again when they change, or when the program is told to.
 
-use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::{
@@ -15,6 +14,7 @@ use tokio_rustls::{
     },
 };
 
+use crate::file_identity::FileState;
 use crate::{Error, Result};
 
 /// How often the files are looked at.
@@ -39,14 +39,7 @@ pub struct Tls {
 
 /// What tells that one of the two files was changed or replaced.
 #[derive(Debug, PartialEq, Eq)]
-struct Files([Option<Stamp>; 2]);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-    inode: u64,
-}
+struct Files([Option<FileState>; 2]);
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,25 +110,8 @@ impl Tls {
 
 impl Files {
     fn of(config: &TlsConfig) -> Self {
-        Self([&config.cert, &config.key].map(|path| Stamp::of(path)))
+        Self([&config.cert, &config.key].map(|path| FileState::of(path)))
     }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let file = std::fs::metadata(path).ok()?;
-        Some(Self { modified: file.modified().ok(), bytes: file.len(), inode: inode(&file) })
-    }
-}
-
-#[cfg(unix)]
-fn inode(file: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(file)
-}
-
-#[cfg(not(unix))]
-fn inode(_: &Metadata) -> u64 {
-    0
 }
 
 fn acceptor(TlsConfig { cert, key }: &TlsConfig) -> Result<TlsAcceptor> {

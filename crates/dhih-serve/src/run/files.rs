@@ -1,9 +1,8 @@
 //! Which files a run was opened from, so that a reload of what has not changed costs next to nothing.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use crate::items::identity::FileIdentity;
+use crate::file_identity::FileState;
 
 /// The files of a run that are read when it is opened; some are optional.
 const NAMES: [&str; 6] = [
@@ -23,13 +22,6 @@ pub(super) struct RunFiles {
     files: [Option<FileState>; NAMES.len()],
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct FileState {
-    identity: FileIdentity,
-    bytes: u64,
-    modified: Option<SystemTime>,
-}
-
 impl RunFiles {
     /// The files as they are now. Taken before they are read, so that a change in between is noticed by the next reload.
     pub(super) fn of(dir: &Path) -> Self {
@@ -37,13 +29,5 @@ impl RunFiles {
             dir: dir.canonicalize().ok(),
             files: NAMES.map(|name| FileState::of(&dir.join(name))),
         }
-    }
-}
-
-impl FileState {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let identity = FileIdentity::of(path).ok()?;
-        Some(Self { identity, bytes: metadata.len(), modified: metadata.modified().ok() })
     }
 }

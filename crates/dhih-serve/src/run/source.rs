@@ -152,10 +152,7 @@ const USED_AGAIN: usize = 16;
 fn holds_run(items: &LocalItems, database: &CodeSet) -> bool {
     let index = items.index();
     let id = |row: usize| database.ids.as_ref().map_or(row as u64, |ids| ids[row]);
-    let was_used_again = |id: u64| {
-        let catalogue = items.catalogue();
-        catalogue.is_some_and(|catalogue| catalogue.record(id).is_ok_and(|record| record.is_some()))
-    };
+    let was_used_again = |id| items.catalogue().is_some_and(|catalogue| catalogue.has(id));
     let compare = |row: usize| match index.code(id(row)) {
         None => (0, 0),
         Some(code) if code == database.codes.get(row) => (1, 0),

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 
-use crate::items::identity::FileIdentity;
+use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
 /// Any failure of redb.
