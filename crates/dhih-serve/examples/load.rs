@@ -71,7 +71,7 @@ async fn main() -> Result<(), Fault> {
             let requests = Arc::new(requests(&address, &settings)?);
             let connections = number("connections", 16.0)? as usize;
             let rate = settings.get("rate").map(|rate| rate.parse::<f64>()).transpose()?;
-            loaded(address, requests, connections, (seconds, rate)).await?
+            loaded(address, requests, Load { connections, seconds, rate }).await?
         }
     };
     println!("{printed}");
@@ -133,12 +133,16 @@ fn image(host: &str, file: &[u8], sent: usize) -> Vec<u8> {
     bytes
 }
 
-async fn loaded(
-    address: String,
-    requests: Arc<Vec<Vec<u8>>>,
+/// How much is asked.
+struct Load {
     connections: usize,
-    (seconds, rate): (Duration, Option<f64>),
-) -> Result<Value, Fault> {
+    seconds: Duration,
+    /// Requests a second; absent, each connection asks again as soon as it has its answer.
+    rate: Option<f64>,
+}
+
+async fn loaded(address: String, requests: Arc<Vec<Vec<u8>>>, load: Load) -> Result<Value, Fault> {
+    let Load { connections, seconds, rate } = load;
     let (next, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
     let until = started + seconds;
     let tasks = (0..connections).map(|_| {

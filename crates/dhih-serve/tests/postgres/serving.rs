@@ -14,7 +14,8 @@ use serde_json::Value;
 use super::{
     codes::{Kind, items},
     common::{
-        BITS, CLASSES, Fixture, ITEMS, fields, form, get, json, png, send, state, with_method,
+        BITS, CLASSES, Fixture, ITEMS, fields, form, get, json, png, program, send, state,
+        with_method,
     },
     servers::{PASSWORD, Servers, Size},
 };
@@ -193,14 +194,6 @@ async fn a_shard_that_hangs_takes_no_worker_from_local_work() {
     for search in asked.into_iter().chain([item]) {
         assert!([200, 503].contains(&search.await.unwrap().as_u16()));
     }
-}
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
-        command.env_remove(name);
-    }
-    command
 }
 
 /// What a program says that ends: neither password nor connection string is in it.

@@ -6,24 +6,16 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use crate::common::{Fixture, fields, get, json, png, send};
+use crate::common::{Fixture, fields, get, json, png, program, send};
 use crate::reloading::times;
 
 /// Kills, unless `DHIH_TEST_KILLS` says otherwise.
 const KILLS: usize = 100;
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 fn start(run: &Path) -> (Child, String) {
     let mut command = program();

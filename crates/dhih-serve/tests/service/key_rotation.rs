@@ -9,18 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::Fixture;
+use crate::common::{Fixture, program};
 
 const FIRST: &str = "first-key-0123456789";
 const SECOND: &str = "second-key-0123456789";
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 /// The digest of a key, as the program prints it.
 fn digest(key: &str) -> String {

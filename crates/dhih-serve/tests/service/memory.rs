@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Fixture, encoded, png};
-use crate::program::program;
+use crate::common::{Fixture, encoded, png, program};
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
 /// Requests at once.

@@ -7,15 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::common::Fixture;
-
-pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
-        command.env_remove(name);
-    }
-    command
-}
+use crate::common::{Fixture, program};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

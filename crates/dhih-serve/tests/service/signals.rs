@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::Fixture;
+use crate::common::{Fixture, program};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -20,10 +20,16 @@ struct Program {
 impl Program {
     /// Starts to serve; the program may be loading still.
     fn start(fixture: &Fixture, arguments: &[&str], log: impl Into<Stdio>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
-            command.env_remove(name);
-        }
+        Self::start_as(program(), fixture, arguments, log)
+    }
+
+    /// As [`start`](Self::start), with what `command` has been given already.
+    fn start_as(
+        mut command: Command,
+        fixture: &Fixture,
+        arguments: &[&str],
+        log: impl Into<Stdio>,
+    ) -> Self {
         command.arg("--run").arg(fixture.run()).args(["--bind", "127.0.0.1:0", "--read-only"]);
         command.args(arguments).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
@@ -213,12 +219,9 @@ fn a_supervisor_is_told_when_it_is_ready_reloads_and_stops() {
         let length = socket.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
-    command.arg("--run").arg(fixture.run()).args(["--bind", "127.0.0.1:0", "--read-only"]);
-    command.env("NOTIFY_SOCKET", &path).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let stdout = BufReader::new(child.stdout.take().unwrap());
-    let program = Program { child, stdout };
+    let mut command = program();
+    command.env("NOTIFY_SOCKET", &path);
+    let program = Program::start_as(command, &fixture, &[], Stdio::null());
     assert_eq!(told().trim_end(), "READY=1");
     program.signal("HUP");
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));

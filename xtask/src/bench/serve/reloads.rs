@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 
 use super::{Bench, good, number, text};
+use crate::bench::median;
 
 /// Rounds, in each of which searches are measured without reloads and with them.
 const ROUNDS: usize = 3;
@@ -68,7 +69,8 @@ impl Bench<'_> {
             added += number(&added_items, "/statuses/201")?;
         }
         service.require_healthy()?;
-        let (quiet, busy) = (median(quiet), median(busy));
+        let median = |numbers: &[f64]| median(numbers).context("no round was measured");
+        let (quiet, busy) = (median(&quiet)?, median(&busy)?);
         let refused = refused.into_iter().fold(0.0, f64::max);
         Ok(format!(
             "{reloads} reloads of model and index under load, {failed} failed, the longest {:.0} ms; of {:.0} searches meanwhile, {lost:.0} were not answered (goal: 0). The 99.9th percentile of \
@@ -87,9 +89,4 @@ impl Bench<'_> {
         let touched = file.and_then(|file| file.set_modified(SystemTime::now()));
         touched.with_context(|| format!("cannot touch {}", path.display()))
     }
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }

@@ -5,6 +5,7 @@ mod shapes;
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
 };
 
@@ -100,6 +101,15 @@ impl Fixture {
     pub fn codes(&self) -> CodeSet {
         CodeSet::read(self.file("codes.safetensors"), None).unwrap()
     }
+}
+
+/// The program, without settings from the environment.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-serve"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DHIH_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 pub fn state(run: Run, limits: Limits, keys: Keys) -> Arc<AppState> {
