@@ -135,6 +135,20 @@ impl<S> TimedStream<S> {
         poll_deadline(self.read_timer.as_mut(), deadline, context)
     }
 
+    /// Begins to time an idle connection once an answer is written.
+    ///
+    /// A server that read while the request was under way, to learn whether the client is still there, waits for the client's next
+    /// bytes from then on and does not read again after the answer. The timer wakes it if they do not come.
+    fn expect_next_request(&mut self, context: &mut Context<'_>) {
+        if matches!(self.expected, Expected::Body) && !self.requests.are_under_way() {
+            self.before_read();
+            // A deadline that has passed already is told by the read that follows at once.
+            if self.poll_read_timeout(context).is_ready() {
+                context.waker().wake_by_ref();
+            }
+        }
+    }
+
     /// Keeps account of a write: one that waits for the client takes of its patience, one that went on gives some back.
     fn poll_write_timeout<T>(
         &mut self,
@@ -222,7 +236,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.poll_write_timeout(flushed, |()| 0, context)
+        ready!(self.poll_write_timeout(flushed, |()| 0, context))?;
+        self.expect_next_request(context);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -288,6 +304,31 @@ mod tests {
         assert_eq!(stream.read_u8().await.unwrap_err().kind(), TimedOut);
         assert_eq!(started.elapsed().as_secs(), 60);
         drop((client.write_all(b"").await, requests));
+    }
+
+    /// A server does not read again after its answer where it waits for the client's bytes already.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_begins_the_time_of_an_idle_connection() {
+        let (client, mut stream, requests) = pair();
+        let request = requests.begin();
+        let started = Instant::now();
+        let mut answered = false;
+        let (mut request, mut byte) = (Some(request), [0]);
+        let wakes = std::future::poll_fn(|context| {
+            let mut buffer = ReadBuf::new(&mut byte);
+            if answered {
+                return Pin::new(&mut stream).poll_read(context, &mut buffer);
+            }
+            assert!(Pin::new(&mut stream).poll_read(context, &mut buffer).is_pending());
+            drop(request.take());
+            assert!(Pin::new(&mut stream).poll_flush(context).is_ready());
+            answered = true;
+            Poll::Pending
+        });
+        let woken = tokio::time::timeout(1000 * SECOND, wakes).await.expect("it is woken");
+        assert_eq!(woken.unwrap_err().kind(), TimedOut);
+        assert_eq!(started.elapsed().as_secs(), 60);
+        drop(client);
     }
 
     #[tokio::test(start_paused = true)]
