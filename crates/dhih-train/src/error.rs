@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::weights::WeightsSource;
+use crate::train::weights::WeightsSource;
 
 /// Everything that can go wrong in `dhih-train`.
 #[derive(Debug, thiserror::Error)]

@@ -18,43 +18,31 @@ mod error;
 pub mod files;
 mod progress;
 
+mod intake;
+
 pub mod dataset;
 pub mod protocol;
 
-mod augment;
-mod batches;
-mod config;
-mod device;
-mod ema;
-mod features;
-mod loss_options;
-mod optim;
-mod options;
-pub mod recipe;
-mod schedule;
-mod tensorboard;
-mod trainer;
-mod variables;
-mod weights;
+mod settings;
+
+mod train;
 
 pub mod arrow_stream;
 pub mod evaluation;
-mod gallery;
 pub mod report;
 pub mod run;
-mod run_dir;
 pub mod sweep;
 
-pub mod throughput;
-
-pub use config::TrainConfig;
-pub use device::device;
 pub use error::{Error, Result};
-pub use loss_options::{LossOptions, LossParam};
-pub use optim::OptimizerName;
-pub use options::TrainOptions;
 pub use progress::Progress;
-pub use run_dir::{DataRecord, RunConfig, RunDir};
-pub use schedule::ScheduleName;
-pub use trainer::EpochRecord;
-pub use weights::WeightsSource;
+pub use run::run_dir::{DataRecord, RunConfig, RunDir};
+pub use settings::{
+    config::TrainConfig,
+    loss_options::{LossOptions, LossParam},
+    options::TrainOptions,
+    recipe,
+};
+pub use train::{
+    device::device, optim::OptimizerName, schedule::ScheduleName, throughput, trainer::EpochRecord,
+    weights::WeightsSource,
+};

@@ -8,10 +8,10 @@ use toml::{Table, Value};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::options::TrainOptions;
 use crate::progress::Progress;
+use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
-use crate::run_dir::RunDir;
+use crate::settings::options::TrainOptions;
 
 /// What is swept.
 #[derive(Debug, Clone, Default)]

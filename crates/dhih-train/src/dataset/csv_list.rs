@@ -6,9 +6,9 @@ use std::path::Path;
 
 use dhih_model::InputShape;
 
-use super::pixels::Source;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
+use crate::intake::pixels::Source;
 
 const LIST: &str = "labels.csv";
 const CURE: &str = "give --data-dir a folder with labels.csv: a header `image,label` (or `image,labels`, several \

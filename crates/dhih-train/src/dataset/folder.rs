@@ -4,10 +4,10 @@ use std::path::Path;
 
 use dhih_model::InputShape;
 
-use super::pixels::Source;
 use super::raw::{Pictures, Raw};
 use super::{file_name, sorted_entries};
 use crate::error::Result;
+use crate::intake::pixels::Source;
 
 const CURE: &str =
     "give --data-dir a folder with one sub-folder of JPEG, PNG or WebP images for each class";

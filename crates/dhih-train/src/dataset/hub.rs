@@ -10,9 +10,9 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
 
-use super::pixels::Source;
 use super::raw::{Pictures, Raw, class_names};
 use crate::error::{Error, Result};
+use crate::intake::pixels::Source;
 
 /// An encoded picture and its classes.
 pub(super) type Encoded = (Vec<u8>, Vec<u32>);

@@ -10,7 +10,6 @@ mod labels;
 mod mat;
 mod nus_wide;
 mod pickle;
-mod pixels;
 mod provenance;
 mod raw;
 mod svhn;
@@ -25,7 +24,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, by_name};
-use pixels::Pixels;
+use crate::intake::pixels::Pixels;
 use provenance::Provenance;
 use raw::Raw;
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use dhih_model::InputShape;
 
 use super::Lists;
-use super::pixels::Source;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
+use crate::intake::pixels::Source;
 
 const CURE: &str = "put the lists nuswide_{21,81}_{train,database,test}.txt and the images they name into --data-dir";
 

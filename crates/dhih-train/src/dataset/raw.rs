@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::Lists;
 use super::labels::ClassLabels;
-use super::pixels::{self, Loaded, Pixels, Source};
 use crate::error::{Error, Result};
+use crate::intake::pixels::{self, Loaded, Pixels, Source};
 
 /// What a reader returns, not yet checked.
 #[derive(Debug)]

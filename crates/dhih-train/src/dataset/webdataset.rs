@@ -6,9 +6,9 @@ use std::path::Path;
 
 use dhih_model::InputShape;
 
-use super::pixels::Source;
 use super::raw::{Pictures, Raw, class_names};
 use crate::error::{Error, Result};
+use crate::intake::pixels::Source;
 
 const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a picture (.jpg, .png, .webp) and a class \
                     number (.cls); optionally classes.txt, a name a line";

@@ -9,7 +9,7 @@ use safetensors::tensor::TensorView;
 
 use super::page::escape;
 use crate::error::{Error, Result};
-use crate::run_dir::RunDir;
+use crate::run::run_dir::RunDir;
 
 /// Neighbours shown of a query.
 const NEIGHBOURS: usize = 10;

@@ -5,14 +5,15 @@ mod bits;
 mod chart;
 mod gallery;
 mod page;
+pub(crate) mod tensorboard;
 
 use dhih_index::CodeSet;
 
 use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, Metrics, evaluate};
 use crate::run::Evaluation;
-use crate::run_dir::{RunConfig, RunDir};
-use crate::trainer::EpochRecord;
+use crate::run::run_dir::{RunConfig, RunDir};
+use crate::train::trainer::EpochRecord;
 use bits::BitStatistics;
 use chart::{Scale, Series, Titles};
 

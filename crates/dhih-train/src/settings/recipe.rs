@@ -2,7 +2,7 @@
 //! what it is for; flags and the user's own file override it.
 
 use crate::error::{Error, Result, by_name};
-use crate::options::TrainOptions;
+use crate::settings::options::TrainOptions;
 
 /// A recipe.
 #[derive(Debug, Clone, Copy)]
@@ -15,8 +15,8 @@ pub struct Recipe {
 impl Recipe {
     /// All of them, in the order in which they are listed.
     pub const ALL: [Self; 2] = [
-        Self { name: "cifar10-fast", text: include_str!("../recipes/cifar10-fast.toml") },
-        Self { name: "cifar10-5k", text: include_str!("../recipes/cifar10-5k.toml") },
+        Self { name: "cifar10-fast", text: include_str!("../../recipes/cifar10-fast.toml") },
+        Self { name: "cifar10-5k", text: include_str!("../../recipes/cifar10-5k.toml") },
     ];
 
     /// The recipe of that name.

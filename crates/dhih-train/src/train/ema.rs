@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
 
 use crate::error::Result;
-use crate::variables;
+use crate::train::variables;
 
 /// An exponential moving average of variables.
 pub(crate) struct WeightAverage {

@@ -11,18 +11,18 @@ use dhih_model::pretrained::{BACKBONE, Loaded};
 use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained};
 use serde::{Deserialize, Serialize};
 
-use crate::batches::{Batch, BatchConfig, Epoch};
-use crate::config::TrainConfig;
 use crate::dataset::Dataset;
-use crate::ema::WeightAverage;
 use crate::error::{Error, Result};
-use crate::features::FeatureCache;
-use crate::optim::{Optimizer, Step};
 use crate::progress::Progress;
 use crate::protocol::Split;
-use crate::run_dir::RunDir;
-use crate::schedule::Schedule;
-use crate::tensorboard;
+use crate::report::tensorboard;
+use crate::run::run_dir::RunDir;
+use crate::settings::config::TrainConfig;
+use crate::train::batches::{Batch, BatchConfig, Epoch};
+use crate::train::ema::WeightAverage;
+use crate::train::features::FeatureCache;
+use crate::train::optim::{Optimizer, Step};
+use crate::train::schedule::Schedule;
 
 /// One epoch's line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

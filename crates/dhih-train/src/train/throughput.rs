@@ -12,7 +12,7 @@ use rand::RngCore;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::optim::{Optimizer, OptimizerConfig, OptimizerName, Step};
+use crate::train::optim::{Optimizer, OptimizerConfig, OptimizerName, Step};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]

@@ -9,7 +9,7 @@ use dhih_model::pretrained::BACKBONE;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, by_name};
-use crate::variables;
+use crate::train::variables;
 
 /// How gradients move variables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

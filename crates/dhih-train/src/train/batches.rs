@@ -7,9 +7,9 @@ use candle_core::{Device, Tensor};
 use dhih_model::InputShape;
 use rand::seq::SliceRandom;
 
-use crate::augment::Augmentation;
 use crate::dataset::{Dataset, fit};
 use crate::error::Result;
+use crate::train::augment::Augmentation;
 
 /// What batches are made of and how.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::dataset::DatasetName;
-use crate::options::TrainOptions;
 use crate::protocol::Protocol;
+use crate::settings::options::TrainOptions;
 use dhih_model::Loss;
 
 fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {

@@ -8,9 +8,9 @@ use dhih_model::checkpoint::{self, Contents};
 use dhih_model::pretrained::BACKBONE;
 
 use super::{EpochRecord, Trainer};
-use crate::ema::WeightAverage;
 use crate::error::{Error, Result};
-use crate::run_dir::RunDir;
+use crate::run::run_dir::RunDir;
+use crate::train::ema::WeightAverage;
 
 const WEIGHT: &str = "weight:";
 const MOMENT: &str = "moment:";

@@ -9,7 +9,7 @@ use safetensors::{Dtype, View};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::protocol::Split;
-use crate::run_dir::RunDir;
+use crate::run::run_dir::RunDir;
 
 /// The longest side of a thumbnail, in pixels.
 const MAX_SIDE: usize = 64;

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use dhih_model::{Backbone, HashLayerConfig, HashNorm, InputShape, Loss};
 use serde::{Deserialize, Serialize};
 
-use crate::augment::Augmentation;
 use crate::dataset::{DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
-use crate::optim::{OptimizerConfig, OptimizerName};
 use crate::protocol::Protocol;
-use crate::schedule::ScheduleName;
-use crate::weights::WeightsSource;
+use crate::train::augment::Augmentation;
+use crate::train::optim::{OptimizerConfig, OptimizerName};
+use crate::train::schedule::ScheduleName;
+use crate::train::weights::WeightsSource;
 
 /// All settings of a run, resolved and checked; written to `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

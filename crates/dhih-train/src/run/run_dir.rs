@@ -6,12 +6,12 @@ use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use serde::{Deserialize, Serialize};
 
-use crate::config::TrainConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::protocol::Split;
-use crate::trainer::EpochRecord;
+use crate::settings::config::TrainConfig;
+use crate::train::trainer::EpochRecord;
 
 /// The directory of one run.
 #[derive(Debug, Clone)]

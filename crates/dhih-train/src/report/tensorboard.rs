@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use prost::Message;
 
 use crate::error::{Error, Result};
-use crate::trainer::EpochRecord;
+use crate::train::trainer::EpochRecord;
 
 /// An event, as far as scalars need it.
 #[derive(Clone, PartialEq, Message)]

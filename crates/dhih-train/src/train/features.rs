@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::run_dir::{RunConfig, RunDir};
+use crate::run::run_dir::{RunConfig, RunDir};
 
 /// The features of some rows of a dataset, in memory.
 pub(crate) struct FeatureCache {

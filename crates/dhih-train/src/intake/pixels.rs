@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// Pixels of images of one shape.
 #[derive(Debug, Clone)]
-pub(super) enum Pixels {
+pub(crate) enum Pixels {
     /// `[n, height, width, channels]` u8.
     Memory(Vec<u8>),
     /// Pictures that are decoded, cropped and scaled when they are wanted.
@@ -21,7 +21,7 @@ pub(super) enum Pixels {
 
 /// A picture in a file.
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// The whole file.
     File(PathBuf),
     /// A part of an archive.
@@ -32,7 +32,7 @@ pub(super) enum Source {
 
 impl Source {
     /// The file, for messages.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::File(path) | Self::Part { path, .. } | Self::Bytes { name: path, .. } => path,
         }
@@ -53,7 +53,7 @@ impl Source {
     }
 
     /// The picture in a shape, or why there is none.
-    pub(super) fn pixels(&self, shape: InputShape) -> Result<Vec<u8>, String> {
+    pub(crate) fn pixels(&self, shape: InputShape) -> Result<Vec<u8>, String> {
         fitted(&self.read().map_err(|error| error.to_string())?, shape)
     }
 }
@@ -64,18 +64,18 @@ fn fitted(bytes: &[u8], shape: InputShape) -> Result<Vec<u8>, String> {
 }
 
 /// What became of pictures.
-pub(super) struct Loaded {
-    pub(super) pixels: Pixels,
+pub(crate) struct Loaded {
+    pub(crate) pixels: Pixels,
     /// Numbers of the pictures that can be used.
-    pub(super) kept: Vec<usize>,
+    pub(crate) kept: Vec<usize>,
     /// The others, with the reason.
-    pub(super) skipped: Vec<(PathBuf, String)>,
+    pub(crate) skipped: Vec<(PathBuf, String)>,
     /// SHA-256 over those of the encoded pictures, where their pixels are not kept.
-    pub(super) digest: Option<[u8; 32]>,
+    pub(crate) digest: Option<[u8; 32]>,
 }
 
 /// Reads and decodes every picture once, in parallel, and keeps the pixels where all together take at most `memory` bytes.
-pub(super) fn load(sources: Vec<Source>, shape: InputShape, memory: usize) -> Loaded {
+pub(crate) fn load(sources: Vec<Source>, shape: InputShape, memory: usize) -> Loaded {
     let in_memory = sources.len().saturating_mul(shape.len()) <= memory;
     let read = |source: &Source| -> Result<Vec<u8>, String> {
         let bytes = source.read().map_err(|error| error.to_string())?;

@@ -7,15 +7,15 @@ use clap::Args;
 use dhih_model::Backbone;
 use serde::Deserialize;
 
-use crate::config::TrainConfig;
 use crate::dataset::DatasetName;
 use crate::error::{Error, Result, by_name};
-use crate::loss_options::{LossOptions, LossParam};
-use crate::optim::OptimizerName;
 use crate::protocol::Protocol;
-use crate::run_dir::RunDir;
-use crate::schedule::ScheduleName;
-use crate::weights::WeightsSource;
+use crate::run::run_dir::RunDir;
+use crate::settings::config::TrainConfig;
+use crate::settings::loss_options::{LossOptions, LossParam};
+use crate::train::optim::OptimizerName;
+use crate::train::schedule::ScheduleName;
+use crate::train::weights::WeightsSource;
 
 /// What a user may set; the same names as flags, as `DHIH_...` variables and in the TOML file. What is not set gets the
 /// dataset's default.

@@ -7,10 +7,10 @@ use dhih_model::checkpoint::{self, Contents};
 use dhih_model::{CodeEncoder, Mode};
 
 use super::Trainer;
-use crate::ema::WeightAverage;
 use crate::error::Result;
 use crate::evaluation::{EvaluationConfig, evaluate};
-use crate::run_dir::RunDir;
+use crate::run::run_dir::RunDir;
+use crate::train::ema::WeightAverage;
 
 impl Trainer<'_> {
     /// mAP of the held-out images among themselves; keeps the weights where it is the best so far.

@@ -1,5 +1,8 @@
 //! A whole run: data, split, training, codes, evaluation, each written to the run's directory.
 
+pub(crate) mod gallery;
+pub(crate) mod run_dir;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,15 +12,15 @@ use dhih_model::loss::Objective;
 use dhih_model::{Encoder, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
 
-use crate::config::TrainConfig;
 use crate::dataset::{Dataset, DatasetName};
-use crate::device::device;
 use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, Metrics, class_code_map, evaluate};
 use crate::progress::Progress;
 use crate::protocol::{Protocol, Split};
-use crate::run_dir::{DataRecord, RunConfig, RunDir};
-use crate::{gallery, trainer};
+use crate::run::run_dir::{DataRecord, RunConfig, RunDir};
+use crate::settings::config::TrainConfig;
+use crate::train::device::device;
+use crate::train::trainer;
 
 /// `evaluation.json`: the metrics and everything they depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
