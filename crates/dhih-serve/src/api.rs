@@ -95,7 +95,7 @@ pub struct ItemForm {
 /// Answer of `GET /healthz` and `GET /readyz`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`; `ready`, `loading` or `stopping`.
+    /// `ok`; `ready`, `loading`, `stopping` or `store_unavailable`.
     pub status: &'static str,
     /// Indexed items, where model and index are loaded.
     #[serde(skip_serializing_if = "Option::is_none")]

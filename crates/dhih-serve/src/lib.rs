@@ -50,6 +50,8 @@ pub use operation::limits::Limits;
 pub use operation::server::{Server, ServerConfig, Timeouts, bind};
 pub use operation::service::serve;
 pub use operation::settings_file::with_file;
+#[cfg(feature = "postgres")]
+pub use operation::store_watch::StoreWatch;
 pub use operation::telemetry::{Log, LogFormat, log};
 pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;

@@ -11,7 +11,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 
 use crate::api::Health;
-use crate::http::readiness::Phase;
 use crate::http::routes::info;
 use crate::http::{ApiError, AppState, layers};
 
@@ -42,16 +41,12 @@ impl Admin {
 async fn readyz(State(admin): State<Admin>) -> Response {
     match admin.0.get() {
         Some(state) => info::readiness(state),
-        None => not_ready(Phase::Loading),
+        None => not_ready("loading"),
     }
 }
 
 /// The answer of a service that new requests should not be sent to.
-pub(crate) fn not_ready(phase: Phase) -> Response {
-    let status = match phase {
-        Phase::Loading => "loading",
-        Phase::Serving | Phase::Stopping => "stopping",
-    };
+pub(crate) fn not_ready(status: &'static str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None, writable: None }))
         .into_response()
 }

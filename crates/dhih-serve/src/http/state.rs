@@ -150,6 +150,17 @@ impl AppState {
         self.readiness.phase()
     }
 
+    /// Whether searches can be answered as far as is known: a store elsewhere may have shards that do not answer.
+    pub(crate) fn is_store_available(&self) -> bool {
+        self.readiness.is_store_available()
+    }
+
+    /// Notes what a check of the store found, and says what the one before had found.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn set_store_available(&self, available: bool) -> bool {
+        self.readiness.set_store_available(available)
+    }
+
     /// The limits requests are held to.
     pub fn limits(&self) -> &Limits {
         &self.limits

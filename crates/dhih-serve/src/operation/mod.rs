@@ -12,6 +12,8 @@ pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod settings_file;
 pub(crate) mod signals;
+#[cfg(feature = "postgres")]
+pub(crate) mod store_watch;
 pub(crate) mod supervisor;
 pub(crate) mod telemetry;
 pub(crate) mod tls;

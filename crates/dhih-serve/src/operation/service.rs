@@ -12,6 +12,8 @@ use crate::operation::cli::Config;
 use crate::operation::keys::Keys;
 use crate::operation::server::{Server, ServerConfig, bind};
 use crate::operation::signals::Signals;
+#[cfg(feature = "postgres")]
+use crate::operation::store_watch::StoreWatch;
 use crate::operation::supervisor;
 use crate::operation::tls::Tls;
 use crate::run::Run;
@@ -70,6 +72,10 @@ async fn start(config: Arc<Config>, source: Source, keys: Keys) -> Result<()> {
         listener.local_addr().map_err(|source| Error::Bind { addr: config.bind, source })?;
     admin.serve(state.clone());
     let reloading = reload_at_hangups(signals.clone(), config.clone(), state.clone(), tls.clone());
+    #[cfg(feature = "postgres")]
+    if state.run().is_remote() {
+        StoreWatch::new(state.clone()).spawn();
+    }
     // A closed stdout is no reason to stop serving.
     let announcement = config.announcement(&format!("{scheme}://{address}/"), &state.run());
     let _ = writeln!(std::io::stdout(), "{announcement}");

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use dhih_index::{CodeSet, Codes};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::search::{Found, Query, SearchError, Searcher};
 
@@ -11,13 +11,13 @@ use super::{
     Error,
     bit_string::BitString,
     checksum::{Sum, values},
-    coordinator::Way,
+    coordinator::{Way, read_current},
     manifest::Manifest,
     partition::remainder,
     plan::Plan,
     runtime::Runtime,
     search::{Reach, Shards},
-    session::{Held, Question},
+    session::{Held, Question, connect_any},
     shard::Shard,
 };
 
@@ -89,13 +89,40 @@ impl Cluster {
             shards: addresses.into_iter().enumerate().map(shard).collect(),
         });
         let cluster = Self { runtime, shards, manifest, shown, config: config.clone() };
-        // An item that need not be there: what counts is that every shard answers.
-        for shard in cluster.shards.shards.clone() {
-            let deadline = cluster.deadline();
-            let asked = async move { shard.ask(&Question::Item(0), deadline).await };
-            cluster.runtime.wait(asked)?;
-        }
+        cluster.check_shards()?;
         Ok(cluster)
+    }
+
+    /// Whether every shard answers, which it is asked all at once.
+    ///
+    /// # Errors
+    /// A shard of which no host answers and holds the generation.
+    pub fn check_shards(&self) -> Result<(), Error> {
+        let (shards, deadline) = (self.shards.shards.clone(), self.deadline());
+        self.runtime.wait(async move {
+            let mut asked = JoinSet::new();
+            for shard in shards {
+                // The item need not be there: what counts is that the shard answers.
+                asked.spawn(async move { shard.ask(&Question::Item(0), deadline).await });
+            }
+            while let Some(answer) = asked.join_next().await {
+                answer.map_err(|error| Error::Runtime { reason: error.to_string() })??;
+            }
+            Ok(())
+        })
+    }
+
+    /// The number of the generation that is current at the coordinator, which may be another one than is open here.
+    ///
+    /// # Errors
+    /// A coordinator that does not answer, or knows none.
+    pub fn current_generation(&self) -> Result<i32, Error> {
+        let way = Way::new(&self.config)?;
+        self.runtime.wait(async move {
+            let client = connect_any(&way.coordinator).await?;
+            let current = read_current(&client).await?;
+            current.map(|(generation, _)| generation).ok_or(Error::Empty)
+        })
     }
 
     /// Hosts and database of the coordinator, without user and password.

@@ -206,6 +206,15 @@ impl Run {
         self.local().is_none()
     }
 
+    /// The store that is searched, where codes are in one.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn cluster(&self) -> Option<&crate::postgres::Cluster> {
+        match &self.codes {
+            Codes::Remote(remote) => Some(&remote.cluster),
+            Codes::Local { .. } => None,
+        }
+    }
+
     /// Whether a search takes so little, in the worst case a scan of all codes, that handing it to another thread would take longer
     /// than what others wait for it.
     pub(crate) fn is_scanned_soon(&self) -> bool {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::Router;
-use dhih_serve::{Keys, Limits, Run, Source, app, postgres::StoreConfig};
+use dhih_serve::{Keys, Limits, Run, Source, StoreWatch, app, postgres::StoreConfig};
 use serde_json::Value;
 
 use super::{
@@ -156,6 +156,47 @@ fn a_store_of_another_model_or_of_other_bits_is_refused() {
     bits.model_sha256 = fixture.codes().model_sha256;
     servers.load(&bits);
     assert!(refusal().contains("48 bits"), "{}", refusal());
+}
+
+/// The story: codes were loaded, and services went on with a generation that the load after that dropped, so that all searches failed until
+/// somebody reloaded; and `/readyz` said that all was well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_generation_is_served_by_itself_and_readiness_tells_of_shards_that_are_down() {
+    let mut servers = Servers::of(Size::shards(1));
+    let (fixture, other) = (Fixture::new(), Fixture::with(5, None));
+    servers.load(&fixture.codes());
+    let run = over_store(&fixture, servers.store());
+    let state = state(run, Limits::default(), Keys::default());
+    let app = app(state.clone());
+    let mut watch = StoreWatch::new(state);
+    let search = async || send(&app, json("/v1/search", r#"{"sample":3}"#)).await;
+    let generation = async || send(&app, get("/v1/info")).await.ok()["store"]["generation"].clone();
+    // Two generations on, the one that was opened is dropped.
+    for expected in [2, 3] {
+        servers.load(&fixture.codes());
+        tokio::task::block_in_place(|| watch.check());
+        assert_eq!((generation().await, search().await.status.as_u16()), (expected.into(), 200));
+    }
+    // Codes of another model are refused, once, and those before are searched on.
+    servers.load(&other.codes());
+    for _ in 0..2 {
+        tokio::task::block_in_place(|| watch.check());
+        assert_eq!((generation().await, search().await.status.as_u16()), (3.into(), 200));
+        let told = send(&app, get("/v1/info")).await.ok()["last_reload"].clone();
+        assert_eq!(told["ok"], false, "{told}");
+    }
+    assert_eq!(send(&app, get("/readyz")).await.ok()["status"], "ready");
+    servers.primaries[0].kill();
+    tokio::task::block_in_place(|| watch.check());
+    let answer = send(&app, get("/readyz")).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["status"]),
+        (503, &"store_unavailable".into())
+    );
+    servers.primaries[0].restart();
+    tokio::task::block_in_place(|| watch.check());
+    assert_eq!(send(&app, get("/readyz")).await.ok()["status"], "ready");
+    assert_eq!(search().await.status, 200);
 }
 
 /// The story: a shard hung, searches waited for it on the threads that also decode pictures and read thumbnails, and those requests were

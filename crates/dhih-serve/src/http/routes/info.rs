@@ -45,13 +45,13 @@ pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok", items: None, writable: None })
 }
 
-/// Whether requests should be sent here: the model and the index are loaded and verified, and the service was not told to stop.
-/// Searches are answered also while nothing can be written, which `writable` tells.
+/// Whether requests should be sent here: the model and the index are loaded and verified, a store has answered when it was last
+/// asked, and the service was not told to stop. Searches are answered also while nothing can be written, which `writable` tells.
 #[utoipa::path(
     get, operation_id = "get_readiness", path = "/readyz", tag = "service",
     responses(
         (status = 200, body = Health, description = "They should"),
-        (status = 503, body = Health, description = "They should go elsewhere: the service is loading or stopping"),
+        (status = 503, body = Health, description = "They should go elsewhere: the service is loading or stopping, or a shard of its store does not answer"),
     )
 )]
 pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Response {
@@ -60,12 +60,14 @@ pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Response {
 
 pub(crate) fn readiness(state: &AppState) -> Response {
     match state.phase() {
+        Phase::Loading => not_ready("loading"),
+        Phase::Stopping => not_ready("stopping"),
+        Phase::Serving if !state.is_store_available() => not_ready("store_unavailable"),
         Phase::Serving => {
             let run = state.run();
             let (items, writable) = (Some(run.len()), Some(run.is_writable()));
             Json(Health { status: "ready", items, writable }).into_response()
         }
-        phase => not_ready(phase),
     }
 }
 
