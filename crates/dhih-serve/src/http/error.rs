@@ -48,10 +48,10 @@ pub(crate) enum ApiError {
     Reloading,
     /// 503: index or catalogue cannot be written to at the moment.
     NotWritable,
-    /// 500: it is not known whether a change was made.
-    OutcomeUnknown,
-    /// 507: the disk is full. Whether it is known that nothing was changed.
-    DiskFull { is_unchanged: bool },
+    /// 500, or 507 where the disk is full: it is not known whether a change was made.
+    OutcomeUnknown { is_disk_full: bool },
+    /// 507: the disk is full, and nothing was changed.
+    DiskFull,
     /// 404: what is not there.
     NotFound(String),
     /// 405.
@@ -176,23 +176,24 @@ impl ApiError {
                  the cause, and `writable` of /readyz tells when it is over"
                     .into(),
             ),
-            Self::OutcomeUnknown => (
+            Self::OutcomeUnknown { is_disk_full: false } => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "outcome_unknown",
                 "the disk failed, so that it is not known whether the change was made: look at the item before you send it again"
                     .into(),
             ),
-            Self::DiskFull { is_unchanged } => (
+            Self::OutcomeUnknown { is_disk_full: true } => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "outcome_unknown",
+                "the disk of the service is full, so that it is not known whether the change was made: look at the item before you \
+                 send it again, once there is space"
+                    .into(),
+            ),
+            Self::DiskFull => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 "disk_full",
-                match is_unchanged {
-                    true => "the disk of the service is full, and nothing was changed; send it again once there is space",
-                    false => {
-                        "the disk of the service is full, so that it is not known whether the change was made: look at the item \
-                         before you send it again, once there is space"
-                    }
-                }
-                .into(),
+                "the disk of the service is full, and nothing was changed; send it again once there is space"
+                    .into(),
             ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message),
             Self::MethodNotAllowed => (

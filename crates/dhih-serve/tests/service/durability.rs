@@ -2,71 +2,18 @@
 //! and catalogue agree. And the import of a folder, cut off or repeated.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    collections::BTreeMap,
     path::Path,
-    process::{Child, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use crate::common::{Fixture, fields, get, json, png, program, send};
+use crate::acknowledged::{Known, add, ask, holds, start};
+use crate::common::{Fixture, fields, get, png, program, send};
 use crate::reloading::times;
 
 /// Kills, unless `DHIH_TEST_KILLS` says otherwise.
 const KILLS: usize = 100;
-
-fn start(run: &Path) -> (Child, String) {
-    let mut command = program();
-    command.arg("--run").arg(run).args(["--bind", "127.0.0.1:0", "--log-level", "error"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
-    (child, address.to_owned())
-}
-
-/// Status and body of an answer; `None` where the other side went away.
-fn ask(address: &str, head: &str, body: &[u8]) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = format!(
-        "{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(body).ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
-    let text = String::from_utf8(answer).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
-fn add(address: &str, id: u64) -> Option<u16> {
-    let mut body = Vec::new();
-    body.extend(
-        b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n",
-    );
-    body.extend(png(id as usize));
-    body.extend(
-        format!(
-            "\r\n--edge\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n{id}\r\n--edge--\r\n"
-        )
-        .bytes(),
-    );
-    let head = "POST /v1/items HTTP/1.1\r\ncontent-type: multipart/form-data; boundary=edge";
-    ask(address, head, &body).map(|(status, _)| status)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Known {
-    There,
-    Gone,
-    /// Its request was not answered.
-    Either,
-}
 
 #[test]
 fn a_hundred_kills_lose_nothing_that_was_answered() {
@@ -81,7 +28,9 @@ fn a_hundred_kills_lose_nothing_that_was_answered() {
     let (mut first, mut answered) = (1000, 0);
     let kills = times("DHIH_TEST_KILLS", KILLS);
     for round in 0..kills {
-        let (mut child, address) = start(fixture.run());
+        let mut command = program();
+        command.arg("--run").arg(fixture.run()).args(["--log-level", "error"]);
+        let (mut child, address) = start(&mut command);
         let done = AtomicUsize::new(0);
         let until = 1 + next() % 5;
         let pause = Duration::from_micros(next() as u64 % 3000);
@@ -98,7 +47,7 @@ fn a_hundred_kills_lose_nothing_that_was_answered() {
                     done.fetch_add(1, Ordering::SeqCst);
                 }
                 for id in first..first + 5 {
-                    let status = add(&address, id);
+                    let status = add(&address, id).map(|(status, _)| status);
                     outcomes.push((id, status, Known::There));
                     done.fetch_add(1, Ordering::SeqCst);
                     if status.is_none() {
@@ -133,32 +82,7 @@ fn a_hundred_kills_lose_nothing_that_was_answered() {
 
     let app = fixture.writable_app();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut there = BTreeSet::new();
-        for (id, known) in &known {
-            let item = send(&app, get(&format!("/v1/items/{id}"))).await;
-            let image = send(&app, get(&format!("/v1/items/{id}/image"))).await;
-            assert_eq!(item.status, image.status, "item {id}");
-            match known {
-                Known::There => assert_eq!(item.status, 200, "item {id} is lost"),
-                Known::Gone => assert_eq!(item.status, 404, "item {id} is back"),
-                Known::Either => assert!([200, 404].contains(&item.status.as_u16())),
-            }
-            if item.status == 200 {
-                there.insert(*id);
-                // Its thumbnail is its own, and its code is the picture's.
-                let decoded = image::load_from_memory(&image.body).unwrap().into_rgb8();
-                assert_eq!(decoded.into_raw(), crate::common::picture(*id as usize), "item {id}");
-                let found =
-                    send(&app, json("/v1/search?k=1000&radius=0", &format!("{{\"id\":{id}}}")));
-                let found = found.await.ok();
-                assert!(found["hits"].as_array().unwrap().iter().any(|hit| hit["id"] == *id));
-            }
-        }
-        // The index has no item beside these and the run's own.
-        let items = send(&app, get("/v1/info")).await.ok()["items"].as_u64().unwrap();
-        assert_eq!(items as usize, crate::common::ITEMS + there.len());
-    });
+    runtime.block_on(holds(&app, &known));
 }
 
 /// The last record of the log is cut in two, as by a loss of power: no damage, and a rebuild would lose what the catalogue has.
@@ -246,7 +170,7 @@ fn an_import_goes_on_where_it_was_and_tells_what_it_left_out() {
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/folder"));
     // Who serves keeps the import out, and says what to do.
-    let (mut child, _) = start(fixture.run());
+    let (mut child, _) = start(program().arg("--run").arg(fixture.run()));
     let locked = import(folder.path());
     child.kill().unwrap();
     child.wait().unwrap();

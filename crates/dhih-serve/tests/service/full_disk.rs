@@ -3,22 +3,34 @@
 //!
 //! A small disk in memory is mounted, which takes root. Where it cannot be, this says so and tests nothing.
 
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use dhih_serve::{Access, Keys, Limits, Run, app};
 
-use crate::common::{ITEMS, SAMPLES, fields, form, get, png, send, state, with_method, write_run};
+use crate::acknowledged::{Known, add, ask, holds, start};
+use crate::common::{
+    ITEMS, SAMPLES, fields, form, get, png, program, send, state, with_method, write_run,
+};
+use crate::reloading::times;
 
-/// A mounted disk of 8 MiB; it goes away with the test.
+/// How often the disk fills up, unless `DHIH_TEST_FULL_DISKS` says otherwise.
+const FULL_DISKS: usize = 40;
+
+/// A mounted disk of a few MiB; it goes away with the test.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    fn mount(mebibytes: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(dir.path());
+        let size = format!("size={mebibytes}m");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path());
         mount.output().is_ok_and(|output| output.status.success()).then_some(Self(dir))
     }
 
@@ -26,9 +38,17 @@ impl SmallDisk {
         self.0.path()
     }
 
+    /// Takes all space that is left but for so many bytes.
+    fn fill_but(&self, left: usize) -> PathBuf {
+        let kept = self.path().join("kept");
+        std::fs::write(&kept, vec![0; left]).unwrap_or_default();
+        let fill = self.fill();
+        std::fs::remove_file(kept).unwrap();
+        fill
+    }
+
     /// Takes all space that is left.
     fn fill(&self) -> PathBuf {
-        use std::io::Write;
         let path = self.path().join("fill");
         let mut file = std::fs::File::create(&path).unwrap();
         for bytes in [1 << 16, 1] {
@@ -46,7 +66,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test]
 async fn adding_goes_on_once_there_is_space_again() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(8) else {
         eprintln!("not tested: a disk in memory cannot be mounted here");
         return;
     };
@@ -67,7 +87,9 @@ async fn adding_goes_on_once_there_is_space_again() {
                 known.push(answer.json()["id"].as_u64().unwrap());
                 continue;
             }
-            answer.refused(507, "disk_full", "space");
+            // What is not known is taken back.
+            let is_unknown = answer.json()["error"]["code"] == "outcome_unknown";
+            answer.refused(507, if is_unknown { "outcome_unknown" } else { "disk_full" }, "space");
             full += 1;
             assert_eq!(send(&app, get("/v1/info")).await.ok()["write_error"], "disk_full");
             // Reading goes on.
@@ -99,4 +121,83 @@ async fn adding_goes_on_once_there_is_space_again() {
         send(&app, get(&format!("/v1/items/{id}"))).await.ok();
         assert_eq!(send(&app, get(&format!("/v1/items/{id}/image"))).await.status, 200);
     }
+}
+
+/// The disk fills up in the middle of any step of a change, while others add, delete and search.
+#[test]
+fn a_disk_that_fills_up_at_random_moments_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(48) else {
+        eprintln!("not tested: a disk in memory cannot be mounted here");
+        return;
+    };
+    write_run(disk.path(), 0, None, ITEMS, SAMPLES);
+    let mut command = program();
+    command.arg("--run").arg(disk.path()).args(["--log-level", "off"]);
+    let (mut child, address) = start(&mut command);
+    let (ended, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Each client adds items of its own, and deletes some of them.
+    let client = |first: u64| {
+        let mut known = BTreeMap::new();
+        for id in (first..first + 400).cycle() {
+            if ended.load(Ordering::Relaxed) {
+                break;
+            }
+            let is_there = known.get(&id) == Some(&Known::There);
+            let (answer, wanted) = match is_there {
+                true => {
+                    (ask(&address, &format!("DELETE /v1/items/{id} HTTP/1.1"), b""), Known::Gone)
+                }
+                false => (add(&address, id), Known::There),
+            };
+            let (status, text) = answer.expect("the service is gone");
+            match status {
+                201 | 204 => drop(known.insert(id, wanted)),
+                404 | 409 if known.get(&id) == Some(&Known::Either) => {}
+                _ if text.contains("outcome_unknown") => drop(known.insert(id, Known::Either)),
+                503 | 507 => drop(refused.fetch_add(1, Ordering::Relaxed)),
+                _ => panic!("item {id}: {status} {text}"),
+            }
+        }
+        known
+    };
+    let rounds = times("DHIH_TEST_FULL_DISKS", FULL_DISKS);
+    let mut random = 1_u64;
+    let mut below = |end: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % end
+    };
+    let mut known = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let clients = [1000, 2000, 3000].map(|first| scope.spawn(move || client(first)));
+        for _ in 0..rounds {
+            let fill = disk.fill_but(below(1 << 16) as usize);
+            std::thread::sleep(Duration::from_millis(below(60)));
+            std::fs::remove_file(fill).unwrap();
+            // Long enough for some changes, and at times for files to be opened again.
+            std::thread::sleep(Duration::from_millis(below(40) + 1000 * u64::from(below(20) == 0)));
+        }
+        ended.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|client| known.extend(client.join().unwrap()));
+    });
+    // Many changes find room in what files have already, so that not every full disk is met.
+    let refused = refused.into_inner();
+    println!("{refused} changes met a full disk");
+    assert!(refused > rounds / 20, "the disk was hardly ever full");
+    assert!(known.values().filter(|known| **known == Known::There).count() > 3);
+    let started = Instant::now();
+    loop {
+        let (status, text) = add(&address, 5000).expect("the service is gone");
+        if status == 201 {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "adding does not go on: {text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    known.insert(5000, Known::There);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let run = Run::load(disk.path(), &disk.path().join("index"), Access::Writable).unwrap();
+    let app = app(state(run, Limits::default(), Keys::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(holds(&app, &known));
 }

@@ -10,11 +10,15 @@ mod common;
 
 mod abandoned;
 mod access;
+#[cfg(unix)]
+mod acknowledged;
 mod bounds;
 mod connections;
 mod description;
 #[cfg(unix)]
 mod durability;
+#[cfg(target_os = "linux")]
+mod failing_sync;
 #[cfg(unix)]
 mod full_disk;
 mod importing;

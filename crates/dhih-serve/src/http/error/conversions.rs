@@ -50,11 +50,10 @@ impl From<ChangeError> for ApiError {
             ChangeError::Unknown(id) => no_item(id),
             ChangeError::IdTooLarge(_) => Self::BadRequest("invalid_id", refusal.to_string()),
             ChangeError::Reloading => Self::Reloading,
-            ChangeError::Failed(Error::DiskFull { .. }) => Self::DiskFull { is_unchanged: true },
-            ChangeError::OutcomeUnknown(Error::DiskFull { .. }) => {
-                Self::DiskFull { is_unchanged: false }
+            ChangeError::Failed(Error::DiskFull { .. }) => Self::DiskFull,
+            ChangeError::OutcomeUnknown(error) => {
+                Self::OutcomeUnknown { is_disk_full: matches!(error, Error::DiskFull { .. }) }
             }
-            ChangeError::OutcomeUnknown(_) => Self::OutcomeUnknown,
             ChangeError::NotWritable(error) => {
                 tracing::error!(%error, "items cannot be changed");
                 Self::NotWritable

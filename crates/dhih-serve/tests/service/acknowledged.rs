@@ -1,0 +1,94 @@
+//! What clients of the program were answered, and whether it holds: what was acknowledged is there, what was deleted stays away, and
+//! catalogue and index agree.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use axum::Router;
+
+use crate::common::{ITEMS, get, json, picture, png, send};
+
+/// What is known of an item by the answers to its requests.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Known {
+    There,
+    Gone,
+    /// The outcome of its last request is not known.
+    Either,
+}
+
+/// Starts the program, and says where it listens.
+pub fn start(command: &mut Command) -> (Child, String) {
+    command.args(["--bind", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
+    (child, address.to_owned())
+}
+
+/// Status and body of an answer; `None` where the other side went away.
+pub fn ask(address: &str, head: &str, body: &[u8]) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let text = String::from_utf8(answer).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// Adds the picture of this number as an item of this id. `None` where the other side went away.
+pub fn add(address: &str, id: u64) -> Option<(u16, String)> {
+    let mut body = Vec::new();
+    body.extend(
+        b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n",
+    );
+    body.extend(png(id as usize));
+    body.extend(
+        format!(
+            "\r\n--edge\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n{id}\r\n--edge--\r\n"
+        )
+        .bytes(),
+    );
+    let head = "POST /v1/items HTTP/1.1\r\ncontent-type: multipart/form-data; boundary=edge";
+    ask(address, head, &body)
+}
+
+/// Compares the service with what is known of items that were added to a new run.
+pub async fn holds(app: &Router, known: &BTreeMap<u64, Known>) {
+    let mut there = BTreeSet::new();
+    for (id, known) in known {
+        let item = send(app, get(&format!("/v1/items/{id}"))).await;
+        let image = send(app, get(&format!("/v1/items/{id}/image"))).await;
+        assert_eq!(item.status, image.status, "item {id}");
+        match known {
+            Known::There => assert_eq!(item.status, 200, "item {id} is lost"),
+            Known::Gone => assert_eq!(item.status, 404, "item {id} is back"),
+            Known::Either => assert!([200, 404].contains(&item.status.as_u16())),
+        }
+        if item.status == 200 {
+            there.insert(*id);
+            // Its thumbnail is its own, and its code is the picture's.
+            let decoded = image::load_from_memory(&image.body).unwrap().into_rgb8();
+            assert_eq!(decoded.into_raw(), picture(*id as usize), "item {id}");
+            let found = send(app, json("/v1/search?k=1000&radius=0", &format!("{{\"id\":{id}}}")));
+            let found = found.await.ok();
+            assert!(found["hits"].as_array().unwrap().iter().any(|hit| hit["id"] == *id));
+        }
+    }
+    // The index has no item beside these and the run's own.
+    let items = send(app, get("/v1/info")).await.ok()["items"].as_u64().unwrap();
+    assert_eq!(items as usize, ITEMS + there.len());
+}
