@@ -24,7 +24,6 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::{delete, get, post},
 };
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::Admin;
 pub(crate) use error::ApiError;
@@ -59,7 +58,6 @@ pub fn app(state: Arc<AppState>) -> Router {
         .route("/v1/info", get(info::info))
         .route("/metrics", get(info::metrics_text))
         .route_layer(from_fn_with_state(state.clone(), layers::reading));
-    let in_flight = layers::InFlight::new(state.limits().max_in_flight);
     let open =
         Router::new().route("/healthz", get(info::healthz)).route("/readyz", get(info::readyz));
     let not_allowed = async || ApiError::MethodNotAllowed;
@@ -72,15 +70,11 @@ pub fn app(state: Arc<AppState>) -> Router {
         .merge(openapi::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
-        .layer(from_fn_with_state(in_flight, layers::in_flight_limit))
         .layer(from_fn_with_state(state.clone(), layers::admit));
     open.method_not_allowed_fallback(not_allowed)
         .merge(guarded)
         .layer(DefaultBodyLimit::max(state.limits().max_body_bytes))
-        .layer(from_fn_with_state(state.clone(), layers::time_limit))
-        .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(from_fn(layers::security_headers))
-        .layer(from_fn(layers::access_log))
+        .layer(from_fn_with_state(state.clone(), layers::surround))
         .with_state(state)
 }
 

@@ -14,6 +14,7 @@ use crate::encode::{PictureEncoder, QueueConfig};
 use crate::http::ApiError;
 use crate::http::body_memory::BodyMemory;
 use crate::http::guard::Guard;
+use crate::http::layers::InFlight;
 use crate::http::readiness::{Phase, Readiness};
 use crate::operation::hosts::Hosts;
 use crate::operation::keys::Keys;
@@ -33,6 +34,7 @@ pub struct AppState {
     readiness: Readiness,
     limits: Limits,
     guard: Guard,
+    in_flight: InFlight,
     pictures: PictureEncoder,
     threads: BlockingPool,
     /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
@@ -58,6 +60,7 @@ impl AppState {
         let readiness = Readiness::default();
         readiness.advance(Phase::Serving);
         let guard = Guard::new(keys, limits.rate_limit);
+        let in_flight = InFlight::new(limits.max_in_flight);
         Ok(Self {
             run,
             reloading: Mutex::default(),
@@ -66,6 +69,7 @@ impl AppState {
             readiness,
             limits,
             guard,
+            in_flight,
             pictures,
             threads,
             store_threads,
@@ -181,6 +185,11 @@ impl AppState {
     /// Who may be answered.
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Places for requests under way.
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
 
     /// What encodes pictures.

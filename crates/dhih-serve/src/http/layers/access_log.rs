@@ -1,6 +1,7 @@
 //! The access log: a line, an id and figures for each request. The line names the key and the other end of the connection.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -10,8 +11,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue},
-    middleware::Next,
+    http::{HeaderName, HeaderValue, Method},
     response::Response,
 };
 
@@ -40,34 +40,50 @@ impl Logged {
     }
 }
 
-/// Logs and counts the request; its id, the client's or a new one, is in the log and in the answer.
-pub(crate) async fn access_log(mut request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
-    let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id)).cloned();
-    let id = given.unwrap_or_else(new_id);
-    let peer = request.extensions().get::<Connection>().map(|connection| connection.peer);
-    let logged = Arc::new(Logged { id: id.clone(), key: OnceLock::new() });
-    request.extensions_mut().insert(logged.clone());
-    let started = Instant::now();
-    let mut response = next.run(request).await;
-    let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
-    let route = route.unwrap_or_else(|| "other".to_owned());
-    metrics::histogram!("dhih_request_seconds", "route" => route.clone()).record(seconds);
-    let labels = [("route", route), ("status", status.to_string())];
-    metrics::counter!("dhih_requests_total", &labels).increment(1);
-    tracing::info!(
-        request_id = logged.id(),
-        %method,
-        path,
-        status,
-        ms = format_args!("{:.2}", 1e3 * seconds),
-        key = logged.key.get().map(|name| &**name),
-        peer = peer.map(tracing::field::display),
-        "request"
-    );
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
+/// A request that was begun, until its answer is logged and counted.
+#[derive(Debug)]
+pub(super) struct AccessLog {
+    method: Method,
+    path: String,
+    route: Option<MatchedPath>,
+    peer: Option<SocketAddr>,
+    logged: Arc<Logged>,
+    started: Instant,
+}
+
+impl AccessLog {
+    /// Begins to time a request; its id, the client's or a new one, goes to the log and to the answer.
+    pub(super) fn begin(request: &mut Request) -> Self {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id)).cloned();
+        let id = given.unwrap_or_else(new_id);
+        let peer = request.extensions().get::<Connection>().map(|connection| connection.peer);
+        let logged = Arc::new(Logged { id, key: OnceLock::new() });
+        request.extensions_mut().insert(logged.clone());
+        Self { method, path, route, peer, logged, started: Instant::now() }
+    }
+
+    /// Logs and counts the request, and writes its id into the answer.
+    pub(super) fn end(self, response: &mut Response) {
+        let Self { method, path, route, peer, logged, started } = self;
+        let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
+        let route = route.as_ref().map_or("other", MatchedPath::as_str).to_owned();
+        metrics::histogram!("dhih_request_seconds", "route" => route.clone()).record(seconds);
+        let labels = [("route", route), ("status", status.to_string())];
+        metrics::counter!("dhih_requests_total", &labels).increment(1);
+        tracing::info!(
+            request_id = logged.id(),
+            %method,
+            path,
+            status,
+            ms = format_args!("{:.2}", 1e3 * seconds),
+            key = logged.key.get().map(|name| &**name),
+            peer = peer.map(tracing::field::display),
+            "request"
+        );
+        response.headers_mut().insert(REQUEST_ID, logged.id.clone());
+    }
 }
 
 fn is_id(id: &HeaderValue) -> bool {

@@ -11,12 +11,12 @@ use axum::{
 
 use crate::http::guard::{Caller, Guard};
 use crate::http::layers::access_log::Logged;
-use crate::http::layers::host;
+use crate::http::layers::{host, in_flight_limit};
 use crate::http::{ApiError, AppState};
 use crate::operation::connection::Connection;
 
-/// Answers only to the service's own names, names the caller, and refuses those who send too many requests. One layer, because each
-/// one copies all that it surrounds for every request.
+/// Answers only to the service's own names, names the caller, and refuses those who send too many requests, and all where too many are
+/// under way. One layer, because each one copies all that it surrounds for every request.
 pub(crate) async fn admit(
     State(state): State<Arc<AppState>>,
     mut request: Request,
@@ -24,6 +24,9 @@ pub(crate) async fn admit(
 ) -> Response {
     match admitted(state.guard(), &request) {
         Ok(caller) => {
+            let Some(_place) = state.in_flight().begin() else {
+                return in_flight_limit::refuse(request).await;
+            };
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

@@ -7,6 +7,7 @@ mod host;
 mod in_flight_limit;
 mod rights;
 mod security_headers;
+mod surround;
 mod time_limit;
 
 use std::any::Any;
@@ -15,16 +16,15 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::ApiError;
 
-pub(crate) use access_log::access_log;
 pub(crate) use body_memory::charge_body;
 pub(crate) use caller::admit;
-pub(crate) use in_flight_limit::{InFlight, in_flight_limit};
+pub(crate) use in_flight_limit::InFlight;
 pub(crate) use rights::{administering, own_pages, reading, writing};
 pub(crate) use security_headers::security_headers;
-pub(crate) use time_limit::time_limit;
+pub(crate) use surround::surround;
 
 /// The answer to a request that met a mistake of ours.
-pub(crate) fn panicked(cause: Box<dyn Any + Send>) -> Response {
+fn panicked(cause: &(dyn Any + Send)) -> Response {
     let text = cause.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
     ApiError::internal(text.unwrap_or("a panic").to_owned()).into_response()

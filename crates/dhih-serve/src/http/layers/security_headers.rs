@@ -18,27 +18,47 @@ const DOCS_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline';
 /// A browser that came over TLS does so from now on, for a year.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// Adds them.
+/// The headers of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SecurityHeaders {
+    policy: &'static str,
+    is_tls: bool,
+}
+
+impl SecurityHeaders {
+    /// The headers that the answer to a request carries.
+    pub(super) fn of(request: &Request) -> Self {
+        let is_docs = request.uri().path().starts_with("/docs");
+        let connection = request.extensions().get::<Connection>();
+        Self {
+            policy: if is_docs { DOCS_POLICY } else { POLICY },
+            is_tls: connection.is_some_and(|connection| connection.tls),
+        }
+    }
+
+    /// Adds them.
+    pub(super) fn add(self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if self.is_tls {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        for (name, value) in [
+            (header::CONTENT_SECURITY_POLICY, self.policy),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        // What may be kept says so itself; answers about a run may not.
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+}
+
+/// Adds them to every answer of a router.
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
-    let docs = request.uri().path().starts_with("/docs");
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, if docs { DOCS_POLICY } else { POLICY }),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    let tls = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
+    let headers = SecurityHeaders::of(&request);
     let mut response = next.run(request).await;
-    if tls {
-        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
-    }
-    for (name, value) in headers {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    // What may be kept says so itself; answers about a run may not.
-    response
-        .headers_mut()
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.add(&mut response);
     response
 }
