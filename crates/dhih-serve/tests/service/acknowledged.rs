@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    ops::{Deref, DerefMut},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -22,14 +23,38 @@ pub enum Known {
     Either,
 }
 
+/// A program that serves. It ends with the test, also where that fails.
+pub struct Running(Child);
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts the program, and says where it listens.
-pub fn start(command: &mut Command) -> (Child, String) {
+pub fn start(command: &mut Command) -> (Running, String) {
     command.args(["--bind", "127.0.0.1:0"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
-    (child, address.to_owned())
+    (Running(child), address.to_owned())
 }
 
 /// Status and body of an answer; `None` where the other side went away.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::acknowledged::{self, Running};
 use crate::common::{Fixture, program};
 
 const FIRST: &str = "first-key-0123456789";
@@ -30,15 +31,10 @@ fn write_keys(path: &Path, name: &str, key: &str) {
     std::fs::write(path, toml).unwrap();
 }
 
-fn start(fixture: &Fixture, keys: &Path) -> (Child, String) {
+fn start(fixture: &Fixture, keys: &Path) -> (Running, String) {
     let mut command = program();
-    command.arg("--run").arg(fixture.run()).args(["--bind", "127.0.0.1:0"]);
-    command.arg("--keys-file").arg(keys).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
-    (child, address.to_owned())
+    command.arg("--run").arg(fixture.run()).arg("--keys-file").arg(keys);
+    acknowledged::start(command.stderr(Stdio::piped()))
 }
 
 fn status(address: &str, request: &str, key: &str) -> u16 {
