@@ -24,8 +24,8 @@ pub enum PictureKind {
     Avif,
 }
 
-/// Endings that say that a file is a picture, in lower case.
-const ENDINGS: [&str; 14] = [
+/// Endings of names that say that a file is a picture, in lower case.
+pub const PICTURE_ENDINGS: [&str; 14] = [
     "avif", "bmp", "dib", "gif", "heic", "heif", "jfif", "jpe", "jpeg", "jpg", "png", "tif",
     "tiff", "webp",
 ];
@@ -75,7 +75,9 @@ fn heif(start: &[u8]) -> Option<PictureKind> {
 /// Whether the ending of a file's name says that it is a picture.
 pub fn has_picture_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
+    ending.is_some_and(|ending| {
+        PICTURE_ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))
+    })
 }
 
 #[cfg(test)]

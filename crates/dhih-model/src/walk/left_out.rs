@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Serialize, Serializer};
+
 use super::has_picture_ending;
 use super::names::text_of;
 use crate::error::{Error, Result};
@@ -22,8 +24,8 @@ pub enum Reason {
     /// A link to a file or folder that was reached by another path before.
     #[error("a link to what was reached before")]
     Repeated,
-    /// A file that is no picture, and whose ending does not say that it is one.
-    #[error("not a picture")]
+    /// A file that is not of the kind that is looked for, and whose ending does not say that it is.
+    #[error("a file of another kind")]
     OtherFile,
     /// A class without files.
     #[error("a class folder without pictures")]
@@ -66,9 +68,9 @@ impl Reason {
         Self::Unreadable { cause: error.to_string() }
     }
 
-    /// Of a picture that cannot be decoded.
+    /// Of a picture that cannot be decoded. What the decoder says may quote the file, so control characters are escaped.
     pub fn broken(error: impl ToString) -> Self {
-        Self::Broken { cause: error.to_string() }
+        Self::Broken { cause: text_of(OsStr::new(&error.to_string())) }
     }
 
     /// Of a file that is no picture by its content.
@@ -134,6 +136,13 @@ pub struct LeftOut {
 /// So many names, or faults in an error, are shown.
 const SHOWN: usize = 5;
 
+impl Serialize for LeftOut {
+    /// As the number of entries by their reasons.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.counts.serialize(serializer)
+    }
+}
+
 impl LeftOut {
     /// Adds an entry.
     pub fn push(&mut self, path: PathBuf, reason: Reason) {
@@ -158,12 +167,12 @@ impl LeftOut {
         self.faults.extend(other.faults);
     }
 
-    /// The number of entries by [`Reason::name`]; reasons without entries are absent.
-    pub fn counts(&self) -> &BTreeMap<&'static str, usize> {
-        &self.counts
+    /// The number of entries that are left out for this reason, whatever its cause says.
+    pub fn count(&self, reason: &Reason) -> usize {
+        self.counts.get(reason.name()).copied().unwrap_or_default()
     }
 
-    /// The number of entries.
+    /// The number of all entries.
     pub fn len(&self) -> usize {
         self.counts.values().sum()
     }

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-pub use self::kind::{PictureKind, has_picture_ending};
+pub use self::kind::{PICTURE_ENDINGS, PictureKind, has_picture_ending};
 pub use self::left_out::{Entry, LeftOut, Reason};
 pub use self::names::{nfc, text_of};
 pub use self::walker::HELPER_FOLDERS;
@@ -82,7 +82,7 @@ impl Walk {
 }
 
 /// Finds the files that cannot be opened, or whose ending says picture while their first bytes do not. Reads the beginnings of all
-/// files, and is meant for `--strict`, which refuses before work begins.
+/// regular files, and is meant for `--strict`, which refuses before work begins.
 pub fn faults_of(pictures: &[PathBuf]) -> LeftOut {
     let found: Vec<_> =
         pictures.par_iter().filter_map(|path| Some((path.clone(), no_picture(path)?))).collect();
@@ -91,34 +91,38 @@ pub fn faults_of(pictures: &[PathBuf]) -> LeftOut {
     faults
 }
 
-/// Why a file is no picture, by its first bytes.
+/// Why a regular file is no picture, by its first bytes.
 fn no_picture(path: &Path) -> Option<Reason> {
     let mut start = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(PictureKind::BYTES as u64).read_to_end(&mut start));
+    let read = std::fs::metadata(path).and_then(|metadata| {
+        // A pipe that the user named gives its bytes once.
+        if !metadata.is_file() {
+            return Ok(false);
+        }
+        File::open(path)?.take(PictureKind::BYTES as u64).read_to_end(&mut start)?;
+        Ok(true)
+    });
     match read {
         Err(error) => Some(Reason::unreadable(&error)),
-        Ok(_) if PictureKind::of(&start).is_some() => None,
-        Ok(_) => Some(Reason::of_other_content(path)),
+        Ok(true) if PictureKind::of(&start).is_none() => Some(Reason::of_other_content(path)),
+        Ok(_) => None,
     }
 }
 
-/// Reads a picture's file, which must be a regular file of at most [`MAX_PICTURE_BYTES`] bytes. A pipe or device is not opened.
+/// Reads a picture's file of at most [`MAX_PICTURE_BYTES`] bytes. What a walk found is a regular file; a path that the user named may
+/// be a pipe, which is waited for.
 ///
 /// # Errors
 /// Why the file is left out.
 pub fn read_picture(path: &Path) -> Result<Vec<u8>, Reason> {
     let unreadable = |error: io::Error| Reason::unreadable(&error);
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(Reason::NotAFile);
-    }
-    if metadata.len() > MAX_PICTURE_BYTES {
+    let file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > MAX_PICTURE_BYTES {
         return Err(Reason::TooLong);
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    let file = File::open(path).map_err(unreadable)?;
-    // The file may grow while it is read.
+    let mut bytes = Vec::with_capacity(length as usize);
+    // A pipe tells no length, and a file may grow while it is read.
     file.take(MAX_PICTURE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_PICTURE_BYTES {
         return Err(Reason::TooLong);
