@@ -194,7 +194,10 @@ fn encode(files: &[PathBuf], encoder: &Encoder, left_out: &mut LeftOut) -> Resul
         }
         let start = encoded.codes.len();
         encoded.codes.resize(encoded.files.len() * bytes, 0);
-        encoder.encode_packed_into(&pixels, &mut encoded.codes[start..])?;
+        let result = encoder.encode_packed_into(&pixels, &mut encoded.codes[start..]);
+        result.with_context(|| {
+            format!("cannot encode the part that begins with {}", part[0].display())
+        })?;
         bar.inc(part.len() as u64);
     }
     bar.finish_and_clear();
