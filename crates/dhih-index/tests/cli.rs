@@ -337,3 +337,23 @@ fn a_flag_overrules_the_twins_of_its_rivals() {
     let both = command(dir, &search).envs([("DHIH_K", "5"), ("DHIH_RADIUS", "1")]).output();
     assert_eq!(both.unwrap().status.code(), Some(2));
 }
+
+/// macOS writes an accent in the name of a class folder behind its letter; a keyboard gives one character for both.
+#[test]
+fn a_class_is_found_however_its_accent_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let set = small_set();
+    let classes = ["Cafe\u{301}", "dog", "ship"].map(str::to_owned).to_vec();
+    let set = CodeSet { classes, ..set };
+    set.write(dir.join("codes.safetensors")).unwrap();
+    stdout(dir, &["build", "--codes", "codes.safetensors", "--out", "idx"]);
+    let found = |label: &str| {
+        let search =
+            ["search", "--index", "idx", "--code", "000000", "-k", "99", "--json", "--label"];
+        let output = stdout(dir, &[&search[..], &[label]].concat());
+        hits(&json_lines(&output)[0])
+    };
+    assert!(!found("0").is_empty());
+    assert_eq!((found("Caf\u{e9}"), found("Cafe\u{301}")), (found("0"), found("0")));
+}

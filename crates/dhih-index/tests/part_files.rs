@@ -51,7 +51,12 @@ fn parts_are_read_as_the_whole() {
         let folder = dir.path().join(names[0]);
         parts(&folder, &set, names);
         // Spark and `encode` leave such files beside the data.
-        for name in ["_SUCCESS", ".part-00000.crc", "part-00001-of-00003.safetensors.files.txt"] {
+        for name in [
+            "_SUCCESS",
+            ".part-00000.crc",
+            "part-00001-of-00003.safetensors.files.txt",
+            "part-00001-of-00003.safetensors.files.jsonl",
+        ] {
             fs::write(folder.join(name), "x").unwrap();
         }
         assert_eq!(CodeSet::read(&folder, None).unwrap(), set);

@@ -80,6 +80,16 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Files or folders are left out for a fault, which `--strict` refuses.
+    #[error(
+        "{count} entries cannot be used: {first}; mend or remove them, or leave out --strict to pass them over"
+    )]
+    LeftOut {
+        /// How many.
+        count: usize,
+        /// The first of them, each with the reason.
+        first: String,
+    },
 }
 
 /// The result of this crate's functions.

@@ -63,6 +63,7 @@ mod inference;
 mod mirror;
 pub mod onnx;
 pub mod pretrained;
+pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};

@@ -1,13 +1,16 @@
-//! `Encoder` of Python: images to codes; and `pack`, real values to codes.
+//! `Encoder` of Python: images to codes; `find_pictures`, the pictures of a folder; and `pack`, real values to codes.
 
+use std::ffi::CString;
 use std::path::PathBuf;
 
 use dhih_index::Codes;
 use dhih_model::image::{Limits, Picture, decode};
+use dhih_model::walk::{Walk, faults_of};
 use dhih_model::{Encoder, InputShape};
 use dhih_train::{RunDir, device};
 use numpy::PyUntypedArrayMethods;
 use numpy::{Ix2, Ix3, Ix4, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray};
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use rayon::prelude::*;
@@ -33,9 +36,6 @@ pub(crate) enum File {
     /// Where it is.
     Path(PathBuf),
 }
-
-/// Pictures decoded before they are encoded: bounds memory, whatever their number.
-const CHUNK: usize = 4096;
 
 impl PyEncoder {
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
@@ -109,18 +109,24 @@ impl PyEncoder {
 
     /// Real-valued codes, float32 [n, bits], of JPEG, PNG and WebP pictures of any size: paths, or files' bytes.
     ///
-    /// Decoded, cropped and scaled as by the command and the service. The first that cannot be used raises.
+    /// Decoded, cropped and scaled as by the command and the service. The first that cannot be used raises. find_pictures lists those of
+    /// a folder.
     fn encode_files<'py>(
         &self,
         py: Python<'py>,
         files: Vec<File>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let values = released(py, || {
-            let mut values = Vec::new();
-            for (part, files) in files.chunks(CHUNK).enumerate() {
+            // A few batches are decoded at once, which bounds memory, and at least two pictures a thread.
+            let at_once =
+                (4 * self.0.input().inference_batch()).max(2 * rayon::current_num_threads());
+            let (mut values, mut pixels) = (Vec::new(), Vec::new());
+            for (first, files) in (0..).step_by(at_once).zip(files.chunks(at_once)) {
                 let numbered = files.par_iter().enumerate();
-                let pixels = numbered.map(|(at, file)| self.pixels((part * CHUNK + at, file)));
-                let pixels = pixels.collect::<Result<Vec<_>>>()?.concat();
+                let decoded = numbered.map(|(at, file)| self.pixels((first + at, file)));
+                let decoded: Vec<_> = decoded.collect::<Result<_>>()?;
+                pixels.clear();
+                pixels.extend(decoded.into_iter().flatten());
                 values.extend(self.0.encode(&pixels)?);
             }
             Ok(values)
@@ -179,6 +185,35 @@ impl PyEncoder {
         let (height, width, channels) = self.input_shape();
         format!("<dhih.Encoder: {height} x {width} x {channels} to {} bits>", self.bits())
     }
+}
+
+/// Paths of the pictures below a folder, at any depth, in the order of dhih-train encode.
+///
+/// Pictures are known by their content, links are followed once, hidden names are left out. What cannot be read is passed over with a
+/// UserWarning; with strict=True it raises.
+///
+///     files = dhih.find_pictures("photos")
+///     codes = dhih.pack(encoder.encode_files(files))
+#[pyfunction]
+#[pyo3(signature = (folder, *, strict = false))]
+pub(crate) fn find_pictures(
+    py: Python<'_>,
+    folder: PathBuf,
+    strict: bool,
+) -> PyResult<Vec<PathBuf>> {
+    let Walk { files, left_out, .. } = released(py, || {
+        let mut walk = Walk::pictures(&folder).map_err(Error::io(&folder))?;
+        if strict {
+            walk.left_out.append(faults_of(&walk.files));
+            walk.left_out.refuse_faults()?;
+        }
+        Ok(walk)
+    })?;
+    if let (false, Some(summary)) = (left_out.faults().is_empty(), left_out.summary()) {
+        let summary = CString::new(summary)?;
+        PyErr::warn(py, &py.get_type::<PyUserWarning>(), &summary, 1)?;
+    }
+    Ok(files)
 }
 
 /// Packs the signs of real-valued codes, float32 [n, bits], to uint8 [n, ceil(bits / 8)]: a bit is 1 where a value is not

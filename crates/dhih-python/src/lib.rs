@@ -23,7 +23,7 @@ mod _dhih {
     #[pymodule_export]
     use crate::code_set::{PyCodeSet, read_codes};
     #[pymodule_export]
-    use crate::encoder::{PyEncoder, pack};
+    use crate::encoder::{PyEncoder, find_pictures, pack};
     #[pymodule_export]
     use crate::error::DhihError;
     #[pymodule_export]

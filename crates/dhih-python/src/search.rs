@@ -1,6 +1,7 @@
 //! Searches of an index as Python asks for them: arrays of queries, filters by label and id, arrays of hits.
 
 use dhih_index::{CodeSet, Codes, Filter, Hit, Index};
+use dhih_model::walk::nfc;
 use numpy::{Ix2, PyArray1, PyArray2, PyReadonlyArray};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -65,7 +66,10 @@ fn number(index: &Index, label: Label) -> Result<i64> {
         Label::Number(number) => return Ok(number),
         Label::Name(name) => name,
     };
-    let at = index.classes().iter().position(|class| *class == name);
+    let classes = index.classes().iter();
+    let exact = classes.clone().position(|class| *class == name);
+    // The normal form in which an accent is one character, however the name of a class folder spells it.
+    let at = exact.or_else(|| classes.clone().position(|class| nfc(class) == nfc(&name)));
     let expected = || format!("a number or one of the classes {:?}", index.classes());
     at.map(|at| at as i64).ok_or_else(|| Error::argument("label", expected(), format!("{name:?}")))
 }

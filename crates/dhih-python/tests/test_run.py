@@ -49,6 +49,22 @@ class Encode(unittest.TestCase):
         other = np.asfortranarray(self.pictures[1])
         np.testing.assert_array_equal(self.encoder.fit(other), images[1])
 
+    def test_the_pictures_of_a_folder_are_the_commands(self):
+        folder = directory()
+        for name in ["b/2.png", "b/deep/er/1.png", "a", ".hidden/0.png", "@eaDir/0.png"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(self.files[0].read_bytes())
+        (folder / "notes.txt").write_text("not a picture")
+        expected = [folder / name for name in ["a", "b/2.png", "b/deep/er/1.png"]]
+        self.assertEqual(dhih.find_pictures(folder, strict=True), expected)
+        (folder / "gone.png").symlink_to("nowhere")
+        with self.assertWarnsRegex(UserWarning, "1 dangling link"):
+            self.assertEqual(dhih.find_pictures(folder), expected)
+        with self.assertRaisesRegex(dhih.DhihError, "gone.png"):
+            dhih.find_pictures(folder, strict=True)
+        with self.assertRaises(FileNotFoundError):
+            dhih.find_pictures(folder / "none")
+
     def test_no_image_is_no_error(self):
         none = np.zeros((0, *self.encoder.input_shape), np.uint8)
         self.assertEqual(self.encoder.encode(none).shape, (0, 36))

@@ -123,6 +123,9 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+    /// Files of a folder to import cannot be used, and none may be left out.
+    #[error(transparent)]
+    LeftOut(dhih_model::Error),
     /// Certificate or key for TLS cannot be used.
     #[error("TLS: {reason}")]
     Tls {

@@ -210,7 +210,7 @@ impl Protocol {
             }),
             Self::Official => Ok(split(first.clone(), first, second)),
             Self::NusWide21 | Self::NusWide81 => match dataset.lists.clone() {
-                Some(Lists { train, database, queries }) => Ok(split(train, database, queries)),
+                Some(Lists { train, database, queries, .. }) => Ok(split(train, database, queries)),
                 None => Ok(split(first.clone(), first, second)),
             },
             Self::UnseenClasses => {

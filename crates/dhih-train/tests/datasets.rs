@@ -16,7 +16,13 @@ use image::{ImageFormat, Luma, Rgb, RgbImage};
 
 fn config(dir: &Path) -> DatasetConfig {
     let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
-    DatasetConfig { dir: dir.to_owned(), demo_images: 200, picture_shape, memory: 1 << 20 }
+    DatasetConfig {
+        dir: dir.to_owned(),
+        demo_images: 200,
+        picture_shape,
+        memory: 1 << 20,
+        strict: false,
+    }
 }
 
 fn load(name: DatasetName, dir: &Path) -> Dataset {
@@ -271,7 +277,10 @@ fn a_folder_takes_every_kind_of_image_and_counts_the_unusable() {
     assert_eq!(dataset.labels, vec![0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1].into());
     let skipped: Vec<_> =
         dataset.skipped.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
-    assert_eq!(skipped, ["broken.png", "empty.jpg", "notes.txt"]);
+    assert_eq!(skipped, ["broken.png", "empty.jpg"]);
+    // The file beside the classes is of another kind, too.
+    let left_out = serde_json::to_value(&dataset.left_out).unwrap();
+    assert_eq!(left_out, serde_json::json!({"broken": 2, "hidden": 1, "other_file": 2}));
     assert_eq!((dataset.len(), dataset.is_streamed()), (11, false));
 }
 
@@ -284,7 +293,7 @@ fn folders_without_two_usable_classes_are_refused() {
     std::fs::remove_dir_all(dir.path().join("light")).unwrap();
     assert!(refusal(DatasetName::Folder, dir.path()).contains("1 classes"));
     std::fs::create_dir(dir.path().join("void")).unwrap();
-    assert!(refusal(DatasetName::Folder, dir.path()).contains("class \"void\""));
+    assert!(refusal(DatasetName::Folder, dir.path()).contains("void"));
     std::fs::write(dir.path().join("void/bad.png"), b"bad").unwrap();
     assert!(refusal(DatasetName::Folder, dir.path()).contains("bad.png"));
 }

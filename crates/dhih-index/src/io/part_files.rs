@@ -19,8 +19,8 @@ use crate::io::parquet;
 use crate::io::shard::Shard;
 use crate::io::{CodesFormat, natural_order};
 
-/// The end of the names of the lists of images that `dhih-train encode` writes beside their codes.
-const IMAGE_NAMES: &str = ".files.txt";
+/// The ends of the names of the lists of images that `dhih-train encode` writes beside their codes.
+const IMAGE_NAMES: [&str; 2] = [".files.txt", ".files.jsonl"];
 
 /// A part file, and its rows among the rows of all files.
 struct PartFile {
@@ -169,7 +169,8 @@ fn paths(folder: &Path) -> Result<Vec<PathBuf>> {
             );
             return Err(unusable(folder, reason));
         }
-        if hidden || !name.starts_with("part-") || name.ends_with(IMAGE_NAMES) {
+        let names_images = IMAGE_NAMES.iter().any(|end| name.ends_with(end));
+        if hidden || !name.starts_with("part-") || names_images {
             continue;
         }
         if !name.ends_with(".parquet") && !name.ends_with(".safetensors") {

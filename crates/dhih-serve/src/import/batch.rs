@@ -1,16 +1,16 @@
 //! A batch of an import: its files are read, compared with what is known of them and decoded on all cores, encoded together, and added or
 //! replaced in one change. At most one batch is in memory, and of the pictures as many whole ones as there are cores.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use dhih_index::to_hex;
 use dhih_model::image::{Limits, decode};
+use dhih_model::walk::{Reason, read_picture};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::import::walk::{self, FoundFile};
-use crate::import::{Imported, Skipped};
+use crate::import::walk::FoundFile;
+use crate::import::{ImportConfig, Imported};
 use crate::items::catalogue::{
     Catalogue, Claim, ImportedFile, Record, import_key, legacy_import_key,
 };
@@ -24,18 +24,17 @@ pub(super) struct Importer<'a> {
     run: &'a Run,
     items: &'a Arc<LocalItems>,
     catalogue: &'a Catalogue,
-    folder: &'a Path,
-    /// By what the folder is known.
+    config: &'a ImportConfig,
+    /// The name by which the folder is known.
     root: &'a str,
-    restore: bool,
 }
 
 /// What a file is, once it was read.
 enum Outcome {
     Known,
     Deleted,
-    Skipped(String),
-    /// To be encoded.
+    LeftOut(Reason),
+    /// A picture that is to be encoded.
     Decoded(Box<Decoded>),
 }
 
@@ -51,15 +50,10 @@ struct Decoded {
 }
 
 impl<'a> Importer<'a> {
-    pub(super) fn new(
-        run: &'a Run,
-        folder: &'a Path,
-        root: &'a str,
-        restore: bool,
-    ) -> Result<Self> {
+    pub(super) fn new(run: &'a Run, config: &'a ImportConfig, root: &'a str) -> Result<Self> {
         let items = run.items().map_err(refused)?;
         let catalogue = items.catalogue().ok_or_else(|| refused(ChangeError::ReadOnly))?;
-        Ok(Self { run, items, catalogue, folder, root, restore })
+        Ok(Self { run, items, catalogue, config, root })
     }
 
     /// Imports some of the folder's files.
@@ -71,20 +65,23 @@ impl<'a> Importer<'a> {
             match outcome {
                 Outcome::Known => imported.known += 1,
                 Outcome::Deleted => imported.deleted += 1,
-                Outcome::Skipped(reason) => {
-                    imported.skipped.push(Skipped::of(file.name.clone(), reason));
+                Outcome::LeftOut(reason) => {
+                    imported.leave_out(&self.config.folder, file.path.clone(), reason);
                 }
                 Outcome::Decoded(picture) => decoded.push((file, *picture)),
             }
+        }
+        if self.config.strict {
+            imported.left_out.refuse_faults().map_err(Error::LeftOut)?;
         }
         if decoded.is_empty() { Ok(()) } else { self.add(decoded, imported) }
     }
 
     /// Reads a file, and decodes it where it is new or was changed.
     fn read(&self, file: &FoundFile) -> Result<Outcome> {
-        let bytes = match walk::read(&self.folder.join(&file.path)) {
+        let bytes = match read_picture(&file.path) {
             Ok(bytes) => bytes,
-            Err(reason) => return Ok(Outcome::Skipped(reason)),
+            Err(reason) => return Ok(Outcome::LeftOut(reason)),
         };
         let (key, digest) = (import_key(self.root, &file.name), to_hex(&Sha256::digest(&bytes)));
         let known = self.catalogue.imported(&key)?;
@@ -92,7 +89,9 @@ impl<'a> Importer<'a> {
             Some(ImportedFile { digest: Some(of), item: Some(_), .. }) if *of == digest => {
                 return Ok(Outcome::Known);
             }
-            Some(ImportedFile { item: None, .. }) if !self.restore => return Ok(Outcome::Deleted),
+            Some(ImportedFile { item: None, .. }) if !self.config.restore => {
+                return Ok(Outcome::Deleted);
+            }
             Some(ImportedFile { item: Some(id), .. }) => ItemId::Replaced(*id),
             _ => ItemId::Next,
         };
@@ -100,13 +99,13 @@ impl<'a> Importer<'a> {
             None => self.catalogue.imported(&legacy_import_key(&file.name))?,
             Some(_) => None,
         };
-        let made = decode(&bytes, &Limits::default()).map_err(|error| error.to_string());
+        let made = decode(&bytes, &Limits::default()).map_err(Reason::broken);
         let made = made.and_then(|picture| {
-            let thumbnail = thumbnail(&picture).map_err(|error| error.to_string())?;
+            let thumbnail = thumbnail(&picture).map_err(Reason::broken)?;
             Ok((self.run.fit(&picture), thumbnail))
         });
         Ok(match made {
-            Err(reason) => Outcome::Skipped(reason),
+            Err(reason) => Outcome::LeftOut(reason),
             Ok((pixels, thumbnail)) => {
                 Outcome::Decoded(Box::new(Decoded { key, digest, id, pixels, thumbnail, legacy }))
             }
@@ -134,7 +133,7 @@ impl<'a> Importer<'a> {
             {
                 match file_before.item {
                     Some(_) => imported.known += 1,
-                    None if self.restore => {}
+                    None if self.config.restore => {}
                     None => imported.deleted += 1,
                 }
                 claimed.push(Claim {
@@ -142,7 +141,7 @@ impl<'a> Importer<'a> {
                     key: key.clone(),
                     digest: digest.clone(),
                 });
-                if file_before.item.is_some() || !self.restore {
+                if file_before.item.is_some() || !self.config.restore {
                     continue;
                 }
             }

@@ -14,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use dhih_model::walk::{Entry, LeftOut, Reason, faults_of};
 use serde::Serialize;
 
 use self::batch::Importer;
@@ -35,6 +36,8 @@ pub struct ImportConfig {
     pub source_prefix: Option<String>,
     /// Whether files are added again whose items were deleted.
     pub restore: bool,
+    /// Whether a file or folder that cannot be used ends the import, before anything is added where it is seen by then.
+    pub strict: bool,
     /// Whether progress is told to a terminal, in one line.
     pub is_terminal: bool,
 }
@@ -50,22 +53,29 @@ pub struct Imported {
     pub known: usize,
     /// Files that were left out because their items were deleted.
     pub deleted: usize,
-    /// Files that are no pictures or cannot be used, and folders that cannot be read, each with the reason.
+    /// Files that cannot be used, links that lead nowhere and folders that cannot be read, each with the reason.
     pub skipped: Vec<Skipped>,
+    /// All that was left out, counted by the reason: hidden names, for example, beside what `skipped` lists.
+    pub left_out: LeftOut,
 }
 
 /// A file or folder that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
-    /// Its path below the folder. Bytes that are no UTF-8 are written `\xFF`, and a backslash `\\`.
+    /// Its path below the folder. Bytes that are no UTF-8 and control characters are written `\xFF`, and a backslash `\\`.
     pub file: String,
     /// Why.
     pub reason: String,
 }
 
-impl Skipped {
-    fn of(file: String, reason: impl Into<String>) -> Self {
-        Self { file, reason: reason.into() }
+impl Imported {
+    /// Counts what is left out, and lists it where that is a fault.
+    fn leave_out(&mut self, folder: &Path, path: PathBuf, reason: Reason) {
+        if reason.is_fault() {
+            let file = walk::name_below(folder, &path);
+            self.skipped.push(Skipped { file, reason: reason.to_string() });
+        }
+        self.left_out.push(path, reason);
     }
 }
 
@@ -81,18 +91,20 @@ pub fn import(args: &ImportArgs) -> Result<()> {
             folder: args.input.clone(),
             source_prefix: args.source_prefix.clone(),
             restore: args.restore,
+            strict: args.strict,
             is_terminal: io::stderr().is_terminal(),
         },
     )?;
     let mut out = io::stdout().lock();
-    let Imported { added, changed, known, deleted, skipped } = &imported;
+    let Imported { added, changed, known, deleted, skipped, left_out } = &imported;
+    if let Some(summary) = left_out.summary() {
+        let _ = writeln!(io::stderr(), "{summary}");
+    }
     // A closed stdout leaves nobody to tell.
     let _ = match (args.json, serde_json::to_string(&imported)) {
         (true, Ok(json)) => writeln!(out, "{json}"),
         _ => {
             for Skipped { file, reason } in skipped {
-                // A file's name may hold what a terminal obeys.
-                let (file, reason) = (shown(file), shown(reason));
                 let _ = writeln!(io::stderr(), "skipped {file}: {reason}");
             }
             let (skipped, items) = (skipped.len(), run.len());
@@ -105,26 +117,30 @@ pub fn import(args: &ImportArgs) -> Result<()> {
     Ok(())
 }
 
-/// A text without control characters.
-fn shown(text: &str) -> String {
-    let escaped =
-        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
-}
-
 /// Imports a folder into a run's index.
 ///
 /// # Errors
 /// As for [`import`].
 pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
-    let ImportConfig { folder, source_prefix, restore, is_terminal } = config;
-    let (files, skipped) = walk::files(folder)?;
+    let ImportConfig { folder, source_prefix, is_terminal, .. } = config;
+    let (files, left_out) = walk::files(folder)?;
     let root = match source_prefix {
         Some(name) => name.clone(),
         None => resolved_name(folder)?,
     };
-    let importer = Importer::new(run, folder, &root, *restore)?;
-    let mut imported = Imported { skipped, ..Imported::default() };
+    let importer = Importer::new(run, config, &root)?;
+    let mut imported = Imported::default();
+    for Entry { path, reason } in left_out.faults() {
+        imported
+            .skipped
+            .push(Skipped { file: walk::name_below(folder, path), reason: reason.to_string() });
+    }
+    imported.left_out = left_out;
+    if config.strict {
+        let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
+        imported.left_out.append(faults_of(&paths));
+        imported.left_out.refuse_faults().map_err(Error::LeftOut)?;
+    }
     let (started, mut told) = (Instant::now(), Instant::now());
     for (number, batch) in files.chunks(BATCH).enumerate() {
         importer.import(batch, &mut imported)?;

@@ -67,7 +67,7 @@ pub struct ImportArgs {
     /// Index directory [default: RUN/index]
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
-    /// Folder of JPEG, PNG and WebP files; a folder in it with the name of a class labels what it holds
+    /// Folder of JPEG, PNG and WebP files, known by their content; a folder in it with the name of a class labels what it holds
     #[arg(long, env = "DHIH_INPUT", value_name = "DIR")]
     pub input: PathBuf,
     /// Name by which the folder's files are known at the next import [default: its path]
@@ -76,6 +76,9 @@ pub struct ImportArgs {
     /// Add files again whose items were deleted
     #[arg(long, env = "DHIH_RESTORE", value_parser = FalseyValueParser::new())]
     pub restore: bool,
+    /// End with an error where a file, folder or link cannot be used; without it they are passed over and listed
+    #[arg(long, env = "DHIH_STRICT", value_parser = FalseyValueParser::new())]
+    pub strict: bool,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,

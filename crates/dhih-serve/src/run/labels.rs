@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use dhih_index::{Label as Stored, Labels};
+use dhih_model::walk::nfc;
 
 use crate::api::{Class, Label};
 
@@ -10,7 +11,7 @@ use crate::api::{Class, Label};
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     names: Vec<String>,
-    /// The first class of each name.
+    /// The first class of each name, and of each name in normal form C where that is no other class's name.
     numbers: HashMap<String, i64>,
 }
 
@@ -19,6 +20,9 @@ impl Names {
         let mut numbers = HashMap::with_capacity(classes.len());
         for (number, name) in (0..).zip(classes) {
             numbers.entry(name.clone()).or_insert(number);
+        }
+        for (number, name) in (0..).zip(classes) {
+            numbers.entry(nfc(name).into_owned()).or_insert(number);
         }
         Self { names: classes.to_vec(), numbers }
     }
@@ -50,9 +54,10 @@ impl Names {
         })
     }
 
-    /// The number of the class of that name.
+    /// The number of the class of that name, however its accents are written.
     pub(crate) fn named(&self, label: &str) -> Option<i64> {
-        self.numbers.get(label).copied()
+        let number = self.numbers.get(label).or_else(|| self.numbers.get(&*nfc(label)));
+        number.copied()
     }
 
     /// The label of an indexed item.
@@ -112,6 +117,9 @@ mod tests {
         assert_eq!(json(Some(&multi), 2), "null");
         assert_eq!(json(None, 0), "null");
         assert_eq!((names.number("star"), names.number("0")), (Ok(1), Ok(0)));
+        // macOS writes an accent behind its letter.
+        let accents = Names::new(&["star".into(), "Cafe\u{301}".into()]);
+        assert_eq!((accents.named("Café"), accents.named("Cafe\u{301}")), (Some(1), Some(1)));
         for unknown in ["2", "-1", "moon"] {
             assert!(names.number(unknown).unwrap_err().contains("ring, star"));
         }

@@ -25,7 +25,7 @@ fn import(fixture: &Fixture, config: &ImportConfig) -> Imported {
 
 /// Added, changed, known, deleted, skipped.
 fn counts(imported: &Imported) -> [usize; 5] {
-    let Imported { added, changed, known, deleted, skipped } = imported;
+    let Imported { added, changed, known, deleted, skipped, .. } = imported;
     [*added, *changed, *known, *deleted, skipped.len()]
 }
 
@@ -132,6 +132,44 @@ async fn pipes_names_that_are_no_text_and_folders_that_cannot_be_read_stop_nothi
     assert_eq!(counts(&again), [3 - added, 0, added, 0, 3]);
     let app = fixture.writable_app();
     assert_eq!(item(&app, 60).await["source"], "caf\\xE9.png");
+}
+
+#[test]
+fn pictures_are_known_by_their_content_and_nothing_is_left_out_without_a_word() {
+    let (fixture, folder) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    for (i, name) in ["a.jfif", "b.JPG_large", "c", "ring/d.png"].into_iter().enumerate() {
+        write(root, name, &png(100 + i));
+    }
+    for name in [".hidden.png", "@eaDir/x.png", "lost+found/y.png"] {
+        write(root, name, &png(200));
+    }
+    write(root, "notes.txt", b"not a picture");
+    let imported = import(&fixture, &config(root));
+    assert_eq!(counts(&imported), [4, 0, 0, 0, 0]);
+    let left_out = serde_json::to_value(&imported.left_out).unwrap();
+    let expected = serde_json::json!({"helper_folder": 2, "hidden": 1, "other_file": 1});
+    assert_eq!(left_out, expected);
+}
+
+#[test]
+fn a_strict_import_adds_nothing_where_a_file_cannot_be_used() {
+    let (fixture, folder) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    write(root, "good.png", &png(100));
+    write(root, "notes.txt", b"not a picture");
+    write(root, ".hidden.png", b"not a picture");
+    let strict = ImportConfig { strict: true, ..config(root) };
+    assert_eq!(counts(&import(&fixture, &strict)), [1, 0, 0, 0, 0]);
+    let broken = png(101);
+    for (name, bytes) in [("page.jpg", &b"<html>"[..]), ("half.png", &broken[..40])] {
+        write(root, "new.png", &png(102));
+        write(root, name, bytes);
+        let refused = import_into(&fixture.writable(), &strict).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("--strict"), "{refused}");
+        std::fs::remove_file(root.join(name)).unwrap();
+    }
+    assert_eq!(counts(&import(&fixture, &strict)), [1, 0, 1, 0, 0]);
 }
 
 /// Writes the catalogue of an earlier version: an item, the path that it was imported from, and the id of one that was deleted.

@@ -1,4 +1,4 @@
-//! `dhih-train encode`: images to codes with a trained network.
+//! `dhih-train encode`: images to codes with a trained network. Which files are images, `dhih_model::walk` says.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes, Shard};
 use dhih_model::Encoder;
 use dhih_model::image::{self, Limits};
-use dhih_train::arrow_stream::{self, Encoded};
+use dhih_model::walk::{self, LeftOut, Reason, Walk, text_of};
+use dhih_train::arrow_stream;
 use dhih_train::{Progress, RunDir, device, files};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -21,13 +22,15 @@ use serde::Serialize;
     after_help = "Examples:\n  dhih-train encode --input photos --out photos.safetensors\n  \
     dhih-train encode --input photos --shard 3/16 --out parts\n  \
     dhih-train encode --arrow-stdin --arrow-stdout < images.arrows > codes.arrows\n\n\
-    Beside OUT, OUT.files.txt names the file of each code: line i is that of id i."
+    Beside OUT, OUT.files.txt names the file of each code: line i is that of id i. OUT.files.jsonl has the same names as JSON \
+    lines, {\"row\":0,\"path\":\"photos/a.jpg\"}. In names, bytes that are no UTF-8 and control characters are written \\xFF, and a \
+    backslash \\\\."
 )]
 pub(crate) struct EncodeArgs {
     /// Directory of the run
     #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
     run: PathBuf,
-    /// Images, and folders that are searched for images at any depth
+    /// Images, and folders that are searched for images at any depth, by content; hidden names are passed over
     #[arg(long, env = "DHIH_INPUT", value_name = "PATH", num_args = 1..,
         required_unless_present = "arrow_stdin")]
     input: Vec<PathBuf>,
@@ -45,6 +48,9 @@ pub(crate) struct EncodeArgs {
     #[arg(long, env = "DHIH_ARROW_STDOUT", requires = "arrow_stdin",
         value_parser = FalseyValueParser::new())]
     arrow_stdout: bool,
+    /// Refuse, before anything is encoded, folders in which a file, folder or link cannot be used; without it they are passed over and listed
+    #[arg(long, env = "DHIH_STRICT", conflicts_with = "arrow_stdin", value_parser = FalseyValueParser::new())]
+    strict: bool,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -61,17 +67,32 @@ pub(crate) struct EncodeArgs {
 struct Report<'a> {
     out: &'a Path,
     encoded: usize,
-    skipped: &'a [Skipped],
+    /// What is left out for a fault.
+    skipped: Vec<Skipped>,
+    /// The number of all entries that are left out, by the reason.
+    left_out: &'a LeftOut,
 }
 
 #[derive(Serialize)]
 struct Skipped {
-    file: PathBuf,
+    file: String,
     reason: String,
 }
 
-/// Images decoded before they are encoded: bounds memory whatever the number of files.
-const CHUNK: usize = 4096;
+/// A line of OUT.files.jsonl.
+#[derive(Serialize)]
+struct Row<'a> {
+    row: usize,
+    path: &'a str,
+}
+
+/// The codes of files.
+struct Encoded {
+    /// `[n, ceil(bits / 8)]`, packed.
+    codes: Vec<u8>,
+    /// The number of each code's file.
+    files: Vec<usize>,
+}
 
 /// Encodes and reports.
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
@@ -82,11 +103,12 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     if args.arrow_stdin {
         return stream(&encoder);
     }
-    // Asked for by the flags wherever there is no stream.
+    // The flags make sure that there is `--out` wherever there is no stream.
     let out = args.out.as_deref().context("no --out")?;
-    let mut files = Vec::new();
-    for input in &args.input {
-        collect(input, &mut files)?;
+    let (files, mut left_out) = find(&args.input)?;
+    if args.strict {
+        left_out.append(walk::faults_of(&files));
+        left_out.refuse_faults()?;
     }
     let count = files.len();
     let (files, out) = match args.shard {
@@ -97,52 +119,95 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         }
         None => (&files[..], out.to_owned()),
     };
+    let encoded = encode(files, &encoder, &mut left_out)?;
+    for walk::Entry { path, reason } in left_out.faults() {
+        eprintln!("skipped {}: {reason}", text_of(path.as_os_str()));
+    }
+    if let Some(summary) = left_out.summary() {
+        eprintln!("{summary}");
+    }
+    if args.strict {
+        // A picture that is broken behind its first bytes is known only now.
+        left_out.refuse_faults()?;
+    }
+    // A part of `--shard` may be without images: the other parts are whole without it.
+    if encoded.files.is_empty() && (args.shard.is_none() || count == 0) {
+        bail!("no usable image among {count} files; give --input JPEG, PNG or WebP images");
+    }
+    let mut set = CodeSet::new(Codes::new(encoder.bits() as u32, encoded.codes)?);
+    set.model_sha256 = Some(encoder.model_sha256().to_owned());
+    write_names(&out, encoded.files.iter().map(|number| &*files[*number]))?;
+    set.write(&out)?;
+    let (codes, skipped) = (encoded.files.len(), left_out.faults());
+    if args.json {
+        let skipped = skipped.iter().map(|walk::Entry { path, reason }| Skipped {
+            file: text_of(path.as_os_str()),
+            reason: reason.to_string(),
+        });
+        let (skipped, left_out) = (skipped.collect(), &left_out);
+        return super::print_json(&Report { out: &out, encoded: codes, skipped, left_out });
+    }
+    let (bits, skipped) = (encoder.bits(), skipped.len());
+    let out = out.display();
+    super::print(&format!("{codes} codes of {bits} bits in {out}, {skipped} files skipped\n"))
+}
+
+/// The files of `--input`: files as they are named, and the pictures of folders.
+///
+/// # Errors
+/// An input that does not exist or cannot be read. What cannot be read below a folder is left out.
+fn find(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, LeftOut)> {
+    let (mut files, mut left_out) = (Vec::new(), LeftOut::default());
+    for input in inputs {
+        let about = || format!("cannot read {}", input.display());
+        if input.metadata().with_context(about)?.is_dir() {
+            let walk = Walk::pictures(input).with_context(about)?;
+            files.extend(walk.files);
+            left_out.append(walk.left_out);
+        } else {
+            files.push(input.clone());
+        }
+    }
+    Ok((files, left_out))
+}
+
+/// Encodes files. In memory are the pixels of a few batches, and the packed codes of all files.
+fn encode(files: &[PathBuf], encoder: &Encoder, left_out: &mut LeftOut) -> Result<Encoded> {
+    let input = encoder.input();
+    // At least two pictures a thread, so that all threads have pictures to decode.
+    let at_once = (4 * input.inference_batch()).max(2 * rayon::current_num_threads());
+    let bytes = encoder.bits().div_ceil(8);
+    let mut encoded = Encoded { codes: Vec::new(), files: Vec::new() };
+    let mut pixels = Vec::with_capacity(at_once.min(files.len()) * input.len());
     let bar = Progress::Shown.bar("encoding", files.len());
-    let (mut values, mut encoded, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-    for chunk in files.chunks(CHUNK) {
-        let decoded: Vec<_> = chunk.par_iter().map(|file| (file, read(file, &encoder))).collect();
-        let mut pixels = Vec::new();
-        for (file, image) in decoded {
+    for (first, part) in (0..).step_by(at_once).zip(files.chunks(at_once)) {
+        let decoded: Vec<_> = part.par_iter().map(|file| read(file, encoder)).collect();
+        pixels.clear();
+        for (number, image) in (first..).zip(decoded) {
             match image {
                 Ok(image) => {
                     pixels.extend(image);
-                    encoded.push(file.clone());
+                    encoded.files.push(number);
                 }
-                Err(reason) => skipped.push(Skipped { file: file.clone(), reason }),
+                Err(reason) => left_out.push(files[number].clone(), reason),
             }
         }
-        values.extend(encoder.encode(&pixels)?);
-        bar.inc(chunk.len() as u64);
+        let start = encoded.codes.len();
+        encoded.codes.resize(encoded.files.len() * bytes, 0);
+        let result = encoder.encode_packed_into(&pixels, &mut encoded.codes[start..]);
+        result.with_context(|| {
+            format!("cannot encode the part that begins with {}", part[0].display())
+        })?;
+        bar.inc(part.len() as u64);
     }
     bar.finish_and_clear();
-    for Skipped { file, reason } in &skipped {
-        eprintln!("skipped {}: {reason}", file.display());
-    }
-    // A part may have none: the others are whole without it.
-    if encoded.is_empty() && (args.shard.is_none() || count == 0) {
-        bail!("no usable image among {count} files; give --input JPEG, PNG or WebP images");
-    }
-    let mut set = CodeSet::new(Codes::from_real(encoder.bits() as u32, &values)?);
-    set.model_sha256 = Some(encoder.model_sha256().to_owned());
-    write_names(&out, &encoded)?;
-    set.write(&out)?;
-    if args.json {
-        let report = Report { out: &out, encoded: encoded.len(), skipped: &skipped };
-        return super::print_json(&report);
-    }
-    super::print(&format!(
-        "{} codes of {} bits in {}, {} files skipped\n",
-        encoded.len(),
-        encoder.bits(),
-        out.display(),
-        skipped.len()
-    ))
+    Ok(encoded)
 }
 
 /// Encodes from stdin to stdout.
 fn stream(encoder: &Encoder) -> Result<()> {
     let out = BufWriter::new(std::io::stdout().lock());
-    let Encoded { rows, without_code } =
+    let arrow_stream::Encoded { rows, without_code } =
         arrow_stream::encode(std::io::stdin().lock(), out, encoder)?;
     eprintln!(
         "{} codes of {} bits, {without_code} rows without one",
@@ -152,31 +217,26 @@ fn stream(encoder: &Encoder) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &Path, encoder: &Encoder) -> Result<Vec<u8>, String> {
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    let picture = image::decode(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
+/// The pixels of a picture as the encoder takes them, or why the file is left out.
+fn read(file: &Path, encoder: &Encoder) -> Result<Vec<u8>, Reason> {
+    let bytes = walk::read_picture(file)?;
+    let picture = image::decode(&bytes, &Limits::default()).map_err(Reason::broken)?;
     Ok(picture.fit(encoder.input()))
 }
 
-/// Appends a file, or all files below a folder in the order of their names.
-fn collect(input: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let about = || format!("cannot read {}", input.display());
-    if !input.metadata().with_context(about)?.is_dir() {
-        files.push(input.to_owned());
-        return Ok(());
+/// Writes the names of the codes' files beside the codes: as text, line i for the code with id i, and as JSON lines.
+fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> Result<()> {
+    let (mut text, mut json) = (String::new(), String::new());
+    for (row, file) in encoded.enumerate() {
+        let path = text_of(file.as_os_str());
+        text.extend([&path, "\n"]);
+        json.push_str(&serde_json::to_string(&Row { row, path: &path })?);
+        json.push('\n');
     }
-    let entries: Result<Vec<_>, _> =
-        std::fs::read_dir(input).with_context(about)?.map(|entry| Ok(entry?.path())).collect();
-    let mut entries: Vec<PathBuf> =
-        entries.map_err(|error: std::io::Error| error).with_context(about)?;
-    entries.sort();
-    entries.iter().try_for_each(|entry| collect(entry, files))
-}
-
-fn write_names(out: &Path, encoded: &[PathBuf]) -> Result<()> {
-    let mut path = out.as_os_str().to_owned();
-    path.push(".files.txt");
-    let path = PathBuf::from(path);
-    let lines: String = encoded.iter().map(|file| format!("{}\n", file.display())).collect();
-    Ok(files::write(&path, lines.as_bytes())?)
+    for (ending, lines) in [(".files.txt", text), (".files.jsonl", json)] {
+        let mut path = out.as_os_str().to_owned();
+        path.push(ending);
+        files::write(Path::new(&path), lines.as_bytes())?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dhih_model::InputShape;
 use dhih_model::image::{self, Limits};
+use dhih_model::walk::{Reason, Walk};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
@@ -113,14 +114,18 @@ const CURE: &str = "give --data-dir a folder of train*.parquet and, optionally, 
 /// A set of the user's own.
 pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
     let mut parts = [Vec::new(), Vec::new()];
-    for path in super::files_below(dir, CURE)? {
+    let Walk { files, left_out, .. } = super::files_below(dir, CURE)?;
+    let mut pictures = Pictures { left_out, ..Pictures::default() };
+    for path in files {
         let name = super::file_name(&path);
         if name.ends_with(".parquet") {
             let is_test = ["test", "validation", "valid"].iter().any(|part| name.starts_with(part));
             parts[usize::from(is_test)].push(path);
+        } else {
+            pictures.left_out.push(path, Reason::OtherFile);
         }
     }
-    let (mut pictures, mut train, mut known) = (Pictures::default(), None, None);
+    let (mut train, mut known) = (None, None);
     for files in &parts {
         for path in files {
             let (rows, names) = read(path, CURE)?;

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
 use dhih_model::image::Picture;
+use dhih_model::walk::{LeftOut, Reason, Walk, text_of};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -120,17 +121,27 @@ impl DatasetName {
     pub fn is_of_pictures(self) -> bool {
         !matches!(self, Self::Demo | Self::FashionMnist | Self::Cifar10 | Self::Svhn)
     }
+
+    /// Whether the set in the folder `dir` says which of its images are to be tested on. Only names are looked at.
+    pub fn publishes_parts(self, dir: &Path) -> bool {
+        match self {
+            Self::Folder => folder::publishes_parts(dir),
+            _ => false,
+        }
+    }
 }
 
 /// The parts of a protocol, where the data itself says them: rows, in ascending order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lists {
     /// Rows that train.
     pub train: Vec<usize>,
     /// Rows that are searched.
     pub database: Vec<usize>,
-    /// Rows that ask.
+    /// Rows that are the queries.
     pub queries: Vec<usize>,
+    /// Rows that training is watched by; they are neither trained on nor searched.
+    pub validation: Vec<usize>,
 }
 
 /// Labelled images of one shape: u8 in memory, or decoded when they are wanted where they would take too much of it.
@@ -155,6 +166,8 @@ pub struct Dataset {
     pub verified: Option<bool>,
     /// Files that could not be used, with the reason.
     pub skipped: Vec<(PathBuf, String)>,
+    /// What is left out, counted by the reason; the faults among it are those of `skipped`.
+    pub left_out: LeftOut,
 }
 
 /// Where a dataset is and how it is to be read.
@@ -168,13 +181,16 @@ pub struct DatasetConfig {
     pub picture_shape: InputShape,
     /// Bytes up to which the pixels of such pictures are kept; of more, each is decoded whenever it is wanted.
     pub memory: usize,
+    /// Whether a file or folder that is left out for a fault is an error.
+    pub strict: bool,
 }
 
 impl Dataset {
     /// Reads a dataset and checks it.
     ///
     /// # Errors
-    /// [`Error::Data`] names the file, what is wrong and how to mend it.
+    /// [`Error::Data`] names the file, what is wrong and how to mend it. Where the configuration is strict, an error of the model names
+    /// what would be left out for a fault.
     pub fn load(name: DatasetName, config: &DatasetConfig) -> Result<Self> {
         let dir = config.dir.as_path();
         let (shape, memory) = (config.picture_shape, config.memory);
@@ -197,7 +213,16 @@ impl Dataset {
         };
         raw.check(dir)?;
         let sha256 = raw.digest();
-        let Raw { shape, pixels, labels, classes, official_train, lists, skipped, .. } = raw;
+        let Raw { shape, pixels, labels, classes, official_train, lists, .. } = raw;
+        let mut left_out = raw.left_out;
+        for (path, reason) in raw.skipped {
+            left_out.push(path, Reason::broken(reason));
+        }
+        if config.strict {
+            left_out.refuse_faults()?;
+        }
+        let faults = left_out.faults().iter();
+        let skipped = faults.map(|fault| (fault.path.clone(), fault.reason.to_string())).collect();
         Ok(Self {
             name,
             shape,
@@ -209,6 +234,7 @@ impl Dataset {
             sha256,
             verified,
             skipped,
+            left_out,
         })
     }
 
@@ -293,36 +319,30 @@ fn render_demo(count: usize) -> Raw {
     Raw::in_memory(shape, images, labels, demo::CLASSES.map(str::to_owned).to_vec())
 }
 
-/// All files in a folder and its sub-folders by name, hidden ones left out.
-fn files_below(dir: &Path, cure: &str) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in sorted_entries(dir, cure)? {
-        match path.is_dir() {
-            true => files.extend(files_below(&path, cure)?),
-            false => files.push(path),
-        }
-    }
-    Ok(files)
+/// All files below a folder, in the natural order of their paths, so that shard-2 comes before shard-10.
+fn files_below(dir: &Path, cure: &str) -> Result<Walk> {
+    let mut walk = walked(Walk::of(dir), dir, cure)?;
+    let names = |path: &Path| path.iter().map(text_of).collect::<Vec<_>>();
+    walk.files.sort_by(|a, b| {
+        let (a, b) = (names(a), names(b));
+        let first = a.iter().zip(&b).map(|(a, b)| dhih_index::natural_order(a, b));
+        first.into_iter().find(|order| order.is_ne()).unwrap_or(a.len().cmp(&b.len()))
+    });
+    Ok(walk)
 }
 
-/// Entries of a folder by name, hidden ones left out: the order of labels must not depend on the file system.
-fn sorted_entries(dir: &Path, cure: &str) -> Result<Vec<PathBuf>> {
-    let unreadable = |error: std::io::Error| Error::Data {
+/// A walk of a dataset's folder, or the error that says what the folder should be.
+fn walked(walk: std::io::Result<Walk>, dir: &Path, cure: &str) -> Result<Walk> {
+    walk.map_err(|error| Error::Data {
         path: dir.to_owned(),
         reason: error.to_string(),
         cure: cure.to_owned(),
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        paths.push(entry.map_err(unreadable)?.path());
-    }
-    paths.retain(|path| !file_name(path).starts_with('.'));
-    paths.sort();
-    Ok(paths)
+    })
 }
 
+/// The last part of a path as text.
 fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name().map(text_of).unwrap_or_default()
 }
 
 /// A file with a name a line, where there is one.

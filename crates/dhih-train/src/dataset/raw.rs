@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
+use dhih_model::walk::LeftOut;
 use sha2::{Digest, Sha256};
 
 use super::Lists;
@@ -21,6 +22,8 @@ pub(super) struct Raw {
     pub(super) official_train: Option<usize>,
     pub(super) lists: Option<Lists>,
     pub(super) skipped: Vec<(PathBuf, String)>,
+    /// What the walk of the dataset's folder left out.
+    pub(super) left_out: LeftOut,
     /// The files that were read, relative to the dataset's folder.
     pub(super) files: Vec<PathBuf>,
     /// Of encoded pictures, where pixels are not in memory.
@@ -36,6 +39,8 @@ pub(super) struct Pictures {
     pub(super) official_train: Option<usize>,
     /// The parts by lists, in any order.
     pub(super) lists: Option<Lists>,
+    /// What the walk of the dataset's folder left out.
+    pub(super) left_out: LeftOut,
 }
 
 impl Pictures {
@@ -66,7 +71,19 @@ impl Raw {
         let (official_train, lists, encoded) = (None, None, None);
         let (skipped, files) = (Vec::new(), Vec::new());
         let (pixels, labels) = (Pixels::Memory(images), ClassLabels::Single(labels));
-        Self { shape, pixels, labels, classes, official_train, lists, skipped, files, encoded }
+        let left_out = LeftOut::default();
+        Self {
+            shape,
+            pixels,
+            labels,
+            classes,
+            official_train,
+            lists,
+            skipped,
+            left_out,
+            files,
+            encoded,
+        }
     }
 
     /// Of pictures of any size. Those that cannot be used are skipped and listed, and left out of every part. Labels are single
@@ -85,7 +102,7 @@ impl Raw {
         if classes.len() < 2 {
             return Err(wrong(format!("it has {} classes, at least 2 are needed", classes.len())));
         }
-        let Pictures { sources, mut labels, official_train, lists } = pictures;
+        let Pictures { sources, mut labels, official_train, lists, left_out } = pictures;
         let Loaded { pixels, kept, skipped, digest } = pixels::load(sources, shape, memory);
         let labels: Vec<_> = kept.iter().map(|i| std::mem::take(&mut labels[*i])).collect();
         let mut used = vec![false; classes.len()];
@@ -112,13 +129,25 @@ impl Raw {
             let rows = rows.into_iter().filter_map(|row| kept.binary_search(&row).ok());
             rows.collect::<BTreeSet<_>>().into_iter().collect()
         };
-        let lists = lists.map(|Lists { train, database, queries }| Lists {
+        let lists = lists.map(|Lists { train, database, queries, validation }| Lists {
             train: renumbered(train),
             database: renumbered(database),
             queries: renumbered(queries),
+            validation: renumbered(validation),
         });
         let (labels, files, encoded) = (labels_of(labels), Vec::new(), digest);
-        Ok(Self { shape, pixels, labels, classes, official_train, lists, skipped, files, encoded })
+        Ok(Self {
+            shape,
+            pixels,
+            labels,
+            classes,
+            official_train,
+            lists,
+            skipped,
+            left_out,
+            files,
+            encoded,
+        })
     }
 
     pub(super) fn check(&self, dir: &Path) -> Result<()> {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use dhih_index::{CodeSet, Codes};
 use dhih_model::loss::Objective;
+use dhih_model::walk::text_of;
 use dhih_model::{Encoder, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
 
@@ -143,10 +144,13 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
     let started = Instant::now();
     let dataset = Dataset::load(config.dataset, &config.dataset_config())?;
     for (path, reason) in &dataset.skipped {
-        progress.line(format!("skipped {}: {reason}", path.display()));
+        progress.line(format!("skipped {}: {reason}", text_of(path.as_os_str())));
     }
     if !dataset.skipped.is_empty() {
         progress.line(format!("skipped {} files in all", dataset.skipped.len()));
+    }
+    if let Some(summary) = dataset.left_out.summary() {
+        progress.line(summary);
     }
     if dataset.is_streamed() {
         progress

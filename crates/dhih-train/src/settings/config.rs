@@ -22,6 +22,8 @@ use crate::train::weights::WeightsSource;
 pub struct TrainConfig {
     pub dataset: DatasetName,
     pub data_dir: PathBuf,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
     pub protocol: Protocol,
     pub split_seed: u64,
     pub demo_images: usize,
@@ -249,6 +251,7 @@ impl TrainConfig {
             demo_images: self.demo_images,
             picture_shape: InputShape { height: side, width: side, channels: 3 },
             memory: KEPT_PIXELS,
+            strict: self.strict,
         }
     }
 

@@ -28,6 +28,10 @@ pub struct TrainOptions {
     /// Folder of the dataset [default: data/NAME]
     #[arg(long, env = "DHIH_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Refuse a dataset in which a file, folder or link cannot be used; without it they are passed over and listed
+    #[arg(long, env = "DHIH_STRICT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    pub strict: Option<bool>,
     /// Protocol: which images train, are searched, and ask [default: the dataset's own]
     #[arg(long, env = "DHIH_PROTOCOL", value_name = "NAME")]
     pub protocol: Option<String>,
@@ -206,6 +210,7 @@ impl TrainOptions {
         merge!(
             dataset,
             data_dir,
+            strict,
             protocol,
             split_seed,
             demo_images,
@@ -285,6 +290,7 @@ impl TrainOptions {
         loss.set_hi("hi_alpha", "alpha", self.hi_alpha.map(Into::into))?;
         loss.set_hi("hi_lambda_q", "lambda_q", self.hi_lambda_q.map(Into::into))?;
         let config = TrainConfig {
+            strict: self.strict.unwrap_or(false),
             data_dir: self.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.name())),
             dataset,
             protocol,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use dhih_index::{Filter, Index, Label, Labels};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::hint::failure;
 
@@ -14,7 +15,10 @@ const LISTED: usize = 20;
 /// The number of the class that `--label` names.
 pub(crate) fn number_of(text: &str, index: &Index) -> Result<i64> {
     let classes = index.classes();
-    if let Some(class) = classes.iter().position(|class| class == text) {
+    // The normal form in which an accent is one character, however the name of a class folder spells it.
+    let is_named = |class: &String| class.nfc().eq(text.nfc());
+    let exact = classes.iter().position(|class| class == text);
+    if let Some(class) = exact.or_else(|| classes.iter().position(is_named)) {
         return Ok(class as i64);
     }
     let number = text.parse::<i64>().ok();
