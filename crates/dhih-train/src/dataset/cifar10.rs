@@ -7,7 +7,7 @@ use dhih_model::InputShape;
 
 use super::pickle::Dict;
 use super::raw::Raw;
-use super::{hub, read_file};
+use super::{parquet, read_file};
 use crate::error::{Error, Result};
 
 const CURE: &str = "run `cargo xtask fetch-data cifar10`";
@@ -122,6 +122,6 @@ fn read_pickle(path: &Path) -> Result<Part> {
 }
 
 fn read_parquet(path: &Path) -> Result<Part> {
-    let (rows, _) = hub::read(path, CURE)?;
-    hub::decode_exactly(path, &rows, SHAPE, CURE)
+    let (rows, _) = parquet::read(path, CURE)?;
+    parquet::decode_exactly(path, &rows, SHAPE, CURE)
 }

@@ -5,10 +5,10 @@ mod csv_list;
 pub mod demo;
 mod fashion_mnist;
 mod folder;
-mod hub;
 mod labels;
 mod mat;
 mod nus_wide;
+mod parquet;
 mod pickle;
 mod provenance;
 mod raw;
@@ -187,7 +187,7 @@ impl Dataset {
             DatasetName::NusWide81 => nus_wide::load(dir, 81, shape, memory)?,
             DatasetName::Folder => folder::load(dir, shape, memory)?,
             DatasetName::Csv => csv_list::load(dir, shape, memory)?,
-            DatasetName::Parquet => hub::load(dir, shape, memory)?,
+            DatasetName::Parquet => parquet::load(dir, shape, memory)?,
             DatasetName::WebDataset => webdataset::load(dir, shape, memory)?,
         };
         let verified = match name {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
 
-use super::hub;
+use super::parquet;
 use super::mat::{self, Array};
 use super::raw::Raw;
 use super::read_file;
@@ -23,8 +23,8 @@ pub(super) fn load(dir: &Path) -> Result<Raw> {
     let [train, test] = names.map(|name| {
         let path = dir.join(name);
         if is_parquet {
-            let (rows, _) = hub::read(&path, CURE)?;
-            return hub::decode_exactly(&path, &rows, SHAPE, CURE);
+            let (rows, _) = parquet::read(&path, CURE)?;
+            return parquet::decode_exactly(&path, &rows, SHAPE, CURE);
         }
         let damaged = |reason| Error::Data { path: path.clone(), reason, cure: CURE.to_owned() };
         digits(&mat::read(&read_file(&path, CURE)?).map_err(damaged)?).map_err(damaged)
