@@ -81,6 +81,7 @@ pub use hits::Hit;
 pub use io::CodesFormat;
 #[cfg(feature = "safetensors")]
 pub use io::results::{write_knn, write_within};
+pub use io::natural_order::compare as natural_order;
 pub use io::shard::Shard;
 pub use progress::{Progress, Stage};
 

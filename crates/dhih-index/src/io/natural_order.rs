@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 /// Compares two names. Names that differ in leading zeros alone are compared as text, so that only equal names are equal.
-pub(crate) fn compare(a: &str, b: &str) -> Ordering {
+pub fn compare(a: &str, b: &str) -> Ordering {
     runs(a).cmp(runs(b)).then_with(|| a.cmp(b))
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
                     dir.display()
                 );
             }
-            run::resume(dir, Progress::Shown)?
+            run::resume_with_data(dir, &asked.data_dir, Progress::Shown)?
         }
         None => {
             let config = args.options()?.resolve()?;

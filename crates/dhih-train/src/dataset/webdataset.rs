@@ -6,7 +6,8 @@ use std::path::Path;
 
 use dhih_model::InputShape;
 
-use super::raw::{Pictures, Raw, class_names};
+use super::classes::class_names;
+use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
 use crate::intake::pixels::Source;
 
@@ -20,8 +21,8 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
             shard(&path, &mut pictures)?;
         }
     }
-    let known = super::read_names(&dir.join("classes.txt"))?;
-    let classes = class_names(&pictures.labels, known);
+    let known = super::read_names(&dir.join("classes.txt"), &mut pictures.warnings)?;
+    let classes = class_names(&mut pictures, known);
     Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
 }
 
