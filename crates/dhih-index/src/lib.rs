@@ -79,9 +79,9 @@ pub use error::{Cause, Error, Result};
 pub use flat::Flat;
 pub use hits::Hit;
 pub use io::CodesFormat;
+pub use io::natural_order::compare as natural_order;
 #[cfg(feature = "safetensors")]
 pub use io::results::{write_knn, write_within};
-pub use io::natural_order::compare as natural_order;
 pub use io::shard::Shard;
 pub use progress::{Progress, Stage};
 

@@ -90,6 +90,8 @@ pub struct DatasetConfig {
     pub picture_shape: InputShape,
     /// Bytes up to which the pixels of such pictures are kept; of more, each is decoded whenever it is wanted.
     pub memory: usize,
+    /// Images that a class needs; classes with fewer are dropped, and with them the images that have no other class.
+    pub min_class_images: usize,
 }
 
 impl Dataset {
@@ -121,6 +123,7 @@ impl Dataset {
             _ => Some(Provenance::read(dir)?.is_verified(dir, &raw.files)?),
         };
         raw.check(dir)?;
+        let raw = raw.without_small_classes(config.min_class_images, dir)?;
         let sha256 = raw.digest();
         Ok(Self {
             name,

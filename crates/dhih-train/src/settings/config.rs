@@ -252,6 +252,7 @@ impl TrainConfig {
             demo_images: self.demo_images,
             picture_shape: InputShape { height: side, width: side, channels: 3 },
             memory: KEPT_PIXELS,
+            min_class_images: 0,
         }
     }
 
