@@ -218,3 +218,31 @@ fn a_refusal_names_column_type_and_row() {
     std::fs::remove_file(&path).unwrap();
     assert!(refusal(dir.path()).contains("no .parquet file"));
 }
+
+#[test]
+fn no_damaged_byte_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("train.parquet");
+    let dot = |i: u8| {
+        let dot = image::RgbImage::from_pixel(2, 2, image::Rgb([i; 3]));
+        Some(common::encoded(dot, ImageFormat::Png))
+    };
+    let labels = Column::Lists(vec![Some(vec![0]), None, Some(vec![1, 2]), Some(vec![])]);
+    let columns = [("image", Column::Pictures((0..4).map(dot).collect())), ("labels", labels)];
+    write(&path, SNAPPY, &columns);
+    assert_eq!(load(dir.path()).len(), 3);
+    let whole = std::fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        for change in [1, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= change;
+            std::fs::write(&path, &bytes).unwrap();
+            // Either is right, and the process goes on.
+            let _ = try_load(dir.path());
+        }
+    }
+    for end in 0..whole.len() {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        assert!(try_load(dir.path()).is_err(), "cut at {end}");
+    }
+}

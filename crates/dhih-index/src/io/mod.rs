@@ -23,6 +23,7 @@ pub(crate) mod shard;
 mod signs;
 #[cfg(feature = "safetensors")]
 pub(crate) mod tensor_file;
+mod whole_numbers;
 
 use std::fs::{self, File};
 use std::io::Read as _;

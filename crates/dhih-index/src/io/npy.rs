@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::codes::labels::Labels;
 use crate::error;
 use crate::io::signs::SignPacker;
+use crate::io::whole_numbers::WholeNumber;
 use crate::store::disk;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -144,33 +145,29 @@ impl Number {
 /// Reads labels: a number for each item, or a row of 0 and 1 for each item.
 pub(crate) fn parse_labels(file: &[u8]) -> Parsed<Labels> {
     let Raw { descr, dims, values } = raw(file)?;
-    let little = descr.trim_start_matches(['|', '<', '=']);
-    let (kind, width) = match little {
-        "b1" | "u1" => ('u', 1),
-        "i1" | "i2" | "i4" | "i8" => ('i', usize::from(little.as_bytes()[1] - b'0')),
-        "u2" | "u4" => ('u', usize::from(little.as_bytes()[1] - b'0')),
+    let kind = match descr.trim_start_matches(['|', '<', '=']) {
+        "b1" => "u1",
+        kind => kind,
+    };
+    let number = match (kind.split_at_checked(1), kind) {
+        (Some((sign @ ("i" | "u"), _)), "i1" | "i2" | "i4" | "i8" | "u1" | "u2" | "u4" | "u8") => {
+            WholeNumber { is_signed: sign == "i", bytes: usize::from(kind.as_bytes()[1] - b'0') }
+        }
         _ => {
             return Err(format!(
                 "its type is {descr:?}, labels are whole numbers: save them as np.int64"
             ));
         }
     };
-    let count = dims.iter().try_fold(width, |n, dim| n.checked_mul(*dim));
+    let count = dims.iter().try_fold(number.bytes, |n, dim| n.checked_mul(*dim));
     if count != Some(values.len()) {
         return Err(format!("shape {dims:?} of {descr:?} does not fit its {} bytes", values.len()));
     }
-    let number = |bytes: &[u8]| {
-        let fill = if kind == 'i' && bytes[width - 1] >= 128 { 255 } else { 0 };
-        let mut whole = [fill; 8];
-        whole[..width].copy_from_slice(bytes);
-        i64::from_le_bytes(whole)
-    };
-    let numbers = values.chunks_exact(width).map(number);
     match *dims {
-        [_] => Ok(Labels::Single(numbers.collect())),
+        [_] => Ok(Labels::Single(number.read_as(values, "a label must be below 2^63")?)),
         [_, classes] => {
             let flag = |x| u8::try_from(x).ok().filter(|x| *x <= 1);
-            let values: Option<Vec<u8>> = numbers.map(flag).collect();
+            let values: Option<Vec<u8>> = number.read(values).map(flag).collect();
             let values = values
                 .ok_or("labels in two dimensions must be 0 and 1, with a column for each class")?;
             Ok(Labels::MultiHot { classes, values })

@@ -95,7 +95,7 @@ impl Cifar {
         match self {
             Self::Ten => "run `cargo xtask fetch-data cifar10`",
             Self::HundredFine | Self::HundredCoarse => {
-                "give --data-dir the folder of cifar-100-binary or cifar-100-python, or of the hub's cifar100/*.parquet"
+                "run `cargo xtask fetch-data cifar100`, or give --data-dir the folder that has cifar-100-binary or cifar-100-python"
             }
         }
     }

@@ -79,6 +79,14 @@ impl DatasetName {
         }
     }
 
+    /// The sub-folder of `data` in which it is looked for: sets that differ in their labels alone share one.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Cifar100Coarse => Self::Cifar100.name(),
+            other => other.name(),
+        }
+    }
+
     /// One line on what it holds.
     pub fn description(self) -> &'static str {
         match self {

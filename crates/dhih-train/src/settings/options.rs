@@ -262,7 +262,7 @@ impl TrainOptions {
             DatasetName::Svhn => (30, false, 2, 5e-4),
             _ => (30, true, 3, 5e-3),
         };
-        let data_dir = self.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.name()));
+        let data_dir = self.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.folder()));
         let protocol = match &self.protocol {
             Some(name) => Protocol::parse(name)?,
             None => Protocol::default_in(dataset, &data_dir),
