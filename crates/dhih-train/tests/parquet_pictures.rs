@@ -187,6 +187,15 @@ fn names_of_files_and_folders_tell_the_parts() {
         assert_eq!(dataset.official_validation_rows(), (14..18).collect::<Vec<_>>());
         std::fs::remove_file(dir.path().join(name)).unwrap();
     }
+    // ImageNet publishes its test part without labels: the validation part is tested on, and does not train.
+    let unlabelled = Column::integers("optional int64 label", &[Some(-1), Some(-1)]);
+    let path = dir.path().join("default/test/0000.parquet");
+    write(&path, SNAPPY, &[("image", pictures(2)), ("label", unlabelled)]);
+    let dataset = load(dir.path());
+    let split = Protocol::Official.split(&dataset, 0).unwrap();
+    assert_eq!((split.train.len(), split.queries), (8, vec![8, 9, 10, 11]));
+    assert!(dataset.official_validation_rows().is_empty());
+    std::fs::remove_file(path).unwrap();
     // A word within a longer one is none: `contest` holds no test part.
     put("contest/latest.parquet", 2);
     assert_eq!(load(dir.path()).official_train, Some(10));

@@ -162,9 +162,13 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         }
     }
     let [train, test, validation] = counts;
-    if test > 0 && train > 0 {
+    if train == 0 {
+        return Err(wrong("none of the pictures that could train has a label"));
+    }
+    if test + validation > 0 {
         pictures.official_train = Some(train);
-        pictures.official_validation = validation;
+        // A test part whose labels are not published leaves the validation part to test on.
+        pictures.official_validation = if test > 0 { validation } else { 0 };
     }
     known = labels.name(&mut pictures, known);
     let classes = class_names(&mut pictures, known);
@@ -196,19 +200,27 @@ impl Labels {
     }
 
     fn append(&mut self, path: &Path, labels: TableLabels) -> Result<()> {
-        match (&mut self.all, labels) {
-            (None, labels) => self.all = Some(labels),
-            (Some(TableLabels::Numbers(all)), TableLabels::Numbers(labels)) => all.extend(labels),
-            (Some(TableLabels::Names(all)), TableLabels::Names(labels)) => all.extend(labels),
-            (Some(_), _) => {
-                return Err(Error::Data {
-                    path: path.to_owned(),
-                    reason: "its labels are numbers where those of another file are text, or the other way about".to_owned(),
-                    cure: CURE.to_owned(),
-                });
+        let (found, others) = match (&mut self.all, labels) {
+            (None, labels) => {
+                self.all = Some(labels);
+                return Ok(());
             }
-        }
-        Ok(())
+            (Some(TableLabels::Numbers(all)), TableLabels::Numbers(labels)) => {
+                all.extend(labels);
+                return Ok(());
+            }
+            (Some(TableLabels::Names(all)), TableLabels::Names(labels)) => {
+                all.extend(labels);
+                return Ok(());
+            }
+            (Some(TableLabels::Numbers(_)), TableLabels::Names(_)) => ("text", "numbers"),
+            (Some(TableLabels::Names(_)), TableLabels::Numbers(_)) => ("numbers", "text"),
+        };
+        Err(Error::Data {
+            path: path.to_owned(),
+            reason: format!("its labels are {found}, those of the files before it are {others}"),
+            cure: CURE.to_owned(),
+        })
     }
 
     /// Gives the kept pictures their class numbers, and returns the names of the classes where they are known. Labels that are text
