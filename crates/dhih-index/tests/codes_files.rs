@@ -149,10 +149,10 @@ fn safetensors_that_hold_no_codes_are_refused() {
         (&[bits], vec![]),
         (&[bits], vec![("codes", Dtype::I8, vec![3, 2])]),
         (&[bits], vec![("codes", Dtype::U8, vec![6])]),
-        (&[bits], vec![codes.clone(), ("ids", Dtype::I64, vec![3])]),
+        (&[bits], vec![codes.clone(), ("ids", Dtype::F64, vec![3])]),
         (&[bits], vec![codes.clone(), ("ids", Dtype::U64, vec![3, 1])]),
-        (&[bits], vec![codes.clone(), ("labels", Dtype::I32, vec![3])]),
-        (&[bits], vec![codes.clone(), ("labels", Dtype::U8, vec![3])]),
+        (&[bits], vec![codes.clone(), ("labels", Dtype::F32, vec![3])]),
+        (&[bits], vec![codes.clone(), ("labels", Dtype::I32, vec![3, 2])]),
         (&[bits, ("dhih.classes", "cat")], vec![codes.clone()]),
     ];
     for (case, (metadata, tensors)) in bad.into_iter().enumerate() {

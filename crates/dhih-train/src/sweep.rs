@@ -108,7 +108,7 @@ fn one(options: &TrainOptions, path: &Path, progress: Progress) -> Result<Evalua
     }
     match run.file(RunDir::EVALUATION).exists() {
         true => run.read_json(RunDir::EVALUATION),
-        false => Ok(run::resume(path, progress)?.1),
+        false => Ok(run::resume_with_data(path, &config.data_dir, progress)?.1),
     }
 }
 

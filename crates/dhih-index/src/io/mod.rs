@@ -20,8 +20,10 @@ pub(crate) mod results;
 #[cfg(feature = "safetensors")]
 pub(crate) mod safetensors;
 pub(crate) mod shard;
+mod signs;
 #[cfg(feature = "safetensors")]
 pub(crate) mod tensor_file;
+mod whole_numbers;
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -37,6 +39,7 @@ use crate::codes::bytes::{FileBytes, MappedFile};
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::io::fault::{Fault, at};
+use crate::io::npy::{Array, NpyCodes};
 use crate::io::shard::Shard;
 use crate::store::mmap::FileMap;
 
@@ -169,9 +172,13 @@ impl CodeSet {
             }
             if format == CodesFormat::Npy {
                 let bits = bits.ok_or_else(|| Error::BitsNeeded { path: path.to_path_buf() })?;
-                let array = npy::parse(&file).map_err(at(path))?;
-                check_columns(path, bits, array.columns)?;
-                Self::new(Codes::of_bytes(bits, file.slice(array.values))?)
+                match npy::parse(&file, bits).map_err(at(path))? {
+                    NpyCodes::Packed(Array { columns, values }) => {
+                        check_columns(path, bits, columns)?;
+                        Self::new(Codes::of_bytes(bits, file.slice(values))?)
+                    }
+                    NpyCodes::Signs(packed) => Self::new(Codes::new(bits, packed)?),
+                }
             } else {
                 safetensors::parse(path, file)?
             }
@@ -231,6 +238,12 @@ pub(crate) fn check_columns(path: &Path, bits: u32, columns: usize) -> Result<()
     if columns == width {
         return Ok(());
     }
-    let reason = format!("its codes have {columns} bytes, codes of {bits} bits have {width}");
+    let hint = match columns == bits as usize {
+        true => {
+            ": pack a number for each bit with `np.packbits(bits, axis=1, bitorder=\"little\")`"
+        }
+        false => "",
+    };
+    let reason = format!("its codes have {columns} bytes, codes of {bits} bits have {width}{hint}");
     Err(Fault::from(reason).at(path))
 }

@@ -1,5 +1,5 @@
-//! `.npy` files in C order, of the header versions 1 and 2: packed codes as `u8` in two dimensions, and labels as whole numbers
-//! in one dimension or two. Nothing else that numpy can save.
+//! `.npy` files in C order, of the header versions 1 and 2: packed codes as `u8` in two dimensions, codes of +1 and -1 as numbers of other
+//! types in two dimensions, and labels as whole numbers in one dimension or two. Nothing else that numpy can save.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -7,6 +7,8 @@ use std::path::Path;
 
 use crate::codes::labels::Labels;
 use crate::error;
+use crate::io::signs::SignPacker;
+use crate::io::whole_numbers::WholeNumber;
 use crate::store::disk;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -42,53 +44,130 @@ fn write_to(out: &mut dyn Write, rows: usize, columns: usize, values: &[u8]) -> 
     out.write_all(values)
 }
 
-/// Reads an array of bytes.
-pub(crate) fn parse(file: &[u8]) -> Parsed<Array> {
+/// The codes of an array.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NpyCodes {
+    /// Bytes `[codes, bytes per code]`, which stay where they are in the file.
+    Packed(Array),
+    /// The packed bytes of codes that the file has as `[codes, bits]`, numbers +1 and -1.
+    Signs(Vec<u8>),
+}
+
+/// Reads codes of `bits` bits: packed bytes, or a number +1 or -1 for each bit.
+pub(crate) fn parse(file: &[u8], bits: u32) -> Parsed<NpyCodes> {
     let Raw { descr, dims, values } = raw(file)?;
-    if !matches!(descr, "|u1" | "<u1" | ">u1" | "=u1" | "u1") {
-        return Err(format!("its type is {descr:?}, codes are packed bytes ('|u1')"));
-    }
-    let [rows, columns] = *dims else {
-        return Err("its shape is not (codes, bytes per code)".into());
+    let is_packed = matches!(descr, "|u1" | "<u1" | ">u1" | "=u1" | "u1");
+    let Some(number) = (if is_packed { Some(Number::U1) } else { Number::of(descr) }) else {
+        return Err(format!(
+            "its type is {descr:?}, codes are packed bytes ('|u1'), or +1 and -1 as little-endian floats or signed whole numbers"
+        ));
     };
-    let expected = rows.checked_mul(columns).ok_or("its shape is too large")?;
+    let [rows, columns] = *dims else {
+        return Err(match is_packed {
+            true => "its shape is not (codes, bytes per code)".into(),
+            false => "its shape is not (codes, bits)".into(),
+        });
+    };
+    let expected = rows.checked_mul(columns).and_then(|count| count.checked_mul(number.bytes()));
+    let expected = expected.ok_or("its shape is too large")?;
     if values.len() != expected {
         let found = values.len();
         return Err(format!("shape ({rows}, {columns}) needs {expected} bytes, it has {found}"));
     }
-    Ok(Array { columns, values: file.len() - values.len()..file.len() })
+    if is_packed {
+        return Ok(NpyCodes::Packed(Array { columns, values: file.len() - expected..file.len() }));
+    }
+    if columns != bits as usize {
+        return Err(format!(
+            "its type is {descr:?} and its shape ({rows}, {columns}): codes of {bits} bits are {bits} numbers of +1 and -1, or \
+             packed bytes as `np.packbits(codes > 0, axis=1, bitorder=\"little\")` makes them"
+        ));
+    }
+    let (mut packer, mut packed) = (SignPacker::new(bits), Vec::new());
+    for (row, code) in values.chunks_exact((columns * number.bytes()).max(1)).enumerate() {
+        let numbers = code.chunks_exact(number.bytes()).map(|bytes| number.read(bytes));
+        packer.push(numbers, &mut packed).map_err(|reason| format!("its row {row} {reason}"))?;
+    }
+    Ok(NpyCodes::Signs(packed))
+}
+
+/// The type of a number, little-endian.
+#[derive(Debug, Clone, Copy)]
+enum Number {
+    U1,
+    I1,
+    I2,
+    I4,
+    I8,
+    F4,
+    F8,
+}
+
+impl Number {
+    /// The types that can hold +1 and -1.
+    fn of(descr: &str) -> Option<Self> {
+        match descr {
+            "|i1" | "<i1" => Some(Self::I1),
+            "<i2" => Some(Self::I2),
+            "<i4" => Some(Self::I4),
+            "<i8" => Some(Self::I8),
+            "<f4" => Some(Self::F4),
+            "<f8" => Some(Self::F8),
+            _ => None,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::U1 | Self::I1 => 1,
+            Self::I2 => 2,
+            Self::I4 | Self::F4 => 4,
+            Self::I8 | Self::F8 => 8,
+        }
+    }
+
+    fn read(self, bytes: &[u8]) -> f64 {
+        let mut whole = [0; 8];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        let [a, b, c, d, ..] = whole;
+        match self {
+            Self::U1 => f64::from(a),
+            Self::I1 => f64::from(a.cast_signed()),
+            Self::I2 => f64::from(i16::from_le_bytes([a, b])),
+            Self::I4 => f64::from(i32::from_le_bytes([a, b, c, d])),
+            Self::I8 => i64::from_le_bytes(whole) as f64,
+            Self::F4 => f64::from(f32::from_le_bytes([a, b, c, d])),
+            Self::F8 => f64::from_le_bytes(whole),
+        }
+    }
 }
 
 /// Reads labels: a number for each item, or a row of 0 and 1 for each item.
 pub(crate) fn parse_labels(file: &[u8]) -> Parsed<Labels> {
     let Raw { descr, dims, values } = raw(file)?;
-    let little = descr.trim_start_matches(['|', '<', '=']);
-    let (kind, width) = match little {
-        "b1" | "u1" => ('u', 1),
-        "i1" | "i2" | "i4" | "i8" => ('i', usize::from(little.as_bytes()[1] - b'0')),
-        "u2" | "u4" => ('u', usize::from(little.as_bytes()[1] - b'0')),
+    let kind = match descr.trim_start_matches(['|', '<', '=']) {
+        "b1" => "u1",
+        kind => kind,
+    };
+    let number = match (kind.split_at_checked(1), kind) {
+        (Some((sign @ ("i" | "u"), _)), "i1" | "i2" | "i4" | "i8" | "u1" | "u2" | "u4" | "u8") => {
+            WholeNumber { is_signed: sign == "i", bytes: usize::from(kind.as_bytes()[1] - b'0') }
+        }
         _ => {
             return Err(format!(
                 "its type is {descr:?}, labels are whole numbers: save them as np.int64"
             ));
         }
     };
-    let count = dims.iter().try_fold(width, |n, dim| n.checked_mul(*dim));
+    let count = dims.iter().try_fold(number.bytes, |n, dim| n.checked_mul(*dim));
     if count != Some(values.len()) {
         return Err(format!("shape {dims:?} of {descr:?} does not fit its {} bytes", values.len()));
     }
-    let number = |bytes: &[u8]| {
-        let fill = if kind == 'i' && bytes[width - 1] >= 128 { 255 } else { 0 };
-        let mut whole = [fill; 8];
-        whole[..width].copy_from_slice(bytes);
-        i64::from_le_bytes(whole)
-    };
-    let numbers = values.chunks_exact(width).map(number);
     match *dims {
-        [_] => Ok(Labels::Single(numbers.collect())),
+        [_] => Ok(Labels::Single(number.read_as(values, "a label must be below 2^63")?)),
         [_, classes] => {
             let flag = |x| u8::try_from(x).ok().filter(|x| *x <= 1);
-            let values: Option<Vec<u8>> = numbers.map(flag).collect();
+            let values: Option<Vec<u8>> = number.read(values).map(flag).collect();
             let values = values
                 .ok_or("labels in two dimensions must be 0 and 1, with a column for each class")?;
             Ok(Labels::MultiHot { classes, values })
@@ -209,23 +288,57 @@ mod tests {
     fn reads_both_versions_and_what_it_writes() {
         for version in [1, 2] {
             let file = file(version, GOOD, b"abcdef");
-            let Array { columns, values } = parse(&file).unwrap();
+            let NpyCodes::Packed(Array { columns, values }) = parse(&file, 24).unwrap() else {
+                panic!("packed bytes are not numbers")
+            };
             assert_eq!((columns, &file[values]), (3, &b"abcdef"[..]));
         }
         let mut written = Vec::new();
         write_to(&mut written, 2, 3, b"abcdef").unwrap();
         assert_eq!(written.len(), 128 + 6, "the data start at a multiple of 64");
-        assert_eq!(parse(&written).unwrap(), Array { columns: 3, values: 128..134 });
+        let array = Array { columns: 3, values: 128..134 };
+        assert_eq!(parse(&written, 24).unwrap(), NpyCodes::Packed(array));
+    }
+
+    /// What deep-hashing scripts save: `np.sign` of the network's output, as the type that it has.
+    #[test]
+    fn numbers_of_plus_and_minus_one_are_packed() {
+        let signs: [i8; 12] = [1, -1, 1, 1, -1, -1, -1, -1, 1, 1, 1, -1];
+        let bytes = |of: fn(i8) -> Vec<u8>| signs.iter().flat_map(|sign| of(*sign)).collect();
+        let kinds: [(&str, Vec<u8>); 6] = [
+            ("|i1", bytes(|x| x.to_le_bytes().to_vec())),
+            ("<i2", bytes(|x| i16::from(x).to_le_bytes().to_vec())),
+            ("<i4", bytes(|x| i32::from(x).to_le_bytes().to_vec())),
+            ("<i8", bytes(|x| i64::from(x).to_le_bytes().to_vec())),
+            ("<f4", bytes(|x| f32::from(x).to_le_bytes().to_vec())),
+            ("<f8", bytes(|x| f64::from(x).to_le_bytes().to_vec())),
+        ];
+        for (kind, values) in kinds {
+            let header = GOOD.replace("|u1", kind).replace("(2, 3)", "(2, 6)");
+            let expected = NpyCodes::Signs(vec![0b00_1101, 0b01_1100]);
+            assert_eq!(parse(&file(1, &header, &values), 6).unwrap(), expected, "{kind}");
+            let error = parse(&file(1, &header, &values), 12).unwrap_err();
+            assert!(error.contains("12 numbers") && error.contains("packbits"), "{error}");
+            let short = parse(&file(1, &header, &values[1..]), 6).unwrap_err();
+            assert!(short.contains("needs"), "{short}");
+        }
+        let header = GOOD.replace("|u1", "|i1").replace("(2, 3)", "(2, 6)");
+        let error = parse(&file(1, &header, &[1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1]), 6).unwrap_err();
+        assert!(error.contains("row 1 has the value 0"), "{error}");
+        for kind in [">f4", "<f2", "<u4", "|b1", "<c8"] {
+            let header = GOOD.replace("|u1", kind);
+            assert!(parse(&file(1, &header, b"abcdef"), 3).unwrap_err().contains(kind), "{kind}");
+        }
     }
 
     #[test]
     fn refuses_everything_else() {
         let whole = file(1, GOOD, b"abcdef");
         for end in 0..whole.len() {
-            assert!(parse(&whole[..end]).is_err(), "cut at {end}");
+            assert!(parse(&whole[..end], 24).is_err(), "cut at {end}");
         }
-        assert!(parse(&[whole, vec![0]].concat()).is_err(), "a byte too many");
-        assert!(parse(&file(3, GOOD, b"abcdef")).is_err());
+        assert!(parse(&[whole, vec![0]].concat(), 24).is_err(), "a byte too many");
+        assert!(parse(&file(3, GOOD, b"abcdef"), 24).is_err());
         for (from, to) in [
             ("|u1", "<f4"),
             ("False", "True"),
@@ -245,7 +358,7 @@ mod tests {
             ("'descr'", "'descr"),
         ] {
             let header = GOOD.replace(from, to);
-            assert!(parse(&file(2, &header, b"abcdef")).is_err(), "{header}");
+            assert!(parse(&file(2, &header, b"abcdef"), 24).is_err(), "{header}");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::io::check_columns;
 use crate::io::fault::{Fault, at};
 use crate::io::metadata::{self, BITS, CLASSES, MODEL};
 use crate::io::tensor_file::{self, Tensor};
+use crate::io::whole_numbers::WholeNumber;
 
 /// Reads a codes file that is in memory or mapped; `path` is for the messages.
 pub(crate) fn parse(path: &Path, file: FileBytes) -> Result<CodeSet> {
@@ -32,26 +33,36 @@ pub(crate) fn parse(path: &Path, file: FileBytes) -> Result<CodeSet> {
     let bits = metadata::parse_bits(text).map_err(at(path))?;
     let codes = tensor("codes").ok_or_else(|| fail("it has no tensor `codes`"))?;
     let (Dtype::U8, &[_, columns]) = (codes.dtype(), codes.shape()) else {
-        return Err(wrong_tensor(path, "codes", "u8 [n, bytes]", &codes));
+        let expected =
+            "u8 [n, bytes], as `np.packbits(codes > 0, axis=1, bitorder=\"little\")` makes them";
+        return Err(wrong_tensor(path, "codes", expected, &codes));
     };
     check_columns(path, bits, columns)?;
     // The tensors follow the length of the header, a number of 8 bytes, and the header.
     let (start, end) = header.info("codes").map_or((0, 0), |info| info.data_offsets);
     let range = 8 + head + start..8 + head + end;
 
-    let ids = tensor("ids").map(|ids| match (ids.dtype(), ids.shape()) {
-        (Dtype::U64, &[_]) => Ok(words(ids.data()).map(u64::from_le_bytes).collect()),
-        _ => Err(wrong_tensor(path, "ids", "u64 [n]", &ids)),
+    let in_tensor = |name: &str, reason: String| fail(&format!("in its tensor `{name}`, {reason}"));
+    let ids = tensor("ids").map(|ids| match (whole_number(ids.dtype()), ids.shape()) {
+        (Some(number), &[_]) => number
+            .read_as(ids.data(), "an id must not be negative")
+            .map_err(|reason| in_tensor("ids", reason)),
+        _ => Err(wrong_tensor(path, "ids", "whole numbers [n]", &ids)),
     });
-    let labels = tensor("labels").map(|labels| match (labels.dtype(), labels.shape()) {
-        (Dtype::I64, &[_]) => {
-            Ok(Labels::Single(words(labels.data()).map(i64::from_le_bytes).collect()))
-        }
-        (Dtype::U8, &[_, classes]) => {
-            Ok(Labels::MultiHot { classes, values: labels.data().to_vec() })
-        }
-        _ => Err(wrong_tensor(path, "labels", "i64 [n] or u8 [n, classes]", &labels)),
-    });
+    let labels =
+        tensor("labels").map(|labels| match (whole_number(labels.dtype()), labels.shape()) {
+            (Some(number), &[_]) => number
+                .read_as(labels.data(), "a label must be below 2^63")
+                .map(Labels::Single)
+                .map_err(|reason| in_tensor("labels", reason)),
+            (Some(WholeNumber { bytes: 1, .. }), &[_, classes]) => {
+                Ok(Labels::MultiHot { classes, values: labels.data().to_vec() })
+            }
+            _ => {
+                let expected = "whole numbers [n] or u8 [n, classes]";
+                Err(wrong_tensor(path, "labels", expected, &labels))
+            }
+        });
     let classes = metadata(CLASSES).map(String::as_str);
     let classes = metadata::parse_classes(classes).map_err(at(path))?;
     let model_sha256 = metadata(MODEL).cloned();
@@ -85,11 +96,75 @@ pub(crate) fn write(path: &Path, set: &CodeSet) -> Result<()> {
     tensor_file::write(path, &metadata, tensors)
 }
 
-fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 8]> {
-    bytes.as_chunks::<8>().0.iter().copied()
+/// The whole numbers of a tensor's type; PyTorch has had no unsigned ones of 16 bits and more for long.
+fn whole_number(dtype: Dtype) -> Option<WholeNumber> {
+    let (is_signed, bytes) = match dtype {
+        Dtype::BOOL | Dtype::U8 => (false, 1),
+        Dtype::I8 => (true, 1),
+        Dtype::U16 => (false, 2),
+        Dtype::I16 => (true, 2),
+        Dtype::U32 => (false, 4),
+        Dtype::I32 => (true, 4),
+        Dtype::U64 => (false, 8),
+        Dtype::I64 => (true, 8),
+        _ => return None,
+    };
+    Some(WholeNumber { is_signed, bytes })
 }
 
 fn wrong_tensor(path: &Path, name: &str, expected: &str, found: &TensorView) -> Error {
     let (dtype, shape) = (found.dtype(), found.shape());
     Fault::from(format!("its tensor `{name}` is {dtype:?} {shape:?}, not {expected}")).at(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of two codes of 8 bits and one more tensor.
+    fn with_tensor(name: &str, dtype: Dtype, shape: &[usize], data: &[u8]) -> Result<CodeSet> {
+        let codes = TensorView::new(Dtype::U8, vec![2, 1], &[1, 2]).unwrap();
+        let other = TensorView::new(dtype, shape.to_vec(), data).unwrap();
+        let metadata = [(BITS.to_owned(), "8".to_owned())].into();
+        let tensors = [("codes", codes), (name, other)];
+        let file = safetensors::serialize(tensors, Some(metadata)).unwrap();
+        parse(Path::new("c.safetensors"), FileBytes::Read(file))
+    }
+
+    /// PyTorch saves ids and labels as I64, numpy often as I32 or U8: each type but one was once refused.
+    #[test]
+    fn ids_and_labels_may_be_whole_numbers_of_any_type() {
+        for (dtype, bytes) in [
+            (Dtype::U8, 1),
+            (Dtype::I8, 1),
+            (Dtype::U16, 2),
+            (Dtype::I16, 2),
+            (Dtype::U32, 4),
+            (Dtype::I32, 4),
+            (Dtype::U64, 8),
+            (Dtype::I64, 8),
+        ] {
+            let data = [vec![7], vec![0; bytes - 1], vec![100], vec![0; bytes - 1]].concat();
+            let set = with_tensor("ids", dtype, &[2], &data).unwrap();
+            assert_eq!(set.ids, Some(vec![7, 100]), "{dtype:?}");
+            let set = with_tensor("labels", dtype, &[2], &data).unwrap();
+            assert_eq!(set.labels, Some(Labels::Single(vec![7, 100])), "{dtype:?}");
+        }
+        let low = 0_i64.to_le_bytes();
+        let error = |name: &str, dtype: Dtype, second: [u8; 8]| {
+            let data = [low, second].concat();
+            with_tensor(name, dtype, &[2], &data).unwrap_err().to_string()
+        };
+        let found = error("ids", Dtype::I64, (-1_i64).to_le_bytes());
+        assert!(found.contains("`ids`, row 1 is -1"), "{found}");
+        let found = error("labels", Dtype::U64, u64::MAX.to_le_bytes());
+        assert!(found.contains("`labels`, row 1 is 18446744073709551615"), "{found}");
+        let found = error("ids", Dtype::F64, 1_f64.to_le_bytes());
+        assert!(found.contains("F64 [2], not whole numbers [n]"), "{found}");
+        let set = with_tensor("labels", Dtype::BOOL, &[2, 3], &[1, 0, 0, 1, 1, 0]).unwrap();
+        assert_eq!(
+            set.labels,
+            Some(Labels::MultiHot { classes: 3, values: vec![1, 0, 0, 1, 1, 0] })
+        );
+    }
 }

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
                     dir.display()
                 );
             }
-            run::resume(dir, Progress::Shown)?
+            run::resume_with_data(dir, &asked.data_dir, Progress::Shown)?
         }
         None => {
             let config = args.options()?.resolve()?;
@@ -85,7 +85,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
 
 fn summary(run: &Path, evaluation: &Evaluation) -> String {
     let metrics = &evaluation.metrics;
-    let unverified = match evaluation.dataset.record.verified {
+    let record = &evaluation.dataset.record;
+    let warnings: String =
+        record.warnings.iter().map(|warning| format!("warning     {warning}\n")).collect();
+    let unverified = match record.verified {
         Some(false) => ", UNVERIFIED data",
         _ => "",
     };
@@ -103,7 +106,7 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
          class code  {class_code}\n\
          radius 2    precision {:.4}, recall {:.4}\n\
          training    {:.0} s\n\
-         next        dhih-index build --codes {}\n",
+         {warnings}next        dhih-index build --codes {}\n",
         run.display(),
         evaluation.protocol.name(),
         evaluation.seed,

@@ -1,12 +1,15 @@
-//! A list of images as CSV, `labels.csv`: a column `image` or `path`, relative to its folder, and a column `label`, or `labels` with several
-//! separated by `;`.
+//! A list of pictures as CSV, `labels.csv`: a column `image`, relative to the list's folder, a column `label` or `labels`, and optionally a column
+//! `part`. The lines of one picture are joined. How its columns are found is in `csv_columns.rs`.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Component, Path, PathBuf};
 
 use dhih_model::InputShape;
 
+use super::Lists;
+use super::csv_columns::{self, Columns, Part};
 use super::raw::{Pictures, Raw};
+use super::warning::Warning;
 use crate::error::{Error, Result};
 use crate::intake::pixels::Source;
 
@@ -14,37 +17,114 @@ const LIST: &str = "labels.csv";
 const CURE: &str = "give --data-dir a folder with labels.csv: a header `image,label` (or `image,labels`, several \
                     separated by `;`) and a line an image";
 
+/// What the lines of a picture say.
+#[derive(Default)]
+struct Entry {
+    /// Its first line, counted from 1.
+    line: usize,
+    path: PathBuf,
+    labels: BTreeSet<String>,
+    parts: BTreeSet<Part>,
+}
+
+/// Whether the list in `dir` says which part a picture is of.
+pub(super) fn has_parts(dir: &Path) -> bool {
+    csv_columns::open(&dir.join(LIST)).is_ok_and(|(_, columns)| columns.part.is_some())
+}
+
+/// Reads the list. In a list with a column `label`, pictures without one are left out and counted; in a list with a column `labels`, they
+/// show none of the classes.
+///
+/// # Errors
+/// [`Error::Data`] names the line, the columns that were found, and what is expected.
 pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
     let path = dir.join(LIST);
     let wrong = |reason: String| Error::Data { path: path.clone(), reason, cure: CURE.to_owned() };
-    let mut reader = csv::Reader::from_path(&path).map_err(|error| wrong(error.to_string()))?;
-    let header = reader.headers().map_err(|error| wrong(error.to_string()))?.clone();
-    let column = |names: &[&str]| header.iter().position(|name| names.contains(&name.trim()));
-    let image = column(&["image", "path", "file"])
-        .ok_or_else(|| wrong("its header has no column `image`".to_owned()))?;
-    let label = column(&["label", "labels"])
-        .ok_or_else(|| wrong("its header has no column `label`".to_owned()))?;
-    let mut rows = Vec::new();
-    for (i, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| wrong(error.to_string()))?;
-        let cell = |column: usize| record.get(column).unwrap_or_default().trim();
-        if cell(image).is_empty() {
-            return Err(wrong(format!("line {} names no image", i + 2)));
-        }
-        let names = cell(label).split(';').map(str::trim).filter(|name| !name.is_empty());
-        rows.push((dir.join(cell(image)), names.map(str::to_owned).collect::<BTreeSet<_>>()));
-    }
-    let classes: Vec<String> = rows
-        .iter()
-        .flat_map(|(_, names)| names)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .cloned()
-        .collect();
+    let (entries, columns) = entries(dir, &path).map_err(wrong)?;
+    let is_unlabelled = |entry: &&Entry| !columns.has_several_labels && entry.labels.is_empty();
     let mut pictures = Pictures::default();
-    for (path, names) in rows {
-        let number = |name: &String| classes.binary_search(name).unwrap_or_default() as u32;
-        pictures.push(Source::File(path), names.iter().map(number).collect());
+    let unlabelled: Vec<&Entry> = entries.iter().filter(is_unlabelled).collect();
+    if let Some(Entry { line, .. }) = unlabelled.first() {
+        let (path, count, first) = (path.clone(), unlabelled.len(), *line);
+        pictures.warnings.push(Warning::Unlabelled { path, count, first });
     }
+    let entries: Vec<&Entry> = entries.iter().filter(|entry| !is_unlabelled(entry)).collect();
+    let classes: BTreeSet<&String> = entries.iter().flat_map(|entry| &entry.labels).collect();
+    let numbers: BTreeMap<&String, u32> = classes.into_iter().zip(0..).collect();
+    for entry in &entries {
+        let labels = entry.labels.iter().map(|name| numbers[name]).collect();
+        pictures.push(Source::File(entry.path.clone()), labels);
+    }
+    if columns.part.is_some() {
+        pictures.lists = Some(lists(&entries));
+    }
+    let classes = numbers.into_keys().cloned().collect();
     Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+}
+
+/// The pictures of a list in the order of their first lines.
+fn entries(dir: &Path, list: &Path) -> Result<(Vec<Entry>, Columns), String> {
+    let (mut reader, columns) = csv_columns::open(list)?;
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut rows: HashMap<PathBuf, usize> = HashMap::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        let line = record.position().map_or(0, |position| position.line() as usize);
+        let cell = |column: usize| record.get(column).unwrap_or_default().trim();
+        if cell(columns.image).is_empty() {
+            return Err(format!(
+                "line {line} names no image in its column `{}`",
+                columns.image_name
+            ));
+        }
+        let path = dir.join(cell(columns.image));
+        let row = *rows.entry(normal(&path)).or_insert(entries.len());
+        if row == entries.len() {
+            entries.push(Entry { line, path, ..Entry::default() });
+        }
+        let entry = &mut entries[row];
+        entry.labels.extend(columns.labels(cell(columns.label)).map(str::to_owned));
+        if let Some(part) = columns.part {
+            let part =
+                Part::parse(cell(part)).map_err(|reason| format!("line {line}: {reason}"))?;
+            entry.parts.insert(part);
+        }
+        let disjoint =
+            !entry.parts.contains(&Part::Query) && !entry.parts.contains(&Part::Validation);
+        if !disjoint && entry.parts.len() > 1 {
+            let (image, first) = (cell(columns.image), entry.line);
+            return Err(format!(
+                "line {line}: {image} is in another part in line {first}; a query or a validation image is in no other part"
+            ));
+        }
+    }
+    Ok((entries, columns))
+}
+
+/// A path in one spelling: absolute, without `.` and `..`. Links are not followed.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in std::path::absolute(path).as_deref().unwrap_or(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+/// The parts by rows. Where no picture is listed for the database, those that train are searched.
+fn lists(entries: &[&Entry]) -> Lists {
+    let of = |part: Part| -> Vec<usize> {
+        let rows = entries.iter().enumerate();
+        rows.filter(|(_, entry)| entry.parts.contains(&part)).map(|(row, _)| row).collect()
+    };
+    let (train, mut database) = (of(Part::Train), of(Part::Database));
+    if database.is_empty() {
+        database.clone_from(&train);
+    }
+    Lists { train, database, queries: of(Part::Query), validation: of(Part::Validation) }
 }

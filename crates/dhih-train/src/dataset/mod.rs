@@ -1,18 +1,24 @@
 //! Labelled images: one file a dataset. What is drawn from them for training and for evaluation is in `protocol`.
 
-mod cifar10;
+mod cifar;
+mod cifar_names;
+mod classes;
+mod csv_columns;
 mod csv_list;
 pub mod demo;
 mod fashion_mnist;
 mod folder;
-mod hub;
 mod labels;
 mod mat;
+mod name;
 mod nus_wide;
+mod parquet;
+mod pascal_voc;
 mod pickle;
 mod provenance;
 mod raw;
 mod svhn;
+mod warning;
 mod webdataset;
 
 use std::borrow::Cow;
@@ -22,114 +28,16 @@ use dhih_model::InputShape;
 use dhih_model::image::Picture;
 use dhih_model::walk::{LeftOut, Reason, Walk, text_of};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, by_name};
+use crate::error::{Error, Result};
 use crate::intake::pixels::Pixels;
+use cifar::Cifar;
 use provenance::Provenance;
 use raw::Raw;
 
 pub use labels::ClassLabels;
-
-/// Which dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DatasetName {
-    /// The embedded set: rendered, nothing to download.
-    Demo,
-    /// Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), four gzipped IDX files.
-    FashionMnist,
-    /// CIFAR-10 (Krizhevsky 2009), as the hub's Parquet files or the binary version.
-    Cifar10,
-    /// SVHN's cropped digits (Netzer et al. 2011), as published or as the hub's Parquet files.
-    Svhn,
-    /// NUS-WIDE (Chua et al. 2009) with its 21 most frequent concepts, as image lists.
-    #[serde(rename = "nus-wide-21")]
-    NusWide21,
-    /// NUS-WIDE with all 81 concepts, as image lists.
-    #[serde(rename = "nus-wide-81")]
-    NusWide81,
-    /// The user's own images, one sub-folder a class.
-    Folder,
-    /// The user's own images, listed with one or several labels each.
-    Csv,
-    /// Parquet files in the hub's image schema.
-    Parquet,
-    /// WebDataset shards.
-    #[serde(rename = "webdataset")]
-    WebDataset,
-}
-
-impl DatasetName {
-    /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 10] = [
-        Self::Demo,
-        Self::FashionMnist,
-        Self::Cifar10,
-        Self::Svhn,
-        Self::NusWide21,
-        Self::NusWide81,
-        Self::Folder,
-        Self::Csv,
-        Self::Parquet,
-        Self::WebDataset,
-    ];
-
-    /// The name used in flags and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Demo => "demo",
-            Self::FashionMnist => "fashion-mnist",
-            Self::Cifar10 => "cifar10",
-            Self::Svhn => "svhn",
-            Self::NusWide21 => "nus-wide-21",
-            Self::NusWide81 => "nus-wide-81",
-            Self::Folder => "folder",
-            Self::Csv => "csv",
-            Self::Parquet => "parquet",
-            Self::WebDataset => "webdataset",
-        }
-    }
-
-    /// One line on what it holds.
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::Demo => {
-                "10,000 rendered 32 x 32 images of 10 shapes; embedded, nothing to download"
-            }
-            Self::FashionMnist => "70,000 grey 28 x 28 images of 10 kinds of clothing",
-            Self::Cifar10 => "60,000 colour 32 x 32 photographs of 10 kinds of objects",
-            Self::Svhn => "99,289 colour 32 x 32 photographs of house numbers' digits",
-            Self::NusWide21 => "195,834 photographs with any of 21 concepts, as image lists",
-            Self::NusWide81 => "photographs with any of 81 concepts, as image lists",
-            Self::Csv => "your own images, listed in labels.csv with one or several labels each",
-            Self::Parquet => "Parquet files in the hub's image schema",
-            Self::WebDataset => "tar shards of pictures and class numbers",
-            Self::Folder => "your own JPEG, PNG or WebP images, one sub-folder a class",
-        }
-    }
-
-    /// The dataset of that name.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] with the most similar name.
-    pub fn parse(name: &str) -> Result<Self> {
-        by_name("dataset", name, Self::ALL.into_iter().map(|known| (known.name(), known)))
-    }
-
-    /// Whether its images come in any size, to be brought to that of the network when they are read.
-    pub fn is_of_pictures(self) -> bool {
-        !matches!(self, Self::Demo | Self::FashionMnist | Self::Cifar10 | Self::Svhn)
-    }
-
-    /// Whether the set in the folder `dir` says which of its images are to be tested on. Only names are looked at.
-    pub fn publishes_parts(self, dir: &Path) -> bool {
-        match self {
-            Self::Folder => folder::publishes_parts(dir),
-            _ => false,
-        }
-    }
-}
+pub use name::DatasetName;
+pub use warning::Warning;
 
 /// The parts of a protocol, where the data itself says them: rows, in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,13 +59,15 @@ pub struct Dataset {
     pub name: DatasetName,
     /// Shape of an image.
     pub shape: InputShape,
-    pixels: Pixels,
+    pub(crate) pixels: Pixels,
     /// Of `n` images, each below the number of classes.
     pub labels: ClassLabels,
     /// Names of the classes.
     pub classes: Vec<String>,
     /// How many images, from the first, are the official training part; the others are the official test part.
     pub official_train: Option<usize>,
+    /// How many images, at the end, are the official validation part, which is neither trained on nor searched.
+    pub official_validation: usize,
     /// The parts, where lists of them are published.
     pub lists: Option<Lists>,
     /// SHA-256 over shape, labels and pixels, in hex.
@@ -168,6 +78,8 @@ pub struct Dataset {
     pub skipped: Vec<(PathBuf, String)>,
     /// What is left out, counted by the reason; the faults among it are those of `skipped`.
     pub left_out: LeftOut,
+    /// What is odd about the set and does not keep it from being used.
+    pub warnings: Vec<Warning>,
 }
 
 /// Where a dataset is and how it is to be read.
@@ -183,6 +95,8 @@ pub struct DatasetConfig {
     pub memory: usize,
     /// Whether a file or folder that is left out for a fault is an error.
     pub strict: bool,
+    /// Images that a class needs; classes with fewer are dropped, and with them the images that have no other class.
+    pub min_class_images: usize,
 }
 
 impl Dataset {
@@ -197,13 +111,16 @@ impl Dataset {
         let raw = match name {
             DatasetName::Demo => render_demo(config.demo_images),
             DatasetName::FashionMnist => fashion_mnist::load(dir)?,
-            DatasetName::Cifar10 => cifar10::load(dir)?,
+            DatasetName::Cifar10 => cifar::load(dir, Cifar::Ten)?,
+            DatasetName::Cifar100 => cifar::load(dir, Cifar::HundredFine)?,
+            DatasetName::Cifar100Coarse => cifar::load(dir, Cifar::HundredCoarse)?,
             DatasetName::Svhn => svhn::load(dir)?,
             DatasetName::NusWide21 => nus_wide::load(dir, 21, shape, memory)?,
             DatasetName::NusWide81 => nus_wide::load(dir, 81, shape, memory)?,
+            DatasetName::PascalVoc => pascal_voc::load(dir, shape, memory)?,
             DatasetName::Folder => folder::load(dir, shape, memory)?,
             DatasetName::Csv => csv_list::load(dir, shape, memory)?,
-            DatasetName::Parquet => hub::load(dir, shape, memory)?,
+            DatasetName::Parquet => parquet::load(dir, shape, memory)?,
             DatasetName::WebDataset => webdataset::load(dir, shape, memory)?,
         };
         let verified = match name {
@@ -212,8 +129,8 @@ impl Dataset {
             _ => Some(Provenance::read(dir)?.is_verified(dir, &raw.files)?),
         };
         raw.check(dir)?;
+        let raw = raw.without_small_classes(config.min_class_images, dir)?;
         let sha256 = raw.digest();
-        let Raw { shape, pixels, labels, classes, official_train, lists, .. } = raw;
         let mut left_out = raw.left_out;
         for (path, reason) in raw.skipped {
             left_out.push(path, Reason::broken(reason));
@@ -225,16 +142,18 @@ impl Dataset {
         let skipped = faults.map(|fault| (fault.path.clone(), fault.reason.to_string())).collect();
         Ok(Self {
             name,
-            shape,
-            pixels,
-            labels,
-            classes,
-            official_train,
-            lists,
+            shape: raw.shape,
+            pixels: raw.pixels,
+            labels: raw.labels,
+            classes: raw.classes,
+            official_train: raw.official_train,
+            official_validation: raw.official_validation,
+            lists: raw.lists,
             sha256,
             verified,
             skipped,
             left_out,
+            warnings: raw.warnings,
         })
     }
 
@@ -246,6 +165,31 @@ impl Dataset {
     /// Whether there is no image; never true for a loaded dataset.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// Rows of the official training part; all rows where the set has no official parts.
+    pub fn official_train_rows(&self) -> Vec<usize> {
+        match &self.lists {
+            Some(lists) => lists.train.clone(),
+            None => (0..self.official_train.unwrap_or(self.len())).collect(),
+        }
+    }
+
+    /// Rows of the official test part; none where the set has no official parts.
+    pub fn official_test_rows(&self) -> Vec<usize> {
+        match (&self.lists, self.official_train) {
+            (Some(lists), _) => lists.queries.clone(),
+            (None, Some(train)) => (train..self.len() - self.official_validation).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Rows of the official validation part; none where the set has no such part.
+    pub fn official_validation_rows(&self) -> Vec<usize> {
+        match &self.lists {
+            Some(lists) => lists.validation.clone(),
+            None => (self.len() - self.official_validation..self.len()).collect(),
+        }
     }
 
     /// Whether images are decoded whenever they are wanted.
@@ -345,13 +289,27 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(text_of).unwrap_or_default()
 }
 
-/// A file with a name a line, where there is one.
-fn read_names(path: &Path) -> Result<Option<Vec<String>>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.lines().map(|name| name.trim().to_owned()).collect())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(path)(error)),
+/// Reads a list of class names, one a line, where there is one. Blank lines are warned of: at the end of the list they are passed over, and
+/// one in between stands for a class, which is named by its number.
+fn read_names(path: &Path, warnings: &mut Vec<Warning>) -> Result<Option<Vec<String>>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(path)(error)),
+    };
+    let mut names: Vec<&str> = text.trim_start_matches('\u{feff}').lines().map(str::trim).collect();
+    let count = names.iter().filter(|name| name.is_empty()).count();
+    if count > 0 {
+        warnings.push(Warning::BlankLines { path: path.to_owned(), count });
     }
+    while names.last().is_some_and(|name| name.is_empty()) {
+        names.pop();
+    }
+    let name = |(class, name): (usize, &str)| match name {
+        "" => class.to_string(),
+        name => name.to_owned(),
+    };
+    Ok(Some(names.into_iter().enumerate().map(name).collect()))
 }
 
 /// Reads a whole file; says how to get a missing one.

@@ -42,7 +42,8 @@ pub(super) fn load(dir: &Path, concepts: usize, shape: InputShape, memory: usize
     }
     let [train, database, queries] = lists;
     pictures.lists = Some(Lists { train, database, queries, ..Lists::default() });
-    let known = super::read_names(&dir.join(format!("concepts_{concepts}.txt")))?;
+    let names = dir.join(format!("concepts_{concepts}.txt"));
+    let known = super::read_names(&names, &mut pictures.warnings)?;
     let numbered = || (0..concepts).map(|concept| format!("concept {concept}")).collect();
     let classes = known.unwrap_or_else(numbered);
     Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))

@@ -8,7 +8,9 @@ use dhih_model::walk::LeftOut;
 use sha2::{Digest, Sha256};
 
 use super::Lists;
+use super::classes::{UsedClasses, too_few_classes, used_classes};
 use super::labels::ClassLabels;
+use super::warning::Warning;
 use crate::error::{Error, Result};
 use crate::intake::pixels::{self, Loaded, Pixels, Source};
 
@@ -20,10 +22,14 @@ pub(super) struct Raw {
     pub(super) labels: ClassLabels,
     pub(super) classes: Vec<String>,
     pub(super) official_train: Option<usize>,
+    /// How many, at the end, are the official validation part.
+    pub(super) official_validation: usize,
     pub(super) lists: Option<Lists>,
     pub(super) skipped: Vec<(PathBuf, String)>,
     /// What the walk of the dataset's folder left out.
     pub(super) left_out: LeftOut,
+    /// What is odd about the set.
+    pub(super) warnings: Vec<Warning>,
     /// The files that were read, relative to the dataset's folder.
     pub(super) files: Vec<PathBuf>,
     /// Of encoded pictures, where pixels are not in memory.
@@ -37,6 +43,12 @@ pub(super) struct Pictures {
     pub(super) labels: Vec<Vec<u32>>,
     /// How many, from the first, are the official training part.
     pub(super) official_train: Option<usize>,
+    /// How many, at the end, are the official validation part.
+    pub(super) official_validation: usize,
+    /// Pictures that the reader found to be unusable, with the reason.
+    pub(super) skipped: Vec<(PathBuf, String)>,
+    /// What the reader found to be odd.
+    pub(super) warnings: Vec<Warning>,
     /// The parts by lists, in any order.
     pub(super) lists: Option<Lists>,
     /// What the walk of the dataset's folder left out.
@@ -54,12 +66,6 @@ impl Pictures {
     }
 }
 
-/// The known names, or the numbers of all classes up to the highest.
-pub(super) fn class_names(labels: &[Vec<u32>], known: Option<Vec<String>>) -> Vec<String> {
-    let highest = labels.iter().flatten().max().map_or(0, |highest| *highest as usize + 1);
-    known.unwrap_or_else(|| (0..highest).map(|class| class.to_string()).collect())
-}
-
 impl Raw {
     /// Of pixels in memory, one class an image.
     pub(super) fn in_memory(
@@ -68,29 +74,27 @@ impl Raw {
         labels: Vec<u32>,
         classes: Vec<String>,
     ) -> Self {
-        let (official_train, lists, encoded) = (None, None, None);
-        let (skipped, files) = (Vec::new(), Vec::new());
-        let (pixels, labels) = (Pixels::Memory(images), ClassLabels::Single(labels));
-        let left_out = LeftOut::default();
         Self {
             shape,
-            pixels,
-            labels,
+            pixels: Pixels::Memory(images),
+            labels: ClassLabels::Single(labels),
             classes,
-            official_train,
-            lists,
-            skipped,
-            left_out,
-            files,
-            encoded,
+            official_train: None,
+            official_validation: 0,
+            lists: None,
+            skipped: Vec::new(),
+            left_out: LeftOut::default(),
+            warnings: Vec::new(),
+            files: Vec::new(),
+            encoded: None,
         }
     }
 
-    /// Of pictures of any size. Those that cannot be used are skipped and listed, and left out of every part. Labels are single
-    /// where every picture has exactly one.
+    /// Of pictures of any size. Those that cannot be used are skipped and listed, and left out of every part. Classes without a usable
+    /// picture are left out with a warning. Labels are single where every picture has exactly one.
     ///
     /// # Errors
-    /// When there are fewer than two classes, or a class has no usable picture.
+    /// When fewer than two classes have a usable picture, or a label is beyond the classes.
     pub(super) fn of_pictures(
         pictures: Pictures,
         classes: Vec<String>,
@@ -99,32 +103,36 @@ impl Raw {
     ) -> Result<Self> {
         let wrong =
             |reason: String| Error::Data { path: dir.to_owned(), reason, cure: cure.to_owned() };
-        if classes.len() < 2 {
-            return Err(wrong(format!("it has {} classes, at least 2 are needed", classes.len())));
-        }
-        let Pictures { sources, mut labels, official_train, lists, left_out } = pictures;
+        let Pictures {
+            sources,
+            mut labels,
+            official_train,
+            official_validation,
+            skipped: mut all_skipped,
+            mut warnings,
+            lists,
+            left_out,
+        } = pictures;
+        let count = sources.len();
         let Loaded { pixels, kept, skipped, digest } = pixels::load(sources, shape, memory);
+        all_skipped.extend(skipped);
         let labels: Vec<_> = kept.iter().map(|i| std::mem::take(&mut labels[*i])).collect();
-        let mut used = vec![false; classes.len()];
-        for class in labels.iter().flatten() {
-            match used.get_mut(*class as usize) {
-                Some(used) => *used = true,
-                None => {
-                    let reason = format!("label {class}, but there are {} classes", used.len());
-                    return Err(wrong(reason));
-                }
-            }
+        let used = used_classes(classes, labels).map_err(wrong)?;
+        if used.names.len() < 2 {
+            return Err(wrong(too_few_classes(&used, &all_skipped, dir)));
         }
-        if let Some(class) = used.iter().position(|used| !used) {
-            let name = &classes[class];
-            let first = skipped.iter().find(|(path, _)| path.starts_with(dir.join(name)));
-            let first = first.or(skipped.first());
-            let why = first.map(|(path, why)| format!(" ({}: {why})", path.display()));
-            let reason = format!("class {name:?} has no usable image{}", why.unwrap_or_default());
-            return Err(wrong(reason));
+        let UsedClasses { names: classes, empty, labels } = used;
+        if !empty.is_empty() {
+            warnings.push(Warning::EmptyClasses { classes: empty });
+        }
+        let without_class = labels.iter().filter(|labels| labels.is_empty()).count();
+        if without_class > 0 {
+            warnings.push(Warning::WithoutClass { count: without_class });
         }
         // Rows are numbered anew without the pictures that were skipped.
         let official_train = official_train.map(|count| kept.partition_point(|i| *i < count));
+        let before_validation = kept.partition_point(|i| *i < count - official_validation);
+        let official_validation = kept.len() - before_validation;
         let renumbered = |rows: Vec<usize>| {
             let rows = rows.into_iter().filter_map(|row| kept.binary_search(&row).ok());
             rows.collect::<BTreeSet<_>>().into_iter().collect()
@@ -135,18 +143,19 @@ impl Raw {
             queries: renumbered(queries),
             validation: renumbered(validation),
         });
-        let (labels, files, encoded) = (labels_of(labels), Vec::new(), digest);
         Ok(Self {
             shape,
             pixels,
-            labels,
+            labels: labels_of(labels),
             classes,
             official_train,
+            official_validation,
             lists,
-            skipped,
+            skipped: all_skipped,
             left_out,
-            files,
-            encoded,
+            warnings,
+            files: Vec::new(),
+            encoded: digest,
         })
     }
 

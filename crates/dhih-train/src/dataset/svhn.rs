@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
 
-use super::hub;
 use super::mat::{self, Array};
+use super::parquet::{self, TableConfig};
 use super::raw::Raw;
 use super::read_file;
 use crate::error::{Error, Result};
@@ -23,8 +23,8 @@ pub(super) fn load(dir: &Path) -> Result<Raw> {
     let [train, test] = names.map(|name| {
         let path = dir.join(name);
         if is_parquet {
-            let (rows, _) = hub::read(&path, CURE)?;
-            return hub::decode_exactly(&path, &rows, SHAPE, CURE);
+            let config = TableConfig { path: &path, labels: &["label"], cure: CURE };
+            return parquet::read_exactly(&config, SHAPE);
         }
         let damaged = |reason| Error::Data { path: path.clone(), reason, cure: CURE.to_owned() };
         digits(&mat::read(&read_file(&path, CURE)?).map_err(damaged)?).map_err(damaged)

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use dhih_model::InputShape;
 use dhih_model::walk::{self, Reason, Walk, text_of};
 
-use super::raw::{Pictures, Raw, class_names};
+use super::classes::class_names;
+use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
 use crate::intake::pixels::Source;
 
@@ -31,8 +32,8 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         let reason = format!("none of its {without_class} samples with a picture has a class");
         return Err(Error::Data { path: dir.to_owned(), reason, cure: CURE.to_owned() });
     }
-    let known = super::read_names(&dir.join(CLASSES))?;
-    let classes = class_names(&pictures.labels, known);
+    let known = super::read_names(&dir.join(CLASSES), &mut pictures.warnings)?;
+    let classes = class_names(&mut pictures, known);
     Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
 }
 

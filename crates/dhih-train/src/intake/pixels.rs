@@ -19,6 +19,24 @@ pub(crate) enum Pixels {
     Stream(Vec<Source>),
 }
 
+impl Pixels {
+    /// Keeps the images of these rows, which are in ascending order; an image has `bytes` bytes.
+    pub(crate) fn retain(&mut self, rows: &[usize], bytes: usize) {
+        match self {
+            Self::Memory(images) => {
+                for (to, from) in rows.iter().enumerate() {
+                    images.copy_within(from * bytes..(from + 1) * bytes, to * bytes);
+                }
+                images.truncate(rows.len() * bytes);
+            }
+            Self::Stream(sources) => {
+                rows.iter().enumerate().for_each(|(to, from)| sources.swap(to, *from));
+                sources.truncate(rows.len());
+            }
+        }
+    }
+}
+
 /// A picture in a file.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {

@@ -10,14 +10,14 @@ use candle_core::{DType, Device};
 use dhih_index::{CodeSet, Codes};
 use dhih_model::loss::Objective;
 use dhih_model::walk::text_of;
-use dhih_model::{Encoder, Network, Parameters, checkpoint};
+use dhih_model::{Encoder, HashNorm, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, DatasetName};
 use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, Metrics, class_code_map, evaluate};
 use crate::progress::Progress;
-use crate::protocol::{Protocol, Split};
+use crate::protocol::{Protocol, Split, StepSize};
 use crate::run::run_dir::{DataRecord, RunConfig, RunDir};
 use crate::settings::config::TrainConfig;
 use crate::train::device::device;
@@ -88,23 +88,41 @@ pub fn start(
     Ok((run, evaluation))
 }
 
-/// Goes on with a run that was cut off, from its last complete epoch, as if it had not been.
+/// Goes on with a run that was cut off, from its last complete epoch, as if it had not been, with the data where it was when the run began.
 ///
 /// # Errors
-/// When the run is damaged or its data changed; else as [`start`].
+/// When the run is damaged, or its data is absent or changed; else as [`start`].
 pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)> {
+    let data_dir = RunDir::open(run_dir)?.read_config()?.train.data_dir;
+    resume_with_data(run_dir, &data_dir, progress)
+}
+
+/// As [`resume`], with the data in the folder `data_dir`. Its digest decides whether it is what the run began with.
+///
+/// # Errors
+/// As [`resume`].
+pub fn resume_with_data(
+    run_dir: &Path,
+    data_dir: &Path,
+    progress: Progress,
+) -> Result<(RunDir, Evaluation)> {
     let run = RunDir::open(run_dir)?;
-    let RunConfig { weights_sha256, train: config, data, .. } = run.read_config()?;
+    let RunConfig { weights_sha256, train, data, .. } = run.read_config()?;
+    let config = TrainConfig { data_dir: data_dir.to_owned(), ..train };
     config.check()?;
+    let wrong = |reason: &str, cure: &str| Error::Data {
+        path: config.data_dir.clone(),
+        reason: reason.to_owned(),
+        cure: cure.to_owned(),
+    };
+    if config.dataset != DatasetName::Demo && !config.data_dir.exists() {
+        let reason = "the data of the run is not here";
+        return Err(wrong(reason, "say where it is with `--resume RUN --data-dir DIR`"));
+    }
     let (dataset, split) = load(&config, progress)?;
-    if DataRecord::new(&dataset, &split) != data {
-        let path = config.data_dir.clone();
-        let reason = "the data is no longer what the run began with".to_owned();
-        return Err(Error::Data {
-            path,
-            reason,
-            cure: "restore it, or begin a new run".to_owned(),
-        });
+    if !DataRecord::new(&dataset, &split).is_same_data(&data) {
+        let reason = "the data is no longer what the run began with";
+        return Err(wrong(reason, "restore it, or begin a new run"));
     }
     // All weights are in the checkpoint, but for those of a frozen backbone.
     let network = if run.checkpoint()?.exists() && !config.freeze_backbone {
@@ -152,6 +170,9 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
     if let Some(summary) = dataset.left_out.summary() {
         progress.line(summary);
     }
+    for warning in &dataset.warnings {
+        progress.line(format!("warning: {warning}"));
+    }
     if dataset.is_streamed() {
         progress
             .line("the images are decoded anew in each epoch: their pixels would take over 4 GiB");
@@ -166,6 +187,12 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
     if config.validation > 0.0 {
         split = split.hold_out(&dataset, config.validation)?;
     }
+    let (batch_size, accumulate) = (config.batch_size, config.accumulate);
+    let least = match config.loss.hash_norm() {
+        HashNorm::None => 2,
+        HashNorm::Batch => 3,
+    };
+    split.check_steps(StepSize { batch_size, accumulate, least })?;
     progress.line(format!(
         "{}: {} images of {} classes in {:.1} s; protocol {}: train {}, database {}, queries {}",
         dataset.name.name(),

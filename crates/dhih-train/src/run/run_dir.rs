@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Warning};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::protocol::Split;
@@ -50,6 +50,9 @@ pub struct DataRecord {
     pub skipped: usize,
     /// Of the rows of training, database and queries.
     pub split_sha256: String,
+    /// What is odd about the data and did not keep it from being used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 impl DataRecord {
@@ -60,7 +63,13 @@ impl DataRecord {
             verified: dataset.verified,
             skipped: dataset.skipped.len(),
             split_sha256: split.sha256(),
+            warnings: dataset.warnings.clone(),
         }
+    }
+
+    /// Whether both have the same images in the same parts, wherever their files are and whatever else lies beside them.
+    pub fn is_same_data(&self, other: &Self) -> bool {
+        (&self.sha256, &self.split_sha256) == (&other.sha256, &other.split_sha256)
     }
 }
 

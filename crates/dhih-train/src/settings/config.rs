@@ -212,14 +212,17 @@ impl TrainConfig {
         HashLayerConfig { hidden, norm: self.loss.hash_norm() }
     }
 
-    /// What differs from `other`: lines of `name: ours, theirs`, in the order of `config.toml`.
+    /// What differs from `other`: lines of `name: ours, theirs`, in the order of `config.toml`. Where the data is does not count: its digest says
+    /// whether it is the same.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
         let (ours, theirs) = (table(self), table(other));
         let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         let shown =
             |value: Option<&toml::Value>| value.map_or("none".to_owned(), |v| v.to_string());
-        let differing = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
+        let differing = names
+            .into_iter()
+            .filter(|name| *name != "data_dir" && ours.get(*name) != theirs.get(*name));
         differing
             .map(|name| format!("{name}: {}, {}", shown(ours.get(name)), shown(theirs.get(name))))
             .collect()
@@ -252,6 +255,7 @@ impl TrainConfig {
             picture_shape: InputShape { height: side, width: side, channels: 3 },
             memory: KEPT_PIXELS,
             strict: self.strict,
+            min_class_images: 0,
         }
     }
 

@@ -261,13 +261,16 @@ impl TrainOptions {
         let (epochs, flip, shift, weight_decay) = match dataset {
             DatasetName::Demo => (8, true, 2, 5e-3),
             DatasetName::FashionMnist => (8, false, 0, 2e-3),
-            DatasetName::Cifar10 => (30, true, 4, 5e-4),
+            DatasetName::Cifar10 | DatasetName::Cifar100 | DatasetName::Cifar100Coarse => {
+                (30, true, 4, 5e-4)
+            }
             DatasetName::Svhn => (30, false, 2, 5e-4),
             _ => (30, true, 3, 5e-3),
         };
+        let data_dir = self.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.folder()));
         let protocol = match &self.protocol {
             Some(name) => Protocol::parse(name)?,
-            None => Protocol::default_for(dataset),
+            None => Protocol::default_in(dataset, &data_dir),
         };
         let weights = self.weights.as_deref().map(str::parse::<WeightsSource>).transpose()?;
         let freeze_backbone = self.freeze_backbone.unwrap_or(false);
@@ -291,7 +294,7 @@ impl TrainOptions {
         loss.set_hi("hi_lambda_q", "lambda_q", self.hi_lambda_q.map(Into::into))?;
         let config = TrainConfig {
             strict: self.strict.unwrap_or(false),
-            data_dir: self.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.name())),
+            data_dir,
             dataset,
             protocol,
             split_seed: self.split_seed.unwrap_or(0),

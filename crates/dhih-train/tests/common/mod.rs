@@ -6,6 +6,8 @@
     reason = "helpers of tests: a panic is the failure"
 )]
 
+pub(crate) mod columns;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArrayTy
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
+use super::list::ListColumn;
 use crate::io::fault::Fault;
 
 pub(super) type Read<T> = Result<T, Fault>;
@@ -45,7 +46,7 @@ impl<'a> Group<'a> {
         let fields = self.schema.root_schema().get_fields();
         let nested = fields.iter().any(|field| field.name() == name && field.is_group());
         let columns = self.schema.columns();
-        let Some(at) = columns.iter().position(|c| c.path().string() == name) else {
+        let Some(at) = columns.iter().position(|column| column.path().string() == name) else {
             return match nested {
                 true => Err(nesting(name)),
                 false => Ok(None),
@@ -55,35 +56,41 @@ impl<'a> Group<'a> {
         if nested || descriptor.max_rep_level() > 0 || descriptor.max_def_level() > 1 {
             return Err(nesting(name));
         }
-        let codec = self.reader.metadata().column(at).compression();
-        let unreadable = |error| match codec_name(codec) {
-            None => Fault::caused(format!("its column `{name}` cannot be read"), error),
-            Some(codec) => Fault::from(format!(
-                "its column `{name}` is compressed with {codec}, which this build does not read: write the file with Snappy, as \
-                 with `compression=\"snappy\"` in pyarrow and Polars, or without compression"
-            )),
-        };
-        let reader = self.reader.get_column_reader(at).map_err(unreadable)?;
+        let reader = self.column_reader(at, name)?;
         let (name, kind) = (name.to_owned(), Kind::of(&descriptor));
         let found = type_name(&descriptor);
         Ok(Some(Column { name, kind, found, reader, rows: self.rows.clone() }))
+    }
+
+    /// The column of this name, if it is there and each of its rows is a list of numbers.
+    pub(super) fn list(&self, name: &str) -> Read<Option<ListColumn>> {
+        let is_of = |column: &ColumnDescriptor| {
+            column.path().parts().first().is_some_and(|part| part == name)
+        };
+        let columns = self.schema.columns();
+        let mut found = (0..columns.len()).filter(|at| is_of(&columns[*at]));
+        let (Some(at), None) = (found.next(), found.next()) else { return Ok(None) };
+        if !ListColumn::is_list(&columns[at]) {
+            return Ok(None);
+        }
+        let reader = self.column_reader(at, name)?;
+        Ok(Some(ListColumn::new(name, &columns[at], reader, self.rows.clone())))
+    }
+
+    fn column_reader(&self, at: usize, name: &str) -> Read<ColumnReader> {
+        let codec = self.reader.metadata().column(at).compression();
+        self.reader.get_column_reader(at).map_err(|error| match codec {
+            Compression::LZO => Fault::from(format!(
+                "its column `{name}` is compressed with LZO, which is not read: write the file with Snappy or Zstandard, as with \
+                 `compression=\"zstd\"` in pyarrow and Polars"
+            )),
+            _ => Fault::caused(format!("its column `{name}` cannot be read"), error),
+        })
     }
 }
 
 fn nesting(name: &str) -> Fault {
     format!("its column `{name}` is nested: write it as a column of single values").into()
-}
-
-/// The name of a codec that is not compiled in.
-fn codec_name(codec: Compression) -> Option<&'static str> {
-    match codec {
-        Compression::UNCOMPRESSED | Compression::SNAPPY => None,
-        Compression::GZIP(_) => Some("Gzip"),
-        Compression::LZO => Some("LZO"),
-        Compression::BROTLI(_) => Some("Brotli"),
-        Compression::LZ4 | Compression::LZ4_RAW => Some("LZ4"),
-        Compression::ZSTD(_) => Some("Zstandard"),
-    }
 }
 
 /// What the values of a column stand for.
@@ -130,7 +137,7 @@ impl Kind {
 }
 
 /// The type of a column as Parquet names it, such as `INT32 (UINT_32)` or `BYTE_ARRAY (String)`.
-fn type_name(column: &ColumnDescriptor) -> String {
+pub(super) fn type_name(column: &ColumnDescriptor) -> String {
     let physical = column.physical_type();
     match (column.logical_type_ref(), column.converted_type()) {
         (None, ConvertedType::NONE) => physical.to_string(),

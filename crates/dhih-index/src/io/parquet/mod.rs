@@ -1,15 +1,16 @@
 //! Codes files as Parquet, for Spark and all other engines. A row is an item, with these columns:
 //!
 //! - `id`: a whole number that is not negative.
-//! - `code`: the bytes of the code.
+//! - `code`: the bytes of the code; files of other programs may have a list of the bytes, or of +1 and -1 for each bit.
 //! - `w0`, `w1`, ...: the same code as little-endian words of 64 bits, which SQL can compare.
 //! - `label`: the number of a class; or `labels`: a byte for each class.
 //!
 //! The metadata has the keys of the safetensors files; Spark keeps them at the column `code`. Other columns are not read.
-//! `read.rs` reads a file, with the help of `column.rs`, which knows the types of columns; `write.rs` writes one. A folder of
-//! part files: `part_files.rs`.
+//! `read.rs` reads a file, with the help of `column.rs`, which knows the types of columns, and of `list.rs`, which knows columns of lists;
+//! `write.rs` writes one. A folder of part files: `part_files.rs`.
 
 mod column;
+mod list;
 mod read;
 mod write;
 

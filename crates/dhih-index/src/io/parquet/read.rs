@@ -56,10 +56,17 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     let fail = |reason: &str| Fault::from(reason).at(path);
     let reader = open(path)?;
     let metadata = reader.metadata();
+    let text = |key| text(metadata, key);
+    let bits = match (text(BITS), bits) {
+        (Some(text), _) => metadata::parse_bits(&text).map_err(at(path))?,
+        (None, Some(bits)) => bits,
+        (None, None) => return Err(Error::BitsNeeded { path: path.to_path_buf() }),
+    };
     // Each thread opens the file for itself: readers of one open file would share its position.
     let read_group = |(number, rows): &(usize, Range<usize>)| {
-        read_rows(&Group::open(&open(path)?, *number, rows.clone()).map_err(at(path))?)
-            .map_err(at(path))
+        let file = open(path)?;
+        let group = Group::open(&file, *number, rows.clone()).map_err(at(path))?;
+        read_rows(&group, bits).map_err(at(path))
     };
     // As many groups at once as there are threads: no more than these are in memory twice, decoded and joined.
     let groups: Vec<(usize, Range<usize>)> =
@@ -74,12 +81,6 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     }
     let Rows { count, width, codes, ids, single_labels, multi_hot, .. } = all;
 
-    let text = |key| text(metadata, key);
-    let bits = match (text(BITS), bits) {
-        (Some(text), _) => metadata::parse_bits(&text).map_err(at(path))?,
-        (None, Some(bits)) => bits,
-        (None, None) => return Err(Error::BitsNeeded { path: path.to_path_buf() }),
-    };
     let columns = if count == 0 { bits::bytes_per_code(bits) } else { width };
     // Codes that were made from words are whole words. The bits of the last byte in use are checked by `Codes`.
     let has_padding = columns > bits::bytes_per_code(bits) && width % 8 == 0;
@@ -118,13 +119,18 @@ fn row_ranges(metadata: &ParquetMetaData) -> Read<Vec<Range<usize>>> {
     ranges.ok_or_else(|| "its numbers of rows are out of range".into())
 }
 
-/// Reads the rows of a group.
-fn read_rows(group: &Group) -> Read<Rows> {
+/// Reads the rows of a group; codes have `bits` bits.
+fn read_rows(group: &Group, bits: u32) -> Read<Rows> {
     let (start, count) = (group.rows().start, group.rows().len());
     let mut rows = Rows { start, count, ..Rows::default() };
     let mut words = Vec::new();
     while let Some(column) = group.column(&format!("w{}", words.len()))? {
         words.push(column.integers()?.words()?);
+    }
+    if let Some(list) = group.list("code")? {
+        rows.width = list.codes(bits, &mut rows.codes)?;
+        check_words(&rows, &words)?;
+        return read_columns(group, rows);
     }
     match group.column("code")? {
         Some(column) => {
@@ -142,6 +148,11 @@ fn read_rows(group: &Group) -> Read<Rows> {
             }
         }
     }
+    read_columns(group, rows)
+}
+
+/// Reads the ids and labels of a group, whose codes have been read.
+fn read_columns(group: &Group, mut rows: Rows) -> Read<Rows> {
     if let Some(column) = group.column("id")? {
         rows.ids = Some(column.integers()?.ids()?);
     }

@@ -1,5 +1,6 @@
-//! What is written is read; files of other programs are read, or refused with a reason. Types of columns: `types.rs`.
+//! What is written is read; files of other programs are read, or refused with a reason. Types of columns: `types.rs`; columns of lists: `lists.rs`.
 
+mod lists;
 mod types;
 
 use std::fs::File;

@@ -1,5 +1,5 @@
 //! The types that columns may have: whole numbers of any width, signed or not, and bytes. Each other type is refused by name, and
-//! so is a codec that is not compiled in.
+//! so is the one codec that is not read.
 
 use std::fs::File;
 use std::path::Path;
@@ -120,7 +120,7 @@ fn a_column_of_another_type_is_refused_by_its_type() {
     }
 }
 
-/// Data in a column chunk that is said to be compressed with Zstandard: the test cannot write such data itself, and none is read.
+/// Data in a column chunk that is said to be compressed with LZO: the test cannot write such data itself, and none is read.
 fn said_to_be_lzo(from: &Path, to: &Path) {
     let source = File::open(from).unwrap();
     let reader = SerializedFileReader::new(source.try_clone().unwrap()).unwrap();
@@ -154,5 +154,5 @@ fn a_codec_that_no_build_reads_is_named() {
     said_to_be_lzo(&from, &to);
     let error = CodeSet::read(&to, Some(64)).unwrap_err().with_causes();
     assert!(error.contains("column `w0` is compressed with LZO"), "{error}");
-    assert!(error.contains("write the file with Snappy"), "{error}");
+    assert!(error.contains("write the file with Snappy or Zstandard"), "{error}");
 }

@@ -1,0 +1,124 @@
+//! A split: the rows of a dataset by their part, its checks and its digest. How parts are drawn is in `draw.rs`; which parts a protocol has,
+//! in `mod.rs`.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Protocol;
+use super::draw::Drawing;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+
+/// Rows of a dataset by their part, each in ascending order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Seed of the drawing; unused where the parts are official.
+    pub seed: u64,
+    /// Rows that train.
+    pub train: Vec<usize>,
+    /// Rows that are searched.
+    pub database: Vec<usize>,
+    /// Rows that are the queries.
+    pub queries: Vec<usize>,
+    /// Rows that training is watched by: neither trained on nor queries, though searched where the protocol says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation: Vec<usize>,
+}
+
+/// How training goes through its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepSize {
+    /// Images a step, at most.
+    pub batch_size: usize,
+    /// Parts into which the images of a step are divided.
+    pub accumulate: usize,
+    /// Images that a part must have: 2, or more where the loss normalises over them.
+    pub least: usize,
+}
+
+/// Makes the drawing of validation images differ from that of the queries.
+const VALIDATION: u64 = 0x5641_4c49_4441_5445;
+
+impl Split {
+    /// Sets images aside to watch training by: the published validation part where the protocol uses published parts and there is one, else a
+    /// part `share` of the training rows of each class. A class with a single training row gives none.
+    ///
+    /// # Errors
+    /// When no class has enough of them for one image on either side.
+    pub fn hold_out(mut self, dataset: &Dataset, share: f64) -> Result<Self> {
+        let published = dataset.official_validation_rows();
+        if self.protocol.has_published_parts() && !published.is_empty() {
+            self.validation = published;
+            return Ok(self);
+        }
+        let labels = self.train.iter().flat_map(|row| dataset.labels.of(*row));
+        let classes: Vec<u32> = labels.copied().collect::<BTreeSet<u32>>().into_iter().collect();
+        let drawing = Drawing {
+            dataset,
+            seed: self.seed ^ VALIDATION,
+            rows: &self.train,
+            classes: &classes,
+            counts: |count: usize| [((count as f64 * share).round() as usize).max(1)],
+            skip_small_classes: true,
+        };
+        let [validation] = drawing.draw()?;
+        self.train.retain(|row| validation.binary_search(row).is_err());
+        self.validation = validation;
+        Ok(self)
+    }
+
+    /// Refuses a split with an empty part, which would be noticed only after training.
+    pub(super) fn check_parts(self) -> Result<Self> {
+        let parts =
+            [("train", &self.train), ("database", &self.database), ("queries", &self.queries)];
+        let empty = parts.into_iter().find(|(_, rows)| rows.is_empty()).map(|(part, _)| part);
+        match empty {
+            Some(part) => Err(Error::Config {
+                name: "protocol",
+                got: format!("{}, whose part `{part}` has no image", self.protocol.name()),
+                expected: "at least one usable image in each part".to_owned(),
+            }),
+            None => Ok(self),
+        }
+    }
+
+    /// Refuses to train on so few images that a part of a step would lack images.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the number of training images and what fits them.
+    pub fn check_steps(&self, step: StepSize) -> Result<()> {
+        let StepSize { batch_size, accumulate, least } = step;
+        let images = self.train.len();
+        // The images of an epoch are divided into batches, and those into parts, whose sizes differ by at most one.
+        let batch = images / images.div_ceil(batch_size.max(1)).max(1);
+        if batch / accumulate.max(1) >= least {
+            return Ok(());
+        }
+        Err(Error::Config {
+            name: "accumulate",
+            got: format!(
+                "{accumulate} with {images} training images: some of its parts would have {} images",
+                batch / accumulate.max(1)
+            ),
+            expected: format!("at most {} here, or more training images", (batch / least).max(1)),
+        })
+    }
+
+    /// SHA-256 over the rows of the parts, in hex.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [&self.train, &self.database, &self.queries] {
+            hash.update((part.len() as u64).to_le_bytes());
+            part.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
+        }
+        if !self.validation.is_empty() {
+            hash.update(b"validation");
+            self.validation.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
+        }
+        dhih_index::to_hex(&hash.finalize())
+    }
+}
