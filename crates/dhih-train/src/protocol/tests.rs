@@ -17,12 +17,11 @@ fn demo(images: usize) -> Dataset {
 /// A set of the user's own with these labels, the pixels of which do not matter.
 fn labelled(labels: Vec<Vec<u32>>) -> Dataset {
     let classes = labels.iter().flatten().max().map_or(0, |highest| *highest + 1);
-    Dataset {
-        name: DatasetName::Csv,
-        classes: (0..classes).map(|class| class.to_string()).collect(),
-        labels: ClassLabels::Multiple(labels),
-        ..demo(10)
-    }
+    let mut dataset = demo(10);
+    dataset.name = DatasetName::Csv;
+    dataset.classes = (0..classes).map(|class| class.to_string()).collect();
+    dataset.labels = ClassLabels::Multiple(labels);
+    dataset
 }
 
 /// 60 images of five classes with 1 to 4 labels each.
@@ -108,13 +107,13 @@ fn a_long_tail_gives_no_queries_and_no_error() {
 
 #[test]
 fn published_test_and_validation_parts_never_train() {
-    let classes = |i: u32| vec![i % 3];
-    let dataset = Dataset {
-        name: DatasetName::Parquet,
-        official_train: Some(30),
-        official_validation: 6,
-        ..labelled((0..48).map(classes).collect())
+    let with_parts = |classes: u32| {
+        let mut dataset = labelled((0..48).map(|i| vec![i % classes]).collect());
+        dataset.name = DatasetName::Parquet;
+        (dataset.official_train, dataset.official_validation) = (Some(30), 6);
+        dataset
     };
+    let dataset = with_parts(3);
     let rows = |range: std::ops::Range<usize>| range.collect::<Vec<_>>();
     let official = Protocol::Official.split(&dataset, 0).unwrap();
     assert_eq!((&official.train, &official.queries), (&rows(0..30), &rows(30..42)));
@@ -124,9 +123,7 @@ fn published_test_and_validation_parts_never_train() {
     let folder = Protocol::Folder.split(&dataset, 0).unwrap();
     let all = [folder.train, folder.database, folder.queries].concat();
     assert!(all.iter().all(|row| *row < 30), "{all:?}");
-    let wide = Dataset { labels: (0..48).map(|i| i % 6).collect::<Vec<_>>().into(), ..dataset };
-    let wide = Dataset { classes: (0..6).map(|class| class.to_string()).collect(), ..wide };
-    let unseen = Protocol::UnseenClasses.split(&wide, 0).unwrap();
+    let unseen = Protocol::UnseenClasses.split(&with_parts(6), 0).unwrap();
     assert!(unseen.train.iter().all(|row| *row < 30), "{:?}", unseen.train);
 }
 
@@ -138,9 +135,10 @@ fn lists_are_the_parts_and_their_queries_are_apart() {
         queries: queries.to_vec(),
         validation: vec![7],
     };
-    let with = |queries: &[usize]| Dataset {
-        lists: Some(lists(queries)),
-        ..labelled((0..10).map(|i| vec![i % 2]).collect())
+    let with = |queries: &[usize]| {
+        let mut dataset = labelled((0..10).map(|i| vec![i % 2]).collect());
+        dataset.lists = Some(lists(queries));
+        dataset
     };
     let split = Protocol::Official.split(&with(&[4, 5]), 0).unwrap();
     assert_eq!((split.train, split.database.len(), split.queries), (vec![0, 1, 2], 4, vec![4, 5]));

@@ -1,5 +1,6 @@
 //! Parquet files with columns of any type that the tests of readers need.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use parquet::file::writer::{
+    SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter,
+};
 use parquet::schema::parser::parse_message_type;
 
 /// A column and its values.
@@ -52,42 +55,45 @@ pub(crate) fn write(path: &Path, codec: Compression, columns: &[(&str, Column)])
     let fields: String = columns.iter().map(|(name, column)| column.field(name)).collect();
     let schema = Arc::new(parse_message_type(&format!("message schema {{ {fields} }}")).unwrap());
     let properties = WriterProperties::builder().set_compression(codec).build();
-    let file = std::fs::File::create(path).unwrap();
+    let file = File::create(path).unwrap();
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
     for (_, column) in columns {
-        let mut next = || group.next_column().unwrap().unwrap();
         match column {
             Column::Pictures(rows) => {
                 let bytes: Vec<ByteArray> =
                     rows.iter().flatten().map(|bytes| ByteArray::from(bytes.clone())).collect();
                 let levels = rows.iter().map(|row| 1 + i16::from(row.is_some())).collect();
-                put_bytes(next(), &bytes, levels);
-                put_bytes(next(), &[], vec![1; rows.len()]);
+                put_bytes(next(&mut group), &bytes, levels);
+                put_bytes(next(&mut group), &[], vec![1; rows.len()]);
             }
-            Column::Integers(_, rows) => put_integers(next(), rows),
+            Column::Integers(_, rows) => put_integers(next(&mut group), rows),
             Column::Texts(_, rows) => {
                 let bytes: Vec<ByteArray> =
                     rows.iter().flatten().map(|text| ByteArray::from(text.as_str())).collect();
                 put_bytes(
-                    next(),
+                    next(&mut group),
                     &bytes,
                     rows.iter().map(|row| i16::from(row.is_some())).collect(),
                 );
             }
             Column::Doubles(values) => {
-                let mut column = next();
+                let mut column = next(&mut group);
                 let ColumnWriter::DoubleColumnWriter(writer) = column.untyped() else {
                     panic!("no column of doubles")
                 };
                 writer.write_batch(values, None, None).unwrap();
                 column.close().unwrap();
             }
-            Column::Lists(rows) => put_lists(next(), rows),
+            Column::Lists(rows) => put_lists(next(&mut group), rows),
         }
     }
     group.close().unwrap();
     writer.close().unwrap();
+}
+
+fn next<'a>(group: &'a mut SerializedRowGroupWriter<'_, File>) -> SerializedColumnWriter<'a> {
+    group.next_column().unwrap().unwrap()
 }
 
 fn put_bytes(mut column: SerializedColumnWriter, values: &[ByteArray], levels: Vec<i16>) {
