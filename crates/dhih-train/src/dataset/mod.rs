@@ -59,7 +59,7 @@ pub struct Dataset {
     pub name: DatasetName,
     /// Shape of an image.
     pub shape: InputShape,
-    pub(crate) pixels: Pixels,
+    pixels: Pixels,
     /// Of `n` images, each below the number of classes.
     pub labels: ClassLabels,
     /// Names of the classes.
