@@ -46,6 +46,7 @@
 )]
 
 mod error;
+mod pointer;
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod hit_lists;
 mod hits;
