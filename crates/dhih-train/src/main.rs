@@ -3,6 +3,7 @@
 mod allocator;
 mod cli;
 mod cmd;
+mod hint;
 mod threads;
 
 use std::io::stdout;
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     allocator::keep_pages();
     let cli: Cli = dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if let Some(Err(error)) = cli.threads.map(threads::compute_on) {
-        eprintln!("error: {error:#}");
+        eprintln!("{}", hint::report(&error));
         return ExitCode::FAILURE;
     }
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("{}", hint::report(&error));
             ExitCode::FAILURE
         }
     }

@@ -12,7 +12,7 @@ use crate::files;
 use crate::progress::Progress;
 use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
-use crate::settings::table::TrainOptions;
+use crate::settings::table::{TrainConfig, TrainOptions};
 use crate::train::trainer::EpochRecord;
 
 /// What is swept.
@@ -173,6 +173,22 @@ impl SweepConfig {
             };
             combinations.iter().flat_map(with).collect()
         })
+    }
+
+    /// The directory of each run under `dir`, in order, and its settings.
+    ///
+    /// # Errors
+    /// Those of the settings.
+    pub fn resolved(&self, dir: &Path) -> Result<Vec<(PathBuf, TrainConfig)>> {
+        let mut runs = Vec::new();
+        for settings in self.combinations() {
+            let point = Point::new(&settings);
+            for seed in &self.seeds {
+                let config = self.combination(&settings, *seed)?.options.resolve()?;
+                runs.push((dir.join(point.name(*seed)), config));
+            }
+        }
+        Ok(runs)
     }
 
     fn combination(&self, settings: &[(String, Value)], seed: u64) -> Result<Combination> {

@@ -43,6 +43,9 @@ pub(crate) struct SweepArgs {
     /// Directory of the runs and the table; what is complete there is not run again
     #[arg(long, env = "DHIH_SWEEP_DIR", value_name = "DIR", default_value = "runs/sweep")]
     dir: PathBuf,
+    /// Print the settings of each run as a TOML file, defaults filled in, and do nothing else
+    #[arg(long, env = "DHIH_PRINT_CONFIG", value_parser = FalseyValueParser::new())]
+    print_config: bool,
     /// Print one JSON object a combination on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -84,6 +87,12 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
         (None, count) => (first..first.saturating_add(count.unwrap_or(1))).collect(),
     };
     let config = SweepConfig { base, axes, seeds };
+    if args.print_config {
+        for (path, config) in config.resolved(&args.dir)? {
+            super::print(&format!("# {}\n{}\n", path.display(), toml::to_string(&config)?))?;
+        }
+        return Ok(());
+    }
     let points = sweep(&config, &args.dir, Progress::Shown)?;
     if args.json {
         return points.iter().try_for_each(super::print_json);
