@@ -87,7 +87,10 @@ fn twins(help: &str) -> BTreeSet<Twin> {
     let mut first = None;
     for line in help.lines() {
         let text = line.trim_start();
-        if text.starts_with('-') || text.starts_with('<') || text.starts_with('[') && text.ends_with(']') && !text.contains(':') {
+        if text.starts_with('-')
+            || text.starts_with('<')
+            || text.starts_with('[') && text.ends_with(']') && !text.contains(':')
+        {
             (declared, first) = (text, None);
         }
         if let Some((_, values)) = text.split_once("[possible values: ") {

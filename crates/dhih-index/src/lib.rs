@@ -46,10 +46,10 @@
 )]
 
 mod error;
-mod pointer;
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod hit_lists;
 mod hits;
+mod pointer;
 mod progress;
 
 mod codes;

@@ -20,8 +20,19 @@ fn told(dir: &Path, words: &str) -> String {
 }
 
 const COMMANDS: [&str; 13] = [
-    "build", "search", "add", "upsert", "remove", "merge", "compact", "export", "checkpoint", "salvage", "bench",
-    "inspect", "verify",
+    "build",
+    "search",
+    "add",
+    "upsert",
+    "remove",
+    "merge",
+    "compact",
+    "export",
+    "checkpoint",
+    "salvage",
+    "bench",
+    "inspect",
+    "verify",
 ];
 
 #[test]

@@ -20,9 +20,7 @@ fn cure(error: &Error) -> Option<String> {
         Error::Data { cure, .. } => Some(cure.clone()),
         Error::Unknown { .. } => Some("`dhih-train list` shows all".to_owned()),
         Error::Run { .. } => Some("train again with `dhih-train train`".to_owned()),
-        Error::RunVersion { .. } => {
-            Some("use the program that made it, or train again".to_owned())
-        }
+        Error::RunVersion { .. } => Some("use the program that made it, or train again".to_owned()),
         Error::Diverged { learning_rate, .. } => Some(format!(
             "lower --learning-rate, now {learning_rate}, or cut gradients with --clip-norm"
         )),
@@ -62,11 +60,8 @@ mod tests {
         assert_eq!(report, expected);
         let error = Err::<(), _>(missing()).context("nothing was trained").unwrap_err();
         assert!(super::report(&error).starts_with("error: nothing was trained: data/cifar10: it"));
-        let unknown = Error::Unknown {
-            kind: "loss",
-            got: "cqs".into(),
-            nearest: Some("csq".into()),
-        };
+        let unknown =
+            Error::Unknown { kind: "loss", got: "cqs".into(), nearest: Some("csq".into()) };
         let report = super::report(&unknown.into());
         let expected = "error: there is no loss \"cqs\", did you mean \"csq\"?\nhint: `dhih-train list` shows all";
         assert_eq!(report, expected);
@@ -74,13 +69,8 @@ mod tests {
 
     #[test]
     fn every_cure_is_the_end_of_its_message() {
-        let diverged = Error::Diverged {
-            loss: f32::NAN,
-            epoch: 1,
-            batch: 2,
-            step: 3,
-            learning_rate: 0.5,
-        };
+        let diverged =
+            Error::Diverged { loss: f32::NAN, epoch: 1, batch: 2, step: 3, learning_rate: 0.5 };
         for error in [
             diverged,
             Error::Run { path: "r".into(), reason: "it has no config.toml".into() },
@@ -88,7 +78,11 @@ mod tests {
             Error::Model(dhih_model::Error::Checkpoint { path: "m".into(), reason: "cut".into() }),
         ] {
             let report = report(&error.into());
-            assert_eq!((report.lines().count(), report.matches("\nhint: ").count()), (2, 1), "{report}");
+            assert_eq!(
+                (report.lines().count(), report.matches("\nhint: ").count()),
+                (2, 1),
+                "{report}"
+            );
         }
     }
 

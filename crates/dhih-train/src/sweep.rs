@@ -75,7 +75,9 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
         }
     }
     for (loss, setting) in notes {
-        progress.line(format!("NOTE: {setting} is left out of the runs of {loss}, which cannot use it"));
+        progress.line(format!(
+            "NOTE: {setting} is left out of the runs of {loss}, which cannot use it"
+        ));
     }
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let (mut points, total) = (Vec::new(), combinations.len() * config.seeds.len());
@@ -289,8 +291,10 @@ fn csv(points: &[Point]) -> Result<String> {
     for point in points {
         for (run, seed) in point.seeds.iter().enumerate() {
             let settings = point.settings.iter().map(|(_, value)| value.clone());
-            let figures = [&point.validation_map, &point.map, &point.class_code_map, &point.accuracy];
-            let figures = figures.map(|values| values[run].map(|x| x.to_string()).unwrap_or_default());
+            let figures =
+                [&point.validation_map, &point.map, &point.class_code_map, &point.accuracy];
+            let figures =
+                figures.map(|values| values[run].map(|x| x.to_string()).unwrap_or_default());
             write(settings.chain([seed.to_string()]).chain(figures).collect())?;
         }
     }
@@ -333,10 +337,15 @@ mod tests {
         let points = [point("hi", &[Some(0.5), Some(0.7)]), point("csq", &[Some(0.25), None])];
         let text = markdown(&points);
         assert!(
-            text.contains("| hi | 2 | 0.5000 +- 0.1414 | 0.6000 +- 0.1414 | - | 0.6000 +- 0.1414 | 15 |"),
+            text.contains(
+                "| hi | 2 | 0.5000 +- 0.1414 | 0.6000 +- 0.1414 | - | 0.6000 +- 0.1414 | 15 |"
+            ),
             "{text}"
         );
-        assert!(text.contains("| csq | 2 (1 diverged) | 0.1500 | 0.2500 | - | 0.2500 | 15 |"), "{text}");
+        assert!(
+            text.contains("| csq | 2 (1 diverged) | 0.1500 | 0.2500 | - | 0.2500 | 15 |"),
+            "{text}"
+        );
         let quoted = point("a, \"b\"", &[None]);
         let table = csv(&[points[0].clone(), points[1].clone(), quoted]).unwrap();
         let lines: Vec<&str> = table.lines().collect();
@@ -355,10 +364,14 @@ mod tests {
         let losses = ["hi", "csq"].map(|name| Value::String(name.to_owned()));
         let axes = vec![("loss".to_owned(), losses.to_vec())];
         let config = SweepConfig { base, axes, seeds: vec![5] };
-        let of_loss = |number: usize| config.combination(&config.combinations()[number], 5).unwrap();
+        let of_loss =
+            |number: usize| config.combination(&config.combinations()[number], 5).unwrap();
         let (hi, csq) = (of_loss(0), of_loss(1));
         assert_eq!((hi.options.label_smoothing, &hi.left_out[..]), (Some(0.1), &[][..]));
-        assert_eq!((csq.options.label_smoothing, &csq.left_out[..]), (None, &["label_smoothing"][..]));
+        assert_eq!(
+            (csq.options.label_smoothing, &csq.left_out[..]),
+            (None, &["label_smoothing"][..])
+        );
         let resolved = csq.options.resolve().unwrap();
         assert_eq!((resolved.seed, resolved.warmup_epochs), (5, 1.0));
         // What varies itself is never left out: the table would name a value that was not used.

@@ -20,7 +20,8 @@ use clap::ArgMatches;
 /// # }
 /// ```
 pub fn stale_latest(path: &Path) -> Option<String> {
-    let latest = path.ancestors().find(|folder| folder.file_name().is_some_and(|n| n == "latest"))?;
+    let latest =
+        path.ancestors().find(|folder| folder.file_name().is_some_and(|n| n == "latest"))?;
     let is_folder = latest.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
     let is_run = is_folder && latest.join("config.toml").is_file();
     is_run.then(|| {

@@ -74,9 +74,8 @@ impl<'a> Line<'a> {
             path.push(name.to_owned());
             last = matches;
         }
-        let is_typed = |id: &clap::Id| {
-            last.value_source(id.as_str()) == Some(ValueSource::CommandLine)
-        };
+        let is_typed =
+            |id: &clap::Id| last.value_source(id.as_str()) == Some(ValueSource::CommandLine);
         let typed = last.ids().filter(|id| is_typed(id)).map(ToString::to_string).collect();
         Some(Self { words, path, typed })
     }

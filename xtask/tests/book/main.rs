@@ -155,7 +155,10 @@ fn a_mistake_on_a_page_is_found() {
         (marked("cargo xtask fetch-dat"), "xtask knows no command fetch-dat"),
         (marked("cargo run -p dhih-trian"), "names no program"),
         (marked("dhih-train --epochs 4 --warmup 6"), "warmup is 6"),
-        (marked("for n in 0 1; do\n  dhih-train sweep --bits 16 --seeds $n\ndone"), "0 is not in 1"),
+        (
+            marked("for n in 0 1; do\n  dhih-train sweep --bits 16 --seeds $n\ndone"),
+            "0 is not in 1",
+        ),
         ("Run `dhih-index biuld`.".to_owned(), "1: dhih-index knows no command biuld"),
         ("\nWith `--seed N --epocs 3`.".to_owned(), "2: no program knows a flag --epocs"),
         ("```\ndhih-index build\n```\n".to_owned(), "1: say what the block is"),

@@ -12,7 +12,8 @@ pub(crate) fn check(programs: &Path, block: &str) -> Result<(), String> {
         let words: Vec<String> = call.words.iter().map(|word| value(word, block)).collect();
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(programs.join(&call.program));
-        let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DHIH_"));
+        let own =
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DHIH_"));
         own.for_each(|(name, _)| drop(command.env_remove(name)));
         command.current_dir(folder.path()).args(&words).arg("--print-config").stdin(Stdio::null());
         let output = command.output().unwrap();

@@ -60,8 +60,9 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
         let (name, value) = split(setting)?;
         set.insert(name.to_owned(), value_of(value));
     }
-    let set: TrainOptions =
-        set.try_into().with_context(|| format!("--set {} is no setting", args.set.join(" --set ")))?;
+    let set: TrainOptions = set
+        .try_into()
+        .with_context(|| format!("--set {} is no setting", args.set.join(" --set ")))?;
     let base = set.or(file.unwrap_or_default()).or(recipe.unwrap_or_default());
     let mut axes = Vec::new();
     if !args.loss.is_empty() {
@@ -82,7 +83,9 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
     }
     let first = base.seed.unwrap_or(0);
     let seeds = match (named_seeds, args.seeds) {
-        (Some(_), Some(_)) => bail!("both --seeds and --vary seed= are given: leave one of them out"),
+        (Some(_), Some(_)) => {
+            bail!("both --seeds and --vary seed= are given: leave one of them out")
+        }
         (Some(seeds), None) => seeds,
         (None, count) => (first..first.saturating_add(count.unwrap_or(1))).collect(),
     };

@@ -75,7 +75,9 @@ impl TrainArgs {
         Ok(match (&self.run_dir, &self.name) {
             (Some(dir), _) => NewRun::At(dir.clone()),
             (None, Some(name)) if Path::new(name).components().count() != 1 || name == "latest" => {
-                bail!("--name is {name:?}, expected the name of a folder other than `latest`, without `/`")
+                bail!(
+                    "--name is {name:?}, expected the name of a folder other than `latest`, without `/`"
+                )
             }
             (None, Some(name)) => NewRun::At(runs.join(name)),
             (None, None) => NewRun::NumberedIn(runs.to_owned()),

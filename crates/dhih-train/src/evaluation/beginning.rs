@@ -41,7 +41,8 @@ pub(super) fn beginnings(
 ) -> impl Iterator<Item = Beginning> {
     let total: u32 = groups.iter().map(|[_, relevant]| relevant).sum();
     let mut before = Before::default();
-    let mut left = groups.iter().map(|[items, relevant]| Tie { items: *items, relevant: *relevant });
+    let mut left =
+        groups.iter().map(|[items, relevant]| Tie { items: *items, relevant: *relevant });
     let mut next = left.next();
     ends.map(move |end| {
         let end = end as f64;
@@ -181,7 +182,8 @@ mod tests {
                     let score = score.unwrap_or(0.0);
                     expected.by_found += score / count;
                     expected.has_relevant += f64::from(u8::from(found > 0)) / count;
-                    expected.by_min_k_r += score * found as f64 / k.min(total).max(1) as f64 / count;
+                    expected.by_min_k_r +=
+                        score * found as f64 / k.min(total).max(1) as f64 / count;
                     relevant += found as f64 / count;
                 }
                 let got = got[k - 1];
@@ -201,7 +203,8 @@ mod tests {
     fn large_ties_are_summed_as_far_as_they_count() {
         // Every item has one code: AP@k is a mean over draws of k items, and tends to the share of relevant items.
         let groups = [[1_000_000, 100_000]];
-        let [first, large] = [1, 5000].map(|k| beginnings(&groups, [k].into_iter()).next().unwrap());
+        let [first, large] =
+            [1, 5000].map(|k| beginnings(&groups, [k].into_iter()).next().unwrap());
         assert!((first.by_found - 0.1).abs() < 1e-12 && (first.has_relevant - 0.1).abs() < 1e-12);
         assert!((large.by_found - 0.1).abs() < 2e-3, "{large:?}");
         assert!(large.has_relevant > 1.0 - 1e-12 && large.by_min_k_r < 0.011);

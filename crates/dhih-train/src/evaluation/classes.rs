@@ -17,7 +17,10 @@ const LISTED: usize = 5;
 ///
 /// # Errors
 /// [`Error::Codes`] where the queries have no labels, or the classes have different names.
-pub(super) fn query_labels<'a>(database: &CodeSet, queries: &'a CodeSet) -> Result<Cow<'a, Labels>> {
+pub(super) fn query_labels<'a>(
+    database: &CodeSet,
+    queries: &'a CodeSet,
+) -> Result<Cow<'a, Labels>> {
     let own = labels(queries, "queries")?;
     if database.classes.is_empty()
         || queries.classes.is_empty()

@@ -99,11 +99,9 @@ impl Sums {
         let (tie_aware, rest) = rest.split_at_checked(2 * sums.map_at_tie_aware.len())?;
         sums.map_at_tie_aware.copy_from_slice(tie_aware.as_chunks::<2>().0);
         let mut rest = rest;
-        for own in [
-            &mut sums.map_at_min_k_r,
-            &mut sums.precision_at,
-            &mut sums.precision_at_tie_aware,
-        ] {
+        for own in
+            [&mut sums.map_at_min_k_r, &mut sums.precision_at, &mut sums.precision_at_tie_aware]
+        {
             let (values, others) = rest.split_at_checked(own.len())?;
             own.copy_from_slice(values);
             rest = others;
@@ -146,15 +144,17 @@ impl Sums {
             ((*k).min(n), value)
         });
         // Where queries are left out, both sums are means over orders, and their ratio is taken.
-        let tie_aware = config.map_at.iter().zip(&self.map_at_tie_aware).map(|(k, [sum, found])| {
-            let value = match config.empty {
-                Empty::Omit if *found > 0.0 => sum / found,
-                Empty::Zero | Empty::Omit => mean(*sum),
-            };
-            ((*k).min(n), value)
-        });
+        let tie_aware =
+            config.map_at.iter().zip(&self.map_at_tie_aware).map(|(k, [sum, found])| {
+                let value = match config.empty {
+                    Empty::Omit if *found > 0.0 => sum / found,
+                    Empty::Zero | Empty::Omit => mean(*sum),
+                };
+                ((*k).min(n), value)
+            });
         let min_k_r = config.map_at.iter().zip(&self.map_at_min_k_r);
-        let precisions = |sums: &[f64]| config.wanted(n).map(|(i, at)| (at, mean(sums[i]))).collect();
+        let precisions =
+            |sums: &[f64]| config.wanted(n).map(|(i, at)| (at, mean(sums[i]))).collect();
         let curves = self.curves.means(ranks);
         let by_radius = &curves.precision_recall_by_radius;
         let [precision_radius_2, recall_radius_2] = by_radius[by_radius.len().min(3) - 1];

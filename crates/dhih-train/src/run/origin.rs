@@ -39,7 +39,12 @@ impl Origin {
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let fields = |origin: &Self| {
             let Self { commit, machine, threads, isa } = origin.clone();
-            [("commit", commit), ("machine", machine), ("threads", threads.to_string()), ("isa", isa)]
+            [
+                ("commit", commit),
+                ("machine", machine),
+                ("threads", threads.to_string()),
+                ("isa", isa),
+            ]
         };
         let pairs = fields(self).into_iter().zip(fields(other));
         let differing = pairs.filter(|(ours, theirs)| ours != theirs);

@@ -186,7 +186,8 @@ impl RunDir {
             None => Err(Error::Config {
                 name: "resume",
                 got: format!("last, but no run in {} was cut off", runs.display()),
-                expected: "the directory of a run, or --runs-dir with another folder of runs".to_owned(),
+                expected: "the directory of a run, or --runs-dir with another folder of runs"
+                    .to_owned(),
             }),
         }
     }

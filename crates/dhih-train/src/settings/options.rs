@@ -175,7 +175,8 @@ mod tests {
         assert_eq!(rates(resolved(Some("adamw")).unwrap()), (0.001, 0.01));
         let error = resolved(Some("adam")).unwrap_err().to_string();
         assert!(error.contains("adamw"), "{error}");
-        let options = TrainOptions { schedule: Some("constantly".into()), ..TrainOptions::default() };
+        let options =
+            TrainOptions { schedule: Some("constantly".into()), ..TrainOptions::default() };
         let error = options.resolve().unwrap_err().to_string();
         assert!(error.contains("constant"), "{error}");
         for clip_norm in [-1.0, f64::NAN, f64::INFINITY] {

@@ -11,6 +11,9 @@ use dhih_manual::Manual;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub(crate) struct Cli {
+    /// Number of threads that compute [default: one for each core]
+    #[arg(long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = positive)]
+    pub(crate) threads: Option<usize>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -106,9 +109,6 @@ pub(crate) struct SearchArgs {
     pub(crate) query: QueryArgs,
     #[command(flatten)]
     pub(crate) bound: SearchBoundArgs,
-    /// Number of threads [default: one for each core]
-    #[arg(long, env = "DHIH_THREADS", value_name = "N", value_parser = positive)]
-    pub(crate) threads: Option<usize>,
     /// Write the hits to a safetensors file instead of printing a table
     #[arg(long, env = "DHIH_SEARCH_OUT", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

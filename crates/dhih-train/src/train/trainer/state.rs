@@ -132,12 +132,15 @@ impl Trainer<'_> {
         let records: Result<Vec<EpochRecord>, _> =
             records.lines().map(serde_json::from_str).collect();
         self.records = records.map_err(|error| wrong_checkpoint(&path, &error.to_string()))?;
-        let begun = contents.metadata.get(BEGUN).map(|text| serde_json::from_str::<BegunBits>(text));
-        let begun = begun.transpose().map_err(|error| wrong_checkpoint(&path, &error.to_string()))?;
+        let begun =
+            contents.metadata.get(BEGUN).map(|text| serde_json::from_str::<BegunBits>(text));
+        let begun =
+            begun.transpose().map_err(|error| wrong_checkpoint(&path, &error.to_string()))?;
         self.begun = begun.map(Begun::from);
-        let within = self.begun.as_ref().map(|begun| {
-            format!(", with batch {} of epoch {}", begun.batches + 1, begun.epoch)
-        });
+        let within = self
+            .begun
+            .as_ref()
+            .map(|begun| format!(", with batch {} of epoch {}", begun.batches + 1, begun.epoch));
         let (epochs, within) = (self.records.len(), within.unwrap_or_default());
         self.progress.line(format!("going on after epoch {epochs}{within}"));
         // Killed between checkpoint and log, the log lacks a line.

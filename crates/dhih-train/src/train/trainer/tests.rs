@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::dataset::DatasetName;
-use crate::run::run_dir::NewRun;
 use crate::protocol::Protocol;
+use crate::run::run_dir::NewRun;
 use crate::settings::table::TrainOptions;
 use dhih_model::Loss;
 
