@@ -12,6 +12,7 @@ use crate::files;
 use crate::progress::Progress;
 use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
+use crate::settings::options::without_list;
 use crate::settings::table::{TrainConfig, TrainOptions};
 use crate::train::trainer::EpochRecord;
 
@@ -196,8 +197,8 @@ impl SweepConfig {
     fn combination(&self, settings: &[(String, Value)], seed: u64) -> Result<Combination> {
         let own: Table = settings.iter().cloned().collect();
         let own: TrainOptions = own.try_into().map_err(|error: toml::de::Error| Error::Config {
-            name: "sweep",
-            got: error.message().to_owned(),
+            name: "vary",
+            got: without_list(error.message()).to_owned(),
             expected: "settings as `--config` files have them".to_owned(),
         })?;
         let loss = own.clone().or(self.base.clone()).loss_name().to_owned();

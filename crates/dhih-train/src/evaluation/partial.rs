@@ -162,6 +162,9 @@ fn inputs(work: &Work<'_>) -> String {
             // Evaluation refuses labels of other kinds.
             Some(_) | None => {}
         }
+        // Labels are compared by the names of their classes.
+        numbers(&mut hash, &[set.classes.len()]);
+        set.classes.iter().for_each(|name| hash.update(format!("{} {name}\n", name.len())));
     }
     let EvaluationConfig { map_at, precision_at, empty } = &work.config;
     numbers(&mut hash, map_at);

@@ -95,6 +95,8 @@ pub fn start_in(
     place: &NewRun,
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
+    // A device that is not there is known before the data is read.
+    device(&config.device)?;
     let (dataset, split) = load(config, progress)?;
     // Whether there are codewords for so many classes is known now; refuse before anything is written.
     let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);

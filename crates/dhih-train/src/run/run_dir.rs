@@ -164,7 +164,11 @@ impl RunDir {
     /// When the folder cannot be read, or all its runs are complete.
     pub fn last_unfinished(runs: &Path) -> Result<Self> {
         let mut found: Option<(std::time::SystemTime, PathBuf)> = None;
-        for entry in std::fs::read_dir(runs).map_err(Error::io(runs))? {
+        let entries = match std::fs::read_dir(runs) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            entries => Some(entries.map_err(Error::io(runs))?),
+        };
+        for entry in entries.into_iter().flatten() {
             let path = entry.map_err(Error::io(runs))?.path();
             // `latest` is a link to a run that is listed under its own name.
             let is_run = !path.is_symlink() && path.join(Self::CONFIG).is_file();

@@ -30,7 +30,7 @@ impl TrainOptions {
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::Data {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: without_list(error.to_string().trim_end()).to_owned(),
             cure: "`dhih-train train --help` shows the names and what they take".to_owned(),
         })
     }
@@ -154,6 +154,11 @@ impl TrainOptions {
             (None, number) => Ok(number.unwrap_or(1.0)),
         }
     }
+}
+
+/// A message of the TOML reader without the list of all settings, which is longer than a screen.
+pub(crate) fn without_list(message: &str) -> &str {
+    message.split(", expected one of `dataset`").next().unwrap_or(message)
 }
 
 fn parse_backbone(name: &str) -> Result<Backbone> {
