@@ -148,7 +148,10 @@ impl Record {
             fields.remove("data_dir");
             fields.remove("features_dir");
         }
-        Ok(Self { machine: machine()?, settings, evaluation })
+        // Runs of older programs do not say where they were trained: then it was here, as far as anybody knows.
+        let recorded = evaluation["origin"]["machine"].as_str().map(str::to_owned);
+        let machine = recorded.map_or_else(machine, Ok)?;
+        Ok(Self { machine, settings, evaluation })
     }
 
     fn line(&self, name: &str) -> String {

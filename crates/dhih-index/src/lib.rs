@@ -49,6 +49,7 @@ mod error;
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod hit_lists;
 mod hits;
+mod pointer;
 mod progress;
 
 mod codes;

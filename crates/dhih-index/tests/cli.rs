@@ -183,7 +183,7 @@ fn flags_have_environment_twins_and_a_closed_pipe_is_no_failure() {
     let codes = Numbers(1).codes(32, 3000);
     CodeSet::new(codes).write(dir.join("codes.npy")).unwrap();
     let built = command(dir, &["build"])
-        .envs([("DHIH_CODES", "codes.npy"), ("DHIH_BITS", "32"), ("DHIH_JSON", "1")])
+        .envs([("DHIH_CODES", "codes.npy"), ("DHIH_BUILD_BITS", "32"), ("DHIH_JSON", "1")])
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

@@ -69,9 +69,13 @@ pub fn write(contents: &Contents, path: &Path) -> Result<String> {
 /// Reads what [`write()`] wrote, verified, and the file's SHA-256 in hex.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read, [`Error::Checkpoint`] where it is damaged or of another version.
+/// [`Error::Io`] where the file cannot be read, [`Error::Pointer`] where it was not fetched, [`Error::Checkpoint`] where it is damaged
+/// or of another version.
 pub fn read(path: &Path) -> Result<(Contents, String)> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    if is_lfs_pointer(&bytes) {
+        return Err(Error::Pointer { path: path.to_owned() });
+    }
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, e))?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let mut metadata: BTreeMap<String, String> = metadata.into_iter().collect();
@@ -90,6 +94,11 @@ pub fn read(path: &Path) -> Result<(Contents, String)> {
         return Err(damaged(path, "its digest does not match its content: the file was changed"));
     }
     Ok((contents, hex(&Sha256::digest(&bytes))))
+}
+
+/// Whether bytes are the text that Git LFS leaves in place of a large file until it is fetched.
+pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"version https://git-lfs.github.com/spec/")
 }
 
 fn damaged(path: &Path, reason: impl ToString) -> Error {

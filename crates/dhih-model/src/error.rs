@@ -25,6 +25,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of Git LFS was not fetched: a small text that points to it is there in its place.
+    #[error("{}: a Git LFS pointer is there in place of the file; `git lfs pull` fetches it", path.display())]
+    Pointer {
+        /// The file.
+        path: PathBuf,
+    },
     /// The tensors of a checkpoint do not fit the network.
     #[error(
         "the weights do not fit the network: missing {missing:?}, unknown {unknown:?}, misshapen {misshapen:?}{}",

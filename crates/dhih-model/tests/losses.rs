@@ -7,7 +7,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use dhih_model::codewords::{CodewordConfig, Codewords, Scheme};
-use dhih_model::loss::{Csq, Hi, HiMode, Loss, Objective};
+use dhih_model::loss::{Csq, Hi, HiMode, Loss, Objective, Ortho};
 use dhih_model::{HashNorm, Parameters, named_rng};
 use rand::Rng;
 
@@ -99,6 +99,34 @@ fn gradients_are_those_of_finite_differences() {
                 let gradient = flat(gradients.get(var).expect(&what));
                 assert_finite_differences(&what, var, &gradient, || scalar(&value()));
             }
+        }
+    }
+}
+
+#[test]
+fn labels_are_smoothed_where_there_are_class_logits_and_nowhere_else() {
+    let smoothing = 0.3;
+    for loss in losses() {
+        let (objective, _) = objective(&loss);
+        let (v, labels) = (outputs(5), labels(&SINGLE));
+        let smoothed = || objective.smoothed(v.as_tensor(), &labels, 0.3, smoothing);
+        assert_eq!(smoothed().is_ok(), loss.smooths_labels(), "{loss:?}");
+        if let Loss::OrthoCos(ortho) | Loss::OrthoArc(ortho) = loss {
+            let gradient = smoothed().unwrap().backward().unwrap();
+            let gradient = flat(gradient.get(&v).unwrap());
+            assert_finite_differences("v", &v, &gradient, || scalar(&smoothed().unwrap()));
+            // The logits are cosines, on average over all classes; with the margin they would be smaller.
+            let plain = Ortho { margin: 0.0, ..ortho };
+            let of_class = |class: usize| {
+                let mut rows = [[0.0; CLASSES]; 5];
+                rows.iter_mut().for_each(|row| row[class] = 1.0);
+                let (objective, _) = self::objective(&Loss::OrthoCos(plain));
+                scalar(&objective.value(v.as_tensor(), &self::labels(&rows), 0.0).unwrap())
+            };
+            let mean = (0..CLASSES).map(of_class).sum::<f64>() / CLASSES as f64;
+            let value = scalar(&objective.value(v.as_tensor(), &labels, 0.3).unwrap());
+            let expected = (1.0 - smoothing) * value + smoothing * mean;
+            assert!((scalar(&smoothed().unwrap()) - expected).abs() < 1e-12, "{loss:?}");
         }
     }
 }

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
+use dhih_manual::with_fitting_twins;
 use dhih_serve::{
     Cli, Command, Config, KeysCommand, LogFormat, hash_key, import, log, serve, with_file,
 };
@@ -14,7 +15,8 @@ use tracing::level_filters::LevelFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Cli { command, config } = Cli::parse();
+    let Cli { command, config } =
+        dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match command.map_or_else(|| start(config), run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -47,7 +49,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
 fn start(mut config: Config) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &config.config {
         let command = with_file(Cli::command(), path).unwrap_or_else(|message| usage(message));
-        let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
+        let words: Vec<_> = std::env::args_os().collect();
+        let matches = with_fitting_twins(command, &words).get_matches_from(words);
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
         config = cli.config;
     }
     let keys = config.keys().unwrap_or_else(|message| usage(message));

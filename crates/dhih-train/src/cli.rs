@@ -1,5 +1,7 @@
 //! Flags of `dhih-train` and its subcommands.
 
+use std::num::NonZeroUsize;
+
 use clap::{Parser, Subcommand};
 use dhih_manual::Manual;
 
@@ -19,6 +21,9 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+    /// Threads that compute [default: one for each core]
+    #[arg(short = 'j', long, global = true, env = "DHIH_THREADS", value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
     /// Flags of `train`, the default.
     #[command(flatten)]
     pub(crate) train: train::TrainArgs,

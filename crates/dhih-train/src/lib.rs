@@ -35,12 +35,12 @@ pub mod sweep;
 
 pub use error::{Error, Result};
 pub use progress::Progress;
-pub use run::run_dir::{DataRecord, RunConfig, RunDir};
+pub use run::origin::Origin;
+pub use run::run_dir::{DataRecord, NewRun, RunConfig, RunDir};
 pub use settings::{
-    config::TrainConfig,
     loss_options::{LossOptions, LossParam},
-    options::TrainOptions,
     recipe,
+    table::{TrainConfig, TrainOptions},
 };
 pub use train::{
     device::device, optim::OptimizerName, schedule::ScheduleName, throughput, trainer::EpochRecord,

@@ -3,16 +3,22 @@
 mod allocator;
 mod cli;
 mod cmd;
+mod hint;
+mod threads;
 
 use std::io::stdout;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     allocator::keep_pages();
-    let cli = Cli::parse();
+    let cli: Cli = dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    if let Some(Err(error)) = cli.threads.map(threads::compute_on) {
+        eprintln!("{}", hint::report(&error));
+        return ExitCode::FAILURE;
+    }
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => cmd::train::run(&args),
         Command::Encode(args) => cmd::encode::run(&args),
@@ -27,7 +33,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("{}", hint::report(&error));
             ExitCode::FAILURE
         }
     }

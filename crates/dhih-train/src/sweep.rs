@@ -1,6 +1,7 @@
 //! Many runs of one kind: every combination of some settings, several seeds each, one after the other, and one table of them.
 //! What was cut off goes on where it was.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,17 +12,19 @@ use crate::files;
 use crate::progress::Progress;
 use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
-use crate::settings::options::TrainOptions;
+use crate::settings::options::without_list;
+use crate::settings::table::{TrainConfig, TrainOptions};
+use crate::train::trainer::EpochRecord;
 
 /// What is swept.
 #[derive(Debug, Clone, Default)]
 pub struct SweepConfig {
-    /// Settings of all runs, by the names of a `--config` file.
-    pub base: Table,
-    /// Settings that vary and their values; every combination is run.
+    /// Settings of all runs. What a loss cannot use, such as label smoothing, is left out of its runs, and told.
+    pub base: TrainOptions,
+    /// Settings that vary, by their names in a `--config` file, and their values; every combination is run.
     pub axes: Vec<(String, Vec<Value>)>,
-    /// Runs of each combination, with the seeds 0, 1, 2 and so on.
-    pub seeds: u64,
+    /// The seeds that each combination is run with, each of them once.
+    pub seeds: Vec<u64>,
 }
 
 /// A combination of settings and the runs of it so far.
@@ -29,14 +32,31 @@ pub struct SweepConfig {
 pub struct Point {
     /// The settings that vary, in the order of the axes.
     pub settings: Vec<(String, String)>,
+    /// The seeds that were run.
+    pub seeds: Vec<u64>,
     /// mAP of each seed; absent where training diverged.
     pub map: Vec<Option<f64>>,
-    /// mAP of the held-out images of each seed after its last epoch, where some are held out: what constants are chosen by.
+    /// mAP of the held-out images of each seed, where some are held out: what constants are chosen by. It is that of the epoch whose weights
+    /// the run keeps: the best with patience, else the last.
     pub validation_map: Vec<Option<f64>>,
     /// mAP of class codes of each seed, where the loss has a classifier.
     pub class_code_map: Vec<Option<f64>>,
-    /// Training time of each seed.
+    /// Accuracy of the classifier on the queries of each seed, where the loss has one.
+    pub accuracy: Vec<Option<f64>>,
+    /// Training time of each seed that did not diverge.
     pub seconds: Vec<f64>,
+}
+
+/// How a run ended.
+enum Outcome {
+    Evaluated(Box<Evaluation>),
+    Diverged,
+}
+
+/// The options of one combination, and the settings of the base that were left out of it.
+struct Combination {
+    options: TrainOptions,
+    left_out: Vec<&'static str>,
 }
 
 /// Runs what is still missing under `dir` and writes `table.md` and `table.csv` there after each run.
@@ -46,45 +66,52 @@ pub struct Point {
 pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec<Point>> {
     let combinations = config.combinations();
     // Everything is checked before anything is run.
+    let mut notes = BTreeSet::new();
     for settings in &combinations {
-        (0..config.seeds)
-            .try_for_each(|seed| config.options(settings, seed)?.resolve().map(drop))?;
+        for seed in &config.seeds {
+            let Combination { options, left_out } = config.combination(settings, *seed)?;
+            let loss = options.loss_name().to_owned();
+            notes.extend(left_out.into_iter().map(|setting| (loss.clone(), setting)));
+            options.resolve()?;
+        }
+    }
+    for (loss, setting) in notes {
+        progress.line(format!(
+            "NOTE: {setting} is left out of the runs of {loss}, which cannot use it"
+        ));
     }
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let (mut points, total) = (Vec::new(), combinations.len() as u64 * config.seeds);
+    let (mut points, total) = (Vec::new(), combinations.len() * config.seeds.len());
+    let mut number = 0;
     for settings in combinations {
-        let shown = |(name, value): &(String, Value)| {
-            (name.clone(), value.to_string().trim_matches('"').to_owned())
-        };
-        points.push(Point {
-            settings: settings.iter().map(shown).collect(),
-            map: Vec::new(),
-            validation_map: Vec::new(),
-            class_code_map: Vec::new(),
-            seconds: Vec::new(),
-        });
-        for seed in 0..config.seeds {
-            let number = (points.len() as u64 - 1) * config.seeds + seed + 1;
+        points.push(Point::new(&settings));
+        for seed in &config.seeds {
+            number += 1;
             let Some(point) = points.last_mut() else { continue };
-            let path = dir.join(point.name(seed));
+            let path = dir.join(point.name(*seed));
             progress.line(format!("run {number} of {total}: {}", path.display()));
-            match one(&config.options(&settings, seed)?, &path, progress) {
-                Ok(evaluation) => {
+            let options = config.combination(&settings, *seed)?.options;
+            point.seeds.push(*seed);
+            match one(options, &path, progress)? {
+                Outcome::Evaluated(evaluation) => {
                     point.map.push(Some(evaluation.metrics.map));
-                    let last = RunDir::open(&path)?.read_metrics()?.pop();
-                    point.validation_map.push(last.and_then(|record| record.validation_map));
+                    let run = RunDir::open(&path)?;
+                    let patience = run.read_config()?.train.patience;
+                    let kept = kept(run.read_metrics()?, patience);
+                    point.validation_map.push(kept.and_then(|record| record.validation_map));
                     point.class_code_map.push(evaluation.class_code_map);
+                    point.accuracy.push(evaluation.accuracy);
                     point.seconds.push(evaluation.seconds);
                 }
-                Err(Error::Diverged { .. }) => {
+                Outcome::Diverged => {
                     progress.line("training diverged");
                     point.map.push(None);
                     point.validation_map.push(None);
                     point.class_code_map.push(None);
+                    point.accuracy.push(None);
                 }
-                Err(error) => return Err(error),
             }
-            for (name, text) in [("table.md", markdown(&points)), ("table.csv", csv(&points))] {
+            for (name, text) in [("table.md", markdown(&points)), ("table.csv", csv(&points)?)] {
                 files::write(&dir.join(name), text.as_bytes())?;
             }
         }
@@ -92,23 +119,50 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
     Ok(points)
 }
 
-/// One run: what is there already, the rest of it, or all of it.
-fn one(options: &TrainOptions, path: &Path, progress: Progress) -> Result<Evaluation> {
-    let config = options.clone().resolve()?;
-    let Ok(run) = RunDir::open(path) else {
-        return Ok(run::start(&config, Some(path), progress)?.1);
-    };
-    let differences = config.differences(&run.read_config()?.train);
-    if !differences.is_empty() {
-        return Err(Error::Config {
-            name: "sweep",
-            got: format!("{} with other settings ({})", path.display(), differences.join("; ")),
-            expected: "another --dir, or the settings that the sweep began with".to_owned(),
-        });
+/// The epoch whose weights a run keeps: with patience the best, of equals the first; else the last.
+fn kept(records: Vec<EpochRecord>, patience: usize) -> Option<EpochRecord> {
+    if patience == 0 {
+        return records.into_iter().next_back();
     }
-    match run.file(RunDir::EVALUATION).exists() {
-        true => run.read_json(RunDir::EVALUATION),
-        false => Ok(run::resume_with_data(path, &config.data_dir, progress)?.1),
+    let scores = |record: &EpochRecord| record.validation_map.unwrap_or(f64::NEG_INFINITY);
+    records.into_iter().reduce(|best, next| if scores(&next) > scores(&best) { next } else { best })
+}
+
+/// One run: what is there already, the rest of it, or all of it. A run that diverged is not trained again.
+fn one(options: TrainOptions, path: &Path, progress: Progress) -> Result<Outcome> {
+    let config = options.resolve()?;
+    let done = match RunDir::open(path) {
+        Err(_) => run::start(&config, Some(path), progress),
+        Ok(run) => {
+            let differences = config.differences(&run.read_config()?.train);
+            if !differences.is_empty() {
+                return Err(Error::Config {
+                    name: "sweep",
+                    got: format!(
+                        "{} with other settings ({})",
+                        path.display(),
+                        differences.join("; ")
+                    ),
+                    expected: "another --dir, or the settings that the sweep began with".to_owned(),
+                });
+            }
+            if run.file(RunDir::EVALUATION).exists() {
+                return Ok(Outcome::Evaluated(run.read_json(RunDir::EVALUATION)?));
+            }
+            if run.file(RunDir::DIVERGED).exists() {
+                return Ok(Outcome::Diverged);
+            }
+            run::resume_with_data(path, &config.data_dir, progress)
+        }
+    };
+    match done {
+        Ok((_, evaluation)) => Ok(Outcome::Evaluated(Box::new(evaluation))),
+        Err(error @ Error::Diverged { .. }) => {
+            let text = format!("{error}\n");
+            RunDir::open(path)?.write(RunDir::DIVERGED, text.as_bytes())?;
+            Ok(Outcome::Diverged)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -124,19 +178,52 @@ impl SweepConfig {
         })
     }
 
-    fn options(&self, settings: &[(String, Value)], seed: u64) -> Result<TrainOptions> {
-        let mut table = self.base.clone();
-        table.extend(settings.iter().cloned());
-        table.insert("seed".to_owned(), Value::Integer(seed as i64));
-        table.try_into().map_err(|error: toml::de::Error| Error::Config {
-            name: "sweep",
-            got: error.message().to_owned(),
+    /// The directory of each run under `dir`, in order, and its settings.
+    ///
+    /// # Errors
+    /// Those of the settings.
+    pub fn resolved(&self, dir: &Path) -> Result<Vec<(PathBuf, TrainConfig)>> {
+        let mut runs = Vec::new();
+        for settings in self.combinations() {
+            let point = Point::new(&settings);
+            for seed in &self.seeds {
+                let config = self.combination(&settings, *seed)?.options.resolve()?;
+                runs.push((dir.join(point.name(*seed)), config));
+            }
+        }
+        Ok(runs)
+    }
+
+    fn combination(&self, settings: &[(String, Value)], seed: u64) -> Result<Combination> {
+        let own: Table = settings.iter().cloned().collect();
+        let own: TrainOptions = own.try_into().map_err(|error: toml::de::Error| Error::Config {
+            name: "vary",
+            got: without_list(error.message()).to_owned(),
             expected: "settings as `--config` files have them".to_owned(),
-        })
+        })?;
+        let loss = own.clone().or(self.base.clone()).loss_name().to_owned();
+        let (base, left_out) = self.base.clone().fitted_to(&loss);
+        let options = TrainOptions { seed: Some(seed), ..own.or(base) };
+        Ok(Combination { options, left_out })
     }
 }
 
 impl Point {
+    fn new(settings: &[(String, Value)]) -> Self {
+        let shown = |(name, value): &(String, Value)| {
+            (name.clone(), value.to_string().trim_matches('"').to_owned())
+        };
+        Self {
+            settings: settings.iter().map(shown).collect(),
+            seeds: Vec::new(),
+            map: Vec::new(),
+            validation_map: Vec::new(),
+            class_code_map: Vec::new(),
+            accuracy: Vec::new(),
+            seconds: Vec::new(),
+        }
+    }
+
     fn name(&self, seed: u64) -> PathBuf {
         let settings = self.settings.iter().map(|(name, value)| format!("{name}-{value}"));
         let parts: Vec<String> = settings.chain([format!("seed-{seed}")]).collect();
@@ -158,8 +245,8 @@ pub fn markdown(points: &[Point]) -> String {
     let names = names.iter().map(|(name, _)| format!(" {name} |")).collect::<String>();
     let rule = "---|".repeat(names.matches('|').count());
     let mut text = format!(
-        "|{names} runs | validation mAP | mAP | class code | seconds |\n\
-         |{rule}---:|---:|---:|---:|---:|\n"
+        "|{names} runs | validation mAP | mAP | class code | accuracy | seconds |\n\
+         |{rule}---:|---:|---:|---:|---:|---:|\n"
     );
     for point in points {
         let figure = |values: &[Option<f64>]| {
@@ -182,32 +269,38 @@ pub fn markdown(points: &[Point]) -> String {
         };
         let settings = point.settings.iter().map(|(_, value)| format!(" {value} |"));
         text += &format!(
-            "|{} {runs} | {} | {} | {} | {seconds} |\n",
+            "|{} {runs} | {} | {} | {} | {} | {seconds} |\n",
             settings.collect::<String>(),
             figure(&point.validation_map),
             figure(&point.map),
-            figure(&point.class_code_map)
+            figure(&point.class_code_map),
+            figure(&point.accuracy)
         );
     }
     text
 }
 
-/// A header, and a line a run.
-fn csv(points: &[Point]) -> String {
+/// A header, and a line for each run. Values that hold a comma or a quote are quoted.
+fn csv(points: &[Point]) -> Result<String> {
+    let wrong = |error: String| Error::Codes { reason: error };
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
     let names = points.first().map_or(&[][..], |point| &point.settings);
-    let names: String = names.iter().map(|(name, _)| format!("{name},")).collect();
-    let mut text = format!("{names}seed,validation_map,map,class_code_map\n");
+    let header = names.iter().map(|(name, _)| name.as_str());
+    let figures = ["seed", "validation_map", "map", "class_code_map", "accuracy"];
+    let mut write = |row: Vec<String>| writer.write_record(row).map_err(|e| wrong(e.to_string()));
+    write(header.chain(figures).map(str::to_owned).collect())?;
     for point in points {
-        let settings: String =
-            point.settings.iter().map(|(_, value)| format!("{value},")).collect();
-        for seed in 0..point.map.len() {
-            let number = |values: &[Option<f64>]| values[seed].map(|x| x.to_string());
-            let of = [&point.validation_map, &point.map, &point.class_code_map];
-            let of = of.map(|values| number(values).unwrap_or_default());
-            text += &format!("{settings}{seed},{}\n", of.join(","));
+        for (run, seed) in point.seeds.iter().enumerate() {
+            let settings = point.settings.iter().map(|(_, value)| value.clone());
+            let figures =
+                [&point.validation_map, &point.map, &point.class_code_map, &point.accuracy];
+            let figures =
+                figures.map(|values| values[run].map(|x| x.to_string()).unwrap_or_default());
+            write(settings.chain([seed.to_string()]).chain(figures).collect())?;
         }
     }
-    text
+    let bytes = writer.into_inner().map_err(|error| wrong(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -220,14 +313,14 @@ mod tests {
             (name.to_owned(), values.iter().map(|value| Value::Integer(*value)).collect())
         };
         let axes = vec![axis("bits", &[16, 32]), axis("batch_size", &[8, 16, 24])];
-        let config = SweepConfig { axes, seeds: 2, ..SweepConfig::default() };
+        let config = SweepConfig { axes, seeds: vec![0, 1], ..SweepConfig::default() };
         let combinations = config.combinations();
         assert_eq!(combinations.len(), 6);
         assert_eq!(combinations[1][1], ("batch_size".to_owned(), Value::Integer(16)));
-        let options = config.options(&combinations[5], 1).unwrap();
+        let options = config.combination(&combinations[5], 1).unwrap().options;
         assert_eq!((options.bits, options.batch_size, options.seed), (Some(32), Some(24), Some(1)));
         let wrong = SweepConfig { axes: vec![axis("bitz", &[1])], ..config };
-        let error = wrong.options(&wrong.combinations()[0], 0).unwrap_err().to_string();
+        let error = wrong.combination(&wrong.combinations()[0], 0).err().unwrap().to_string();
         assert!(error.contains("bitz"), "{error}");
     }
 
@@ -235,19 +328,76 @@ mod tests {
     fn the_table_has_means_spreads_and_what_diverged() {
         let point = |loss: &str, map: &[Option<f64>]| Point {
             settings: vec![("loss".to_owned(), loss.to_owned())],
+            seeds: (0..map.len() as u64).collect(),
             map: map.to_vec(),
             validation_map: map.iter().map(|map| map.map(|map| map - 0.1)).collect(),
             class_code_map: vec![None; map.len()],
+            accuracy: map.to_vec(),
             seconds: vec![10.0, 20.0],
         };
         let points = [point("hi", &[Some(0.5), Some(0.7)]), point("csq", &[Some(0.25), None])];
         let text = markdown(&points);
         assert!(
-            text.contains("| hi | 2 | 0.5000 +- 0.1414 | 0.6000 +- 0.1414 | - | 15 |"),
+            text.contains(
+                "| hi | 2 | 0.5000 +- 0.1414 | 0.6000 +- 0.1414 | - | 0.6000 +- 0.1414 | 15 |"
+            ),
             "{text}"
         );
-        assert!(text.contains("| csq | 2 (1 diverged) | 0.1500 | 0.2500 | - | 15 |"), "{text}");
-        assert_eq!(csv(&points).lines().nth(4), Some("csq,1,,,"));
+        assert!(
+            text.contains("| csq | 2 (1 diverged) | 0.1500 | 0.2500 | - | 0.2500 | 15 |"),
+            "{text}"
+        );
+        let quoted = point("a, \"b\"", &[None]);
+        let table = csv(&[points[0].clone(), points[1].clone(), quoted]).unwrap();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[4..], ["csq,1,,,,", "\"a, \"\"b\"\"\",0,,,,"]);
         assert_eq!(points[0].name(3), Path::new("loss-hi_seed-3"));
+    }
+
+    #[test]
+    fn settings_that_a_loss_cannot_use_are_left_out_of_its_runs() {
+        let base = TrainOptions {
+            label_smoothing: Some(0.1),
+            warmup: Some(0.25),
+            epochs: Some(4),
+            ..TrainOptions::default()
+        };
+        let losses = ["hi", "csq"].map(|name| Value::String(name.to_owned()));
+        let axes = vec![("loss".to_owned(), losses.to_vec())];
+        let config = SweepConfig { base, axes, seeds: vec![5] };
+        let of_loss =
+            |number: usize| config.combination(&config.combinations()[number], 5).unwrap();
+        let (hi, csq) = (of_loss(0), of_loss(1));
+        assert_eq!((hi.options.label_smoothing, &hi.left_out[..]), (Some(0.1), &[][..]));
+        assert_eq!(
+            (csq.options.label_smoothing, &csq.left_out[..]),
+            (None, &["label_smoothing"][..])
+        );
+        let resolved = csq.options.resolve().unwrap();
+        assert_eq!((resolved.seed, resolved.warmup_epochs), (5, 1.0));
+        // What varies itself is never left out: the table would name a value that was not used.
+        let axes = vec![("label_smoothing".to_owned(), vec![Value::Float(0.1)])];
+        let base = TrainOptions { loss: Some("csq".into()), ..TrainOptions::default() };
+        let varied = SweepConfig { base, axes, seeds: vec![0] };
+        let combination = varied.combination(&varied.combinations()[0], 0).unwrap();
+        assert!(combination.options.resolve().is_err());
+    }
+
+    #[test]
+    fn the_epoch_that_counts_is_the_one_whose_weights_are_kept() {
+        let record = |epoch, validation_map| EpochRecord {
+            epoch,
+            loss: 0.5,
+            accuracy: None,
+            learning_rate: 0.1,
+            images_per_second: 1.0,
+            seconds: 1.0,
+            validation_map,
+            validation_accuracy: None,
+        };
+        let records = || [0.5, 0.7, 0.7, 0.6].map(Some).into_iter().zip(1..);
+        let records = || records().map(|(map, epoch)| record(epoch, map)).collect::<Vec<_>>();
+        assert_eq!(kept(records(), 2).map(|record| record.epoch), Some(2));
+        assert_eq!(kept(records(), 0).map(|record| record.epoch), Some(4));
     }
 }

@@ -23,6 +23,7 @@ fn config(dir: &Path) -> DatasetConfig {
         picture_shape,
         memory: 1 << 20,
         strict: false,
+        min_class_images: 0,
     }
 }
 

@@ -312,3 +312,22 @@ fn settings_that_contradict_one_another_are_refused() {
         assert!(error.starts_with(name), "{error}");
     }
 }
+
+/// A pretrained network takes grey images as RGB, but they are varied before that: the square that is painted over had three values, and the
+/// thread that makes batches panicked.
+#[test]
+fn grey_images_are_painted_over_in_their_own_channel() {
+    let dir = tempfile::tempdir().unwrap();
+    common::fashion_mnist(dir.path(), 20, 10, false);
+    let weights = weights(dir.path(), 1);
+    let options = TrainOptions {
+        dataset: Some("fashion-mnist".into()),
+        epochs: Some(1),
+        cutout: Some(8),
+        ..options(dir.path(), &weights)
+    };
+    let (_, evaluation) =
+        run::start(&options.resolve().unwrap(), Some(&dir.path().join("run")), Progress::Silent)
+            .unwrap();
+    assert_eq!(evaluation.metrics.queries, 10);
+}

@@ -1,5 +1,6 @@
-//! What a program tells of its own command line: completions for a shell, and manual pages. Both follow from the definition that
-//! parses the flags, so neither can be out of date. The words of each program are its own.
+//! What the command lines of all programs share: completions for a shell and manual pages, the environment twins of flags, and what is
+//! told of a `runs/latest` that is no link. Completions and pages follow from the definition that parses the flags, so neither can be out
+//! of date. The words of each program are its own.
 //!
 //! ```
 //! use clap::{CommandFactory, Parser, Subcommand};
@@ -27,12 +28,18 @@
 //! # }
 //! ```
 
+mod latest;
+mod twins;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, Subcommand};
 use clap_complete::Shell;
+
+pub use latest::{stale_latest, warn_of_stale_latest};
+pub use twins::{parse, with_fitting_twins};
 
 /// The subcommands, to be flattened among those of a program.
 #[derive(Debug, Subcommand)]
@@ -58,7 +65,7 @@ pub struct CompletionsArgs {
 #[derive(Debug, Args)]
 pub struct ManArgs {
     /// Folder for a page of each command; it is made where it is not there
-    #[arg(long, env = "DHIH_OUT", value_name = "DIR")]
+    #[arg(long, env = "DHIH_MAN_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, env = "DHIH_UNVERIFIED", requires = "from")]
     unverified: bool,
     /// Where the sets are kept [default: data/ of the workspace]
-    #[arg(long, env = "DHIH_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "DHIH_FETCH_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Give up on a server that sends nothing for this many seconds
     #[arg(long, env = "DHIH_STALL_SECONDS", value_name = "N", default_value_t = 30)]

@@ -1,11 +1,12 @@
 //! The commands of the README and the book, run in order, page by page, each page in a folder of its own; those that cannot run
-//! here are parsed, and their subcommands and flags looked for. How pages are marked: `page.rs`.
+//! here are parsed, their subcommands and flags looked for, and the settings of training resolved. How pages are marked: `page.rs`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 mod command;
 mod help;
 mod page;
+mod resolve;
 mod scratch;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,10 @@ fn read(page: &Page, help: &mut Help) -> Vec<String> {
     }
     for (line, code) in page.inline.iter().filter(|(_, code)| code.starts_with("--")) {
         faults.extend(help.check_flags(code).err().map(|fault| format!("{line}: {fault}")));
+    }
+    for block in page.blocks.iter().filter(|block| !block.run && faults.is_empty()) {
+        let resolved = resolve::check(&programs(), &block.commands);
+        faults.extend(resolved.err().map(|fault| format!("{}: {fault}", block.line)));
     }
     faults
 }
@@ -149,6 +154,11 @@ fn a_mistake_on_a_page_is_found() {
         ),
         (marked("cargo xtask fetch-dat"), "xtask knows no command fetch-dat"),
         (marked("cargo run -p dhih-trian"), "names no program"),
+        (marked("dhih-train --epochs 4 --warmup 6"), "warmup is 6"),
+        (
+            marked("for n in 0 1; do\n  dhih-train sweep --bits 16 --seeds $n\ndone"),
+            "0 is not in 1",
+        ),
         ("Run `dhih-index biuld`.".to_owned(), "1: dhih-index knows no command biuld"),
         ("\nWith `--seed N --epocs 3`.".to_owned(), "2: no program knows a flag --epocs"),
         ("```\ndhih-index build\n```\n".to_owned(), "1: say what the block is"),

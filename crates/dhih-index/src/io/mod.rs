@@ -41,6 +41,7 @@ use crate::error::{Error, Result};
 use crate::io::fault::{Fault, at};
 use crate::io::npy::{Array, NpyCodes};
 use crate::io::shard::Shard;
+use crate::pointer;
 use crate::store::mmap::FileMap;
 
 /// The formats of codes files.
@@ -162,6 +163,9 @@ impl CodeSet {
         if path.is_dir() {
             return part_files::read(path, bits, Shard::WHOLE);
         }
+        if pointer::is_pointer_file(path) {
+            return Err(Fault::from(pointer::REASON).at(path));
+        }
         let format = CodesFormat::of_file(path);
         let set = if format == CodesFormat::Parquet {
             parquet::read(path, bits)?
@@ -200,6 +204,9 @@ impl CodeSet {
     pub fn with_labels(self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = fs::read(path).map_err(Error::io("read", path))?;
+        if pointer::is_pointer(&file) {
+            return Err(Fault::from(pointer::REASON).at(path));
+        }
         let set = Self { labels: Some(npy::parse_labels(&file).map_err(at(path))?), ..self };
         set.check().map(|()| set)
     }

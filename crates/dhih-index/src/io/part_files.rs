@@ -18,6 +18,7 @@ use crate::io::fault::Fault;
 use crate::io::parquet;
 use crate::io::shard::Shard;
 use crate::io::{CodesFormat, natural_order};
+use crate::pointer;
 
 /// The ends of the names of the lists of images that `dhih-train encode` writes beside their codes.
 const IMAGE_NAMES: [&str; 2] = [".files.txt", ".files.jsonl"];
@@ -32,6 +33,9 @@ struct PartFile {
 /// numbered over all files.
 pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<CodeSet> {
     let paths = paths(folder)?;
+    if let Some(path) = paths.iter().find(|path| pointer::is_pointer_file(path)) {
+        return Err(Fault::from(pointer::REASON).at(path));
+    }
     // All results, not the first error that a thread comes across: the same folder gives the same error.
     let counts: Vec<Result<usize>> = paths.par_iter().map(|file| count_rows(file, bits)).collect();
     let (mut files, mut end) = (Vec::new(), 0);

@@ -10,6 +10,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::error::{Error, Result};
+use crate::pointer;
 
 pub(crate) const MAGIC: [u8; 8] = *b"DHIHIDX\n";
 pub(crate) const VERSION: u32 = 3;
@@ -185,6 +186,9 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Header> {
     let corrupt = |what: &str| Error::corrupt(path, what);
     if file.is_empty() {
         return Err(corrupt("it is empty"));
+    }
+    if pointer::is_pointer(file) {
+        return Err(corrupt(pointer::REASON));
     }
     let head =
         file.first_chunk::<OLD_HEADER>().ok_or_else(|| corrupt("it is shorter than its header"))?;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
+use crate::pointer;
 use crate::search::plan::Profile;
 use crate::store::disk;
 use crate::store::format::Origin;
@@ -167,6 +168,9 @@ impl Manifest {
             }
             _ => Error::io("read", &path)(error),
         })?;
+        if pointer::is_pointer(&text) {
+            return Err(corrupt(dir, pointer::REASON));
+        }
         let no_json = |error: serde_json::Error| corrupt(dir, &error.to_string());
         let head: Head = serde_json::from_slice(&text).map_err(no_json)?;
         if head.format != FORMAT {

@@ -124,9 +124,15 @@ impl Loss {
         }
     }
 
-    /// Whether it trains weights of classes, and so has logits whose labels can be smoothed.
-    pub fn has_class_weights(&self) -> bool {
-        matches!(self, Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) | Self::GreedyHash(_))
+    /// Whether its labels can be smoothed: it is a cross-entropy of class logits, of trained class weights or of cosines to codewords.
+    pub fn smooths_labels(&self) -> bool {
+        match self {
+            Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) | Self::GreedyHash(_) => true,
+            Self::OrthoCos(_) | Self::OrthoArc(_) => true,
+            // These compare bits, or pairs of samples.
+            Self::Csq(_) | Self::Dpn(_) => false,
+            Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_) => false,
+        }
     }
 
     /// Whether it compares the samples of a batch with each other.

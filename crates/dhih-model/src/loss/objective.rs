@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
 use candle_nn::{Init, VarBuilder};
 
-use super::parts::{cross_entropy, mean_labelled, sign_straight_through};
+use super::parts::{cosine, cross_entropy, mean_labelled, sign_straight_through};
 use super::{
     Centres, Csq, Dpn, Dpsh, Dsh, GreedyHash, HashNet, Hi, Loss, Ortho, Softmax, Ssdh, csq, dpn,
     dpsh, dsh, greedyhash, hashnet, hi, ortho_arc, ortho_cos, softmax, ssdh,
@@ -89,14 +89,16 @@ impl Objective {
         }
     }
 
-    /// [`Self::value`] with smoothed labels: a part `smoothing` of it gives way to the mean over all classes of the class
-    /// logits' cross-entropy (Szegedy et al., 2016), which keeps them from growing.
+    /// [`Self::value`] L with smoothed labels (Szegedy et al., 2016): `(1 - s) L + s mean_i -1/C sum_c log softmax(z_i)_c`, where s is
+    /// `smoothing`, the mean is over the labelled samples, and z are the class logits: products with class weights, or the scaled
+    /// cosines to codewords without their margin. It keeps the logits from growing. The other terms of L, such as that of
+    /// quantisation, are multiplied by 1 - s, too.
     ///
     /// # Shapes
     /// As for [`Self::value`].
     ///
     /// # Errors
-    /// When shapes differ, or the loss trains no class weights: see [`Loss::has_class_weights`].
+    /// When shapes differ, or the loss has no class logits: see [`Loss::smooths_labels`].
     pub fn smoothed(
         &self,
         v: &Tensor,
@@ -106,18 +108,22 @@ impl Objective {
     ) -> candle_core::Result<Tensor> {
         let value = self.value(v, labels, progress)?;
         let Some(logits) = self.class_logits(v)? else {
-            candle_core::bail!("labels of a loss without class weights cannot be smoothed");
+            candle_core::bail!("labels of a loss without class logits cannot be smoothed");
         };
         let each = cross_entropy(&logits, &labels.ones_like()?)?;
         (value * (1.0 - smoothing))? + (mean_labelled(&each, labels)? * smoothing)?
     }
 
-    /// The products of relaxed codes and trained class weights, `[n, C]`, where there are such weights.
+    /// The class logits of which the loss is a cross-entropy, `[n, C]`: products of relaxed codes and trained class weights, or scaled
+    /// cosines to codewords, without a margin. `None` for the other losses.
     fn class_logits(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
         Ok(Some(match &self.0 {
             Kind::Hi(_, weight) | Kind::Softmax(_, weight) => v.tanh()?.matmul(&weight.t()?)?,
             Kind::Ssdh(_, weight, bias) => sigmoid(v)?.matmul(&weight.t()?)?.broadcast_add(bias)?,
             Kind::GreedyHash(_, weight) => sign_straight_through(v)?.matmul(&weight.t()?)?,
+            Kind::OrthoCos(c, centres) | Kind::OrthoArc(c, centres) => {
+                (cosine(v, &centres.codes)? * c.scale)?
+            }
             _ => return Ok(None),
         }))
     }

@@ -13,6 +13,7 @@ use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::hex;
+use crate::checkpoint::is_lfs_pointer;
 use crate::error::{Error, Result};
 use crate::init::Parameters;
 
@@ -100,7 +101,9 @@ impl Pretrained {
 fn read_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     let hint = match bytes {
         [b'<', ..] => " (a web page came instead of the file)",
-        [b'v', b'e', b'r', b's', b'i', b'o', b'n', ..] => " (a Git LFS pointer: `git lfs pull`)",
+        pointer if is_lfs_pointer(pointer) => {
+            " (a Git LFS pointer: `git lfs pull` fetches the file)"
+        }
         _ => "; it is neither safetensors nor a PyTorch checkpoint, or damaged",
     };
     let file = SafeTensors::deserialize(bytes).map_err(|error| format!("{error}{hint}"))?;

@@ -88,7 +88,7 @@ pub struct ImportArgs {
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// TOML file with any of these settings by name, such as `bind = \"127.0.0.1:80\"`; flags and environment override it
-    #[arg(long, env = "DHIH_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "DHIH_SERVE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Run directory, as `dhih-train` writes it
     #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
@@ -116,10 +116,10 @@ pub struct Config {
     #[arg(long, env = "DHIH_KEYS_FILE", value_name = "FILE")]
     pub keys_file: Option<PathBuf>,
     /// Certificate chain in PEM: serve over TLS. Read again when it changes
-    #[arg(long, env = "DHIH_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, env = "DHIH_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key in PEM
-    #[arg(long, env = "DHIH_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, env = "DHIH_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Requests a second that each client may send, a key or an address without one; twice as many at once [default: no limit]
     #[arg(long, env = "DHIH_RATE_LIMIT", value_name = "N")]

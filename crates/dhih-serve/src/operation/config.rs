@@ -64,7 +64,8 @@ impl Config {
     /// # Errors
     /// An address that others can reach, or any host name, and no keys; half of TLS.
     pub fn check(&self, keys: &Keys) -> Result<(), String> {
-        // `requires` of clap does not see what a settings file says.
+        // `requires` of clap would not see what a settings file says, and a twin of one half alone must not be set aside: the service
+        // would then answer without TLS.
         for (given, is, missing, is_not) in [
             ("tls_cert", &self.tls_cert, "tls_key", &self.tls_key),
             ("tls_key", &self.tls_key, "tls_cert", &self.tls_cert),

@@ -28,6 +28,7 @@ mod key_rotation;
 mod loading;
 #[cfg(target_os = "linux")]
 mod memory;
+mod messages;
 mod overload;
 mod program;
 mod rebuilt;

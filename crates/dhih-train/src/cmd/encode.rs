@@ -35,10 +35,15 @@ pub(crate) struct EncodeArgs {
         required_unless_present = "arrow_stdin")]
     input: Vec<PathBuf>,
     /// Codes file to write, safetensors, .parquet or .npy; with --shard the folder of the parts
-    #[arg(long, env = "DHIH_OUT", value_name = "PATH", required_unless_present = "arrow_stdin")]
+    #[arg(
+        long,
+        env = "DHIH_ENCODE_OUT",
+        value_name = "PATH",
+        required_unless_present = "arrow_stdin"
+    )]
     out: Option<PathBuf>,
     /// Encode one of N parts of the images, I from 1 to N
-    #[arg(long, env = "DHIH_SHARD", value_name = "I/N")]
+    #[arg(long, env = "DHIH_ENCODE_SHARD", value_name = "I/N")]
     shard: Option<Shard>,
     /// Read an Arrow IPC stream with a binary column `image` from stdin
     #[arg(long, env = "DHIH_ARROW_STDIN", requires = "arrow_stdout",

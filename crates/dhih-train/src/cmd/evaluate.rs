@@ -43,7 +43,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, env = "DHIH_QUERY_LABELS", value_name = "NPY", requires = "queries")]
     query_labels: Option<PathBuf>,
     /// Length of codes in .npy files, which do not say it
-    #[arg(long, env = "DHIH_BITS", value_name = "K", requires = "database")]
+    #[arg(long, env = "DHIH_EVALUATE_BITS", value_name = "K", requires = "database")]
     bits: Option<u32>,
     /// Also mAP with ties ordered by the queries' real values, which a run has
     #[arg(long, env = "DHIH_ASYMMETRIC", conflicts_with_all = ["database", "shard"],
@@ -59,10 +59,10 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, env = "DHIH_EMPTY", value_enum, default_value = "zero")]
     empty: EmptyArg,
     /// Measure one of N parts of the queries, I from 1 to N, and write it into the folder OUT
-    #[arg(long, env = "DHIH_SHARD", value_name = "I/N", requires = "out")]
+    #[arg(long, env = "DHIH_EVALUATE_SHARD", value_name = "I/N", requires = "out")]
     shard: Option<Shard>,
     /// Folder of the parts
-    #[arg(long, env = "DHIH_OUT", value_name = "DIR", requires = "shard")]
+    #[arg(long, env = "DHIH_EVALUATE_OUT", value_name = "DIR", requires = "shard")]
     out: Option<PathBuf>,
     /// Join the parts in a folder, of the same codes and flags, in place of measuring
     #[arg(long, env = "DHIH_MERGE", value_name = "DIR", conflicts_with = "shard")]
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
             false => super::print(&table(&metrics, args.ties)),
         };
     }
-    let run = RunDir::open(args.run.as_deref().unwrap_or("runs/latest".as_ref()))?;
+    let run = super::open_run(args.run.as_deref())?;
     let database = CodeSet::read(run.file(RunDir::CODES), None)?;
     let queries = CodeSet::read(run.file(RunDir::QUERIES), None)?;
     if args.ties == TiesArg::Stable {
@@ -188,10 +188,16 @@ fn table(metrics: &Metrics, ties: TiesArg) -> String {
         bounds.pessimistic, bounds.optimistic
     ));
     for (k, map) in &metrics.map_at {
-        lines.push(format!("mAP@{k:<6}{map:.4}  (ties in database order)"));
+        let averaged = metrics.map_at_tie_aware.get(k).copied().unwrap_or_default();
+        lines.push(format!(
+            "mAP@{k:<6}{averaged:.4}  (ties averaged; {map:.4} with ties in database order)"
+        ));
     }
     for (n, precision) in &metrics.precision_at {
-        lines.push(format!("P@{n:<8}{precision:.4}"));
+        let averaged = metrics.precision_at_tie_aware.get(n).copied().unwrap_or_default();
+        lines.push(format!(
+            "P@{n:<8}{averaged:.4}  (ties averaged; {precision:.4} with ties in database order)"
+        ));
     }
     let (precision, recall) = (metrics.precision_radius_2, metrics.recall_radius_2);
     lines.push(format!("radius 2  precision {precision:.4}, recall {recall:.4}"));

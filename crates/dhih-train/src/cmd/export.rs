@@ -20,7 +20,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
     run: PathBuf,
     /// ONNX file to write
-    #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
+    #[arg(long, env = "DHIH_EXPORT_OUT", value_name = "FILE")]
     out: PathBuf,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]

@@ -10,9 +10,20 @@ pub(crate) mod sweep;
 pub(crate) mod train;
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use dhih_train::RunDir;
 use serde::Serialize;
+
+/// The run that is named, or else the last one. A `runs/latest` that is no link is told.
+pub(crate) fn open_run(named: Option<&Path>) -> Result<RunDir> {
+    let last = Path::new("runs/latest");
+    if named.is_none() {
+        dhih_manual::warn_of_stale_latest(last);
+    }
+    Ok(RunDir::open(named.unwrap_or(last))?)
+}
 
 /// Writes text to stdout; a reader that went away is no error.
 pub(crate) fn print(text: &str) -> Result<()> {

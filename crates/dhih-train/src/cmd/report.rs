@@ -20,7 +20,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, env = "DHIH_RUNS", value_name = "DIR", num_args = 2.., value_delimiter = ',', conflicts_with = "run")]
     runs: Vec<PathBuf>,
     /// The page [default: report.html in the run's directory; with --runs, in the current one]
-    #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
+    #[arg(long, env = "DHIH_REPORT_OUT", value_name = "FILE")]
     out: Option<PathBuf>,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
@@ -36,7 +36,7 @@ struct Written<'a> {
 /// Writes the page.
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     let (page, default) = if args.runs.is_empty() {
-        let run = RunDir::open(args.run.as_deref().unwrap_or("runs/latest".as_ref()))?;
+        let run = super::open_run(args.run.as_deref())?;
         (report::of_run(&run)?, run.file(RunDir::REPORT))
     } else {
         let runs = args.runs.iter().map(|dir| RunDir::open(dir)).collect::<Result<Vec<_>, _>>()?;

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use dhih_train::Progress;
 use dhih_train::recipe::Recipe;
 use dhih_train::sweep::{SweepConfig, markdown, sweep};
+use dhih_train::{Progress, TrainOptions};
 use toml::{Table, Value};
 
 /// Flags of `sweep`.
@@ -26,10 +26,11 @@ pub(crate) struct SweepArgs {
     /// Another setting that varies, by its name in a configuration file; repeatable
     #[arg(long, env = "DHIH_SWEEP_VARY", value_name = "NAME=V1,V2,...")]
     vary: Vec<String>,
-    /// Runs of each combination, with the seeds 0, 1, 2 and so on
-    #[arg(long, env = "DHIH_SWEEP_SEEDS", value_name = "N", default_value_t = 1,
+    /// Runs of each combination, with the seeds 0, 1, 2 and so on; from N on with `--set seed=N`; `--vary seed=5,8` names them
+    /// [default: 1]
+    #[arg(long, env = "DHIH_SWEEP_SEEDS", value_name = "N",
         value_parser = clap::value_parser!(u64).range(1..))]
-    seeds: u64,
+    seeds: Option<u64>,
     /// A setting of all runs; repeatable
     #[arg(long, env = "DHIH_SWEEP_SET", value_name = "NAME=VALUE")]
     set: Vec<String>,
@@ -42,6 +43,9 @@ pub(crate) struct SweepArgs {
     /// Directory of the runs and the table; what is complete there is not run again
     #[arg(long, env = "DHIH_SWEEP_DIR", value_name = "DIR", default_value = "runs/sweep")]
     dir: PathBuf,
+    /// Print the settings of each run as a TOML file, defaults filled in, and do nothing else
+    #[arg(long, env = "DHIH_PRINT_CONFIG", value_parser = FalseyValueParser::new())]
+    print_config: bool,
     /// Print one JSON object a combination on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -49,40 +53,65 @@ pub(crate) struct SweepArgs {
 
 /// Runs what is missing and prints the table.
 pub(crate) fn run(args: &SweepArgs) -> Result<()> {
-    let mut base = Table::new();
-    if let Some(name) = &args.recipe {
-        base = Recipe::parse(name)?.table()?;
-    }
-    if let Some(path) = &args.config {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        base.extend(text.parse::<Table>().with_context(|| format!("{}", path.display()))?);
-    }
+    let recipe = args.recipe.as_deref().map(|name| Recipe::parse(name)?.options()).transpose()?;
+    let file = args.config.as_deref().map(TrainOptions::read).transpose()?;
+    let mut set = Table::new();
     for setting in &args.set {
         let (name, value) = split(setting)?;
-        base.insert(name.to_owned(), value_of(value));
+        set.insert(name.to_owned(), value_of(value));
     }
+    let set: TrainOptions = set
+        .try_into()
+        .with_context(|| format!("--set {} is no setting", args.set.join(" --set ")))?;
+    let base = set.or(file.unwrap_or_default()).or(recipe.unwrap_or_default());
     let mut axes = Vec::new();
     if !args.loss.is_empty() {
         let names = args.loss.iter().map(|name| Value::String(name.clone()));
         axes.push(("loss".to_owned(), names.collect()));
     }
     if !args.bits.is_empty() {
-        axes.push((
-            "bits".to_owned(),
-            args.bits.iter().map(|bits| Value::Integer(*bits)).collect(),
-        ));
+        let bits = args.bits.iter().map(|bits| Value::Integer(*bits));
+        axes.push(("bits".to_owned(), bits.collect()));
     }
+    let mut named_seeds = None;
     for axis in &args.vary {
         let (name, values) = split(axis)?;
-        axes.push((name.to_owned(), values.split(',').map(value_of).collect()));
+        match name {
+            "seed" => named_seeds = Some(seeds_of(values)?),
+            name => axes.push((name.to_owned(), values.split(',').map(value_of).collect())),
+        }
     }
-    let config = SweepConfig { base, axes, seeds: args.seeds };
+    let first = base.seed.unwrap_or(0);
+    let seeds = match (named_seeds, args.seeds) {
+        (Some(_), Some(_)) => {
+            bail!("both --seeds and --vary seed= are given: leave one of them out")
+        }
+        (Some(seeds), None) => seeds,
+        (None, count) => (first..first.saturating_add(count.unwrap_or(1))).collect(),
+    };
+    let config = SweepConfig { base, axes, seeds };
+    if args.print_config {
+        for (path, config) in config.resolved(&args.dir)? {
+            super::print(&format!("# {}\n{}\n", path.display(), toml::to_string(&config)?))?;
+        }
+        return Ok(());
+    }
     let points = sweep(&config, &args.dir, Progress::Shown)?;
     if args.json {
         return points.iter().try_for_each(super::print_json);
     }
     super::print(&markdown(&points))
+}
+
+/// Seeds separated by commas, each of them once.
+fn seeds_of(text: &str) -> Result<Vec<u64>> {
+    let parse = |seed: &str| {
+        seed.trim().parse().with_context(|| format!("{seed:?} is no seed: expected a whole number"))
+    };
+    let seeds = text.split(',').map(parse).collect::<Result<Vec<u64>>>()?;
+    let distinct = seeds.iter().collect::<std::collections::BTreeSet<_>>().len();
+    ensure!(distinct == seeds.len(), "--vary seed={text} has a seed twice: give each of them once");
+    Ok(seeds)
 }
 
 fn split(setting: &str) -> Result<(&str, &str)> {

@@ -7,14 +7,14 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_train::recipe::Recipe;
 use dhih_train::run::{self, Evaluation};
-use dhih_train::{Progress, RunDir, TrainOptions};
+use dhih_train::{NewRun, Progress, RunDir, TrainConfig, TrainOptions};
 use serde::Serialize;
 
 /// Flags of `train`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dhih-train train --dataset folder --data-dir photos --bits 64\n  \
-    dhih-train train --recipe cifar10-fast --data-dir data/cifar10"
+    dhih-train train --recipe cifar10-fast --data-dir data/cifar10\n  dhih-train train --resume last"
 )]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
@@ -25,12 +25,21 @@ pub(crate) struct TrainArgs {
     /// TOML file with settings by their flags' names; flags override it
     #[arg(long, env = "DHIH_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory of the run, new [default: the next free one under runs/]
-    #[arg(long, env = "DHIH_RUN_DIR", value_name = "DIR", conflicts_with = "resume")]
+    /// Directory of the run, new [default: the next free DATASET-LOSS-BITS-NNN in the folder of runs]
+    #[arg(long, env = "DHIH_RUN_DIR", value_name = "DIR", conflicts_with_all = ["resume", "name", "runs_dir"])]
     run_dir: Option<PathBuf>,
-    /// Go on with a run that was cut off, from its last complete epoch
+    /// Name of the run's directory in the folder of runs, new
+    #[arg(long, env = "DHIH_NAME", value_name = "NAME", conflicts_with = "resume")]
+    name: Option<String>,
+    /// Folder of runs [default: runs]
+    #[arg(long, env = "DHIH_RUNS_DIR", value_name = "DIR")]
+    runs_dir: Option<PathBuf>,
+    /// Go on with a run that was cut off, from its last saved state; `last` is the one in the folder of runs that was cut off last
     #[arg(long, env = "DHIH_RESUME", value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Print all settings as a TOML file, defaults filled in, and do nothing else
+    #[arg(long, env = "DHIH_PRINT_CONFIG", value_parser = FalseyValueParser::new())]
+    print_config: bool,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -45,35 +54,78 @@ struct Report<'a> {
 }
 
 impl TrainArgs {
-    /// Flags before file before recipe.
+    /// Flags before file before recipe. What the recipe has for other losses than this one is left out, and told.
     fn options(&self) -> Result<TrainOptions> {
-        let recipe = self.recipe.as_deref().map(|name| Recipe::parse(name)?.options());
         let file = self.config.as_deref().map(TrainOptions::read).transpose()?;
-        let file = file.unwrap_or_default().or(recipe.transpose()?.unwrap_or_default());
-        Ok(self.options.clone().or(file))
+        let own = self.options.clone().or(file.unwrap_or_default());
+        let Some(name) = &self.recipe else { return Ok(own) };
+        let recipe = Recipe::parse(name)?.options()?;
+        let loss = own.clone().or(recipe.clone()).loss_name().to_owned();
+        let (recipe, left_out) = recipe.fitted_to(&loss);
+        for setting in left_out {
+            Progress::Shown
+                .line(format!("NOTE: {setting} of the recipe {name} is left out: not for {loss}"));
+        }
+        Ok(own.or(recipe))
+    }
+
+    /// Where a new run's directory is made.
+    fn place(&self) -> Result<NewRun> {
+        let runs = self.runs_dir();
+        Ok(match (&self.run_dir, &self.name) {
+            (Some(dir), _) => NewRun::At(dir.clone()),
+            (None, Some(name)) if Path::new(name).components().count() != 1 || name == "latest" => {
+                bail!(
+                    "--name is {name:?}, expected the name of a folder other than `latest`, without `/`"
+                )
+            }
+            (None, Some(name)) => NewRun::At(runs.join(name)),
+            (None, None) => NewRun::NumberedIn(runs.to_owned()),
+        })
+    }
+
+    fn runs_dir(&self) -> &Path {
+        self.runs_dir.as_deref().unwrap_or("runs".as_ref())
+    }
+
+    /// The run to go on with, and its settings, which those that are given must not contradict.
+    fn resumed(&self, dir: &Path) -> Result<(RunDir, TrainConfig)> {
+        let run = match dir == Path::new("last") {
+            true => RunDir::last_unfinished(self.runs_dir())?,
+            false => RunDir::open(dir)?,
+        };
+        let own = run.read_config()?.train;
+        let asked = self.options()?.or(TrainOptions::of(&own)?).resolve()?;
+        let differences = asked.differences(&own);
+        if !differences.is_empty() {
+            let differences = differences.join("; ");
+            bail!(
+                "{} cannot go on with other settings than it began with ({differences}): leave them out, or begin a new run",
+                run.path().display()
+            );
+        }
+        // Where the data is now is no setting.
+        Ok((run, TrainConfig { data_dir: asked.data_dir, ..own }))
     }
 }
 
 /// Trains and reports.
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
-    let (run, evaluation) = match &args.resume {
-        Some(dir) => {
-            let own = RunDir::open(dir)?.read_config()?.train;
-            let asked = args.options()?.or(TrainOptions::of(&own)?).resolve()?;
-            let differences = asked.differences(&own);
-            if !differences.is_empty() {
-                let differences = differences.join("; ");
-                bail!(
-                    "{} cannot go on with other settings than it began with ({differences}): leave them out, or begin a \
-                     new run",
-                    dir.display()
-                );
-            }
-            run::resume_with_data(dir, &asked.data_dir, Progress::Shown)?
+    let resumed = args.resume.as_deref().map(|dir| args.resumed(dir)).transpose()?;
+    if args.print_config {
+        let config = match resumed {
+            Some((_, config)) => config,
+            None => args.options()?.resolve()?,
+        };
+        return super::print(&toml::to_string(&config)?);
+    }
+    let (run, evaluation) = match resumed {
+        Some((run, config)) => {
+            run::resume_with_data(run.path(), &config.data_dir, Progress::Shown)?
         }
         None => {
-            let config = args.options()?.resolve()?;
-            run::start(&config, args.run_dir.as_deref(), Progress::Shown)?
+            let (config, place) = (args.options()?.resolve()?, args.place()?);
+            run::start_in(&config, &place, Progress::Shown)?
         }
     };
     let (run, seconds) = (run.path(), evaluation.seconds);
@@ -98,12 +150,17 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
             "-       (no classifier: the loss is pairwise, or classes are over 1,024)".to_owned()
         }
     };
+    let accuracy = match evaluation.accuracy {
+        Some(share) => format!("{share:.4}  (of the classifier on the queries)"),
+        None => "-       (no classifier: the loss is pairwise)".to_owned(),
+    };
     format!(
         "run         {}\n\
          protocol    {} (seed {}, commit {}{unverified})\n\
          codes       {} bits, {} distinct among {}\n\
          mAP         {:.4}  (ties averaged; between {:.4} and {:.4} by their order)\n\
          class code  {class_code}\n\
+         accuracy    {accuracy}\n\
          radius 2    precision {:.4}, recall {:.4}\n\
          training    {:.0} s\n\
          {warnings}next        dhih-index build --codes {}\n",

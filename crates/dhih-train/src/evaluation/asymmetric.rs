@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::average_precision::{Ties, average_precision};
 use super::distinct::Distinct;
 use super::relevance::{Relevance, Relevant, order};
-use super::{QUERIES_AT_ONCE, check, labels};
+use super::{QUERIES_AT_ONCE, check};
 use crate::error::{Error, Result};
 
 /// Mean average precision where items are ranked by Hamming distance, and those at one distance by the inner product of the
@@ -26,7 +26,7 @@ pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> 
         let reason = "the queries' codes are not the signs of their real values".to_owned();
         return Err(Error::Codes { reason });
     }
-    let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
+    let relevance = Relevance::new(database, queries)?;
     let distinct = Distinct::of(&database.codes);
     let order = order(&relevance, &queries.codes);
     let scores: Vec<f64> = order

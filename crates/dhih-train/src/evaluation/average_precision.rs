@@ -1,4 +1,5 @@
-//! Average precision of one ranking: from histograms of distances where ties matter, from a list where they are ordered.
+//! Average precision of one whole ranking: from histograms of distances where ties matter, from a list where they are ordered. That of
+//! the beginning of a ranking with ties: `beginning.rs`.
 
 /// The order of items at equal distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +28,15 @@ pub(super) fn average_precision(groups: impl Iterator<Item = [u32; 2]>, ties: Ti
             sum += match ties {
                 Ties::Averaged => {
                     let others = if items > 1 { (p - 1.0) / (n - 1.0) } else { 0.0 };
-                    let line = (relevant_before + 1.0 - others, others);
+                    let line = Line { at_0: relevant_before + 1.0 - others, slope: others };
                     sum_of_ratios(line, before, items) * p / n
                 }
-                Ties::Optimistic => sum_of_ratios((relevant_before, 1.0), before, relevant),
+                Ties::Optimistic => {
+                    sum_of_ratios(Line { at_0: relevant_before, slope: 1.0 }, before, relevant)
+                }
                 Ties::Pessimistic => {
-                    sum_of_ratios((relevant_before, 1.0), before + n - p, relevant)
+                    let line = Line { at_0: relevant_before, slope: 1.0 };
+                    sum_of_ratios(line, before + n - p, relevant)
                 }
             };
         }
@@ -42,9 +46,17 @@ pub(super) fn average_precision(groups: impl Iterator<Item = [u32; 2]>, ties: Ti
     if relevant_before == 0.0 { 0.0 } else { sum / relevant_before }
 }
 
-/// `sum_{t = 1..count} (a + b t) / (before + t)`, which is `b count + (a - b before) (H(before + count) - H(before))` with
-/// the harmonic numbers H.
-fn sum_of_ratios((a, b): (f64, f64), before: f64, count: u32) -> f64 {
+/// The values `at_0 + slope t` at t = 1, 2 and so on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) at_0: f64,
+    pub(super) slope: f64,
+}
+
+/// `sum_{t = 1..count} (a + b t) / (before + t)` for the line `a + b t`, which is
+/// `b count + (a - b before) (H(before + count) - H(before))` with the harmonic numbers H.
+pub(super) fn sum_of_ratios(line: Line, before: f64, count: u32) -> f64 {
+    let Line { at_0: a, slope: b } = line;
     if count <= 16 {
         let ratio = |t: u32| (a + b * f64::from(t)) / (before + f64::from(t));
         return (1..=count).map(ratio).sum();
@@ -93,24 +105,26 @@ pub(super) fn stable_average_precisions(
     })
 }
 
+/// Every order of the items of each distance, one after the other: the oracle of what is averaged over ties. Orders that put relevant
+/// items into the same places are counted once: of each such set of places there are equally many.
+#[cfg(test)]
+pub(super) fn orders(groups: &[(usize, usize)]) -> Vec<Vec<bool>> {
+    let mut lists = vec![Vec::new()];
+    for &(n, p) in groups {
+        let subsets = (0u32..1 << n).filter(|set| set.count_ones() as usize == p);
+        let group: Vec<Vec<bool>> =
+            subsets.map(|set| (0..n).map(|i| set >> i & 1 == 1).collect()).collect();
+        let extend = |list: &Vec<bool>| {
+            group.iter().map(|g| [list.clone(), g.clone()].concat()).collect::<Vec<_>>()
+        };
+        lists = lists.iter().flat_map(extend).collect();
+    }
+    lists
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Every order of the items of each distance, one after the other.
-    fn orders(groups: &[(usize, usize)]) -> Vec<Vec<bool>> {
-        let mut lists = vec![Vec::new()];
-        for &(n, p) in groups {
-            let subsets = (0u32..1 << n).filter(|set| set.count_ones() as usize == p);
-            let group: Vec<Vec<bool>> =
-                subsets.map(|set| (0..n).map(|i| set >> i & 1 == 1).collect()).collect();
-            let extend = |list: &Vec<bool>| {
-                group.iter().map(|g| [list.clone(), g.clone()].concat()).collect::<Vec<_>>()
-            };
-            lists = lists.iter().flat_map(extend).collect();
-        }
-        lists
-    }
 
     fn stable_average_precision(ranked: &[bool]) -> Option<f64> {
         stable_average_precisions(ranked, [ranked.len()].into_iter()).next().unwrap()
@@ -153,7 +167,7 @@ mod tests {
                 let (a, b) = (f64::from(before) * 0.3, 0.7);
                 let ratio = |t: u32| (a + b * f64::from(t)) / f64::from(before + t);
                 let sum: f64 = (1..=count).map(ratio).sum();
-                let got = sum_of_ratios((a, b), before.into(), count);
+                let got = sum_of_ratios(Line { at_0: a, slope: b }, before.into(), count);
                 assert!((got / sum - 1.0).abs() < 1e-8, "{before} {count}: {got}, {sum}");
             }
         }

@@ -1,10 +1,14 @@
 //! Retrieval metrics of a set of queries against a database of codes, under Hamming distance. An item is relevant where it
-//! shares at least one label with the query. Every query is compared with every item.
+//! shares at least one label with the query; an item without a label is relevant to no query. Every query is compared with every item.
 
 mod asymmetric;
 mod average_precision;
+mod beginning;
+mod classes;
+mod classification;
 mod curves;
 mod distinct;
+mod leave_one_out;
 mod partial;
 mod ranking;
 mod relevance;
@@ -12,7 +16,7 @@ mod sums;
 
 use std::collections::BTreeMap;
 
-use dhih_index::{CodeSet, Codes, Labels, Shard};
+use dhih_index::{CodeSet, Labels, Shard};
 use rayon::prelude::*;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -24,7 +28,9 @@ use relevance::{Relevance, Relevant, alike, order};
 use sums::Sums;
 
 pub use asymmetric::asymmetric_map;
+pub use classification::{accuracy, class_code_map};
 pub use curves::Curves;
+pub use leave_one_out::leave_one_out_map;
 pub use partial::{evaluate_part, merge_parts};
 
 /// What to measure beside the metrics that are always there.
@@ -73,9 +79,20 @@ pub struct Metrics {
     /// mAP@k with ties in database order, divided by the relevant items inside the top k: what most published code computes.
     #[serde(deserialize_with = "by_number")]
     pub map_at: BTreeMap<usize, f64>,
+    /// mAP@k with the same divisor, averaged over all orders of tied items, so that the order of the database does not count. Where
+    /// queries without a relevant item are left out, it is the ratio of two such means. Evaluations of older programs lack it.
+    #[serde(default, deserialize_with = "by_number")]
+    pub map_at_tie_aware: BTreeMap<usize, f64>,
+    /// mAP@k averaged over all orders of tied items, divided by min(k, R) with R relevant items in the database: a query that could find
+    /// more than it does in its top k scores less. A query without a relevant item scores 0 and counts.
+    #[serde(default, deserialize_with = "by_number")]
+    pub map_at_min_k_r: BTreeMap<usize, f64>,
     /// Share of relevant items among the first N, ties in database order.
     #[serde(deserialize_with = "by_number")]
     pub precision_at: BTreeMap<usize, f64>,
+    /// The same, averaged over all orders of tied items.
+    #[serde(default, deserialize_with = "by_number")]
+    pub precision_at_tie_aware: BTreeMap<usize, f64>,
     /// Share of relevant items within Hamming radius 2; an empty ball scores 0 and counts.
     pub precision_radius_2: f64,
     /// Share of the relevant items that lie within Hamming radius 2.
@@ -105,7 +122,7 @@ pub struct Bounds {
 /// Measures labelled queries against a labelled database.
 ///
 /// # Errors
-/// [`Error::Codes`] where lengths, models or kinds of labels differ, labels are missing, or a side is empty.
+/// [`Error::Codes`] where lengths, models, kinds of labels or names of classes differ, labels are missing, or a side is empty.
 pub fn evaluate(
     database: &CodeSet,
     queries: &CodeSet,
@@ -113,35 +130,6 @@ pub fn evaluate(
 ) -> Result<Metrics> {
     let work = Work::new(database, queries, config)?;
     Ok(work.metrics(&work.sums(Shard::WHOLE)))
-}
-
-/// Mean average precision of single-label predictions taken as codes: items of the predicted class first, all others
-/// after, ties averaged. What a mere classifier reaches on classes seen in training; to be reported beside every
-/// supervised result (Sablayrolles et al., arXiv 1609.06753).
-///
-/// # Shapes
-/// `predicted`: classes of the database's and of the queries' items, each below `classes`, which is at most 1,024.
-///
-/// # Errors
-/// As [`evaluate`].
-pub fn class_code_map(
-    (database, queries): (&CodeSet, &CodeSet),
-    predicted: (&[u32], &[u32]),
-    classes: usize,
-) -> Result<f64> {
-    let one_hot = |labels: Option<&Labels>, predicted: &[u32]| -> Result<CodeSet> {
-        let width = classes.div_ceil(8);
-        let mut bytes = vec![0u8; predicted.len() * width];
-        for (code, class) in bytes.chunks_exact_mut(width).zip(predicted) {
-            code[*class as usize / 8] |= 1 << (class % 8);
-        }
-        let mut set = CodeSet::new(Codes::new(classes as u32, bytes)?);
-        set.labels = labels.cloned();
-        Ok(set)
-    };
-    let database = one_hot(database.labels.as_ref(), predicted.0)?;
-    let queries = one_hot(queries.labels.as_ref(), predicted.1)?;
-    Ok(evaluate(&database, &queries, &EvaluationConfig::default())?.map)
 }
 
 /// An evaluation that is prepared: what belongs to all queries.
@@ -161,7 +149,7 @@ impl<'a> Work<'a> {
     fn new(database: &'a CodeSet, queries: &'a CodeSet, config: &EvaluationConfig) -> Result<Self> {
         check(database, queries)?;
         let config = config.ascending();
-        let relevance = Relevance::new(labels(database, "database")?, labels(queries, "queries")?)?;
+        let relevance = Relevance::new(database, queries)?;
         let order = order(&relevance, &queries.codes);
         let alike = alike(&relevance, &queries.codes, &order);
         let (distinct, ranks) =

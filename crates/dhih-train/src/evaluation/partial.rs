@@ -12,8 +12,8 @@ use super::{Empty, EvaluationConfig, Metrics, QUERIES_AT_ONCE, Work};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Of the file.
-const VERSION: u32 = 1;
+/// The version of the file's format. The second has means over the orders of ties, and items without a label are relevant to no query.
+const VERSION: u32 = 2;
 
 /// One part of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +162,9 @@ fn inputs(work: &Work<'_>) -> String {
             // Evaluation refuses labels of other kinds.
             Some(_) | None => {}
         }
+        // Labels are compared by the names of their classes.
+        numbers(&mut hash, &[set.classes.len()]);
+        set.classes.iter().for_each(|name| hash.update(format!("{} {name}\n", name.len())));
     }
     let EvaluationConfig { map_at, precision_at, empty } = &work.config;
     numbers(&mut hash, map_at);
@@ -261,8 +264,8 @@ mod tests {
         let put = |text: &str| std::fs::write(&first, text).unwrap();
         put(&text[..text.len() / 2]);
         refused(sets, &config, "run it again");
-        put(&text.replacen("\"version\":1", "\"version\":2", 1));
-        refused(sets, &config, "version 2");
+        put(&text.replacen("\"version\":2", "\"version\":3", 1));
+        refused(sets, &config, "version 3");
         let part: Partial = serde_json::from_str(&text).unwrap();
         let changes: [fn(&mut Partial); 4] = [
             |part| part.sums.truncate(part.sums.len() - 1),

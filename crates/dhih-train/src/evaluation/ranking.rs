@@ -229,7 +229,7 @@ fn blocks(
 mod tests {
     use super::super::relevance::Relevance;
     use super::*;
-    use dhih_index::Labels;
+    use dhih_index::{CodeSet, Labels};
     use dhih_model::named_rng;
     use rand::Rng;
 
@@ -277,7 +277,14 @@ mod tests {
             let labels = |n: usize, rng: &mut dyn rand::RngCore| {
                 Labels::Single((0..n).map(|_| rng.random_range(0..4)).collect())
             };
-            let (items, queries) = (labels(n, &mut rng), labels(5, &mut rng));
+            let labelled = |codes: Codes, labels: Labels| {
+                let mut set = CodeSet::new(codes);
+                set.labels = Some(labels);
+                set
+            };
+            let items = labelled(database.clone(), labels(n, &mut rng));
+            let first = Codes::new(bits, database.as_bytes()[..5 * width].to_vec()).unwrap();
+            let queries = labelled(first, labels(5, &mut rng));
             let relevance = Relevance::new(&items, &queries).unwrap();
             let distinct = Distinct::of(&database);
             let mut relevant = Relevant::new(&relevance, Some(&distinct));

@@ -1,15 +1,20 @@
-//! Which items are relevant to a query: those that share a label.
+//! Which items are relevant to a query: those that share a label with it. An item without a label shares none, also not with another
+//! item without one. How the class numbers of two sets are made to agree: `classes.rs`.
 
-use dhih_index::{Codes, Labels};
+use std::borrow::Cow;
 
+use dhih_index::{CodeSet, Codes, Labels};
+
+use super::classes::query_labels;
 use super::distinct::Distinct;
+use super::labels;
 use crate::error::{Error, Result};
 
 /// Labels of database and queries in a form that compares fast.
 pub(super) enum Relevance<'a> {
     Single {
         database: &'a [i64],
-        queries: &'a [i64],
+        queries: Cow<'a, [i64]>,
     },
     /// Label sets as bit masks of `words` words.
     MultiHot {
@@ -20,24 +25,29 @@ pub(super) enum Relevance<'a> {
 }
 
 impl<'a> Relevance<'a> {
-    pub(super) fn new(database: &'a Labels, queries: &'a Labels) -> Result<Self> {
-        match (database, queries) {
-            (Labels::Single(database), Labels::Single(queries)) => {
-                Ok(Self::Single { database, queries })
+    /// Of labelled codes. The queries' classes are renumbered where their names stand in another order than the database's.
+    ///
+    /// # Errors
+    /// [`Error::Codes`] where labels are missing, of different kinds, or of classes with different names.
+    pub(super) fn new(database: &'a CodeSet, queries: &'a CodeSet) -> Result<Self> {
+        match (labels(database, "database")?, query_labels(database, queries)?) {
+            (Labels::Single(database), Cow::Borrowed(Labels::Single(queries))) => {
+                Ok(Self::Single { database, queries: Cow::Borrowed(queries) })
             }
-            (
-                Labels::MultiHot { classes, values: database },
-                Labels::MultiHot { classes: other, values: queries },
-            ) if classes == other => Ok(Self::MultiHot {
-                words: classes.div_ceil(64),
-                database: masks(database, *classes),
-                queries: masks(queries, *classes),
-            }),
-            _ => Err(Error::Codes {
-                reason: "database and queries must both have one label an item, or both have \
-                         multi-hot labels of the same number of classes"
-                    .to_owned(),
-            }),
+            (Labels::Single(database), Cow::Owned(Labels::Single(queries))) => {
+                Ok(Self::Single { database, queries: Cow::Owned(queries) })
+            }
+            (Labels::MultiHot { classes, values }, queries) => match &*queries {
+                Labels::MultiHot { classes: other, values: queries } if classes == other => {
+                    Ok(Self::MultiHot {
+                        words: classes.div_ceil(64),
+                        database: masks(values, *classes),
+                        queries: masks(queries, *classes),
+                    })
+                }
+                _ => Err(other_kinds()),
+            },
+            _ => Err(other_kinds()),
         }
     }
 
@@ -47,7 +57,9 @@ impl<'a> Relevance<'a> {
         match self {
             Self::Single { database, queries } => {
                 let label = queries[row];
-                relevant.extend(database.iter().map(|other| u8::from(*other == label)));
+                let is_labelled = label != Labels::NONE;
+                let is_relevant = |other: &i64| u8::from(is_labelled && *other == label);
+                relevant.extend(database.iter().map(is_relevant));
             }
             Self::MultiHot { words, database, queries } => {
                 let query = &queries[row * words..][..*words];
@@ -64,6 +76,12 @@ impl<'a> Relevance<'a> {
             Self::MultiHot { words, queries, .. } => queries[row * words..][..*words].to_vec(),
         }
     }
+}
+
+fn other_kinds() -> Error {
+    let reason = "database and queries must both have one label an item, or both have multi-hot labels of the same number of \
+                  classes";
+    Error::Codes { reason: reason.to_owned() }
 }
 
 /// The rows of queries such that those of equal labels follow each other, and among them those of equal codes.

@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use self::draw::Drawing;
-pub use self::split::{Split, StepSize};
+pub use self::split::Split;
 use crate::dataset::{Dataset, DatasetName, Lists};
 use crate::error::{Error, Result, by_name};
 

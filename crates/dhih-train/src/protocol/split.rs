@@ -29,17 +29,6 @@ pub struct Split {
     pub validation: Vec<usize>,
 }
 
-/// How training goes through its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepSize {
-    /// Images a step, at most.
-    pub batch_size: usize,
-    /// Parts into which the images of a step are divided.
-    pub accumulate: usize,
-    /// Images that a part must have: 2, or more where the loss normalises over them.
-    pub least: usize,
-}
-
 /// Makes the drawing of validation images differ from that of the queries.
 const VALIDATION: u64 = 0x5641_4c49_4441_5445;
 
@@ -84,28 +73,6 @@ impl Split {
             }),
             None => Ok(self),
         }
-    }
-
-    /// Refuses to train on so few images that a part of a step would lack images.
-    ///
-    /// # Errors
-    /// [`Error::Config`] names the number of training images and what fits them.
-    pub fn check_steps(&self, step: StepSize) -> Result<()> {
-        let StepSize { batch_size, accumulate, least } = step;
-        let images = self.train.len();
-        // The images of an epoch are divided into batches, and those into parts, whose sizes differ by at most one.
-        let batch = images / images.div_ceil(batch_size.max(1)).max(1);
-        if batch / accumulate.max(1) >= least {
-            return Ok(());
-        }
-        Err(Error::Config {
-            name: "accumulate",
-            got: format!(
-                "{accumulate} with {images} training images: some of its parts would have {} images",
-                batch / accumulate.max(1)
-            ),
-            expected: format!("at most {} here, or more training images", (batch / least).max(1)),
-        })
     }
 
     /// SHA-256 over the rows of the parts, in hex.

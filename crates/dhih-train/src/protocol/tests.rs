@@ -3,10 +3,10 @@
 
 use rand::seq::SliceRandom;
 
+use super::Protocol;
 use super::draw::Drawing;
-use super::{Protocol, StepSize};
 use crate::dataset::{ClassLabels, Dataset, DatasetName, Lists};
-use crate::settings::options::TrainOptions;
+use crate::settings::table::TrainOptions;
 
 fn demo(images: usize) -> Dataset {
     let options = TrainOptions { demo_images: Some(images), ..TrainOptions::default() };
@@ -146,20 +146,4 @@ fn lists_are_the_parts_and_their_queries_are_apart() {
         let error = Protocol::Official.split(&with(queries), 0).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
-}
-
-/// A set smaller than a batch, cut into parts, had parts of one image or none: batch norm failed in the middle of training.
-#[test]
-fn steps_need_enough_images_in_each_part() {
-    let split =
-        Protocol::Folder.split(&labelled((0..20).map(|i| vec![i % 2]).collect()), 0).unwrap();
-    let check = |batch_size, accumulate, least| {
-        split.check_steps(StepSize { batch_size, accumulate, least }).map_err(|e| e.to_string())
-    };
-    assert_eq!(split.train.len(), 18);
-    assert!(check(64, 1, 2).is_ok() && check(64, 9, 2).is_ok() && check(64, 6, 3).is_ok());
-    let error = check(64, 16, 2).unwrap_err();
-    assert!(error.contains("18 training images") && error.contains("at most 9"), "{error}");
-    // Two batches of 9 images, in parts of 2 at least.
-    assert!(check(17, 4, 2).is_ok() && check(17, 5, 2).is_err() && check(17, 4, 3).is_err());
 }

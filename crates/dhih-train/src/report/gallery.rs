@@ -105,7 +105,7 @@ impl Pictures<'_> {
 fn shares_label(queries: &CodeSet, query: usize, database: &CodeSet, item: usize) -> bool {
     match (&queries.labels, &database.labels) {
         (Some(Labels::Single(queries)), Some(Labels::Single(items))) => {
-            queries[query] == items[item]
+            queries[query] != Labels::NONE && queries[query] == items[item]
         }
         (
             Some(Labels::MultiHot { classes, values: queries }),
@@ -122,7 +122,9 @@ fn shares_label(queries: &CodeSet, query: usize, database: &CodeSet, item: usize
 fn name_of(set: &CodeSet, item: usize) -> String {
     let name = |class: usize| set.classes.get(class).cloned().unwrap_or_else(|| class.to_string());
     match &set.labels {
-        Some(Labels::Single(labels)) => name(labels[item] as usize),
+        Some(Labels::Single(labels)) => {
+            usize::try_from(labels[item]).map_or_else(|_| "no label".to_owned(), name)
+        }
         Some(Labels::MultiHot { classes, values }) => {
             let row = &values[item * classes..][..*classes];
             let set = row.iter().enumerate().filter(|(_, bit)| **bit != 0);

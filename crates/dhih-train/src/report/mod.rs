@@ -227,8 +227,14 @@ fn result(run: &Run) -> Vec<(&'static str, String)> {
                 format!("{map:.4} (the classifier's prediction as code)")
             }),
         ),
-        ("mAP, ties in order", list(&run.metrics.map_at)),
-        ("precision", list(&run.metrics.precision_at)),
+        (
+            "accuracy of the classifier",
+            run.recorded.accuracy.map_or("-".to_owned(), |share| format!("{share:.4}")),
+        ),
+        ("mAP at k, ties averaged", list(&run.metrics.map_at_tie_aware)),
+        ("mAP at k, ties in order", list(&run.metrics.map_at)),
+        ("precision, ties averaged", list(&run.metrics.precision_at_tie_aware)),
+        ("precision, ties in order", list(&run.metrics.precision_at)),
         (
             "within radius 2",
             format!(

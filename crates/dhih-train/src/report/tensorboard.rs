@@ -67,7 +67,13 @@ fn event(epoch: &EpochRecord) -> Event {
         value("train/learning_rate", epoch.learning_rate),
         value("train/images_per_second", epoch.images_per_second),
     ];
-    values.extend(epoch.validation_map.map(|map| value("validation/map", map)));
+    for (tag, figure) in [
+        ("train/accuracy", epoch.accuracy),
+        ("validation/accuracy", epoch.validation_accuracy),
+        ("validation/map", epoch.validation_map),
+    ] {
+        values.extend(figure.map(|figure| value(tag, figure)));
+    }
     let summary = Some(Summary { value: values });
     Event { wall_time: now(), step: epoch.epoch as i64, file_version: None, summary }
 }
@@ -101,10 +107,12 @@ mod tests {
         let epoch = |epoch, validation_map| EpochRecord {
             epoch,
             loss: 0.5,
+            accuracy: Some(0.9),
             learning_rate: 0.1,
             images_per_second: 100.0,
             seconds: 1.0,
             validation_map,
+            validation_accuracy: None,
         };
         begin(&path, &[epoch(1, None)]).unwrap();
         append(&path, &epoch(2, Some(0.75))).unwrap();

@@ -1,6 +1,7 @@
 //! A whole run: data, split, training, codes, evaluation, each written to the run's directory.
 
 pub(crate) mod gallery;
+pub(crate) mod origin;
 pub(crate) mod run_dir;
 
 use std::path::Path;
@@ -10,18 +11,19 @@ use candle_core::{DType, Device};
 use dhih_index::{CodeSet, Codes};
 use dhih_model::loss::Objective;
 use dhih_model::walk::text_of;
-use dhih_model::{Encoder, HashNorm, Network, Parameters, checkpoint};
+use dhih_model::{Encoder, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, DatasetName};
 use crate::error::{Error, Result};
-use crate::evaluation::{EvaluationConfig, Metrics, class_code_map, evaluate};
+use crate::evaluation::{EvaluationConfig, Metrics, accuracy, class_code_map, evaluate};
 use crate::progress::Progress;
-use crate::protocol::{Protocol, Split, StepSize};
-use crate::run::run_dir::{DataRecord, RunConfig, RunDir};
-use crate::settings::config::TrainConfig;
+use crate::protocol::{Protocol, Split};
+use crate::run::origin::Origin;
+use crate::run::run_dir::{DataRecord, NewRun, RunConfig, RunDir};
+use crate::settings::table::TrainConfig;
 use crate::train::device::device;
-use crate::train::trainer;
+use crate::train::{parts, trainer};
 
 /// `evaluation.json`: the metrics and everything they depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,12 +37,22 @@ pub struct Evaluation {
     pub metrics: Metrics,
     /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes, and where the loss is pairwise.
     pub class_code_map: Option<f64>,
+    /// The share of the labelled queries whose class the loss's classifier predicts; absent where the loss is pairwise and knows no
+    /// classes, and in evaluations of older programs.
+    #[serde(default)]
+    pub accuracy: Option<f64>,
     /// Time of training, in seconds.
     pub seconds: f64,
     /// Seed of weights, order and augmentation.
     pub seed: u64,
-    /// The program's commit.
+    /// The commit of the program that began the run.
     pub commit: String,
+    /// The program and the machine that began the run; absent in evaluations of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Other programs or machines that the run went on with, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed_by: Vec<Origin>,
     /// The network and its loss.
     pub backbone: String,
     /// The loss.
@@ -61,8 +73,7 @@ pub struct DatasetRecord {
     pub record: DataRecord,
 }
 
-/// The commit this program was built from.
-pub const COMMIT: &str = env!("DHIH_COMMIT");
+pub use origin::COMMIT;
 
 /// Trains and evaluates in a new directory, `run_dir` or the next free one under `runs/`.
 ///
@@ -73,16 +84,33 @@ pub fn start(
     run_dir: Option<&Path>,
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
+    start_in(config, &NewRun::from(run_dir), progress)
+}
+
+/// As [`start`], in a directory at `place`.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_in(
+    config: &TrainConfig,
+    place: &NewRun,
+    progress: Progress,
+) -> Result<(RunDir, Evaluation)> {
+    // A device that is not there is known before the data is read.
+    device(&config.device)?;
     let (dataset, split) = load(config, progress)?;
     // Whether there are codewords for so many classes is known now; refuse before anything is written.
     let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);
     Objective::new(&config.loss, (dataset.classes.len(), config.bits), &vb)?;
     let data = DataRecord::new(&dataset, &split);
     let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
-    let run = RunDir::create(run_dir, config)?;
+    let run = RunDir::create(place, config)?;
     run.write_json(RunDir::SPLIT, &split)?;
     let (version, train) = (RunDir::VERSION, config.clone());
-    let record = RunConfig { version, weights_sha256, train, data: data.clone() };
+    let (origin, resumed_by) = (Some(Origin::here()), Vec::new());
+    let data_record = data.clone();
+    let record =
+        RunConfig { version, weights_sha256, train, data: data_record, origin, resumed_by };
     run.write_config(&record)?;
     let evaluation = finish(config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
@@ -107,7 +135,8 @@ pub fn resume_with_data(
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
     let run = RunDir::open(run_dir)?;
-    let RunConfig { weights_sha256, train, data, .. } = run.read_config()?;
+    let record = run.read_config()?;
+    let RunConfig { weights_sha256, train, data, .. } = record.clone();
     let config = TrainConfig { data_dir: data_dir.to_owned(), ..train };
     config.check()?;
     let wrong = |reason: &str, cure: &str| Error::Data {
@@ -139,8 +168,27 @@ pub fn resume_with_data(
         }
         network
     };
+    note_origin(&run, record, progress)?;
     let evaluation = finish(&config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
+}
+
+/// Records that the run goes on with another program or on another machine than before, and tells so.
+fn note_origin(run: &RunDir, mut record: RunConfig, progress: Progress) -> Result<()> {
+    let here = Origin::here();
+    let differences = match record.resumed_by.last().or(record.origin.as_ref()) {
+        Some(before) => here.differences(before),
+        None => vec![format!("commit: {}, not recorded", here.commit)],
+    };
+    if differences.is_empty() {
+        return Ok(());
+    }
+    progress.line(format!(
+        "NOTE: the run goes on with another program or machine than before ({}), and may end in other bytes",
+        differences.join("; ")
+    ));
+    record.resumed_by.push(here);
+    run.write_config(&record)
 }
 
 /// The network before its first step, and the SHA-256 of its pretrained weights.
@@ -187,12 +235,7 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
     if config.validation > 0.0 {
         split = split.hold_out(&dataset, config.validation)?;
     }
-    let (batch_size, accumulate) = (config.batch_size, config.accumulate);
-    let least = match config.loss.hash_norm() {
-        HashNorm::None => 2,
-        HashNorm::Batch => 3,
-    };
-    split.check_steps(StepSize { batch_size, accumulate, least })?;
+    parts::check(config, &split)?;
     progress.line(format!(
         "{}: {} images of {} classes in {:.1} s; protocol {}: train {}, database {}, queries {}",
         dataset.name.name(),
@@ -233,20 +276,28 @@ fn finish(
 
     let metrics = evaluate(&database, &queries, &EvaluationConfig::default())?;
     let classes = dataset.classes.len();
-    let class_code_map = match (database_classes, query_classes) {
+    let class_code_map = match (&database_classes, &query_classes) {
         (Some(a), Some(b)) if classes <= 1024 => {
-            Some(class_code_map((&database, &queries), (&a, &b), classes)?)
+            Some(class_code_map((&database, &queries), (a, b), classes)?)
         }
         _ => None,
     };
+    let accuracy = match (&queries.labels, &query_classes) {
+        (Some(labels), Some(predicted)) => accuracy(labels, predicted),
+        _ => None,
+    };
+    let RunConfig { origin, resumed_by, .. } = run.read_config()?;
     let evaluation = Evaluation {
         protocol: config.protocol,
         dataset: DatasetRecord { name: dataset.name, record },
         metrics,
         class_code_map,
+        accuracy,
         seconds: run.read_metrics()?.last().map_or(0.0, |record| record.seconds),
         seed: config.seed,
-        commit: COMMIT.to_owned(),
+        commit: origin.as_ref().map_or(COMMIT, |origin| &origin.commit).to_owned(),
+        origin,
+        resumed_by,
         backbone: config.backbone.name().to_owned(),
         loss: config.loss.name().to_owned(),
         epochs: config.epochs,
@@ -254,7 +305,7 @@ fn finish(
     };
     run.write_json(RunDir::EVALUATION, &evaluation)?;
     run.write(RunDir::RESULTS, evaluation.to_csv().as_bytes())?;
-    run.make_latest()?;
+    run.make_latest(progress)?;
     Ok(evaluation)
 }
 

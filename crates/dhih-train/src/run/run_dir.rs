@@ -9,9 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{Dataset, Warning};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::progress::Progress;
 use crate::protocol::Split;
-use crate::settings::config::TrainConfig;
+use crate::run::origin::Origin;
+use crate::settings::table::TrainConfig;
 use crate::train::trainer::EpochRecord;
+
+/// The state of training, within a run's directory.
+const STATE: &str = "checkpoint/state.safetensors";
 
 /// The directory of one run.
 #[derive(Debug, Clone)]
@@ -32,6 +37,28 @@ pub struct RunConfig {
     pub train: TrainConfig,
     /// What they were applied to.
     pub data: DataRecord,
+    /// The program and the machine that began the run; absent in runs of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Other programs or machines that the run went on with, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed_by: Vec<Origin>,
+}
+
+/// Where the directory of a new run is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewRun {
+    /// This directory, which holds no run yet.
+    At(PathBuf),
+    /// `DATASET-LOSS-BITS-NNN` in this folder, with the lowest free number.
+    NumberedIn(PathBuf),
+}
+
+impl From<Option<&Path>> for NewRun {
+    /// The directory, or a numbered one in `runs`.
+    fn from(run_dir: Option<&Path>) -> Self {
+        run_dir.map_or_else(|| Self::NumberedIn("runs".into()), |path| Self::At(path.to_owned()))
+    }
 }
 
 fn first_version() -> u32 {
@@ -100,20 +127,22 @@ impl RunDir {
     pub const EVENTS: &str = "tb/events.out.tfevents.dhih";
     /// The page of the run.
     pub const REPORT: &str = "report.html";
+    /// Why training was given up, where it diverged.
+    pub const DIVERGED: &str = "diverged.txt";
     /// The protocol's parts.
     pub const SPLIT: &str = "split.json";
 
-    /// Makes a new directory: `path`, or the next free number under `runs/`.
+    /// Makes a new directory.
     ///
     /// # Errors
     /// When it cannot be made, or already holds a run.
-    pub fn create(path: Option<&Path>, config: &TrainConfig) -> Result<Self> {
-        let path = match path {
-            Some(path) => {
+    pub fn create(place: &NewRun, config: &TrainConfig) -> Result<Self> {
+        let path = match place {
+            NewRun::At(path) => {
                 std::fs::create_dir_all(path).map_err(Error::io(path))?;
-                path.to_owned()
+                path.clone()
             }
-            None => next_free(Path::new("runs"), config)?,
+            NewRun::NumberedIn(runs) => next_free(runs, config)?,
         };
         if path.join(Self::CONFIG).exists() {
             let expected = "a new directory, or --resume to go on with this run".to_owned();
@@ -138,6 +167,44 @@ impl RunDir {
         Ok(Self { path: path.to_owned() })
     }
 
+    /// The run of a folder of runs that was cut off last: the one without an evaluation whose state or settings are the newest.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or all its runs are complete.
+    pub fn last_unfinished(runs: &Path) -> Result<Self> {
+        let mut found: Option<(std::time::SystemTime, PathBuf)> = None;
+        let entries = match std::fs::read_dir(runs) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            entries => Some(entries.map_err(Error::io(runs))?),
+        };
+        for entry in entries.into_iter().flatten() {
+            let path = entry.map_err(Error::io(runs))?.path();
+            // `latest` is a link to a run that is listed under its own name.
+            let is_run = !path.is_symlink() && path.join(Self::CONFIG).is_file();
+            if !is_run || path.join(Self::EVALUATION).exists() {
+                continue;
+            }
+            let changed = [Self::CONFIG, Self::METRICS, STATE]
+                .iter()
+                .filter_map(|name| path.join(name).metadata().ok()?.modified().ok())
+                .max();
+            if let Some(changed) = changed
+                && found.as_ref().is_none_or(|(newest, _)| changed > *newest)
+            {
+                found = Some((changed, path));
+            }
+        }
+        match found {
+            Some((_, path)) => Self::open(&path),
+            None => Err(Error::Config {
+                name: "resume",
+                got: format!("last, but no run in {} was cut off", runs.display()),
+                expected: "the directory of a run, or --runs-dir with another folder of runs"
+                    .to_owned(),
+            }),
+        }
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
@@ -153,7 +220,7 @@ impl RunDir {
     /// # Errors
     /// When the folder cannot be made.
     pub fn checkpoint(&self) -> Result<PathBuf> {
-        self.in_checkpoint("state.safetensors")
+        self.in_checkpoint(STATE)
     }
 
     /// The path of the best epoch's weights; their folder is made.
@@ -161,13 +228,13 @@ impl RunDir {
     /// # Errors
     /// When the folder cannot be made.
     pub fn best(&self) -> Result<PathBuf> {
-        self.in_checkpoint("best.safetensors")
+        self.in_checkpoint("checkpoint/best.safetensors")
     }
 
     fn in_checkpoint(&self, name: &str) -> Result<PathBuf> {
         let folder = self.path.join("checkpoint");
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        Ok(folder.join(name))
+        Ok(self.path.join(name))
     }
 
     /// Writes a file that appears under its name only when it is complete.
@@ -275,17 +342,26 @@ impl RunDir {
         }
     }
 
-    /// Lets `latest`, beside this run, point to it.
+    /// Lets `latest`, beside this run, point to it. A folder or file of that name is left as it is, and told.
     ///
     /// # Errors
     /// When the link cannot be made.
-    pub fn make_latest(&self) -> Result<()> {
+    pub fn make_latest(&self, progress: Progress) -> Result<()> {
         let absolute = std::path::absolute(&self.path).map_err(Error::io(&self.path))?;
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
             return Ok(());
         };
         let (link, temporary) = (parent.join("latest"), parent.join(".latest.tmp"));
-        if name == "latest" || link.symlink_metadata().is_ok_and(|link| !link.is_symlink()) {
+        if name == "latest" {
+            return Ok(());
+        }
+        if link.symlink_metadata().is_ok_and(|link| !link.is_symlink()) {
+            let (link, run) = (link.display(), self.path.display());
+            progress.line(format!(
+                "NOTE: {link} is no link, and stays as it is: commands that take the last run by default do not take this one\n\
+                 hint: `mv {link} {link}-copied && ln -s {} {link}`, or name the run, {run}",
+                name.display()
+            ));
             return Ok(());
         }
         // Left behind by a run that was killed here.

@@ -1,92 +1,18 @@
-//! Settings of a training run, every one resolved and checked, as they are written out.
+//! Checks of a run's resolved settings, and what the parts of a run are told of them. The settings are declared in `table.rs`.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::PathBuf;
 
-use dhih_model::{Backbone, HashLayerConfig, HashNorm, InputShape, Loss};
-use serde::{Deserialize, Serialize};
+use dhih_model::{HashLayerConfig, HashNorm, InputShape};
 
-use crate::dataset::{DatasetConfig, DatasetName};
+use crate::dataset::DatasetConfig;
 use crate::error::{Error, Result};
-use crate::protocol::Protocol;
+use crate::settings::table::TrainConfig;
 use crate::train::augment::Augmentation;
-use crate::train::optim::{OptimizerConfig, OptimizerName};
-use crate::train::schedule::ScheduleName;
-use crate::train::weights::WeightsSource;
-
-/// All settings of a run, resolved and checked; written to `config.toml`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields are those of TrainOptions, documented there")]
-pub struct TrainConfig {
-    pub dataset: DatasetName,
-    pub data_dir: PathBuf,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub strict: bool,
-    pub protocol: Protocol,
-    pub split_seed: u64,
-    pub demo_images: usize,
-    pub image_side: Option<usize>,
-    pub weights: Option<WeightsSource>,
-    #[serde(default)]
-    pub freeze_backbone: bool,
-    pub features_dir: Option<PathBuf>,
-    #[serde(default = "one")]
-    pub backbone_lr_scale: f64,
-    pub backbone: Backbone,
-    pub bits: usize,
-    #[serde(default)]
-    pub hash_hidden: usize,
-    #[serde(default)]
-    pub label_smoothing: f64,
-    #[serde(default)]
-    pub mirror: bool,
-    pub epochs: usize,
-    pub batch_size: usize,
-    #[serde(default = "one_part")]
-    pub accumulate: usize,
-    #[serde(default)]
-    pub optimizer: OptimizerName,
-    pub learning_rate: f64,
-    #[serde(default)]
-    pub schedule: ScheduleName,
-    pub warmup_epochs: f64,
-    pub momentum: f64,
-    #[serde(default)]
-    pub clip_norm: f64,
-    pub weight_decay: f64,
-    #[serde(default)]
-    pub ema_decay: f64,
-    #[serde(default)]
-    pub validation: f64,
-    #[serde(default)]
-    pub patience: usize,
-    pub flip: bool,
-    pub shift: usize,
-    #[serde(default)]
-    pub cutout: usize,
-    #[serde(default)]
-    pub color_jitter: f64,
-    #[serde(default = "one")]
-    pub crop_scale: f64,
-    #[serde(default)]
-    pub cutmix: f64,
-    pub seed: u64,
-    pub device: String,
-    pub loss: Loss,
-}
+use crate::train::optim::OptimizerConfig;
 
 /// Bytes of pixels of pictures that are kept in memory, at most; larger sets are decoded anew in each epoch.
 const KEPT_PIXELS: usize = 4 << 30;
-
-fn one() -> f64 {
-    1.0
-}
-
-fn one_part() -> usize {
-    1
-}
 
 impl TrainConfig {
     /// Checks every value's range.
@@ -94,10 +20,10 @@ impl TrainConfig {
     /// # Errors
     /// [`Error::Config`], or for the loss's constants [`dhih_model::Error::Config`], names the first that is out of range.
     pub fn check(&self) -> Result<()> {
-        // Batches differ in size by at most one, and batch norm needs two values a bit.
-        let (batch, least) = match self.loss.hash_norm() {
-            HashNorm::None => ("at least 2 for each part of a step", 2),
-            HashNorm::Batch => ("at least 3 for each part of a step: the loss needs batch norm", 3),
+        let least = self.least_part();
+        let batch = match self.loss.hash_norm() {
+            HashNorm::None => "at least 2 for each part of a step",
+            HashNorm::Batch => "at least 3 for each part of a step: the loss needs batch norm",
         };
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let part = |x: f64| (0.0..1.0).contains(&x);
@@ -142,8 +68,8 @@ impl TrainConfig {
             check(
                 "label_smoothing",
                 &smoothing,
-                smoothing == 0.0 || part(smoothing) && self.loss.has_class_weights(),
-                "0 to below 1, and 0 with a loss that has no class weights",
+                smoothing == 0.0 || part(smoothing) && self.loss.smooths_labels(),
+                "0 to below 1, and 0 with a loss that has no class logits: csq, dpn and the pairwise ones",
             ),
             check(
                 "validation",
@@ -156,6 +82,12 @@ impl TrainConfig {
                 &self.patience,
                 self.patience == 0 || self.validation > 0.0,
                 "--validation with it: epochs are never chosen by the queries",
+            ),
+            check(
+                "checkpoint_minutes",
+                &self.checkpoint_minutes,
+                (0.0..=1e6).contains(&self.checkpoint_minutes),
+                "0 (after whole epochs alone) to 1000000",
             ),
             check("cutout", &self.cutout, self.cutout <= 1024, "0 (none) to 1024"),
             check("color_jitter", &self.color_jitter, part(self.color_jitter), "0 to below 1"),
@@ -203,6 +135,14 @@ impl TrainConfig {
                 Err(Error::Config { name, got, expected: expected.to_owned() })
             }
             None => Ok(self.loss.check()?),
+        }
+    }
+
+    /// The images that a part of a step has at least. Batches differ in size by at most one, and batch norm needs two values a bit.
+    pub(crate) fn least_part(&self) -> usize {
+        match self.loss.hash_norm() {
+            HashNorm::None => 2,
+            HashNorm::Batch => 3,
         }
     }
 
@@ -255,7 +195,7 @@ impl TrainConfig {
             picture_shape: InputShape { height: side, width: side, channels: 3 },
             memory: KEPT_PIXELS,
             strict: self.strict,
-            min_class_images: 0,
+            min_class_images: self.min_class_images,
         }
     }
 

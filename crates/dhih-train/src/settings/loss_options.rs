@@ -66,7 +66,8 @@ impl FromStr for LossParam {
 }
 
 impl LossOptions {
-    fn name(&self) -> &str {
+    /// The name of the loss.
+    pub(crate) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("hi")
     }
 

@@ -1,7 +1,15 @@
-//! The settings of a run: what the flags give ([`TrainOptions`](options::TrainOptions)), what recipes fill in, and what they resolve to
-//! ([`TrainConfig`](config::TrainConfig)).
+//! The settings of a run: what the flags give ([`TrainOptions`](table::TrainOptions)), what recipes fill in, and what they resolve to
+//! ([`TrainConfig`](table::TrainConfig)). Each setting is declared once, in `table.rs`.
+//!
+//! ```text
+//! flags, DHIH_... -> TrainOptions  (table.rs)
+//! --config, --recipe -> TrainOptions.or(...)  (options.rs, recipe.rs, fitting.rs)
+//!     -> resolve -> TrainConfig -> check  (options.rs, config.rs)
+//! ```
 
 pub(crate) mod config;
+pub(crate) mod fitting;
 pub(crate) mod loss_options;
 pub(crate) mod options;
 pub mod recipe;
+pub(crate) mod table;

@@ -1,8 +1,8 @@
 //! Recipes: settings that belong together, by name. Each is a TOML file of `recipes/`, as `--config` reads it, whose first line says
 //! what it is for; flags and the user's own file override it.
 
-use crate::error::{Error, Result, by_name};
-use crate::settings::options::TrainOptions;
+use crate::error::{Result, by_name};
+use crate::settings::table::TrainOptions;
 
 /// A recipe.
 #[derive(Debug, Clone, Copy)]
@@ -30,19 +30,6 @@ impl Recipe {
     /// One line on what it is for.
     pub fn description(self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
-    }
-
-    /// Its settings as they are written.
-    ///
-    /// # Errors
-    /// As [`Self::options`].
-    pub fn table(self) -> Result<toml::Table> {
-        let wrong = |error: toml::de::Error| Error::Data {
-            path: self.name.into(),
-            reason: error.to_string(),
-            cure: "leave the recipe out".to_owned(),
-        };
-        self.text.parse().map_err(wrong)
     }
 
     /// Its settings.

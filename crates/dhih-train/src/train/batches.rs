@@ -63,19 +63,20 @@ impl<'a> Epoch<'a> {
         self.batches
     }
 
-    /// Calls `f` with one batch after the other, while the next one is made.
+    /// Calls `f` with the number of a batch and the batch, from batch `first` to the last, while the next one is made.
     ///
     /// # Errors
     /// The first of `f` or of a streamed image, after which no batch follows.
-    pub(crate) fn try_for_each(
+    pub(crate) fn try_for_each_from(
         &self,
+        first: usize,
         mut f: impl FnMut(usize, Batch<'_>) -> Result<()>,
     ) -> Result<()> {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
             // Nobody receives any more after an error.
-            scope.spawn(move || (0..self.len()).try_for_each(|i| sender.send(self.batch(i))));
-            receiver.iter().enumerate().try_for_each(|(i, batch)| f(i, batch?))
+            scope.spawn(move || (first..self.len()).try_for_each(|i| sender.send(self.batch(i))));
+            (first..).zip(receiver.iter()).try_for_each(|(i, batch)| f(i, batch?))
         })
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod device;
 pub(crate) mod ema;
 pub(crate) mod features;
 pub(crate) mod optim;
+pub(crate) mod parts;
 pub(crate) mod schedule;
 pub mod throughput;
 pub(crate) mod trainer;

@@ -11,21 +11,23 @@ pub enum ScheduleName {
     /// Half a cosine to 0 (Loshchilov and Hutter, 2017).
     #[default]
     Cosine,
-    /// A line to 0: with a long warm-up one triangle (Smith and Topin, 2019).
-    OneCycle,
-    /// It stays.
+    /// A line to 0: with a long warm-up one triangle (Smith and Topin, 2019). Older versions called it `one-cycle`.
+    #[serde(alias = "one-cycle")]
+    Linear,
+    /// The rate stays.
     Constant,
 }
 
 impl ScheduleName {
     const ALL: [(&'static str, Self); 3] =
-        [("cosine", Self::Cosine), ("one-cycle", Self::OneCycle), ("constant", Self::Constant)];
+        [("cosine", Self::Cosine), ("linear", Self::Linear), ("constant", Self::Constant)];
 
-    /// Reads a name.
+    /// Reads a name, also one of an older version.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
     pub(crate) fn parse(name: &str) -> Result<Self> {
+        let name = if name == "one-cycle" { "linear" } else { name };
         by_name("schedule", name, Self::ALL.into_iter())
     }
 }
@@ -54,7 +56,7 @@ impl Schedule {
         self.peak
             * match self.shape {
                 ScheduleName::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
-                ScheduleName::OneCycle => 1.0 - done,
+                ScheduleName::Linear => 1.0 - done,
                 ScheduleName::Constant => 1.0,
             }
     }
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn it_rises_then_falls_to_nothing() {
-        for shape in [ScheduleName::Cosine, ScheduleName::OneCycle] {
+        for shape in [ScheduleName::Cosine, ScheduleName::Linear] {
             let schedule = Schedule { peak: 0.4, warmup: 10.0, steps: 100.0, shape };
             let rates: Vec<f64> = (0..100).map(|step| schedule.rate(step)).collect();
             assert!(rates[..10].is_sorted() && rates[10..].iter().rev().is_sorted());

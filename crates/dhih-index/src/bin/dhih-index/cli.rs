@@ -11,6 +11,9 @@ use dhih_manual::Manual;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub(crate) struct Cli {
+    /// Number of threads that compute [default: one for each core]
+    #[arg(long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = positive)]
+    pub(crate) threads: Option<usize>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -77,13 +80,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, env = "DHIH_CODES", value_name = "PATH")]
     pub(crate) codes: Option<PathBuf>,
     /// Length of a code in bits; needed where the file does not record it: .npy, and Parquet of other programs
-    #[arg(long, env = "DHIH_BITS", value_name = "K")]
+    #[arg(long, env = "DHIH_BUILD_BITS", value_name = "K")]
     pub(crate) bits: Option<u32>,
     /// Index directory [default: `index` beside the codes file]
-    #[arg(long, env = "DHIH_OUT", value_name = "DIR")]
+    #[arg(long, env = "DHIH_BUILD_OUT", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Index only part I of N of the codes, I from 1 to N, in a directory of its own within OUT
-    #[arg(long, env = "DHIH_SHARD", value_name = "I/N")]
+    #[arg(long, env = "DHIH_BUILD_SHARD", value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
     /// Number of substrings, each with a table [default: chosen from the codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "M")]
@@ -106,17 +109,14 @@ pub(crate) struct SearchArgs {
     pub(crate) query: QueryArgs,
     #[command(flatten)]
     pub(crate) bound: SearchBoundArgs,
-    /// Number of threads [default: one for each core]
-    #[arg(long, env = "DHIH_THREADS", value_name = "N", value_parser = positive)]
-    pub(crate) threads: Option<usize>,
     /// Write the hits to a safetensors file instead of printing a table
-    #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
+    #[arg(long, env = "DHIH_SEARCH_OUT", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Search only items of this class, by name or number; repeatable
     #[arg(long, env = "DHIH_LABEL", value_name = "L")]
     pub(crate) label: Vec<String>,
     /// Search only these items
-    #[arg(long, env = "DHIH_IDS", value_name = "IDS", value_delimiter = ',')]
+    #[arg(long, env = "DHIH_SEARCH_IDS", value_name = "IDS", value_delimiter = ',')]
     pub(crate) ids: Vec<u64>,
     /// Print on stderr what each search did, and why: buckets, candidates, codes scanned, and the costs that were compared
     #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new(),
@@ -204,7 +204,7 @@ pub(crate) struct RemoveArgs {
     /// Ids, separated by commas
     #[arg(
         long,
-        env = "DHIH_IDS",
+        env = "DHIH_REMOVE_IDS",
         value_name = "IDS",
         value_delimiter = ',',
         required_unless_present = "ids_file",
@@ -212,7 +212,7 @@ pub(crate) struct RemoveArgs {
     )]
     pub(crate) ids: Vec<u64>,
     /// A text file of ids, separated by commas, blanks or line ends
-    #[arg(long, env = "DHIH_IDS_FILE", value_name = "FILE")]
+    #[arg(long, env = "DHIH_REMOVE_IDS_FILE", value_name = "FILE")]
     pub(crate) ids_file: Option<PathBuf>,
 }
 
@@ -230,7 +230,7 @@ pub(crate) struct CheckpointArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
     /// Directory of the checkpoint, which must not hold an index
-    #[arg(long, env = "DHIH_OUT", value_name = "DIR")]
+    #[arg(long, env = "DHIH_CHECKPOINT_OUT", value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Copy the segments also where hard links are possible
     #[arg(long, env = "DHIH_COPY", value_parser = FalseyValueParser::new())]
@@ -251,7 +251,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
     /// Codes file to write
-    #[arg(long, env = "DHIH_OUT", value_name = "FILE")]
+    #[arg(long, env = "DHIH_INDEX_EXPORT_OUT", value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Format of the file; npy holds the codes alone [default: the one that OUT's extension names, else safetensors]
     #[arg(long, env = "DHIH_FORMAT", value_enum)]

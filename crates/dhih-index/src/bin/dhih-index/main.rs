@@ -3,7 +3,6 @@
 mod cli;
 mod cmd;
 mod hint;
-mod rivals;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,7 +12,11 @@ use clap::CommandFactory;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = rivals::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = dhih_manual::parse::<Cli>(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    if let Some(threads) = cli.threads {
+        // This is the first use of the pool, which cannot be there already.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
     let done = match cli.command {
         Command::Build(args) => cmd::build::run(&args),
         Command::Search(args) => cmd::search::run(&args),

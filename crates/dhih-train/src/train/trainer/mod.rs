@@ -1,15 +1,16 @@
-//! The training loop and its log. `state.rs` keeps what it needs to go on, `validation.rs` watches it.
+//! The training loop. `log.rs` is what it tells of an epoch, `state.rs` keeps what it needs to go on, `validation.rs` watches it.
 
+mod log;
 mod state;
 mod validation;
 
-use std::time::Instant;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint;
 use dhih_model::pretrained::{BACKBONE, Loaded};
 use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained};
-use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -17,30 +18,16 @@ use crate::progress::Progress;
 use crate::protocol::Split;
 use crate::report::tensorboard;
 use crate::run::run_dir::RunDir;
-use crate::settings::config::TrainConfig;
+use crate::settings::table::TrainConfig;
 use crate::train::batches::{Batch, BatchConfig, Epoch};
 use crate::train::ema::WeightAverage;
 use crate::train::features::FeatureCache;
 use crate::train::optim::{Optimizer, Step};
 use crate::train::schedule::Schedule;
 
-/// One epoch's line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// Counted from 1.
-    pub epoch: usize,
-    /// Mean over the epoch's images.
-    pub loss: f64,
-    /// Of the last step.
-    pub learning_rate: f64,
-    /// Training throughput.
-    pub images_per_second: f64,
-    /// Since the run began, over all its parts.
-    pub seconds: f64,
-    /// mAP of the held-out images among themselves, where some are held out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_map: Option<f64>,
-}
+pub use log::EpochRecord;
+use log::{Hits, Sums};
+use state::Begun;
 
 /// The network before its first step, for the images `rows` of `dataset`: random, but for a pretrained backbone.
 ///
@@ -111,9 +98,13 @@ pub(crate) fn train(
         if trainer.is_spent() {
             break;
         }
-        let mut record = trainer.epoch(number)?;
-        record.validation_map = trainer.validate(run)?;
-        trainer.log(&record);
+        let mut record = trainer.epoch(number, run)?;
+        trainer.begun = None;
+        if let Some(validation) = trainer.validate(run)? {
+            record.validation_map = Some(validation.map);
+            record.validation_accuracy = validation.accuracy;
+        }
+        trainer.progress.line(record.line(config.epochs));
         trainer.records.push(record.clone());
         trainer.save(run)?;
         tensorboard::append(&run.file(RunDir::EVENTS), &record)?;
@@ -133,6 +124,15 @@ struct Trainer<'a> {
     split: &'a Split,
     progress: Progress,
     records: Vec<EpochRecord>,
+    /// The part of an epoch that was trained before the run was cut off.
+    begun: Option<Begun>,
+}
+
+/// What a step comes to.
+#[derive(Debug, Clone, Copy)]
+struct StepOutcome {
+    loss: f32,
+    hits: Hits,
 }
 
 impl<'a> Trainer<'a> {
@@ -148,12 +148,17 @@ impl<'a> Trainer<'a> {
             .then(|| WeightAverage::new(network.parameters(), config.ema_decay, is_trained))
             .transpose()?;
         let NetworkConfig { input, normalization, .. } = network.config();
+        // A pretrained network takes grey images as RGB, but they are varied before that, in their own single channel.
+        let means = match &normalization.mean[..] {
+            means if means.len() == dataset.shape.channels => means.to_vec(),
+            means => vec![means.iter().sum::<f32>() / means.len() as f32; dataset.shape.channels],
+        };
         let batches = BatchConfig {
             size: config.batch_size,
-            augmentation: config.augmentation(&normalization.mean),
+            augmentation: config.augmentation(&means),
             input: (!config.freeze_backbone).then_some(*input),
         };
-        let (features, records) = (None, Vec::new());
+        let (features, records, begun) = (None, Vec::new(), None);
         Ok(Self {
             network,
             optimizer,
@@ -165,10 +170,14 @@ impl<'a> Trainer<'a> {
             split,
             progress,
             records,
+            begun,
         })
     }
 
-    fn epoch(&self, number: usize) -> Result<EpochRecord> {
+    /// Trains for one epoch, or for the rest of the one that was begun. The state is saved under way, so that an interruption loses no
+    /// more than the minutes of `--checkpoint-minutes`. All that is drawn depends on seed, epoch and batch alone: where an epoch is taken
+    /// up again does not change it.
+    fn epoch(&self, number: usize, run: &RunDir) -> Result<EpochRecord> {
         let TrainConfig { seed, epochs, .. } = *self.config;
         let rows = &self.split.train;
         let epoch = Epoch::new(self.dataset, rows, &self.batches, (seed, number));
@@ -180,41 +189,45 @@ impl<'a> Trainer<'a> {
             shape: self.config.schedule,
         };
         let bar = self.progress.bar(&format!("epoch {number}/{epochs}"), rows.len());
-        let (started, mut loss_sum, mut rate) = (Instant::now(), 0.0, 0.0);
-        epoch.try_for_each(|i, batch| {
+        let begun = self.begun.as_ref().filter(|begun| begun.epoch == number);
+        let first = begun.map_or(0, |begun| begun.batches);
+        let mut sums = begun.map_or_else(Sums::default, |begun| begun.sums);
+        let seconds_before = sums.seconds;
+        let started = Instant::now();
+        let mut saved = Instant::now();
+        let minutes = self.config.checkpoint_minutes;
+        let between_saves = Duration::from_secs_f64(60.0 * minutes);
+        epoch.try_for_each_from(first, |i, batch| {
             let step = (number - 1) * epoch.len() + i;
-            rate = schedule.rate(step);
-            let loss = self.step(&batch, step, &schedule)?;
+            let StepOutcome { loss, hits } = self.step(&batch, step, &schedule)?;
             if !loss.is_finite() {
                 let (epoch, batch, step) = (number, i + 1, step + 1);
-                return Err(Error::Diverged { loss, epoch, batch, step, learning_rate: rate });
+                let learning_rate = schedule.rate(step - 1);
+                return Err(Error::Diverged { loss, epoch, batch, step, learning_rate });
             }
-            loss_sum += f64::from(loss) * batch.len() as f64;
+            sums.loss += f64::from(loss) * batch.len() as f64;
+            sums.hits.add(hits);
             bar.inc(batch.len() as u64);
+            if minutes > 0.0 && saved.elapsed() >= between_saves && i + 1 < epoch.len() {
+                sums.seconds = seconds_before + started.elapsed().as_secs_f64();
+                self.save_under_way(run, &Begun { epoch: number, batches: i + 1, sums })?;
+                saved = Instant::now();
+            }
             Ok(())
         })?;
         bar.finish_and_clear();
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = seconds_before + started.elapsed().as_secs_f64();
         let before = self.records.last().map_or(0.0, |record| record.seconds);
         Ok(EpochRecord {
             epoch: number,
-            loss: loss_sum / rows.len() as f64,
-            learning_rate: rate,
+            loss: sums.loss / rows.len() as f64,
+            accuracy: sums.hits.share(),
+            learning_rate: schedule.rate(number * epoch.len() - 1),
             images_per_second: rows.len() as f64 / seconds,
             seconds: before + seconds,
             validation_map: None,
+            validation_accuracy: None,
         })
-    }
-
-    fn log(&self, record: &EpochRecord) {
-        let EpochRecord { epoch, loss, images_per_second, seconds, validation_map, .. } = record;
-        let epochs = self.config.epochs;
-        let left = (epochs - epoch) as f64 * seconds / *epoch as f64;
-        let map =
-            validation_map.map(|map| format!("  validation mAP {map:.4}")).unwrap_or_default();
-        self.progress.line(format!(
-            "epoch {epoch}/{epochs}  loss {loss:.4}{map}  {images_per_second:.0} images/s  ETA {left:.0} s"
-        ));
     }
 
     /// The hash layer's output for images of a batch.
@@ -227,19 +240,29 @@ impl<'a> Trainer<'a> {
         Ok(self.network.forward(&normalization.apply(images, *input, device)?, mode)?)
     }
 
-    fn step(&self, batch: &Batch<'_>, step: usize, schedule: &Schedule) -> Result<f32> {
+    fn step(&self, batch: &Batch<'_>, step: usize, schedule: &Schedule) -> Result<StepOutcome> {
         let TrainConfig { seed, accumulate, label_smoothing, .. } = *self.config;
         let (n, labels) = (batch.len(), batch.labels(self.network.device())?);
         let mixed = f64::from(batch.mixed);
         let of_partners = (mixed > 0.0).then(|| labels.flip(&[0])).transpose()?;
         let progress = step as f64 / schedule.steps;
+        // A batch may be smaller than the setting: the last images of a small set. Each part has as many images as the loss needs.
+        let parts = accumulate.min(n / self.config.least_part()).max(1);
+        let hits = Cell::new(Hits::default());
         let part = |i: usize| {
-            let at = i * n / accumulate..(i + 1) * n / accumulate;
+            let at = i * n / parts..(i + 1) * n / parts;
             let pixels = batch.images.len() / n;
             let images = &batch.images[at.start * pixels..at.end * pixels];
             let mode = Mode::training_step(seed, step * accumulate + i);
             let v = self.forward((&batch.rows[at.clone()], images), mode)?;
             let objective = self.network.objective();
+            let classes = batch.targets.len() / n;
+            let targets = &batch.targets[at.start * classes..at.end * classes];
+            if let Some(predicted) = objective.classify(&v.detach())? {
+                let mut sum = hits.get();
+                sum.add(Hits::count(&predicted.to_vec1::<u32>()?, targets));
+                hits.set(sum);
+            }
             let under = |labels: &Tensor| {
                 let labels = labels.narrow(0, at.start, at.len())?;
                 match label_smoothing {
@@ -254,11 +277,11 @@ impl<'a> Trainer<'a> {
             Ok((loss, at.len() as f64 / n as f64))
         };
         let at = Step { number: step, learning_rate: schedule.rate(step) };
-        let loss = self.optimizer.descend_sum((0..accumulate).map(part), at)?;
+        let loss = self.optimizer.descend_sum((0..parts).map(part), at)?;
         if let Some(average) = self.average.as_ref().filter(|_| loss.is_finite()) {
             average.update(step)?;
         }
-        Ok(loss)
+        Ok(StepOutcome { loss, hits: hits.get() })
     }
 
     /// The network with the weights that it is to keep: the best, the averages, or the last.

@@ -1,4 +1,5 @@
-//! The state of training in a file: written after each epoch, taken up by `--resume`.
+//! The state of training in a file: written after each epoch, and every few minutes within a long one; taken up by `--resume`. Nothing
+//! random is part of it: what is drawn follows from seed, epoch and batch.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,6 +8,9 @@ use candle_core::Tensor;
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::pretrained::BACKBONE;
 
+use serde::{Deserialize, Serialize};
+
+use super::log::{Hits, Sums};
 use super::{EpochRecord, Trainer};
 use crate::error::{Error, Result};
 use crate::run::run_dir::RunDir;
@@ -16,6 +20,45 @@ const WEIGHT: &str = "weight:";
 const MOMENT: &str = "moment:";
 const AVERAGE: &str = "average:";
 const RECORDS: &str = "dhih.epochs";
+const BEGUN: &str = "dhih.begun";
+
+/// The part of an epoch that is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Begun {
+    /// Counted from 1.
+    pub(super) epoch: usize,
+    /// Batches that are done.
+    pub(super) batches: usize,
+    pub(super) sums: Sums,
+}
+
+/// [`Begun`] in the file. The sums are the bits of their numbers, of which no digit is lost.
+#[derive(Serialize, Deserialize)]
+struct BegunBits {
+    epoch: usize,
+    batches: usize,
+    loss: u64,
+    seconds: u64,
+    right: usize,
+    labelled: usize,
+}
+
+impl From<&Begun> for BegunBits {
+    fn from(begun: &Begun) -> Self {
+        let Begun { epoch, batches, sums: Sums { loss, hits, seconds } } = *begun;
+        let Hits { right, labelled } = hits;
+        let (loss, seconds) = (loss.to_bits(), seconds.to_bits());
+        Self { epoch, batches, loss, seconds, right, labelled }
+    }
+}
+
+impl From<BegunBits> for Begun {
+    fn from(bits: BegunBits) -> Self {
+        let BegunBits { epoch, batches, loss, seconds, right, labelled } = bits;
+        let (loss, seconds) = (f64::from_bits(loss), f64::from_bits(seconds));
+        Self { epoch, batches, sums: Sums { loss, hits: Hits { right, labelled }, seconds } }
+    }
+}
 
 impl Trainer<'_> {
     /// All weights that training may change; a frozen backbone is in the pretrained file.
@@ -34,8 +77,23 @@ impl Trainer<'_> {
         Ok(self.network.parameters().load(&weights)?)
     }
 
-    /// Writes the whole state in one file, then the log: killed in between, the log lacks a line that is written again.
+    /// Writes the whole state in one file, then the log. A run that is killed in between lacks a line of the log, which is written again
+    /// when the run goes on.
     pub(super) fn save(&self, run: &RunDir) -> Result<()> {
+        let records = run.to_json_lines(&self.records)?;
+        self.write_state(run, [(RECORDS.to_owned(), records.clone())].into())?;
+        run.write(RunDir::METRICS, records.as_bytes())
+    }
+
+    /// Writes the state within an epoch.
+    pub(super) fn save_under_way(&self, run: &RunDir, begun: &Begun) -> Result<()> {
+        let records = run.to_json_lines(&self.records)?;
+        let begun = run.to_json_lines(&[BegunBits::from(begun)])?;
+        self.write_state(run, [(RECORDS.to_owned(), records), (BEGUN.to_owned(), begun)].into())
+    }
+
+    /// Writes all that training changes, in one file, with `metadata`.
+    fn write_state(&self, run: &RunDir, metadata: BTreeMap<String, String>) -> Result<()> {
         let prefixed = |prefix: &'static str| {
             move |(name, tensor): (String, Tensor)| (format!("{prefix}{name}"), tensor)
         };
@@ -46,10 +104,8 @@ impl Trainer<'_> {
             .chain(self.optimizer.snapshot()?.into_iter().map(prefixed(MOMENT)))
             .chain(average.into_iter().flatten().map(prefixed(AVERAGE)))
             .collect();
-        let records = run.to_json_lines(&self.records)?;
-        let metadata = [(RECORDS.to_owned(), records.clone())].into();
         checkpoint::write(&Contents { tensors, metadata }, &run.checkpoint()?)?;
-        run.write(RunDir::METRICS, records.as_bytes())
+        Ok(())
     }
 
     pub(super) fn resume(&mut self, run: &RunDir) -> Result<()> {
@@ -76,7 +132,17 @@ impl Trainer<'_> {
         let records: Result<Vec<EpochRecord>, _> =
             records.lines().map(serde_json::from_str).collect();
         self.records = records.map_err(|error| wrong_checkpoint(&path, &error.to_string()))?;
-        self.progress.line(format!("going on after epoch {}", self.records.len()));
+        let begun =
+            contents.metadata.get(BEGUN).map(|text| serde_json::from_str::<BegunBits>(text));
+        let begun =
+            begun.transpose().map_err(|error| wrong_checkpoint(&path, &error.to_string()))?;
+        self.begun = begun.map(Begun::from);
+        let within = self
+            .begun
+            .as_ref()
+            .map(|begun| format!(", with batch {} of epoch {}", begun.batches + 1, begun.epoch));
+        let (epochs, within) = (self.records.len(), within.unwrap_or_default());
+        self.progress.line(format!("going on after epoch {epochs}{within}"));
         // Killed between checkpoint and log, the log lacks a line.
         run.write(RunDir::METRICS, run.to_json_lines(&self.records)?.as_bytes())
     }

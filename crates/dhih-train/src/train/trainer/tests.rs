@@ -3,7 +3,8 @@
 use super::*;
 use crate::dataset::DatasetName;
 use crate::protocol::Protocol;
-use crate::settings::options::TrainOptions;
+use crate::run::run_dir::NewRun;
+use crate::settings::table::TrainOptions;
 use dhih_model::Loss;
 
 fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
@@ -22,6 +23,35 @@ fn loss(trainer: &Trainer<'_>) -> f32 {
     let v = trainer.forward((rows, &batch.images), Mode::training_step(0, 0)).unwrap();
     let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
     loss.to_scalar().unwrap()
+}
+
+/// What a training is of.
+struct Case<'a> {
+    dataset: &'a Dataset,
+    split: &'a Split,
+    run: &'a RunDir,
+}
+
+impl<'a> Case<'a> {
+    /// A training up to `epochs` epochs: from the beginning, or from the state that is in a run.
+    fn trained(
+        &self,
+        config: &'a TrainConfig,
+        from: Option<&RunDir>,
+        epochs: usize,
+    ) -> Trainer<'a> {
+        let data = (self.dataset, &self.split.train[..]);
+        let network = network(config, data, None, &Device::Cpu).unwrap();
+        let data = (self.dataset, self.split);
+        let mut trainer = Trainer::new(config, network, data, Progress::Silent).unwrap();
+        from.into_iter().for_each(|run| trainer.resume(run).unwrap());
+        for number in trainer.records.len() + 1..=epochs {
+            let record = trainer.epoch(number, self.run).unwrap();
+            trainer.begun = None;
+            trainer.records.push(record);
+        }
+        trainer
+    }
 }
 
 #[test]
@@ -53,7 +83,7 @@ fn every_loss_falls_and_resumes_to_the_same_weights() {
     let of_loss = |name: &str| TrainOptions { loss: Some(name.into()), ..plain() };
     let everything = TrainOptions {
         optimizer: Some("adamw".into()),
-        schedule: Some("one-cycle".into()),
+        schedule: Some("linear".into()),
         clip_norm: Some(1.0),
         label_smoothing: Some(0.1),
         accumulate: Some(2),
@@ -69,22 +99,21 @@ fn every_loss_falls_and_resumes_to_the_same_weights() {
     let losses = Loss::ALL.into_iter().map(|(name, _)| (name, of_loss(name)));
     for (name, options) in losses.chain([("everything", everything)]) {
         let config = options.resolve().unwrap();
-        let run = RunDir::create(Some(&dir.path().join(name)), &config).unwrap();
-        let trained = |from: Option<&RunDir>, epochs: usize| {
-            let data = (&dataset, &split.train[..]);
-            let network = network(&config, data, None, &Device::Cpu).unwrap();
-            let data = (&dataset, &split);
-            let mut trainer = Trainer::new(&config, network, data, Progress::Silent).unwrap();
-            from.into_iter().for_each(|run| trainer.resume(run).unwrap());
-            for number in trainer.records.len() + 1..=epochs {
-                let record = trainer.epoch(number).unwrap();
-                trainer.records.push(record);
-            }
-            trainer
-        };
+        let run = RunDir::create(&NewRun::At(dir.path().join(name)), &config).unwrap();
+        let case = Case { dataset: &dataset, split: &split, run: &run };
+        let trained = |from: Option<&RunDir>, epochs: usize| case.trained(&config, from, epochs);
         let whole = trained(None, 6);
         trained(None, 2).save(&run).unwrap();
         let resumed = trained(Some(&run), 6);
+        // Saved after every step, and cut off before the end of the third epoch.
+        let hasty = TrainConfig { checkpoint_minutes: 1e-9, ..config.clone() };
+        case.trained(&hasty, None, 3);
+        let within = trained(Some(&run), 6);
+        assert!(weights(&within) == weights(&whole), "{name} within an epoch");
+        let losses = |trainer: &Trainer<'_>| -> Vec<_> {
+            trainer.records[2..].iter().map(|record| (record.loss, record.accuracy)).collect()
+        };
+        assert_eq!(losses(&within), losses(&whole), "{name}");
         assert_eq!(resumed.records.len(), 6, "{name}");
         assert!(weights(&resumed) == weights(&whole), "{name}");
         let averages = |trainer: &Trainer<'_>| {

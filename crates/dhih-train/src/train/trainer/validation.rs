@@ -2,19 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Tensor;
 use dhih_index::{CodeSet, Codes};
 use dhih_model::checkpoint::{self, Contents};
 use dhih_model::{CodeEncoder, Mode};
 
 use super::Trainer;
 use crate::error::Result;
-use crate::evaluation::{EvaluationConfig, evaluate};
+use crate::evaluation::{accuracy, leave_one_out_map};
 use crate::run::run_dir::RunDir;
 use crate::train::ema::WeightAverage;
 
+/// What the held-out images tell of an epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Validation {
+    /// mAP of the images among themselves, each compared with all others but itself.
+    pub(super) map: f64,
+    /// The share of the labelled ones that are classified right; absent where the loss knows no classes.
+    pub(super) accuracy: Option<f64>,
+}
+
 impl Trainer<'_> {
-    /// mAP of the held-out images among themselves; keeps the weights where it is the best so far.
-    pub(super) fn validate(&self, run: &RunDir) -> Result<Option<f64>> {
+    /// Measures the held-out images, where there are some, and keeps the weights where their mAP is the best so far.
+    pub(super) fn validate(&self, run: &RunDir) -> Result<Option<Validation>> {
         let rows = &self.split.validation;
         if rows.is_empty() {
             return Ok(None);
@@ -24,24 +34,31 @@ impl Trainer<'_> {
         let (encoder, input) = (CodeEncoder::new(&self.network)?, self.network.config().input);
         for rows in rows.chunks(4 * input.inference_batch()) {
             values.extend(match &self.features {
-                Some(_) => {
+                // The features are those of the images as they are: codes of mirrored images, too, need the whole network.
+                Some(_) if !self.config.mirror => {
                     self.forward((rows, &[]), Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
                 }
-                None => encoder.encode(&self.dataset.gather_fitted(rows, input)?)?,
+                _ => encoder.encode(&self.dataset.gather_fitted(rows, input)?)?,
             });
         }
+        let labels = self.dataset.labels.of_codes(rows, self.dataset.classes.len());
+        let shape = (rows.len(), self.config.bits);
+        let v = Tensor::from_slice(&values, shape, self.network.device())?;
+        let predicted = self.network.objective().classify(&v)?;
+        let predicted = predicted.map(|classes| classes.to_vec1::<u32>()).transpose()?;
+        let accuracy = predicted.and_then(|predicted| accuracy(&labels, &predicted));
         let mut set = CodeSet::new(Codes::from_real(self.config.bits as u32, &values)?);
-        set.labels = Some(self.dataset.labels.of_codes(rows, self.dataset.classes.len()));
-        let map = evaluate(&set, &set, &EvaluationConfig::default())?.map;
+        set.labels = Some(labels);
+        let map = leave_one_out_map(&set)?;
         if self.config.patience > 0 && self.best().is_none_or(|(_, best)| map > best) {
             let tensors = self.trained_weights()?.collect();
             checkpoint::write(&Contents { tensors, metadata: BTreeMap::new() }, &run.best()?)?;
         }
         self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
-        Ok(Some(map))
+        Ok(Some(Validation { map, accuracy }))
     }
 
-    /// Epoch and mAP of the best epoch so far; of equals the first.
+    /// Epoch and mAP of the best epoch so far; the first among equals.
     pub(super) fn best(&self) -> Option<(usize, f64)> {
         let scores = self.records.iter().filter_map(|r| Some((r.epoch, r.validation_map?)));
         scores.reduce(|best, score| if score.1 > best.1 { score } else { best })

@@ -62,7 +62,10 @@ fn codes_file(named: Option<&Path>) -> Result<PathBuf> {
     let last = Path::new(LAST_CODES);
     match named {
         Some(file) => Ok(file.to_path_buf()),
-        None if last.exists() => Ok(last.to_path_buf()),
+        None if last.exists() => {
+            dhih_manual::warn_of_stale_latest(last);
+            Ok(last.to_path_buf())
+        }
         None => Err(failure(
             format!("no run has left codes at {LAST_CODES}"),
             "`cargo run --release -p dhih-train` makes a run; `--codes PATH` names codes of other origin",

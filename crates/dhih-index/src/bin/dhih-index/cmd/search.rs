@@ -16,20 +16,19 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let (isa, bound) = (hamming::isa()?, args.bound.bound());
     let index = open(&args.index, args.in_memory)?;
     let queries = queries(&args.query, &index)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
 
     let start = Instant::now();
     let filter = filter(args, &index)?;
-    let results = pool.install(|| match (&filter, bound) {
+    let results = match (&filter, bound) {
         (None, SearchBound::Nearest { k }) => index.knn_batch(&queries, k),
         (None, SearchBound::Within { radius }) => index.within_batch(&queries, radius),
         (Some(filter), SearchBound::Nearest { k }) => index.select(filter).knn_batch(&queries, k),
         (Some(filter), SearchBound::Within { radius }) => {
             index.select(filter).within_batch(&queries, radius)
         }
-    })?;
+    }?;
     let seconds = start.elapsed().as_secs_f64();
-    let (count, threads) = (results.len(), pool.current_num_threads());
+    let (count, threads) = (results.len(), rayon::current_num_threads());
     let rate = count as f64 / seconds.max(1e-9);
     note(&format!(
         "{count} queries in {seconds:.3} s: {rate:.0} queries/s ({isa}, {threads} threads)"

@@ -1,0 +1,49 @@
+//! Help and failures once read differently from command to command, and changed without anybody noticing. What a user reads is kept here, word
+//! for word, in `snapshots/`; `INSTA_UPDATE=always cargo nextest run -p dhih-serve -E 'test(messages)'` takes over what a change is meant to say. The
+//! style is described in CONTRIBUTING.md.
+
+use std::process::Stdio;
+
+use insta::assert_snapshot;
+
+use crate::common::program;
+
+/// The words of a command, its exit code, and what it prints.
+fn told(words: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("pointer")).unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1234567\n";
+    std::fs::write(dir.path().join("pointer/model.safetensors"), pointer).unwrap();
+    let mut command = program();
+    command.args(words.split_whitespace()).current_dir(dir.path()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let code = output.status.code().unwrap();
+    format!("$ dhih-serve {words}\n{out}{err}[exit code {code}]\n")
+}
+
+#[test]
+fn help() {
+    // What a feature adds to the help is not part of it.
+    if cfg!(not(feature = "postgres")) {
+        assert_snapshot!("help_serve", told("--help"));
+    }
+    assert_snapshot!("help_import", told("import --help"));
+    assert_snapshot!("help_keys", told("keys --help"));
+}
+
+#[test]
+fn failures() {
+    let told: String = [
+        "--port 1",
+        "--bind 0.0.0.0:0",
+        "--tls-cert c.pem",
+        "--config absent.toml",
+        "--log-level off --run absent",
+        "--log-level off --run pointer",
+        "import --run absent",
+    ]
+    .map(told)
+    .join("\n");
+    assert_snapshot!(told);
+}

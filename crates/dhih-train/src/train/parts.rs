@@ -1,0 +1,63 @@
+//! Whether the parts of a split can be trained on and measured: known before the first step, not after hours of training. How parts are
+//! drawn: `protocol.rs`.
+
+use crate::error::{Error, Result};
+use crate::protocol::Split;
+use crate::settings::table::TrainConfig;
+
+/// Checks that no part is empty, and that a step of training has as many images as the loss needs.
+///
+/// # Errors
+/// [`Error::Config`] names the part.
+pub(crate) fn check(config: &TrainConfig, split: &Split) -> Result<()> {
+    let name = split.protocol.name();
+    let wrong = |got: String, expected: &str| {
+        Err(Error::Config { name: "protocol", got, expected: expected.to_owned() })
+    };
+    for (part, rows) in [("database", &split.database), ("queries", &split.queries)] {
+        if rows.is_empty() {
+            let expected = "images in every part: another protocol, or the files of that part";
+            return wrong(format!("{name}, whose {part} have no image"), expected);
+        }
+    }
+    if split.train.len() < config.least_part() {
+        let got = format!("{name} with {} images to train on", split.train.len());
+        return wrong(got, &format!("at least {} for this loss", config.least_part()));
+    }
+    if config.validation > 0.0 && split.validation.is_empty() {
+        let got = format!("{name}, of which nothing is held out");
+        return wrong(got, "more images, or no --validation");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Protocol;
+    use crate::settings::table::TrainOptions;
+
+    #[test]
+    fn an_empty_part_is_found_before_training() {
+        let of_loss = |loss: &str| TrainOptions { loss: Some(loss.into()), ..Default::default() };
+        let config = |loss: &str| of_loss(loss).resolve().unwrap();
+        let whole = Split {
+            protocol: Protocol::Official,
+            seed: 0,
+            train: vec![0, 1],
+            database: vec![0],
+            queries: vec![2],
+            validation: Vec::new(),
+        };
+        check(&config("hi"), &whole).unwrap();
+        for (split, loss, part) in [
+            (Split { queries: Vec::new(), ..whole.clone() }, "hi", "queries have no image"),
+            (Split { database: Vec::new(), ..whole.clone() }, "hi", "database have no image"),
+            (Split { train: Vec::new(), ..whole.clone() }, "hi", "0 images to train on"),
+            (whole.clone(), "ortho-arc", "2 images to train on, expected at least 3"),
+        ] {
+            let error = check(&config(loss), &split).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Help, output and failures once read differently from command to command, and changed without anybody noticing. What a user reads is kept
+//! here, word for word, in `snapshots/`; `INSTA_UPDATE=always cargo nextest run -p dhih-train -E 'binary(messages)'` takes over what a change is
+//! meant to say. The style is described in CONTRIBUTING.md.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
+
+mod common;
+
+use std::path::Path;
+
+use common::dhih_train;
+use insta::assert_snapshot;
+
+/// The words of a command, its exit code, and what it prints.
+fn told(dir: &Path, words: &str) -> String {
+    let output = dhih_train(dir, &words.split_whitespace().collect::<Vec<_>>());
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let code = output.status.code().unwrap();
+    format!("$ dhih-train {words}\n{out}{err}[exit code {code}]\n")
+}
+
+#[test]
+fn help() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["train", "encode", "evaluate", "report", "sweep", "export", "list", "bench"] {
+        assert_snapshot!(format!("help_{command}"), told(dir.path(), &format!("{command} --help")));
+    }
+}
+
+#[test]
+fn failures() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    write("settings.toml", b"bitz = 3\n");
+    std::fs::create_dir_all(dir.path().join("pointer")).unwrap();
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1234567\n";
+    write("pointer/model.safetensors", pointer);
+    let told: String = [
+        "--dataset cifar",
+        "--dataset cifar10",
+        "--batch-size 1",
+        "--warmup 2",
+        "--label-smoothing 0.1 --loss csq",
+        "--patience 3",
+        "--recipe cifar10",
+        "--config settings.toml",
+        "--name a/b",
+        "--resume last",
+        "--resume nowhere",
+        "--epochs three",
+        "--epocs 3",
+        "--device gpu",
+        "evaluate",
+        "evaluate --bits 48",
+        "evaluate --topk 0",
+        "report --runs a b",
+        "export --run pointer --out m.onnx",
+        "sweep --vary seed=1,1",
+        "sweep --loss hi --vary bitz=1",
+        "list cats",
+    ]
+    .map(|words| told(dir.path(), words))
+    .join("\n");
+    assert_snapshot!(told);
+}
+
+#[test]
+fn output() {
+    let dir = tempfile::tempdir().unwrap();
+    let told: String = [
+        "list losses",
+        "list protocols --json",
+        "--recipe cifar10-fast --loss csq --epochs 4 --print-config",
+    ]
+    .map(|words| told(dir.path(), words))
+    .join("\n");
+    assert_snapshot!(told);
+}
