@@ -26,6 +26,7 @@ fn try_load(dir: &Path) -> dhih_train::Result<Dataset> {
         demo_images: 0,
         picture_shape,
         memory: usize::MAX,
+        strict: false,
         min_class_images: 0,
     };
     Dataset::load(DatasetName::Parquet, &config)
@@ -208,7 +209,7 @@ fn names_of_files_and_folders_tell_the_parts() {
 fn a_refusal_names_column_type_and_row() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("train.parquet");
-    let mut refused = |columns: &[(&str, Column)], parts: &[&str]| {
+    let refused = |columns: &[(&str, Column)], parts: &[&str]| {
         write(&path, SNAPPY, columns);
         let error = refusal(dir.path());
         assert!(parts.iter().all(|part| error.contains(part)), "{parts:?}: {error}");
