@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dhih_index::Codes;
-use dhih_model::image::{Limits, Picture, decode};
+use dhih_model::image::{Limits, Picture, PictureReader};
 use dhih_model::{Encoder, InputShape};
 use dhih_train::{RunDir, device};
 use numpy::PyUntypedArrayMethods;
@@ -23,7 +23,7 @@ use crate::threads::{released, released_here};
 ///     codes = encoder.encode_files(["a.jpg", "b.png"])                     # of files
 ///     codes = encoder.encode(numpy.stack([encoder.fit(picture), ...]))     # of arrays
 #[pyclass(frozen, name = "Encoder", module = "dhih")]
-pub(crate) struct PyEncoder(Encoder);
+pub(crate) struct PyEncoder(Encoder, PictureReader);
 
 /// A picture that is not decoded yet.
 #[derive(FromPyObject)]
@@ -40,7 +40,7 @@ const CHUNK: usize = 4096;
 impl PyEncoder {
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let file = if path.is_dir() { path.join(RunDir::MODEL) } else { path };
-        Ok(Self(Encoder::load(&file, &device("cpu")?)?))
+        Ok(Self(Encoder::load(&file, &device("cpu")?)?, PictureReader::new(Limits::files())))
     }
 
     fn images<'py>(&self, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, u8, Ix4>> {
@@ -63,9 +63,8 @@ impl PyEncoder {
                 (path.display().to_string(), &read[..])
             }
         };
-        let picture = decode(bytes, &Limits::default());
-        let picture = picture.map_err(|cause| Error::Picture { file: name, cause })?;
-        Ok(picture.fit(self.0.input()))
+        let fitted = self.1.fitted(bytes, self.0.input());
+        fitted.map_err(|cause| Error::Picture { file: name, cause })
     }
 }
 

@@ -16,7 +16,13 @@ use image::{ImageFormat, Luma, Rgb, RgbImage};
 
 fn config(dir: &Path) -> DatasetConfig {
     let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
-    DatasetConfig { dir: dir.to_owned(), demo_images: 200, picture_shape, memory: 1 << 20 }
+    DatasetConfig {
+        dir: dir.to_owned(),
+        demo_images: 200,
+        picture_shape,
+        memory: 1 << 20,
+        ..DatasetConfig::default()
+    }
 }
 
 fn load(name: DatasetName, dir: &Path) -> Dataset {

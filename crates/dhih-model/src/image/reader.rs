@@ -31,6 +31,11 @@ impl PictureReader {
         Self { limits, budget: DecodingBudget::new(BUDGET) }
     }
 
+    /// What a picture may measure.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The picture for a network that takes `shape`, as [`decode_for`]. Waits while other threads have too much memory in use.
     ///
     /// # Errors

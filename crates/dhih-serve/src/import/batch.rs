@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dhih_index::to_hex;
-use dhih_model::image::{Limits, decode};
+use dhih_model::image::PictureReader;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -28,6 +28,7 @@ pub(super) struct Importer<'a> {
     /// By what the folder is known.
     root: &'a str,
     restore: bool,
+    reader: &'a PictureReader,
 }
 
 /// What a file is, once it was read.
@@ -56,10 +57,11 @@ impl<'a> Importer<'a> {
         folder: &'a Path,
         root: &'a str,
         restore: bool,
+        reader: &'a PictureReader,
     ) -> Result<Self> {
         let items = run.items().map_err(refused)?;
         let catalogue = items.catalogue().ok_or_else(|| refused(ChangeError::ReadOnly))?;
-        Ok(Self { run, items, catalogue, folder, root, restore })
+        Ok(Self { run, items, catalogue, folder, root, restore, reader })
     }
 
     /// Imports some of the folder's files.
@@ -100,7 +102,8 @@ impl<'a> Importer<'a> {
             None => self.catalogue.imported(&legacy_import_key(&file.name))?,
             Some(_) => None,
         };
-        let made = decode(&bytes, &Limits::default()).map_err(|error| error.to_string());
+        let picture = self.reader.picture(&bytes, self.run.encoder().input());
+        let made = picture.map_err(|error| error.to_string());
         let made = made.and_then(|picture| {
             let thumbnail = thumbnail(&picture).map_err(|error| error.to_string())?;
             Ok((self.run.fit(&picture), thumbnail))

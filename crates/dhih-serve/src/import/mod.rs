@@ -17,6 +17,8 @@ use std::{
 use serde::Serialize;
 
 use self::batch::Importer;
+use dhih_model::image::{Limits, PictureReader};
+
 use crate::items::Access;
 use crate::operation::cli::ImportArgs;
 use crate::operation::config::index_dir;
@@ -35,6 +37,10 @@ pub struct ImportConfig {
     pub source_prefix: Option<String>,
     /// Whether files are added again whose items were deleted.
     pub restore: bool,
+    /// Longest side of a picture that is taken, in pixels; by default that of files.
+    pub max_side: Option<u32>,
+    /// Largest area of a picture that is taken, in pixels; by default that of files.
+    pub max_pixels: Option<u64>,
     /// Whether progress is told to a terminal, in one line.
     pub is_terminal: bool,
 }
@@ -81,6 +87,8 @@ pub fn import(args: &ImportArgs) -> Result<()> {
             folder: args.input.clone(),
             source_prefix: args.source_prefix.clone(),
             restore: args.restore,
+            max_side: args.max_side,
+            max_pixels: args.max_pixels,
             is_terminal: io::stderr().is_terminal(),
         },
     )?;
@@ -117,13 +125,18 @@ fn shown(text: &str) -> String {
 /// # Errors
 /// As for [`import`].
 pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
-    let ImportConfig { folder, source_prefix, restore, is_terminal } = config;
+    let ImportConfig { folder, source_prefix, restore, max_side, max_pixels, is_terminal } = config;
+    let limits = Limits::of_files(
+        max_side.unwrap_or(Limits::FILE_SIDE),
+        max_pixels.unwrap_or(Limits::FILE_PIXELS),
+    );
+    let reader = PictureReader::new(limits);
     let (files, skipped) = walk::files(folder)?;
     let root = match source_prefix {
         Some(name) => name.clone(),
         None => resolved_name(folder)?,
     };
-    let importer = Importer::new(run, folder, &root, *restore)?;
+    let importer = Importer::new(run, folder, &root, *restore, &reader)?;
     let mut imported = Imported { skipped, ..Imported::default() };
     let (started, mut told) = (Instant::now(), Instant::now());
     for (number, batch) in files.chunks(BATCH).enumerate() {

@@ -67,12 +67,18 @@ pub struct ImportArgs {
     /// Index directory [default: RUN/index]
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
-    /// Folder of JPEG, PNG and WebP files; a folder in it with the name of a class labels what it holds
+    /// Folder of pictures; a folder in it with the name of a class labels what it holds
     #[arg(long, env = "DHIH_INPUT", value_name = "DIR")]
     pub input: PathBuf,
     /// Name by which the folder's files are known at the next import [default: its path]
     #[arg(long, env = "DHIH_SOURCE_PREFIX", value_name = "NAME")]
     pub source_prefix: Option<String>,
+    /// Longest side of a picture that is taken, in pixels [default: 65535]
+    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS")]
+    pub max_side: Option<u32>,
+    /// Largest area of a picture that is taken, in pixels [default: 250000000]
+    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N")]
+    pub max_pixels: Option<u64>,
     /// Add files again whose items were deleted
     #[arg(long, env = "DHIH_RESTORE", value_parser = FalseyValueParser::new())]
     pub restore: bool,

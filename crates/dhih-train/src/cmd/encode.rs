@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes, Shard};
 use dhih_model::Encoder;
-use dhih_model::image::{self, Limits};
+use dhih_model::image::{Limits, PictureReader};
 use dhih_train::arrow_stream::{self, Encoded};
 use dhih_train::{Progress, RunDir, device, files};
 use rayon::prelude::*;
@@ -45,6 +45,12 @@ pub(crate) struct EncodeArgs {
     #[arg(long, env = "DHIH_ARROW_STDOUT", requires = "arrow_stdin",
         value_parser = FalseyValueParser::new())]
     arrow_stdout: bool,
+    /// Longest side of a picture that is taken, in pixels
+    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", default_value_t = Limits::FILE_SIDE)]
+    max_side: u32,
+    /// Largest area of a picture that is taken, in pixels
+    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N", default_value_t = Limits::FILE_PIXELS)]
+    max_pixels: u64,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -97,10 +103,12 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         }
         None => (&files[..], out.to_owned()),
     };
+    let reader = PictureReader::new(Limits::of_files(args.max_side, args.max_pixels));
     let bar = Progress::Shown.bar("encoding", files.len());
     let (mut values, mut encoded, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     for chunk in files.chunks(CHUNK) {
-        let decoded: Vec<_> = chunk.par_iter().map(|file| (file, read(file, &encoder))).collect();
+        let decoded: Vec<_> =
+            chunk.par_iter().map(|file| (file, read(file, &encoder, &reader))).collect();
         let mut pixels = Vec::new();
         for (file, image) in decoded {
             match image {
@@ -120,7 +128,9 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     }
     // A part may have none: the others are whole without it.
     if encoded.is_empty() && (args.shard.is_none() || count == 0) {
-        bail!("no usable image among {count} files; give --input JPEG, PNG or WebP images");
+        bail!(
+            "no usable image among {count} files; give --input JPEG, PNG, WebP, GIF, BMP or TIFF images"
+        );
     }
     let mut set = CodeSet::new(Codes::from_real(encoder.bits() as u32, &values)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());
@@ -152,10 +162,9 @@ fn stream(encoder: &Encoder) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &Path, encoder: &Encoder) -> Result<Vec<u8>, String> {
+fn read(file: &Path, encoder: &Encoder, reader: &PictureReader) -> Result<Vec<u8>, String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    let picture = image::decode(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
-    Ok(picture.fit(encoder.input()))
+    reader.fitted(&bytes, encoder.input()).map_err(|error| error.to_string())
 }
 
 /// Appends a file, or all files below a folder in the order of their names.

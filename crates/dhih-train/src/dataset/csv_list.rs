@@ -4,17 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use dhih_model::InputShape;
-
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const LIST: &str = "labels.csv";
 const CURE: &str = "give --data-dir a folder with labels.csv: a header `image,label` (or `image,labels`, several \
                     separated by `;`) and a line an image";
 
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let path = dir.join(LIST);
     let wrong = |reason: String| Error::Data { path: path.clone(), reason, cure: CURE.to_owned() };
     let mut reader = csv::Reader::from_path(&path).map_err(|error| wrong(error.to_string()))?;
@@ -46,5 +44,5 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         let number = |name: &String| classes.binary_search(name).unwrap_or_default() as u32;
         pictures.push(Source::File(path), names.iter().map(number).collect());
     }
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }

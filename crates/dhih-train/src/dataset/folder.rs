@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
-use dhih_model::InputShape;
-
 use super::raw::{Pictures, Raw};
 use super::{file_name, sorted_entries};
 use crate::error::Result;
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const CURE: &str =
     "give --data-dir a folder with one sub-folder of JPEG, PNG or WebP images for each class";
 
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let (mut classes, mut pictures) = (Vec::new(), Pictures::default());
     for folder in sorted_entries(dir, CURE)?.into_iter().filter(|path| path.is_dir()) {
         let label = classes.len() as u32;
@@ -20,5 +18,5 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         let images = sorted_entries(&folder, CURE)?.into_iter().filter(|path| path.is_file());
         images.for_each(|path| pictures.push(Source::File(path), vec![label]));
     }
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }

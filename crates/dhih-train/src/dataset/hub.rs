@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::raw::{Pictures, Raw, class_names};
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 /// An encoded picture and its classes.
 pub(super) type Encoded = (Vec<u8>, Vec<u32>);
@@ -111,7 +111,7 @@ fn names(reader: &SerializedFileReader<std::fs::File>) -> Option<Vec<String>> {
 const CURE: &str = "give --data-dir a folder of train*.parquet and, optionally, test*.parquet in the hub's image schema";
 
 /// A set of the user's own.
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let mut parts = [Vec::new(), Vec::new()];
     for path in super::files_below(dir, CURE)? {
         let name = super::file_name(&path);
@@ -134,5 +134,5 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
     }
     pictures.official_train = train.filter(|train| *train > 0 && *train < pictures.len());
     let classes = class_names(&pictures.labels, known);
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }

@@ -19,12 +19,13 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
-use dhih_model::image::Picture;
+use dhih_model::image::{Limits, Picture};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, by_name};
-use crate::intake::pixels::Pixels;
+use crate::intake::pixels::{Intake, Pixels};
+use crate::progress::Progress;
 use provenance::Provenance;
 use raw::Raw;
 
@@ -104,7 +105,7 @@ impl DatasetName {
             Self::Csv => "your own images, listed in labels.csv with one or several labels each",
             Self::Parquet => "Parquet files in the hub's image schema",
             Self::WebDataset => "tar shards of pictures and class numbers",
-            Self::Folder => "your own JPEG, PNG or WebP images, one sub-folder a class",
+            Self::Folder => "your own images, one sub-folder a class",
         }
     }
 
@@ -168,6 +169,27 @@ pub struct DatasetConfig {
     pub picture_shape: InputShape,
     /// Bytes up to which the pixels of such pictures are kept; of more, each is decoded whenever it is wanted.
     pub memory: usize,
+    /// What such a picture may measure.
+    pub limits: Limits,
+    /// Folder in which decoded pictures are kept for the next run; without one they are decoded again.
+    pub cache: Option<PathBuf>,
+    /// Where the decoding of pictures is shown.
+    pub progress: Progress,
+}
+
+impl Default for DatasetConfig {
+    /// The demo set, and pictures of 32 x 32 pixels of which 4 GiB are kept in memory, without a cache.
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::new(),
+            demo_images: 10_000,
+            picture_shape: InputShape { height: 32, width: 32, channels: 3 },
+            memory: 4 << 30,
+            limits: Limits::files(),
+            cache: None,
+            progress: Progress::Silent,
+        }
+    }
 }
 
 impl Dataset {
@@ -177,18 +199,18 @@ impl Dataset {
     /// [`Error::Data`] names the file, what is wrong and how to mend it.
     pub fn load(name: DatasetName, config: &DatasetConfig) -> Result<Self> {
         let dir = config.dir.as_path();
-        let (shape, memory) = (config.picture_shape, config.memory);
+        let intake = &Intake::new(config);
         let raw = match name {
             DatasetName::Demo => render_demo(config.demo_images),
             DatasetName::FashionMnist => fashion_mnist::load(dir)?,
             DatasetName::Cifar10 => cifar10::load(dir)?,
             DatasetName::Svhn => svhn::load(dir)?,
-            DatasetName::NusWide21 => nus_wide::load(dir, 21, shape, memory)?,
-            DatasetName::NusWide81 => nus_wide::load(dir, 81, shape, memory)?,
-            DatasetName::Folder => folder::load(dir, shape, memory)?,
-            DatasetName::Csv => csv_list::load(dir, shape, memory)?,
-            DatasetName::Parquet => hub::load(dir, shape, memory)?,
-            DatasetName::WebDataset => webdataset::load(dir, shape, memory)?,
+            DatasetName::NusWide21 => nus_wide::load(dir, 21, intake)?,
+            DatasetName::NusWide81 => nus_wide::load(dir, 81, intake)?,
+            DatasetName::Folder => folder::load(dir, intake)?,
+            DatasetName::Csv => csv_list::load(dir, intake)?,
+            DatasetName::Parquet => hub::load(dir, intake)?,
+            DatasetName::WebDataset => webdataset::load(dir, intake)?,
         };
         let verified = match name {
             DatasetName::Demo => None,
@@ -222,9 +244,9 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// Whether images are decoded whenever they are wanted.
+    /// Whether images are decoded, or read from a cache, whenever they are wanted.
     pub fn is_streamed(&self) -> bool {
-        matches!(self.pixels, Pixels::Stream(_))
+        !matches!(self.pixels, Pixels::Memory(_))
     }
 
     /// The pixels of image `i`, `[height, width, channels]`.
@@ -234,13 +256,14 @@ impl Dataset {
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
         match &self.pixels {
             Pixels::Memory(images) => Ok(images[i * self.shape.len()..][..self.shape.len()].into()),
-            Pixels::Stream(sources) => {
+            Pixels::Cached(cache) => Ok(cache.image(i)?.into()),
+            Pixels::Stream { sources, reader } => {
                 let gone = |reason| Error::Data {
                     path: sources[i].path().to_owned(),
                     reason,
                     cure: "it could be read when the run began: restore it".to_owned(),
                 };
-                Ok(sources[i].pixels(self.shape).map_err(gone)?.into())
+                Ok(sources[i].pixels(reader, self.shape).map_err(gone)?.into())
             }
         }
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::Lists;
 use super::labels::ClassLabels;
 use crate::error::{Error, Result};
-use crate::intake::pixels::{self, Loaded, Pixels, Source};
+use crate::intake::pixels::{self, Intake, Loaded, Pixels, Source};
 
 /// What a reader returns, not yet checked.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Raw {
     pub(super) fn of_pictures(
         pictures: Pictures,
         classes: Vec<String>,
-        (shape, memory): (InputShape, usize),
+        intake: &Intake,
         (dir, cure): (&Path, &str),
     ) -> Result<Self> {
         let wrong =
@@ -86,7 +86,8 @@ impl Raw {
             return Err(wrong(format!("it has {} classes, at least 2 are needed", classes.len())));
         }
         let Pictures { sources, mut labels, official_train, lists } = pictures;
-        let Loaded { pixels, kept, skipped, digest } = pixels::load(sources, shape, memory);
+        let Loaded { pixels, kept, skipped, digest } = pixels::load(sources, intake)?;
+        let shape = intake.shape;
         let labels: Vec<_> = kept.iter().map(|i| std::mem::take(&mut labels[*i])).collect();
         let mut used = vec![false; classes.len()];
         for class in labels.iter().flatten() {
@@ -133,7 +134,8 @@ impl Raw {
                 return wrong("its last image is cut short".into(), "fetch it again");
             }
             Pixels::Memory(images) => images.len() / self.shape.len(),
-            Pixels::Stream(sources) => sources.len(),
+            Pixels::Cached(cache) => cache.len(),
+            Pixels::Stream { sources, .. } => sources.len(),
         };
         if images != self.labels.len() {
             let labels = self.labels.len();
@@ -169,7 +171,9 @@ impl Raw {
         }
         match (&self.pixels, &self.encoded) {
             (Pixels::Memory(images), _) => hash.update(images),
-            (Pixels::Stream(_), encoded) => hash.update(encoded.unwrap_or_default()),
+            (Pixels::Cached(_) | Pixels::Stream { .. }, encoded) => {
+                hash.update(encoded.unwrap_or_default())
+            }
         }
         dhih_index::to_hex(&hash.finalize())
     }

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use dhih_model::InputShape;
-
 use super::raw::{Pictures, Raw, class_names};
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a picture (.jpg, .png, .webp) and a class \
                     number (.cls); optionally classes.txt, a name a line";
 
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let mut pictures = Pictures::default();
     for path in super::files_below(dir, CURE)? {
         if path.extension().is_some_and(|extension| extension == "tar") {
@@ -22,7 +20,7 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
     }
     let known = super::read_names(&dir.join("classes.txt"))?;
     let classes = class_names(&pictures.labels, known);
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
 /// Adds the samples of one shard, by their names.

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use dhih_model::image::Limits;
 use dhih_model::{Backbone, HashLayerConfig, HashNorm, InputShape, Loss};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::protocol::Protocol;
+use crate::run::gallery::GalleryChoice;
 use crate::train::augment::Augmentation;
 use crate::train::optim::{OptimizerConfig, OptimizerName};
 use crate::train::schedule::ScheduleName;
@@ -26,6 +29,10 @@ pub struct TrainConfig {
     pub split_seed: u64,
     pub demo_images: usize,
     pub image_side: Option<usize>,
+    pub max_side: Option<u32>,
+    pub max_pixels: Option<u64>,
+    pub cache: Option<PathBuf>,
+    pub gallery: Option<GalleryChoice>,
     pub weights: Option<WeightsSource>,
     #[serde(default)]
     pub freeze_backbone: bool,
@@ -176,6 +183,13 @@ impl TrainConfig {
                 self.hash_hidden <= 65_536,
                 "0 (none) to 65536",
             ),
+            check("max_side", &self.max_side.unwrap_or(1), self.max_side != Some(0), "at least 1"),
+            check(
+                "max_pixels",
+                &self.max_pixels.unwrap_or(1),
+                self.max_pixels != Some(0),
+                "at least 1",
+            ),
             check("image_side", &side, (8..=1024).contains(&side), "8 to 1024"),
             check(
                 "freeze_backbone",
@@ -249,6 +263,12 @@ impl TrainConfig {
             demo_images: self.demo_images,
             picture_shape: InputShape { height: side, width: side, channels: 3 },
             memory: KEPT_PIXELS,
+            limits: Limits::of_files(
+                self.max_side.unwrap_or(Limits::FILE_SIDE),
+                self.max_pixels.unwrap_or(Limits::FILE_PIXELS),
+            ),
+            cache: self.cache.clone(),
+            progress: Progress::Silent,
         }
     }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::dataset::DatasetName;
 use crate::error::{Error, Result, by_name};
 use crate::protocol::Protocol;
+use crate::run::gallery::GalleryChoice;
 use crate::run::run_dir::RunDir;
 use crate::settings::config::TrainConfig;
 use crate::settings::loss_options::{LossOptions, LossParam};
@@ -41,6 +42,18 @@ pub struct TrainOptions {
     /// small images keep their size where it is 32]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS")]
     pub image_side: Option<usize>,
+    /// Longest side of a picture that is taken, in pixels [default: 65535]
+    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS")]
+    pub max_side: Option<u32>,
+    /// Largest area of a picture that is taken, in pixels [default: 250000000]
+    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N")]
+    pub max_pixels: Option<u64>,
+    /// Folder in which decoded pictures are kept for the next run [default: none]
+    #[arg(long, env = "DHIH_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Which thumbnails the run keeps: none, queries or all [default: all up to 100,000 images, else queries]
+    #[arg(long, env = "DHIH_GALLERY", value_name = "WHICH")]
+    pub gallery: Option<GalleryChoice>,
     /// Pretrained backbone: FILE or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind both #sha256=HEX
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE")]
     pub weights: Option<String>,
@@ -210,6 +223,10 @@ impl TrainOptions {
             split_seed,
             demo_images,
             image_side,
+            max_side,
+            max_pixels,
+            cache,
+            gallery,
             weights,
             freeze_backbone,
             features_dir,
@@ -291,6 +308,10 @@ impl TrainOptions {
             split_seed: self.split_seed.unwrap_or(0),
             demo_images: self.demo_images.unwrap_or(10_000),
             image_side: self.image_side.or(wanted.then_some(side)),
+            max_side: self.max_side,
+            max_pixels: self.max_pixels,
+            cache: self.cache,
+            gallery: self.gallery,
             weights,
             freeze_backbone,
             features_dir: self.features_dir,
