@@ -44,7 +44,7 @@ impl<'a> Bits<'a> {
 #[derive(Clone)]
 pub(super) struct Codes {
     /// By the next ten bits: the length of the code, and its symbol; length 0 where the code is longer.
-    short: Vec<[u8; 2]>,
+    short: Box<[[u8; 2]; 1 << SYMBOL_BITS]>,
     /// For each length of a code the first code that is longer, aligned to 16 bits; and what to add to a code to get its symbol's place.
     limits: [u32; 17],
     offsets: [i32; 17],
@@ -55,7 +55,7 @@ impl Codes {
     /// Of the number of codes of each length, and their symbols; `None` where there are more codes than their lengths have room for.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut codes = Self {
-            short: vec![[0; 2]; 1 << SYMBOL_BITS],
+            short: Box::new([[0; 2]; 1 << SYMBOL_BITS]),
             limits: [0; 17],
             offsets: [0; 17],
             symbols: symbols.to_vec(),
@@ -130,6 +130,7 @@ fn value(window: u64, size: u32) -> i32 {
 
 /// What the next 12 bits pass over: as many whole codes with their values as there are in them.
 #[derive(Clone, Copy, Default)]
+#[repr(align(4))]
 struct Skip {
     /// 0 where the first does not fit.
     bits: u8,
@@ -139,7 +140,7 @@ struct Skip {
 }
 
 /// A table of [`Skip`]s.
-pub(super) struct Skips(Vec<Skip>);
+pub(super) struct Skips(Box<[Skip; 1 << SKIP_BITS]>);
 
 impl Skips {
     pub(super) fn new(codes: &Codes) -> Self {
@@ -161,7 +162,9 @@ impl Skips {
             }
             skip
         };
-        Self((0..1 << SKIP_BITS).map(of).collect())
+        let mut table = Box::new([Skip::default(); 1 << SKIP_BITS]);
+        (0..).zip(table.iter_mut()).for_each(|(prefix, skip)| *skip = of(prefix));
+        Self(table)
     }
 
     /// Passes over the coefficients of a block from `at` on. `None` where there is no such code.
