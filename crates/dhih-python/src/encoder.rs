@@ -106,7 +106,7 @@ impl PyEncoder {
         arrays::rows(py, codes, width)
     }
 
-    /// Real-valued codes, float32 [n, bits], of JPEG, PNG and WebP pictures of any size: paths, or files' bytes.
+    /// Real-valued codes, float32 [n, bits], of pictures of any size (JPEG, PNG, WebP, GIF, BMP, TIFF): paths, or files' bytes.
     ///
     /// Decoded, cropped and scaled as by the command and the service. The first that cannot be used raises.
     fn encode_files<'py>(
