@@ -74,4 +74,5 @@ pub use init::{Parameters, named_rng};
 pub use layer::Mode;
 pub use loss::{Hi, HiMode, Loss, hi};
 pub use network::Network;
+pub use preprocess::NormalizationMeasure;
 pub use pretrained::Pretrained;

@@ -18,25 +18,9 @@ impl Normalization {
     /// # Shapes
     /// `images`: `[n, height, width, channels]`, n at least 1.
     pub fn measure(images: &[u8], channels: usize) -> Self {
-        let mut histograms = vec![[0u64; 256]; channels];
-        for pixel in images.chunks_exact(channels) {
-            for (histogram, &value) in histograms.iter_mut().zip(pixel) {
-                histogram[usize::from(value)] += 1;
-            }
-        }
-        let moments = histograms.iter().map(|histogram| {
-            let count = histogram.iter().sum::<u64>().max(1) as f64;
-            let expect = |f: &dyn Fn(f64) -> f64| {
-                let weigh = |(v, &n): (usize, &u64)| f(v as f64 / 255.0) * n as f64;
-                histogram.iter().enumerate().map(weigh).sum::<f64>() / count
-            };
-            let mean = expect(&|x| x);
-            let std = expect(&|x| (x - mean) * (x - mean)).sqrt();
-            // A constant channel carries nothing; dividing by one leaves it so.
-            (mean as f32, if std > 1e-6 { std as f32 } else { 1.0 })
-        });
-        let (mean, std) = moments.unzip();
-        Self { mean, std }
+        let mut measure = NormalizationMeasure::new(channels);
+        measure.add(images);
+        measure.finish()
     }
 
     /// The network's input.
@@ -55,6 +39,49 @@ impl Normalization {
         pairs.for_each(|(to, from)| table.apply(from, to));
         let dims = (images.len() / shape.len(), height, width, channels);
         Ok(Tensor::from_vec(values, dims, device)?)
+    }
+}
+
+/// Measures mean and standard deviation of every channel over images that come in parts.
+#[derive(Debug)]
+pub struct NormalizationMeasure {
+    /// How often each value occurs in each channel.
+    histograms: Vec<[u64; 256]>,
+}
+
+impl NormalizationMeasure {
+    /// Of images of so many channels.
+    pub fn new(channels: usize) -> Self {
+        Self { histograms: vec![[0; 256]; channels] }
+    }
+
+    /// Adds images.
+    ///
+    /// # Shapes
+    /// `images`: `[n, height, width, channels]`, n at least 0.
+    pub fn add(&mut self, images: &[u8]) {
+        for pixel in images.chunks_exact(self.histograms.len().max(1)) {
+            for (histogram, &value) in self.histograms.iter_mut().zip(pixel) {
+                histogram[usize::from(value)] += 1;
+            }
+        }
+    }
+
+    /// Mean and standard deviation of what was added, on a scale of 0 to 1; the deviation of a constant channel is 1.
+    pub fn finish(&self) -> Normalization {
+        let moments = self.histograms.iter().map(|histogram| {
+            let count = histogram.iter().sum::<u64>().max(1) as f64;
+            let expect = |f: &dyn Fn(f64) -> f64| {
+                let weigh = |(v, &n): (usize, &u64)| f(v as f64 / 255.0) * n as f64;
+                histogram.iter().enumerate().map(weigh).sum::<f64>() / count
+            };
+            let mean = expect(&|x| x);
+            let std = expect(&|x| (x - mean) * (x - mean)).sqrt();
+            // A constant channel carries nothing; dividing by one leaves it so.
+            (mean as f32, if std > 1e-6 { std as f32 } else { 1.0 })
+        });
+        let (mean, std) = moments.unzip();
+        Normalization { mean, std }
     }
 }
 

@@ -83,6 +83,14 @@ fn files(width: u32, height: u32) -> Vec<Vec<u8>> {
     let mut files: Vec<_> = of_png.iter().map(|image| encoded(image, ImageFormat::Png)).collect();
     files.extend([encoded(&rgb, ImageFormat::Jpeg), encoded(&grey, ImageFormat::Jpeg)]);
     files.extend([encoded(&rgb, ImageFormat::WebP), encoded(&rgba, ImageFormat::WebP)]);
+    for format in [ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::Tiff] {
+        files.extend([encoded(&rgb, format), encoded(&rgba, format)]);
+    }
+    files.extend([encoded(&grey, ImageFormat::Bmp), encoded(&grey, ImageFormat::Tiff)]);
+    files.extend(
+        [rgb.to_rgb16().into(), rgb.to_rgb32f().into()]
+            .map(|deep| encoded(&deep, ImageFormat::Tiff)),
+    );
     files.extend(few_bits(width, height));
     files.extend(FILES.map(<[u8]>::to_vec));
     files

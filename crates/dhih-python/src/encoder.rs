@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use dhih_index::Codes;
-use dhih_model::image::{Limits, Picture, decode};
+use dhih_model::image::{Limits, Picture, PictureReader};
 use dhih_model::walk::{Walk, faults_of};
 use dhih_model::{Encoder, InputShape};
 use dhih_train::{RunDir, device};
@@ -26,7 +26,7 @@ use crate::threads::{released, released_here};
 ///     codes = encoder.encode_files(["a.jpg", "b.png"])                     # of files
 ///     codes = encoder.encode(numpy.stack([encoder.fit(picture), ...]))     # of arrays
 #[pyclass(frozen, name = "Encoder", module = "dhih")]
-pub(crate) struct PyEncoder(Encoder);
+pub(crate) struct PyEncoder(Encoder, PictureReader);
 
 /// A picture that is not decoded yet.
 #[derive(FromPyObject)]
@@ -40,7 +40,7 @@ pub(crate) enum File {
 impl PyEncoder {
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let file = if path.is_dir() { path.join(RunDir::MODEL) } else { path };
-        Ok(Self(Encoder::load(&file, &device("cpu")?)?))
+        Ok(Self(Encoder::load(&file, &device("cpu")?)?, PictureReader::new(Limits::files())))
     }
 
     fn images<'py>(&self, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, u8, Ix4>> {
@@ -63,9 +63,8 @@ impl PyEncoder {
                 (path.display().to_string(), &read[..])
             }
         };
-        let picture = decode(bytes, &Limits::default());
-        let picture = picture.map_err(|cause| Error::Picture { file: name, cause })?;
-        Ok(picture.fit(self.0.input()))
+        let fitted = self.1.fitted(bytes, self.0.input());
+        fitted.map_err(|cause| Error::Picture { file: name, cause })
     }
 }
 
@@ -107,7 +106,7 @@ impl PyEncoder {
         arrays::rows(py, codes, width)
     }
 
-    /// Real-valued codes, float32 [n, bits], of JPEG, PNG and WebP pictures of any size: paths, or files' bytes.
+    /// Real-valued codes, float32 [n, bits], of pictures of any size (JPEG, PNG, WebP, GIF, BMP, TIFF): paths, or files' bytes.
     ///
     /// Decoded, cropped and scaled as by the command and the service. The first that cannot be used raises. find_pictures lists those of
     /// a folder.

@@ -87,7 +87,7 @@ class Encode(unittest.TestCase):
         broken.write_bytes(self.files[1].read_bytes()[:-30])
         with self.assertRaisesRegex(dhih.DhihError, "broken.png: the image cannot be used"):
             self.encoder.encode_files([self.files[0], broken])
-        with self.assertRaisesRegex(dhih.DhihError, "picture 1: not a JPEG, PNG or WebP"):
+        with self.assertRaisesRegex(dhih.DhihError, "picture 1: not a JPEG, PNG, WebP"):
             self.encoder.encode_files([self.files[0], b"text"])
         with self.assertRaisesRegex(FileNotFoundError, "none.png"):
             self.encoder.encode_files([self.folder / "none.png"])

@@ -14,7 +14,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use dhih_index::Codes;
 use dhih_model::Encoder;
-use dhih_model::image::{self, Limits};
+use dhih_model::image::{Limits, PictureReader};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -74,6 +74,7 @@ struct Columns {
     image: usize,
     words: usize,
     schema: SchemaRef,
+    reader: PictureReader,
 }
 
 impl Columns {
@@ -110,7 +111,8 @@ impl Columns {
             ("dhih.bits".to_owned(), encoder.bits().to_string()),
             ("dhih.model_sha256".to_owned(), encoder.model_sha256().to_owned()),
         ]);
-        Ok(Self { image, words, schema: Arc::new(Schema::new_with_metadata(all, metadata)) })
+        let schema = Arc::new(Schema::new_with_metadata(all, metadata));
+        Ok(Self { image, words, schema, reader: PictureReader::new(Limits::files()) })
     }
 
     /// A batch with codes in place of images, and how many rows have none.
@@ -122,7 +124,7 @@ impl Columns {
         let mut without_code = 0;
         let rows: Vec<usize> = (0..batch.num_rows()).collect();
         for rows in rows.chunks(PART) {
-            let read = |row: &usize| pixels(images.get(*row), encoder);
+            let read = |row: &usize| pixels(images.get(*row), encoder, &self.reader);
             let decoded: Vec<Result<Vec<u8>, String>> = rows.par_iter().map(read).collect();
             let pixels: Vec<u8> = decoded.iter().flatten().flatten().copied().collect();
             let codes = Codes::from_real(encoder.bits() as u32, &encoder.encode(&pixels)?)?;
@@ -183,10 +185,13 @@ impl<'a> Images<'a> {
     }
 }
 
-fn pixels(bytes: Option<&[u8]>, encoder: &Encoder) -> Result<Vec<u8>, String> {
+fn pixels(
+    bytes: Option<&[u8]>,
+    encoder: &Encoder,
+    reader: &PictureReader,
+) -> Result<Vec<u8>, String> {
     let bytes = bytes.ok_or("there is no image: it is null")?;
-    let picture = image::decode(bytes, &Limits::default()).map_err(|error| error.to_string())?;
-    Ok(picture.fit(encoder.input()))
+    reader.fitted(bytes, encoder.input()).map_err(|error| error.to_string())
 }
 
 /// Eight bytes each, the first the lowest, the last filled up with zeros.

@@ -35,6 +35,7 @@ pub mod sweep;
 
 pub use error::{Error, Result};
 pub use progress::Progress;
+pub use run::gallery::GalleryChoice;
 pub use run::origin::Origin;
 pub use run::run_dir::{DataRecord, NewRun, RunConfig, RunDir};
 pub use settings::{

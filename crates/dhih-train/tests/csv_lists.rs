@@ -20,7 +20,14 @@ fn try_load(dir: &Path, min_class_images: usize) -> dhih_train::Result<Dataset> 
     let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
     let (demo_images, memory) = (0, usize::MAX);
     let dir = dir.to_owned();
-    let config = DatasetConfig { dir, demo_images, picture_shape, memory, min_class_images };
+    let config = DatasetConfig {
+        dir,
+        demo_images,
+        picture_shape,
+        memory,
+        min_class_images,
+        ..DatasetConfig::default()
+    };
     Dataset::load(DatasetName::Csv, &config)
 }
 

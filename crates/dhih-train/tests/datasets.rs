@@ -21,8 +21,7 @@ fn config(dir: &Path) -> DatasetConfig {
         demo_images: 200,
         picture_shape,
         memory: 1 << 20,
-        strict: false,
-        min_class_images: 0,
+        ..DatasetConfig::default()
     }
 }
 

@@ -22,8 +22,7 @@ fn config(dir: &Path) -> DatasetConfig {
         demo_images: 0,
         picture_shape,
         memory: 1 << 20,
-        strict: false,
-        min_class_images: 0,
+        ..DatasetConfig::default()
     }
 }
 

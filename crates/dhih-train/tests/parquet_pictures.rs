@@ -26,8 +26,7 @@ fn try_load(dir: &Path) -> dhih_train::Result<Dataset> {
         demo_images: 0,
         picture_shape,
         memory: usize::MAX,
-        strict: false,
-        min_class_images: 0,
+        ..DatasetConfig::default()
     };
     Dataset::load(DatasetName::Parquet, &config)
 }

@@ -21,14 +21,7 @@ use image::ImageFormat;
 
 fn config(dir: &Path, memory: usize) -> DatasetConfig {
     let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
-    DatasetConfig {
-        dir: dir.to_owned(),
-        demo_images: 0,
-        picture_shape,
-        memory,
-        strict: false,
-        min_class_images: 0,
-    }
+    DatasetConfig { dir: dir.to_owned(), picture_shape, memory, ..DatasetConfig::default() }
 }
 
 fn load(name: DatasetName, dir: &Path) -> Dataset {

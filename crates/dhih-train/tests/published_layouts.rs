@@ -20,7 +20,14 @@ fn try_load(name: DatasetName, dir: &Path) -> dhih_train::Result<Dataset> {
     let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
     let (demo_images, memory, min_class_images) = (0, usize::MAX, 0);
     let dir = dir.to_owned();
-    let config = DatasetConfig { dir, demo_images, picture_shape, memory, min_class_images };
+    let config = DatasetConfig {
+        dir,
+        demo_images,
+        picture_shape,
+        memory,
+        min_class_images,
+        ..DatasetConfig::default()
+    };
     Dataset::load(name, &config)
 }
 

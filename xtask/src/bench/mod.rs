@@ -2,6 +2,7 @@
 
 mod eval;
 mod index;
+mod intake;
 mod life;
 mod model;
 mod serve;
@@ -32,6 +33,8 @@ enum What {
     Life(life::Args),
     /// Evaluation of codes: ours and the usual numpy script
     Eval(eval::Args),
+    /// Reading pictures: ours beside Pillow, and training and encoding that begin with many JPEGs
+    Intake(intake::Args),
     /// The service under load, overload and attack
     Serve(serve::Args),
 }
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         What::Peers(args) => index::run(args, true, workspace),
         What::Life(args) => life::run(args, workspace),
         What::Eval(args) => eval::run(args, workspace),
+        What::Intake(args) => intake::run(args, workspace),
         What::Serve(args) => serve::run(args, workspace),
     }
 }

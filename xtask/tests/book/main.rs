@@ -49,7 +49,10 @@ fn read(page: &Page, help: &mut Help) -> Vec<String> {
     for (line, code) in page.inline.iter().filter(|(_, code)| code.starts_with("--")) {
         faults.extend(help.check_flags(code).err().map(|fault| format!("{line}: {fault}")));
     }
-    for block in page.blocks.iter().filter(|block| !block.run && faults.is_empty()) {
+    if !faults.is_empty() {
+        return faults;
+    }
+    for block in page.blocks.iter().filter(|block| !block.run) {
         let resolved = resolve::check(&programs(), &block.commands);
         faults.extend(resolved.err().map(|fault| format!("{}: {fault}", block.line)));
     }

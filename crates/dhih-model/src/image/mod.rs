@@ -2,72 +2,38 @@
 //! picture means the same to both. No files and no normalisation here.
 //!
 //! ```text
-//! bytes -> header.rs -> Limits -> png.rs, jpeg.rs or webp.rs -> rgb.rs -> Picture -> fit
+//! bytes -> header.rs -> limits.rs, budget.rs -> a decoder a format -> rgb.rs -> profile.rs -> Picture -> fit
 //! ```
 //!
 //! The size of a picture and the memory that decoding it takes are known from its header, before any pixel is read.
 
+mod budget;
+mod common;
 mod header;
 mod jpeg;
+mod limits;
 mod lossless;
 mod picture;
 mod png;
+mod profile;
+mod reader;
+mod resize;
 mod rgb;
+mod tiff;
 mod webp;
 
 use image::{DynamicImage, RgbImage};
 
+pub use self::budget::{DecodingBudget, DecodingShare};
 pub use self::header::Header;
 use self::header::{Format, unusable};
+pub use self::limits::Limits;
 pub use self::picture::Picture;
+pub use self::reader::{PictureReader, decode_for};
 use crate::error::Result;
 
-/// What a picture may cost to decode; checked before its pixels are read.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// The longest side, in pixels.
-    pub max_side: u32,
-    /// The largest area, in pixels.
-    pub max_pixels: u64,
-    /// Memory that decoding may take, in bytes, the decoded picture included: see [`Header::decoding_bytes`].
-    pub max_bytes: u64,
-}
-
-impl Default for Limits {
-    /// 8,192 pixels a side, 40 megapixels, 448 MiB: a progressive JPEG of 40 megapixels fits.
-    fn default() -> Self {
-        Self { max_side: 8192, max_pixels: 40_000_000, max_bytes: 448 << 20 }
-    }
-}
-
-impl Limits {
-    /// Checks what a header says.
-    ///
-    /// # Errors
-    /// [`Error::UnusableImage`](crate::Error::UnusableImage), with what the picture has and what is allowed.
-    pub fn check(&self, header: &Header) -> Result<()> {
-        let (width, height) = (header.width(), header.height());
-        if width.max(height) > self.max_side || header.pixels() > self.max_pixels {
-            return Err(unusable(format!(
-                "it is {width} x {height} pixels; at most {} a side and {} in all are taken",
-                self.max_side, self.max_pixels
-            )));
-        }
-        let (bytes, most) = (header.decoding_bytes(), self.max_bytes);
-        if bytes > most {
-            let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-            return Err(unusable(format!(
-                "decoding its {width} x {height} pixels takes {} MiB of memory; at most {} MiB are allowed",
-                mebibytes(bytes),
-                mebibytes(most)
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// Decodes a JPEG, PNG or WebP. Grey, CMYK and 16-bit pictures are converted, EXIF orientation is applied, transparency is
-/// laid over white. Of an animation the first frame is taken. Memory: [`Header::decoding_bytes`].
+/// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF. Grey, CMYK and deep pictures become RGB of 8 bits a channel, colours of a wider gamut become
+/// sRGB, EXIF orientation is applied, transparency is laid over white. Of an animation the first frame is taken. Memory: [`Header::decoding_bytes`].
 ///
 /// # Errors
 /// [`Error::NotAnImage`](crate::Error::NotAnImage) where no such picture begins;
@@ -75,18 +41,29 @@ impl Limits {
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
     let header = Header::read(bytes)?;
     limits.check(&header)?;
-    let pixels = match &header.format {
-        Format::Png => png::decode(bytes, &header)?,
-        Format::Jpeg(layout) => jpeg::decode(bytes, &header, layout)?,
-        Format::WebP => webp::decode(bytes, &header)?,
+    decode_header(bytes, &header)
+}
+
+/// Decodes a picture whose header was read from the same bytes.
+fn decode_header(bytes: &[u8], header: &Header) -> Result<Picture> {
+    let mut pixels = match &header.format {
+        Format::Png => png::decode(bytes, header)?,
+        Format::Jpeg(layout) => jpeg::decode(bytes, header, layout)?,
+        Format::WebP => webp::decode(bytes, header)?,
+        Format::Gif | Format::Bmp | Format::Tiff => common::decode(bytes, header)?,
     };
+    header.convert_colours(bytes, header.width as usize, &mut pixels);
     let rgb = RgbImage::from_raw(header.width, header.height, pixels);
-    let mut image =
-        DynamicImage::from(rgb.ok_or_else(|| unusable("its pixels are not all there"))?);
+    let rgb = rgb.ok_or_else(|| unusable("its pixels are not all there"))?;
+    Ok(oriented(rgb.into(), header))
+}
+
+/// Turns a picture as its header says.
+fn oriented(mut image: DynamicImage, header: &Header) -> Picture {
     image.apply_orientation(header.orientation);
     let rgb = image.into_rgb8();
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    Ok(Picture { width, height, pixels: rgb.into_raw() })
+    Picture { width, height, pixels: rgb.into_raw() }
 }
 
 #[cfg(test)]
@@ -133,7 +110,7 @@ mod tests {
 
     #[test]
     fn other_bytes_are_not_an_image() {
-        for bytes in [&b""[..], b"hello", b"GIF89a......"] {
+        for bytes in [&b""[..], b"hello", b"RIFF....WAVEfmt "] {
             let error = decode(bytes, &Limits::default()).unwrap_err();
             assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
         }

@@ -1,8 +1,8 @@
 //! A decoded picture, and what a network takes of it: its middle, in the network's size.
 
-use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Rgb};
 
+use super::resize::Resize;
 use crate::config::InputShape;
 
 /// A decoded picture: RGB, 8 bits a channel, row-major.
@@ -18,7 +18,7 @@ pub struct Picture {
 
 impl Picture {
     /// The largest centred part of the wanted proportions, scaled to `shape` by area-weighted linear interpolation. Takes, beside what
-    /// it returns, at most `12 * shape.height` bytes for each column of the picture.
+    /// it returns, 12 bytes for each column of the picture.
     ///
     /// # Shapes
     /// Returns `height * width * channels` bytes; one channel is luma (ITU-R BT.601). A picture that has the size
@@ -43,16 +43,26 @@ impl Picture {
 
     fn resized(&self, shape: InputShape) -> Vec<u8> {
         let (width, height) = (self.width, self.height);
-        // The crop's sides are rounded down, but never to nothing: 1 x n pictures stay usable.
-        let crop_width = (height * shape.width / shape.height).clamp(1, width);
-        let crop_height = (width * shape.height / shape.width).clamp(1, height);
+        let [crop_width, crop_height] = crop([width, height], shape);
         let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
-        let [left, top, crop_width, crop_height, width, height] =
-            [left, top, crop_width, crop_height, shape.width, shape.height].map(|n| n as u32);
-        let view = self.view();
-        let middle = imageops::crop_imm(&view, left, top, crop_width, crop_height);
-        imageops::resize(&*middle, width, height, FilterType::Triangle).into_raw()
+        Resize {
+            pixels: &self.pixels,
+            stride: width,
+            origin: [left, top],
+            from: [crop_width, crop_height],
+            to: [shape.width, shape.height],
+        }
+        .run()
     }
+}
+
+/// Columns and rows of the largest part of a picture that has the proportions of `shape`. They are rounded down, but never to nothing:
+/// pictures of 1 x n pixels stay usable.
+pub(super) fn crop([width, height]: [usize; 2], shape: InputShape) -> [usize; 2] {
+    [
+        (height * shape.width / shape.height).clamp(1, width),
+        (width * shape.height / shape.width).clamp(1, height),
+    ]
 }
 
 fn luma(rgb: &[u8]) -> u8 {

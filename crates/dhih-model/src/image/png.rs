@@ -1,16 +1,20 @@
-//! PNG: its header, and its rows, each converted as it comes, so that a picture of any depth takes 3 bytes a pixel. Colour profiles and texts
-//! are not read: they may be a thousand times as long as they look.
+//! PNG: its header, and its rows, each converted as it comes, so that a picture of any depth takes 3 bytes a pixel. The decoder inflates
+//! neither texts nor colour profiles, which may be a thousand times as long as they look; `profile` inflates the latter within a bound.
 
 use std::io::Cursor;
+use std::ops::Range;
 
 use png::{BitDepth, ColorType, InterlaceInfo, Transformations};
 
 use super::header::{Format, Header, MAX_CHUNKS, OVERHEAD, array, orientation, unusable};
+use super::profile::Profile;
 use super::rgb::Channels;
 use crate::error::Result;
 
 /// Where the first chunk begins, behind the signature.
 const CHUNKS: usize = 8;
+/// The longest name of a colour profile.
+const MAX_PROFILE_NAME: usize = 79;
 /// Chunks other than pixels and EXIF are short.
 const SHORT_CHUNKS: usize = 64 << 10;
 
@@ -24,30 +28,54 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     // Rows as they are stored, as they are unfiltered, and as they are expanded: of 8 bytes a pixel at most.
     let rows = 64 * u64::from(width);
     let pixels = u64::from(width) * u64::from(height);
-    let exif = exif(bytes);
+    let Metadata { exif, profile } = Metadata::find(bytes);
     Ok(Header {
         format: Format::Png,
         width,
         height,
         orientation: orientation(exif),
+        profile,
         decoder_bytes: pixels.saturating_mul(3).saturating_add(rows + buffered(exif) + OVERHEAD),
     })
 }
 
-/// The first chunk eXIf before the pixels.
-fn exif(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = bytes.get(CHUNKS..)?;
-    for _ in 0..MAX_CHUNKS {
-        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
-        let (name, data) = (rest.get(4..8)?, rest.get(8..)?);
-        match name {
-            b"eXIf" => return data.get(..length),
-            b"IDAT" => return None,
+/// The first chunks eXIf and iCCP, where they lie before the pixels.
+#[derive(Default)]
+struct Metadata<'a> {
+    exif: Option<&'a [u8]>,
+    profile: Option<Profile>,
+}
+
+impl<'a> Metadata<'a> {
+    fn find(bytes: &'a [u8]) -> Self {
+        let (mut metadata, mut at) = (Self::default(), CHUNKS);
+        for _ in 0..MAX_CHUNKS {
+            let Some((name, data)) = chunk(bytes, at) else { break };
+            match &name {
+                b"eXIf" => metadata.exif = metadata.exif.or(bytes.get(data.clone())),
+                b"iCCP" if metadata.profile.is_none() => metadata.profile = profile(bytes, &data),
+                b"IDAT" => break,
+                _ => {}
+            }
             // A checksum of four bytes follows.
-            _ => rest = data.get(length.checked_add(4)?..)?,
+            at = data.end + 4;
         }
+        metadata
     }
-    None
+}
+
+/// The name of a chunk, and where its data lie.
+fn chunk(bytes: &[u8], at: usize) -> Option<([u8; 4], Range<usize>)> {
+    let length = u32::from_be_bytes(array(bytes, at).ok()?) as usize;
+    let name = array(bytes, at + 4).ok()?;
+    Some((name, at + 8..at.checked_add(8 + length)?))
+}
+
+/// The profile in a chunk iCCP: a name, a zero, a zero for zlib, and compressed data.
+fn profile(bytes: &[u8], chunk: &Range<usize>) -> Option<Profile> {
+    let data = bytes.get(chunk.clone())?;
+    let name = data.iter().take(MAX_PROFILE_NAME + 1).position(|byte| *byte == 0)?;
+    (data.get(name + 1) == Some(&0)).then(|| Profile::Deflated(chunk.start + name + 2..chunk.end))
 }
 
 /// What the decoder keeps of EXIF: its buffer grows by doubling.
@@ -58,7 +86,7 @@ fn buffered(exif: Option<&[u8]>) -> u64 {
 /// `height * width * 3` bytes.
 pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>> {
     let (width, height) = (header.width as usize, header.height as usize);
-    let metadata = buffered(exif(bytes)) as usize + SHORT_CHUNKS;
+    let metadata = buffered(Metadata::find(bytes).exif) as usize + SHORT_CHUNKS;
     let limits = png::Limits { bytes: 16 * width + metadata };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_ignore_text_chunk(true);

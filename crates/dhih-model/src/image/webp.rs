@@ -1,11 +1,15 @@
 //! WebP: the header and the chunks that say how its pixels are stored, and decoding it: of an animation the first frame.
 
 use std::io::Cursor;
+use std::ops::Range;
 
 use image_webp::WebPDecoder;
 
-use super::header::{Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable};
+use super::header::{
+    CUT_OFF, Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable,
+};
 use super::lossless::table_bytes;
+use super::profile::Profile;
 use super::rgb::drop_alpha;
 use crate::error::Result;
 
@@ -21,8 +25,12 @@ struct Chunk<'a> {
     name: [u8; 4],
     /// As far as the file goes.
     data: &'a [u8],
+    /// Where the data begin in the file.
+    start: usize,
     /// Where the next one begins.
     end: usize,
+    /// Whether the file has all of its data.
+    is_whole: bool,
 }
 
 /// How the pixels are stored.
@@ -38,6 +46,7 @@ struct Layout<'a> {
     size: [u32; 2],
     storage: Storage,
     exif: Option<&'a [u8]>,
+    profile: Option<Profile>,
     lossless: Option<Lossless<'a>>,
 }
 
@@ -51,7 +60,7 @@ struct Lossless<'a> {
 
 /// Reads the first chunks.
 pub(super) fn header(bytes: &[u8]) -> Result<Header> {
-    let Layout { size, storage, exif, lossless } = Layout::read(bytes)?;
+    let Layout { size, storage, exif, profile, lossless } = Layout::read(bytes)?;
     let [width, height] = size;
     let tables = lossless.map_or(0, |_| most_table_bytes(bytes));
     Ok(Header {
@@ -59,6 +68,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
         width,
         height,
         orientation: orientation(exif),
+        profile,
         decoder_bytes: storage.decoder_bytes(size).saturating_add(bytes.len() as u64 + tables),
     })
 }
@@ -70,12 +80,12 @@ fn most_table_bytes(bytes: &[u8]) -> u64 {
 
 impl<'a> Layout<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self> {
-        let first = Chunk::read(bytes, CHUNKS)?;
+        let first = Chunk::read(bytes, CHUNKS)?.checked()?;
         match &first.name {
             b"VP8 " => {
                 let storage = Storage { is_lossy: true, has_alpha: false, is_animated: false };
                 let size = lossy_size(first.data)?;
-                Ok(Self { size, storage, exif: None, lossless: None })
+                Ok(Self { size, storage, exif: None, profile: None, lossless: None })
             }
             b"VP8L" => {
                 let fields = u32::from_le_bytes(array(first.data, 1)?);
@@ -83,7 +93,7 @@ impl<'a> Layout<'a> {
                 let has_alpha = fields >> 28 & 1 == 1;
                 let storage = Storage { is_lossy: false, has_alpha, is_animated: false };
                 let lossless = Lossless::of(&first, size);
-                Ok(Self { size, storage, exif: None, lossless })
+                Ok(Self { size, storage, exif: None, profile: None, lossless })
             }
             b"VP8X" => Self::extended(bytes, &first),
             _ => Err(unusable("its first chunk is none that begins a WebP")),
@@ -99,6 +109,8 @@ impl<'a> Layout<'a> {
         let (has_alpha, is_animated) = (flags & 0b1_0000 != 0, flags & 0b10 != 0);
         let mut chunks = first.following(bytes);
         let exif = chunks.clone().find(|chunk| chunk.name == *b"EXIF").map(|chunk| chunk.data);
+        let profile = chunks.clone().find(|chunk| chunk.name == *b"ICCP");
+        let profile = profile.map(|chunk| Profile::Pieces(vec![chunk.range()]));
         let no_image = || unusable("it has no image");
         let (size_of_image, chunks): (_, Vec<_>) = if is_animated {
             let frame = chunks.find(|chunk| chunk.name == *b"ANMF").ok_or_else(no_image)?;
@@ -111,6 +123,9 @@ impl<'a> Layout<'a> {
             let first = |name: &[u8; 4]| chunks.clone().find(|chunk| chunk.name == *name);
             (size, [first(b"ALPH"), first(b"VP8 "), first(b"VP8L")].into_iter().flatten().collect())
         };
+        if chunks.iter().any(|chunk| !chunk.is_whole) {
+            return Err(unusable(CUT_OFF));
+        }
         let named = |name: &[u8; 4]| chunks.iter().find(|chunk| chunk.name == *name);
         let alpha = named(b"ALPH").and_then(|chunk| Lossless::of(chunk, size_of_image));
         let (lossy, lossless) = (named(b"VP8 "), named(b"VP8L"));
@@ -124,7 +139,7 @@ impl<'a> Layout<'a> {
         }
         let storage = Storage { is_lossy: lossy.is_some(), has_alpha, is_animated };
         let lossless = lossless.and_then(|chunk| Lossless::of(chunk, size_of_image)).or(alpha);
-        Ok(Self { size, storage, exif, lossless })
+        Ok(Self { size, storage, exif, profile, lossless })
     }
 }
 
@@ -160,7 +175,18 @@ impl<'a> Chunk<'a> {
         let length = u32::from_le_bytes(array(bytes, at + 4)?) as usize;
         let start = at + 8;
         let data = &bytes[start..bytes.len().min(start + length)];
-        Ok(Self { name, data, end: start + length + length % 2 })
+        let (is_whole, end) = (data.len() == length, start + length + length % 2);
+        Ok(Self { name, data, start, end, is_whole })
+    }
+
+    /// The chunk, where the file has all of it.
+    fn checked(self) -> Result<Self> {
+        if self.is_whole { Ok(self) } else { Err(unusable(CUT_OFF)) }
+    }
+
+    /// Where its data lie in the file.
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.data.len()
     }
 
     /// Those behind it, as far as any are looked at.

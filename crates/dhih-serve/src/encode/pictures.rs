@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use dhih_model::InputShape;
-use dhih_model::image::{Header, Limits, Picture, decode};
+use dhih_model::image::{Header, Limits, Picture, decode_for};
 
 use super::memory::DecodingMemory;
 use super::queue::{EncodeQueue, QueueConfig};
 use super::{EncodeError, Values};
 use crate::blocking::BlockingPool;
 use crate::run::Run;
-use crate::search::Cancellation;
 
 /// What encodes pictures.
 #[derive(Debug)]
@@ -57,7 +56,10 @@ impl PictureEncoder {
         let decoded = self.threads.run(move |cancellation| {
             let _memory = memory;
             let one = |file: B| {
-                let picture = picture(file.as_ref(), &limits, cancellation)?;
+                if cancellation.is_cancelled() {
+                    return Err(EncodeError::Abandoned);
+                }
+                let picture = picture(file.as_ref(), &limits, input)?;
                 Ok((of.fit(&picture), keep(&picture)))
             };
             // The place stays with the images, also where nobody waits for them any more.
@@ -95,17 +97,10 @@ impl PictureEncoder {
     }
 }
 
-fn picture(
-    file: &[u8],
-    limits: &Limits,
-    cancellation: &Cancellation,
-) -> Result<Picture, EncodeError> {
+fn picture(file: &[u8], limits: &Limits, input: InputShape) -> Result<Picture, EncodeError> {
     use dhih_model::Error::{NotAnImage, UnusableImage};
-    if cancellation.is_cancelled() {
-        return Err(EncodeError::Abandoned);
-    }
     let started = std::time::Instant::now();
-    let decoded = decode(file, limits).map_err(|error| match error {
+    let decoded = decode_for(file, limits, input).map_err(|error| match error {
         NotAnImage { .. } => EncodeError::NotAnImage(error.to_string()),
         UnusableImage { .. } => EncodeError::Unusable(error.to_string()),
         other => EncodeError::failed(other),

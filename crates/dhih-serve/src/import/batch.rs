@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dhih_index::to_hex;
-use dhih_model::image::{Limits, decode};
+use dhih_model::image::PictureReader;
 use dhih_model::walk::{Reason, read_picture};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -27,6 +27,7 @@ pub(super) struct Importer<'a> {
     config: &'a ImportConfig,
     /// The name by which the folder is known.
     root: &'a str,
+    reader: &'a PictureReader,
 }
 
 /// What a file is, once it was read.
@@ -50,10 +51,15 @@ struct Decoded {
 }
 
 impl<'a> Importer<'a> {
-    pub(super) fn new(run: &'a Run, config: &'a ImportConfig, root: &'a str) -> Result<Self> {
+    pub(super) fn new(
+        run: &'a Run,
+        config: &'a ImportConfig,
+        root: &'a str,
+        reader: &'a PictureReader,
+    ) -> Result<Self> {
         let items = run.items().map_err(refused)?;
         let catalogue = items.catalogue().ok_or_else(|| refused(ChangeError::ReadOnly))?;
-        Ok(Self { run, items, catalogue, config, root })
+        Ok(Self { run, items, catalogue, config, root, reader })
     }
 
     /// Imports some of the folder's files.
@@ -99,7 +105,8 @@ impl<'a> Importer<'a> {
             None => self.catalogue.imported(&legacy_import_key(&file.name))?,
             Some(_) => None,
         };
-        let made = decode(&bytes, &Limits::default()).map_err(Reason::broken);
+        let picture = self.reader.picture(&bytes, self.run.encoder().input());
+        let made = picture.map_err(Reason::broken);
         let made = made.and_then(|picture| {
             let thumbnail = thumbnail(&picture).map_err(Reason::broken)?;
             Ok((self.run.fit(&picture), thumbnail))

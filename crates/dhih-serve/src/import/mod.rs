@@ -14,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use dhih_model::image::{Limits, PictureReader};
 use dhih_model::walk::{Entry, LeftOut, Reason, faults_of};
 use serde::Serialize;
 
@@ -38,6 +39,10 @@ pub struct ImportConfig {
     pub restore: bool,
     /// Whether a file or folder that cannot be used ends the import, before anything is added where it is seen by then.
     pub strict: bool,
+    /// Longest side of a picture that is taken, in pixels; by default that of files.
+    pub max_side: Option<u32>,
+    /// Largest area of a picture that is taken, in pixels; by default that of files.
+    pub max_pixels: Option<u64>,
     /// Whether progress is told to a terminal, in one line.
     pub is_terminal: bool,
 }
@@ -92,6 +97,8 @@ pub fn import(args: &ImportArgs) -> Result<()> {
             source_prefix: args.source_prefix.clone(),
             restore: args.restore,
             strict: args.strict,
+            max_side: args.max_side,
+            max_pixels: args.max_pixels,
             is_terminal: io::stderr().is_terminal(),
         },
     )?;
@@ -122,13 +129,18 @@ pub fn import(args: &ImportArgs) -> Result<()> {
 /// # Errors
 /// As for [`import`].
 pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
-    let ImportConfig { folder, source_prefix, is_terminal, .. } = config;
+    let ImportConfig { folder, source_prefix, max_side, max_pixels, is_terminal, .. } = config;
+    let limits = Limits::of_files(
+        max_side.unwrap_or(Limits::FILE_SIDE),
+        max_pixels.unwrap_or(Limits::FILE_PIXELS),
+    );
+    let reader = PictureReader::new(limits);
     let (files, left_out) = walk::files(folder)?;
     let root = match source_prefix {
         Some(name) => name.clone(),
         None => resolved_name(folder)?,
     };
-    let importer = Importer::new(run, config, &root)?;
+    let importer = Importer::new(run, config, &root, &reader)?;
     let mut imported = Imported::default();
     for Entry { path, reason } in left_out.faults() {
         imported

@@ -73,6 +73,12 @@ pub struct ImportArgs {
     /// Name by which the folder's files are known at the next import [default: its path]
     #[arg(long, env = "DHIH_SOURCE_PREFIX", value_name = "NAME")]
     pub source_prefix: Option<String>,
+    /// Longest side of a picture that is taken, in pixels [default: 65535]
+    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS")]
+    pub max_side: Option<u32>,
+    /// Largest area of a picture that is taken, in pixels [default: 250000000]
+    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N")]
+    pub max_pixels: Option<u64>,
     /// Add files again whose items were deleted
     #[arg(long, env = "DHIH_RESTORE", value_parser = FalseyValueParser::new())]
     pub restore: bool,

@@ -115,7 +115,9 @@ pub(crate) fn gallery(
     let gallery = Gallery::open(path)?;
     for (set, codes) in [(Set::Database, database), (Set::Queries, queries)] {
         let (got, expected) = (gallery.len(set), codes.codes.len());
-        if got != expected {
+        // A run over many images keeps thumbnails of the queries alone.
+        let is_left_out = set == Set::Database && got == 0;
+        if got != expected && !is_left_out {
             let reason = format!("{got} thumbnails for the {expected} codes of {set:?}");
             return Err(Error::unusable(path, reason, TRAIN));
         }

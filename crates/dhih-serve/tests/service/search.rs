@@ -198,8 +198,9 @@ async fn other_content_is_refused() {
         let answer = send(&app, post("/v1/search", content_type, png(1))).await;
         answer.refused(415, "unsupported_media_type", "multipart/form-data");
     }
-    for bytes in [&b"hello"[..], b"GIF89a\x01\x00\x01\x00", b"<svg/>", &[0; 64]] {
-        send(&app, form("image", bytes)).await.refused(415, "not_an_image", "JPEG, PNG or WebP");
+    for bytes in [&b"hello"[..], b"RIFF\x04\0\0\0WAVE", b"\0\0\0\x0cftypheic", b"<svg/>", &[0; 64]]
+    {
+        send(&app, form("image", bytes)).await.refused(415, "not_an_image", "JPEG, PNG, WebP");
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes, Shard};
 use dhih_model::Encoder;
-use dhih_model::image::{self, Limits};
+use dhih_model::image::{Limits, PictureReader};
 use dhih_model::walk::{self, LeftOut, Reason, Walk, text_of};
 use dhih_train::arrow_stream;
 use dhih_train::{Progress, RunDir, device, files};
@@ -56,6 +56,12 @@ pub(crate) struct EncodeArgs {
     /// Refuse, before anything is encoded, folders in which a file, folder or link cannot be used; without it they are passed over and listed
     #[arg(long, env = "DHIH_STRICT", conflicts_with = "arrow_stdin", value_parser = FalseyValueParser::new())]
     strict: bool,
+    /// Longest side of a picture that is taken, in pixels
+    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", default_value_t = Limits::FILE_SIDE)]
+    max_side: u32,
+    /// Largest area of a picture that is taken, in pixels
+    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N", default_value_t = Limits::FILE_PIXELS)]
+    max_pixels: u64,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -91,6 +97,21 @@ struct Row<'a> {
     path: &'a str,
 }
 
+/// What makes codes of files.
+#[derive(Clone, Copy)]
+struct Coder<'a> {
+    encoder: &'a Encoder,
+    reader: &'a PictureReader,
+}
+
+impl Coder<'_> {
+    /// The pixels of a picture as the encoder takes them, or why the file is left out.
+    fn read(self, file: &Path) -> Result<Vec<u8>, Reason> {
+        let bytes = walk::read_picture(file)?;
+        self.reader.fitted(&bytes, self.encoder.input()).map_err(Reason::broken)
+    }
+}
+
 /// The codes of files.
 struct Encoded {
     /// `[n, ceil(bits / 8)]`, packed.
@@ -124,7 +145,9 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         }
         None => (&files[..], out.to_owned()),
     };
-    let encoded = encode(files, &encoder, &mut left_out)?;
+    let reader = PictureReader::new(Limits::of_files(args.max_side, args.max_pixels));
+    let coder = Coder { encoder: &encoder, reader: &reader };
+    let encoded = encode(files, coder, &mut left_out)?;
     for walk::Entry { path, reason } in left_out.faults() {
         eprintln!("skipped {}: {reason}", text_of(path.as_os_str()));
     }
@@ -137,7 +160,9 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     }
     // A part of `--shard` may be without images: the other parts are whole without it.
     if encoded.files.is_empty() && (args.shard.is_none() || count == 0) {
-        bail!("no usable image among {count} files; give --input JPEG, PNG or WebP images");
+        bail!(
+            "no usable image among {count} files; give --input JPEG, PNG, WebP, GIF, BMP or TIFF images"
+        );
     }
     let mut set = CodeSet::new(Codes::new(encoder.bits() as u32, encoded.codes)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());
@@ -177,7 +202,8 @@ fn find(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, LeftOut)> {
 }
 
 /// Encodes files. In memory are the pixels of a few batches, and the packed codes of all files.
-fn encode(files: &[PathBuf], encoder: &Encoder, left_out: &mut LeftOut) -> Result<Encoded> {
+fn encode(files: &[PathBuf], coder: Coder<'_>, left_out: &mut LeftOut) -> Result<Encoded> {
+    let encoder = coder.encoder;
     let input = encoder.input();
     // At least two pictures a thread, so that all threads have pictures to decode.
     let at_once = (4 * input.inference_batch()).max(2 * rayon::current_num_threads());
@@ -186,7 +212,7 @@ fn encode(files: &[PathBuf], encoder: &Encoder, left_out: &mut LeftOut) -> Resul
     let mut pixels = Vec::with_capacity(at_once.min(files.len()) * input.len());
     let bar = Progress::Shown.bar("encoding", files.len());
     for (first, part) in (0..).step_by(at_once).zip(files.chunks(at_once)) {
-        let decoded: Vec<_> = part.par_iter().map(|file| read(file, encoder)).collect();
+        let decoded: Vec<_> = part.par_iter().map(|file| coder.read(file)).collect();
         pixels.clear();
         for (number, image) in (first..).zip(decoded) {
             match image {
@@ -220,13 +246,6 @@ fn stream(encoder: &Encoder) -> Result<()> {
         encoder.bits()
     );
     Ok(())
-}
-
-/// The pixels of a picture as the encoder takes them, or why the file is left out.
-fn read(file: &Path, encoder: &Encoder) -> Result<Vec<u8>, Reason> {
-    let bytes = walk::read_picture(file)?;
-    let picture = image::decode(&bytes, &Limits::default()).map_err(Reason::broken)?;
-    Ok(picture.fit(encoder.input()))
 }
 
 /// Writes the names of the codes' files beside the codes: as text, line i for the code with id i, and as JSON lines.

@@ -4,14 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
-use dhih_model::InputShape;
-
 use super::Lists;
 use super::csv_columns::{self, Columns, Part};
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const LIST: &str = "labels.csv";
 const CURE: &str = "give --data-dir a folder with labels.csv: a header `image,label` (or `image,labels`, several \
@@ -37,7 +35,7 @@ pub(super) fn has_parts(dir: &Path) -> bool {
 ///
 /// # Errors
 /// [`Error::Data`] names the line, the columns that were found, and what is expected.
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let path = dir.join(LIST);
     let wrong = |reason: String| Error::Data { path: path.clone(), reason, cure: CURE.to_owned() };
     let (entries, columns) = entries(dir, &path).map_err(wrong)?;
@@ -59,7 +57,7 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         pictures.lists = Some(lists(&entries));
     }
     let classes = numbers.into_keys().cloned().collect();
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
 /// The pictures of a list in the order of their first lines.

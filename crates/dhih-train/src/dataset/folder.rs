@@ -6,13 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use dhih_model::InputShape;
 use dhih_model::walk::{Reason, Walk, nfc, text_of};
 
 use super::Lists;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const CURE: &str =
     "give --data-dir a folder with one sub-folder of JPEG, PNG or WebP images for each class";
@@ -45,7 +44,7 @@ struct Image {
     class: OsString,
 }
 
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let Walk { files, folders, left_out } = super::walked(Walk::pictures(dir), dir, CURE)?;
     let mut pictures = Pictures { left_out, ..Pictures::default() };
     let has_parts = has_parts(dir, &files);
@@ -79,7 +78,7 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         let label = numbers.get(&class).copied().unwrap_or_default();
         pictures.push(Source::File(path), vec![label]);
     }
-    Raw::of_pictures(pictures, names, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, names, intake, (dir, CURE))
 }
 
 /// The class folders of images.

@@ -25,12 +25,13 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
-use dhih_model::image::Picture;
+use dhih_model::image::{Limits, Picture};
 use dhih_model::walk::{LeftOut, Reason, Walk, text_of};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::intake::pixels::Pixels;
+use crate::intake::pixels::{Intake, Pixels};
+use crate::progress::Progress;
 use cifar::Cifar;
 use provenance::Provenance;
 use raw::Raw;
@@ -97,6 +98,29 @@ pub struct DatasetConfig {
     pub strict: bool,
     /// Images that a class needs; classes with fewer are dropped, and with them the images that have no other class.
     pub min_class_images: usize,
+    /// What such a picture may measure.
+    pub limits: Limits,
+    /// Folder in which decoded pictures are kept for the next run; without one they are decoded again.
+    pub cache: Option<PathBuf>,
+    /// Where the decoding of pictures is shown.
+    pub progress: Progress,
+}
+
+impl Default for DatasetConfig {
+    /// The demo set, and pictures of 32 x 32 pixels of which 4 GiB are kept in memory, without a cache.
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::new(),
+            demo_images: 10_000,
+            picture_shape: InputShape { height: 32, width: 32, channels: 3 },
+            memory: 4 << 30,
+            strict: false,
+            min_class_images: 0,
+            limits: Limits::files(),
+            cache: None,
+            progress: Progress::Silent,
+        }
+    }
 }
 
 impl Dataset {
@@ -107,7 +131,7 @@ impl Dataset {
     /// what would be left out for a fault.
     pub fn load(name: DatasetName, config: &DatasetConfig) -> Result<Self> {
         let dir = config.dir.as_path();
-        let (shape, memory) = (config.picture_shape, config.memory);
+        let intake = &Intake::new(config);
         let raw = match name {
             DatasetName::Demo => render_demo(config.demo_images),
             DatasetName::FashionMnist => fashion_mnist::load(dir)?,
@@ -115,13 +139,13 @@ impl Dataset {
             DatasetName::Cifar100 => cifar::load(dir, Cifar::HundredFine)?,
             DatasetName::Cifar100Coarse => cifar::load(dir, Cifar::HundredCoarse)?,
             DatasetName::Svhn => svhn::load(dir)?,
-            DatasetName::NusWide21 => nus_wide::load(dir, 21, shape, memory)?,
-            DatasetName::NusWide81 => nus_wide::load(dir, 81, shape, memory)?,
-            DatasetName::PascalVoc => pascal_voc::load(dir, shape, memory)?,
-            DatasetName::Folder => folder::load(dir, shape, memory)?,
-            DatasetName::Csv => csv_list::load(dir, shape, memory)?,
-            DatasetName::Parquet => parquet::load(dir, shape, memory)?,
-            DatasetName::WebDataset => webdataset::load(dir, shape, memory)?,
+            DatasetName::NusWide21 => nus_wide::load(dir, 21, intake)?,
+            DatasetName::NusWide81 => nus_wide::load(dir, 81, intake)?,
+            DatasetName::PascalVoc => pascal_voc::load(dir, intake)?,
+            DatasetName::Folder => folder::load(dir, intake)?,
+            DatasetName::Csv => csv_list::load(dir, intake)?,
+            DatasetName::Parquet => parquet::load(dir, intake)?,
+            DatasetName::WebDataset => webdataset::load(dir, intake)?,
         };
         let verified = match name {
             DatasetName::Demo => None,
@@ -193,8 +217,9 @@ impl Dataset {
     }
 
     /// Whether images are decoded whenever they are wanted.
+    /// Whether images are decoded, or read from a cache, whenever they are wanted.
     pub fn is_streamed(&self) -> bool {
-        matches!(self.pixels, Pixels::Stream(_))
+        !matches!(self.pixels, Pixels::Memory(_))
     }
 
     /// The pixels of image `i`, `[height, width, channels]`.
@@ -204,13 +229,14 @@ impl Dataset {
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
         match &self.pixels {
             Pixels::Memory(images) => Ok(images[i * self.shape.len()..][..self.shape.len()].into()),
-            Pixels::Stream(sources) => {
+            Pixels::Cached { cache, rows } => Ok(cache.image(rows[i])?.into()),
+            Pixels::Stream { sources, reader } => {
                 let gone = |reason| Error::Data {
                     path: sources[i].path().to_owned(),
                     reason,
                     cure: "it could be read when the run began: restore it".to_owned(),
                 };
-                Ok(sources[i].pixels(self.shape).map_err(gone)?.into())
+                Ok(sources[i].pixels(reader, self.shape).map_err(gone)?.into())
             }
         }
     }

@@ -5,17 +5,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use dhih_model::InputShape;
-
 use super::Lists;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const CURE: &str = "put the lists nuswide_{21,81}_{train,database,test}.txt and the images they name into --data-dir";
 
 /// Reads the lists of 21 or 81 concepts.
-pub(super) fn load(dir: &Path, concepts: usize, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, concepts: usize, intake: &Intake) -> Result<Raw> {
     let mut pictures = Pictures::default();
     let mut rows: HashMap<PathBuf, usize> = HashMap::new();
     let mut lists = [const { Vec::new() }; 3];
@@ -46,7 +44,7 @@ pub(super) fn load(dir: &Path, concepts: usize, shape: InputShape, memory: usize
     let known = super::read_names(&names, &mut pictures.warnings)?;
     let numbered = || (0..concepts).map(|concept| format!("concept {concept}")).collect();
     let classes = known.unwrap_or_else(numbered);
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
 /// A line's path and the concepts that it marks.

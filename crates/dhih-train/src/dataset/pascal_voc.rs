@@ -5,17 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use dhih_model::InputShape;
-
 use super::file_name;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const CURE: &str = "give --data-dir the folder of one year, such as VOCdevkit/VOC2007, with ImageSets/Main and JPEGImages";
 
 /// Reads a year. `trainval` trains and `test` is tested on; in a year without a published `test`, `train` trains and `val` is tested on.
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let root = year(dir)?;
     let lists = root.join("ImageSets/Main");
     let names: BTreeSet<String> =
@@ -43,7 +41,7 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
         }
         pictures.official_train.get_or_insert(pictures.len());
     }
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
 /// The entries of a folder, by name.

@@ -12,7 +12,7 @@ use super::classes::{UsedClasses, too_few_classes, used_classes};
 use super::labels::ClassLabels;
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::{self, Loaded, Pixels, Source};
+use crate::intake::pixels::{self, Intake, Loaded, Pixels, Source};
 
 /// What a reader returns, not yet checked.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Raw {
     pub(super) fn of_pictures(
         pictures: Pictures,
         classes: Vec<String>,
-        (shape, memory): (InputShape, usize),
+        intake: &Intake,
         (dir, cure): (&Path, &str),
     ) -> Result<Self> {
         let wrong =
@@ -114,7 +114,8 @@ impl Raw {
             left_out,
         } = pictures;
         let count = sources.len();
-        let Loaded { pixels, kept, skipped, digest } = pixels::load(sources, shape, memory);
+        let Loaded { pixels, kept, skipped, digest } = pixels::load(sources, intake)?;
+        let shape = intake.shape;
         all_skipped.extend(skipped);
         let labels: Vec<_> = kept.iter().map(|i| std::mem::take(&mut labels[*i])).collect();
         let used = used_classes(classes, labels).map_err(wrong)?;
@@ -171,7 +172,8 @@ impl Raw {
                 return wrong("its last image is cut short".into(), "fetch it again");
             }
             Pixels::Memory(images) => images.len() / self.shape.len(),
-            Pixels::Stream(sources) => sources.len(),
+            Pixels::Cached { rows, .. } => rows.len(),
+            Pixels::Stream { sources, .. } => sources.len(),
         };
         if images != self.labels.len() {
             let labels = self.labels.len();
@@ -207,7 +209,9 @@ impl Raw {
         }
         match (&self.pixels, &self.encoded) {
             (Pixels::Memory(images), _) => hash.update(images),
-            (Pixels::Stream(_), encoded) => hash.update(encoded.unwrap_or_default()),
+            (Pixels::Cached { .. } | Pixels::Stream { .. }, encoded) => {
+                hash.update(encoded.unwrap_or_default())
+            }
         }
         dhih_index::to_hex(&hash.finalize())
     }

@@ -6,18 +6,17 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use dhih_model::InputShape;
 use dhih_model::walk::{self, Reason, Walk, text_of};
 
 use super::classes::class_names;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a picture (.jpg, .png, .webp) and a class \
                     number (.cls); optionally classes.txt, a name a line";
 
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let Walk { files, left_out, .. } = super::files_below(dir, CURE)?;
     let mut pictures = Pictures { left_out, ..Pictures::default() };
     for path in files {
@@ -34,7 +33,7 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
     }
     let known = super::read_names(&dir.join(CLASSES), &mut pictures.warnings)?;
     let classes = class_names(&mut pictures, known);
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
 /// The names of the classes, one a line.

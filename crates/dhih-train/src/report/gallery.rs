@@ -32,8 +32,8 @@ pub(super) fn gallery(run: &RunDir, database: &CodeSet, queries: &CodeSet) -> Re
     let part = |name: &str, codes: usize| {
         let tensor = tensors.tensor(name).map_err(|error| damaged(&error))?;
         match *tensor.shape() {
-            [n, height, width, channels @ (1 | 3)] if n == codes => {
-                Ok(Pictures { tensor, height, width, channels })
+            [n, height, width, channels @ (1 | 3)] if n == codes || n == 0 => {
+                Ok(Pictures { tensor, count: n, height, width, channels })
             }
             _ => Err(damaged(&format!("its pictures {name:?} are not one a code"))),
         }
@@ -83,6 +83,7 @@ pub(super) fn gallery(run: &RunDir, database: &CodeSet, queries: &CodeSet) -> Re
 
 struct Pictures<'a> {
     tensor: TensorView<'a>,
+    count: usize,
     height: usize,
     width: usize,
     channels: usize,
@@ -90,7 +91,11 @@ struct Pictures<'a> {
 
 impl Pictures<'_> {
     fn html(&self, i: usize, label: &str) -> Result<String> {
-        let Self { tensor, height, width, channels } = self;
+        let Self { tensor, count, height, width, channels } = self;
+        if i >= *count {
+            // A run over many images keeps thumbnails of its queries alone.
+            return Ok(format!("<span>{}</span>", escape(label)));
+        }
         let pixels = &tensor.data()[i * height * width * channels..][..height * width * channels];
         let colour = if *channels == 1 { ColorType::L8 } else { ColorType::Rgb8 };
         let mut png = Vec::new();

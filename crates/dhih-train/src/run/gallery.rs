@@ -1,46 +1,114 @@
 //! Thumbnails of a run's database and queries, so that the run can be searched and looked at without its dataset.
 
-use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::str::FromStr;
 
 use dhih_model::InputShape;
-use safetensors::{Dtype, View};
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::protocol::Split;
 use crate::run::run_dir::RunDir;
 
 /// The longest side of a thumbnail, in pixels.
 const MAX_SIDE: usize = 64;
+/// Images of which all have thumbnails where nothing else is asked for.
+const MAX_IMAGES: usize = 100_000;
+/// Images that are scaled at a time: bounds memory, whatever their number.
+const CHUNK: usize = 1024;
 
-/// Writes tensors `database` and `queries`, `[n, height, width, channels]` u8, in the order of the codes; larger images are
-/// scaled down to 64 pixels.
+/// Which images of a run have thumbnails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GalleryChoice {
+    /// No image: there is no file.
+    None,
+    /// Queries; the database's tensor is empty.
+    Queries,
+    /// Queries and database.
+    All,
+}
+
+impl FromStr for GalleryChoice {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = [("none", Self::None), ("queries", Self::Queries), ("all", Self::All)];
+        by_name("gallery", name, known.into_iter())
+    }
+}
+
+impl GalleryChoice {
+    /// What is kept of a split where the user asks for nothing: all thumbnails, unless the images are over 100,000.
+    pub(crate) fn default_for(split: &Split) -> Self {
+        match split.database.len() + split.queries.len() {
+            0..=MAX_IMAGES => Self::All,
+            _ => Self::Queries,
+        }
+    }
+}
+
+/// Writes tensors `database` and `queries`, `[n, height, width, channels]` u8, in the order of the codes, as far as `choice` says; larger
+/// images are scaled down to 64 pixels. The pixels go to the file as they are made.
 ///
 /// # Errors
-/// When the file cannot be written; it never appears half-written.
-pub(crate) fn write(path: &Path, dataset: &Dataset, split: &Split) -> Result<()> {
-    let shape = thumbnail_shape(dataset.shape);
-    let part = |rows: &[usize]| -> Result<Thumbnails> {
-        let mut pixels = Vec::with_capacity(rows.len() * shape.len());
-        // In parts: the whole images may take more memory than there is.
-        for rows in rows.chunks(4096) {
-            pixels.extend(dataset.gather_fitted(rows, shape)?);
-        }
-        Ok(Thumbnails { dims: vec![rows.len(), shape.height, shape.width, shape.channels], pixels })
+/// When an image or the file cannot be read or written; the file never appears half-written.
+pub(crate) fn write(
+    path: &Path,
+    dataset: &Dataset,
+    split: &Split,
+    choice: GalleryChoice,
+) -> Result<()> {
+    let database = match choice {
+        GalleryChoice::None => return Ok(()),
+        GalleryChoice::Queries => &[],
+        GalleryChoice::All => &split.database[..],
     };
-    let tensors = [("database", part(&split.database)?), ("queries", part(&split.queries)?)];
     let temporary = path.with_extension("safetensors.tmp");
-    safetensors::serialize_to_file(tensors, None, &temporary)
-        .map_err(|error| Error::Run { path: temporary.clone(), reason: error.to_string() })?;
-    let file = std::fs::File::open(&temporary).map_err(Error::io(&temporary))?;
-    // The library makes the file private; a run is served by others, too.
+    let written = write_parts(&temporary, dataset, [database, &split.queries]);
+    match written {
+        Ok(()) => std::fs::rename(&temporary, path).map_err(Error::io(path)),
+        Err(error) => {
+            let _ = std::fs::remove_file(&temporary);
+            Err(error)
+        }
+    }
+}
+
+fn write_parts(path: &Path, dataset: &Dataset, parts: [&[usize]; 2]) -> Result<()> {
+    let shape = thumbnail_shape(dataset.shape);
+    let mut file = BufWriter::new(File::create(path).map_err(Error::io(path))?);
+    file.write_all(&header(shape, parts.map(<[usize]>::len))).map_err(Error::io(path))?;
+    for rows in parts.into_iter().flat_map(|rows| rows.chunks(CHUNK)) {
+        file.write_all(&dataset.gather_fitted(rows, shape)?).map_err(Error::io(path))?;
+    }
+    let file = file.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
+    // A run is served by others, too.
     let like = path.with_file_name(RunDir::CONFIG);
     if let Ok(metadata) = std::fs::metadata(like) {
-        file.set_permissions(metadata.permissions()).map_err(Error::io(&temporary))?;
+        file.set_permissions(metadata.permissions()).map_err(Error::io(path))?;
     }
-    file.sync_all().map_err(Error::io(&temporary))?;
-    std::fs::rename(&temporary, path).map_err(Error::io(path))
+    file.sync_all().map_err(Error::io(path))
+}
+
+/// The beginning of a safetensors file: the length of the description of its tensors, and the description, padded to eight bytes.
+fn header(shape: InputShape, [database, queries]: [usize; 2]) -> Vec<u8> {
+    let InputShape { height, width, channels } = shape;
+    let tensor = |count: usize, start: usize| {
+        let end = start + count * shape.len();
+        format!(
+            "{{\"dtype\":\"U8\",\"shape\":[{count},{height},{width},{channels}],\"data_offsets\":[{start},{end}]}}"
+        )
+    };
+    let first = tensor(database, 0);
+    let second = tensor(queries, database * shape.len());
+    let mut text = format!("{{\"database\":{first},\"queries\":{second}}}");
+    let padding = text.len().next_multiple_of(8) - text.len();
+    text.extend(std::iter::repeat_n(' ', padding));
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
 }
 
 fn thumbnail_shape(shape: InputShape) -> InputShape {
@@ -52,25 +120,26 @@ fn thumbnail_shape(shape: InputShape) -> InputShape {
     }
 }
 
-struct Thumbnails {
-    dims: Vec<usize>,
-    pixels: Vec<u8>,
-}
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
 
-impl View for Thumbnails {
-    fn dtype(&self) -> Dtype {
-        Dtype::U8
-    }
+    use super::*;
 
-    fn shape(&self) -> &[usize] {
-        &self.dims
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.pixels)
-    }
-
-    fn data_len(&self) -> usize {
-        self.pixels.len()
+    #[test]
+    fn the_header_is_that_of_the_library() {
+        let shape = InputShape { height: 2, width: 3, channels: 1 };
+        for counts in [[0, 1], [7, 0], [100, 2]] {
+            let pixels = vec![0; 600];
+            let view = |count: usize| {
+                TensorView::new(Dtype::U8, vec![count, 2, 3, 1], &pixels[..6 * count]).unwrap()
+            };
+            let tensors = [("queries", view(counts[1])), ("database", view(counts[0]))];
+            let expected = safetensors::serialize(tensors, None).unwrap();
+            let header = header(shape, counts);
+            assert_eq!(header, expected[..header.len()]);
+            assert_eq!(expected.len(), header.len() + 6 * (counts[0] + counts[1]));
+        }
     }
 }

@@ -14,11 +14,12 @@ use dhih_model::walk::text_of;
 use dhih_model::{Encoder, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Dataset, DatasetName};
+use crate::dataset::{Dataset, DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, Metrics, accuracy, class_code_map, evaluate};
 use crate::progress::Progress;
 use crate::protocol::{Protocol, Split};
+use crate::run::gallery::GalleryChoice;
 use crate::run::origin::Origin;
 use crate::run::run_dir::{DataRecord, NewRun, RunConfig, RunDir};
 use crate::settings::table::TrainConfig;
@@ -208,7 +209,8 @@ fn network(
 
 fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
     let started = Instant::now();
-    let dataset = Dataset::load(config.dataset, &config.dataset_config())?;
+    let dataset =
+        Dataset::load(config.dataset, &DatasetConfig { progress, ..config.dataset_config() })?;
     for (path, reason) in &dataset.skipped {
         progress.line(format!("skipped {}: {reason}", text_of(path.as_os_str())));
     }
@@ -222,8 +224,7 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
         progress.line(format!("warning: {warning}"));
     }
     if dataset.is_streamed() {
-        progress
-            .line("the images are decoded anew in each epoch: their pixels would take over 4 GiB");
+        progress.line("the images are read anew in each epoch: their pixels would take over 4 GiB");
     }
     if dataset.verified == Some(false) {
         progress.line(format!(
@@ -262,8 +263,11 @@ fn finish(
 
     let encoder = Encoder::load(&run.file(RunDir::MODEL), network.device())?;
     let started = Instant::now();
-    let (database, database_classes, _) = encode(&encoder, dataset, &split.database)?;
-    let (queries, query_classes, query_values) = encode(&encoder, dataset, &split.queries)?;
+    let config_of = |rows, keeps_values| EncodingConfig { rows, keeps_values };
+    let Encoded { set: database, classes: database_classes, .. } =
+        encode(&encoder, dataset, config_of(&split.database, false))?;
+    let Encoded { set: queries, classes: query_classes, values } =
+        encode(&encoder, dataset, config_of(&split.queries, true))?;
     let images = split.database.len() + split.queries.len();
     progress.line(format!(
         "encoded {images} images, {:.0} images/s",
@@ -271,15 +275,12 @@ fn finish(
     ));
     database.write(run.file(RunDir::CODES))?;
     queries.write(run.file(RunDir::QUERIES))?;
-    run.write_query_values(query_values, encoder.bits())?;
-    gallery::write(&run.file(RunDir::GALLERY), dataset, split)?;
+    run.write_query_values(values, encoder.bits())?;
 
     let metrics = evaluate(&database, &queries, &EvaluationConfig::default())?;
     let classes = dataset.classes.len();
     let class_code_map = match (&database_classes, &query_classes) {
-        (Some(a), Some(b)) if classes <= 1024 => {
-            Some(class_code_map((&database, &queries), (a, b), classes)?)
-        }
+        (Some(a), Some(b)) => Some(class_code_map((&database, &queries), (a, b), classes)?),
         _ => None,
     };
     let accuracy = match (&queries.labels, &query_classes) {
@@ -305,30 +306,66 @@ fn finish(
     };
     run.write_json(RunDir::EVALUATION, &evaluation)?;
     run.write(RunDir::RESULTS, evaluation.to_csv().as_bytes())?;
+    // Thumbnails are for looking at; the results are on disk before they are made.
+    let choice = config.gallery.unwrap_or_else(|| GalleryChoice::default_for(split));
+    if config.gallery.is_none() && choice == GalleryChoice::Queries {
+        progress.line(format!(
+            "thumbnails are kept of the queries alone, as there are {images} images; --gallery all keeps all"
+        ));
+    }
+    gallery::write(&run.file(RunDir::GALLERY), dataset, split, choice)?;
     run.make_latest(progress)?;
     Ok(evaluation)
 }
 
-/// Codes of images, the classes they are taken for where the loss knows classes, and the real values behind the codes.
-fn encode(
-    encoder: &Encoder,
-    dataset: &Dataset,
-    rows: &[usize],
-) -> Result<(CodeSet, Option<Vec<u32>>, Vec<f32>)> {
-    // In parts: images scaled up may take more memory than the dataset. A multiple of the encoder's batches.
-    let mut values = Vec::with_capacity(rows.len() * encoder.bits());
+/// Classes up to which images are classified, too: beyond, codes of one bit a class are none that are used.
+const MAX_CLASSES: usize = 1024;
+
+/// What is encoded.
+struct EncodingConfig<'a> {
+    /// Rows of the dataset.
+    rows: &'a [usize],
+    /// Whether the real values behind the codes are kept. They take 32 times the memory of the codes.
+    keeps_values: bool,
+}
+
+/// Images as codes.
+struct Encoded {
+    set: CodeSet,
+    /// The classes they are taken for, where the loss knows classes, of which there are at most 1,024.
+    classes: Option<Vec<u32>>,
+    /// The real values behind the codes, `[n, bits]`, where they are kept.
+    values: Vec<f32>,
+}
+
+/// Encodes images in parts: scaled up, all of them may take more memory than the dataset, and so may their logits.
+fn encode(encoder: &Encoder, dataset: &Dataset, config: EncodingConfig<'_>) -> Result<Encoded> {
+    let EncodingConfig { rows, keeps_values } = config;
+    let bits = encoder.bits() as u32;
+    let (mut codes, mut values) = (Codes::new(bits, Vec::new())?, Vec::new());
+    let mut classes = (dataset.classes.len() <= MAX_CLASSES).then(Vec::new);
+    // A multiple of the encoder's batches.
     for rows in rows.chunks(4 * encoder.input().inference_batch()) {
-        values.extend(encoder.encode(&dataset.gather_fitted(rows, encoder.input())?)?);
+        let part = encoder.encode(&dataset.gather_fitted(rows, encoder.input())?)?;
+        codes.try_extend(Codes::from_real(bits, &part)?.iter())?;
+        if let Some(known) = &mut classes {
+            match encoder.classify(&part)? {
+                Some(part) => known.extend(part),
+                None => classes = None,
+            }
+        }
+        if keeps_values {
+            values.extend(part);
+        }
     }
-    let classes = encoder.classify(&values)?;
     let set = CodeSet {
         ids: None,
         labels: Some(dataset.labels.of_codes(rows, dataset.classes.len())),
         classes: dataset.classes.clone(),
         model_sha256: Some(encoder.model_sha256().to_owned()),
-        codes: Codes::from_real(encoder.bits() as u32, &values)?,
+        codes,
     };
-    Ok((set, classes, values))
+    Ok(Encoded { set, classes, values })
 }
 
 impl Evaluation {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
+use dhih_model::image::Limits;
 use dhih_model::{HashLayerConfig, HashNorm, InputShape};
 
 use crate::dataset::DatasetConfig;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::settings::table::TrainConfig;
 use crate::train::augment::Augmentation;
 use crate::train::optim::OptimizerConfig;
@@ -196,6 +198,12 @@ impl TrainConfig {
             memory: KEPT_PIXELS,
             strict: self.strict,
             min_class_images: self.min_class_images,
+            limits: Limits::of_files(
+                self.max_side.unwrap_or(Limits::FILE_SIDE),
+                self.max_pixels.unwrap_or(Limits::FILE_PIXELS),
+            ),
+            cache: self.cache.clone(),
+            progress: Progress::Silent,
         }
     }
 

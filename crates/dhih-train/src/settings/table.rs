@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::DatasetName;
 use crate::protocol::Protocol;
+use crate::run::gallery::GalleryChoice;
 use crate::settings::loss_options::{LossOptions, LossParam};
 use crate::train::optim::OptimizerName;
 use crate::train::schedule::ScheduleName;
@@ -139,6 +140,18 @@ values {
     /// small images keep their size where it is 32]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS", help_heading = DATA)]
     image_side: usize => Option<usize>;
+    /// Longest side of a picture that is taken, in pixels [default: 65535]
+    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", help_heading = DATA)]
+    max_side: u32 => Option<u32>;
+    /// Largest area of a picture that is taken, in pixels [default: 250000000]
+    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N", help_heading = DATA)]
+    max_pixels: u64 => Option<u64>;
+    /// Folder in which decoded pictures are kept for the next run [default: none]
+    #[arg(long, env = "DHIH_CACHE", value_name = "DIR", help_heading = DATA)]
+    cache: PathBuf => Option<PathBuf>;
+    /// Which thumbnails the run keeps: none, queries or all [default: all up to 100,000 images, else queries]
+    #[arg(long, env = "DHIH_GALLERY", value_name = "WHICH", help_heading = DATA)]
+    gallery: GalleryChoice => Option<GalleryChoice>;
     /// Leave out the classes that have fewer images than this, and say how many; 0 leaves none out [default: 0]
     #[arg(long, env = "DHIH_MIN_CLASS_IMAGES", value_name = "N", help_heading = DATA)]
     #[serde(default)]

@@ -18,7 +18,7 @@ use super::classes::class_names;
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::Source;
+use crate::intake::pixels::{Intake, Source};
 
 pub(super) use table::TableConfig;
 use table::{Table, TableLabels};
@@ -129,7 +129,7 @@ pub(super) fn has_test_part(dir: &Path) -> bool {
 }
 
 /// Reads a set of the user's own. Rows without a picture are skipped and listed; rows without a label are left out and counted.
-pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> {
+pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let PartFiles { files, left_out } = files_by_part(dir)?;
     let has = |wanted: Part| files.iter().any(|(part, _)| *part == wanted);
     let wrong = |reason: &str| Error::Data {
@@ -180,7 +180,7 @@ pub(super) fn load(dir: &Path, shape: InputShape, memory: usize) -> Result<Raw> 
     }
     known = labels.name(&mut pictures, known);
     let classes = class_names(&mut pictures, known);
-    Raw::of_pictures(pictures, classes, (shape, memory), (dir, CURE))
+    Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
 /// The labels of all rows of all files, and which rows are kept.

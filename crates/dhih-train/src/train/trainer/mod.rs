@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint;
 use dhih_model::pretrained::{BACKBONE, Loaded};
-use dhih_model::{Mode, Network, NetworkConfig, Normalization, Pretrained};
+use dhih_model::{Mode, Network, NetworkConfig, Normalization, NormalizationMeasure, Pretrained};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -45,8 +45,12 @@ pub(crate) fn network(
         None => {
             // Streamed images are decoded for this alone: some are enough.
             let most = if dataset.is_streamed() { MEASURED } else { usize::MAX };
-            let some = dataset.gather(&every_nth(rows, most))?;
-            Normalization::measure(&some, dataset.shape.channels)
+            let mut measure = NormalizationMeasure::new(dataset.shape.channels);
+            // In parts: a copy of all images would take as much memory again as the set.
+            for part in every_nth(rows, most).chunks(MEASURED) {
+                measure.add(&dataset.gather(part)?);
+            }
+            measure.finish()
         }
     };
     let network_config = NetworkConfig {

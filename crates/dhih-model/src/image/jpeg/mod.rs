@@ -1,6 +1,15 @@
 //! JPEG: the segments before its first scan, and decoding it without those that do not matter to its pixels. Colour profiles, EXIF, XMP and
 //! comments never reach the decoder, so that all it keeps is known from the frame header.
+//!
+//! The decoder makes up the pixels of data that are not there. A picture is taken only where its pixels come from its own data: see
+//! [`decode`], and `scans`.
 
+mod baseline;
+mod eighth;
+mod huffman;
+mod scans;
+
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
 use zune_jpeg::JpegDecoder;
@@ -8,7 +17,13 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::header::{Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable};
+use self::baseline::Ending;
+pub(super) use self::eighth::Eighth;
+use self::scans::Scans;
+use super::header::{
+    CUT_OFF, Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable,
+};
+use super::profile::Profile;
 use super::rgb::spread_grey;
 use crate::error::Result;
 
@@ -25,7 +40,15 @@ pub(super) struct Layout {
     segments: Vec<Range<usize>>,
     /// Where the data of the first scan begins.
     scan: usize,
-    is_grey: bool,
+    is_progressive: bool,
+    /// The name of each component.
+    components: Vec<u8>,
+}
+
+impl Layout {
+    fn is_grey(&self) -> bool {
+        self.components.len() == 1
+    }
 }
 
 /// A frame header (SOF).
@@ -35,11 +58,14 @@ struct Frame {
     is_progressive: bool,
     /// Horizontal and vertical sampling factor of each component.
     sampling: Vec<[u64; 2]>,
+    /// The name of each component.
+    components: Vec<u8>,
 }
 
 /// Reads the segments up to the first scan.
 pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     let (mut frame, mut exif, mut segments) = (None, None, Vec::new());
+    let mut profile = ProfilePieces::default();
     let mut at = 2;
     for _ in 0..MAX_CHUNKS {
         let start = marker(bytes, at)?;
@@ -52,6 +78,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
             0xc0..=0xc2 => frame = Some(Frame::read(data, marker == 0xc2)?),
             // The last one counts.
             0xe1 => exif = data.strip_prefix(b"Exif\0\0").or(exif),
+            0xe2 => profile.add(data, end),
             0xd9 => return Err(unusable("it ends before its first scan")),
             _ => {}
         }
@@ -63,13 +90,17 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
             let frame =
                 frame.ok_or_else(|| unusable("its first scan comes before its frame header"))?;
             let scan_components = data.first().copied().unwrap_or(0).into();
-            let layout = Layout { segments, scan: end, is_grey: frame.sampling.len() == 1 };
+            let decoder_bytes =
+                frame.decoder_bytes(scan_components) + bytes.len() as u64 + PAD as u64;
+            let Frame { is_progressive, components, .. } = frame;
+            let layout = Layout { segments, scan: end, is_progressive, components };
             return Ok(Header {
                 format: Format::Jpeg(layout),
                 width: frame.width,
                 height: frame.height,
                 orientation: orientation(exif),
-                decoder_bytes: frame.decoder_bytes(scan_components) + bytes.len() as u64,
+                profile: profile.whole(),
+                decoder_bytes,
             });
         }
         at = end;
@@ -99,7 +130,8 @@ impl Frame {
         if !known || sampling.as_flattened().contains(&0) {
             return Err(unusable("its frame header describes no known kind of colours"));
         }
-        Ok(Self { width: side(3)?, height: side(1)?, is_progressive, sampling })
+        let components = components.iter().map(|component| component[0]).collect();
+        Ok(Self { width: side(3)?, height: side(1)?, is_progressive, sampling, components })
     }
 
     /// Bytes that the decoder takes, its output included, where the first scan has so many of the components.
@@ -121,31 +153,114 @@ impl Frame {
     }
 }
 
+/// The pieces of a colour profile, each in a segment APP2 with its number and how many there are.
+#[derive(Default)]
+struct ProfilePieces(Vec<(u8, u8, Range<usize>)>);
+
+impl ProfilePieces {
+    /// Adds the piece in a segment with these data, which end at `end`, where it is one.
+    fn add(&mut self, data: &[u8], end: usize) {
+        if let Some([number, count, piece @ ..]) = data.strip_prefix(b"ICC_PROFILE\0") {
+            self.0.push((*number, *count, end - piece.len()..end));
+        }
+    }
+
+    /// The profile, where every piece is there once.
+    fn whole(mut self) -> Option<Profile> {
+        self.0.sort_by_key(|(number, ..)| *number);
+        let is_whole = self.0.iter().zip(1..).all(|((number, count, _), expected)| {
+            *number == expected && usize::from(*count) == self.0.len()
+        });
+        (is_whole && !self.0.is_empty())
+            .then(|| Profile::Pieces(self.0.into_iter().map(|(.., piece)| piece).collect()))
+    }
+}
+
+/// The picture at an eighth of its sides; `None` where it is of a kind that [`eighth`] does not read, or any of its data are missing.
+pub(super) fn read_eighth(bytes: &[u8], layout: &Layout) -> Option<Eighth> {
+    eighth::read(&bytes[..Scans::read(bytes, layout).end], layout)
+}
+
 /// `height * width * 3` bytes.
+///
+/// The decoder makes up the pixels of data that are not there, so these are looked for first. In a baseline picture of one scan all codes
+/// are passed over. Another picture with its last marker is decoded strictly. Where that fails, or the marker is missing, it is decoded
+/// twice, with different bytes behind its data: pixels that depend on them were not in the file, and the picture is refused. Damage that
+/// leaves no data missing is forgiven as other decoders do.
 pub(super) fn decode(bytes: &[u8], header: &Header, layout: &Layout) -> Result<Vec<u8>> {
-    let mut file = Vec::with_capacity(bytes.len());
+    let scans = Scans::read(bytes, layout);
+    let ending = baseline::ending(&bytes[..scans.end], layout);
+    if ending == Some(Ending::CutOff) || !scans.has_end && !scans.has_all_coefficients {
+        return Err(unusable(CUT_OFF));
+    }
+    let mut file = Vec::with_capacity(bytes.len() + PAD);
     file.extend_from_slice(&bytes[..2]);
     layout.segments.iter().for_each(|segment| file.extend_from_slice(&bytes[segment.clone()]));
-    file.extend_from_slice(&bytes[layout.scan..]);
+    file.extend_from_slice(&bytes[layout.scan..scans.end]);
+    let length = file.len();
+    file.extend_from_slice(&END_MARKER);
+    let mut pixels = vec![0; 3 * header.width as usize * header.height as usize];
+    if ending == Some(Ending::Whole) {
+        decode_file(&file, header, layout, Strictness::Lenient, &mut pixels)?;
+        return Ok(pixels);
+    }
+    if scans.has_end && decode_file(&file, header, layout, Strictness::Strict, &mut pixels).is_ok()
+    {
+        return Ok(pixels);
+    }
+    let mut digests = [0; 2];
+    for (digest, pad) in digests.iter_mut().zip([0x55, 0]) {
+        file.truncate(length);
+        file.resize(length + PAD - END_MARKER.len(), pad);
+        file.extend_from_slice(&END_MARKER);
+        pixels.fill(0);
+        decode_file(&file, header, layout, Strictness::Lenient, &mut pixels)?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&pixels);
+        *digest = hasher.finish();
+    }
+    if digests[0] != digests[1] {
+        return Err(unusable(CUT_OFF));
+    }
+    Ok(pixels)
+}
 
+const END_MARKER: [u8; 2] = [0xff, 0xd9];
+/// Bytes that are put behind the data to see whether pixels depend on them.
+const PAD: usize = 4096;
+
+#[derive(PartialEq, Eq)]
+enum Strictness {
+    Strict,
+    Lenient,
+}
+
+/// Decodes a file of the segments that matter into `pixels`, `height * width * 3` bytes.
+fn decode_file(
+    file: &[u8],
+    header: &Header,
+    layout: &Layout,
+    strictness: Strictness,
+    pixels: &mut [u8],
+) -> Result<()> {
     let (width, height) = (header.width as usize, header.height as usize);
-    let (input, output) = match layout.is_grey {
+    let (input, output) = match layout.is_grey() {
         true => (1, ColorSpace::Luma),
         false => (3, ColorSpace::RGB),
     };
-    // Damage that others forgive is forgiven.
-    let options = DecoderOptions::default().set_strict_mode(false).jpeg_set_out_colorspace(output);
+    let is_strict = strictness == Strictness::Strict;
+    let options = DecoderOptions::default().set_strict_mode(is_strict);
+    let options = options.jpeg_set_out_colorspace(output);
     let options = options.set_max_width(width).set_max_height(height);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&file[..]), options);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(unusable)?;
     let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    if decoder.dimensions() != Some((width, height)) || is_grey != layout.is_grey {
+    if decoder.dimensions() != Some((width, height)) || is_grey != layout.is_grey() {
         return Err(unusable("its headers contradict each other"));
     }
-    let mut pixels = vec![0; 3 * width * height];
     decoder.decode_into(&mut pixels[..input * width * height]).map_err(unusable)?;
-    if layout.is_grey {
-        spread_grey(&mut pixels);
+    if is_grey {
+        spread_grey(pixels);
     }
-    Ok(pixels)
+    Ok(())
 }

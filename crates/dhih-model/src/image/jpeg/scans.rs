@@ -1,0 +1,96 @@
+//! The scans of a JPEG without decoding them: where their data end, whether the last marker is there, and whether a progressive picture has
+//! all of its coefficients. It tells a file that was cut off from one that lacks its last marker or has bytes behind it.
+
+use super::super::header::array;
+use super::Layout;
+
+const END: u8 = 0xd9;
+const SCAN: u8 = 0xda;
+/// Zeros at the end of a file without a last marker that are taken for data.
+const MAX_ZEROS: usize = 2;
+
+/// What the bytes from the first scan on are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Scans {
+    /// Where the data of the last scan end. Zeros at the end of a file without a last marker are not counted: a file that was not written to
+    /// its end often has them.
+    pub(super) end: usize,
+    /// Whether the last marker (EOI) is there.
+    pub(super) has_end: bool,
+    /// Whether each coefficient of each component came, to its last bit. A baseline picture has one scan for that.
+    pub(super) has_all_coefficients: bool,
+}
+
+/// The bits of a component that are still to come: for each coefficient the lowest bit that came, 16 before any.
+type Missing = [u8; 64];
+
+impl Scans {
+    /// Follows the markers from the first scan to the end.
+    pub(super) fn read(bytes: &[u8], layout: &Layout) -> Self {
+        let mut missing: Vec<(u8, Missing)> =
+            layout.components.iter().map(|id| (*id, [16; 64])).collect();
+        if let Some(first) = layout.segments.last() {
+            note_scan(bytes.get(first.start + 4..first.end).unwrap_or_default(), &mut missing);
+        }
+        let (mut at, mut has_end) = (layout.scan, false);
+        while let Some(found) = next_marker(bytes, at) {
+            let length = || array(bytes, found + 2).map(u16::from_be_bytes).ok().map(usize::from);
+            match bytes[found + 1] {
+                END => {
+                    (at, has_end) = (found, true);
+                    break;
+                }
+                marker => match length().map(|length| found + 2 + length.max(2)) {
+                    Some(end) if end <= bytes.len() => {
+                        if marker == SCAN {
+                            note_scan(&bytes[found + 4..end], &mut missing);
+                        }
+                        at = end;
+                    }
+                    _ => break,
+                },
+            }
+        }
+        let end = match has_end {
+            true => at,
+            // The data themselves may end with a few.
+            false => {
+                let last = bytes.iter().rposition(|byte| *byte != 0);
+                bytes.len().min(last.map_or(0, |last| last + 1) + MAX_ZEROS)
+            }
+        };
+        let has_all_coefficients =
+            !layout.is_progressive || missing.iter().all(|(_, bits)| *bits == [0; 64]);
+        Self { end: end.max(layout.scan), has_end, has_all_coefficients }
+    }
+}
+
+/// Notes which coefficients a scan brings. `header` lies behind the length of the segment.
+fn note_scan(header: &[u8], missing: &mut [(u8, Missing)]) {
+    let Some((&count, rest)) = header.split_first() else { return };
+    let Some((components, &[first, last, bits, ..])) =
+        rest.split_at_checked(2 * usize::from(count))
+    else {
+        return;
+    };
+    for component in components.as_chunks::<2>().0 {
+        let named = missing.iter_mut().filter(|(id, _)| *id == component[0]);
+        for bits_of in named.filter_map(|(_, bits)| bits.get_mut(first.into()..=last.into())) {
+            bits_of.fill(bits & 15);
+        }
+    }
+}
+
+/// Where the next marker is that ends a scan or begins a segment: neither a byte 0xff of the data, nor a restart, nor a fill byte.
+fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += memchr::memchr(0xff, bytes.get(at..)?)?;
+        match *bytes.get(at + 1)? {
+            0 | 0xd0..=0xd7 => at += 2,
+            0xff => at += 1,
+            0xc0..=0xfe => return Some(at),
+            _ => at += 2,
+        }
+    }
+}

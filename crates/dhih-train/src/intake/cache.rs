@@ -1,0 +1,286 @@
+//! Decoded pictures in a file, for the next run over the same files: `KEY.pixels` in a folder of the user's. The key is a digest of the
+//! names, sizes and times of the files and of how they are decoded, so that a cache of other files is never found. Pixels are read at their
+//! place when they are wanted; a checksum a picture tells damaged ones.
+//!
+//! ```text
+//! pixels of picture 0, of picture 1, ...   rows of height * width * channels bytes; of one that cannot be used, zeros
+//! entries                                  a picture: 1, SHA-256 of its file, CRC-32C of its pixels; or 0, length and text of the reason
+//! length of the entries (u64), CRC-32C of the entries (u32), MAGIC
+//! ```
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::UNIX_EPOCH;
+
+use dhih_model::InputShape;
+use dhih_model::image::Limits;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::pixels::Source;
+use crate::error::{Error, Result};
+
+/// The end of a whole file; it counts up when the format or the decoding of pictures changes.
+const MAGIC: &[u8; 12] = b"DHIH pixels1";
+/// Bytes behind the entries.
+const FOOTER: usize = 8 + 4 + MAGIC.len();
+
+/// What a cache is made of.
+#[derive(Debug)]
+pub(super) struct CacheKey {
+    digest: String,
+    shape: InputShape,
+    pictures: usize,
+}
+
+impl CacheKey {
+    /// Of these pictures, brought to `shape`. Files that cannot be found count by their name.
+    pub(super) fn of(sources: &[Source], shape: InputShape, limits: &Limits) -> Self {
+        let digests: Vec<[u8; 32]> = sources.par_iter().map(digest_of_source).collect();
+        let mut digest = Sha256::new();
+        let InputShape { height, width, channels } = shape;
+        let Limits { max_side, max_pixels, .. } = limits;
+        digest.update(MAGIC);
+        digest.update(format!("{height} {width} {channels} {max_side} {max_pixels}\n"));
+        digests.iter().for_each(|source| digest.update(source));
+        let digest = dhih_index::to_hex(&digest.finalize());
+        Self { digest, shape, pictures: sources.len() }
+    }
+}
+
+fn digest_of_source(source: &Source) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(source.path().as_os_str().as_encoded_bytes());
+    match source {
+        Source::Bytes { bytes, .. } => digest.update(bytes),
+        Source::File(path) => digest.update(version_of(path)),
+        Source::Part { path, offset, bytes } => {
+            digest.update(version_of(path));
+            digest.update(format!("\n{offset} {bytes}"));
+        }
+    }
+    digest.finalize().into()
+}
+
+/// Size and time of a file, as text.
+fn version_of(path: &Path) -> String {
+    let Ok(metadata) = path.metadata() else { return "absent".to_owned() };
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    format!("\n{} {}", metadata.len(), modified.unwrap_or_default().as_nanos())
+}
+
+/// An open cache.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    path: PathBuf,
+    file: File,
+    shape: InputShape,
+    /// Of each picture the SHA-256 of its file, or why it cannot be used.
+    results: Vec<Result<[u8; 32], String>>,
+    /// The places of the pictures that can be used, and the checksums of their pixels.
+    places: Vec<(usize, u32)>,
+}
+
+impl Cache {
+    /// The cache of a key; `None` where there is none, or it is not whole.
+    pub(super) fn open(dir: &Path, key: &CacheKey) -> Option<Self> {
+        let path = path_of(dir, key);
+        let file = File::open(&path).ok()?;
+        let length = file.metadata().ok()?.len();
+        let pixels = (key.pictures * key.shape.len()) as u64;
+        let mut footer = [0; FOOTER];
+        read_at(&file, &mut footer, length.checked_sub(FOOTER as u64)?).ok()?;
+        let (entries_length, rest) = footer.split_first_chunk::<8>()?;
+        let (checksum, magic) = rest.split_first_chunk::<4>()?;
+        let entries_length = u64::from_le_bytes(*entries_length);
+        if magic != MAGIC || pixels.checked_add(entries_length)? + FOOTER as u64 != length {
+            return None;
+        }
+        let mut entries = vec![0; usize::try_from(entries_length).ok()?];
+        read_at(&file, &mut entries, pixels).ok()?;
+        if crc32c::crc32c(&entries) != u32::from_le_bytes(*checksum) {
+            return None;
+        }
+        let mut cache = Self { path, file, shape: key.shape, results: vec![], places: vec![] };
+        let mut rest = &entries[..];
+        for place in 0..key.pictures {
+            let (kind, after) = rest.split_first()?;
+            if *kind == 1 {
+                let (digest, after) = after.split_first_chunk::<32>()?;
+                let (checksum, after) = after.split_first_chunk::<4>()?;
+                cache.results.push(Ok(*digest));
+                cache.places.push((place, u32::from_le_bytes(*checksum)));
+                rest = after;
+            } else {
+                let (length, after) = after.split_first_chunk::<4>()?;
+                let (reason, after) =
+                    after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+                cache.results.push(Err(String::from_utf8_lossy(reason).into_owned()));
+                rest = after;
+            }
+        }
+        Some(cache)
+    }
+
+    /// Makes the cache of a key. `decode` gets the number of a picture and what takes its pixels, and returns the SHA-256 of its file, or why
+    /// it cannot be used. Many threads call it. The cache appears under its name when it is whole.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn make(
+        dir: &Path,
+        key: &CacheKey,
+        decode: impl Fn(usize, &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<[u8; 32], String>
+        + Sync,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        let path = path_of(dir, key);
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let made = fill(&temporary, key, decode)
+            .and_then(|()| std::fs::rename(&temporary, &path).map_err(Error::io(&path)));
+        if made.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        made?;
+        let unreadable = || std::io::Error::other("it cannot be read back after it was written");
+        Self::open(dir, key).ok_or_else(|| Error::io(&path)(unreadable()))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Of each picture the SHA-256 of its file, or why it cannot be used.
+    pub(super) fn results(&self) -> &[Result<[u8; 32], String>] {
+        &self.results
+    }
+
+    /// Number of the pictures that can be used.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The pixels of picture `i` of those that can be used.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are damaged.
+    pub(crate) fn image(&self, i: usize) -> Result<Vec<u8>> {
+        let mut pixels = vec![0; self.shape.len()];
+        self.read(i, &mut pixels)?;
+        Ok(pixels)
+    }
+
+    /// The pixels of all pictures that can be used.
+    ///
+    /// # Errors
+    /// As [`Self::image`].
+    pub(super) fn read_all(&self) -> Result<Vec<u8>> {
+        let mut pixels = vec![0; self.len() * self.shape.len()];
+        let parts = pixels.par_chunks_exact_mut(self.shape.len()).enumerate();
+        parts.map(|(i, part)| self.read(i, part)).collect::<Result<()>>()?;
+        Ok(pixels)
+    }
+
+    fn read(&self, i: usize, pixels: &mut [u8]) -> Result<()> {
+        let (place, checksum) = self.places[i];
+        let at = (place * self.shape.len()) as u64;
+        read_at(&self.file, pixels, at).map_err(Error::io(&self.path))?;
+        if crc32c::crc32c(pixels) != checksum {
+            return Err(Error::Data {
+                path: self.path.clone(),
+                reason: format!("the pixels of picture {place} are damaged"),
+                cure: "delete the file; it is made anew".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn path_of(dir: &Path, key: &CacheKey) -> PathBuf {
+    dir.join(format!("{}.pixels", &key.digest[..32]))
+}
+
+fn fill(
+    path: &Path,
+    key: &CacheKey,
+    decode: impl Fn(usize, &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<[u8; 32], String>
+    + Sync,
+) -> Result<()> {
+    let file = File::create(path).map_err(Error::io(path))?;
+    let image = key.shape.len();
+    // A full disk is no fault of a picture.
+    let failed = OnceLock::new();
+    let entry = |i: usize| -> Result<([u8; 32], u32), String> {
+        let mut checksum = 0;
+        let digest = decode(i, &mut |pixels| {
+            checksum = crc32c::crc32c(pixels);
+            write_at(&file, pixels, (i * image) as u64).map_err(|error| {
+                let message = error.to_string();
+                let _ = failed.set(error);
+                message
+            })
+        })?;
+        Ok((digest, checksum))
+    };
+    let results: Vec<_> = (0..key.pictures).into_par_iter().map(entry).collect();
+    if let Some(error) = failed.into_inner() {
+        return Err(Error::io(path)(error));
+    }
+    let mut entries = Vec::new();
+    for result in results {
+        match result {
+            Ok((digest, checksum)) => {
+                entries.push(1);
+                entries.extend(digest);
+                entries.extend(checksum.to_le_bytes());
+            }
+            Err(reason) => {
+                entries.push(0);
+                entries.extend((reason.len() as u32).to_le_bytes());
+                entries.extend(reason.as_bytes());
+            }
+        }
+    }
+    let checksum = crc32c::crc32c(&entries);
+    let length = entries.len() as u64;
+    entries.extend(length.to_le_bytes());
+    entries.extend(checksum.to_le_bytes());
+    entries.extend(MAGIC);
+    write_at(&file, &entries, (key.pictures * image) as u64)
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io(path))
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !bytes.is_empty() {
+        match file.seek_read(bytes, at)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => (bytes, at) = (&mut bytes[read..], at + read as u64),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !bytes.is_empty() {
+        let written = file.seek_write(bytes, at)?;
+        (bytes, at) = (&bytes[written..], at + written as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! `cargo xtask bench intake`: how fast pictures of 12 megapixels are read for a network, beside Pillow; and what time and memory a training
+//! run and an encoding take that begin with many small JPEGs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::builder::FalseyValueParser;
+use serde::{Deserialize, Serialize};
+
+use super::median;
+use crate::cargo::Binaries;
+use crate::console::print;
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+const EXAMPLE: &str = "Examples:
+  cargo xtask bench intake --python venv/bin/python
+  cargo xtask bench intake --quick";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    /// Python with numpy and Pillow
+    #[arg(long, env = "DHIH_PYTHON", value_name = "PROGRAM", default_value = "python3")]
+    python: PathBuf,
+    /// Side to which pictures are brought, in pixels
+    #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS", default_value_t = 224)]
+    side: u32,
+    /// Small pictures that are trained on and encoded
+    #[arg(long, env = "DHIH_IMAGES", value_name = "N", default_value_t = 300_000)]
+    images: u32,
+    /// Few pictures and one round: shows that it works
+    #[arg(long, env = "DHIH_QUICK", value_parser = FalseyValueParser::new())]
+    quick: bool,
+    /// Also write the figures to this file, as JSON
+    #[arg(long, env = "DHIH_JSON_FILE", value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pillow {
+    seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ours {
+    seconds: f64,
+    seconds_whole: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Peak {
+    seconds: f64,
+    mebibytes: f64,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Figures {
+    side: u32,
+    /// Pictures of 12 megapixels a second, on one core.
+    pillow: f64,
+    ours: f64,
+    ours_whole: f64,
+    images: u32,
+    train_images_per_second: f64,
+    train_mebibytes: f64,
+    encode_images_per_second: f64,
+    encode_mebibytes: f64,
+}
+
+/// Measures and prints tables in Markdown.
+pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+    let programs = ["-p", "dhih-train", "-p", "dhih-model", "--bins", "--example", "decoding"];
+    let binaries = Binaries::build(workspace, &programs)?;
+    let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let (large, rounds, images) = if args.quick { (2, 1, 200) } else { (8, 5, args.images) };
+
+    let photos = dir.path().join("photos");
+    make(args, workspace, Drawn { folder: &photos, count: large, size: [4000, 3000] })?;
+    let mut files = Vec::new();
+    for class in ["a", "b"] {
+        for entry in std::fs::read_dir(photos.join(class))? {
+            files.push(entry?.path().into_os_string());
+        }
+    }
+    files.sort();
+    let (mut pillow, mut ours, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let step = script("measure Pillow", args, workspace, "pillow");
+        let step = step.args([args.side.to_string()]).args(files.clone());
+        pillow.push(1.0 / step.capture_json::<Pillow>()?.seconds);
+        let step = Step::new("measure ours", binaries.get("decoding")?, workspace);
+        let step = step.args([args.side.to_string()]).args(files.clone());
+        let measured = step.capture_json::<Ours>()?;
+        ours.push(1.0 / measured.seconds);
+        whole.push(1.0 / measured.seconds_whole);
+    }
+
+    let small = dir.path().join("small");
+    make(args, workspace, Drawn { folder: &small, count: images, size: [320, 240] })?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let (run_dir, out) = (text(&dir.path().join("run")), text(&dir.path().join("out.safetensors")));
+    let program = text(binaries.get("dhih-train")?);
+    let small = text(&small);
+    let train = ["train", "--dataset", "folder", "--data-dir", &small, "--image-side", "32"];
+    let rest = ["--epochs", "1", "--bits", "48", "--run-dir", &run_dir];
+    let train = script("train", args, workspace, "peak").args([&program]).args(train).args(rest);
+    let train = train.capture_json::<Peak>()?;
+    let encode = ["encode", "--run", &run_dir, "--input", &small, "--out", &out];
+    let encode = script("encode", args, workspace, "peak").args([&program]).args(encode);
+    let encode = encode.capture_json::<Peak>()?;
+
+    let middle = |values: &[f64]| median(values).unwrap_or(f64::NAN);
+    let figures = Figures {
+        side: args.side,
+        pillow: middle(&pillow),
+        ours: middle(&ours),
+        ours_whole: middle(&whole),
+        images,
+        train_images_per_second: f64::from(images) / train.seconds,
+        train_mebibytes: train.mebibytes,
+        encode_images_per_second: f64::from(images) / encode.seconds,
+        encode_mebibytes: encode.mebibytes,
+    };
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_string_pretty(&figures)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    print(&table(&figures))
+}
+
+fn table(figures: &Figures) -> String {
+    let Figures { side, pillow, ours, ours_whole, images, .. } = figures;
+    format!(
+        "| JPEGs of 12 megapixels to {side} pixels | images/s a core | to Pillow |\n|---|---:|---:|\n\
+         | Pillow, `draft` and `resize` | {pillow:.1} | 1.00 |\n\
+         | ours | {ours:.1} | {:.2} |\n\
+         | ours, every pixel decoded | {ours_whole:.1} | {:.2} |\n\n\
+         | {images} small JPEGs | images/s | most memory, MiB |\n|---|---:|---:|\n\
+         | `train --epochs 1`, with evaluation | {:.0} | {:.0} |\n\
+         | `encode` | {:.0} | {:.0} |",
+        ours / pillow,
+        ours_whole / pillow,
+        figures.train_images_per_second,
+        figures.train_mebibytes,
+        figures.encode_images_per_second,
+        figures.encode_mebibytes
+    )
+}
+
+/// Pictures to draw.
+struct Drawn<'a> {
+    folder: &'a Path,
+    count: u32,
+    /// Columns and rows.
+    size: [u32; 2],
+}
+
+fn make(args: &Args, workspace: &Workspace, drawn: Drawn<'_>) -> Result<()> {
+    let [width, height] = drawn.size.map(|side| side.to_string());
+    let step = script("draw pictures", args, workspace, "make").args([drawn.folder]);
+    step.args([drawn.count.to_string(), width, height]).run()
+}
+
+fn script(name: &'static str, args: &Args, workspace: &Workspace, what: &str) -> Step {
+    Step::new(name, &args.python, workspace).args(["xtask/bench/intake.py", what])
+}
