@@ -49,7 +49,7 @@ pub(crate) struct EncodeArgs {
         value_parser = FalseyValueParser::new())]
     arrow_stdout: bool,
     /// Refuse, before anything is encoded, folders in which a file, folder or link cannot be used; without it they are passed over and listed
-    #[arg(long, env = "DHIH_STRICT", conflicts_with = "arrow_stdin", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DHIH_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
