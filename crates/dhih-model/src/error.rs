@@ -88,7 +88,7 @@ pub enum Error {
     },
     /// Files or folders are left out for a fault, which `--strict` refuses.
     #[error(
-        "{count} entries cannot be used: {first}; mend or remove them, or leave out --strict to pass them over"
+        "files or folders that cannot be used ({count}): {first}; mend or remove them, or leave out --strict to pass them over"
     )]
     LeftOut {
         /// How many.

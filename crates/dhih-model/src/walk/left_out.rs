@@ -244,7 +244,7 @@ mod tests {
         left_out.append(other);
         assert_eq!((left_out.len(), left_out.faults().len()), (10, 6));
         let error = left_out.refuse_faults().unwrap_err().to_string();
-        assert!(error.contains("6 ") && error.contains("4.jpg: not a picture"), "{error}");
+        assert!(error.contains("(6)") && error.contains("4.jpg: not a picture"), "{error}");
         assert!(!error.contains("5.jpg") && error.contains("--strict"), "{error}");
     }
 }

@@ -194,7 +194,7 @@ mod unix {
             write(root.path(), name, PNG);
         }
         let locked = root.path().join("locked");
-        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         // The user root reads everything.
         let reads_all = std::fs::read_dir(&locked).is_ok();
         let walk = Walk::of(root.path());

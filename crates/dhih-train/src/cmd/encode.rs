@@ -54,7 +54,7 @@ pub(crate) struct EncodeArgs {
         value_parser = FalseyValueParser::new())]
     arrow_stdout: bool,
     /// Refuse, before anything is encoded, folders in which a file, folder or link cannot be used; without it they are passed over and listed
-    #[arg(long, env = "DHIH_STRICT", conflicts_with = "arrow_stdin", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DHIH_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
     /// Longest side of a picture that is taken, in pixels
     #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", default_value_t = Limits::FILE_SIDE)]
