@@ -20,22 +20,27 @@ def make(folder, count, width, height):
     from PIL import Image
 
     rng = np.random.default_rng(0)
+    # A sum of smooth noises, coarse and fine, and a little grain: it compresses as photographs do. Pictures are windows of it.
+    high, wide = height + height // 4, width + width // 4
+    canvas = np.full((high, wide, 3), 128, np.float32)
+    for cells, strength in ((5, 60), (25, 40), (125, 22), (500, 10)):
+        for channel in range(3):
+            shape = (cells * height // width + 2, cells + 2) if cells < width else (2, 2)
+            noise = Image.fromarray(rng.standard_normal(shape).astype(np.float32))
+            canvas[:, :, channel] += strength * np.asarray(noise.resize((wide, high), Image.Resampling.BICUBIC))
+    canvas += rng.standard_normal((high, wide, 1)).astype(np.float32) * 3
+    # The classes differ in colour, so that they can be learnt.
+    canvases = []
+    for channel in range(2):
+        tinted = canvas.copy()
+        tinted[:, :, channel] += 50
+        canvases.append(tinted.clip(0, 255).astype(np.uint8))
     for number in range(count):
-        # A sum of smooth noises, coarse and fine, and a little grain: it compresses as photographs do.
-        picture = np.full((height, width, 3), 128, np.float32)
-        for cells, strength in ((4, 60), (20, 40), (100, 22), (400, 10)):
-            if cells * 2 > width:
-                continue
-            for channel in range(3):
-                noise = rng.standard_normal((cells * height // width + 2, cells + 2)).astype(np.float32)
-                smooth = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-                picture[:, :, channel] += strength * np.asarray(smooth)
-        picture += rng.standard_normal((height, width, 1)).astype(np.float32) * 3
-        # The classes differ in colour, so that they can be learnt.
-        picture[:, :, number % 2] += 50
+        top, left = rng.integers(0, height // 4), rng.integers(0, width // 4)
+        picture = canvases[number % 2][top : top + height, left : left + width]
         place = Path(folder) / "ab"[number % 2]
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(place / f"{number:07}.jpg", quality=87)
+        Image.fromarray(picture).save(place / f"{number:07}.jpg", quality=87)
 
 
 def pillow(side, files):

@@ -3,16 +3,16 @@
 
 use std::time::Instant;
 
-use dhih_model::InputShape;
 use dhih_model::image::{Limits, PictureReader, decode};
+use dhih_model::{InputShape, Result};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let side: usize = arguments.next().ok_or("usage: decoding SIDE FILE...")?.parse()?;
-    let files = arguments.map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
+    let files = arguments.map(std::fs::read).collect::<std::io::Result<Vec<_>>>()?;
     let shape = InputShape { height: side, width: side, channels: 3 };
     let reader = PictureReader::new(Limits::files());
-    let measure = |fit: &dyn Fn(&[u8]) -> dhih_model::Result<Vec<u8>>| -> dhih_model::Result<f64> {
+    let measure = |fit: &dyn Fn(&[u8]) -> Result<Vec<u8>>| -> Result<f64> {
         let started = Instant::now();
         for file in &files {
             std::hint::black_box(fit(file)?);

@@ -99,6 +99,10 @@ mod tests {
         pixels
     }
 
+    fn one_piece(length: usize) -> Profile {
+        Profile::Pieces(std::iter::once(0..length).collect())
+    }
+
     #[test]
     fn wide_gamuts_become_srgb_and_srgb_stays_as_it_is() {
         // The expected values are those of LittleCMS 2.19 with the relative intent.
@@ -122,12 +126,12 @@ mod tests {
         let file = ColorProfile::new_display_p3().encode().unwrap();
         for end in (0..file.len()).step_by(7) {
             let mut pixels = [10, 200, 30];
-            to_srgb(&Profile::Pieces(vec![0..end]), &file[..end], 1, &mut pixels);
-            to_srgb(&Profile::Pieces(vec![0..end + 1]), &file[..end], 1, &mut pixels);
+            to_srgb(&one_piece(end), &file[..end], 1, &mut pixels);
+            to_srgb(&one_piece(end + 1), &file[..end], 1, &mut pixels);
             to_srgb(&Profile::Deflated(0..end), &file, 1, &mut pixels);
         }
         let mut pixels = [10, 200, 30];
-        to_srgb(&Profile::Pieces(vec![0..MAX_BYTES + 1]), &vec![0; MAX_BYTES + 1], 1, &mut pixels);
+        to_srgb(&one_piece(MAX_BYTES + 1), &vec![0; MAX_BYTES + 1], 1, &mut pixels);
         assert_eq!(pixels, [10, 200, 30]);
     }
 }
