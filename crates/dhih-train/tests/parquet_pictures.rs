@@ -208,7 +208,7 @@ fn names_of_files_and_folders_tell_the_parts() {
 fn a_refusal_names_column_type_and_row() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("train.parquet");
-    let mut refused = |columns: &[(&str, Column)], parts: &[&str]| {
+    let refused = |columns: &[(&str, Column)], parts: &[&str]| {
         write(&path, SNAPPY, columns);
         let error = refusal(dir.path());
         assert!(parts.iter().all(|part| error.contains(part)), "{parts:?}: {error}");
