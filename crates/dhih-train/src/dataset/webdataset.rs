@@ -6,7 +6,7 @@ use std::path::Path;
 
 use dhih_model::InputShape;
 
-use super::classes::class_names;
+use super::class_names::class_names;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
 use crate::intake::pixels::Source;

@@ -12,7 +12,7 @@ use dhih_model::InputShape;
 use dhih_model::image::{self, Limits};
 use rayon::prelude::*;
 
-use super::classes::class_names;
+use super::class_names::class_names;
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
