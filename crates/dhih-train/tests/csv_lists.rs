@@ -143,9 +143,9 @@ fn a_refusal_names_the_line_and_the_columns() {
         (&b"picture;class\n0.png;a\n"[..], &["no column `image`", "picture, class"][..]),
         (b"image,class\n0.png,a\n", &["no column `label`", "image, class"]),
         (b"image,label,labels\n0.png,a,b\n", &["both columns `label` and `labels`"]),
-        (b"image,label\n0.png,a\n\n,b\n", &["line 4 names no image"]),
+        (b"image,label\n0.png,a\n\"\",b\n", &["line 3 names no image"]),
         (b"image,label\n0.png,a\n1.png,b,c\n", &["line: 3"]),
-        (b"image,label\n0.png,\xff\n", &["line: 2"]),
+        (b"image,label\n0.png,\xff\n", &["line 2", "utf-8"]),
         (b"\xff\xfei\0m\0a\0g\0e\0", &["UTF-8"]),
         (b"", &["no column `image`"]),
     ] {

@@ -2,6 +2,7 @@
 
 mod cifar;
 mod cifar_names;
+mod class_names;
 mod classes;
 mod csv_columns;
 mod csv_list;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use dhih_model::walk::{self, Reason, Walk, text_of};
 
-use super::classes::class_names;
+use super::class_names::class_names;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
 use crate::intake::pixels::{Intake, Source};

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use parquet::file::metadata::ParquetMetaData;
@@ -64,9 +65,13 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     };
     // Each thread opens the file for itself: readers of one open file would share its position.
     let read_group = |(number, rows): &(usize, Range<usize>)| {
-        let file = open(path)?;
-        let group = Group::open(&file, *number, rows.clone()).map_err(at(path))?;
-        read_rows(&group, bits).map_err(at(path))
+        // The library checks most of what a file says, but a damaged page can let it panic. That is an error like any other.
+        catch_unwind(|| {
+            let file = open(path)?;
+            let group = Group::open(&file, *number, rows.clone()).map_err(at(path))?;
+            read_rows(&group, bits).map_err(at(path))
+        })
+        .unwrap_or_else(|_| Err(fail("it is a damaged Parquet file: write it again")))
     };
     // As many groups at once as there are threads: no more than these are in memory twice, decoded and joined.
     let groups: Vec<(usize, Range<usize>)> =

@@ -7,14 +7,13 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use dhih_model::InputShape;
 use dhih_model::image::{self, Limits};
 use dhih_model::walk::{LeftOut, Reason, Walk};
 use rayon::prelude::*;
 
-use super::classes::class_names;
+use super::class_names::class_names;
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
@@ -41,8 +40,8 @@ pub(super) fn read_exactly(config: &TableConfig, shape: InputShape) -> Result<(V
     let TableLabels::Numbers(labels) = labels else {
         return Err(wrong(0, "its label is text, expected a class number".to_owned()));
     };
-    let decode = |(i, (bytes, labels)): (usize, (&Option<Arc<[u8]>>, Option<Vec<u32>>))| {
-        let bytes = bytes.as_ref().ok_or_else(|| wrong(i, NO_BYTES.to_owned()))?;
+    let decode = |i: usize| {
+        let bytes = pictures[i].as_ref().ok_or_else(|| wrong(i, NO_BYTES.to_owned()))?;
         let picture = image::decode(bytes, &Limits::default());
         let picture = picture.map_err(|error| wrong(i, error.to_string()))?;
         if (picture.height, picture.width) != (shape.height, shape.width) {
@@ -50,13 +49,13 @@ pub(super) fn read_exactly(config: &TableConfig, shape: InputShape) -> Result<(V
             let expected = format!("{} x {}", shape.width, shape.height);
             return Err(wrong(i, format!("the image is {size}, expected {expected}")));
         }
-        match labels.as_deref() {
+        match labels[i].as_deref() {
             Some([label]) => Ok((picture.pixels, *label)),
             Some(labels) => Err(wrong(i, format!("{} labels, expected one", labels.len()))),
             None => Err(wrong(i, "it has no label".to_owned())),
         }
     };
-    let decoded: Result<Vec<_>> = pictures.par_iter().zip(labels).enumerate().map(decode).collect();
+    let decoded: Result<Vec<_>> = (0..pictures.len()).into_par_iter().map(decode).collect();
     let (images, labels): (Vec<Vec<u8>>, Vec<u32>) = decoded?.into_iter().unzip();
     Ok((images.concat(), labels))
 }

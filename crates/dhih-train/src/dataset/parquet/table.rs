@@ -2,6 +2,7 @@
 //! another type is refused by its name and type. How values are stored is in `columns.rs`; what a set makes of several files is in
 //! `mod.rs`.
 
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,6 +52,17 @@ impl Table {
     /// [`Error::Data`] when the file is damaged, when it has no column of pictures or labels, or one of another type (named, with all columns
     /// of the file), and when a label is no class number.
     pub(in crate::dataset) fn read(config: &TableConfig) -> Result<Self> {
+        // The library checks most of what a file says, but a damaged page can let it panic. That is an error like any other.
+        catch_unwind(|| Self::read_checked(config)).unwrap_or_else(|_| {
+            Err(Error::Data {
+                path: config.path.to_owned(),
+                reason: "it is a damaged Parquet file: write it again".to_owned(),
+                cure: config.cure.to_owned(),
+            })
+        })
+    }
+
+    fn read_checked(config: &TableConfig) -> Result<Self> {
         let wrong = |reason: String| Error::Data {
             path: config.path.to_owned(),
             reason,
