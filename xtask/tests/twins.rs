@@ -56,7 +56,9 @@ fn programs() -> PathBuf {
 fn run(words: &[String], twins: &BTreeMap<String, String>, folder: &Path) -> Output {
     let mut command = Command::new(programs().join(&words[0]));
     let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DHIH_"));
-    own.for_each(|(name, _)| drop(command.env_remove(name)));
+    for (name, _) in own {
+        command.env_remove(name);
+    }
     // Wide enough that no line of a help text is broken.
     command.env("COLUMNS", "1000");
     command.args(&words[1..]).envs(twins).current_dir(folder).stdin(Stdio::null());
