@@ -49,10 +49,9 @@ fn read(page: &Page, help: &mut Help) -> Vec<String> {
     for (line, code) in page.inline.iter().filter(|(_, code)| code.starts_with("--")) {
         faults.extend(help.check_flags(code).err().map(|fault| format!("{line}: {fault}")));
     }
-    if !faults.is_empty() {
-        return faults;
-    }
-    for block in page.blocks.iter().filter(|block| !block.run) {
+    // A flag that does not exist is told once.
+    let to_resolve = if faults.is_empty() { &page.blocks[..] } else { &[] };
+    for block in to_resolve.iter().filter(|block| !block.run) {
         let resolved = resolve::check(&programs(), &block.commands);
         faults.extend(resolved.err().map(|fault| format!("{}: {fault}", block.line)));
     }

@@ -14,7 +14,9 @@ pub(crate) fn check(programs: &Path, block: &str) -> Result<(), String> {
         let mut command = Command::new(programs.join(&call.program));
         let own =
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DHIH_"));
-        own.for_each(|(name, _)| drop(command.env_remove(name)));
+        for (name, _) in own {
+            command.env_remove(name);
+        }
         command.current_dir(folder.path()).args(&words).arg("--print-config").stdin(Stdio::null());
         let output = command.output().unwrap();
         if !output.status.success() {
