@@ -3,13 +3,15 @@
 //! meant to say. The style is described in CONTRIBUTING.md.
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use std::fs;
 use std::path::Path;
 
-use common::program::run;
 use common::small_set;
 use insta::assert_snapshot;
+use program::run;
 
 /// The words of a command, its exit code, and what it prints.
 fn told(dir: &Path, words: &str) -> String {
