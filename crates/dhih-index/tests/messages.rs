@@ -2,6 +2,8 @@
 //! here, word for word, in `snapshots/`; `INSTA_UPDATE=always cargo nextest run -p dhih-index -E 'binary(messages)'` takes over what a change is
 //! meant to say. The style is described in CONTRIBUTING.md.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 #[path = "common/program.rs"]
 mod program;
