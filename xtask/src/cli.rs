@@ -82,15 +82,11 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let flags = command.get_arguments().filter(|arg| arg.get_long().is_some());
             for flag in flags.filter(|arg| arg.get_id() != "help") {
-                let expected = format!("DHIH_{}", flag.get_id().as_str().to_uppercase());
-                let twin = flag.get_env().and_then(|name| name.to_str());
-                assert_eq!(
-                    twin,
-                    Some(expected.as_str()),
-                    "{} {}",
-                    command.get_name(),
-                    flag.get_id()
-                );
+                // A twin that means different things in different programs has the command in its name.
+                let twin = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+                let name = twin.strip_prefix("DHIH_").unwrap_or_default();
+                let flag = flag.get_id().as_str().to_uppercase();
+                assert!(name == flag || name.ends_with(&format!("_{flag}")), "{flag}: {twin}");
             }
             let has_flags = command.get_arguments().next().is_some();
             assert!(!has_flags || command.get_after_help().is_some(), "{}", command.get_name());

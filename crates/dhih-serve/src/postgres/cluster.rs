@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use dhih_index::{CodeSet, Codes};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{spawn, time::Instant};
 
 use crate::search::{Found, Query, SearchError, Searcher};
 
@@ -96,17 +96,17 @@ impl Cluster {
     /// Whether every shard answers, which it is asked all at once.
     ///
     /// # Errors
-    /// A shard of which no host answers and holds the generation.
+    /// The first shard of which no host answers and holds the generation.
     pub fn check_shards(&self) -> Result<(), Error> {
         let (shards, deadline) = (self.shards.shards.clone(), self.deadline());
         self.runtime.wait(async move {
-            let mut asked = JoinSet::new();
-            for shard in shards {
-                // The item need not be there: what counts is that the shard answers.
-                asked.spawn(async move { shard.ask(&Question::Item(0), deadline).await });
-            }
-            while let Some(answer) = asked.join_next().await {
-                answer.map_err(|error| Error::Runtime { reason: error.to_string() })??;
+            // The item need not be there: what counts is that the shard answers.
+            let ask = |shard: Arc<Shard>| {
+                spawn(async move { shard.ask(&Question::Item(0), deadline).await })
+            };
+            let asked: Vec<_> = shards.into_iter().map(ask).collect();
+            for answer in asked {
+                answer.await.map_err(|error| Error::Runtime { reason: error.to_string() })??;
             }
             Ok(())
         })
