@@ -113,7 +113,7 @@ impl DatasetName {
     /// The dataset of that name.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the most similar name.
+    /// [`Error::Unknown`](crate::Error::Unknown) with the most similar name.
     pub fn parse(name: &str) -> Result<Self> {
         by_name("dataset", name, Self::ALL.into_iter().map(|known| (known.name(), known)))
     }

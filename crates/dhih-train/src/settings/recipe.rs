@@ -22,7 +22,7 @@ impl Recipe {
     /// The recipe of that name.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the most similar name.
+    /// [`Error::Unknown`](crate::Error::Unknown) with the most similar name.
     pub fn parse(name: &str) -> Result<Self> {
         by_name("recipe", name, Self::ALL.into_iter().map(|recipe| (recipe.name, recipe)))
     }
