@@ -11,23 +11,12 @@ mod common;
 
 use std::path::Path;
 
-use dhih_model::InputShape;
 use dhih_train::dataset::{ClassLabels, Dataset, DatasetConfig, DatasetName, Warning};
 use dhih_train::protocol::Protocol;
 use image::ImageFormat;
 
 fn try_load(dir: &Path, min_class_images: usize) -> dhih_train::Result<Dataset> {
-    let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
-    let (demo_images, memory) = (0, usize::MAX);
-    let dir = dir.to_owned();
-    let config = DatasetConfig {
-        dir,
-        demo_images,
-        picture_shape,
-        memory,
-        min_class_images,
-        ..DatasetConfig::default()
-    };
+    let config = DatasetConfig { min_class_images, ..common::config(dir) };
     Dataset::load(DatasetName::Csv, &config)
 }
 

@@ -13,22 +13,13 @@ mod common;
 use std::path::Path;
 
 use common::columns::{Column, write};
-use dhih_model::InputShape;
-use dhih_train::dataset::{Dataset, DatasetConfig, DatasetName, Warning};
+use dhih_train::dataset::{Dataset, DatasetName, Warning};
 use dhih_train::protocol::Protocol;
 use image::ImageFormat;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 
 fn try_load(dir: &Path) -> dhih_train::Result<Dataset> {
-    let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
-    let config = DatasetConfig {
-        dir: dir.to_owned(),
-        demo_images: 0,
-        picture_shape,
-        memory: usize::MAX,
-        ..DatasetConfig::default()
-    };
-    Dataset::load(DatasetName::Parquet, &config)
+    Dataset::load(DatasetName::Parquet, &common::config(dir))
 }
 
 fn load(dir: &Path) -> Dataset {

@@ -10,25 +10,13 @@ mod common;
 use std::path::Path;
 
 use common::columns::{Column, write};
-use dhih_model::InputShape;
-use dhih_train::dataset::{Dataset, DatasetConfig, DatasetName};
+use dhih_train::dataset::{Dataset, DatasetName};
 use dhih_train::protocol::Protocol;
 use image::ImageFormat;
 use parquet::basic::Compression;
 
 fn try_load(name: DatasetName, dir: &Path) -> dhih_train::Result<Dataset> {
-    let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
-    let (demo_images, memory, min_class_images) = (0, usize::MAX, 0);
-    let dir = dir.to_owned();
-    let config = DatasetConfig {
-        dir,
-        demo_images,
-        picture_shape,
-        memory,
-        min_class_images,
-        ..DatasetConfig::default()
-    };
-    Dataset::load(name, &config)
+    Dataset::load(name, &common::config(dir))
 }
 
 fn refusal(name: DatasetName, dir: &Path) -> String {

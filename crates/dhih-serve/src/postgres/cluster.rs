@@ -56,6 +56,7 @@ impl fmt::Debug for StoreConfig {
 /// A generation in PostgreSQL.
 pub struct Cluster {
     runtime: Runtime,
+    way: Way,
     shards: Arc<Shards>,
     manifest: Manifest,
     shown: String,
@@ -70,7 +71,8 @@ impl Cluster {
     pub fn open(config: &StoreConfig) -> Result<Self, Error> {
         let (runtime, way) = (Runtime::start()?, Way::new(config)?);
         let shown = way.coordinator.shown();
-        let (manifest, json, addresses) = runtime.wait(async move { way.current().await })?;
+        let asked = way.clone();
+        let (manifest, json, addresses) = runtime.wait(async move { asked.current().await })?;
         let held = |shard| Held {
             generation: manifest.generation,
             shard,
@@ -88,7 +90,7 @@ impl Cluster {
             plan: Plan::new(&manifest.substrings, largest),
             shards: addresses.into_iter().enumerate().map(shard).collect(),
         });
-        let cluster = Self { runtime, shards, manifest, shown, config: config.clone() };
+        let cluster = Self { runtime, way, shards, manifest, shown, config: config.clone() };
         cluster.check_shards()?;
         Ok(cluster)
     }
@@ -117,9 +119,9 @@ impl Cluster {
     /// # Errors
     /// A coordinator that does not answer, or knows none.
     pub fn current_generation(&self) -> Result<i32, Error> {
-        let way = Way::new(&self.config)?;
+        let coordinator = self.way.coordinator.clone();
         self.runtime.wait(async move {
-            let client = connect_any(&way.coordinator).await?;
+            let client = connect_any(&coordinator).await?;
             let current = read_current(&client).await?;
             current.map(|(generation, _)| generation).ok_or(Error::Empty)
         })

@@ -2,13 +2,13 @@
 //! of 400 KB ended a container of 1 GiB.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    process::{Child, Stdio},
     thread,
     time::Duration,
 };
 
+use crate::acknowledged::{Running, start};
 use crate::common::{Fixture, encoded, png, program};
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
@@ -17,9 +17,8 @@ const AT_ONCE: usize = 64;
 /// The most that the program may ever hold.
 const MOST: usize = 1 << 30;
 
-/// The program, ended with the test.
 struct Service {
-    child: Child,
+    program: Running,
     address: SocketAddr,
     _fixture: Fixture,
 }
@@ -28,33 +27,17 @@ impl Service {
     fn start() -> Self {
         let fixture = Fixture::new();
         let mut command = program();
-        command.arg("--run").arg(fixture.run()).args([
-            "--bind",
-            "127.0.0.1:0",
-            "--log-level",
-            "error",
-        ]);
-        command.args(["--read-only", "--max-body-mib", "10"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        let address = url.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
-        let address = address.parse().unwrap();
-        Self { child, address, _fixture: fixture }
+        command.arg("--run").arg(fixture.run()).args(["--log-level", "error", "--read-only"]);
+        let (program, address) = start(command.args(["--max-body-mib", "10"]));
+        Self { program, address: address.parse().unwrap(), _fixture: fixture }
     }
 
     /// The most memory it has had so far, in bytes.
     fn peak(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.program.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

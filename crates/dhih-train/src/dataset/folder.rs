@@ -9,32 +9,13 @@ use std::path::{Path, PathBuf};
 use dhih_model::walk::{Reason, Walk, nfc, text_of};
 
 use super::Lists;
+use super::part::Part;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
 use crate::intake::pixels::{Intake, Source};
 
 const CURE: &str =
     "give --data-dir a folder with one sub-folder of JPEG, PNG or WebP images for each class";
-
-/// The part of a set that a file belongs to, in the order of the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    Train,
-    Test,
-    Validation,
-}
-
-impl Part {
-    /// The part that a folder of this name holds.
-    fn of_folder(name: &OsStr) -> Option<Self> {
-        match name.to_ascii_lowercase().to_str()? {
-            "train" => Some(Self::Train),
-            "test" => Some(Self::Test),
-            "val" | "valid" | "validation" | "dev" => Some(Self::Validation),
-            _ => None,
-        }
-    }
-}
 
 /// An image with its class folder. Ordered as the rows of the dataset: by part, then by path.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

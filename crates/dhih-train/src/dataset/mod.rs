@@ -14,6 +14,7 @@ mod mat;
 mod name;
 mod nus_wide;
 mod parquet;
+mod part;
 mod pascal_voc;
 mod pickle;
 mod provenance;

@@ -122,6 +122,12 @@ pub(super) fn orders(groups: &[(usize, usize)]) -> Vec<Vec<bool>> {
     lists
 }
 
+/// Items and relevant items at each distance, as [`average_precision`] takes them.
+#[cfg(test)]
+pub(super) fn histogram_of(groups: &[(usize, usize)]) -> Vec<[u32; 2]> {
+    groups.iter().map(|&(n, p)| [n as u32, p as u32]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,8 +145,7 @@ mod tests {
             vec![(6, 6), (3, 1)],
             vec![(1, 0), (1, 1), (7, 2)],
         ] {
-            let histogram: Vec<[u32; 2]> =
-                groups.iter().map(|&(n, p)| [n as u32, p as u32]).collect();
+            let histogram = histogram_of(&groups);
             let lists = orders(&groups);
             let each: Vec<f64> =
                 lists.iter().map(|list| stable_average_precision(list).unwrap()).collect();

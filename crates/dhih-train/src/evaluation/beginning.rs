@@ -152,7 +152,7 @@ fn each_count(tie: Tie, places: u32, mut f: impl FnMut(f64, f64)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::average_precision::{orders, stable_average_precisions};
+    use super::super::average_precision::{histogram_of, orders, stable_average_precisions};
     use super::*;
 
     #[test]
@@ -167,8 +167,7 @@ mod tests {
             vec![(12, 5)],
             vec![(4, 0), (3, 0)],
         ] {
-            let histogram: Vec<[u32; 2]> =
-                groups.iter().map(|&(n, p)| [n as u32, p as u32]).collect();
+            let histogram = histogram_of(&groups);
             let lists = orders(&groups);
             let (all, count) = (lists[0].len(), lists.len() as f64);
             let total = groups.iter().map(|(_, p)| p).sum::<usize>();

@@ -14,12 +14,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use dhih_model::InputShape;
+use dhih_train::dataset::DatasetConfig;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+
+/// The dataset in `dir`, whose pictures are brought to 16 x 16 pixels and kept in memory.
+pub(crate) fn config(dir: &Path) -> DatasetConfig {
+    DatasetConfig {
+        dir: dir.to_owned(),
+        demo_images: 0,
+        picture_shape: InputShape { height: 16, width: 16, channels: 3 },
+        memory: usize::MAX,
+        ..DatasetConfig::default()
+    }
+}
 
 /// An IDX file of unsigned bytes.
 pub(crate) fn idx(dims: &[u32], values: &[u8]) -> Vec<u8> {

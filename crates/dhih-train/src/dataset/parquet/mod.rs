@@ -14,6 +14,7 @@ use dhih_model::walk::{LeftOut, Reason, Walk};
 use rayon::prelude::*;
 
 use super::class_names::class_names;
+use super::part::Part;
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
@@ -62,37 +63,6 @@ pub(super) fn read_exactly(config: &TableConfig, shape: InputShape) -> Result<(V
 
 const NO_BYTES: &str = "it has no bytes of a picture";
 
-/// The parts of a set, in the order of their rows in the dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    Train,
-    Test,
-    Validation,
-}
-
-impl Part {
-    /// The part that a name is one of: one of its words is that of a part. Where several are, nothing that may be tested on trains.
-    fn named(name: &str) -> Option<Self> {
-        let lower = name.to_lowercase();
-        let has = |wanted: &[&str]| {
-            lower.split(|c: char| !c.is_alphabetic()).any(|word| wanted.contains(&word))
-        };
-        let parts = [
-            (Self::Test, &["test", "testing", "eval", "evaluation"][..]),
-            (Self::Validation, &["validation", "valid", "val", "dev"]),
-            (Self::Train, &["train", "training"]),
-        ];
-        parts.into_iter().find(|(_, words)| has(words)).map(|(part, _)| part)
-    }
-
-    /// The part of a file below `dir`: its own name counts before that of its folder, and that before the folder above.
-    fn of(file: &Path, dir: &Path) -> Self {
-        let relative = file.strip_prefix(dir).unwrap_or(file);
-        let mut names = relative.components().rev().map(|name| name.as_os_str().to_string_lossy());
-        names.find_map(|name| Self::named(&name)).unwrap_or(Self::Train)
-    }
-}
-
 /// The files of a set.
 struct PartFiles {
     /// By part, each part in the natural order of its paths.
@@ -107,7 +77,7 @@ fn files_by_part(dir: &Path) -> Result<PartFiles> {
     let mut files = Vec::new();
     for path in found {
         match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
-            true => files.push((Part::of(&path, dir), path)),
+            true => files.push((Part::of_file(&path, dir), path)),
             false => left_out.push(path, Reason::OtherFile),
         }
     }
