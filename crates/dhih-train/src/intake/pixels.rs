@@ -162,13 +162,16 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     let in_memory = sources.len().saturating_mul(image) <= intake.memory;
     if let Some(dir) = &intake.cache {
         let key = CacheKey::of(&sources, intake.shape, intake.reader.limits());
-        // What was kept in memory is wanted whole, so damage is found here, and the cache made anew.
-        let whole = Cache::open(dir, &key).filter(|cache| !in_memory || cache.read_all().is_ok());
-        let cache = match whole {
-            Some(cache) => {
-                let path = cache.path().display();
+        // What is kept in memory is read whole at once, so that damage is found here, and the cache made anew.
+        let whole = Cache::open(dir, &key).and_then(|cache| match in_memory {
+            true => cache.read_all().ok().map(|pixels| (cache, Some(pixels))),
+            false => Some((cache, None)),
+        });
+        let (cache, pixels) = match whole {
+            Some(found) => {
+                let path = found.0.path().display();
                 intake.progress.line(format!("decoded pictures are read from {path}"));
-                cache
+                found
             }
             None => {
                 let bar = intake.progress.bar("decoding", sources.len());
@@ -179,10 +182,11 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
                 };
                 let cache = Cache::make(dir, &key, decode)?;
                 bar.finish_and_clear();
-                cache
+                let pixels = in_memory.then(|| cache.read_all()).transpose()?;
+                (cache, pixels)
             }
         };
-        return from_cache(&sources, cache, in_memory);
+        return Ok(from_cache(&sources, cache, pixels));
     }
     let bar = intake.progress.bar("decoding", sources.len());
     // Memory for all pictures is reserved once, and each is decoded into its place.
@@ -236,8 +240,8 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     Ok(Loaded { pixels, kept, skipped, digest })
 }
 
-/// What a cache holds of the pictures it was made of.
-fn from_cache(sources: &[Source], cache: Cache, in_memory: bool) -> Result<Loaded> {
+/// What a cache holds of the pictures it was made of; their pixels, where they are kept in memory.
+fn from_cache(sources: &[Source], cache: Cache, pixels: Option<Vec<u8>>) -> Loaded {
     let mut digest = Sha256::new();
     let (mut kept, mut skipped) = (vec![], vec![]);
     for (i, result) in cache.results().iter().enumerate() {
@@ -249,12 +253,12 @@ fn from_cache(sources: &[Source], cache: Cache, in_memory: bool) -> Result<Loade
             Err(reason) => skipped.push((sources[i].path().to_owned(), reason.clone())),
         }
     }
-    let (pixels, digest) = match in_memory {
-        true => (Pixels::Memory(cache.read_all()?), None),
-        false => {
+    let (pixels, digest) = match pixels {
+        Some(pixels) => (Pixels::Memory(pixels), None),
+        None => {
             let rows = (0..cache.len()).collect();
             (Pixels::Cached { cache: Arc::new(cache), rows }, Some(digest.finalize().into()))
         }
     };
-    Ok(Loaded { pixels, kept, skipped, digest })
+    Loaded { pixels, kept, skipped, digest }
 }
