@@ -50,7 +50,7 @@ fn main() -> Result<(), dhih_model::Error> {
         bits: 16,
         hash_layer: HashLayerConfig::default(),
         loss: Loss::default(),
-        mirror: false,
+        views: Default::default(),
         classes: vec!["rows".into(), "columns".into()],
     };
     let device = Device::Cpu;

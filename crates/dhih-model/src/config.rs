@@ -7,6 +7,7 @@ use crate::backbone::Backbone;
 use crate::error::{Error, Result};
 use crate::hash_layer::HashLayerConfig;
 use crate::loss::Loss;
+use crate::views::Views;
 
 /// Shape of one input image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,10 +82,9 @@ pub struct NetworkConfig {
     /// The loss that trains it; the HI loss where a file does not say.
     #[serde(default)]
     pub loss: Loss,
-    /// Whether a code is made of the mean of what an image and its mirror image come to: twice the work, better codes where
-    /// pictures may as well be mirrored.
-    #[serde(default)]
-    pub mirror: bool,
+    /// Which views of an image a code is made of; the image alone where a file does not say.
+    #[serde(flatten)]
+    pub views: Views,
     /// Names of the C classes, in label order.
     pub classes: Vec<String>,
 }

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::inference::Inference;
 use crate::layer::{Mode, Sequential};
 use crate::loss::Objective;
-use crate::mirror;
 use crate::network::Network;
+use crate::views;
 
 /// Encodes images with a trained network, at the speed of the machine. Threads may share it.
 pub struct Encoder {
@@ -122,7 +122,7 @@ impl Encoder {
     /// When the number of bytes is no multiple of an image's, or `codes` is not as long as they need.
     pub fn encode_into(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
         self.check_len(codes.len(), images, self.bits())?;
-        mirror::averaged(&self.config, (images, codes), |images, codes| self.run(images, codes))
+        views::averaged(&self.config, images, codes, |images, codes| self.run(images, codes))
     }
 
     fn run(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
@@ -227,7 +227,7 @@ impl<'a> CodeEncoder<'a> {
         let Self { network, inference } = self;
         let config = network.config();
         let mut codes = vec![0.0; config.input.count(images)? * config.bits];
-        mirror::averaged(config, (images, &mut codes), |images, codes| {
+        views::averaged(config, images, &mut codes, |images, codes| {
             let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
             infer(network, inference.as_ref(), (images, codes), &forward)
         })?;

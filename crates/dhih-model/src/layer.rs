@@ -13,7 +13,7 @@ use crate::ops::{
 };
 
 /// What a forward pass is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
     /// Values depend on the image alone.
     Evaluation,
@@ -21,17 +21,31 @@ pub enum Mode {
     Training {
         /// What the masks of this step are drawn from: same seed, same masks.
         seed: u64,
+        /// The share of the batch in the running statistics of batch norm, above 0, at most 1.
+        norm_momentum: f64,
     },
 }
 
 impl Mode {
     /// Training, at a step of a run with a seed: the masks of each step are its own, also after the run was resumed.
     pub fn training_step(run_seed: u64, step: usize) -> Self {
-        Self::Training { seed: named_rng(run_seed, &format!("step {step}")).next_u64() }
+        let seed = named_rng(run_seed, &format!("step {step}")).next_u64();
+        Self::Training { seed, norm_momentum: BatchNorm::MOMENTUM }
     }
 
-    pub(crate) fn is_training(self) -> bool {
-        self != Self::Evaluation
+    /// The same with another share of the batch in the running statistics of batch norm.
+    pub fn with_norm_momentum(self, norm_momentum: f64) -> Self {
+        match self {
+            Self::Evaluation => self,
+            Self::Training { seed, .. } => Self::Training { seed, norm_momentum },
+        }
+    }
+
+    fn norm_momentum(self) -> Option<f64> {
+        match self {
+            Self::Evaluation => None,
+            Self::Training { norm_momentum, .. } => Some(norm_momentum),
+        }
     }
 }
 
@@ -117,10 +131,10 @@ impl Sequential {
         while let [layer, rest @ ..] = layers {
             (x, layers) = match layers {
                 [Layer::Conv(conv), Layer::MaxPool(POOL), Layer::Norm(norm), rest @ ..] => {
-                    (ConvNorm { conv, norm, pool: true }.forward_t(&x, mode.is_training())?, rest)
+                    (ConvNorm { conv, norm, pool: true }.forward(&x, mode.norm_momentum())?, rest)
                 }
                 [Layer::Conv(conv), Layer::Norm(norm), rest @ ..] => {
-                    (ConvNorm { conv, norm, pool: false }.forward_t(&x, mode.is_training())?, rest)
+                    (ConvNorm { conv, norm, pool: false }.forward(&x, mode.norm_momentum())?, rest)
                 }
                 _ => (layer.forward(&x, mode)?, rest),
             };
@@ -185,7 +199,7 @@ impl Layer {
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         match self {
             Self::Conv(conv) => conv.forward(x),
-            Self::Norm(norm) => candle_nn::ModuleT::forward_t(norm, x, mode.is_training()),
+            Self::Norm(norm) => norm.forward(x, mode.norm_momentum()),
             Self::Activation(activation) => activation.apply(x),
             Self::MaxPool(config) => max_pool2d(x, *config),
             Self::AvgPool(config) => avg_pool2d(x, *config),
@@ -193,7 +207,9 @@ impl Layer {
             Self::Linear(linear) => linear.forward(x),
             Self::Dropout(Dropout { p, name }) => match mode {
                 Mode::Evaluation => Ok(x.clone()),
-                Mode::Training { seed } => ops::dropout(x, *p, named_rng(seed, name).next_u64()),
+                Mode::Training { seed, .. } => {
+                    ops::dropout(x, *p, named_rng(seed, name).next_u64())
+                }
             },
             Self::Flatten => x.permute((0, 3, 1, 2))?.flatten_from(1),
             Self::Residual { body, shortcut, activation } => {

@@ -20,7 +20,7 @@
 //!     bits: 16,
 //!     hash_layer: Default::default(),
 //!     loss: Loss::default(),
-//!     mirror: false,
+//!     views: Default::default(),
 //!     classes: vec!["cat".into(), "dog".into()],
 //! };
 //! let network = Network::new(config, 42, &Device::Cpu)?;
@@ -60,9 +60,9 @@ mod network;
 pub mod checkpoint;
 mod encoder;
 mod inference;
-mod mirror;
 pub mod onnx;
 pub mod pretrained;
+mod views;
 pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
@@ -76,3 +76,4 @@ pub use loss::{Hi, HiMode, Loss, hi};
 pub use network::Network;
 pub use preprocess::NormalizationMeasure;
 pub use pretrained::Pretrained;
+pub use views::{Views, moved};

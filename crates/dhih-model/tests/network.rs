@@ -23,7 +23,7 @@ fn config(bits: usize) -> NetworkConfig {
         bits,
         hash_layer: HashLayerConfig::default(),
         loss: Loss::default(),
-        mirror: false,
+        views: Default::default(),
         classes: vec!["left".into(), "right".into()],
     }
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::InputShape;
 use crate::layer::{Mode, Sequential};
+use cifarnet::Cifarnet;
 use resnet::{Block, Resnet, Stem};
 use vgg::Vgg;
 
@@ -55,6 +56,10 @@ pub enum Backbone {
     DshCnn,
     /// The network of fast CIFAR-10 training runs.
     Cifarnet,
+    /// The same with more channels.
+    CifarnetWide,
+    /// With still more, and residual blocks of three convolutions.
+    CifarnetDeep,
     /// He et al. (2016), 18 layers, with a stem for small images.
     Resnet18Cifar,
     /// 34 layers, with a stem for small images.
@@ -96,10 +101,12 @@ struct Facts {
 
 impl Backbone {
     /// All that are built by name, in the order in which they are listed.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Small,
         Self::DshCnn,
         Self::Cifarnet,
+        Self::CifarnetWide,
+        Self::CifarnetDeep,
         Self::Resnet18Cifar,
         Self::Resnet34Cifar,
         Self::Resnet50Cifar,
@@ -128,6 +135,12 @@ impl Backbone {
             }
             Self::Cifarnet => {
                 ("cifarnet", "whitening and six 3x3 convolutions, for fast training", 25, 32)
+            }
+            Self::CifarnetWide => {
+                ("cifarnet-wide", "cifarnet with 2.5 times the arithmetic", 25, 32)
+            }
+            Self::CifarnetDeep => {
+                ("cifarnet-deep", "cifarnet with residual blocks, 4 times the arithmetic", 25, 32)
             }
             Self::Resnet18Cifar => {
                 ("resnet18-cifar", "residual net of 18 layers for small images", 8, 32)
@@ -203,7 +216,9 @@ impl Backbone {
         match self {
             Self::Small => small::small(input, vb),
             Self::DshCnn => dsh_cnn::dsh_cnn(input, vb, width(500)),
-            Self::Cifarnet => cifarnet::cifarnet(input, vb),
+            Self::Cifarnet => cifarnet::cifarnet(Cifarnet::PLAIN, input, vb),
+            Self::CifarnetWide => cifarnet::cifarnet(Cifarnet::WIDE, input, vb),
+            Self::CifarnetDeep => cifarnet::cifarnet(Cifarnet::DEEP, input, vb),
             Self::Resnet18Cifar => {
                 resnet::resnet(input, vb, resnet(Stem::Cifar, Block::Basic, eighteen))
             }

@@ -37,6 +37,8 @@ fn sizes_are_the_published_ones() {
         (Backbone::Small, 2048, 93_472),
         (Backbone::DshCnn, 500, 591_828),
         (Backbone::Cifarnet, 256, 1_970_232),
+        (Backbone::CifarnetWide, 384, 4_602_680),
+        (Backbone::CifarnetDeep, 512, 9_913_656),
         (Backbone::Resnet18, 512, 11_176_512),
         (Backbone::Resnet34, 512, 21_284_672),
         (Backbone::Resnet50, 2048, 23_508_032),
@@ -98,7 +100,7 @@ fn smaller_images_are_refused() {
             bits: 8,
             hash_layer: Default::default(),
             loss: Default::default(),
-            mirror: false,
+            views: Default::default(),
             classes: vec!["a".into(), "b".into()],
         };
         config(side, side).check().unwrap();
@@ -112,6 +114,7 @@ fn smaller_images_are_refused() {
         Backbone::Small,
         Backbone::DshCnn,
         Backbone::Cifarnet,
+        Backbone::CifarnetDeep,
         Backbone::Alexnet,
         Backbone::Vgg16,
         Backbone::Squeezenet1_1,

@@ -19,7 +19,7 @@ fn network(backbone: Backbone, side: usize) -> (Network, Vec<u8>) {
         bits: 20,
         hash_layer: HashLayerConfig { hidden: Some(70), norm: HashNorm::Batch },
         loss: Loss::default(),
-        mirror: false,
+        views: Default::default(),
         classes: vec!["a".into(), "b".into()],
     };
     let network = Network::new(config, 1, &Device::Cpu).unwrap();
@@ -68,7 +68,8 @@ fn assert_agrees(backbone: Backbone, side: usize) {
 
 #[test]
 fn small_networks_agree_with_their_forward_pass() {
-    for backbone in [Backbone::Small, Backbone::DshCnn, Backbone::Cifarnet] {
+    for backbone in [Backbone::Small, Backbone::DshCnn, Backbone::Cifarnet, Backbone::CifarnetDeep]
+    {
         assert_agrees(backbone, 25);
     }
 }

@@ -19,6 +19,7 @@ use crate::checkpoint;
 use crate::config::{InputShape, NetworkConfig};
 use crate::error::{Error, Result};
 use crate::network::Network;
+use crate::views::View;
 
 /// The versions of operators and of the file format: those of 2022, which today's programs and those of some years ago know.
 const OPSET: i64 = 17;
@@ -42,15 +43,16 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
         let expected = "one that is made of layers: export it with its own library".to_owned();
         return Err(Error::Config { name, got, expected });
     };
-    let NetworkConfig { input, normalization, bits, mirror, .. } = network.config();
+    let NetworkConfig { input, normalization, bits, views, .. } = network.config();
+    let views = views.of(*input);
     let InputShape { height, width, channels } = *input;
     let mut graph = GraphBuilder::default();
     graph.input("images", UINT8, &[height, width, channels]);
-    let images = if *mirror { with_mirrored(&mut graph, "images") } else { "images".to_owned() };
+    let images = of_views(&mut graph, "images", &views, *input);
     let name = layers::pixels(&mut graph, &images, normalization);
     let x = Value { name, shape: *input, is_vector: false };
     let values = layers::sequential(&mut graph, &layers.folded()?, x)?.name;
-    let values = if *mirror { mean_of_halves(&mut graph, &values, *bits) } else { values };
+    let values = weighted_mean(&mut graph, &values, &views, *bits);
     graph.output("codes", UINT8, &[bits.div_ceil(8)], |graph| pack(graph, &values, *bits));
     graph.output("values", FLOAT, &[*bits], |graph| graph.node("Identity", &[&values]));
     let config = serde_json::to_string(network.config()).map_err(|error| Error::Config {
@@ -77,19 +79,37 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
     Ok(model.encode_to_vec())
 }
 
-/// Images, and after them their mirror images.
-fn with_mirrored(graph: &mut GraphBuilder, images: &str) -> String {
-    let [last, before_first, columns] = [-1, i64::MIN, 2].map(|value| graph.ints(&[value]));
-    let mirrored = graph.node("Slice", &[images, &last, &before_first, &columns, &last]);
-    graph.node_with("Concat", &[images, &mirrored], &[("axis", &[0])])
+/// All views of the images, one view after the other.
+fn of_views(graph: &mut GraphBuilder, images: &str, views: &[View], shape: InputShape) -> String {
+    if let [_] = views {
+        return images.to_owned();
+    }
+    let mut of_view = |view: &View| {
+        let mut taken = |from: &str, sources: Vec<usize>, axis: i64| {
+            let sources: Vec<i64> = sources.into_iter().map(|source| source as i64).collect();
+            let sources = graph.ints(&sources);
+            graph.node_with("Gather", &[from, &sources], &[("axis", &[axis])])
+        };
+        let rows = taken(images, view.rows(shape), 1);
+        taken(&rows, view.columns(shape), 2)
+    };
+    let names: Vec<String> = views.iter().map(&mut of_view).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    graph.node_with("Concat", &names, &[("axis", &[0])])
 }
 
-/// The mean of the first half of the rows and of the second.
-fn mean_of_halves(graph: &mut GraphBuilder, values: &str, bits: usize) -> String {
-    let shape = graph.ints(&[2, -1, bits as i64]);
-    let halves = graph.node("Reshape", &[values, &shape]);
-    let (axes, keepdims): (&[i64], &[i64]) = (&[0], &[0]);
-    graph.node_with("ReduceMean", &[&halves], &[("axes", axes), ("keepdims", keepdims)])
+/// The weighted mean over the views of the rows that [`of_views`] has made of each image.
+fn weighted_mean(graph: &mut GraphBuilder, values: &str, views: &[View], bits: usize) -> String {
+    if let [_] = views {
+        return values.to_owned();
+    }
+    let shape = graph.ints(&[views.len() as i64, -1, bits as i64]);
+    let by_view = graph.node("Reshape", &[values, &shape]);
+    let weights: Vec<f32> = views.iter().map(|view| view.weight).collect();
+    let weights = graph.floats(&[views.len(), 1, 1], &weights);
+    let weighted = graph.node("Mul", &[&by_view, &weights]);
+    let first = graph.ints(&[0]);
+    graph.node_with("ReduceSum", &[&weighted, &first], &[("keepdims", &[0])])
 }
 
 /// Eight signs to a byte, the first one lowest.

@@ -19,7 +19,7 @@ fn network(backbone: Backbone, side: usize, bits: usize) -> Network {
         bits,
         hash_layer: HashLayerConfig { hidden: Some(30), norm: HashNorm::Batch },
         loss: Loss::default(),
-        mirror: false,
+        views: Default::default(),
         classes: vec!["a".into(), "b".into()],
     };
     Network::new(config, 1, &Device::Cpu).unwrap()
@@ -60,6 +60,7 @@ fn every_backbone_gives_a_whole_graph() {
         Backbone::Small,
         Backbone::DshCnn,
         Backbone::Cifarnet,
+        Backbone::CifarnetDeep,
         Backbone::Resnet18Cifar,
         Backbone::Squeezenet1_1,
         Backbone::MobilenetV2,

@@ -3,9 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{
-    CpuStorage, CustomOp2, D, DType, Layout, ModuleT, Result, Shape, Tensor, Var, bail,
-};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, Var, bail};
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
 
@@ -27,8 +25,8 @@ pub struct BatchNorm {
 impl BatchNorm {
     /// Added to the variance.
     pub(super) const EPS: f64 = 1e-5;
-    /// Share of the new batch in the running statistics.
-    const MOMENTUM: f64 = 0.1;
+    /// The usual share of a new batch in the running statistics.
+    pub const MOMENTUM: f64 = 0.1;
 
     /// Names `weight`, `bias`, `running_mean` and `running_var`, each `[channels]`, under `vb`.
     ///
@@ -88,31 +86,43 @@ impl BatchNorm {
         Tensor::stack(&[&self.weight, &self.bias], 0)
     }
 
-    /// Moves the running statistics towards those of a batch of `rows` values a channel.
-    pub(super) fn update(&self, rows: usize, mean: &Tensor, var: &Tensor) -> Result<()> {
+    /// Moves the running statistics towards those of a batch of `rows` values a channel, whose share in them is `momentum`.
+    pub(super) fn update(&self, rows: usize, batch: BatchMoments<'_>, momentum: f64) -> Result<()> {
+        let BatchMoments { mean, var } = batch;
         let unbiased = rows as f64 / (rows as f64 - 1.0).max(1.0);
         let pairs = [(&self.running_mean, mean, 1.0), (&self.running_var, var, unbiased)];
         for (running, batch, factor) in pairs {
-            let old = (running.as_tensor().detach() * (1.0 - Self::MOMENTUM))?;
-            running.set(&(old + (batch.detach() * (Self::MOMENTUM * factor))?)?)?;
+            let old = (running.as_tensor().detach() * (1.0 - momentum))?;
+            running.set(&(old + (batch.detach() * (momentum * factor))?)?)?;
         }
         Ok(())
     }
-}
 
-impl ModuleT for BatchNorm {
+    /// With the running statistics where `momentum` is absent; else with those of the batch, towards which the running ones move: their new
+    /// value is `(1 - momentum) running + momentum batch`.
+    ///
     /// # Shapes
-    /// `[.., channels]`, the same out. In training the running statistics move towards the batch's.
-    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        if !train {
+    /// `[.., channels]`, the same out.
+    ///
+    /// # Errors
+    /// When the channels are others, or there is one value a channel in training.
+    pub fn forward(&self, x: &Tensor, momentum: Option<f64>) -> Result<Tensor> {
+        let Some(momentum) = momentum else {
             let (scale, shift) = self.scale_and_shift()?;
             return self.activation.apply(&x.broadcast_mul(&scale)?.broadcast_add(&shift)?);
-        }
+        };
         let weights = (&self.weight, &self.bias);
         let (y, mean, var) = batch_norm(x, weights, self.activation)?;
-        self.update(x.elem_count() / x.dim(D::Minus1)?.max(1), &mean, &var)?;
+        let rows = x.elem_count() / x.dim(D::Minus1)?.max(1);
+        self.update(rows, BatchMoments { mean: &mean, var: &var }, momentum)?;
         Ok(y)
     }
+}
+
+/// The mean and the biased variance of each channel of a batch, `[channels]` each.
+pub(super) struct BatchMoments<'a> {
+    pub(super) mean: &'a Tensor,
+    pub(super) var: &'a Tensor,
 }
 
 /// `activation(weight (x - mean) / sqrt(var + eps) + bias)` with the batch's own statistics (Ioffe and Szegedy, 2015).
@@ -257,10 +267,15 @@ mod tests {
         let x = ((variable("x", &[50, 3]).as_tensor() * 2.0).unwrap() + 5.0).unwrap();
         let mut trained = None;
         for _ in 0..200 {
-            trained = Some(norm.forward_t(&x, true).unwrap());
+            trained = Some(norm.forward(&x, Some(0.1)).unwrap());
         }
         // The running variance is unbiased, the batch's is not: 49/50 apart.
-        assert_close(&norm.forward_t(&x, false).unwrap(), &trained.unwrap(), 2e-2);
+        assert_close(&norm.forward(&x, None).unwrap(), &trained.unwrap(), 2e-2);
+        // With a share of 1 they are those of the last batch.
+        let other = (variable("other", &[50, 3]).as_tensor() - 2.0).unwrap();
+        norm.forward(&other, Some(1.0)).unwrap();
+        let mean = other.mean(0).unwrap();
+        assert_close(&norm.running_mean.as_tensor().detach(), &mean, 1e-5);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, ModuleT, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::batch_norm::BatchMoments;
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
 use super::fresh::fill_parts;
 use super::moments::{Moments, Part};
@@ -34,21 +35,23 @@ pub(crate) const POOL: Pool2dConfig =
 
 impl ConvNorm<'_> {
     /// The operators one by one: the oracle of the fused one, and what runs on a GPU and in evaluation.
-    pub(crate) fn unfused(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+    pub(crate) fn unfused(&self, x: &Tensor, momentum: Option<f64>) -> Result<Tensor> {
         let Self { conv, norm, pool } = *self;
-        if !train && !pool {
+        if momentum.is_none() && !pool {
             return conv.followed_by(norm)?.forward(x);
         }
         let z = conv.forward(x)?;
-        norm.forward_t(&if pool { max_pool2d(&z, POOL)? } else { z }, train)
+        norm.forward(&if pool { max_pool2d(&z, POOL)? } else { z }, momentum)
     }
 
+    /// In training with the share `momentum` of the batch in the running statistics, as [`BatchNorm::forward`].
+    ///
     /// # Shapes
     /// `[n, height, width, in]` to `[n, height', width', out]`, with sides halved where pooled.
-    pub(crate) fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        if !train || !is_ours(x) || self.conv.activation != Activation::Identity {
-            return self.unfused(x, train);
-        }
+    pub(crate) fn forward(&self, x: &Tensor, momentum: Option<f64>) -> Result<Tensor> {
+        let Some(share) = momentum.filter(|_| self.is_fusible(x)) else {
+            return self.unfused(x, momentum);
+        };
         let state = Arc::new(Mutex::new(State::default()));
         let bias = self.conv.bias.as_ref().map(|bias| bias.to_vec1::<f32>()).transpose()?;
         let op = Fused {
@@ -64,9 +67,14 @@ impl ConvNorm<'_> {
         let channels = y.dim(3)?;
         let mean = Tensor::from_slice(&state.moments.mean, channels, x.device())?;
         let var = Tensor::from_slice(&state.moments.var, channels, x.device())?;
-        self.norm.update(state.z.len() / channels, &mean, &var)?;
+        let batch = BatchMoments { mean: &mean, var: &var };
+        self.norm.update(state.z.len() / channels, batch, share)?;
         drop(state);
         Ok(y)
+    }
+
+    fn is_fusible(&self, x: &Tensor) -> bool {
+        is_ours(x) && self.conv.activation == Activation::Identity
     }
 }
 
@@ -297,7 +305,7 @@ mod tests {
                 let block = ConvNorm { conv: &conv, norm: &norm, pool };
                 let x = variable("x", &[n, side, side, channels.0]);
                 let vars: Vec<&Var> = vars.iter().chain([&x]).collect();
-                let ours = || block.forward_t(x.as_tensor(), true);
+                let ours = || block.forward(x.as_tensor(), Some(0.1));
                 let oracle = || {
                     let config = conv.config;
                     let z = portable::conv2d(
@@ -317,15 +325,15 @@ mod tests {
                     Ok(y.0)
                 };
                 assert_same_gradients(&vars, ours, oracle, 2e-4);
-                let one_by_one = norm.forward_t(
+                let one_by_one = norm.forward(
                     &match pool {
                         true => max_pool2d(&conv.forward(x.as_tensor()).unwrap(), POOL).unwrap(),
                         false => conv.forward(x.as_tensor()).unwrap(),
                     },
-                    false,
+                    None,
                 );
                 assert_close(
-                    &block.forward_t(x.as_tensor(), false).unwrap(),
+                    &block.forward(x.as_tensor(), None).unwrap(),
                     &one_by_one.unwrap(),
                     1e-4,
                 );
@@ -342,13 +350,13 @@ mod tests {
             let block = ConvNorm { conv: &conv, norm: &norm, pool: true };
             for _ in 0..3 {
                 let y = if fused {
-                    block.forward_t(x.as_tensor(), true)
+                    block.forward(x.as_tensor(), Some(0.1))
                 } else {
-                    block.unfused(x.as_tensor(), true)
+                    block.unfused(x.as_tensor(), Some(0.1))
                 };
                 y.unwrap();
             }
-            block.unfused(x.as_tensor(), false).unwrap()
+            block.unfused(x.as_tensor(), None).unwrap()
         };
         assert_close(&run(true), &run(false), 1e-5);
     }
@@ -359,8 +367,8 @@ mod tests {
         let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
         let dot = variable("x", &[4, 1, 1, 2]);
         let block = ConvNorm { conv: &conv, norm: &norm, pool: true };
-        assert!(block.forward_t(dot.as_tensor(), true).is_err());
+        assert!(block.forward(dot.as_tensor(), Some(0.1)).is_err());
         let block = ConvNorm { pool: false, ..block };
-        assert!(block.forward_t(&dot.narrow(0, 0, 1).unwrap(), true).is_err());
+        assert!(block.forward(&dot.narrow(0, 0, 1).unwrap(), Some(0.1)).is_err());
     }
 }

@@ -1,16 +1,11 @@
-//! Linear layers. The products of matrices are the gemm library's; where they are cut for the threads is ours: few images
-//! and many weights are cut along the weights, so that each is read once.
-#![allow(unsafe_code)]
+//! Linear layers.
 
 use candle_core::{Result, Shape, Tensor, bail};
-use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
+use super::matrix::{Matrix, Size, product};
 use super::weighted::{self, Array, Weighted};
 use super::{Activation, is_ours, portable};
-
-/// Rows and columns of the largest piece that one task computes.
-const PIECE: (usize, usize) = (128, 512);
 
 /// `activation(x weight^T + bias)`.
 ///
@@ -36,86 +31,6 @@ pub fn linear(
     weighted::apply(Product, (x, weight, bias), activation)
 }
 
-/// Values as a matrix: how far apart neighbours in a column are, and those in a row.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    values: &'a [f32],
-    strides: (usize, usize),
-}
-
-impl<'a> Matrix<'a> {
-    fn rows_of(values: &'a [f32], columns: usize) -> Self {
-        Self { values, strides: (columns, 1) }
-    }
-
-    fn transposed(self) -> Self {
-        Self { strides: (self.strides.1, self.strides.0), ..self }
-    }
-
-    fn covers(&self, rows: usize, columns: usize) -> bool {
-        let last = (rows - 1) * self.strides.0 + (columns - 1) * self.strides.1;
-        last < self.values.len()
-    }
-}
-
-/// Where pieces of a product go; no two write to the same place.
-struct Target(*mut f32);
-
-// SAFETY: `product` gives each task a piece of its own.
-unsafe impl Sync for Target {}
-
-impl Target {
-    fn at(&self, offset: usize) -> *mut f32 {
-        self.0.wrapping_add(offset)
-    }
-}
-
-/// `a b`, `[rows, inner]` times `[inner, columns]`.
-fn product(
-    (rows, inner, columns): (usize, usize, usize),
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-) -> Vec<f32> {
-    let mut to = vec![0.0; rows * columns];
-    if rows == 0 || inner == 0 || columns == 0 {
-        return to;
-    }
-    assert!(a.covers(rows, inner) && b.covers(inner, columns), "matrices too short");
-    let across = columns.div_ceil(PIECE.1);
-    let target = Target(to.as_mut_ptr());
-    (0..rows.div_ceil(PIECE.0) * across).into_par_iter().for_each(|piece| {
-        let (row, column) = (piece / across * PIECE.0, piece % across * PIECE.1);
-        let (m, n) = (PIECE.0.min(rows - row), PIECE.1.min(columns - column));
-        let (a_from, b_from) = (row * a.strides.0, column * b.strides.1);
-        // SAFETY: the piece lies within `to` and is this task's alone; that `a` and `b` hold all they are asked for is
-        // asserted above.
-        unsafe {
-            gemm(
-                m,
-                n,
-                inner,
-                target.at(row * columns + column),
-                1,
-                columns as isize,
-                false,
-                a.values.as_ptr().add(a_from),
-                a.strides.1 as isize,
-                a.strides.0 as isize,
-                b.values.as_ptr().add(b_from),
-                b.strides.1 as isize,
-                b.strides.0 as isize,
-                0f32,
-                1f32,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
-        }
-    });
-    to
-}
-
 struct Product;
 
 impl Weighted for Product {
@@ -130,7 +45,8 @@ impl Weighted for Product {
         let [n, inputs, outputs] = [x.dims[0], x.dims[1], weight.dims[0]];
         let (x, weight) =
             (Matrix::rows_of(x.values, inputs), Matrix::rows_of(weight.values, inputs));
-        let mut y = product((n, inputs, outputs), x, weight.transposed());
+        let mut y =
+            product(Size { rows: n, inner: inputs, columns: outputs }, x, weight.transposed());
         y.par_chunks_mut(outputs.max(1) * 64).for_each(|rows| {
             for row in rows.chunks_exact_mut(outputs) {
                 row.iter_mut().zip(bias.unwrap_or_default()).for_each(|(y, bias)| *y += bias);
@@ -148,9 +64,13 @@ impl Weighted for Product {
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)> {
         let [n, inputs, outputs] = [x.dims[0], x.dims[1], weight.dims[0]];
         let dy = Matrix::rows_of(dy, outputs);
-        let dx = || product((n, outputs, inputs), dy, Matrix::rows_of(weight.values, inputs));
+        let dx = || {
+            let size = Size { rows: n, inner: outputs, columns: inputs };
+            product(size, dy, Matrix::rows_of(weight.values, inputs))
+        };
         let x = Matrix::rows_of(x.values, inputs);
-        Ok((wants_dx.then(dx), product((outputs, n, inputs), dy.transposed(), x)))
+        let size = Size { rows: outputs, inner: n, columns: inputs };
+        Ok((wants_dx.then(dx), product(size, dy.transposed(), x)))
     }
 }
 

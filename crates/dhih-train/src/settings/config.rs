@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use dhih_model::image::Limits;
-use dhih_model::{HashLayerConfig, HashNorm, InputShape};
+use dhih_model::{HashLayerConfig, HashNorm, InputShape, Views};
 
 use crate::dataset::DatasetConfig;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::settings::table::TrainConfig;
 use crate::train::augment::Augmentation;
-use crate::train::optim::OptimizerConfig;
+use crate::train::optim::{FilterRates, OptimizerConfig};
+use crate::train::weight_average::Averaging;
 
 /// Bytes of pixels of pictures that are kept in memory, at most; larger sets are decoded anew in each epoch.
 const KEPT_PIXELS: usize = 4 << 30;
@@ -53,6 +54,18 @@ impl TrainConfig {
                 "a positive number",
             ),
             check(
+                "muon_learning_rate",
+                &self.muon_learning_rate,
+                rate(self.muon_learning_rate),
+                "a positive number",
+            ),
+            check(
+                "muon_momentum",
+                &self.muon_momentum,
+                part(self.muon_momentum),
+                "0 up to below 1",
+            ),
+            check(
                 "warmup_epochs",
                 &self.warmup_epochs,
                 (0.0..=self.epochs as f64).contains(&self.warmup_epochs),
@@ -67,6 +80,24 @@ impl TrainConfig {
             check("momentum", &self.momentum, part(self.momentum), "0 up to below 1"),
             check("weight_decay", &self.weight_decay, part(self.weight_decay), "0 to below 1"),
             check("ema_decay", &self.ema_decay, part(self.ema_decay), "0 to below 1"),
+            check(
+                "lookahead",
+                &self.lookahead,
+                self.lookahead == 0 || self.ema_decay == 0.0,
+                "0 with --ema-decay: one of the two averages weights",
+            ),
+            check(
+                "norm_momentum",
+                &self.norm_momentum,
+                self.norm_momentum > 0.0 && self.norm_momentum <= 1.0,
+                "above 0, at most 1",
+            ),
+            check(
+                "norm_shift_lr_scale",
+                &self.norm_shift_lr_scale,
+                rate(self.norm_shift_lr_scale) && (!frozen || self.norm_shift_lr_scale == 1.0),
+                "a positive number, and 1 with --freeze-backbone",
+            ),
             check(
                 "label_smoothing",
                 &smoothing,
@@ -185,6 +216,26 @@ impl TrainConfig {
             weight_decay: self.weight_decay,
             clip_norm: (self.clip_norm > 0.0).then_some(self.clip_norm),
             backbone_scale: if self.freeze_backbone { 0.0 } else { self.backbone_lr_scale },
+            norm_shift_scale: self.norm_shift_lr_scale,
+            trains_norm_scales: self.norm_scales,
+            filters: FilterRates {
+                rate_scale: self.muon_learning_rate / self.learning_rate,
+                momentum: self.muon_momentum,
+            },
+        }
+    }
+
+    /// The views of an image of which a code is made.
+    pub(crate) fn views(&self) -> Views {
+        Views { mirror: self.mirror, shifted: self.shifted_views }
+    }
+
+    /// How weights are averaged over the steps, where they are.
+    pub(crate) fn averaging(&self) -> Option<Averaging> {
+        match (self.ema_decay, self.lookahead) {
+            (0.0, 0) => None,
+            (0.0, every) => Some(Averaging::Lookahead { every }),
+            (decay, _) => Some(Averaging::Moving { decay }),
         }
     }
 

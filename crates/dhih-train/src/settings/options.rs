@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use dhih_model::Backbone;
+use dhih_model::ops::BatchNorm;
 
 use crate::dataset::DatasetName;
 use crate::error::{Error, Result, by_name};
 use crate::protocol::Protocol;
 use crate::run::run_dir::RunDir;
-use crate::settings::table::{TrainConfig, TrainOptions};
+use crate::settings::table::{TrainConfig, TrainOptions, muon_learning_rate, muon_momentum};
 use crate::train::optim::OptimizerName;
 use crate::train::schedule::ScheduleName;
 use crate::train::weights::WeightsSource;
@@ -80,8 +81,8 @@ impl TrainOptions {
             options.optimizer.as_deref().map_or(Ok(OptimizerName::Sgd), OptimizerName::parse)?;
         let (rate, weight_decay) = match (optimizer, &weights) {
             (OptimizerName::AdamW, _) => (0.001, 0.01),
-            (OptimizerName::Sgd, Some(_)) => (0.01, weight_decay),
-            (OptimizerName::Sgd, None) => (0.05, weight_decay),
+            (OptimizerName::Sgd | OptimizerName::Muon, Some(_)) => (0.01, weight_decay),
+            (OptimizerName::Sgd | OptimizerName::Muon, None) => (0.05, weight_decay),
         };
         let backbone = parse_backbone(options.backbone.as_deref().unwrap_or("small"))?;
         // Images of a set with one fixed size keep that size, unless the backbone was made for photographs.
@@ -110,16 +111,22 @@ impl TrainOptions {
             freeze_backbone,
             features_dir: options.features_dir,
             backbone_lr_scale: options.backbone_lr_scale.unwrap_or(1.0),
+            norm_shift_lr_scale: options.norm_shift_lr_scale.unwrap_or(1.0),
+            norm_momentum: options.norm_momentum.unwrap_or(BatchNorm::MOMENTUM),
+            norm_scales: options.norm_scales.unwrap_or(true),
             backbone,
             bits,
             hash_hidden: options.hash_hidden.unwrap_or(0),
             label_smoothing: options.label_smoothing.unwrap_or(0.0),
             mirror: options.mirror.unwrap_or(false),
+            shifted_views: options.shifted_views.unwrap_or(false),
             epochs,
             batch_size: options.batch_size.unwrap_or(if freeze_backbone { 256 } else { 64 }),
             accumulate: options.accumulate.unwrap_or(1),
             optimizer,
             learning_rate: options.learning_rate.unwrap_or(rate),
+            muon_learning_rate: options.muon_learning_rate.unwrap_or_else(muon_learning_rate),
+            muon_momentum: options.muon_momentum.unwrap_or_else(muon_momentum),
             schedule: options
                 .schedule
                 .as_deref()
@@ -129,6 +136,7 @@ impl TrainOptions {
             clip_norm: options.clip_norm.unwrap_or(0.0),
             weight_decay: options.weight_decay.unwrap_or(weight_decay),
             ema_decay: options.ema_decay.unwrap_or(0.0),
+            lookahead: options.lookahead.unwrap_or(0),
             validation: options.validation.unwrap_or(0.0),
             patience: options.patience.unwrap_or(0),
             flip: options.flip.unwrap_or(flip),

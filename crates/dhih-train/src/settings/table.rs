@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dhih_model::ops::BatchNorm;
 use dhih_model::{Backbone, Loss};
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,22 @@ fn one_part() -> usize {
     1
 }
 
+pub(super) fn muon_learning_rate() -> f64 {
+    0.24
+}
+
+pub(super) fn muon_momentum() -> f64 {
+    0.6
+}
+
+fn norm_momentum() -> f64 {
+    BatchNorm::MOMENTUM
+}
+
+fn yes() -> bool {
+    true
+}
+
 fn ten_minutes() -> f64 {
     10.0
 }
@@ -166,6 +183,15 @@ values {
     #[arg(long, env = "DHIH_BACKBONE_LR_SCALE", value_name = "X", help_heading = TRAINING)]
     #[serde(default = "one")]
     backbone_lr_scale: f64 => f64;
+    /// Learning rate of the shifts of the backbone's batch norm, as a multiple of that of its weights; other than 1 they decay as weights do
+    /// [default: 1]
+    #[arg(long, env = "DHIH_NORM_SHIFT_LR_SCALE", value_name = "X", help_heading = TRAINING)]
+    #[serde(default = "one")]
+    norm_shift_lr_scale: f64 => f64;
+    /// Share of a step's images in the running statistics of batch norm [default: 0.1]
+    #[arg(long, env = "DHIH_NORM_MOMENTUM", value_name = "X", help_heading = TRAINING)]
+    #[serde(default = "norm_momentum")]
+    norm_momentum: f64 => f64;
     /// Backbone [default: small]
     #[arg(long, env = "DHIH_BACKBONE", value_name = "NAME", help_heading = NETWORK)]
     backbone: String => Backbone;
@@ -191,13 +217,21 @@ values {
     #[arg(long, env = "DHIH_ACCUMULATE", value_name = "N", help_heading = TRAINING)]
     #[serde(default = "one_part")]
     accumulate: usize => usize;
-    /// Optimizer: sgd or adamw [default: sgd]
+    /// Optimizer: sgd, adamw, or muon, which is sgd but for the filters of convolutions [default: sgd]
     #[arg(long, env = "DHIH_OPTIMIZER", value_name = "NAME", help_heading = TRAINING)]
     #[serde(default)]
     optimizer: String => OptimizerName;
     /// Learning rate after warm-up [default: 0.05, or 0.01 with --weights; 0.001 with adamw]
     #[arg(long, env = "DHIH_LEARNING_RATE", value_name = "X", visible_alias = "lr", help_heading = TRAINING)]
     learning_rate: f64 => f64;
+    /// Learning rate of the filters with muon, as a part of their length [default: 0.24]
+    #[arg(long, env = "DHIH_MUON_LEARNING_RATE", value_name = "X", help_heading = TRAINING)]
+    #[serde(default = "muon_learning_rate")]
+    muon_learning_rate: f64 => f64;
+    /// Nesterov momentum of the filters with muon [default: 0.6]
+    #[arg(long, env = "DHIH_MUON_MOMENTUM", value_name = "X", help_heading = TRAINING)]
+    #[serde(default = "muon_momentum")]
+    muon_momentum: f64 => f64;
     /// How the learning rate goes after warm-up: cosine (along half a cosine to 0), linear (to 0) or constant [default: cosine]
     #[arg(long, env = "DHIH_SCHEDULE", value_name = "NAME", help_heading = TRAINING)]
     #[serde(default)]
@@ -221,6 +255,11 @@ values {
     #[arg(long, env = "DHIH_EMA_DECAY", value_name = "X", help_heading = TRAINING)]
     #[serde(default)]
     ema_decay: f64 => f64;
+    /// Draw the weights back to slow copies of them every so many steps, and take these at the end (Lookahead); 0 never does
+    /// [default: 0]
+    #[arg(long, env = "DHIH_LOOKAHEAD", value_name = "STEPS", help_heading = TRAINING)]
+    #[serde(default)]
+    lookahead: usize => usize;
     /// Part of the training images of each class that is held out to watch training by [default: 0]
     #[arg(long, env = "DHIH_VALIDATION", value_name = "X", help_heading = TRAINING)]
     #[serde(default)]
@@ -281,6 +320,18 @@ switches {
     mirror;
     /// Make a code of an image alone
     no_mirror;
+    /// Make a code of an image and of the image shifted by a pixel, two ways, also when searching: three times the work [default: false]
+    #[arg(env = "DHIH_SHIFTED_VIEWS", help_heading = NETWORK)]
+    #[serde(default)]
+    shifted_views;
+    /// Make a code without shifted images
+    no_shifted_views;
+    /// Train the scales of the backbone's batch norm [default: true]
+    #[arg(env = "DHIH_NORM_SCALES", help_heading = TRAINING)]
+    #[serde(default = "yes")]
+    norm_scales;
+    /// Leave the scales of the backbone's batch norm at 1
+    no_norm_scales;
     /// Mirror images in every second epoch [default: the dataset's]
     #[arg(env = "DHIH_FLIP", help_heading = VARIATION)]
     flip;

@@ -4,7 +4,6 @@
 pub(crate) mod augment;
 pub(crate) mod batches;
 pub(crate) mod device;
-pub(crate) mod ema;
 pub(crate) mod features;
 pub(crate) mod optim;
 pub(crate) mod parts;
@@ -12,4 +11,5 @@ pub(crate) mod schedule;
 pub mod throughput;
 pub(crate) mod trainer;
 pub(crate) mod variables;
+pub(crate) mod weight_average;
 pub(crate) mod weights;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
-use dhih_model::ops::{AdamW, Sgd, adamw_step, sgd_step};
+use dhih_model::ops::{AdamW, Muon, Sgd, adamw_step, muon_step, sgd_step};
 use dhih_model::pretrained::BACKBONE;
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +20,13 @@ pub enum OptimizerName {
     Sgd,
     /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
     AdamW,
+    /// Orthogonal steps for the filters of the backbone's convolutions (Jordan et al., 2024), SGD for the rest.
+    Muon,
 }
 
 impl OptimizerName {
-    const ALL: [(&'static str, Self); 2] = [("sgd", Self::Sgd), ("adamw", Self::AdamW)];
+    const ALL: [(&'static str, Self); 3] =
+        [("sgd", Self::Sgd), ("adamw", Self::AdamW), ("muon", Self::Muon)];
 
     /// Reads a name.
     ///
@@ -45,6 +48,93 @@ pub(crate) struct OptimizerConfig {
     pub(crate) clip_norm: Option<f64>,
     /// The backbone learns at this times the rate of the rest; at 0 it is left out.
     pub(crate) backbone_scale: f64,
+    /// The shifts of the backbone's batch norm learn at this times the rate of its weights. Where it is not 1 they are drawn towards 0 as
+    /// fast as weights are.
+    pub(crate) norm_shift_scale: f64,
+    /// Whether the scales of the backbone's batch norm are trained.
+    pub(crate) trains_norm_scales: bool,
+    /// With Muon, the learning rate of filters as a multiple of the others', and their momentum.
+    pub(crate) filters: FilterRates,
+}
+
+/// What Muon's filters learn by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct FilterRates {
+    pub(crate) rate_scale: f64,
+    pub(crate) momentum: f64,
+}
+
+impl Default for OptimizerConfig {
+    /// SGD with the usual momentum, one rate for all, and no decay.
+    fn default() -> Self {
+        Self {
+            method: OptimizerName::Sgd,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            clip_norm: None,
+            backbone_scale: 1.0,
+            norm_shift_scale: 1.0,
+            trains_norm_scales: true,
+            filters: FilterRates { rate_scale: 1.0, momentum: 0.6 },
+        }
+    }
+}
+
+/// What a variable is, as far as its rates go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The filters of a convolution in the backbone.
+    Filters,
+    /// Another weight that is multiplied with activations.
+    Weight,
+    /// A scale or shift of batch norm in the backbone.
+    NormScale,
+    NormShift,
+    /// Another bias, or the scale or shift of the hash layer's batch norm.
+    Other,
+}
+
+impl Role {
+    fn of(name: &str, var: &Var, parameters: &Parameters) -> Self {
+        let norm = name.rsplit_once('.').filter(|(layer, _)| {
+            name.starts_with(BACKBONE) && parameters.get(&format!("{layer}.running_var")).is_some()
+        });
+        match norm {
+            Some((_, "weight")) => Self::NormScale,
+            Some((_, "bias")) => Self::NormShift,
+            _ if var.rank() == 4 && name.starts_with(BACKBONE) => Self::Filters,
+            _ if var.rank() > 1 && !name.ends_with("bias") => Self::Weight,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The factors of a variable's learning rate and weight decay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Factors {
+    rate: f64,
+    decay: f64,
+}
+
+impl OptimizerConfig {
+    /// Those of a variable; `None` where it is not trained.
+    fn factors(&self, name: &str, role: Role) -> Option<Factors> {
+        let part = if name.starts_with(BACKBONE) { self.backbone_scale } else { 1.0 };
+        let (rate, decay) = match role {
+            Role::Filters if self.method == OptimizerName::Muon => {
+                (part * self.filters.rate_scale, 0.0)
+            }
+            Role::Filters | Role::Weight => (part, 1.0),
+            // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
+            Role::Other => (part, 0.0),
+            Role::NormScale if self.trains_norm_scales => (part, 0.0),
+            Role::NormScale => return None,
+            Role::NormShift if self.norm_shift_scale == 1.0 => (part, 0.0),
+            // Decay acts by its product with the rate.
+            Role::NormShift => (part * self.norm_shift_scale, 1.0 / self.norm_shift_scale),
+        };
+        (rate > 0.0).then_some(Factors { rate, decay })
+    }
 }
 
 /// Where a run is.
@@ -65,12 +155,14 @@ struct Slot {
     name: String,
     var: Var,
     moments: Moments,
-    rate_scale: f64,
+    factors: Factors,
 }
 
 /// Running means of a variable's gradients.
 enum Moments {
     Velocity(Var),
+    /// Of filters that take orthogonal steps.
+    Muon(Var),
     /// First and second.
     Adam(Var, Var),
 }
@@ -78,7 +170,7 @@ enum Moments {
 impl Moments {
     fn all(&self) -> impl Iterator<Item = &Var> {
         let (first, second) = match self {
-            Self::Velocity(velocity) => (velocity, None),
+            Self::Velocity(velocity) | Self::Muon(velocity) => (velocity, None),
             Self::Adam(first, second) => (first, Some(second)),
         };
         std::iter::once(first).chain(second)
@@ -92,16 +184,15 @@ impl Optimizer {
     /// When the device is out of memory.
     pub(crate) fn new(parameters: &Parameters, config: OptimizerConfig) -> Result<Self> {
         let slot = |(name, var): (String, Var)| {
-            let rate_scale = if name.starts_with(BACKBONE) { config.backbone_scale } else { 1.0 };
-            if rate_scale == 0.0 {
-                return Ok(None);
-            }
+            let role = Role::of(&name, &var, parameters);
+            let Some(factors) = config.factors(&name, role) else { return Ok(None) };
             let zeros = || Var::from_tensor(&var.as_tensor().zeros_like()?);
             let moments = match config.method {
-                OptimizerName::Sgd => Moments::Velocity(zeros()?),
+                OptimizerName::Muon if role == Role::Filters => Moments::Muon(zeros()?),
+                OptimizerName::Sgd | OptimizerName::Muon => Moments::Velocity(zeros()?),
                 OptimizerName::AdamW => Moments::Adam(zeros()?, zeros()?),
             };
-            Ok(Some(Slot { name, var, moments, rate_scale }))
+            Ok(Some(Slot { name, var, moments, factors }))
         };
         let slots = parameters.trainable().into_iter().map(slot);
         Ok(Self { config, slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
@@ -162,17 +253,20 @@ impl Optimizer {
     fn step(&self, gradients: &[Option<Tensor>], scale: f64, step: Step) -> Result<()> {
         let OptimizerConfig { momentum, weight_decay, .. } = self.config;
         for (slot, gradient) in self.slots.iter().zip(gradients) {
-            let Slot { name, var, moments, rate_scale } = slot;
+            let Slot { var, moments, factors, .. } = slot;
             let Some(gradient) = gradient else { continue };
             let clipped = if scale < 1.0 { Some((gradient * scale)?) } else { None };
             let gradient = clipped.as_ref().unwrap_or(gradient);
-            // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
-            let weight_decay = if is_decayed(name, var) { weight_decay as f32 } else { 0.0 };
-            let learning_rate = (step.learning_rate * rate_scale) as f32;
+            let weight_decay = (weight_decay * factors.decay) as f32;
+            let learning_rate = (step.learning_rate * factors.rate) as f32;
             match moments {
                 Moments::Velocity(velocity) => {
                     let sgd = Sgd { learning_rate, momentum: momentum as f32, weight_decay };
                     sgd_step(var, velocity, gradient, sgd)?;
+                }
+                Moments::Muon(velocity) => {
+                    let momentum = self.config.filters.momentum as f32;
+                    muon_step(var, velocity, gradient, Muon { learning_rate, momentum })?;
                 }
                 Moments::Adam(first, second) => {
                     let (beta1, beta2, eps) = (momentum as f32, 0.999, 1e-8);
@@ -218,15 +312,12 @@ fn norm(gradients: &[Option<Tensor>]) -> Result<f64> {
     Ok(squares.into_iter().sum::<f64>().sqrt())
 }
 
-fn is_decayed(name: &str, var: &Var) -> bool {
-    var.rank() > 1 && !name.ends_with("bias")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use candle_core::{DType, Device};
     use candle_nn::Init;
+    use dhih_model::ops::{Activation, BatchNorm};
 
     /// Two variables; their gradients under the loss below are (3, 0) and (0, 4): of length 5 together.
     fn variables() -> (Parameters, Tensor) {
@@ -240,8 +331,7 @@ mod tests {
     }
 
     fn config(method: OptimizerName) -> OptimizerConfig {
-        let (momentum, weight_decay, backbone_scale) = (0.0, 0.0, 1.0);
-        OptimizerConfig { method, momentum, weight_decay, clip_norm: None, backbone_scale }
+        OptimizerConfig { method, momentum: 0.0, ..OptimizerConfig::default() }
     }
 
     fn moved(config: OptimizerConfig) -> Vec<f32> {
@@ -275,6 +365,38 @@ mod tests {
         let adamw =
             OptimizerConfig { momentum: 0.9, weight_decay: 0.5, ..config(OptimizerName::AdamW) };
         assert_near(&moved(adamw), [0.85, 0.95, 0.95, 0.85]);
+    }
+
+    #[test]
+    fn batch_norm_of_the_backbone_has_rates_of_its_own() {
+        let parameters = Parameters::seeded(0);
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        for layer in ["backbone.bn1", "hash_layer.norm"] {
+            BatchNorm::new(2, Activation::Identity, vb.pp(layer)).unwrap();
+        }
+        vb.get_with_hints((2, 2), "backbone.conv1.weight", Init::Const(1.0)).unwrap();
+        vb.get_with_hints(2, "backbone.conv1.bias", Init::Const(1.0)).unwrap();
+        let factors = |config: OptimizerConfig| {
+            let slots = Optimizer::new(&parameters, config).unwrap().slots.into_iter();
+            let told = |slot: Slot| (slot.name, (slot.factors.rate, slot.factors.decay));
+            slots.map(told).collect::<BTreeMap<_, _>>()
+        };
+        let usual = factors(config(OptimizerName::Sgd));
+        assert_eq!(usual["backbone.bn1.bias"], (1.0, 0.0));
+        assert_eq!(usual["backbone.bn1.weight"], (1.0, 0.0));
+        assert_eq!(usual["backbone.conv1.weight"], (1.0, 1.0));
+        let fast = factors(OptimizerConfig {
+            norm_shift_scale: 64.0,
+            trains_norm_scales: false,
+            backbone_scale: 0.5,
+            ..config(OptimizerName::Sgd)
+        });
+        assert_eq!(fast["backbone.bn1.bias"], (32.0, 1.0 / 64.0));
+        assert!(!fast.contains_key("backbone.bn1.weight"));
+        assert_eq!(fast["backbone.conv1.bias"], (0.5, 0.0));
+        for name in ["hash_layer.norm.weight", "hash_layer.norm.bias"] {
+            assert_eq!(fast[name], (1.0, 0.0));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rand::RngCore;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::train::optim::{Optimizer, OptimizerConfig, OptimizerName, Step};
+use crate::train::optim::{Optimizer, OptimizerConfig, Step};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -74,7 +74,7 @@ impl ThroughputConfig {
             bits: BITS,
             hash_layer: HashLayerConfig { hidden: None, norm: loss.hash_norm() },
             loss,
-            mirror: false,
+            views: Default::default(),
             classes: (0..CLASSES).map(|class| class.to_string()).collect(),
         };
         let network = Network::new(config, 0, device)?;
@@ -91,13 +91,7 @@ impl ThroughputConfig {
                 let class = |i: usize| f32::from(i / CLASSES % CLASSES == i % CLASSES);
                 let labels = (0..batch_size * CLASSES).map(class).collect();
                 let labels = Tensor::from_vec(labels, (batch_size, CLASSES), device)?;
-                let config = OptimizerConfig {
-                    method: OptimizerName::Sgd,
-                    momentum: 0.9,
-                    weight_decay: 5e-4,
-                    clip_norm: None,
-                    backbone_scale: 1.0,
-                };
+                let config = OptimizerConfig { weight_decay: 5e-4, ..OptimizerConfig::default() };
                 let optimizer = Optimizer::new(network.parameters(), config)?;
                 self.times(work, |number| {
                     let v = network.forward(&x, Mode::training_step(0, number))?;

@@ -171,7 +171,7 @@ fn write_model(path: &Path, seed: u64) {
         bits: BITS,
         hash_layer: Default::default(),
         loss: Default::default(),
-        mirror: false,
+        views: Default::default(),
         classes: CLASSES.map(String::from).to_vec(),
     };
     let network = Network::new(config, seed, &Device::Cpu).unwrap();

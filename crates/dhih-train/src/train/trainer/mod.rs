@@ -20,10 +20,10 @@ use crate::report::tensorboard;
 use crate::run::run_dir::RunDir;
 use crate::settings::table::TrainConfig;
 use crate::train::batches::{Batch, BatchConfig, Epoch};
-use crate::train::ema::WeightAverage;
 use crate::train::features::FeatureCache;
 use crate::train::optim::{Optimizer, Step};
 use crate::train::schedule::Schedule;
+use crate::train::weight_average::WeightAverage;
 
 pub use log::EpochRecord;
 use log::{Hits, Sums};
@@ -60,7 +60,7 @@ pub(crate) fn network(
         bits: config.bits,
         hash_layer: config.hash_layer(),
         loss: config.loss,
-        mirror: config.mirror,
+        views: config.views(),
         classes: dataset.classes.clone(),
     };
     let network = Network::new(network_config, config.seed, device)?;
@@ -148,8 +148,9 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self> {
         let optimizer = Optimizer::new(network.parameters(), config.optimizer_config())?;
         let is_trained = |name: &str| !config.freeze_backbone || !name.starts_with(BACKBONE);
-        let average = (config.ema_decay > 0.0)
-            .then(|| WeightAverage::new(network.parameters(), config.ema_decay, is_trained))
+        let average = config
+            .averaging()
+            .map(|averaging| WeightAverage::new(network.parameters(), averaging, is_trained))
             .transpose()?;
         let NetworkConfig { input, normalization, .. } = network.config();
         // A pretrained network takes grey images as RGB, but they are varied before that, in their own single channel.
@@ -257,7 +258,8 @@ impl<'a> Trainer<'a> {
             let at = i * n / parts..(i + 1) * n / parts;
             let pixels = batch.images.len() / n;
             let images = &batch.images[at.start * pixels..at.end * pixels];
-            let mode = Mode::training_step(seed, step * accumulate + i);
+            let mode = Mode::training_step(seed, step * accumulate + i)
+                .with_norm_momentum(self.config.norm_momentum);
             let v = self.forward((&batch.rows[at.clone()], images), mode)?;
             let objective = self.network.objective();
             let classes = batch.targets.len() / n;
@@ -283,7 +285,7 @@ impl<'a> Trainer<'a> {
         let at = Step { number: step, learning_rate: schedule.rate(step) };
         let loss = self.optimizer.descend_sum((0..parts).map(part), at)?;
         if let Some(average) = self.average.as_ref().filter(|_| loss.is_finite()) {
-            average.update(step)?;
+            average.update(step, (step + 1) as f64 / schedule.steps)?;
         }
         Ok(StepOutcome { loss, hits: hits.get() })
     }

@@ -14,7 +14,7 @@ use super::log::{Hits, Sums};
 use super::{EpochRecord, Trainer};
 use crate::error::{Error, Result};
 use crate::run::run_dir::RunDir;
-use crate::train::ema::WeightAverage;
+use crate::train::weight_average::WeightAverage;
 
 const WEIGHT: &str = "weight:";
 const MOMENT: &str = "moment:";

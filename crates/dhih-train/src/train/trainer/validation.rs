@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use dhih_index::{CodeSet, Codes};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{CodeEncoder, Mode};
+use dhih_model::{CodeEncoder, Mode, Views};
 
 use super::Trainer;
 use crate::error::Result;
 use crate::evaluation::{accuracy, leave_one_out_map};
 use crate::run::run_dir::RunDir;
-use crate::train::ema::WeightAverage;
+use crate::train::weight_average::WeightAverage;
 
 /// What the held-out images tell of an epoch.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +34,8 @@ impl Trainer<'_> {
         let (encoder, input) = (CodeEncoder::new(&self.network)?, self.network.config().input);
         for rows in rows.chunks(4 * input.inference_batch()) {
             values.extend(match &self.features {
-                // The features are those of the images as they are: codes of mirrored images, too, need the whole network.
-                Some(_) if !self.config.mirror => {
+                // The features are those of the images as they are: codes of other views need the whole network.
+                Some(_) if self.config.views() == Views::default() => {
                     self.forward((rows, &[]), Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
                 }
                 _ => encoder.encode(&self.dataset.gather_fitted(rows, input)?)?,
