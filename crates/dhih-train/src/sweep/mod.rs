@@ -64,7 +64,7 @@ struct Combination {
     left_out: Vec<&'static str>,
 }
 
-/// Runs what is still missing under `dir` and writes `table.md` and `table.csv` there after each run.
+/// Runs what is still missing under `dir` and writes `table.md`, `table.csv` and `table.json` there after each run.
 ///
 /// # Errors
 /// Those of a run, but for divergence, which the table shows; and where `dir` holds runs with other settings.
@@ -116,7 +116,13 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
                     point.accuracy.push(None);
                 }
             }
-            for (name, text) in [("table.md", markdown(&points)), ("table.csv", csv(&points)?)] {
+            let json = serde_json::to_string_pretty(&points)
+                .map_err(|error| Error::Codes { reason: error.to_string() })?;
+            for (name, text) in [
+                ("table.md", markdown(&points)),
+                ("table.csv", csv(&points)?),
+                ("table.json", json),
+            ] {
                 files::write(&dir.join(name), text.as_bytes())?;
             }
         }

@@ -1,0 +1,227 @@
+//! Recorded runs, `docs/results/runs/*.json`, and their tables.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::figures::{mean_and_spread, whole_mean};
+use super::{FOLDER, machine, read};
+
+/// A run as it is kept: its settings, its figures without the curves, and where it ran.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    machine: String,
+    settings: Value,
+    evaluation: Value,
+}
+
+/// The records whose names begin with `prefix`, by name.
+pub(super) fn records(folder: &Path, prefix: &str) -> Result<Vec<(String, Record)>> {
+    let mut records = Vec::new();
+    let runs = folder.join("runs");
+    for entry in fs::read_dir(&runs).with_context(|| format!("cannot read {}", runs.display()))? {
+        let path = entry?.path();
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        if name.starts_with(prefix) && path.extension().is_some_and(|end| end == "json") {
+            let record = serde_json::from_str(&read(&path)?);
+            let record = record.with_context(|| format!("{} is no record", path.display()))?;
+            records.push((name, record));
+        }
+    }
+    if records.is_empty() {
+        bail!("{FOLDER}: runs {prefix:?} are asked for, but there are none");
+    }
+    records.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(records)
+}
+
+const HEADER: &str = "\
+| record | protocol | backbone | loss | bits | epochs | seed | mAP | by the order of ties | accuracy | class code | P, R in radius 2 | training, s | commit | machine |
+|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|";
+
+/// A row a record.
+pub(super) fn table(records: &[(String, Record)]) -> String {
+    let lines = records.iter().map(|(name, record)| record.line(name));
+    [HEADER.to_owned()].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+const SEEDS_HEADER: &str = "\
+| record | protocol | backbone | loss | bits | epochs | seeds | mAP | accuracy | class code | training, s | commit | machine |
+|---|---|---|---|---:|---:|---|---:|---:|---:|---:|---|---|";
+
+/// A row for all records of the same settings but for the seed, in the order of their first names: means and sample standard deviations.
+pub(super) fn by_seeds(records: &[(String, Record)]) -> String {
+    let mut groups: Vec<(Value, Vec<&(String, Record)>)> = Vec::new();
+    for record in records {
+        let settings = record.1.settings_but_seed();
+        match groups.iter_mut().find(|(known, _)| *known == settings) {
+            Some((_, group)) => group.push(record),
+            None => groups.push((settings, vec![record])),
+        }
+    }
+    let lines = groups.iter().map(|(_, group)| group_line(group));
+    [SEEDS_HEADER.to_owned()].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+fn group_line(group: &[&(String, Record)]) -> String {
+    let figure = |name: &str| -> Vec<Option<f64>> {
+        group.iter().map(|(_, record)| record.evaluation[name].as_f64()).collect()
+    };
+    let distinct = |of: &dyn Fn(&Record) -> String| {
+        let mut all: Vec<String> = group.iter().map(|(_, record)| of(record)).collect();
+        all.dedup();
+        all.join(", ")
+    };
+    let text = |name: &'static str| distinct(&|record: &Record| record.text(name));
+    let name = group.first().map_or("", |(name, _)| name.as_str());
+    let seed = group.first().map(|(_, record)| record.text("seed")).unwrap_or_default();
+    let name = name.strip_suffix(&format!("-{seed}")).unwrap_or(name);
+    format!(
+        "| {name} | {}{} | {} | {} | {} | {} | {} | **{}** | {} | {} | {} | {} | {} |",
+        text("protocol"),
+        distinct(&Record::unverified),
+        text("backbone"),
+        text("loss"),
+        text("bits"),
+        text("epochs"),
+        text("seed"),
+        mean_and_spread(&figure("map")),
+        mean_and_spread(&figure("accuracy")),
+        mean_and_spread(&figure("class_code_map")),
+        whole_mean(&figure("seconds")),
+        text("commit"),
+        distinct(&|record: &Record| record.machine.clone()),
+    )
+}
+
+impl Record {
+    pub(super) fn of_run(dir: &Path) -> Result<Self> {
+        let mut evaluation: Value = serde_json::from_str(&read(&dir.join("evaluation.json"))?)
+            .with_context(|| format!("{}: damaged evaluation.json", dir.display()))?;
+        require_commit(dir, &evaluation)?;
+        if let Some(fields) = evaluation.as_object_mut() {
+            fields.remove("curves");
+        }
+        let settings = settings(dir)?;
+        // Runs of older programs do not say where they were trained: then it was here, as far as anybody knows.
+        let recorded = evaluation["origin"]["machine"].as_str().map(str::to_owned);
+        let machine = recorded.map_or_else(machine, Ok)?;
+        Ok(Self { machine, settings, evaluation })
+    }
+
+    fn settings_but_seed(&self) -> Value {
+        let mut settings = self.settings.clone();
+        if let Some(fields) = settings.as_object_mut() {
+            fields.remove("seed");
+        }
+        settings
+    }
+
+    fn text(&self, name: &str) -> String {
+        match &self.evaluation[name] {
+            Value::String(text) => text.clone(),
+            Value::Null => "-".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    fn unverified(&self) -> String {
+        match self.evaluation["dataset"]["verified"] {
+            Value::Bool(false) => " (data not verified)".to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    fn line(&self, name: &str) -> String {
+        let evaluation = &self.evaluation;
+        let number = |value: &Value| value.as_f64().map_or("-".to_owned(), |x| format!("{x:.4}"));
+        let bounds = &evaluation["map_bounds"];
+        let seconds = evaluation["seconds"].as_f64().unwrap_or_default();
+        format!(
+            "| {name} | {}{} | {} | {} | {} | {} | {} | **{}** | {} to {} | {} | {} | {}, {} | {seconds:.0} | {} | {} |",
+            self.text("protocol"),
+            self.unverified(),
+            self.text("backbone"),
+            self.text("loss"),
+            self.text("bits"),
+            self.text("epochs"),
+            self.text("seed"),
+            number(&evaluation["map"]),
+            number(&bounds["pessimistic"]),
+            number(&bounds["optimistic"]),
+            number(&evaluation["accuracy"]),
+            number(&evaluation["class_code_map"]),
+            number(&evaluation["precision_radius_2"]),
+            number(&evaluation["recall_radius_2"]),
+            self.text("commit"),
+            self.machine
+        )
+    }
+}
+
+/// Fails where a run does not say from which committed sources it was made.
+pub(super) fn require_commit(dir: &Path, evaluation: &Value) -> Result<()> {
+    let commit = evaluation["commit"].as_str().unwrap_or_default();
+    if commit.ends_with("-dirty") || commit == "unknown" || commit.is_empty() {
+        bail!(
+            "{}: the run's commit is {commit:?}; record runs of committed sources",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// The settings of a run, without those that say nothing about its figures: where data and features lay.
+pub(super) fn settings(dir: &Path) -> Result<Value> {
+    let config: toml::Table = read(&dir.join("config.toml"))?
+        .parse()
+        .with_context(|| format!("{}: damaged config.toml", dir.display()))?;
+    let mut settings = serde_json::to_value(config.get("train"))?;
+    if let Some(fields) = settings.as_object_mut() {
+        for name in ["data_dir", "features_dir", "cache"] {
+            fields.remove(name);
+        }
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(seed: u64, map: f64) -> Record {
+        let settings = json!({"seed": seed, "bits": 48});
+        let evaluation = json!({
+            "seed": seed, "map": map, "accuracy": map - 0.01, "seconds": 10.0, "loss": "hi", "commit": "abc"
+        });
+        Record { machine: "m".into(), settings, evaluation }
+    }
+
+    #[test]
+    fn a_line_has_as_many_columns_as_the_header() {
+        let record = record(0, 0.5);
+        let columns = |line: &str| line.matches('|').count();
+        assert!(HEADER.lines().all(|line| columns(line) == columns(&record.line("x"))));
+        let line = group_line(&[&("x-0".to_owned(), record)]);
+        assert!(SEEDS_HEADER.lines().all(|header| columns(header) == columns(&line)));
+    }
+
+    #[test]
+    fn seeds_of_the_same_settings_are_one_row() {
+        let mut other = record(0, 0.9);
+        other.settings["bits"] = json!(16);
+        let records = [("a-0", record(0, 0.5)), ("a-1", record(1, 0.7)), ("b-0", other)];
+        let records = records.map(|(name, record)| (name.to_owned(), record));
+        let text = by_seeds(&records);
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(rows.len(), 2, "{text}");
+        assert!(rows[0].starts_with("| a |") && rows[0].contains("| 0, 1 |"), "{text}");
+        assert!(rows[0].contains("**0.6000 +- 0.1414** | 0.5900 +- 0.1414"), "{text}");
+        assert!(rows[1].contains("**0.9000**"), "{text}");
+    }
+}
