@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
+use dhih_model::loss::CLASS_DIRECTIONS;
 use dhih_model::ops::{AdamW, Sgd, adamw_step, sgd_step};
 use dhih_model::pretrained::BACKBONE;
 use serde::{Deserialize, Serialize};
@@ -218,8 +219,9 @@ fn norm(gradients: &[Option<Tensor>]) -> Result<f64> {
     Ok(squares.into_iter().sum::<f64>().sqrt())
 }
 
+/// Directions of classes have no length that counts.
 fn is_decayed(name: &str, var: &Var) -> bool {
-    var.rank() > 1 && !name.ends_with("bias")
+    var.rank() > 1 && !name.ends_with("bias") && name != CLASS_DIRECTIONS
 }
 
 #[cfg(test)]
@@ -325,5 +327,16 @@ mod tests {
                 .restore(&saved)
                 .unwrap()
         );
+    }
+
+    #[test]
+    fn lengths_that_do_not_count_are_not_decayed() {
+        let var = |dims: &[usize]| Var::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+        assert!(is_decayed("class_weights", &var(&[2, 3])));
+        for (name, dims) in
+            [(CLASS_DIRECTIONS, &[2, 3][..]), ("hash_layer.bias", &[3]), ("norm.weight", &[3])]
+        {
+            assert!(!is_decayed(name, &var(dims)), "{name}");
+        }
     }
 }
