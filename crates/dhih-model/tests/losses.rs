@@ -7,7 +7,9 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use dhih_model::codewords::{CodewordConfig, Codewords, Scheme};
-use dhih_model::loss::{Csq, Hi, HiMode, Loss, Objective, ObjectiveConfig, Ortho, Ssdh};
+use dhih_model::loss::{
+    CLASS_DIRECTIONS, Csq, Hi, HiMode, Loss, Objective, ObjectiveConfig, Ortho, Ssdh,
+};
 use dhih_model::{HashNorm, Parameters, named_rng};
 use rand::Rng;
 
@@ -33,14 +35,14 @@ fn losses() -> Vec<Loss> {
     losses
 }
 
-fn config(loss: &Loss) -> ObjectiveConfig<'_> {
+fn config_of(loss: &Loss) -> ObjectiveConfig<'_> {
     ObjectiveConfig { loss, classes: CLASSES, bits: BITS }
 }
 
 fn objective(loss: &Loss) -> (Objective, Parameters) {
     let parameters = Parameters::seeded(3);
     let vb = parameters.builder(DType::F64, &Device::Cpu);
-    (Objective::new(config(loss), &vb).unwrap(), parameters)
+    (Objective::new(config_of(loss), &vb).unwrap(), parameters)
 }
 
 fn labels(rows: &[[f64; CLASSES]]) -> Tensor {
@@ -97,6 +99,11 @@ fn gradients_are_those_of_finite_differences() {
         for rows in [SINGLE, MULTI] {
             let (objective, parameters) = objective(&loss);
             let (v, labels) = (outputs(5), labels(&rows));
+            // At the codewords the signs of sums of rows are in ties, which the smallest step decides.
+            if let Some(directions) = parameters.get(CLASS_DIRECTIONS) {
+                let anywhere = outputs(CLASSES).as_tensor().copy().unwrap();
+                directions.set(&anywhere).unwrap();
+            }
             let value = || objective.value(v.as_tensor(), &labels, 0.3).unwrap();
             let gradients = value().backward().unwrap();
             let mut vars = parameters.trainable();
@@ -169,28 +176,6 @@ fn smoothed_labels_are_spread_over_the_classes_and_other_terms_keep_their_weight
     }
 }
 
-/// CutMix takes the loss under the labels of both images, by area; the smoothed loss likewise. All losses of single images take it.
-#[test]
-fn mixed_labels_cost_no_more_than_the_dearer_of_the_two() {
-    for loss in losses().iter().filter(|loss| !loss.is_pairwise()) {
-        let (objective, _) = objective(loss);
-        let (v, own) = (outputs(5), labels(&SINGLE));
-        let others = own.flip(&[0]).unwrap();
-        for smoothing in [0.0, 0.2] {
-            let value = |labels: &Tensor| {
-                let value = objective.smoothed(v.as_tensor(), labels, 0.3, smoothing);
-                value.unwrap()
-            };
-            let mixed = ((value(&own) * 0.7).unwrap() + (value(&others) * 0.3).unwrap()).unwrap();
-            let (a, b) = (scalar(&value(&own)), scalar(&value(&others)));
-            let mixed_value = scalar(&mixed);
-            assert!(a.min(b) <= mixed_value && mixed_value <= a.max(b), "{loss:?}");
-            let gradients = mixed.backward().unwrap();
-            assert!(flat(gradients.get(&v).unwrap()).iter().any(|g| *g != 0.0), "{loss:?}");
-        }
-    }
-}
-
 /// GreedyHash's gradient is that of the loss with `b0 + (v - v0)` in place of the code, `v0` being where it is taken.
 #[test]
 fn greedyhash_passes_the_gradient_of_the_code() {
@@ -228,7 +213,7 @@ fn values_and_gradients_are_finite_at_the_edges() {
         for dtype in [DType::F64, DType::F32] {
             let v = Var::from_tensor(&v.to_dtype(dtype).unwrap()).unwrap();
             let vb = Parameters::seeded(3).builder(dtype, &Device::Cpu);
-            let objective = Objective::new(config(&loss), &vb).unwrap();
+            let objective = Objective::new(config_of(&loss), &vb).unwrap();
             for rows in [[[0., 1., 0., 0.]; 5], MULTI, [[0.; CLASSES]; 5]] {
                 let labels = labels(&rows).to_dtype(dtype).unwrap();
                 let value = objective.value(v.as_tensor(), &labels, 1.0).unwrap();

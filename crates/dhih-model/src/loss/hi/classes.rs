@@ -50,7 +50,7 @@ impl HiClasses {
     }
 
     /// The sign that each output is drawn to by supervised quantisation: that of its class's row; with several labels that of the sum of
-    /// their rows. Where the sum is 0, codewords take their tie-breaking code's bit, and weights, whose sum is hardly ever 0, +1. Signs have no
+    /// their rows. Where the sum is 0, codewords take their tie-breaking code's bit, and weights take +1. Signs have no
     /// gradient.
     ///
     /// # Shapes
