@@ -2,6 +2,9 @@
 //!
 //! Metadata: `dhih.version` (format, 2), `dhih.config` ([`NetworkConfig`] as JSON), `dhih.digest` (SHA-256 over the other
 //! metadata, names, shapes and values), so that a damaged file is noticed and not used.
+//!
+//! Tensors: the network's parameters by name, codewords among them. Files of older versions have no codewords: these are drawn from their seed, as
+//! they were for training.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -51,9 +54,7 @@ pub fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
         return Err(damaged(path, "it holds no network configuration"));
     };
     let config: NetworkConfig = serde_json::from_str(config).map_err(|e| damaged(path, e))?;
-    let network = Network::new(config, 0, device)?;
-    network.parameters().load(&contents.tensors)?;
-    Ok((network, sha256))
+    Ok((Network::restored(config, contents.tensors, device)?, sha256))
 }
 
 /// Writes tensors and texts under `path`, which appears only when it is complete, and returns the file's SHA-256 in hex.

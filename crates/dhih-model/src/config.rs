@@ -79,8 +79,8 @@ pub struct NetworkConfig {
     /// The form of the hash layer; plain where a file does not say.
     #[serde(default)]
     pub hash_layer: HashLayerConfig,
-    /// The loss that trains it; the HI loss where a file does not say.
-    #[serde(default)]
+    /// The loss that trains it; the HI loss as it was, where a file does not say.
+    #[serde(default = "Loss::of_older_files")]
     pub loss: Loss,
     /// Which views of an image a code is made of; the image alone where a file does not say.
     #[serde(flatten)]

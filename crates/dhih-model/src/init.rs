@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Uniform};
 use sha2::{Digest, Sha256};
 
+use crate::codewords::is_codeword;
 use crate::error::Result;
 
 /// Named variables of a network, created on first use, iterated in the order of their names.
@@ -23,12 +24,20 @@ use crate::error::Result;
 pub struct Parameters {
     seed: u64,
     vars: Arc<Mutex<BTreeMap<String, Var>>>,
+    /// Values of variables that are not created yet.
+    stored: Arc<Mutex<BTreeMap<String, Tensor>>>,
 }
 
 impl Parameters {
     /// No variables yet; those that a builder asks for are drawn from `seed`.
     pub fn seeded(seed: u64) -> Self {
-        Self { seed, vars: Arc::default() }
+        Self { seed, vars: Arc::default(), stored: Arc::default() }
+    }
+
+    /// No variables yet; those that a builder asks for take the values of `tensors`, and what these do not have is drawn. Whether all fits
+    /// is checked by [`Self::check`], when the network is there.
+    pub(crate) fn restored(tensors: BTreeMap<String, Tensor>) -> Self {
+        Self { stored: Arc::new(Mutex::new(tensors)), ..Self::seeded(0) }
     }
 
     /// A builder whose tensors become variables of this store.
@@ -36,7 +45,7 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
     }
 
-    /// Everything that gradient descent changes, by name: all but running statistics and whitening weights.
+    /// Everything that gradient descent changes, by name: all but running statistics, whitening weights and codewords.
     pub fn trainable(&self) -> Vec<(String, Var)> {
         self.all().into_iter().filter(|(name, _)| !is_fixed(name)).collect()
     }
@@ -65,7 +74,8 @@ impl Parameters {
     /// Overwrites variables with the tensors of the same name.
     ///
     /// # Errors
-    /// Lists every missing, unknown and misshapen tensor; then nothing was changed.
+    /// Lists every missing, unknown and misshapen tensor; then nothing was changed. Codewords may be missing, because older files do not
+    /// have them: they stay as they were drawn.
     pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         self.load_under("", tensors)
     }
@@ -86,13 +96,25 @@ impl Parameters {
         Ok(())
     }
 
+    /// Compares names and shapes of the variables with those of `tensors`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn check(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        check_names(self.lock().iter().map(|(name, var)| (name.as_str(), var.shape())), tensors)
+    }
+
+    fn stored(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Tensor>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Var>> {
         self.vars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn is_fixed(name: &str) -> bool {
-    is_running_statistic(name) || name.ends_with(".whiten.weight")
+    is_running_statistic(name) || name.ends_with(".whiten.weight") || is_codeword(name)
 }
 
 /// Whether a name is that of a batch norm's mean or variance.
@@ -108,7 +130,7 @@ fn check_names<'a>(
     let expected: BTreeMap<&str, &Shape> = expected.collect();
     let missing: Vec<String> = expected
         .keys()
-        .filter(|name| !got.contains_key(**name))
+        .filter(|name| !got.contains_key(**name) && !is_codeword(name))
         .map(|name| (*name).to_owned())
         .collect();
     let unknown: Vec<String> =
@@ -142,10 +164,12 @@ impl SimpleBackend for Parameters {
             }
             return Ok(var.as_tensor().clone());
         }
-        let values = draw(self.seed, name, &shape, init)?;
-        let var = Var::from_tensor(
-            &Tensor::from_vec(values, &shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?,
-        )?;
+        let stored = self.stored().remove(name).filter(|tensor| tensor.shape() == &shape);
+        let values = match stored {
+            Some(tensor) => tensor,
+            None => Tensor::from_vec(draw(self.seed, name, &shape, init)?, &shape, &Device::Cpu)?,
+        };
+        let var = Var::from_tensor(&values.to_dtype(dtype)?.to_device(device)?)?;
         vars.insert(name.to_owned(), var.clone());
         Ok(var.as_tensor().clone())
     }
@@ -158,7 +182,7 @@ impl SimpleBackend for Parameters {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
+        self.lock().contains_key(name) || self.stored().contains_key(name)
     }
 }
 

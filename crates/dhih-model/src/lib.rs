@@ -72,7 +72,7 @@ pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
 pub use init::{Parameters, named_rng};
 pub use layer::Mode;
-pub use loss::{Hi, HiMode, Loss, hi};
+pub use loss::{Hi, HiMode, Loss};
 pub use network::Network;
 pub use preprocess::NormalizationMeasure;
 pub use pretrained::Pretrained;

@@ -1,5 +1,7 @@
 //! The whole network: backbone, hash layer, and the loss with what it trains.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
@@ -9,7 +11,7 @@ use crate::error::Result;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
 use crate::layer::{Mode, Sequential};
-use crate::loss::Objective;
+use crate::loss::{Objective, ObjectiveConfig};
 
 /// A hashing network and its parameters.
 pub struct Network {
@@ -31,6 +33,22 @@ impl Network {
         Self::with_backbone(config, (seed, device), |vb| backbone.build(input, vb))
     }
 
+    /// A network with the weights and codewords `tensors`, by name.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; and lists every missing, unknown and misshapen tensor. Codewords may be missing, and are drawn then.
+    pub(crate) fn restored(
+        config: NetworkConfig,
+        tensors: BTreeMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
+        let (backbone, input) = (config.backbone, config.input);
+        let parameters = Parameters::restored(tensors.clone());
+        let network = Self::build(config, parameters, device, |vb| backbone.build(input, vb))?;
+        network.parameters.check(&tensors)?;
+        Ok(network)
+    }
+
     /// A network around a backbone of the caller's own, which takes its variables from the builder it is given. The
     /// configuration says [`Backbone::Custom`](crate::Backbone::Custom); to bring such a network back from a checkpoint,
     /// build it again and load the tensors that [`checkpoint::read`](crate::checkpoint::read) returns into its parameters.
@@ -42,13 +60,22 @@ impl Network {
         (seed, device): (u64, &Device),
         build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<Box<dyn FeatureExtractor>>,
     ) -> Result<Self> {
+        Self::build(config, Parameters::seeded(seed), device, build)
+    }
+
+    fn build(
+        config: NetworkConfig,
+        parameters: Parameters,
+        device: &Device,
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<Box<dyn FeatureExtractor>>,
+    ) -> Result<Self> {
         config.check()?;
-        let parameters = Parameters::seeded(seed);
         let vb = parameters.builder(DType::F32, device);
         let backbone = build(vb.pp("backbone"))?;
         let (features, bits) = (backbone.features(), config.bits);
         let hash_layer = HashLayer::new(features, bits, config.hash_layer, vb.pp("hash_layer"))?;
-        let objective = Objective::new(&config.loss, (config.classes.len(), bits), &vb)?;
+        let classes = config.classes.len();
+        let objective = Objective::new(ObjectiveConfig { loss: &config.loss, classes, bits }, &vb)?;
         let device = device.clone();
         Ok(Self { config, parameters, device, backbone, hash_layer, objective })
     }

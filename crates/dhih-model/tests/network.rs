@@ -133,11 +133,52 @@ fn a_configuration_without_hash_layer_and_loss_is_that_of_old_checkpoints() {
     let fields = json.as_object_mut().unwrap();
     assert!(fields.remove("hash_layer").is_some() && fields.remove("loss").is_some());
     let old: NetworkConfig = serde_json::from_value(json).unwrap();
-    assert_eq!(old, config(12));
+    let constants = r#"{"name":"hi","mode":"target","alpha":0.8,"lambda_q":0.01}"#;
+    let loss: Loss = serde_json::from_str(constants).unwrap();
+    assert!(loss.hash_norm() == HashNorm::None && loss != Loss::default());
+    assert_eq!(old, NetworkConfig { loss, ..config(12) });
     let network = Network::new(old, 0, &Device::Cpu).unwrap();
     let names: Vec<String> = network.parameters().all().into_iter().map(|(name, _)| name).collect();
     let rest: Vec<&String> = names.iter().filter(|name| !name.starts_with("backbone.")).collect();
     assert_eq!(rest, ["class_weights", "hash_layer.bias", "hash_layer.weight"]);
+}
+
+/// A network keeps the codewords that it was trained with, whatever this version would draw.
+#[test]
+fn codewords_come_from_the_checkpoint_and_are_drawn_where_it_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let config = NetworkConfig { loss: Loss::named("csq", 12).unwrap(), ..config(12) };
+    let network = Network::new(config, 1, &Device::Cpu).unwrap();
+    checkpoint::save(&network, &path).unwrap();
+    let contents = checkpoint::read(&path).unwrap().0;
+    let codes = contents.tensors["codewords.codes"].clone();
+    let classes = |network: &Network| {
+        let classes = network.objective().classify(&codes).unwrap().unwrap();
+        classes.to_vec1::<u32>().unwrap()
+    };
+    let loaded = |contents: &checkpoint::Contents| {
+        checkpoint::write(contents, &path).unwrap();
+        checkpoint::load(&path, &Device::Cpu).map(|(network, _)| classes(&network))
+    };
+    assert_eq!(loaded(&contents).unwrap(), [0, 1]);
+    let mut swapped = contents.clone();
+    swapped.tensors.insert("codewords.codes".to_owned(), codes.flip(&[0]).unwrap());
+    assert_eq!(loaded(&swapped).unwrap(), [1, 0]);
+    let mut old = contents.clone();
+    old.tensors.retain(|name, _| !name.starts_with("codewords."));
+    assert_eq!(old.tensors.len() + 2, contents.tensors.len());
+    assert_eq!(loaded(&old).unwrap(), [0, 1]);
+    let mut misshapen = contents.clone();
+    misshapen.tensors.insert("codewords.codes".to_owned(), codes.narrow(0, 0, 1).unwrap());
+    let error = loaded(&misshapen).unwrap_err().to_string();
+    assert!(error.contains("codewords.codes: expected [2, 12], got [1, 12]"), "{error}");
+    // What a run goes on with is loaded into a network that has drawn its own; older states have none.
+    network.parameters().load(&swapped.tensors).unwrap();
+    assert_eq!(classes(&network), [1, 0]);
+    network.parameters().load(&old.tensors).unwrap();
+    assert_eq!(classes(&network), [1, 0]);
+    assert!(network.parameters().trainable().iter().all(|(name, _)| !name.contains("codewords")));
 }
 
 #[test]

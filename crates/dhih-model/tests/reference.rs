@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use candle_core::{Device, Result, Tensor, Var};
 use dhih_model::codewords::Scheme;
 use dhih_model::loss::{
-    Centres, Csq, Dpn, Dpsh, Dsh, GreedyHash, HashNet, Hi, HiMode, Loss, Ortho, Softmax, Ssdh, csq,
-    dpn, dpsh, dsh, greedyhash, hashnet, hi, ortho_arc, ortho_cos, softmax, ssdh,
+    Centres, Classifier, Csq, Dpn, Dpsh, Dsh, GreedyHash, HashNet, Hi, HiClasses, HiMode, Loss,
+    Ortho, Softmax, Ssdh, Supervision, csq, dpn, dpsh, dsh, greedyhash, hashnet, hi, ortho_arc,
+    ortho_cos, softmax, ssdh,
 };
 use serde_json::Value;
 
@@ -76,8 +77,9 @@ impl Inputs {
 
     fn loss(&self, case: &Value) -> Result<Tensor> {
         let number = |name: &str| case["params"][name].as_f64().unwrap();
-        let (v, w, labels, centres) =
-            (self.v.as_tensor(), self.w.as_tensor(), &self.one_hot, &self.centres);
+        let (v, w, centres) = (self.v.as_tensor(), self.w.as_tensor(), &self.centres);
+        let labels = Supervision::of(&self.one_hot);
+        let classes = HiClasses::Weights(w.clone());
         let (codewords, codeword_seed) = (Scheme::Auto, 0);
         let config = || Hi {
             mode: match case["params"]["mode"].as_str().unwrap() {
@@ -86,16 +88,19 @@ impl Inputs {
             },
             alpha: number("alpha"),
             lambda_q: number("lambda_q"),
+            mu: 0.0,
+            ..Hi::default()
         };
         let ortho =
             || Ortho { margin: number("margin"), scale: number("scale"), codewords, codeword_seed };
         match case["name"].as_str().unwrap() {
-            "hi" => hi(v, w, labels, &config()),
-            "hi-multilabel" => hi(v, w, &self.multi_hot, &config()),
+            "hi" => hi(v, &classes, labels, &config()),
+            "hi-multilabel" => hi(v, &classes, Supervision::of(&self.multi_hot), &config()),
             "softmax" => softmax(v, w, labels, &Softmax { lambda_q: number("lambda_q") }),
             "ssdh" => {
                 let config = Ssdh { binary: number("binary"), balance: number("balance") };
-                ssdh(v, (w, self.bias.as_tensor()), labels, &config)
+                let (weight, bias) = (w.clone(), self.bias.as_tensor().clone());
+                ssdh(v, &Classifier { weight, bias }, labels, &config)
             }
             "greedyhash" => greedyhash(v, w, labels, &GreedyHash { penalty: number("penalty") }),
             "csq" => {
@@ -110,7 +115,7 @@ impl Inputs {
             "dpsh" => dpsh(v, labels, &Dpsh { eta: number("eta") }),
             "hashnet" => {
                 let (alpha, beta) = (number("alpha"), number("beta"));
-                hashnet(v, labels, &HashNet { alpha, beta, growth: 50.0 }, 0.0)
+                hashnet(v, labels, &HashNet { alpha, beta, growth: 50.0 })
             }
             other => panic!("no loss {other}"),
         }

@@ -39,6 +39,7 @@ pub use run::gallery::GalleryChoice;
 pub use run::origin::Origin;
 pub use run::run_dir::{DataRecord, NewRun, RunConfig, RunDir};
 pub use settings::{
+    hash_norm::HashNormChoice,
     loss_options::{LossOptions, LossParam},
     recipe,
     table::{TrainConfig, TrainOptions},

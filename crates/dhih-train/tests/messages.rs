@@ -43,7 +43,7 @@ fn failures() {
         "--dataset cifar10",
         "--batch-size 1",
         "--warmup 2",
-        "--label-smoothing 0.1 --loss csq",
+        "--label-smoothing 0.1 --loss dpsh",
         "--patience 3",
         "--recipe cifar10",
         "--config settings.toml",
@@ -73,7 +73,7 @@ fn output() {
     let told: String = [
         "list losses",
         "list protocols --json",
-        "--recipe cifar10-fast --loss csq --epochs 4 --print-config",
+        "--recipe cifar10-fast --loss dpsh --epochs 4 --print-config",
     ]
     .map(|words| told(dir.path(), words))
     .join("\n");

@@ -11,7 +11,7 @@ use common::{dhih_train, stdout};
 
 #[test]
 fn a_step_has_no_more_parts_than_its_images_allow() {
-    for (loss, each, accumulate) in [("hi", 2, "4"), ("ortho-arc", 12, "5"), ("csq", 9, "8")] {
+    for (loss, each, accumulate) in [("softmax", 2, "4"), ("ortho-arc", 12, "5"), ("csq", 9, "8")] {
         let dir = tempfile::tempdir().unwrap();
         common::folder(&dir.path().join("photos"), each);
         let words = format!(

@@ -1,9 +1,11 @@
-//! Codewords as tensors, and the code that a sample of several classes is drawn to.
+//! Codewords as tensors, the code that a sample of several classes is drawn to, and what bits cost that are another.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{Init, VarBuilder};
 
 use super::parts::sign;
-use crate::codewords::Codewords;
+use super::supervision::Supervision;
+use crate::codewords::{CODEWORDS, CodewordConfig, Codewords};
 
 /// The codewords of the classes on a device; not trained.
 #[derive(Debug, Clone)]
@@ -31,6 +33,27 @@ impl Centres {
         })
     }
 
+    /// The codewords that a variable store has under `codewords`; where it has none they are drawn and put there, so that a checkpoint
+    /// holds them: a network keeps its codewords even if another version of the program draws others.
+    ///
+    /// # Errors
+    /// When there are no such codewords; those of the variable store.
+    pub(super) fn stored(config: CodewordConfig, vb: &VarBuilder<'_>) -> crate::Result<Self> {
+        let vb = vb.pp(CODEWORDS);
+        let is_stored = vb.contains_tensor("codes") && vb.contains_tensor("tie");
+        let drawn = (!is_stored).then(|| Codewords::new(config)).transpose()?;
+        let (shape, init) = ((config.classes, config.bits), Init::Const(0.0));
+        let codes = Var::from_tensor(&vb.get_with_hints(shape, "codes", init)?)?;
+        let tie = Var::from_tensor(&vb.get_with_hints(config.bits, "tie", init)?)?;
+        if let Some(drawn) = drawn {
+            let drawn = Self::new(&drawn, vb.dtype(), vb.device())?;
+            codes.set(&drawn.codes)?;
+            tie.set(&drawn.tie)?;
+        }
+        // Detached tensors share the variables' values, and gradients are not computed for them.
+        Ok(Self { codes: codes.as_tensor().detach(), tie: tie.as_tensor().detach() })
+    }
+
     /// The code each sample is drawn to: the codeword of its class; with several, the sign of their sum, and the
     /// tie-breaking code's bit where that is 0.
     ///
@@ -42,6 +65,27 @@ impl Centres {
     pub fn targets(&self, labels: &Tensor) -> Result<Tensor> {
         // The sum is an integer: half a bit decides ties and nothing else.
         sign(&labels.matmul(&self.codes)?.broadcast_add(&(&self.tie * 0.5)?)?)
+    }
+
+    /// What each output costs: `price(v_ik t_ik)` for the bit t of the sample's target code. With smoothed labels it is
+    /// `(1 - s) price(v_ik t_ik) + s mean_c price(v_ik t_ck)` over all classes. A price that is linear in t, such as cross-entropy, is then
+    /// that of the mixed target `(1 - s) t_i + s mean_c t_c`.
+    ///
+    /// # Shapes
+    /// `v`: `[n, K]`, `price`: any shape to the same; returns `[n, K]`.
+    pub(super) fn price_of_bits(
+        &self,
+        v: &Tensor,
+        supervision: Supervision<'_>,
+        price: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let each = price(&(v * self.targets(supervision.labels)?)?)?;
+        supervision.smooth(each, || {
+            // The part of the codewords that have +1 at a bit.
+            let plus = self.codes.mean(0)?.affine(0.5, 0.5)?;
+            let minus = plus.affine(-1.0, 1.0)?;
+            price(v)?.broadcast_mul(&plus)? + price(&v.neg()?)?.broadcast_mul(&minus)?
+        })
     }
 }
 

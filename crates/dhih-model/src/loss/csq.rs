@@ -7,8 +7,9 @@ use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::centres::Centres;
-use super::parts::{mean_labelled, softplus};
+use super::parts::softplus;
 use super::quantization;
+use super::supervision::Supervision;
 use crate::codewords::Scheme;
 
 /// The constants of CSQ.
@@ -32,16 +33,22 @@ impl Default for Csq {
 /// The loss of a batch, the mean over its labelled samples of
 ///
 /// `mean_k BCE((h_ik + 1)/2, (t_ik + 1)/2) + lambda mean_k (|h_ik| - 1)^2`, `h = tanh(v)`, t the sample's target code
-/// ([`Centres::targets`]).
+/// ([`Centres::targets`]). With smoothed labels t is `(1 - s) t + s mean_c t_c` of the classes' codewords t_c: a sample costs in part s
+/// what it would cost, on average, as a sample of each of the classes.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `centres`: C codewords of K bits, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `centres`: C codewords of K bits, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
-pub fn csq(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Csq) -> Result<Tensor> {
+pub fn csq(
+    v: &Tensor,
+    centres: &Centres,
+    supervision: Supervision<'_>,
+    config: &Csq,
+) -> Result<Tensor> {
     // (tanh(v) + 1)/2 = sigmoid(2v), of which the cross-entropy is finite also where tanh is +-1.
-    let margin = (v * centres.targets(labels)?)?;
-    let each = softplus(&(margin * -2.0)?)?.mean(D::Minus1)?;
-    mean_labelled(&(each + (quantization(&v.tanh()?)? * config.lambda)?)?, labels)
+    let price = |margin: &Tensor| softplus(&(margin * -2.0)?);
+    let each = centres.price_of_bits(v, supervision, price)?.mean(D::Minus1)?;
+    supervision.mean(&(each + (quantization(&v.tanh()?)? * config.lambda)?)?)
 }

@@ -7,7 +7,7 @@ use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::centres::Centres;
-use super::parts::mean_labelled;
+use super::supervision::Supervision;
 use crate::codewords::Scheme;
 
 /// The constants of DPN.
@@ -30,14 +30,20 @@ impl Default for Dpn {
 
 /// The loss of a batch, the mean over its labelled samples of
 ///
-/// `sum_k max(0, margin - v_ik t_ik)`, t the sample's target code ([`Centres::targets`]).
+/// `sum_k max(0, margin - v_ik t_ik)`, t the sample's target code ([`Centres::targets`]). With smoothed labels it is
+/// `(1 - s)` times this plus `s mean_c sum_k max(0, margin - v_ik t_ck)` over the classes' codewords t_c.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `centres`: C codewords of K bits, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `centres`: C codewords of K bits, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
-pub fn dpn(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Dpn) -> Result<Tensor> {
-    let short = (v * centres.targets(labels)?)?.affine(-1.0, config.margin)?;
-    mean_labelled(&short.relu()?.sum(D::Minus1)?, labels)
+pub fn dpn(
+    v: &Tensor,
+    centres: &Centres,
+    supervision: Supervision<'_>,
+    config: &Dpn,
+) -> Result<Tensor> {
+    let price = |margin: &Tensor| margin.affine(-1.0, config.margin)?.relu();
+    supervision.mean(&centres.price_of_bits(v, supervision, price)?.sum(D::Minus1)?)
 }

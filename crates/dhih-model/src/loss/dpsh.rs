@@ -2,10 +2,12 @@
 //!
 //! Wu-Jun Li, Sheng Wang, Wang-Cheng Kang: "Feature Learning based Deep Supervised Hashing with Pairwise Labels", IJCAI 2016.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{pair_nll, sign, similarity};
+use super::pairs::Pairs;
+use super::parts::sign;
+use super::supervision::Supervision;
 
 /// The constants of DPSH.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -21,18 +23,19 @@ impl Default for Dpsh {
     }
 }
 
-/// The loss of a batch, over all `n^2` ordered pairs, each sample with itself included:
+/// The loss of a batch, over all ordered pairs of its labelled samples, each sample with itself included:
 ///
 /// `mean_ij [ softplus(q_ij) - s_ij q_ij ] + eta mean_ik (v_ik - b_ik)^2`, `q_ij = v_i . v_j / 2`, `b = sign(v)` held fixed,
 /// `s_ij = 1` where i and j share a label.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
-pub fn dpsh(v: &Tensor, labels: &Tensor, config: &Dpsh) -> Result<Tensor> {
+pub fn dpsh(v: &Tensor, supervision: Supervision<'_>, config: &Dpsh) -> Result<Tensor> {
     let q = (v.matmul(&v.t()?)? * 0.5)?;
-    let rounding = (v - sign(v)?)?.sqr()?.mean_all()?;
-    pair_nll(&q, &similarity(labels)?)?.mean_all()? + (rounding * config.eta)?
+    let rounding = supervision.mean(&(v - sign(v)?)?.sqr()?.mean(D::Minus1)?)?;
+    let pairs = Pairs::of(&supervision)?;
+    pairs.mean(&pairs.nll(&q)?)? + (rounding * config.eta)?
 }

@@ -5,7 +5,8 @@
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::parts::similarity;
+use super::pairs::Pairs;
+use super::supervision::Supervision;
 
 /// The constants of DSH.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -24,22 +25,22 @@ impl Dsh {
     }
 }
 
-/// The loss of a batch, over all `n^2` ordered pairs, each sample with itself included:
+/// The loss of a batch, over all ordered pairs of its labelled samples, each sample with itself included:
 ///
 /// `mean_ij [ s_ij d_ij / 2 + (1 - s_ij)/2 max(0, margin - d_ij) ] + alpha mean_i sum_k ||v_ik| - 1|`, `d_ij = |v_i - v_j|^2`,
 /// `s_ij = 1` where i and j share a label.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
-pub fn dsh(v: &Tensor, labels: &Tensor, config: &Dsh) -> Result<Tensor> {
-    let s = similarity(labels)?;
+pub fn dsh(v: &Tensor, supervision: Supervision<'_>, config: &Dsh) -> Result<Tensor> {
+    let pairs = Pairs::of(&supervision)?;
     let length = v.sqr()?.sum_keepdim(D::Minus1)?;
     let d = length.broadcast_add(&length.t()?)?.sub(&(v.matmul(&v.t()?)? * 2.0)?)?;
     let apart = d.affine(-1.0, config.margin)?.relu()?;
-    let pairs = ((&s * d)? + (s.affine(-1.0, 1.0)? * apart)?)?.mean_all()?;
-    let outside = (v.abs()? - 1.0)?.abs()?.sum(D::Minus1)?.mean_all()?;
-    (pairs * 0.5)? + (outside * config.alpha)?
+    let each = ((&pairs.similar * d)? + (&pairs.dissimilar * apart)?)?;
+    let outside = supervision.mean(&(v.abs()? - 1.0)?.abs()?.sum(D::Minus1)?)?;
+    (pairs.mean(&each)? * 0.5)? + (outside * config.alpha)?
 }

@@ -6,7 +6,8 @@
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{cross_entropy, mean_labelled, sign_straight_through};
+use super::parts::sign_straight_through;
+use super::supervision::Supervision;
 
 /// The constants of GreedyHash.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -30,18 +31,18 @@ impl Default for GreedyHash {
 /// the target is spread over them equally.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `weight`: `[C, K]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `weight`: `[C, K]`, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
 pub fn greedyhash(
     v: &Tensor,
     weight: &Tensor,
-    labels: &Tensor,
+    supervision: Supervision<'_>,
     config: &GreedyHash,
 ) -> Result<Tensor> {
-    let each = cross_entropy(&sign_straight_through(v)?.matmul(&weight.t()?)?, labels)?;
+    let each = supervision.cross_entropy(&sign_straight_through(v)?.matmul(&weight.t()?)?)?;
     let gap = (v.abs()? - 1.0)?;
     let penalty = (gap.sqr()? * gap.abs()?)?.mean(D::Minus1)?;
-    mean_labelled(&(each + (penalty * config.penalty)?)?, labels)
+    supervision.mean(&(each + (penalty * config.penalty)?)?)
 }

@@ -5,7 +5,8 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{pair_nll, similarity};
+use super::pairs::{Pairs, mean_of};
+use super::supervision::Supervision;
 
 /// The constants of HashNet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,21 +27,21 @@ impl HashNet {
     }
 }
 
-/// The loss of a batch, over all `n^2` ordered pairs, each sample with itself included:
+/// The loss of a batch, over all ordered pairs of its labelled samples, each sample with itself included:
 ///
 /// the mean of `softplus(q_ij) - s_ij q_ij`, `q_ij = alpha h_i . h_j`, `h = tanh(beta sqrt(1 + growth progress) v)`, with
 /// `s_ij = 1` where i and j share a label. Similar pairs together weigh as much as all others: 1/2, however few they are.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `labels`: `[n, C]` of 0 and 1; `progress`: the part of training that is done, 0 to 1; returns a scalar.
+/// `v`: `[n, K]`, `supervision`: labels `[n, C]`, and progress; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
-pub fn hashnet(v: &Tensor, labels: &Tensor, config: &HashNet, progress: f64) -> Result<Tensor> {
+pub fn hashnet(v: &Tensor, supervision: Supervision<'_>, config: &HashNet) -> Result<Tensor> {
+    let progress = supervision.progress;
     let h = (v * (config.beta * (1.0 + config.growth * progress).sqrt()))?.tanh()?;
     let q = (h.matmul(&h.t()?)? * config.alpha)?;
-    let similar = similarity(labels)?;
-    let each = pair_nll(&q, &similar)?;
-    let mean = |mask: &Tensor| (&each * mask)?.sum_all()? / mask.sum_all()?.maximum(1f64)?;
-    (mean(&similar)? + mean(&similar.affine(-1.0, 1.0)?)?)? * 0.5
+    let pairs = Pairs::of(&supervision)?;
+    let each = pairs.nll(&q)?;
+    (mean_of(&each, &pairs.similar)? + mean_of(&each, &pairs.dissimilar)?)? * 0.5
 }

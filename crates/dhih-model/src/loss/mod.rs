@@ -3,8 +3,8 @@
 //!
 //! Symbols, as in the literature: `v` `[n, K]` is the hash layer's output, `h = tanh(v)` the relaxed code, `b = sign(v)` with
 //! `sign(0) = +1` the code, `W` `[C, K]` the class weights without bias, `z = h W^T` `[n, C]` the class logits, `Y` `[n, C]`
-//! the labels as 0 and 1, t `[C, K]` codewords. Unary losses take each sample by itself, and leave out those without labels;
-//! pairwise ones take all pairs of a batch.
+//! the labels as 0 and 1, t `[C, K]` codewords. Unary losses take each sample by itself, pairwise ones
+//! all pairs of a batch; both leave out samples without labels.
 
 mod centres;
 mod csq;
@@ -16,10 +16,13 @@ mod hashnet;
 mod hi;
 mod objective;
 mod ortho;
+mod pairs;
 mod parts;
 mod quantization;
+mod range;
 mod softmax;
 mod ssdh;
+mod supervision;
 
 pub use centres::Centres;
 pub use csq::{Csq, csq};
@@ -28,17 +31,20 @@ pub use dpsh::{Dpsh, dpsh};
 pub use dsh::{Dsh, dsh};
 pub use greedyhash::{GreedyHash, greedyhash};
 pub use hashnet::{HashNet, hashnet};
-pub use hi::{Hi, HiMode, hi};
-pub use objective::Objective;
+pub use hi::{CLASS_DIRECTIONS, Hi, HiClasses, HiMode, hi};
+pub use objective::{Objective, ObjectiveConfig};
 pub use ortho::{Ortho, ortho_arc, ortho_cos};
 pub use quantization::quantization;
 pub use softmax::{Softmax, softmax};
-pub use ssdh::{Ssdh, ssdh};
+pub use ssdh::{Classifier, Ssdh, ssdh};
+pub use supervision::Supervision;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hash_layer::HashNorm;
+
+use range::Range;
 
 /// Which loss trains a network, with its constants.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -61,13 +67,18 @@ pub enum Loss {
 }
 
 impl Default for Loss {
-    /// The HI loss, which all networks were trained with that do not say.
+    /// The HI loss with the constants of new runs.
     fn default() -> Self {
         Self::Hi(Hi::default())
     }
 }
 
 impl Loss {
+    /// The loss of networks whose configuration does not name one: the HI loss, which all were trained with at the time.
+    pub(crate) fn of_older_files() -> Self {
+        Self::Hi(Hi::of_older_files())
+    }
+
     /// Names and one line on each.
     pub const ALL: [(&str, &str); 11] = [
         ("hi", "unary; highly interrelated loss (He et al., 2020; a reconstruction)"),
@@ -124,28 +135,19 @@ impl Loss {
         }
     }
 
-    /// Whether its labels can be smoothed: it is a cross-entropy of class logits, of trained class weights or of cosines to codewords.
-    pub fn smooths_labels(&self) -> bool {
-        match self {
-            Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) | Self::GreedyHash(_) => true,
-            Self::OrthoCos(_) | Self::OrthoArc(_) => true,
-            // These compare bits, or pairs of samples.
-            Self::Csq(_) | Self::Dpn(_) => false,
-            Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_) => false,
-        }
-    }
-
-    /// Whether it compares the samples of a batch with each other.
+    /// Whether it compares the samples of a batch with each other. Then it knows no classes, and labels can neither be smoothed nor mixed.
     pub fn is_pairwise(&self) -> bool {
         matches!(self, Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_))
     }
 
-    /// What the hash layer is to end in: batch norm for OrthoHash, as published, and for pairwise losses, whose inner products
-    /// and distances otherwise run away from a fresh network's common mean until all images have one code.
+    /// What the hash layer is to end in, where the user does not say: batch norm for OrthoHash, as published, for HI where its constants say so,
+    /// and for pairwise losses, whose inner products and distances otherwise run away from a fresh network's common mean until all images
+    /// have one code.
     pub fn hash_norm(&self) -> HashNorm {
         match self {
             Self::OrthoCos(_) | Self::OrthoArc(_) => HashNorm::Batch,
             Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_) => HashNorm::Batch,
+            Self::Hi(Hi { batch_norm: true, .. }) => HashNorm::Batch,
             Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) => HashNorm::None,
             Self::GreedyHash(_) | Self::Csq(_) | Self::Dpn(_) => HashNorm::None,
         }
@@ -156,17 +158,9 @@ impl Loss {
     /// # Errors
     /// [`Error::Config`] names the first that is out of range.
     pub fn check(&self) -> Result<()> {
-        let weight = |name, x: f64| (name, x, x >= 0.0 && x.is_finite(), "a number of at least 0");
-        let factor = |name, x: f64| (name, x, x > 0.0 && x.is_finite(), "a number above 0");
-        let checks = match *self {
-            Self::Hi(Hi { mode, alpha, lambda_q }) => {
-                let (most, range) = match mode {
-                    HiMode::Target => (1.0, "above 0, at most 1"),
-                    HiMode::Global => (100.0, "above 0, at most 100"),
-                };
-                let alpha = ("hi_alpha", alpha, alpha > 0.0 && alpha <= most, range);
-                vec![alpha, weight("hi_lambda_q", lambda_q)]
-            }
+        let (weight, factor) = (Range::weight, Range::factor);
+        let ranges = match *self {
+            Self::Hi(hi) => hi.ranges(),
             Self::Softmax(Softmax { lambda_q }) => vec![weight("lambda_q", lambda_q)],
             Self::Ssdh(Ssdh { binary, balance }) => {
                 vec![weight("binary", binary), weight("balance", balance)]
@@ -186,11 +180,6 @@ impl Loss {
                 vec![factor("alpha", alpha), factor("beta", beta), weight("growth", growth)]
             }
         };
-        match checks.into_iter().find(|(_, _, fine, _)| !fine) {
-            Some((name, got, _, expected)) => {
-                Err(Error::Config { name, got: got.to_string(), expected: expected.to_owned() })
-            }
-            None => Ok(()),
-        }
+        ranges.into_iter().try_for_each(Range::check)
     }
 }

@@ -4,13 +4,26 @@ use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
 use candle_nn::{Init, VarBuilder};
 
-use super::parts::{cosine, cross_entropy, mean_labelled, sign_straight_through};
+use super::hi::hi_logits;
+use super::parts::sign;
 use super::{
-    Centres, Csq, Dpn, Dpsh, Dsh, GreedyHash, HashNet, Hi, Loss, Ortho, Softmax, Ssdh, csq, dpn,
-    dpsh, dsh, greedyhash, hashnet, hi, ortho_arc, ortho_cos, softmax, ssdh,
+    Centres, Classifier, Csq, Dpn, Dpsh, Dsh, GreedyHash, HashNet, Hi, HiClasses, HiMode, Loss,
+    Ortho, Softmax, Ssdh, Supervision, csq, dpn, dpsh, dsh, greedyhash, hashnet, hi, ortho_arc,
+    ortho_cos, softmax, ssdh,
 };
-use crate::codewords::{CodewordConfig, Codewords};
-use crate::error::{Error, Result};
+use crate::codewords::CodewordConfig;
+use crate::error::Result;
+
+/// What an objective depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectiveConfig<'a> {
+    /// The loss with its constants.
+    pub loss: &'a Loss,
+    /// Number of classes C.
+    pub classes: usize,
+    /// Code length K.
+    pub bits: usize,
+}
 
 /// A loss, ready to use.
 #[derive(Debug, Clone)]
@@ -18,9 +31,9 @@ pub struct Objective(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Hi(Hi, Tensor),
+    Hi(Hi, HiClasses),
     Softmax(Softmax, Tensor),
-    Ssdh(Ssdh, Tensor, Tensor),
+    Ssdh(Ssdh, Classifier),
     GreedyHash(GreedyHash, Tensor),
     Csq(Csq, Centres),
     Dpn(Dpn, Centres),
@@ -32,27 +45,36 @@ enum Kind {
 }
 
 impl Objective {
-    /// Makes codewords where `loss` needs them, or names under `vb` what it trains: `class_weights` `[classes, bits]`, and for
-    /// SSDH `class_bias` `[classes]`.
+    /// Names under `vb` what the loss trains: `class_weights` `[classes, bits]`, for SSDH also `class_bias` `[classes]`, and for the HI loss
+    /// with trained directions [`CLASS_DIRECTIONS`](super::CLASS_DIRECTIONS) in place of the weights. Where the loss needs fixed codewords
+    /// they are `codewords.codes` `[classes, bits]` and `codewords.tie` `[bits]`: those that the store has, else new ones.
     ///
     /// # Errors
     /// When there are no such codewords; those of the variable store.
-    pub fn new(loss: &Loss, (classes, bits): (usize, usize), vb: &VarBuilder<'_>) -> Result<Self> {
+    pub fn new(config: ObjectiveConfig<'_>, vb: &VarBuilder<'_>) -> Result<Self> {
+        let ObjectiveConfig { loss, classes, bits } = config;
         let weights = || {
             let init = Init::Randn { mean: 0.0, stdev: 1.0 / (bits as f64).sqrt() };
             vb.get_with_hints((classes, bits), "class_weights", init)
         };
-        let centres = |scheme, seed| {
-            let codewords = Codewords::new(CodewordConfig { scheme, classes, bits, seed })?;
-            Ok::<_, Error>(Centres::new(&codewords, vb.dtype(), vb.device())?)
-        };
+        let codewords = |scheme, seed| CodewordConfig { scheme, classes, bits, seed };
+        let centres = |scheme, seed| Centres::stored(codewords(scheme, seed), vb);
         let ortho = |ortho: Ortho| centres(ortho.codewords, ortho.codeword_seed);
         Ok(Self(match *loss {
-            Loss::Hi(c) => Kind::Hi(c, weights()?),
+            Loss::Hi(c) => {
+                let rows = match c.mode {
+                    HiMode::Target | HiMode::Global => HiClasses::Weights(weights()?),
+                    HiMode::Cosine => HiClasses::Codewords(centres(c.codewords, c.codeword_seed)?),
+                    HiMode::CosineWeights => {
+                        HiClasses::directions(codewords(c.codewords, c.codeword_seed), vb)?
+                    }
+                };
+                Kind::Hi(c, rows)
+            }
             Loss::Softmax(c) => Kind::Softmax(c, weights()?),
             Loss::Ssdh(c) => {
                 let bias = vb.get_with_hints(classes, "class_bias", Init::Const(0.0))?;
-                Kind::Ssdh(c, weights()?, bias)
+                Kind::Ssdh(c, Classifier { weight: weights()?, bias })
             }
             Loss::GreedyHash(c) => Kind::GreedyHash(c, weights()?),
             Loss::Csq(c) => Kind::Csq(c, centres(c.codewords, c.codeword_seed)?),
@@ -69,36 +91,23 @@ impl Objective {
     ///
     /// # Shapes
     /// `v`: `[n, bits]`, `labels`: `[n, classes]` of 0 and 1, `progress`: the part of training that is done, 0 to 1, which
-    /// continuation methods go by; returns a scalar.
+    /// schedules of constants go by; returns a scalar.
     ///
     /// # Errors
     /// When shapes differ.
     pub fn value(&self, v: &Tensor, labels: &Tensor, progress: f64) -> candle_core::Result<Tensor> {
-        match &self.0 {
-            Kind::Hi(c, weight) => hi(v, weight, labels, c),
-            Kind::Softmax(c, weight) => softmax(v, weight, labels, c),
-            Kind::Ssdh(c, weight, bias) => ssdh(v, (weight, bias), labels, c),
-            Kind::GreedyHash(c, weight) => greedyhash(v, weight, labels, c),
-            Kind::Csq(c, centres) => csq(v, centres, labels, c),
-            Kind::Dpn(c, centres) => dpn(v, centres, labels, c),
-            Kind::OrthoCos(c, centres) => ortho_cos(v, centres, labels, c),
-            Kind::OrthoArc(c, centres) => ortho_arc(v, centres, labels, c),
-            Kind::Dsh(c) => dsh(v, labels, c),
-            Kind::Dpsh(c) => dpsh(v, labels, c),
-            Kind::HashNet(c) => hashnet(v, labels, c, progress),
-        }
+        self.under(v, Supervision { labels, smoothing: 0.0, progress })
     }
 
-    /// [`Self::value`] L with smoothed labels (Szegedy et al., 2016): `(1 - s) L + s mean_i -1/C sum_c log softmax(z_i)_c`, where s is
-    /// `smoothing`, the mean is over the labelled samples, and z are the class logits: products with class weights, or the scaled
-    /// cosines to codewords without their margin. It keeps the logits from growing. The other terms of L, such as that of
-    /// quantisation, are multiplied by 1 - s, too.
+    /// [`Self::value`] with smoothed labels (Szegedy et al., 2016): a sample counts in part 1 - `smoothing` as one of its own classes and for
+    /// the rest as one of each class equally, which keeps logits from growing. What that is for a loss is described there. Terms that do not depend
+    /// on labels, such as that of quantisation, keep their weight.
     ///
     /// # Shapes
     /// As for [`Self::value`].
     ///
     /// # Errors
-    /// When shapes differ, or the loss has no class logits: see [`Loss::smooths_labels`].
+    /// When shapes differ, or the loss knows no classes: see [`Loss::is_pairwise`].
     pub fn smoothed(
         &self,
         v: &Tensor,
@@ -106,26 +115,26 @@ impl Objective {
         progress: f64,
         smoothing: f64,
     ) -> candle_core::Result<Tensor> {
-        let value = self.value(v, labels, progress)?;
-        let Some(logits) = self.class_logits(v)? else {
-            candle_core::bail!("labels of a loss without class logits cannot be smoothed");
-        };
-        let each = cross_entropy(&logits, &labels.ones_like()?)?;
-        (value * (1.0 - smoothing))? + (mean_labelled(&each, labels)? * smoothing)?
+        if matches!(self.0, Kind::Dsh(_) | Kind::Dpsh(_) | Kind::HashNet(_)) {
+            candle_core::bail!("labels of a loss that compares pairs cannot be smoothed");
+        }
+        self.under(v, Supervision { labels, smoothing, progress })
     }
 
-    /// The class logits of which the loss is a cross-entropy, `[n, C]`: products of relaxed codes and trained class weights, or scaled
-    /// cosines to codewords, without a margin. `None` for the other losses.
-    fn class_logits(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        Ok(Some(match &self.0 {
-            Kind::Hi(_, weight) | Kind::Softmax(_, weight) => v.tanh()?.matmul(&weight.t()?)?,
-            Kind::Ssdh(_, weight, bias) => sigmoid(v)?.matmul(&weight.t()?)?.broadcast_add(bias)?,
-            Kind::GreedyHash(_, weight) => sign_straight_through(v)?.matmul(&weight.t()?)?,
-            Kind::OrthoCos(c, centres) | Kind::OrthoArc(c, centres) => {
-                (cosine(v, &centres.codes)? * c.scale)?
-            }
-            _ => return Ok(None),
-        }))
+    fn under(&self, v: &Tensor, supervision: Supervision<'_>) -> candle_core::Result<Tensor> {
+        match &self.0 {
+            Kind::Hi(c, classes) => hi(v, classes, supervision, c),
+            Kind::Softmax(c, weight) => softmax(v, weight, supervision, c),
+            Kind::Ssdh(c, classifier) => ssdh(v, classifier, supervision, c),
+            Kind::GreedyHash(c, weight) => greedyhash(v, weight, supervision, c),
+            Kind::Csq(c, centres) => csq(v, centres, supervision, c),
+            Kind::Dpn(c, centres) => dpn(v, centres, supervision, c),
+            Kind::OrthoCos(c, centres) => ortho_cos(v, centres, supervision, c),
+            Kind::OrthoArc(c, centres) => ortho_arc(v, centres, supervision, c),
+            Kind::Dsh(c) => dsh(v, supervision, c),
+            Kind::Dpsh(c) => dpsh(v, supervision, c),
+            Kind::HashNet(c) => hashnet(v, supervision, c),
+        }
     }
 
     /// The class whose weight or codeword each output is nearest to, in the relaxation that the loss was trained with; `None`
@@ -138,14 +147,16 @@ impl Objective {
     /// When shapes differ.
     pub fn classify(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let logits = match &self.0 {
+            // The order of its logits is the same throughout training.
+            Kind::Hi(c, classes) => hi_logits(v, classes, c, 1.0)?,
+            Kind::Softmax(_, weight) => v.tanh()?.matmul(&weight.t()?)?,
+            Kind::Ssdh(_, classifier) => classifier.logits(&sigmoid(v)?)?,
+            Kind::GreedyHash(_, weight) => sign(v)?.matmul(&weight.t()?)?,
             Kind::Csq(_, centres) => v.tanh()?.matmul(&centres.codes.t()?)?,
             Kind::Dpn(_, centres) | Kind::OrthoCos(_, centres) | Kind::OrthoArc(_, centres) => {
                 v.matmul(&centres.codes.t()?)?
             }
-            _ => match self.class_logits(v)? {
-                Some(logits) => logits,
-                None => return Ok(None),
-            },
+            Kind::Dsh(_) | Kind::Dpsh(_) | Kind::HashNet(_) => return Ok(None),
         };
         Ok(Some(logits.argmax(1)?))
     }

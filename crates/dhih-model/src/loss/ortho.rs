@@ -7,7 +7,8 @@ use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::centres::Centres;
-use super::parts::{cosine, cross_entropy, mean_labelled};
+use super::parts::cosine;
+use super::supervision::{Supervision, uniform_cross_entropy};
 use crate::codewords::Scheme;
 
 /// The constants of OrthoHash, with either margin.
@@ -37,16 +38,22 @@ impl Ortho {
 /// `z_ic = scale (cos(v_i, t_c) - margin Y_ic)`.
 ///
 /// The hash layer ends in batch norm, so that outputs are balanced about 0. With several labels each has the margin, and the
-/// target is spread over them equally.
+/// target is spread over them equally. Smoothed labels are those of the cosines without the margin.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `centres`: C codewords of K bits, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `centres`: C codewords of K bits, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
-pub fn ortho_cos(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Ortho) -> Result<Tensor> {
-    let z = (cosine(v, &centres.codes)? - (labels * config.margin)?)?;
-    mean_labelled(&cross_entropy(&(z * config.scale)?, labels)?, labels)
+pub fn ortho_cos(
+    v: &Tensor,
+    centres: &Centres,
+    supervision: Supervision<'_>,
+    config: &Ortho,
+) -> Result<Tensor> {
+    let cos = cosine(v, &centres.codes)?;
+    let harder = (&cos - (supervision.labels * config.margin)?)?;
+    classify(&cos, &harder, supervision, config.scale)
 }
 
 /// As [`ortho_cos`], with the margin on the angle: `z_ic = scale cos(acos(cos(v_i, t_c)) + margin Y_ic)`.
@@ -56,11 +63,27 @@ pub fn ortho_cos(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Ortho)
 ///
 /// # Errors
 /// When shapes differ.
-pub fn ortho_arc(v: &Tensor, centres: &Centres, labels: &Tensor, config: &Ortho) -> Result<Tensor> {
+pub fn ortho_arc(
+    v: &Tensor,
+    centres: &Centres,
+    supervision: Supervision<'_>,
+    config: &Ortho,
+) -> Result<Tensor> {
     let cos = cosine(v, &centres.codes)?;
     // cos(a + m) = cos a cos m - sin a sin m. The floor keeps the root's gradient finite where a codeword is met exactly.
     let sin = cos.sqr()?.affine(-1.0, 1.0)?.maximum(1e-6)?.sqrt()?;
     let turned = ((&cos * config.margin.cos())? - (sin * config.margin.sin())?)?;
-    let z = (&cos + ((turned - &cos)? * labels)?)?;
-    mean_labelled(&cross_entropy(&(z * config.scale)?, labels)?, labels)
+    let harder = (&cos + ((turned - &cos)? * supervision.labels)?)?;
+    classify(&cos, &harder, supervision, config.scale)
+}
+
+/// Classification by `scale harder`, the cosines with the margin; what smoothing spreads over all classes goes by `scale cos`.
+fn classify(
+    cos: &Tensor,
+    harder: &Tensor,
+    supervision: Supervision<'_>,
+    scale: f64,
+) -> Result<Tensor> {
+    let each = Supervision { smoothing: 0.0, ..supervision }.cross_entropy(&(harder * scale)?)?;
+    supervision.mean(&supervision.smooth(each, || uniform_cross_entropy(&(cos * scale)?))?)
 }

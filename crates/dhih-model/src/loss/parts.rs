@@ -1,4 +1,4 @@
-//! What several losses are made of. Samples without labels are left out of unary losses here, and only here.
+//! Functions of values that several losses are made of. What depends on labels is in `supervision.rs` and `pairs.rs`.
 
 use candle_core::{D, Result, Tensor};
 
@@ -17,47 +17,21 @@ pub(super) fn sign_straight_through(v: &Tensor) -> Result<Tensor> {
     (sign(v)? - v.detach())? + v
 }
 
-/// Mean over the samples that have a label.
+/// Cosine of each sample and the row of each class; a sample or a row of length 0 counts as orthogonal to all.
 ///
 /// # Shapes
-/// `each`: `[n]`, `labels`: `[n, C]`; returns a scalar, 0 where nothing is labelled.
-pub(super) fn mean_labelled(each: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    let labelled = labels.sum(D::Minus1)?.minimum(1f64)?;
-    (each * &labelled)?.sum_all()? / labelled.sum_all()?.maximum(1f64)?
+/// `v`: `[n, K]`, `rows`: `[C, K]`; returns `[n, C]`.
+pub(super) fn cosine(v: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    let lengths = length(v)?.broadcast_mul(&length(rows)?.t()?)?;
+    v.matmul(&rows.t()?)? / lengths
 }
 
-/// Cross-entropy of each sample's logits and its labels, which share the probability 1 equally: `Y / sum(Y)`.
+/// The length of each row, at least 1e-6. The floor is under the root, whose gradient at 0 is infinite.
 ///
 /// # Shapes
-/// `z`, `labels`: `[n, C]`; returns `[n]`, 0 for a sample without labels.
-pub(super) fn cross_entropy(z: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    let target = labels.broadcast_div(&labels.sum_keepdim(D::Minus1)?.maximum(1f64)?)?;
-    let log_p = z.broadcast_sub(&z.log_sum_exp(D::Minus1)?.unsqueeze(D::Minus1)?)?;
-    (target * log_p)?.sum(D::Minus1)?.neg()
-}
-
-/// Cosine of each sample and each code; a sample of length 0 counts as orthogonal to all.
-///
-/// # Shapes
-/// `v`: `[n, K]`, `codes`: `[C, K]` of +-1; returns `[n, C]`.
-pub(super) fn cosine(v: &Tensor, codes: &Tensor) -> Result<Tensor> {
-    // The floor is under the root: the root's gradient at 0 is infinite.
-    let norm = v.sqr()?.sum_keepdim(D::Minus1)?.maximum(1e-12)?.sqrt()?;
-    let norm = (norm * (codes.dim(D::Minus1)? as f64).sqrt())?;
-    v.matmul(&codes.t()?)?.broadcast_div(&norm)
-}
-
-/// 1 where two samples share a label, else 0; each sample with itself included.
-///
-/// # Shapes
-/// `labels`: `[n, C]`; returns `[n, n]`.
-pub(super) fn similarity(labels: &Tensor) -> Result<Tensor> {
-    labels.matmul(&labels.t()?)?.minimum(1f64)
-}
-
-/// Negative log-likelihood of each pair's similarity `s` where `sigmoid(q)` is its probability: `softplus(q) - s q`.
-pub(super) fn pair_nll(q: &Tensor, s: &Tensor) -> Result<Tensor> {
-    softplus(q)? - (s * q)?
+/// `rows`: `[n, K]`; returns `[n, 1]`.
+pub(super) fn length(rows: &Tensor) -> Result<Tensor> {
+    rows.sqr()?.sum_keepdim(D::Minus1)?.maximum(1e-12)?.sqrt()
 }
 
 #[cfg(test)]

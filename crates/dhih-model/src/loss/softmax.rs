@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{cross_entropy, mean_labelled};
 use super::quantization;
+use super::supervision::Supervision;
 
 /// The constants of the softmax loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -21,12 +21,17 @@ pub struct Softmax {
 /// With several labels the target is spread over them equally, so that they compete; the HI loss is without this.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `weight`: `[C, K]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `weight`: `[C, K]`, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
-pub fn softmax(v: &Tensor, weight: &Tensor, labels: &Tensor, config: &Softmax) -> Result<Tensor> {
+pub fn softmax(
+    v: &Tensor,
+    weight: &Tensor,
+    supervision: Supervision<'_>,
+    config: &Softmax,
+) -> Result<Tensor> {
     let h = v.tanh()?;
-    let each = cross_entropy(&h.matmul(&weight.t()?)?, labels)?;
-    mean_labelled(&(each + (quantization(&h)? * config.lambda_q)?)?, labels)
+    let each = supervision.cross_entropy(&h.matmul(&weight.t()?)?)?;
+    supervision.mean(&(each + (quantization(&h)? * config.lambda_q)?)?)
 }

@@ -7,7 +7,7 @@ use candle_core::{D, Result, Tensor};
 use candle_nn::ops::sigmoid;
 use serde::{Deserialize, Serialize};
 
-use super::parts::{cross_entropy, mean_labelled};
+use super::supervision::Supervision;
 
 /// The constants of SSDH.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,28 @@ impl Default for Ssdh {
     }
 }
 
+/// A linear classifier of relaxed codes.
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    /// W, `[C, K]`.
+    pub weight: Tensor,
+    /// a, `[C]`.
+    pub bias: Tensor,
+}
+
+impl Classifier {
+    /// The class logits `h W^T + a`.
+    ///
+    /// # Shapes
+    /// `h`: `[n, K]`; returns `[n, C]`.
+    ///
+    /// # Errors
+    /// When shapes differ.
+    pub fn logits(&self, h: &Tensor) -> Result<Tensor> {
+        h.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)
+    }
+}
+
 /// The loss of a batch, the mean over its labelled samples of
 ///
 /// `CE(softmax(h_i W^T + a), Y_i / |Y_i|) - binary mean_k (h_ik - 1/2)^2 + balance (mean_k h_ik - 1/2)^2`, `h = sigmoid(v)`.
@@ -32,20 +54,20 @@ impl Default for Ssdh {
 /// A bit is set where `h >= 1/2`, which is `v >= 0`. With several labels the target is spread over them equally.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `weight`: `[C, K]`, `bias` (a): `[C]`, `labels`: `[n, C]` of 0 and 1; returns a scalar.
+/// `v`: `[n, K]`, `classifier`: of C classes, `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.
 pub fn ssdh(
     v: &Tensor,
-    (weight, bias): (&Tensor, &Tensor),
-    labels: &Tensor,
+    classifier: &Classifier,
+    supervision: Supervision<'_>,
     config: &Ssdh,
 ) -> Result<Tensor> {
     let h = sigmoid(v)?;
-    let each = cross_entropy(&h.matmul(&weight.t()?)?.broadcast_add(bias)?, labels)?;
+    let each = supervision.cross_entropy(&classifier.logits(&h)?)?;
     let h = (h - 0.5)?;
     let binary = (h.sqr()?.mean(D::Minus1)? * config.binary)?;
     let balance = (h.mean(D::Minus1)?.sqr()? * config.balance)?;
-    mean_labelled(&((each - binary)? + balance)?, labels)
+    supervision.mean(&((each - binary)? + balance)?)
 }

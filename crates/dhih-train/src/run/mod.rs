@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use dhih_index::{CodeSet, Codes};
-use dhih_model::loss::Objective;
+use dhih_model::loss::{Objective, ObjectiveConfig};
 use dhih_model::walk::text_of;
 use dhih_model::{Encoder, Network, Parameters, checkpoint};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,8 @@ pub fn start_in(
     let (dataset, split) = load(config, progress)?;
     // Whether there are codewords for so many classes is known now; refuse before anything is written.
     let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);
-    Objective::new(&config.loss, (dataset.classes.len(), config.bits), &vb)?;
+    let (loss, classes, bits) = (&config.loss, dataset.classes.len(), config.bits);
+    Objective::new(ObjectiveConfig { loss, classes, bits }, &vb)?;
     let data = DataRecord::new(&dataset, &split);
     let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
     let run = RunDir::create(place, config)?;

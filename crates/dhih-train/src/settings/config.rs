@@ -24,9 +24,11 @@ impl TrainConfig {
     /// [`Error::Config`], or for the loss's constants [`dhih_model::Error::Config`], names the first that is out of range.
     pub fn check(&self) -> Result<()> {
         let least = self.least_part();
-        let batch = match self.loss.hash_norm() {
+        let batch = match self.hash_layer().norm {
             HashNorm::None => "at least 2 for each part of a step",
-            HashNorm::Batch => "at least 3 for each part of a step: the loss needs batch norm",
+            HashNorm::Batch => {
+                "at least 3 for each part of a step: the hash layer ends in batch norm"
+            }
         };
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let part = |x: f64| (0.0..1.0).contains(&x);
@@ -101,8 +103,8 @@ impl TrainConfig {
             check(
                 "label_smoothing",
                 &smoothing,
-                smoothing == 0.0 || part(smoothing) && self.loss.smooths_labels(),
-                "0 to below 1, and 0 with a loss that has no class logits: csq, dpn and the pairwise ones",
+                smoothing == 0.0 || part(smoothing) && !self.loss.is_pairwise(),
+                "0 to below 1, and 0 with a pairwise loss, which knows no classes",
             ),
             check(
                 "validation",
@@ -173,16 +175,16 @@ impl TrainConfig {
 
     /// The images that a part of a step has at least. Batches differ in size by at most one, and batch norm needs two values a bit.
     pub(crate) fn least_part(&self) -> usize {
-        match self.loss.hash_norm() {
+        match self.hash_layer().norm {
             HashNorm::None => 2,
             HashNorm::Batch => 3,
         }
     }
 
-    /// The form of the hash layer: the user's choice and what the loss needs.
+    /// The form of the hash layer: the user's choice, and the loss's where the user leaves it to that.
     pub fn hash_layer(&self) -> HashLayerConfig {
         let hidden = (self.hash_hidden > 0).then_some(self.hash_hidden);
-        HashLayerConfig { hidden, norm: self.loss.hash_norm() }
+        HashLayerConfig { hidden, norm: self.hash_norm.for_loss(&self.loss) }
     }
 
     /// What differs from `other`: lines of `name: ours, theirs`, in the order of `config.toml`. Where the data is does not count: its digest says

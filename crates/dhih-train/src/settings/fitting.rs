@@ -1,4 +1,4 @@
-//! Settings that a loss cannot use, such as a recipe's label smoothing where the loss has no class logits: left out with a note where they
+//! Settings that a loss cannot use, such as a recipe's label smoothing where the loss compares pairs: left out with a note where they
 //! were meant for several losses. A setting that a user gives for one run is never left out: it is refused by `config.rs`.
 
 use dhih_model::Loss;
@@ -16,7 +16,7 @@ impl TrainOptions {
     pub fn fitted_to(mut self, loss: &str) -> (Self, Vec<&'static str>) {
         let mut left_out = Vec::new();
         let Some(known) = Loss::named(loss, 1) else { return (self, left_out) };
-        if !known.smooths_labels() && self.label_smoothing.is_some_and(|part| part != 0.0) {
+        if known.is_pairwise() && self.label_smoothing.is_some_and(|part| part != 0.0) {
             self.label_smoothing = None;
             left_out.push("label_smoothing");
         }
@@ -48,10 +48,25 @@ mod tests {
                 let (options, left_out) = recipe.options().unwrap().fitted_to(loss);
                 let own = TrainOptions { loss: Some(loss.into()), ..TrainOptions::default() };
                 let config = own.or(options).resolve().unwrap();
-                let is_smoothed = Loss::named(loss, 48).unwrap().smooths_labels();
+                let is_smoothed = !Loss::named(loss, 48).unwrap().is_pairwise();
                 assert_eq!(config.label_smoothing > 0.0, is_smoothed, "{loss}");
                 assert_eq!(left_out.contains(&"label_smoothing"), !is_smoothed, "{loss}");
             }
+        }
+    }
+
+    #[test]
+    fn losses_of_single_images_take_what_varies_labels_and_pairwise_ones_take_none_of_it() {
+        for (name, _) in Loss::ALL {
+            let (label_smoothing, cutmix) = (Some(0.1), Some(0.5));
+            let loss = Some(name.into());
+            let options = TrainOptions { loss, label_smoothing, cutmix, ..TrainOptions::default() };
+            let is_pairwise = Loss::named(name, 48).unwrap().is_pairwise();
+            assert_eq!(options.clone().resolve().is_err(), is_pairwise, "{name}");
+            let (fitted, left_out) = options.fitted_to(name);
+            let expected: &[&str] = if is_pairwise { &["label_smoothing", "cutmix"] } else { &[] };
+            assert_eq!(left_out, expected, "{name}");
+            fitted.resolve().unwrap();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use dhih_model::Loss;
+use dhih_model::{Hi, Loss};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -61,6 +61,7 @@ impl FromStr for LossParam {
         let (name, text) = (name.trim().to_owned(), value.trim());
         let integer = text.parse().map(Value::Integer);
         let value = integer.or_else(|_| text.parse().map(Value::Float));
+        let value = value.or_else(|_| text.parse().map(Value::Boolean));
         Ok(Self { name, value: value.unwrap_or_else(|_| Value::String(text.to_owned())) })
     }
 }
@@ -116,14 +117,30 @@ impl LossOptions {
     /// # Errors
     /// When there is no such loss, or it has no such constant, or the constant does not take such a value.
     pub(crate) fn resolve(self, bits: usize) -> Result<Loss> {
-        let names = Loss::ALL.iter().map(|(name, _)| *name);
-        let Some(mut loss) = Loss::named(self.name(), bits) else {
-            return Err(Error::unknown("loss", self.name(), names));
-        };
+        let mut loss = self.defaults(bits)?;
         for (constant, value) in &self.constants {
             loss = with(loss, constant, value)?;
         }
         Ok(loss)
+    }
+
+    /// The loss with its defaults for codes of `bits`. Those of the HI loss follow from two of its constants: the mode, and whether there is
+    /// supervised quantisation.
+    fn defaults(&self, bits: usize) -> Result<Loss> {
+        let names = Loss::ALL.iter().map(|(name, _)| *name);
+        let Some(loss) = Loss::named(self.name(), bits) else {
+            return Err(Error::unknown("loss", self.name(), names));
+        };
+        let given = |loss: Loss, constant: &str| match self.constants.get(constant) {
+            Some(value) => with(loss, constant, value),
+            None => Ok(loss),
+        };
+        if !matches!(loss, Loss::Hi(_)) {
+            return Ok(loss);
+        }
+        let Loss::Hi(Hi { mode, .. }) = given(loss, "mode")? else { return Ok(loss) };
+        let Loss::Hi(hi) = given(Loss::Hi(Hi::of_mode(mode)), "mu")? else { return Ok(loss) };
+        Ok(Loss::Hi(Hi { lambda_q: Hi::default_lambda_q(mode, hi.mu), ..hi }))
     }
 }
 
@@ -146,6 +163,7 @@ fn with(loss: Loss, constant: &str, value: &Value) -> Result<Loss> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dhih_model::HiMode;
 
     fn options(toml: &str) -> LossOptions {
         let mut table: std::collections::BTreeMap<String, LossOptions> =
@@ -183,6 +201,32 @@ mod tests {
     }
 
     #[test]
+    fn defaults_of_the_hi_loss_follow_from_its_mode_and_from_supervised_quantisation() {
+        let of = |params: &[&str]| {
+            let mut options = LossOptions::default();
+            options.set(params.iter().map(|param| param.parse().unwrap()).collect());
+            let loss = resolved(options);
+            ["mu", "lambda_q", "beta"].map(|constant| loss[constant].as_f64().unwrap())
+        };
+        let hi = |mode| {
+            let Hi { mu, lambda_q, beta, .. } = Hi::of_mode(mode);
+            [mu, lambda_q, beta]
+        };
+        assert_eq!(of(&[]), hi(HiMode::Target));
+        assert_eq!(of(&["mode=target"]), hi(HiMode::Target));
+        assert_eq!(of(&["mode=cosine"]), hi(HiMode::Cosine));
+        assert_eq!(of(&["beta=0.2", "mode=cosine-weights"])[2], 0.2);
+        // Supervised quantisation takes the place of the other, unless both are given.
+        assert_eq!(of(&["mu=0"])[..2], [0.0, 0.01]);
+        assert_eq!(of(&["mu=0.5"])[..2], [0.5, 0.0]);
+        assert_eq!(of(&["lambda_q=0.02", "mu=0.5"])[..2], [0.5, 0.02]);
+        assert_eq!(of(&["mode=global", "mu=1"])[..2], [1.0, 0.0]);
+        let mut options = LossOptions::default();
+        options.set(vec!["batch_norm=false".parse().unwrap()]);
+        assert_eq!(resolved(options)["batch_norm"], false);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_what_does() {
         let refused = |name: &str, param: &str, parts: &[&str]| {
             let mut options = LossOptions::from(name);
@@ -195,6 +239,8 @@ mod tests {
         refused("csq", "codewords=random", &["random", "auto", "hadamard", "distant"]);
         refused("csq", "lambda=much", &["lambda=\"much\""]);
         refused("csq", "codeword_seed=-1", &["codeword_seed=-1"]);
+        refused("hi", "mode=cosines", &["cosines", "cosine-weights"]);
+        refused("hi", "mu=much", &["mu=\"much\""]);
         refused("cqs", "lambda=1", &["cqs", "did you mean \"csq\""]);
         assert!("margin".parse::<LossParam>().unwrap_err().contains("NAME=VALUE"));
 

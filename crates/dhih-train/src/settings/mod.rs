@@ -9,6 +9,7 @@
 
 pub(crate) mod config;
 pub(crate) mod fitting;
+pub(crate) mod hash_norm;
 pub(crate) mod loss_options;
 pub(crate) mod options;
 pub mod recipe;

@@ -10,6 +10,7 @@ use crate::dataset::DatasetName;
 use crate::error::{Error, Result, by_name};
 use crate::protocol::Protocol;
 use crate::run::run_dir::RunDir;
+use crate::settings::hash_norm::HashNormChoice;
 use crate::settings::table::{TrainConfig, TrainOptions, muon_learning_rate, muon_momentum};
 use crate::train::optim::OptimizerName;
 use crate::train::schedule::ScheduleName;
@@ -117,6 +118,10 @@ impl TrainOptions {
             backbone,
             bits,
             hash_hidden: options.hash_hidden.unwrap_or(0),
+            hash_norm: options
+                .hash_norm
+                .as_deref()
+                .map_or(Ok(HashNormChoice::Auto), HashNormChoice::parse)?,
             label_smoothing: options.label_smoothing.unwrap_or(0.0),
             mirror: options.mirror.unwrap_or(false),
             shifted_views: options.shifted_views.unwrap_or(false),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::DatasetName;
 use crate::protocol::Protocol;
 use crate::run::gallery::GalleryChoice;
+use crate::settings::hash_norm::HashNormChoice;
 use crate::settings::loss_options::{LossOptions, LossParam};
 use crate::train::optim::OptimizerName;
 use crate::train::schedule::ScheduleName;
@@ -206,6 +207,10 @@ values {
     #[arg(long, env = "DHIH_HASH_HIDDEN", value_name = "N", help_heading = NETWORK)]
     #[serde(default)]
     hash_hidden: usize => usize;
+    /// What the hash layer ends in: batch (batch norm), none, or auto (what the loss asks for) [default: auto]
+    #[arg(long, env = "DHIH_HASH_NORM", value_name = "NORM", help_heading = NETWORK)]
+    #[serde(default)]
+    hash_norm: String => HashNormChoice;
     /// Passes over the training images
     #[arg(long, env = "DHIH_EPOCHS", value_name = "N", help_heading = TRAINING)]
     epochs: usize => usize;
@@ -339,13 +344,14 @@ switches {
     no_flip;
 }
 given {
-    /// Mode of the HI loss: target or global [default: target]
+    /// Mode of the HI loss: target, global, cosine or cosine-weights [default: target]
     #[arg(long, env = "DHIH_HI_MODE", value_name = "MODE", help_heading = LOSS)]
     hi_mode: String;
     /// Sensitivity alpha of the HI loss [default: 0.8]
     #[arg(long, env = "DHIH_HI_ALPHA", value_name = "X", help_heading = LOSS)]
     hi_alpha: f64;
-    /// Weight of the HI loss's quantisation term [default: 0.01]
+    /// Weight of the HI loss's quantisation term [default: 0 where supervised quantisation (mu) takes its place, and for cosines;
+    /// else 0.01]
     #[arg(long, env = "DHIH_HI_LAMBDA_Q", value_name = "X", help_heading = LOSS)]
     hi_lambda_q: f64;
     /// Part of training in which the learning rate rises from 0 [default: one epoch]

@@ -271,22 +271,22 @@ mod tests {
             epochs: Some(4),
             ..TrainOptions::default()
         };
-        let losses = ["hi", "csq"].map(|name| Value::String(name.to_owned()));
+        let losses = ["hi", "dpsh"].map(|name| Value::String(name.to_owned()));
         let axes = vec![("loss".to_owned(), losses.to_vec())];
         let config = SweepConfig { base, axes, seeds: vec![5] };
         let of_loss =
             |number: usize| config.combination(&config.combinations()[number], 5).unwrap();
-        let (hi, csq) = (of_loss(0), of_loss(1));
+        let (hi, dpsh) = (of_loss(0), of_loss(1));
         assert_eq!((hi.options.label_smoothing, &hi.left_out[..]), (Some(0.1), &[][..]));
         assert_eq!(
-            (csq.options.label_smoothing, &csq.left_out[..]),
+            (dpsh.options.label_smoothing, &dpsh.left_out[..]),
             (None, &["label_smoothing"][..])
         );
-        let resolved = csq.options.resolve().unwrap();
+        let resolved = dpsh.options.resolve().unwrap();
         assert_eq!((resolved.seed, resolved.warmup_epochs), (5, 1.0));
         // What varies itself is never left out: the table would name a value that was not used.
         let axes = vec![("label_smoothing".to_owned(), vec![Value::Float(0.1)])];
-        let base = TrainOptions { loss: Some("csq".into()), ..TrainOptions::default() };
+        let base = TrainOptions { loss: Some("dpsh".into()), ..TrainOptions::default() };
         let varied = SweepConfig { base, axes, seeds: vec![0] };
         let combination = varied.combination(&varied.combinations()[0], 0).unwrap();
         assert!(combination.options.resolve().is_err());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
+use dhih_model::loss::CLASS_DIRECTIONS;
 use dhih_model::ops::{AdamW, Muon, Sgd, adamw_step, muon_step, sgd_step};
 use dhih_model::pretrained::BACKBONE;
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,8 @@ impl Role {
             Some((_, "weight")) => Self::NormScale,
             Some((_, "bias")) => Self::NormShift,
             _ if var.rank() == 4 && name.starts_with(BACKBONE) => Self::Filters,
+            // Directions of classes have no length that counts.
+            _ if name == CLASS_DIRECTIONS => Self::Other,
             _ if var.rank() > 1 && !name.ends_with("bias") => Self::Weight,
             _ => Self::Other,
         }
@@ -447,5 +450,19 @@ mod tests {
                 .restore(&saved)
                 .unwrap()
         );
+    }
+
+    #[test]
+    fn lengths_that_do_not_count_are_not_decayed() {
+        let parameters = Parameters::seeded(0);
+        let role = |name: &str, dims: &[usize]| {
+            Role::of(name, &Var::zeros(dims, DType::F32, &Device::Cpu).unwrap(), &parameters)
+        };
+        assert_eq!(role("class_weights", &[2, 3]), Role::Weight);
+        for (name, dims) in
+            [(CLASS_DIRECTIONS, &[2, 3][..]), ("hash_layer.bias", &[3]), ("norm.weight", &[3])]
+        {
+            assert_eq!(role(name, dims), Role::Other, "{name}");
+        }
     }
 }

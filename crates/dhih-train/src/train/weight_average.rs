@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
 use dhih_model::Parameters;
+use dhih_model::codewords::is_codeword;
 
 use crate::error::Result;
 use crate::train::variables;
@@ -27,7 +28,7 @@ pub(crate) struct WeightAverage {
 }
 
 impl WeightAverage {
-    /// Of the variables whose names pass `wanted`, as they are now.
+    /// Of the variables whose names pass `wanted`, as they are now. Codewords do not change, and are left out.
     ///
     /// # Errors
     /// When the device is out of memory.
@@ -36,7 +37,8 @@ impl WeightAverage {
         averaging: Averaging,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Self> {
-        let all = parameters.all().into_iter().filter(|(name, _)| wanted(name));
+        let is_averaged = |name: &str| wanted(name) && !is_codeword(name);
+        let all = parameters.all().into_iter().filter(|(name, _)| is_averaged(name));
         let copied = |(name, var): (String, Var)| {
             let average = Var::from_tensor(&var.as_tensor().copy()?.detach())?;
             Ok((name, var, average))

@@ -1,18 +1,30 @@
-//! Codewords: fixed codes, one a class, that some losses draw samples to. Not trained; a function of scheme, seed and size.
+//! Codewords: fixed codes, one a class, that some losses draw samples to. Not trained; a function of scheme, seed and size, as long as the
+//! generator of random numbers is the same. A checkpoint holds those of its network.
+//! `distant.rs` searches for codewords that are far from each other.
 //!
 //! Hadamard and Bernoulli codewords are those of CSQ (Yuan et al., CVPR 2020), codewords of maximised minimum distance those
 //! of OrthoHash (Hoe et al., NeurIPS 2021). The search for the latter is ours.
 
-use std::cmp::Reverse;
+mod distant;
+
 use std::collections::BTreeSet;
 
-use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::init::named_rng;
+
+use distant::{PackedCodes, min_distance};
+
+/// What the names of a network's codewords begin with among its parameters, before a dot.
+pub(crate) const CODEWORDS: &str = "codewords";
+
+/// Whether a parameter's name is that of codewords, which are neither trained nor averaged.
+pub fn is_codeword(name: &str) -> bool {
+    name.strip_prefix(CODEWORDS).is_some_and(|rest| rest.starts_with('.'))
+}
 
 /// How codewords are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,17 +82,18 @@ impl Codewords {
     /// [`Error::Config`] where the scheme has no such codewords: too many classes for the bits, or no Hadamard matrix.
     pub fn new(config: CodewordConfig) -> Result<Self> {
         let CodewordConfig { scheme, classes, bits, seed } = config;
-        let rows = match scheme {
-            Scheme::Auto if has_hadamard(classes, bits) => hadamard(classes, bits),
-            Scheme::Hadamard if has_hadamard(classes, bits) => hadamard(classes, bits),
+        let values = match scheme {
+            Scheme::Auto | Scheme::Hadamard if has_hadamard(classes, bits) => {
+                hadamard(classes, bits).concat()
+            }
             Scheme::Hadamard => {
                 return Err(impossible(config, "a power of two, half as many as classes or more"));
             }
-            Scheme::Auto | Scheme::Bernoulli => bernoulli(config)?,
+            Scheme::Auto | Scheme::Bernoulli => bernoulli(config)?.concat(),
             Scheme::Distant => distant(config)?,
         };
         let tie = balanced(bits, &mut named_rng(seed, "codewords tie"));
-        Ok(Self { bits, values: rows.concat(), tie })
+        Ok(Self { bits, values, tie })
     }
 
     /// Length of a code.
@@ -105,8 +118,8 @@ impl Codewords {
 
     /// The smallest Hamming distance of any two; the number of bits where there is but one.
     pub fn min_distance(&self) -> usize {
-        let rows: Vec<Vec<i8>> = self.values.chunks_exact(self.bits).map(<[i8]>::to_vec).collect();
-        min_distance(&rows).unwrap_or(self.bits)
+        let codes = PackedCodes::pack(&self.values, self.bits);
+        min_distance(&codes.all_closeness()).unwrap_or(self.bits)
     }
 }
 
@@ -170,63 +183,33 @@ fn bernoulli(config: CodewordConfig) -> Result<Vec<Vec<i8>>> {
     Ok(rows)
 }
 
-/// Hill climbing from the better of [`hadamard_blocks`] and [`bernoulli`]: change a bit or two of a row that is in a closest
-/// pair; keep it where the row is then not nearer to the others than before, nor as near to more of them.
-fn distant(config: CodewordConfig) -> Result<Vec<Vec<i8>>> {
+/// The better of [`hadamard_blocks`] and [`bernoulli`], spread by hill climbing.
+fn distant(config: CodewordConfig) -> Result<Vec<i8>> {
     let CodewordConfig { classes, bits, seed, .. } = config;
-    let blocks = hadamard_blocks(classes, bits);
-    let mut rows = match bernoulli(config) {
-        Ok(drawn) if min_distance(&drawn) > min_distance(&blocks) => drawn,
-        Err(error) if min_distance(&blocks) == Some(0) => return Err(error),
-        _ => blocks,
+    let with_closeness = |rows: Vec<Vec<i8>>| {
+        let codes = PackedCodes::pack(&rows.concat(), bits);
+        let nearest = codes.all_closeness();
+        (codes, nearest)
     };
-    let mut rng = named_rng(seed, "codewords distant");
-    // One that is kept costs classes^2 bits steps: many for few classes, where there is something to be won.
-    let proposals = ((1 << 32) / (classes * classes * bits).max(1)).clamp(64, 20_000);
-    let mut nearest: Vec<_> = (0..classes).map(|i| closeness(&rows, i, &rows[i])).collect();
-    for _ in 0..proposals {
-        let Some(closest) = nearest.iter().map(|(distance, _)| *distance).min() else { break };
-        let in_pair: Vec<usize> = (0..classes).filter(|i| nearest[*i].0 == closest).collect();
-        let i = in_pair[rng.random_range(0..in_pair.len())];
-        let mut row = rows[i].clone();
-        for _ in 0..rng.random_range(1..=2) {
-            let bit = rng.random_range(0..bits);
-            row[bit] = -row[bit];
-        }
-        if closeness(&rows, i, &row) >= nearest[i] {
-            rows[i] = row;
-            nearest = (0..classes).map(|i| closeness(&rows, i, &rows[i])).collect();
-        }
-    }
-    Ok(rows)
-}
-
-/// The distance of `row` to the nearest other row than the `i`-th, and how many are as near; greater is better.
-fn closeness(rows: &[Vec<i8>], i: usize, row: &[i8]) -> (usize, Reverse<usize>) {
-    let mut least = (row.len(), Reverse(0));
-    for (_, other) in rows.iter().enumerate().filter(|(j, _)| *j != i) {
-        let d = distance(row, other);
-        if d < least.0 {
-            least = (d, Reverse(1));
-        } else if d == least.0 {
-            least.1.0 += 1;
-        }
-    }
-    least
-}
-
-fn min_distance(rows: &[Vec<i8>]) -> Option<usize> {
-    let pairs = rows.iter().enumerate().flat_map(|(i, a)| rows[..i].iter().map(move |b| (a, b)));
-    pairs.map(|(a, b)| distance(a, b)).min()
-}
-
-fn distance(a: &[i8], b: &[i8]) -> usize {
-    a.iter().zip(b).filter(|(a, b)| a != b).count()
+    let (blocks, near_blocks) = with_closeness(hadamard_blocks(classes, bits));
+    let blocks_distance = min_distance(&near_blocks);
+    let (mut codes, nearest) = match bernoulli(config).map(with_closeness) {
+        Ok((drawn, nearest)) if min_distance(&nearest) > blocks_distance => (drawn, nearest),
+        Err(error) if blocks_distance == Some(0) => return Err(error),
+        _ => (blocks, near_blocks),
+    };
+    codes.spread(nearest, &mut named_rng(seed, "codewords distant"));
+    Ok(codes.unpack())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
+
+    fn distance(a: &[i8], b: &[i8]) -> usize {
+        a.iter().zip(b).filter(|(a, b)| a != b).count()
+    }
 
     fn codewords(scheme: Scheme, classes: usize, bits: usize, seed: u64) -> Result<Codewords> {
         Codewords::new(CodewordConfig { scheme, classes, bits, seed })
@@ -281,6 +264,29 @@ mod tests {
         assert!(distance(10, 48) >= 24);
         let drawn = codewords(Scheme::Bernoulli, 40, 24, 0).unwrap().min_distance();
         assert!(distance(40, 24) > drawn, "{} {drawn}", distance(40, 24));
+    }
+
+    /// Checkpoints of older versions have no codewords: these are drawn again, and must be the same. Digests of the values and the
+    /// tie-breaking code, a byte each.
+    #[test]
+    fn codewords_are_those_of_older_versions() {
+        for (scheme, classes, bits, seed, expected) in [
+            (Scheme::Bernoulli, 10, 48, 0, "d902a0aca6c9bebe"),
+            (Scheme::Distant, 10, 48, 0, "40a404c424f9a79f"),
+            (Scheme::Distant, 10, 16, 0, "e1fd2e20e0660f18"),
+            (Scheme::Distant, 21, 12, 3, "0906e08a431fd3da"),
+            (Scheme::Distant, 100, 24, 1, "9274ba49c5958770"),
+            (Scheme::Distant, 7, 100, 2, "eb0050668174740e"),
+            (Scheme::Distant, 100, 64, 0, "143cdcae6d24e139"),
+            (Scheme::Distant, 300, 70, 5, "957477cae7f92b68"),
+            (Scheme::Distant, 1000, 64, 0, "31aec1bc1de09681"),
+        ] {
+            let words = codewords(scheme, classes, bits, seed).unwrap();
+            let bytes: Vec<u8> =
+                words.values().iter().chain(words.tie()).map(|bit| *bit as u8).collect();
+            let digest = crate::checkpoint::hex(&Sha256::digest(&bytes)[..8]);
+            assert_eq!(digest, expected, "{scheme:?} {classes} {bits} {seed}");
+        }
     }
 
     #[test]

@@ -1,0 +1,176 @@
+//! The constants of the HI loss: its modes, their defaults, what older files mean, ranges, and the constants that change as training goes
+//! on. The loss itself is in `mod.rs`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codewords::Scheme;
+use crate::loss::range::Range;
+
+/// What the logits are, and how the sensitivity acts on them. `phi` is in the description of [`hi`](super::hi()).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HiMode {
+    /// Products of relaxed code and trained class weights; the true class's logit z becomes `phi(z)`.
+    #[default]
+    Target,
+    /// The same products, every one of them multiplied by alpha, an inverse temperature.
+    Global,
+    /// Scaled cosines of output and fixed codewords; the true class's cosine c becomes `phi(c)`.
+    Cosine,
+    /// Scaled cosines of output and trained class weights that begin at the codewords; the true class's cosine c becomes `phi(c)`.
+    CosineWeights,
+}
+
+impl HiMode {
+    /// Whether its logits are cosines.
+    pub fn is_cosine(self) -> bool {
+        matches!(self, Self::Cosine | Self::CosineWeights)
+    }
+}
+
+/// The constants of the HI loss. [`Default`] has those of new runs in the mode `target`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default = "Hi::of_older_files")]
+pub struct Hi {
+    /// What the logits are, and how the sensitivity acts.
+    pub mode: HiMode,
+    /// The sensitivity alpha: in (0, 1], where 1 is plain softmax; any positive number for `global`.
+    pub alpha: f64,
+    /// The part of training in which the sensitivity goes from 1 to alpha, in a line; at 0 it is alpha from the beginning.
+    pub alpha_ramp: f64,
+    /// Weight of the quantisation term `(|h| - 1)^2`.
+    pub lambda_q: f64,
+    /// Weight mu of supervised quantisation, which draws each output to the sign that its class has at this bit.
+    pub mu: f64,
+    /// Of `cosine-weights`: weight of the term that keeps class weights orthogonal.
+    pub beta: f64,
+    /// Of the modes with cosines: these are multiplied by it times sqrt(K).
+    pub scale_factor: f64,
+    /// Of the modes with cosines: the scale factor at the beginning of training, where `scale_ramp` is above 0.
+    pub scale_start: f64,
+    /// Of the modes with cosines: the part of training in which the scale factor goes from `scale_start` to `scale_factor`, in a line;
+    /// at 0 it is `scale_factor` from the beginning.
+    pub scale_ramp: f64,
+    /// Of the modes with cosines: how codewords are made.
+    pub codewords: Scheme,
+    /// Of the modes with cosines: seed of the codewords that are drawn.
+    pub codeword_seed: u64,
+    /// Whether the hash layer is to end in batch norm, where the user does not say.
+    pub batch_norm: bool,
+}
+
+impl Default for Hi {
+    fn default() -> Self {
+        Self::of_mode(HiMode::default())
+    }
+}
+
+impl Hi {
+    /// The defaults of new runs in a mode. What new runs train with is decided here and nowhere else.
+    pub fn of_mode(mode: HiMode) -> Self {
+        let mu = match mode {
+            HiMode::Target => 1.0,
+            HiMode::Global | HiMode::Cosine | HiMode::CosineWeights => 0.0,
+        };
+        Self {
+            mode,
+            alpha: 0.8,
+            alpha_ramp: 0.0,
+            lambda_q: Self::default_lambda_q(mode, mu),
+            mu,
+            beta: if mode == HiMode::CosineWeights { 0.1 } else { 0.0 },
+            scale_factor: 1.0,
+            scale_start: 0.5,
+            scale_ramp: 0.0,
+            codewords: Scheme::Distant,
+            codeword_seed: 0,
+            batch_norm: true,
+        }
+    }
+
+    /// The default weight `lambda_q` of the quantisation term beside supervised quantisation of weight `mu`, which takes its place. Cosines
+    /// do not depend on how large outputs are: they have neither by default.
+    pub fn default_lambda_q(mode: HiMode, mu: f64) -> f64 {
+        if mu > 0.0 || mode.is_cosine() { 0.0 } else { 0.01 }
+    }
+
+    /// What a file means that does not name a constant, or no loss at all: the loss as it was before it had more than mode, alpha and
+    /// `lambda_q`.
+    pub(crate) fn of_older_files() -> Self {
+        let mu = 0.0;
+        let lambda_q = Self::default_lambda_q(HiMode::Target, mu);
+        Self { lambda_q, mu, batch_norm: false, ..Self::of_mode(HiMode::Target) }
+    }
+
+    /// Alpha when the part `progress` of training is done: `1 - (1 - alpha) min(1, progress / alpha_ramp)`.
+    pub(super) fn alpha_at(&self, progress: f64) -> f64 {
+        1.0 - (1.0 - self.alpha) * ramp(progress, self.alpha_ramp)
+    }
+
+    /// What cosines are multiplied by when the part `progress` of training is done.
+    pub(super) fn scale_at(&self, progress: f64, bits: usize) -> f64 {
+        let Self { scale_factor, scale_start, scale_ramp, .. } = *self;
+        let factor = scale_start + (scale_factor - scale_start) * ramp(progress, scale_ramp);
+        factor * (bits as f64).sqrt()
+    }
+
+    /// The ranges of its numbers.
+    pub(in crate::loss) fn ranges(&self) -> Vec<Range> {
+        let part = |name, got: f64| Range {
+            name,
+            got,
+            fits: (0.0..=1.0).contains(&got),
+            expected: "a part of training, 0 to 1",
+        };
+        let (most, expected) = match self.mode {
+            HiMode::Global => (100.0, "above 0, at most 100"),
+            _ => (1.0, "above 0, at most 1"),
+        };
+        let fits = self.alpha > 0.0 && self.alpha <= most;
+        vec![
+            Range { name: "hi_alpha", got: self.alpha, fits, expected },
+            part("alpha_ramp", self.alpha_ramp),
+            Range::weight("hi_lambda_q", self.lambda_q),
+            Range::weight("mu", self.mu),
+            Range::weight("beta", self.beta),
+            Range::factor("scale_factor", self.scale_factor),
+            Range::factor("scale_start", self.scale_start),
+            part("scale_ramp", self.scale_ramp),
+        ]
+    }
+}
+
+/// How much of a change that takes the part `length` of training is done at `progress`, 0 to 1.
+fn ramp(progress: f64, length: f64) -> f64 {
+    if length > 0.0 { (progress / length).min(1.0) } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alpha_and_scale_go_along_their_ramps_and_stay() {
+        let constant = Hi { alpha: 0.6, scale_factor: 1.5, ..Hi::default() };
+        let ramped = Hi { alpha_ramp: 0.5, scale_ramp: 0.25, scale_start: 0.5, ..constant };
+        for (progress, alpha, scale) in
+            [(0.0, 1.0, 2.0), (0.125, 0.9, 4.0), (0.25, 0.8, 6.0), (0.5, 0.6, 6.0), (1.0, 0.6, 6.0)]
+        {
+            assert!((ramped.alpha_at(progress) - alpha).abs() < 1e-12, "{progress}");
+            assert!((ramped.scale_at(progress, 16) - scale).abs() < 1e-12, "{progress}");
+            assert_eq!((constant.alpha_at(progress), constant.scale_at(progress, 16)), (0.6, 6.0));
+        }
+    }
+
+    #[test]
+    fn a_file_that_names_three_constants_means_the_loss_of_three_constants() {
+        let old = r#"{"mode":"target","alpha":0.7,"lambda_q":0.02}"#;
+        let hi: Hi = serde_json::from_str(old).unwrap();
+        assert_eq!((hi.mode, hi.alpha, hi.lambda_q), (HiMode::Target, 0.7, 0.02));
+        assert_eq!((hi.mu, hi.beta, hi.alpha_ramp, hi.scale_ramp), (0.0, 0.0, 0.0, 0.0));
+        assert!(!hi.batch_norm);
+        let again: Hi = serde_json::from_str(&serde_json::to_string(&hi).unwrap()).unwrap();
+        assert_eq!(again, hi);
+        assert!(serde_json::from_str::<Hi>(r#"{"gamma":1}"#).is_err());
+    }
+}

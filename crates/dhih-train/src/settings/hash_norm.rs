@@ -1,0 +1,91 @@
+//! What a user wants the hash layer to end in. What it can end in is `dhih-model`'s.
+
+use dhih_model::{HashNorm, Loss};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, by_name};
+
+/// The user's choice of the hash layer's end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HashNormChoice {
+    /// What the loss says: [`Loss::hash_norm`].
+    #[default]
+    Auto,
+    /// Its linear layer, whatever the loss.
+    None,
+    /// Batch norm, whatever the loss.
+    Batch,
+}
+
+impl HashNormChoice {
+    const ALL: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("none", Self::None), ("batch", Self::Batch)];
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        by_name("hash norm", name, Self::ALL.into_iter())
+    }
+
+    /// What the hash layer ends in with `loss`.
+    pub(crate) fn for_loss(self, loss: &Loss) -> HashNorm {
+        match self {
+            Self::Auto => loss.hash_norm(),
+            Self::None => HashNorm::None,
+            Self::Batch => HashNorm::Batch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::table::{TrainConfig, TrainOptions};
+
+    fn resolved(loss: &str, hash_norm: Option<&str>) -> Result<TrainConfig> {
+        let (loss, hash_norm) = (Some(loss.into()), hash_norm.map(str::to_owned));
+        TrainOptions { loss, hash_norm, ..TrainOptions::default() }.resolve()
+    }
+
+    #[test]
+    fn the_loss_decides_where_the_user_does_not() {
+        for (loss, choice, expected) in [
+            ("hi", None, HashNorm::Batch),
+            ("hi", Some("none"), HashNorm::None),
+            ("csq", None, HashNorm::None),
+            ("csq", Some("auto"), HashNorm::None),
+            ("csq", Some("batch"), HashNorm::Batch),
+            ("ortho-cos", None, HashNorm::Batch),
+            ("ortho-cos", Some("none"), HashNorm::None),
+        ] {
+            let config = resolved(loss, choice).unwrap();
+            assert_eq!(config.hash_layer().norm, expected, "{loss} {choice:?}");
+        }
+        let error = resolved("hi", Some("bach")).unwrap_err().to_string();
+        assert!(
+            error.contains("there is no hash norm \"bach\", did you mean \"batch\""),
+            "{error}"
+        );
+    }
+
+    /// A file without the setting, and without the constant of the HI loss that decides it, is of a version that had no batch norm for it.
+    #[test]
+    fn files_of_older_versions_mean_what_they_meant() {
+        for (loss, constant, expected) in
+            [("hi", "batch_norm", HashNorm::None), ("ortho-arc", "margin", HashNorm::Batch)]
+        {
+            let mut table = toml::Table::try_from(resolved(loss, None).unwrap()).unwrap();
+            table.remove("hash_norm").unwrap();
+            let of_loss = table.get_mut("loss").and_then(toml::Value::as_table_mut).unwrap();
+            if loss == "hi" {
+                of_loss.remove(constant).unwrap();
+            }
+            let old: TrainConfig = table.try_into().unwrap();
+            assert_eq!(old.hash_layer().norm, expected, "{loss}");
+            assert_eq!(TrainOptions::of(&old).unwrap().resolve().unwrap(), old, "{loss}");
+        }
+    }
+}
