@@ -156,7 +156,7 @@ impl Loss {
     /// Checks every constant's range.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first that is out of range.
+    /// [`Error::Config`](crate::Error::Config) names the first that is out of range.
     pub fn check(&self) -> Result<()> {
         let (weight, factor) = (Range::weight, Range::factor);
         let ranges = match *self {

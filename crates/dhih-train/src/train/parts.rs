@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::protocol::Split;
 use crate::settings::table::TrainConfig;
 
-/// Checks that no part is empty, and that a step of training has as many images as the loss needs.
+/// Checks that no part is empty, and that a step of training has as many images as the hash layer needs.
 ///
 /// # Errors
 /// [`Error::Config`] names the part.
@@ -22,7 +22,7 @@ pub(crate) fn check(config: &TrainConfig, split: &Split) -> Result<()> {
     }
     if split.train.len() < config.least_part() {
         let got = format!("{name} with {} images to train on", split.train.len());
-        return wrong(got, &format!("at least {} for this loss", config.least_part()));
+        return wrong(got, &format!("at least {} for a step", config.least_part()));
     }
     if config.validation > 0.0 && split.validation.is_empty() {
         let got = format!("{name}, of which nothing is held out");
@@ -49,7 +49,7 @@ mod tests {
             queries: vec![2],
             validation: Vec::new(),
         };
-        check(&config("hi"), &whole).unwrap();
+        check(&config("softmax"), &whole).unwrap();
         for (split, loss, part) in [
             (Split { queries: Vec::new(), ..whole.clone() }, "hi", "queries have no image"),
             (Split { database: Vec::new(), ..whole.clone() }, "hi", "database have no image"),

@@ -39,8 +39,8 @@ use super::supervision::{Supervision, uniform_cross_entropy};
 /// `s = scale_factor sqrt(K)` follow their schedules as training goes on.
 ///
 /// Positives do not compete with one another; with one label L is cross-entropy with a harder true class. A sample
-/// without labels contributes nothing and is not counted in the mean. With smoothed labels `L_i` becomes
-/// `(1 - s) L_i - s / C sum_c log softmax(z_i)_c`, and the other terms stay as they are.
+/// without labels contributes nothing and is not counted in the mean. With labels smoothed by the part r, `L_i` becomes
+/// `(1 - r) L_i - r / C sum_c log softmax(z_i)_c`, and the other terms stay as they are.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `classes`: C rows of K values, `supervision`: labels `[n, C]`; returns a scalar.
