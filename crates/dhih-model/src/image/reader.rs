@@ -24,6 +24,8 @@ const BUDGET: u64 = 1 << 30;
 const SMALL: u64 = 16 << 20;
 /// The shortest longest side of a picture that was scaled while it was decoded: thumbnails are made of it, too.
 const LEAST_SIDE: usize = 256;
+/// What the sides of a picture may be divided by while it is decoded, the smallest picture first.
+const SCALES: [usize; 3] = [8, 4, 2];
 
 impl PictureReader {
     /// A reader of pictures within `limits`.
@@ -43,7 +45,7 @@ impl PictureReader {
     pub fn picture(&self, bytes: &[u8], shape: InputShape) -> Result<Picture> {
         let header = Header::read(bytes)?;
         self.limits.check(&header)?;
-        if let Some(picture) = eighth(bytes, &header, shape) {
+        if let Some(picture) = scaled(bytes, &header, shape) {
             return Ok(picture);
         }
         let memory = header.decoding_bytes();
@@ -60,7 +62,7 @@ impl PictureReader {
     }
 }
 
-/// Decodes a picture for a network that takes `shape`. A JPEG of several times that size is decoded at an eighth of its sides, where it is
+/// Decodes a picture for a network that takes `shape`. A JPEG is decoded at an eighth, a quarter or half of its sides, where it is
 /// then still a quarter larger than what the network takes; other pictures are decoded whole, as by [`decode`](super::decode).
 ///
 /// # Errors
@@ -68,24 +70,28 @@ impl PictureReader {
 pub fn decode_for(bytes: &[u8], limits: &Limits, shape: InputShape) -> Result<Picture> {
     let header = Header::read(bytes)?;
     limits.check(&header)?;
-    match eighth(bytes, &header, shape) {
+    match scaled(bytes, &header, shape) {
         Some(picture) => Ok(picture),
         None => decode_header(bytes, &header),
     }
 }
 
-/// The picture at an eighth of its sides; `None` where that is too small for `shape`, or the picture cannot be decoded so.
-fn eighth(bytes: &[u8], header: &Header, shape: InputShape) -> Option<Picture> {
+/// The picture at an eighth, a quarter or half of its sides, the smallest that is large enough for `shape`; `None` where none is, or where the
+/// picture cannot be decoded so.
+fn scaled(bytes: &[u8], header: &Header, shape: InputShape) -> Option<Picture> {
     let Format::Jpeg(layout) = &header.format else { return None };
-    let sides = [header.width, header.height].map(|side| (side as usize).div_ceil(8));
+    let scale = SCALES.into_iter().find(|scale| is_enough(header, *scale, shape))?;
+    let mut scaled = jpeg::read_scaled(bytes, layout, scale)?;
+    header.convert_colours(bytes, scaled.width, &mut scaled.pixels);
+    let rgb = RgbImage::from_raw(scaled.width as u32, scaled.height as u32, scaled.pixels)?;
+    Some(oriented(DynamicImage::from(rgb), header))
+}
+
+/// Whether `1 / scale` of the sides is a quarter more than `shape`.
+fn is_enough(header: &Header, scale: usize, shape: InputShape) -> bool {
+    let sides = [header.width, header.height].map(|side| (side as usize).div_ceil(scale));
     let turned = if header.is_turned() { [sides[1], sides[0]] } else { sides };
     let [width, height] = crop(turned, shape);
     let is_large = 4 * width >= 5 * shape.width && 4 * height >= 5 * shape.height;
-    if !is_large || sides[0].max(sides[1]) < LEAST_SIDE {
-        return None;
-    }
-    let mut eighth = jpeg::read_eighth(bytes, layout)?;
-    header.convert_colours(bytes, eighth.width, &mut eighth.pixels);
-    let rgb = RgbImage::from_raw(eighth.width as u32, eighth.height as u32, eighth.pixels)?;
-    Some(oriented(DynamicImage::from(rgb), header))
+    is_large && sides[0].max(sides[1]) >= LEAST_SIDE
 }

@@ -5,7 +5,7 @@ use super::super::header::array;
 use super::Layout;
 
 const END: u8 = 0xd9;
-const SCAN: u8 = 0xda;
+pub(super) const SCAN: u8 = 0xda;
 /// Zeros at the end of a file without a last marker that are taken for data.
 const MAX_ZEROS: usize = 2;
 
@@ -34,21 +34,18 @@ impl Scans {
         }
         let (mut at, mut has_end) = (layout.scan, false);
         while let Some(found) = next_marker(bytes, at) {
-            let length = || array(bytes, found + 2).map(u16::from_be_bytes).ok().map(usize::from);
             match bytes[found + 1] {
                 END => {
                     (at, has_end) = (found, true);
                     break;
                 }
-                marker => match length().map(|length| found + 2 + length.max(2)) {
-                    Some(end) if end <= bytes.len() => {
-                        if marker == SCAN {
-                            note_scan(&bytes[found + 4..end], &mut missing);
-                        }
-                        at = end;
+                marker => {
+                    let Some(end) = segment_end(bytes, found) else { break };
+                    if marker == SCAN {
+                        note_scan(&bytes[found + 4..end], &mut missing);
                     }
-                    _ => break,
-                },
+                    at = end;
+                }
             }
         }
         let end = match has_end {
@@ -81,8 +78,14 @@ fn note_scan(header: &[u8], missing: &mut [(u8, Missing)]) {
     }
 }
 
+/// Where the segment of a marker ends; `None` where the bytes end before it.
+pub(super) fn segment_end(bytes: &[u8], marker: usize) -> Option<usize> {
+    let length = usize::from(u16::from_be_bytes(array(bytes, marker + 2).ok()?));
+    Some(marker + 2 + length.max(2)).filter(|end| *end <= bytes.len())
+}
+
 /// Where the next marker is that ends a scan or begins a segment: neither a byte 0xff of the data, nor a restart, nor a fill byte.
-fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
+pub(super) fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         at += memchr::memchr(0xff, bytes.get(at..)?)?;
