@@ -65,6 +65,7 @@ impl<'a> Baseline<'a> {
     }
 
     /// Calls `unit` for each unit, with the mean of each component before it, and the data from it on.
+    #[inline(always)]
     pub(super) fn units(
         &self,
         entropy: &Entropy,
@@ -80,7 +81,10 @@ impl<'a> Baseline<'a> {
                 }
                 means = [0; 4];
             }
-            let done = unit(&mut means, &mut intervals.bits);
+            // A copy, which stays in registers.
+            let mut bits = intervals.bits;
+            let done = unit(&mut means, &mut bits);
+            intervals.bits = bits;
             if intervals.is_exceeded() {
                 return Ending::CutOff;
             }

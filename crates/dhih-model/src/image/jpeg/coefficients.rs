@@ -23,6 +23,8 @@ pub(super) struct Plane {
     /// The coefficients that are kept, in the order in which they are stored; and the same as bits.
     kept: Vec<u8>,
     kept_bits: u64,
+    /// The place of each of them among those that are kept.
+    slots: [u8; 64],
     /// Of each block the coefficients that are kept.
     values: Vec<i16>,
     /// Of each block a bit for each coefficient that is not zero. Empty where none but means are decoded.
@@ -41,9 +43,12 @@ impl Plane {
         let is_kept = |k: &u8| samples.is_some_and(|samples| samples.needs((*k).into()));
         let kept: Vec<u8> = (0..64).filter(is_kept).collect();
         let has_waves = kept.len() != 1;
+        let mut slots = [0; 64];
+        (0..).zip(&kept).for_each(|(slot, k)| slots[usize::from(*k)] = slot);
         Self {
             blocks,
             stride,
+            slots,
             kept_bits: kept.iter().fold(0, |bits, k| bits | 1 << k),
             values: vec![0; kept.len() * stride * rows],
             known: vec![0; if has_waves { stride * rows } else { 0 }],
@@ -128,7 +133,7 @@ impl Plane {
             }
             k += next.run;
             if k < 64 {
-                self.set(block, k, next.value);
+                self.set(block, 1 << k, next.value);
             }
             k += 1;
         }
@@ -165,7 +170,7 @@ impl Plane {
                         return None;
                     }
                     known |= 1 << k;
-                    self.set(block, k, value << band.low);
+                    self.set(block, 1 << k, value << band.low);
                     k += 1;
                 }
             }
@@ -184,87 +189,97 @@ impl Plane {
         end_run: &mut u32,
         bits: &mut Bits<'_>,
     ) -> Option<()> {
-        let (mut from, mut known) = (band.first, self.known[block]);
-        while *end_run == 0 && from <= band.last {
+        let mut known = self.known[block];
+        // The coefficients of the band that lie behind those that are done.
+        let mut rest = u64::MAX << band.first & u64::MAX >> (63 - band.last);
+        while *end_run == 0 && rest != 0 {
             bits.refill();
-            let symbol = codes.symbol(bits)?;
-            let (run, size) = (u32::from(symbol >> 4), symbol & 15);
-            let mut new = 0;
-            match size {
-                0 if run < 15 => {
-                    *end_run = (1 << run) + bits.take(run);
-                    break;
-                }
-                0 => {}
-                1 => new = 2 * bits.take(1) as i32 - 1,
-                _ => return None,
+            let next = codes.coefficient(bits)?;
+            if next.value == 0 && next.run < 15 {
+                *end_run = (1 << next.run) + bits.take(next.run as u32);
+                break;
             }
-            // The coefficient behind so many zeros.
-            let mut zeros = !known & from_to(from, band.last);
-            for _ in 0..run {
+            if next.value.abs() > 1 {
+                return None;
+            }
+            // The coefficient behind so many zeros. Short runs are most, and take no branches.
+            let mut zeros = !known & rest;
+            for passed in 0..4 {
+                zeros &= zeros.wrapping_sub(u64::from(next.run > passed));
+            }
+            for _ in 4..next.run {
                 zeros &= zeros.wrapping_sub(1);
             }
-            let at = (zeros.trailing_zeros() as usize).min(band.last + 1);
-            if at > from {
-                self.correct(block, known & from_to(from, at - 1), band.low, bits);
+            let new = zeros & zeros.wrapping_neg();
+            if new == 0 {
+                self.correct(block, known & rest, (known & rest).count_ones(), band.low, bits);
+                break;
             }
-            if new != 0 && at <= band.last {
-                known |= 1 << at;
-                self.set(block, at, new << band.low);
+            let before = rest & (new - 1);
+            // As many lie before it as there are, but for the zeros of the run.
+            let passed = (new.trailing_zeros() - rest.trailing_zeros()) - next.run as u32;
+            self.correct(block, known & before, passed, band.low, bits);
+            rest &= !(before | new);
+            if next.value != 0 {
+                known |= new;
+                self.set(block, new, next.value << band.low);
             }
-            from = at + 1;
         }
         self.known[block] = known;
         if *end_run > 0 {
             *end_run -= 1;
-            if from <= band.last {
-                self.correct(block, known & from_to(from, band.last), band.low, bits);
-            }
+            self.correct(block, known & rest, (known & rest).count_ones(), band.low, bits);
         }
         Some(())
     }
 
-    /// Takes a bit for each of these coefficients, and adds it to those that are kept.
+    /// Takes a bit for each of these coefficients, which are `count`, and adds it to those that are kept.
     #[inline(always)]
-    fn correct(&mut self, block: usize, coefficients: u64, low: u32, bits: &mut Bits<'_>) {
-        const HALF: u64 = (1 << 32) - 1;
-        for part in [coefficients & HALF, coefficients & !HALF] {
-            if part == 0 {
-                continue;
+    fn correct(
+        &mut self,
+        block: usize,
+        coefficients: u64,
+        count: u32,
+        low: u32,
+        bits: &mut Bits<'_>,
+    ) {
+        bits.refill();
+        let mut wanted = coefficients & self.kept_bits;
+        let mut passed = 0;
+        while wanted != 0 {
+            let bit = wanted & wanted.wrapping_neg();
+            let before = (coefficients & (bit - 1)).count_ones();
+            if before - passed >= Bits::REFILLED {
+                bits.consume(before - passed);
+                bits.refill();
+                passed = before;
             }
+            let is_set = (bits.window() << (before - passed) >> 63) as i16;
+            let value = self.value(block, bit);
+            *value = value.wrapping_add(value.signum() * is_set << low);
+            wanted ^= bit;
+        }
+        let rest = count - passed;
+        let first = rest.min(Bits::REFILLED);
+        bits.consume(first);
+        if rest > first {
             bits.refill();
-            let mut wanted = part & self.kept_bits;
-            while wanted != 0 {
-                let bit = wanted & wanted.wrapping_neg();
-                let before = (part & (bit - 1)).count_ones();
-                if bits.window() << before >> 63 == 1 {
-                    let value = self.kept_value(block, bit);
-                    *value = value.wrapping_add(value.signum() << low);
-                }
-                wanted ^= bit;
-            }
-            bits.consume(part.count_ones());
+            bits.consume(rest - first);
         }
     }
 
-    /// Sets a coefficient where it is kept.
+    /// Sets a coefficient where it is kept, by its bit.
     #[inline(always)]
-    fn set(&mut self, block: usize, k: usize, value: i32) {
-        if self.kept_bits >> k & 1 == 1 {
-            *self.kept_value(block, 1 << k) = value as i16;
+    fn set(&mut self, block: usize, bit: u64, value: i32) {
+        if self.kept_bits & bit != 0 {
+            *self.value(block, bit) = value as i16;
         }
     }
 
     /// The value of a coefficient that is kept, by its bit.
     #[inline(always)]
-    fn kept_value(&mut self, block: usize, bit: u64) -> &mut i16 {
-        let slot = (self.kept_bits & (bit - 1)).count_ones() as usize;
+    fn value(&mut self, block: usize, bit: u64) -> &mut i16 {
+        let slot = usize::from(self.slots[bit.trailing_zeros() as usize & 63]);
         &mut self.values[block * self.kept.len() + slot]
     }
-}
-
-/// The bits from one to another, both included.
-#[inline(always)]
-fn from_to(first: usize, last: usize) -> u64 {
-    u64::MAX << first & u64::MAX >> (63 - last)
 }

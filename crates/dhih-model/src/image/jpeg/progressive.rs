@@ -3,7 +3,7 @@
 
 use super::Layout;
 use super::baseline::Ending;
-use super::bits::{Bits, Entropy};
+use super::bits::{Bits, Entropy, Intervals};
 use super::coefficients::{Band, Plane};
 use super::scans::{SCAN, next_marker, segment_end};
 use super::tables::{Frame, ScanHeader, Tables};
@@ -78,6 +78,51 @@ struct State {
     end_run: u32,
 }
 
+/// A walk through the units of a scan.
+struct Walk<'a> {
+    intervals: Intervals<'a>,
+    state: State,
+    /// Units between restarts, 0 where there are none; and until the next.
+    interval: usize,
+    until_restart: usize,
+}
+
+impl Walk<'_> {
+    /// Goes on to the next unit; the ending where there is none.
+    #[inline(always)]
+    fn next_unit(&mut self) -> Option<Ending> {
+        if self.interval > 0 {
+            if self.until_restart == 0 {
+                if self.intervals.restart().is_none() {
+                    return Some(Ending::CutOff);
+                }
+                (self.state, self.until_restart) = (State::default(), self.interval);
+            }
+            self.until_restart -= 1;
+        }
+        None
+    }
+
+    /// Calls `each` for a block; the ending where its data are not all there.
+    #[inline(always)]
+    fn block(
+        &mut self,
+        each: &mut impl FnMut(&mut Plane, Turn, &mut State, &mut Bits<'_>) -> Option<()>,
+        plane: &mut Plane,
+        turn: Turn,
+    ) -> Option<Ending> {
+        // A copy, which stays in registers.
+        let mut bits = self.intervals.bits;
+        let done = each(plane, turn, &mut self.state, &mut bits);
+        self.intervals.bits = bits;
+        match done {
+            _ if self.intervals.is_exceeded() => Some(Ending::CutOff),
+            None => Some(Ending::Damaged),
+            Some(()) => None,
+        }
+    }
+}
+
 /// A block whose turn it is.
 struct Turn {
     /// The number of its component in the scan.
@@ -146,37 +191,38 @@ impl Scan<'_> {
         mut each: impl FnMut(&mut Plane, Turn, &mut State, &mut Bits<'_>) -> Option<()>,
     ) -> Ending {
         let components = &self.header.components;
-        let is_alone = components.len() == 1;
         let [across, down] = match &components[..] {
             [alone] => planes[alone.component].blocks(),
             _ => self.frame.grid(),
         };
-        let (mut intervals, mut state) = (entropy.intervals(), State::default());
-        let interval = self.tables.restart_interval;
-        let mut until_restart = interval;
-        for (y, x) in (0..down).flat_map(|y| (0..across).map(move |x| (y, x))) {
-            if interval > 0 && until_restart == 0 {
-                if intervals.restart().is_none() {
-                    return Ending::CutOff;
+        let mut walk = Walk {
+            intervals: entropy.intervals(),
+            state: State::default(),
+            interval: self.tables.restart_interval,
+            until_restart: self.tables.restart_interval,
+        };
+        for y in 0..down {
+            for x in 0..across {
+                if let Some(ending) = walk.next_unit() {
+                    return ending;
                 }
-                (state, until_restart) = (State::default(), interval);
-            }
-            until_restart = until_restart.wrapping_sub(1);
-            for (number, coded) in components.iter().enumerate() {
-                let component = coded.component;
-                let [h, v] =
-                    if is_alone { [1, 1] } else { self.frame.components[component].sampling };
-                let plane = &mut planes[component];
-                for block in
-                    (0..v).flat_map(|row| (0..h).map(move |column| [x * h + column, y * v + row]))
-                {
-                    let turn = Turn { number, block: plane.number(block) };
-                    let done = each(plane, turn, &mut state, &mut intervals.bits);
-                    if intervals.is_exceeded() {
-                        return Ending::CutOff;
+                if let [alone] = &components[..] {
+                    let plane = &mut planes[alone.component];
+                    let turn = Turn { number: 0, block: plane.number([x, y]) };
+                    if let Some(ending) = walk.block(&mut each, plane, turn) {
+                        return ending;
                     }
-                    if done.is_none() {
-                        return Ending::Damaged;
+                    continue;
+                }
+                for (number, coded) in components.iter().enumerate() {
+                    let [h, v] = self.frame.components[coded.component].sampling;
+                    let plane = &mut planes[coded.component];
+                    for (row, column) in (0..v).flat_map(|row| (0..h).map(move |x| (row, x))) {
+                        let block = plane.number([x * h + column, y * v + row]);
+                        let turn = Turn { number, block };
+                        if let Some(ending) = walk.block(&mut each, plane, turn) {
+                            return ending;
+                        }
                     }
                 }
             }

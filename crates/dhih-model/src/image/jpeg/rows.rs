@@ -1,5 +1,6 @@
 //! The samples of one row of units, and the pixels that are made of them.
 
+use super::super::resize::rounded;
 use super::samples::{Place, Samples};
 use super::scaled::Scaled;
 use super::tables::Frame;
@@ -11,32 +12,31 @@ const CHUNK: usize = 16;
 pub(super) struct Rows {
     /// Of each component, `height * stride` samples.
     samples: Vec<Vec<f32>>,
-    /// Columns and rows.
+    /// Columns, those that fill up chunks included, and rows.
     stride: usize,
     height: usize,
     /// Samples of a block of each component.
     blocks: Vec<Samples>,
-    /// Units across.
-    units: usize,
     scaled: Scaled,
+    /// Rows of pixels that are made.
+    done: usize,
 }
 
 impl Rows {
     /// For a picture at `1 / scale` of its sides.
     pub(super) fn new(frame: &Frame, scale: usize) -> Self {
         let [across, down] = frame.most_blocks();
-        let units = frame.grid()[0];
         let side = 8 / scale;
-        let (stride, height) = (units * across * side, down * side);
+        let stride = (frame.grid()[0] * across * side).next_multiple_of(CHUNK);
+        let height = down * side;
         let blocks = frame.components.iter().map(|component| Samples {
             across: side * across / component.sampling[0],
             down: side * down / component.sampling[1],
         });
         let [width, rows] = frame.size.map(|length| length.div_ceil(scale));
         let samples = vec![vec![0.0; stride * height]; frame.components.len()];
-        let pixels = Vec::with_capacity(3 * width * rows);
-        let scaled = Scaled { width, height: rows, pixels };
-        Self { samples, stride, height, blocks: blocks.collect(), units, scaled }
+        let scaled = Scaled { width, height: rows, pixels: vec![0; 3 * width * rows] };
+        Self { samples, stride, height, blocks: blocks.collect(), scaled, done: 0 }
     }
 
     /// How many samples a block of each component becomes.
@@ -54,77 +54,44 @@ impl Rows {
 
     /// Makes pixels of the samples, once all units of the row are there.
     pub(super) fn finish(&mut self) {
-        let Scaled { width, height, pixels } = &mut self.scaled;
-        let made = pixels.len() / (3 * *width);
-        for row in 0..self.height.min(*height - made) {
-            let row = |samples: &'_ Vec<f32>| row * self.stride..row * self.stride + *width;
+        let Scaled { width, pixels, .. } = &mut self.scaled;
+        let rows = pixels.chunks_exact_mut(3 * *width).skip(self.done);
+        for (row, pixels) in rows.take(self.height).enumerate() {
+            let row = row * self.stride..(row + 1) * self.stride;
             match &self.samples[..] {
                 [luma, blue, red] => {
-                    let [luma, blue, red] = [luma, blue, red].map(|plane| &plane[row(plane)]);
-                    write_colours(luma, blue, red, pixels);
+                    write_colours([luma, blue, red].map(|plane| &plane[row.clone()]), pixels);
                 }
                 planes => {
-                    let grey = planes.iter().flat_map(|plane| &plane[row(plane)]);
-                    pixels.extend(grey.flat_map(|luma| [rounded(*luma) as u8; 3]));
+                    let grey = planes.iter().flat_map(|plane| &plane[row.clone()]);
+                    let pixels = pixels.as_chunks_mut::<3>().0.iter_mut();
+                    pixels.zip(grey).for_each(|(pixel, luma)| *pixel = [rounded(*luma); 3]);
                 }
             }
         }
+        self.done += self.height;
     }
 
     /// The picture.
     pub(super) fn into_scaled(self) -> Scaled {
         self.scaled
     }
-
-    /// Units across.
-    pub(super) fn units(&self) -> usize {
-        self.units
-    }
 }
 
-/// JFIF's colours: luma and two chromas, each around 128.
-fn write_colours(luma: &[f32], blue: &[f32], red: &[f32], pixels: &mut Vec<u8>) {
-    let chunks = luma.chunks(CHUNK).zip(blue.chunks(CHUNK)).zip(red.chunks(CHUNK));
-    for ((luma, blue), red) in chunks {
+/// JFIF's colours: luma and two chromas, each around 128. All are padded to whole chunks of pixels.
+fn write_colours([luma, blue, red]: [&[f32]; 3], pixels: &mut [u8]) {
+    let samples = [luma, blue, red].map(|plane| plane.as_chunks::<CHUNK>().0.iter());
+    let [luma, blue, red] = samples;
+    for (((luma, blue), red), pixels) in luma.zip(blue).zip(red).zip(pixels.chunks_mut(3 * CHUNK)) {
         let mut channels = [[0u8; CHUNK]; 3];
-        let samples = luma.iter().zip(blue).zip(red);
-        let [r, g, b] = &mut channels;
-        let to = r.iter_mut().zip(g).zip(b);
-        for ((((y, cb), cr)), ((r, g), b)) in samples.zip(to) {
-            let (cb, cr) = (cb - 128.0, cr - 128.0);
-            *r = rounded(y + 1.402 * cr) as u8;
-            *g = rounded(y - 0.344_136 * cb - 0.714_136 * cr) as u8;
-            *b = rounded(y + 1.772 * cb) as u8;
+        for k in 0..CHUNK {
+            let (y, cb, cr) = (luma[k], blue[k] - 128.0, red[k] - 128.0);
+            channels[0][k] = rounded(y + 1.402 * cr);
+            channels[1][k] = rounded(y - 0.344_136 * cb - 0.714_136 * cr);
+            channels[2][k] = rounded(y + 1.772 * cb);
         }
-        let [r, g, b] = &channels;
-        let interleaved = r.iter().zip(g).zip(b).take(luma.len());
-        pixels.extend(interleaved.flat_map(|((r, g), b)| [*r, *g, *b]));
-    }
-}
-
-/// A sample as the nearest whole number of a byte, halves up: what `round` gives, by operations that every processor has for several samples
-/// at once.
-#[inline(always)]
-fn rounded(sample: f32) -> u32 {
-    // In [2^23, 2^24) numbers are whole, so that the sum is rounded, halves to even.
-    const WHOLE: f32 = 8_388_608.0;
-    let sample = sample.clamp(0.0, 255.0);
-    let whole = sample + WHOLE;
-    let is_half_below = sample - (whole - WHOLE) == 0.5;
-    (whole.to_bits() & 0x1ff) + u32::from(is_half_below)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rounded;
-
-    #[test]
-    fn samples_are_rounded_as_round_does() {
-        let near = |k: f32| [k, k.next_up(), k.next_down()];
-        let halves = (0..=520).map(|k| k as f32 / 2.0 - 2.0).flat_map(near);
-        let finer = (0..100_000).map(|k| k as f32 / 377.0 - 4.0);
-        for sample in halves.chain(finer) {
-            assert_eq!(rounded(sample), u32::from(sample.round() as u8), "{sample:?}");
+        for (k, pixel) in pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            *pixel = channels.map(|channel| channel[k]);
         }
     }
 }

@@ -59,6 +59,16 @@ impl Samples {
         (0..64).rfind(|k| self.needs(*k)).unwrap_or(0)
     }
 
+    /// Sets the coefficients to zero that are needed.
+    #[inline(always)]
+    pub(super) fn clear(self, block: &mut Block) {
+        if self.across <= 2 && self.down <= 2 {
+            [0, 1, 8, 9].map(|k| block[k] = 0.0);
+        } else {
+            *block = [0.0; 64];
+        }
+    }
+
     /// Writes the samples of a block.
     #[inline(always)]
     pub(super) fn write(self, block: &Block, place: Place<'_>) {
@@ -111,12 +121,13 @@ fn expand<const X: usize, const Y: usize>(
             column.iter_mut().zip(coefficients).for_each(|(sum, value)| *sum += value * weight);
         }
     }
-    for (column, row) in columns.iter().zip(place.samples.chunks_mut(place.stride)) {
+    let rows = place.samples.chunks_mut(place.stride).filter_map(|row| row.first_chunk_mut::<X>());
+    for (column, row) in columns.iter().zip(rows) {
         let mut sums = [0f32; X];
         for (value, weights) in column.iter().zip(&across.0) {
             sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += value * weight);
         }
-        row.iter_mut().zip(sums).for_each(|(to, sum)| *to = sample(sum));
+        *row = sums.map(sample);
     }
 }
 

@@ -71,7 +71,7 @@ impl OneScan<'_> {
     fn decode(&self, entropy: &Entropy, mut rows: Rows) -> Option<Scaled> {
         let across = self.frame.grid()[0];
         let last: Vec<usize> = rows.blocks().iter().map(|samples| samples.last()).collect();
-        let mut unit = 0;
+        let (mut unit, mut block) = (0, [0.0; 64]);
         let ending = self.baseline.units(entropy, |means, bits| {
             for (k, component) in self.baseline.components.iter().enumerate() {
                 let (samples, quantisers) = (rows.blocks()[k], &self.quantisers[k]);
@@ -85,7 +85,7 @@ impl OneScan<'_> {
                         component.skips.skip(1, component.ac, bits)?;
                         place.samples[0] = sample(mean / 8.0);
                     } else {
-                        let mut block = [0.0; 64];
+                        samples.clear(&mut block);
                         block[0] = mean;
                         component.waves(last[k], quantisers, &mut block, bits)?;
                         samples.write(&block, place);
