@@ -70,7 +70,7 @@ impl Codes {
         for (prefix, ([length, symbol], whole)) in prefixes {
             let (length, size) = (u32::from(*length), u32::from(symbol & 15));
             if length > 0 && length + size <= SHORT_BITS {
-                let value = value(prefix << (64 - SHORT_BITS + length), size) as i16;
+                let value = value(prefix << (64 - SHORT_BITS) << length, size) as i16;
                 *whole = Whole { value, run: symbol >> 4, bits: (length + size) as u8 };
             }
         }

@@ -14,6 +14,8 @@ mod samples;
 mod scaled;
 mod scans;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
@@ -52,11 +54,21 @@ pub(super) struct Layout {
     is_progressive: bool,
     /// Whether the data come in several scans.
     is_in_parts: bool,
+    /// Blocks of the component that has the most.
+    blocks: u64,
     /// The name of each component.
     components: Vec<u8>,
 }
 
 impl Layout {
+    /// The most bytes that [`read_scaled`] takes beside its result: the data of a scan and, of a picture in several, the coefficients that are
+    /// kept of each block, of two bytes, and a bit for each.
+    pub(super) fn scaled_bytes(&self, file_bytes: u64, scale: u64) -> u64 {
+        let kept = 2 * (8 / scale).pow(2) + 8;
+        let coefficients = kept * self.blocks * self.components.len() as u64;
+        file_bytes + OVERHEAD + if self.is_in_parts { coefficients } else { 0 }
+    }
+
     fn is_grey(&self) -> bool {
         self.components.len() == 1
     }
@@ -104,8 +116,10 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
             let decoder_bytes =
                 frame.decoder_bytes(scan_components) + bytes.len() as u64 + PAD as u64;
             let is_in_parts = frame.is_in_parts(scan_components);
+            let blocks = frame.blocks();
             let Frame { is_progressive, components, .. } = frame;
-            let layout = Layout { segments, scan: end, is_progressive, is_in_parts, components };
+            let layout =
+                Layout { segments, scan: end, is_progressive, is_in_parts, blocks, components };
             return Ok(Header {
                 format: Format::Jpeg(layout),
                 width: frame.width,
@@ -151,12 +165,26 @@ impl Frame {
         self.is_progressive || scan_components != self.sampling.len()
     }
 
+    /// Horizontal and vertical sampling factor of the component that has the most of them.
+    fn most(&self) -> [u64; 2] {
+        [0, 1].map(|k| self.sampling.iter().map(|factors| factors[k]).max().unwrap_or(1))
+    }
+
+    /// Units (MCU) across and down.
+    fn units(&self) -> [u64; 2] {
+        let [across, down] = self.most();
+        [u64::from(self.width).div_ceil(8 * across), u64::from(self.height).div_ceil(8 * down)]
+    }
+
+    /// Blocks of the component that has the most.
+    fn blocks(&self) -> u64 {
+        self.units().iter().chain(&self.most()).product()
+    }
+
     /// Bytes that the decoder takes, its output included, where the first scan has so many of the components.
     fn decoder_bytes(&self, scan_components: usize) -> u64 {
         let (width, height) = (u64::from(self.width), u64::from(self.height));
-        let most = |k: usize| self.sampling.iter().map(|factors| factors[k]).max().unwrap_or(1);
-        let (across, down) = (most(0), most(1));
-        let units = [width.div_ceil(8 * across), height.div_ceil(8 * down)];
+        let ([across, down], units) = (self.most(), self.units());
         let blocks = units[0] * units[1] * self.sampling.iter().map(|[h, v]| h * v).sum::<u64>();
         // Unless all components come together the coefficients of all blocks are kept, of two bytes each.
         let coefficients = if self.is_in_parts(scan_components) { 128 * blocks } else { 0 };
@@ -209,7 +237,7 @@ fn ending(bytes: &[u8], layout: &Layout) -> Option<Ending> {
         return Some(Baseline::new(&frame, &tables, &scan)?.ending(&entropy));
     }
     let planes = (0..frame.components.len()).map(|k| Plane::new(&frame, k, None));
-    let mut planes: Vec<Plane> = planes.collect();
+    let mut planes: Vec<_> = planes.collect();
     Some(Progressive { bytes, layout, frame: &frame, tables, first: scan }.decode(&mut planes))
 }
 
@@ -222,7 +250,7 @@ fn ending(bytes: &[u8], layout: &Layout) -> Option<Ending> {
 pub(super) fn decode(bytes: &[u8], header: &Header, layout: &Layout) -> Result<Vec<u8>> {
     let scans = Scans::read(bytes, layout);
     let ending = ending(&bytes[..scans.end], layout);
-    if ending == Some(Ending::CutOff) || !scans.has_end && !scans.has_all_coefficients {
+    if ending == Some(Ending::CutOff) || !scans.has_all_coefficients {
         return Err(unusable(CUT_OFF));
     }
     let mut file = Vec::with_capacity(bytes.len() + PAD);

@@ -63,7 +63,7 @@ impl Samples {
     #[inline(always)]
     pub(super) fn clear(self, block: &mut Block) {
         if self.across <= 2 && self.down <= 2 {
-            [0, 1, 8, 9].map(|k| block[k] = 0.0);
+            [0, 1, 8, 9].into_iter().for_each(|k| block[k] = 0.0);
         } else {
             *block = [0.0; 64];
         }
