@@ -150,7 +150,8 @@ impl Scan<'_> {
                 plane.all_waves(turn.block, ac[turn.number], bits)
             }));
         }
-        let is_known = *low <= MAX_LOW && (*first == 0) == (*last == 0);
+        let is_known =
+            *low <= MAX_LOW && first <= last && *last < 64 && (*first == 0) == (*last == 0);
         if !is_known || *first > 0 && components.len() > 1 {
             return None;
         }

@@ -186,7 +186,7 @@ impl Tables {
 }
 
 impl ScanHeader {
-    /// `data` lies behind the length of the segment. `None` where it names no component of the frame, or no coefficients.
+    /// `data` lies behind the length of the segment. `None` where it names no component of the frame.
     pub(super) fn read(data: &[u8], frame: &Frame) -> Option<Self> {
         let (count, rest) = data.split_first()?;
         let (named, rest) = rest.split_at_checked(2 * usize::from(*count))?;
@@ -203,6 +203,6 @@ impl ScanHeader {
         let components = components.filter(|components| !components.is_empty())?;
         let [first, last] = [first, last].map(usize::from);
         let [high, low] = [bits >> 4, bits & 15].map(u32::from);
-        (first <= last && last < 64).then_some(Self { components, first, last, high, low })
+        Some(Self { components, first, last, high, low })
     }
 }
