@@ -1,7 +1,7 @@
 //! The data of a baseline JPEG in one scan, unit for unit: its tables, its data between restarts, and whether the data are all there. What
 //! is made of the coefficients is in `scaled`; pictures of several scans are in `progressive`.
 
-use super::bits::{Bits, Entropy};
+use super::bits::{Bits, Entropy, Intervals};
 use super::huffman::{Codes, Skips};
 use super::tables::{Frame, ScanHeader, Tables};
 
@@ -31,6 +31,19 @@ pub(super) enum Ending {
     CutOff,
     /// One of them is no code of its table.
     Damaged,
+}
+
+impl Ending {
+    /// The ending after a unit or block, where it is one; `done` is `None` where it has bits that are no code.
+    #[inline(always)]
+    pub(super) fn of_unit(done: Option<()>, intervals: &Intervals<'_>) -> Option<Self> {
+        match done {
+            _ if intervals.is_exceeded() => Some(Self::CutOff),
+            Some(()) => None,
+            None if intervals.may_be_cut() => Some(Self::CutOff),
+            None => Some(Self::Damaged),
+        }
+    }
 }
 
 impl<'a> Baseline<'a> {
@@ -85,11 +98,8 @@ impl<'a> Baseline<'a> {
             let mut bits = intervals.bits;
             let done = unit(&mut means, &mut bits);
             intervals.bits = bits;
-            if intervals.is_exceeded() {
-                return Ending::CutOff;
-            }
-            if done.is_none() {
-                return Ending::Damaged;
+            if let Some(ending) = Ending::of_unit(done, &intervals) {
+                return ending;
             }
         }
         Ending::Whole

@@ -60,6 +60,12 @@ impl Intervals<'_> {
         self.bits.position() > 8 * self.end
     }
 
+    /// Whether bits that are no code may be the begin of one whose end is missing: they are the last of the scan.
+    pub(super) fn may_be_cut(&self) -> bool {
+        const LONGEST_CODE: usize = 16;
+        self.rest.is_empty() && self.bits.position() + LONGEST_CODE > 8 * self.end
+    }
+
     /// Goes on to the next interval; `None` where there is none.
     pub(super) fn restart(&mut self) -> Option<()> {
         let (next, rest) = self.rest.split_first()?;

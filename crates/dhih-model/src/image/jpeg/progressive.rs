@@ -115,11 +115,7 @@ impl Walk<'_> {
         let mut bits = self.intervals.bits;
         let done = each(plane, turn, &mut self.state, &mut bits);
         self.intervals.bits = bits;
-        match done {
-            _ if self.intervals.is_exceeded() => Some(Ending::CutOff),
-            None => Some(Ending::Damaged),
-            Some(()) => None,
-        }
+        Ending::of_unit(done, &self.intervals)
     }
 }
 

@@ -186,7 +186,7 @@ impl Tables {
 }
 
 impl ScanHeader {
-    /// `data` lies behind the length of the segment. `None` where it names no component of the frame.
+    /// `data` lies behind the length of the segment. `None` where it names none, too many, or others than those of the frame.
     pub(super) fn read(data: &[u8], frame: &Frame) -> Option<Self> {
         let (count, rest) = data.split_first()?;
         let (named, rest) = rest.split_at_checked(2 * usize::from(*count))?;
@@ -200,7 +200,8 @@ impl ScanHeader {
             })
         };
         let components: Option<Vec<_>> = named.as_chunks().0.iter().map(component).collect();
-        let components = components.filter(|components| !components.is_empty())?;
+        let components = components
+            .filter(|components| (1..=frame.components.len()).contains(&components.len()))?;
         let [first, last] = [first, last].map(usize::from);
         let [high, low] = [bits >> 4, bits & 15].map(u32::from);
         Some(Self { components, first, last, high, low })

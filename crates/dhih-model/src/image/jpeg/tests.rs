@@ -236,3 +236,20 @@ fn a_part_of_a_picture_has_all_of_its_pixels_or_is_refused() {
         assert!(refused >= 2 * (bytes.len() - 4) - 2, "{what}: {refused} of {} bytes", bytes.len());
     }
 }
+
+#[test]
+fn damage_does_not_panic() {
+    let limits = Limits { max_pixels: 1 << 20, ..Limits::default() };
+    let mut taken = 0;
+    for (_, bytes) in files() {
+        for at in 2..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] = [0, 0xff, 0x11, damaged[at] ^ 1][at % 4];
+            let header = Header::read(&damaged);
+            if header.is_ok_and(|header| limits.check(&header).is_ok()) {
+                taken += usize::from(scaled(&damaged, SCALES[at % 3]).is_some());
+            }
+        }
+    }
+    assert!(taken > 100, "{taken}");
+}
