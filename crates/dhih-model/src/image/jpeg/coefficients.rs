@@ -256,7 +256,7 @@ impl Plane {
             }
             let is_set = (bits.window() << (before - passed) >> 63) as i16;
             let value = self.value(block, bit);
-            *value = value.wrapping_add(value.signum() * is_set << low);
+            *value = value.wrapping_add((value.signum() * is_set) << low);
             wanted ^= bit;
         }
         let rest = count - passed;
