@@ -250,9 +250,9 @@ impl Plane {
             let bit = wanted & wanted.wrapping_neg();
             let before = (coefficients & (bit - 1)).count_ones();
             if before - passed >= Bits::REFILLED {
-                bits.consume(before - passed);
+                bits.consume(Bits::REFILLED);
                 bits.refill();
-                passed = before;
+                passed += Bits::REFILLED;
             }
             let is_set = (bits.window() << (before - passed) >> 63) as i16;
             let value = self.value(block, bit);
