@@ -1,8 +1,8 @@
 """Pictures for `cargo xtask bench intake`, and what is measured beside ours.
 
-make DIR COUNT WIDTH HEIGHT   draws so many JPEGs into two class folders, DIR/a and DIR/b
-pillow SIDE FILE...           seconds in which Pillow reads each: draft, crop, resize
-peak COMMAND...               runs a command; its seconds and the most memory it had, in MiB
+make DIR COUNT WIDTH HEIGHT baseline|progressive   draws so many JPEGs into two class folders, DIR/a and DIR/b
+pillow SIDE FILE...   seconds in which Pillow reads each: draft, crop, resize
+peak COMMAND...   runs a command; its seconds and the most memory it had, in MiB
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 what, *arguments = sys.argv[1:]
 
 
-def make(folder, count, width, height):
+def make(folder, count, width, height, coding):
     import numpy as np
     from PIL import Image
 
@@ -40,7 +40,7 @@ def make(folder, count, width, height):
         picture = canvases[number % 2][top : top + height, left : left + width]
         place = Path(folder) / "ab"[number % 2]
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(place / f"{number:07}.jpg", quality=87)
+        Image.fromarray(picture).save(place / f"{number:07}.jpg", quality=87, progressive=coding == "progressive")
 
 
 def pillow(side, files):
@@ -73,7 +73,7 @@ def peak(command):
 
 match what:
     case "make":
-        make(arguments[0], *map(int, arguments[1:]))
+        make(arguments[0], *map(int, arguments[1:4]), arguments[4])
     case "pillow":
         pillow(int(arguments[0]), arguments[1:])
     case "peak":

@@ -4,7 +4,8 @@
 
 use std::io::Cursor;
 
-use dhih_model::image::{Header, Limits, decode};
+use dhih_model::InputShape;
+use dhih_model::image::{Header, Limits, decode, decode_for};
 use image::{DynamicImage, ImageFormat};
 use peak_alloc::PeakAlloc;
 
@@ -108,9 +109,29 @@ fn check(what: &str, bytes: &[u8], limits: &Limits) -> bool {
     decoded.is_ok()
 }
 
+/// Decoding a JPEG at a half, a quarter and an eighth: within what decoding it whole may take.
+fn check_scaled(what: &str, bytes: &[u8], limits: &Limits) {
+    let most = Header::read(bytes).unwrap().decoding_bytes() as usize;
+    for side in [400, 200, 50] {
+        let shape = InputShape { height: side, width: side, channels: 3 };
+        let (took, decoded) = peak(|| decode_for(bytes, limits, shape));
+        let decoded = decoded.unwrap();
+        assert!(decoded.width < 1100, "{what} was not scaled to {side}");
+        assert!(took <= most + SMALL, "{what}: {took} bytes, and {most} were said");
+    }
+}
+
 #[test]
 fn decoding_takes_what_the_header_says() {
     let limits = Limits { max_bytes: 128 << 20, ..Limits::default() };
+    // 2100 x 1000 pixels.
+    let large = include_bytes!("data/jpeg/large-progressive.jpg");
+    check_scaled("JPEG, progressive", large, &limits);
+    for (what, bytes) in
+        files().into_iter().filter(|(what, _)| ["JPEG", "JPEG, grey"].contains(what))
+    {
+        check_scaled(what, &bytes, &limits);
+    }
     for (what, bytes) in files() {
         assert!(check(what, &bytes, &limits), "{what} is good");
         // Far from what is allowed it is refused before anything is done.

@@ -1,4 +1,4 @@
-//! `cargo xtask bench intake`: how fast pictures of 12 megapixels are read for a network, beside Pillow; and what time and memory a training
+//! `cargo xtask bench intake`: how fast JPEGs of several sizes and kinds are read for a network, beside Pillow; and what time and memory a training
 //! run and an encoding take that begin with many small JPEGs.
 
 use std::path::{Path, PathBuf};
@@ -54,14 +54,38 @@ struct Peak {
     mebibytes: f64,
 }
 
+/// JPEGs of one size and kind.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Kind {
+    name: &'static str,
+    /// Columns and rows.
+    size: [u32; 2],
+    is_progressive: bool,
+}
+
+const KINDS: [Kind; 5] = [
+    Kind { name: "12 megapixels", size: [4000, 3000], is_progressive: false },
+    Kind { name: "12 megapixels, progressive", size: [4000, 3000], is_progressive: true },
+    Kind { name: "1500 x 1125", size: [1500, 1125], is_progressive: false },
+    Kind { name: "1500 x 1125, progressive", size: [1500, 1125], is_progressive: true },
+    Kind { name: "640 x 480", size: [640, 480], is_progressive: false },
+];
+
+/// How fast JPEGs of a kind are read: pictures a second, on one core.
+#[derive(Debug, Serialize)]
+struct Reading {
+    #[serde(flatten)]
+    kind: Kind,
+    pillow: f64,
+    ours: f64,
+    ours_whole: f64,
+}
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Figures {
     side: u32,
-    /// Pictures of 12 megapixels a second, on one core.
-    pillow: f64,
-    ours: f64,
-    ours_whole: f64,
+    reading: Vec<Reading>,
     images: u32,
     train_images_per_second: f64,
     train_mebibytes: f64,
@@ -74,31 +98,26 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let programs = ["-p", "dhih-train", "-p", "dhih-model", "--bins", "--example", "decoding"];
     let binaries = Binaries::build(workspace, &programs)?;
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let (large, rounds, images) = if args.quick { (2, 1, 200) } else { (8, 5, args.images) };
-
-    let photos = dir.path().join("photos");
-    make(args, workspace, Drawn { folder: &photos, count: large, size: [4000, 3000] })?;
-    let mut files = Vec::new();
-    for class in ["a", "b"] {
-        for entry in std::fs::read_dir(photos.join(class))? {
-            files.push(entry?.path().into_os_string());
-        }
-    }
-    files.sort();
-    let (mut pillow, mut ours, mut whole) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let step = script("measure Pillow", args, workspace, "pillow");
-        let step = step.args([args.side.to_string()]).args(files.clone());
-        pillow.push(1.0 / step.capture_json::<Pillow>()?.seconds);
-        let step = Step::new("measure ours", binaries.get("decoding")?, workspace);
-        let step = step.args([args.side.to_string()]).args(files.clone());
-        let measured = step.capture_json::<Ours>()?;
-        ours.push(1.0 / measured.seconds);
-        whole.push(1.0 / measured.seconds_whole);
+    let (count, rounds, images) = if args.quick { (2, 1, 200) } else { (8, 5, args.images) };
+    let mut reading = Vec::new();
+    for (number, kind) in KINDS.into_iter().enumerate() {
+        let folder = dir.path().join(format!("photos-{number}"));
+        let Kind { size, is_progressive, .. } = kind;
+        make(args, workspace, Drawn { folder: &folder, count, size, is_progressive })?;
+        reading.push(read(
+            args,
+            workspace,
+            binaries.get("decoding")?,
+            Photos { kind, folder, rounds },
+        )?);
     }
 
     let small = dir.path().join("small");
-    make(args, workspace, Drawn { folder: &small, count: images, size: [320, 240] })?;
+    make(
+        args,
+        workspace,
+        Drawn { folder: &small, count: images, size: [320, 240], is_progressive: false },
+    )?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let (run_dir, out) = (text(&dir.path().join("run")), text(&dir.path().join("out.safetensors")));
     let program = text(binaries.get("dhih-train")?);
@@ -111,12 +130,9 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let encode = script("encode", args, workspace, "peak").args([&program]).args(encode);
     let encode = encode.capture_json::<Peak>()?;
 
-    let middle = |values: &[f64]| median(values).unwrap_or(f64::NAN);
     let figures = Figures {
         side: args.side,
-        pillow: middle(&pillow),
-        ours: middle(&ours),
-        ours_whole: middle(&whole),
+        reading,
         images,
         train_images_per_second: f64::from(images) / train.seconds,
         train_mebibytes: train.mebibytes,
@@ -130,18 +146,60 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     print(&table(&figures))
 }
 
+/// JPEGs in two folders of classes.
+struct Photos {
+    kind: Kind,
+    folder: PathBuf,
+    rounds: u32,
+}
+
+/// Measures Pillow and ours in turns.
+fn read(args: &Args, workspace: &Workspace, program: &Path, photos: Photos) -> Result<Reading> {
+    let mut files = Vec::new();
+    for class in ["a", "b"] {
+        for entry in std::fs::read_dir(photos.folder.join(class))? {
+            files.push(entry?.path().into_os_string());
+        }
+    }
+    files.sort();
+    let (mut pillow, mut ours, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..photos.rounds {
+        let step = script("measure Pillow", args, workspace, "pillow");
+        let step = step.args([args.side.to_string()]).args(files.clone());
+        pillow.push(1.0 / step.capture_json::<Pillow>()?.seconds);
+        let step = Step::new("measure ours", program, workspace);
+        let step = step.args([args.side.to_string()]).args(files.clone());
+        let measured = step.capture_json::<Ours>()?;
+        ours.push(1.0 / measured.seconds);
+        whole.push(1.0 / measured.seconds_whole);
+    }
+    let middle = |values: &[f64]| median(values).unwrap_or(f64::NAN);
+    Ok(Reading {
+        kind: photos.kind,
+        pillow: middle(&pillow),
+        ours: middle(&ours),
+        ours_whole: middle(&whole),
+    })
+}
+
 fn table(figures: &Figures) -> String {
-    let Figures { side, pillow, ours, ours_whole, images, .. } = figures;
+    let Figures { side, reading, images, .. } = figures;
+    let row = |reading: &Reading| {
+        let Reading { kind, pillow, ours, ours_whole } = reading;
+        format!(
+            "| {} | {pillow:.1} | {ours:.1} | {:.2} | {ours_whole:.1} | {:.2} |\n",
+            kind.name,
+            ours / pillow,
+            ours_whole / pillow
+        )
+    };
+    let rows: String = reading.iter().map(row).collect();
     format!(
-        "| JPEGs of 12 megapixels to {side} pixels | images/s a core | to Pillow |\n|---|---:|---:|\n\
-         | Pillow, `draft` and `resize` | {pillow:.1} | 1.00 |\n\
-         | ours | {ours:.1} | {:.2} |\n\
-         | ours, every pixel decoded | {ours_whole:.1} | {:.2} |\n\n\
+        "| JPEGs to {side} pixels, images/s a core | Pillow, `draft` and `resize` | ours | to Pillow | ours, every pixel decoded | to Pillow |\n\
+         |---|---:|---:|---:|---:|---:|\n{rows}\n\
          | {images} small JPEGs | images/s | most memory, MiB |\n|---|---:|---:|\n\
          | `train --epochs 1`, with evaluation | {:.0} | {:.0} |\n\
          | `encode` | {:.0} | {:.0} |",
-        ours / pillow,
-        ours_whole / pillow,
         figures.train_images_per_second,
         figures.train_mebibytes,
         figures.encode_images_per_second,
@@ -155,12 +213,14 @@ struct Drawn<'a> {
     count: u32,
     /// Columns and rows.
     size: [u32; 2],
+    is_progressive: bool,
 }
 
 fn make(args: &Args, workspace: &Workspace, drawn: Drawn<'_>) -> Result<()> {
     let [width, height] = drawn.size.map(|side| side.to_string());
     let step = script("draw pictures", args, workspace, "make").args([drawn.folder]);
-    step.args([drawn.count.to_string(), width, height]).run()
+    let coding = if drawn.is_progressive { "progressive" } else { "baseline" };
+    step.args([drawn.count.to_string(), width, height, coding.to_owned()]).run()
 }
 
 fn script(name: &'static str, args: &Args, workspace: &Workspace, what: &str) -> Step {

@@ -24,6 +24,8 @@ const BUDGET: u64 = 1 << 30;
 const SMALL: u64 = 16 << 20;
 /// The shortest longest side of a picture that was scaled while it was decoded: thumbnails are made of it, too.
 const LEAST_SIDE: usize = 256;
+/// What the sides of a picture may be divided by while it is decoded, the smallest picture first.
+const SCALES: [u32; 3] = [8, 4, 2];
 
 impl PictureReader {
     /// A reader of pictures within `limits`.
@@ -43,11 +45,14 @@ impl PictureReader {
     pub fn picture(&self, bytes: &[u8], shape: InputShape) -> Result<Picture> {
         let header = Header::read(bytes)?;
         self.limits.check(&header)?;
-        if let Some(picture) = eighth(bytes, &header, shape) {
-            return Ok(picture);
+        let share = |memory| (memory > SMALL).then(|| self.budget.take(memory));
+        if let Some(scaled) = Scaled::choose(&header, shape) {
+            let _share = share(scaled.memory(bytes));
+            if let Some(picture) = scaled.decode(bytes) {
+                return Ok(picture);
+            }
         }
-        let memory = header.decoding_bytes();
-        let _share = (memory > SMALL).then(|| self.budget.take(memory));
+        let _share = share(header.decoding_bytes());
         decode_header(bytes, &header)
     }
 
@@ -60,7 +65,7 @@ impl PictureReader {
     }
 }
 
-/// Decodes a picture for a network that takes `shape`. A JPEG of several times that size is decoded at an eighth of its sides, where it is
+/// Decodes a picture for a network that takes `shape`. A JPEG is decoded at an eighth, a quarter or half of its sides, where it is
 /// then still a quarter larger than what the network takes; other pictures are decoded whole, as by [`decode`](super::decode).
 ///
 /// # Errors
@@ -68,24 +73,54 @@ impl PictureReader {
 pub fn decode_for(bytes: &[u8], limits: &Limits, shape: InputShape) -> Result<Picture> {
     let header = Header::read(bytes)?;
     limits.check(&header)?;
-    match eighth(bytes, &header, shape) {
+    match Scaled::choose(&header, shape).and_then(|scaled| scaled.decode(bytes)) {
         Some(picture) => Ok(picture),
         None => decode_header(bytes, &header),
     }
 }
 
-/// The picture at an eighth of its sides; `None` where that is too small for `shape`, or the picture cannot be decoded so.
-fn eighth(bytes: &[u8], header: &Header, shape: InputShape) -> Option<Picture> {
-    let Format::Jpeg(layout) = &header.format else { return None };
-    let sides = [header.width, header.height].map(|side| (side as usize).div_ceil(8));
-    let turned = if header.is_turned() { [sides[1], sides[0]] } else { sides };
-    let [width, height] = crop(turned, shape);
-    let is_large = 4 * width >= 5 * shape.width && 4 * height >= 5 * shape.height;
-    if !is_large || sides[0].max(sides[1]) < LEAST_SIDE {
-        return None;
+/// A JPEG that is scaled while it is decoded.
+struct Scaled<'a> {
+    header: &'a Header,
+    layout: &'a jpeg::Layout,
+    /// What the sides are divided by.
+    scale: u32,
+}
+
+impl<'a> Scaled<'a> {
+    /// The smallest that is large enough for `shape`; `None` where none is, or where the picture is no JPEG.
+    fn choose(header: &'a Header, shape: InputShape) -> Option<Self> {
+        let Format::Jpeg(layout) = &header.format else { return None };
+        let mut all = SCALES.into_iter().map(|scale| Self { header, layout, scale });
+        all.find(|scaled| scaled.is_enough(shape))
     }
-    let mut eighth = jpeg::read_eighth(bytes, layout)?;
-    header.convert_colours(bytes, eighth.width, &mut eighth.pixels);
-    let rgb = RgbImage::from_raw(eighth.width as u32, eighth.height as u32, eighth.pixels)?;
-    Some(oriented(DynamicImage::from(rgb), header))
+
+    /// Columns and rows as they are stored.
+    fn sides(&self) -> [usize; 2] {
+        [self.header.width, self.header.height].map(|side| side.div_ceil(self.scale) as usize)
+    }
+
+    /// Whether the sides are a quarter more than those of `shape`.
+    fn is_enough(&self, shape: InputShape) -> bool {
+        let [columns, rows] = self.sides();
+        let turned = if self.header.is_turned() { [rows, columns] } else { [columns, rows] };
+        let [width, height] = crop(turned, shape);
+        let is_large = 4 * width >= 5 * shape.width && 4 * height >= 5 * shape.height;
+        is_large && columns.max(rows) >= LEAST_SIDE
+    }
+
+    /// The most bytes that decoding takes at a time, the picture included.
+    fn memory(&self, bytes: &[u8]) -> u64 {
+        let pixels = self.sides().map(|side| side as u64).iter().product::<u64>();
+        let copies = if self.header.is_turned() { 2 } else { 1 };
+        self.layout.scaled_bytes(bytes.len() as u64, self.scale.into()) + 3 * copies * pixels
+    }
+
+    /// `None` where the picture is of a kind that cannot be decoded so, or is damaged.
+    fn decode(&self, bytes: &[u8]) -> Option<Picture> {
+        let mut scaled = jpeg::read_scaled(bytes, self.layout, self.scale as usize)?;
+        self.header.convert_colours(bytes, scaled.width, &mut scaled.pixels);
+        let rgb = RgbImage::from_raw(scaled.width as u32, scaled.height as u32, scaled.pixels)?;
+        Some(oriented(DynamicImage::from(rgb), self.header))
+    }
 }

@@ -1,64 +1,53 @@
-//! Huffman codes of JPEG: bits, symbols, and tables that pass over several coefficients at once.
+//! Huffman codes of JPEG: tables that find a coefficient in one look-up, and tables that pass over several at once.
 
-/// Bits that are looked up at once to find one symbol, and to pass over several.
-const SYMBOL_BITS: u32 = 10;
-const SKIP_BITS: u32 = 12;
-/// The longest code and the longest value behind it, in bits.
-const LONGEST: u32 = 16 + 15;
-/// Bits of a window that are always good.
-const WINDOW: u32 = 57;
+use std::cell::OnceCell;
 
-/// A position in data without stuffed bytes, the most significant bit first. Behind the data bits are zero.
-pub(super) struct Bits<'a> {
-    data: &'a [u8],
-    position: usize,
-}
+use super::bits::Bits;
 
-impl<'a> Bits<'a> {
-    /// Bytes that must follow the data, so that a window can be read at their end.
-    pub(super) const PADDING: usize = 8;
+/// Bits that are looked up at once to find one coefficient.
+const SHORT_BITS: u32 = 10;
+/// Bits that are looked up at once to pass over several.
+const SKIP_BITS: u32 = 13;
 
-    pub(super) fn new(data: &'a [u8]) -> Self {
-        Self::at(data, 0)
-    }
-
-    /// Begins at a byte.
-    pub(super) fn at(data: &'a [u8], byte: usize) -> Self {
-        Self { data, position: 8 * byte }
-    }
-
-    /// How many bits lie before the next.
-    pub(super) fn position(&self) -> usize {
-        self.position
-    }
-
-    /// The next bits from the highest of the result on; at least 57 of them are good.
-    #[inline(always)]
-    fn window(&self) -> u64 {
-        let bytes = self.data.get(self.position / 8..).and_then(|rest| rest.first_chunk());
-        bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes)) << (self.position % 8)
-    }
+/// A coefficient that is not zero, and how many zeros come before it. A value of 0 stands for a symbol without a value.
+pub(super) struct Coefficient {
+    pub(super) run: usize,
+    pub(super) value: i32,
 }
 
 /// A table of Huffman codes.
-#[derive(Clone)]
 pub(super) struct Codes {
-    /// By the next ten bits: the length of the code, and its symbol; length 0 where the code is longer.
-    short: Box<[[u8; 2]; 1 << SYMBOL_BITS]>,
+    /// By the next ten bits: the length of the code and its symbol; length 0 where the code is longer.
+    short: Box<[[u8; 2]; 1 << SHORT_BITS]>,
+    /// By the next ten bits: the coefficient whose code and value they hold.
+    whole: Box<[Whole; 1 << SHORT_BITS]>,
     /// For each length of a code the first code that is longer, aligned to 16 bits; and what to add to a code to get its symbol's place.
     limits: [u32; 17],
     offsets: [i32; 17],
     symbols: Vec<u8>,
+    skips: OnceCell<Skips>,
+}
+
+/// A code with the value behind it.
+#[derive(Clone, Copy, Default)]
+#[repr(align(4))]
+struct Whole {
+    value: i16,
+    run: u8,
+    /// Bits of both; 0 where they do not fit into the look-up.
+    bits: u8,
 }
 
 impl Codes {
     /// Of the number of codes of each length, and their symbols; `None` where there are more codes than their lengths have room for.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut codes = Self {
-            short: Box::new([[0; 2]; 1 << SYMBOL_BITS]),
+            short: Box::new([[0; 2]; 1 << SHORT_BITS]),
+            whole: Box::new([Whole::default(); 1 << SHORT_BITS]),
             limits: [0; 17],
             offsets: [0; 17],
             symbols: symbols.to_vec(),
+            skips: OnceCell::new(),
         };
         let (mut code, mut place) = (0u32, 0usize);
         for (length, count) in (1..).zip(counts.iter().map(|count| u32::from(*count))) {
@@ -67,9 +56,9 @@ impl Codes {
                 return None;
             }
             for _ in 0..count {
-                if length <= SYMBOL_BITS {
-                    let from = (code << (SYMBOL_BITS - length)) as usize;
-                    let same = 1 << (SYMBOL_BITS - length);
+                if length <= SHORT_BITS {
+                    let from = (code << (SHORT_BITS - length)) as usize;
+                    let same = 1 << (SHORT_BITS - length);
                     codes.short[from..from + same].fill([length as u8, symbols[place]]);
                 }
                 (code, place) = (code + 1, place + 1);
@@ -77,119 +66,142 @@ impl Codes {
             codes.limits[length as usize] = code << (16 - length);
             code <<= 1;
         }
+        let prefixes = (0u64..).zip(codes.short.iter().zip(codes.whole.iter_mut()));
+        for (prefix, ([length, symbol], whole)) in prefixes {
+            let (length, size) = (u32::from(*length), u32::from(symbol & 15));
+            if length > 0 && length + size <= SHORT_BITS {
+                let value = value(prefix << (64 - SHORT_BITS) << length, size) as i16;
+                *whole = Whole { value, run: symbol >> 4, bits: (length + size) as u8 };
+            }
+        }
         Some(codes)
     }
 
     /// The length and the symbol of the code at the top of a window.
     #[inline(always)]
-    fn find(&self, window: u64) -> Option<(u32, u8)> {
-        let [length, symbol] = self.short[(window >> (64 - SYMBOL_BITS)) as usize];
+    fn find(&self, window: u64) -> Option<Found> {
+        let [length, symbol] = self.short[(window >> (64 - SHORT_BITS)) as usize];
         if length > 0 {
-            return Some((length.into(), symbol));
+            return Some(Found { length: length.into(), symbol });
         }
         let next = (window >> 48) as u32;
-        let length = (SYMBOL_BITS + 1..=16).find(|length| next < self.limits[*length as usize])?;
+        let length = (SHORT_BITS + 1..=16).find(|length| next < self.limits[*length as usize])?;
         let place = (next >> (16 - length)) as i32 + self.offsets[length as usize];
-        Some((length, *self.symbols.get(usize::try_from(place).ok()?)?))
+        Some(Found { length, symbol: *self.symbols.get(usize::try_from(place).ok()?)? })
     }
 
-    /// The next difference of means.
+    /// The next symbol. Takes up to 16 bits of those that are ready.
     #[inline(always)]
-    pub(super) fn difference(&self, bits: &mut Bits<'_>) -> Option<i32> {
-        let window = bits.window();
-        let (length, size) = self.find(window)?;
-        let size = u32::from(size & 15);
-        bits.position += (length + size) as usize;
-        Some(value(window << length, size))
+    pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
+        let Found { length, symbol } = self.find(bits.window())?;
+        bits.consume(length);
+        Some(symbol)
     }
 
-    /// The next coefficient that is not zero, with the number of zeros before it; `Some(None)` at the end of the block.
+    /// The next symbol with its value. The difference of two means is its `value` alone; of other coefficients a value of 0 has a meaning
+    /// by its `run`. Takes up to 31 bits of those that are ready.
     #[inline(always)]
-    pub(super) fn coefficient(&self, bits: &mut Bits<'_>) -> Option<Option<(usize, i32)>> {
-        let window = bits.window();
-        let (length, symbol) = self.find(window)?;
-        let (run, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-        bits.position += (length + size) as usize;
-        Some(match (run, size) {
-            (15, 0) => Some((15, 0)),
-            (_, 0) => None,
-            _ => Some((run, value(window << length, size))),
-        })
+    pub(super) fn coefficient(&self, bits: &mut Bits<'_>) -> Option<Coefficient> {
+        let whole = self.whole[(bits.window() >> (64 - SHORT_BITS)) as usize];
+        if whole.bits > 0 {
+            bits.consume(whole.bits.into());
+            return Some(Coefficient { run: whole.run.into(), value: whole.value.into() });
+        }
+        let symbol = self.symbol(bits)?;
+        let size = u32::from(symbol & 15);
+        let value = value(bits.window(), size);
+        bits.consume(size);
+        Some(Coefficient { run: usize::from(symbol >> 4), value })
     }
+
+    /// The tables that pass over coefficients.
+    pub(super) fn skips(&self) -> &Skips {
+        self.skips.get_or_init(|| Skips::new(self))
+    }
+}
+
+/// A code that was found.
+struct Found {
+    length: u32,
+    symbol: u8,
 }
 
 /// A number of `size` bits at the top of a window; those that begin with 0 are negative.
 #[inline(always)]
 fn value(window: u64, size: u32) -> i32 {
-    if size == 0 {
-        return 0;
-    }
-    let bits = (window >> (64 - size)) as i32;
-    if window >> 63 == 1 { bits } else { bits - (1 << size) + 1 }
+    let bits = (window >> 1 >> (63 - size)) as i32;
+    // All ones where the number is negative.
+    let negative = (window >> 63) as i32 - 1;
+    bits + (negative & (1 - (1 << size)))
 }
 
-/// What the next 12 bits pass over: as many whole codes with their values as there are in them.
-#[derive(Clone, Copy, Default)]
-#[repr(align(4))]
-struct Skip {
-    /// 0 where the first does not fit.
-    bits: u8,
-    coefficients: u8,
-    /// 1 where the end of the block is among them.
-    ends: u8,
-}
+/// What the next 13 bits pass over: as many codes as lie in them wholly, with the values behind these, which may end further on.
+///
+/// The lowest six bits of an entry are how many bits it passes over, at most 13 + 15. The others are how many coefficients, or 129 more where
+/// the end of the block is the last code, or [`UNKNOWN`].
+pub(super) struct Skips(Box<[u16; 1 << SKIP_BITS]>);
 
-/// A table of [`Skip`]s.
-pub(super) struct Skips(Box<[Skip; 1 << SKIP_BITS]>);
+const BLOCK: u16 = 64;
+/// What is added where the block ends, beside the 1 that no block with all of its coefficients has room for.
+const ENDS: u16 = 128;
+/// No code lies in the bits wholly: more than any sum of a position and of coefficients.
+const UNKNOWN: u16 = 255;
 
 impl Skips {
-    pub(super) fn new(codes: &Codes) -> Self {
-        let of = |prefix: u64| {
-            let (mut skip, mut window) = (Skip::default(), prefix << (64 - SKIP_BITS));
-            while let Some((length, symbol)) = codes.find(window) {
-                let (run, size) = (symbol >> 4, u32::from(symbol & 15));
-                let bits = length + size;
-                if u32::from(skip.bits) + bits > SKIP_BITS || skip.coefficients > 63 {
-                    break;
+    fn new(codes: &Codes) -> Self {
+        // The entry for so many known bits is behind those for fewer: that of 3 bits, 101, is at 0b1101.
+        let mut levels = vec![UNKNOWN << 6; 2 << SKIP_BITS];
+        for known in 1..=SKIP_BITS {
+            for prefix in 0..1usize << known {
+                let found = codes.find((prefix as u64) << (64 - known));
+                let Some(found) = found.filter(|found| found.length <= known) else { continue };
+                let (run, size) = (u16::from(found.symbol >> 4), u32::from(found.symbol & 15));
+                let bits = found.length + size;
+                let ends = size == 0 && run < 15;
+                let coefficients = if ends { ENDS + 1 } else { run + 1 };
+                let mut entry = coefficients << 6 | bits as u16;
+                if !ends && bits < known {
+                    let rest = known - bits;
+                    let rest = levels[1 << rest | prefix & ((1 << rest) - 1)];
+                    let most = if rest >> 6 > ENDS { ENDS + BLOCK } else { BLOCK };
+                    if (rest >> 6) + coefficients <= most {
+                        entry += rest;
+                    }
                 }
-                skip.bits += bits as u8;
-                window <<= bits;
-                if size == 0 && run < 15 {
-                    skip.ends = 1;
-                    break;
-                }
-                skip.coefficients += run + 1;
+                levels[1 << known | prefix] = entry;
             }
-            skip
-        };
-        let mut table = Box::new([Skip::default(); 1 << SKIP_BITS]);
-        (0..).zip(table.iter_mut()).for_each(|(prefix, skip)| *skip = of(prefix));
+        }
+        let mut table = Box::new([0; 1 << SKIP_BITS]);
+        table.copy_from_slice(&levels[1 << SKIP_BITS..]);
         Self(table)
     }
 
     /// Passes over the coefficients of a block from `at` on. `None` where there is no such code.
     #[inline(always)]
-    pub(super) fn skip(&self, mut at: usize, codes: &Codes, bits: &mut Bits<'_>) -> Option<()> {
-        while at < 64 {
-            let (mut window, mut used) = (bits.window(), 0);
-            while at < 64 && used + SKIP_BITS <= WINDOW {
-                let skip = self.0[(window >> (64 - SKIP_BITS)) as usize];
-                // A block may end without a code for its end, and what follows is then no coefficient.
-                if skip.bits > 0 && at + usize::from(skip.coefficients + skip.ends) <= 64 {
-                    window <<= skip.bits;
-                    used += u32::from(skip.bits);
-                    at += usize::from(skip.coefficients) + 64 * usize::from(skip.ends);
-                } else if used + LONGEST <= WINDOW {
-                    let (length, symbol) = codes.find(window)?;
-                    let (run, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-                    window <<= length + size;
-                    used += length + size;
-                    at += if size == 0 && run < 15 { 64 } else { run + 1 };
+    pub(super) fn skip(&self, at: usize, codes: &Codes, bits: &mut Bits<'_>) -> Option<()> {
+        const { assert!(2 * (SKIP_BITS + 15) <= Bits::REFILLED) };
+        let mut at = at as u16;
+        while at < BLOCK {
+            bits.refill();
+            for _ in 0..2 {
+                let entry = self.0[(bits.window() >> (64 - SKIP_BITS)) as usize];
+                let next = at + (entry >> 6);
+                if next < BLOCK {
+                    bits.consume((entry & 63).into());
+                    at = next;
+                } else if next == BLOCK || (ENDS + 1..=ENDS + BLOCK).contains(&next) {
+                    bits.consume((entry & 63).into());
+                    return Some(());
                 } else {
+                    // A long code, or one behind a block that has all of its coefficients and no code for its end.
+                    bits.refill();
+                    let symbol = codes.symbol(bits)?;
+                    bits.consume((symbol & 15).into());
+                    let ends = symbol & 15 == 0 && symbol >> 4 < 15;
+                    at += if ends { BLOCK } else { u16::from(symbol >> 4) + 1 };
                     break;
                 }
             }
-            bits.position += used as usize;
         }
         Some(())
     }

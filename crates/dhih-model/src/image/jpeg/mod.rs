@@ -5,9 +5,17 @@
 //! [`decode`], and `scans`.
 
 mod baseline;
-mod eighth;
+mod bits;
+mod coefficients;
 mod huffman;
+mod progressive;
+mod rows;
+mod samples;
+mod scaled;
 mod scans;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
@@ -17,8 +25,11 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use self::baseline::Ending;
-pub(super) use self::eighth::Eighth;
+use self::baseline::{Baseline, Ending};
+use self::bits::Entropy;
+use self::coefficients::Plane;
+use self::progressive::Progressive;
+pub(super) use self::scaled::Scaled;
 use self::scans::Scans;
 use super::header::{
     CUT_OFF, Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable,
@@ -41,11 +52,23 @@ pub(super) struct Layout {
     /// Where the data of the first scan begins.
     scan: usize,
     is_progressive: bool,
+    /// Whether the data come in several scans.
+    is_in_parts: bool,
+    /// Blocks of the component that has the most.
+    blocks: u64,
     /// The name of each component.
     components: Vec<u8>,
 }
 
 impl Layout {
+    /// The most bytes that [`read_scaled`] takes beside its result: the data of a scan and, of a picture in several, the coefficients that are
+    /// kept of each block, of two bytes, and a bit for each.
+    pub(super) fn scaled_bytes(&self, file_bytes: u64, scale: u64) -> u64 {
+        let kept = 2 * (8 / scale).pow(2) + 8;
+        let coefficients = kept * self.blocks * self.components.len() as u64;
+        file_bytes + OVERHEAD + if self.is_in_parts { coefficients } else { 0 }
+    }
+
     fn is_grey(&self) -> bool {
         self.components.len() == 1
     }
@@ -92,8 +115,11 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
             let scan_components = data.first().copied().unwrap_or(0).into();
             let decoder_bytes =
                 frame.decoder_bytes(scan_components) + bytes.len() as u64 + PAD as u64;
+            let is_in_parts = frame.is_in_parts(scan_components);
+            let blocks = frame.blocks();
             let Frame { is_progressive, components, .. } = frame;
-            let layout = Layout { segments, scan: end, is_progressive, components };
+            let layout =
+                Layout { segments, scan: end, is_progressive, is_in_parts, blocks, components };
             return Ok(Header {
                 format: Format::Jpeg(layout),
                 width: frame.width,
@@ -134,16 +160,34 @@ impl Frame {
         Ok(Self { width: side(3)?, height: side(1)?, is_progressive, sampling, components })
     }
 
+    /// Whether there are several scans, where the first has so many of the components.
+    fn is_in_parts(&self, scan_components: usize) -> bool {
+        self.is_progressive || scan_components != self.sampling.len()
+    }
+
+    /// Horizontal and vertical sampling factor of the component that has the most of them.
+    fn most(&self) -> [u64; 2] {
+        [0, 1].map(|k| self.sampling.iter().map(|factors| factors[k]).max().unwrap_or(1))
+    }
+
+    /// Units (MCU) across and down.
+    fn units(&self) -> [u64; 2] {
+        let [across, down] = self.most();
+        [u64::from(self.width).div_ceil(8 * across), u64::from(self.height).div_ceil(8 * down)]
+    }
+
+    /// Blocks of the component that has the most.
+    fn blocks(&self) -> u64 {
+        self.units().iter().chain(&self.most()).product()
+    }
+
     /// Bytes that the decoder takes, its output included, where the first scan has so many of the components.
     fn decoder_bytes(&self, scan_components: usize) -> u64 {
         let (width, height) = (u64::from(self.width), u64::from(self.height));
-        let most = |k: usize| self.sampling.iter().map(|factors| factors[k]).max().unwrap_or(1);
-        let (across, down) = (most(0), most(1));
-        let units = [width.div_ceil(8 * across), height.div_ceil(8 * down)];
+        let ([across, down], units) = (self.most(), self.units());
         let blocks = units[0] * units[1] * self.sampling.iter().map(|[h, v]| h * v).sum::<u64>();
         // Unless all components come together the coefficients of all blocks are kept, of two bytes each.
-        let in_parts = self.is_progressive || scan_components != self.sampling.len();
-        let coefficients = if in_parts { 128 * blocks } else { 0 };
+        let coefficients = if self.is_in_parts(scan_components) { 128 * blocks } else { 0 };
         // A row of blocks before and after it is scaled up, and the rows above and below.
         let padded = 8 * units[0] * across;
         let scale = across * down;
@@ -176,21 +220,37 @@ impl ProfilePieces {
     }
 }
 
-/// The picture at an eighth of its sides; `None` where it is of a kind that [`eighth`] does not read, or any of its data are missing.
-pub(super) fn read_eighth(bytes: &[u8], layout: &Layout) -> Option<Eighth> {
-    eighth::read(&bytes[..Scans::read(bytes, layout).end], layout)
+/// The picture at `1 / scale` of its sides, where `scale` is 2, 4 or 8; `None` where it is of a kind that [`scaled`] does not read, or any of
+/// the data that it is made of are missing. At an eighth these are the scans of means and, where chroma has fewer samples than luma, of
+/// chroma; the others need only be there.
+pub(super) fn read_scaled(bytes: &[u8], layout: &Layout, scale: usize) -> Option<Scaled> {
+    let scans = Scans::read(bytes, layout);
+    let is_whole = scans.has_all_coefficients && (scans.has_end || !layout.is_in_parts);
+    is_whole.then(|| scaled::read(&bytes[..scans.end], layout, scale))?
+}
+
+/// How the data of all scans end; `None` where their tables or their structure are not understood. `bytes` end where the last scan does.
+fn ending(bytes: &[u8], layout: &Layout) -> Option<Ending> {
+    let tables::Start { frame, tables, scan } = tables::read(bytes, layout)?;
+    if !layout.is_in_parts {
+        let entropy = Entropy::unstuff(bytes.get(layout.scan..)?);
+        return Some(Baseline::new(&frame, &tables, &scan)?.ending(&entropy));
+    }
+    let planes = (0..frame.components.len()).map(|k| Plane::new(&frame, k, None));
+    let mut planes: Vec<_> = planes.collect();
+    Some(Progressive { bytes, layout, frame: &frame, tables, first: scan }.decode(&mut planes))
 }
 
 /// `height * width * 3` bytes.
 ///
-/// The decoder makes up the pixels of data that are not there, so these are looked for first. In a baseline picture of one scan all codes
-/// are passed over. Another picture with its last marker is decoded strictly. Where that fails, or the marker is missing, it is decoded
+/// The decoder makes up the pixels of data that are not there, so these are looked for first: the codes of all scans are passed over. Of a
+/// picture whose codes are damaged that says nothing. With its last marker it is decoded strictly. Where that fails, or the marker is missing, it is decoded
 /// twice, with different bytes behind its data: pixels that depend on them were not in the file, and the picture is refused. Damage that
 /// leaves no data missing is forgiven as other decoders do.
 pub(super) fn decode(bytes: &[u8], header: &Header, layout: &Layout) -> Result<Vec<u8>> {
     let scans = Scans::read(bytes, layout);
-    let ending = baseline::ending(&bytes[..scans.end], layout);
-    if ending == Some(Ending::CutOff) || !scans.has_end && !scans.has_all_coefficients {
+    let ending = ending(&bytes[..scans.end], layout);
+    if ending == Some(Ending::CutOff) || !scans.has_all_coefficients {
         return Err(unusable(CUT_OFF));
     }
     let mut file = Vec::with_capacity(bytes.len() + PAD);

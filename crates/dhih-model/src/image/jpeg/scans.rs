@@ -1,11 +1,11 @@
-//! The scans of a JPEG without decoding them: where their data end, whether the last marker is there, and whether a progressive picture has
-//! all of its coefficients. It tells a file that was cut off from one that lacks its last marker or has bytes behind it.
+//! The scans of a JPEG without decoding them: where their data end, whether the last marker is there, and whether a picture of several
+//! scans has all of its coefficients. It tells a file that was cut off from one that lacks its last marker or has bytes behind it.
 
 use super::super::header::array;
 use super::Layout;
 
 const END: u8 = 0xd9;
-const SCAN: u8 = 0xda;
+pub(super) const SCAN: u8 = 0xda;
 /// Zeros at the end of a file without a last marker that are taken for data.
 const MAX_ZEROS: usize = 2;
 
@@ -17,7 +17,7 @@ pub(super) struct Scans {
     pub(super) end: usize,
     /// Whether the last marker (EOI) is there.
     pub(super) has_end: bool,
-    /// Whether each coefficient of each component came, to its last bit. A baseline picture has one scan for that.
+    /// Whether each coefficient of each component came, to its last bit.
     pub(super) has_all_coefficients: bool,
 }
 
@@ -30,25 +30,23 @@ impl Scans {
         let mut missing: Vec<(u8, Missing)> =
             layout.components.iter().map(|id| (*id, [16; 64])).collect();
         if let Some(first) = layout.segments.last() {
-            note_scan(bytes.get(first.start + 4..first.end).unwrap_or_default(), &mut missing);
+            let header = bytes.get(first.start + 4..first.end).unwrap_or_default();
+            note_scan(header, layout.is_progressive, &mut missing);
         }
         let (mut at, mut has_end) = (layout.scan, false);
         while let Some(found) = next_marker(bytes, at) {
-            let length = || array(bytes, found + 2).map(u16::from_be_bytes).ok().map(usize::from);
             match bytes[found + 1] {
                 END => {
                     (at, has_end) = (found, true);
                     break;
                 }
-                marker => match length().map(|length| found + 2 + length.max(2)) {
-                    Some(end) if end <= bytes.len() => {
-                        if marker == SCAN {
-                            note_scan(&bytes[found + 4..end], &mut missing);
-                        }
-                        at = end;
+                marker => {
+                    let Some(end) = segment_end(bytes, found) else { break };
+                    if marker == SCAN {
+                        note_scan(&bytes[found + 4..end], layout.is_progressive, &mut missing);
                     }
-                    _ => break,
-                },
+                    at = end;
+                }
             }
         }
         let end = match has_end {
@@ -60,29 +58,40 @@ impl Scans {
             }
         };
         let has_all_coefficients =
-            !layout.is_progressive || missing.iter().all(|(_, bits)| *bits == [0; 64]);
+            !layout.is_in_parts || missing.iter().all(|(_, bits)| *bits == [0; 64]);
         Self { end: end.max(layout.scan), has_end, has_all_coefficients }
     }
 }
 
-/// Notes which coefficients a scan brings. `header` lies behind the length of the segment.
-fn note_scan(header: &[u8], missing: &mut [(u8, Missing)]) {
+/// Notes which coefficients a scan brings: all of them where the picture is not progressive, whatever its header says. `header` lies behind
+/// the length of the segment.
+fn note_scan(header: &[u8], is_progressive: bool, missing: &mut [(u8, Missing)]) {
     let Some((&count, rest)) = header.split_first() else { return };
     let Some((components, &[first, last, bits, ..])) =
         rest.split_at_checked(2 * usize::from(count))
     else {
         return;
     };
+    let (range, low) = match is_progressive {
+        true => (first.into()..=last.into(), bits & 15),
+        false => (0..=63, 0),
+    };
     for component in components.as_chunks::<2>().0 {
         let named = missing.iter_mut().filter(|(id, _)| *id == component[0]);
-        for bits_of in named.filter_map(|(_, bits)| bits.get_mut(first.into()..=last.into())) {
-            bits_of.fill(bits & 15);
+        for bits_of in named.filter_map(|(_, bits)| bits.get_mut(range.clone())) {
+            bits_of.fill(low);
         }
     }
 }
 
+/// Where the segment of a marker ends; `None` where the bytes end before it.
+pub(super) fn segment_end(bytes: &[u8], marker: usize) -> Option<usize> {
+    let length = usize::from(u16::from_be_bytes(array(bytes, marker + 2).ok()?));
+    Some(marker + 2 + length.max(2)).filter(|end| *end <= bytes.len())
+}
+
 /// Where the next marker is that ends a scan or begins a segment: neither a byte 0xff of the data, nor a restart, nor a fill byte.
-fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
+pub(super) fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         at += memchr::memchr(0xff, bytes.get(at..)?)?;
