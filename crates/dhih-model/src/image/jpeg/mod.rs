@@ -243,10 +243,10 @@ fn ending(bytes: &[u8], layout: &Layout) -> Option<Ending> {
 
 /// `height * width * 3` bytes.
 ///
-/// The decoder makes up the pixels of data that are not there, so these are looked for first: the codes of all scans are passed over. Of a
-/// picture whose codes are damaged that says nothing. With its last marker it is decoded strictly. Where that fails, or the marker is missing, it is decoded
-/// twice, with different bytes behind its data: pixels that depend on them were not in the file, and the picture is refused. Damage that
-/// leaves no data missing is forgiven as other decoders do.
+/// The decoder makes up the pixels of data that are not there, so these are looked for first: the codes of all scans are passed over. Where
+/// they are damaged, that says nothing. A picture with its last marker is then decoded strictly. Where that fails, or the marker is missing,
+/// it is decoded twice, with different bytes behind its data: pixels that depend on them were not in the file, and the picture is refused.
+/// Damage that leaves no data missing is forgiven as other decoders do.
 pub(super) fn decode(bytes: &[u8], header: &Header, layout: &Layout) -> Result<Vec<u8>> {
     let scans = Scans::read(bytes, layout);
     let ending = ending(&bytes[..scans.end], layout);
