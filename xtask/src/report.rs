@@ -162,10 +162,7 @@ impl Record {
             Value::Null => "-".to_owned(),
             other => other.to_string(),
         };
-        let unverified = match evaluation["dataset"]["verified"] {
-            Value::Bool(false) => " (data not verified)",
-            _ => "",
-        };
+        let unverified = unverified(&evaluation["dataset"]);
         let bounds = &evaluation["map_bounds"];
         let seconds = evaluation["seconds"].as_f64().unwrap_or_default();
         format!(
@@ -185,6 +182,29 @@ impl Record {
             text("commit"),
             self.machine
         )
+    }
+}
+
+/// What is to be said of data that is not wholly verified, in parentheses; empty where nothing is.
+fn unverified(dataset: &Value) -> String {
+    if dataset["verified"] != Value::Bool(false) {
+        return String::new();
+    }
+    let part = |part: &Value| {
+        let number = |name: &str| part[name].as_u64().unwrap_or_default();
+        let (name, images) = (part["part"].as_str().unwrap_or_default(), number("images"));
+        match (number("verified"), number("unknown")) {
+            (verified, _) if verified == images => format!("{name} part verified"),
+            (verified, 0) => format!("{verified} of {images} {name} images verified"),
+            (verified, unknown) => {
+                format!("{verified} of {images} {name} images verified, {unknown} not in the table")
+            }
+        }
+    };
+    match dataset["verified_parts"].as_array() {
+        Some(parts) => format!(" ({})", parts.iter().map(part).collect::<Vec<_>>().join("; ")),
+        // Runs of older programs, and sets of whose images nothing is known.
+        None => " (data not verified)".to_owned(),
     }
 }
 
@@ -242,6 +262,24 @@ mod tests {
             let error = format!("{:#}", rendered(root).unwrap_err());
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn data_is_verified_part_by_part() {
+        let parts = serde_json::json!([
+            {"part": "training", "images": 50_000, "verified": 50_000},
+            {"part": "test", "images": 10_000, "verified": 9980, "unknown": 20},
+        ]);
+        let dataset = |verified| serde_json::json!({"verified": verified, "verified_parts": parts});
+        let text =
+            " (training part verified; 9980 of 10000 test images verified, 20 not in the table)";
+        assert_eq!(
+            (unverified(&dataset(false)), unverified(&dataset(true))),
+            (text.to_owned(), String::new())
+        );
+        let lossy = serde_json::json!([{"part": "test", "images": 10, "verified": 0}]);
+        let lossy = serde_json::json!({"verified": false, "verified_parts": lossy});
+        assert_eq!(unverified(&lossy), " (0 of 10 test images verified)");
     }
 
     #[test]

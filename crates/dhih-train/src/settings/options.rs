@@ -30,8 +30,20 @@ impl TrainOptions {
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::Data {
             path: path.to_owned(),
-            reason: without_list(error.to_string().trim_end()).to_owned(),
-            cure: "`dhih-train train --help` shows the names and what they take".to_owned(),
+            reason: with_nearest(error.to_string().trim_end()),
+            cure: Error::SETTINGS.to_owned(),
+        })
+    }
+
+    /// Options that flags gave by name, as in a TOML file; `origin` says which flags.
+    ///
+    /// # Errors
+    /// An unknown name with those that it may be meant for, or a value of the wrong type.
+    pub fn of_table(table: toml::Table, origin: &str) -> Result<Self> {
+        table.try_into().map_err(|error: toml::de::Error| Error::Setting {
+            origin: origin.to_owned(),
+            // The place is that in a table that nobody sees, but for the name of the setting.
+            reason: with_nearest(error.to_string().trim_end()).replace("\nin ", ": "),
         })
     }
 
@@ -164,9 +176,16 @@ impl TrainOptions {
     }
 }
 
-/// A message of the TOML reader without the list of all settings, which is longer than a screen.
-pub(crate) fn without_list(message: &str) -> &str {
-    message.split(", expected one of `dataset`").next().unwrap_or(message)
+/// A message of the TOML reader with the most similar names in place of the list of all settings, which is longer than a screen.
+fn with_nearest(message: &str) -> String {
+    let Some((before, _)) = message.split_once(", expected one of `dataset`") else {
+        return message.to_owned();
+    };
+    let unknown =
+        before.rsplit_once("unknown field `").and_then(|(_, name)| name.strip_suffix('`'));
+    let proposed =
+        unknown.map(|got| dhih_manual::did_you_mean(got, TrainOptions::NAMES.iter().copied()));
+    format!("{before}{}", proposed.unwrap_or_default())
 }
 
 fn parse_backbone(name: &str) -> Result<Backbone> {
