@@ -2,7 +2,7 @@
 
 /// So many names are proposed at most.
 const PROPOSED: usize = 3;
-/// Names that differ in more characters are not proposed.
+/// Names that differ in more characters, or in more than a third of their own, are not proposed.
 const FARTHEST: usize = 4;
 
 /// The known names that are most like `got`, as the end of a message: ", did you mean `bits`?", or nothing where none is like it.
@@ -10,7 +10,7 @@ pub fn did_you_mean<'a>(got: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let mut near: Vec<(usize, &str)> = known
         .into_iter()
         .map(|name| (distance(name, got), name))
-        .filter(|(far, name)| *far <= FARTHEST.min(name.chars().count() / 2))
+        .filter(|(far, name)| *far <= FARTHEST.min(name.chars().count() / 3))
         .collect();
     near.sort_unstable();
     let nearest = near.first().map(|(far, _)| *far);

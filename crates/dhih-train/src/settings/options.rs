@@ -30,7 +30,7 @@ impl TrainOptions {
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::Data {
             path: path.to_owned(),
-            reason: with_nearest(error.to_string().trim_end()),
+            reason: in_words(error.to_string().trim_end()),
             cure: Error::SETTINGS.to_owned(),
         })
     }
@@ -43,7 +43,7 @@ impl TrainOptions {
         table.try_into().map_err(|error: toml::de::Error| Error::Setting {
             origin: origin.to_owned(),
             // The place is that in a table that nobody sees, but for the name of the setting.
-            reason: with_nearest(error.to_string().trim_end()).replace("\nin ", ": "),
+            reason: in_words(error.to_string().trim_end()).replace("\nin ", " in "),
         })
     }
 
@@ -176,16 +176,27 @@ impl TrainOptions {
     }
 }
 
-/// A message of the TOML reader with the most similar names in place of the list of all settings, which is longer than a screen.
-fn with_nearest(message: &str) -> String {
-    let Some((before, _)) = message.split_once(", expected one of `dataset`") else {
-        return message.to_owned();
-    };
-    let unknown =
-        before.rsplit_once("unknown field `").and_then(|(_, name)| name.strip_suffix('`'));
-    let proposed =
-        unknown.map(|got| dhih_manual::did_you_mean(got, TrainOptions::NAMES.iter().copied()));
-    format!("{before}{}", proposed.unwrap_or_default())
+/// A message of the TOML reader in the words of settings: with the most similar names in place of the list of all, which is longer than a
+/// screen, and without the types of the code.
+fn in_words(message: &str) -> String {
+    let mut message = message.to_owned();
+    if let Some((before, _)) = message.split_once(", expected one of `dataset`") {
+        let unknown =
+            before.rsplit_once("unknown field `").map(|(_, name)| name.trim_end_matches('`'));
+        let known = TrainOptions::NAMES.iter().copied();
+        let proposed = unknown.map(|got| dhih_manual::did_you_mean(got, known));
+        message =
+            before.replace("unknown field", "unknown setting") + &proposed.unwrap_or_default();
+    }
+    for (kind, words) in [
+        ("usize", "a whole number"),
+        ("u64", "a whole number"),
+        ("u32", "a whole number"),
+        ("f64", "a number"),
+    ] {
+        message = message.replace(&format!("expected {kind}"), &format!("expected {words}"));
+    }
+    message
 }
 
 fn parse_backbone(name: &str) -> Result<Backbone> {

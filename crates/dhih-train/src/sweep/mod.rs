@@ -200,9 +200,10 @@ impl SweepConfig {
 
     fn combination(&self, settings: &[(String, Value)], seed: u64) -> Result<Combination> {
         let own: Table = settings.iter().cloned().collect();
-        let origin: Vec<String> =
-            settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let own = TrainOptions::of_table(own, &format!("--vary {}", origin.join(" --vary ")))?;
+        // Losses and code lengths have flags of their own, and are of the right type.
+        let varied = settings.iter().filter(|(name, _)| !["loss", "bits"].contains(&&**name));
+        let varied: Vec<String> = varied.map(|(name, value)| format!("{name}={value}")).collect();
+        let own = TrainOptions::of_table(own, &format!("--vary {}", varied.join(" --vary ")))?;
         let loss = own.clone().or(self.base.clone()).loss_name().to_owned();
         let (base, left_out) = self.base.clone().fitted_to(&loss);
         let options = TrainOptions { seed: Some(seed), ..own.or(base) };
