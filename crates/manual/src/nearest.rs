@@ -2,7 +2,7 @@
 
 /// So many names are proposed at most.
 const PROPOSED: usize = 3;
-/// Names that differ in more characters, or in more than a third of their own, are not proposed.
+/// Names that differ in more characters, or in more than a third of their own and than two, are not proposed.
 const FARTHEST: usize = 4;
 
 /// The known names that are most like `got`, as the end of a message: ", did you mean `bits`?", or nothing where none is like it.
@@ -10,7 +10,7 @@ pub fn did_you_mean<'a>(got: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let mut near: Vec<(usize, &str)> = known
         .into_iter()
         .map(|name| (distance(name, got), name))
-        .filter(|(far, name)| *far <= FARTHEST.min(name.chars().count() / 3))
+        .filter(|(far, name)| *far <= FARTHEST.min((name.chars().count() / 3).max(2)))
         .collect();
     near.sort_unstable();
     let nearest = near.first().map(|(far, _)| *far);
@@ -48,6 +48,7 @@ mod tests {
     fn the_nearest_names_are_proposed_and_none_that_is_far() {
         let known = ["bits", "epochs", "hi_alpha", "hi_mode", "batch_size"];
         assert_eq!(did_you_mean("bitz", known), ", did you mean `bits`?");
+        assert_eq!(did_you_mean("btis", known), ", did you mean `bits`?");
         assert_eq!(did_you_mean("hi_alph", known), ", did you mean `hi_alpha`?");
         assert_eq!(did_you_mean("batchsize", known), ", did you mean `batch_size`?");
         assert_eq!(did_you_mean("abc", ["abd", "abe", "xyz"]), ", did you mean `abd` or `abe`?");

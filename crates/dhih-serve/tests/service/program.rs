@@ -189,11 +189,22 @@ fn it_computes_on_as_many_threads_as_it_is_told_by_flag_or_file() {
             .spawn()
             .unwrap();
         let url = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
-        let names = threads.map(|thread| {
-            std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
-        });
-        let encoders = names.filter(|name| name.trim() == "encoder").count();
+        let threads = format!("/proc/{}/task", child.id());
+        let encoders = || {
+            let threads = std::fs::read_dir(&threads).unwrap();
+            let names = threads.map(|thread| {
+                std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
+            });
+            names.filter(|name| name.trim() == "encoder").count()
+        };
+        // A thread has its name once it has begun to run, which takes a while on a busy machine.
+        for _ in 0..4000 {
+            if encoders() >= expected {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let encoders = encoders();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(url.starts_with("http://"), "{url}");
