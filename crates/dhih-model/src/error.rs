@@ -74,8 +74,8 @@ pub enum Error {
         /// The bit, from 0.
         bit: usize,
     },
-    /// Image bytes that are no JPEG, PNG, WebP, GIF, BMP or TIFF.
-    #[error("not a JPEG, PNG, WebP, GIF, BMP or TIFF image: {reason}")]
+    /// Image bytes that are of none of the [formats](crate::image::FORMATS).
+    #[error("not a {} image: {reason}", crate::image::FORMATS)]
     NotAnImage {
         /// What the decoder said.
         reason: String,

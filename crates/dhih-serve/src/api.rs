@@ -74,7 +74,7 @@ pub enum OneAnswer {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form")]
 pub struct ImageForm {
-    /// A JPEG, PNG or WebP; to `POST /v1/search/batch` up to 32 of them.
+    /// A JPEG, PNG, WebP, GIF, BMP or TIFF; to `POST /v1/search/batch` up to 32 of them.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
 }
@@ -83,7 +83,7 @@ pub struct ImageForm {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form")]
 pub struct ItemForm {
-    /// A JPEG, PNG or WebP.
+    /// A JPEG, PNG, WebP, GIF, BMP or TIFF.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
     /// A class, by name or number; several where items have several labels.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
-use dhih_manual::with_fitting_twins;
+use dhih_manual::{compute_on, with_fitting_twins};
 use dhih_serve::{
     Cli, Command, Config, KeysCommand, LogFormat, hash_key, import, log, serve, with_file,
 };
@@ -15,15 +15,28 @@ use tracing::level_filters::LevelFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Cli { command, config } =
-        dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    match command.map_or_else(|| start(config), run) {
+    let cli: Cli = dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    match work(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A closed stderr leaves nobody to tell.
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn work(mut cli: Cli) -> Result<(), Box<dyn Error>> {
+    if let (None, Some(path)) = (&cli.command, &cli.config.config) {
+        let command = with_file(Cli::command(), path).unwrap_or_else(|message| usage(message));
+        let words: Vec<_> = std::env::args_os().collect();
+        let matches = with_fitting_twins(command, &words).get_matches_from(words);
+        cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    }
+    cli.threads.map(compute_on).transpose()?;
+    match cli.command {
+        Some(command) => run(command),
+        None => start(cli.config),
     }
 }
 
@@ -46,14 +59,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn start(mut config: Config) -> Result<(), Box<dyn Error>> {
-    if let Some(path) = &config.config {
-        let command = with_file(Cli::command(), path).unwrap_or_else(|message| usage(message));
-        let words: Vec<_> = std::env::args_os().collect();
-        let matches = with_fitting_twins(command, &words).get_matches_from(words);
-        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
-        config = cli.config;
-    }
+fn start(config: Config) -> Result<(), Box<dyn Error>> {
     let keys = config.keys().unwrap_or_else(|message| usage(message));
     config.check(&keys).unwrap_or_else(|message| usage(message));
     let source = config.source().unwrap_or_else(|message| usage(message));

@@ -14,12 +14,12 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use dhih_index::Codes;
 use dhih_model::Encoder;
-use dhih_model::image::{Limits, PictureReader};
+use dhih_model::image::{FORMATS, Limits, PictureReader};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
-/// The column of the images: bytes of a JPEG, PNG or WebP.
+/// The column of the images: bytes of a picture's file.
 pub const IMAGE: &str = "image";
 /// The column of the codes: bit k of a code is bit k % 8 of byte k / 8.
 pub const CODE: &str = "code";
@@ -92,7 +92,7 @@ impl Columns {
         let kind = fields[image].data_type();
         if !matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView) {
             return Err(wrong(format!(
-                "its column `{IMAGE}` is {kind}, expected binary: the bytes of JPEG, PNG or WebP files"
+                "its column `{IMAGE}` is {kind}, expected binary: the bytes of {FORMATS} files"
             )));
         }
         let words = encoder.bits().div_ceil(64);

@@ -46,6 +46,14 @@ pub enum Error {
         /// The most similar known name.
         nearest: Option<String>,
     },
+    /// A name that is no setting, or a value that a setting does not take.
+    #[error("{origin}: {reason}; {}", Self::SETTINGS)]
+    Setting {
+        /// The flags that gave it.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A run directory lacks a file or holds a damaged one.
     #[error("{}: not a usable run: {reason}; train again with `dhih-train train`", path.display())]
     Run {
@@ -144,14 +152,18 @@ impl Error {
         Self::Weights { origin: source.map(ToString::to_string).unwrap_or_default(), reason }
     }
 
+    /// How all settings are listed.
+    pub const SETTINGS: &'static str =
+        "`dhih-train train --help` shows the names and what they take";
+
     /// An unknown name, with the most similar of the known ones.
     pub(crate) fn unknown<'a>(
         kind: &'static str,
         got: &str,
         known: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let distance = |name: &&str| edit_distance(name, got);
-        let nearest = known.min_by_key(distance).filter(|name| edit_distance(name, got) <= 4);
+        let distance = |name: &&str| dhih_manual::distance(name, got);
+        let nearest = known.min_by_key(distance).filter(|name| distance(name) <= 4);
         Self::Unknown { kind, got: got.to_owned(), nearest: nearest.map(str::to_owned) }
     }
 }
@@ -176,34 +188,9 @@ fn suggestion(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
 }
 
-/// Levenshtein distance in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn edit_distance_counts_insertions_deletions_and_substitutions() {
-        for (a, b, distance) in
-            [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("cifar10", "cifar-10", 1)]
-        {
-            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
-            assert_eq!(edit_distance(b, a), distance, "{b} {a}");
-        }
-    }
 
     #[test]
     fn misspelt_names_get_a_suggestion() {

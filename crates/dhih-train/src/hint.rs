@@ -18,6 +18,7 @@ pub(crate) fn report(error: &anyhow::Error) -> String {
 fn cure(error: &Error) -> Option<String> {
     match error {
         Error::Data { cure, .. } => Some(cure.clone()),
+        Error::Setting { .. } => Some(Error::SETTINGS.to_owned()),
         Error::Unknown { .. } => Some("`dhih-train list` shows all".to_owned()),
         Error::Run { .. } => Some("train again with `dhih-train train`".to_owned()),
         Error::RunVersion { .. } => Some("use the program that made it, or train again".to_owned()),

@@ -35,9 +35,10 @@ pub mod sweep;
 
 pub use error::{Error, Result};
 pub use progress::Progress;
+pub use run::data_record::DataRecord;
 pub use run::gallery::GalleryChoice;
 pub use run::origin::Origin;
-pub use run::run_dir::{DataRecord, NewRun, RunConfig, RunDir};
+pub use run::run_dir::{NewRun, RunConfig, RunDir};
 pub use settings::{
     hash_norm::HashNormChoice,
     loss_options::{LossOptions, LossParam},

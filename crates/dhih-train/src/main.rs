@@ -4,7 +4,6 @@ mod allocator;
 mod cli;
 mod cmd;
 mod hint;
-mod threads;
 
 use std::io::stdout;
 use std::process::ExitCode;
@@ -15,8 +14,8 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     allocator::keep_pages();
     let cli: Cli = dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    if let Some(Err(error)) = cli.threads.map(threads::compute_on) {
-        eprintln!("{}", hint::report(&error));
+    if let Some(Err(error)) = cli.threads.map(dhih_manual::compute_on) {
+        eprintln!("{}", hint::report(&error.into()));
         return ExitCode::FAILURE;
     }
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {

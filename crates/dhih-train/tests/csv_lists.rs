@@ -102,6 +102,49 @@ fn a_single_label_is_not_split_and_an_empty_one_is_no_class() {
     assert_eq!(labels(&dataset), [&[0, 1][..], &[1, 2]]);
 }
 
+/// A file system may write an accent as one character or as two, and so may a list: it is one class all the same.
+#[test]
+fn classes_are_compared_in_one_normal_form() {
+    let list = List::new();
+    let dataset = list.read("image,label\n0.png,Caf\u{e9}\n1.png,Cafe\u{301}\n2.png,bar\n");
+    assert_eq!(dataset.classes, ["Caf\u{e9}", "bar"]);
+    assert_eq!(labels(&dataset), [&[0], &[0], &[1]]);
+    let dataset = list.read("image,labels\n0.png,Caf\u{e9};Cafe\u{301}\n1.png,bar\n");
+    assert_eq!(labels(&dataset), [&[0], &[1]]);
+}
+
+/// Sets of several labels are often published as a table of 0 and 1, which once had to be rewritten.
+#[test]
+fn a_column_for_each_class_is_read_where_there_is_no_column_of_labels() {
+    let list = List::new();
+    let expected = list.read("image,labels\n0.png,Bare soil;sea\n1.png,sea\n2.png,\n");
+    for text in [
+        "image,sea,Bare soil\n0.png,1,1\n1.png,1,0\n2.png,0,0\n",
+        "IMAGE\\LABEL\tBare soil\tsea\n0\t1\t1\n1\t0\t1\n2\t0\t0\n",
+        "sea;file;Bare soil\n1;0.png;0\n0;./0.png;1\n1;1;0\n0;2.png;0\n",
+    ] {
+        let dataset = list.read(text);
+        assert_eq!(dataset.classes, ["Bare soil", "sea"], "{text:?}");
+        assert_eq!(dataset.sha256, expected.sha256, "{text:?}");
+    }
+    let text = "image,a,b,part\n0.png,1,0,train\n1.png,0,1,train\n2.png,1,1,test\n";
+    let split = Protocol::Official.split(&list.read(text), 0).unwrap();
+    assert_eq!((split.train, split.queries), (vec![0, 1], vec![2]));
+    for (text, parts) in [
+        ("image,class,note\n0.png,cat,\n", &["line 2", "`class`", "\"cat\"", "0 or 1"][..]),
+        ("image,a,b\n0.png,1,0\n1.png,0,2\n", &["line 3", "`b`", "\"2\""]),
+        ("image,a,a\n0.png,1,0\n", &["two columns `a`"]),
+        (",image,a,b\n0,0.png,1,0\n", &["column 1", "no name"]),
+    ] {
+        let error = list.refusal(text.as_bytes());
+        assert!(parts.iter().all(|part| error.contains(part)), "{parts:?}: {error}");
+    }
+    std::fs::create_dir(list.0.path().join("more")).unwrap();
+    std::fs::copy(list.0.path().join("1.png"), list.0.path().join("more/1.png")).unwrap();
+    let error = list.refusal(b"image,label\n0,a\n1,b\n");
+    assert!(error.contains("line 3") && error.contains("more/1.png"), "{error}");
+}
+
 #[test]
 fn a_column_of_parts_is_the_protocol() {
     let list = List::new();

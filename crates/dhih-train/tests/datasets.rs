@@ -99,33 +99,57 @@ fn damaged_fashion_mnist_is_refused() {
     assert!(error.to_string().contains("label 10"), "{error}");
 }
 
-#[test]
-fn provenance_decides_whether_data_is_verified() {
-    let dir = tempfile::tempdir().unwrap();
-    common::fashion_mnist(dir.path(), 10, 10, false);
-    let record = |path: &Path| {
-        use sha2::{Digest, Sha256};
-        let digest = Sha256::digest(std::fs::read(path).unwrap());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        serde_json::json!({"path": name, "sha256": hex})
-    };
-    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> = files.map(|path| record(&path)).collect();
-    let write = |verified: bool| {
-        let json =
-            serde_json::json!({"name": "fashion-mnist", "verified": verified, "files": files});
-        std::fs::write(dir.path().join("provenance.json"), json.to_string()).unwrap();
-    };
-    for verified in [true, false] {
-        write(verified);
-        assert_eq!(load(DatasetName::FashionMnist, dir.path()).verified, Some(verified));
+/// CIFAR-100 as the authors' binary version, with `train` and `test` images.
+fn cifar100(dir: &Path, train: u8, test: u8) {
+    let record = |i: u8| [&[i % 20, i % 100][..], &[i; 3072]].concat();
+    for (name, count) in [("train.bin", train), ("test.bin", test)] {
+        std::fs::write(dir.join(name), (0..count).flat_map(record).collect::<Vec<_>>()).unwrap();
     }
-    write(true);
-    common::fashion_mnist(dir.path(), 11, 10, false);
-    assert!(refusal(DatasetName::FashionMnist, dir.path()).contains("sha256"));
+}
+
+/// Writes a provenance of the files in `dir`.
+fn write_provenance(dir: &Path, verified: bool) {
+    use sha2::{Digest, Sha256};
+
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let record = |path: std::path::PathBuf| {
+        let digest = Sha256::digest(std::fs::read(&path).unwrap());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        serde_json::json!({"path": path.file_name().unwrap().to_str().unwrap(), "sha256": hex})
+    };
+    let files: Vec<_> = files.map(record).collect();
+    let json = serde_json::json!({"name": "a set", "verified": verified, "files": files});
+    std::fs::write(dir.join("provenance.json"), json.to_string()).unwrap();
+}
+
+#[test]
+fn provenance_decides_whether_data_is_verified_whose_images_are_not_known() {
+    let dir = tempfile::tempdir().unwrap();
+    cifar100(dir.path(), 10, 10);
+    assert_eq!(load(DatasetName::Cifar100, dir.path()).verified, Some(false));
+    for verified in [true, false] {
+        write_provenance(dir.path(), verified);
+        let set = load(DatasetName::Cifar100, dir.path());
+        assert_eq!((set.verified, set.verified_parts), (Some(verified), vec![]));
+    }
+    write_provenance(dir.path(), true);
+    cifar100(dir.path(), 11, 10);
+    assert!(refusal(DatasetName::Cifar100, dir.path()).contains("sha256"));
     std::fs::write(dir.path().join("provenance.json"), "{").unwrap();
-    assert!(refusal(DatasetName::FashionMnist, dir.path()).contains("provenance.json"));
+    assert!(refusal(DatasetName::Cifar100, dir.path()).contains("provenance.json"));
+}
+
+#[test]
+fn images_decide_whether_data_is_verified_where_they_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    common::fashion_mnist(dir.path(), 10, 5, false);
+    write_provenance(dir.path(), true);
+    let set = load(DatasetName::FashionMnist, dir.path());
+    let parts: Vec<String> = set.verified_parts.iter().map(ToString::to_string).collect();
+    let expected = ["0 of 10 training images verified", "0 of 5 test images verified"];
+    assert_eq!((set.verified, parts), (Some(false), expected.map(str::to_owned).to_vec()));
+    common::fashion_mnist(dir.path(), 11, 5, false);
+    assert!(refusal(DatasetName::FashionMnist, dir.path()).contains("sha256"));
 }
 
 /// A batch as Python 2 pickled it, instruction by instruction.
@@ -280,7 +304,10 @@ fn a_folder_takes_every_kind_of_image_and_counts_the_unusable() {
     assert_eq!(skipped, ["broken.png", "empty.jpg"]);
     // The file beside the classes is of another kind, too.
     let left_out = serde_json::to_value(&dataset.left_out).unwrap();
-    assert_eq!(left_out, serde_json::json!({"broken": 2, "hidden": 1, "other_file": 2}));
+    assert_eq!(
+        left_out,
+        serde_json::json!({"broken": 1, "hidden": 1, "not_a_picture": 1, "other_file": 2})
+    );
     assert_eq!((dataset.len(), dataset.is_streamed()), (11, false));
 }
 

@@ -204,6 +204,8 @@ fn what_cannot_be_encoded_is_counted_by_the_reason() {
     put(&input, "a/2.JPG_large", 2);
     put(&input, "a/@eaDir/1.png", 3);
     put(&input, "a/._1.png", 4);
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+    std::fs::write(input.join("a/phone.heic"), heic).unwrap();
     std::fs::write(input.join("a/notes.txt"), "no image").unwrap();
     std::fs::write(input.join("a/page.jpg"), "<html>").unwrap();
     let whole = std::fs::read(put(&input, "a/half.png", 5)).unwrap();
@@ -214,14 +216,19 @@ fn what_cannot_be_encoded_is_counted_by_the_reason() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let report = encoded(dir.path());
     let expected = json!({
-        "broken": 1, "dangling_link": 1, "helper_folder": 1, "hidden": 1, "not_a_file": 1,
+        "broken": 2, "dangling_link": 1, "helper_folder": 1, "hidden": 1, "not_a_file": 1,
         "not_a_picture": 1, "other_file": 1, "repeated": 1,
     });
     assert_eq!((&report["encoded"], &report["left_out"]), (&json!(2), &expected));
     let skipped = report["skipped"].as_array().unwrap().iter();
     let mut skipped: Vec<&str> = skipped.map(|one| one["file"].as_str().unwrap()).collect();
     skipped.sort_unstable();
-    assert_eq!(skipped, ["in/a/broken.jpg", "in/a/half.png", "in/a/page.jpg", "in/a/pipe.jpg"]);
+    let expected = ["broken.jpg", "half.png", "page.jpg", "phone.heic", "pipe.jpg"];
+    assert_eq!(skipped, expected.map(|name| format!("in/a/{name}")));
+    let phone =
+        report["skipped"].as_array().unwrap().iter().find(|one| one["file"] == "in/a/phone.heic");
+    let reason = phone.unwrap()["reason"].as_str().unwrap();
+    assert!(reason.contains("heif-convert IN.heic OUT.jpg"), "{reason}");
     let codes = CodeSet::read(dir.path().join("o.safetensors"), None).unwrap();
     assert_eq!(codes.codes.len(), 2);
     std::fs::remove_file(dir.path().join("o.safetensors")).unwrap();

@@ -86,11 +86,94 @@ fn a_cache_gives_the_same_set_and_is_made_anew_when_it_is_stale_or_broken() {
     assert!(error.contains("delete the file"), "{error}");
     load(&config(&data, usize::MAX, Some(&cache)));
     assert!(std::fs::read(&file).unwrap() == whole, "it is whole again");
-    // Another picture under the same name has another file.
-    let other = common::encoded(common::picture(99), ImageFormat::Png);
-    std::fs::write(data.join("dark/000.png"), other).unwrap();
-    load(&config(&data, usize::MAX, Some(&cache)));
-    assert_eq!(caches(&cache).len(), 2);
+}
+
+/// Caches of pictures that had changed once filled the disk.
+#[test]
+fn a_source_has_one_cache_and_nothing_else_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, cache) = (pictures(dir.path()), dir.path().join("cache"));
+    let other = common::folder(&dir.path().join("other"), 3);
+    let config = |data: &Path| config(data, usize::MAX, Some(&cache));
+    load(&config(&data));
+    let first = caches(&cache).remove(0);
+    load(&config(&other));
+    // Files that only look like caches, and one of an older program, whose source nobody knows.
+    let source = first.file_name().unwrap().to_str().unwrap().split_once('-').unwrap().0;
+    let strangers = [
+        format!("{source}-{}.pixels", "a".repeat(32)),
+        format!("{source}-notes.pixels"),
+        format!("{}.pixels", "b".repeat(32)),
+    ];
+    for name in &strangers {
+        std::fs::write(cache.join(name), b"not ours").unwrap();
+    }
+    std::fs::write(cache.join(&strangers[2]), std::fs::read(&first).unwrap()).unwrap();
+    std::fs::create_dir(cache.join(format!("{source}-{}.pixels", "c".repeat(32)))).unwrap();
+    // Another picture under the same name, and then another size of all.
+    let changed = common::encoded(common::picture(99), ImageFormat::Png);
+    std::fs::write(data.join("dark/000.png"), changed).unwrap();
+    load(&config(&data));
+    assert!(!first.exists() && caches(&cache).len() == 6, "{:?}", caches(&cache));
+    let picture_shape = InputShape { height: 24, width: 24, channels: 3 };
+    load(&DatasetConfig { picture_shape, ..config(&data) });
+    assert_eq!(caches(&cache).len(), 6, "{:?}", caches(&cache));
+    assert!(strangers.iter().all(|name| cache.join(name).exists()));
+    // That of the other folder is still read.
+    let before = caches(&cache);
+    load(&config(&other));
+    assert_eq!(caches(&cache).len(), before.len());
+}
+
+/// The digest once depended on `--image-side`, and on whether the pixels were in memory: runs over the same pictures were told that they are not
+/// to be compared.
+#[test]
+fn the_digest_is_that_of_the_pictures_whatever_a_run_makes_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, cache) = (pictures(dir.path()), dir.path().join("cache"));
+    let expected = load(&config(&data, usize::MAX, None)).sha256;
+    for (side, memory, cache) in [
+        (32, usize::MAX, None),
+        (16, 1000, None),
+        (24, 1000, Some(&*cache)),
+        (24, usize::MAX, Some(&*cache)),
+    ] {
+        let picture_shape = InputShape { height: side, width: side, channels: 3 };
+        let other = load(&DatasetConfig { picture_shape, ..config(&data, memory, cache) });
+        assert_eq!(other.sha256, expected, "{side} {memory} {cache:?}");
+    }
+    let names = ["dark/000.png", "dark/001.png"].map(|name| data.join(name));
+    let [first, second] = [0, 1].map(|i| std::fs::read(&names[i]).unwrap());
+    std::fs::write(&names[0], second).unwrap();
+    std::fs::write(&names[1], first).unwrap();
+    assert_ne!(load(&config(&data, usize::MAX, None)).sha256, expected, "another order");
+}
+
+/// Digests as version 0.1.0 made them, of the same pictures, in memory and not.
+#[test]
+fn the_digests_of_older_programs_are_known() {
+    use sha2::{Digest, Sha256};
+
+    let dir = tempfile::tempdir().unwrap();
+    let data = common::folder(&dir.path().join("data"), 3);
+    let hex = |digest: Sha256| -> String {
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let mut head = Sha256::new();
+    head.update("16 16 3 6\n");
+    for label in [0u32, 0, 0, 1, 1, 1] {
+        head.update(label.to_le_bytes());
+    }
+    let in_memory = load(&config(&data, usize::MAX, None));
+    let older = hex(head.clone().chain_update(all_pixels(&in_memory)));
+    assert!(in_memory.has_digest(&older) && in_memory.has_digest(&in_memory.sha256));
+    let mut encoded = Sha256::new();
+    for name in ["dark/000", "dark/001", "dark/002", "light/000", "light/001", "light/002"] {
+        encoded.update(Sha256::digest(std::fs::read(data.join(format!("{name}.png"))).unwrap()));
+    }
+    let older = hex(head.chain_update(encoded.finalize()));
+    let streamed = load(&config(&data, 1000, None));
+    assert!(streamed.has_digest(&older) && !in_memory.has_digest(&older));
 }
 
 #[test]

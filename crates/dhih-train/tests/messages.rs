@@ -60,6 +60,9 @@ fn failures() {
         "export --run pointer --out m.onnx",
         "sweep --vary seed=1,1",
         "sweep --loss hi --vary bitz=1",
+        "sweep --loss hi --set hi_alph=0.5",
+        "sweep --loss hi --set colour=red",
+        "sweep --loss hi --set bits=many",
         "list cats",
     ]
     .map(|words| told(dir.path(), words))

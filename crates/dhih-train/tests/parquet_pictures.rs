@@ -101,6 +101,11 @@ fn text_is_the_names_of_classes_over_all_files() {
         let path = dir.path().join(name);
         write(&path, SNAPPY, &[("image", pictures(labels.len())), ("label", label)]);
     };
+    // An accent is one class, whether it is one character or two.
+    put("train-1.parquet", &[Some("Caf\u{e9}"), Some("Cafe\u{301}"), Some("owl")]);
+    let dataset = load(dir.path());
+    assert_eq!(dataset.classes, ["Caf\u{e9}", "owl"]);
+    std::fs::remove_file(dir.path().join("train-1.parquet")).unwrap();
     put("train-2.parquet", &[Some("owl"), Some(" cat ")]);
     // Comes after part 2, not before it.
     put("train-10.parquet", &[Some("dog"), None, Some(""), Some("owl")]);
@@ -130,6 +135,8 @@ fn rows_without_label_or_picture_are_left_out_and_counted() {
     assert_eq!(dataset.warnings.len(), 2, "{:?}", dataset.warnings);
     assert_eq!(dataset.warnings[0], Warning::Unlabelled { path, count: 2, first: 1 });
     assert_eq!(dataset.warnings[1], Warning::LabelsBeginAtOne);
+    let left_out = serde_json::to_value(&dataset.left_out).unwrap();
+    assert_eq!(left_out, serde_json::json!({"broken": 1, "no_class": 2}));
     let skipped: Vec<String> =
         dataset.skipped.iter().map(|(path, _)| path.display().to_string()).collect();
     assert!(skipped.len() == 1 && skipped[0].ends_with("train-0.parquet, row 2"), "{skipped:?}");

@@ -125,6 +125,9 @@ fn a_killed_run_resumes_to_the_same_bytes() {
 fn the_commands_work_on_a_run() {
     let dir = tempfile::tempdir().unwrap();
     common::folder(&dir.path().join("photos"), 12);
+    for name in [".hidden.png", "light/notes.txt", "light/page.jpg"] {
+        std::fs::write(dir.path().join("photos").join(name), "no image").unwrap();
+    }
     std::fs::write(dir.path().join("settings.toml"), "bits = 16\nepochs = 2\nimage_side = 16\n")
         .unwrap();
     let trained = dhih_train(
@@ -144,6 +147,12 @@ fn the_commands_work_on_a_run() {
     assert_eq!(report["run"], "runs/folder-hi-16-001");
     assert_eq!(report["evaluation"]["bits"], 16);
     assert_eq!(report["evaluation"]["protocol"], "folder");
+    let left_out = serde_json::json!({"hidden": 1, "not_a_picture": 1, "other_file": 1});
+    assert_eq!(report["left_out"], left_out);
+    assert_eq!(report["evaluation"]["dataset"]["left_out"], left_out);
+    let run = RunDir::open(&dir.path().join("runs/latest")).unwrap();
+    let recorded = run.read_config().unwrap().data.left_out;
+    assert_eq!(serde_json::to_value(recorded).unwrap(), left_out);
 
     let evaluated = dhih_train(dir.path(), &["evaluate", "--json", "--topk", "7"]);
     let evaluation: serde_json::Value = serde_json::from_str(&stdout(&evaluated)).unwrap();
@@ -153,7 +162,6 @@ fn the_commands_work_on_a_run() {
     let codes = [&codes[..], &["runs/latest/queries.safetensors", "--ties", "stable"]].concat();
     assert!(stdout(&dhih_train(dir.path(), &codes)).contains("ties in database order"));
 
-    std::fs::write(dir.path().join("photos/dark/broken.jpg"), b"no image").unwrap();
     let encoded = dhih_train(
         dir.path(),
         &["encode", "--input", "photos", "--out", "all.safetensors", "--json"],

@@ -1,5 +1,5 @@
-//! What the command lines of all programs share: completions for a shell and manual pages, the environment twins of flags, and what is
-//! told of a `runs/latest` that is no link. Completions and pages follow from the definition that parses the flags, so neither can be out
+//! What the command lines of all programs share: completions for a shell and manual pages, the environment twins of flags, the
+//! number of threads, names that are proposed for a wrong one, and what is told of a `runs/latest` that is no link. Completions and pages follow from the definition that parses the flags, so neither can be out
 //! of date. The words of each program are its own.
 //!
 //! ```
@@ -29,6 +29,8 @@
 //! ```
 
 mod latest;
+mod nearest;
+mod threads;
 mod twins;
 
 use std::fs;
@@ -39,6 +41,8 @@ use clap::{Args, Command, Subcommand};
 use clap_complete::Shell;
 
 pub use latest::{stale_latest, warn_of_stale_latest};
+pub use nearest::{did_you_mean, distance};
+pub use threads::{ThreadsError, compute_on};
 pub use twins::{parse, with_fitting_twins};
 
 /// The subcommands, to be flattened among those of a program.

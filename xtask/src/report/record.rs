@@ -130,10 +130,7 @@ impl Record {
     }
 
     fn unverified(&self) -> String {
-        match self.evaluation["dataset"]["verified"] {
-            Value::Bool(false) => " (data not verified)".to_owned(),
-            _ => String::new(),
-        }
+        unverified(&self.evaluation["dataset"])
     }
 
     fn line(&self, name: &str) -> String {
@@ -160,6 +157,29 @@ impl Record {
             self.text("commit"),
             self.machine
         )
+    }
+}
+
+/// What is to be said of data that is not wholly verified, in parentheses; empty where nothing is.
+fn unverified(dataset: &Value) -> String {
+    if dataset["verified"] != Value::Bool(false) {
+        return String::new();
+    }
+    let part = |part: &Value| {
+        let number = |name: &str| part[name].as_u64().unwrap_or_default();
+        let (name, images) = (part["part"].as_str().unwrap_or_default(), number("images"));
+        match (number("verified"), number("unknown")) {
+            (verified, _) if verified == images => format!("{name} part verified"),
+            (verified, 0) => format!("{verified} of {images} {name} images verified"),
+            (verified, unknown) => {
+                format!("{verified} of {images} {name} images verified, {unknown} not in the table")
+            }
+        }
+    };
+    match dataset["verified_parts"].as_array() {
+        Some(parts) => format!(" ({})", parts.iter().map(part).collect::<Vec<_>>().join("; ")),
+        // Runs of older programs, and sets of whose images nothing is known.
+        None => " (data not verified)".to_owned(),
     }
 }
 
@@ -200,6 +220,24 @@ mod tests {
             "seed": seed, "map": map, "accuracy": map - 0.01, "seconds": 10.0, "loss": "hi", "commit": "abc"
         });
         Record { machine: "m".into(), settings, evaluation }
+    }
+
+    #[test]
+    fn data_is_verified_part_by_part() {
+        let parts = json!([
+            {"part": "training", "images": 50_000, "verified": 50_000},
+            {"part": "test", "images": 10_000, "verified": 9980, "unknown": 20},
+        ]);
+        let dataset = |verified| json!({"verified": verified, "verified_parts": parts});
+        let text =
+            " (training part verified; 9980 of 10000 test images verified, 20 not in the table)";
+        assert_eq!(
+            (unverified(&dataset(false)), unverified(&dataset(true))),
+            (text.to_owned(), String::new())
+        );
+        let lossy = json!([{"part": "test", "images": 10, "verified": 0}]);
+        let lossy = json!({"verified": false, "verified_parts": lossy});
+        assert_eq!(unverified(&lossy), " (0 of 10 test images verified)");
     }
 
     #[test]

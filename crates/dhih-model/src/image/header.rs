@@ -174,3 +174,25 @@ pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N]> 
     let part = bytes.get(at..).and_then(|rest| rest.first_chunk());
     part.copied().ok_or_else(cut_off)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What phones and browsers write is no fault of the user's: the message names a program that converts it.
+    #[test]
+    fn formats_that_are_not_read_are_named_with_a_command_that_converts_them() {
+        for (bytes, parts) in [
+            (&b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..], ["HEIC", "heif-convert IN.heic OUT.jpg"]),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix", ["HEIC", "heif-convert IN.heic OUT.jpg"]),
+            (b"\0\0\0\x18ftypavif\0\0\0\0avifmif1", ["AVIF", "avifdec IN.avif OUT.png"]),
+            (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", ["AVIF", "avifdec IN.avif OUT.png"]),
+            (b"\0\0\0\x0cJXL \r\n\x87\n", ["JPEG XL", "djxl IN.jxl OUT.png"]),
+            (b"\xff\x0a\x00\x10", ["JPEG XL", "djxl IN.jxl OUT.png"]),
+        ] {
+            let error = Header::read(bytes).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{parts:?}: {error}");
+            assert!(error.contains(super::super::FORMATS), "{error}");
+        }
+    }
+}

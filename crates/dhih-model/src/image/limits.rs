@@ -36,6 +36,12 @@ impl Limits {
         Self { max_side, max_pixels, max_bytes: max_pixels.saturating_mul(16).max(256 << 20), cure }
     }
 
+    /// The longest file that a picture within the limits can have, in bytes: stored without compression, with 16 bits in each of four
+    /// channels. Files of up to 256 MiB are read in any case, because a small picture may carry much else.
+    pub fn max_file_bytes(&self) -> u64 {
+        self.max_pixels.saturating_mul(8).max(256 << 20)
+    }
+
     /// Compares the limits with what a header says.
     ///
     /// # Errors

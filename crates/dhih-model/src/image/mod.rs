@@ -32,6 +32,9 @@ pub use self::picture::Picture;
 pub use self::reader::{PictureReader, decode_for};
 use crate::error::Result;
 
+/// The formats that are decoded, as messages and help name them.
+pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
+
 /// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF. Grey, CMYK and deep pictures become RGB of 8 bits a channel, colours of a wider gamut become
 /// sRGB, EXIF orientation is applied, transparency is laid over white. Of an animation the first frame is taken. Memory: [`Header::decoding_bytes`].
 ///

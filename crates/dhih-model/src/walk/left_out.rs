@@ -5,14 +5,15 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::has_picture_ending;
 use super::names::text_of;
 use crate::error::{Error, Result};
 
 /// Why an entry of a folder is left out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
     /// Its name begins with a dot.
@@ -33,6 +34,9 @@ pub enum Reason {
     /// A picture without a class.
     #[error("a picture without a class")]
     NoClass,
+    /// A picture whose classes have too few pictures.
+    #[error("a picture whose classes have too few pictures")]
+    SmallClass,
     /// A link whose target does not exist, or that leads to itself.
     #[error("a link that leads nowhere: {cause}")]
     DanglingLink {
@@ -48,9 +52,15 @@ pub enum Reason {
     /// A pipe, socket or device.
     #[error("it is a pipe, a socket or a device, not a file")]
     NotAFile,
-    /// A file of more than [`MAX_PICTURE_BYTES`](super::MAX_PICTURE_BYTES).
-    #[error("it has more than {} MiB", super::MAX_PICTURE_BYTES >> 20)]
-    TooLong,
+    /// A file that is longer than any picture within the limits.
+    #[error(
+        "it has more than {} MiB, more than any picture within --max-pixels; raise that to take it",
+        most_bytes >> 20
+    )]
+    TooLong {
+        /// The most that is taken: [`Limits::max_file_bytes`](crate::image::Limits::max_file_bytes).
+        most_bytes: u64,
+    },
     /// A file whose ending says picture, while its first bytes do not.
     #[error("not a picture by its content, though its ending says so")]
     NotAPicture,
@@ -87,10 +97,11 @@ impl Reason {
             Self::OtherFile => "other_file",
             Self::EmptyClass => "empty_class",
             Self::NoClass => "no_class",
+            Self::SmallClass => "small_class",
             Self::DanglingLink { .. } => "dangling_link",
             Self::Unreadable { .. } => "unreadable",
             Self::NotAFile => "not_a_file",
-            Self::TooLong => "too_long",
+            Self::TooLong { .. } => "too_long",
             Self::NotAPicture => "not_a_picture",
             Self::Broken { .. } => "broken",
         }
@@ -104,11 +115,12 @@ impl Reason {
             | Self::Repeated
             | Self::OtherFile
             | Self::EmptyClass
-            | Self::NoClass => false,
+            | Self::NoClass
+            | Self::SmallClass => false,
             Self::DanglingLink { .. }
             | Self::Unreadable { .. }
             | Self::NotAFile
-            | Self::TooLong
+            | Self::TooLong { .. }
             | Self::NotAPicture
             | Self::Broken { .. } => true,
         }
@@ -156,6 +168,13 @@ impl LeftOut {
         }
     }
 
+    /// Counts entries that have no path of their own, such as rows of a table.
+    pub fn add(&mut self, reason: &Reason, count: usize) {
+        if count > 0 {
+            *self.counts.entry(reason.name()).or_default() += count;
+        }
+    }
+
     /// Adds all entries of another walk.
     pub fn append(&mut self, other: Self) {
         for (name, count) in other.counts {
@@ -170,6 +189,11 @@ impl LeftOut {
     /// The number of entries that are left out for this reason, whatever its cause says.
     pub fn count(&self, reason: &Reason) -> usize {
         self.counts.get(reason.name()).copied().unwrap_or_default()
+    }
+
+    /// The number of entries by the names of their reasons, as JSON has them.
+    pub fn counts(&self) -> &BTreeMap<&'static str, usize> {
+        &self.counts
     }
 
     /// The number of all entries.
@@ -242,7 +266,11 @@ mod tests {
             other.push(format!("{i}.jpg").into(), Reason::NotAPicture);
         }
         left_out.append(other);
-        assert_eq!((left_out.len(), left_out.faults().len()), (10, 6));
+        left_out.add(&Reason::SmallClass, 0);
+        left_out.add(&Reason::NoClass, 2);
+        assert_eq!((left_out.len(), left_out.faults().len()), (12, 6));
+        let names: Vec<_> = left_out.counts().keys().copied().collect();
+        assert_eq!(names, ["helper_folder", "hidden", "no_class", "not_a_picture"]);
         let error = left_out.refuse_faults().unwrap_err().to_string();
         assert!(error.contains("(6)") && error.contains("4.jpg: not a picture"), "{error}");
         assert!(!error.contains("5.jpg") && error.contains("--strict"), "{error}");

@@ -32,10 +32,7 @@ pub use self::left_out::{Entry, LeftOut, Reason};
 pub use self::names::{nfc, text_of};
 pub use self::walker::HELPER_FOLDERS;
 use self::walker::Walker;
-
-/// Longer files are no pictures that could be used: a picture of 40 megapixels with 16 bits a channel, stored without compression, has
-/// 240 MB.
-pub const MAX_PICTURE_BYTES: u64 = 256 << 20;
+use crate::image::Limits;
 
 /// The files below a folder.
 #[derive(Debug, Clone, Default)]
@@ -109,26 +106,30 @@ fn no_picture(path: &Path) -> Option<Reason> {
     }
 }
 
-/// Reads a picture's file of at most [`MAX_PICTURE_BYTES`] bytes. What a walk found is a regular file; a path that the user named may
-/// be a pipe, which is waited for.
+/// Reads a picture's file of at most [`Limits::max_file_bytes`]; of a file whose first bytes are those of no picture, no more than these. What
+/// a walk found is a regular file; a path that the user named may be a pipe, which is waited for.
 ///
 /// # Errors
 /// Why the file is left out.
-pub fn read_picture(path: &Path) -> Result<Vec<u8>, Reason> {
+pub fn read_picture(path: &Path, limits: &Limits) -> Result<Vec<u8>, Reason> {
     let unreadable = |error: io::Error| Reason::unreadable(&error);
-    let file = File::open(path).map_err(unreadable)?;
+    let most_bytes = limits.max_file_bytes();
+    let mut file = File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
-    if length > MAX_PICTURE_BYTES {
-        return Err(Reason::TooLong);
+    let mut bytes = Vec::new();
+    let start = PictureKind::BYTES as u64;
+    file.by_ref().take(start).read_to_end(&mut bytes).map_err(unreadable)?;
+    if PictureKind::of(&bytes).is_none() {
+        return Err(Reason::of_other_content(path));
     }
-    let mut bytes = Vec::with_capacity(length as usize);
+    if length > most_bytes {
+        return Err(Reason::TooLong { most_bytes });
+    }
+    bytes.reserve_exact(length.saturating_sub(start) as usize);
     // A pipe tells no length, and a file may grow while it is read.
-    file.take(MAX_PICTURE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_PICTURE_BYTES {
-        return Err(Reason::TooLong);
+    file.take(most_bytes + 1 - start).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(Reason::TooLong { most_bytes });
     }
-    match PictureKind::of(&bytes) {
-        Some(_) => Ok(bytes),
-        None => Err(Reason::of_other_content(path)),
-    }
+    Ok(bytes)
 }

@@ -80,19 +80,42 @@ fn pictures_are_known_by_their_content() {
     assert_eq!(walk.left_out.count(&Reason::OtherFile), 1);
     assert!(walk.left_out.faults().is_empty());
     // What their endings promise is looked at when they are read, or before work begins.
-    assert_eq!(read_picture(&root.path().join("page.jpg")), Err(Reason::NotAPicture));
-    assert_eq!(read_picture(&root.path().join("notes.txt")), Err(Reason::OtherFile));
-    assert!(read_picture(&root.path().join("c")).is_ok());
+    assert_eq!(
+        read_picture(&root.path().join("page.jpg"), &Limits::files()),
+        Err(Reason::NotAPicture)
+    );
+    assert_eq!(
+        read_picture(&root.path().join("notes.txt"), &Limits::files()),
+        Err(Reason::OtherFile)
+    );
+    assert!(read_picture(&root.path().join("c"), &Limits::files()).is_ok());
     assert_eq!(faults_of(&walk.files).faults().len(), 2);
 }
 
+/// A picture of 200 megapixels, stored without compression in four channels, was once too long.
 #[test]
-fn a_file_that_is_too_long_is_not_read() {
+fn a_file_is_read_where_a_picture_within_the_limits_may_have_its_length() {
+    assert!(Limits::files().max_file_bytes() > 4 * 200_000_000);
+    assert!(Limits::of_files(65_535, 1).max_file_bytes() >= 256 << 20);
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("long.png");
-    // The file has no blocks on the disk.
-    File::create(&path).unwrap().set_len(MAX_PICTURE_BYTES + 1).unwrap();
-    assert_eq!(read_picture(&path), Err(Reason::TooLong));
+    std::fs::write(&path, PNG).unwrap();
+    let limits = Limits::of_files(65_535, 40_000_000);
+    let most_bytes = 320_000_000;
+    // The file has no more blocks on the disk.
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(most_bytes + 1).unwrap();
+    let refused = read_picture(&path, &limits).unwrap_err();
+    assert_eq!(refused, Reason::TooLong { most_bytes });
+    assert!(
+        refused.to_string().contains("305 MiB") && refused.to_string().contains("--max-pixels")
+    );
+    file.set_len(270 << 20).unwrap();
+    assert_eq!(read_picture(&path, &limits).unwrap().len(), 270 << 20);
+    // What is no picture is not read on.
+    let other = root.path().join("film.jpg");
+    File::create(&other).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(read_picture(&other, &limits), Err(Reason::NotAPicture));
 }
 
 #[cfg(unix)]

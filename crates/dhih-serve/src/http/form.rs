@@ -8,6 +8,8 @@ use axum::{
     http::header::CONTENT_TYPE,
 };
 
+use dhih_model::image::FORMATS;
+
 use crate::http::ApiError;
 use crate::http::body_memory::Held;
 
@@ -91,7 +93,7 @@ impl Form {
         match form.images.is_empty() {
             true => Err(ApiError::BadRequest(
                 "missing_image",
-                "the form has no field `image`: send a JPEG, PNG or WebP in it".into(),
+                format!("the form has no field `image`: send a {FORMATS} in it"),
             )),
             false => Ok(form),
         }
@@ -130,7 +132,7 @@ impl Form {
         if bytes.is_empty() {
             return Err(ApiError::BadRequest(
                 "missing_image",
-                "the field `image` is empty: send the bytes of a JPEG, PNG or WebP in it".into(),
+                format!("the field `image` is empty: send the bytes of a {FORMATS} in it"),
             ));
         }
         Ok(FormImage { bytes, name: name.filter(|name| !name.is_empty()), held })

@@ -52,8 +52,8 @@ impl AppState {
         let threads = BlockingPool::new(limits.workers, limits.queue_timeout);
         let store_threads = BlockingPool::new(limits.store_searches, limits.queue_timeout);
         // A GPU takes one batch after the other.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = if run.load().encoder().is_on_cpu() { cores } else { 1 };
+        let threads_of_cpu = rayon::current_num_threads();
+        let workers = if run.load().encoder().is_on_cpu() { threads_of_cpu } else { 1 };
         let image = limits.image.clone();
         let pictures = PictureEncoder::start(queue, workers, threads.clone(), image)?;
         let bodies = Arc::new(BodyMemory::new(&limits));

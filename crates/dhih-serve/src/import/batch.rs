@@ -85,7 +85,7 @@ impl<'a> Importer<'a> {
 
     /// Reads a file, and decodes it where it is new or was changed.
     fn read(&self, file: &FoundFile) -> Result<Outcome> {
-        let bytes = match read_picture(&file.path) {
+        let bytes = match read_picture(&file.path, self.reader.limits()) {
             Ok(bytes) => bytes,
             Err(reason) => return Ok(Outcome::LeftOut(reason)),
         };

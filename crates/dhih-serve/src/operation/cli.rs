@@ -1,7 +1,7 @@
 //! The command line: flags and their `DHIH_...` twins. What they mean: `config.rs`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
@@ -23,6 +23,9 @@ pub struct Cli {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Threads that decode, encode, search and answer [default: one for each core]
+    #[arg(short = 'j', long, global = true, env = "DHIH_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
     /// Flags of the service.
     #[command(flatten)]
     pub config: Config,
@@ -67,7 +70,7 @@ pub struct ImportArgs {
     /// Index directory [default: RUN/index]
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
-    /// Folder of JPEG, PNG and WebP files, known by their content; a folder in it with the name of a class labels what it holds
+    /// Folder of JPEG, PNG, WebP, GIF, BMP or TIFF files, known by their content; a folder in it with the name of a class labels what it holds
     #[arg(long, env = "DHIH_INPUT", value_name = "DIR")]
     pub input: PathBuf,
     /// Name by which the folder's files are known at the next import [default: its path]

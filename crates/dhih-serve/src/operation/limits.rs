@@ -36,7 +36,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             queue_timeout: Duration::from_secs(5),
             rate_limit: None,
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            workers: rayon::current_num_threads(),
             store_searches: 16,
             image: dhih_model::image::Limits::default(),
         }

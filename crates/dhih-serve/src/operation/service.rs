@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::http::{Admin, AppState, app};
@@ -30,7 +30,10 @@ const ADMIN_CONNECTIONS: usize = 64;
 /// # Errors
 /// A run that cannot be served, an address that cannot be had, a certificate that cannot be used.
 pub fn serve(config: Config, source: Source, keys: Keys) -> Result<()> {
-    let runtime = Runtime::new().map_err(|source| Error::System { what: "threads", source })?;
+    // As many threads answer as compute: `--threads` bounds both.
+    let mut runtime = Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(rayon::current_num_threads()).enable_all().build();
+    let runtime = runtime.map_err(|source| Error::System { what: "threads", source })?;
     let ended = runtime.block_on(start(Arc::new(config), source, keys));
     // A reload or a change that is still under way is cut off: what was acknowledged is on disk.
     runtime.shutdown_timeout(LAST_WORK);

@@ -16,8 +16,10 @@ pub fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Comman
         if id == "config" || !command.get_arguments().any(|arg| arg.get_id() == &*id) {
             let known = command.get_arguments().map(|arg| arg.get_id().as_str());
             let known = known.filter(|id| !["config", "help", "version"].contains(id));
-            let known = known.collect::<Vec<_>>().join(", ");
-            return Err(wrong(&format!("{name:?} is no setting; there are {known}")));
+            let proposed = dhih_manual::did_you_mean(&id, known);
+            return Err(wrong(&format!(
+                "{name:?} is no setting{proposed}\nhint: `dhih-serve --help` shows all, by the names of their flags"
+            )));
         }
         let text = match value {
             toml::Value::String(text) => text,
@@ -74,7 +76,7 @@ mod tests {
         assert!(config.read_only && config.log_format == LogFormat::Json);
         assert!(!parsed("read_only = false", &[]).unwrap().read_only);
         for (toml, part) in [
-            ("bnid = 'x'", "\"bnid\" is no setting; there are run, index, bind"),
+            ("bnid = 'x'", "\"bnid\" is no setting, did you mean `bind`?"),
             ("config = 'x'", "no setting"),
             ("max_batch = 0", "0 is not in 1..=1024"),
             ("bind = ['a']", "give text, a number or a truth"),

@@ -4,11 +4,30 @@
 use std::{path::PathBuf, process::Command};
 
 use crate::common::{Fixture, get, send, state};
-use dhih_serve::{Keys, Limits, Server, ServerConfig, app, bind};
+use clap::CommandFactory;
+use dhih_model::image::FORMATS;
+use dhih_serve::{Cli, Keys, Limits, Server, ServerConfig, app, bind};
 
 /// The Python that `DHIH_PYTHON` names.
 fn python() -> PathBuf {
     std::env::var_os("DHIH_PYTHON").expect("DHIH_PYTHON names no Python").into()
+}
+
+/// The page, the help and the description once named three formats of six.
+#[tokio::test]
+async fn page_help_and_description_name_all_formats_that_are_read() {
+    let app = Fixture::new().app();
+    let read = async |path| String::from_utf8(send(&app, get(path)).await.body.to_vec()).unwrap();
+    let (page, description) = (read("/").await, read("/openapi.json").await);
+    let mut command = Cli::command();
+    let import = command.find_subcommand_mut("import").unwrap().render_long_help().to_string();
+    let import = import.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (place, text) in [("page", &page), ("description", &description), ("help", &import)] {
+        assert!(text.contains(FORMATS), "{place}: {text}");
+    }
+    for kind in FORMATS.replace(" or ", ", ").split(", ") {
+        assert!(page.contains(&format!("image/{}", kind.to_lowercase())), "{kind}");
+    }
 }
 
 #[tokio::test]

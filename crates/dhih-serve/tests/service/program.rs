@@ -170,3 +170,44 @@ fn it_prints_its_url_answers_and_stops_at_a_signal() {
         }
     }
 }
+
+/// The pools of threads learn their size from the environment, and a service beside others took all cores.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_computes_on_as_many_threads_as_it_is_told_by_flag_or_file() {
+    let fixture = Fixture::new();
+    let settings = fixture.run().join("serve.toml");
+    std::fs::write(&settings, "threads = 2\n").unwrap();
+    let file = ["--config", settings.to_str().unwrap()];
+    for (words, expected) in [(&["--threads", "3"][..], 3), (&["-j", "1"], 1), (&file, 2)] {
+        let mut child = program()
+            .args(words)
+            .env("DHIH_RUN", fixture.run())
+            .env("DHIH_BIND", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let url = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let threads = format!("/proc/{}/task", child.id());
+        let encoders = || {
+            let threads = std::fs::read_dir(&threads).unwrap();
+            let names = threads.map(|thread| {
+                std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap_or_default()
+            });
+            names.filter(|name| name.trim() == "encoder").count()
+        };
+        // A thread has its name once it has begun to run, which takes a while on a busy machine.
+        for _ in 0..4000 {
+            if encoders() >= expected {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let encoders = encoders();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(url.starts_with("http://"), "{url}");
+        assert_eq!(encoders, expected, "{words:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! `POST /v1/search`: every way to ask, every way to be refused.
 
 use crate::common::{Fixture, encoded, form, get, json, png, post, send};
+use dhih_model::image::FORMATS;
 use dhih_serve::Limits;
 use image::ImageFormat::{Jpeg, Png, WebP};
 use serde_json::{Value, json as value};
@@ -200,8 +201,15 @@ async fn other_content_is_refused() {
     }
     for bytes in [&b"hello"[..], b"RIFF\x04\0\0\0WAVE", b"\0\0\0\x0cftypheic", b"<svg/>", &[0; 64]]
     {
-        send(&app, form("image", bytes)).await.refused(415, "not_an_image", "JPEG, PNG, WebP");
+        send(&app, form("image", bytes)).await.refused(415, "not_an_image", FORMATS);
     }
+    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+    send(&app, form("image", heic)).await.refused(
+        415,
+        "not_an_image",
+        "heif-convert IN.heic OUT.jpg",
+    );
+    send(&app, form("image", b"")).await.refused(400, "missing_image", FORMATS);
 }
 
 #[tokio::test]

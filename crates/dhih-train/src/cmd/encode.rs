@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes, Shard};
 use dhih_model::Encoder;
-use dhih_model::image::{Limits, PictureReader};
+use dhih_model::image::{FORMATS, Limits, PictureReader};
 use dhih_model::walk::{self, LeftOut, Reason, Walk, text_of};
 use dhih_train::arrow_stream;
 use dhih_train::{Progress, RunDir, device, files};
@@ -107,7 +107,7 @@ struct Coder<'a> {
 impl Coder<'_> {
     /// The pixels of a picture as the encoder takes them, or why the file is left out.
     fn read(self, file: &Path) -> Result<Vec<u8>, Reason> {
-        let bytes = walk::read_picture(file)?;
+        let bytes = walk::read_picture(file, self.reader.limits())?;
         self.reader.fitted(&bytes, self.encoder.input()).map_err(Reason::broken)
     }
 }
@@ -160,9 +160,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     }
     // A part of `--shard` may be without images: the other parts are whole without it.
     if encoded.files.is_empty() && (args.shard.is_none() || count == 0) {
-        bail!(
-            "no usable image among {count} files; give --input JPEG, PNG, WebP, GIF, BMP or TIFF images"
-        );
+        bail!("no usable image among {count} files; give --input {FORMATS} images");
     }
     let mut set = CodeSet::new(Codes::new(encoder.bits() as u32, encoded.codes)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());

@@ -60,9 +60,7 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
         let (name, value) = split(setting)?;
         set.insert(name.to_owned(), value_of(value));
     }
-    let set: TrainOptions = set
-        .try_into()
-        .with_context(|| format!("--set {} is no setting", args.set.join(" --set ")))?;
+    let set = TrainOptions::of_table(set, &format!("--set {}", args.set.join(" --set ")))?;
     let base = set.or(file.unwrap_or_default()).or(recipe.unwrap_or_default());
     let mut axes = Vec::new();
     if !args.loss.is_empty() {

@@ -1,5 +1,6 @@
 //! `dhih-train train`: a whole run, or the rest of one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -50,6 +51,8 @@ pub(crate) struct TrainArgs {
 struct Report<'a> {
     run: &'a Path,
     seconds: f64,
+    /// The number of all entries that were left out of the data, by the reason, as `encode --json` has it.
+    left_out: &'a BTreeMap<String, usize>,
     evaluation: &'a Evaluation,
 }
 
@@ -130,7 +133,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     };
     let (run, seconds) = (run.path(), evaluation.seconds);
     if args.json {
-        return super::print_json(&Report { run, seconds, evaluation: &evaluation });
+        let left_out = &evaluation.dataset.record.left_out;
+        return super::print_json(&Report { run, seconds, left_out, evaluation: &evaluation });
     }
     super::print(&summary(run, &evaluation))
 }
@@ -140,9 +144,23 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
     let record = &evaluation.dataset.record;
     let warnings: String =
         record.warnings.iter().map(|warning| format!("warning     {warning}\n")).collect();
+    let left_out = match &record.left_out {
+        none if none.is_empty() => String::new(),
+        counts => {
+            let one = |(reason, count): (&String, &usize)| {
+                format!("{count} {}", reason.replace('_', " "))
+            };
+            let counts: Vec<String> = counts.iter().map(one).collect();
+            format!("left out    {}\n", counts.join(", "))
+        }
+    };
     let unverified = match record.verified {
         Some(false) => ", UNVERIFIED data",
         _ => "",
+    };
+    let data = match record.verification() {
+        Some(parts) => format!("data        {parts}\n"),
+        None => String::new(),
     };
     let class_code = match evaluation.class_code_map {
         Some(map) => format!("{map:.4}  (mAP of the classifier's prediction taken as code)"),
@@ -157,13 +175,14 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
     format!(
         "run         {}\n\
          protocol    {} (seed {}, commit {}{unverified})\n\
+         {data}\
          codes       {} bits, {} distinct among {}\n\
          mAP         {:.4}  (ties averaged; between {:.4} and {:.4} by their order)\n\
          class code  {class_code}\n\
          accuracy    {accuracy}\n\
          radius 2    precision {:.4}, recall {:.4}\n\
          training    {:.0} s\n\
-         {warnings}next        dhih-index build --codes {}\n",
+         {left_out}{warnings}next        dhih-index build --codes {}\n",
         run.display(),
         evaluation.protocol.name(),
         evaluation.seed,

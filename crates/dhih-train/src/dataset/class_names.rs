@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use dhih_model::walk::Reason;
+
 use super::Lists;
 use super::classes::{UsedClasses, used_classes};
 use super::labels::ClassLabels;
@@ -66,6 +68,7 @@ impl Raw {
             return Err(Error::Data { path: dir.to_owned(), reason, cure: FEWER.to_owned() });
         }
         let dropped = count - kept.len();
+        self.left_out.add(&Reason::SmallClass, dropped);
         self.warnings.push(Warning::SmallClasses { classes: empty, images: dropped });
         self.classes = names;
         self.labels = match self.labels {

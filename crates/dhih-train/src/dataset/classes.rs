@@ -1,7 +1,9 @@
 //! The classes that occur among pictures, numbered anew without the others. Names of classes whose labels are numbers, and classes that are
 //! dropped, are in `class_names.rs`; the classes of a row, in `labels.rs`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use dhih_model::walk::{Entry, text_of};
 
 /// Classes that occur, with the labels in their numbers.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,15 +61,12 @@ fn beyond(class: u32, classes: usize, labels: &[Vec<u32>]) -> String {
 }
 
 /// Why there are too few classes: their number, and the first of the classes without a usable picture.
-pub(super) fn too_few_classes(
-    used: &UsedClasses,
-    skipped: &[(PathBuf, String)],
-    dir: &Path,
-) -> String {
+pub(super) fn too_few_classes(used: &UsedClasses, skipped: &[Entry], dir: &Path) -> String {
     let reason = format!("it has {} classes, at least 2 are needed", used.names.len());
     let Some(name) = used.empty.first() else { return reason };
-    let first = skipped.iter().find(|(path, _)| path.starts_with(dir.join(name)));
+    let first = skipped.iter().find(|entry| entry.path.starts_with(dir.join(name)));
     let first = first.or(skipped.first());
-    let why = first.map(|(path, why)| format!(" ({}: {why})", path.display()));
+    let why =
+        first.map(|Entry { path, reason }| format!(" ({}: {reason})", text_of(path.as_os_str())));
     format!("{reason}: class {name:?} has no usable image{}", why.unwrap_or_default())
 }

@@ -1,12 +1,15 @@
 //! The columns of a list of pictures as CSV: which character separates them, and which are pictures, labels and parts. What becomes of the
 //! lines is in `csv_list.rs`.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
+use dhih_model::walk::nfc;
 
-const IMAGE: [&str; 4] = ["image", "path", "file", "filename"];
+/// The last one heads the corner of a table whose columns are labels, as UC Merced's is published.
+const IMAGE: [&str; 5] = ["image", "path", "file", "filename", "image\\label"];
 const LABEL: [&str; 2] = ["label", "labels"];
 const PART: [&str; 2] = ["part", "split"];
 
@@ -15,11 +18,27 @@ const PART: [&str; 2] = ["part", "split"];
 pub(super) struct Columns {
     pub(super) image: usize,
     pub(super) image_name: String,
-    pub(super) label: usize,
-    /// Whether the column of labels holds several, separated.
-    pub(super) has_several_labels: bool,
+    labels: LabelColumns,
     pub(super) part: Option<usize>,
     separator: u8,
+}
+
+/// In which form the labels are.
+#[derive(Debug, PartialEq, Eq)]
+enum LabelColumns {
+    /// A column `label`: the cell is the name of a class.
+    Single(usize),
+    /// A column `labels`: the cell has the names of several classes, separated.
+    Several(usize),
+    /// The wide form: a column of 0 and 1 for each class, which is named by the header.
+    Wide(Vec<ClassColumn>),
+}
+
+/// A column of the wide form.
+#[derive(Debug, PartialEq, Eq)]
+struct ClassColumn {
+    at: usize,
+    class: String,
 }
 
 /// A part of a protocol.
@@ -63,19 +82,80 @@ impl Columns {
         let missing =
             |name: &str| format!("its header has no column `{name}`; it has {}", names.join(", "));
         let image = find(&IMAGE)?.ok_or_else(|| missing("image"))?;
-        let label = find(&LABEL)?.ok_or_else(|| missing("label"))?;
-        let has_several_labels = names[label] == "labels";
         let part = find(&PART)?;
+        let labels = match find(&LABEL)? {
+            Some(at) if names[at] == "labels" => LabelColumns::Several(at),
+            Some(at) => LabelColumns::Single(at),
+            None => {
+                let others = (0..names.len()).filter(|at| *at != image && Some(*at) != part);
+                let classes = others.map(|at| ClassColumn { at, class: name_of(&header[at]) });
+                LabelColumns::Wide(classes.collect())
+            }
+        };
+        match &labels {
+            // A table of a single class divides nothing, so that this is no table.
+            LabelColumns::Wide(classes) if classes.len() < 2 => return Err(missing("label")),
+            LabelColumns::Wide(classes) => check_classes(classes)?,
+            LabelColumns::Single(_) | LabelColumns::Several(_) => (),
+        }
         let image_name = names[image].clone();
-        Ok(Self { image, image_name, label, has_several_labels, part, separator })
+        Ok(Self { image, image_name, labels, part, separator })
     }
 
-    /// The labels of a cell. Several are separated by `;`, or by `,` in a file whose columns are separated by `;`.
-    pub(super) fn labels<'a>(&self, cell: &'a str) -> impl Iterator<Item = &'a str> {
-        let (several, comma) = (self.has_several_labels, self.separator == b';');
-        let splits = move |c: char| several && (c == ';' || comma && c == ',');
-        cell.split(splits).map(str::trim).filter(|name| !name.is_empty())
+    /// Whether a picture may have several labels, and one without a label shows none of the classes.
+    pub(super) fn has_several_labels(&self) -> bool {
+        !matches!(self.labels, LabelColumns::Single(_))
     }
+
+    /// The labels of a line, in Unicode's normal form C. Several in one cell are separated by `;`, or by `,` in a file whose columns are
+    /// separated by `;`.
+    ///
+    /// # Errors
+    /// The reason, where a cell of the wide form is neither 0 nor 1.
+    pub(super) fn labels(&self, record: &StringRecord) -> Result<Vec<String>, String> {
+        let cell = |at: usize| record.get(at).unwrap_or_default().trim();
+        let several = |c: char| c == ';' || self.separator == b';' && c == ',';
+        let names: Vec<&str> = match &self.labels {
+            LabelColumns::Single(at) => vec![cell(*at)],
+            LabelColumns::Several(at) => cell(*at).split(several).map(str::trim).collect(),
+            LabelColumns::Wide(classes) => {
+                let mut names = Vec::new();
+                for ClassColumn { at, class } in classes {
+                    match cell(*at) {
+                        "1" => names.push(&**class),
+                        "0" => (),
+                        other => {
+                            return Err(format!(
+                                "its column `{class}` holds {other:?}, expected 0 or 1, as there is no column `label` or `labels`"
+                            ));
+                        }
+                    }
+                }
+                names
+            }
+        };
+        Ok(names.into_iter().filter(|name| !name.is_empty()).map(name_of).collect())
+    }
+}
+
+/// The name of a class, as it is compared with others.
+fn name_of(text: &str) -> String {
+    nfc(text.trim()).into_owned()
+}
+
+/// # Errors
+/// The reason, where a column of the wide form has no name, or that of another one.
+fn check_classes(classes: &[ClassColumn]) -> Result<(), String> {
+    let mut known = HashSet::new();
+    for ClassColumn { at, class } in classes {
+        if class.is_empty() {
+            return Err(format!("column {} of its header has no name", at + 1));
+        }
+        if !known.insert(class) {
+            return Err(format!("its header has two columns `{class}`"));
+        }
+    }
+    Ok(())
 }
 
 /// Opens a list and finds its columns, which are separated by commas, semicolons or tabs.

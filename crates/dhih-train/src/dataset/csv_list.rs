@@ -1,8 +1,11 @@
-//! A list of pictures as CSV, `labels.csv`: a column `image`, relative to the list's folder, a column `label` or `labels`, and optionally a column
-//! `part`. The lines of one picture are joined. How its columns are found is in `csv_columns.rs`.
+//! A list of pictures as CSV, `labels.csv`: a column `image`, relative to the list's folder, a column `label` or `labels` or one for each class,
+//! and optionally a column `part`. The lines of one picture are joined. How its columns are found is in `csv_columns.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
+
+use dhih_model::walk::{Reason, Walk, text_of};
 
 use super::Lists;
 use super::csv_columns::{self, Columns, Part};
@@ -13,7 +16,7 @@ use crate::intake::pixels::{Intake, Source};
 
 const LIST: &str = "labels.csv";
 const CURE: &str = "give --data-dir a folder with labels.csv: a header `image,label` (or `image,labels`, several \
-                    separated by `;`) and a line an image";
+                    separated by `;`; or a column of 0 and 1 for each class) and a line an image";
 
 /// What the lines of a picture say.
 #[derive(Default)]
@@ -39,11 +42,12 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let path = dir.join(LIST);
     let wrong = |reason: String| Error::Data { path: path.clone(), reason, cure: CURE.to_owned() };
     let (entries, columns) = entries(dir, &path).map_err(wrong)?;
-    let is_unlabelled = |entry: &&Entry| !columns.has_several_labels && entry.labels.is_empty();
+    let is_unlabelled = |entry: &&Entry| !columns.has_several_labels() && entry.labels.is_empty();
     let mut pictures = Pictures::default();
     let unlabelled: Vec<&Entry> = entries.iter().filter(is_unlabelled).collect();
     if let Some(Entry { line, .. }) = unlabelled.first() {
         let (path, count, first) = (path.clone(), unlabelled.len(), *line);
+        pictures.left_out.add(&Reason::NoClass, count);
         pictures.warnings.push(Warning::Unlabelled { path, count, first });
     }
     let entries: Vec<&Entry> = entries.iter().filter(|entry| !is_unlabelled(entry)).collect();
@@ -65,6 +69,7 @@ fn entries(dir: &Path, list: &Path) -> Result<(Vec<Entry>, Columns), String> {
     let (mut reader, columns) = csv_columns::open(list)?;
     let mut entries: Vec<Entry> = Vec::new();
     let mut rows: HashMap<PathBuf, usize> = HashMap::new();
+    let mut files = Files { dir, by_stem: None };
     for record in reader.records() {
         let record = record.map_err(|error| error.to_string())?;
         let line = record.position().map_or(0, |position| position.line() as usize);
@@ -75,13 +80,16 @@ fn entries(dir: &Path, list: &Path) -> Result<(Vec<Entry>, Columns), String> {
                 columns.image_name
             ));
         }
-        let path = dir.join(cell(columns.image));
+        let path =
+            files.path(cell(columns.image)).map_err(|reason| format!("line {line}: {reason}"))?;
         let row = *rows.entry(normal(&path)).or_insert(entries.len());
         if row == entries.len() {
             entries.push(Entry { line, path, ..Entry::default() });
         }
         let entry = &mut entries[row];
-        entry.labels.extend(columns.labels(cell(columns.label)).map(str::to_owned));
+        entry
+            .labels
+            .extend(columns.labels(&record).map_err(|reason| format!("line {line}: {reason}"))?);
         if let Some(part) = columns.part {
             let part =
                 Part::parse(cell(part)).map_err(|reason| format!("line {line}: {reason}"))?;
@@ -97,6 +105,45 @@ fn entries(dir: &Path, list: &Path) -> Result<(Vec<Entry>, Columns), String> {
         }
     }
     Ok((entries, columns))
+}
+
+/// The pictures that a list may name.
+struct Files<'a> {
+    dir: &'a Path,
+    /// The pictures below the folder by their names without the ending, from the first time that one is asked for.
+    by_stem: Option<HashMap<OsString, Vec<PathBuf>>>,
+}
+
+impl Files<'_> {
+    /// The path of a picture. A name without folder and ending, of which there is no file, is that of the one picture below the folder which
+    /// has it as its name without the ending: some sets publish their labels so.
+    ///
+    /// # Errors
+    /// The reason, where several pictures have such a name.
+    fn path(&mut self, cell: &str) -> Result<PathBuf, String> {
+        let (path, name) = (self.dir.join(cell), Path::new(cell));
+        let is_bare = name.extension().is_none() && name.components().count() == 1;
+        if !is_bare || path.exists() {
+            return Ok(path);
+        }
+        let by_stem = self.by_stem.get_or_insert_with(|| {
+            let mut by_stem: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
+            for file in Walk::pictures(self.dir).unwrap_or_default().files {
+                let stem = file.file_stem().unwrap_or_default().to_owned();
+                by_stem.entry(stem).or_default().push(file);
+            }
+            by_stem
+        });
+        match by_stem.get(OsStr::new(cell)).map(Vec::as_slice) {
+            None | Some([]) => Ok(path),
+            Some([file]) => Ok(file.clone()),
+            Some([first, second, ..]) => Err(format!(
+                "{cell} may be {} or {}: give it an ending",
+                text_of(first.as_os_str()),
+                text_of(second.as_os_str())
+            )),
+        }
+    }
 }
 
 /// A path in one spelling: absolute, without `.` and `..`. Links are not followed.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use dhih_model::image::FORMATS;
 use dhih_model::walk::{Reason, Walk, nfc, text_of};
 
 use super::Lists;
@@ -14,8 +15,9 @@ use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
 use crate::intake::pixels::{Intake, Source};
 
-const CURE: &str =
-    "give --data-dir a folder with one sub-folder of JPEG, PNG or WebP images for each class";
+fn cure() -> String {
+    format!("give --data-dir a folder with one sub-folder of {FORMATS} images for each class")
+}
 
 /// An image with its class folder. Ordered as the rows of the dataset: by part, then by path.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +28,7 @@ struct Image {
 }
 
 pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
-    let Walk { files, folders, left_out } = super::walked(Walk::pictures(dir), dir, CURE)?;
+    let Walk { files, folders, left_out } = super::walked(Walk::pictures(dir), dir, &cure())?;
     let mut pictures = Pictures { left_out, ..Pictures::default() };
     let has_parts = has_parts(dir, &files);
     let mut images = Vec::with_capacity(files.len());
@@ -49,7 +51,7 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
         let left_out = pictures.left_out.summary().map(|summary| format!(" ({summary})"));
         let (count, left_out) = (names.len(), left_out.unwrap_or_default());
         let reason = format!("it has {count} classes with images, at least 2 are needed{left_out}");
-        return Err(Error::Data { path: dir.to_owned(), reason, cure: CURE.to_owned() });
+        return Err(Error::Data { path: dir.to_owned(), reason, cure: cure() });
     }
     if has_parts {
         pictures.lists = Some(lists(&images));
@@ -59,7 +61,7 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
         let label = numbers.get(&class).copied().unwrap_or_default();
         pictures.push(Source::File(path), vec![label]);
     }
-    Raw::of_pictures(pictures, names, intake, (dir, CURE))
+    Raw::of_pictures(pictures, names, intake, (dir, &cure()))
 }
 
 /// The class folders of images.

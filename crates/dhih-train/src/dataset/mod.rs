@@ -7,6 +7,7 @@ mod classes;
 mod csv_columns;
 mod csv_list;
 pub mod demo;
+mod digest;
 mod fashion_mnist;
 mod folder;
 mod labels;
@@ -18,6 +19,7 @@ mod part;
 mod pascal_voc;
 mod pickle;
 mod provenance;
+mod published;
 mod raw;
 mod svhn;
 mod warning;
@@ -28,18 +30,20 @@ use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
 use dhih_model::image::{Limits, Picture};
-use dhih_model::walk::{LeftOut, Reason, Walk, text_of};
+use dhih_model::walk::{Entry, LeftOut, Walk, text_of};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::intake::pixels::{Intake, Pixels};
 use crate::progress::Progress;
 use cifar::Cifar;
+use digest::Contents;
 use provenance::Provenance;
 use raw::Raw;
 
 pub use labels::ClassLabels;
 pub use name::DatasetName;
+pub use published::PartVerification;
 pub use warning::Warning;
 
 /// The parts of a protocol, where the data itself says them: rows, in ascending order.
@@ -73,10 +77,14 @@ pub struct Dataset {
     pub official_validation: usize,
     /// The parts, where lists of them are published.
     pub lists: Option<Lists>,
-    /// SHA-256 over shape, labels and pixels, in hex.
+    /// SHA-256 over labels and images, in hex: over the encoded bytes of pictures of any size, over the pixels of others.
     pub sha256: String,
-    /// Whether the files are known to be the published ones; absent where nothing is published.
+    /// Of the encoded pictures; absent for sets of one shape.
+    encoded: Option<[u8; 32]>,
+    /// Whether the images, or where no digests of them are known their files, are the published ones; absent where nothing is published.
     pub verified: Option<bool>,
+    /// What is known of the images of each part of a published set; empty where no digests of its images are known.
+    pub verified_parts: Vec<PartVerification>,
     /// Files that could not be used, with the reason.
     pub skipped: Vec<(PathBuf, String)>,
     /// What is left out, counted by the reason; the faults among it are those of `skipped`.
@@ -133,7 +141,7 @@ impl Dataset {
     /// what would be left out for a fault.
     pub fn load(name: DatasetName, config: &DatasetConfig) -> Result<Self> {
         let dir = config.dir.as_path();
-        let intake = &Intake::new(config);
+        let intake = &Intake::new(name, config);
         let raw = match name {
             DatasetName::Demo => render_demo(config.demo_images),
             DatasetName::FashionMnist => fashion_mnist::load(dir)?,
@@ -149,17 +157,13 @@ impl Dataset {
             DatasetName::Parquet => parquet::load(dir, intake)?,
             DatasetName::WebDataset => webdataset::load(dir, intake)?,
         };
-        let verified = match name {
-            DatasetName::Demo => None,
-            name if name.is_of_pictures() => None,
-            _ => Some(Provenance::read(dir)?.is_verified(dir, &raw.files)?),
-        };
         raw.check(dir)?;
+        let (verified, verified_parts) = verification(name, dir, &raw)?;
         let raw = raw.without_small_classes(config.min_class_images, dir)?;
-        let sha256 = raw.digest();
+        let sha256 = Contents::from(&raw).sha256();
         let mut left_out = raw.left_out;
-        for (path, reason) in raw.skipped {
-            left_out.push(path, Reason::broken(reason));
+        for Entry { path, reason } in raw.skipped {
+            left_out.push(path, reason);
         }
         if config.strict {
             left_out.refuse_faults()?;
@@ -176,7 +180,9 @@ impl Dataset {
             official_validation: raw.official_validation,
             lists: raw.lists,
             sha256,
+            encoded: raw.encoded,
             verified,
+            verified_parts,
             skipped,
             left_out,
             warnings: raw.warnings,
@@ -218,7 +224,6 @@ impl Dataset {
         }
     }
 
-    /// Whether images are decoded whenever they are wanted.
     /// Whether images are decoded, or read from a cache, whenever they are wanted.
     pub fn is_streamed(&self) -> bool {
         !matches!(self.pixels, Pixels::Memory(_))
@@ -238,7 +243,10 @@ impl Dataset {
                     reason,
                     cure: "it could be read when the run began: restore it".to_owned(),
                 };
-                Ok(sources[i].pixels(reader, self.shape).map_err(gone)?.into())
+                Ok(sources[i]
+                    .pixels(reader, self.shape)
+                    .map_err(|reason| gone(reason.to_string()))?
+                    .into())
             }
         }
     }
@@ -264,6 +272,32 @@ impl Dataset {
     pub fn gather_fitted(&self, rows: &[usize], shape: InputShape) -> Result<Vec<u8>> {
         Ok(fit(self.gather(rows)?, self.shape, shape))
     }
+}
+
+/// Whether the images are the published ones. Images whose digests are known are compared with them, whatever files they came in; of other
+/// sets, the files are compared with what was fetched.
+///
+/// # Errors
+/// A file changed since it was fetched, and what it holds is not known to be the published set.
+fn verification(
+    name: DatasetName,
+    dir: &Path,
+    raw: &Raw,
+) -> Result<(Option<bool>, Vec<PartVerification>)> {
+    if name == DatasetName::Demo || name.is_of_pictures() {
+        return Ok((None, Vec::new()));
+    }
+    let parts = published::verify(name, raw);
+    let are_published = |parts: &[PartVerification]| {
+        !parts.is_empty() && parts.iter().all(|part| part.verified == part.images)
+    };
+    if let Some(parts) = &parts
+        && are_published(parts)
+    {
+        return Ok((Some(true), parts.clone()));
+    }
+    let fetched = Provenance::read(dir)?.is_verified(dir, &raw.files)?;
+    Ok((Some(parts.is_none() && fetched), parts.unwrap_or_default()))
 }
 
 /// As [`Dataset::gather_fitted`], of images `[n, height, width, channels]`; those that have the shape stay as they are.

@@ -106,7 +106,7 @@ impl DatasetName {
             Self::Csv => "your own images, listed in labels.csv with one or several labels each",
             Self::Parquet => "Parquet files in the hub's image schema",
             Self::WebDataset => "tar shards of pictures and class numbers",
-            Self::Folder => "your own JPEG, PNG or WebP images, one sub-folder a class",
+            Self::Folder => "your own images, one sub-folder a class",
         }
     }
 

@@ -1,11 +1,10 @@
-//! What a reader returns, its checks, and its digest.
+//! What a reader returns, and its checks. Its digest is in `digest.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
-use dhih_model::walk::LeftOut;
-use sha2::{Digest, Sha256};
+use dhih_model::walk::{Entry, LeftOut};
 
 use super::Lists;
 use super::classes::{UsedClasses, too_few_classes, used_classes};
@@ -25,14 +24,14 @@ pub(super) struct Raw {
     /// How many, at the end, are the official validation part.
     pub(super) official_validation: usize,
     pub(super) lists: Option<Lists>,
-    pub(super) skipped: Vec<(PathBuf, String)>,
+    pub(super) skipped: Vec<Entry>,
     /// What the walk of the dataset's folder left out.
     pub(super) left_out: LeftOut,
     /// What is odd about the set.
     pub(super) warnings: Vec<Warning>,
     /// The files that were read, relative to the dataset's folder.
     pub(super) files: Vec<PathBuf>,
-    /// Of encoded pictures, where pixels are not in memory.
+    /// Of the encoded pictures; absent where the images have one shape by nature and were never scaled.
     pub(super) encoded: Option<[u8; 32]>,
 }
 
@@ -46,7 +45,7 @@ pub(super) struct Pictures {
     /// How many, at the end, are the official validation part.
     pub(super) official_validation: usize,
     /// Pictures that the reader found to be unusable, with the reason.
-    pub(super) skipped: Vec<(PathBuf, String)>,
+    pub(super) skipped: Vec<Entry>,
     /// What the reader found to be odd.
     pub(super) warnings: Vec<Warning>,
     /// The parts by lists, in any order.
@@ -156,7 +155,7 @@ impl Raw {
             left_out,
             warnings,
             files: Vec::new(),
-            encoded: digest,
+            encoded: Some(digest),
         })
     }
 
@@ -189,31 +188,6 @@ impl Raw {
             }
         }
         Ok(())
-    }
-
-    /// SHA-256 over shape, labels, and pixels or encoded pictures, in hex.
-    pub(super) fn digest(&self) -> String {
-        let InputShape { height, width, channels } = self.shape;
-        let mut hash = Sha256::new();
-        hash.update(format!("{height} {width} {channels} {}\n", self.labels.len()));
-        match &self.labels {
-            ClassLabels::Single(labels) => {
-                labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-            }
-            ClassLabels::Multiple(labels) => {
-                for labels in labels {
-                    hash.update((labels.len() as u32).to_le_bytes());
-                    labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-                }
-            }
-        }
-        match (&self.pixels, &self.encoded) {
-            (Pixels::Memory(images), _) => hash.update(images),
-            (Pixels::Cached { .. } | Pixels::Stream { .. }, encoded) => {
-                hash.update(encoded.unwrap_or_default())
-            }
-        }
-        dhih_index::to_hex(&hash.finalize())
     }
 }
 

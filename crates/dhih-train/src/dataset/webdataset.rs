@@ -13,8 +13,8 @@ use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
 use crate::intake::pixels::{Intake, Source};
 
-const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a picture (.jpg, .png, .webp) and a class \
-                    number (.cls); optionally classes.txt, a name a line";
+const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a picture (.jpg, .png, .tiff or another ending of pictures) \
+                    and a class number (.cls); optionally classes.txt, a name a line";
 
 pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let Walk { files, left_out, .. } = super::files_below(dir, CURE)?;

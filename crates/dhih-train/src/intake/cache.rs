@@ -1,10 +1,11 @@
-//! Decoded pictures in a file, for the next run over the same files: `KEY.pixels` in a folder of the user's. The key is a digest of the
-//! names, sizes and times of the files and of how they are decoded, so that a cache of other files is never found. Pixels are read at their
-//! place when they are wanted; a checksum a picture tells damaged ones.
+//! Decoded pictures in a file, for the next run over the same files: `SOURCE-KEY.pixels` in a folder of the user's. SOURCE is a digest of the
+//! dataset's name and folder; KEY one of the names, sizes and times of its files and of how they are decoded, so that a cache of other files is
+//! never found. A source has one cache: when another is made, the one before is deleted. Pixels are read at their place when they are wanted;
+//! a checksum a picture tells damaged ones.
 //!
 //! ```text
 //! pixels of picture 0, of picture 1, ...   rows of height * width * channels bytes; of one that cannot be used, zeros
-//! entries                                  a picture: 1, SHA-256 of its file, CRC-32C of its pixels; or 0, length and text of the reason
+//! entries                                  a picture: 1, SHA-256 of its file, CRC-32C of its pixels; or 0, length and JSON of the reason
 //! length of the entries (u64), CRC-32C of the entries (u32), MAGIC
 //! ```
 
@@ -15,6 +16,7 @@ use std::time::UNIX_EPOCH;
 
 use dhih_model::InputShape;
 use dhih_model::image::Limits;
+use dhih_model::walk::Reason;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -22,21 +24,28 @@ use super::pixels::Source;
 use crate::error::{Error, Result};
 
 /// The end of a whole file; it counts up when the format or the decoding of pictures changes.
-const MAGIC: &[u8; 12] = b"DHIH pixels1";
+const MAGIC: &[u8; 12] = b"DHIH pixels2";
+/// What MAGIC begins with in every version of the format.
+const MAGIC_OF_ALL: &[u8; 11] = b"DHIH pixels";
+const ENDING: &str = ".pixels";
+/// Characters of a digest in a file's name.
+const DIGITS: usize = 32;
 /// Bytes behind the entries.
 const FOOTER: usize = 8 + 4 + MAGIC.len();
 
 /// What a cache is made of.
 #[derive(Debug)]
 pub(super) struct CacheKey {
+    source: String,
     digest: String,
     shape: InputShape,
     pictures: usize,
 }
 
 impl CacheKey {
-    /// Of these pictures, brought to `shape`. Files that cannot be found count by their name.
-    pub(super) fn of(sources: &[Source], shape: InputShape, limits: &Limits) -> Self {
+    /// Of these pictures of the set `source`, brought to `shape`. Files that cannot be found count by their name.
+    pub(super) fn of(source: &str, sources: &[Source], shape: InputShape, limits: &Limits) -> Self {
+        let source = dhih_index::to_hex(&Sha256::digest(source));
         let digests: Vec<[u8; 32]> = sources.par_iter().map(digest_of_source).collect();
         let mut digest = Sha256::new();
         let InputShape { height, width, channels } = shape;
@@ -45,7 +54,7 @@ impl CacheKey {
         digest.update(format!("{height} {width} {channels} {max_side} {max_pixels}\n"));
         digests.iter().for_each(|source| digest.update(source));
         let digest = dhih_index::to_hex(&digest.finalize());
-        Self { digest, shape, pictures: sources.len() }
+        Self { source, digest, shape, pictures: sources.len() }
     }
 }
 
@@ -77,7 +86,7 @@ pub(crate) struct Cache {
     file: File,
     shape: InputShape,
     /// Of each picture the SHA-256 of its file, or why it cannot be used.
-    results: Vec<Result<[u8; 32], String>>,
+    results: Vec<Result<[u8; 32], Reason>>,
     /// The places of the pictures that can be used, and the checksums of their pixels.
     places: Vec<(usize, u32)>,
 }
@@ -116,7 +125,7 @@ impl Cache {
                 let (length, after) = after.split_first_chunk::<4>()?;
                 let (reason, after) =
                     after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-                cache.results.push(Err(String::from_utf8_lossy(reason).into_owned()));
+                cache.results.push(Err(serde_json::from_slice(reason).ok()?));
                 rest = after;
             }
         }
@@ -131,7 +140,7 @@ impl Cache {
     pub(super) fn make(
         dir: &Path,
         key: &CacheKey,
-        decode: impl Fn(usize, &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<[u8; 32], String>
+        decode: impl Fn(usize, &mut dyn FnMut(&[u8]) -> Result<(), Reason>) -> Result<[u8; 32], Reason>
         + Sync,
     ) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
@@ -147,13 +156,13 @@ impl Cache {
         Self::open(dir, key).ok_or_else(|| Error::io(&path)(unreadable()))
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Where it is, and what it takes on the disk.
+    pub(super) fn describe(&self) -> String {
+        described(&self.path)
     }
 
     /// Of each picture the SHA-256 of its file, or why it cannot be used.
-    pub(super) fn results(&self) -> &[Result<[u8; 32], String>] {
+    pub(super) fn results(&self) -> &[Result<[u8; 32], Reason>] {
         &self.results
     }
 
@@ -199,27 +208,67 @@ impl Cache {
 }
 
 fn path_of(dir: &Path, key: &CacheKey) -> PathBuf {
-    dir.join(format!("{}.pixels", &key.digest[..32]))
+    dir.join(format!("{}-{}{ENDING}", &key.source[..DIGITS], &key.digest[..DIGITS]))
+}
+
+/// A path with the size of its file.
+fn described(path: &Path) -> String {
+    let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+    format!("{} ({} MiB)", path.display(), bytes.div_ceil(1 << 20))
+}
+
+/// Deletes the caches of other pictures, or of other sizes of them, that were made of the same source; returns those that are gone, with
+/// their sizes. A file is deleted where its name and its last bytes both say that it is such a cache, and nothing else is.
+pub(super) fn delete_others(dir: &Path, key: &CacheKey) -> Vec<String> {
+    let own = path_of(dir, key);
+    let others = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let others = others.filter(|path| *path != own && is_cache_of(path, &key.source[..DIGITS]));
+    others
+        .filter_map(|path| {
+            let gone = described(&path);
+            std::fs::remove_file(&path).ok().map(|()| gone)
+        })
+        .collect()
+}
+
+/// Whether a file is a whole cache of this source.
+fn is_cache_of(path: &Path, source: &str) -> bool {
+    let is_digest =
+        |text: &str| text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let parts = name.strip_suffix(ENDING).and_then(|name| name.split_once('-'));
+    let is_named_so = parts.is_some_and(|(of, key)| of == source && is_digest(key));
+    is_named_so && path.symlink_metadata().is_ok_and(|found| found.is_file()) && ends_as_cache(path)
+}
+
+fn ends_as_cache(path: &Path) -> bool {
+    let read = || -> std::io::Result<[u8; MAGIC.len()]> {
+        let (file, mut end) = (File::open(path)?, [0; MAGIC.len()]);
+        let at = file.metadata()?.len().checked_sub(MAGIC.len() as u64);
+        read_at(&file, &mut end, at.ok_or(std::io::ErrorKind::UnexpectedEof)?)?;
+        Ok(end)
+    };
+    read().is_ok_and(|end| end.starts_with(MAGIC_OF_ALL))
 }
 
 fn fill(
     path: &Path,
     key: &CacheKey,
-    decode: impl Fn(usize, &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<[u8; 32], String>
+    decode: impl Fn(usize, &mut dyn FnMut(&[u8]) -> Result<(), Reason>) -> Result<[u8; 32], Reason>
     + Sync,
 ) -> Result<()> {
     let file = File::create(path).map_err(Error::io(path))?;
     let image = key.shape.len();
     // A full disk is no fault of a picture.
     let failed = OnceLock::new();
-    let entry = |i: usize| -> Result<([u8; 32], u32), String> {
+    let entry = |i: usize| -> Result<([u8; 32], u32), Reason> {
         let mut checksum = 0;
         let digest = decode(i, &mut |pixels| {
             checksum = crc32c::crc32c(pixels);
             write_at(&file, pixels, (i * image) as u64).map_err(|error| {
-                let message = error.to_string();
+                let reason = Reason::unreadable(&error);
                 let _ = failed.set(error);
-                message
+                reason
             })
         })?;
         Ok((digest, checksum))
@@ -237,9 +286,11 @@ fn fill(
                 entries.extend(checksum.to_le_bytes());
             }
             Err(reason) => {
+                let reason = serde_json::to_vec(&reason)
+                    .map_err(|error| Error::io(path)(std::io::Error::other(error)))?;
                 entries.push(0);
                 entries.extend((reason.len() as u32).to_le_bytes());
-                entries.extend(reason.as_bytes());
+                entries.extend(reason);
             }
         }
     }

@@ -1,18 +1,20 @@
 //! Where the pixels of pictures are: in memory, in a cache file, or in the files they were published in, to be decoded whenever they are
 //! wanted. Pictures are decoded once when a set is loaded, by all threads, so that those that cannot be used are known.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dhih_model::InputShape;
-use dhih_model::image::PictureReader;
+use dhih_model::image::{FORMATS, Limits, PictureReader};
+use dhih_model::walk::{self, Entry, Reason, text_of};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::cache::{Cache, CacheKey};
-use crate::dataset::DatasetConfig;
+use super::cache::{self, Cache, CacheKey};
+use crate::dataset::{DatasetConfig, DatasetName};
 use crate::error::Result;
 use crate::progress::Progress;
 
@@ -26,17 +28,21 @@ pub(crate) struct Intake {
     reader: Arc<PictureReader>,
     /// Folder of the cache.
     cache: Option<PathBuf>,
+    /// Name and folder of the dataset, by which its cache is told from those of others.
+    source: String,
     progress: Progress,
 }
 
 impl Intake {
-    /// As a dataset's configuration says.
-    pub(crate) fn new(config: &DatasetConfig) -> Self {
+    /// Of a dataset, as its configuration says.
+    pub(crate) fn new(name: DatasetName, config: &DatasetConfig) -> Self {
+        let dir = config.dir.canonicalize().unwrap_or_else(|_| config.dir.clone());
         Self {
             shape: config.picture_shape,
             memory: config.memory,
             reader: Arc::new(PictureReader::new(config.limits.clone())),
             cache: config.cache.clone(),
+            source: format!("{} {}", name.name(), text_of(dir.as_os_str())),
             progress: config.progress,
         }
     }
@@ -104,17 +110,23 @@ impl Source {
         }
     }
 
-    fn read(&self) -> std::io::Result<Vec<u8>> {
+    fn read(&self, limits: &Limits) -> Result<Cow<'_, [u8]>, Reason> {
         match self {
-            Self::File(path) => std::fs::read(path),
-            Self::Part { path, offset, bytes } => {
-                let mut file = File::open(path)?;
-                file.seek(SeekFrom::Start(*offset))?;
-                let mut part = vec![0; *bytes];
-                file.read_exact(&mut part)?;
-                Ok(part)
+            Self::File(path) => match walk::read_picture(path, limits) {
+                // A list named it, so that its ending does not matter.
+                Err(Reason::OtherFile) => {
+                    Err(Reason::broken(format!("its content is no {FORMATS} image")))
+                }
+                read => read.map(Cow::Owned),
+            },
+            Self::Part { bytes, .. } if *bytes as u64 > limits.max_file_bytes() => {
+                Err(Reason::TooLong { most_bytes: limits.max_file_bytes() })
             }
-            Self::Bytes { bytes, .. } => Ok(bytes.to_vec()),
+            Self::Part { path, offset, bytes } => {
+                let part = read_part(path, *offset, *bytes);
+                part.map(Cow::Owned).map_err(|error| Reason::unreadable(&error))
+            }
+            Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
         }
     }
 
@@ -123,22 +135,30 @@ impl Source {
         &self,
         reader: &PictureReader,
         shape: InputShape,
-    ) -> Result<Vec<u8>, String> {
-        let bytes = self.read().map_err(|error| error.to_string())?;
-        reader.fitted(&bytes, shape).map_err(|error| error.to_string())
+    ) -> Result<Vec<u8>, Reason> {
+        let bytes = self.read(reader.limits())?;
+        reader.fitted(&bytes, shape).map_err(Reason::broken)
     }
 
     /// The SHA-256 of the encoded picture, where its pixels can be decoded; `write` gets them.
     fn decode(
         &self,
         intake: &Intake,
-        write: impl FnOnce(&[u8]) -> Result<(), String>,
-    ) -> Result<[u8; 32], String> {
-        let bytes = self.read().map_err(|error| error.to_string())?;
+        write: impl FnOnce(&[u8]) -> Result<(), Reason>,
+    ) -> Result<[u8; 32], Reason> {
+        let bytes = self.read(intake.reader.limits())?;
         let pixels = intake.reader.fitted(&bytes, intake.shape);
-        write(&pixels.map_err(|error| error.to_string())?)?;
+        write(&pixels.map_err(Reason::broken)?)?;
         Ok(Sha256::digest(&bytes).into())
     }
+}
+
+fn read_part(path: &Path, offset: u64, bytes: usize) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut part = vec![0; bytes];
+    file.read_exact(&mut part)?;
+    Ok(part)
 }
 
 /// What became of pictures.
@@ -147,9 +167,9 @@ pub(crate) struct Loaded {
     /// Numbers of the pictures that can be used.
     pub(crate) kept: Vec<usize>,
     /// The others, with the reason.
-    pub(crate) skipped: Vec<(PathBuf, String)>,
-    /// SHA-256 over those of the encoded pictures, where their pixels are not in memory.
-    pub(crate) digest: Option<[u8; 32]>,
+    pub(crate) skipped: Vec<Entry>,
+    /// SHA-256 over those of the encoded pictures that can be used.
+    pub(crate) digest: [u8; 32],
 }
 
 /// Reads and decodes every picture once, in parallel, and keeps the pixels where all together take at most the intake's memory. With a
@@ -161,7 +181,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     let image = intake.shape.len();
     let in_memory = sources.len().saturating_mul(image) <= intake.memory;
     if let Some(dir) = &intake.cache {
-        let key = CacheKey::of(&sources, intake.shape, intake.reader.limits());
+        let key = CacheKey::of(&intake.source, &sources, intake.shape, intake.reader.limits());
         // What is kept in memory is read whole at once, so that damage is found here, and the cache made anew.
         let whole = Cache::open(dir, &key).and_then(|cache| match in_memory {
             true => cache.read_all().ok().map(|pixels| (cache, Some(pixels))),
@@ -169,19 +189,26 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
         });
         let (cache, pixels) = match whole {
             Some(found) => {
-                let path = found.0.path().display();
-                intake.progress.line(format!("decoded pictures are read from {path}"));
+                let cache = found.0.describe();
+                intake.progress.line(format!("decoded pictures are read from {cache}"));
                 found
             }
             None => {
                 let bar = intake.progress.bar("decoding", sources.len());
-                let decode = |i: usize, write: &mut dyn FnMut(&[u8]) -> Result<(), String>| {
+                let decode = |i: usize, write: &mut dyn FnMut(&[u8]) -> Result<(), Reason>| {
                     let digest = sources[i].decode(intake, write);
                     bar.inc(1);
                     digest
                 };
                 let cache = Cache::make(dir, &key, decode)?;
                 bar.finish_and_clear();
+                let described = cache.describe();
+                intake.progress.line(format!(
+                    "decoded pictures are kept in {described}; the file may be deleted at any time"
+                ));
+                for gone in cache::delete_others(dir, &key) {
+                    intake.progress.line(format!("the cache before it was deleted: {gone}"));
+                }
                 let pixels = in_memory.then(|| cache.read_all()).transpose()?;
                 (cache, pixels)
             }
@@ -191,16 +218,15 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     let bar = intake.progress.bar("decoding", sources.len());
     // Memory for all pictures is reserved once, and each is decoded into its place.
     let mut pixels = vec![0; if in_memory { sources.len() * image } else { 0 }];
-    let results: Vec<Result<[u8; 32], String>> = if in_memory {
+    let results: Vec<Result<[u8; 32], Reason>> = if in_memory {
         let places = pixels.par_chunks_exact_mut(image).zip(&sources);
         let decode = |(place, source): (&mut [u8], &Source)| {
-            let decoded = source.pixels(&intake.reader, intake.shape);
+            let digest = source.decode(intake, |pixels| {
+                place.copy_from_slice(pixels);
+                Ok(())
+            });
             bar.inc(1);
-            decoded.map(|pixels| {
-                place.copy_from_slice(&pixels);
-                // The digest is made of the pixels.
-                [0; 32]
-            })
+            digest
         };
         places.map(decode).collect()
     } else {
@@ -217,27 +243,24 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     for (i, (source, result)) in sources.into_iter().zip(results).enumerate() {
         match result {
             Ok(encoded) => {
+                digest.update(encoded);
                 if in_memory {
                     // Pictures move up into the places of those that were skipped.
                     pixels.copy_within(i * image..(i + 1) * image, kept.len() * image);
                 } else {
-                    digest.update(encoded);
                     streamed.push(source);
                 }
                 kept.push(i);
             }
-            Err(reason) => skipped.push((source.path().to_owned(), reason)),
+            Err(reason) => skipped.push(Entry { path: source.path().to_owned(), reason }),
         }
     }
     pixels.truncate(kept.len() * image);
-    let (pixels, digest) = match in_memory {
-        true => (Pixels::Memory(pixels), None),
-        false => {
-            let reader = intake.reader.clone();
-            (Pixels::Stream { sources: streamed, reader }, Some(digest.finalize().into()))
-        }
+    let pixels = match in_memory {
+        true => Pixels::Memory(pixels),
+        false => Pixels::Stream { sources: streamed, reader: intake.reader.clone() },
     };
-    Ok(Loaded { pixels, kept, skipped, digest })
+    Ok(Loaded { pixels, kept, skipped, digest: digest.finalize().into() })
 }
 
 /// What a cache holds of the pictures it was made of; their pixels, where they are kept in memory.
@@ -250,15 +273,18 @@ fn from_cache(sources: &[Source], cache: Cache, pixels: Option<Vec<u8>>) -> Load
                 digest.update(encoded);
                 kept.push(i);
             }
-            Err(reason) => skipped.push((sources[i].path().to_owned(), reason.clone())),
+            Err(reason) => {
+                let (path, reason) = (sources[i].path().to_owned(), reason.clone());
+                skipped.push(Entry { path, reason });
+            }
         }
     }
-    let (pixels, digest) = match pixels {
-        Some(pixels) => (Pixels::Memory(pixels), None),
+    let pixels = match pixels {
+        Some(pixels) => Pixels::Memory(pixels),
         None => {
             let rows = (0..cache.len()).collect();
-            (Pixels::Cached { cache: Arc::new(cache), rows }, Some(digest.finalize().into()))
+            Pixels::Cached { cache: Arc::new(cache), rows }
         }
     };
-    Loaded { pixels, kept, skipped, digest }
+    Loaded { pixels, kept, skipped, digest: digest.finalize().into() }
 }

@@ -170,10 +170,14 @@ pub fn of_runs(dirs: &[RunDir]) -> Result<String> {
 
 fn warning(run: &Run) -> String {
     match run.config.data.verified {
-        Some(false) => format!(
-            "<p class=note>{}: the data is not verified to be the published one.</p>\n",
-            page::escape(&run.name)
-        ),
+        Some(false) => {
+            let parts = run.config.data.verification().map(|parts| format!(": {parts}"));
+            format!(
+                "<p class=note>{}: the data is not verified to be the published one{}.</p>\n",
+                page::escape(&run.name),
+                page::escape(&parts.unwrap_or_default())
+            )
+        }
         _ => String::new(),
     }
 }

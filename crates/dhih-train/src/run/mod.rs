@@ -1,5 +1,6 @@
 //! A whole run: data, split, training, codes, evaluation, each written to the run's directory.
 
+pub(crate) mod data_record;
 pub(crate) mod gallery;
 pub(crate) mod origin;
 pub(crate) mod run_dir;
@@ -19,9 +20,10 @@ use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, Metrics, accuracy, class_code_map, evaluate};
 use crate::progress::Progress;
 use crate::protocol::{Protocol, Split};
+use crate::run::data_record::DataRecord;
 use crate::run::gallery::GalleryChoice;
 use crate::run::origin::Origin;
-use crate::run::run_dir::{DataRecord, NewRun, RunConfig, RunDir};
+use crate::run::run_dir::{NewRun, RunConfig, RunDir};
 use crate::settings::table::TrainConfig;
 use crate::train::device::device;
 use crate::train::{parts, trainer};
@@ -151,7 +153,7 @@ pub fn resume_with_data(
         return Err(wrong(reason, "say where it is with `--resume RUN --data-dir DIR`"));
     }
     let (dataset, split) = load(&config, progress)?;
-    if !DataRecord::new(&dataset, &split).is_same_data(&data) {
+    if !data.is_of(&dataset, &split) {
         let reason = "the data is no longer what the run began with";
         return Err(wrong(reason, "restore it, or begin a new run"));
     }
@@ -228,8 +230,9 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
         progress.line("the images are read anew in each epoch: their pixels would take over 4 GiB");
     }
     if dataset.verified == Some(false) {
+        let parts: String = dataset.verified_parts.iter().map(|part| format!(" {part};")).collect();
         progress.line(format!(
-            "NOTE: {} is not verified to be the published data; every result will say so",
+            "NOTE: {} is not verified to be the published data:{parts} every result will say so",
             config.data_dir.display()
         ));
     }

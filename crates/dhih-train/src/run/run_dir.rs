@@ -6,11 +6,10 @@ use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Dataset, Warning};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
-use crate::protocol::Split;
+use crate::run::data_record::DataRecord;
 use crate::run::origin::Origin;
 use crate::settings::table::TrainConfig;
 use crate::train::trainer::EpochRecord;
@@ -63,41 +62,6 @@ impl From<Option<&Path>> for NewRun {
 
 fn first_version() -> u32 {
     RunDir::VERSION
-}
-
-/// The data of a run, as far as results depend on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataRecord {
-    /// Of shape, labels and pixels.
-    pub sha256: String,
-    /// Whether the files are the published ones; absent where nothing is published.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verified: Option<bool>,
-    /// Number of files that could not be used.
-    pub skipped: usize,
-    /// Of the rows of training, database and queries.
-    pub split_sha256: String,
-    /// What is odd about the data and did not keep it from being used.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
-}
-
-impl DataRecord {
-    /// The record of a dataset and its split.
-    pub fn new(dataset: &Dataset, split: &Split) -> Self {
-        Self {
-            sha256: dataset.sha256.clone(),
-            verified: dataset.verified,
-            skipped: dataset.skipped.len(),
-            split_sha256: split.sha256(),
-            warnings: dataset.warnings.clone(),
-        }
-    }
-
-    /// Whether both have the same images in the same parts, wherever their files are and whatever else lies beside them.
-    pub fn is_same_data(&self, other: &Self) -> bool {
-        (&self.sha256, &self.split_sha256) == (&other.sha256, &other.split_sha256)
-    }
 }
 
 impl RunDir {

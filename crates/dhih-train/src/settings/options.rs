@@ -32,8 +32,20 @@ impl TrainOptions {
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::Data {
             path: path.to_owned(),
-            reason: without_list(error.to_string().trim_end()).to_owned(),
-            cure: "`dhih-train train --help` shows the names and what they take".to_owned(),
+            reason: in_words(error.to_string().trim_end()),
+            cure: Error::SETTINGS.to_owned(),
+        })
+    }
+
+    /// Options that flags gave by name, as in a TOML file; `origin` says which flags.
+    ///
+    /// # Errors
+    /// An unknown name with those that it may be meant for, or a value of the wrong type.
+    pub fn of_table(table: toml::Table, origin: &str) -> Result<Self> {
+        table.try_into().map_err(|error: toml::de::Error| Error::Setting {
+            origin: origin.to_owned(),
+            // The place is that in a table that nobody sees, but for the name of the setting.
+            reason: in_words(error.to_string().trim_end()).replace("\nin ", " in "),
         })
     }
 
@@ -177,9 +189,27 @@ impl TrainOptions {
     }
 }
 
-/// A message of the TOML reader without the list of all settings, which is longer than a screen.
-pub(crate) fn without_list(message: &str) -> &str {
-    message.split(", expected one of `dataset`").next().unwrap_or(message)
+/// A message of the TOML reader in the words of settings: with the most similar names in place of the list of all, which is longer than a
+/// screen, and without the types of the code.
+fn in_words(message: &str) -> String {
+    let mut message = message.to_owned();
+    if let Some((before, _)) = message.split_once(", expected one of `dataset`") {
+        let unknown =
+            before.rsplit_once("unknown field `").map(|(_, name)| name.trim_end_matches('`'));
+        let known = TrainOptions::NAMES.iter().copied();
+        let proposed = unknown.map(|got| dhih_manual::did_you_mean(got, known));
+        message =
+            before.replace("unknown field", "unknown setting") + &proposed.unwrap_or_default();
+    }
+    for (kind, words) in [
+        ("usize", "a whole number"),
+        ("u64", "a whole number"),
+        ("u32", "a whole number"),
+        ("f64", "a number"),
+    ] {
+        message = message.replace(&format!("expected {kind}"), &format!("expected {words}"));
+    }
+    message
 }
 
 fn parse_backbone(name: &str) -> Result<Backbone> {

@@ -78,6 +78,11 @@ macro_rules! settings {
         }
 
         impl TrainOptions {
+            /// The names of all settings, as files have them.
+            pub const NAMES: &'static [&'static str] = &[
+                $(stringify!($name),)+ $(stringify!($on),)+ "loss", $(stringify!($only),)+
+            ];
+
             /// These options, and those of `other` where these are silent.
             pub fn or(self, other: Self) -> Self {
                 let (own, mut other) = (self.with_switches(), other.with_switches());

@@ -14,7 +14,6 @@ use crate::files;
 use crate::progress::Progress;
 use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
-use crate::settings::options::without_list;
 use crate::settings::table::{TrainConfig, TrainOptions};
 use crate::train::trainer::EpochRecord;
 
@@ -207,11 +206,10 @@ impl SweepConfig {
 
     fn combination(&self, settings: &[(String, Value)], seed: u64) -> Result<Combination> {
         let own: Table = settings.iter().cloned().collect();
-        let own: TrainOptions = own.try_into().map_err(|error: toml::de::Error| Error::Config {
-            name: "vary",
-            got: without_list(error.message()).to_owned(),
-            expected: "settings as `--config` files have them".to_owned(),
-        })?;
+        // Losses and code lengths have flags of their own, and are of the right type.
+        let varied = settings.iter().filter(|(name, _)| !["loss", "bits"].contains(&&**name));
+        let varied: Vec<String> = varied.map(|(name, value)| format!("{name}={value}")).collect();
+        let own = TrainOptions::of_table(own, &format!("--vary {}", varied.join(" --vary ")))?;
         let loss = own.clone().or(self.base.clone()).loss_name().to_owned();
         let (base, left_out) = self.base.clone().fitted_to(&loss);
         let options = TrainOptions { seed: Some(seed), ..own.or(base) };

@@ -81,7 +81,8 @@ fn key(config: &NetworkConfig, weights: &str, (dataset, rows): (&Dataset, &[usiz
     let NetworkConfig { backbone, input, normalization, .. } = config;
     let mut hash = Sha256::new();
     hash.update(format!("{} {input:?} {normalization:?}\n", backbone.name()));
-    hash.update(format!("{weights} {} {}\n", dataset.sha256, rows.len()));
+    // The digest of the dataset does not say to which shape its pictures were brought.
+    hash.update(format!("{weights} {} {:?} {}\n", dataset.sha256, dataset.shape, rows.len()));
     rows.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
     dhih_index::to_hex(&hash.finalize())
 }

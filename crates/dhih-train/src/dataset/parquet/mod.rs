@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
 use dhih_model::image::{self, Limits};
-use dhih_model::walk::{LeftOut, Reason, Walk};
+use dhih_model::walk::{Entry, LeftOut, Reason, Walk};
 use rayon::prelude::*;
 
 use super::class_names::class_names;
@@ -125,7 +125,10 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
             let name = PathBuf::from(format!("{}, row {row}", path.display()));
             match (bytes, labels.is_labelled(first + row)) {
                 (_, false) => unlabelled.push(row),
-                (None, true) => pictures.skipped.push((name, NO_BYTES.to_owned())),
+                (None, true) => {
+                    let reason = Reason::broken(NO_BYTES);
+                    pictures.skipped.push(Entry { path: name, reason });
+                }
                 (Some(bytes), true) => {
                     labels.kept.push(first + row);
                     pictures.push(Source::Bytes { name, bytes }, Vec::new());
@@ -135,6 +138,7 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
         }
         if let Some(first) = unlabelled.first() {
             let (path, count, first) = (path.clone(), unlabelled.len(), *first);
+            pictures.left_out.add(&Reason::NoClass, count);
             pictures.warnings.push(Warning::Unlabelled { path, count, first });
         }
     }

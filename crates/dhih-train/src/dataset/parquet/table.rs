@@ -6,6 +6,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
+use dhih_model::walk::nfc;
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
@@ -194,13 +195,13 @@ fn class_numbers(labels: Vec<i128>, row: usize) -> Result<Option<Vec<u32>>, Stri
     Ok(Some(labels))
 }
 
-/// The names of a row's classes, sorted; nothing for a row with an empty name, which stands for "no label".
+/// The names of a row's classes in normal form C, sorted; nothing for a row with an empty name, which stands for "no label".
 fn class_names(row: Row<String>) -> Option<Vec<String>> {
     let labels = row?;
     let was_empty = labels.is_empty();
     let mut labels: Vec<String> = labels
         .into_iter()
-        .map(|label| label.trim().to_owned())
+        .map(|label| nfc(label.trim()).into_owned())
         .filter(|label| !label.is_empty())
         .collect();
     labels.sort_unstable();
@@ -220,5 +221,5 @@ fn names_of_classes(
     let names = [label, &label["feature"], &label[0]]
         .into_iter()
         .find_map(|label| label["names"].as_array())?;
-    names.iter().map(|name| Some(name.as_str()?.to_owned())).collect()
+    names.iter().map(|name| Some(nfc(name.as_str()?).into_owned())).collect()
 }

@@ -1,0 +1,51 @@
+//! How many threads a program computes on. The thread pools learn their size from the environment alone, which a running program cannot
+//! change safely: the program replaces itself by one with the same words in the right environment.
+
+use std::env;
+use std::io;
+use std::num::NonZeroUsize;
+use std::process::Command;
+
+/// The variables from which the thread pools learn their size: rayon's, and the two pools of candle.
+const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+
+/// The program could not be started again.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start again on {threads} threads: {source}")]
+pub struct ThreadsError {
+    /// The number that was asked for.
+    threads: NonZeroUsize,
+    source: io::Error,
+}
+
+/// Lets all of the program run on `threads` threads: returns where it does, and else starts it again. To be called before any thread is
+/// started.
+///
+/// # Errors
+/// When the program cannot be started again.
+pub fn compute_on(threads: NonZeroUsize) -> Result<(), ThreadsError> {
+    let number = threads.to_string();
+    if VARIABLES.iter().all(|name| env::var_os(name).is_some_and(|value| value == *number)) {
+        return Ok(());
+    }
+    let replaced = env::current_exe().and_then(|program| {
+        let mut command = Command::new(program);
+        command.args(env::args_os().skip(1)).envs(VARIABLES.map(|name| (name, &number)));
+        replace(&mut command)
+    });
+    replaced.map_err(|source| ThreadsError { threads, source })
+}
+
+/// Becomes the other program. It returns only where that cannot be started.
+#[cfg(unix)]
+fn replace(command: &mut Command) -> io::Result<()> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec())
+}
+
+/// Runs the other program and ends as it ends, where one program cannot become another.
+#[cfg(not(unix))]
+fn replace(command: &mut Command) -> io::Result<()> {
+    let status = command.status()?;
+    std::process::exit(status.code().unwrap_or(1))
+}
