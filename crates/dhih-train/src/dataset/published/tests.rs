@@ -1,3 +1,5 @@
+//! Known sets and made-up ones against the digests: records, whole parts, single images, and the shared copies where they are at hand.
+
 use std::path::Path;
 
 use dhih_model::InputShape;
