@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use dhih_index::{CodeSet, Labels};
+use dhih_model::walk::nfc;
 
 use super::labels;
 use crate::error::{Error, Result};
@@ -12,8 +13,8 @@ use crate::error::{Error, Result};
 /// Class names that a message lists before it stops.
 const LISTED: usize = 5;
 
-/// The labels of the queries, numbered as the database numbers its classes. They are the queries' own labels where the names are
-/// equal, or where one of the two sets has no names; they are renumbered where the same names stand in another order.
+/// The labels of the queries, numbered as the database numbers its classes; names are compared in the normalisation form NFC. They are the
+/// queries' own labels where the names are equal, or where one of the two sets has no names; they are renumbered where the same names stand in another order.
 ///
 /// # Errors
 /// [`Error::Codes`] where the queries have no labels, or the classes have different names.
@@ -28,10 +29,10 @@ pub(super) fn query_labels<'a>(
     {
         return Ok(Cow::Borrowed(own));
     }
-    let numbers: BTreeMap<&str, usize> =
-        database.classes.iter().enumerate().map(|(class, name)| (&**name, class)).collect();
+    let numbers: BTreeMap<Cow<'_, str>, usize> =
+        database.classes.iter().enumerate().map(|(class, name)| (nfc(name), class)).collect();
     let renumbered: Option<Vec<usize>> =
-        queries.classes.iter().map(|name| numbers.get(&**name).copied()).collect();
+        queries.classes.iter().map(|name| numbers.get(&nfc(name)).copied()).collect();
     let is_permutation = numbers.len() == database.classes.len()
         && queries.classes.len() == database.classes.len()
         && renumbered.as_ref().is_some_and(|classes| {
@@ -108,6 +109,11 @@ mod tests {
             let database = set(ours, &names);
             let expected = evaluate(&database, &database, &config).unwrap();
             let queries = set(theirs, &other_names);
+            assert_eq!(evaluate(&database, &queries, &config).unwrap(), expected);
+            // However their accents are written.
+            let [composed, decomposed] = [["caf\u{e9}", "dog", "owl"], ["cafe\u{301}", "dog", "owl"]];
+            let database = set(database.labels.clone().unwrap(), &composed);
+            let queries = set(database.labels.clone().unwrap(), &decomposed);
             assert_eq!(evaluate(&database, &queries, &config).unwrap(), expected);
             let unnamed = set(database.labels.clone().unwrap(), &[]);
             assert_eq!(evaluate(&database, &unnamed, &config).unwrap(), expected);
