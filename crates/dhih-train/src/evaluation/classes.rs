@@ -111,7 +111,8 @@ mod tests {
             let queries = set(theirs, &other_names);
             assert_eq!(evaluate(&database, &queries, &config).unwrap(), expected);
             // However their accents are written.
-            let [composed, decomposed] = [["caf\u{e9}", "dog", "owl"], ["cafe\u{301}", "dog", "owl"]];
+            let [composed, decomposed] =
+                [["caf\u{e9}", "dog", "owl"], ["cafe\u{301}", "dog", "owl"]];
             let database = set(database.labels.clone().unwrap(), &composed);
             let queries = set(database.labels.clone().unwrap(), &decomposed);
             assert_eq!(evaluate(&database, &queries, &config).unwrap(), expected);

@@ -55,7 +55,7 @@ impl WeightAverage {
         let is_lookahead = matches!(self.averaging, Averaging::Lookahead { .. });
         let decay = match self.averaging {
             Averaging::Moving { decay } => decay.min((step + 1) as f64 / (step + 10) as f64),
-            Averaging::Lookahead { every } if (step + 1) % every == 0 => {
+            Averaging::Lookahead { every } if (step + 1).is_multiple_of(every) => {
                 0.95f64.powi(5) * progress.powi(3)
             }
             Averaging::Lookahead { .. } => return Ok(()),

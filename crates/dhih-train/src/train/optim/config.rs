@@ -1,0 +1,137 @@
+//! The constants of an optimiser, and the learning rate and weight decay of a variable by what it is.
+
+use candle_core::Var;
+use dhih_model::Parameters;
+use dhih_model::loss::CLASS_DIRECTIONS;
+use dhih_model::pretrained::BACKBONE;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, by_name};
+
+/// How gradients move variables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// Stochastic gradient descent with Nesterov momentum.
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+    AdamW,
+    /// Orthogonal steps for the filters of the backbone's convolutions (Jordan et al., 2024), SGD for the rest.
+    Muon,
+}
+
+impl OptimizerName {
+    const ALL: [(&'static str, Self); 3] =
+        [("sgd", Self::Sgd), ("adamw", Self::AdamW), ("muon", Self::Muon)];
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        by_name("optimizer", name, Self::ALL.into_iter())
+    }
+}
+
+/// The constants of all steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct OptimizerConfig {
+    pub(crate) method: OptimizerName,
+    /// Of SGD; Adam's first decay.
+    pub(crate) momentum: f64,
+    pub(crate) weight_decay: f64,
+    /// The length to which all gradients together are cut, where they are longer.
+    pub(crate) clip_norm: Option<f64>,
+    /// The backbone learns at this times the rate of the rest; at 0 it is left out.
+    pub(crate) backbone_scale: f64,
+    /// The shifts of the backbone's batch norm learn at this times the rate of its weights. Where it is not 1 they are drawn towards 0 as
+    /// fast as weights are.
+    pub(crate) norm_shift_scale: f64,
+    /// Whether the scales of the backbone's batch norm are trained.
+    pub(crate) trains_norm_scales: bool,
+    /// With Muon, the learning rate of filters as a multiple of the others', and their momentum.
+    pub(crate) filters: FilterRates,
+}
+
+/// What Muon's filters learn by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct FilterRates {
+    pub(crate) rate_scale: f64,
+    pub(crate) momentum: f64,
+}
+
+impl Default for OptimizerConfig {
+    /// SGD with the usual momentum, one rate for all, and no decay.
+    fn default() -> Self {
+        Self {
+            method: OptimizerName::Sgd,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            clip_norm: None,
+            backbone_scale: 1.0,
+            norm_shift_scale: 1.0,
+            trains_norm_scales: true,
+            filters: FilterRates { rate_scale: 1.0, momentum: 0.6 },
+        }
+    }
+}
+
+/// What a variable is, as far as its rates go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The filters of a convolution in the backbone.
+    Filters,
+    /// Another weight that is multiplied with activations.
+    Weight,
+    /// A scale or shift of batch norm in the backbone.
+    NormScale,
+    NormShift,
+    /// Another bias, or the scale or shift of the hash layer's batch norm.
+    Other,
+}
+
+impl Role {
+    pub(super) fn of(name: &str, var: &Var, parameters: &Parameters) -> Self {
+        let norm = name.rsplit_once('.').filter(|(layer, _)| {
+            name.starts_with(BACKBONE) && parameters.get(&format!("{layer}.running_var")).is_some()
+        });
+        match norm {
+            Some((_, "weight")) => Self::NormScale,
+            Some((_, "bias")) => Self::NormShift,
+            _ if var.rank() == 4 && name.starts_with(BACKBONE) => Self::Filters,
+            // Directions of classes have no length that counts.
+            _ if name == CLASS_DIRECTIONS => Self::Other,
+            _ if var.rank() > 1 && !name.ends_with("bias") => Self::Weight,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The factors of a variable's learning rate and weight decay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Factors {
+    pub(super) rate: f64,
+    pub(super) decay: f64,
+}
+
+impl OptimizerConfig {
+    /// Those of a variable; `None` where it is not trained.
+    pub(super) fn factors(&self, name: &str, role: Role) -> Option<Factors> {
+        let part = if name.starts_with(BACKBONE) { self.backbone_scale } else { 1.0 };
+        let (rate, decay) = match role {
+            Role::Filters if self.method == OptimizerName::Muon => {
+                (part * self.filters.rate_scale, 0.0)
+            }
+            Role::Filters | Role::Weight => (part, 1.0),
+            // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
+            Role::Other => (part, 0.0),
+            Role::NormScale if self.trains_norm_scales => (part, 0.0),
+            Role::NormScale => return None,
+            Role::NormShift if self.norm_shift_scale == 1.0 => (part, 0.0),
+            // Decay acts by its product with the rate.
+            Role::NormShift => (part * self.norm_shift_scale, 1.0 / self.norm_shift_scale),
+        };
+        (rate > 0.0).then_some(Factors { rate, decay })
+    }
+}

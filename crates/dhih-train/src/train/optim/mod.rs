@@ -1,0 +1,194 @@
+//! The optimiser: what it remembers of each trained variable, in the order of their names. Its constants, and the rates of variables by what
+//! they are: `config.rs`.
+
+mod config;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use dhih_model::Parameters;
+use dhih_model::ops::{AdamW, Muon, Sgd, adamw_step, muon_step, sgd_step};
+
+pub use self::config::OptimizerName;
+use self::config::{Factors, Role};
+pub(crate) use self::config::{FilterRates, OptimizerConfig};
+use crate::error::Result;
+use crate::train::variables;
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    /// Counted from 0.
+    pub(crate) number: usize,
+    pub(crate) learning_rate: f64,
+}
+
+/// An optimiser over all trained variables.
+pub(crate) struct Optimizer {
+    config: OptimizerConfig,
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    name: String,
+    var: Var,
+    moments: Moments,
+    factors: Factors,
+}
+
+/// Running means of a variable's gradients.
+enum Moments {
+    Velocity(Var),
+    /// Of filters that take orthogonal steps.
+    Muon(Var),
+    /// First and second.
+    Adam(Var, Var),
+}
+
+impl Moments {
+    fn all(&self) -> impl Iterator<Item = &Var> {
+        let (first, second) = match self {
+            Self::Velocity(velocity) | Self::Muon(velocity) => (velocity, None),
+            Self::Adam(first, second) => (first, Some(second)),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
+impl Optimizer {
+    /// All moments 0.
+    ///
+    /// # Errors
+    /// When the device is out of memory.
+    pub(crate) fn new(parameters: &Parameters, config: OptimizerConfig) -> Result<Self> {
+        let slot = |(name, var): (String, Var)| {
+            let role = Role::of(&name, &var, parameters);
+            let Some(factors) = config.factors(&name, role) else { return Ok(None) };
+            let zeros = || Var::from_tensor(&var.as_tensor().zeros_like()?);
+            let moments = match config.method {
+                OptimizerName::Muon if role == Role::Filters => Moments::Muon(zeros()?),
+                OptimizerName::Sgd | OptimizerName::Muon => Moments::Velocity(zeros()?),
+                OptimizerName::AdamW => Moments::Adam(zeros()?, zeros()?),
+            };
+            Ok(Some(Slot { name, var, moments, factors }))
+        };
+        let slots = parameters.trainable().into_iter().map(slot);
+        Ok(Self { config, slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
+    }
+
+    /// One step down `loss`, whose value is returned; where that or the gradients' length is not finite, nothing is changed, and
+    /// NaN is returned for the latter.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub(crate) fn descend(&self, loss: &Tensor, step: Step) -> Result<f32> {
+        self.descend_sum(std::iter::once(Ok((loss.clone(), 1.0))), step)
+    }
+
+    /// As [`Self::descend`], down a sum of losses with their weights. Each is asked for when the gradients of the one before are
+    /// there, so that the memory of one is enough.
+    ///
+    /// # Errors
+    /// Those of candle and of `losses`.
+    pub(crate) fn descend_sum(
+        &self,
+        losses: impl Iterator<Item = Result<(Tensor, f64)>>,
+        step: Step,
+    ) -> Result<f32> {
+        let mut value = 0.0;
+        let mut gradients: Vec<Option<Tensor>> = vec![None; self.slots.len()];
+        for weighted in losses {
+            let (loss, weight) = weighted?;
+            value += loss.to_scalar::<f32>()? * weight as f32;
+            if !value.is_finite() {
+                return Ok(value);
+            }
+            let of_loss = loss.backward()?;
+            for (sum, slot) in gradients.iter_mut().zip(&self.slots) {
+                let Some(gradient) = of_loss.get(&slot.var) else { continue };
+                let scaled = if weight == 1.0 { gradient.clone() } else { (gradient * weight)? };
+                *sum = Some(match sum.take() {
+                    Some(sum) => (sum + scaled)?,
+                    None => scaled,
+                });
+            }
+        }
+        let scale = match self.config.clip_norm {
+            None => 1.0,
+            Some(longest) => {
+                let norm = norm(&gradients)?;
+                if !norm.is_finite() {
+                    return Ok(f32::NAN);
+                }
+                (longest / norm.max(f64::MIN_POSITIVE)).min(1.0)
+            }
+        };
+        self.step(&gradients, scale, step)?;
+        Ok(value)
+    }
+
+    /// One step on every variable that has a gradient, of `scale` times its length.
+    fn step(&self, gradients: &[Option<Tensor>], scale: f64, step: Step) -> Result<()> {
+        let OptimizerConfig { momentum, weight_decay, .. } = self.config;
+        for (slot, gradient) in self.slots.iter().zip(gradients) {
+            let Slot { var, moments, factors, .. } = slot;
+            let Some(gradient) = gradient else { continue };
+            let clipped = if scale < 1.0 { Some((gradient * scale)?) } else { None };
+            let gradient = clipped.as_ref().unwrap_or(gradient);
+            let weight_decay = (weight_decay * factors.decay) as f32;
+            let learning_rate = (step.learning_rate * factors.rate) as f32;
+            match moments {
+                Moments::Velocity(velocity) => {
+                    let sgd = Sgd { learning_rate, momentum: momentum as f32, weight_decay };
+                    sgd_step(var, velocity, gradient, sgd)?;
+                }
+                Moments::Muon(velocity) => {
+                    let momentum = self.config.filters.momentum as f32;
+                    muon_step(var, velocity, gradient, Muon { learning_rate, momentum })?;
+                }
+                Moments::Adam(first, second) => {
+                    let (beta1, beta2, eps) = (momentum as f32, 0.999, 1e-8);
+                    let adamw = AdamW { learning_rate, beta1, beta2, eps, weight_decay };
+                    adamw_step(var, (first, second), gradient, step.number as u32 + 1, adamw)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The moments by their number and the name of their variable, on the CPU.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(crate) fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        variables::snapshot(self.named())
+    }
+
+    /// Takes moments back; `false` where one is missing or has another shape, and then nothing is to be relied on.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(crate) fn restore(&self, moments: &BTreeMap<String, Tensor>) -> Result<bool> {
+        variables::restore(self.named(), moments)
+    }
+
+    fn named(&self) -> impl Iterator<Item = (String, &Var)> {
+        self.slots.iter().flat_map(|slot| {
+            let moments = slot.moments.all().enumerate();
+            moments.map(|(number, moment)| (format!("{number}:{}", slot.name), moment))
+        })
+    }
+}
+
+/// The length of all gradients as one vector.
+fn norm(gradients: &[Option<Tensor>]) -> Result<f64> {
+    let square = |gradient: &Tensor| {
+        let sum = gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F32)?;
+        Ok(f64::from(sum.to_scalar::<f32>()?))
+    };
+    let squares = gradients.iter().flatten().map(square).collect::<Result<Vec<f64>>>()?;
+    Ok(squares.into_iter().sum::<f64>().sqrt())
+}
+
+#[cfg(test)]
+mod tests;
