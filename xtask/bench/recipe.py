@@ -1,6 +1,6 @@
 """The recipe cifar10-fast as it was until commit 3a475d7, in PyTorch: what another implementation makes of the same images.
 
-Trains cifarnet with the HI loss as `dhih-train --recipe cifar10-fast` does, and writes packed codes and labels of both parts
+Trains cifarnet with the HI loss as that commit's `dhih-train --recipe cifar10-fast` does, and writes packed codes and labels of both parts
 into --out, for `dhih-train evaluate`. Needs torch, numpy, pyarrow and pillow.
 """
 import argparse

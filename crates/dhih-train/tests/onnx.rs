@@ -20,12 +20,11 @@ fn succeeded(output: &Output) -> String {
 }
 
 /// Trains a little, on 1,000 images of 32 x 32, which are the database too.
-fn train(run: &str, backbone: &str, epochs: &str, mirror: bool) {
+fn train(run: &str, backbone: &str, epochs: &str, views: &[&str]) {
     let args = ["train", "--run-dir", run, "--backbone", backbone, "--epochs", epochs];
     let data = ["--dataset", "demo", "--demo-images", "2000", "--image-side", "32"];
-    let mirror = format!("--mirror={mirror}");
-    let steps = ["--batch-size", "16", "--learning-rate", "0.002", &mirror];
-    succeeded(&dhih_train(&[&args[..], &data, &steps].concat()));
+    let steps = ["--batch-size", "16", "--learning-rate", "0.002"];
+    succeeded(&dhih_train(&[&args[..], &data, &steps, views].concat()));
 }
 
 fn export(run: &str, out: &Path) -> serde_json::Value {
@@ -38,7 +37,7 @@ fn export(run: &str, out: &Path) -> serde_json::Value {
 fn a_run_is_exported_and_what_is_none_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (run, out) = (dir.path().join("run"), dir.path().join("model.onnx"));
-    train(run.to_str().unwrap(), "small", "1", false);
+    train(run.to_str().unwrap(), "small", "1", &[]);
     let report = export(run.to_str().unwrap(), &out);
     assert_eq!((&report["bits"], &report["input"]), (&48.into(), &serde_json::json!([32, 32, 3])));
     let bytes = std::fs::read(&out).unwrap();
@@ -61,10 +60,18 @@ fn a_run_is_exported_and_what_is_none_is_refused() {
 fn codes_are_those_of_onnxruntime() {
     let python = std::env::var("DHIH_PYTHON").expect("DHIH_PYTHON names no Python");
     let dir = tempfile::tempdir().unwrap();
-    for backbone in ["small", "cifarnet", "dsh-cnn", "squeezenet1-1", "mobilenet-v2", "resnet18"] {
+    // Some take the mean of several views of an image.
+    for (backbone, views) in [
+        ("small", &["--mirror"][..]),
+        ("cifarnet", &["--mirror", "--shifted-views"]),
+        ("cifarnet-deep", &[]),
+        ("dsh-cnn", &["--shifted-views"]),
+        ("squeezenet1-1", &[]),
+        ("mobilenet-v2", &[]),
+        ("resnet18", &[]),
+    ] {
         let run = dir.path().join(backbone);
-        // One of them takes the mean of images and mirror images.
-        train(run.to_str().unwrap(), backbone, "2", backbone == "small");
+        train(run.to_str().unwrap(), backbone, "2", views);
         let model = run.join("model.onnx");
         let report = export(run.to_str().unwrap(), &model);
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/onnx.py");

@@ -1,6 +1,6 @@
 //! Recorded sweeps, `docs/results/sweeps/*.json`, and their tables.
 //!
-//! `{{sweep NAME}}` is a row for each combination of settings. `{{sweep NAME rows=loss columns=bits best=weight_decay figure=map}}` is a row for
+//! `{{sweep NAME}}` is the sweep's own table, a row for each combination of settings. `{{sweep NAME rows=loss columns=bits best=weight_decay figure=map}}` is a row for
 //! each value of `rows` and a column for each of `columns`; of the values of `best` that one is shown whose mean mAP of held-out images is the
 //! best, and all other settings have one value. `figure` is `map` (the default), `validation_map`, `class_code_map` or `accuracy`.
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::figures::{mean_and_spread, whole_mean};
+use super::figures::mean_and_spread;
 use super::record::{require_commit, settings};
 use super::{machine, read};
 
@@ -21,6 +21,8 @@ pub(super) struct SweepRecord {
     commit: String,
     /// The settings of its first run.
     settings: Value,
+    /// Its own table, a row for each combination.
+    table: String,
     points: Vec<Point>,
 }
 
@@ -28,12 +30,10 @@ pub(super) struct SweepRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Point {
     settings: Vec<(String, String)>,
-    seeds: Vec<u64>,
     map: Vec<Option<f64>>,
     validation_map: Vec<Option<f64>>,
     class_code_map: Vec<Option<f64>>,
     accuracy: Vec<Option<f64>>,
-    seconds: Vec<f64>,
 }
 
 impl SweepRecord {
@@ -62,7 +62,8 @@ impl SweepRecord {
         let Some(settings) = first else {
             bail!("{}: no run of this sweep is done", dir.display());
         };
-        Ok(Self { machine: machine()?, commit: commits.join(", "), settings, points })
+        let table = read(&dir.join("table.md"))?;
+        Ok(Self { machine: machine()?, commit: commits.join(", "), settings, table, points })
     }
 }
 
@@ -88,34 +89,9 @@ pub(super) fn table(folder: &Path, command: &str) -> Result<String> {
             let pivot = Pivot { rows, columns, best, figure };
             pivot.table(&sweep.points).with_context(|| format!("sweep {name}"))
         }
-        (None, None) => Ok(flat(&sweep.points)),
+        (None, None) => Ok(sweep.table.trim_end().to_owned()),
         _ => bail!("sweep {name}: rows= and columns= go together"),
     }
-}
-
-/// A row for each combination.
-fn flat(points: &[Point]) -> String {
-    let names = points.first().map_or(&[][..], |point| &point.settings);
-    let names: String = names.iter().map(|(name, _)| format!(" {name} |")).collect();
-    let rule = "---|".repeat(names.matches('|').count());
-    let mut text = format!(
-        "|{names} seeds | validation mAP | mAP | class code | accuracy | seconds |\n|{rule}---:|---:|---:|---:|---:|---:|"
-    );
-    for point in points {
-        let settings: String =
-            point.settings.iter().map(|(_, value)| format!(" {value} |")).collect();
-        let seconds: Vec<Option<f64>> = point.seconds.iter().copied().map(Some).collect();
-        text += &format!(
-            "\n|{settings} {} | {} | {} | {} | {} | {} |",
-            point.seeds.len(),
-            mean_and_spread(&point.validation_map),
-            mean_and_spread(&point.map),
-            mean_and_spread(&point.class_code_map),
-            mean_and_spread(&point.accuracy),
-            whole_mean(&seconds),
-        );
-    }
-    text
 }
 
 /// A table of two settings.
@@ -208,31 +184,22 @@ mod tests {
         let settings = [("loss", loss), ("bits", bits), ("weight_decay", decay)];
         Point {
             settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-            seeds: vec![0, 1],
             map: vec![Some(map), Some(map + 0.2)],
             // The figure that decides is not the figure that is shown.
             validation_map: vec![Some(-map), None],
             class_code_map: vec![None, None],
             accuracy: vec![Some(map), Some(map)],
-            seconds: vec![1.0, 3.0],
         }
     }
 
     #[test]
-    fn a_sweep_is_shown_whole_or_by_two_settings() {
+    fn a_sweep_is_shown_by_two_settings() {
         let points = [
             point("hi", "16", "0.1", 0.5),
             point("hi", "16", "0.2", 0.3),
             point("csq", "16", "0.1", 0.4),
             point("hi", "48", "0.1", 0.6),
         ];
-        let text = flat(&points);
-        assert!(
-            text.contains(
-                "| hi | 16 | 0.1 | 2 | -0.5000 | 0.6000 +- 0.1414 | - | 0.5000 +- 0.0000 | 2 |"
-            ),
-            "{text}"
-        );
         let pivot = |best| Pivot { rows: "loss", columns: "bits", best, figure: "map" };
         let text = pivot(Some("weight_decay")).table(&points).unwrap();
         let expected = "| loss | bits 16 | bits 48 |\n|---|---:|---:|\n| hi | 0.4000 +- 0.1414 (0.2) | 0.7000 +- 0.1414 |\n\

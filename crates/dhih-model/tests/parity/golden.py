@@ -14,6 +14,7 @@ import pathlib
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torchvision.models as models
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -76,20 +77,30 @@ def dsh_cnn(flat):
     return net.append(nn.ReLU())
 
 
-def cifarnet():
+class Block(nn.Module):
+    def __init__(self, channels, out, deep):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.deep = deep
+        if deep:
+            self.conv3 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+            self.bn3 = nn.BatchNorm2d(out)
+
+    def forward(self, x):
+        first = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        second = F.gelu(self.bn2(self.conv2(first)))
+        return F.gelu(first + self.bn3(self.conv3(second))) if self.deep else second
+
+
+def cifarnet(widths=(64, 256, 256), deep=False):
     net, channels = nn.Sequential(), 24
     net.add_module("whiten", nn.Conv2d(3, 24, 2))
     net.append(nn.GELU())
-    for i, out in enumerate([64, 256, 256], 1):
-        block = nn.Sequential()
-        block.add_module("conv1", nn.Conv2d(channels, out, 3, padding=1, bias=False))
-        block.add_module("pool", nn.MaxPool2d(2))
-        block.add_module("bn1", nn.BatchNorm2d(out))
-        block.add_module("act1", nn.GELU())
-        block.add_module("conv2", nn.Conv2d(out, out, 3, padding=1, bias=False))
-        block.add_module("bn2", nn.BatchNorm2d(out))
-        block.add_module("act2", nn.GELU())
-        net.add_module(f"block{i}", block)
+    for i, out in enumerate(widths, 1):
+        net.add_module(f"block{i}", Block(channels, out, deep))
         channels = out
     return net.append(nn.MaxPool2d(3)).append(nn.Flatten())
 
@@ -123,6 +134,8 @@ NETWORKS = {
     "small": (small, (33, 40)),
     "dsh-cnn": (lambda: dsh_cnn(64 * 4 * 5), (33, 45)),
     "cifarnet": (cifarnet, (32, 51)),
+    "cifarnet-wide": (lambda: cifarnet((128, 384, 384)), (32, 51)),
+    "cifarnet-deep": (lambda: cifarnet((128, 384, 512), deep=True), (32, 51)),
     "resnet18-cifar": (lambda: resnet(models.resnet18, True), (32, 41)),
     "resnet34-cifar": (lambda: resnet(models.resnet34, True), (33, 24)),
     "resnet50-cifar": (lambda: resnet(models.resnet50, True), (24, 33)),

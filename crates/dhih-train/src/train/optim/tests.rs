@@ -3,6 +3,7 @@
 use super::*;
 use candle_core::{DType, Device};
 use candle_nn::Init;
+use dhih_model::loss::CLASS_DIRECTIONS;
 use dhih_model::ops::{Activation, BatchNorm};
 
 /// Two variables; their gradients under the loss below are (3, 0) and (0, 4): of length 5 together.
