@@ -41,13 +41,27 @@ pub(crate) struct Args {
     #[arg(long, env = "DHIH_CHECK")]
     check: bool,
     /// First record this run, made from committed sources
-    #[arg(long, env = "DHIH_ADD", value_name = "DIR", requires = "name", conflicts_with = "check")]
+    #[arg(
+        long,
+        env = "DHIH_ADD",
+        value_name = "DIR",
+        requires = "name",
+        conflicts_with = "check",
+        group = "recorded"
+    )]
     add: Option<PathBuf>,
     /// First record this sweep, made from committed sources
-    #[arg(long, env = "DHIH_ADD_SWEEP", value_name = "DIR", requires = "name", conflicts_with_all = ["check", "add"])]
+    #[arg(
+        long,
+        env = "DHIH_ADD_SWEEP",
+        value_name = "DIR",
+        requires = "name",
+        conflicts_with = "check",
+        group = "recorded"
+    )]
     add_sweep: Option<PathBuf>,
     /// The record's name
-    #[arg(long, env = "DHIH_NAME", value_name = "NAME")]
+    #[arg(long, env = "DHIH_NAME", value_name = "NAME", requires = "recorded")]
     name: Option<String>,
 }
 
