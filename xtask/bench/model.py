@@ -1,10 +1,14 @@
-"""PyTorch's side of `cargo xtask bench model`: images/s of one network, as `dhih-train bench --json` prints them.
+"""The peers of `cargo xtask bench model`: images/s of one network, as `dhih-train bench --json` prints them.
 
-Both memory layouts are measured and the better one is reported. Needs torch and torchvision.
+PyTorch: both memory layouts are measured and the better one is reported. Needs torch and torchvision.
+ONNX Runtime (`--engine onnxruntime`, inference alone): the network that PyTorch exports. Needs onnx, onnxscript and onnxruntime, too.
 """
 import argparse
+import contextlib
+import io
 import json
 import statistics
+import tempfile
 import time
 
 import torch
@@ -96,11 +100,27 @@ def step_function(net, x, training):
     return step
 
 
+def onnxruntime_step(net, x, threads):
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = f"{folder}/network.onnx"
+        torch.onnx.export(net.eval(), (x,), path, input_names=["x"], external_data=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    images = x.numpy()
+    return lambda: session.run(None, {"x": images})
+
+
 def measure(args, layout):
     torch.manual_seed(0)
     net = Hashing(args.backbone, args.image_side).to(memory_format=layout)
     x = torch.randn(args.batch_size, 3, args.image_side, args.image_side).to(memory_format=layout)
-    step = step_function(net, x, args.only == "training")
+    if args.engine == "onnxruntime":
+        step = onnxruntime_step(net, x, args.threads)
+    else:
+        step = step_function(net, x, args.only == "training")
     step(), step()
     seconds, began = [], time.perf_counter()
     while len(seconds) < 3 or time.perf_counter() - began < args.seconds:
@@ -120,9 +140,14 @@ def main():
     parser.add_argument("--only", choices=["training", "inference"], required=True)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--engine", choices=["pytorch", "onnxruntime"], default="pytorch")
     args = parser.parse_args()
+    if args.engine == "onnxruntime" and args.only == "training":
+        parser.error("onnxruntime measures inference alone")
     torch.set_num_threads(args.threads)
     layouts = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+    if args.engine == "onnxruntime":
+        layouts.pop("channels-last")
     measured = [{**measure(args, layout), "layout": name} for name, layout in layouts.items()]
     print(json.dumps({**max(measured, key=lambda m: m["images_per_second"]), "torch": torch.__version__}))
 

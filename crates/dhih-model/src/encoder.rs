@@ -194,6 +194,21 @@ impl Encoder {
         let classes = self.objective.classify(&v)?;
         Ok(classes.map(|classes| classes.to_vec1()).transpose()?)
     }
+
+    /// What the loss's classifier makes of each image: a score for each class, in the order of their posterior probabilities; `None` for
+    /// pairwise losses, which know no classes.
+    ///
+    /// # Shapes
+    /// `codes`: `[n, K]` as from [`Self::encode`]; result `[n, C]`, row by row.
+    ///
+    /// # Errors
+    /// When `codes` is no multiple of K values.
+    pub fn class_scores(&self, codes: &[f32]) -> Result<Option<Vec<f32>>> {
+        let bits = self.bits();
+        let v = Tensor::from_slice(codes, (codes.len() / bits, bits), &self.device)?;
+        let scores = self.objective.class_scores(&v)?;
+        Ok(scores.map(|scores| scores.flatten_all()?.to_vec1()).transpose()?)
+    }
 }
 
 /// As [`Encoder::encode`], for a network in training.

@@ -117,9 +117,10 @@ fn a_sweep_runs_what_is_missing_and_refuses_other_settings() {
     assert!(
         table.lines().any(|line| line
             == format!(
-                "csq,12,1,,{},{},{}",
+                "csq,12,1,,{},{},{},{}",
                 evaluation.metrics.map,
                 evaluation.class_code_map.unwrap(),
+                evaluation.posterior_map.unwrap(),
                 evaluation.accuracy.unwrap()
             )),
         "{table}"

@@ -137,7 +137,7 @@ fn several_labels_train_and_are_measured_as_sets() {
             bits: Some(16),
             epochs: Some(3),
             batch_size: Some(8),
-            loss: Some(loss.into()),
+            loss: Some(loss.parse().unwrap()),
             validation: Some(0.2),
             ..TrainOptions::default()
         };

@@ -208,6 +208,7 @@ fn a_run_records_its_loss_and_a_pairwise_one_has_no_classifier() {
         assert_eq!(train.hash_hidden, 10);
         let evaluation: Evaluation = run.read_json(RunDir::EVALUATION).unwrap();
         assert_eq!(evaluation.class_code_map.is_some(), classifier);
+        assert_eq!(evaluation.posterior_map.is_some(), classifier);
         assert_eq!(evaluation.loss, name);
         // What was not set is written out, too.
         let text = std::fs::read_to_string(run.file(RunDir::CONFIG)).unwrap();

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 enum What {
     /// Training and inference of the backbones: ours, without AVX-512, candle's operations, PyTorch
     Model(model::Args),
-    /// Time of an epoch against the batch, for losses of single images and of pairs
+    /// Time of an epoch and memory against the batch, for losses of single images and of pairs
     Train(train::Args),
     /// Searches of seeded sets of codes
     Index(index::Args),

@@ -1,5 +1,5 @@
-//! `cargo xtask bench model`: images/s of `dhih-train bench` beside PyTorch's, taken in turns so that both see the same
-//! machine. Ratios are medians over the rounds.
+//! `cargo xtask bench model`: images/s of `dhih-train bench` beside PyTorch's and ONNX Runtime's, taken in turns so that all see the same
+//! machine. Ratios are medians over the rounds. PyTorch runs with the allocator that is given, else with the system's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,16 +16,19 @@ use crate::step::Step;
 use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "Examples:
-  python3 -m venv venv && venv/bin/pip install torch torchvision
-  cargo xtask bench model --python venv/bin/python
+  python3 -m venv venv && venv/bin/pip install torch torchvision onnx onnxscript onnxruntime
+  cargo xtask bench model --python venv/bin/python --preload /usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0
   cargo xtask bench model --backbone cifarnet --rounds 5";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// Python with torch and torchvision; without them PyTorch's columns are empty
+    /// Python with torch and torchvision, and onnx, onnxscript and onnxruntime; columns of those that it lacks are empty
     #[arg(long, env = "DHIH_PYTHON", value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
+    /// Allocator that the peers are run with (LD_PRELOAD): ours have mimalloc
+    #[arg(long, env = "DHIH_PRELOAD", value_name = "FILE")]
+    preload: Option<PathBuf>,
     /// Measure this backbone alone
     #[arg(long, env = "DHIH_BACKBONE", value_name = "NAME")]
     backbone: Option<String>,
@@ -48,32 +51,29 @@ struct Case {
     batch: usize,
     side: usize,
     work: &'static str,
-    /// What images/s over PyTorch's is to be reached.
-    goal: f64,
     /// Whether candle's operations are measured too: they take minutes a step on the large networks.
     candle: bool,
 }
 
 const CASES: [Case; 9] = [
-    case("cifarnet", (512, 32), "training", 1.6, true),
-    case("small", (64, 32), "training", 1.1, true),
-    case("resnet18-cifar", (64, 32), "training", 1.1, true),
-    case("alexnet", (16, 224), "training", 1.0, false),
-    case("vgg16", (16, 224), "training", 1.0, false),
-    case("resnet18", (16, 224), "inference", 1.1, true),
-    case("mobilenet-v2", (16, 224), "inference", 1.1, false),
-    case("squeezenet1-1", (16, 224), "inference", 1.1, true),
-    case("cifarnet", (512, 32), "inference", 1.5, true),
+    case("cifarnet", (512, 32), "training", true),
+    case("small", (64, 32), "training", true),
+    case("resnet18-cifar", (64, 32), "training", true),
+    case("alexnet", (16, 224), "training", false),
+    case("vgg16", (16, 224), "training", false),
+    case("resnet18", (16, 224), "inference", true),
+    case("mobilenet-v2", (16, 224), "inference", false),
+    case("squeezenet1-1", (16, 224), "inference", true),
+    case("cifarnet", (512, 32), "inference", true),
 ];
 
 const fn case(
     backbone: &'static str,
     (batch, side): (usize, usize),
     work: &'static str,
-    goal: f64,
     candle: bool,
 ) -> Case {
-    Case { backbone, batch, side, work, goal, candle }
+    Case { backbone, batch, side, work, candle }
 }
 
 /// Images/s of a case, one value a round.
@@ -85,9 +85,10 @@ struct Row {
     avx2: Vec<f64>,
     candle: Vec<f64>,
     pytorch: Vec<f64>,
+    onnxruntime: Vec<f64>,
 }
 
-/// What both programs print.
+/// What all programs print.
 #[derive(Debug, Deserialize)]
 struct Measured {
     images_per_second: f64,
@@ -106,13 +107,20 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     }
     let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
     let bench = Bench { args, workspace, ours: binaries.get("dhih-train")? };
-    let torch = bench.has_torch();
-    if !torch {
-        eprintln!("{} has no torch and torchvision: PyTorch is left out", args.python.display());
+    let mut peers = Peers { pytorch: true, onnxruntime: true };
+    if !bench.imports("torch, torchvision") {
+        peers = Peers { pytorch: false, onnxruntime: false };
+        eprintln!("{} has no torch and torchvision: the peers are left out", args.python.display());
+    } else if !bench.imports("onnx, onnxscript, onnxruntime") {
+        peers.onnxruntime = false;
+        eprintln!(
+            "{} has no onnx, onnxscript and onnxruntime: ONNX Runtime is left out",
+            args.python.display()
+        );
     }
     let mut rows = Vec::new();
     for case in cases {
-        let row = bench.row(case, torch)?;
+        let row = bench.row(case, peers)?;
         eprintln!("{}", row.line());
         rows.push(row);
     }
@@ -125,8 +133,15 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
 }
 
 const HEADER: &str = "\
-| network, work, batch | ours, images/s | ours, AVX2 alone | candle's operations | PyTorch | ours / PyTorch | AVX2 / PyTorch | goal |
-|---|---:|---:|---:|---:|---:|---:|---:|";
+| network, work, batch | ours, images/s | ours, AVX2 alone | candle's operations | PyTorch | ONNX Runtime | ours / PyTorch | AVX2 / PyTorch | ours / ONNX Runtime |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|";
+
+/// Which peers this Python can run.
+#[derive(Debug, Clone, Copy)]
+struct Peers {
+    pytorch: bool,
+    onnxruntime: bool,
+}
 
 struct Bench<'a> {
     args: &'a Args,
@@ -135,18 +150,20 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn has_torch(&self) -> bool {
-        let step = Step::new("find torch", &self.args.python, self.workspace);
-        step.args(["-c", "import torch, torchvision"]).capture().is_ok()
+    fn imports(&self, modules: &str) -> bool {
+        let step = Step::new("find Python's modules", &self.args.python, self.workspace);
+        step.args(["-c".to_owned(), format!("import {modules}")]).capture().is_ok()
     }
 
-    fn row(&self, case: Case, torch: bool) -> Result<Row> {
-        let (ours, avx2, candle, pytorch) = (vec![], vec![], vec![], vec![]);
-        let mut row = Row { case, ours, avx2, candle, pytorch };
+    fn row(&self, case: Case, peers: Peers) -> Result<Row> {
+        let mut row = Row::new(case);
         for round in 0..self.args.rounds {
             row.ours.push(self.ours(case, "DHIH_ISA", "avx512")?);
-            if torch {
-                row.pytorch.push(self.pytorch(case)?);
+            if peers.pytorch {
+                row.pytorch.push(self.peer(case, "pytorch")?);
+            }
+            if peers.onnxruntime && case.work == "inference" {
+                row.onnxruntime.push(self.peer(case, "onnxruntime")?);
             }
             row.avx2.push(self.ours(case, "DHIH_ISA", "avx2")?);
             if case.candle && round == 0 {
@@ -161,10 +178,17 @@ impl Bench<'_> {
         self.measure(step.args(["bench", "--json", "--device", "cpu"]), case)
     }
 
-    fn pytorch(&self, case: Case) -> Result<f64> {
+    fn peer(&self, case: Case, engine: &str) -> Result<f64> {
         let threads = available_parallelism().context("cannot count the processors")?;
-        let step = Step::new("measure PyTorch", &self.args.python, self.workspace);
-        let step = step.args(["xtask/bench/model.py".to_owned(), format!("--threads={threads}")]);
+        let mut step = Step::new("measure a peer", &self.args.python, self.workspace);
+        if let Some(library) = &self.args.preload {
+            step = step.env("LD_PRELOAD", library);
+        }
+        let step = step.args([
+            "xtask/bench/model.py".to_owned(),
+            format!("--threads={threads}"),
+            format!("--engine={engine}"),
+        ]);
         self.measure(step, case)
     }
 
@@ -181,21 +205,28 @@ impl Bench<'_> {
 }
 
 impl Row {
+    fn new(case: Case) -> Self {
+        let (ours, avx2, candle) = (vec![], vec![], vec![]);
+        Self { case, ours, avx2, candle, pytorch: vec![], onnxruntime: vec![] }
+    }
+
     fn line(&self) -> String {
-        let Case { backbone, batch, side, work, goal, .. } = self.case;
+        let Case { backbone, batch, side, work, .. } = self.case;
         let speed = |values: &[f64]| median(values).map_or("-".to_owned(), |x| format!("{x:.1}"));
-        let ratio = |values: &[f64]| {
-            let ratios: Vec<f64> = values.iter().zip(&self.pytorch).map(|(a, b)| a / b).collect();
+        let ratio = |values: &[f64], peer: &[f64]| {
+            let ratios: Vec<f64> = values.iter().zip(peer).map(|(a, b)| a / b).collect();
             median(&ratios).map_or("-".to_owned(), |x| format!("{x:.2}"))
         };
         format!(
-            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {goal} |",
+            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {} | {} |",
             speed(&self.ours),
             speed(&self.avx2),
             speed(&self.candle),
             speed(&self.pytorch),
-            ratio(&self.ours),
-            ratio(&self.avx2),
+            speed(&self.onnxruntime),
+            ratio(&self.ours, &self.pytorch),
+            ratio(&self.avx2, &self.pytorch),
+            ratio(&self.ours, &self.onnxruntime),
         )
     }
 }
@@ -207,10 +238,10 @@ mod tests {
     #[test]
     fn ratios_are_medians_of_the_rounds_and_what_is_missing_is_a_dash() {
         let case = CASES[1];
-        let (ours, avx2, candle) = (vec![300.0, 100.0, 220.0], vec![100.0, 50.0, 110.0], vec![]);
-        let row = Row { case, ours, avx2, candle, pytorch: vec![200.0, 100.0, 200.0] };
+        let (ours, avx2) = (vec![300.0, 100.0, 220.0], vec![100.0, 50.0, 110.0]);
+        let row = Row { ours, avx2, pytorch: vec![200.0, 100.0, 200.0], ..Row::new(case) };
         let expected =
-            "| small 32 px, training, 64 | 220.0 | 100.0 | - | 200.0 | 1.10 | 0.50 | 1.1 |";
+            "| small 32 px, training, 64 | 220.0 | 100.0 | - | 200.0 | - | 1.10 | 0.50 | - |";
         assert_eq!(row.line(), expected);
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), Some(2.5));
@@ -218,8 +249,7 @@ mod tests {
 
     #[test]
     fn the_table_has_as_many_columns_as_its_header() {
-        let (ours, avx2, candle, pytorch) = (vec![], vec![], vec![], vec![]);
-        let row = Row { case: CASES[0], ours, avx2, candle, pytorch };
+        let row = Row::new(CASES[0]);
         let columns = |line: &str| line.matches('|').count();
         assert!(HEADER.lines().all(|line| columns(line) == columns(&row.line())));
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench train`: how the time of an epoch grows with the batch for losses of single images and of pairs. A loss of
+//! `cargo xtask bench train`: how the time of an epoch and the memory grow with the batch for losses of single images and of pairs. A loss of
 //! pairs looks at as many pairs an epoch as there are images times the batch; over the whole set at once that is its square.
 
 use std::collections::BTreeMap;
@@ -56,15 +56,16 @@ pub(crate) struct Args {
 #[derive(Debug, Deserialize)]
 struct Measured {
     images_per_second: f64,
+    most_memory_mib: Option<f64>,
 }
 
-/// Seconds an epoch, one value a round, by the place of the batch size and of the loss.
-type Seconds = BTreeMap<(usize, usize), Vec<f64>>;
+/// One value a round, by the place of the batch size and of the loss.
+type Values = BTreeMap<(usize, usize), Vec<f64>>;
 
-/// Measures and prints a table in Markdown.
+/// Measures and prints two tables in Markdown: seconds an epoch, and the most memory.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
-    let mut seconds = Seconds::new();
+    let (mut seconds, mut memory) = (Values::new(), Values::new());
     for _ in 0..args.rounds {
         for (row, batch) in args.batch_size.iter().enumerate() {
             for (column, loss) in args.loss.iter().enumerate() {
@@ -72,10 +73,14 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
                 let measured: Measured = step.capture_json()?;
                 let epoch = f64::from(args.images) / measured.images_per_second;
                 seconds.entry((row, column)).or_default().push(epoch);
+                memory.entry((row, column)).or_default().extend(measured.most_memory_mib);
             }
         }
     }
-    print(&table(&args.loss, &args.batch_size, &seconds))
+    let seconds =
+        table(&format!("seconds for {} images, by images a step", args.images), args, &seconds, 2);
+    let memory = table("most memory, MiB, by images a step", args, &memory, 0);
+    print(&format!("{seconds}\n\n{memory}"))
 }
 
 fn step(args: &Args, program: &Path, workspace: &Workspace, (batch, loss): (u32, &str)) -> Step {
@@ -91,14 +96,14 @@ fn step(args: &Args, program: &Path, workspace: &Workspace, (batch, loss): (u32,
     ])
 }
 
-fn table(losses: &[String], batches: &[u32], seconds: &Seconds) -> String {
-    let names: String = losses.iter().map(|loss| format!(" {loss} |")).collect();
-    let mut text = format!("| images a step |{names}\n|---:|{}", "---:|".repeat(losses.len()));
-    for (row, batch) in batches.iter().enumerate() {
+fn table(title: &str, args: &Args, values: &Values, digits: usize) -> String {
+    let names: String = args.loss.iter().map(|loss| format!(" {loss} |")).collect();
+    let mut text = format!("| {title} |{names}\n|---:|{}", "---:|".repeat(args.loss.len()));
+    for (row, batch) in args.batch_size.iter().enumerate() {
         text += &format!("\n| {batch} |");
-        for column in 0..losses.len() {
-            let middle = seconds.get(&(row, column)).and_then(|values| median(values));
-            text += &middle.map_or(" - |".to_owned(), |value| format!(" {value:.2} |"));
+        for column in 0..args.loss.len() {
+            let middle = values.get(&(row, column)).and_then(|values| median(values));
+            text += &middle.map_or(" - |".to_owned(), |value| format!(" {value:.digits$} |"));
         }
     }
     text
@@ -110,9 +115,16 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_a_batch_and_a_column_a_loss() {
-        let seconds = Seconds::from([((0, 0), vec![3.0, 1.0, 2.0]), ((1, 1), vec![0.5])]);
-        let losses = ["hi".to_owned(), "dpsh".to_owned()];
+        let args = Args {
+            loss: vec!["hi".to_owned(), "dpsh".to_owned()],
+            batch_size: vec![64, 256],
+            images: 1000,
+            image_side: 8,
+            rounds: 3,
+            seconds: 1.0,
+        };
+        let values = Values::from([((0, 0), vec![3.0, 1.0, 2.0]), ((1, 1), vec![0.5])]);
         let expected = "| images a step | hi | dpsh |\n|---:|---:|---:|\n| 64 | 2.00 | - |\n| 256 | - | 0.50 |";
-        assert_eq!(table(&losses, &[64, 256], &seconds), expected);
+        assert_eq!(table("images a step", &args, &values, 2), expected);
     }
 }

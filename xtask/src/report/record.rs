@@ -50,8 +50,8 @@ pub(super) fn table(records: &[(String, Record)]) -> String {
 }
 
 const SEEDS_HEADER: &str = "\
-| record | protocol | backbone | loss | bits | epochs | seeds | mAP | accuracy | class code | training, s | commit | machine |
-|---|---|---|---|---:|---:|---|---:|---:|---:|---:|---|---|";
+| record | protocol | backbone | loss | bits | epochs | seeds | mAP | accuracy | class code | posterior | training, s | commit | machine |
+|---|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---|---|";
 
 /// A row for all records of the same settings but for the seed, in the order of their first names: means and sample standard deviations.
 pub(super) fn by_seeds(records: &[(String, Record)]) -> String {
@@ -81,7 +81,7 @@ fn group_line(group: &[&(String, Record)]) -> String {
     let seed = group.first().map(|(_, record)| record.text("seed")).unwrap_or_default();
     let name = name.strip_suffix(&format!("-{seed}")).unwrap_or(name);
     format!(
-        "| {name} | {}{} | {} | {} | {} | {} | {} | **{}** | {} | {} | {} | {} | {} |",
+        "| {name} | {}{} | {} | {} | {} | {} | {} | **{}** | {} | {} | {} | {} | {} | {} |",
         text("protocol"),
         distinct(&Record::unverified),
         text("backbone"),
@@ -92,6 +92,7 @@ fn group_line(group: &[&(String, Record)]) -> String {
         mean_and_spread(&figure("map")),
         mean_and_spread(&figure("accuracy")),
         mean_and_spread(&figure("class_code_map")),
+        mean_and_spread(&figure("posterior_map")),
         whole_mean(&figure("seconds")),
         text("commit"),
         distinct(&|record: &Record| record.machine.clone()),

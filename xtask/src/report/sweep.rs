@@ -2,7 +2,8 @@
 //!
 //! `{{sweep NAME}}` is the sweep's own table, a row for each combination of settings. `{{sweep NAME rows=loss columns=bits best=weight_decay figure=map}}` is a row for
 //! each value of `rows` and a column for each of `columns`; of the values of `best` that one is shown whose mean mAP of held-out images is the
-//! best, and all other settings have one value. `figure` is `map` (the default), `validation_map`, `class_code_map` or `accuracy`.
+//! best, and all other settings have one value. `figure` is `map` (the default), `validation_map`, `class_code_map`, `posterior_map` or
+//! `accuracy`.
 
 use std::path::Path;
 
@@ -33,6 +34,9 @@ struct Point {
     map: Vec<Option<f64>>,
     validation_map: Vec<Option<f64>>,
     class_code_map: Vec<Option<f64>>,
+    /// Absent in sweeps of older programs.
+    #[serde(default)]
+    posterior_map: Vec<Option<f64>>,
     accuracy: Vec<Option<f64>>,
 }
 
@@ -142,6 +146,7 @@ impl Pivot<'_> {
                 "map" => &point.map,
                 "validation_map" => &point.validation_map,
                 "class_code_map" => &point.class_code_map,
+                "posterior_map" => &point.posterior_map,
                 "accuracy" => &point.accuracy,
                 other => bail!("{other:?} is no figure of a sweep"),
             }))
@@ -188,6 +193,7 @@ mod tests {
             // The figure that decides is not the figure that is shown.
             validation_map: vec![Some(-map), None],
             class_code_map: vec![None, None],
+            posterior_map: vec![None, None],
             accuracy: vec![Some(map), Some(map)],
         }
     }

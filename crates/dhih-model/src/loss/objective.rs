@@ -137,16 +137,16 @@ impl Objective {
         }
     }
 
-    /// The class whose weight or codeword each output is nearest to, in the relaxation that the loss was trained with; `None`
-    /// for pairwise losses, which know no classes.
+    /// What the loss's classifier makes of each sample: a score for each class, highest for the likeliest. The order of the classes is that of
+    /// their posterior probabilities. `None` for pairwise losses, which know no classes.
     ///
     /// # Shapes
-    /// `v`: `[n, bits]`; returns `[n]`, u32.
+    /// `v`: `[n, K]`; result `[n, C]`.
     ///
     /// # Errors
-    /// When shapes differ.
-    pub fn classify(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let logits = match &self.0 {
+    /// When the number of bits differs.
+    pub fn class_scores(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(match &self.0 {
             // The order of its logits is the same throughout training.
             Kind::Hi(c, classes) => hi_logits(v, classes, c, 1.0)?,
             Kind::Softmax(_, weight) => v.tanh()?.matmul(&weight.t()?)?,
@@ -157,7 +157,18 @@ impl Objective {
                 v.matmul(&centres.codes.t()?)?
             }
             Kind::Dsh(_) | Kind::Dpsh(_) | Kind::HashNet(_) => return Ok(None),
-        };
-        Ok(Some(logits.argmax(1)?))
+        }))
+    }
+
+    /// The class whose weight or codeword each output is nearest to, in the relaxation that the loss was trained with; `None`
+    /// for pairwise losses, which know no classes.
+    ///
+    /// # Shapes
+    /// `v`: `[n, bits]`; returns `[n]`, u32.
+    ///
+    /// # Errors
+    /// When shapes differ.
+    pub fn classify(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        self.class_scores(v)?.map(|scores| scores.argmax(1)).transpose()
     }
 }

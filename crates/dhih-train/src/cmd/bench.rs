@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_train::throughput::{Throughput, ThroughputConfig, Work};
-use dhih_train::{TrainOptions, device};
+use dhih_train::{LossOptions, TrainOptions, device};
+use serde::Serialize;
 
 /// Flags of `bench`.
 #[derive(Debug, Args)]
@@ -18,9 +19,9 @@ pub(crate) struct BenchArgs {
     /// Backbone
     #[arg(long, env = "DHIH_BACKBONE", value_name = "NAME", default_value = "small")]
     backbone: String,
-    /// Loss
-    #[arg(long, env = "DHIH_LOSS", value_name = "NAME", default_value = "hi")]
-    loss: String,
+    /// Loss, and constants of it: NAME or NAME:CONSTANT=VALUE:...
+    #[arg(long, env = "DHIH_LOSS", value_name = "LOSS", default_value = "hi")]
+    loss: LossOptions,
     /// Images a step
     #[arg(long, env = "DHIH_BATCH_SIZE", value_name = "N", default_value_t = 64)]
     batch_size: usize,
@@ -41,13 +42,30 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
+/// What `--json` prints of each kind of work.
+#[derive(Debug, Serialize)]
+struct Measured {
+    #[serde(flatten)]
+    throughput: Throughput,
+    /// The most memory that the process had until then, where the system tells (Linux).
+    most_memory_mib: Option<f64>,
+}
+
+/// The most memory that this process has had, as Linux tells it.
+fn most_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
 /// Measures and prints.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let device = device(&args.device)?;
     // Names are read as for training.
     let options = TrainOptions {
         backbone: Some(args.backbone.clone()),
-        loss: Some(args.loss.as_str().into()),
+        loss: Some(args.loss.clone()),
         ..Default::default()
     };
     let train = options.resolve()?;
@@ -64,7 +82,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         }
         let throughput = config.measure(work, &device)?;
         if args.json {
-            super::print_json(&throughput)?;
+            super::print_json(&Measured { throughput, most_memory_mib: most_memory_mib() })?;
             continue;
         }
         let Throughput { images_per_second, step_seconds, steps, .. } = throughput;

@@ -14,11 +14,12 @@ use toml::{Table, Value};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dhih-train sweep --loss hi,softmax,csq --bits 16,32 --seeds 3 --set epochs=4\n  \
-    dhih-train sweep --vary hi_alpha=0.5,0.65,0.8,1 --set validation=0.1"
+    dhih-train sweep --vary hi_alpha=0.5,0.65,0.8,1 --set validation=0.1\n  \
+    dhih-train sweep --loss hi,hi:mu=2,ortho-arc,ortho-arc:margin=0.4 --set validation=0.1"
 )]
 pub(crate) struct SweepArgs {
-    /// Losses, separated by commas
-    #[arg(long, env = "DHIH_SWEEP_LOSS", value_name = "NAMES", value_delimiter = ',')]
+    /// Losses, separated by commas, each with constants of it if need be: NAME or NAME:CONSTANT=VALUE:...
+    #[arg(long, env = "DHIH_SWEEP_LOSS", value_name = "LOSSES", value_delimiter = ',')]
     loss: Vec<String>,
     /// Code lengths, separated by commas
     #[arg(long, env = "DHIH_SWEEP_BITS", value_name = "NUMBERS", value_delimiter = ',')]

@@ -168,6 +168,10 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
             "-       (no classifier: the loss is pairwise, or classes are over 1,024)".to_owned()
         }
     };
+    let posterior = match evaluation.posterior_map {
+        Some(map) => format!("{map:.4}  (mAP by the classifier's scores of the query)"),
+        None => "-".to_owned(),
+    };
     let accuracy = match evaluation.accuracy {
         Some(share) => format!("{share:.4}  (of the classifier on the queries)"),
         None => "-       (no classifier: the loss is pairwise)".to_owned(),
@@ -179,6 +183,7 @@ fn summary(run: &Path, evaluation: &Evaluation) -> String {
          codes       {} bits, {} distinct among {}\n\
          mAP         {:.4}  (ties averaged; between {:.4} and {:.4} by their order)\n\
          class code  {class_code}\n\
+         posterior   {posterior}\n\
          accuracy    {accuracy}\n\
          radius 2    precision {:.4}, recall {:.4}\n\
          training    {:.0} s\n\

@@ -28,7 +28,7 @@ pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> 
     }
     let relevance = Relevance::new(database, queries)?;
     let distinct = Distinct::of(&database.codes);
-    let order = order(&relevance, &queries.codes);
+    let order = order(&relevance, &queries.codes, 0..queries.codes.len());
     let scores: Vec<f64> = order
         .par_chunks(QUERIES_AT_ONCE)
         .map(|rows| {

@@ -1,9 +1,17 @@
 //! Figures of the classifier that trains a network, to be read beside those of its codes. Distances and rankings are not computed here.
 
-use dhih_index::{CodeSet, Codes, Labels};
+use std::ops::Range;
 
+use dhih_index::{CodeSet, Codes, Labels};
+use rayon::prelude::*;
+
+use super::average_precision::{Ties, average_precision};
+use super::relevance::{Relevance, Relevant, order};
 use super::{EvaluationConfig, evaluate};
 use crate::error::Result;
+
+/// Queries whose class scores are in memory at a time.
+const QUERIES: usize = 1024;
 
 /// The share of labelled items whose predicted class is one of their labels; `None` where no item has a label.
 ///
@@ -58,9 +66,109 @@ pub fn class_code_map(
     Ok(evaluate(&database, &queries, &EvaluationConfig::default())?.map)
 }
 
+/// Mean average precision where items are ranked by what the query's classifier thinks of the class that each was taken for, the likeliest
+/// class first; the items of one class, and of classes of equal scores, are ties, averaged over. An item takes log2 C bits, a query a score
+/// for each class: it is what a classifier reaches that keeps its second guesses, and so harder to beat than [`class_code_map`].
+///
+/// # Shapes
+/// `predicted`: a class for each item of the database, below `classes`. `scores_of`: the scores of a range of queries, `[queries, classes]`.
+///
+/// # Errors
+/// As [`evaluate`], and those of `scores_of`.
+pub fn posterior_map(
+    (database, queries): (&CodeSet, &CodeSet),
+    predicted: &[u32],
+    classes: usize,
+    scores_of: impl Fn(Range<usize>) -> Result<Vec<f32>>,
+) -> Result<f64> {
+    let relevance = Relevance::new(database, queries)?;
+    let mut sum = 0.0;
+    for first in (0..queries.codes.len()).step_by(QUERIES) {
+        let rows = first..queries.codes.len().min(first + QUERIES);
+        let scores = scores_of(rows.clone())?;
+        // Queries of equal labels follow each other: their relevant items are counted once.
+        let ordered = order(&relevance, &queries.codes, rows);
+        let part = ordered.len().div_ceil(rayon::current_num_threads());
+        let sums = ordered.par_chunks(part).map(|rows| {
+            let mut relevant = Relevant::new(&relevance, None);
+            let mut ranked: Vec<usize> = (0..classes).collect();
+            let mut sum = 0.0;
+            for labels in rows.chunk_by(|a, b| relevance.labels_of(*a) == relevance.labels_of(*b)) {
+                let mut counts = vec![[0u32; 2]; classes];
+                for (class, is_relevant) in predicted.iter().zip(&relevant.to(labels[0]).items) {
+                    let [items, found] = &mut counts[*class as usize];
+                    (*items, *found) = (*items + 1, *found + u32::from(*is_relevant));
+                }
+                for row in labels {
+                    let scores = &scores[(row - first) * classes..][..classes];
+                    ranked.sort_unstable_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+                    let groups = ranked.chunk_by(|a, b| scores[*a] == scores[*b]);
+                    let groups = groups.map(|classes| {
+                        classes.iter().fold([0, 0], |[items, found], class| {
+                            [items + counts[*class][0], found + counts[*class][1]]
+                        })
+                    });
+                    sum += average_precision(groups, Ties::Averaged);
+                }
+            }
+            sum
+        });
+        sum += sums.collect::<Vec<f64>>().into_iter().sum::<f64>();
+    }
+    Ok(sum / queries.codes.len() as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn set(labels: Labels) -> CodeSet {
+        let mut set = CodeSet::new(Codes::new(8, vec![0; labels.len()]).unwrap());
+        set.labels = Some(labels);
+        set
+    }
+
+    #[test]
+    fn items_are_ranked_by_the_querys_scores_of_their_classes() {
+        let database = set(Labels::Single(vec![0, 0, 1, 2, 2]));
+        let queries = set(Labels::Single(vec![0, 2]));
+        // One item of class 0 is taken for class 2.
+        let predicted = [0, 2, 1, 2, 2];
+        let of = |scores: [f32; 6]| {
+            let rows = |rows: Range<usize>| Ok(scores[rows.start * 3..rows.end * 3].to_vec());
+            posterior_map((&database, &queries), &predicted, 3, rows).unwrap()
+        };
+        // The first query: the item of class 0, that of class 1, then three of which one is relevant, at rank 3, 4 or 5.
+        let first = (1.0 + 2.0 * (1.0 / 3.0 + 1.0 / 4.0 + 1.0 / 5.0) / 3.0) / 2.0;
+        // The second: two of three are relevant at each of the first three ranks.
+        let orders = [(1.0, 1.0), (1.0, 2.0 / 3.0), (0.5, 2.0 / 3.0)];
+        let second = orders.iter().map(|(a, b)| (a + b) / 2.0).sum::<f64>() / 3.0;
+        let got = of([0.9, 0.8, 0.1, -3.0, 0.5, 2.0]);
+        assert!((got - (first + second) / 2.0).abs() < 1e-12, "{got}");
+        // Without a preference all orders are averaged; that is what equal codes score.
+        let flat = evaluate(&database, &queries, &EvaluationConfig::default()).unwrap().map;
+        assert!((of([0.0; 6]) - flat).abs() < 1e-12);
+    }
+
+    #[test]
+    fn certain_scores_give_what_class_codes_give() {
+        let labels: Vec<i64> = (0..5000).map(|item| item * item % 7).collect();
+        let database = set(Labels::Single(labels.clone()));
+        let predicted: Vec<u32> =
+            (0..5000).map(|item| item * item % 7 * (item % 11).min(1)).collect();
+        // More queries than are scored at a time.
+        let queries = set(Labels::Single(labels[..3000].to_vec()));
+        let classified = &predicted[..3000];
+        let scores = |rows: Range<usize>| {
+            let one_hot = |class: &u32| {
+                (0..7).map(|other| if other == *class { 1.0 } else { 0.0 }).collect::<Vec<f32>>()
+            };
+            Ok(classified[rows].iter().flat_map(one_hot).collect())
+        };
+        let posterior = posterior_map((&database, &queries), &predicted, 7, scores).unwrap();
+        let codes = class_code_map((&database, &queries), (&predicted, classified), 7).unwrap();
+        assert!((posterior - codes).abs() < 1e-12, "{posterior} {codes}");
+    }
 
     #[test]
     fn items_without_a_label_are_no_part_of_the_accuracy() {

@@ -18,7 +18,7 @@ use crate::error::Result;
 pub fn leave_one_out_map(items: &CodeSet) -> Result<f64> {
     check(items, items)?;
     let relevance = Relevance::new(items, items)?;
-    let order = order(&relevance, &items.codes);
+    let order = order(&relevance, &items.codes, 0..items.codes.len());
     let of_chunk = |ranking: &mut Ranking, rows: &[usize]| -> f64 {
         let mut relevant = Relevant::new(&relevance, None);
         let score = |row: &usize| {

@@ -28,7 +28,7 @@ use relevance::{Relevance, Relevant, alike, order};
 use sums::Sums;
 
 pub use asymmetric::asymmetric_map;
-pub use classification::{accuracy, class_code_map};
+pub use classification::{accuracy, class_code_map, posterior_map};
 pub use curves::Curves;
 pub use leave_one_out::leave_one_out_map;
 pub use partial::{evaluate_part, merge_parts};
@@ -150,7 +150,7 @@ impl<'a> Work<'a> {
         check(database, queries)?;
         let config = config.ascending();
         let relevance = Relevance::new(database, queries)?;
-        let order = order(&relevance, &queries.codes);
+        let order = order(&relevance, &queries.codes, 0..queries.codes.len());
         let alike = alike(&relevance, &queries.codes, &order);
         let (distinct, ranks) =
             (Distinct::of(&database.codes), curves::ranks(database.codes.len()));

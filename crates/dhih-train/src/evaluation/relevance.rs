@@ -2,6 +2,7 @@
 //! item without one. How the class numbers of two sets are made to agree: `classes.rs`.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use dhih_index::{CodeSet, Codes, Labels};
 
@@ -70,7 +71,7 @@ impl<'a> Relevance<'a> {
     }
 
     /// What decides which items are relevant to query `row`.
-    fn labels_of(&self, row: usize) -> Vec<u64> {
+    pub(super) fn labels_of(&self, row: usize) -> Vec<u64> {
         match self {
             Self::Single { queries, .. } => vec![queries[row] as u64],
             Self::MultiHot { words, queries, .. } => queries[row * words..][..*words].to_vec(),
@@ -84,9 +85,9 @@ fn other_kinds() -> Error {
     Error::Codes { reason: reason.to_owned() }
 }
 
-/// The rows of queries such that those of equal labels follow each other, and among them those of equal codes.
-pub(super) fn order(relevance: &Relevance<'_>, queries: &Codes) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..queries.len()).collect();
+/// Rows of queries such that those of equal labels follow each other, and among them those of equal codes.
+pub(super) fn order(relevance: &Relevance<'_>, queries: &Codes, rows: Range<usize>) -> Vec<usize> {
+    let mut rows: Vec<usize> = rows.collect();
     rows.sort_by_cached_key(|row| (relevance.labels_of(*row), queries.get(*row)));
     rows
 }

@@ -232,6 +232,10 @@ fn result(run: &Run) -> Vec<(&'static str, String)> {
             }),
         ),
         (
+            "mAP by the query's class scores",
+            run.recorded.posterior_map.map_or("-".to_owned(), |map| format!("{map:.4}")),
+        ),
+        (
             "accuracy of the classifier",
             run.recorded.accuracy.map_or("-".to_owned(), |share| format!("{share:.4}")),
         ),

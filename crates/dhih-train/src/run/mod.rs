@@ -5,6 +5,7 @@ pub(crate) mod gallery;
 pub(crate) mod origin;
 pub(crate) mod run_dir;
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -17,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
-use crate::evaluation::{EvaluationConfig, Metrics, accuracy, class_code_map, evaluate};
+use crate::evaluation::{
+    EvaluationConfig, Metrics, accuracy, class_code_map, evaluate, posterior_map,
+};
 use crate::progress::Progress;
 use crate::protocol::{Protocol, Split};
 use crate::run::data_record::DataRecord;
@@ -40,6 +43,10 @@ pub struct Evaluation {
     pub metrics: Metrics,
     /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes, and where the loss is pairwise.
     pub class_code_map: Option<f64>,
+    /// mAP of the items ranked by the query's classifier alone: by its score of the class that each item was taken for, the likeliest class
+    /// first. Absent where `class_code_map` is, and in evaluations of older programs.
+    #[serde(default)]
+    pub posterior_map: Option<f64>,
     /// The share of the labelled queries whose class the loss's classifier predicts; absent where the loss is pairwise and knows no
     /// classes, and in evaluations of older programs.
     #[serde(default)]
@@ -279,7 +286,6 @@ fn finish(
     ));
     database.write(run.file(RunDir::CODES))?;
     queries.write(run.file(RunDir::QUERIES))?;
-    run.write_query_values(values, encoder.bits())?;
 
     let metrics = evaluate(&database, &queries, &EvaluationConfig::default())?;
     let classes = dataset.classes.len();
@@ -287,6 +293,18 @@ fn finish(
         (Some(a), Some(b)) => Some(class_code_map((&database, &queries), (a, b), classes)?),
         _ => None,
     };
+    let posterior_map = match &database_classes {
+        Some(predicted) => {
+            let bits = encoder.bits();
+            let scores = |rows: Range<usize>| {
+                let scores = encoder.class_scores(&values[rows.start * bits..rows.end * bits])?;
+                Ok(scores.unwrap_or_default())
+            };
+            Some(posterior_map((&database, &queries), predicted, classes, scores)?)
+        }
+        None => None,
+    };
+    run.write_query_values(values, encoder.bits())?;
     let accuracy = match (&queries.labels, &query_classes) {
         (Some(labels), Some(predicted)) => accuracy(labels, predicted),
         _ => None,
@@ -297,6 +315,7 @@ fn finish(
         dataset: DatasetRecord { name: dataset.name, record },
         metrics,
         class_code_map,
+        posterior_map,
         accuracy,
         seconds: run.read_metrics()?.last().map_or(0.0, |record| record.seconds),
         seed: config.seed,

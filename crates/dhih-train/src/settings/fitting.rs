@@ -46,7 +46,8 @@ mod tests {
         for recipe in Recipe::ALL {
             for (loss, _) in Loss::ALL {
                 let (options, left_out) = recipe.options().unwrap().fitted_to(loss);
-                let own = TrainOptions { loss: Some(loss.into()), ..TrainOptions::default() };
+                let own =
+                    TrainOptions { loss: Some(loss.parse().unwrap()), ..TrainOptions::default() };
                 let config = own.or(options).resolve().unwrap();
                 let is_smoothed = !Loss::named(loss, 48).unwrap().is_pairwise();
                 assert_eq!(config.label_smoothing > 0.0, is_smoothed, "{loss}");
@@ -59,7 +60,7 @@ mod tests {
     fn losses_of_single_images_take_what_varies_labels_and_pairwise_ones_take_none_of_it() {
         for (name, _) in Loss::ALL {
             let (label_smoothing, cutmix) = (Some(0.1), Some(0.5));
-            let loss = Some(name.into());
+            let loss = Some(name.parse().unwrap());
             let options = TrainOptions { loss, label_smoothing, cutmix, ..TrainOptions::default() };
             let is_pairwise = Loss::named(name, 48).unwrap().is_pairwise();
             assert_eq!(options.clone().resolve().is_err(), is_pairwise, "{name}");

@@ -46,7 +46,7 @@ mod tests {
     use crate::settings::table::{TrainConfig, TrainOptions};
 
     fn resolved(loss: &str, hash_norm: Option<&str>) -> Result<TrainConfig> {
-        let (loss, hash_norm) = (Some(loss.into()), hash_norm.map(str::to_owned));
+        let (loss, hash_norm) = (Some(loss.parse().unwrap()), hash_norm.map(str::to_owned));
         TrainOptions { loss, hash_norm, ..TrainOptions::default() }.resolve()
     }
 

@@ -8,9 +8,10 @@ use toml::{Table, Value};
 
 use crate::error::{Error, Result};
 
-/// A loss by name, and some of its constants: `loss = "csq"` in a TOML file, or a table `[loss]` of `name` and constants.
+/// A loss by name, and some of its constants: `csq` or `csq:lambda=0.5:codewords=distant` as text, in a TOML file also a table `[loss]` of `name` and
+/// constants.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(from = "Form")]
+#[serde(try_from = "Form")]
 pub struct LossOptions {
     /// The name; absent, it is `hi`.
     pub name: Option<String>,
@@ -29,18 +30,31 @@ enum Form {
     },
 }
 
-impl From<Form> for LossOptions {
-    fn from(form: Form) -> Self {
+impl TryFrom<Form> for LossOptions {
+    type Error = String;
+
+    fn try_from(form: Form) -> Result<Self, String> {
         match form {
-            Form::Name(name) => Self::from(name.as_str()),
-            Form::Table { name, constants } => Self { name, constants },
+            Form::Name(text) => text.parse(),
+            Form::Table { name, constants } => Ok(Self { name, constants }),
         }
     }
 }
 
-impl From<&str> for LossOptions {
-    fn from(name: &str) -> Self {
-        Self { name: Some(name.to_owned()), constants: Table::new() }
+impl FromStr for LossOptions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, params) = text.split_once(':').map_or((text, None), |(a, b)| (a, Some(b)));
+        let mut options = Self { name: Some(name.to_owned()), constants: Table::new() };
+        for param in params.iter().flat_map(|params| params.split(':')) {
+            let LossParam { name, value } =
+                param.parse().map_err(|expected| format!("{param:?} in {text:?}: {expected}"))?;
+            if options.constants.insert(name, value).is_some() {
+                return Err(format!("{param:?} in {text:?}: that constant is given twice"));
+            }
+        }
+        Ok(options)
     }
 }
 
@@ -177,12 +191,27 @@ mod tests {
 
     #[test]
     fn a_file_has_a_name_or_a_table() {
-        assert_eq!(options("loss = 'csq'"), LossOptions::from("csq"));
+        assert_eq!(options("loss = 'csq'"), "csq".parse().unwrap());
         let table = options("[loss]\nname = 'csq'\nlambda = 1\ncodewords = 'distant'");
         let loss = resolved(table);
         assert_eq!((&loss["lambda"], &loss["codewords"]), (&1.0.into(), &"distant".into()));
         assert_eq!(loss["codeword_seed"], 0);
         assert_eq!(resolved(options("[loss]\nalpha = 0.5"))["name"], "hi");
+    }
+
+    #[test]
+    fn text_has_a_name_and_constants() {
+        let loss = resolved("csq:lambda=1:codewords=distant".parse().unwrap());
+        assert_eq!((&loss["lambda"], &loss["codewords"]), (&1.0.into(), &"distant".into()));
+        assert_eq!(options("loss = 'hi:mu=2'"), options("[loss]\nname = 'hi'\nmu = 2"));
+        for (text, part) in [
+            ("csq:lambda", "\"lambda\" in \"csq:lambda\": expected NAME=VALUE"),
+            ("csq:", "expected NAME=VALUE"),
+            ("csq:lambda=1:lambda=2", "given twice"),
+        ] {
+            let error = text.parse::<LossOptions>().unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]
@@ -193,10 +222,10 @@ mod tests {
         same.set(param("margin=3"));
         let same = resolved(same);
         assert_eq!((&same["alpha"], &same["margin"]), (&0.5.into(), &3.0.into()));
-        let mut flags = LossOptions::from("dsh");
+        let mut flags: LossOptions = "dsh".parse().unwrap();
         flags.constants.insert("margin".to_owned(), Value::Float(4.0));
         assert_eq!(resolved(flags.or(file()))["margin"], 4.0);
-        let other = resolved(LossOptions::from("hashnet").or(file()));
+        let other = resolved("hashnet".parse::<LossOptions>().unwrap().or(file()));
         assert_eq!((&other["name"], &other["alpha"]), (&"hashnet".into(), &0.625.into()));
     }
 
@@ -229,7 +258,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_what_does() {
         let refused = |name: &str, param: &str, parts: &[&str]| {
-            let mut options = LossOptions::from(name);
+            let mut options: LossOptions = name.parse().unwrap();
             options.set(vec![param.parse().unwrap()]);
             let message = options.resolve(16).unwrap_err().to_string();
             parts.iter().for_each(|part| assert!(message.contains(part), "{message}"));
@@ -248,7 +277,7 @@ mod tests {
         hi.set_hi("hi_alpha", "alpha", Some(Value::Float(0.5))).unwrap();
         let twice = hi.set_hi("hi_alpha", "alpha", Some(Value::Float(0.6))).unwrap_err();
         assert!(twice.to_string().contains("hi_alpha is 0.6, and"), "{twice}");
-        let mut csq = LossOptions::from("csq");
+        let mut csq: LossOptions = "csq".parse().unwrap();
         csq.set_hi("hi_alpha", "alpha", None).unwrap();
         let error = csq.set_hi("hi_alpha", "alpha", Some(Value::Float(0.5))).unwrap_err();
         assert!(error.to_string().contains("with the loss csq"), "{error}");

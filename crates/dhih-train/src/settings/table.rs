@@ -57,8 +57,8 @@ macro_rules! settings {
                 #[serde(skip)]
                 pub $off: bool,
             )+
-            /// Loss; `list losses` shows all [default: hi]
-            #[arg(long, env = "DHIH_LOSS", value_name = "NAME", help_heading = LOSS)]
+            /// Loss, and constants of it: NAME or NAME:CONSTANT=VALUE:...; `list losses` shows all [default: hi]
+            #[arg(long, env = "DHIH_LOSS", value_name = "LOSS", help_heading = LOSS)]
             pub loss: Option<LossOptions>,
             /// Constant of the loss, repeatable; in a file, an entry of the table loss
             #[arg(long, env = "DHIH_LOSS_PARAM", value_name = "NAME=VALUE", value_delimiter = ',', help_heading = LOSS)]

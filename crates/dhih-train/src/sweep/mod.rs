@@ -45,6 +45,8 @@ pub struct Point {
     pub validation_map: Vec<Option<f64>>,
     /// mAP of class codes of each seed, where the loss has a classifier.
     pub class_code_map: Vec<Option<f64>>,
+    /// mAP by the classifier's scores of each seed, where the loss has a classifier.
+    pub posterior_map: Vec<Option<f64>>,
     /// Accuracy of the classifier on the queries of each seed, where the loss has one.
     pub accuracy: Vec<Option<f64>>,
     /// Training time of each seed that did not diverge.
@@ -104,6 +106,7 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
                     let kept = kept(run.read_metrics()?, patience);
                     point.validation_map.push(kept.and_then(|record| record.validation_map));
                     point.class_code_map.push(evaluation.class_code_map);
+                    point.posterior_map.push(evaluation.posterior_map);
                     point.accuracy.push(evaluation.accuracy);
                     point.seconds.push(evaluation.seconds);
                 }
@@ -112,6 +115,7 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
                     point.map.push(None);
                     point.validation_map.push(None);
                     point.class_code_map.push(None);
+                    point.posterior_map.push(None);
                     point.accuracy.push(None);
                 }
             }
@@ -228,6 +232,7 @@ impl Point {
             map: Vec::new(),
             validation_map: Vec::new(),
             class_code_map: Vec::new(),
+            posterior_map: Vec::new(),
             accuracy: Vec::new(),
             seconds: Vec::new(),
         }
@@ -236,7 +241,7 @@ impl Point {
     fn name(&self, seed: u64) -> PathBuf {
         let settings = self.settings.iter().map(|(name, value)| format!("{name}-{value}"));
         let parts: Vec<String> = settings.chain([format!("seed-{seed}")]).collect();
-        parts.join("_").replace(['/', ' '], "-").into()
+        parts.join("_").replace(['/', ' ', ':', '='], "-").into()
     }
 }
 
@@ -284,7 +289,7 @@ mod tests {
         assert_eq!((resolved.seed, resolved.warmup_epochs), (5, 1.0));
         // What varies itself is never left out: the table would name a value that was not used.
         let axes = vec![("label_smoothing".to_owned(), vec![Value::Float(0.1)])];
-        let base = TrainOptions { loss: Some("dpsh".into()), ..TrainOptions::default() };
+        let base = TrainOptions { loss: Some("dpsh".parse().unwrap()), ..TrainOptions::default() };
         let varied = SweepConfig { base, axes, seeds: vec![0] };
         let combination = varied.combination(&varied.combinations()[0], 0).unwrap();
         assert!(combination.options.resolve().is_err());

@@ -17,8 +17,8 @@ pub fn markdown(points: &[Point]) -> String {
     let names = names.iter().map(|(name, _)| format!(" {name} |")).collect::<String>();
     let rule = "---|".repeat(names.matches('|').count());
     let mut text = format!(
-        "|{names} runs | validation mAP | mAP | class code | accuracy | seconds |\n\
-         |{rule}---:|---:|---:|---:|---:|---:|\n"
+        "|{names} runs | validation mAP | mAP | class code | posterior | accuracy | seconds |\n\
+         |{rule}---:|---:|---:|---:|---:|---:|---:|\n"
     );
     for point in points {
         let figure = |values: &[Option<f64>]| {
@@ -41,11 +41,12 @@ pub fn markdown(points: &[Point]) -> String {
         };
         let settings = point.settings.iter().map(|(_, value)| format!(" {value} |"));
         text += &format!(
-            "|{} {runs} | {} | {} | {} | {} | {seconds} |\n",
+            "|{} {runs} | {} | {} | {} | {} | {} | {seconds} |\n",
             settings.collect::<String>(),
             figure(&point.validation_map),
             figure(&point.map),
             figure(&point.class_code_map),
+            figure(&point.posterior_map),
             figure(&point.accuracy)
         );
     }
@@ -58,14 +59,19 @@ pub(super) fn csv(points: &[Point]) -> Result<String> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     let names = points.first().map_or(&[][..], |point| &point.settings);
     let header = names.iter().map(|(name, _)| name.as_str());
-    let figures = ["seed", "validation_map", "map", "class_code_map", "accuracy"];
+    let figures = ["seed", "validation_map", "map", "class_code_map", "posterior_map", "accuracy"];
     let mut write = |row: Vec<String>| writer.write_record(row).map_err(|e| wrong(e.to_string()));
     write(header.chain(figures).map(str::to_owned).collect())?;
     for point in points {
         for (run, seed) in point.seeds.iter().enumerate() {
             let settings = point.settings.iter().map(|(_, value)| value.clone());
-            let figures =
-                [&point.validation_map, &point.map, &point.class_code_map, &point.accuracy];
+            let figures = [
+                &point.validation_map,
+                &point.map,
+                &point.class_code_map,
+                &point.posterior_map,
+                &point.accuracy,
+            ];
             let figures =
                 figures.map(|values| values[run].map(|x| x.to_string()).unwrap_or_default());
             write(settings.chain([seed.to_string()]).chain(figures).collect())?;
@@ -89,6 +95,7 @@ mod tests {
             map: map.to_vec(),
             validation_map: map.iter().map(|map| map.map(|map| map - 0.1)).collect(),
             class_code_map: vec![None; map.len()],
+            posterior_map: vec![None; map.len()],
             accuracy: map.to_vec(),
             seconds: vec![10.0, 20.0],
         };
@@ -96,18 +103,18 @@ mod tests {
         let text = markdown(&points);
         assert!(
             text.contains(
-                "| hi | 2 | 0.5000 +- 0.1414 | 0.6000 +- 0.1414 | - | 0.6000 +- 0.1414 | 15 |"
+                "| hi | 2 | 0.5000 +- 0.1414 | 0.6000 +- 0.1414 | - | - | 0.6000 +- 0.1414 | 15 |"
             ),
             "{text}"
         );
         assert!(
-            text.contains("| csq | 2 (1 diverged) | 0.1500 | 0.2500 | - | 0.2500 | 15 |"),
+            text.contains("| csq | 2 (1 diverged) | 0.1500 | 0.2500 | - | - | 0.2500 | 15 |"),
             "{text}"
         );
         let quoted = point("a, \"b\"", &[None]);
         let table = csv(&[points[0].clone(), points[1].clone(), quoted]).unwrap();
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[4..], ["csq,1,,,,", "\"a, \"\"b\"\"\",0,,,,"]);
+        assert_eq!(lines[4..], ["csq,1,,,,,", "\"a, \"\"b\"\"\",0,,,,,"]);
         assert_eq!(points[0].name(3), Path::new("loss-hi_seed-3"));
     }
 }

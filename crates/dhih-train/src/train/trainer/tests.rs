@@ -80,7 +80,7 @@ fn every_loss_falls_and_resumes_to_the_same_weights() {
         shift: Some(0),
         ..TrainOptions::default()
     };
-    let of_loss = |name: &str| TrainOptions { loss: Some(name.into()), ..plain() };
+    let of_loss = |name: &str| TrainOptions { loss: Some(name.parse().unwrap()), ..plain() };
     let everything = TrainOptions {
         optimizer: Some("adamw".into()),
         schedule: Some("linear".into()),
