@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn an_empty_part_is_found_before_training() {
-        let of_loss = |loss: &str| TrainOptions { loss: Some(loss.parse().unwrap()), ..Default::default() };
+        let of_loss =
+            |loss: &str| TrainOptions { loss: Some(loss.parse().unwrap()), ..Default::default() };
         let config = |loss: &str| of_loss(loss).resolve().unwrap();
         let whole = Split {
             protocol: Protocol::Official,
