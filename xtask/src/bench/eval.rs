@@ -101,7 +101,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let shown =
         |values: &[f64]| median(values).map_or("-".to_owned(), |value| format!("{value:.2}"));
     print(&format!(
-        "| queries | items | different | bits | mAP | ours, all metrics, s | numpy, mAP alone, s | numpy / ours |\n\
+        "| queries | items | distinct codes | bits | mAP | dhih, all metrics, s | numpy, mAP alone, s | numpy / dhih |\n\
          |---:|---:|---:|---:|---:|---:|---:|---:|\n\
          | {queries} | {database} | {distinct_codes} | {bits} | {map:.4} | {} | {} | {} |",
         shown(&ours),

@@ -161,7 +161,7 @@ pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()>
 }
 
 const FLAT_HEADER: &str = "\
-| set, scanned without an index | ours, us | in batches of 64 | faiss | in batches | faiss / ours | in batches |
+| set, scanned without an index | dhih, us | dhih in batches of 64, us | faiss, us | faiss in batches of 64, us | faiss / dhih | faiss / dhih in batches |
 |---|---:|---:|---:|---:|---:|---:|";
 
 struct Bench<'a> {
@@ -258,10 +258,10 @@ fn text(path: &Path) -> Result<&str> {
 }
 
 fn header(peers: bool) -> String {
-    let more = if peers { " best exact peer, us | which | it / ours |" } else { "" };
+    let more = if peers { " best exact peer, us | peer | peer / dhih |" } else { "" };
     let rule = if peers { "---:|---|---:|" } else { "" };
     format!(
-        "| set | different | bytes a code | build, s | reached | mean, us | in memory | p50 | p99 | scan | its p99 | batch, 1 thread | all threads |{more}\n\
+        "| set | distinct codes | bytes a code | build, s | mean distance of the last hit | mean, us | mean in memory, us | p50, us | p99, us | scan mean, us | scan p99, us | batch on 1 thread, us | batch on all threads, us |{more}\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|{rule}"
     )
 }

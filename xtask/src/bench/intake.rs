@@ -195,9 +195,9 @@ fn table(figures: &Figures) -> String {
     };
     let rows: String = reading.iter().map(row).collect();
     format!(
-        "| JPEGs to {side} pixels, images/s a core | Pillow, `draft` and `resize` | ours | to Pillow | ours, every pixel decoded | to Pillow |\n\
+        "| JPEGs to {side} pixels, images/s a core | Pillow, `draft` and `resize` | dhih | dhih / Pillow | dhih, every pixel decoded | that / Pillow |\n\
          |---|---:|---:|---:|---:|---:|\n{rows}\n\
-         | {images} small JPEGs | images/s | most memory, MiB |\n|---|---:|---:|\n\
+         | {images} small JPEGs | images/s | peak memory, MiB |\n|---|---:|---:|\n\
          | `train --epochs 1`, with evaluation | {:.0} | {:.0} |\n\
          | `encode` | {:.0} | {:.0} |",
         figures.train_images_per_second,

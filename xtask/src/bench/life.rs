@@ -291,20 +291,20 @@ impl Bench<'_> {
 }
 
 const HEADER: &str = "\
-| life of the index | program | changed by | data files | in the log | removed, kept | mean, us | p50 | p99 | after `compact`: mean | p50 | p99 | flat scan | ratio | of | goal |
-|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|";
+| changes of the index | program | commands | data files | items in the log | removed items still stored | mean, us | p50, us | p99, us | mean after `compact`, us | p50 after `compact`, us | p99 after `compact`, us | flat scan, us | ratio | which ratio |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|";
 
 /// What stands in a line for the columns behind the program's name.
-const NOT_MEASURED: &str = "not measured | - | - | - | - | - | - | - | - | - | - | - | - | -";
+const NOT_MEASURED: &str = "not measured | - | - | - | - | - | - | - | - | - | - | - | -";
 
 impl Record {
     fn line(&self) -> String {
-        let Self { life, program, means, before, after, flat, ratio, ratio_of, goal, .. } = self;
+        let Self { life, program, means, before, after, flat, ratio, ratio_of, .. } = self;
         let State { segments, logged, deleted } = self.state;
         let times =
             |times: &Times| format!("{:.1} | {:.1} | {:.1}", times.mean, times.p50, times.p99);
         format!(
-            "| {life} | {program} | {means} | {segments} | {logged} | {deleted} | {} | {} | {flat:.1} | {ratio:.2} | {ratio_of} | {goal} |",
+            "| {life} | {program} | {means} | {segments} | {logged} | {deleted} | {} | {} | {flat:.1} | {ratio:.2} | {ratio_of} |",
             times(before),
             times(after)
         )

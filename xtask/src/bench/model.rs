@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
 }
 
 const HEADER: &str = "\
-| network, work, batch | ours, images/s | ours, AVX2 alone | candle's operations | PyTorch | ONNX Runtime | ours / PyTorch | AVX2 / PyTorch | ours / ONNX Runtime |
+| network, work, batch | dhih, images/s | dhih with AVX2 alone | candle's operators | PyTorch | ONNX Runtime | dhih / PyTorch | dhih with AVX2 / PyTorch | dhih / ONNX Runtime |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 /// Which peers this Python can run.

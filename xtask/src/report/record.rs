@@ -40,7 +40,7 @@ pub(super) fn records(folder: &Path, prefix: &str) -> Result<Vec<(String, Record
 }
 
 const HEADER: &str = "\
-| record | protocol | backbone | loss | bits | epochs | seed | mAP | by the order of ties | accuracy | class code | P, R in radius 2 | training, s | commit | machine |
+| record | protocol | backbone | loss | bits | epochs | seed | mAP | mAP, worst to best order of ties | accuracy | class-code mAP | precision, recall within radius 2 | training, s | commit | machine |
 |---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|";
 
 /// A row a record.
@@ -50,7 +50,7 @@ pub(super) fn table(records: &[(String, Record)]) -> String {
 }
 
 const SEEDS_HEADER: &str = "\
-| record | protocol | backbone | loss | bits | epochs | seeds | mAP | accuracy | class code | posterior | training, s | commit | machine |
+| record | protocol | backbone | loss | bits | epochs | seeds | mAP | accuracy | class-code mAP | posterior mAP | training, s | commit | machine |
 |---|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---|---|";
 
 /// A row for all records of the same settings but for the seed, in the order of their first names: means and sample standard deviations.

@@ -73,9 +73,9 @@ impl Bench<'_> {
         let (quiet, busy) = (median(&quiet)?, median(&busy)?);
         let refused = refused.into_iter().fold(0.0, f64::max);
         Ok(format!(
-            "{reloads} reloads of model and index under load, {failed} failed, the longest {:.0} ms; of {:.0} searches meanwhile, {lost:.0} were not answered (goal: 0). The 99.9th percentile of \
-             searches is {busy:.2} ms with reloads and {quiet:.2} ms without, {:.2} times (goal: 2; medians of the rounds). {added:.0} items were added meanwhile; additions were refused for at most \
-             {refused:.0} ms (goal: 100 and the swap). {:.0} MiB of memory after.",
+            "Model and index were reloaded {reloads} times under load: {failed} reloads failed, the longest took {:.0} ms. Of {:.0} searches meanwhile, {lost:.0} were not answered. The 99.9th percentile of \
+             searches is {busy:.2} ms with reloads and {quiet:.2} ms without, {:.2} times (medians of the rounds). {added:.0} items were added meanwhile; additions were refused for at most \
+             {refused:.0} ms. {:.0} MiB of memory after.",
             1e3 * longest.as_secs_f64(),
             answered + lost,
             busy / quiet,

@@ -20,7 +20,7 @@ impl Bench<'_> {
         let after = service.memory("VmRSS")?;
         service.require_healthy()?;
         Ok(format!(
-            "{:.0} searches by code in {seconds} s at 16 connections, without asking for figures: {before:.1} MiB of memory before and {after:.1} MiB after, {:+.1} % (goal: less than 5 %); {} errors.",
+            "{:.0} searches by code in {seconds} s at 16 connections, without requests for metrics: {before:.1} MiB of memory before and {after:.1} MiB after, {:+.1} %; {} errors.",
             number(&seen, "/requests")?,
             100.0 * (after / before - 1.0),
             seen["errors"],
