@@ -84,6 +84,7 @@ pub use io::natural_order::compare as natural_order;
 #[cfg(feature = "safetensors")]
 pub use io::results::{write_knn, write_within};
 pub use io::shard::Shard;
+pub use io::vectors::Vectors;
 pub use progress::{Progress, Stage};
 
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]

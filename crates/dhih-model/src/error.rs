@@ -54,6 +54,12 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
+    /// Vectors that no codec can be fitted to, or that cannot be encoded.
+    #[error("the vectors cannot be used: {reason}")]
+    Vectors {
+        /// Why not.
+        reason: String,
+    },
     /// A configuration value is out of its range.
     #[error("{name} is {got}, expected {expected}")]
     Config {

@@ -51,6 +51,7 @@ pub mod ops;
 mod preprocess;
 
 pub mod backbone;
+pub mod codec;
 pub mod codewords;
 mod hash_layer;
 pub mod layer;

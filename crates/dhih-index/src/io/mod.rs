@@ -23,6 +23,7 @@ pub(crate) mod shard;
 mod signs;
 #[cfg(feature = "safetensors")]
 pub(crate) mod tensor_file;
+pub(crate) mod vectors;
 mod whole_numbers;
 
 use std::fs::{self, File};

@@ -10,18 +10,18 @@ const PIECE: (usize, usize) = (128, 512);
 
 /// Values as a matrix: how far apart neighbours in a column are, and those in a row.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     values: &'a [f32],
     strides: (usize, usize),
 }
 
 impl<'a> Matrix<'a> {
     /// Rows that lie one after the other.
-    pub(super) fn rows_of(values: &'a [f32], columns: usize) -> Self {
+    pub(crate) fn rows_of(values: &'a [f32], columns: usize) -> Self {
         Self { values, strides: (columns, 1) }
     }
 
-    pub(super) fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self { strides: (self.strides.1, self.strides.0), ..self }
     }
 
@@ -45,15 +45,15 @@ impl Target {
 
 /// The size of a product.
 #[derive(Clone, Copy)]
-pub(super) struct Size {
-    pub(super) rows: usize,
+pub(crate) struct Size {
+    pub(crate) rows: usize,
     /// Columns of the first factor, rows of the second.
-    pub(super) inner: usize,
-    pub(super) columns: usize,
+    pub(crate) inner: usize,
+    pub(crate) columns: usize,
 }
 
 /// `a b`, `[rows, inner]` times `[inner, columns]`, row by row. The sums do not depend on the number of threads.
-pub(super) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     let Size { rows, inner, columns } = size;
     let mut to = vec![0.0; rows * columns];
     if rows == 0 || inner == 0 || columns == 0 {

@@ -44,6 +44,7 @@ pub use conv2d::{Conv2d, Conv2dConfig, Padding, conv2d};
 pub(crate) use convolution::{Convolution, Geometry};
 pub use dropout::dropout;
 pub use linear::linear;
+pub(crate) use matrix::{Matrix, Size, product};
 pub(crate) use max_pool2d::MaxWindows;
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
 pub use muon::{Muon, muon_step};

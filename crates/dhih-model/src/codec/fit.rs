@@ -1,0 +1,274 @@
+//! Fits a codec to vectors: their mean and covariances in one pass over all of them, a rotation on some of them. Vectors are read a few at a
+//! time, wherever they are.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::linear_algebra::{Eigen, Square, eigen, nearest_orthogonal, random_orthogonal};
+use super::{Codec, CodecConfig, Method, prepare};
+use crate::error::{Error, Result};
+use crate::init::named_rng;
+use crate::ops::{Matrix, Size, product};
+
+/// Where vectors come from.
+pub trait Rows {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Numbers of a vector.
+    fn dims(&self) -> usize;
+
+    /// Appends some of them to `to`, row by row.
+    ///
+    /// # Errors
+    /// Those of the source; [`Error::Vectors`] is for what is wrong with its content.
+    fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Result<()>;
+}
+
+/// What is to be fitted, and how.
+#[derive(Debug, Clone)]
+pub struct FitConfig {
+    /// How the map is found.
+    pub method: Method,
+    /// Code length.
+    pub bits: usize,
+    /// Whether vectors are brought to length 1 first.
+    pub normalize: bool,
+    /// Of what is drawn.
+    pub seed: u64,
+    /// Rounds in which the rotation of [`Method::Itq`] and the signs follow each other.
+    pub iterations: usize,
+}
+
+impl Default for FitConfig {
+    /// 256 bits by ITQ in 50 rounds, as published, of vectors of length 1.
+    fn default() -> Self {
+        Self { method: Method::Itq, bits: 256, normalize: true, seed: 0, iterations: 50 }
+    }
+}
+
+/// Values that are read and multiplied at once.
+const CHUNK_VALUES: usize = 1 << 22;
+/// Vectors that a rotation is fitted to, for each of its bits, and at least.
+const ROTATED_PER_BIT: usize = 64;
+const LEAST_ROTATED: usize = 1 << 14;
+
+/// Fits a codec. `told` is called with the number of vectors that have been read, now and then.
+///
+/// # Errors
+/// [`Error::Config`] where the bits are out of range, [`Error::Vectors`] where there are too few vectors or they vary in fewer directions than
+/// there are bits; those of the source.
+pub fn fit(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> Result<Codec> {
+    let FitConfig { method, bits, normalize, seed, .. } = *config;
+    let dims = rows.dims();
+    let of_codec = CodecConfig { method, dims, bits, normalize };
+    of_codec.check()?;
+    if !method.is_fitted() {
+        return Codec::new(of_codec, None, vec![0.0; dims]);
+    }
+    if rows.len() < bits.max(2) {
+        let reason = format!("there are {}, and {bits} bits need at least as many", rows.len());
+        return Err(Error::Vectors { reason });
+    }
+    let Moments { mean, covariance } = moments(rows, config, told)?;
+    let single = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+    let matrix = match method {
+        Method::Sign => None,
+        Method::Rotation => {
+            let rotation = random_orthogonal(dims, &mut named_rng(seed, "codec rotation"));
+            Some(single(&rotation.values[..bits * dims]))
+        }
+        Method::PcaSign | Method::Itq => {
+            let components = principal(covariance, bits)?;
+            Some(match method {
+                Method::Itq => turned(rows, config, &single(&mean), &components)?,
+                _ => single(&components),
+            })
+        }
+    };
+    Codec::new(of_codec, matrix, single(&mean))
+}
+
+struct Moments {
+    mean: Vec<f64>,
+    covariance: Square,
+}
+
+/// Calls `f` with all vectors, some at a time, as they enter the map but for the centre.
+fn for_each_chunk(
+    rows: &dyn Rows,
+    normalize: bool,
+    mut f: impl FnMut(Range<usize>, &mut [f32]) -> Result<()>,
+) -> Result<()> {
+    let (dims, mut values) = (rows.dims(), Vec::new());
+    let step = (CHUNK_VALUES / dims).max(1);
+    for start in (0..rows.len()).step_by(step) {
+        let chunk = start..rows.len().min(start + step);
+        values.clear();
+        rows.read(chunk.clone(), &mut values)?;
+        prepare_all(&mut values, dims, normalize, |row| chunk.start + row)?;
+        f(chunk, &mut values)?;
+    }
+    Ok(())
+}
+
+fn prepare_all(
+    values: &mut [f32],
+    dims: usize,
+    normalize: bool,
+    number: impl Fn(usize) -> usize + Sync,
+) -> Result<()> {
+    let wrong = values.par_chunks_exact_mut(dims).enumerate().find_map_first(|(row, vector)| {
+        prepare(vector, normalize).err().map(|reason| (number(row), reason))
+    });
+    match wrong {
+        None => Ok(()),
+        Some((row, reason)) => Err(Error::Vectors { reason: format!("vector {row} {reason}") }),
+    }
+}
+
+/// Mean and covariances, the latter by products of what the first vectors' mean is taken off, so that little is lost to rounding.
+fn moments(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> Result<Moments> {
+    let (dims, needs_covariance) = (rows.dims(), config.method != Method::Rotation);
+    let mut origin: Option<Vec<f32>> = None;
+    let mut sums = vec![0f64; dims];
+    let mut products = Square::zeros(if needs_covariance { dims } else { 0 });
+    for_each_chunk(rows, config.normalize, |chunk, values| {
+        let origin = origin.get_or_insert_with(|| mean_of(values, dims));
+        values.par_chunks_exact_mut(dims).for_each(|vector| {
+            vector.iter_mut().zip(&*origin).for_each(|(x, origin)| *x -= origin);
+        });
+        add_rows(values, &mut sums);
+        if needs_covariance {
+            let x = Matrix::rows_of(values, dims);
+            let size = Size { rows: dims, inner: chunk.len(), columns: dims };
+            let squares = product(size, x.transposed(), x);
+            let sums = products.values.par_iter_mut().zip(&squares);
+            sums.for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        told(chunk.end);
+        Ok(())
+    })?;
+    let n = rows.len() as f64;
+    let origin = origin.unwrap_or_default();
+    let off: Vec<f64> = sums.iter().map(|sum| sum / n).collect();
+    if needs_covariance {
+        products.values.par_chunks_mut(dims).enumerate().for_each(|(i, row)| {
+            row.iter_mut().zip(&off).for_each(|(x, other)| *x = *x / n - off[i] * other);
+        });
+    }
+    let mean = origin.iter().zip(&off).map(|(origin, off)| f64::from(*origin) + off).collect();
+    Ok(Moments { mean, covariance: products })
+}
+
+fn mean_of(values: &[f32], dims: usize) -> Vec<f32> {
+    let mut sums = vec![0f64; dims];
+    add_rows(values, &mut sums);
+    let n = (values.len() / dims).max(1) as f64;
+    sums.iter().map(|sum| (sum / n) as f32).collect()
+}
+
+fn add_rows(values: &[f32], sums: &mut [f64]) {
+    for vector in values.chunks_exact(sums.len()) {
+        sums.iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+}
+
+/// The eigenvectors of the largest eigenvalues as rows, each with its largest number positive: its sign is nothing that vectors decide.
+fn principal(covariance: Square, bits: usize) -> Result<Vec<f64>> {
+    let dims = covariance.side;
+    let not_finite = || Error::Vectors { reason: "their covariances are not finite".to_owned() };
+    let Eigen { values, vectors } = eigen(covariance).ok_or_else(not_finite)?;
+    let least = values[0].max(0.0) * dims as f64 * f64::from(f32::EPSILON);
+    let directions = values.iter().filter(|value| **value > least).count();
+    if directions < bits {
+        let reason = format!("they vary in {directions} directions, and there are to be {bits} bits: take fewer");
+        return Err(Error::Vectors { reason });
+    }
+    let mut components = vectors.values[..bits * dims].to_vec();
+    for component in components.chunks_exact_mut(dims) {
+        let largest = component.iter().fold(0f64, |a, b| if b.abs() > a.abs() { *b } else { a });
+        if largest < 0.0 {
+            component.iter_mut().for_each(|x| *x = -*x);
+        }
+    }
+    Ok(components)
+}
+
+/// The principal components behind the rotation of iterative quantisation: with `V` the components of vectors and `B = sign(V R)`, R becomes
+/// the rotation that brings V nearest to B, again and again.
+fn turned(
+    rows: &dyn Rows,
+    config: &FitConfig,
+    mean: &[f32],
+    components: &[f64],
+) -> Result<Vec<f32>> {
+    let FitConfig { bits, normalize, seed, iterations, .. } = *config;
+    let dims = rows.dims();
+    let some = sample(rows, (bits * ROTATED_PER_BIT).max(LEAST_ROTATED), normalize)?;
+    let n = some.len() / dims;
+    let centred: Vec<f32> =
+        some.par_chunks_exact(dims).flat_map_iter(|v| v.iter().zip(mean).map(|(x, m)| x - m)).collect();
+    drop(some);
+    let single: Vec<f32> = components.iter().map(|x| *x as f32).collect();
+    // V, [n, bits]
+    let by_components = product(
+        Size { rows: n, inner: dims, columns: bits },
+        Matrix::rows_of(&centred, dims),
+        Matrix::rows_of(&single, dims).transposed(),
+    );
+    drop(centred);
+    let v = Matrix::rows_of(&by_components, bits);
+    let mut rotation = random_orthogonal(bits, &mut named_rng(seed, "codec rotation"));
+    for _ in 0..iterations {
+        let as_single: Vec<f32> = rotation.values.iter().map(|x| *x as f32).collect();
+        let mut b = product(
+            Size { rows: n, inner: bits, columns: bits },
+            v,
+            Matrix::rows_of(&as_single, bits),
+        );
+        b.par_iter_mut().for_each(|x| *x = if *x >= 0.0 { 1.0 } else { -1.0 });
+        let size = Size { rows: bits, inner: n, columns: bits };
+        let both = product(size, v.transposed(), Matrix::rows_of(&b, bits));
+        let both = Square { side: bits, values: both.into_iter().map(f64::from).collect() };
+        let not_finite = || Error::Vectors { reason: "their components are not finite".to_owned() };
+        rotation = nearest_orthogonal(&both).ok_or_else(not_finite)?;
+    }
+    // A bit is a column of R applied to the components.
+    let mut matrix = vec![0f32; bits * dims];
+    matrix.par_chunks_exact_mut(dims).enumerate().for_each(|(bit, to)| {
+        let mut sum = vec![0f64; dims];
+        for (row, component) in components.chunks_exact(dims).enumerate() {
+            let factor = rotation.row(row)[bit];
+            sum.iter_mut().zip(component).for_each(|(sum, x)| *sum += factor * x);
+        }
+        to.iter_mut().zip(sum).for_each(|(to, sum)| *to = sum as f32);
+    });
+    Ok(matrix)
+}
+
+/// At most `most` vectors, evenly spaced.
+fn sample(rows: &dyn Rows, most: usize, normalize: bool) -> Result<Vec<f32>> {
+    let (n, dims) = (rows.len(), rows.dims());
+    let count = n.min(most);
+    let mut some = Vec::with_capacity(count * dims);
+    let at = |i: usize| i * n / count;
+    let mut i = 0;
+    while i < count {
+        // Neighbours are read together.
+        let mut end = i + 1;
+        while end < count && at(end) == at(end - 1) + 1 {
+            end += 1;
+        }
+        rows.read(at(i)..at(end - 1) + 1, &mut some)?;
+        i = end;
+    }
+    prepare_all(&mut some, dims, normalize, at)?;
+    Ok(some)
+}
