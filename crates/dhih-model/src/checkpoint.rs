@@ -142,7 +142,8 @@ fn to_bytes(contents: &Contents) -> Result<Vec<u8>> {
     Ok([&length, header.as_bytes(), &values].concat())
 }
 
-fn digest(contents: &Contents) -> Result<String> {
+/// SHA-256 of names, shapes and values, in hex.
+pub(crate) fn digest(contents: &Contents) -> Result<String> {
     let mut hash = Sha256::new();
     for (name, text) in &contents.metadata {
         hash.update(format!("{name} {}\n{text}\n", text.len()));

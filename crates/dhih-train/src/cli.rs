@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::{Parser, Subcommand};
 use dhih_manual::Manual;
 
-use crate::cmd::{bench, encode, evaluate, export, list, report, sweep, train};
+use crate::cmd::{bench, codec, encode, evaluate, export, list, report, sweep, train};
 
 /// Trains and evaluates hashing networks.
 ///
@@ -34,8 +34,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network, encode its database and queries, and evaluate them (the default)
     Train(Box<train::TrainArgs>),
-    /// Turn images into codes with a trained network
+    /// Turn images into codes with a trained network, or vectors with a codec
     Encode(encode::EncodeArgs),
+    /// Fit a codec to vectors, such as embeddings
+    Codec(codec::CodecArgs),
     /// Measure codes: those of a run, or a database's and queries' of any origin
     Evaluate(evaluate::EvaluateArgs),
     /// Show a run, or several side by side, as an HTML page

@@ -32,6 +32,7 @@ pub mod evaluation;
 pub mod report;
 pub mod run;
 pub mod sweep;
+pub mod vectors;
 
 pub use error::{Error, Result};
 pub use progress::Progress;

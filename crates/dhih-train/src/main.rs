@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => cmd::train::run(&args),
         Command::Encode(args) => cmd::encode::run(&args),
+        Command::Codec(args) => cmd::codec::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::List(args) => cmd::list::run(&args),

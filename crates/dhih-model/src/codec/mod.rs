@@ -150,7 +150,7 @@ impl Codec {
             }
         };
         let mut codec = Self { config, matrix, centre, inference, sha256: String::new() };
-        codec.sha256 = checkpoint::digest_of(&codec.contents()?)?;
+        codec.sha256 = checkpoint::digest(&codec.contents()?)?;
         Ok(codec)
     }
 

@@ -1,4 +1,4 @@
-//! `dhih-train encode`: images to codes with a trained network. Which files are images, `dhih_model::walk` says.
+//! `dhih-train encode`: images to codes with a trained network, or vectors with a codec. Which files are images, `dhih_model::walk` says.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,13 @@ use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use dhih_index::{CodeSet, Codes, Shard};
+use dhih_index::{CodeSet, Codes, Shard, Vectors};
 use dhih_model::Encoder;
+use dhih_model::codec::Codec;
 use dhih_model::image::{FORMATS, Limits, PictureReader};
 use dhih_model::walk::{self, LeftOut, Reason, Walk, text_of};
 use dhih_train::arrow_stream;
+use dhih_train::vectors::encode_vectors;
 use dhih_train::{Progress, RunDir, device, files};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -21,7 +23,8 @@ use serde::Serialize;
 #[command(
     after_help = "Examples:\n  dhih-train encode --input photos --out photos.safetensors\n  \
     dhih-train encode --input photos --shard 3/16 --out parts\n  \
-    dhih-train encode --arrow-stdin --arrow-stdout < images.arrows > codes.arrows\n\n\
+    dhih-train encode --arrow-stdin --arrow-stdout < images.arrows > codes.arrows\n  \
+    dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors\n\n\
     Beside OUT, OUT.files.txt names the file of each code: line i is that of id i. OUT.files.jsonl has the same names as JSON \
     lines, {\"row\":0,\"path\":\"photos/a.jpg\"}. In names, bytes that are no UTF-8 and control characters are written \\xFF, and a \
     backslash \\\\."
@@ -32,8 +35,15 @@ pub(crate) struct EncodeArgs {
     run: PathBuf,
     /// Images, and folders that are searched for images at any depth, by content; hidden names are passed over
     #[arg(long, env = "DHIH_INPUT", value_name = "PATH", num_args = 1..,
-        required_unless_present = "arrow_stdin")]
+        required_unless_present_any = ["arrow_stdin", "codec"])]
     input: Vec<PathBuf>,
+    /// Codec that `dhih-train codec` made, in place of a run: for vectors
+    #[arg(long, env = "DHIH_CODEC", value_name = "FILE", requires = "vectors",
+        conflicts_with_all = ["input", "arrow_stdin", "shard", "strict", "run"])]
+    codec: Option<PathBuf>,
+    /// Vectors that the codec is to code: an .npy array of floats, one vector a row
+    #[arg(long, env = "DHIH_VECTORS", value_name = "FILE", requires = "codec")]
+    vectors: Option<PathBuf>,
     /// Codes file to write, safetensors, .parquet or .npy; with --shard the folder of the parts
     #[arg(
         long,
@@ -122,6 +132,9 @@ struct Encoded {
 
 /// Encodes and reports.
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
+    if let (Some(codec), Some(vectors), Some(out)) = (&args.codec, &args.vectors, &args.out) {
+        return of_vectors(codec, vectors, out, args.json);
+    }
     let device = device(&args.device)?;
     let model = args.run.join(RunDir::MODEL);
     let encoder = Encoder::load_as(&model, &device, args.dtype)
@@ -178,6 +191,19 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let (bits, skipped) = (encoder.bits(), skipped.len());
     let out = out.display();
     super::print(&format!("{codes} codes of {bits} bits in {out}, {skipped} files skipped\n"))
+}
+
+/// Encodes vectors and reports.
+fn of_vectors(codec: &Path, vectors: &Path, out: &Path, json: bool) -> Result<()> {
+    let codec = Codec::load(codec)?;
+    let set = encode_vectors(&codec, &Vectors::open(vectors)?, Progress::Shown)?;
+    set.write(out)?;
+    let (encoded, bits) = (set.codes.len(), codec.bits());
+    if json {
+        let left_out = &LeftOut::default();
+        return super::print_json(&Report { out, encoded, skipped: Vec::new(), left_out });
+    }
+    super::print(&format!("{encoded} codes of {bits} bits in {}\n", out.display()))
 }
 
 /// The files of `--input`: files as they are named, and the pictures of folders.

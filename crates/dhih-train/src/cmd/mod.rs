@@ -1,6 +1,7 @@
 //! One file a subcommand: flags, calls into the library, output.
 
 pub(crate) mod bench;
+pub(crate) mod codec;
 pub(crate) mod encode;
 pub(crate) mod evaluate;
 pub(crate) mod export;

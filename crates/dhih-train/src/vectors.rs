@@ -1,0 +1,80 @@
+//! Vectors in files, such as embeddings: fitting a codec to them, and coding them. The arithmetic is `dhih_model::codec`'s, the files are
+//! `dhih-index`'s. A few thousand vectors are in memory at a time.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use dhih_index::{CodeSet, Codes, Vectors};
+use dhih_model::codec::{Codec, FitConfig, Rows, fit};
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// Values that are coded at once.
+const PART_VALUES: usize = 1 << 20;
+
+/// A file of vectors as a codec is fitted to them.
+struct FileRows<'a>(&'a Vectors);
+
+impl Rows for FileRows<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn dims(&self) -> usize {
+        self.0.dims()
+    }
+
+    fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> dhih_model::Result<()> {
+        let unusable = |error: dhih_index::Error| dhih_model::Error::Vectors { reason: error.to_string() };
+        self.0.read(rows, to).map_err(unusable)
+    }
+}
+
+/// Fits a codec to all vectors of a file.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_codec(vectors: &Vectors, config: &FitConfig, progress: Progress) -> Result<Codec> {
+    let (started, bar) = (Instant::now(), progress.bar("fitting", vectors.len()));
+    let codec = fit(&FileRows(vectors), config, &mut |read| bar.set_position(read as u64))?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    progress.line(format!("fitted to {} vectors in {seconds:.1} s", vectors.len()));
+    Ok(codec)
+}
+
+/// The codes of all vectors of a file, with the codec's digest.
+///
+/// # Errors
+/// Where the vectors are not of the codec's length; as [`Codec::encode`], naming the vector.
+pub fn encode_vectors(codec: &Codec, vectors: &Vectors, progress: Progress) -> Result<CodeSet> {
+    if vectors.dims() != codec.dims() {
+        return Err(Error::Config {
+            name: "vectors",
+            got: format!("an array of vectors of {} numbers", vectors.dims()),
+            expected: format!("vectors of {} numbers, which the codec was fitted to", codec.dims()),
+        });
+    }
+    let bar = progress.bar("encoding", vectors.len());
+    let bits = codec.bits() as u32;
+    let (mut codes, mut values) = (Codes::new(bits, Vec::new())?, Vec::new());
+    let step = (PART_VALUES / codec.dims()).max(1);
+    for start in (0..vectors.len()).step_by(step) {
+        let rows = start..vectors.len().min(start + step);
+        values.clear();
+        vectors.read(rows.clone(), &mut values)?;
+        let part = codec.encode(&values).map_err(|error| match error {
+            dhih_model::Error::Vectors { reason } => dhih_model::Error::Vectors {
+                reason: format!("of those from {start} on, {reason}"),
+            },
+            other => other,
+        })?;
+        codes.try_extend(Codes::from_real(bits, &part)?.iter())?;
+        bar.set_position(rows.end as u64);
+    }
+    bar.finish_and_clear();
+    let mut set = CodeSet::new(codes);
+    set.model_sha256 = Some(codec.sha256().to_owned());
+    Ok(set)
+}
