@@ -52,6 +52,7 @@ mod preprocess;
 
 pub mod backbone;
 pub mod codewords;
+pub mod device;
 mod hash_layer;
 pub mod layer;
 pub mod loss;

@@ -20,13 +20,18 @@ const PART_VALUES: usize = 1 << 13;
 /// # Errors
 /// When `p` is not in 0..1.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
-    if !(0.0..1.0).contains(&p) {
-        bail!("dropout takes a probability in 0..1, got {p}");
-    }
     if !is_ours(x) {
         return portable::dropout(x, p, seed);
     }
-    x.contiguous()?.apply_op1(Dropout { p, seed })
+    x.contiguous()?.apply_op1(Dropout::new(p, seed)?)
+}
+
+/// What [`dropout`] multiplies each of `count` values by, in order.
+///
+/// # Errors
+/// When `p` is not in 0..1.
+pub(super) fn mask(count: usize, p: f64, seed: u64) -> Result<Vec<f32>> {
+    Ok(Dropout::new(p, seed)?.apply(&vec![1.0; count]))
 }
 
 struct Dropout {
@@ -35,6 +40,13 @@ struct Dropout {
 }
 
 impl Dropout {
+    fn new(p: f64, seed: u64) -> Result<Self> {
+        if !(0.0..1.0).contains(&p) {
+            bail!("dropout takes a probability in 0..1, got {p}");
+        }
+        Ok(Self { p, seed })
+    }
+
     fn apply(&self, x: &[f32]) -> Vec<f32> {
         let below = (self.p * (1u64 << 32) as f64) as u32;
         let scale = (1.0 / (1.0 - self.p)) as f32;
@@ -45,14 +57,14 @@ impl Dropout {
             rng.set_stream(part as u64);
             let mut draws = [0u32; PART_VALUES];
             rng.fill(&mut draws[..x.len()]);
-            mask(&draws, below, scale, x, y);
+            drop_values(&draws, below, scale, x, y);
         });
         y
     }
 }
 
 multiversion! {
-    fn mask(draws: &[u32], below: u32, scale: f32, x: &[f32], y: &mut [f32]) {
+    fn drop_values(draws: &[u32], below: u32, scale: f32, x: &[f32], y: &mut [f32]) {
         for ((y, x), draw) in y.iter_mut().zip(x).zip(draws) {
             // A product, so that NaN is seen and not hidden.
             *y = x * if *draw < below { 0.0 } else { scale };

@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::avg_pool2d::{Grid, sides};
+use super::dropout::mask;
 use super::{Activation, Conv2dConfig, Pool2dConfig};
 
 /// As [`super::conv2d`], by candle's convolution.
@@ -125,12 +126,12 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     activation.apply(&(x + y)?)
 }
 
-/// As [`super::dropout`], whose mask of ones this multiplies by.
+/// As [`super::dropout`], as a product with its mask.
 ///
 /// # Errors
 /// When `p` is not in 0..1.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
-    let mask = super::dropout(&Tensor::ones(x.shape(), DType::F32, &Device::Cpu)?, p, seed)?;
+    let mask = Tensor::from_vec(mask(x.elem_count(), p, seed)?, x.shape(), &Device::Cpu)?;
     x * mask.to_dtype(x.dtype())?.to_device(x.device())?
 }
 

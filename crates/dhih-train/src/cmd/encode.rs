@@ -122,7 +122,7 @@ struct Encoded {
 
 /// Encodes and reports.
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
-    let device = device(&args.device)?;
+    let device = device(&args.device, Progress::Shown)?;
     let model = args.run.join(RunDir::MODEL);
     let encoder = Encoder::load_as(&model, &device, args.dtype)
         .context("no usable model; `dhih-train train` makes one")?;

@@ -107,7 +107,7 @@ pub fn start_in(
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
     // A device that is not there is known before the data is read.
-    device(&config.device)?;
+    device(&config.device, progress)?;
     let (dataset, split) = load(config, progress)?;
     // Whether there are codewords for so many classes is known now; refuse before anything is written.
     let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);
@@ -166,7 +166,7 @@ pub fn resume_with_data(
     }
     // All weights are in the checkpoint, but for those of a frozen backbone.
     let network = if run.checkpoint()?.exists() && !config.freeze_backbone {
-        trainer::network(&config, (&dataset, &split.train), None, &device(&config.device)?)?
+        trainer::network(&config, (&dataset, &split.train), None, &device(&config.device, Progress::Silent)?)?
     } else {
         let (network, sha256) = network(&config, (&dataset, &split), progress)?;
         if sha256 != weights_sha256 {
@@ -208,7 +208,7 @@ fn network(
     (dataset, split): (&Dataset, &Split),
     progress: Progress,
 ) -> Result<(Network, Option<String>)> {
-    let (device, data) = (device(&config.device)?, (dataset, &split.train[..]));
+    let (device, data) = (device(&config.device, Progress::Silent)?, (dataset, &split.train[..]));
     let Some(source) = &config.weights else {
         return Ok((trainer::network(config, data, None, &device)?, None));
     };

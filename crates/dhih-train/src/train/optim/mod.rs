@@ -12,7 +12,7 @@ use dhih_model::ops::{AdamW, Muon, Sgd, adamw_step, muon_step, sgd_step};
 pub use self::config::OptimizerName;
 use self::config::{Factors, Role};
 pub(crate) use self::config::{FilterRates, OptimizerConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::train::variables;
 
 /// Where a run is.
@@ -113,6 +113,9 @@ impl Optimizer {
                 });
             }
         }
+        if step.number == 0 {
+            self.check_reached(&gradients)?;
+        }
         let scale = match self.config.clip_norm {
             None => 1.0,
             Some(longest) => {
@@ -125,6 +128,16 @@ impl Optimizer {
         };
         self.step(&gradients, scale, step)?;
         Ok(value)
+    }
+
+    /// That every weight has a gradient. A bias may have none: batch norm behind a layer takes its bias away again.
+    fn check_reached(&self, gradients: &[Option<Tensor>]) -> Result<()> {
+        let without = self.slots.iter().zip(gradients).filter(|(_, gradient)| gradient.is_none());
+        let names = without.map(|(slot, _)| slot.name.clone()).filter(|name| !name.ends_with(".bias"));
+        match names.collect::<Vec<_>>() {
+            names if names.is_empty() => Ok(()),
+            names => Err(Error::NoGradient { names }),
+        }
     }
 
     /// One step on every variable that has a gradient, of `scale` times its length.

@@ -139,3 +139,17 @@ fn lengths_that_do_not_count_are_not_decayed() {
         assert_eq!(role(name, dims), Role::Other, "{name}");
     }
 }
+
+#[test]
+fn a_weight_that_the_loss_does_not_see_is_an_error_and_a_bias_is_none() {
+    let (parameters, loss) = variables();
+    let vb = parameters.builder(DType::F32, &Device::Cpu);
+    vb.get_with_hints(2, "c.bias", Init::Const(1.0)).unwrap();
+    let step = Step { number: 0, learning_rate: 0.1 };
+    let optimizer = Optimizer::new(&parameters, config(OptimizerName::Sgd)).unwrap();
+    assert_eq!(optimizer.descend(&loss, step).unwrap(), 7.0);
+    vb.get_with_hints(2, "c.weight", Init::Const(1.0)).unwrap();
+    let optimizer = Optimizer::new(&parameters, config(OptimizerName::Sgd)).unwrap();
+    let error = optimizer.descend(&loss, step).unwrap_err();
+    assert!(matches!(&error, Error::NoGradient { names } if names[..] == ["c.weight"]), "{error}");
+}
