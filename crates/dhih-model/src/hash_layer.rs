@@ -22,20 +22,30 @@ pub enum HashNorm {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HashLayerConfig {
+    /// Whether it begins with batch norm of the features; it does not where a file does not say.
+    #[serde(default)]
+    pub feature_norm: bool,
     /// Units of a hidden layer with ReLU before the outputs; none by default.
     pub hidden: Option<usize>,
     /// What it ends in.
     pub norm: HashNorm,
 }
 
-/// A linear layer with K outputs, optionally with a hidden layer before and batch norm behind. Relaxation (tanh and the like) is
+impl HashLayerConfig {
+    /// Whether it has batch norm, which needs the statistics of several images in training.
+    pub fn has_norm(&self) -> bool {
+        self.feature_norm || self.norm == HashNorm::Batch
+    }
+}
+
+/// A linear layer with K outputs, optionally with batch norm of the features and a hidden layer before, and batch norm behind. Relaxation (tanh and the like) is
 /// the loss's business.
 #[derive(Debug, Clone)]
 pub struct HashLayer(Sequential);
 
 impl HashLayer {
     /// Names `weight` `[bits, features]` and `bias` `[bits]` under `vb`; those of a hidden layer under `hidden`, those of batch
-    /// norm under `norm`. Linear layers start uniform in +-1/sqrt(inputs).
+    /// norm under `norm`, that of the features under `feature_norm`. Linear layers start uniform in +-1/sqrt(inputs).
     ///
     /// # Errors
     /// Those of the variable store.
@@ -47,13 +57,17 @@ impl HashLayer {
     ) -> Result<Self> {
         let mut layers = Vec::new();
         let mut inputs = features;
+        let norm = |channels, name| BatchNorm::new(channels, Activation::Identity, vb.pp(name));
+        if config.feature_norm {
+            layers.push(Layer::Norm(norm(features, "feature_norm")?));
+        }
         if let Some(units) = config.hidden {
             layers.push(linear((features, units), Activation::Relu, &vb.pp("hidden"))?);
             inputs = units;
         }
         layers.push(linear((inputs, bits), Activation::Identity, &vb)?);
         if config.norm == HashNorm::Batch {
-            layers.push(Layer::Norm(BatchNorm::new(bits, Activation::Identity, vb.pp("norm"))?));
+            layers.push(Layer::Norm(norm(bits, "norm")?));
         }
         Ok(Self(Sequential(layers)))
     }

@@ -101,6 +101,18 @@ impl Linear {
         Ok(Self { weight, bias: Some(bias), activation: norm.activation })
     }
 
+    /// One linear layer that computes what `norm`, which has no activation, and this one behind it do in evaluation.
+    fn preceded_by(&self, norm: &BatchNorm) -> Result<Self> {
+        let (scale, shift) = norm.scale_and_shift()?;
+        let moved = self.weight.matmul(&shift.unsqueeze(1)?)?.squeeze(1)?;
+        let bias = match &self.bias {
+            Some(bias) => (bias + moved)?,
+            None => moved,
+        };
+        let weight = self.weight.broadcast_mul(&scale)?;
+        Ok(Self { weight, bias: Some(bias), activation: self.activation })
+    }
+
     /// # Shapes
     /// `[n, in]` to `[n, out]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -163,6 +175,10 @@ impl Sequential {
                     }
                     _ => layer.clone(),
                 },
+                Layer::Linear(linear) => match folded.pop_if(is_plain_norm) {
+                    Some(Layer::Norm(norm)) => Layer::Linear(linear.preceded_by(&norm)?),
+                    _ => layer.clone(),
+                },
                 Layer::Residual { body, shortcut, activation } => Layer::Residual {
                     body: body.folded()?,
                     shortcut: shortcut.folded()?,
@@ -193,6 +209,10 @@ impl Sequential {
     pub fn output(&self, input: InputShape) -> Result<InputShape> {
         self.0.iter().try_fold(input, |shape, layer| layer.output(shape))
     }
+}
+
+fn is_plain_norm(layer: &mut Layer) -> bool {
+    matches!(layer, Layer::Norm(norm) if norm.activation == Activation::Identity)
 }
 
 impl Layer {

@@ -98,13 +98,16 @@ fn a_checkpoint_restores_the_codes_and_leaves_no_other_file() {
 fn every_form_of_hash_layer_is_restored_and_names_its_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    for (hidden, norm, expected) in [
-        (None, HashNorm::None, &[][..]),
-        (Some(7), HashNorm::None, &["hidden.bias", "hidden.weight"]),
-        (None, HashNorm::Batch, &["norm.running_mean", "norm.weight"]),
-        (Some(7), HashNorm::Batch, &["hidden.weight", "norm.running_var"]),
+    for (feature_norm, hidden, norm, expected) in [
+        (false, None, HashNorm::None, &[][..]),
+        (false, Some(7), HashNorm::None, &["hidden.bias", "hidden.weight"]),
+        (false, None, HashNorm::Batch, &["norm.running_mean", "norm.weight"]),
+        (false, Some(7), HashNorm::Batch, &["hidden.weight", "norm.running_var"]),
+        (true, None, HashNorm::None, &["feature_norm.running_mean", "feature_norm.weight"]),
+        (true, Some(7), HashNorm::Batch, &["feature_norm.bias", "norm.running_var"]),
     ] {
-        let config = NetworkConfig { hash_layer: HashLayerConfig { hidden, norm }, ..config(12) };
+        let hash_layer = HashLayerConfig { feature_norm, hidden, norm };
+        let config = NetworkConfig { hash_layer, ..config(12) };
         let (network, losses) = train_as(config.clone(), 1, 8);
         assert!(losses[7] < losses[0], "{hidden:?} {norm:?}: {losses:?}");
         let names: Vec<String> =
@@ -112,8 +115,9 @@ fn every_form_of_hash_layer_is_restored_and_names_its_tensors() {
         for name in expected {
             assert!(names.contains(&format!("hash_layer.{name}")), "{names:?}");
         }
-        let expected = [hidden.is_some(), norm == HashNorm::Batch];
-        let has = ["hidden", "norm"].map(|part| names.iter().any(|name| name.contains(part)));
+        let expected = [feature_norm, hidden.is_some(), norm == HashNorm::Batch];
+        let has = ["feature_norm", "hidden", "norm"]
+            .map(|part| names.iter().any(|name| name.starts_with(&format!("hash_layer.{part}."))));
         assert_eq!(has, expected, "{names:?}");
 
         checkpoint::save(&network, &path).unwrap();

@@ -145,6 +145,7 @@ fn weights_trained_on_imagenet_give_the_features_of_torchvision() {
     for (backbone, file) in [
         (Backbone::Squeezenet1_1, "squeezenet1_1.safetensors"),
         (Backbone::MobilenetV2, "mobilenet_v2_features.safetensors"),
+        (Backbone::EfficientnetLite0, "efficientnet_lite0.safetensors"),
     ] {
         let Some(path) = weights(file) else { continue };
         let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();

@@ -62,12 +62,13 @@ fn codes_are_those_of_onnxruntime() {
     let dir = tempfile::tempdir().unwrap();
     // Some take the mean of several views of an image.
     for (backbone, views) in [
-        ("small", &["--mirror"][..]),
+        ("small", &["--mirror", "--feature-norm"][..]),
         ("cifarnet", &["--mirror", "--shifted-views"]),
         ("cifarnet-deep", &[]),
         ("dsh-cnn", &["--shifted-views"]),
         ("squeezenet1-1", &[]),
         ("mobilenet-v2", &[]),
+        ("efficientnet-lite0", &["--feature-norm"]),
         ("resnet18", &[]),
     ] {
         let run = dir.path().join(backbone);

@@ -13,7 +13,10 @@ use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
 use dhih_index::Codes;
-use dhih_model::{Backbone, Encoder, InputShape, Mode, Normalization, Parameters, checkpoint};
+use dhih_model::{
+    Backbone, Encoder, FeatureEncoder, InputShape, Mode, Normalization, Parameters, checkpoint,
+};
+use dhih_train::dataset::Dataset;
 use dhih_train::{Error, Progress, RunDir, TrainConfig, TrainOptions, run};
 
 /// A pretrained file for the backbone `small`, with the classifier it was trained with.
@@ -125,6 +128,34 @@ fn features_train_the_head_as_the_network_in_evaluation_mode_would() {
         .unwrap();
     // The protocol's database is its training part, in the same order.
     assert_eq!(dhih_index::Codes::from_real(12, &v).unwrap(), codes.codes);
+}
+
+#[test]
+fn features_of_mirror_images_are_kept_where_the_run_mirrors() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = common::folder(&dir.path().join("data"), 20);
+    let weights = weights(dir.path(), 1);
+    for (name, flip) in [("mirrored", true), ("plain", false)] {
+        let config = TrainConfig { flip, ..frozen(&data, &weights) };
+        let path = dir.path().join(name);
+        let (run, evaluation) = run::start(&config, Some(&path), Progress::Silent).unwrap();
+        assert!(evaluation.metrics.map > 0.9, "{}", evaluation.metrics.map);
+        let contents = checkpoint::read(&run.file(RunDir::FEATURES)).unwrap().0;
+        assert_eq!(contents.tensors.contains_key("mirrored"), flip);
+        if !flip {
+            continue;
+        }
+        let dataset = Dataset::load(config.dataset, &config.dataset_config()).unwrap();
+        let split = config.protocol.split(&dataset, 0).unwrap();
+        let (network, _) = checkpoint::load(&run.file(RunDir::MODEL), &Device::Cpu).unwrap();
+        let input = network.config().input;
+        let images = dataset.gather(&split.train).unwrap();
+        let mirror = |image: &[u8]| dhih_model::moved(image, input, true, [0, 0]);
+        let images: Vec<u8> = images.chunks_exact(input.len()).flat_map(mirror).collect();
+        let expected = FeatureEncoder::new(&network).unwrap().encode(&images).unwrap();
+        assert_eq!(values(&contents.tensors, "mirrored"), expected);
+        assert_ne!(values(&contents.tensors, "features"), expected);
+    }
 }
 
 #[test]

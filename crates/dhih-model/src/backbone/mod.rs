@@ -5,6 +5,7 @@ mod alexnet;
 mod blueprint;
 mod cifarnet;
 mod dsh_cnn;
+mod efficientnet_lite;
 mod mobilenet_v2;
 mod resnet;
 mod scheme;
@@ -20,7 +21,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use crate::config::InputShape;
+use crate::config::{InputShape, Normalization};
 use crate::layer::{Mode, Sequential};
 use cifarnet::Cifarnet;
 use resnet::{Block, Resnet, Stem};
@@ -87,6 +88,9 @@ pub enum Backbone {
     Squeezenet1_1,
     /// Sandler et al. (2018).
     MobilenetV2,
+    /// Liu (2020), after Tan and Le (2019).
+    #[serde(rename = "efficientnet-lite0")]
+    EfficientnetLite0,
     /// A [`FeatureExtractor`] of the program's own; not listed, and not built by name.
     Custom,
 }
@@ -101,7 +105,7 @@ struct Facts {
 
 impl Backbone {
     /// All that are built by name, in the order in which they are listed.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Small,
         Self::DshCnn,
         Self::Cifarnet,
@@ -120,6 +124,7 @@ impl Backbone {
         Self::Vgg16Bn,
         Self::Squeezenet1_1,
         Self::MobilenetV2,
+        Self::EfficientnetLite0,
     ];
 
     fn facts(self) -> Facts {
@@ -165,6 +170,9 @@ impl Backbone {
             Self::MobilenetV2 => {
                 ("mobilenet-v2", "inverted residuals with a kernel for each channel", 32, 224)
             }
+            Self::EfficientnetLite0 => {
+                ("efficientnet-lite0", "inverted residuals of 3x3 and 5x5 kernels", 32, 224)
+            }
             Self::Custom => ("custom", "plugged in by the program", 1, 224),
         };
         Facts { name, description, min_side, default_side }
@@ -188,6 +196,17 @@ impl Backbone {
     /// The image side it was made for, in pixels: 224 where there are weights trained on ImageNet, or 32.
     pub fn default_side(self) -> usize {
         self.facts().default_side
+    }
+
+    /// How the weights that were trained on ImageNet take pixels.
+    pub fn pretrained_normalization(self) -> Normalization {
+        match self {
+            // (x - 127) / 128, of bytes.
+            Self::EfficientnetLite0 => {
+                Normalization { mean: vec![127.0 / 255.0; 3], std: vec![128.0 / 255.0; 3] }
+            }
+            _ => Normalization::imagenet(),
+        }
     }
 
     /// The feature extractor. Its parameters have torchvision's names under `vb`, where torchvision has the network; its
@@ -242,6 +261,7 @@ impl Backbone {
             Self::Vgg16Bn => vgg::vgg(input, vb, vgg(sixteen, true)),
             Self::Squeezenet1_1 => squeezenet::squeezenet1_1(input, vb),
             Self::MobilenetV2 => mobilenet_v2::mobilenet_v2(input, vb),
+            Self::EfficientnetLite0 => efficientnet_lite::efficientnet_lite0(input, vb),
             Self::Custom => {
                 bail!("a custom backbone is built by its own program: Network::with_backbone")
             }

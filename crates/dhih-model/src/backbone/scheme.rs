@@ -4,7 +4,7 @@ use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
 
 use crate::layer::{Layer, Linear};
-use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig};
+use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, Padding};
 
 /// A rule for weights by the numbers of inputs and outputs of a neuron; biases begin at 0 but for [`Self::Torch`].
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +75,7 @@ pub(super) struct Conv {
 impl Conv {
     /// From and to so many channels, with a square kernel, stride 1 and the padding that keeps the size.
     pub(super) fn new(channels: (usize, usize), kernel: usize) -> Self {
-        let config = Conv2dConfig { padding: kernel / 2, ..Default::default() };
+        let config = Conv2dConfig { padding: Padding::Each(kernel / 2), ..Default::default() };
         Self { channels, kernel, config, bias: false, activation: Activation::Identity }
     }
 
@@ -87,7 +87,13 @@ impl Conv {
 
     /// With another padding, in pixels.
     pub(super) fn padding(mut self, padding: usize) -> Self {
-        self.config.padding = padding;
+        self.config.padding = Padding::Each(padding);
+        self
+    }
+
+    /// With [`Padding::Same`].
+    pub(super) fn same(mut self) -> Self {
+        self.config.padding = Padding::Same;
         self
     }
 

@@ -7,11 +7,11 @@ use candle_nn::VarBuilder;
 use super::scheme::norm;
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
-use crate::ops::{Activation, Conv2d, Conv2dConfig, Pool2dConfig};
+use crate::ops::{Activation, Conv2d, Conv2dConfig, Padding, Pool2dConfig};
 
 /// Names `conv{1,2,3}` and `bn{1,2,3}`. The features are the last block's values.
 pub(super) fn small(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
-    let config = Conv2dConfig { padding: 1, ..Default::default() };
+    let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
     let halve = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
     let mut channels = input.channels;
     let mut layers = Vec::new();

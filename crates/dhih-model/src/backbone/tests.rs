@@ -49,6 +49,7 @@ fn sizes_are_the_published_ones() {
         (Backbone::Vgg16Bn, 4096, 134_268_992),
         (Backbone::Squeezenet1_1, 512, 722_496),
         (Backbone::MobilenetV2, 1280, 2_223_872),
+        (Backbone::EfficientnetLite0, 1280, 3_371_008),
     ] {
         let size = backbone.size(square(backbone.default_side(), 3)).unwrap();
         assert_eq!(size, Size { features, parameters }, "{}", backbone.name());

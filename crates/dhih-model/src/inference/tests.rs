@@ -17,7 +17,7 @@ fn network(backbone: Backbone, side: usize) -> (Network, Vec<u8>) {
         input,
         normalization: Normalization::imagenet(),
         bits: 20,
-        hash_layer: HashLayerConfig { hidden: Some(70), norm: HashNorm::Batch },
+        hash_layer: HashLayerConfig { feature_norm: true, hidden: Some(70), norm: HashNorm::Batch },
         loss: Loss::default(),
         views: Default::default(),
         classes: vec!["a".into(), "b".into()],
@@ -85,6 +85,8 @@ fn residual_networks_agree_with_their_forward_pass() {
 fn branching_and_depthwise_networks_agree_with_their_forward_pass() {
     assert_agrees(Backbone::Squeezenet1_1, 41);
     assert_agrees(Backbone::MobilenetV2, 41);
+    assert_agrees(Backbone::EfficientnetLite0, 41);
+    assert_agrees(Backbone::EfficientnetLite0, 48);
 }
 
 #[test]

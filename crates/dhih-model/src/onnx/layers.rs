@@ -44,7 +44,7 @@ pub(super) fn sequential(graph: &mut GraphBuilder, layers: &Sequential, x: Value
 
 fn one(graph: &mut GraphBuilder, layer: &Layer, x: Value) -> Result<String> {
     Ok(match layer {
-        Layer::Conv(conv) => convolution(graph, conv, &x.name)?,
+        Layer::Conv(conv) => convolution(graph, conv, &x)?,
         Layer::Linear(linear) => fully_connected(graph, linear, &x.name)?,
         Layer::Norm(norm) => normalization(graph, norm, &x)?,
         Layer::Activation(activation) => activated(graph, *activation, x.name),
@@ -72,18 +72,21 @@ fn constant(graph: &mut GraphBuilder, tensor: &Tensor) -> Result<String> {
     Ok(graph.floats(tensor.dims(), &tensor.flatten_all()?.to_vec1::<f32>()?))
 }
 
-fn convolution(graph: &mut GraphBuilder, conv: &Conv2d, x: &str) -> Result<String> {
+fn convolution(graph: &mut GraphBuilder, conv: &Conv2d, x: &Value) -> Result<String> {
     let Conv2d { weight, bias, config, activation } = conv;
-    let [stride, padding, dilation, groups] =
-        [config.stride, config.padding, config.dilation, config.groups].map(|size| size as i64);
-    let mut inputs = vec![x.to_owned(), constant(graph, weight)?];
+    let [stride, dilation, groups] =
+        [config.stride, config.dilation, config.groups].map(|size| size as i64);
+    let (_, _, kernel_height, kernel_width) = weight.dims4()?;
+    let [top, bottom] = config.border(x.shape.height, kernel_height).map(|size| size as i64);
+    let [left, right] = config.border(x.shape.width, kernel_width).map(|size| size as i64);
+    let mut inputs = vec![x.name.clone(), constant(graph, weight)?];
     if let Some(bias) = bias {
         inputs.push(constant(graph, bias)?);
     }
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let attributes: [(&str, &[i64]); 4] = [
         ("strides", &[stride; 2]),
-        ("pads", &[padding; 4]),
+        ("pads", &[top, left, bottom, right]),
         ("dilations", &[dilation; 2]),
         ("group", &[groups]),
     ];

@@ -17,7 +17,7 @@ fn network(backbone: Backbone, side: usize, bits: usize) -> Network {
         input: InputShape { height: side, width: side + 1, channels: 3 },
         normalization: Normalization::imagenet(),
         bits,
-        hash_layer: HashLayerConfig { hidden: Some(30), norm: HashNorm::Batch },
+        hash_layer: HashLayerConfig { feature_norm: true, hidden: Some(30), norm: HashNorm::Batch },
         loss: Loss::default(),
         views: Default::default(),
         classes: vec!["a".into(), "b".into()],
@@ -64,6 +64,7 @@ fn every_backbone_gives_a_whole_graph() {
         Backbone::Resnet18Cifar,
         Backbone::Squeezenet1_1,
         Backbone::MobilenetV2,
+        Backbone::EfficientnetLite0,
     ] {
         let network = network(backbone, backbone.min_side().max(32), 20);
         let (_, graph) = export(&network);

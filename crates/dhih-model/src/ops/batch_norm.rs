@@ -19,11 +19,13 @@ pub struct BatchNorm {
     pub(crate) bias: Tensor,
     pub(crate) running_mean: Var,
     pub(crate) running_var: Var,
+    /// Added to the variance.
+    pub(crate) eps: f64,
     pub(crate) activation: Activation,
 }
 
 impl BatchNorm {
-    /// Added to the variance.
+    /// What is usually added to the variance.
     pub(super) const EPS: f64 = 1e-5;
     /// The usual share of a new batch in the running statistics.
     pub const MOMENTUM: f64 = 0.1;
@@ -39,13 +41,19 @@ impl BatchNorm {
             bias: get("bias", 0.0)?,
             running_mean: Var::from_tensor(&get("running_mean", 0.0)?)?,
             running_var: Var::from_tensor(&get("running_var", 1.0)?)?,
+            eps: Self::EPS,
             activation,
         })
     }
 
+    /// The same with another number added to the variance.
+    pub(crate) fn with_eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
     /// What makes it one multiplication and one addition in evaluation, `[channels]` each.
     pub(crate) fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
-        let std = (self.running_var.as_tensor().detach() + Self::EPS)?.sqrt()?;
+        let std = (self.running_var.as_tensor().detach() + self.eps)?.sqrt()?;
         let scale = (&self.weight / std)?;
         let shift = (&self.bias - (self.running_mean.as_tensor().detach() * &scale)?)?;
         Ok((scale, shift))
@@ -59,6 +67,7 @@ impl BatchNorm {
             bias: self.bias.to_dtype(dtype)?,
             running_mean: running(&self.running_mean)?,
             running_var: running(&self.running_var)?,
+            eps: self.eps,
             activation: self.activation,
         })
     }
@@ -112,7 +121,7 @@ impl BatchNorm {
             return self.activation.apply(&x.broadcast_mul(&scale)?.broadcast_add(&shift)?);
         };
         let weights = (&self.weight, &self.bias);
-        let (y, mean, var) = batch_norm(x, weights, self.activation)?;
+        let (y, mean, var) = batch_norm(x, weights, self.eps, self.activation)?;
         let rows = x.elem_count() / x.dim(D::Minus1)?.max(1);
         self.update(rows, BatchMoments { mean: &mean, var: &var }, momentum)?;
         Ok(y)
@@ -135,6 +144,7 @@ pub(super) struct BatchMoments<'a> {
 pub fn batch_norm(
     x: &Tensor,
     (weight, bias): (&Tensor, &Tensor),
+    eps: f64,
     activation: Activation,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let channels = x.dim(D::Minus1)?;
@@ -145,10 +155,10 @@ pub fn batch_norm(
         bail!("batch norm needs more than one value a channel, got {:?}", x.dims());
     }
     if !is_ours(x) {
-        return portable::batch_norm(x, (weight, bias), BatchNorm::EPS, activation);
+        return portable::batch_norm(x, (weight, bias), eps, activation);
     }
     let moments = Arc::new(Mutex::new(Moments::default()));
-    let op = Normalize { activation, moments: Arc::clone(&moments) };
+    let op = Normalize { eps, activation, moments: Arc::clone(&moments) };
     let y = x.contiguous()?.apply_op2(&Tensor::stack(&[weight, bias], 0)?, op)?;
     let moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
     let mean = Tensor::from_slice(&moments.mean, channels, x.device())?;
@@ -157,6 +167,7 @@ pub fn batch_norm(
 }
 
 struct Normalize {
+    eps: f64,
     activation: Activation,
     /// Of the one call this operator serves.
     moments: Arc<Mutex<Moments>>,
@@ -177,7 +188,7 @@ impl CustomOp2 for Normalize {
         let (x, affine) = (values(x, x_layout)?, values(affine, affine_layout)?);
         let channels = affine.len() / 2;
         let moments = Moments::measure(x, channels);
-        let y = Affine::new(&moments, affine).activated(self.activation, x);
+        let y = Affine::new(&moments, affine, self.eps).activated(self.activation, x);
         *self.moments.lock().unwrap_or_else(PoisonError::into_inner) = moments;
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
@@ -191,7 +202,7 @@ impl CustomOp2 for Normalize {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
         let gradients = |x: &[f32], affine: &[f32], dy: &[f32]| {
-            let applied = Affine::new(&moments, affine);
+            let applied = Affine::new(&moments, affine, self.eps);
             let slopes = Slopes::measure(&applied, self.activation, x, dy);
             let part = rows_per_part(affine.len() / 2) * affine.len() / 2;
             let inputs = x.par_chunks(part).zip(dy.par_chunks(part));
@@ -221,19 +232,19 @@ mod tests {
 
     #[test]
     fn agrees_with_the_portable_form() {
-        for (dims, activation) in [
-            (vec![4, 5, 6, 3], Activation::Relu),
-            (vec![4, 5, 6, 3], Activation::Identity),
+        for (dims, eps, activation) in [
+            (vec![4, 5, 6, 3], 1e-5, Activation::Relu),
+            (vec![4, 5, 6, 3], 0.5, Activation::Identity),
             // Large: several parts. Without ReLU, whose gradient jumps where rounding moves a value over 0.
-            (vec![9, 80, 90, 16], Activation::Identity),
-            (vec![2, 7], Activation::Relu),
+            (vec![9, 80, 90, 16], 1e-5, Activation::Identity),
+            (vec![2, 7], 1e-3, Activation::Relu),
         ] {
             let channels = dims[dims.len() - 1];
             let (x, w) = (variable("x", &dims), variable("w", &[channels]));
             let b = variable("b", &[channels]);
             let weights = (w.as_tensor(), b.as_tensor());
-            let ours = || Ok(batch_norm(x.as_tensor(), weights, activation)?.0);
-            let oracle = || Ok(portable::batch_norm(x.as_tensor(), weights, 1e-5, activation)?.0);
+            let ours = || Ok(batch_norm(x.as_tensor(), weights, eps, activation)?.0);
+            let oracle = || Ok(portable::batch_norm(x.as_tensor(), weights, eps, activation)?.0);
             assert_same_gradients(&[&x, &w, &b], ours, oracle, 2e-4);
         }
     }
@@ -243,7 +254,7 @@ mod tests {
         let (x, w, b) = (variable("x", &[3, 4, 2]), variable("w", &[2]), variable("b", &[2]));
         assert_finite_differences(&[&x, &w, &b], || {
             let weights = (w.as_tensor(), b.as_tensor());
-            Ok(batch_norm(x.as_tensor(), weights, Activation::Identity)?.0)
+            Ok(batch_norm(x.as_tensor(), weights, 1e-5, Activation::Identity)?.0)
         });
     }
 
@@ -252,7 +263,7 @@ mod tests {
         let x = (variable("x", &[64, 8, 8, 4]).as_tensor() + 3000.0).unwrap();
         let one = Tensor::ones(4, DType::F32, &Device::Cpu).unwrap();
         let zero = one.zeros_like().unwrap();
-        let (_, _, var) = batch_norm(&x, (&one, &zero), Activation::Identity).unwrap();
+        let (_, _, var) = batch_norm(&x, (&one, &zero), 1e-5, Activation::Identity).unwrap();
         let exact = x.to_dtype(DType::F64).unwrap().reshape(((), 4)).unwrap();
         let exact = exact.broadcast_sub(&exact.mean(0).unwrap()).unwrap();
         let exact = exact.sqr().unwrap().mean(0).unwrap().to_dtype(DType::F32).unwrap();
@@ -282,7 +293,7 @@ mod tests {
     fn one_value_a_channel_and_wrong_weights_are_refused() {
         let (x, w) = (variable("x", &[1, 3]), variable("w", &[3]));
         let refused = |x: &Tensor, w: &Tensor| {
-            batch_norm(x, (w, w), Activation::Relu).unwrap_err().to_string()
+            batch_norm(x, (w, w), 1e-5, Activation::Relu).unwrap_err().to_string()
         };
         assert!(refused(x.as_tensor(), w.as_tensor()).contains("more than one value"));
         let x = variable("x", &[4, 5]);

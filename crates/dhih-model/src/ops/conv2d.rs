@@ -12,17 +12,27 @@ use super::{Activation, BatchNorm, is_ours, portable, positions};
 pub struct Conv2dConfig {
     /// Step between outputs, in pixels.
     pub stride: usize,
-    /// Zeros added on each side, in pixels.
-    pub padding: usize,
+    /// Zeros added around the image.
+    pub padding: Padding,
     /// Pixels from one place of the kernel to the next.
     pub dilation: usize,
     /// Groups of channels that are convolved on their own.
     pub groups: usize,
 }
 
+/// Zeros added along a side of an image, at both of its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// So many pixels at each end.
+    Each(usize),
+    /// As many as give one output for every `stride` pixels, rounded up. An odd number has its greater half behind the last pixel:
+    /// TensorFlow's `SAME`.
+    Same,
+}
+
 impl Default for Conv2dConfig {
     fn default() -> Self {
-        Self { stride: 1, padding: 0, dilation: 1, groups: 1 }
+        Self { stride: 1, padding: Padding::Each(0), dilation: 1, groups: 1 }
     }
 }
 
@@ -32,12 +42,28 @@ impl Conv2dConfig {
     /// # Errors
     /// When the kernel does not fit.
     pub(crate) fn positions(self, size: usize, kernel: usize) -> Result<usize> {
-        let Self { stride, padding, dilation, .. } = self;
-        if dilation == 0 {
+        if self.dilation == 0 {
             bail!("a dilation of 0");
         }
-        let reach = kernel.checked_sub(1).map_or(0, |last| last * dilation + 1);
-        positions(size, reach, stride, padding)
+        let border = self.border(size, kernel);
+        positions(size, self.reach(kernel), self.stride, border)
+    }
+
+    /// Pixels from the first to the last that a kernel sees.
+    fn reach(self, kernel: usize) -> usize {
+        kernel.checked_sub(1).map_or(0, |last| last * self.dilation + 1)
+    }
+
+    /// Zeros before and behind a side of `size` pixels.
+    pub(crate) fn border(self, size: usize, kernel: usize) -> [usize; 2] {
+        match self.padding {
+            Padding::Each(each) => [each; 2],
+            Padding::Same => {
+                let last = size.div_ceil(self.stride.max(1)).saturating_sub(1) * self.stride;
+                let missing = (last + self.reach(kernel)).saturating_sub(size);
+                [missing / 2, missing - missing / 2]
+            }
+        }
     }
 }
 
@@ -91,7 +117,8 @@ impl Conv2d {
 ///
 /// # Shapes
 /// `x`: `[n, height, width, in]`; `weight`: `[out, in / groups, kernel height, kernel width]`; `bias`: `[out]`; returns
-/// `[n, height', width', out]` with `height' = (height + 2 padding - dilation (kernel - 1) - 1) / stride + 1`.
+/// `[n, height', width', out]` with `height' = (height + border - dilation (kernel - 1) - 1) / stride + 1`, where `border` is the number of
+/// zeros at both ends.
 ///
 /// # Errors
 /// When the channels differ or the kernel does not fit the padded image.

@@ -57,6 +57,7 @@ impl ConvNorm<'_> {
         let op = Fused {
             config: self.conv.config,
             bias,
+            eps: self.norm.eps,
             activation: self.norm.activation,
             pool: self.pool,
             state: Arc::clone(&state),
@@ -82,6 +83,8 @@ struct Fused {
     config: super::Conv2dConfig,
     /// The convolution's. Batch norm takes it away again: its gradient is 0 and is not computed.
     bias: Option<Vec<f32>>,
+    /// Added to the variances.
+    eps: f64,
     activation: Activation,
     pool: bool,
     /// Of the one call this operator serves.
@@ -172,7 +175,7 @@ impl CustomOp3 for Fused {
         let bias = self.bias.as_deref();
         let convolution = Convolution::new(geometry, weight, bias, Activation::Identity);
         let state = self.measure(&convolution, x);
-        let y = Affine::new(&state.moments, affine).activated(self.activation, &state.z);
+        let y = Affine::new(&state.moments, affine, self.eps).activated(self.activation, &state.z);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         Ok((CpuStorage::F32(y), Shape::from((n, height, width, geometry.out_channels))))
     }
@@ -221,7 +224,7 @@ impl Gradients<'_> {
         weight: &[f32],
         wants_dx: bool,
     ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
-        let applied = Affine::new(&self.state.moments, self.affine);
+        let applied = Affine::new(&self.state.moments, self.affine, self.op.eps);
         let slopes = Slopes::measure(&applied, self.op.activation, &self.state.z, self.dy);
         let fill = |images: Range<usize>, dz: &mut [f32]| {
             self.output_gradient(&applied, &slopes, images, dz)
@@ -261,7 +264,7 @@ impl Gradients<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, assert_same_gradients, variable};
-    use super::super::{Conv2dConfig, portable};
+    use super::super::{Conv2dConfig, Padding, portable};
     use super::*;
     use crate::init::Parameters;
     use candle_core::{DType, Device, Var};
@@ -300,7 +303,8 @@ mod tests {
                 (true, Activation::Gelu),
                 (true, Activation::Identity),
             ] {
-                let config = Conv2dConfig { stride, padding, ..Default::default() };
+                let config =
+                    Conv2dConfig { stride, padding: Padding::Each(padding), ..Default::default() };
                 let (conv, norm, vars) = layers(channels, kernel, config, activation);
                 let block = ConvNorm { conv: &conv, norm: &norm, pool };
                 let x = variable("x", &[n, side, side, channels.0]);
@@ -343,7 +347,7 @@ mod tests {
 
     #[test]
     fn both_forms_move_the_running_statistics_alike() {
-        let config = Conv2dConfig { padding: 1, ..Default::default() };
+        let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
         let x = variable("x", &[4, 6, 6, 2]);
         let run = |fused: bool| {
             let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
@@ -363,7 +367,7 @@ mod tests {
 
     #[test]
     fn images_too_small_to_pool_and_single_values_are_refused() {
-        let config = Conv2dConfig { padding: 1, ..Default::default() };
+        let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
         let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
         let dot = variable("x", &[4, 1, 1, 2]);
         let block = ConvNorm { conv: &conv, norm: &norm, pool: true };

@@ -29,7 +29,7 @@ impl Pool2dConfig {
     /// When the window does not fit.
     pub(crate) fn positions(self, size: usize) -> Result<usize> {
         let Self { kernel, stride, padding, ceil } = self;
-        let whole = positions(size, kernel, stride, padding)?;
+        let whole = positions(size, kernel, stride, [padding; 2])?;
         let begins_within = whole * stride < size + padding;
         let covered = (whole - 1) * stride + kernel >= size + 2 * padding;
         Ok(whole + usize::from(ceil && begins_within && !covered))

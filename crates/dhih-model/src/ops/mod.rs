@@ -40,7 +40,7 @@ pub(crate) use avg_pool2d::Grid;
 pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d};
 pub use batch_norm::{BatchNorm, batch_norm};
 pub(crate) use conv_norm::{ConvNorm, POOL};
-pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
+pub use conv2d::{Conv2d, Conv2dConfig, Padding, conv2d};
 pub(crate) use convolution::{Convolution, Geometry};
 pub use dropout::dropout;
 pub use linear::linear;
@@ -98,11 +98,11 @@ fn sum_rows(x: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(sums, columns, x.device())
 }
 
-/// Positions a window of `kernel` takes along `size` padded on both sides.
-fn positions(size: usize, kernel: usize, stride: usize, padding: usize) -> Result<usize> {
-    let padded = size + 2 * padding;
+/// Positions a window of `kernel` takes along `size` with a border before and behind.
+fn positions(size: usize, kernel: usize, stride: usize, border: [usize; 2]) -> Result<usize> {
+    let padded = size + border[0] + border[1];
     if kernel == 0 || stride == 0 || kernel > padded {
-        bail!("a window of {kernel} with stride {stride} does not fit {size} padded by {padding}");
+        bail!("a window of {kernel} with stride {stride} does not fit {size} padded by {border:?}");
     }
     Ok((padded - kernel) / stride + 1)
 }

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::Activation;
 use super::fresh::fill_parts;
 use super::moments::Moments;
 use super::multiversion::multiversion;
 use super::scratch::{Scratch, with_scratch};
-use super::{Activation, BatchNorm};
 
 /// Values that are handled together, in cache; fixed, so that sums do not depend on the machine.
 const PART_VALUES: usize = 1 << 14;
@@ -48,10 +48,10 @@ pub(super) struct Affine<'a> {
 }
 
 impl<'a> Affine<'a> {
-    /// `affine`: weights, then biases.
-    pub(super) fn new(moments: &'a Moments, affine: &'a [f32]) -> Self {
+    /// `affine`: weights, then biases; `eps` is added to the variances.
+    pub(super) fn new(moments: &'a Moments, affine: &'a [f32], eps: f64) -> Self {
         let (weight, bias) = affine.split_at(affine.len() / 2);
-        let rstd = |var: &f32| 1.0 / (var + BatchNorm::EPS as f32).sqrt();
+        let rstd = |var: &f32| 1.0 / (var + eps as f32).sqrt();
         let rstd: Vec<f32> = moments.var.iter().map(rstd).collect();
         let scale: Vec<f32> = weight.iter().zip(&rstd).map(|(w, r)| w * r).collect();
         Self { mean: &moments.mean, rstd, scale, bias }

@@ -19,7 +19,7 @@ pub fn conv2d(
     config: Conv2dConfig,
     activation: Activation,
 ) -> Result<Tensor> {
-    let Conv2dConfig { stride, padding, dilation, groups } = config;
+    let Conv2dConfig { stride, dilation, groups, .. } = config;
     let (_, height, width, channels) = x.dims4()?;
     let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
     if groups == 0 || channels != per_group * groups || !out.is_multiple_of(groups) {
@@ -27,36 +27,39 @@ pub fn conv2d(
     }
     let rows = config.positions(height, kernel_height)?;
     let columns = config.positions(width, kernel_width)?;
+    let [top, bottom] = config.border(height, kernel_height);
+    let [left, right] = config.border(width, kernel_width);
+    let x = x.pad_with_zeros(1, top, bottom)?.pad_with_zeros(2, left, right)?;
     if groups == channels && out == channels {
-        return add_bias(&depthwise(x, weight, config, (rows, columns))?, bias, activation);
+        return add_bias(&depthwise(&x, weight, config, (rows, columns))?, bias, activation);
     }
     // candle's backward fails on oblong images where the stride is not 1: they are made square by more zeros, and what
     // these add is cut off.
+    let (_, height, width, _) = x.dims4()?;
     let side = height.max(width);
     let x = match stride {
-        1 => x.clone(),
+        1 => x,
         _ => x.pad_with_zeros(1, 0, side - height)?.pad_with_zeros(2, 0, side - width)?,
     };
     let x = x.permute((0, 3, 1, 2))?.contiguous()?;
-    let y = x.conv2d(&weight.contiguous()?, padding, stride, dilation, groups)?;
+    let y = x.conv2d(&weight.contiguous()?, 0, stride, dilation, groups)?;
     let y = y.permute((0, 2, 3, 1))?.narrow(1, 0, rows)?.narrow(2, 0, columns)?;
     add_bias(&y.contiguous()?, bias, activation)
 }
 
-/// Each channel with its own kernel, tap by tap: the convolution that candle makes channel by channel.
+/// Each channel of a padded image with its own kernel, tap by tap: the convolution that candle makes channel by channel.
 fn depthwise(
-    x: &Tensor,
+    padded: &Tensor,
     weight: &Tensor,
     config: Conv2dConfig,
     (rows, columns): (usize, usize),
 ) -> Result<Tensor> {
-    let Conv2dConfig { stride, padding, dilation, .. } = config;
+    let Conv2dConfig { stride, dilation, .. } = config;
     let (channels, _, kernel_height, kernel_width) = weight.dims4()?;
-    let padded = x.pad_with_zeros(1, padding, padding)?.pad_with_zeros(2, padding, padding)?;
     let padded = padded.contiguous()?;
     let pick = |count: usize, tap: usize| {
         let at = (0..count).map(|o| (o * stride + tap * dilation) as u32);
-        Tensor::from_iter(at, x.device())
+        Tensor::from_iter(at, padded.device())
     };
     // `[taps, channels]`
     let weight = weight.reshape((channels, ()))?.t()?;
@@ -72,7 +75,7 @@ fn depthwise(
             });
         }
     }
-    sum.map_or_else(|| x.narrow(0, 0, 0), Ok)
+    sum.map_or_else(|| padded.narrow(0, 0, 0), Ok)
 }
 
 /// `activation(y + bias)`, the bias along the last dimension.
@@ -220,6 +223,7 @@ pub fn batch_norm(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Padding;
     use super::super::testing::{assert_close, assert_finite_differences, variable};
     use super::*;
     use candle_core::Var;
@@ -257,7 +261,7 @@ mod tests {
     #[test]
     fn convolution_in_groups_is_one_of_each_part() {
         for (channels, out, groups) in [(4, 6, 2), (3, 3, 3), (2, 6, 2)] {
-            let config = Conv2dConfig { stride: 2, padding: 2, dilation: 2, groups };
+            let config = Conv2dConfig { stride: 2, padding: Padding::Each(2), dilation: 2, groups };
             let x = variable("x", &[2, 9, 7, channels]);
             let w = variable("w", &[out, channels / groups, 3, 3]);
             let b = variable("b", &[out]);
@@ -276,7 +280,8 @@ mod tests {
                 let w = w.pad_with_zeros(3, 0, 1).unwrap().pad_with_zeros(5, 0, 1).unwrap();
                 let w = w.reshape((out / groups, channels / groups, 6, 6)).unwrap();
                 let w = w.narrow(2, 0, 5).unwrap().narrow(3, 0, 5).unwrap();
-                let config = Conv2dConfig { stride: 2, padding: 2, ..Default::default() };
+                let config =
+                    Conv2dConfig { stride: 2, padding: Padding::Each(2), ..Default::default() };
                 conv2d(&x, &w, None, config, Activation::Identity).unwrap()
             });
             let expected = Tensor::cat(&parts.collect::<Vec<_>>(), 3).unwrap();

@@ -1,4 +1,4 @@
-//! Pretrained backbones: a checkpoint of torchvision, or of timm's `tv_in1k`, into the backbone of a network. Networks that this
+//! Pretrained backbones: a checkpoint of torchvision, of timm's `tv_in1k` or of `efficientnet_pytorch`, into the backbone of a network. Networks that this
 //! crate trained are [`crate::checkpoint`]'s; where files come from is the caller's business.
 
 mod names;

@@ -1,4 +1,4 @@
-//! From the names and shapes in a checkpoint to those of a backbone, which are torchvision's.
+//! From the names and shapes in a checkpoint to those of a backbone, which are torchvision's where that has the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use crate::config::InputShape;
 /// What wrappers (data parallelism, training frameworks, compilers) put before all names.
 const WRAPPERS: [&str; 5] = ["module.", "backbone.", "model.", "network.", "_orig_mod."];
 
-/// Layers that classify the 1,000 classes of ImageNet: torchvision's, then timm's names.
-const CLASSIFIERS: [&str; 4] = ["fc", "classifier.6", "classifier.1", "head.fc"];
+/// Layers that classify the 1,000 classes of ImageNet: the names of torchvision, timm and `efficientnet_pytorch`.
+const CLASSIFIERS: [&str; 5] = ["fc", "classifier.6", "classifier.1", "head.fc", "_fc"];
 
 /// timm has VGG's first two linear layers as convolutions over the whole map.
 const RENAMED: [(&str, &str); 2] =

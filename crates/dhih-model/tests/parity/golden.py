@@ -5,7 +5,9 @@ Weights and images are values of a formula of name and place, the same here and 
 and shapes of the parameters are stored as a digest. Networks that torchvision lacks are written out here.
 
     pip install torch torchvision safetensors
-    python golden.py [--weights FOLDER with squeezenet1_1.safetensors and mobilenet_v2_features.safetensors]
+    python golden.py [--weights FOLDER with the files of TRAINED] [NETWORK ...]
+
+With names of networks, all others keep what the file has.
 """
 import argparse
 import hashlib
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.models as models
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -105,6 +108,67 @@ def cifarnet(widths=(64, 256, 256), deep=False):
     return net.append(nn.MaxPool2d(3)).append(nn.Flatten())
 
 
+class Same(nn.Module):
+    """TensorFlow's SAME padding: the odd row is at the bottom, the odd column on the right."""
+
+    def __init__(self, kernel, stride):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x):
+        sides = []
+        for size in (x.shape[3], x.shape[2]):
+            missing = max((math.ceil(size / self.stride) - 1) * self.stride + self.kernel - size, 0)
+            sides += [missing // 2, missing - missing // 2]
+        return F.pad(x, sides)
+
+
+class MobileBlock(nn.Module):
+    def __init__(self, channels, out, kernel, stride, expansion):
+        super().__init__()
+        wide = channels * expansion
+        self.expands = expansion != 1
+        if self.expands:
+            self._expand_conv = nn.Conv2d(channels, wide, 1, bias=False)
+            self._bn0 = nn.BatchNorm2d(wide, eps=1e-3)
+        self._depthwise_conv = nn.Conv2d(wide, wide, kernel, stride, groups=wide, bias=False)
+        self._bn1 = nn.BatchNorm2d(wide, eps=1e-3)
+        self._project_conv = nn.Conv2d(wide, out, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(out, eps=1e-3)
+        self.pad, self.adds = Same(kernel, stride), stride == 1 and channels == out
+
+    def forward(self, x):
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(self.pad(y))))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.adds else y
+
+
+class EfficientNetLite0(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self._conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        blocks, channels = [], 32
+        for kernel, stride, expansion, out, repeats in [
+            (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3),
+            (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1),
+        ]:
+            for i in range(repeats):
+                blocks.append(MobileBlock(channels, out, kernel, 1 if i else stride, expansion))
+                channels = out
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
+        self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
+        self.pad = Same(3, 2)
+
+    def forward(self, x):
+        x = F.relu6(self._bn0(self._conv_stem(self.pad(x))))
+        for block in self._blocks:
+            x = block(x)
+        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+
+
 def resnet(make, cifar=False):
     net = make()
     net.fc = nn.Identity()
@@ -149,17 +213,29 @@ NETWORKS = {
     "vgg16-bn": (lambda: without_last(models.vgg16_bn(init_weights=False)), (65, 102)),
     "squeezenet1-1": (lambda: pooled(models.squeezenet1_1()), (97, 122)),
     "mobilenet-v2": (lambda: pooled(models.mobilenet_v2()), (97, 120)),
+    "efficientnet-lite0": (EfficientNetLite0, (97, 120)),
 }
-TRAINED = {"squeezenet1-1": "squeezenet1_1", "mobilenet-v2": "mobilenet_v2_features"}
+TRAINED = {
+    "squeezenet1-1": "squeezenet1_1",
+    "mobilenet-v2": "mobilenet_v2_features",
+    "efficientnet-lite0": "efficientnet_lite0",
+}
 
 
 @torch.no_grad()
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--weights", type=pathlib.Path)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK")
     arguments = parser.parse_args()
+    target = pathlib.Path(__file__).parent.parent / "data" / "torchvision.safetensors"
     tensors, metadata = {}, {}
-    for name, (make, (height, width)) in NETWORKS.items():
+    if arguments.networks:
+        with safe_open(target, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            metadata = file.metadata()
+    for name in arguments.networks or NETWORKS:
+        make, (height, width) = NETWORKS[name]
         net = make().eval()
         state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
         names = "".join(f"{key} {list(value.shape)}\n" for key, value in sorted(state.items()))
@@ -174,7 +250,6 @@ def main():
             features = forward(net, image(height, width))
             tensors[f"{name} trained"] = features[:, ::STRIDE].contiguous()
             print(name, "trained", f"largest {features.abs().max():.3g}")
-    target = pathlib.Path(__file__).parent.parent / "data" / "torchvision.safetensors"
     save_file(tensors, target, {key: metadata[key] for key in sorted(metadata)})
     print(target, target.stat().st_size, "bytes")
 

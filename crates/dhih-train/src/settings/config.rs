@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use dhih_model::image::Limits;
-use dhih_model::{HashLayerConfig, HashNorm, InputShape, Views};
+use dhih_model::{HashLayerConfig, InputShape, Views};
 
 use crate::dataset::DatasetConfig;
 use crate::error::{Error, Result};
@@ -24,11 +24,9 @@ impl TrainConfig {
     /// [`Error::Config`], or for the loss's constants [`dhih_model::Error::Config`], names the first that is out of range.
     pub fn check(&self) -> Result<()> {
         let least = self.least_part();
-        let batch = match self.hash_layer().norm {
-            HashNorm::None => "at least 2 for each part of a step",
-            HashNorm::Batch => {
-                "at least 3 for each part of a step: the hash layer ends in batch norm"
-            }
+        let batch = match self.hash_layer().has_norm() {
+            false => "at least 2 for each part of a step",
+            true => "at least 3 for each part of a step: the hash layer has batch norm",
         };
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let part = |x: f64| (0.0..1.0).contains(&x);
@@ -173,18 +171,16 @@ impl TrainConfig {
         }
     }
 
-    /// The images that a part of a step has at least. Batches differ in size by at most one, and batch norm needs two values a bit.
+    /// The images that a part of a step has at least. Batches differ in size by at most one, and batch norm needs two values.
     pub(crate) fn least_part(&self) -> usize {
-        match self.hash_layer().norm {
-            HashNorm::None => 2,
-            HashNorm::Batch => 3,
-        }
+        if self.hash_layer().has_norm() { 3 } else { 2 }
     }
 
     /// The form of the hash layer: the user's choice, and the loss's where the user leaves it to that.
     pub fn hash_layer(&self) -> HashLayerConfig {
         let hidden = (self.hash_hidden > 0).then_some(self.hash_hidden);
-        HashLayerConfig { hidden, norm: self.hash_norm.for_loss(&self.loss) }
+        let (feature_norm, norm) = (self.feature_norm, self.hash_norm.for_loss(&self.loss));
+        HashLayerConfig { feature_norm, hidden, norm }
     }
 
     /// What differs from `other`: lines of `name: ours, theirs`, in the order of `config.toml`. Where the data is does not count: its digest says

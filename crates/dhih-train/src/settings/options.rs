@@ -129,6 +129,7 @@ impl TrainOptions {
             norm_scales: options.norm_scales.unwrap_or(true),
             backbone,
             bits,
+            feature_norm: options.feature_norm.unwrap_or(freeze_backbone),
             hash_hidden: options.hash_hidden.unwrap_or(0),
             hash_norm: options
                 .hash_norm

@@ -342,6 +342,12 @@ switches {
     norm_scales;
     /// Leave the scales of the backbone's batch norm at 1
     no_norm_scales;
+    /// Begin the hash layer with batch norm of the features [default: with --freeze-backbone]
+    #[arg(env = "DHIH_FEATURE_NORM", help_heading = NETWORK)]
+    #[serde(default)]
+    feature_norm;
+    /// Give the features to the hash layer as they are
+    no_feature_norm;
     /// Mirror images in every second epoch [default: the dataset's]
     #[arg(env = "DHIH_FLIP", help_heading = VARIATION)]
     flip;

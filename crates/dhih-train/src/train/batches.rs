@@ -36,6 +36,8 @@ pub(crate) struct Epoch<'a> {
 pub(crate) struct Batch<'a> {
     /// `[n]` rows of the dataset.
     pub(crate) rows: &'a [usize],
+    /// `[n]`: whether the image of a row is mirrored in this epoch.
+    pub(crate) mirrored: Vec<bool>,
     /// The pixels, in the network's shape.
     pub(crate) images: Vec<u8>,
     /// `[n, classes]` of 0 and 1.
@@ -85,19 +87,28 @@ impl<'a> Epoch<'a> {
         let at = |i: usize| i * self.rows.len() / self.batches;
         let rows = &self.rows[at(i)..at(i + 1)];
         let targets = self.dataset.labels.multi_hot(rows, self.dataset.classes.len());
-        let images = self.config.input.map(|input| self.images(i, rows, input)).transpose()?;
-        let (images, mixed) = images.unwrap_or_default();
-        Ok(Batch { rows, images, targets, mixed })
+        let is_mirrored = |row: &usize| {
+            let first = mirrored_first(self.seed, *row);
+            self.config.augmentation.flip && first ^ self.number.is_multiple_of(2)
+        };
+        let mirrored: Vec<bool> = rows.iter().map(is_mirrored).collect();
+        let images = self.config.input.map(|input| self.images(i, (rows, &mirrored), input));
+        let (images, mixed) = images.transpose()?.unwrap_or_default();
+        Ok(Batch { rows, mirrored, images, targets, mixed })
     }
 
     /// The pixels, and how much of them is mixed.
-    fn images(&self, i: usize, rows: &[usize], input: InputShape) -> Result<(Vec<u8>, f32)> {
+    fn images(
+        &self,
+        i: usize,
+        (rows, mirrored): (&[usize], &[bool]),
+        input: InputShape,
+    ) -> Result<(Vec<u8>, f32)> {
         let shape = self.dataset.shape;
         let mut rng = dhih_model::named_rng(self.seed, &format!("augment {} {i}", self.number));
         let mut images = self.dataset.gather(rows)?;
-        for (row, image) in rows.iter().zip(images.chunks_exact_mut(shape.len())) {
-            let mirrored = mirrored_first(self.seed, *row) ^ self.number.is_multiple_of(2);
-            self.config.augmentation.apply(image, shape, mirrored, &mut rng);
+        for (mirrored, image) in mirrored.iter().zip(images.chunks_exact_mut(shape.len())) {
+            self.config.augmentation.apply(image, shape, *mirrored, &mut rng);
         }
         let mixed = self.config.augmentation.mix(&mut images, shape, &mut rng);
         Ok((fit(images, shape, input), mixed))

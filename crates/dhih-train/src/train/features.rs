@@ -1,11 +1,12 @@
-//! What a frozen backbone makes of the training images: computed once, kept in a file, read by every epoch.
+//! What a frozen backbone makes of the training images, and of their mirror images where these are trained on: computed once, kept in a
+//! file, read by every epoch.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{FeatureEncoder, Network, NetworkConfig};
+use dhih_model::{FeatureEncoder, Network, NetworkConfig, moved};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
@@ -16,16 +17,19 @@ use crate::run::run_dir::{RunConfig, RunDir};
 /// The features of some rows of a dataset, in memory.
 pub(crate) struct FeatureCache {
     values: Vec<f32>,
+    /// Those of the mirror images, where there are some.
+    mirrored: Option<Vec<f32>>,
     width: usize,
     /// Of each row of the dataset, where its features are.
     positions: Vec<usize>,
 }
 
 const TENSOR: &str = "features";
+const MIRRORED: &str = "mirrored";
 const KEY: &str = "dhih.features";
 
 impl FeatureCache {
-    /// Reads the features of `rows` from the run's file, or computes and writes them.
+    /// Reads the features of `rows` from the run's file, or computes and writes them; with those of mirror images where the run mirrors.
     ///
     /// # Errors
     /// Those of the network and the file system.
@@ -36,7 +40,9 @@ impl FeatureCache {
         progress: Progress,
     ) -> Result<Self> {
         let RunConfig { weights_sha256, train, .. } = run.read_config()?;
-        let key = key(network.config(), &weights_sha256.unwrap_or_default(), (dataset, rows));
+        let tensors: &[&str] = if train.flip { &[TENSOR, MIRRORED] } else { &[TENSOR] };
+        let weights = weights_sha256.unwrap_or_default();
+        let key = key(network.config(), &weights, (dataset, rows), tensors);
         let path = match &train.features_dir {
             Some(dir) => {
                 std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
@@ -44,55 +50,78 @@ impl FeatureCache {
             }
             None => run.file(RunDir::FEATURES),
         };
-        let features = match read(&path, &key, rows.len()) {
+        let features = match read(&path, &key, tensors, rows.len()) {
             Some(features) => {
                 progress.line(format!("features: those in {} are used", path.display()));
                 features
             }
             None => {
-                let features = compute(network, (dataset, rows), progress)?;
-                let tensors = [(TENSOR.to_owned(), features.clone())].into();
-                write(&path, &Contents { tensors, metadata: [(KEY.to_owned(), key)].into() })?;
+                let features = compute(network, (dataset, rows), tensors, progress)?;
+                let named = tensors.iter().map(|name| name.to_string()).zip(features.clone());
+                let metadata = [(KEY.to_owned(), key)].into();
+                write(&path, &Contents { tensors: named.collect(), metadata })?;
                 features
             }
         };
         let mut positions = vec![usize::MAX; dataset.len()];
         rows.iter().enumerate().for_each(|(position, row)| positions[*row] = position);
-        let width = features.dim(1)?;
-        Ok(Self { values: features.flatten_all()?.to_vec1()?, width, positions })
+        let width = network.backbone().features();
+        let mut features = features.iter().map(|features| features.flatten_all()?.to_vec1());
+        let values = features.next().transpose()?.unwrap_or_default();
+        Ok(Self { values, mirrored: features.next().transpose()?, width, positions })
     }
 
-    /// The features of rows of the dataset, `[n, features]`.
+    /// Whether there are features of mirror images.
+    pub(crate) fn has_mirrored(&self) -> bool {
+        self.mirrored.is_some()
+    }
+
+    /// The features of rows of the dataset, `[n, features]`, each of the mirror image where `mirrored`, `[n]`, says so and there are some.
     ///
     /// # Errors
     /// When the device is out of memory.
-    pub(crate) fn gather(&self, rows: &[usize], device: &Device) -> Result<Tensor> {
+    pub(crate) fn gather(
+        &self,
+        rows: &[usize],
+        mirrored: &[bool],
+        device: &Device,
+    ) -> Result<Tensor> {
         let mut values = Vec::with_capacity(rows.len() * self.width);
-        for row in rows {
-            values
-                .extend_from_slice(&self.values[self.positions[*row] * self.width..][..self.width]);
+        for (row, mirrored) in rows.iter().zip(mirrored) {
+            let from = self.mirrored.as_ref().filter(|_| *mirrored).unwrap_or(&self.values);
+            values.extend_from_slice(&from[self.positions[*row] * self.width..][..self.width]);
         }
         Ok(Tensor::from_vec(values, (rows.len(), self.width), device)?)
     }
 }
 
 /// A digest of everything that features depend on.
-fn key(config: &NetworkConfig, weights: &str, (dataset, rows): (&Dataset, &[usize])) -> String {
+fn key(
+    config: &NetworkConfig,
+    weights: &str,
+    (dataset, rows): (&Dataset, &[usize]),
+    tensors: &[&str],
+) -> String {
     let NetworkConfig { backbone, input, normalization, .. } = config;
     let mut hash = Sha256::new();
-    hash.update(format!("{} {input:?} {normalization:?}\n", backbone.name()));
+    hash.update(format!("{} {input:?} {normalization:?} {tensors:?}\n", backbone.name()));
     // The digest of the dataset does not say to which shape its pictures were brought.
     hash.update(format!("{weights} {} {:?} {}\n", dataset.sha256, dataset.shape, rows.len()));
     rows.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
     dhih_index::to_hex(&hash.finalize())
 }
 
-/// The file's features; `None` where it is absent, damaged, or of something else.
-fn read(path: &Path, key: &str, rows: usize) -> Option<Tensor> {
+/// The file's features, one of each name; `None` where it is absent, damaged, or of something else.
+fn read(path: &Path, key: &str, tensors: &[&str], rows: usize) -> Option<Vec<Tensor>> {
     let (contents, _) = checkpoint::read(path).ok()?;
-    let features = contents.tensors.get(TENSOR)?;
-    let fits = contents.metadata.get(KEY)? == key && features.rank() == 2;
-    (fits && features.dim(0).ok()? == rows).then(|| features.clone())
+    if contents.metadata.get(KEY)? != key {
+        return None;
+    }
+    let tensor = |name: &&str| {
+        let features = contents.tensors.get(*name)?;
+        (features.rank() == 2 && features.dim(0).ok()? == rows).then(|| features.clone())
+    };
+    tensors.iter().map(tensor).collect()
 }
 
 fn write(path: &Path, contents: &Contents) -> Result<()> {
@@ -102,21 +131,34 @@ fn write(path: &Path, contents: &Contents) -> Result<()> {
     std::fs::rename(&own, path).map_err(Error::io(path))
 }
 
-/// One pass in evaluation mode: running statistics are used and not moved.
+/// One pass in evaluation mode: running statistics are used and not moved. Returns a tensor `[rows, features]` of each name.
 fn compute(
     network: &Network,
     (dataset, rows): (&Dataset, &[usize]),
+    tensors: &[&str],
     progress: Progress,
-) -> Result<Tensor> {
-    let (started, bar) = (Instant::now(), progress.bar("features", rows.len()));
+) -> Result<Vec<Tensor>> {
+    let count = rows.len() * tensors.len();
+    let (started, bar) = (Instant::now(), progress.bar("features", count));
     let (encoder, input) = (FeatureEncoder::new(network)?, network.config().input);
-    let mut values = Vec::with_capacity(rows.len() * network.backbone().features());
+    let width = network.backbone().features();
+    let mut values = vec![Vec::with_capacity(rows.len() * width); tensors.len()];
     for rows in rows.chunks(4 * input.inference_batch()) {
-        values.extend(encoder.encode(&dataset.gather_fitted(rows, input)?)?);
-        bar.inc(rows.len() as u64);
+        let mut images = dataset.gather_fitted(rows, input)?;
+        for (name, values) in tensors.iter().zip(&mut values) {
+            if *name == MIRRORED {
+                images.chunks_exact_mut(input.len()).for_each(|image| {
+                    image.copy_from_slice(&moved(image, input, true, [0, 0]));
+                });
+            }
+            values.extend(encoder.encode(&images)?);
+            bar.inc(rows.len() as u64);
+        }
     }
     bar.finish_and_clear();
-    let rate = rows.len() as f64 / started.elapsed().as_secs_f64();
-    progress.line(format!("features of {} images, {rate:.0} images/s", rows.len()));
-    Ok(Tensor::from_vec(values, (rows.len(), network.backbone().features()), &Device::Cpu)?)
+    let rate = count as f64 / started.elapsed().as_secs_f64();
+    let mirrored = if tensors.contains(&MIRRORED) { " and their mirror images" } else { "" };
+    progress.line(format!("features of {} images{mirrored}, {rate:.0} images/s", rows.len()));
+    let tensor = |values| Tensor::from_vec(values, (rows.len(), width), &Device::Cpu);
+    Ok(values.into_iter().map(tensor).collect::<candle_core::Result<_>>()?)
 }

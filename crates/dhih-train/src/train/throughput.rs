@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use dhih_model::{
-    Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig,
-    Normalization, named_rng,
+    Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, named_rng,
 };
 use rand::RngCore;
 use serde::Serialize;
@@ -70,9 +69,9 @@ impl ThroughputConfig {
         let config = NetworkConfig {
             backbone,
             input,
-            normalization: Normalization::imagenet(),
+            normalization: backbone.pretrained_normalization(),
             bits: BITS,
-            hash_layer: HashLayerConfig { hidden: None, norm: loss.hash_norm() },
+            hash_layer: HashLayerConfig { norm: loss.hash_norm(), ..Default::default() },
             loss,
             views: Default::default(),
             classes: (0..CLASSES).map(|class| class.to_string()).collect(),

@@ -6,7 +6,7 @@ use super::super::testing::{
 use super::*;
 
 fn config(stride: usize, padding: usize, dilation: usize, groups: usize) -> Conv2dConfig {
-    Conv2dConfig { stride, padding, dilation, groups }
+    Conv2dConfig { stride, padding: Padding::Each(padding), dilation, groups }
 }
 
 /// Kernel, stride, padding, dilation, groups, images, side, channels in and out.
@@ -168,4 +168,65 @@ fn wrong_shapes_are_refused() {
     assert!(
         conv2d(x.as_tensor(), w.as_tensor(), Some(bias.as_tensor()), config, identity).is_err()
     );
+}
+
+/// Kernel, stride, groups, rows and columns, channels in and out, of images with [`Padding::Same`].
+type SameCase = (usize, usize, usize, (usize, usize), (usize, usize));
+
+const SAME: [SameCase; 9] = [
+    (3, 2, 1, (8, 9), (3, 5)),
+    (3, 2, 1, (7, 10), (3, 32)),
+    (3, 1, 1, (8, 9), (16, 16)),
+    (5, 2, 1, (9, 6), (4, 5)),
+    (3, 2, 20, (14, 9), (20, 20)),
+    (5, 2, 32, (14, 13), (32, 32)),
+    (5, 1, 16, (7, 12), (16, 16)),
+    (5, 2, 7, (1, 2), (7, 7)),
+    (2, 3, 1, (7, 8), (3, 4)),
+];
+
+#[test]
+fn same_padding_agrees_with_candle_on_a_padded_image() {
+    for (kernel, stride, groups, (height, width), (channels, out)) in SAME {
+        let x = variable("x", &[2, height, width, channels]);
+        let w = variable("w", &[out, channels / groups, kernel, kernel]);
+        let same = Conv2dConfig { stride, padding: Padding::Same, dilation: 1, groups };
+        let none = Conv2dConfig { padding: Padding::Each(0), ..same };
+        let identity = Activation::Identity;
+        let ours = || conv2d(x.as_tensor(), w.as_tensor(), None, same, identity);
+        // TensorFlow's rule: as many zeros as the last window lacks, the greater half behind.
+        let zeros = |size: usize| {
+            let all = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
+            (all / 2, all.div_ceil(2))
+        };
+        let (vertical, horizontal) = (zeros(height), zeros(width));
+        let oracle = || {
+            let x = x.pad_with_zeros(1, vertical.0, vertical.1)?;
+            let x = x.pad_with_zeros(2, horizontal.0, horizontal.1)?;
+            portable::conv2d(&x, w.as_tensor(), None, none, identity)
+        };
+        println!("{kernel} {same:?} {height} {width} {channels} {out}");
+        assert_eq!(ours().unwrap().dims()[1..3], [height.div_ceil(stride), width.div_ceil(stride)]);
+        assert_same_gradients(&[&x, &w], ours, oracle, 2e-5);
+        let portable = portable::conv2d(x.as_tensor(), w.as_tensor(), None, same, identity);
+        assert_close(&portable.unwrap(), &oracle().unwrap(), 1e-6);
+    }
+}
+
+#[test]
+fn same_padding_depends_on_the_side_and_has_its_greater_half_behind() {
+    let border = |size, kernel, stride| {
+        Conv2dConfig { stride, padding: Padding::Same, ..Default::default() }.border(size, kernel)
+    };
+    for (size, kernel, stride, expected) in [
+        (224, 3, 2, [0, 1]),
+        (225, 3, 2, [1, 1]),
+        (56, 5, 2, [1, 2]),
+        (57, 5, 2, [2, 2]),
+        (28, 3, 1, [1, 1]),
+        (14, 5, 1, [2, 2]),
+        (8, 1, 2, [0, 0]),
+    ] {
+        assert_eq!(border(size, kernel, stride), expected, "{size} {kernel} {stride}");
+    }
 }

@@ -27,10 +27,10 @@ struct Spans {
 
 impl Spans {
     fn new(geometry: &Geometry) -> Self {
-        let Geometry { height, width, out, kernel, .. } = *geometry;
+        let Geometry { height, width, out, kernel, border, .. } = *geometry;
         Self {
-            vertical: spans(height, out.0, kernel.0, geometry),
-            horizontal: spans(width, out.1, kernel.1, geometry),
+            vertical: spans((height, out.0), (kernel.0, border.0), geometry),
+            horizontal: spans((width, out.1), (kernel.1, border.1), geometry),
         }
     }
 }
@@ -40,10 +40,14 @@ fn filled(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-fn spans(size: usize, out: usize, kernel: usize, geometry: &Geometry) -> Vec<Span> {
+fn spans(
+    (size, out): (usize, usize),
+    (kernel, border): (usize, usize),
+    geometry: &Geometry,
+) -> Vec<Span> {
     let config = geometry.config;
     let position =
-        |o: usize, k: usize| (o * config.stride + k * config.dilation).wrapping_sub(config.padding);
+        |o: usize, k: usize| (o * config.stride + k * config.dilation).wrapping_sub(border);
     let span = |o: usize| {
         let first = (0..kernel).find(|k| position(o, *k) < size).unwrap_or(kernel);
         let end = (first..kernel).find(|k| position(o, *k) >= size).unwrap_or(kernel);
@@ -142,7 +146,24 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
         unsafe {
             let bias =
                 job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
-            for (ox, span) in job.horizontal.iter().enumerate() {
+            let mut ox = 0;
+            while let Some(span) = job.horizontal.get(ox) {
+                if let Some(last) = job.horizontal.get(ox + TOGETHER - 1)
+                    && span.0.len() == kernel.1
+                    && last.0.len() == kernel.1
+                    && !line.0.is_empty()
+                {
+                    let row = line.1 + (line.0.len() - 1) * dilation;
+                    let pixel = row * width + last.1 + (kernel.1 - 1) * dilation;
+                    if pixel * channels + c + S::LANES <= x.len {
+                        let sums = together(job, line, span.1, x.start.add(c), (c, bias));
+                        for (i, sum) in sums.into_iter().enumerate() {
+                            finish(job, sum, (ox + i, c), y);
+                        }
+                        ox += TOGETHER;
+                        continue;
+                    }
+                }
                 let mut sum = bias;
                 for (i, ky) in line.0.clone().enumerate() {
                     let row = (line.1 + i * dilation) * width + span.1;
@@ -152,12 +173,56 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
                         sum = pixel.mul_add(S::load(tap), sum);
                     }
                 }
-                if let Some((low, high)) = job.epilogue.range {
-                    sum = sum.max(S::splat(low)).min(S::splat(high));
-                }
-                sum.store_first(y.add(ox * job.geometry.pixel + c), channels - c);
+                finish(job, sum, (ox, c), y);
+                ox += 1;
             }
         }
+    }
+}
+
+/// Outputs that are summed side by side: one sum alone would wait for each of its additions.
+const TOGETHER: usize = 4;
+
+/// The sums of [`TOGETHER`] outputs, in the order in which each would be summed alone. All places of the kernel lie inside the row,
+/// from column `first` on, and inside the image by a whole vector; `x` points to the channel of its first pixel.
+#[inline(always)]
+unsafe fn together<S: Simd>(
+    job: &Pass<'_>,
+    line: &Span,
+    first: usize,
+    x: *const f32,
+    (c, bias): (usize, S),
+) -> [S; TOGETHER] {
+    let Geometry { width, channels, kernel, config, .. } = *job.geometry;
+    let (filled, step) = (filled(channels), config.stride * channels);
+    let mut sums = [bias; TOGETHER];
+    for (i, ky) in line.0.clone().enumerate() {
+        let row = (line.1 + i * config.dilation) * width + first;
+        for kx in 0..kernel.1 {
+            // SAFETY: the caller's.
+            unsafe {
+                let tap = S::load(job.taps.as_ptr().add((ky * kernel.1 + kx) * filled + c));
+                let at = x.add((row + kx * config.dilation) * channels);
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::load(at.add(i * step)).mul_add(tap, *sum);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Stores the channels from `c` on of the output at column `ox`.
+#[inline(always)]
+unsafe fn finish<S: Simd>(job: &Pass<'_>, sum: S, (ox, c): (usize, usize), y: *mut f32) {
+    let Geometry { channels, pixel, .. } = *job.geometry;
+    // SAFETY: the caller's: `y` is a row of outputs.
+    unsafe {
+        let sum = match job.epilogue.range {
+            Some((low, high)) => sum.max(S::splat(low)).min(S::splat(high)),
+            None => sum,
+        };
+        sum.store_first(y.add(ox * pixel + c), channels - c);
     }
 }
 

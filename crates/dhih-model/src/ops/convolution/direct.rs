@@ -7,6 +7,7 @@ use super::geometry::{Band, Geometry, by_channel, by_patch};
 use super::outer::Outer;
 use super::packed::Packed;
 use super::product::{Epilogue, Grid, Product, Segment, Strides};
+use crate::ops::Conv2dConfig;
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
 use crate::ops::simd::isa;
 
@@ -79,16 +80,14 @@ fn patches<'a>(
     let (config, first) = (geometry.config, piece.rows.start);
     let (width, channels) = (geometry.padded_width(), geometry.channels);
     let (row, column) = (config.stride * width * channels, config.stride * channels);
-    if config.padding == 0 {
+    if !geometry.has_border() {
         let image = geometry.image();
         return (&x[piece.images.start * image + first * row..], Strides { image, row, column });
     }
     let border = Border {
-        top: config.padding as isize - (first * config.stride) as isize,
-        left: config.padding as isize,
-        rows: (piece.rows.len() - 1) * config.stride
-            + (geometry.kernel.0 - 1) * config.dilation
-            + 1,
+        top: geometry.border.0 as isize - (first * config.stride) as isize,
+        left: geometry.border.1 as isize,
+        rows: geometry.patch_rows(piece.rows.len()),
         columns: width,
     };
     let image = border.rows * width * channels;
@@ -155,10 +154,13 @@ struct Phase {
 
 /// The taps that pixels `first, first + stride, ..` see, each with the position of its output relative to the pixel's
 /// number in the phase.
-fn taps_of_phase(first: usize, kernel: usize, geometry: &Geometry) -> Vec<(usize, isize)> {
-    let config = geometry.config;
-    let (stride, padding) = (config.stride as isize, config.padding as isize);
-    let offset = |tap: usize| first as isize + padding - (tap * config.dilation) as isize;
+fn taps_of_phase(
+    first: usize,
+    (kernel, border): (usize, usize),
+    config: Conv2dConfig,
+) -> Vec<(usize, isize)> {
+    let stride = config.stride as isize;
+    let offset = |tap: usize| (first + border) as isize - (tap * config.dilation) as isize;
     let taps = (0..kernel).filter(|tap| offset(*tap).rem_euclid(stride) == 0);
     taps.map(|tap| (tap, offset(tap).div_euclid(stride))).collect()
 }
@@ -167,12 +169,14 @@ impl Phases {
     /// `weight`: `[out, in / groups, kh, kw]`.
     pub(super) fn new(geometry: Geometry, weight: &[f32]) -> Self {
         let stride = geometry.config.stride;
-        let (kh, kw) = geometry.kernel;
-        let along = |size: usize, kernel: usize| {
+        let ((kh, kw), border) = (geometry.kernel, geometry.border);
+        let along = |size: usize, kernel_and_border| {
             let firsts = 0..stride.min(size);
-            firsts.map(|f| (f, taps_of_phase(f, kernel, &geometry))).collect::<Vec<_>>()
+            let taps = |first| (first, taps_of_phase(first, kernel_and_border, geometry.config));
+            firsts.map(taps).collect::<Vec<_>>()
         };
-        let (vertical, horizontal) = (along(geometry.height, kh), along(geometry.width, kw));
+        let vertical = along(geometry.height, (kh, border.0));
+        let horizontal = along(geometry.width, (kw, border.1));
         // How far the phases reach over the output's border.
         let reach = |phases: &[(usize, Vec<(usize, isize)>)], size: usize| {
             let offsets = phases.iter().flat_map(|(_, taps)| taps.iter().map(|tap| tap.1));

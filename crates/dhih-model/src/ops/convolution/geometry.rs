@@ -21,6 +21,8 @@ pub(crate) struct Geometry {
     /// Values from one output pixel to the next: more than `out_channels` where other channels lie between.
     pub(super) pixel: usize,
     pub(super) kernel: (usize, usize),
+    /// Rows and columns of zeros before the image; those behind it follow from `out`.
+    pub(super) border: (usize, usize),
     pub(super) config: Conv2dConfig,
 }
 
@@ -52,8 +54,9 @@ impl Geometry {
         }
         let out = (config.positions(height, kh)?, config.positions(width, kw)?);
         let kernel = (kh, kw);
+        let border = (config.border(height, kh)[0], config.border(width, kw)[0]);
         let pixel = out_channels;
-        Ok((Self { height, width, channels, out_channels, out, pixel, kernel, config }, n))
+        Ok((Self { height, width, channels, out_channels, out, pixel, kernel, border, config }, n))
     }
 
     /// The same into images of `pixel` channels, at least as many as its own.
@@ -98,13 +101,26 @@ impl Geometry {
         groups > 1 && groups == self.channels && groups == self.out_channels
     }
 
+    /// Whether a patch reaches over the image.
+    pub(super) fn has_border(&self) -> bool {
+        let reach = (self.patch_rows(self.out.0), self.patch_columns());
+        self.border != (0, 0) || reach.0 > self.height || reach.1 > self.width
+    }
+
+    /// Rows that the patches of `rows` output rows cover.
+    pub(super) fn patch_rows(&self, rows: usize) -> usize {
+        let Conv2dConfig { stride, dilation, .. } = self.config;
+        (rows - 1) * stride + (self.kernel.0 - 1) * dilation + 1
+    }
+
+    fn patch_columns(&self) -> usize {
+        let Conv2dConfig { stride, dilation, .. } = self.config;
+        (self.out.1 - 1) * stride + (self.kernel.1 - 1) * dilation + 1
+    }
+
     /// Columns of an image with the border that patches reach.
     pub(super) fn padded_width(&self) -> usize {
-        let Conv2dConfig { stride, padding, dilation, .. } = self.config;
-        if padding == 0 {
-            return self.width;
-        }
-        (self.out.1 - 1) * stride + (self.kernel.1 - 1) * dilation + 1
+        if self.has_border() { self.patch_columns() } else { self.width }
     }
 
     /// The runs of a patch of the first group in an image of [`Self::padded_width`] columns. With one group and no
@@ -201,10 +217,11 @@ pub(super) fn by_channel(rows: &[f32], taps: usize, out: usize, width: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Padding;
 
     #[test]
     fn bands_cover_every_row_once_and_in_order() {
-        let config = Conv2dConfig { padding: 1, ..Default::default() };
+        let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
         for (n, side, threads) in [(1, 31, 2), (3, 7, 8), (64, 15, 2), (100, 3, 4), (2, 224, 1)] {
             let (geometry, _) = Geometry::new(&[n, side, side, 8], &[8, 8, 3, 3], config).unwrap();
             let mut next = 0;

@@ -5,12 +5,13 @@ mod state;
 mod validation;
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint;
 use dhih_model::pretrained::{BACKBONE, Loaded};
-use dhih_model::{Mode, Network, NetworkConfig, Normalization, NormalizationMeasure, Pretrained};
+use dhih_model::{Mode, Network, NetworkConfig, NormalizationMeasure, Pretrained};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ pub(crate) fn network(
 ) -> Result<Network> {
     let input = config.input_shape(dataset.shape);
     let normalization = match config.weights {
-        Some(_) => Normalization::imagenet(),
+        Some(_) => config.backbone.pretrained_normalization(),
         None => {
             // Streamed images are decoded for this alone: some are enough.
             let most = if dataset.is_streamed() { MEASURED } else { usize::MAX };
@@ -235,12 +236,17 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The hash layer's output for images of a batch.
-    fn forward(&self, (rows, images): (&[usize], &[u8]), mode: Mode) -> Result<Tensor> {
+    /// The hash layer's output for the images `at` of a batch.
+    fn forward(&self, batch: &Batch<'_>, at: Range<usize>, mode: Mode) -> Result<Tensor> {
         let device = self.network.device();
         if let Some(features) = &self.features {
-            return Ok(self.network.head(&features.gather(rows, device)?, mode)?);
+            let mirrored = &batch.mirrored[at.clone()];
+            return Ok(self
+                .network
+                .head(&features.gather(&batch.rows[at], mirrored, device)?, mode)?);
         }
+        let pixels = batch.images.len() / batch.len();
+        let images = &batch.images[at.start * pixels..at.end * pixels];
         let NetworkConfig { normalization, input, .. } = self.network.config();
         Ok(self.network.forward(&normalization.apply(images, *input, device)?, mode)?)
     }
@@ -256,11 +262,9 @@ impl<'a> Trainer<'a> {
         let hits = Cell::new(Hits::default());
         let part = |i: usize| {
             let at = i * n / parts..(i + 1) * n / parts;
-            let pixels = batch.images.len() / n;
-            let images = &batch.images[at.start * pixels..at.end * pixels];
             let mode = Mode::training_step(seed, step * accumulate + i)
                 .with_norm_momentum(self.config.norm_momentum);
-            let v = self.forward((&batch.rows[at.clone()], images), mode)?;
+            let v = self.forward(batch, at.clone(), mode)?;
             let objective = self.network.objective();
             let classes = batch.targets.len() / n;
             let targets = &batch.targets[at.start * classes..at.end * classes];

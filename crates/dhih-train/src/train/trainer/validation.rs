@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use dhih_index::{CodeSet, Codes};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{CodeEncoder, Mode, Views};
+use dhih_model::{CodeEncoder, Mode};
 
 use super::Trainer;
 use crate::error::Result;
 use crate::evaluation::{accuracy, leave_one_out_map};
 use crate::run::run_dir::RunDir;
+use crate::train::features::FeatureCache;
 use crate::train::weight_average::WeightAverage;
 
 /// What the held-out images tell of an epoch.
@@ -31,15 +32,15 @@ impl Trainer<'_> {
         }
         self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
         let mut values = Vec::new();
-        let (encoder, input) = (CodeEncoder::new(&self.network)?, self.network.config().input);
+        let input = self.network.config().input;
+        let features = self.features.as_ref().filter(|features| self.are_enough(features));
+        let encoder = features.is_none().then(|| CodeEncoder::new(&self.network)).transpose()?;
         for rows in rows.chunks(4 * input.inference_batch()) {
-            values.extend(match &self.features {
-                // The features are those of the images as they are: codes of other views need the whole network.
-                Some(_) if self.config.views() == Views::default() => {
-                    self.forward((rows, &[]), Mode::Evaluation)?.flatten_all()?.to_vec1::<f32>()?
-                }
-                _ => encoder.encode(&self.dataset.gather_fitted(rows, input)?)?,
-            });
+            if let Some(encoder) = &encoder {
+                values.extend(encoder.encode(&self.dataset.gather_fitted(rows, input)?)?);
+            } else if let Some(features) = features {
+                values.extend(self.mean_of_views(features, rows)?.flatten_all()?.to_vec1::<f32>()?);
+            }
         }
         let labels = self.dataset.labels.of_codes(rows, self.dataset.classes.len());
         let shape = (rows.len(), self.config.bits);
@@ -56,6 +57,23 @@ impl Trainer<'_> {
         }
         self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
         Ok(Some(Validation { map, accuracy }))
+    }
+
+    /// Whether there are features of every view that codes are made of.
+    fn are_enough(&self, features: &FeatureCache) -> bool {
+        let views = self.config.views();
+        !views.shifted && (!views.mirror || features.has_mirrored())
+    }
+
+    /// The hash layer's output for the features of rows, as the mean over the views.
+    fn mean_of_views(&self, features: &FeatureCache, rows: &[usize]) -> Result<Tensor> {
+        let of_view = |mirrored| -> Result<Tensor> {
+            let mirrored = vec![mirrored; rows.len()];
+            let features = features.gather(rows, &mirrored, self.network.device())?;
+            Ok(self.network.head(&features, Mode::Evaluation)?)
+        };
+        let v = of_view(false)?;
+        Ok(if self.config.mirror { ((v + of_view(true)?)? * 0.5)? } else { v })
     }
 
     /// Epoch and mAP of the best epoch so far; the first among equals.

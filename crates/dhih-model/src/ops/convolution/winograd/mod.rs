@@ -39,9 +39,12 @@ impl Tiles {
     /// Whether images are convolved so. It does not depend on their number: one image and many give the same bits.
     fn fit(geometry: &Geometry) -> bool {
         const LARGEST: usize = 1 << 18;
+        let config = geometry.config;
         let most_of_a_vector = |channels: usize| channels >= isa().lanes();
         geometry.kernel == (3, 3)
-            && geometry.config == crate::ops::Conv2dConfig { padding: 1, ..Default::default() }
+            && geometry.border == (1, 1)
+            && geometry.out == (geometry.height, geometry.width)
+            && (config.stride, config.dilation, config.groups) == (1, 1, 1)
             && most_of_a_vector(geometry.channels)
             && most_of_a_vector(geometry.out_channels)
             && geometry.out.0.min(geometry.out.1) >= 3
