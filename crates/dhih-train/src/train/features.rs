@@ -1,12 +1,12 @@
-//! What a frozen backbone makes of the training images, and of their mirror images where these are trained on: computed once, kept in a
-//! file, read by every epoch.
+//! What a frozen backbone makes of images, and of their mirror images where these are trained on or coded: computed once, kept in a
+//! file, read by every epoch, and by other runs where the files have a folder of their own.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{FeatureEncoder, Network, NetworkConfig, moved};
+use dhih_model::{FeatureEncoder, HeadEncoder, Network, NetworkConfig, Views, moved};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
@@ -40,7 +40,8 @@ impl FeatureCache {
         progress: Progress,
     ) -> Result<Self> {
         let RunConfig { weights_sha256, train, .. } = run.read_config()?;
-        let tensors: &[&str] = if train.flip { &[TENSOR, MIRRORED] } else { &[TENSOR] };
+        let is_mirrored = train.flip || train.mirror;
+        let tensors: &[&str] = if is_mirrored { &[TENSOR, MIRRORED] } else { &[TENSOR] };
         let weights = weights_sha256.unwrap_or_default();
         let key = key(network.config(), &weights, (dataset, rows), tensors);
         let path = match &train.features_dir {
@@ -71,9 +72,20 @@ impl FeatureCache {
         Ok(Self { values, mirrored: features.next().transpose()?, width, positions })
     }
 
-    /// Whether there are features of mirror images.
-    pub(crate) fn has_mirrored(&self) -> bool {
-        self.mirrored.is_some()
+    /// Whether such files have the features of every view that codes are made of.
+    pub(crate) fn serves(views: Views) -> bool {
+        !views.shifted
+    }
+
+    /// The codes of rows of the dataset, `[n, bits]`.
+    ///
+    /// # Errors
+    /// When there are no features of a view.
+    pub(crate) fn encode(&self, head: &HeadEncoder<'_>, rows: &[usize], views: Views) -> Result<Vec<f32>> {
+        let mirrored: &[bool] = if views.mirror { &[false, true] } else { &[false] };
+        let features: Vec<Vec<f32>> =
+            mirrored.iter().map(|mirrored| self.pick(rows, &vec![*mirrored; rows.len()])).collect();
+        Ok(head.encode(&features.iter().map(Vec::as_slice).collect::<Vec<_>>())?)
     }
 
     /// The features of rows of the dataset, `[n, features]`, each of the mirror image where `mirrored`, `[n]`, says so and there are some.
@@ -86,12 +98,16 @@ impl FeatureCache {
         mirrored: &[bool],
         device: &Device,
     ) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.pick(rows, mirrored), (rows.len(), self.width), device)?)
+    }
+
+    fn pick(&self, rows: &[usize], mirrored: &[bool]) -> Vec<f32> {
         let mut values = Vec::with_capacity(rows.len() * self.width);
         for (row, mirrored) in rows.iter().zip(mirrored) {
             let from = self.mirrored.as_ref().filter(|_| *mirrored).unwrap_or(&self.values);
             values.extend_from_slice(&from[self.positions[*row] * self.width..][..self.width]);
         }
-        Ok(Tensor::from_vec(values, (rows.len(), self.width), device)?)
+        values
     }
 }
 
