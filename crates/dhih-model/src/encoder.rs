@@ -102,8 +102,10 @@ impl Encoder {
         &self.model_sha256
     }
 
-    /// Real-valued codes of images; their signs are the bits, the sign of 0 being +1. In f32 on the CPU the code of an image is
-    /// the same to the last bit, whatever it is encoded with.
+    /// Real-valued codes of images; their signs are the bits, the sign of 0 being +1. In f32 on the CPU, by
+    /// operators of ours, the code of an image is the same to the last bit, whatever it is encoded with. By candle's operators, which run on a
+    /// GPU, in other formats, and where the backbone is one of the program's own, the last digits may depend on how many images there are,
+    /// and with them a bit whose value is next to 0.
     ///
     /// # Shapes
     /// `images`: `[n, height, width, channels]` u8 in the shape [`Self::input`]; returns `[n, bits]`, row-major.

@@ -151,7 +151,7 @@ impl PyEncoder {
         };
         let pixels = picture.as_slice()?;
         let fitted =
-            released(py, || Ok(Picture { width, height, pixels: pixels.to_vec() }.fit(shape)))?;
+            released(py, || Ok(Picture::new(width, height, pixels.to_vec())?.fit(shape)))?;
         PyArray1::from_vec(py, fitted).reshape([shape.height, shape.width, shape.channels])
     }
 

@@ -59,15 +59,17 @@ impl BatchNorm {
         Ok((scale, shift))
     }
 
-    /// The same in another number format.
+    /// What computes the same in evaluation in another number format. Statistics of images may lie beyond the range of the format, or between its
+    /// values, where scale and shift, which follow from them, do not: the former become 0 and 1.
     pub(crate) fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        let running = |var: &Var| Var::from_tensor(&var.as_tensor().to_dtype(dtype)?);
+        let (scale, shift) = self.scale_and_shift()?;
+        let zeros = scale.zeros_like()?.to_dtype(dtype)?;
         Ok(Self {
-            weight: self.weight.to_dtype(dtype)?,
-            bias: self.bias.to_dtype(dtype)?,
-            running_mean: running(&self.running_mean)?,
-            running_var: running(&self.running_var)?,
-            eps: self.eps,
+            weight: scale.to_dtype(dtype)?,
+            bias: shift.to_dtype(dtype)?,
+            running_mean: Var::from_tensor(&zeros)?,
+            running_var: Var::from_tensor(&zeros.ones_like()?)?,
+            eps: 0.0,
             activation: self.activation,
         })
     }

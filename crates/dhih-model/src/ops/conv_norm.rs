@@ -18,7 +18,7 @@ use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
 use super::windows::Windows;
 use super::{
-    Activation, BatchNorm, Conv2d, Pool2dConfig, is_ours, max_pool2d, values, with_values,
+    Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, is_ours, max_pool2d, values, with_values,
 };
 
 /// A convolution, the maximum of each 2 x 2 window where `pool`, and batch norm with its activation.
@@ -40,7 +40,10 @@ impl ConvNorm<'_> {
         if momentum.is_none() && !pool {
             return conv.followed_by(norm)?.forward(x);
         }
-        let z = conv.forward(x)?;
+        // In training batch norm takes the bias away again: its gradient is nothing but rounding.
+        let is_fixed = momentum.is_some() && conv.activation == Activation::Identity;
+        let bias = conv.bias.as_ref().map(|bias| if is_fixed { bias.detach() } else { bias.clone() });
+        let z = conv2d(x, &conv.weight, bias.as_ref(), conv.config, conv.activation)?;
         norm.forward(&if pool { max_pool2d(&z, POOL)? } else { z }, momentum)
     }
 

@@ -20,7 +20,7 @@ pub fn conv2d(
     activation: Activation,
 ) -> Result<Tensor> {
     let Conv2dConfig { stride, dilation, groups, .. } = config;
-    let (_, height, width, channels) = x.dims4()?;
+    let (n, height, width, channels) = x.dims4()?;
     let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
     if groups == 0 || channels != per_group * groups || !out.is_multiple_of(groups) {
         bail!("conv2d of {channels} channels in {groups} groups with weights {:?}", weight.dims());
@@ -32,6 +32,12 @@ pub fn conv2d(
     let x = x.pad_with_zeros(1, top, bottom)?.pad_with_zeros(2, left, right)?;
     if groups == channels && out == channels {
         return add_bias(&depthwise(&x, weight, config, (rows, columns))?, bias, activation);
+    }
+    let gathered = n.saturating_mul(rows * columns).saturating_mul(kernel_height * kernel_width * channels);
+    if !x.device().is_cpu() && u32::try_from(gathered).is_err() {
+        bail!(
+            "a convolution of {n} images gathers {gathered} values, and candle's kernels count to 2^32: take a smaller batch"
+        );
     }
     // candle's backward fails on oblong images where the stride is not 1: they are made square by more zeros, and what
     // these add is cut off.
