@@ -252,6 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn statistics_beyond_the_range_of_a_format_give_values_within_it() {
+        let parameters = Parameters::seeded(0);
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        let norm = BatchNorm::new(2, Activation::Identity, vb).unwrap();
+        let set = |var: &Var, values: [f32; 2]| var.set(&Tensor::new(&values, &Device::Cpu)?);
+        // The first variance is infinite in f16, the second 0.
+        set(&norm.running_mean, [300.0, 1e-4]).unwrap();
+        set(&norm.running_var, [1e6, 1e-9]).unwrap();
+        let x = Tensor::new(&[[1300f32, 2e-4], [-700.0, 0.0]], &Device::Cpu).unwrap();
+        let expected = norm.forward(&x, None).unwrap();
+        let half = norm.to_dtype(DType::F16).unwrap();
+        let got = half.forward(&x.to_dtype(DType::F16).unwrap(), None).unwrap();
+        assert_close(&got.to_dtype(DType::F32).unwrap(), &expected, 2e-3);
+    }
+
+    #[test]
     fn agrees_with_finite_differences() {
         let (x, w, b) = (variable("x", &[3, 4, 2]), variable("w", &[2]), variable("b", &[2]));
         assert_finite_differences(&[&x, &w, &b], || {
