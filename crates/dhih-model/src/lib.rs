@@ -57,6 +57,7 @@ mod hash_layer;
 pub mod layer;
 pub mod loss;
 mod network;
+mod tape;
 
 pub mod checkpoint;
 mod encoder;
@@ -76,5 +77,6 @@ pub use layer::Mode;
 pub use loss::{Hi, HiMode, Loss};
 pub use network::Network;
 pub use preprocess::NormalizationMeasure;
+pub use tape::Trace;
 pub use pretrained::Pretrained;
 pub use views::{Views, moved};

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, Var, bail};
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 use super::fresh::fill_parts;
 use super::moments::Moments;
 use super::normalize::{Affine, Slopes, rows_per_part};
+use super::trace::{Back, Traced, Value, add_gradient};
 use super::{Activation, is_ours, portable, values, with_values};
 
 /// A batch-norm layer with its activation.
@@ -109,6 +111,39 @@ impl BatchNorm {
         Ok(())
     }
 
+    /// As [`Self::forward`] in training, with its way back.
+    pub(crate) fn trace(&self, x: &Value, momentum: f64) -> Result<Traced> {
+        let channels = self.weight.elem_count();
+        if x.dims.last() != Some(&channels) || x.values.len() <= channels {
+            bail!("batch norm of {channels} channels on {:?}", x.dims);
+        }
+        let affine = self.affine_values()?;
+        let moments = Moments::measure(&x.values, channels);
+        let y = Affine::new(&moments, &affine, self.eps).activated(self.activation, &x.values);
+        self.update_by(&moments, x.values.len() / channels, momentum)?;
+        let back = Normalized { norm: self.clone(), x: x.clone(), moments, affine };
+        Ok(Traced { y: Value::new(y, &x.dims), back: Box::new(back) })
+    }
+
+    /// Weights, then biases.
+    pub(super) fn affine_values(&self) -> Result<Vec<f32>> {
+        Ok([self.weight.to_vec1::<f32>()?, self.bias.to_vec1()?].concat())
+    }
+
+    /// As [`Self::update`].
+    pub(super) fn update_by(&self, moments: &Moments, rows: usize, momentum: f64) -> Result<()> {
+        let tensor = |values: &[f32]| Tensor::from_slice(values, values.len(), self.weight.device());
+        let (mean, var) = (tensor(&moments.mean)?, tensor(&moments.var)?);
+        self.update(rows, BatchMoments { mean: &mean, var: &var }, momentum)
+    }
+
+    /// Takes the gradients of weights and biases, one after the other, to those that are there.
+    pub(super) fn add_gradients(&self, mut affine: Vec<f32>, to: &mut GradStore) -> Result<()> {
+        let biases = affine.split_off(affine.len() / 2);
+        add_gradient(to, &self.weight, affine)?;
+        add_gradient(to, &self.bias, biases)
+    }
+
     /// With the running statistics where `momentum` is absent; else with those of the batch, towards which the running ones move: their new
     /// value is `(1 - momentum) running + momentum batch`.
     ///
@@ -203,23 +238,55 @@ impl CustomOp2 for Normalize {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let gradients = |x: &[f32], affine: &[f32], dy: &[f32]| {
-            let applied = Affine::new(&moments, affine, self.eps);
-            let slopes = Slopes::measure(&applied, self.activation, x, dy);
-            let part = rows_per_part(affine.len() / 2) * affine.len() / 2;
-            let inputs = x.par_chunks(part).zip(dy.par_chunks(part));
-            let (dx, _) = fill_parts(x.len(), part, inputs, |dx, (x, dy)| {
-                slopes.input_gradient(&applied, self.activation, x, dy, dx);
-            });
-            (dx, slopes.affine_gradient())
-        };
         let (dx, d_affine) = with_values(x, |x| {
-            with_values(affine, |affine| with_values(dy, |dy| Ok(gradients(x, affine, dy))))
+            with_values(affine, |affine| {
+                with_values(dy, |dy| Ok(gradients((&moments, affine, self.eps), self.activation, x, dy)))
+            })
         })?;
         let like = |values, tensor: &Tensor| {
             Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
         };
         Ok((like(dx, x)?, like(d_affine, affine)?))
+    }
+}
+
+/// The gradients of the values, and of weights and biases one after the other.
+fn gradients(
+    (moments, affine, eps): (&Moments, &[f32], f64),
+    activation: Activation,
+    x: &[f32],
+    dy: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let applied = Affine::new(moments, affine, eps);
+    let slopes = Slopes::measure(&applied, activation, x, dy);
+    let part = rows_per_part(affine.len() / 2) * affine.len() / 2;
+    let inputs = x.par_chunks(part).zip(dy.par_chunks(part));
+    let (dx, _) = fill_parts(x.len(), part, inputs, |dx, (x, dy)| {
+        slopes.input_gradient(&applied, activation, x, dy, dx);
+    });
+    (dx, slopes.affine_gradient())
+}
+
+/// What is kept of a batch norm in training.
+struct Normalized {
+    norm: BatchNorm,
+    x: Value,
+    moments: Moments,
+    affine: Vec<f32>,
+}
+
+impl Back for Normalized {
+    fn back(
+        &self,
+        dy: Vec<f32>,
+        _: bool,
+        to: &mut GradStore,
+    ) -> Result<Option<Vec<f32>>> {
+        let Self { norm, x, moments, affine } = self;
+        let statistics = (moments, &affine[..], norm.eps);
+        let (dx, d_affine) = gradients(statistics, norm.activation, &x.values, &dy);
+        norm.add_gradients(d_affine, to)?;
+        Ok(Some(dx))
     }
 }
 

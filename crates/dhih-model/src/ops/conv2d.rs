@@ -106,6 +106,12 @@ impl Conv2d {
         Ok(Self { weight, bias: Some(bias), config, activation })
     }
 
+    /// As [`Self::forward`], with its way back.
+    pub(crate) fn trace(&self, x: &Value) -> Result<Traced> {
+        let Self { weight, bias, config, activation } = self;
+        weighted::trace(Convolve(*config), (x, weight, bias.as_ref()), *activation)
+    }
+
     /// # Shapes
     /// `[n, height, width, in]` to `[n, height', width', out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,5 +1,6 @@
 //! Dropout whose mask is a function of a seed: nothing is kept from the forward pass to the backward pass.
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +8,7 @@ use rayon::prelude::*;
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{is_ours, portable, values, with_values};
+use super::{Back, Traced, Value, is_ours, portable, values, with_values};
 
 /// Values whose mask is drawn together, from a stream of its own.
 const PART_VALUES: usize = 1 << 13;
@@ -32,6 +33,19 @@ pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
 /// When `p` is not in 0..1.
 pub(super) fn mask(count: usize, p: f64, seed: u64) -> Result<Vec<f32>> {
     Ok(Dropout::new(p, seed)?.apply(&vec![1.0; count]))
+}
+
+/// As [`dropout`], with its way back.
+pub(crate) fn traced_dropout(x: &Value, p: f64, seed: u64) -> Result<Traced> {
+    let dropout = Dropout::new(p, seed)?;
+    let y = Value::new(dropout.apply(&x.values), &x.dims);
+    Ok(Traced { y, back: Box::new(dropout) })
+}
+
+impl Back for Dropout {
+    fn back(&self, dy: Vec<f32>, _: bool, _: &mut GradStore) -> Result<Option<Vec<f32>>> {
+        Ok(Some(self.apply(&dy)))
+    }
 }
 
 struct Dropout {
