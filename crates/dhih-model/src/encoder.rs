@@ -314,7 +314,8 @@ impl<'a> HeadEncoder<'a> {
         let len = views.first().map_or(0, |view| view.len());
         let is_fitting = |view: &&[f32]| view.len() == len && len.is_multiple_of(features);
         if views.len() != weights.len() || !views.iter().all(is_fitting) {
-            let got = format!("{:?} values", views.iter().map(|view| view.len()).collect::<Vec<_>>());
+            let got =
+                format!("{:?} values", views.iter().map(|view| view.len()).collect::<Vec<_>>());
             let expected = format!("{} views of {features} an image", weights.len());
             return Err(Error::Config { name: "features", got, expected });
         }
@@ -336,7 +337,11 @@ impl<'a> HeadEncoder<'a> {
         match &self.inference {
             Some(inference) => inference.run_values(features, codes),
             None => {
-                let x = Tensor::from_slice(features, (n, features.len() / n.max(1)), self.network.device())?;
+                let x = Tensor::from_slice(
+                    features,
+                    (n, features.len() / n.max(1)),
+                    self.network.device(),
+                )?;
                 let v = self.network.head(&x, Mode::Evaluation)?.to_dtype(DType::F32)?;
                 codes.copy_from_slice(&v.flatten_all()?.to_vec1::<f32>()?);
             }

@@ -182,7 +182,9 @@ impl SimpleBackend for Parameters {
         let values = match stored {
             Some(tensor) => tensor,
             None if !is_codeword(name) && !self.takes(&shape) => {
-                candle_core::bail!("the network has many more weights than the file, {name} {shape:?} among them")
+                candle_core::bail!(
+                    "the network has many more weights than the file, {name} {shape:?} among them"
+                )
             }
             None => Tensor::from_vec(draw(self.seed, name, &shape, init)?, &shape, &Device::Cpu)?,
         };

@@ -77,6 +77,6 @@ pub use layer::Mode;
 pub use loss::{Hi, HiMode, Loss};
 pub use network::Network;
 pub use preprocess::NormalizationMeasure;
-pub use tape::Trace;
 pub use pretrained::Pretrained;
+pub use tape::Trace;
 pub use views::{Views, moved};

@@ -67,7 +67,11 @@ enum Record {
     Operator(Box<dyn Back>),
     /// Rows and channels of `[n, height, width, channels]`.
     Flatten([usize; 4]),
-    Residual { body: Tape, shortcut: Tape, sum: Box<dyn Back> },
+    Residual {
+        body: Tape,
+        shortcut: Tape,
+        sum: Box<dyn Back>,
+    },
     /// Each branch and its channels.
     Concat(Vec<(Tape, usize)>),
 }
@@ -145,7 +149,8 @@ impl Layer {
                 let traced = branches.iter().map(|branch| branch.trace(x.clone(), mode));
                 let (outputs, tapes): (Vec<Value>, Vec<Tape>) =
                     traced.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-                let channels = outputs.iter().map(|y| Ok(dims4(y)?[3])).collect::<Result<Vec<_>>>()?;
+                let channels =
+                    outputs.iter().map(|y| Ok(dims4(y)?[3])).collect::<Result<Vec<_>>>()?;
                 tape.0.push(Record::Concat(tapes.into_iter().zip(channels).collect()));
                 return joined(&outputs);
             }
@@ -277,11 +282,13 @@ fn picked(x: &[f32], channels: usize, range: std::ops::Range<usize>) -> Vec<f32>
     let own = range.len();
     let mut y = vec![0.0; x.len() / channels.max(1) * own];
     const PIXELS: usize = 256;
-    y.par_chunks_mut((PIXELS * own).max(1)).zip(x.par_chunks(PIXELS * channels)).for_each(|(y, x)| {
-        for (y, x) in y.chunks_exact_mut(own).zip(x.chunks_exact(channels)) {
-            y.copy_from_slice(&x[range.clone()]);
-        }
-    });
+    y.par_chunks_mut((PIXELS * own).max(1)).zip(x.par_chunks(PIXELS * channels)).for_each(
+        |(y, x)| {
+            for (y, x) in y.chunks_exact_mut(own).zip(x.chunks_exact(channels)) {
+                y.copy_from_slice(&x[range.clone()]);
+            }
+        },
+    );
     y
 }
 

@@ -27,7 +27,10 @@ impl Picture {
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
         let count = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3));
         if pixels.is_empty() || count != Some(pixels.len()) {
-            return Err(unusable(&format!("{} bytes are no {width} x {height} pixels", pixels.len())));
+            return Err(unusable(&format!(
+                "{} bytes are no {width} x {height} pixels",
+                pixels.len()
+            )));
         }
         Ok(Self { width, height, pixels })
     }
@@ -112,7 +115,9 @@ mod tests {
     #[test]
     fn pixels_are_as_many_as_columns_and_rows_say() {
         assert_eq!(Picture::new(2, 1, vec![1; 6]).unwrap().pixels(), [1; 6]);
-        for (width, height, bytes) in [(0, 0, 0), (0, 5, 0), (2, 1, 5), (2, 1, 9), (usize::MAX, 2, 6)] {
+        for (width, height, bytes) in
+            [(0, 0, 0), (0, 5, 0), (2, 1, 5), (2, 1, 9), (usize::MAX, 2, 6)]
+        {
             let error = Picture::new(width, height, vec![0; bytes]).unwrap_err();
             assert!(error.to_string().contains("are no"), "{error}");
         }

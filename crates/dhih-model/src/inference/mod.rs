@@ -53,8 +53,7 @@ impl Inference {
     /// # Errors
     /// As above.
     pub(crate) fn of_head(network: &Network) -> Result<Option<Self>> {
-        let input =
-            InputShape { height: 1, width: 1, channels: network.backbone().features() };
+        let input = InputShape { height: 1, width: 1, channels: network.backbone().features() };
         Self::on(input, network, network.hash_layer().layers())
     }
 

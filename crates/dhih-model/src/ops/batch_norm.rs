@@ -132,7 +132,8 @@ impl BatchNorm {
 
     /// As [`Self::update`].
     pub(super) fn update_by(&self, moments: &Moments, rows: usize, momentum: f64) -> Result<()> {
-        let tensor = |values: &[f32]| Tensor::from_slice(values, values.len(), self.weight.device());
+        let tensor =
+            |values: &[f32]| Tensor::from_slice(values, values.len(), self.weight.device());
         let (mean, var) = (tensor(&moments.mean)?, tensor(&moments.var)?);
         self.update(rows, BatchMoments { mean: &mean, var: &var }, momentum)
     }
@@ -240,7 +241,9 @@ impl CustomOp2 for Normalize {
         let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
         let (dx, d_affine) = with_values(x, |x| {
             with_values(affine, |affine| {
-                with_values(dy, |dy| Ok(gradients((&moments, affine, self.eps), self.activation, x, dy)))
+                with_values(dy, |dy| {
+                    Ok(gradients((&moments, affine, self.eps), self.activation, x, dy))
+                })
             })
         })?;
         let like = |values, tensor: &Tensor| {
@@ -276,12 +279,7 @@ struct Normalized {
 }
 
 impl Back for Normalized {
-    fn back(
-        &self,
-        dy: Vec<f32>,
-        _: bool,
-        to: &mut GradStore,
-    ) -> Result<Option<Vec<f32>>> {
+    fn back(&self, dy: Vec<f32>, _: bool, to: &mut GradStore) -> Result<Option<Vec<f32>>> {
         let Self { norm, x, moments, affine } = self;
         let statistics = (moments, &affine[..], norm.eps);
         let (dx, d_affine) = gradients(statistics, norm.activation, &x.values, &dy);

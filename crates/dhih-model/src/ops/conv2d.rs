@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
 use super::weighted::{self, Array, Weighted};
-use super::{Activation, BatchNorm, is_ours, portable, positions};
+use super::{Activation, BatchNorm, Traced, Value, is_ours, portable, positions};
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

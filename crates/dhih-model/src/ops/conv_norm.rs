@@ -43,7 +43,8 @@ impl ConvNorm<'_> {
         }
         // In training batch norm takes the bias away again: its gradient is nothing but rounding.
         let is_fixed = momentum.is_some() && conv.activation == Activation::Identity;
-        let bias = conv.bias.as_ref().map(|bias| if is_fixed { bias.detach() } else { bias.clone() });
+        let bias =
+            conv.bias.as_ref().map(|bias| if is_fixed { bias.detach() } else { bias.clone() });
         let z = conv2d(x, &conv.weight, bias.as_ref(), conv.config, conv.activation)?;
         norm.forward(&if pool { max_pool2d(&z, POOL)? } else { z }, momentum)
     }

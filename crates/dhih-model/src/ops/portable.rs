@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{D, Device, Result, Tensor, bail};
 
 use super::avg_pool2d::{Grid, sides};
 use super::dropout::mask;
@@ -33,7 +33,8 @@ pub fn conv2d(
     if groups == channels && out == channels {
         return add_bias(&depthwise(&x, weight, config, (rows, columns))?, bias, activation);
     }
-    let gathered = n.saturating_mul(rows * columns).saturating_mul(kernel_height * kernel_width * channels);
+    let gathered =
+        n.saturating_mul(rows * columns).saturating_mul(kernel_height * kernel_width * channels);
     if !x.device().is_cpu() && u32::try_from(gathered).is_err() {
         bail!(
             "a convolution of {n} images gathers {gathered} values, and candle's kernels count to 2^32: take a smaller batch"

@@ -167,7 +167,12 @@ pub fn resume_with_data(
     }
     // All weights are in the checkpoint, but for those of a frozen backbone.
     let network = if run.checkpoint()?.exists() && !config.freeze_backbone {
-        trainer::network(&config, (&dataset, &split.train), None, &device(&config.device, Progress::Silent)?)?
+        trainer::network(
+            &config,
+            (&dataset, &split.train),
+            None,
+            &device(&config.device, Progress::Silent)?,
+        )?
     } else {
         let (network, sha256) = network(&config, (&dataset, &split), progress)?;
         if sha256 != weights_sha256 {

@@ -20,7 +20,9 @@ pub fn device(name: &str, progress: Progress) -> Result<Device> {
         ("auto", "0") => {
             let (device, reason) = best();
             if let Some(reason) = reason {
-                progress.line(format!("NOTE: no GPU can be used ({reason}): the network runs on the CPU"));
+                progress.line(format!(
+                    "NOTE: no GPU can be used ({reason}): the network runs on the CPU"
+                ));
             }
             Ok(device)
         }

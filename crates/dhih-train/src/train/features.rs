@@ -81,7 +81,12 @@ impl FeatureCache {
     ///
     /// # Errors
     /// When there are no features of a view.
-    pub(crate) fn encode(&self, head: &HeadEncoder<'_>, rows: &[usize], views: Views) -> Result<Vec<f32>> {
+    pub(crate) fn encode(
+        &self,
+        head: &HeadEncoder<'_>,
+        rows: &[usize],
+        views: Views,
+    ) -> Result<Vec<f32>> {
         let mirrored: &[bool] = if views.mirror { &[false, true] } else { &[false] };
         let features: Vec<Vec<f32>> =
             mirrored.iter().map(|mirrored| self.pick(rows, &vec![*mirrored; rows.len()])).collect();

@@ -73,11 +73,7 @@ fn agrees_with_its_operators_one_by_one() {
                 },
                 None,
             );
-            assert_close(
-                &block.forward(x.as_tensor(), None).unwrap(),
-                &one_by_one.unwrap(),
-                1e-4,
-            );
+            assert_close(&block.forward(x.as_tensor(), None).unwrap(), &one_by_one.unwrap(), 1e-4);
         }
     }
 }

@@ -146,7 +146,8 @@ impl Optimizer {
     /// That every weight has a gradient. A bias may have none: batch norm behind a layer takes its bias away again.
     fn check_reached(&self, gradients: &[Option<Tensor>]) -> Result<()> {
         let without = self.slots.iter().zip(gradients).filter(|(_, gradient)| gradient.is_none());
-        let names = without.map(|(slot, _)| slot.name.clone()).filter(|name| !name.ends_with(".bias"));
+        let names =
+            without.map(|(slot, _)| slot.name.clone()).filter(|name| !name.ends_with(".bias"));
         match names.collect::<Vec<_>>() {
             names if names.is_empty() => Ok(()),
             names => Err(Error::NoGradient { names }),

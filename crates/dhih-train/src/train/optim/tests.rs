@@ -105,8 +105,7 @@ fn a_sum_of_losses_is_descended_as_their_mean() {
     let of = |weights: &[f64]| {
         let (parameters, loss) = variables();
         let optimizer = Optimizer::new(&parameters, config(OptimizerName::Sgd)).unwrap();
-        let losses =
-            weights.iter().map(|weight| Ok(LossPart { weight: *weight, ..whole(&loss) }));
+        let losses = weights.iter().map(|weight| Ok(LossPart { weight: *weight, ..whole(&loss) }));
         let step = Step { number: 0, learning_rate: 0.1 };
         assert_eq!(optimizer.descend_sum(losses, step).unwrap(), 7.0);
         let all = parameters.all().into_iter();

@@ -35,8 +35,10 @@ impl Trainer<'_> {
         let input = self.network.config().input;
         let views = self.config.views();
         let features = self.features.as_ref().filter(|_| FeatureCache::serves(views));
-        let head = features.map(|features| Ok((features, HeadEncoder::new(&self.network)?)));
-        let head = head.transpose()?;
+        let head = match features {
+            Some(features) => Some((features, HeadEncoder::new(&self.network)?)),
+            None => None,
+        };
         let encoder = head.is_none().then(|| CodeEncoder::new(&self.network)).transpose()?;
         for rows in rows.chunks(4 * input.inference_batch()) {
             if let Some(encoder) = &encoder {
