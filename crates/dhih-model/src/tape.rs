@@ -308,7 +308,7 @@ mod tests {
         let mode = Mode::training_step(5, 1);
         let run = |taped: bool| {
             let parameters = Parameters::seeded(2);
-            let vb = parameters.builder(DType::F32, &Device::Cpu);
+            let vb = parameters.builder(DType::F32, &Device::Cpu).pp("backbone");
             // With narrow linear layers.
             let layers = backbone.describe(input, vb, |_| 8).unwrap();
             let trace = match taped {
