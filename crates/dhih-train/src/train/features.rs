@@ -43,7 +43,7 @@ impl FeatureCache {
         let is_mirrored = train.flip || train.mirror;
         let tensors: &[&str] = if is_mirrored { &[TENSOR, MIRRORED] } else { &[TENSOR] };
         let weights = weights_sha256.unwrap_or_default();
-        let key = key(network.config(), &weights, (dataset, rows), tensors);
+        let key = key(network.config(), &weights, (dataset, rows));
         let path = match &train.features_dir {
             Some(dir) => {
                 std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
@@ -117,22 +117,17 @@ impl FeatureCache {
 }
 
 /// A digest of everything that features depend on.
-fn key(
-    config: &NetworkConfig,
-    weights: &str,
-    (dataset, rows): (&Dataset, &[usize]),
-    tensors: &[&str],
-) -> String {
+fn key(config: &NetworkConfig, weights: &str, (dataset, rows): (&Dataset, &[usize])) -> String {
     let NetworkConfig { backbone, input, normalization, .. } = config;
     let mut hash = Sha256::new();
-    hash.update(format!("{} {input:?} {normalization:?} {tensors:?}\n", backbone.name()));
+    hash.update(format!("{} {input:?} {normalization:?}\n", backbone.name()));
     // The digest of the dataset does not say to which shape its pictures were brought.
     hash.update(format!("{weights} {} {:?} {}\n", dataset.sha256, dataset.shape, rows.len()));
     rows.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
     dhih_index::to_hex(&hash.finalize())
 }
 
-/// The file's features, one of each name; `None` where it is absent, damaged, or of something else.
+/// The file's features, one of each name; `None` where it is absent, damaged, or of something else, or lacks those of mirror images.
 fn read(path: &Path, key: &str, tensors: &[&str], rows: usize) -> Option<Vec<Tensor>> {
     let (contents, _) = checkpoint::read(path).ok()?;
     if contents.metadata.get(KEY)? != key {
