@@ -54,7 +54,12 @@ pub fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
         return Err(damaged(path, "it holds no network configuration"));
     };
     let config: NetworkConfig = serde_json::from_str(config).map_err(|e| damaged(path, e))?;
-    Ok((Network::restored(config, contents.tensors, device)?, sha256))
+    let network = Network::restored(config, contents.tensors, device);
+    let network = network.map_err(|error| match error {
+        Error::Tensor(error) => damaged(path, error),
+        other => other,
+    })?;
+    Ok((network, sha256))
 }
 
 /// Writes tensors and texts under `path`, which appears only when it is complete, and returns the file's SHA-256 in hex.

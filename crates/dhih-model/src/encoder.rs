@@ -102,8 +102,10 @@ impl Encoder {
         &self.model_sha256
     }
 
-    /// Real-valued codes of images; their signs are the bits, the sign of 0 being +1. In f32 on the CPU the code of an image is
-    /// the same to the last bit, whatever it is encoded with.
+    /// Real-valued codes of images; their signs are the bits, the sign of 0 being +1. In f32 on the CPU, by
+    /// operators of ours, the code of an image is the same to the last bit, whatever it is encoded with. By candle's operators, which run on a
+    /// GPU, in other formats, and where the backbone is one of the program's own, the last digits may depend on how many images there are,
+    /// and with them a bit whose value is next to 0.
     ///
     /// # Shapes
     /// `images`: `[n, height, width, channels]` u8 in the shape [`Self::input`]; returns `[n, bits]`, row-major.
@@ -279,6 +281,72 @@ impl<'a> FeatureEncoder<'a> {
         let forward = |x: &Tensor| network.features(x, Mode::Evaluation);
         infer(network, inference.as_ref(), (images, &mut values), &forward)?;
         Ok(values)
+    }
+}
+
+/// What a network's hash layer makes of features, as it is now.
+pub struct HeadEncoder<'a> {
+    network: &'a Network,
+    inference: Option<Inference>,
+}
+
+impl<'a> HeadEncoder<'a> {
+    /// Of a network.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn new(network: &'a Network) -> Result<Self> {
+        Ok(Self { network, inference: Inference::of_head(network)? })
+    }
+
+    /// What [`Encoder::encode`] makes of the images whose features are given, of an image's views one after the other. Where layers of ours
+    /// run on the CPU, it is the same to the last bit.
+    ///
+    /// # Shapes
+    /// `views`: for each view of [`NetworkConfig::views`], in their order, the features `[n, features]` as [`FeatureEncoder::encode`] returns
+    /// them; returns `[n, bits]`, row-major.
+    ///
+    /// # Errors
+    /// When the views are not as many, or not as long.
+    pub fn encode(&self, views: &[&[f32]]) -> Result<Vec<f32>> {
+        let (config, features) = (self.network.config(), self.network.backbone().features());
+        let weights = config.views.of(config.input);
+        let len = views.first().map_or(0, |view| view.len());
+        let is_fitting = |view: &&[f32]| view.len() == len && len.is_multiple_of(features);
+        if views.len() != weights.len() || !views.iter().all(is_fitting) {
+            let got =
+                format!("{:?} values", views.iter().map(|view| view.len()).collect::<Vec<_>>());
+            let expected = format!("{} views of {features} an image", weights.len());
+            return Err(Error::Config { name: "features", got, expected });
+        }
+        let n = len / features;
+        let mut codes = vec![0.0; n * config.bits];
+        let [only] = views else {
+            let mut of_view = codes.clone();
+            for (values, view) in views.iter().zip(weights) {
+                self.run(values, n, &mut of_view)?;
+                codes.iter_mut().zip(&of_view).for_each(|(code, x)| *code += view.weight * x);
+            }
+            return Ok(codes);
+        };
+        self.run(only, n, &mut codes)?;
+        Ok(codes)
+    }
+
+    fn run(&self, features: &[f32], n: usize, codes: &mut [f32]) -> Result<()> {
+        match &self.inference {
+            Some(inference) => inference.run_values(features, codes),
+            None => {
+                let x = Tensor::from_slice(
+                    features,
+                    (n, features.len() / n.max(1)),
+                    self.network.device(),
+                )?;
+                let v = self.network.head(&x, Mode::Evaluation)?.to_dtype(DType::F32)?;
+                codes.copy_from_slice(&v.flatten_all()?.to_vec1::<f32>()?);
+            }
+        }
+        Ok(())
     }
 }
 

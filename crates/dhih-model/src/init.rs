@@ -4,6 +4,7 @@
 //! values depend on the seed and its name alone, whatever the order in which layers are built.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
@@ -26,18 +27,24 @@ pub struct Parameters {
     vars: Arc<Mutex<BTreeMap<String, Var>>>,
     /// Values of variables that are not created yet.
     stored: Arc<Mutex<BTreeMap<String, Tensor>>>,
+    /// How many more values may be drawn.
+    may_draw: Arc<AtomicUsize>,
 }
 
 impl Parameters {
     /// No variables yet; those that a builder asks for are drawn from `seed`.
     pub fn seeded(seed: u64) -> Self {
-        Self { seed, vars: Arc::default(), stored: Arc::default() }
+        let may_draw = Arc::new(AtomicUsize::new(usize::MAX));
+        Self { seed, vars: Arc::default(), stored: Arc::default(), may_draw }
     }
 
-    /// No variables yet; those that a builder asks for take the values of `tensors`, and what these do not have is drawn. Whether all fits
+    /// No variables yet; those that a builder asks for take the values of `tensors`, and what these do not have is drawn, at most as many
+    /// values as `tensors` have: a configuration that asks for more has nothing to do with them, and may ask for any memory. Whether all fits
     /// is checked by [`Self::check`], when the network is there.
     pub(crate) fn restored(tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { stored: Arc::new(Mutex::new(tensors)), ..Self::seeded(0) }
+        let held = tensors.values().map(Tensor::elem_count).sum();
+        let may_draw = Arc::new(AtomicUsize::new(held));
+        Self { stored: Arc::new(Mutex::new(tensors)), may_draw, ..Self::seeded(0) }
     }
 
     /// A builder whose tensors become variables of this store.
@@ -104,6 +111,13 @@ impl Parameters {
         check_names(self.lock().iter().map(|(name, var)| (name.as_str(), var.shape())), tensors)
     }
 
+    /// Whether as many values as `shape` has may still be drawn; they are then taken off.
+    fn takes(&self, shape: &Shape) -> bool {
+        let count = shape.dims().iter().try_fold(1usize, |count, side| count.checked_mul(*side));
+        let taken = |left: usize| left.checked_sub(count?);
+        self.may_draw.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
     fn stored(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Tensor>> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,6 +181,11 @@ impl SimpleBackend for Parameters {
         let stored = self.stored().remove(name).filter(|tensor| tensor.shape() == &shape);
         let values = match stored {
             Some(tensor) => tensor,
+            None if !is_codeword(name) && !self.takes(&shape) => {
+                candle_core::bail!(
+                    "the network has many more weights than the file, {name} {shape:?} among them"
+                )
+            }
             None => Tensor::from_vec(draw(self.seed, name, &shape, init)?, &shape, &Device::Cpu)?,
         };
         let var = Var::from_tensor(&values.to_dtype(dtype)?.to_device(device)?)?;

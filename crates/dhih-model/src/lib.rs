@@ -53,10 +53,12 @@ mod preprocess;
 pub mod backbone;
 pub mod codec;
 pub mod codewords;
+pub mod device;
 mod hash_layer;
 pub mod layer;
 pub mod loss;
 mod network;
+mod tape;
 
 pub mod checkpoint;
 mod encoder;
@@ -68,7 +70,7 @@ pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
-pub use encoder::{CodeEncoder, Encoder, FeatureEncoder, encode};
+pub use encoder::{CodeEncoder, Encoder, FeatureEncoder, HeadEncoder, encode};
 pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
 pub use init::{Parameters, named_rng};
@@ -77,4 +79,5 @@ pub use loss::{Hi, HiMode, Loss};
 pub use network::Network;
 pub use preprocess::NormalizationMeasure;
 pub use pretrained::Pretrained;
+pub use tape::Trace;
 pub use views::{Views, moved};

@@ -116,7 +116,7 @@ fn check_scaled(what: &str, bytes: &[u8], limits: &Limits) {
         let shape = InputShape { height: side, width: side, channels: 3 };
         let (took, decoded) = peak(|| decode_for(bytes, limits, shape));
         let decoded = decoded.unwrap();
-        assert!(decoded.width < 1100, "{what} was not scaled to {side}");
+        assert!(decoded.width() < 1100, "{what} was not scaled to {side}");
         assert!(took <= most + SMALL, "{what}: {took} bytes, and {most} were said");
     }
 }

@@ -209,6 +209,26 @@ fn damaged_checkpoints_are_refused() {
 }
 
 #[test]
+fn a_configuration_of_many_more_weights_than_the_file_is_refused_before_they_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    checkpoint::save(&train(1, 1).0, &path).unwrap();
+    let mut contents = checkpoint::read(&path).unwrap().0;
+    let text = contents.metadata.values_mut().find(|text| text.contains("hash_layer")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(text).unwrap();
+    // 512 GB of weights of the hidden layer.
+    for side in ["height", "width"] {
+        config["input"][side] = 1024.into();
+    }
+    config["hash_layer"]["hidden"] = 65_536.into();
+    *text = config.to_string();
+    checkpoint::write(&contents, &path).unwrap();
+    let error = Encoder::load(&path, &Device::Cpu).err().unwrap();
+    assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+    assert!(error.to_string().contains("many more weights than the file"), "{error}");
+}
+
+#[test]
 fn configurations_out_of_range_are_refused() {
     let refused = |change: fn(&mut NetworkConfig)| {
         let mut config = config(12);

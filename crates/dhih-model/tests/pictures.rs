@@ -47,7 +47,7 @@ fn reference(bytes: &[u8]) -> Option<Decoded> {
 
 fn ours(bytes: &[u8]) -> Option<Decoded> {
     let picture = decode(bytes, &Limits::default()).ok()?;
-    Some((picture.width as u32, picture.height as u32, picture.pixels))
+    Some((picture.width() as u32, picture.height() as u32, picture.into_pixels()))
 }
 
 fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {

@@ -7,7 +7,7 @@ use dhih_index::Codes;
 use dhih_model::image::{Limits, Picture, PictureReader};
 use dhih_model::walk::{Walk, faults_of};
 use dhih_model::{Encoder, InputShape};
-use dhih_train::{RunDir, device};
+use dhih_train::{Progress, RunDir, device};
 use numpy::PyUntypedArrayMethods;
 use numpy::{Ix2, Ix3, Ix4, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray};
 use pyo3::exceptions::PyUserWarning;
@@ -40,7 +40,10 @@ pub(crate) enum File {
 impl PyEncoder {
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let file = if path.is_dir() { path.join(RunDir::MODEL) } else { path };
-        Ok(Self(Encoder::load(&file, &device("cpu")?)?, PictureReader::new(Limits::files())))
+        Ok(Self(
+            Encoder::load(&file, &device("cpu", Progress::Silent)?)?,
+            PictureReader::new(Limits::files()),
+        ))
     }
 
     fn images<'py>(&self, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, u8, Ix4>> {
@@ -150,8 +153,7 @@ impl PyEncoder {
             }
         };
         let pixels = picture.as_slice()?;
-        let fitted =
-            released(py, || Ok(Picture { width, height, pixels: pixels.to_vec() }.fit(shape)))?;
+        let fitted = released(py, || Ok(Picture::new(width, height, pixels.to_vec())?.fit(shape)))?;
         PyArray1::from_vec(py, fitted).reshape([shape.height, shape.width, shape.channels])
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
-use dhih_manual::{compute_on, with_fitting_twins};
+use dhih_manual::{compute_on, default_threads, with_fitting_twins};
 use dhih_serve::{
     Cli, Command, Config, KeysCommand, LogFormat, hash_key, import, log, serve, with_file,
 };
@@ -33,7 +33,8 @@ fn work(mut cli: Cli) -> Result<(), Box<dyn Error>> {
         let matches = with_fitting_twins(command, &words).get_matches_from(words);
         cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     }
-    cli.threads.map(compute_on).transpose()?;
+    let threads = cli.threads.or_else(|| default_threads(candle_core::utils::get_num_threads()));
+    threads.map(compute_on).transpose()?;
     match cli.command {
         Some(command) => run(command),
         None => start(cli.config),

@@ -92,6 +92,15 @@ pub enum Error {
         /// Of this step.
         learning_rate: f64,
     },
+    /// Weights that are to be trained do not take part in the loss: an operator on the way has no gradient.
+    #[error(
+        "no gradient reaches {}: an operator of the backbone between them and the loss has none, so that they would stay as they were drawn",
+        names.join(", ")
+    )]
+    NoGradient {
+        /// The weights.
+        names: Vec<String>,
+    },
     /// A chart or a picture of a report cannot be drawn.
     #[error("the report cannot be drawn: {reason}")]
     Chart {

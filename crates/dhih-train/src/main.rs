@@ -10,12 +10,16 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use cli::{Cli, Command};
+use dhih_manual::{compute_on, default_threads};
 
 fn main() -> ExitCode {
     allocator::keep_pages();
     let cli: Cli = dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    if let Some(Err(error)) = cli.threads.map(dhih_manual::compute_on) {
-        eprintln!("{}", hint::report(&error.into()));
+    let threads = cli.threads.or_else(|| default_threads(candle_core::utils::get_num_threads()));
+    let isa = dhih_index::hamming::isa().map_err(dhih_train::Error::from);
+    let ready = threads.map_or(Ok(()), |threads| compute_on(threads).map_err(anyhow::Error::from));
+    if let Err(error) = ready.and_then(|()| isa.map(|_| ()).map_err(anyhow::Error::from)) {
+        eprintln!("{}", hint::report(&error));
         return ExitCode::FAILURE;
     }
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {

@@ -190,20 +190,33 @@ fn a_killed_frozen_run_resumes_to_the_same_bytes() {
 }
 
 #[test]
-fn runs_share_features_where_they_are_told_to() {
+fn runs_share_features_where_they_are_told_to_and_have_the_same_codes() {
     let dir = tempfile::tempdir().unwrap();
     let data = common::folder(&dir.path().join("data"), 20);
     let [one, two] = [1, 2].map(|seed| weights(dir.path(), seed));
     let shared = dir.path().join("features");
     let files = || std::fs::read_dir(&shared).unwrap().count();
-    for (name, weights, bits, expected) in
-        [("a", &one, 12, 1), ("b", &one, 20, 1), ("c", &two, 12, 2)]
-    {
-        let features_dir = Some(shared.clone());
-        let config = TrainConfig { features_dir, bits, ..frozen(&data, weights) };
-        let (run, _) = run::start(&config, Some(&dir.path().join(name)), Progress::Silent).unwrap();
+    let start = |name: &str, config: &TrainConfig| {
+        run::start(config, Some(&dir.path().join(name)), Progress::Silent).unwrap().0
+    };
+    // A file of what is trained on, and one of what is encoded.
+    for (name, weights, bits, mirror, expected) in [
+        ("a", &one, 12, true, 2),
+        ("b", &one, 20, true, 2),
+        ("c", &two, 12, true, 4),
+        ("d", &one, 12, false, 6),
+    ] {
+        let flip = mirror;
+        let own = TrainConfig { bits, mirror, flip, ..frozen(&data, weights) };
+        let config = TrainConfig { features_dir: Some(shared.clone()), ..own.clone() };
+        let run = start(name, &config);
         assert!(!run.file(RunDir::FEATURES).exists());
         assert_eq!(files(), expected, "{name}");
+        let own = start(&format!("{name}-own"), &own);
+        for name in [RunDir::MODEL, RunDir::CODES, RunDir::QUERIES, RunDir::QUERY_VALUES] {
+            let [a, b] = [&run, &own].map(|run| std::fs::read(run.file(name)).unwrap());
+            assert!(a == b, "{name} differs");
+        }
     }
 }
 

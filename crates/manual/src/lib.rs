@@ -42,7 +42,7 @@ use clap_complete::Shell;
 
 pub use latest::{stale_latest, warn_of_stale_latest};
 pub use nearest::{did_you_mean, distance};
-pub use threads::{ThreadsError, compute_on};
+pub use threads::{ThreadsError, compute_on, default_threads};
 pub use twins::{parse, with_fitting_twins};
 
 /// The subcommands, to be flattened among those of a program.

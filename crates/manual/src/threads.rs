@@ -18,6 +18,19 @@ pub struct ThreadsError {
     source: io::Error,
 }
 
+/// How many threads the program is to compute on where the user does not say, for [`compute_on`]: `None` where the pools find it out themselves.
+/// rayon's pool heeds the limits of a container; candle's does not, and its threads wait in a loop: beyond `available` of them, a
+/// program would mostly wait for threads that have no processor to run on.
+///
+/// `candle`: how many threads candle's pool would take.
+pub fn default_threads(candle: usize) -> Option<NonZeroUsize> {
+    let asked = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    if VARIABLES.iter().any(|name| asked(name)) {
+        return None;
+    }
+    std::thread::available_parallelism().ok().filter(|available| available.get() < candle)
+}
+
 /// Lets all of the program run on `threads` threads: returns where it does, and else starts it again. To be called before any thread is
 /// started.
 ///
@@ -48,4 +61,17 @@ fn replace(command: &mut Command) -> io::Result<()> {
 fn replace(command: &mut Command) -> io::Result<()> {
     let status = command.status()?;
     std::process::exit(status.code().unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_is_not_larger_than_the_machine_is_left_alone() {
+        assert_eq!(default_threads(1), None);
+        let is_told = VARIABLES.iter().any(|name| env::var_os(name).is_some());
+        let available = std::thread::available_parallelism().unwrap();
+        assert_eq!(default_threads(usize::MAX), (!is_told).then_some(available));
+    }
 }

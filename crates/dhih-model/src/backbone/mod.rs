@@ -222,7 +222,7 @@ impl Backbone {
 
     /// The layers; `width` is applied to the number of values of hidden linear layers, so that tests need not draw 100
     /// million weights.
-    fn describe(
+    pub(crate) fn describe(
         self,
         input: InputShape,
         vb: VarBuilder<'_>,

@@ -145,8 +145,7 @@ impl Codec {
                     bias: Some(Tensor::from_vec(bias, bits, &Device::Cpu)?),
                     activation: Activation::Identity,
                 };
-                let input = InputShape { height: 1, width: 1, channels: dims };
-                Some(Inference::of_vectors(&Sequential(vec![Layer::Linear(linear)]), input)?)
+                Some(Inference::of_vectors(&Sequential(vec![Layer::Linear(linear)]), dims)?)
             }
         };
         let mut codec = Self { config, matrix, centre, inference, sha256: String::new() };

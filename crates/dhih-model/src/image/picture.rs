@@ -2,21 +2,59 @@
 
 use image::{ImageBuffer, Rgb};
 
+use super::header::unusable;
 use super::resize::Resize;
 use crate::config::InputShape;
+use crate::error::Result;
 
 /// A decoded picture: RGB, 8 bits a channel, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
-    /// Columns.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// `height * width * 3` bytes.
-    pub pixels: Vec<u8>,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    /// `height * width * 3` bytes, of one pixel or more.
+    pub(super) pixels: Vec<u8>,
 }
 
 impl Picture {
+    /// Of so many columns and rows.
+    ///
+    /// # Shapes
+    /// `pixels`: `[height, width, 3]`.
+    ///
+    /// # Errors
+    /// [`Error::UnusableImage`](crate::Error::UnusableImage) where there is no pixel, or there are more or fewer than that.
+    pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
+        let count = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3));
+        if pixels.is_empty() || count != Some(pixels.len()) {
+            return Err(unusable(&format!(
+                "{} bytes are no {width} x {height} pixels",
+                pixels.len()
+            )));
+        }
+        Ok(Self { width, height, pixels })
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// `[height, width, 3]`.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// `[height, width, 3]`.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
     /// The largest centred part of the wanted proportions, scaled to `shape` by area-weighted linear interpolation. Takes, beside what
     /// it returns, 12 bytes for each column of the picture.
     ///
@@ -73,6 +111,17 @@ fn luma(rgb: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pixels_are_as_many_as_columns_and_rows_say() {
+        assert_eq!(Picture::new(2, 1, vec![1; 6]).unwrap().pixels(), [1; 6]);
+        for (width, height, bytes) in
+            [(0, 0, 0), (0, 5, 0), (2, 1, 5), (2, 1, 9), (usize::MAX, 2, 6)]
+        {
+            let error = Picture::new(width, height, vec![0; bytes]).unwrap_err();
+            assert!(error.to_string().contains("are no"), "{error}");
+        }
+    }
 
     #[test]
     fn fit_keeps_equal_sizes_and_crops_the_centre() {

@@ -24,7 +24,8 @@ use self::stage::{Images, Stage};
 /// A compiled network.
 pub(crate) struct Inference {
     input: InputShape,
-    table: NormalizationTable,
+    /// Of pixels; vectors have none.
+    table: Option<NormalizationTable>,
     stages: Vec<Stage>,
     outputs: usize,
     /// What ran before left these: the values between two stages.
@@ -48,17 +49,41 @@ impl Inference {
         network.backbone().layers().map_or(Ok(None), |layers| Self::new(network, layers))
     }
 
+    /// The hash layer's outputs for the network's features, by [`Self::run_values`]; nothing as above.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn of_head(network: &Network) -> Result<Option<Self>> {
+        let input = InputShape { height: 1, width: 1, channels: network.backbone().features() };
+        Self::on(input, network, network.hash_layer().layers())
+    }
+
+    /// Layers on vectors, by [`Self::run_values`].
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn of_vectors(layers: &Sequential, dims: usize) -> Result<Self> {
+        let input = InputShape { height: 1, width: 1, channels: dims };
+        let outputs = layers.output(input)?.len();
+        let stages = compile::compile(layers, input)?;
+        Ok(Self { input, table: None, stages, outputs, between: Mutex::default() })
+    }
+
     fn new(network: &Network, layers: &Sequential) -> Result<Option<Self>> {
-        let NetworkConfig { input, normalization, .. } = network.config();
+        Self::on(network.config().input, network, layers)
+    }
+
+    fn on(input: InputShape, network: &Network, layers: &Sequential) -> Result<Option<Self>> {
+        let NetworkConfig { normalization, .. } = network.config();
         if !crate::ops::is_chosen(network.device(), DType::F32) {
             return Ok(None);
         }
         let layers = layers.folded()?;
-        let outputs = layers.output(*input)?.len();
+        let outputs = layers.output(input)?.len();
         Ok(Some(Self {
-            input: *input,
-            table: NormalizationTable::new(normalization),
-            stages: compile::compile(&layers, *input)?,
+            input,
+            table: Some(NormalizationTable::new(normalization)),
+            stages: compile::compile(&layers, input)?,
             outputs,
             between: Mutex::default(),
         }))
@@ -69,23 +94,37 @@ impl Inference {
     /// # Shapes
     /// `images`: `[n, height, width, channels]` u8, `outputs`: `[n, outputs]`.
     pub(crate) fn run(&self, images: &[u8], outputs: &mut [f32]) {
+        let Some(table) = &self.table else { return };
+        let batches = images.chunks(self.input.inference_batch() * self.input.len());
+        self.in_batches(batches.map(|pixels| Images::Pixels(pixels, table)), outputs);
+    }
+
+    /// As [`Self::run`], of images that are not to be normalised, or of vectors.
+    ///
+    /// # Shapes
+    /// `values`: `[n, height, width, channels]`, `outputs`: `[n, outputs]`.
+    pub(crate) fn run_values(&self, values: &[f32], outputs: &mut [f32]) {
+        let batches = values.chunks(self.input.inference_batch() * self.input.len());
+        self.in_batches(batches.map(Images::Values), outputs);
+    }
+
+    fn in_batches<'a>(&self, batches: impl Iterator<Item = Images<'a>>, outputs: &mut [f32]) {
         let take = || self.between.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut between = take().unwrap_or_default();
-        let batch = self.input.inference_batch();
-        let batches = images.chunks(batch * self.input.len());
-        for (images, outputs) in batches.zip(outputs.chunks_mut(batch * self.outputs)) {
+        let outputs = outputs.chunks_mut(self.input.inference_batch() * self.outputs);
+        batches.zip(outputs).for_each(|(images, outputs)| {
             self.one_batch(images, outputs, &mut between);
-        }
+        });
         self.between.lock().unwrap_or_else(PoisonError::into_inner).push(between);
     }
 
-    fn one_batch(&self, images: &[u8], outputs: &mut [f32], between: &mut [Buffer; 2]) {
-        let n = images.len() / self.input.len();
+    fn one_batch(&self, images: Images<'_>, outputs: &mut [f32], between: &mut [Buffer; 2]) {
+        let n = outputs.len() / self.outputs;
         let [from, to] = between;
         let last = self.stages.len() - 1;
         for (number, stage) in self.stages.iter().enumerate() {
             let images = match number {
-                0 => Images::Pixels(images, &self.table),
+                0 => images,
                 _ => Images::Values(&from[..]),
             };
             if number == last {

@@ -1,12 +1,15 @@
 //! Activations, element by element, with their gradients.
 
+use std::sync::Arc;
+
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{is_ours, portable, values, with_values};
+use super::{Back, Traced, Value, is_ours, portable, values, with_values};
 
 /// A function of each value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,28 @@ impl Activation {
 
     fn gradient_of(self, seen: &[f32], dy: &[f32]) -> Vec<f32> {
         copied(dy, |start, dx| self.gradient_in_place(&seen[start..][..dx.len()], dx))
+    }
+
+    /// As [`Self::apply`], with its way back.
+    pub(crate) fn trace(self, x: &Value) -> Traced {
+        let y = copied(&x.values, |_, part| self.apply_in_place(part));
+        let y = Value::new(y, &x.dims);
+        let seen = if self.needs_input() { x } else { &y };
+        let back = self.way_back(Arc::clone(&seen.values));
+        Traced { y, back }
+    }
+
+    /// The way back, by the values before it where it [`Self::needs_input`], else behind it.
+    pub(super) fn way_back(self, seen: Arc<Vec<f32>>) -> Box<dyn Back> {
+        Box::new(Activated { activation: self, seen })
+    }
+
+    /// Turns all gradients behind the activation into those before it, as [`Self::gradient_in_place`] does.
+    pub(super) fn turn_back(self, seen: &[f32], gradient: &mut [f32]) {
+        if self != Self::Identity {
+            let parts = gradient.par_chunks_mut(PART_VALUES).zip(seen.par_chunks(PART_VALUES));
+            parts.for_each(|(gradient, seen)| self.gradient_in_place(seen, gradient));
+        }
     }
 
     /// The range to which values are cut, where that is all.
@@ -159,6 +184,19 @@ fn exp_negative(x: f32) -> f32 {
 }
 
 struct Apply(Activation);
+
+/// What is kept of an activation: the values before it or behind it.
+struct Activated {
+    activation: Activation,
+    seen: Arc<Vec<f32>>,
+}
+
+impl Back for Activated {
+    fn back(&self, mut dy: Vec<f32>, _: bool, _: &mut GradStore) -> Result<Option<Vec<f32>>> {
+        self.activation.turn_back(&self.seen, &mut dy);
+        Ok(Some(dy))
+    }
+}
 
 /// A copy of `values`, each part of it gone over by `f(offset, part)` while it is in cache.
 fn copied(values: &[f32], f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {

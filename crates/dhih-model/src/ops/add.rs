@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{Activation, is_ours, portable, values};
+use super::{Activation, Traced, Value, is_ours, portable, values};
 
 /// Values that one task adds: the three parts stay in the first cache level.
 const PART_VALUES: usize = 1 << 12;
@@ -31,6 +31,40 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&y.contiguous()?, Add(activation))
 }
 
+/// As [`add`], with the way back to either of the two.
+pub(crate) fn traced_add(x: &Value, y: &Value, activation: Activation) -> Result<Traced> {
+    if x.dims != y.dims {
+        bail!("add takes equal shapes, got {:?} and {:?}", x.dims, y.dims);
+    }
+    let applied = if activation.needs_input() { Activation::Identity } else { activation };
+    let z = Value::new(added(&x.values, &y.values, applied), &x.dims);
+    let y = if applied == activation { z.clone() } else { activation.trace(&z).y };
+    Ok(Traced { y, back: activation.way_back(z.values) })
+}
+
+/// Adds `other` to `sum`.
+pub(crate) fn add_to(sum: &mut [f32], other: &[f32]) {
+    let parts = sum.par_chunks_mut(PART_VALUES).zip(other.par_chunks(PART_VALUES));
+    parts.for_each(|(sum, other)| accumulate(other, sum));
+}
+
+fn added(x: &[f32], y: &[f32], activation: Activation) -> Vec<f32> {
+    let parts = x.par_chunks(PART_VALUES).zip(y.par_chunks(PART_VALUES));
+    let (z, _) = fill_parts(x.len(), PART_VALUES, parts, |z, (x, y)| {
+        sum(x, y, z);
+        activation.apply_in_place(z);
+    });
+    z
+}
+
+multiversion! {
+    fn accumulate(other: &[f32], sum: &mut [f32]) {
+        for (sum, other) in sum.iter_mut().zip(other) {
+            *sum += other;
+        }
+    }
+}
+
 struct Add(Activation);
 
 multiversion! {
@@ -54,12 +88,7 @@ impl CustomOp2 for Add {
         y: &CpuStorage,
         y_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, y) = (values(x, x_layout)?, values(y, y_layout)?);
-        let parts = x.par_chunks(PART_VALUES).zip(y.par_chunks(PART_VALUES));
-        let (z, _) = fill_parts(x.len(), PART_VALUES, parts, |z, (x, y)| {
-            sum(x, y, z);
-            self.0.apply_in_place(z);
-        });
+        let z = added(values(x, x_layout)?, values(y, y_layout)?, self.0);
         Ok((CpuStorage::F32(z), x_layout.shape().clone()))
     }
 

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{Pool2dConfig, is_ours, portable, values, with_values};
+use super::{Back, Pool2dConfig, Traced, Value, is_ours, portable, values, with_values};
 
 /// The mean of each window, of the pixels within the image.
 ///
@@ -103,6 +104,50 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// The means of all images, each of `height`, `width` and `channels`.
+    fn means(&self, sizes: (usize, usize, usize), x: &[f32]) -> Vec<f32> {
+        let (image, output) = self.sizes(sizes);
+        let len = x.len() / image * output;
+        let fill = |y: &mut [f32], x: &[f32]| forward(self, sizes.1, sizes.2, x, y);
+        fill_parts(len, output, x.par_chunks(image), fill).0
+    }
+
+    /// The gradients of `len` inputs of such images.
+    fn spread(&self, sizes: (usize, usize, usize), dy: &[f32], len: usize) -> Vec<f32> {
+        let (height, width, channels) = sizes;
+        let (image, output) = self.sizes(sizes);
+        let covering = [covering(&self.rows, height), covering(&self.columns, width)];
+        let fill = |dx: &mut [f32], dy: &[f32]| backward(self, &covering, channels, dy, dx);
+        fill_parts(len, image, dy.par_chunks(output), fill).0
+    }
+
+    /// The means of all windows, with the way back.
+    pub(crate) fn trace(self, x: &Value) -> Result<Traced> {
+        let &[n, height, width, channels] = &x.dims[..] else {
+            bail!("means of windows of {:?}", x.dims);
+        };
+        let sizes = (height, width, channels);
+        let dims = [n, self.rows.len(), self.columns.len(), channels];
+        let y = Value::new(self.means(sizes, &x.values), &dims);
+        Ok(Traced { y, back: Box::new(Averaged { grid: self, sizes, len: x.values.len() }) })
+    }
+}
+
+/// What is kept of means.
+struct Averaged {
+    grid: Grid,
+    sizes: (usize, usize, usize),
+    /// Values of the input.
+    len: usize,
+}
+
+impl Back for Averaged {
+    fn back(&self, dy: Vec<f32>, _: bool, _: &mut GradStore) -> Result<Option<Vec<f32>>> {
+        Ok(Some(self.grid.spread(self.sizes, &dy, self.len)))
+    }
+}
+
 /// For each place the windows that hold it.
 fn covering(windows: &[Range<usize>], size: usize) -> Vec<Range<usize>> {
     let of = |at: usize| {
@@ -159,26 +204,15 @@ impl CustomOp1 for Grid {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n, height, width, channels) = layout.shape().dims4()?;
-        let x = values(x, layout)?;
-        let (image, output) = self.sizes((height, width, channels));
-        let len = x.len() / image * output;
-        let (y, _) = fill_parts(len, output, x.par_chunks(image), |y, x| {
-            forward(self, width, channels, x, y);
-        });
+        let y = self.means((height, width, channels), values(x, layout)?);
         let shape = Shape::from((n, self.rows.len(), self.columns.len(), channels));
         Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (_, height, width, channels) = x.dims4()?;
-        let (image, output) = self.sizes((height, width, channels));
-        let covering = [covering(&self.rows, height), covering(&self.columns, width)];
-        let dx = with_values(dy, |dy| {
-            let (dx, _) = fill_parts(x.elem_count(), image, dy.par_chunks(output), |dx, dy| {
-                backward(self, &covering, channels, dy, dx);
-            });
-            Ok(dx)
-        })?;
+        let sizes = (height, width, channels);
+        let dx = with_values(dy, |dy| Ok(self.spread(sizes, dy, x.elem_count())))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }

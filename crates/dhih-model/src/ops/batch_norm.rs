@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, Var, bail};
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 use super::fresh::fill_parts;
 use super::moments::Moments;
 use super::normalize::{Affine, Slopes, rows_per_part};
+use super::trace::{Back, Traced, Value, add_gradient};
 use super::{Activation, is_ours, portable, values, with_values};
 
 /// A batch-norm layer with its activation.
@@ -59,15 +61,17 @@ impl BatchNorm {
         Ok((scale, shift))
     }
 
-    /// The same in another number format.
+    /// What computes the same in evaluation in another number format. Statistics of images may lie beyond the range of the format, or between its
+    /// values, where scale and shift, which follow from them, do not: the former become 0 and 1.
     pub(crate) fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        let running = |var: &Var| Var::from_tensor(&var.as_tensor().to_dtype(dtype)?);
+        let (scale, shift) = self.scale_and_shift()?;
+        let zeros = scale.zeros_like()?.to_dtype(dtype)?;
         Ok(Self {
-            weight: self.weight.to_dtype(dtype)?,
-            bias: self.bias.to_dtype(dtype)?,
-            running_mean: running(&self.running_mean)?,
-            running_var: running(&self.running_var)?,
-            eps: self.eps,
+            weight: scale.to_dtype(dtype)?,
+            bias: shift.to_dtype(dtype)?,
+            running_mean: Var::from_tensor(&zeros)?,
+            running_var: Var::from_tensor(&zeros.ones_like()?)?,
+            eps: 0.0,
             activation: self.activation,
         })
     }
@@ -105,6 +109,40 @@ impl BatchNorm {
             running.set(&(old + (batch.detach() * (momentum * factor))?)?)?;
         }
         Ok(())
+    }
+
+    /// As [`Self::forward`] in training, with its way back.
+    pub(crate) fn trace(&self, x: &Value, momentum: f64) -> Result<Traced> {
+        let channels = self.weight.elem_count();
+        if x.dims.last() != Some(&channels) || x.values.len() <= channels {
+            bail!("batch norm of {channels} channels on {:?}", x.dims);
+        }
+        let affine = self.affine_values()?;
+        let moments = Moments::measure(&x.values, channels);
+        let y = Affine::new(&moments, &affine, self.eps).activated(self.activation, &x.values);
+        self.update_by(&moments, x.values.len() / channels, momentum)?;
+        let back = Normalized { norm: self.clone(), x: x.clone(), moments, affine };
+        Ok(Traced { y: Value::new(y, &x.dims), back: Box::new(back) })
+    }
+
+    /// Weights, then biases.
+    pub(super) fn affine_values(&self) -> Result<Vec<f32>> {
+        Ok([self.weight.to_vec1::<f32>()?, self.bias.to_vec1()?].concat())
+    }
+
+    /// As [`Self::update`].
+    pub(super) fn update_by(&self, moments: &Moments, rows: usize, momentum: f64) -> Result<()> {
+        let tensor =
+            |values: &[f32]| Tensor::from_slice(values, values.len(), self.weight.device());
+        let (mean, var) = (tensor(&moments.mean)?, tensor(&moments.var)?);
+        self.update(rows, BatchMoments { mean: &mean, var: &var }, momentum)
+    }
+
+    /// Takes the gradients of weights and biases, one after the other, to those that are there.
+    pub(super) fn add_gradients(&self, mut affine: Vec<f32>, to: &mut GradStore) -> Result<()> {
+        let biases = affine.split_off(affine.len() / 2);
+        add_gradient(to, &self.weight, affine)?;
+        add_gradient(to, &self.bias, biases)
     }
 
     /// With the running statistics where `momentum` is absent; else with those of the batch, towards which the running ones move: their new
@@ -201,23 +239,52 @@ impl CustomOp2 for Normalize {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let gradients = |x: &[f32], affine: &[f32], dy: &[f32]| {
-            let applied = Affine::new(&moments, affine, self.eps);
-            let slopes = Slopes::measure(&applied, self.activation, x, dy);
-            let part = rows_per_part(affine.len() / 2) * affine.len() / 2;
-            let inputs = x.par_chunks(part).zip(dy.par_chunks(part));
-            let (dx, _) = fill_parts(x.len(), part, inputs, |dx, (x, dy)| {
-                slopes.input_gradient(&applied, self.activation, x, dy, dx);
-            });
-            (dx, slopes.affine_gradient())
-        };
         let (dx, d_affine) = with_values(x, |x| {
-            with_values(affine, |affine| with_values(dy, |dy| Ok(gradients(x, affine, dy))))
+            with_values(affine, |affine| {
+                with_values(dy, |dy| {
+                    Ok(gradients((&moments, affine, self.eps), self.activation, x, dy))
+                })
+            })
         })?;
         let like = |values, tensor: &Tensor| {
             Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
         };
         Ok((like(dx, x)?, like(d_affine, affine)?))
+    }
+}
+
+/// The gradients of the values, and of weights and biases one after the other.
+fn gradients(
+    (moments, affine, eps): (&Moments, &[f32], f64),
+    activation: Activation,
+    x: &[f32],
+    dy: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let applied = Affine::new(moments, affine, eps);
+    let slopes = Slopes::measure(&applied, activation, x, dy);
+    let part = rows_per_part(affine.len() / 2) * affine.len() / 2;
+    let inputs = x.par_chunks(part).zip(dy.par_chunks(part));
+    let (dx, _) = fill_parts(x.len(), part, inputs, |dx, (x, dy)| {
+        slopes.input_gradient(&applied, activation, x, dy, dx);
+    });
+    (dx, slopes.affine_gradient())
+}
+
+/// What is kept of a batch norm in training.
+struct Normalized {
+    norm: BatchNorm,
+    x: Value,
+    moments: Moments,
+    affine: Vec<f32>,
+}
+
+impl Back for Normalized {
+    fn back(&self, dy: Vec<f32>, _: bool, to: &mut GradStore) -> Result<Option<Vec<f32>>> {
+        let Self { norm, x, moments, affine } = self;
+        let statistics = (moments, &affine[..], norm.eps);
+        let (dx, d_affine) = gradients(statistics, norm.activation, &x.values, &dy);
+        norm.add_gradients(d_affine, to)?;
+        Ok(Some(dx))
     }
 }
 
@@ -247,6 +314,22 @@ mod tests {
             let oracle = || Ok(portable::batch_norm(x.as_tensor(), weights, eps, activation)?.0);
             assert_same_gradients(&[&x, &w, &b], ours, oracle, 2e-4);
         }
+    }
+
+    #[test]
+    fn statistics_beyond_the_range_of_a_format_give_values_within_it() {
+        let parameters = Parameters::seeded(0);
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        let norm = BatchNorm::new(2, Activation::Identity, vb).unwrap();
+        let set = |var: &Var, values: [f32; 2]| var.set(&Tensor::new(&values, &Device::Cpu)?);
+        // The first variance is infinite in f16, the second 0.
+        set(&norm.running_mean, [300.0, 1e-4]).unwrap();
+        set(&norm.running_var, [1e6, 1e-9]).unwrap();
+        let x = Tensor::new(&[[1300f32, 2e-4], [-700.0, 0.0]], &Device::Cpu).unwrap();
+        let expected = norm.forward(&x, None).unwrap();
+        let half = norm.to_dtype(DType::F16).unwrap();
+        let got = half.forward(&x.to_dtype(DType::F16).unwrap(), None).unwrap();
+        assert_close(&got.to_dtype(DType::F32).unwrap(), &expected, 2e-3);
     }
 
     #[test]

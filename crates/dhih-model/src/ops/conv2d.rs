@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
 use super::weighted::{self, Array, Weighted};
-use super::{Activation, BatchNorm, is_ours, portable, positions};
+use super::{Activation, BatchNorm, Traced, Value, is_ours, portable, positions};
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,12 @@ impl Conv2d {
         let (weight, bias) = norm.folded(&self.weight, self.bias.as_ref())?;
         let (config, activation) = (self.config, norm.activation);
         Ok(Self { weight, bias: Some(bias), config, activation })
+    }
+
+    /// As [`Self::forward`], with its way back.
+    pub(crate) fn trace(&self, x: &Value) -> Result<Traced> {
+        let Self { weight, bias, config, activation } = self;
+        weighted::trace(Convolve(*config), (x, weight, bias.as_ref()), *activation)
     }
 
     /// # Shapes

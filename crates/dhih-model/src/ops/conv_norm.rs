@@ -7,18 +7,19 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::batch_norm::BatchMoments;
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
 use super::fresh::fill_parts;
 use super::moments::{Moments, Part};
 use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
+use super::trace::{Back, Traced, Value, add_gradient};
 use super::windows::Windows;
 use super::{
-    Activation, BatchNorm, Conv2d, Pool2dConfig, is_ours, max_pool2d, values, with_values,
+    Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, is_ours, max_pool2d, values, with_values,
 };
 
 /// A convolution, the maximum of each 2 x 2 window where `pool`, and batch norm with its activation.
@@ -40,7 +41,11 @@ impl ConvNorm<'_> {
         if momentum.is_none() && !pool {
             return conv.followed_by(norm)?.forward(x);
         }
-        let z = conv.forward(x)?;
+        // In training batch norm takes the bias away again: its gradient is nothing but rounding.
+        let is_fixed = momentum.is_some() && conv.activation == Activation::Identity;
+        let bias =
+            conv.bias.as_ref().map(|bias| if is_fixed { bias.detach() } else { bias.clone() });
+        let z = conv2d(x, &conv.weight, bias.as_ref(), conv.config, conv.activation)?;
         norm.forward(&if pool { max_pool2d(&z, POOL)? } else { z }, momentum)
     }
 
@@ -53,25 +58,35 @@ impl ConvNorm<'_> {
             return self.unfused(x, momentum);
         };
         let state = Arc::new(Mutex::new(State::default()));
-        let bias = self.conv.bias.as_ref().map(|bias| bias.to_vec1::<f32>()).transpose()?;
-        let op = Fused {
-            config: self.conv.config,
-            bias,
-            eps: self.norm.eps,
-            activation: self.norm.activation,
-            pool: self.pool,
-            state: Arc::clone(&state),
-        };
+        let op = Fused { block: self.block()?, state: Arc::clone(&state) };
         let weight = self.conv.weight.contiguous()?;
         let y = x.contiguous()?.apply_op3(&weight, &self.norm.affine()?, op)?;
         let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let channels = y.dim(3)?;
-        let mean = Tensor::from_slice(&state.moments.mean, channels, x.device())?;
-        let var = Tensor::from_slice(&state.moments.var, channels, x.device())?;
-        let batch = BatchMoments { mean: &mean, var: &var };
-        self.norm.update(state.z.len() / channels, batch, share)?;
+        self.norm.update_by(&state.moments, state.z.len() / y.dim(3)?, share)?;
         drop(state);
         Ok(y)
+    }
+
+    /// As [`Self::forward`] in training, with its way back; nothing where the operators have to run one by one.
+    pub(crate) fn trace(&self, x: &Value, momentum: f64) -> Result<Option<Traced>> {
+        if self.conv.activation != Activation::Identity {
+            return Ok(None);
+        }
+        let (block, affine) = (self.block()?, self.norm.affine_values()?);
+        let dims = self.conv.weight.dims();
+        let (state, y, geometry, shape) = with_values(&self.conv.weight, |weight| {
+            block.forward((&x.values, &x.dims), (weight, dims), &affine)
+        })?;
+        self.norm.update_by(&state.moments, state.z.len() / geometry.out_channels, momentum)?;
+        let (weight, norm) = (self.conv.weight.clone(), self.norm.clone());
+        let back = Normalized { block, state, geometry, x: x.clone(), weight, norm, affine };
+        Ok(Some(Traced { y: Value::new(y, shape.dims()), back: Box::new(back) }))
+    }
+
+    fn block(&self) -> Result<Block> {
+        let bias = self.conv.bias.as_ref().map(|bias| bias.to_vec1::<f32>()).transpose()?;
+        let Self { conv, norm, pool } = *self;
+        Ok(Block { config: conv.config, bias, eps: norm.eps, activation: norm.activation, pool })
     }
 
     fn is_fusible(&self, x: &Tensor) -> bool {
@@ -80,6 +95,13 @@ impl ConvNorm<'_> {
 }
 
 struct Fused {
+    block: Block,
+    /// Of the one call this operator serves.
+    state: Arc<Mutex<State>>,
+}
+
+/// The constants of the operator.
+struct Block {
     config: super::Conv2dConfig,
     /// The convolution's. Batch norm takes it away again: its gradient is 0 and is not computed.
     bias: Option<Vec<f32>>,
@@ -87,8 +109,6 @@ struct Fused {
     eps: f64,
     activation: Activation,
     pool: bool,
-    /// Of the one call this operator serves.
-    state: Arc<Mutex<State>>,
 }
 
 /// What backward needs of forward.
@@ -107,7 +127,7 @@ fn images_per_part(geometry: &Geometry) -> usize {
     (VALUES / geometry.output().max(geometry.image())).max(1)
 }
 
-impl Fused {
+impl Block {
     fn windows(&self, geometry: &Geometry) -> Windows {
         Windows { height: geometry.out.0, width: geometry.out.1, channels: geometry.out_channels }
     }
@@ -148,6 +168,27 @@ impl Fused {
             });
         State { moments: Moments::merge(&parts, geometry.out_channels), z, winners }
     }
+
+    /// What backward needs, the output, the sizes of the convolution and the output's shape.
+    fn forward(
+        &self,
+        (x, x_dims): (&[f32], &[usize]),
+        (weight, weight_dims): (&[f32], &[usize]),
+        affine: &[f32],
+    ) -> Result<(State, Vec<f32>, Geometry, Shape)> {
+        let (geometry, n) = Geometry::new(x_dims, weight_dims, self.config)?;
+        let (height, width) = self.shape(&geometry);
+        if affine.len() != 2 * geometry.out_channels || n * height * width <= 1 {
+            let count = affine.len() / 2;
+            bail!("batch norm of {count} channels behind {geometry:?} with {n} images");
+        }
+        let bias = self.bias.as_deref();
+        let convolution = Convolution::new(geometry, weight, bias, Activation::Identity);
+        let state = self.measure(&convolution, x);
+        let y = Affine::new(&state.moments, affine, self.eps).activated(self.activation, &state.z);
+        let shape = Shape::from((n, height, width, geometry.out_channels));
+        Ok((state, y, geometry, shape))
+    }
 }
 
 impl CustomOp3 for Fused {
@@ -164,20 +205,11 @@ impl CustomOp3 for Fused {
         affine: &CpuStorage,
         affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (geometry, n) = Geometry::new(x_layout.dims(), weight_layout.dims(), self.config)?;
-        let (x, affine) = (values(x, x_layout)?, values(affine, affine_layout)?);
-        let (height, width) = self.shape(&geometry);
-        if affine.len() != 2 * geometry.out_channels || n * height * width <= 1 {
-            let count = affine.len() / 2;
-            bail!("batch norm of {count} channels behind {geometry:?} with {n} images");
-        }
-        let weight = values(weight, weight_layout)?;
-        let bias = self.bias.as_deref();
-        let convolution = Convolution::new(geometry, weight, bias, Activation::Identity);
-        let state = self.measure(&convolution, x);
-        let y = Affine::new(&state.moments, affine, self.eps).activated(self.activation, &state.z);
+        let x = (values(x, x_layout)?, x_layout.dims());
+        let weight = (values(weight, weight_layout)?, weight_layout.dims());
+        let (state, y, _, shape) = self.block.forward(x, weight, values(affine, affine_layout)?)?;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-        Ok((CpuStorage::F32(y), Shape::from((n, height, width, geometry.out_channels))))
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(
@@ -188,13 +220,14 @@ impl CustomOp3 for Fused {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (geometry, _) = Geometry::new(x.dims(), weight.dims(), self.config)?;
+        let (geometry, _) = Geometry::new(x.dims(), weight.dims(), self.block.config)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (dx, dw, d_affine) = with_values(x, |x_values| {
             with_values(weight, |weight| {
                 with_values(affine, |affine| {
                     with_values(dy, |dy| {
-                        let gradients = Gradients { op: self, state: &state, affine, dy, geometry };
+                        let (op, state) = (&self.block, &state);
+                        let gradients = Gradients { op, state, affine, dy, geometry };
                         Ok(gradients.compute(x_values, weight, x.track_op()))
                     })
                 })
@@ -208,9 +241,32 @@ impl CustomOp3 for Fused {
     }
 }
 
+/// What is kept of such a block in training.
+struct Normalized {
+    block: Block,
+    state: State,
+    geometry: Geometry,
+    x: Value,
+    weight: Tensor,
+    norm: BatchNorm,
+    affine: Vec<f32>,
+}
+
+impl Back for Normalized {
+    fn back(&self, dy: Vec<f32>, wants_dx: bool, to: &mut GradStore) -> Result<Option<Vec<f32>>> {
+        let Self { block: op, state, geometry, x, weight, norm, affine } = self;
+        let gradients = Gradients { op, state, affine, dy: &dy, geometry: *geometry };
+        let (dx, dw, d_affine) =
+            with_values(weight, |values| Ok(gradients.compute(&x.values, values, wants_dx)))?;
+        add_gradient(to, weight, dw)?;
+        norm.add_gradients(d_affine, to)?;
+        Ok(dx)
+    }
+}
+
 /// The inputs of a backward pass.
 struct Gradients<'a> {
-    op: &'a Fused,
+    op: &'a Block,
     state: &'a State,
     affine: &'a [f32],
     dy: &'a [f32],
@@ -262,117 +318,4 @@ impl Gradients<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{assert_close, assert_same_gradients, variable};
-    use super::super::{Conv2dConfig, Padding, portable};
-    use super::*;
-    use crate::init::Parameters;
-    use candle_core::{DType, Device, Var};
-
-    fn layers(
-        channels: (usize, usize),
-        kernel: usize,
-        config: Conv2dConfig,
-        activation: Activation,
-    ) -> (Conv2d, BatchNorm, Vec<Var>) {
-        let parameters = Parameters::seeded(3);
-        let vb = parameters.builder(DType::F32, &Device::Cpu);
-        let conv = Conv2d::new(channels, kernel, config, vb.pp("conv")).unwrap();
-        let norm = BatchNorm::new(channels.1, activation, vb.pp("norm")).unwrap();
-        for (name, var) in parameters.trainable() {
-            if name.starts_with("norm") {
-                var.set(variable(&name, var.dims()).as_tensor()).unwrap();
-            }
-        }
-        (conv, norm, parameters.trainable().into_iter().map(|(_, var)| var).collect())
-    }
-
-    #[test]
-    fn agrees_with_its_operators_one_by_one() {
-        for (kernel, stride, padding, n, side, channels) in [
-            (3, 1, 1, 5, 8, (3, 5)),
-            (3, 1, 1, 17, 7, (16, 32)),
-            (3, 1, 1, 3, 9, (96, 96)),
-            (5, 1, 2, 2, 9, (3, 5)),
-            (3, 2, 1, 3, 9, (3, 5)),
-            (1, 1, 0, 2, 6, (3, 5)),
-        ] {
-            for (pool, activation) in [
-                (false, Activation::Identity),
-                (false, Activation::Gelu),
-                (true, Activation::Gelu),
-                (true, Activation::Identity),
-            ] {
-                let config =
-                    Conv2dConfig { stride, padding: Padding::Each(padding), ..Default::default() };
-                let (conv, norm, vars) = layers(channels, kernel, config, activation);
-                let block = ConvNorm { conv: &conv, norm: &norm, pool };
-                let x = variable("x", &[n, side, side, channels.0]);
-                let vars: Vec<&Var> = vars.iter().chain([&x]).collect();
-                let ours = || block.forward(x.as_tensor(), Some(0.1));
-                let oracle = || {
-                    let config = conv.config;
-                    let z = portable::conv2d(
-                        x.as_tensor(),
-                        &conv.weight,
-                        None,
-                        config,
-                        Activation::Identity,
-                    )?;
-                    let z = if pool { portable::max_pool2d(&z, POOL)? } else { z };
-                    let y = portable::batch_norm(
-                        &z,
-                        (&norm.weight, &norm.bias),
-                        BatchNorm::EPS,
-                        activation,
-                    )?;
-                    Ok(y.0)
-                };
-                assert_same_gradients(&vars, ours, oracle, 2e-4);
-                let one_by_one = norm.forward(
-                    &match pool {
-                        true => max_pool2d(&conv.forward(x.as_tensor()).unwrap(), POOL).unwrap(),
-                        false => conv.forward(x.as_tensor()).unwrap(),
-                    },
-                    None,
-                );
-                assert_close(
-                    &block.forward(x.as_tensor(), None).unwrap(),
-                    &one_by_one.unwrap(),
-                    1e-4,
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn both_forms_move_the_running_statistics_alike() {
-        let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
-        let x = variable("x", &[4, 6, 6, 2]);
-        let run = |fused: bool| {
-            let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
-            let block = ConvNorm { conv: &conv, norm: &norm, pool: true };
-            for _ in 0..3 {
-                let y = if fused {
-                    block.forward(x.as_tensor(), Some(0.1))
-                } else {
-                    block.unfused(x.as_tensor(), Some(0.1))
-                };
-                y.unwrap();
-            }
-            block.unfused(x.as_tensor(), None).unwrap()
-        };
-        assert_close(&run(true), &run(false), 1e-5);
-    }
-
-    #[test]
-    fn images_too_small_to_pool_and_single_values_are_refused() {
-        let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
-        let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);
-        let dot = variable("x", &[4, 1, 1, 2]);
-        let block = ConvNorm { conv: &conv, norm: &norm, pool: true };
-        assert!(block.forward(dot.as_tensor(), Some(0.1)).is_err());
-        let block = ConvNorm { pool: false, ..block };
-        assert!(block.forward(&dot.narrow(0, 0, 1).unwrap(), Some(0.1)).is_err());
-    }
-}
+mod tests;

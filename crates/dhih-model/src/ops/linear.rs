@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::matrix::{Matrix, Size, product};
 use super::weighted::{self, Array, Weighted};
-use super::{Activation, is_ours, portable};
+use super::{Activation, Traced, Value, is_ours, portable};
 
 /// `activation(x weight^T + bias)`.
 ///
@@ -29,6 +29,20 @@ pub fn linear(
         return portable::linear(x, weight, bias, activation);
     }
     weighted::apply(Product, (x, weight, bias), activation)
+}
+
+/// As [`linear`], with its way back.
+pub(crate) fn traced_linear(
+    x: &Value,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Traced> {
+    let (outputs, inputs) = weight.dims2()?;
+    if x.dims.get(1) != Some(&inputs) || bias.is_some_and(|bias| bias.dims() != [outputs]) {
+        bail!("a linear layer of {:?} on {:?}", weight.dims(), x.dims);
+    }
+    weighted::trace(Product, (x, weight, bias), activation)
 }
 
 struct Product;

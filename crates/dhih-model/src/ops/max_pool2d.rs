@@ -2,12 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{is_ours, portable, positions, values, with_values};
+use super::{Back, Traced, Value, is_ours, portable, positions, values, with_values};
 
 /// A pooling window, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,13 @@ pub struct Pool2dConfig {
 }
 
 impl Pool2dConfig {
+    fn check(self) -> Result<()> {
+        if self.kernel > 15 || self.padding > self.kernel / 2 {
+            bail!("max_pool2d takes a kernel up to 15 and padding up to half of it, got {self:?}");
+        }
+        Ok(())
+    }
+
     /// Windows along a side of `size` pixels.
     ///
     /// # Errors
@@ -44,9 +52,7 @@ impl Pool2dConfig {
 /// # Errors
 /// When the window does not fit, or the padding is more than half of it.
 pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
-    if config.kernel > 15 || config.padding > config.kernel / 2 {
-        bail!("max_pool2d takes a kernel up to 15 and padding up to half of it, got {config:?}");
-    }
+    config.check()?;
     if !is_ours(x) {
         return portable::max_pool2d(x, config);
     }
@@ -153,14 +159,7 @@ impl CustomOp1 for MaxPool {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let windows = self.windows(layout.dims())?;
-        let x = values(x, layout)?;
-        let (image, output) = windows.sizes();
-        let mut y = vec![f32::NEG_INFINITY; x.len() / image * output];
-        let mut winners = vec![0; y.len()];
-        let outputs = y.par_chunks_mut(output).zip(winners.par_chunks_mut(output));
-        outputs
-            .zip(x.par_chunks(image))
-            .for_each(|((y, winners), x)| windows.forward(x, y, winners));
+        let (y, winners) = windows.maxima_of(values(x, layout)?);
         *self.winners.lock().unwrap_or_else(PoisonError::into_inner) = winners;
         let shape = (layout.dims()[0], windows.out.0, windows.out.1, windows.channels);
         Ok((CpuStorage::F32(y), Shape::from(shape)))
@@ -168,20 +167,55 @@ impl CustomOp1 for MaxPool {
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let windows = self.windows(x.dims())?;
-        let (image, output) = windows.sizes();
         let winners = self.winners.lock().unwrap_or_else(PoisonError::into_inner);
-        let dx = with_values(dy, |dy| {
-            let inputs = dy.par_chunks(output).zip(winners.par_chunks(output));
-            let (dx, _) = fill_parts(x.elem_count(), image, inputs, |dx, (dy, winners)| {
-                windows.backward(dy, winners, dx);
-            });
-            Ok(dx)
-        })?;
+        let dx = with_values(dy, |dy| Ok(windows.scattered(dy, &winners, x.elem_count())))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }
 
+/// As [`max_pool2d`], with its way back.
+pub(crate) fn traced_max_pool2d(x: &Value, config: Pool2dConfig) -> Result<Traced> {
+    config.check()?;
+    let windows = MaxPool { config, winners: Mutex::default() }.windows(&x.dims)?;
+    let (y, winners) = windows.maxima_of(&x.values);
+    let dims = [x.dims[0], windows.out.0, windows.out.1, windows.channels];
+    let back = Box::new(Pooled { windows, winners, len: x.values.len() });
+    Ok(Traced { y: Value::new(y, &dims), back })
+}
+
+/// What is kept of the windows of a batch.
+struct Pooled {
+    windows: MaxWindows,
+    winners: Vec<u8>,
+    /// Values of the input.
+    len: usize,
+}
+
+impl Back for Pooled {
+    fn back(&self, dy: Vec<f32>, _: bool, _: &mut GradStore) -> Result<Option<Vec<f32>>> {
+        Ok(Some(self.windows.scattered(&dy, &self.winners, self.len)))
+    }
+}
+
 impl MaxWindows {
+    /// The largest value of each window of all images, and its place.
+    fn maxima_of(&self, x: &[f32]) -> (Vec<f32>, Vec<u8>) {
+        let (image, output) = self.sizes();
+        let mut y = vec![f32::NEG_INFINITY; x.len() / image * output];
+        let mut winners = vec![0; y.len()];
+        let outputs = y.par_chunks_mut(output).zip(winners.par_chunks_mut(output));
+        outputs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| self.forward(x, y, winners));
+        (y, winners)
+    }
+
+    /// The gradients of `len` inputs.
+    fn scattered(&self, dy: &[f32], winners: &[u8], len: usize) -> Vec<f32> {
+        let (image, output) = self.sizes();
+        let inputs = dy.par_chunks(output).zip(winners.par_chunks(output));
+        let fill = |dx: &mut [f32], (dy, winners): (&[f32], &[u8])| self.backward(dy, winners, dx);
+        fill_parts(len, image, inputs, fill).0
+    }
+
     /// Values of one input and of one output image.
     fn sizes(&self) -> (usize, usize) {
         let image = self.height * self.width * self.channels;

@@ -29,6 +29,7 @@ pub mod portable;
 mod scratch;
 mod sgd;
 mod simd;
+mod trace;
 mod weighted;
 mod windows;
 
@@ -36,6 +37,7 @@ pub use activation::Activation;
 pub use adamw::{AdamW, adamw_step};
 pub use add::add;
 pub(crate) use add::sum;
+pub(crate) use add::{add_to, traced_add};
 pub(crate) use avg_pool2d::Grid;
 pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d};
 pub use batch_norm::{BatchNorm, batch_norm};
@@ -43,14 +45,21 @@ pub(crate) use conv_norm::{ConvNorm, POOL};
 pub use conv2d::{Conv2d, Conv2dConfig, Padding, conv2d};
 pub(crate) use convolution::{Convolution, Geometry};
 pub use dropout::dropout;
+pub(crate) use dropout::traced_dropout;
 pub use linear::linear;
+<<<<<<< HEAD
 pub(crate) use matrix::{Matrix, Size, product};
 pub(crate) use max_pool2d::MaxWindows;
+=======
+pub(crate) use linear::traced_linear;
+pub(crate) use max_pool2d::{MaxWindows, traced_max_pool2d};
+>>>>>>> edges
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
 pub use muon::{Muon, muon_step};
 pub(crate) use normalize::scale_and_shift;
 pub(crate) use scratch::Buffer;
 pub use sgd::{Sgd, sgd_step};
+pub(crate) use trace::{Back, Traced, Value};
 
 use std::sync::LazyLock;
 

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{D, Device, Result, Tensor, bail};
 
 use super::avg_pool2d::{Grid, sides};
+use super::dropout::mask;
 use super::{Activation, Conv2dConfig, Pool2dConfig};
 
 /// As [`super::conv2d`], by candle's convolution.
@@ -19,7 +20,7 @@ pub fn conv2d(
     activation: Activation,
 ) -> Result<Tensor> {
     let Conv2dConfig { stride, dilation, groups, .. } = config;
-    let (_, height, width, channels) = x.dims4()?;
+    let (n, height, width, channels) = x.dims4()?;
     let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
     if groups == 0 || channels != per_group * groups || !out.is_multiple_of(groups) {
         bail!("conv2d of {channels} channels in {groups} groups with weights {:?}", weight.dims());
@@ -31,6 +32,13 @@ pub fn conv2d(
     let x = x.pad_with_zeros(1, top, bottom)?.pad_with_zeros(2, left, right)?;
     if groups == channels && out == channels {
         return add_bias(&depthwise(&x, weight, config, (rows, columns))?, bias, activation);
+    }
+    let gathered =
+        n.saturating_mul(rows * columns).saturating_mul(kernel_height * kernel_width * channels);
+    if !x.device().is_cpu() && u32::try_from(gathered).is_err() {
+        bail!(
+            "a convolution of {n} images gathers {gathered} values, and candle's kernels count to 2^32: take a smaller batch"
+        );
     }
     // candle's backward fails on oblong images where the stride is not 1: they are made square by more zeros, and what
     // these add is cut off.
@@ -128,12 +136,12 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     activation.apply(&(x + y)?)
 }
 
-/// As [`super::dropout`], whose mask of ones this multiplies by.
+/// As [`super::dropout`], as a product with its mask.
 ///
 /// # Errors
 /// When `p` is not in 0..1.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
-    let mask = super::dropout(&Tensor::ones(x.shape(), DType::F32, &Device::Cpu)?, p, seed)?;
+    let mask = Tensor::from_vec(mask(x.elem_count(), p, seed)?, x.shape(), &Device::Cpu)?;
     x * mask.to_dtype(x.dtype())?.to_device(x.device())?
 }
 

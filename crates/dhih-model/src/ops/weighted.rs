@@ -1,9 +1,14 @@
 //! What convolutions and linear layers share: `activation(x . weight + bias)` as an operator of candle's, with or without
 //! bias. What the product is, they say themselves.
 
+use std::sync::Arc;
+
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::{Activation, sum_rows, values, with_values};
+use super::normalize::sum_rows;
+use super::trace::{Back, Traced, Value, add_gradient};
+use super::{Activation, values, with_values};
 
 /// The values of a contiguous tensor.
 #[derive(Clone, Copy)]
@@ -56,6 +61,69 @@ pub(super) fn apply(
     match bias {
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
         None => x.apply_op2(&weight, op),
+    }
+}
+
+/// As [`apply`] of weights that are variables or fixed, with its way back.
+pub(super) fn trace<W: Weighted>(
+    weighted: W,
+    (x, weight, bias): (&Value, &Tensor, Option<&Tensor>),
+    activation: Activation,
+) -> Result<Traced> {
+    let bias_values = bias.map(Tensor::to_vec1::<f32>).transpose()?;
+    let applied = if activation.needs_input() { Activation::Identity } else { activation };
+    let (y, shape) = with_values(weight, |values| {
+        let arrays = (x.array(), Array { values, dims: weight.dims() });
+        weighted.forward(arrays, bias_values.as_deref(), applied)
+    })?;
+    let z = Value::new(y, shape.dims());
+    let y = if applied == activation { z.clone() } else { activation.trace(&z).y };
+    let seen = (activation != Activation::Identity).then_some(z.values);
+    let (weight, bias) = (weight.clone(), bias.cloned());
+    let back = Box::new(Product { weighted, x: x.clone(), weight, bias, activation, seen });
+    Ok(Traced { y, back })
+}
+
+impl Value {
+    fn array(&self) -> Array<'_> {
+        Array { values: &self.values, dims: &self.dims }
+    }
+}
+
+/// What is kept of a product.
+struct Product<W> {
+    weighted: W,
+    x: Value,
+    weight: Tensor,
+    bias: Option<Tensor>,
+    activation: Activation,
+    /// The values before the activation or behind it, where there is one.
+    seen: Option<Arc<Vec<f32>>>,
+}
+
+impl<W: Weighted> Back for Product<W> {
+    fn back(
+        &self,
+        mut dy: Vec<f32>,
+        wants_dx: bool,
+        gradients: &mut GradStore,
+    ) -> Result<Option<Vec<f32>>> {
+        let Self { weighted, x, weight, bias, activation, seen } = self;
+        if let Some(seen) = seen {
+            activation.turn_back(seen, &mut dy);
+        }
+        if let Some(bias) = bias.as_ref().filter(|bias| bias.track_op()) {
+            add_gradient(gradients, bias, sum_rows(&dy, bias.elem_count()))?;
+        }
+        if !wants_dx && !weight.track_op() {
+            return Ok(None);
+        }
+        let (dx, dw) = with_values(weight, |values| {
+            let arrays = (x.array(), Array { values, dims: weight.dims() });
+            weighted.gradients(arrays, &dy, wants_dx)
+        })?;
+        add_gradient(gradients, weight, dw)?;
+        Ok(dx)
     }
 }
 
@@ -151,6 +219,6 @@ impl<W: Weighted> CustomOp3 for Operator<W> {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (dx, dw, before) = self.backward((x, weight), y, dy)?;
-        Ok((dx, Some(dw), Some(sum_rows(&before)?)))
+        Ok((dx, Some(dw), Some(super::sum_rows(&before)?)))
     }
 }

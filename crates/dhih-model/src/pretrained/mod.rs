@@ -38,7 +38,7 @@ pub struct Loaded {
 
 impl Pretrained {
     /// Reads a checkpoint: safetensors, or PyTorch's `.pth` with a state dict, which may lie under `state_dict` or `model`. The
-    /// content tells them apart. f16, bf16 and f64 become f32.
+    /// content tells them apart. f16, bf16 and f64 become f32; tensors of integers are left out.
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be read, [`Error::Pretrained`] where it is damaged or something else.
@@ -107,19 +107,22 @@ fn read_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
         _ => "; it is neither safetensors nor a PyTorch checkpoint, or damaged",
     };
     let file = SafeTensors::deserialize(bytes).map_err(|error| format!("{error}{hint}"))?;
-    let floats = file.tensors().into_iter().filter(|(name, _)| !is_counter(name));
-    let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors().into_iter().filter(|(name, _)| !is_counter(name)) {
         let dtype = match view.dtype() {
             safetensors::Dtype::F32 => DType::F32,
             safetensors::Dtype::F64 => DType::F64,
             safetensors::Dtype::F16 => DType::F16,
             safetensors::Dtype::BF16 => DType::BF16,
-            other => return Err(format!("{name} is {other:?}, expected floating-point numbers")),
+            _ => continue,
         };
         let tensor = to_f32(view.data(), dtype, &Shape::from(view.shape()));
-        tensor.map(|tensor| (name.clone(), tensor)).map_err(|error| format!("{name}: {error}"))
-    };
-    floats.map(read).collect()
+        tensors.insert(name.clone(), tensor.map_err(|error| format!("{name}: {error}"))?);
+    }
+    match tensors.is_empty() {
+        true => Err("it holds no tensors of floating-point numbers".to_owned()),
+        false => Ok(tensors),
+    }
 }
 
 /// Batch norms count their batches; nothing here needs that.

@@ -38,10 +38,15 @@ pub(super) fn read_zip(bytes: &[u8]) -> Result<Tensors, String> {
         return Err("its numbers are big-endian; save it on a little-endian machine".to_owned());
     }
     let pickle = Pickle::read(&mut &file(&name)?[..])?;
+    let mut views = bounded(views(&pickle)?, bytes.len())?;
+    // Each storage is read once.
+    views.sort_by(|a, b| a.key.cmp(&b.key));
     let mut tensors = Tensors::new();
-    for view in views(&pickle)? {
-        let storage = file(&format!("{folder}/{}", view.key))?;
-        tensors.insert(view.name.clone(), view.tensor(&storage)?);
+    for views in views.chunk_by(|a, b| a.key == b.key) {
+        let storage = file(&format!("{folder}/{}", views[0].key))?;
+        for view in views {
+            tensors.insert(view.name.clone(), view.tensor(&storage)?);
+        }
     }
     Ok(tensors)
 }
@@ -49,6 +54,7 @@ pub(super) fn read_zip(bytes: &[u8]) -> Result<Tensors, String> {
 /// Reads the older form: constant, version, facts on the machine, state dict, keys of the storages; then for each its
 /// number of values and the values.
 pub(super) fn read_legacy(mut bytes: &[u8]) -> Result<Tensors, String> {
+    let length = bytes.len();
     let bytes = &mut bytes;
     for _ in ["constant", "version", "machine"] {
         Pickle::read(bytes)?;
@@ -69,7 +75,7 @@ pub(super) fn read_legacy(mut bytes: &[u8]) -> Result<Tensors, String> {
         *bytes = rest;
     }
     let mut tensors = Tensors::new();
-    for view in views(&pickle)? {
+    for view in bounded(views(&pickle)?, length)? {
         let absent = || format!("{}: its values are not in the file", view.name);
         let storage = storages.get(view.key.as_str()).ok_or_else(absent)?;
         tensors.insert(view.name.clone(), view.tensor(storage)?);
@@ -87,7 +93,25 @@ struct View {
     strides: Vec<usize>,
 }
 
-/// The tensors of the state dict, but for batch norms' counters.
+/// How many times the file's own length its tensors may have: weights that are tied have one storage and several names.
+const MOST_COPIES: usize = 4;
+
+/// The same tensors, where they are not many times larger than the file, as names for parts of one storage can be.
+fn bounded(views: Vec<View>, file_bytes: usize) -> Result<Vec<View>, String> {
+    let bytes_of = |view: &View| {
+        let size = view.dtype.size_in_bytes();
+        view.shape.iter().try_fold(size, |bytes, side| bytes.checked_mul(*side))
+    };
+    let total = views.iter().try_fold(0usize, |sum, view| sum.checked_add(bytes_of(view)?));
+    match total {
+        Some(total) if total <= MOST_COPIES.saturating_mul(file_bytes) => Ok(views),
+        _ => Err(format!(
+            "its tensors have more than {MOST_COPIES} times the {file_bytes} bytes of the file: they share their values"
+        )),
+    }
+}
+
+/// The tensors of floating-point numbers of the state dict, but for batch norms' counters and those without values.
 fn views(pickle: &Pickle) -> Result<Vec<View>, String> {
     let nested = NESTED.iter().find_map(|name| {
         let entries = entries(pickle, pickle.root())?;
@@ -97,7 +121,12 @@ fn views(pickle: &Pickle) -> Result<Vec<View>, String> {
     let found = nested.or_else(|| entries_of_tensors(pickle, pickle.root()));
     let none = "it holds no tensors by name; save `model.state_dict()`";
     let found = found.ok_or(none)?.into_iter().filter(|(name, _)| !is_counter(name));
-    found.map(|(name, arguments)| view(pickle, name, arguments)).collect()
+    let views = found.map(|(name, arguments)| view(pickle, name, arguments));
+    let views = views.filter_map(Result::transpose).collect::<Result<Vec<View>, String>>()?;
+    match views.is_empty() {
+        true => Err("it holds no tensors of floating-point numbers".to_owned()),
+        false => Ok(views),
+    }
 }
 
 /// Names and arguments of the tensors of a dictionary; `None` where it has none.
@@ -126,21 +155,22 @@ fn tensor(pickle: &Pickle, mut id: Id) -> Option<&[Id]> {
     None
 }
 
-fn view(pickle: &Pickle, name: &str, arguments: &[Id]) -> Result<View, String> {
+/// `None` for a tensor without values, or of integers: such as the numbers of positions, which no backbone here has among its weights.
+fn view(pickle: &Pickle, name: &str, arguments: &[Id]) -> Result<Option<View>, String> {
     let place = |name: &str| -> Option<_> {
         let [storage, offset, shape, strides, ..] = arguments else { return None };
-        let (kind, key) = storage_of(pickle, *storage)?;
+        let (dtype_name, key) = storage_of(pickle, *storage)?;
         let numbers = |id| -> Option<Vec<usize>> {
             sequence(pickle, id)?.iter().map(|&id| number(pickle, id)).collect()
         };
-        let dtype = dtype(kind);
+        let dtype = dtype(dtype_name);
         let (shape, strides) = (numbers(*shape)?, numbers(*strides)?);
         let (name, key) = (name.to_owned(), key.to_owned());
         let offset = number(pickle, *offset)?;
-        Some((kind, dtype.map(|dtype| View { name, key, dtype, offset, shape, strides })))
+        Some(dtype.map(|dtype| View { name, key, dtype, offset, shape, strides }))
     };
-    let (kind, view) = place(name).ok_or_else(|| format!("{name}: its description is damaged"))?;
-    view.ok_or_else(|| format!("{name} is a {kind}, expected floating-point numbers"))
+    let view = place(name).ok_or_else(|| format!("{name}: its description is damaged"))?;
+    Ok(view.filter(|view| !view.shape.contains(&0)))
 }
 
 /// Type and key of a storage.
@@ -232,5 +262,31 @@ fn number(pickle: &Pickle, id: Id) -> Option<usize> {
     match pickle.get(id) {
         Value::Int(value) => usize::try_from(*value).ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(shape: &[usize]) -> View {
+        View {
+            name: "w".to_owned(),
+            key: "0".to_owned(),
+            dtype: DType::F32,
+            offset: 0,
+            shape: shape.to_vec(),
+            strides: vec![1; shape.len()],
+        }
+    }
+
+    #[test]
+    fn names_that_share_values_are_no_way_to_much_memory() {
+        let many = |count: usize| (0..count).map(|_| view(&[10, 10])).collect::<Vec<_>>();
+        // A storage of 400 bytes, in a file of 500.
+        assert_eq!(bounded(many(2), 500).unwrap().len(), 2);
+        let error = bounded(many(1000), 500).err().unwrap();
+        assert!(error.contains("500 bytes of the file"), "{error}");
+        assert!(bounded(vec![view(&[usize::MAX, 2])], usize::MAX).is_err());
     }
 }

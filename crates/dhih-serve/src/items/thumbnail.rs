@@ -13,11 +13,11 @@ const QUALITY: u8 = 85;
 
 /// The thumbnail of a picture, as a PNG or JPEG file.
 pub(crate) fn thumbnail(picture: &Picture) -> image::ImageResult<Vec<u8>> {
-    let Picture { width, height, pixels } = picture;
-    let longest = (*width).max(*height);
+    let (width, height, pixels) = (picture.width(), picture.height(), picture.pixels());
+    let longest = width.max(height);
     let mut file = Vec::new();
     if longest <= EXACT {
-        let (width, height) = (*width as u32, *height as u32);
+        let (width, height) = (width as u32, height as u32);
         PngEncoder::new(&mut file).write_image(pixels, width, height, ExtendedColorType::Rgb8)?;
         return Ok(file);
     }
@@ -25,11 +25,11 @@ pub(crate) fn thumbnail(picture: &Picture) -> image::ImageResult<Vec<u8>> {
     let encoder = JpegEncoder::new_with_quality(&mut file, QUALITY);
     match longest > SIDE {
         true => {
-            let small = imageops::thumbnail(&picture.view(), side(*width), side(*height));
+            let small = imageops::thumbnail(&picture.view(), side(width), side(height));
             encoder.write_image(&small, small.width(), small.height(), ExtendedColorType::Rgb8)?;
         }
         false => {
-            let (width, height) = (*width as u32, *height as u32);
+            let (width, height) = (width as u32, height as u32);
             encoder.write_image(pixels, width, height, ExtendedColorType::Rgb8)?;
         }
     }
@@ -47,7 +47,7 @@ mod tests {
 
     fn of(width: usize, height: usize) -> (Vec<u8>, image::DynamicImage) {
         let pixels = (0..width * height * 3).map(|i| (i % 200) as u8).collect();
-        let file = thumbnail(&Picture { width, height, pixels }).unwrap();
+        let file = thumbnail(&Picture::new(width, height, pixels).unwrap()).unwrap();
         let image = image::load_from_memory(&file).unwrap();
         (file, image)
     }

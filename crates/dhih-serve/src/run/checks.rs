@@ -27,14 +27,11 @@ pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
 
 /// Where the network runs: the first GPU where this program was built for one, and otherwise the processor.
 fn device() -> Device {
-    #[cfg(feature = "cuda")]
-    match Device::cuda_if_available(0) {
-        Ok(device) => return device,
-        Err(error) => {
-            tracing::warn!(%error, "the GPU cannot be used: the network runs on the processor")
-        }
+    let (device, reason) = dhih_model::device::best();
+    if let Some(error) = reason {
+        tracing::warn!(%error, "the GPU cannot be used: the network runs on the processor");
     }
-    Device::Cpu
+    device
 }
 
 pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_train::throughput::{Throughput, ThroughputConfig, Work};
-use dhih_train::{LossOptions, TrainOptions, device};
+use dhih_train::{LossOptions, Progress, TrainOptions, device};
 use serde::Serialize;
 
 /// Flags of `bench`.
@@ -61,7 +61,7 @@ fn most_memory_mib() -> Option<f64> {
 
 /// Measures and prints.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let device = device(&args.device)?;
+    let device = device(&args.device, Progress::Shown)?;
     // Names are read as for training.
     let options = TrainOptions {
         backbone: Some(args.backbone.clone()),

@@ -135,7 +135,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     if let (Some(codec), Some(vectors), Some(out)) = (&args.codec, &args.vectors, &args.out) {
         return of_vectors(codec, vectors, out, args.json);
     }
-    let device = device(&args.device)?;
+    let device = device(&args.device, Progress::Shown)?;
     let model = args.run.join(RunDir::MODEL);
     let encoder = Encoder::load_as(&model, &device, args.dtype)
         .context("no usable model; `dhih-train train` makes one")?;

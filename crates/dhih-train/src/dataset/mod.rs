@@ -270,7 +270,7 @@ impl Dataset {
     /// # Errors
     /// As [`Self::image`].
     pub fn gather_fitted(&self, rows: &[usize], shape: InputShape) -> Result<Vec<u8>> {
-        Ok(fit(self.gather(rows)?, self.shape, shape))
+        fit(self.gather(rows)?, self.shape, shape)
     }
 }
 
@@ -301,20 +301,24 @@ fn verification(
 }
 
 /// As [`Dataset::gather_fitted`], of images `[n, height, width, channels]`; those that have the shape stay as they are.
-pub(crate) fn fit(images: Vec<u8>, from: InputShape, to: InputShape) -> Vec<u8> {
+///
+/// # Errors
+/// When images have no pixels.
+pub(crate) fn fit(images: Vec<u8>, from: InputShape, to: InputShape) -> Result<Vec<u8>> {
     if from == to {
-        return images;
+        return Ok(images);
     }
-    images.par_chunks(from.len()).flat_map_iter(|image| fit_one(image, from, to)).collect()
+    let fitted = images.par_chunks(from.len()).map(|image| fit_one(image, from, to));
+    Ok(fitted.collect::<Result<Vec<_>>>()?.concat())
 }
 
-fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Vec<u8> {
+fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Result<Vec<u8>> {
     let InputShape { height, width, channels } = from;
     let pixels = match channels {
         1 => image.iter().flat_map(|grey| [*grey; 3]).collect(),
         _ => image.to_vec(),
     };
-    Picture { width, height, pixels }.fit(to)
+    Ok(Picture::new(width, height, pixels)?.fit(to))
 }
 
 /// The embedded set; its images never change, so its seed is no setting.

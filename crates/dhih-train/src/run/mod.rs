@@ -1,6 +1,7 @@
 //! A whole run: data, split, training, codes, evaluation, each written to the run's directory.
 
 pub(crate) mod data_record;
+mod encoding;
 pub(crate) mod gallery;
 pub(crate) mod origin;
 pub(crate) mod run_dir;
@@ -10,7 +11,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use dhih_index::{CodeSet, Codes};
 use dhih_model::loss::{Objective, ObjectiveConfig};
 use dhih_model::walk::text_of;
 use dhih_model::{Encoder, Network, Parameters, checkpoint};
@@ -24,6 +24,7 @@ use crate::evaluation::{
 use crate::progress::Progress;
 use crate::protocol::{Protocol, Split};
 use crate::run::data_record::DataRecord;
+use crate::run::encoding::{Encoded, EncodingConfig, Source};
 use crate::run::gallery::GalleryChoice;
 use crate::run::origin::Origin;
 use crate::run::run_dir::{NewRun, RunConfig, RunDir};
@@ -107,7 +108,7 @@ pub fn start_in(
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
     // A device that is not there is known before the data is read.
-    device(&config.device)?;
+    device(&config.device, progress)?;
     let (dataset, split) = load(config, progress)?;
     // Whether there are codewords for so many classes is known now; refuse before anything is written.
     let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);
@@ -166,7 +167,12 @@ pub fn resume_with_data(
     }
     // All weights are in the checkpoint, but for those of a frozen backbone.
     let network = if run.checkpoint()?.exists() && !config.freeze_backbone {
-        trainer::network(&config, (&dataset, &split.train), None, &device(&config.device)?)?
+        trainer::network(
+            &config,
+            (&dataset, &split.train),
+            None,
+            &device(&config.device, Progress::Silent)?,
+        )?
     } else {
         let (network, sha256) = network(&config, (&dataset, &split), progress)?;
         if sha256 != weights_sha256 {
@@ -208,7 +214,7 @@ fn network(
     (dataset, split): (&Dataset, &Split),
     progress: Progress,
 ) -> Result<(Network, Option<String>)> {
-    let (device, data) = (device(&config.device)?, (dataset, &split.train[..]));
+    let (device, data) = (device(&config.device, Progress::Silent)?, (dataset, &split.train[..]));
     let Some(source) = &config.weights else {
         return Ok((trainer::network(config, data, None, &device)?, None));
     };
@@ -274,11 +280,12 @@ fn finish(
 
     let encoder = Encoder::load(&run.file(RunDir::MODEL), network.device())?;
     let started = Instant::now();
+    let source = Source::new((config, &network, &encoder), (dataset, split), run, progress)?;
     let config_of = |rows, keeps_values| EncodingConfig { rows, keeps_values };
     let Encoded { set: database, classes: database_classes, .. } =
-        encode(&encoder, dataset, config_of(&split.database, false))?;
+        source.encode(config_of(&split.database, false))?;
     let Encoded { set: queries, classes: query_classes, values } =
-        encode(&encoder, dataset, config_of(&split.queries, true))?;
+        source.encode(config_of(&split.queries, true))?;
     let images = split.database.len() + split.queries.len();
     progress.line(format!(
         "encoded {images} images, {:.0} images/s",
@@ -339,56 +346,6 @@ fn finish(
     gallery::write(&run.file(RunDir::GALLERY), dataset, split, choice)?;
     run.make_latest(progress)?;
     Ok(evaluation)
-}
-
-/// Classes up to which images are classified, too: beyond, codes of one bit a class are none that are used.
-const MAX_CLASSES: usize = 1024;
-
-/// What is encoded.
-struct EncodingConfig<'a> {
-    /// Rows of the dataset.
-    rows: &'a [usize],
-    /// Whether the real values behind the codes are kept. They take 32 times the memory of the codes.
-    keeps_values: bool,
-}
-
-/// Images as codes.
-struct Encoded {
-    set: CodeSet,
-    /// The classes they are taken for, where the loss knows classes, of which there are at most 1,024.
-    classes: Option<Vec<u32>>,
-    /// The real values behind the codes, `[n, bits]`, where they are kept.
-    values: Vec<f32>,
-}
-
-/// Encodes images in parts: scaled up, all of them may take more memory than the dataset, and so may their logits.
-fn encode(encoder: &Encoder, dataset: &Dataset, config: EncodingConfig<'_>) -> Result<Encoded> {
-    let EncodingConfig { rows, keeps_values } = config;
-    let bits = encoder.bits() as u32;
-    let (mut codes, mut values) = (Codes::new(bits, Vec::new())?, Vec::new());
-    let mut classes = (dataset.classes.len() <= MAX_CLASSES).then(Vec::new);
-    // A multiple of the encoder's batches.
-    for rows in rows.chunks(4 * encoder.input().inference_batch()) {
-        let part = encoder.encode(&dataset.gather_fitted(rows, encoder.input())?)?;
-        codes.try_extend(Codes::from_real(bits, &part)?.iter())?;
-        if let Some(known) = &mut classes {
-            match encoder.classify(&part)? {
-                Some(part) => known.extend(part),
-                None => classes = None,
-            }
-        }
-        if keeps_values {
-            values.extend(part);
-        }
-    }
-    let set = CodeSet {
-        ids: None,
-        labels: Some(dataset.labels.of_codes(rows, dataset.classes.len())),
-        classes: dataset.classes.clone(),
-        model_sha256: Some(encoder.model_sha256().to_owned()),
-        codes,
-    };
-    Ok(Encoded { set, classes, values })
 }
 
 impl Evaluation {

@@ -111,7 +111,7 @@ impl<'a> Epoch<'a> {
             self.config.augmentation.apply(image, shape, *mirrored, &mut rng);
         }
         let mixed = self.config.augmentation.mix(&mut images, shape, &mut rng);
-        Ok((fit(images, shape, input), mixed))
+        Ok((fit(images, shape, input)?, mixed))
     }
 }
 

@@ -1,28 +1,38 @@
 //! From a device's name to the device.
 
 use candle_core::Device;
+use dhih_model::device::{best, gpu};
 
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
-/// `auto` (a GPU where the program was built for one and one is there, else the CPU), `cpu`, or `cuda:N`.
+/// `auto` (a GPU where the program was built for one and one is there, else the CPU, which is then told), `cpu`, or `cuda:N`.
 ///
 /// # Errors
 /// When the name is none of these, or there is no such GPU.
-pub fn device(name: &str) -> Result<Device> {
+pub fn device(name: &str, progress: Progress) -> Result<Device> {
     let wrong = |expected: &str| Error::Config {
         name: "device",
         got: name.to_owned(),
         expected: expected.to_owned(),
     };
     match name.split_once(':').map_or((name, "0"), |(kind, number)| (kind, number)) {
-        ("auto", "0") => Ok(Device::cuda_if_available(0)?),
+        ("auto", "0") => {
+            let (device, reason) = best();
+            if let Some(reason) = reason {
+                progress.line(format!(
+                    "NOTE: no GPU can be used ({reason}): the network runs on the CPU"
+                ));
+            }
+            Ok(device)
+        }
         ("cpu", "0") => Ok(Device::Cpu),
         ("cuda", number) => {
             let number = number.parse().map_err(|_| wrong("auto, cpu or cuda:N"))?;
             if !candle_core::utils::cuda_is_available() {
                 return Err(wrong("cpu: this program was built without the feature `cuda`"));
             }
-            Ok(Device::new_cuda(number)?)
+            Ok(gpu(number)?)
         }
         _ => Err(wrong("auto, cpu or cuda:N")),
     }
@@ -34,9 +44,9 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        assert!(device("cpu").unwrap().is_cpu());
+        assert!(device("cpu", Progress::Silent).unwrap().is_cpu());
         for name in ["gpu", "cuda:x", "cpu:1", ""] {
-            assert!(device(name).is_err(), "{name}");
+            assert!(device(name, Progress::Silent).is_err(), "{name}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What a frozen backbone makes of the training images, and of their mirror images where these are trained on: computed once, kept in a
-//! file, read by every epoch.
+//! What a frozen backbone makes of images, and of their mirror images where these are trained on or coded: computed once, kept in a
+//! file, read by every epoch, and by other runs where the files have a folder of their own.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{FeatureEncoder, Network, NetworkConfig, moved};
+use dhih_model::{FeatureEncoder, HeadEncoder, Network, NetworkConfig, Views, moved};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
@@ -40,9 +40,10 @@ impl FeatureCache {
         progress: Progress,
     ) -> Result<Self> {
         let RunConfig { weights_sha256, train, .. } = run.read_config()?;
-        let tensors: &[&str] = if train.flip { &[TENSOR, MIRRORED] } else { &[TENSOR] };
+        let is_mirrored = train.flip || train.mirror;
+        let tensors: &[&str] = if is_mirrored { &[TENSOR, MIRRORED] } else { &[TENSOR] };
         let weights = weights_sha256.unwrap_or_default();
-        let key = key(network.config(), &weights, (dataset, rows), tensors);
+        let key = key(network.config(), &weights, (dataset, rows));
         let path = match &train.features_dir {
             Some(dir) => {
                 std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
@@ -71,9 +72,25 @@ impl FeatureCache {
         Ok(Self { values, mirrored: features.next().transpose()?, width, positions })
     }
 
-    /// Whether there are features of mirror images.
-    pub(crate) fn has_mirrored(&self) -> bool {
-        self.mirrored.is_some()
+    /// Whether such files have the features of every view that codes are made of.
+    pub(crate) fn serves(views: Views) -> bool {
+        !views.shifted
+    }
+
+    /// The codes of rows of the dataset, `[n, bits]`.
+    ///
+    /// # Errors
+    /// When there are no features of a view.
+    pub(crate) fn encode(
+        &self,
+        head: &HeadEncoder<'_>,
+        rows: &[usize],
+        views: Views,
+    ) -> Result<Vec<f32>> {
+        let mirrored: &[bool] = if views.mirror { &[false, true] } else { &[false] };
+        let features: Vec<Vec<f32>> =
+            mirrored.iter().map(|mirrored| self.pick(rows, &vec![*mirrored; rows.len()])).collect();
+        Ok(head.encode(&features.iter().map(Vec::as_slice).collect::<Vec<_>>())?)
     }
 
     /// The features of rows of the dataset, `[n, features]`, each of the mirror image where `mirrored`, `[n]`, says so and there are some.
@@ -86,32 +103,31 @@ impl FeatureCache {
         mirrored: &[bool],
         device: &Device,
     ) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.pick(rows, mirrored), (rows.len(), self.width), device)?)
+    }
+
+    fn pick(&self, rows: &[usize], mirrored: &[bool]) -> Vec<f32> {
         let mut values = Vec::with_capacity(rows.len() * self.width);
         for (row, mirrored) in rows.iter().zip(mirrored) {
             let from = self.mirrored.as_ref().filter(|_| *mirrored).unwrap_or(&self.values);
             values.extend_from_slice(&from[self.positions[*row] * self.width..][..self.width]);
         }
-        Ok(Tensor::from_vec(values, (rows.len(), self.width), device)?)
+        values
     }
 }
 
 /// A digest of everything that features depend on.
-fn key(
-    config: &NetworkConfig,
-    weights: &str,
-    (dataset, rows): (&Dataset, &[usize]),
-    tensors: &[&str],
-) -> String {
+fn key(config: &NetworkConfig, weights: &str, (dataset, rows): (&Dataset, &[usize])) -> String {
     let NetworkConfig { backbone, input, normalization, .. } = config;
     let mut hash = Sha256::new();
-    hash.update(format!("{} {input:?} {normalization:?} {tensors:?}\n", backbone.name()));
+    hash.update(format!("{} {input:?} {normalization:?}\n", backbone.name()));
     // The digest of the dataset does not say to which shape its pictures were brought.
     hash.update(format!("{weights} {} {:?} {}\n", dataset.sha256, dataset.shape, rows.len()));
     rows.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
     dhih_index::to_hex(&hash.finalize())
 }
 
-/// The file's features, one of each name; `None` where it is absent, damaged, or of something else.
+/// The file's features, one of each name; `None` where it is absent, damaged, or of something else, or lacks those of mirror images.
 fn read(path: &Path, key: &str, tensors: &[&str], rows: usize) -> Option<Vec<Tensor>> {
     let (contents, _) = checkpoint::read(path).ok()?;
     if contents.metadata.get(KEY)? != key {

@@ -11,7 +11,7 @@ use rand::RngCore;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::train::optim::{Optimizer, OptimizerConfig, Step};
+use crate::train::optim::{LossPart, Optimizer, OptimizerConfig, Step};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -93,9 +93,12 @@ impl ThroughputConfig {
                 let config = OptimizerConfig { weight_decay: 5e-4, ..OptimizerConfig::default() };
                 let optimizer = Optimizer::new(network.parameters(), config)?;
                 self.times(work, |number| {
-                    let v = network.forward(&x, Mode::training_step(0, number))?;
+                    let mode = Mode::training_step(0, number);
+                    let trace = network.trace(&x, mode)?;
+                    let v = network.head(trace.features(), mode)?;
                     let loss = network.objective().value(&v, &labels, 0.0)?;
-                    optimizer.descend(&loss, Step { number, learning_rate: 1e-3 })?;
+                    let loss = LossPart { loss, weight: 1.0, trace: Some(trace) };
+                    optimizer.descend(loss, Step { number, learning_rate: 1e-3 })?;
                     Ok(())
                 })
             }

@@ -162,7 +162,10 @@ fn wrong_shapes_are_refused() {
     refused([2, 6, 3, 3], config(1, 0, 1, 0));
     refused([3, 3, 3, 3], config(1, 0, 1, 2));
     refused([2, 6, 3, 3], config(1, 0, 1, 2));
+    let none = Tensor::zeros((1, 0, 4, 6), candle_core::DType::F32, x.device()).unwrap();
     let w = variable("w", &[2, 6, 3, 3]);
+    let wide = config(1, 2, 1, 1);
+    assert!(conv2d(&none, w.as_tensor(), None, wide, identity).is_err(), "images without pixels");
     let bias = variable("b", &[3]);
     let config = config(1, 0, 1, 1);
     assert!(

@@ -52,6 +52,9 @@ impl Geometry {
         if channels != group_channels * groups || channels * out_channels == 0 {
             bail!("conv2d of {channels} channels with weights for {}", group_channels * groups);
         }
+        if height * width == 0 {
+            bail!("conv2d of images of {height} x {width} pixels");
+        }
         let out = (config.positions(height, kh)?, config.positions(width, kw)?);
         let kernel = (kh, kw);
         let border = (config.border(height, kh)[0], config.border(width, kw)[0]);

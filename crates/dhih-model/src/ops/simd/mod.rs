@@ -77,7 +77,8 @@ pub(super) enum Isa {
     Avx512,
 }
 
-/// The best one of this machine, or what `DHIH_ISA` (`avx512`, `avx2`, `baseline`) limits it to.
+/// The best one of this machine, or what `DHIH_ISA` limits it to, by the names that `dhih-index` has for its kernels: `avx512`, `avx2`, `neon`,
+/// `scalar`. Programs refuse other names at their start.
 pub(super) fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
@@ -94,7 +95,7 @@ impl Isa {
 
     fn parse(name: &str) -> Self {
         match name {
-            "baseline" => Self::Baseline,
+            "scalar" => Self::Baseline,
             #[cfg(target_arch = "x86_64")]
             "avx2" => Self::Avx2,
             _ => Self::BEST,

@@ -45,13 +45,13 @@ pub(super) fn read_exactly(config: &TableConfig, shape: InputShape) -> Result<(V
         let bytes = pictures[i].as_ref().ok_or_else(|| wrong(i, NO_BYTES.to_owned()))?;
         let picture = image::decode(bytes, &Limits::default());
         let picture = picture.map_err(|error| wrong(i, error.to_string()))?;
-        if (picture.height, picture.width) != (shape.height, shape.width) {
-            let size = format!("{} x {}", picture.width, picture.height);
+        if (picture.height(), picture.width()) != (shape.height, shape.width) {
+            let size = format!("{} x {}", picture.width(), picture.height());
             let expected = format!("{} x {}", shape.width, shape.height);
             return Err(wrong(i, format!("the image is {size}, expected {expected}")));
         }
         match labels[i].as_deref() {
-            Some([label]) => Ok((picture.pixels, *label)),
+            Some([label]) => Ok((picture.into_pixels(), *label)),
             Some(labels) => Err(wrong(i, format!("{} labels, expected one", labels.len()))),
             None => Err(wrong(i, "it has no label".to_owned())),
         }

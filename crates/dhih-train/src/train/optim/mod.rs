@@ -6,13 +6,13 @@ mod config;
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
-use dhih_model::Parameters;
 use dhih_model::ops::{AdamW, Muon, Sgd, adamw_step, muon_step, sgd_step};
+use dhih_model::{Parameters, Trace};
 
 pub use self::config::OptimizerName;
 use self::config::{Factors, Role};
 pub(crate) use self::config::{FilterRates, OptimizerConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::train::variables;
 
 /// Where a run is.
@@ -21,6 +21,15 @@ pub(crate) struct Step {
     /// Counted from 0.
     pub(crate) number: usize,
     pub(crate) learning_rate: f64,
+}
+
+/// A part of the loss of a step.
+pub(crate) struct LossPart {
+    pub(crate) loss: Tensor,
+    /// Its share in the sum.
+    pub(crate) weight: f64,
+    /// The backbone's way back, where the loss has come from features of it.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// An optimiser over all trained variables.
@@ -81,29 +90,33 @@ impl Optimizer {
     ///
     /// # Errors
     /// Those of candle.
-    pub(crate) fn descend(&self, loss: &Tensor, step: Step) -> Result<f32> {
-        self.descend_sum(std::iter::once(Ok((loss.clone(), 1.0))), step)
+    pub(crate) fn descend(&self, loss: LossPart, step: Step) -> Result<f32> {
+        self.descend_sum(std::iter::once(Ok(loss)), step)
     }
 
-    /// As [`Self::descend`], down a sum of losses with their weights. Each is asked for when the gradients of the one before are
+    /// As [`Self::descend`], down the sum of the parts of a loss. Each is asked for when the gradients of the one before are
     /// there, so that the memory of one is enough.
     ///
     /// # Errors
-    /// Those of candle and of `losses`.
+    /// Those of candle and of `parts`.
     pub(crate) fn descend_sum(
         &self,
-        losses: impl Iterator<Item = Result<(Tensor, f64)>>,
+        parts: impl Iterator<Item = Result<LossPart>>,
         step: Step,
     ) -> Result<f32> {
         let mut value = 0.0;
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.slots.len()];
-        for weighted in losses {
-            let (loss, weight) = weighted?;
+        for part in parts {
+            let LossPart { loss, weight, trace } = part?;
             value += loss.to_scalar::<f32>()? * weight as f32;
             if !value.is_finite() {
                 return Ok(value);
             }
-            let of_loss = loss.backward()?;
+            let mut of_loss = loss.backward()?;
+            drop(loss);
+            if let Some(trace) = trace {
+                trace.back(&mut of_loss)?;
+            }
             for (sum, slot) in gradients.iter_mut().zip(&self.slots) {
                 let Some(gradient) = of_loss.get(&slot.var) else { continue };
                 let scaled = if weight == 1.0 { gradient.clone() } else { (gradient * weight)? };
@@ -112,6 +125,9 @@ impl Optimizer {
                     None => scaled,
                 });
             }
+        }
+        if step.number == 0 {
+            self.check_reached(&gradients)?;
         }
         let scale = match self.config.clip_norm {
             None => 1.0,
@@ -125,6 +141,17 @@ impl Optimizer {
         };
         self.step(&gradients, scale, step)?;
         Ok(value)
+    }
+
+    /// That every weight has a gradient. A bias may have none: batch norm behind a layer takes its bias away again.
+    fn check_reached(&self, gradients: &[Option<Tensor>]) -> Result<()> {
+        let without = self.slots.iter().zip(gradients).filter(|(_, gradient)| gradient.is_none());
+        let names =
+            without.map(|(slot, _)| slot.name.clone()).filter(|name| !name.ends_with(".bias"));
+        match names.collect::<Vec<_>>() {
+            names if names.is_empty() => Ok(()),
+            names => Err(Error::NoGradient { names }),
+        }
     }
 
     /// One step on every variable that has a gradient, of `scale` times its length.

@@ -16,6 +16,10 @@ fn variables() -> (Parameters, Tensor) {
     (parameters, loss)
 }
 
+fn whole(loss: &Tensor) -> LossPart {
+    LossPart { loss: loss.clone(), weight: 1.0, trace: None }
+}
+
 fn config(method: OptimizerName) -> OptimizerConfig {
     OptimizerConfig { method, momentum: 0.0, ..OptimizerConfig::default() }
 }
@@ -24,7 +28,7 @@ fn moved(config: OptimizerConfig) -> Vec<f32> {
     let (parameters, loss) = variables();
     let optimizer = Optimizer::new(&parameters, config).unwrap();
     let step = Step { number: 0, learning_rate: 0.1 };
-    assert_eq!(optimizer.descend(&loss, step).unwrap(), 7.0);
+    assert_eq!(optimizer.descend(whole(&loss), step).unwrap(), 7.0);
     let all = parameters.all().into_iter();
     all.flat_map(|(_, var)| var.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
 }
@@ -90,7 +94,7 @@ fn gradients_without_end_change_nothing() {
     // Finite itself, with a gradient that is not.
     let loss = ((&loss - 7.0).unwrap().sqrt().unwrap() + 1.0).unwrap();
     let step = Step { number: 0, learning_rate: 0.1 };
-    assert!(optimizer.descend(&loss, step).unwrap().is_nan());
+    assert!(optimizer.descend(whole(&loss), step).unwrap().is_nan());
     let all = parameters.all().into_iter();
     let values = all.flat_map(|(_, v)| v.flatten_all().unwrap().to_vec1::<f32>().unwrap());
     assert_near(&values.collect::<Vec<_>>(), [1.0; 4]);
@@ -101,7 +105,7 @@ fn a_sum_of_losses_is_descended_as_their_mean() {
     let of = |weights: &[f64]| {
         let (parameters, loss) = variables();
         let optimizer = Optimizer::new(&parameters, config(OptimizerName::Sgd)).unwrap();
-        let losses = weights.iter().map(|weight| Ok((loss.clone(), *weight)));
+        let losses = weights.iter().map(|weight| Ok(LossPart { weight: *weight, ..whole(&loss) }));
         let step = Step { number: 0, learning_rate: 0.1 };
         assert_eq!(optimizer.descend_sum(losses, step).unwrap(), 7.0);
         let all = parameters.all().into_iter();
@@ -115,7 +119,7 @@ fn a_sum_of_losses_is_descended_as_their_mean() {
 fn moments_come_back_and_those_of_another_method_do_not() {
     let (parameters, loss) = variables();
     let adamw = Optimizer::new(&parameters, config(OptimizerName::AdamW)).unwrap();
-    adamw.descend(&loss, Step { number: 0, learning_rate: 0.1 }).unwrap();
+    adamw.descend(whole(&loss), Step { number: 0, learning_rate: 0.1 }).unwrap();
     let saved = adamw.snapshot().unwrap();
     assert_eq!(saved.keys().collect::<Vec<_>>(), ["0:a", "0:b", "1:a", "1:b"]);
     assert!(
@@ -138,4 +142,18 @@ fn lengths_that_do_not_count_are_not_decayed() {
     {
         assert_eq!(role(name, dims), Role::Other, "{name}");
     }
+}
+
+#[test]
+fn a_weight_that_the_loss_does_not_see_is_an_error_and_a_bias_is_none() {
+    let (parameters, loss) = variables();
+    let vb = parameters.builder(DType::F32, &Device::Cpu);
+    vb.get_with_hints(2, "c.bias", Init::Const(1.0)).unwrap();
+    let step = Step { number: 0, learning_rate: 0.1 };
+    let optimizer = Optimizer::new(&parameters, config(OptimizerName::Sgd)).unwrap();
+    assert_eq!(optimizer.descend(whole(&loss), step).unwrap(), 7.0);
+    vb.get_with_hints(2, "c.weight", Init::Const(1.0)).unwrap();
+    let optimizer = Optimizer::new(&parameters, config(OptimizerName::Sgd)).unwrap();
+    let error = optimizer.descend(whole(&loss), step).unwrap_err();
+    assert!(matches!(&error, Error::NoGradient { names } if names[..] == ["c.weight"]), "{error}");
 }

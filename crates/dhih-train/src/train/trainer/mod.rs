@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use dhih_model::checkpoint;
 use dhih_model::pretrained::{BACKBONE, Loaded};
-use dhih_model::{Mode, Network, NetworkConfig, NormalizationMeasure, Pretrained};
+use dhih_model::{Mode, Network, NetworkConfig, NormalizationMeasure, Pretrained, Trace};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use crate::run::run_dir::RunDir;
 use crate::settings::table::TrainConfig;
 use crate::train::batches::{Batch, BatchConfig, Epoch};
 use crate::train::features::FeatureCache;
-use crate::train::optim::{Optimizer, Step};
+use crate::train::optim::{LossPart, Optimizer, Step};
 use crate::train::schedule::Schedule;
 use crate::train::weight_average::WeightAverage;
 
@@ -236,19 +236,24 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The hash layer's output for the images `at` of a batch.
-    fn forward(&self, batch: &Batch<'_>, at: Range<usize>, mode: Mode) -> Result<Tensor> {
+    /// The hash layer's output for the images `at` of a batch, and the backbone's way back where it is trained.
+    fn forward(
+        &self,
+        batch: &Batch<'_>,
+        at: Range<usize>,
+        mode: Mode,
+    ) -> Result<(Tensor, Option<Trace>)> {
         let device = self.network.device();
         if let Some(features) = &self.features {
             let mirrored = &batch.mirrored[at.clone()];
-            return Ok(self
-                .network
-                .head(&features.gather(&batch.rows[at], mirrored, device)?, mode)?);
+            let features = features.gather(&batch.rows[at], mirrored, device)?;
+            return Ok((self.network.head(&features, mode)?, None));
         }
         let pixels = batch.images.len() / batch.len();
         let images = &batch.images[at.start * pixels..at.end * pixels];
         let NetworkConfig { normalization, input, .. } = self.network.config();
-        Ok(self.network.forward(&normalization.apply(images, *input, device)?, mode)?)
+        let trace = self.network.trace(&normalization.apply(images, *input, device)?, mode)?;
+        Ok((self.network.head(trace.features(), mode)?, Some(trace)))
     }
 
     fn step(&self, batch: &Batch<'_>, step: usize, schedule: &Schedule) -> Result<StepOutcome> {
@@ -264,7 +269,7 @@ impl<'a> Trainer<'a> {
             let at = i * n / parts..(i + 1) * n / parts;
             let mode = Mode::training_step(seed, step * accumulate + i)
                 .with_norm_momentum(self.config.norm_momentum);
-            let v = self.forward(batch, at.clone(), mode)?;
+            let (v, trace) = self.forward(batch, at.clone(), mode)?;
             let objective = self.network.objective();
             let classes = batch.targets.len() / n;
             let targets = &batch.targets[at.start * classes..at.end * classes];
@@ -284,7 +289,7 @@ impl<'a> Trainer<'a> {
                 None => under(&labels)?,
                 Some(others) => ((under(&labels)? * (1.0 - mixed))? + (under(others)? * mixed)?)?,
             };
-            Ok((loss, at.len() as f64 / n as f64))
+            Ok(LossPart { loss, weight: at.len() as f64 / n as f64, trace })
         };
         let at = Step { number: step, learning_rate: schedule.rate(step) };
         let loss = self.optimizer.descend_sum((0..parts).map(part), at)?;

@@ -20,7 +20,7 @@ fn loss(trainer: &Trainer<'_>) -> f32 {
     let targets = trainer.dataset.labels.multi_hot(rows, trainer.dataset.classes.len());
     let batch = Batch { rows, mirrored: vec![false; rows.len()], images, targets, mixed: 0.0 };
     let labels = batch.labels(&Device::Cpu).unwrap();
-    let v = trainer.forward(&batch, 0..rows.len(), Mode::training_step(0, 0)).unwrap();
+    let (v, _) = trainer.forward(&batch, 0..rows.len(), Mode::training_step(0, 0)).unwrap();
     let loss = trainer.network.objective().value(&v, &labels, 0.0).unwrap();
     loss.to_scalar().unwrap()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use dhih_index::{CodeSet, Codes};
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::{CodeEncoder, Mode};
+use dhih_model::{CodeEncoder, HeadEncoder};
 
 use super::Trainer;
 use crate::error::Result;
@@ -33,13 +33,18 @@ impl Trainer<'_> {
         self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
         let mut values = Vec::new();
         let input = self.network.config().input;
-        let features = self.features.as_ref().filter(|features| self.are_enough(features));
-        let encoder = features.is_none().then(|| CodeEncoder::new(&self.network)).transpose()?;
+        let views = self.config.views();
+        let features = self.features.as_ref().filter(|_| FeatureCache::serves(views));
+        let head = match features {
+            Some(features) => Some((features, HeadEncoder::new(&self.network)?)),
+            None => None,
+        };
+        let encoder = head.is_none().then(|| CodeEncoder::new(&self.network)).transpose()?;
         for rows in rows.chunks(4 * input.inference_batch()) {
             if let Some(encoder) = &encoder {
                 values.extend(encoder.encode(&self.dataset.gather_fitted(rows, input)?)?);
-            } else if let Some(features) = features {
-                values.extend(self.mean_of_views(features, rows)?.flatten_all()?.to_vec1::<f32>()?);
+            } else if let Some((features, head)) = &head {
+                values.extend(features.encode(head, rows, views)?);
             }
         }
         let labels = self.dataset.labels.of_codes(rows, self.dataset.classes.len());
@@ -57,23 +62,6 @@ impl Trainer<'_> {
         }
         self.average.as_ref().map_or(Ok(()), WeightAverage::exchange)?;
         Ok(Some(Validation { map, accuracy }))
-    }
-
-    /// Whether there are features of every view that codes are made of.
-    fn are_enough(&self, features: &FeatureCache) -> bool {
-        let views = self.config.views();
-        !views.shifted && (!views.mirror || features.has_mirrored())
-    }
-
-    /// The hash layer's output for the features of rows, as the mean over the views.
-    fn mean_of_views(&self, features: &FeatureCache, rows: &[usize]) -> Result<Tensor> {
-        let of_view = |mirrored| -> Result<Tensor> {
-            let mirrored = vec![mirrored; rows.len()];
-            let features = features.gather(rows, &mirrored, self.network.device())?;
-            Ok(self.network.head(&features, Mode::Evaluation)?)
-        };
-        let v = of_view(false)?;
-        Ok(if self.config.mirror { ((v + of_view(true)?)? * 0.5)? } else { v })
     }
 
     /// Epoch and mAP of the best epoch so far; the first among equals.

@@ -1,0 +1,106 @@
+//! A run's images as codes, when its network is trained.
+
+use dhih_index::{CodeSet, Codes};
+use dhih_model::{Encoder, HeadEncoder, Network, Views};
+
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::protocol::Split;
+use crate::run::run_dir::RunDir;
+use crate::settings::table::TrainConfig;
+use crate::train::features::FeatureCache;
+
+/// Classes up to which images are classified, too: beyond, codes of one bit a class are none that are used.
+const MAX_CLASSES: usize = 1024;
+
+/// What is encoded.
+pub(super) struct EncodingConfig<'a> {
+    /// Rows of the dataset.
+    pub(super) rows: &'a [usize],
+    /// Whether the real values behind the codes are kept. They take 32 times the memory of the codes.
+    pub(super) keeps_values: bool,
+}
+
+/// Images as codes.
+pub(super) struct Encoded {
+    pub(super) set: CodeSet,
+    /// The classes they are taken for, where the loss knows classes, of which there are at most 1,024.
+    pub(super) classes: Option<Vec<u32>>,
+    /// The real values behind the codes, `[n, bits]`, where they are kept.
+    pub(super) values: Vec<f32>,
+}
+
+/// What makes codes of the rows of a dataset.
+pub(super) struct Source<'a> {
+    encoder: &'a Encoder,
+    dataset: &'a Dataset,
+    /// Those of a frozen backbone, which are the same in other runs, and the hash layer.
+    features: Option<(FeatureCache, HeadEncoder<'a>)>,
+    views: Views,
+}
+
+impl<'a> Source<'a> {
+    /// Of a trained network, whose encoder is that of its checkpoint. Where a frozen backbone's features are kept for several runs, those of
+    /// the database and the queries are read there, or computed and kept, too.
+    ///
+    /// # Errors
+    /// Those of the network and the file system.
+    pub(super) fn new(
+        (config, network, encoder): (&TrainConfig, &'a Network, &'a Encoder),
+        (dataset, split): (&'a Dataset, &Split),
+        run: &RunDir,
+        progress: Progress,
+    ) -> Result<Self> {
+        let views = config.views();
+        let is_kept = config.freeze_backbone && config.features_dir.is_some();
+        let features = match is_kept && FeatureCache::serves(views) {
+            false => None,
+            true => {
+                let mut rows = [&split.database[..], &split.queries].concat();
+                rows.sort_unstable();
+                rows.dedup();
+                let features = FeatureCache::open(network, (dataset, &rows), run, progress)?;
+                Some((features, HeadEncoder::new(network)?))
+            }
+        };
+        Ok(Self { encoder, dataset, features, views })
+    }
+
+    /// Encodes images in parts: scaled up, all of them may take more memory than the dataset, and so may their logits.
+    ///
+    /// # Errors
+    /// Those of the dataset and the network.
+    pub(super) fn encode(&self, config: EncodingConfig<'_>) -> Result<Encoded> {
+        let Self { encoder, dataset, .. } = self;
+        let EncodingConfig { rows, keeps_values } = config;
+        let bits = encoder.bits() as u32;
+        let (mut codes, mut values) = (Codes::new(bits, Vec::new())?, Vec::new());
+        let mut classes = (dataset.classes.len() <= MAX_CLASSES).then(Vec::new);
+        // A multiple of the encoder's batches.
+        for rows in rows.chunks(4 * encoder.input().inference_batch()) {
+            let part = match &self.features {
+                Some((features, head)) => features.encode(head, rows, self.views)?,
+                None => encoder.encode(&dataset.gather_fitted(rows, encoder.input())?)?,
+            };
+            codes.try_extend(Codes::from_real(bits, &part)?.iter())?;
+            if let Some(known) = &mut classes {
+                match encoder.classify(&part)? {
+                    Some(part) => known.extend(part),
+                    None => classes = None,
+                }
+            }
+            if keeps_values {
+                values.extend(part);
+            }
+        }
+        let set = CodeSet {
+            ids: None,
+            labels: Some(dataset.labels.of_codes(rows, dataset.classes.len())),
+            classes: dataset.classes.clone(),
+            model_sha256: Some(encoder.model_sha256().to_owned()),
+            codes,
+        };
+        Ok(Encoded { set, classes, values })
+    }
+}
