@@ -26,7 +26,8 @@ impl Rows for FileRows<'_> {
     }
 
     fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> dhih_model::Result<()> {
-        let unusable = |error: dhih_index::Error| dhih_model::Error::Vectors { reason: error.to_string() };
+        let unusable =
+            |error: dhih_index::Error| dhih_model::Error::Vectors { reason: error.to_string() };
         self.0.read(rows, to).map_err(unusable)
     }
 }
@@ -65,9 +66,9 @@ pub fn encode_vectors(codec: &Codec, vectors: &Vectors, progress: Progress) -> R
         values.clear();
         vectors.read(rows.clone(), &mut values)?;
         let part = codec.encode(&values).map_err(|error| match error {
-            dhih_model::Error::Vectors { reason } => dhih_model::Error::Vectors {
-                reason: format!("of those from {start} on, {reason}"),
-            },
+            dhih_model::Error::Vectors { reason } => {
+                dhih_model::Error::Vectors { reason: format!("of those from {start} on, {reason}") }
+            }
             other => other,
         })?;
         codes.try_extend(Codes::from_real(bits, &part)?.iter())?;

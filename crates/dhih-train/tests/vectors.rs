@@ -39,7 +39,8 @@ fn vectors_become_codes_of_every_method() {
     let values = drawn(400, 20);
     npy(dir.path(), "v.npy", 20, &values);
     for method in ["sign", "pca-sign", "rotation", "itq"] {
-        let fit = format!("codec --vectors v.npy --bits 12 --method {method} --out c.safetensors --json");
+        let fit =
+            format!("codec --vectors v.npy --bits 12 --method {method} --out c.safetensors --json");
         let told = stdout(&dhih_train(dir.path(), &words(&fit)));
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         assert_eq!((&told["method"], &told["vectors"]), (&method.into(), &400.into()));
@@ -82,6 +83,9 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     refused(&format!("{encode} --vectors other.npy"), "vectors of 20 numbers");
     refused(&format!("{encode} --vectors nan.npy"), "row 2 has NaN at 3");
     refused(encode, "--vectors");
-    refused("encode --vectors v.npy --out out.safetensors --codec v.npy", "not a usable checkpoint");
+    refused(
+        "encode --vectors v.npy --out out.safetensors --codec v.npy",
+        "not a usable checkpoint",
+    );
     refused(&format!("{encode} --vectors v.npy --input v.npy"), "--input");
 }

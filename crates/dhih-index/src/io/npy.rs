@@ -203,9 +203,13 @@ impl Floats {
         let row = self.columns * self.float.bytes();
         let bytes = &file[self.values.clone()][rows.start * row..rows.end * row];
         match self.float {
-            Float::F2 => to.extend(bytes.as_chunks().0.iter().map(|b| half(u16::from_le_bytes(*b)))),
+            Float::F2 => {
+                to.extend(bytes.as_chunks().0.iter().map(|b| half(u16::from_le_bytes(*b))))
+            }
             Float::F4 => to.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
-            Float::F8 => to.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32)),
+            Float::F8 => {
+                to.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32))
+            }
         }
     }
 }

@@ -89,7 +89,8 @@ mod tests {
 
     fn file(descr: &str, shape: (usize, usize), values: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape:?}, }}\n");
+        let header =
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape:?}, }}\n");
         let length = (header.len() as u16).to_le_bytes();
         let bytes = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), values].concat();
         std::fs::write(file.path(), bytes).unwrap();

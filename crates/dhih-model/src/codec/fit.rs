@@ -188,7 +188,9 @@ fn principal(covariance: Square, bits: usize) -> Result<Vec<f64>> {
     let least = values[0].max(0.0) * dims as f64 * f64::from(f32::EPSILON);
     let directions = values.iter().filter(|value| **value > least).count();
     if directions < bits {
-        let reason = format!("they vary in {directions} directions, and there are to be {bits} bits: take fewer");
+        let reason = format!(
+            "they vary in {directions} directions, and there are to be {bits} bits: take fewer"
+        );
         return Err(Error::Vectors { reason });
     }
     let mut components = vectors.values[..bits * dims].to_vec();
@@ -213,8 +215,10 @@ fn turned(
     let dims = rows.dims();
     let some = sample(rows, (bits * ROTATED_PER_BIT).max(LEAST_ROTATED), normalize)?;
     let n = some.len() / dims;
-    let centred: Vec<f32> =
-        some.par_chunks_exact(dims).flat_map_iter(|v| v.iter().zip(mean).map(|(x, m)| x - m)).collect();
+    let centred: Vec<f32> = some
+        .par_chunks_exact(dims)
+        .flat_map_iter(|v| v.iter().zip(mean).map(|(x, m)| x - m))
+        .collect();
     drop(some);
     let single: Vec<f32> = components.iter().map(|x| *x as f32).collect();
     // V, [n, bits]

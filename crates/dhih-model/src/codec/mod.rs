@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::fit::{FitConfig, Rows, fit};
 use crate::checkpoint::{self, Contents};
-use crate::config::InputShape;
 use crate::error::{Error, Result};
 use crate::inference::Inference;
 use crate::layer::{Layer, Linear, Sequential};
@@ -44,7 +43,11 @@ impl Method {
         ("sign", Self::Sign, "signs of the first values"),
         ("pca-sign", Self::PcaSign, "signs of the principal components"),
         ("rotation", Self::Rotation, "signs behind a random rotation about the mean"),
-        ("itq", Self::Itq, "principal components, turned towards their signs (Gong and Lazebnik, 2011)"),
+        (
+            "itq",
+            Self::Itq,
+            "principal components, turned towards their signs (Gong and Lazebnik, 2011)",
+        ),
     ];
 
     /// The name used in flags and files.
@@ -190,9 +193,8 @@ impl Codec {
         }
         let mut scaled = vectors.to_vec();
         for (row, vector) in scaled.chunks_exact_mut(dims).enumerate() {
-            prepare(vector, normalize).map_err(|reason| Error::Vectors {
-                reason: format!("vector {row} {reason}"),
-            })?;
+            prepare(vector, normalize)
+                .map_err(|reason| Error::Vectors { reason: format!("vector {row} {reason}") })?;
         }
         let n = vectors.len() / dims;
         let mut values = vec![0.0; n * bits];

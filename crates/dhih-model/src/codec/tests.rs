@@ -25,7 +25,8 @@ impl Drawn {
             let own: Vec<f64> = (0..dims)
                 .map(|i| rng.sample::<f64, _>(StandardNormal) * 0.8f64.powi(i as i32) + 0.3)
                 .collect();
-            let turned = (0..dims).map(|j| (0..dims).map(|i| own[i] * rotation.row(i)[j]).sum::<f64>());
+            let turned =
+                (0..dims).map(|j| (0..dims).map(|i| own[i] * rotation.row(i)[j]).sum::<f64>());
             values.extend(turned.map(|x| x as f32));
         }
         Self { dims, values }
@@ -64,7 +65,8 @@ fn centred(rows: &Drawn) -> Vec<Vec<f64>> {
         })
         .collect();
     let n = all.len() as f64;
-    let mean: Vec<f64> = (0..rows.dims).map(|i| all.iter().map(|v| v[i]).sum::<f64>() / n).collect();
+    let mean: Vec<f64> =
+        (0..rows.dims).map(|i| all.iter().map(|v| v[i]).sum::<f64>() / n).collect();
     all.iter_mut().for_each(|v| v.iter_mut().zip(&mean).for_each(|(x, m)| *x -= m));
     all
 }

@@ -47,13 +47,9 @@ pub(crate) use convolution::{Convolution, Geometry};
 pub use dropout::dropout;
 pub(crate) use dropout::traced_dropout;
 pub use linear::linear;
-<<<<<<< HEAD
-pub(crate) use matrix::{Matrix, Size, product};
-pub(crate) use max_pool2d::MaxWindows;
-=======
 pub(crate) use linear::traced_linear;
+pub(crate) use matrix::{Matrix, Size, product};
 pub(crate) use max_pool2d::{MaxWindows, traced_max_pool2d};
->>>>>>> edges
 pub use max_pool2d::{Pool2dConfig, max_pool2d};
 pub use muon::{Muon, muon_step};
 pub(crate) use normalize::scale_and_shift;

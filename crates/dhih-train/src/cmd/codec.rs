@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use clap::builder::{
-    FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser,
-};
+use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use dhih_index::Vectors;
 use dhih_model::codec::{FitConfig, Method};
-use dhih_train::vectors::fit_codec;
 use dhih_train::Progress;
+use dhih_train::vectors::fit_codec;
 use serde::Serialize;
 
 /// Flags of `codec`.
@@ -80,7 +78,14 @@ pub(crate) fn run(args: &CodecArgs) -> Result<()> {
     let (bits, dims, name) = (codec.bits(), codec.dims(), args.method.name());
     if args.json {
         let (out, sha256) = (&*args.out, codec.sha256());
-        return super::print_json(&Report { out, method: name, vectors: vectors.len(), dims, bits, sha256 });
+        return super::print_json(&Report {
+            out,
+            method: name,
+            vectors: vectors.len(),
+            dims,
+            bits,
+            sha256,
+        });
     }
     let out = args.out.display();
     super::print(&format!(
