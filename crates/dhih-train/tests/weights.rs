@@ -46,8 +46,10 @@ fn options(data: &Path, weights: &Path) -> TrainOptions {
     }
 }
 
+/// With a hidden layer far smaller than the default one, which takes minutes where many epochs are trained.
 fn frozen(data: &Path, weights: &Path) -> TrainConfig {
-    let options = TrainOptions { freeze_backbone: Some(true), ..options(data, weights) };
+    let (freeze_backbone, hash_hidden) = (Some(true), Some(16));
+    let options = TrainOptions { freeze_backbone, hash_hidden, ..options(data, weights) };
     options.resolve().unwrap()
 }
 
@@ -166,7 +168,7 @@ fn a_killed_frozen_run_resumes_to_the_same_bytes() {
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
     let arguments = [
         ["--dataset", "folder", "--image-side", "16", "--bits", "12", "--epochs", "300"].as_slice(),
-        &["--batch-size", "8", "--device", "cpu", "--freeze-backbone"],
+        &["--batch-size", "8", "--device", "cpu", "--freeze-backbone", "--hash-hidden", "16"],
     ];
     let paths = [("--data-dir", &*data), ("--weights", &*path)];
     common::start_and_kill(&arguments.concat(), &paths, &killed);

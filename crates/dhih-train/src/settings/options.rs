@@ -16,6 +16,16 @@ use crate::train::optim::OptimizerName;
 use crate::train::schedule::ScheduleName;
 use crate::train::weights::WeightsSource;
 
+/// Defaults of training on the features of a frozen backbone, chosen on held-out images of four sets: `docs/results/tables/frozen-heads.md`.
+struct Frozen;
+
+impl Frozen {
+    const HASH_HIDDEN: usize = 1024;
+    const LEARNING_RATE: f64 = 0.1;
+    const WEIGHT_DECAY: f64 = 0.01;
+    const EPOCHS: usize = 15;
+}
+
 impl TrainOptions {
     /// Reads options from a TOML file.
     ///
@@ -80,7 +90,9 @@ impl TrainOptions {
             DatasetName::Svhn => (30, false, 2, 5e-4),
             _ => (30, true, 3, 5e-3),
         };
-        let epochs = options.epochs.unwrap_or(epochs);
+        let freeze_backbone = options.freeze_backbone.unwrap_or(false);
+        let default_epochs = if freeze_backbone { Frozen::EPOCHS } else { epochs };
+        let epochs = options.epochs.unwrap_or(default_epochs);
         let warmup_epochs = options.warmup_epochs(epochs)?;
         let data_dir = options.data_dir.unwrap_or_else(|| Path::new("data").join(dataset.folder()));
         let protocol = match &options.protocol {
@@ -88,12 +100,12 @@ impl TrainOptions {
             None => Protocol::default_in(dataset, &data_dir),
         };
         let weights = options.weights.as_deref().map(str::parse::<WeightsSource>).transpose()?;
-        let freeze_backbone = options.freeze_backbone.unwrap_or(false);
         // A lower rate keeps pretrained features, and they are larger than random ones: a higher rate diverges.
         let optimizer =
             options.optimizer.as_deref().map_or(Ok(OptimizerName::Sgd), OptimizerName::parse)?;
         let (rate, weight_decay) = match (optimizer, &weights) {
             (OptimizerName::AdamW, _) => (0.001, 0.01),
+            _ if freeze_backbone => (Frozen::LEARNING_RATE, Frozen::WEIGHT_DECAY),
             (OptimizerName::Sgd | OptimizerName::Muon, Some(_)) => (0.01, weight_decay),
             (OptimizerName::Sgd | OptimizerName::Muon, None) => (0.05, weight_decay),
         };
@@ -129,8 +141,12 @@ impl TrainOptions {
             norm_scales: options.norm_scales.unwrap_or(true),
             backbone,
             bits,
-            feature_norm: options.feature_norm.unwrap_or(freeze_backbone),
-            hash_hidden: options.hash_hidden.unwrap_or(0),
+            feature_norm: options.feature_norm.unwrap_or(false),
+            hash_hidden: options.hash_hidden.unwrap_or(if freeze_backbone {
+                Frozen::HASH_HIDDEN
+            } else {
+                0
+            }),
             hash_norm: options
                 .hash_norm
                 .as_deref()

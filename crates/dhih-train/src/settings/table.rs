@@ -208,7 +208,7 @@ values {
     /// Code length in bits, 1 to 1024 [default: 48]
     #[arg(long, env = "DHIH_BITS", value_name = "K", help_heading = NETWORK)]
     bits: usize => usize;
-    /// Units of a hidden layer before the hash layer's outputs; 0 is none [default: 0]
+    /// Units of a hidden layer before the hash layer's outputs; 0 is none [default: 0; 1024 with --freeze-backbone]
     #[arg(long, env = "DHIH_HASH_HIDDEN", value_name = "N", help_heading = NETWORK)]
     #[serde(default)]
     hash_hidden: usize => usize;
@@ -216,7 +216,7 @@ values {
     #[arg(long, env = "DHIH_HASH_NORM", value_name = "NORM", help_heading = NETWORK)]
     #[serde(default)]
     hash_norm: String => HashNormChoice;
-    /// Passes over the training images
+    /// Passes over the training images [default: the dataset's; 15 with --freeze-backbone]
     #[arg(long, env = "DHIH_EPOCHS", value_name = "N", help_heading = TRAINING)]
     epochs: usize => usize;
     /// Images a step [default: 64; 256 with --freeze-backbone]
@@ -231,7 +231,7 @@ values {
     #[arg(long, env = "DHIH_OPTIMIZER", value_name = "NAME", help_heading = TRAINING)]
     #[serde(default)]
     optimizer: String => OptimizerName;
-    /// Learning rate after warm-up [default: 0.05, or 0.01 with --weights; 0.001 with adamw]
+    /// Learning rate after warm-up [default: 0.05; 0.01 with --weights; 0.1 with --freeze-backbone; 0.001 with adamw]
     #[arg(long, env = "DHIH_LEARNING_RATE", value_name = "X", visible_alias = "lr", help_heading = TRAINING)]
     learning_rate: f64 => f64;
     /// Learning rate of the filters with muon, as a part of their length [default: 0.24]
@@ -257,7 +257,7 @@ values {
     #[serde(default)]
     clip_norm: f64 => f64;
     /// L2 penalty of weights, with adamw decoupled from the gradient; not of scales and shifts [default: the
-    /// dataset's; 0.01 with adamw]
+    /// dataset's; 0.01 with --freeze-backbone or adamw]
     #[arg(long, env = "DHIH_WEIGHT_DECAY", value_name = "X", visible_alias = "wd", help_heading = TRAINING)]
     weight_decay: f64 => f64;
     /// The network takes a moving average of the weights over the steps, of this decay; 0 takes the last weights
@@ -342,7 +342,7 @@ switches {
     norm_scales;
     /// Leave the scales of the backbone's batch norm at 1
     no_norm_scales;
-    /// Begin the hash layer with batch norm of the features [default: with --freeze-backbone]
+    /// Begin the hash layer with batch norm of the features [default: false]
     #[arg(env = "DHIH_FEATURE_NORM", help_heading = NETWORK)]
     #[serde(default)]
     feature_norm;
