@@ -60,7 +60,8 @@ impl<'a> Source<'a> {
                 let mut rows = [&split.database[..], &split.queries].concat();
                 rows.sort_unstable();
                 rows.dedup();
-                let features = FeatureCache::open(network, (dataset, &rows), run, progress)?;
+                let features =
+                    FeatureCache::open(network, (dataset, &rows, views.mirror), run, progress)?;
                 Some((features, HeadEncoder::new(network)?))
             }
         };

@@ -29,19 +29,18 @@ const MIRRORED: &str = "mirrored";
 const KEY: &str = "dhih.features";
 
 impl FeatureCache {
-    /// Reads the features of `rows` from the run's file, or computes and writes them; with those of mirror images where the run mirrors.
+    /// Reads the features of `rows` from the run's file, or computes and writes them; with those of mirror images where `with_mirrored`.
     ///
     /// # Errors
     /// Those of the network and the file system.
     pub(crate) fn open(
         network: &Network,
-        (dataset, rows): (&Dataset, &[usize]),
+        (dataset, rows, with_mirrored): (&Dataset, &[usize], bool),
         run: &RunDir,
         progress: Progress,
     ) -> Result<Self> {
         let RunConfig { weights_sha256, train, .. } = run.read_config()?;
-        let is_mirrored = train.flip || train.mirror;
-        let tensors: &[&str] = if is_mirrored { &[TENSOR, MIRRORED] } else { &[TENSOR] };
+        let tensors: &[&str] = if with_mirrored { &[TENSOR, MIRRORED] } else { &[TENSOR] };
         let weights = weights_sha256.unwrap_or_default();
         let key = key(network.config(), &weights, (dataset, rows));
         let path = match &train.features_dir {

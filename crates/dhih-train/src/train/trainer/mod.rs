@@ -94,8 +94,13 @@ pub(crate) fn train(
     let mut trainer = Trainer::new(config, network, (dataset, split), progress)?;
     if config.freeze_backbone {
         let rows = [&split.train[..], &split.validation].concat();
-        trainer.features =
-            Some(FeatureCache::open(&trainer.network, (dataset, &rows), run, progress)?);
+        let with_mirrored = config.flip || config.mirror;
+        trainer.features = Some(FeatureCache::open(
+            &trainer.network,
+            (dataset, &rows, with_mirrored),
+            run,
+            progress,
+        )?);
     }
     trainer.resume(run)?;
     tensorboard::begin(&run.file(RunDir::EVENTS), &trainer.records)?;
