@@ -8,6 +8,7 @@
 
 pub(crate) mod disabled;
 pub(crate) mod fault;
+mod floats;
 #[cfg(any(feature = "parquet", feature = "safetensors"))]
 pub(crate) mod metadata;
 pub(crate) mod natural_order;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::codes::bytes::{FileBytes, MappedFile};
 use crate::error::{Error, Result};
 use crate::io::fault::{Fault, at};
-use crate::io::npy::{self, Floats};
+use crate::io::floats::{self, Floats};
 use crate::pointer;
 use crate::store::mmap::FileMap;
 
@@ -40,7 +40,7 @@ impl Vectors {
         }
         let file = MappedFile::new(file, path, |file| FileMap::of(file, path))?;
         let file = FileBytes::Mapped(file);
-        let array = npy::parse_floats(&file).map_err(at(path))?;
+        let array = floats::parse(&file).map_err(at(path))?;
         Ok(Self { path: path.to_owned(), file, array })
     }
 
