@@ -27,10 +27,8 @@ impl Picture {
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
         let count = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3));
         if pixels.is_empty() || count != Some(pixels.len()) {
-            return Err(unusable(&format!(
-                "{} bytes are no {width} x {height} pixels",
-                pixels.len()
-            )));
+            let got = pixels.len();
+            return Err(unusable(format!("{got} bytes are no {width} x {height} pixels")));
         }
         Ok(Self { width, height, pixels })
     }
