@@ -114,10 +114,13 @@ impl Record {
         Ok(Self { machine, settings, evaluation })
     }
 
+    /// The settings that figures depend on, but for the seed. Switches that are off are left out, for a record of an older program lacks those
+    /// that came later; and so are the thumbnails that a run keeps.
     fn settings_but_seed(&self) -> Value {
         let mut settings = self.settings.clone();
         if let Some(fields) = settings.as_object_mut() {
-            fields.remove("seed");
+            let counts = |name: &str| !["seed", "gallery"].contains(&name);
+            fields.retain(|name, value| counts(name) && *value != Value::Bool(false));
         }
         settings
     }
@@ -254,7 +257,12 @@ mod tests {
     fn seeds_of_the_same_settings_are_one_row() {
         let mut other = record(0, 0.9);
         other.settings["bits"] = json!(16);
-        let records = [("a-0", record(0, 0.5)), ("a-1", record(1, 0.7)), ("b-0", other)];
+        // An older program did not have this switch, and kept no thumbnails.
+        let mut older = record(1, 0.7);
+        older.settings["gallery"] = json!("none");
+        let mut first = record(0, 0.5);
+        first.settings["feature_norm"] = json!(false);
+        let records = [("a-0", first), ("a-1", older), ("b-0", other)];
         let records = records.map(|(name, record)| (name.to_owned(), record));
         let text = by_seeds(&records);
         let rows: Vec<&str> = text.lines().skip(2).collect();
