@@ -191,9 +191,7 @@ impl Encoder {
     /// # Errors
     /// When the number of values is no multiple of the bits.
     pub fn classify(&self, codes: &[f32]) -> Result<Option<Vec<u32>>> {
-        let bits = self.bits();
-        let v = Tensor::from_slice(codes, (codes.len() / bits, bits), &self.device)?;
-        let classes = self.objective.classify(&v)?;
+        let classes = self.objective.classify(&self.outputs(codes)?)?;
         Ok(classes.map(|classes| classes.to_vec1()).transpose()?)
     }
 
@@ -206,10 +204,14 @@ impl Encoder {
     /// # Errors
     /// When `codes` is no multiple of K values.
     pub fn class_scores(&self, codes: &[f32]) -> Result<Option<Vec<f32>>> {
-        let bits = self.bits();
-        let v = Tensor::from_slice(codes, (codes.len() / bits, bits), &self.device)?;
-        let scores = self.objective.class_scores(&v)?;
+        let scores = self.objective.class_scores(&self.outputs(codes)?)?;
         Ok(scores.map(|scores| scores.flatten_all()?.to_vec1()).transpose()?)
+    }
+
+    /// Codes as the hash layer's output, `[n, bits]`.
+    fn outputs(&self, codes: &[f32]) -> Result<Tensor> {
+        let bits = self.bits();
+        Ok(Tensor::from_slice(codes, (codes.len() / bits, bits), &self.device)?)
     }
 }
 
@@ -321,15 +323,15 @@ impl<'a> HeadEncoder<'a> {
         }
         let n = len / features;
         let mut codes = vec![0.0; n * config.bits];
-        let [only] = views else {
-            let mut of_view = codes.clone();
-            for (values, view) in views.iter().zip(weights) {
-                self.run(values, n, &mut of_view)?;
-                codes.iter_mut().zip(&of_view).for_each(|(code, x)| *code += view.weight * x);
-            }
+        if let [only] = views {
+            self.run(only, n, &mut codes)?;
             return Ok(codes);
-        };
-        self.run(only, n, &mut codes)?;
+        }
+        let mut of_view = codes.clone();
+        for (values, view) in views.iter().zip(weights) {
+            self.run(values, n, &mut of_view)?;
+            codes.iter_mut().zip(&of_view).for_each(|(code, x)| *code += view.weight * x);
+        }
         Ok(codes)
     }
 

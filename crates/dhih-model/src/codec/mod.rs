@@ -50,6 +50,11 @@ impl Method {
         ),
     ];
 
+    /// The method of that name; `None` where there is none.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, ..)| *known == name).map(|(_, method, _)| method)
+    }
+
     /// The name used in flags and files.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, method, _)| *method == self).map_or("", |(name, ..)| name)

@@ -54,39 +54,38 @@ impl Inference {
     /// # Errors
     /// As above.
     pub(crate) fn of_head(network: &Network) -> Result<Option<Self>> {
-        let input = InputShape { height: 1, width: 1, channels: network.backbone().features() };
-        Self::on(input, network, network.hash_layer().layers())
+        if !is_run_by_ours(network) {
+            return Ok(None);
+        }
+        let layers = network.hash_layer().layers().folded()?;
+        Self::of_vectors(&layers, network.backbone().features()).map(Some)
     }
 
-    /// Layers on vectors, by [`Self::run_values`].
+    /// Folded layers on vectors, by [`Self::run_values`].
     ///
     /// # Errors
     /// As above.
     pub(crate) fn of_vectors(layers: &Sequential, dims: usize) -> Result<Self> {
-        let input = InputShape { height: 1, width: 1, channels: dims };
-        let outputs = layers.output(input)?.len();
-        let stages = compile::compile(layers, input)?;
-        Ok(Self { input, table: None, stages, outputs, between: Mutex::default() })
+        Self::compiled(layers, InputShape { height: 1, width: 1, channels: dims }, None)
     }
 
     fn new(network: &Network, layers: &Sequential) -> Result<Option<Self>> {
-        Self::on(network.config().input, network, layers)
-    }
-
-    fn on(input: InputShape, network: &Network, layers: &Sequential) -> Result<Option<Self>> {
-        let NetworkConfig { normalization, .. } = network.config();
-        if !crate::ops::is_chosen(network.device(), DType::F32) {
+        let NetworkConfig { input, normalization, .. } = network.config();
+        if !is_run_by_ours(network) {
             return Ok(None);
         }
-        let layers = layers.folded()?;
+        let table = NormalizationTable::new(normalization);
+        Self::compiled(&layers.folded()?, *input, Some(table)).map(Some)
+    }
+
+    fn compiled(
+        layers: &Sequential,
+        input: InputShape,
+        table: Option<NormalizationTable>,
+    ) -> Result<Self> {
         let outputs = layers.output(input)?.len();
-        Ok(Some(Self {
-            input,
-            table: Some(NormalizationTable::new(normalization)),
-            stages: compile::compile(&layers, input)?,
-            outputs,
-            between: Mutex::default(),
-        }))
+        let stages = compile::compile(layers, input)?;
+        Ok(Self { input, table, stages, outputs, between: Mutex::default() })
     }
 
     /// The outputs of images. Each depends on its image alone, to the last bit, however many there are.
@@ -134,6 +133,11 @@ impl Inference {
             std::mem::swap(from, to);
         }
     }
+}
+
+/// Whether operators of ours run the network.
+fn is_run_by_ours(network: &Network) -> bool {
+    crate::ops::is_chosen(network.device(), DType::F32)
 }
 
 #[cfg(test)]

@@ -57,10 +57,7 @@ struct Report<'a> {
 
 fn methods() -> impl TypedValueParser<Value = Method> {
     let named = Method::ALL.map(|(name, _, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(named).map(|name| {
-        let method = Method::ALL.iter().find(|(known, ..)| *known == name);
-        method.map_or(Method::Itq, |(_, method, _)| *method)
-    })
+    PossibleValuesParser::new(named).try_map(|name| Method::named(&name).ok_or("no such method"))
 }
 
 /// Fits, writes and reports.

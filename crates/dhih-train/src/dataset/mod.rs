@@ -308,8 +308,13 @@ pub(crate) fn fit(images: Vec<u8>, from: InputShape, to: InputShape) -> Result<V
     if from == to {
         return Ok(images);
     }
-    let fitted = images.par_chunks(from.len()).map(|image| fit_one(image, from, to));
-    Ok(fitted.collect::<Result<Vec<_>>>()?.concat())
+    let mut fitted = vec![0; images.len() / from.len() * to.len()];
+    let pairs = fitted.par_chunks_exact_mut(to.len()).zip(images.par_chunks_exact(from.len()));
+    pairs.try_for_each(|(fitted, image)| -> Result<()> {
+        fitted.copy_from_slice(&fit_one(image, from, to)?);
+        Ok(())
+    })?;
+    Ok(fitted)
 }
 
 fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Result<Vec<u8>> {

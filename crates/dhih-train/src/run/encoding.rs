@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::protocol::Split;
 use crate::run::run_dir::RunDir;
 use crate::settings::table::TrainConfig;
-use crate::train::features::FeatureCache;
+use crate::train::features::{FeatureCache, Wanted};
 
 /// Classes up to which images are classified, too: beyond, codes of one bit a class are none that are used.
 const MAX_CLASSES: usize = 1024;
@@ -60,8 +60,8 @@ impl<'a> Source<'a> {
                 let mut rows = [&split.database[..], &split.queries].concat();
                 rows.sort_unstable();
                 rows.dedup();
-                let features =
-                    FeatureCache::open(network, (dataset, &rows, views.mirror), run, progress)?;
+                let wanted = Wanted { dataset, rows: &rows, with_mirrored: views.mirror };
+                let features = FeatureCache::open(network, wanted, run, progress)?;
                 Some((features, HeadEncoder::new(network)?))
             }
         };

@@ -28,17 +28,28 @@ const TENSOR: &str = "features";
 const MIRRORED: &str = "mirrored";
 const KEY: &str = "dhih.features";
 
+/// Images whose features are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) dataset: &'a Dataset,
+    /// Rows of the dataset.
+    pub(crate) rows: &'a [usize],
+    /// Whether the features of their mirror images are wanted, too.
+    pub(crate) with_mirrored: bool,
+}
+
 impl FeatureCache {
-    /// Reads the features of `rows` from the run's file, or computes and writes them; with those of mirror images where `with_mirrored`.
+    /// Reads features from the run's file, or computes and writes them.
     ///
     /// # Errors
     /// Those of the network and the file system.
     pub(crate) fn open(
         network: &Network,
-        (dataset, rows, with_mirrored): (&Dataset, &[usize], bool),
+        wanted: Wanted<'_>,
         run: &RunDir,
         progress: Progress,
     ) -> Result<Self> {
+        let Wanted { dataset, rows, with_mirrored } = wanted;
         let RunConfig { weights_sha256, train, .. } = run.read_config()?;
         let tensors: &[&str] = if with_mirrored { &[TENSOR, MIRRORED] } else { &[TENSOR] };
         let weights = weights_sha256.unwrap_or_default();

@@ -208,7 +208,6 @@ fn same_padding_agrees_with_candle_on_a_padded_image() {
             let x = x.pad_with_zeros(2, horizontal.0, horizontal.1)?;
             portable::conv2d(&x, w.as_tensor(), None, none, identity)
         };
-        println!("{kernel} {same:?} {height} {width} {channels} {out}");
         assert_eq!(ours().unwrap().dims()[1..3], [height.div_ceil(stride), width.div_ceil(stride)]);
         assert_same_gradients(&[&x, &w], ours, oracle, 2e-5);
         let portable = portable::conv2d(x.as_tensor(), w.as_tensor(), None, same, identity);

@@ -21,7 +21,7 @@ use crate::report::tensorboard;
 use crate::run::run_dir::RunDir;
 use crate::settings::table::TrainConfig;
 use crate::train::batches::{Batch, BatchConfig, Epoch};
-use crate::train::features::FeatureCache;
+use crate::train::features::{FeatureCache, Wanted};
 use crate::train::optim::{LossPart, Optimizer, Step};
 use crate::train::schedule::Schedule;
 use crate::train::weight_average::WeightAverage;
@@ -95,12 +95,8 @@ pub(crate) fn train(
     if config.freeze_backbone {
         let rows = [&split.train[..], &split.validation].concat();
         let with_mirrored = config.flip || config.mirror;
-        trainer.features = Some(FeatureCache::open(
-            &trainer.network,
-            (dataset, &rows, with_mirrored),
-            run,
-            progress,
-        )?);
+        let wanted = Wanted { dataset, rows: &rows, with_mirrored };
+        trainer.features = Some(FeatureCache::open(&trainer.network, wanted, run, progress)?);
     }
     trainer.resume(run)?;
     tensorboard::begin(&run.file(RunDir::EVENTS), &trainer.records)?;
