@@ -14,8 +14,11 @@ pub struct Recipe {
 
 impl Recipe {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 2] = [
+    pub const ALL: [Self; 5] = [
         Self { name: "cifar10-fast", text: include_str!("../../recipes/cifar10-fast.toml") },
+        Self { name: "cifar10-best", text: include_str!("../../recipes/cifar10-best.toml") },
+        Self { name: "cifar10-top", text: include_str!("../../recipes/cifar10-top.toml") },
+        Self { name: "cifar10-test", text: include_str!("../../recipes/cifar10-test.toml") },
         Self { name: "cifar10-5k", text: include_str!("../../recipes/cifar10-5k.toml") },
     ];
 
