@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::init::named_rng;
 use crate::layer::{Dropout, Layer, Mode, Sequential};
 use crate::ops::{
-    Back, ConvNorm, Grid, POOL, Traced, Value, add_to, traced_add, traced_dropout, traced_linear,
-    traced_max_pool2d,
+    Back, ConvNorm, Grid, POOL, Tasks, Traced, Value, add_to, traced_add, traced_dropout,
+    traced_linear, traced_max_pool2d,
 };
 
 /// A backbone's features in training. They are computed outside of candle's graph where layers of ours run on the CPU, and inside
@@ -244,7 +244,7 @@ fn unflattened(dy: Vec<f32>, [_, height, width, channels]: [usize; 4]) -> Vec<f3
 fn transposed(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     let images = y.par_chunks_mut(rows * columns).zip(x.par_chunks(rows * columns));
-    images.for_each(|(y, x)| {
+    images.run(|(y, x)| {
         for (row, x) in x.chunks_exact(columns).enumerate() {
             for (column, x) in x.iter().enumerate() {
                 y[column * rows + row] = *x;
@@ -264,7 +264,7 @@ fn joined(parts: &[Value]) -> Result<Value> {
     let channels: usize = all.iter().map(|dims| dims[3]).sum();
     let mut y = vec![0.0; n * height * width * channels];
     let image = height * width;
-    y.par_chunks_mut((image * channels).max(1)).enumerate().for_each(|(number, y)| {
+    y.par_chunks_mut((image * channels).max(1)).enumerate().run(|(number, y)| {
         let mut first = 0;
         for (part, [.., own]) in parts.iter().zip(&all) {
             let x = &part.values[number * image * own..][..image * own];
@@ -282,13 +282,11 @@ fn picked(x: &[f32], channels: usize, range: std::ops::Range<usize>) -> Vec<f32>
     let own = range.len();
     let mut y = vec![0.0; x.len() / channels.max(1) * own];
     const PIXELS: usize = 256;
-    y.par_chunks_mut((PIXELS * own).max(1)).zip(x.par_chunks(PIXELS * channels)).for_each(
-        |(y, x)| {
-            for (y, x) in y.chunks_exact_mut(own).zip(x.chunks_exact(channels)) {
-                y.copy_from_slice(&x[range.clone()]);
-            }
-        },
-    );
+    y.par_chunks_mut((PIXELS * own).max(1)).zip(x.par_chunks(PIXELS * channels)).run(|(y, x)| {
+        for (y, x) in y.chunks_exact_mut(own).zip(x.chunks_exact(channels)) {
+            y.copy_from_slice(&x[range.clone()]);
+        }
+    });
     y
 }
 

@@ -5,6 +5,7 @@ mod index;
 mod intake;
 mod life;
 mod model;
+mod scaling;
 mod serve;
 mod train;
 
@@ -25,6 +26,8 @@ enum What {
     Model(model::Args),
     /// Time of an epoch and memory against the batch, for losses of single images and of pairs
     Train(train::Args),
+    /// Training on more cores than there are, simulated from the times of its tasks
+    Scaling(scaling::Args),
     /// Searches of seeded sets of codes
     Index(index::Args),
     /// The same beside faiss, in one run
@@ -44,6 +47,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     match &args.what {
         What::Model(args) => model::run(args, workspace),
         What::Train(args) => train::run(args, workspace),
+        What::Scaling(args) => scaling::run(args, workspace),
         What::Index(args) => index::run(args, false, workspace),
         What::Peers(args) => index::run(args, true, workspace),
         What::Life(args) => life::run(args, workspace),

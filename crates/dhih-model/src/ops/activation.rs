@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{Back, Traced, Value, is_ours, portable, values, with_values};
+use super::{Back, Tasks, Traced, Value, is_ours, portable, values, with_values};
 
 /// A function of each value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl Activation {
     pub(super) fn turn_back(self, seen: &[f32], gradient: &mut [f32]) {
         if self != Self::Identity {
             let parts = gradient.par_chunks_mut(PART_VALUES).zip(seen.par_chunks(PART_VALUES));
-            parts.for_each(|(gradient, seen)| self.gradient_in_place(seen, gradient));
+            parts.run(|(gradient, seen)| self.gradient_in_place(seen, gradient));
         }
     }
 

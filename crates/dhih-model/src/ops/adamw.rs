@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::in_place::update;
-use super::is_ours;
 use super::multiversion::multiversion;
+use super::{Tasks, is_ours};
 
 /// Values that one task updates.
 const PART_VALUES: usize = 1 << 14;
@@ -61,7 +61,7 @@ pub fn adamw_step(
             update(second, &gradient, |v, _| {
                 let moments = m.par_chunks_mut(PART_VALUES).zip(v.par_chunks_mut(PART_VALUES));
                 let parts = x.par_chunks_mut(PART_VALUES).zip(g.par_chunks(PART_VALUES));
-                parts.zip(moments).for_each(|((x, g), (m, v))| advance(rates, g, m, v, x));
+                parts.zip(moments).run(|((x, g), (m, v))| advance(rates, g, m, v, x));
                 Ok(())
             })
         })

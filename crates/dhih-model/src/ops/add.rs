@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{Activation, Traced, Value, is_ours, portable, values};
+use super::{Activation, Tasks, Traced, Value, is_ours, portable, values};
 
 /// Values that one task adds: the three parts stay in the first cache level.
 const PART_VALUES: usize = 1 << 12;
@@ -45,7 +45,7 @@ pub(crate) fn traced_add(x: &Value, y: &Value, activation: Activation) -> Result
 /// Adds `other` to `sum`.
 pub(crate) fn add_to(sum: &mut [f32], other: &[f32]) {
     let parts = sum.par_chunks_mut(PART_VALUES).zip(other.par_chunks(PART_VALUES));
-    parts.for_each(|(sum, other)| accumulate(other, sum));
+    parts.run(|(sum, other)| accumulate(other, sum));
 }
 
 fn added(x: &[f32], y: &[f32], activation: Activation) -> Vec<f32> {

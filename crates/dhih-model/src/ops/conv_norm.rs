@@ -4,6 +4,9 @@
 //! As one operator it keeps from memory what several would write and read: statistics are measured while the convolution's
 //! output is in cache, with pooling that output never leaves it, and its gradient exists for a few images at a time.
 
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,11 +14,12 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
-use super::fresh::fill_parts;
+use super::convolution::{Backward, Band, Convolution, Geometry, OutputGradient};
+use super::fresh::{fresh, zeroed};
 use super::moments::{Moments, Part};
 use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
+use super::tasks::{Tasks, threads};
 use super::trace::{Back, Traced, Value, add_gradient};
 use super::windows::Windows;
 use super::{
@@ -121,52 +125,115 @@ struct State {
     winners: Vec<u8>,
 }
 
-/// Images that are convolved, and measured, together: fixed, so that statistics do not depend on the machine.
-fn images_per_part(geometry: &Geometry) -> usize {
-    const VALUES: usize = 1 << 17;
-    (VALUES / geometry.output().max(geometry.image())).max(1)
+/// How a batch is cut.
+struct Cut {
+    /// What is convolved in one go.
+    bands: Vec<Band>,
+    /// Values that are measured on their own.
+    part: usize,
 }
 
 impl Block {
-    fn windows(&self, geometry: &Geometry) -> Windows {
-        Windows { height: geometry.out.0, width: geometry.out.1, channels: geometry.out_channels }
+    /// The windows of some rows of an image.
+    fn windows(&self, geometry: &Geometry, rows: usize) -> Windows {
+        Windows { height: rows, width: geometry.out.1, channels: geometry.out_channels }
     }
 
-    /// The shape of one image's normalised values.
-    fn shape(&self, geometry: &Geometry) -> (usize, usize) {
-        if self.pool { self.windows(geometry).pooled() } else { geometry.out }
+    /// The shape of the normalised values of some rows of an image.
+    fn shape(&self, geometry: &Geometry, rows: usize) -> (usize, usize) {
+        if self.pool { self.windows(geometry, rows).pooled() } else { (rows, geometry.out.1) }
+    }
+
+    /// Values that are normalised of some rows of an image.
+    fn len(&self, geometry: &Geometry, rows: usize) -> usize {
+        let (height, width) = self.shape(geometry, rows);
+        height * width * geometry.out_channels
+    }
+
+    /// Parts that are measured on their own are a few small images, or some rows of a large one. They do not depend on the machine;
+    /// how many are convolved together does.
+    fn cut(&self, geometry: &Geometry, n: usize) -> Cut {
+        const PART: usize = 1 << 13;
+        const LARGEST_PART: usize = 1 << 17;
+        // Tiles of Winograd's, and pairs of them where there is pooling.
+        const ROWS: usize = 8;
+        let (height, row) = (geometry.out.0, geometry.out_row());
+        let image = height * row;
+        if image > LARGEST_PART {
+            let rows = (LARGEST_PART / row / ROWS).max(1) * ROWS;
+            let of_image = |image| {
+                (0..height)
+                    .step_by(rows)
+                    .map(move |r| Band { images: image..image + 1, rows: r..height.min(r + rows) })
+            };
+            let bands = (0..n).flat_map(of_image).collect();
+            return Cut { bands, part: self.len(geometry, rows).max(1) };
+        }
+        let images = (PART / image.max(geometry.image())).max(1);
+        // As many as fit the cache, but some for each thread.
+        let most = (LARGEST_PART / image.max(geometry.image()) / images).max(1);
+        let together = (n.div_ceil(images) / (4 * threads())).clamp(1, most) * images;
+        let bands = (0..n).step_by(together);
+        let bands = bands.map(|i| Band { images: i..n.min(i + together), rows: 0..height });
+        Cut { bands: bands.collect(), part: (images * self.len(geometry, height)).max(1) }
     }
 
     /// Convolution, pooling and statistics.
     fn measure(&self, convolution: &Convolution, x: &[f32]) -> State {
         let geometry = convolution.geometry();
-        let shape = self.shape(geometry);
-        let (image, output) = (geometry.image(), shape.0 * shape.1 * geometry.out_channels);
-        let (n, part) = (x.len() / image, images_per_part(geometry));
-        let mut winners = vec![0u8; if self.pool { n * output } else { 0 }];
-        // Without pooling the parts of `winners` are empty, but as many.
-        let winner_parts: Vec<&mut [u8]> = match self.pool {
-            true => winners.chunks_mut(part * output).collect(),
-            false => (0..n.div_ceil(part)).map(|_| Default::default()).collect(),
-        };
-        let inputs = x.par_chunks(part * image).zip(winner_parts);
-        let (z, parts): (_, Vec<Part>) =
-            fill_parts(n * output, part * output, inputs, |z, (x, winners)| {
-                if !self.pool {
-                    convolution.run(x, 0..geometry.out.0, z);
-                    return Part::measure(z, geometry.out_channels);
-                }
-                with_scratch(|Scratch { gradient: full, .. }| {
-                    let full = full.resize(x.len() / image * geometry.output());
-                    convolution.run(x, 0..geometry.out.0, full);
-                    let images = z.chunks_exact_mut(output).zip(winners.chunks_exact_mut(output));
-                    for ((z, winners), full) in images.zip(full.chunks_exact(geometry.output())) {
-                        self.windows(geometry).pool(full, z, winners);
-                    }
-                });
-                Part::measure(z, geometry.out_channels)
+        let (image, channels) = (geometry.image(), geometry.out_channels);
+        let n = x.len() / image;
+        let Cut { bands, part } = self.cut(geometry, n);
+        let len = n * self.len(geometry, geometry.out.0);
+        let mut winners = vec![0u8; if self.pool { len } else { 0 }];
+        let measure = |z: &mut [MaybeUninit<f32>]| {
+            let (mut z, mut winners) = (z, &mut winners[..]);
+            let mut work = Vec::with_capacity(bands.len());
+            for band in bands {
+                let len = band.images.len() * self.len(geometry, band.rows.len());
+                let (own, behind) = z.split_at_mut(len);
+                let (own_winners, winners_behind) =
+                    winners.split_at_mut(if self.pool { len } else { 0 });
+                (z, winners) = (behind, winners_behind);
+                work.push((band, own, own_winners));
+            }
+            let measured = work.into_par_iter().run_all(|(band, z, winners)| {
+                let (x, z) = (&x[band.images.start * image..band.images.end * image], zeroed(z));
+                self.convolve(convolution, x, band.rows, z, winners);
+                z.chunks(part).map(|z| Part::measure(z, channels)).collect::<Vec<_>>()
             });
-        State { moments: Moments::merge(&parts, geometry.out_channels), z, winners }
+            measured.into_iter().flatten().collect::<Vec<_>>()
+        };
+        // SAFETY: the bands are all rows of all images, and each is zeroed.
+        let (z, parts) = unsafe { fresh(len, measure) };
+        State { moments: Moments::merge(&parts, channels), z, winners }
+    }
+
+    /// Convolution of some rows of images, and pooling.
+    fn convolve(
+        &self,
+        convolution: &Convolution,
+        x: &[f32],
+        rows: Range<usize>,
+        z: &mut [f32],
+        winners: &mut [u8],
+    ) {
+        if !self.pool {
+            return convolution.run(x, rows, z);
+        }
+        let geometry = convolution.geometry();
+        let (windows, pooled) =
+            (self.windows(geometry, rows.len()), self.len(geometry, rows.len()));
+        let image = rows.len() * geometry.out_row();
+        with_scratch(|Scratch { gradient: full, .. }| {
+            let full = full.resize(x.len() / geometry.image() * image);
+            convolution.run(x, rows, full);
+            let images =
+                z.chunks_exact_mut(pooled.max(1)).zip(winners.chunks_exact_mut(pooled.max(1)));
+            for ((z, winners), full) in images.zip(full.chunks_exact(image)) {
+                windows.pool(full, z, winners);
+            }
+        });
     }
 
     /// What backward needs, the output, the sizes of the convolution and the output's shape.
@@ -177,7 +244,7 @@ impl Block {
         affine: &[f32],
     ) -> Result<(State, Vec<f32>, Geometry, Shape)> {
         let (geometry, n) = Geometry::new(x_dims, weight_dims, self.config)?;
-        let (height, width) = self.shape(&geometry);
+        let (height, width) = self.shape(&geometry, geometry.out.0);
         if affine.len() != 2 * geometry.out_channels || n * height * width <= 1 {
             let count = affine.len() / 2;
             bail!("batch norm of {count} channels behind {geometry:?} with {n} images");
@@ -298,8 +365,8 @@ impl Gradients<'_> {
         images: Range<usize>,
         to: &mut [f32],
     ) {
-        let shape = self.op.shape(&self.geometry);
-        let output = shape.0 * shape.1 * self.geometry.out_channels;
+        let rows = self.geometry.out.0;
+        let output = self.op.len(&self.geometry, rows);
         let part = images.start * output..images.end * output;
         let (z, dy) = (&self.state.z[part.clone()], &self.dy[part.clone()]);
         if !self.op.pool {
@@ -311,7 +378,7 @@ impl Gradients<'_> {
             let winners = &self.state.winners[part];
             let images = pooled.chunks_exact(output).zip(winners.chunks_exact(output));
             for ((pooled, winners), to) in images.zip(to.chunks_exact_mut(self.geometry.output())) {
-                self.op.windows(&self.geometry).scatter(pooled, winners, to);
+                self.op.windows(&self.geometry, rows).scatter(pooled, winners, to);
             }
         });
     }

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::Tasks;
+
 /// A vector of `len` values and what `f` returns: `f` fills parts of `part` values, side by side, each from one of `inputs`.
 /// A part is zero before.
 ///
@@ -20,7 +22,7 @@ pub(super) fn fill_parts<I: IndexedParallelIterator, R: Send>(
     let write = |values: &mut [MaybeUninit<f32>]| {
         let parts = values.par_chunks_mut(part);
         assert_eq!(parts.len(), inputs.len(), "parts and their inputs");
-        parts.zip(inputs).map(|(part, input)| f(zeroed(part), input)).collect()
+        parts.zip(inputs).run_all(|(part, input)| f(zeroed(part), input))
     };
     // SAFETY: the parts are all there is, and each is zeroed.
     unsafe { fresh(len, write) }

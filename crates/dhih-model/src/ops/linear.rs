@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::matrix::{Matrix, Size, product};
 use super::weighted::{self, Array, Weighted};
-use super::{Activation, Traced, Value, is_ours, portable};
+use super::{Activation, Tasks, Traced, Value, is_ours, portable};
 
 /// `activation(x weight^T + bias)`.
 ///
@@ -61,7 +61,7 @@ impl Weighted for Product {
             (Matrix::rows_of(x.values, inputs), Matrix::rows_of(weight.values, inputs));
         let mut y =
             product(Size { rows: n, inner: inputs, columns: outputs }, x, weight.transposed());
-        y.par_chunks_mut(outputs.max(1) * 64).for_each(|rows| {
+        y.par_chunks_mut(outputs.max(1) * 64).run(|rows| {
             for row in rows.chunks_exact_mut(outputs) {
                 row.iter_mut().zip(bias.unwrap_or_default()).for_each(|(y, bias)| *y += bias);
             }

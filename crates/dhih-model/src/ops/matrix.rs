@@ -5,6 +5,8 @@
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
+use super::Tasks;
+
 /// Rows and columns of the largest piece that one task computes.
 const PIECE: (usize, usize) = (128, 512);
 
@@ -62,7 +64,7 @@ pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     assert!(a.covers(rows, inner) && b.covers(inner, columns), "matrices too short");
     let across = columns.div_ceil(PIECE.1);
     let target = Target(to.as_mut_ptr());
-    (0..rows.div_ceil(PIECE.0) * across).into_par_iter().for_each(|piece| {
+    (0..rows.div_ceil(PIECE.0) * across).into_par_iter().run(|piece| {
         let (row, column) = (piece / across * PIECE.0, piece % across * PIECE.1);
         let (m, n) = (PIECE.0.min(rows - row), PIECE.1.min(columns - column));
         let (a_from, b_from) = (row * a.strides.0, column * b.strides.1);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
-use super::{Back, Traced, Value, is_ours, portable, positions, values, with_values};
+use super::{Back, Tasks, Traced, Value, is_ours, portable, positions, values, with_values};
 
 /// A pooling window, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl MaxWindows {
         let mut y = vec![f32::NEG_INFINITY; x.len() / image * output];
         let mut winners = vec![0; y.len()];
         let outputs = y.par_chunks_mut(output).zip(winners.par_chunks_mut(output));
-        outputs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| self.forward(x, y, winners));
+        outputs.zip(x.par_chunks(image)).run(|((y, winners), x)| self.forward(x, y, winners));
         (y, winners)
     }
 

@@ -29,6 +29,7 @@ pub mod portable;
 mod scratch;
 mod sgd;
 mod simd;
+mod tasks;
 mod trace;
 mod weighted;
 mod windows;
@@ -55,6 +56,8 @@ pub use muon::{Muon, muon_step};
 pub(crate) use normalize::scale_and_shift;
 pub(crate) use scratch::Buffer;
 pub use sgd::{Sgd, sgd_step};
+pub(crate) use tasks::Tasks;
+pub use tasks::{Recording, Region};
 pub(crate) use trace::{Back, Traced, Value};
 
 use std::sync::LazyLock;

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::Tasks;
 use super::multiversion::multiversion;
 
 /// Values of a part whose statistics are summed on their own: fixed, so that results do not depend on the machine.
@@ -52,8 +53,8 @@ impl Moments {
     /// Of all rows.
     pub(super) fn measure(x: &[f32], channels: usize) -> Self {
         let rows = (PART_VALUES / channels).max(1);
-        let parts = x.par_chunks(rows * channels).map(|rows| Part::measure(rows, channels));
-        Self::merge(&parts.collect::<Vec<_>>(), channels)
+        let parts = x.par_chunks(rows * channels).run_all(|rows| Part::measure(rows, channels));
+        Self::merge(&parts, channels)
     }
 
     /// Of all parts, in their order (Chan et al., 1979).

@@ -7,9 +7,9 @@ use candle_core::{D, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::in_place::update;
-use super::is_ours;
 use super::matrix::{Matrix, Size, product};
 use super::multiversion::multiversion;
+use super::{Tasks, is_ours};
 
 /// Values that one task updates.
 const PART_VALUES: usize = 1 << 15;
@@ -61,11 +61,11 @@ pub fn muon_step(variable: &Var, velocity: &Var, gradient: &Tensor, muon: Muon) 
             let parts = u.par_chunks_mut(PART_VALUES).zip(v.par_chunks_mut(PART_VALUES));
             parts
                 .zip(g.par_chunks(PART_VALUES))
-                .for_each(|((u, v), g)| accelerate(muon.momentum, g, v, u));
+                .run(|((u, v), g)| accelerate(muon.momentum, g, v, u));
             let u = orthogonal(u, rows);
             let kept = scale_to((rows as f32).sqrt(), length(x));
             let parts = x.par_chunks_mut(PART_VALUES).zip(u.par_chunks(PART_VALUES));
-            parts.for_each(|(x, u)| advance(kept, muon.learning_rate, u, x));
+            parts.run(|(x, u)| advance(kept, muon.learning_rate, u, x));
             Ok(())
         })
     })
@@ -79,7 +79,7 @@ fn scale_to(wanted: f32, length: f32) -> f32 {
 /// The length of the values as one vector. The sum does not depend on the number of threads.
 fn length(values: &[f32]) -> f32 {
     let squares = |part: &[f32]| part.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
-    let parts: Vec<f64> = values.par_chunks(PART_VALUES).map(squares).collect();
+    let parts: Vec<f64> = values.par_chunks(PART_VALUES).run_all(squares);
     parts.into_iter().sum::<f64>().sqrt() as f32
 }
 
@@ -87,7 +87,7 @@ fn length(values: &[f32]) -> f32 {
 fn orthogonal(mut x: Vec<f32>, rows: usize) -> Vec<f32> {
     let columns = x.len() / rows;
     let scale = 1.0 / (length(&x) + EPS);
-    x.par_chunks_mut(PART_VALUES).for_each(|part| part.iter_mut().for_each(|x| *x *= scale));
+    x.par_chunks_mut(PART_VALUES).run(|part| part.iter_mut().for_each(|x| *x *= scale));
     let [a, b, c] = COEFFICIENTS;
     let side = rows.min(columns);
     for _ in 0..ITERATIONS {
@@ -109,7 +109,7 @@ fn orthogonal(mut x: Vec<f32>, rows: usize) -> Vec<f32> {
             false => product(size, matrix, sum),
         };
         let parts = next.par_chunks_mut(PART_VALUES).zip(x.par_chunks(PART_VALUES));
-        parts.for_each(|(next, x)| add_scaled(a, x, next));
+        parts.run(|(next, x)| add_scaled(a, x, next));
         x = next;
     }
     x

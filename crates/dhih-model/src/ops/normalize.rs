@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::Activation;
 use super::fresh::fill_parts;
 use super::moments::Moments;
 use super::multiversion::multiversion;
 use super::scratch::{Scratch, with_scratch};
+use super::{Activation, Tasks};
 
 /// Values that are handled together, in cache; fixed, so that sums do not depend on the machine.
 const PART_VALUES: usize = 1 << 14;
@@ -18,13 +18,13 @@ pub(super) fn rows_per_part(channels: usize) -> usize {
 
 /// The sum of all rows of `channels` values.
 pub(super) fn sum_rows(x: &[f32], channels: usize) -> Vec<f32> {
-    let parts = x.par_chunks(rows_per_part(channels) * channels).map(|rows| {
+    let parts = x.par_chunks(rows_per_part(channels) * channels).run_all(|rows| {
         let mut sum = vec![0f32; channels];
         add_rows(rows, &mut sum);
         sum
     });
     let mut total = vec![0f64; channels];
-    for part in parts.collect::<Vec<_>>() {
+    for part in parts {
         total.iter_mut().zip(part).for_each(|(total, part)| *total += f64::from(part));
     }
     total.into_iter().map(|sum| sum as f32).collect()
@@ -119,7 +119,7 @@ impl Slopes {
     ) -> Self {
         let channels = affine.mean.len();
         let part = rows_per_part(channels) * channels;
-        let parts = z.par_chunks(part).zip(dy.par_chunks(part)).map(|(z, dy)| {
+        let parts = z.par_chunks(part).zip(dy.par_chunks(part)).run_all(|(z, dy)| {
             let mut sums = (vec![0f32; channels], vec![0f32; channels]);
             with_scratch(|Scratch { gradient, .. }| {
                 let g = before_activation(affine, activation, z, dy, gradient);
@@ -128,7 +128,7 @@ impl Slopes {
             sums
         });
         let mut total = (vec![0f64; channels], vec![0f64; channels]);
-        for part in parts.collect::<Vec<_>>() {
+        for part in parts {
             for c in 0..channels {
                 total.0[c] += f64::from(part.0[c]);
                 total.1[c] += f64::from(part.1[c]) * f64::from(affine.rstd[c]);

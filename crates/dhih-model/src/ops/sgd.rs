@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::in_place::update;
-use super::is_ours;
 use super::multiversion::multiversion;
+use super::{Tasks, is_ours};
 
 /// Values that one task updates.
 const PART_VALUES: usize = 1 << 15;
@@ -45,7 +45,7 @@ pub fn sgd_step(variable: &Var, velocity: &Var, gradient: &Tensor, sgd: Sgd) -> 
     update(variable, &gradient, |x, g| {
         update(velocity, &gradient, |v, _| {
             let parts = x.par_chunks_mut(PART_VALUES).zip(v.par_chunks_mut(PART_VALUES));
-            parts.zip(g.par_chunks(PART_VALUES)).for_each(|((x, v), g)| advance(sgd, g, v, x));
+            parts.zip(g.par_chunks(PART_VALUES)).run(|((x, v), g)| advance(sgd, g, v, x));
             Ok(())
         })
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use dhih_train::throughput::{Throughput, ThroughputConfig, Work};
+use dhih_train::throughput::{Simulated, Throughput, ThroughputConfig, Work};
 use dhih_train::{LossOptions, Progress, TrainOptions, device};
 use serde::Serialize;
 
@@ -34,6 +34,10 @@ pub(crate) struct BenchArgs {
     /// Measure this alone
     #[arg(long, env = "DHIH_ONLY", value_name = "WORK")]
     only: Option<Work>,
+    /// Also simulate training on so many cores, from the times of its tasks on one
+    #[arg(long, env = "DHIH_CORES", value_name = "N", value_delimiter = ',',
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    cores: Vec<usize>,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -91,6 +95,19 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             format!("{work:?}").to_lowercase(),
             step_seconds * 1e3,
             args.batch_size,
+        ))?;
+    }
+    for simulated in config.simulate(&args.cores)? {
+        if args.json {
+            super::print_json(&simulated)?;
+            continue;
+        }
+        let Simulated { cores, step_seconds, serial_seconds } = simulated;
+        super::print(&format!(
+            "{cores:4} cores  {:8.1} images/s in training, simulated ({:.2} ms a step, {:.2} of them on one core)\n",
+            args.batch_size as f64 / step_seconds,
+            step_seconds * 1e3,
+            serial_seconds * 1e3,
         ))?;
     }
     Ok(())

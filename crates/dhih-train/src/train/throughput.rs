@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
+use dhih_model::ops::Recording;
 use dhih_model::{
     Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, named_rng,
 };
@@ -51,6 +52,18 @@ pub struct Throughput {
     pub steps: usize,
 }
 
+/// A training step as more cores would run it. Its tasks were run one after the other and timed; each is given to the core that is free first.
+/// That a core is as fast with the others beside it as alone is an assumption: shared caches and memory make it slower.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Simulated {
+    /// For which the work was cut.
+    pub cores: usize,
+    /// The step, the median of those recorded.
+    pub step_seconds: f64,
+    /// The part of it that has no tasks.
+    pub serial_seconds: f64,
+}
+
 const CLASSES: usize = 10;
 const BITS: usize = 48;
 
@@ -60,6 +73,47 @@ impl ThroughputConfig {
     /// # Errors
     /// When the batch is empty, or the side too small for the backbone; those of the device.
     pub fn measure(&self, work: Work, device: &Device) -> Result<Throughput> {
+        let (network, images) = self.network(device)?;
+        match work {
+            Work::Inference => {
+                let mut codes = vec![0.0; self.batch_size * BITS];
+                let encoder = Encoder::new(network, String::new(), DType::F32)?;
+                self.times(work, |_| Ok(encoder.encode_into(&images, &mut codes)?))
+            }
+            Work::Training => {
+                let training = Training::new(network, &images, device)?;
+                self.times(work, |number| training.step(number))
+            }
+        }
+    }
+
+    /// Training on the CPU, simulated for each number of `cores`.
+    ///
+    /// # Errors
+    /// As [`Self::measure`].
+    pub fn simulate(&self, cores: &[usize]) -> Result<Vec<Simulated>> {
+        const RECORDED: usize = 3;
+        let (network, images) = self.network(&Device::Cpu)?;
+        let training = Training::new(network, &images, &Device::Cpu)?;
+        (0..2).try_for_each(|number| training.step(number))?;
+        let start = Recording::time_to_start();
+        let simulate = |&cores: &usize| {
+            let mut steps = Vec::with_capacity(RECORDED);
+            for number in 0..RECORDED {
+                let (done, recording) = Recording::of(cores, || Ok(training.step(2 + number)))?;
+                done?;
+                steps.push((recording.on(cores, start), recording.serial()));
+            }
+            steps.sort();
+            let (step, serial) = steps[RECORDED / 2];
+            let (step_seconds, serial_seconds) = (step.as_secs_f64(), serial.as_secs_f64());
+            Ok(Simulated { cores, step_seconds, serial_seconds })
+        };
+        cores.iter().map(simulate).collect()
+    }
+
+    /// The network, and pixels of a batch.
+    fn network(&self, device: &Device) -> Result<(Network, Vec<u8>)> {
         let Self { backbone, side, batch_size, loss, .. } = *self;
         if batch_size == 0 {
             let (name, expected) = ("batch_size", "at least 1".to_owned());
@@ -79,30 +133,7 @@ impl ThroughputConfig {
         let network = Network::new(config, 0, device)?;
         let mut images = vec![0; batch_size * input.len()];
         named_rng(0, "images").fill_bytes(&mut images);
-        match work {
-            Work::Inference => {
-                let mut codes = vec![0.0; batch_size * BITS];
-                let encoder = Encoder::new(network, String::new(), DType::F32)?;
-                self.times(work, |_| Ok(encoder.encode_into(&images, &mut codes)?))
-            }
-            Work::Training => {
-                let x = network.config().normalization.apply(&images, input, device)?;
-                let class = |i: usize| f32::from(i / CLASSES % CLASSES == i % CLASSES);
-                let labels = (0..batch_size * CLASSES).map(class).collect();
-                let labels = Tensor::from_vec(labels, (batch_size, CLASSES), device)?;
-                let config = OptimizerConfig { weight_decay: 5e-4, ..OptimizerConfig::default() };
-                let optimizer = Optimizer::new(network.parameters(), config)?;
-                self.times(work, |number| {
-                    let mode = Mode::training_step(0, number);
-                    let trace = network.trace(&x, mode)?;
-                    let v = network.head(trace.features(), mode)?;
-                    let loss = network.objective().value(&v, &labels, 0.0)?;
-                    let loss = LossPart { loss, weight: 1.0, trace: Some(trace) };
-                    optimizer.descend(loss, Step { number, learning_rate: 1e-3 })?;
-                    Ok(())
-                })
-            }
-        }
+        Ok((network, images))
     }
 
     fn times(&self, work: Work, mut step: impl FnMut(usize) -> Result<()>) -> Result<Throughput> {
@@ -119,6 +150,39 @@ impl ThroughputConfig {
         let (steps, step_seconds) = (seconds.len(), seconds[seconds.len() / 2]);
         let images_per_second = self.batch_size as f64 / step_seconds;
         Ok(Throughput { work, images_per_second, step_seconds, steps })
+    }
+}
+
+/// A network in training, and a batch of it.
+struct Training {
+    network: Network,
+    optimizer: Optimizer,
+    x: Tensor,
+    labels: Tensor,
+}
+
+impl Training {
+    fn new(network: Network, images: &[u8], device: &Device) -> Result<Self> {
+        let NetworkConfig { normalization, input, .. } = *network.config();
+        let x = normalization.apply(images, input, device)?;
+        let count = x.dim(0)?;
+        let class = |i: usize| f32::from(i / CLASSES % CLASSES == i % CLASSES);
+        let labels = (0..count * CLASSES).map(class).collect();
+        let labels = Tensor::from_vec(labels, (count, CLASSES), device)?;
+        let config = OptimizerConfig { weight_decay: 5e-4, ..OptimizerConfig::default() };
+        let optimizer = Optimizer::new(network.parameters(), config)?;
+        Ok(Self { network, optimizer, x, labels })
+    }
+
+    fn step(&self, number: usize) -> Result<()> {
+        let Self { network, optimizer, x, labels } = self;
+        let mode = Mode::training_step(0, number);
+        let trace = network.trace(x, mode)?;
+        let v = network.head(trace.features(), mode)?;
+        let loss = network.objective().value(&v, labels, 0.0)?;
+        let loss = LossPart { loss, weight: 1.0, trace: Some(trace) };
+        optimizer.descend(loss, Step { number, learning_rate: 1e-3 })?;
+        Ok(())
     }
 }
 
@@ -139,6 +203,15 @@ mod tests {
             let images = throughput.images_per_second * throughput.step_seconds;
             assert!((images - 2.0).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn more_cores_take_less_time_in_the_simulation() {
+        let simulated = config(32, 64).simulate(&[1, 4]).unwrap();
+        let [one, four] = &simulated[..] else { panic!("{simulated:?}") };
+        assert!(four.step_seconds < one.step_seconds, "{simulated:?}");
+        assert!(simulated.iter().all(|it| it.serial_seconds <= it.step_seconds));
+        assert!(config(32, 0).simulate(&[2]).is_err());
     }
 
     #[test]

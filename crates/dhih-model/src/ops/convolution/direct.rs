@@ -272,26 +272,34 @@ fn pack_transposed(geometry: &Geometry, weight: &[f32], taps: &[usize]) -> Vec<P
 pub(super) struct DirectWeights {
     geometry: Geometry,
     segments: Vec<Segment>,
-    /// Output channels of a group, filled up to whole vectors.
-    width: usize,
 }
 
 impl DirectWeights {
     pub(super) fn new(geometry: Geometry) -> Self {
-        let width = geometry.group().1.next_multiple_of(isa().lanes());
-        Self { geometry, segments: geometry.segments(), width }
+        Self { geometry, segments: geometry.segments() }
+    }
+
+    /// Output channels of a group.
+    pub(super) fn all_columns(&self) -> Range<usize> {
+        0..self.geometry.group().1
+    }
+
+    /// Columns, filled up to whole vectors.
+    fn width(columns: &Range<usize>) -> usize {
+        columns.len().next_multiple_of(isa().lanes())
     }
 
     /// Values of the sum that [`Self::add`] adds to.
-    pub(super) fn sum_len(&self) -> usize {
-        self.geometry.config.groups * self.geometry.patch_len() * self.width
+    pub(super) fn sum_len(&self, columns: &Range<usize>) -> usize {
+        self.geometry.config.groups * self.geometry.patch_len() * Self::width(columns)
     }
 
-    /// Adds the part of some images.
-    pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
+    /// Adds the part of some images to the sum of some columns of each group.
+    pub(super) fn add(&self, x: &[f32], dy: &[f32], columns: &Range<usize>, sum: &mut [f32]) {
         let geometry = &self.geometry;
         let (channels, out) = geometry.group();
-        let part = geometry.patch_len() * self.width;
+        let (count, width) = (columns.len(), Self::width(columns));
+        let part = geometry.patch_len() * width;
         with_scratch(|Scratch { padded, widened, .. }| {
             for piece in geometry.pieces(x.len() / geometry.image(), 0..geometry.out.0) {
                 let (x, xs) = patches(geometry, x, &piece, padded);
@@ -301,18 +309,18 @@ impl DirectWeights {
                     + piece.rows.end * geometry.out_row();
                 let (dy, grid) = (&dy[first..end], grid(geometry, &piece));
                 for (group, sum) in sum.chunks_exact_mut(part).enumerate() {
-                    let (dy, column) = match self.width == out {
-                        true => (&dy[group * out..], geometry.out_channels),
+                    let first = group * out + columns.start;
+                    let (dy, column) = match width == count {
+                        true => (&dy[first..], geometry.out_channels),
                         false => {
                             let channels = geometry.out_channels;
-                            let dy = widen(dy, (group * out, out), channels, self.width, widened);
-                            (dy, self.width)
+                            (widen(dy, (first, count), channels, width, widened), width)
                         }
                     };
                     let (image, row) =
                         (geometry.out.0 * geometry.out.1 * column, geometry.out.1 * column);
                     let strides = Strides { image, row, column };
-                    let job = Outer { grid, segments: &self.segments, width: self.width };
+                    let job = Outer { grid, segments: &self.segments, width };
                     job.run((&x[group * channels..], xs), (dy, strides), sum);
                 }
             }
@@ -320,11 +328,11 @@ impl DirectWeights {
     }
 
     /// The sum in the order of the weights.
-    pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
+    pub(super) fn finish(&self, columns: &Range<usize>, sum: &[f32]) -> Vec<f32> {
         let taps = self.geometry.kernel.0 * self.geometry.kernel.1;
-        let out = self.geometry.group().1;
-        let groups = sum.chunks_exact(self.geometry.patch_len() * self.width);
-        groups.flat_map(|sum| by_channel(sum, taps, out, self.width)).collect()
+        let width = Self::width(columns);
+        let groups = sum.chunks_exact(self.geometry.patch_len() * width);
+        groups.flat_map(|sum| by_channel(sum, taps, columns.len(), width)).collect()
     }
 }
 

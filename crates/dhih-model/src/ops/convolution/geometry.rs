@@ -6,7 +6,7 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use super::product::Segment;
-use crate::ops::Conv2dConfig;
+use crate::ops::{Conv2dConfig, Tasks};
 
 /// The sizes of a convolution of channels-last images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +205,7 @@ pub(super) fn by_channel(rows: &[f32], taps: usize, out: usize, width: usize) ->
     let channels = rows.len() / (taps * width).max(1);
     let mut weight = vec![0.0; channels * taps * out];
     let blocks = weight.par_chunks_mut((BLOCK * channels * taps).max(1)).enumerate();
-    blocks.for_each(|(block, weight)| {
+    blocks.run(|(block, weight)| {
         for c in 0..channels {
             for (i, weight) in weight.chunks_exact_mut(channels * taps).enumerate() {
                 for (tap, weight) in weight[c * taps..][..taps].iter_mut().enumerate() {

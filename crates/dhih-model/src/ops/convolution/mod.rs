@@ -15,6 +15,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub(super) use self::backward::{Backward, OutputGradient};
+pub(super) use self::geometry::Band;
 pub(crate) use self::geometry::Geometry;
 
 use self::depthwise::{Depthwise, DepthwiseWeights};
@@ -22,6 +23,8 @@ use self::direct::{Direct, DirectWeights, Phases};
 use self::product::Epilogue;
 use self::winograd::{Winograd, WinogradWeights};
 use super::Activation;
+use super::simd::isa;
+use super::tasks::{Tasks, threads};
 
 /// A convolution with its weights in the order in which they are used, bias and activation.
 #[derive(Debug)]
@@ -69,13 +72,13 @@ impl Convolution {
         let (image, row) = (self.geometry.image(), self.geometry.out_row());
         let mut rest = y;
         let mut work = Vec::new();
-        for band in self.geometry.bands(n, rayon::current_num_threads()) {
+        for band in self.geometry.bands(n, threads()) {
             let len = band.images.len() * band.rows.len() * row;
             let (y, behind) = rest.split_at_mut(len.min(rest.len()));
             rest = behind;
             work.push((&x[band.images.start * image..band.images.end * image], band.rows, y));
         }
-        work.into_par_iter().for_each(|(x, rows, y)| self.run(x, rows, y));
+        work.into_par_iter().run(|(x, rows, y)| self.run(x, rows, y));
     }
 
     /// The output rows `rows` of each image in `x`: all of them where there are several images, else from a multiple of four.
@@ -149,38 +152,63 @@ impl WeightGradient {
         })
     }
 
-    /// Parts into which a batch of `n` images is cut: so many that the sums are not the greater work, at most eight. A function
-    /// of the sizes alone, so that sums do not depend on the machine.
+    /// Parts into which a batch of `n` images is cut: so many that the sums are not the greater work, nor their memory. A function of the
+    /// sizes alone, so that sums do not depend on the machine.
     pub(super) fn parts(&self, geometry: &Geometry, n: usize) -> usize {
         // A value of the sum costs as much memory as this many additions to it.
         const WORTH: usize = 128;
-        let cost = n * geometry.cost() / self.sum_len().max(1);
-        (cost / WORTH).clamp(2, 8)
+        // Values of the sums of all parts.
+        const VALUES: usize = 1 << 21;
+        let len = self.sum_len(&self.all_columns()).max(1);
+        let cost = n * geometry.cost() / len;
+        (cost / WORTH).clamp(2, (VALUES / len).clamp(8, 64))
+    }
+
+    /// The output channels of a group, whose sums can be made one by one.
+    pub(super) fn all_columns(&self) -> Range<usize> {
+        match &self.0 {
+            WeightAlgorithm::Direct(direct) => direct.all_columns(),
+            WeightAlgorithm::Winograd(winograd) => winograd.all_columns(),
+            WeightAlgorithm::Depthwise(_) => 0..1,
+        }
+    }
+
+    /// All columns, in up to `wanted` ranges of whole vectors; those of several groups stay together.
+    pub(super) fn columns(&self, geometry: &Geometry, wanted: usize) -> Vec<Range<usize>> {
+        // Kernels that add to a single vector wait for each other's sums.
+        const LEAST_VECTORS: usize = 2;
+        let all = self.all_columns();
+        let lanes = isa().lanes();
+        let vectors = all.len().div_ceil(lanes).div_ceil(wanted.max(1)).max(LEAST_VECTORS);
+        if geometry.config.groups > 1 {
+            return vec![all];
+        }
+        all.clone().step_by(vectors * lanes).map(|c| c..all.end.min(c + vectors * lanes)).collect()
     }
 
     /// Values of the sum that [`Self::add`] adds to; zeros to begin with.
-    pub(super) fn sum_len(&self) -> usize {
+    pub(super) fn sum_len(&self, columns: &Range<usize>) -> usize {
         match &self.0 {
-            WeightAlgorithm::Direct(direct) => direct.sum_len(),
-            WeightAlgorithm::Winograd(winograd) => winograd.sum_len(),
+            WeightAlgorithm::Direct(direct) => direct.sum_len(columns),
+            WeightAlgorithm::Winograd(winograd) => winograd.sum_len(columns),
             WeightAlgorithm::Depthwise(depthwise) => depthwise.sum_len(),
         }
     }
 
-    /// Adds the part of some images.
-    pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
+    /// Adds the part of some images to the sum of some columns.
+    pub(super) fn add(&self, x: &[f32], dy: &[f32], columns: &Range<usize>, sum: &mut [f32]) {
         match &self.0 {
-            WeightAlgorithm::Winograd(winograd) => winograd.add(x, dy, sum),
-            WeightAlgorithm::Direct(direct) => direct.add(x, dy, sum),
+            WeightAlgorithm::Winograd(winograd) => winograd.add(x, dy, columns, sum),
+            WeightAlgorithm::Direct(direct) => direct.add(x, dy, columns, sum),
             WeightAlgorithm::Depthwise(depthwise) => depthwise.add(x, dy, sum),
         }
     }
 
-    /// The sum in the order of the weights, `[out, in / groups, kh, kw]`.
-    pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
+    /// The sum of some columns in the order of their weights, `[columns, in / groups, kh, kw]`, group by group.
+    pub(super) fn finish(&self, columns: &Range<usize>, sum: &[f32]) -> Vec<f32> {
         match &self.0 {
-            WeightAlgorithm::Direct(direct) => direct.finish(sum),
-            WeightAlgorithm::Winograd(winograd) => winograd.finish(sum),
+            WeightAlgorithm::Direct(direct) => direct.finish(columns, sum),
+            WeightAlgorithm::Winograd(winograd) => winograd.finish(columns, sum),
             WeightAlgorithm::Depthwise(depthwise) => depthwise.finish(sum),
         }
     }

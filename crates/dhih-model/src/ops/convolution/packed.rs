@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::ops::Tasks;
 use crate::ops::scratch::Buffer;
 use crate::ops::simd::{Isa, isa};
 
@@ -66,12 +67,12 @@ impl Packed {
         columns: usize,
         fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
     ) -> Self {
-        let blocks = blocks(columns, isa()).into_par_iter().map(|block| {
+        let blocks = blocks(columns, isa()).into_par_iter().run_all(|block| {
             let mut values = Buffer::zeros(rows * block.width());
             fill(block.range(columns), block.width(), &mut values);
             (block, values)
         });
-        Self { rows, columns, blocks: blocks.collect() }
+        Self { rows, columns, blocks }
     }
 
     /// Of blocks that are filled already.

@@ -16,6 +16,7 @@ use super::geometry::Geometry;
 use super::outer::Outer;
 use super::packed::{Packed, blocks};
 use super::product::{Epilogue, Grid, Product, Segment, Strides};
+use crate::ops::Tasks;
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
 use crate::ops::simd::isa;
 
@@ -96,20 +97,32 @@ impl Tiles {
         }
     }
 
-    /// As [`Self::transform_inputs`] for the output's gradients.
-    fn transform_gradients(&self, dy: &[f32], tiles: &[Tile], planes: &mut [f32], plane: usize) {
+    /// As [`Self::transform_inputs`] for some channels of the output's gradients.
+    fn transform_gradients(
+        &self,
+        dy: &[f32],
+        columns: &Range<usize>,
+        tiles: &[Tile],
+        planes: &mut [f32],
+        plane: usize,
+    ) {
         let Geometry { out: (height, width), out_channels: channels, .. } = self.geometry;
-        let zeros = vec![0f32; channels];
-        assert!(plane >= tiles.len() * channels && planes.len() >= POSITIONS * plane);
+        let count = columns.len();
+        let zeros = vec![0f32; count];
+        assert!(plane >= tiles.len() * count && planes.len() >= POSITIONS * plane);
         for (at, &(image, row, column)) in tiles.iter().enumerate() {
             let image = &dy[image * height * width * channels..][..height * width * channels];
             let pixels: [*const f32; OUTPUT * OUTPUT] = std::array::from_fn(|i| {
                 let (y, x) = (row * OUTPUT + i / OUTPUT, column * OUTPUT + i % OUTPUT);
                 let inside = y < height && x < width;
-                if inside { image[(y * width + x) * channels..].as_ptr() } else { zeros.as_ptr() }
+                let pixel = (y * width + x) * channels;
+                if !inside {
+                    return zeros.as_ptr();
+                }
+                image[pixel + columns.start..pixel + columns.end].as_ptr()
             });
-            // SAFETY: as above.
-            unsafe { gradient_tile(&pixels, channels, planes[at * channels..].as_mut_ptr(), plane) }
+            // SAFETY: each pixel points to `count` values; the assertion covers the planes.
+            unsafe { gradient_tile(&pixels, count, planes[at * count..].as_mut_ptr(), plane) }
         }
     }
 }
@@ -165,7 +178,7 @@ impl Winograd {
     /// Transforms the weights `at(in, out, tap)`: one packed `[in, out]` matrix a position.
     fn pack(geometry: Geometry, at: impl Fn(usize, usize, usize) -> f32 + Sync) -> Self {
         let Geometry { channels, out_channels, .. } = geometry;
-        let blocks = blocks(out_channels, isa()).into_par_iter().map(|block| {
+        let blocks = blocks(out_channels, isa()).into_par_iter().run_all(|block| {
             let width = block.width();
             let mut taps = vec![0.0; 9 * width];
             let mut positions: Vec<Buffer> =
@@ -181,7 +194,7 @@ impl Winograd {
             (block, positions)
         });
         let mut positions: Vec<Vec<_>> = (0..POSITIONS).map(|_| Vec::new()).collect();
-        for (block, values) in blocks.collect::<Vec<_>>() {
+        for (block, values) in blocks {
             for (blocks, values) in positions.iter_mut().zip(values) {
                 blocks.push((block, values));
             }
@@ -255,40 +268,44 @@ impl WinogradWeights {
         fits.then(|| Self { tiles: Tiles::new(geometry) })
     }
 
-    /// Values of the sum that [`Self::add`] adds to.
-    pub(super) fn sum_len(&self) -> usize {
-        POSITIONS * self.tiles.geometry.channels * self.tiles.geometry.out_channels
+    /// All output channels.
+    pub(super) fn all_columns(&self) -> Range<usize> {
+        0..self.tiles.geometry.out_channels
     }
 
-    /// Adds some images' part.
-    pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
-        let Geometry { channels, out_channels, .. } = self.tiles.geometry;
+    /// Values of the sum that [`Self::add`] adds to.
+    pub(super) fn sum_len(&self, columns: &Range<usize>) -> usize {
+        POSITIONS * self.tiles.geometry.channels * columns.len()
+    }
+
+    /// Adds some images' part to the sum of some columns, whole vectors.
+    pub(super) fn add(&self, x: &[f32], dy: &[f32], columns: &Range<usize>, sum: &mut [f32]) {
+        let (channels, width) = (self.tiles.geometry.channels, columns.len());
         let images = x.len() / self.tiles.geometry.image();
         let segments = [Segment { offset: 0, len: channels }];
         for tiles in self.tiles.groups(images, 0..self.tiles.geometry.out.0) {
             let count = tiles.len();
-            let (x_plane, dy_plane) = (plane_len(count, channels), plane_len(count, out_channels));
+            let (x_plane, dy_plane) = (plane_len(count, channels), plane_len(count, width));
             with_scratch(|Scratch { inputs, outputs, .. }| {
                 let inputs = inputs.resize(POSITIONS * x_plane);
                 let outputs = outputs.resize(POSITIONS * dy_plane);
                 self.tiles.transform_inputs(x, &tiles, inputs, x_plane);
-                self.tiles.transform_gradients(dy, &tiles, outputs, dy_plane);
+                self.tiles.transform_gradients(dy, columns, &tiles, outputs, dy_plane);
                 let planes = inputs.chunks_exact(x_plane).zip(outputs.chunks_exact(dy_plane));
-                for ((x, dy), sum) in planes.zip(sum.chunks_exact_mut(channels * out_channels)) {
-                    let segments = &segments[..];
-                    let job = Outer { grid: line(count), segments, width: out_channels };
-                    job.run((x, strides(channels)), (dy, strides(out_channels)), sum);
+                for ((x, dy), sum) in planes.zip(sum.chunks_exact_mut(channels * width)) {
+                    let job = Outer { grid: line(count), segments: &segments[..], width };
+                    job.run((x, strides(channels)), (dy, strides(width)), sum);
                 }
             });
         }
     }
 
     /// The sum in the order of the weights.
-    pub(super) fn finish(&self, sum: &[f32]) -> Vec<f32> {
+    pub(super) fn finish(&self, columns: &Range<usize>, sum: &[f32]) -> Vec<f32> {
         const BLOCK: usize = 16;
-        let Geometry { channels, out_channels: out, .. } = self.tiles.geometry;
+        let (channels, out) = (self.tiles.geometry.channels, columns.len());
         let mut weight = vec![0.0; 9 * channels * out];
-        weight.par_chunks_mut(BLOCK * channels * 9).enumerate().for_each(|(block, weight)| {
+        weight.par_chunks_mut(BLOCK * channels * 9).enumerate().run(|(block, weight)| {
             let (first, width) = (block * BLOCK, weight.len() / (channels * 9));
             let mut taps = [0.0; 9 * BLOCK];
             for c in 0..channels {
