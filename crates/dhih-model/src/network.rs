@@ -12,7 +12,6 @@ use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
 use crate::layer::{Mode, Sequential};
 use crate::loss::{Objective, ObjectiveConfig};
-use crate::ops;
 use crate::tape::Trace;
 
 /// A hashing network and its parameters.
@@ -113,8 +112,7 @@ impl Network {
     /// # Errors
     /// When the shape is not the configured one, or `mode` is not that of training.
     pub fn trace(&self, x: &Tensor, mode: Mode) -> Result<Trace> {
-        let is_ours = ops::is_chosen(x.device(), x.dtype());
-        Ok(match self.backbone.layers().filter(|_| is_ours) {
+        Ok(match self.backbone.layers() {
             Some(layers) => Trace::of_layers(layers, x, mode)?,
             None => Trace::of_graph(self.features(x, mode)?),
         })

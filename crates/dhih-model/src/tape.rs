@@ -1,27 +1,29 @@
 //! Training as an interpreter of layers: forward, keeping what the way back needs, and back, giving every weight its gradient. candle's graph
 //! would do the same with a tensor of zeros and an addition for each value, and keep all values to the end; here each is freed on the way.
-//! What each operator keeps is in [`crate::ops`]. Where it meets candle: [`Trace`].
-
-use std::sync::Arc;
+//! What each operator keeps, and what it computes with, is the engine's ([`crate::ops::Engine`]). Where it meets candle: [`Trace`].
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var, bail};
 use rand::RngCore;
-use rayon::prelude::*;
 
 use crate::init::named_rng;
 use crate::layer::{Dropout, Layer, Mode, Sequential};
 use crate::ops::{
-    Back, ConvNorm, Grid, POOL, Tasks, Traced, Value, add_to, traced_add, traced_dropout,
-    traced_linear, traced_max_pool2d,
+    Back, ConvNorm, Cpu, Engine, Grid, POOL, Tensors, Traced, Training, Value, training,
 };
 
-/// A backbone's features in training. They are computed outside of candle's graph where layers of ours run on the CPU, and inside
-/// elsewhere; [`Self::back`] makes no difference between the two.
+/// A backbone's features in training. Layers of ours are computed outside of candle's graph, other backbones inside; [`Self::back`] makes no
+/// difference between the two.
 pub struct Trace {
     features: Tensor,
     /// The features as a variable, at which candle's graph ends, and the layers before it.
-    own: Option<(Var, Tape)>,
+    own: Option<(Var, Kept)>,
+}
+
+/// What the layers have kept, by the engine that has computed them.
+enum Kept {
+    Cpu(Tape<Cpu>),
+    Tensors(Tape<Tensors>),
 }
 
 impl Trace {
@@ -35,11 +37,24 @@ impl Trace {
     /// # Errors
     /// When a shape does not fit its layer.
     pub(crate) fn of_layers(layers: &Sequential, x: &Tensor, mode: Mode) -> Result<Self> {
-        let batch = Value::new(x.flatten_all()?.to_vec1()?, x.dims());
-        let (y, tape) = layers.trace(batch, mode)?;
-        let features = Tensor::from_slice(&y.values, &y.dims[..], x.device())?;
+        Self::by(training(x.device(), x.dtype()), layers, x, mode)
+    }
+
+    fn by(training: Training, layers: &Sequential, x: &Tensor, mode: Mode) -> Result<Self> {
+        let (features, kept) = match training {
+            Training::Graph => return Ok(Self::of_graph(layers.forward(x, mode)?)),
+            Training::Cpu => {
+                let batch = Value::new(x.flatten_all()?.to_vec1()?, x.dims());
+                let (y, tape) = layers.trace::<Cpu>(batch, mode)?;
+                (Tensor::from_slice(&y.values, &y.dims[..], x.device())?, Kept::Cpu(tape))
+            }
+            Training::Tensors => {
+                let (y, tape) = layers.trace::<Tensors>(x.detach(), mode)?;
+                (y, Kept::Tensors(tape))
+            }
+        };
         let features = Var::from_tensor(&features)?;
-        Ok(Self { features: features.as_tensor().clone(), own: Some((features, tape)) })
+        Ok(Self { features: features.as_tensor().clone(), own: Some((features, kept)) })
     }
 
     /// `[n, features]`: the loss is made of these.
@@ -52,33 +67,39 @@ impl Trace {
     /// # Errors
     /// When a weight is computed from others.
     pub fn back(self, gradients: &mut GradStore) -> Result<()> {
-        let Some((features, tape)) = self.own else { return Ok(()) };
+        let Some((features, kept)) = self.own else { return Ok(()) };
         let Some(gradient) = gradients.remove(&features) else { return Ok(()) };
-        tape.back(gradient.flatten_all()?.to_vec1()?, false, gradients)?;
+        match kept {
+            Kept::Cpu(tape) => {
+                tape.back(gradient.flatten_all()?.to_vec1()?, false, gradients)?;
+            }
+            Kept::Tensors(tape) => {
+                tape.back(gradient, false, gradients)?;
+            }
+        }
         Ok(())
     }
 }
 
 /// What layers have kept, in their order.
-#[derive(Default)]
-struct Tape(Vec<Record>);
+struct Tape<E: Engine>(Vec<Record<E>>);
 
-enum Record {
-    Operator(Box<dyn Back>),
+enum Record<E: Engine> {
+    Operator(Box<dyn Back<E::Gradient>>),
     /// Rows and channels of `[n, height, width, channels]`.
     Flatten([usize; 4]),
     Residual {
-        body: Tape,
-        shortcut: Tape,
-        sum: Box<dyn Back>,
+        body: Tape<E>,
+        shortcut: Tape<E>,
+        sum: Box<dyn Back<E::Gradient>>,
     },
     /// Each branch and its channels.
-    Concat(Vec<(Tape, usize)>),
+    Concat(Vec<(Tape<E>, usize)>),
 }
 
 impl Sequential {
-    fn trace(&self, mut x: Value, mode: Mode) -> Result<(Value, Tape)> {
-        let mut tape = Tape::default();
+    fn trace<E: Engine>(&self, mut x: E::Value, mode: Mode) -> Result<(E::Value, Tape<E>)> {
+        let mut tape = Tape(Vec::new());
         let mut layers = &self.0[..];
         while let [layer, rest @ ..] = layers {
             let block = match (layers, mode) {
@@ -87,14 +108,14 @@ impl Sequential {
                     Mode::Training { norm_momentum, .. },
                 ) => {
                     let block = ConvNorm { conv, norm, pool: true };
-                    block.trace(&x, norm_momentum)?.map(|traced| (traced, rest))
+                    E::conv_norm(&block, &x, norm_momentum)?.map(|traced| (traced, rest))
                 }
                 (
                     [Layer::Conv(conv), Layer::Norm(norm), rest @ ..],
                     Mode::Training { norm_momentum, .. },
                 ) => {
                     let block = ConvNorm { conv, norm, pool: false };
-                    block.trace(&x, norm_momentum)?.map(|traced| (traced, rest))
+                    E::conv_norm(&block, &x, norm_momentum)?.map(|traced| (traced, rest))
                 }
                 _ => None,
             };
@@ -116,43 +137,43 @@ impl Sequential {
 
 impl Layer {
     /// The output, with what is kept at the end of `tape`.
-    fn trace(&self, x: Value, mode: Mode, tape: &mut Tape) -> Result<Value> {
+    fn trace<E: Engine>(&self, x: E::Value, mode: Mode, tape: &mut Tape<E>) -> Result<E::Value> {
         let Mode::Training { seed, norm_momentum } = mode else {
             bail!("gradients are those of training");
         };
         let Traced { y, back } = match self {
-            Self::Conv(conv) => conv.trace(&x)?,
-            Self::Norm(norm) => norm.trace(&x, norm_momentum)?,
-            Self::Activation(activation) => activation.trace(&x),
-            Self::MaxPool(config) => traced_max_pool2d(&x, *config)?,
-            Self::AvgPool(config) => Grid::sliding(sides(&x)?, *config)?.trace(&x)?,
-            Self::AdaptiveAvgPool(size) => Grid::adaptive(sides(&x)?, *size)?.trace(&x)?,
+            Self::Conv(conv) => E::conv(conv, &x)?,
+            Self::Norm(norm) => E::norm(norm, &x, norm_momentum)?,
+            Self::Activation(activation) => E::activation(*activation, &x)?,
+            Self::MaxPool(config) => E::max_pool(*config, &x)?,
+            Self::AvgPool(config) => E::average(Grid::sliding(sides::<E>(&x)?, *config)?, &x)?,
+            Self::AdaptiveAvgPool(size) => E::average(Grid::adaptive(sides::<E>(&x)?, *size)?, &x)?,
             Self::Linear(linear) => {
-                traced_linear(&x, &linear.weight, linear.bias.as_ref(), linear.activation)?
+                E::linear((&linear.weight, linear.bias.as_ref()), linear.activation, &x)?
             }
             Self::Dropout(Dropout { p, name }) => {
-                traced_dropout(&x, *p, named_rng(seed, name).next_u64())?
+                E::dropout(*p, named_rng(seed, name).next_u64(), &x)?
             }
             Self::Flatten => {
-                let dims = dims4(&x)?;
+                let dims = dims4::<E>(&x)?;
                 tape.0.push(Record::Flatten(dims));
-                return Ok(flattened(x, dims));
+                return E::flatten(x, dims);
             }
             Self::Residual { body, shortcut, activation } => {
-                let (a, body) = body.trace(x.clone(), mode)?;
-                let (b, shortcut) = shortcut.trace(x, mode)?;
-                let Traced { y, back: sum } = traced_add(&a, &b, *activation)?;
+                let (a, body) = body.trace::<E>(x.clone(), mode)?;
+                let (b, shortcut) = shortcut.trace::<E>(x, mode)?;
+                let Traced { y, back: sum } = E::add(&a, &b, *activation)?;
                 tape.0.push(Record::Residual { body, shortcut, sum });
                 return Ok(y);
             }
             Self::Concat(branches) => {
-                let traced = branches.iter().map(|branch| branch.trace(x.clone(), mode));
-                let (outputs, tapes): (Vec<Value>, Vec<Tape>) =
+                let traced = branches.iter().map(|branch| branch.trace::<E>(x.clone(), mode));
+                let (outputs, tapes): (Vec<E::Value>, Vec<Tape<E>>) =
                     traced.collect::<Result<Vec<_>>>()?.into_iter().unzip();
                 let channels =
-                    outputs.iter().map(|y| Ok(dims4(y)?[3])).collect::<Result<Vec<_>>>()?;
+                    outputs.iter().map(|y| Ok(dims4::<E>(y)?[3])).collect::<Result<Vec<_>>>()?;
                 tape.0.push(Record::Concat(tapes.into_iter().zip(channels).collect()));
-                return joined(&outputs);
+                return E::join(&outputs);
             }
         };
         tape.0.push(Record::Operator(back));
@@ -160,33 +181,33 @@ impl Layer {
     }
 }
 
-impl Tape {
+impl<E: Engine> Tape<E> {
     /// From the gradient of the output to that of the input, where it is wanted.
     fn back(
         self,
-        dy: Vec<f32>,
+        dy: E::Gradient,
         wants_dx: bool,
         gradients: &mut GradStore,
-    ) -> Result<Option<Vec<f32>>> {
+    ) -> Result<Option<E::Gradient>> {
         let mut dy = dy;
         for (number, record) in self.0.into_iter().enumerate().rev() {
             let wants_dx = wants_dx || number > 0;
             let dx = match record {
                 Record::Operator(operator) => operator.back(dy, wants_dx, gradients)?,
-                Record::Flatten(dims) => Some(unflattened(dy, dims)),
+                Record::Flatten(dims) => Some(E::unflatten(dy, dims)?),
                 Record::Residual { body, shortcut, sum } => {
                     let Some(dz) = sum.back(dy, true, gradients)? else { return Ok(None) };
-                    let by_body = body.back(dz.clone(), wants_dx, gradients)?;
+                    let by_body = body.back(E::copy(&dz), wants_dx, gradients)?;
                     let by_shortcut = shortcut.back(dz, wants_dx, gradients)?;
-                    total([by_body, by_shortcut])
+                    total::<E>([by_body, by_shortcut])?
                 }
                 Record::Concat(branches) => {
                     let mut sum = None;
                     let channels: usize = branches.iter().map(|(_, channels)| channels).sum();
                     let mut first = 0;
                     for (branch, own) in branches {
-                        let part = picked(&dy, channels, first..first + own);
-                        sum = total([sum, branch.back(part, wants_dx, gradients)?]);
+                        let part = E::pick(&dy, channels, first..first + own)?;
+                        sum = total::<E>([sum, branch.back(part, wants_dx, gradients)?])?;
                         first += own;
                     }
                     sum
@@ -201,93 +222,24 @@ impl Tape {
     }
 }
 
-fn dims4(x: &Value) -> Result<[usize; 4]> {
-    match x.dims[..] {
+fn dims4<E: Engine>(x: &E::Value) -> Result<[usize; 4]> {
+    match E::dims(x)[..] {
         [n, height, width, channels] => Ok([n, height, width, channels]),
-        _ => bail!("a batch of images was expected, got {:?}", x.dims),
+        _ => bail!("a batch of images was expected, got {:?}", E::dims(x)),
     }
 }
 
-fn sides(x: &Value) -> Result<(usize, usize)> {
-    let [_, height, width, _] = dims4(x)?;
+fn sides<E: Engine>(x: &E::Value) -> Result<(usize, usize)> {
+    let [_, height, width, _] = dims4::<E>(x)?;
     Ok((height, width))
 }
 
 /// The sum of those that are there.
-fn total([a, b]: [Option<Vec<f32>>; 2]) -> Option<Vec<f32>> {
-    match (a, b) {
-        (Some(mut a), Some(b)) => {
-            add_to(&mut a, &b);
-            Some(a)
-        }
-        (a, b) => a.or(b),
+fn total<E: Engine>(gradients: [Option<E::Gradient>; 2]) -> Result<Option<E::Gradient>> {
+    match gradients {
+        [Some(a), Some(b)] => E::total(a, b).map(Some),
+        [a, b] => Ok(a.or(b)),
     }
-}
-
-/// Images to vectors, channel by channel.
-fn flattened(x: Value, [n, height, width, channels]: [usize; 4]) -> Value {
-    let dims = [n, height * width * channels];
-    if height * width == 1 || channels == 1 {
-        return Value { values: x.values, dims: dims.to_vec() };
-    }
-    Value::new(transposed(&x.values, height * width, channels), &dims)
-}
-
-fn unflattened(dy: Vec<f32>, [_, height, width, channels]: [usize; 4]) -> Vec<f32> {
-    if height * width == 1 || channels == 1 {
-        return dy;
-    }
-    transposed(&dy, channels, height * width)
-}
-
-/// Each `[rows, columns]` to `[columns, rows]`.
-fn transposed(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    let images = y.par_chunks_mut(rows * columns).zip(x.par_chunks(rows * columns));
-    images.run(|(y, x)| {
-        for (row, x) in x.chunks_exact(columns).enumerate() {
-            for (column, x) in x.iter().enumerate() {
-                y[column * rows + row] = *x;
-            }
-        }
-    });
-    y
-}
-
-/// Images joined along the channels.
-fn joined(parts: &[Value]) -> Result<Value> {
-    let all = parts.iter().map(dims4).collect::<Result<Vec<_>>>()?;
-    let Some(&[n, height, width, _]) = all.first() else { bail!("no branches to join") };
-    if all.iter().any(|dims| dims[..3] != [n, height, width]) {
-        bail!("branches of different sizes: {all:?}");
-    }
-    let channels: usize = all.iter().map(|dims| dims[3]).sum();
-    let mut y = vec![0.0; n * height * width * channels];
-    let image = height * width;
-    y.par_chunks_mut((image * channels).max(1)).enumerate().run(|(number, y)| {
-        let mut first = 0;
-        for (part, [.., own]) in parts.iter().zip(&all) {
-            let x = &part.values[number * image * own..][..image * own];
-            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(*own)) {
-                y[first..first + own].copy_from_slice(x);
-            }
-            first += own;
-        }
-    });
-    Ok(Value { values: Arc::new(y), dims: vec![n, height, width, channels] })
-}
-
-/// Some of the channels of each pixel.
-fn picked(x: &[f32], channels: usize, range: std::ops::Range<usize>) -> Vec<f32> {
-    let own = range.len();
-    let mut y = vec![0.0; x.len() / channels.max(1) * own];
-    const PIXELS: usize = 256;
-    y.par_chunks_mut((PIXELS * own).max(1)).zip(x.par_chunks(PIXELS * channels)).run(|(y, x)| {
-        for (y, x) in y.chunks_exact_mut(own).zip(x.chunks_exact(channels)) {
-            y.copy_from_slice(&x[range.clone()]);
-        }
-    });
-    y
 }
 
 #[cfg(test)]
@@ -299,20 +251,25 @@ mod tests {
     use crate::ops::testing::{assert_close, variable};
     use candle_core::{DType, Device};
 
-    /// Features, gradients of all trained variables and running statistics, by the graph of candle and by the tape.
-    fn both_ways(backbone: Backbone, side: usize) {
+    /// Compares features, gradients of all trained variables and running statistics by an engine with those by candle's graph.
+    fn agrees_with_the_graph(training: Training, backbone: Backbone) {
+        // Where an engine rounds otherwise, values near 0 may be on the other side of it, and gradients a little different. Some are nothing
+        // but rounding: those of biases that the next batch norm takes away.
+        let rounds = training == Training::Tensors;
+        let tolerance = if rounds { 1e-3 } else { 0.0 };
+        // Large enough for each, small enough for a test.
+        let side = backbone.min_side().max(16);
         let input = InputShape { height: side, width: side, channels: 3 };
-        let x = variable("x", &[3, side, side, 3]).as_tensor().detach();
+        // The fewer values a batch norm has, the more it multiplies differences.
+        let batch = if rounds { 16 } else { 3 };
+        let x = variable("x", &[batch, side, side, 3]).as_tensor().detach();
         let mode = Mode::training_step(5, 1);
-        let run = |taped: bool| {
+        let run = |training| {
             let parameters = Parameters::seeded(2);
             let vb = parameters.builder(DType::F32, &Device::Cpu).pp("backbone");
             // With narrow linear layers.
             let layers = backbone.describe(input, vb, |_| 8).unwrap();
-            let trace = match taped {
-                true => Trace::of_layers(&layers, &x, mode).unwrap(),
-                false => Trace::of_graph(layers.forward(&x, mode).unwrap()),
-            };
+            let trace = Trace::by(training, &layers, &x, mode).unwrap();
             let y = trace.features().clone();
             let weight = variable("dy", y.dims());
             let loss = (&y * weight.as_tensor()).unwrap().sum_all().unwrap();
@@ -320,10 +277,19 @@ mod tests {
             trace.back(&mut gradients).unwrap();
             (y, gradients, parameters)
         };
-        let ((y, got, of_tape), (expected_y, expected, of_graph)) = (run(true), run(false));
-        assert_close(&y, &expected_y, 0.0);
+        let (y, got, of_tape) = run(training);
+        let (expected_y, expected, of_graph) = run(Training::Graph);
+        assert_close(&y, &expected_y, tolerance);
         for ((name, var), (_, other)) in of_tape.trainable().into_iter().zip(of_graph.trainable()) {
             match (got.get(&var), expected.get(&other)) {
+                (Some(got), Some(expected)) if rounds => {
+                    let length = |x: &Tensor| {
+                        let sum = x.sqr().unwrap().sum_all().unwrap();
+                        sum.to_scalar::<f32>().unwrap().sqrt()
+                    };
+                    let error = length(&(got - expected).unwrap());
+                    assert!(error <= 5e-2 * length(expected).max(0.1), "{name}: {error}");
+                }
                 (Some(got), Some(expected)) => assert_close(got, expected, 1e-5),
                 (None, None) => assert!(name.ends_with(".bias"), "{name} has no gradient"),
                 (got, _) => panic!("{name}: one gradient, of the tape: {}", got.is_some()),
@@ -331,30 +297,31 @@ mod tests {
         }
         for ((name, var), (_, other)) in of_tape.all().into_iter().zip(of_graph.all()) {
             if name.contains("running") {
-                assert_close(var.as_tensor(), other.as_tensor(), 0.0);
+                assert_close(var.as_tensor(), other.as_tensor(), tolerance);
             }
         }
     }
 
     #[test]
-    fn the_tape_has_the_values_and_gradients_of_the_graph() {
+    fn the_cpu_has_the_values_and_gradients_of_the_graph() {
         for backbone in Backbone::ALL {
-            // Large enough for each, small enough for a test.
-            both_ways(backbone, backbone.min_side().max(16));
+            agrees_with_the_graph(Training::Cpu, backbone);
         }
     }
 
     #[test]
-    fn pixels_are_transposed_joined_and_picked() {
-        let x = Value::new((0..12).map(|i| i as f32).collect(), &[2, 1, 3, 2]);
-        let dims = dims4(&x).unwrap();
-        let flat = flattened(x.clone(), dims);
-        assert_eq!(flat.values[..6], [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
-        assert_eq!(unflattened(flat.values.to_vec(), dims), *x.values);
-        let both = joined(&[x.clone(), x.clone()]).unwrap();
-        assert_eq!(both.values[..8], [0.0, 1.0, 0.0, 1.0, 2.0, 3.0, 2.0, 3.0]);
-        assert_eq!(picked(&both.values, 4, 2..4), *x.values);
-        let other = Value::new(vec![0.0; 4], &[1, 1, 2, 2]);
-        assert!(joined(&[x, other]).is_err() && joined(&[]).is_err());
+    fn tensors_have_the_values_and_gradients_of_the_graph() {
+        // All kinds of layers, in networks that are not so deep that they multiply what rounding differs by.
+        for backbone in [
+            Backbone::Small,
+            Backbone::CifarnetDeep,
+            Backbone::Resnet18Cifar,
+            Backbone::Alexnet,
+            Backbone::Vgg11Bn,
+            Backbone::Squeezenet1_1,
+            Backbone::MobilenetV2,
+        ] {
+            agrees_with_the_graph(Training::Tensors, backbone);
+        }
     }
 }

@@ -8,10 +8,10 @@ use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
 
+use super::engine::{Back, Traced, Value, add_gradient};
 use super::fresh::fill_parts;
 use super::moments::Moments;
 use super::normalize::{Affine, Slopes, rows_per_part};
-use super::trace::{Back, Traced, Value, add_gradient};
 use super::{Activation, is_ours, portable, values, with_values};
 
 /// A batch-norm layer with its activation.
@@ -128,6 +128,17 @@ impl BatchNorm {
     /// Weights, then biases.
     pub(super) fn affine_values(&self) -> Result<Vec<f32>> {
         Ok([self.weight.to_vec1::<f32>()?, self.bias.to_vec1()?].concat())
+    }
+
+    /// As [`Self::update`].
+    pub(super) fn update_by_tensors(
+        &self,
+        rows: usize,
+        mean: &Tensor,
+        var: &Tensor,
+        momentum: f64,
+    ) -> Result<()> {
+        self.update(rows, BatchMoments { mean, var }, momentum)
     }
 
     /// As [`Self::update`].

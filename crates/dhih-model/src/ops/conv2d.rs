@@ -4,8 +4,11 @@ use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 use super::convolution::{Backward, Convolution, Geometry, OutputGradient};
+use super::engine::conv2d_of_tensors;
 use super::weighted::{self, Array, Weighted};
-use super::{Activation, BatchNorm, Traced, Value, is_ours, portable, positions};
+use super::{
+    Activation, BatchNorm, Traced, Training, Value, is_ours, portable, positions, training,
+};
 
 /// How the kernel moves over the image, alike in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +139,13 @@ pub fn conv2d(
     activation: Activation,
 ) -> Result<Tensor> {
     if !is_ours(x) {
-        return portable::conv2d(x, weight, bias, config, activation);
+        let is_tracked = x.track_op() || weight.track_op() || bias.is_some_and(Tensor::track_op);
+        return match training(x.device(), x.dtype()) {
+            Training::Tensors if !is_tracked => {
+                conv2d_of_tensors(x, weight, bias, config, activation)
+            }
+            _ => portable::conv2d(x, weight, bias, config, activation),
+        };
     }
     weighted::apply(Convolve(config), (x, weight, bias), activation)
 }

@@ -15,12 +15,12 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::convolution::{Backward, Band, Convolution, Geometry, OutputGradient};
+use super::engine::{Back, Traced, Value, add_gradient};
 use super::fresh::{fresh, zeroed};
 use super::moments::{Moments, Part};
 use super::normalize::{Affine, Slopes};
 use super::scratch::{Scratch, with_scratch};
 use super::tasks::{Tasks, threads};
-use super::trace::{Back, Traced, Value, add_gradient};
 use super::windows::Windows;
 use super::{
     Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, is_ours, max_pool2d, values, with_values,

@@ -16,6 +16,7 @@ mod conv2d;
 mod conv_norm;
 mod convolution;
 mod dropout;
+mod engine;
 mod fresh;
 mod in_place;
 mod linear;
@@ -30,7 +31,6 @@ mod scratch;
 mod sgd;
 mod simd;
 mod tasks;
-mod trace;
 mod weighted;
 mod windows;
 
@@ -47,6 +47,7 @@ pub use conv2d::{Conv2d, Conv2dConfig, Padding, conv2d};
 pub(crate) use convolution::{Convolution, Geometry};
 pub use dropout::dropout;
 pub(crate) use dropout::traced_dropout;
+pub(crate) use engine::{Back, Cpu, Engine, Tensors, Traced, Value};
 pub use linear::linear;
 pub(crate) use linear::traced_linear;
 pub(crate) use matrix::{Matrix, Size, product};
@@ -58,22 +59,75 @@ pub(crate) use scratch::Buffer;
 pub use sgd::{Sgd, sgd_step};
 pub(crate) use tasks::Tasks;
 pub use tasks::{Recording, Region};
-pub(crate) use trace::{Back, Traced, Value};
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
 
-/// Whether an operator on `x` is ours: f32 on the CPU, unless `DHIH_OPS=candle` asks for candle's, to compare them.
+/// What computes operators on the CPU; elsewhere it is always [`Self::Portable`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpsOnCpu {
+    /// The operators of this crate.
+    #[default]
+    Own,
+    /// What runs on a GPU: tensor operations of candle, without its graph in training.
+    Portable,
+    /// candle's operations and its graph: the oracle of the others, slow.
+    Candle,
+}
+
+static ON_CPU: OnceLock<OpsOnCpu> = OnceLock::new();
+
+/// Chooses what computes on the CPU in this process; before the first operator, and once.
+///
+/// # Errors
+/// When another choice has been made.
+pub fn choose_on_cpu(ops: OpsOnCpu) -> Result<()> {
+    if *ON_CPU.get_or_init(|| ops) == ops {
+        return Ok(());
+    }
+    bail!("operators have run on the CPU: they stay what they are")
+}
+
+/// What was chosen, or is asked for by the environment variable `DHIH_OPS`: `candle` or `portable`.
+fn on_cpu() -> OpsOnCpu {
+    *ON_CPU.get_or_init(|| match std::env::var_os("DHIH_OPS") {
+        Some(ops) if ops == "candle" => OpsOnCpu::Candle,
+        Some(ops) if ops == "portable" => OpsOnCpu::Portable,
+        _ => OpsOnCpu::Own,
+    })
+}
+
+/// Whether an operator on `x` is ours: f32 on the CPU, unless others are asked for.
 fn is_ours(x: &Tensor) -> bool {
     is_chosen(x.device(), x.dtype())
 }
 
 /// As [`is_ours`], on tensors of a kind.
 pub(crate) fn is_chosen(device: &Device, dtype: DType) -> bool {
-    static CANDLE: LazyLock<bool> =
-        LazyLock::new(|| std::env::var_os("DHIH_OPS").is_some_and(|ops| ops == "candle"));
-    device.is_cpu() && dtype == DType::F32 && !*CANDLE
+    device.is_cpu() && dtype == DType::F32 && on_cpu() == OpsOnCpu::Own
+}
+
+/// How layers are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Training {
+    /// By [`Cpu`].
+    Cpu,
+    /// By [`Tensors`].
+    Tensors,
+    /// By candle's graph.
+    Graph,
+}
+
+/// How layers are trained on tensors of a kind.
+pub(crate) fn training(device: &Device, dtype: DType) -> Training {
+    match on_cpu() {
+        OpsOnCpu::Own if device.is_cpu() && dtype == DType::F32 => Training::Cpu,
+        OpsOnCpu::Candle if device.is_cpu() => Training::Graph,
+        _ => Training::Tensors,
+    }
 }
 
 /// The values of a contiguous f32 tensor.

@@ -165,19 +165,22 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
 pub(super) fn average(x: &Tensor, grid: &Grid) -> Result<Tensor> {
     let Grid { rows, columns } = grid;
     let (n, height, width, channels) = x.dims4()?;
-    let matrix = |windows: &[Range<usize>], size: usize| {
-        let share = |window: &Range<usize>, at| {
-            if window.contains(&at) { 1.0 / window.len() as f32 } else { 0.0 }
-        };
-        let values = windows.iter().flat_map(|window| (0..size).map(|at| share(window, at)));
-        Tensor::from_vec(values.collect::<Vec<f32>>(), (windows.len(), size), x.device())?
-            .to_dtype(x.dtype())
-    };
+    let (by_row, by_column) = (averaging(rows, height, x)?, averaging(columns, width, x)?);
     let x = x.contiguous()?.reshape((n, height, width * channels))?;
-    let x = matrix(rows, height)?.broadcast_matmul(&x)?;
+    let x = by_row.broadcast_matmul(&x)?;
     let x = x.reshape((n * rows.len(), width, channels))?;
-    let x = matrix(columns, width)?.broadcast_matmul(&x)?;
+    let x = by_column.broadcast_matmul(&x)?;
     x.reshape((n, rows.len(), columns.len(), channels))
+}
+
+/// `[windows, size]`: the product with it is the mean of each window along one side of `x`.
+pub(super) fn averaging(windows: &[Range<usize>], size: usize, x: &Tensor) -> Result<Tensor> {
+    let share = |window: &Range<usize>, at| {
+        if window.contains(&at) { 1.0 / window.len() as f32 } else { 0.0 }
+    };
+    let values = windows.iter().flat_map(|window| (0..size).map(|at| share(window, at)));
+    Tensor::from_vec(values.collect::<Vec<f32>>(), (windows.len(), size), x.device())?
+        .to_dtype(x.dtype())
 }
 
 /// As [`super::max_pool2d`], as the maximum over shifted copies (candle's pooling has a wrong gradient); equal values share

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
+use super::engine::{Back, Traced, Value, add_gradient};
 use super::normalize::sum_rows;
-use super::trace::{Back, Traced, Value, add_gradient};
 use super::{Activation, values, with_values};
 
 /// The values of a contiguous tensor.

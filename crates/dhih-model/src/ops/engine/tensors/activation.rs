@@ -1,0 +1,70 @@
+//! Activations and their gradients.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor};
+
+use super::super::Back;
+use crate::ops::Activation;
+
+/// What is kept of an activation: the values before it where it needs them, else those behind it.
+pub(super) struct Activated {
+    activation: Activation,
+    seen: Option<Tensor>,
+}
+
+/// `activation(z)`, and what its gradient needs.
+pub(super) fn activated(activation: Activation, z: Tensor) -> Result<(Tensor, Activated)> {
+    let y = forward(activation, &z)?;
+    let seen = match activation {
+        Activation::Identity => None,
+        _ if activation.needs_input() => Some(z),
+        _ => Some(y.clone()),
+    };
+    Ok((y, Activated { activation, seen }))
+}
+
+/// The values behind an activation.
+pub(super) fn forward(activation: Activation, z: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Identity => Ok(z.clone()),
+        Activation::Relu => z.relu(),
+        Activation::Relu6 => z.clamp(0f32, 6f32),
+        Activation::Gelu => z.gelu_erf(),
+    }
+}
+
+/// The gradient before an activation; `seen` as [`Activated`] keeps it.
+pub(super) fn gradient(activation: Activation, seen: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let is_inside = match activation {
+        Activation::Identity => return Ok(dy.clone()),
+        Activation::Relu => seen.gt(0f32)?,
+        Activation::Relu6 => (seen.gt(0f32)? * seen.lt(6f32)?)?,
+        Activation::Gelu => {
+            // The normal distribution, and x times its density.
+            let below = ((seen * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.0)?;
+            let density = ((seen.sqr()? * -0.5)?.exp()?
+                * (seen
+                    * (0.5
+                        * std::f64::consts::FRAC_2_SQRT_PI
+                        * std::f64::consts::FRAC_1_SQRT_2))?)?;
+            return dy * ((below * 0.5)? + density)?;
+        }
+    };
+    dy * is_inside.to_dtype(dy.dtype())?
+}
+
+impl Activated {
+    /// The gradient before it.
+    pub(super) fn back(&self, dy: &Tensor) -> Result<Tensor> {
+        match &self.seen {
+            Some(seen) => gradient(self.activation, seen, dy),
+            None => Ok(dy.clone()),
+        }
+    }
+}
+
+impl Back<Tensor> for Activated {
+    fn back(&self, dy: Tensor, _: bool, _: &mut GradStore) -> Result<Option<Tensor>> {
+        Ok(Some(self.back(&dy)?))
+    }
+}
