@@ -1,7 +1,8 @@
 """The peers of `cargo xtask bench model`: images/s of one network, as `dhih-train bench --json` prints them.
 
 PyTorch: both memory layouts are measured and the better one is reported. Needs torch and torchvision.
-ONNX Runtime (`--engine onnxruntime`, inference alone): the network that PyTorch exports. Needs onnx, onnxscript and onnxruntime, too.
+ONNX Runtime and OpenVINO (`--engine onnxruntime`, `--engine openvino`, inference alone): the network that PyTorch exports. Need onnx, onnxscript and
+onnxruntime or openvino, too.
 """
 import argparse
 import contextlib
@@ -78,49 +79,58 @@ class Hashing(nn.Module):
         return self.hash_layer(self.backbone(x))
 
 
-def step_function(net, x, training):
+def step_function(net, x, training, bf16):
     if not training:
         net.eval()
 
         def step():
-            with torch.inference_mode():
-                net(x)
+            with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                # Reading a value waits for a GPU.
+                net(x)[0, 0].item()
         return step
     net.train()
-    labels = torch.arange(len(x)) % CLASSES
+    labels = torch.arange(len(x), device=x.device) % CLASSES
     trained = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(net.classifier(torch.tanh(net(x))), labels)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            loss = nn.functional.cross_entropy(net.classifier(torch.tanh(net(x))).float(), labels)
         loss.backward()
         optimizer.step()
         loss.item()
     return step
 
 
-def onnxruntime_step(net, x, threads):
-    import onnxruntime
-
+def exported_step(engine, net, x, threads):
+    images = x.numpy()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         path = f"{folder}/network.onnx"
         torch.onnx.export(net.eval(), (x,), path, input_names=["x"], external_data=False)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    images = x.numpy()
-    return lambda: session.run(None, {"x": images})
+        if engine == "onnxruntime":
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            return lambda: session.run(None, {"x": images})
+        import openvino
+
+        settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        compiled = openvino.Core().compile_model(path, "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda: request.infer({"x": images}, share_inputs=True, share_outputs=True)
 
 
 def measure(args, layout):
     torch.manual_seed(0)
-    net = Hashing(args.backbone, args.image_side).to(memory_format=layout)
-    x = torch.randn(args.batch_size, 3, args.image_side, args.image_side).to(memory_format=layout)
-    if args.engine == "onnxruntime":
-        step = onnxruntime_step(net, x, args.threads)
+    net = Hashing(args.backbone, args.image_side).to(args.device, memory_format=layout)
+    x = torch.randn(args.batch_size, 3, args.image_side, args.image_side).to(args.device, memory_format=layout)
+    if args.engine == "pytorch":
+        step = step_function(net, x, args.only == "training", args.dtype == "bf16")
     else:
-        step = step_function(net, x, args.only == "training")
+        step = exported_step(args.engine, net, x, args.threads)
     step(), step()
     seconds, began = [], time.perf_counter()
     while len(seconds) < 3 or time.perf_counter() - began < args.seconds:
@@ -140,16 +150,21 @@ def main():
     parser.add_argument("--only", choices=["training", "inference"], required=True)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--engine", choices=["pytorch", "onnxruntime"], default="pytorch")
+    parser.add_argument("--engine", choices=["pytorch", "onnxruntime", "openvino"], default="pytorch")
+    parser.add_argument("--device", default="cpu", help="of PyTorch: cpu or cuda")
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="of PyTorch: what autocast takes")
     args = parser.parse_args()
-    if args.engine == "onnxruntime" and args.only == "training":
-        parser.error("onnxruntime measures inference alone")
+    if args.engine != "pytorch" and (args.only == "training" or args.device != "cpu"):
+        parser.error(f"{args.engine} measures inference on the CPU alone")
     torch.set_num_threads(args.threads)
     layouts = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
-    if args.engine == "onnxruntime":
+    if args.engine != "pytorch":
         layouts.pop("channels-last")
     measured = [{**measure(args, layout), "layout": name} for name, layout in layouts.items()]
-    print(json.dumps({**max(measured, key=lambda m: m["images_per_second"]), "torch": torch.__version__}))
+    best = max(measured, key=lambda m: m["images_per_second"])
+    if args.device != "cpu":
+        best["most_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    print(json.dumps({**best, "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

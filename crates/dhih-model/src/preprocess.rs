@@ -1,11 +1,12 @@
 //! From u8 pixels to the network's input tensor: scaling to 0..=1 and per-channel normalisation. Resizing is in
 //! [`crate::image`].
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::config::{InputShape, Normalization};
 use crate::error::Result;
+use crate::ops::is_chosen;
 
 impl Normalization {
     /// Of the RGB images of ImageNet, as torchvision's and timm's `tv_in1k` networks take them.
@@ -32,13 +33,25 @@ impl Normalization {
     /// When the number of bytes is no multiple of an image's.
     pub fn apply(&self, images: &[u8], shape: InputShape, device: &Device) -> Result<Tensor> {
         let InputShape { height, width, channels } = shape;
-        shape.count(images)?;
+        let count = shape.count(images)?;
+        if !is_chosen(device, DType::F32) {
+            let dims = (count, height, width, channels);
+            return self.apply_to(&Tensor::from_slice(images, dims, device)?);
+        }
         let table = NormalizationTable::new(self);
         let mut values = vec![0f32; images.len()];
         let pairs = values.par_chunks_mut(shape.len()).zip(images.par_chunks(shape.len()));
         pairs.for_each(|(to, from)| table.apply(from, to));
-        let dims = (images.len() / shape.len(), height, width, channels);
-        Ok(Tensor::from_vec(values, dims, device)?)
+        Ok(Tensor::from_vec(values, (count, height, width, channels), device)?)
+    }
+
+    /// As [`Self::apply`], of pixels that are on the device: they travel there as bytes.
+    fn apply_to(&self, pixels: &Tensor) -> Result<Tensor> {
+        let channel = |values: Vec<f32>| Tensor::from_vec(values, self.mean.len(), pixels.device());
+        let scale = channel(self.std.iter().map(|std| 1.0 / (255.0 * std)).collect())?;
+        let shift = self.mean.iter().zip(&self.std).map(|(mean, std)| -mean / std);
+        let shift = channel(shift.collect())?;
+        Ok(pixels.to_dtype(DType::F32)?.broadcast_mul(&scale)?.broadcast_add(&shift)?)
     }
 }
 
@@ -112,6 +125,18 @@ impl NormalizationTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_on_the_device_become_the_same_values() {
+        let normalization = Normalization::imagenet();
+        let shape = InputShape { height: 16, width: 16, channels: 3 };
+        let pixels: Vec<u8> = (0..shape.len()).map(|i| (i * 7 % 256) as u8).collect();
+        let expected = normalization.apply(&pixels, shape, &Device::Cpu).unwrap();
+        let pixels = Tensor::from_slice(&pixels, (1, 16, 16, 3), &Device::Cpu).unwrap();
+        let got = normalization.apply_to(&pixels).unwrap();
+        let most = (got - expected).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(most.to_scalar::<f32>().unwrap() < 1e-6);
+    }
 
     #[test]
     fn normalised_images_have_mean_0_and_deviation_1() {

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroUsize;
 
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use dhih_manual::Manual;
+use dhih_model::ops::OpsOnCpu;
 
 use crate::cmd::{bench, codec, encode, evaluate, export, list, report, sweep, train};
 
@@ -24,6 +26,19 @@ pub(crate) struct Cli {
     /// Threads that compute [default: one for each core]
     #[arg(short = 'j', long, global = true, env = "DHIH_THREADS", value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// What computes networks on the CPU: own, portable (what a GPU is used by), or candle (a slow reference)
+    #[arg(
+        long,
+        global = true,
+        env = "DHIH_OPS",
+        value_name = "ENGINE",
+        default_value = "own",
+        hide_default_value = true
+    )]
+    pub(crate) engine: OpsOnCpu,
+    /// On a GPU, round the factors of f32 matrix products to 10 bits (TF32): several times as fast
+    #[arg(long, global = true, env = "DHIH_TF32", value_parser = FalseyValueParser::new())]
+    pub(crate) tf32: bool,
     /// Flags of `train`, the default.
     #[command(flatten)]
     pub(crate) train: train::TrainArgs,

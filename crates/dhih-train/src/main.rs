@@ -11,13 +11,16 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use cli::{Cli, Command};
 use dhih_manual::{compute_on, default_threads};
+use dhih_model::ops::choose_on_cpu;
 
 fn main() -> ExitCode {
     allocator::keep_pages();
     let cli: Cli = dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let threads = cli.threads.or_else(|| default_threads(candle_core::utils::get_num_threads()));
+    candle_core::cuda::set_gemm_reduced_precision_f32(cli.tf32);
     let isa = dhih_index::hamming::isa().map_err(dhih_train::Error::from);
     let ready = threads.map_or(Ok(()), |threads| compute_on(threads).map_err(anyhow::Error::from));
+    let ready = ready.and_then(|()| Ok(choose_on_cpu(cli.engine)?));
     if let Err(error) = ready.and_then(|()| isa.map(|_| ()).map_err(anyhow::Error::from)) {
         eprintln!("{}", hint::report(&error));
         return ExitCode::FAILURE;

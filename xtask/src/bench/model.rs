@@ -1,4 +1,4 @@
-//! `cargo xtask bench model`: images/s of `dhih-train bench` beside PyTorch's and ONNX Runtime's, taken in turns so that all see the same
+//! `cargo xtask bench model`: images/s of `dhih-train bench` beside those of PyTorch, ONNX Runtime and OpenVINO, taken in turns so that all see the same
 //! machine. Ratios are medians over the rounds. PyTorch runs with the allocator that is given, else with the system's.
 
 use std::fs;
@@ -16,14 +16,14 @@ use crate::step::Step;
 use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "Examples:
-  python3 -m venv venv && venv/bin/pip install torch torchvision onnx onnxscript onnxruntime
+  python3 -m venv venv && venv/bin/pip install torch torchvision onnx onnxscript onnxruntime openvino
   cargo xtask bench model --python venv/bin/python --preload /usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0
   cargo xtask bench model --backbone cifarnet --rounds 5";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// Python with torch and torchvision, and onnx, onnxscript and onnxruntime; columns of those that it lacks are empty
+    /// Python with torch and torchvision, and onnx, onnxscript, onnxruntime and openvino; columns of those that it lacks are empty
     #[arg(long, env = "DHIH_PYTHON", value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
     /// Allocator that the peers are run with (LD_PRELOAD): ours have mimalloc
@@ -55,12 +55,15 @@ struct Case {
     candle: bool,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 12] = [
     case("cifarnet", (512, 32), "training", true),
     case("small", (64, 32), "training", true),
     case("resnet18-cifar", (64, 32), "training", true),
     case("alexnet", (16, 224), "training", false),
     case("vgg16", (16, 224), "training", false),
+    case("resnet18", (1, 224), "inference", false),
+    case("mobilenet-v2", (1, 224), "inference", false),
+    case("squeezenet1-1", (1, 224), "inference", false),
     case("resnet18", (16, 224), "inference", true),
     case("mobilenet-v2", (16, 224), "inference", false),
     case("squeezenet1-1", (16, 224), "inference", true),
@@ -86,6 +89,7 @@ struct Row {
     candle: Vec<f64>,
     pytorch: Vec<f64>,
     onnxruntime: Vec<f64>,
+    openvino: Vec<f64>,
 }
 
 /// What all programs print.
@@ -107,17 +111,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     }
     let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
     let bench = Bench { args, workspace, ours: binaries.get("dhih-train")? };
-    let mut peers = Peers { pytorch: true, onnxruntime: true };
-    if !bench.imports("torch, torchvision") {
-        peers = Peers { pytorch: false, onnxruntime: false };
-        eprintln!("{} has no torch and torchvision: the peers are left out", args.python.display());
-    } else if !bench.imports("onnx, onnxscript, onnxruntime") {
-        peers.onnxruntime = false;
-        eprintln!(
-            "{} has no onnx, onnxscript and onnxruntime: ONNX Runtime is left out",
-            args.python.display()
-        );
-    }
+    let peers = bench.peers();
     let mut rows = Vec::new();
     for case in cases {
         let row = bench.row(case, peers)?;
@@ -133,14 +127,15 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
 }
 
 const HEADER: &str = "\
-| network, work, batch | dhih, images/s | dhih with AVX2 alone | candle's operators | PyTorch | ONNX Runtime | dhih / PyTorch | dhih with AVX2 / PyTorch | dhih / ONNX Runtime |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|";
+| network, work, batch | dhih, images/s | dhih with AVX2 alone | candle's operators | PyTorch | ONNX Runtime | OpenVINO | dhih / PyTorch | dhih with AVX2 / PyTorch | dhih / ONNX Runtime | dhih / OpenVINO |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 /// Which peers this Python can run.
 #[derive(Debug, Clone, Copy)]
 struct Peers {
     pytorch: bool,
     onnxruntime: bool,
+    openvino: bool,
 }
 
 struct Bench<'a> {
@@ -155,6 +150,24 @@ impl Bench<'_> {
         step.args(["-c".to_owned(), format!("import {modules}")]).capture().is_ok()
     }
 
+    fn peers(&self) -> Peers {
+        let has = |peer: &str, modules: &str| {
+            let has = self.imports(modules);
+            if !has {
+                let python = self.args.python.display();
+                eprintln!("{python} lacks one of {modules}: {peer} is left out");
+            }
+            has
+        };
+        let pytorch = has("PyTorch", "torch, torchvision");
+        let exported = |peer, module| pytorch && has(peer, &format!("onnx, onnxscript, {module}"));
+        Peers {
+            pytorch,
+            onnxruntime: exported("ONNX Runtime", "onnxruntime"),
+            openvino: exported("OpenVINO", "openvino"),
+        }
+    }
+
     fn row(&self, case: Case, peers: Peers) -> Result<Row> {
         let mut row = Row::new(case);
         for round in 0..self.args.rounds {
@@ -164,6 +177,9 @@ impl Bench<'_> {
             }
             if peers.onnxruntime && case.work == "inference" {
                 row.onnxruntime.push(self.peer(case, "onnxruntime")?);
+            }
+            if peers.openvino && case.work == "inference" {
+                row.openvino.push(self.peer(case, "openvino")?);
             }
             row.avx2.push(self.ours(case, "DHIH_ISA", "avx2")?);
             if case.candle && round == 0 {
@@ -207,7 +223,8 @@ impl Bench<'_> {
 impl Row {
     fn new(case: Case) -> Self {
         let (ours, avx2, candle) = (vec![], vec![], vec![]);
-        Self { case, ours, avx2, candle, pytorch: vec![], onnxruntime: vec![] }
+        let (pytorch, onnxruntime, openvino) = (vec![], vec![], vec![]);
+        Self { case, ours, avx2, candle, pytorch, onnxruntime, openvino }
     }
 
     fn line(&self) -> String {
@@ -218,15 +235,17 @@ impl Row {
             median(&ratios).map_or("-".to_owned(), |x| format!("{x:.2}"))
         };
         format!(
-            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             speed(&self.ours),
             speed(&self.avx2),
             speed(&self.candle),
             speed(&self.pytorch),
             speed(&self.onnxruntime),
+            speed(&self.openvino),
             ratio(&self.ours, &self.pytorch),
             ratio(&self.avx2, &self.pytorch),
             ratio(&self.ours, &self.onnxruntime),
+            ratio(&self.ours, &self.openvino),
         )
     }
 }
@@ -240,8 +259,7 @@ mod tests {
         let case = CASES[1];
         let (ours, avx2) = (vec![300.0, 100.0, 220.0], vec![100.0, 50.0, 110.0]);
         let row = Row { ours, avx2, pytorch: vec![200.0, 100.0, 200.0], ..Row::new(case) };
-        let expected =
-            "| small 32 px, training, 64 | 220.0 | 100.0 | - | 200.0 | - | 1.10 | 0.50 | - |";
+        let expected = "| small 32 px, training, 64 | 220.0 | 100.0 | - | 200.0 | - | - | 1.10 | 0.50 | - | - |";
         assert_eq!(row.line(), expected);
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), Some(2.5));

@@ -63,11 +63,9 @@ pub use tasks::{Recording, Region};
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
-use serde::{Deserialize, Serialize};
 
 /// What computes operators on the CPU; elsewhere it is always [`Self::Portable`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OpsOnCpu {
     /// The operators of this crate.
     #[default]
@@ -79,6 +77,19 @@ pub enum OpsOnCpu {
 }
 
 static ON_CPU: OnceLock<OpsOnCpu> = OnceLock::new();
+
+impl std::str::FromStr for OpsOnCpu {
+    type Err = candle_core::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "own" => Ok(Self::Own),
+            "portable" => Ok(Self::Portable),
+            "candle" => Ok(Self::Candle),
+            _ => bail!("there is no engine {name}: there are own, portable and candle"),
+        }
+    }
+}
 
 /// Chooses what computes on the CPU in this process; before the first operator, and once.
 ///
@@ -93,10 +104,9 @@ pub fn choose_on_cpu(ops: OpsOnCpu) -> Result<()> {
 
 /// What was chosen, or is asked for by the environment variable `DHIH_OPS`: `candle` or `portable`.
 fn on_cpu() -> OpsOnCpu {
-    *ON_CPU.get_or_init(|| match std::env::var_os("DHIH_OPS") {
-        Some(ops) if ops == "candle" => OpsOnCpu::Candle,
-        Some(ops) if ops == "portable" => OpsOnCpu::Portable,
-        _ => OpsOnCpu::Own,
+    *ON_CPU.get_or_init(|| {
+        let asked = std::env::var("DHIH_OPS").ok();
+        asked.and_then(|name| name.parse().ok()).unwrap_or_default()
     })
 }
 

@@ -163,8 +163,8 @@ struct Training {
 
 impl Training {
     fn new(network: Network, images: &[u8], device: &Device) -> Result<Self> {
-        let NetworkConfig { normalization, input, .. } = *network.config();
-        let x = normalization.apply(images, input, device)?;
+        let NetworkConfig { normalization, input, .. } = network.config();
+        let x = normalization.apply(images, *input, device)?;
         let count = x.dim(0)?;
         let class = |i: usize| f32::from(i / CLASSES % CLASSES == i % CLASSES);
         let labels = (0..count * CLASSES).map(class).collect();

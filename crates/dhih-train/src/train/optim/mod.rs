@@ -104,14 +104,12 @@ impl Optimizer {
         parts: impl Iterator<Item = Result<LossPart>>,
         step: Step,
     ) -> Result<f32> {
-        let mut value = 0.0;
+        // Values are read when all gradients have been asked for: a GPU would wait for each.
+        let mut values = Vec::new();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.slots.len()];
         for part in parts {
             let LossPart { loss, weight, trace } = part?;
-            value += loss.to_scalar::<f32>()? * weight as f32;
-            if !value.is_finite() {
-                return Ok(value);
-            }
+            values.push((loss.detach(), weight));
             let mut of_loss = loss.backward()?;
             drop(loss);
             if let Some(trace) = trace {
@@ -125,6 +123,13 @@ impl Optimizer {
                     None => scaled,
                 });
             }
+        }
+        let mut value = 0.0;
+        for (loss, weight) in values {
+            value += loss.to_scalar::<f32>()? * weight as f32;
+        }
+        if !value.is_finite() {
+            return Ok(value);
         }
         if step.number == 0 {
             self.check_reached(&gradients)?;
