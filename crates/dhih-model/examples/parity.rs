@@ -17,7 +17,9 @@ use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use dhih_model::{
     Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, device,
+    named_rng,
 };
+use rand::RngCore;
 
 /// Compares a device with the CPU.
 #[derive(Debug, Parser)]
@@ -83,13 +85,9 @@ fn values_of(backbone: Backbone, device: &Device) -> Result<Values, Box<dyn Erro
         views: Default::default(),
         classes: (0..10).map(|class| class.to_string()).collect(),
     };
-    // Smooth images of all brightnesses, which are the same everywhere.
-    let pixel = |i: usize| {
-        let (image, row, column) = (i / input.len(), i / (3 * side) % side, i / 3 % side);
-        let wave = (row * (image + 1) + column * (image % 3 + 1) + i % 3 * 40) as f32 * 0.07;
-        (127.5 + 120.0 * wave.sin()) as u8
-    };
-    let images: Vec<u8> = (0..BATCH * input.len()).map(pixel).collect();
+    // Noise that is the same everywhere: in smooth images neighbours are so alike that rounding decides which is the largest.
+    let mut images = vec![0; BATCH * input.len()];
+    named_rng(1, "images").fill_bytes(&mut images);
     let network = Network::new(config.clone(), 1, device)?;
     let x = config.normalization.apply(&images, input, device)?;
     let mode = Mode::training_step(0, 1);
