@@ -44,7 +44,7 @@ fn main() -> Result<(), dhih_model::Error> {
     };
     let images: Vec<u8> = (0..8 * input.len()).map(stripes).collect();
     let config = NetworkConfig {
-        backbone: Backbone::Custom,
+        backbone: Backbone::CUSTOM,
         input,
         normalization: Normalization::measure(&images, 3),
         bits: 16,

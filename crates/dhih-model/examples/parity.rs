@@ -56,7 +56,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         None => Values::new(),
     };
     let (mut all, mut agrees) = (Values::new(), true);
-    for backbone in Backbone::ALL.into_iter().filter(wanted) {
+    for backbone in Backbone::ALL.iter().copied().filter(wanted) {
         let values = values_of(backbone, &device)?;
         if args.compare.is_none() {
             all.extend(values);

@@ -14,7 +14,7 @@
 //! let input = InputShape { height: 16, width: 16, channels: 3 };
 //! let images: Vec<u8> = (0..8 * input.len()).map(|i| (i * 31 % 255) as u8).collect();
 //! let config = NetworkConfig {
-//!     backbone: Backbone::Small,
+//!     backbone: Backbone::SMALL,
 //!     input,
 //!     normalization: Normalization::measure(&images, 3),
 //!     bits: 16,

@@ -51,7 +51,7 @@ impl Network {
     }
 
     /// A network around a backbone of the caller's own, which takes its variables from the builder it is given. The
-    /// configuration says [`Backbone::Custom`](crate::Backbone::Custom); to bring such a network back from a checkpoint,
+    /// configuration says [`Backbone::CUSTOM`](crate::Backbone::CUSTOM); to bring such a network back from a checkpoint,
     /// build it again and load the tensors that [`checkpoint::read`](crate::checkpoint::read) returns into its parameters.
     ///
     /// # Errors

@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_cpu_has_the_values_and_gradients_of_the_graph() {
-        for backbone in Backbone::ALL {
+        for &backbone in Backbone::ALL {
             agrees_with_the_graph(Training::Cpu, backbone);
         }
     }
@@ -313,13 +313,13 @@ mod tests {
     fn tensors_have_the_values_and_gradients_of_the_graph() {
         // All kinds of layers, in networks that are not so deep that they multiply what rounding differs by.
         for backbone in [
-            Backbone::Small,
-            Backbone::CifarnetDeep,
-            Backbone::Resnet18Cifar,
-            Backbone::Alexnet,
-            Backbone::Vgg11Bn,
-            Backbone::Squeezenet1_1,
-            Backbone::MobilenetV2,
+            Backbone::SMALL,
+            Backbone::named("cifarnet-deep").unwrap(),
+            Backbone::named("resnet18-cifar").unwrap(),
+            Backbone::named("alexnet").unwrap(),
+            Backbone::named("vgg11-bn").unwrap(),
+            Backbone::named("squeezenet1-1").unwrap(),
+            Backbone::named("mobilenet-v2").unwrap(),
         ] {
             agrees_with_the_graph(Training::Tensors, backbone);
         }

@@ -17,7 +17,7 @@ use dhih_model::{
 
 fn config(bits: usize) -> NetworkConfig {
     NetworkConfig {
-        backbone: Backbone::Small,
+        backbone: Backbone::SMALL,
         input: InputShape { height: 8, width: 8, channels: 1 },
         normalization: Normalization { mean: vec![0.5], std: vec![0.3] },
         bits,
@@ -266,7 +266,7 @@ fn a_backbone_of_the_caller_is_trained_saved_and_brought_back() {
     let build = |vb: VarBuilder<'_>| -> candle_core::Result<Box<dyn FeatureExtractor>> {
         Ok(Box::new(Pixels(candle_nn::linear(64, 20, vb)?)))
     };
-    let custom = || NetworkConfig { backbone: Backbone::Custom, ..config(12) };
+    let custom = || NetworkConfig { backbone: Backbone::CUSTOM, ..config(12) };
     let make = |seed| Network::with_backbone(custom(), (seed, &Device::Cpu), build).unwrap();
     let network = make(1);
     assert!(network.parameters().get("backbone.weight").is_some());
@@ -301,9 +301,9 @@ fn a_whitening_convolution_comes_from_the_images_and_others_stay() {
         let snapshot = network.parameters().snapshot().unwrap().into_iter();
         snapshot.map(|(name, tensor)| (name, flat(tensor))).collect::<Vec<_>>()
     };
-    assert_eq!(weights(Backbone::Small, 8, true), weights(Backbone::Small, 8, false));
-    let changed = weights(Backbone::Cifarnet, 25, true).into_iter();
-    let changed = changed.zip(weights(Backbone::Cifarnet, 25, false));
+    assert_eq!(weights(Backbone::SMALL, 8, true), weights(Backbone::SMALL, 8, false));
+    let changed = weights(Backbone::named("cifarnet").unwrap(), 25, true).into_iter();
+    let changed = changed.zip(weights(Backbone::named("cifarnet").unwrap(), 25, false));
     let changed: Vec<String> = changed.filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
     assert_eq!(changed, ["backbone.whiten.weight"]);
 }

@@ -181,7 +181,7 @@ fn another_backbones_weights_are_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let small = Parameters::seeded(1);
     let input = InputShape { height: 32, width: 32, channels: 3 };
-    Backbone::Small.build(input, small.builder(DType::F32, &Device::Cpu)).unwrap();
+    Backbone::SMALL.build(input, small.builder(DType::F32, &Device::Cpu)).unwrap();
     let tensors = small.snapshot().unwrap();
     let tensors: Vec<(&str, Tensor)> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();

@@ -127,7 +127,7 @@ impl Golden {
 fn features_and_names_are_those_of_torchvision() {
     let golden = golden();
     assert_eq!(golden.facts.len(), Backbone::ALL.len());
-    for backbone in Backbone::ALL {
+    for &backbone in Backbone::ALL {
         let weights = Formula::default();
         let vb = VarBuilder::from_backend(Box::new(weights.clone()), DType::F32, Device::Cpu);
         golden.compare(backbone, vb, backbone.name());
@@ -143,9 +143,9 @@ fn features_and_names_are_those_of_torchvision() {
 fn weights_trained_on_imagenet_give_the_features_of_torchvision() {
     let golden = golden();
     for (backbone, file) in [
-        (Backbone::Squeezenet1_1, "squeezenet1_1.safetensors"),
-        (Backbone::MobilenetV2, "mobilenet_v2_features.safetensors"),
-        (Backbone::EfficientnetLite0, "efficientnet_lite0.safetensors"),
+        (Backbone::named("squeezenet1-1").unwrap(), "squeezenet1_1.safetensors"),
+        (Backbone::named("mobilenet-v2").unwrap(), "mobilenet_v2_features.safetensors"),
+        (Backbone::named("efficientnet-lite0").unwrap(), "efficientnet_lite0.safetensors"),
     ] {
         let Some(path) = weights(file) else { continue };
         let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();

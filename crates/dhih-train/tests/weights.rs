@@ -23,7 +23,7 @@ use dhih_train::{Error, Progress, RunDir, TrainConfig, TrainOptions, run};
 fn weights(dir: &Path, seed: u64) -> PathBuf {
     let parameters = Parameters::seeded(seed);
     let input = InputShape { height: 16, width: 16, channels: 3 };
-    Backbone::Small.build(input, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
+    Backbone::SMALL.build(input, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
     let mut tensors: HashMap<String, Tensor> = parameters.snapshot().unwrap().into_iter().collect();
     let classifier = Tensor::ones((10, 512), DType::F32, &Device::Cpu).unwrap();
     tensors.insert("fc.weight".to_owned(), classifier);

@@ -3,10 +3,18 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
+use super::Spec;
 use super::scheme::{Conv, Scheme};
 use crate::config::InputShape;
 use crate::layer::{Dropout, Layer, Sequential};
 use crate::ops::{Activation::Relu, Pool2dConfig};
+
+/// Its entry in the table.
+pub(super) const ALEXNET: Spec =
+    Spec::large("alexnet", "five convolutions and two linear layers", |input, vb, width| {
+        alexnet(input, vb, width(4096))
+    })
+    .from_side(63);
 
 /// Names `features.{0,3,6,8,10}` and `classifier.{1,4}`; the features are the `hidden` values (4,096) of the latter.
 pub(super) fn alexnet(input: InputShape, vb: VarBuilder<'_>, hidden: usize) -> Result<Sequential> {

@@ -4,10 +4,34 @@
 use candle_core::{Result, Tensor, Var};
 use candle_nn::VarBuilder;
 
+use super::Spec;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Conv2d, Pool2dConfig};
+
+/// The network as published.
+pub(super) const PLAIN: Spec = Spec::small(
+    "cifarnet",
+    "whitening and six 3x3 convolutions, for fast training",
+    |input, vb, _| cifarnet(Cifarnet { widths: [64, 256, 256], is_deep: false }, input, vb),
+)
+.from_side(25);
+
+/// With more channels.
+pub(super) const WIDE: Spec =
+    Spec::small("cifarnet-wide", "cifarnet with 2.5 times the arithmetic", |input, vb, _| {
+        cifarnet(Cifarnet { widths: [128, 384, 384], is_deep: false }, input, vb)
+    })
+    .from_side(25);
+
+/// With still more, and residual blocks of three convolutions.
+pub(super) const DEEP: Spec = Spec::small(
+    "cifarnet-deep",
+    "cifarnet with residual blocks, 4 times the arithmetic",
+    |input, vb, _| cifarnet(Cifarnet { widths: [128, 384, 512], is_deep: true }, input, vb),
+)
+.from_side(25);
 
 /// A network of this family.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +40,6 @@ pub(super) struct Cifarnet {
     pub(super) widths: [usize; 3],
     /// Whether a block has a third convolution, and adds what comes out of its first one to what comes out of the last.
     pub(super) is_deep: bool,
-}
-
-impl Cifarnet {
-    pub(super) const PLAIN: Self = Self { widths: [64, 256, 256], is_deep: false };
-    pub(super) const WIDE: Self = Self { widths: [128, 384, 384], is_deep: false };
-    pub(super) const DEEP: Self = Self { widths: [128, 384, 512], is_deep: true };
 }
 
 /// Names `whiten` and `block{1,2,3}.{conv1,bn1,conv2,bn2}`, where blocks are deep also `conv3,bn3`. The weights of `whiten` are not

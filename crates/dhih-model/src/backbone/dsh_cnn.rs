@@ -3,10 +3,19 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
+use super::Spec;
 use super::scheme::{Conv, Scheme};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Pool2dConfig};
+
+/// Its entry in the table.
+pub(super) const DSH_CNN: Spec = Spec::small(
+    "dsh-cnn",
+    "three 5x5 convolutions, of deep supervised hashing",
+    |input, vb, width| dsh_cnn(input, vb, width(500)),
+)
+.from_side(12);
 
 /// Names `conv{1,2,3}` and `fc1`, whose `hidden` values are the features. As in the authors' Caffe model, pooling windows
 /// may reach over the border; its local response normalisation is left out.

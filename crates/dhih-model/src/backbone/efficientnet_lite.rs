@@ -4,10 +4,22 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
+use super::Spec;
 use super::scheme::{Conv, Scheme};
-use crate::config::InputShape;
+use crate::config::{InputShape, Normalization};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
+
+/// Its entry in the table.
+pub(super) const LITE0: Spec = Spec {
+    // (x - 127) / 128, of bytes.
+    normalization: || Normalization { mean: vec![127.0 / 255.0; 3], std: vec![128.0 / 255.0; 3] },
+    ..Spec::large(
+        "efficientnet-lite0",
+        "inverted residuals of 3x3 and 5x5 kernels",
+        |input, vb, _| efficientnet_lite0(input, vb),
+    )
+};
 
 /// Added to the variance by every batch norm of the family.
 const EPS: f64 = 1e-3;
@@ -26,7 +38,7 @@ const fn stage([kernel, stride, expansion]: [usize; 3], [out, blocks]: [usize; 2
     Stage { kernel, stride, expansion, out, blocks }
 }
 
-const LITE0: [Stage; 7] = [
+const STAGES: [Stage; 7] = [
     stage([3, 1, 1], [16, 1]),
     stage([3, 2, 6], [24, 2]),
     stage([5, 2, 6], [40, 2]),
@@ -44,7 +56,7 @@ pub(super) fn efficientnet_lite0(input: InputShape, vb: VarBuilder<'_>) -> Resul
         norm(32, Activation::Relu6, vb.pp("_bn0"))?,
     ];
     let (mut channels, mut number) = (32, 0);
-    for Stage { kernel, stride, expansion, out, blocks } in LITE0 {
+    for Stage { kernel, stride, expansion, out, blocks } in STAGES {
         for i in 0..blocks {
             let stride = if i == 0 { stride } else { 1 };
             let block = Block { channels: (channels, out), kernel, stride, expansion };

@@ -3,10 +3,18 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
+use super::Spec;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::Activation;
+
+/// Its entry in the table.
+pub(super) const MOBILENET_V2: Spec = Spec::large(
+    "mobilenet-v2",
+    "inverted residuals with a kernel for each channel",
+    |input, vb, _| mobilenet_v2(input, vb),
+);
 
 /// Names `features.N`; the features are the means of its last 1,280 channels.
 pub(super) fn mobilenet_v2(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {

@@ -4,10 +4,40 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
+use super::Spec;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Pool2dConfig};
+
+/// Blocks of each resolution in networks of 18 layers, and of 34 or 50.
+const EIGHTEEN: [usize; 4] = [2, 2, 2, 2];
+const MORE: [usize; 4] = [3, 4, 6, 3];
+
+pub(super) const RESNET18_CIFAR: Spec =
+    Spec::small("resnet18-cifar", "residual net of 18 layers for small images", |input, vb, _| {
+        resnet(input, vb, Resnet { stem: Stem::Cifar, block: Block::Basic, blocks: EIGHTEEN })
+    });
+pub(super) const RESNET34_CIFAR: Spec =
+    Spec::small("resnet34-cifar", "residual net of 34 layers for small images", |input, vb, _| {
+        resnet(input, vb, Resnet { stem: Stem::Cifar, block: Block::Basic, blocks: MORE })
+    });
+pub(super) const RESNET50_CIFAR: Spec =
+    Spec::small("resnet50-cifar", "residual net of 50 layers for small images", |input, vb, _| {
+        resnet(input, vb, Resnet { stem: Stem::Cifar, block: Block::Bottleneck, blocks: MORE })
+    });
+pub(super) const RESNET18: Spec =
+    Spec::large("resnet18", "residual net of 18 layers", |input, vb, _| {
+        resnet(input, vb, Resnet { stem: Stem::ImageNet, block: Block::Basic, blocks: EIGHTEEN })
+    });
+pub(super) const RESNET34: Spec =
+    Spec::large("resnet34", "residual net of 34 layers", |input, vb, _| {
+        resnet(input, vb, Resnet { stem: Stem::ImageNet, block: Block::Basic, blocks: MORE })
+    });
+pub(super) const RESNET50: Spec =
+    Spec::large("resnet50", "residual net of 50 layers", |input, vb, _| {
+        resnet(input, vb, Resnet { stem: Stem::ImageNet, block: Block::Bottleneck, blocks: MORE })
+    });
 
 /// A member of the family.
 #[derive(Debug, Clone, Copy)]

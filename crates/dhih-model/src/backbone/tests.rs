@@ -22,7 +22,7 @@ fn describe(backbone: Backbone, input: InputShape) -> (Sequential, Parameters) {
 
 #[test]
 fn names_in_files_are_those_of_flags() {
-    for backbone in Backbone::ALL.into_iter().chain([Backbone::Custom]) {
+    for backbone in Backbone::ALL.iter().copied().chain([Backbone::CUSTOM]) {
         let json = serde_json::to_string(&backbone).unwrap();
         assert_eq!(json, format!("{:?}", backbone.name()));
         assert_eq!(serde_json::from_str::<Backbone>(&json).unwrap(), backbone);
@@ -34,35 +34,38 @@ fn names_in_files_are_those_of_flags() {
 #[test]
 fn sizes_are_the_published_ones() {
     for (backbone, features, parameters) in [
-        (Backbone::Small, 2048, 93_472),
-        (Backbone::DshCnn, 500, 591_828),
-        (Backbone::Cifarnet, 256, 1_970_232),
-        (Backbone::CifarnetWide, 384, 4_602_680),
-        (Backbone::CifarnetDeep, 512, 9_913_656),
-        (Backbone::Resnet18, 512, 11_176_512),
-        (Backbone::Resnet34, 512, 21_284_672),
-        (Backbone::Resnet50, 2048, 23_508_032),
-        (Backbone::Alexnet, 4096, 57_003_840),
-        (Backbone::Vgg11, 4096, 128_766_336),
-        (Backbone::Vgg11Bn, 4096, 128_771_840),
-        (Backbone::Vgg16, 4096, 134_260_544),
-        (Backbone::Vgg16Bn, 4096, 134_268_992),
-        (Backbone::Squeezenet1_1, 512, 722_496),
-        (Backbone::MobilenetV2, 1280, 2_223_872),
-        (Backbone::EfficientnetLite0, 1280, 3_371_008),
+        (Backbone::SMALL, 2048, 93_472),
+        (Backbone::named("dsh-cnn").unwrap(), 500, 591_828),
+        (Backbone::named("cifarnet").unwrap(), 256, 1_970_232),
+        (Backbone::named("cifarnet-wide").unwrap(), 384, 4_602_680),
+        (Backbone::named("cifarnet-deep").unwrap(), 512, 9_913_656),
+        (Backbone::named("resnet18").unwrap(), 512, 11_176_512),
+        (Backbone::named("resnet34").unwrap(), 512, 21_284_672),
+        (Backbone::named("resnet50").unwrap(), 2048, 23_508_032),
+        (Backbone::named("alexnet").unwrap(), 4096, 57_003_840),
+        (Backbone::named("vgg11").unwrap(), 4096, 128_766_336),
+        (Backbone::named("vgg11-bn").unwrap(), 4096, 128_771_840),
+        (Backbone::named("vgg16").unwrap(), 4096, 134_260_544),
+        (Backbone::named("vgg16-bn").unwrap(), 4096, 134_268_992),
+        (Backbone::named("squeezenet1-1").unwrap(), 512, 722_496),
+        (Backbone::named("mobilenet-v2").unwrap(), 1280, 2_223_872),
+        (Backbone::named("efficientnet-lite0").unwrap(), 1280, 3_371_008),
     ] {
         let size = backbone.size(square(backbone.default_side(), 3)).unwrap();
         assert_eq!(size, Size { features, parameters }, "{}", backbone.name());
     }
     // The stem of 3x3 in place of 7x7.
-    let small_stem = Backbone::Resnet18Cifar.size(square(32, 3)).unwrap();
+    let small_stem = Backbone::named("resnet18-cifar").unwrap().size(square(32, 3)).unwrap();
     assert_eq!(small_stem, Size { features: 512, parameters: 11_176_512 - 64 * 3 * (49 - 9) });
 }
 
 #[test]
 fn at_the_smallest_size_every_parameter_is_trained() {
-    for backbone in Backbone::ALL {
-        let input = square(backbone.min_side(), if backbone == Backbone::Vgg11 { 1 } else { 3 });
+    for &backbone in Backbone::ALL {
+        let input = square(
+            backbone.min_side(),
+            if backbone == Backbone::named("vgg11").unwrap() { 1 } else { 3 },
+        );
         let (layers, parameters) = describe(backbone, input);
         let features = layers.output(input).unwrap().len();
         let x = variable("x", &[2, input.height, input.width, input.channels]);
@@ -92,7 +95,7 @@ fn at_the_smallest_size_every_parameter_is_trained() {
 
 #[test]
 fn smaller_images_are_refused() {
-    for backbone in Backbone::ALL {
+    for &backbone in Backbone::ALL {
         let side = backbone.min_side();
         let config = |height, width| NetworkConfig {
             backbone,
@@ -112,17 +115,17 @@ fn smaller_images_are_refused() {
     }
     // Where windows do not fit any more the description itself says so.
     for backbone in [
-        Backbone::Small,
-        Backbone::DshCnn,
-        Backbone::Cifarnet,
-        Backbone::CifarnetDeep,
-        Backbone::Alexnet,
-        Backbone::Vgg16,
-        Backbone::Squeezenet1_1,
+        Backbone::SMALL,
+        Backbone::named("dsh-cnn").unwrap(),
+        Backbone::named("cifarnet").unwrap(),
+        Backbone::named("cifarnet-deep").unwrap(),
+        Backbone::named("alexnet").unwrap(),
+        Backbone::named("vgg16").unwrap(),
+        Backbone::named("squeezenet1-1").unwrap(),
     ] {
         assert!(backbone.size(square(backbone.min_side() - 1, 3)).is_err(), "{}", backbone.name());
     }
-    assert!(Backbone::Custom.size(square(32, 3)).is_err());
+    assert!(Backbone::CUSTOM.size(square(32, 3)).is_err());
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn masks_of_dropout_are_those_of_the_step_and_the_layer() {
 #[test]
 fn layers_joined_into_one_operator_compute_the_same() {
     let input = square(16, 3);
-    let (layers, _) = describe(Backbone::Small, input);
+    let (layers, _) = describe(Backbone::SMALL, input);
     let x = variable("x", &[3, 16, 16, 3]);
     for mode in [Mode::training_step(1, 0), Mode::Evaluation] {
         let mut one_by_one = x.as_tensor().clone();
@@ -163,7 +166,7 @@ fn layers_joined_into_one_operator_compute_the_same() {
 
 #[test]
 fn whitening_weights_are_not_trained_and_new_convolutions_pass_their_input_on() {
-    let (layers, parameters) = describe(Backbone::Cifarnet, square(25, 3));
+    let (layers, parameters) = describe(Backbone::named("cifarnet").unwrap(), square(25, 3));
     let trainable = parameters.trainable();
     let is_trained = |name: &str| trainable.iter().any(|(trained, _)| trained == name);
     assert!(is_trained("backbone.whiten.bias") && !is_trained("backbone.whiten.weight"));

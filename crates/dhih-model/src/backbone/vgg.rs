@@ -3,10 +3,32 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
+use super::Spec;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
 use crate::layer::{Dropout, Layer, Sequential};
 use crate::ops::{Activation, Pool2dConfig};
+
+/// Convolutions of each resolution in networks of 11 and of 16 layers.
+const ELEVEN: [usize; 5] = [1, 1, 2, 2, 2];
+const SIXTEEN: [usize; 5] = [2, 2, 3, 3, 3];
+
+pub(super) const VGG11: Spec =
+    Spec::large("vgg11", "eight 3x3 convolutions and two linear layers", |input, vb, width| {
+        vgg(input, vb, Vgg { convolutions: ELEVEN, batch_norm: false, hidden: width(4096) })
+    });
+pub(super) const VGG11_BN: Spec =
+    Spec::large("vgg11-bn", "the same with batch norm", |input, vb, width| {
+        vgg(input, vb, Vgg { convolutions: ELEVEN, batch_norm: true, hidden: width(4096) })
+    });
+pub(super) const VGG16: Spec =
+    Spec::large("vgg16", "thirteen 3x3 convolutions and two linear layers", |input, vb, width| {
+        vgg(input, vb, Vgg { convolutions: SIXTEEN, batch_norm: false, hidden: width(4096) })
+    });
+pub(super) const VGG16_BN: Spec =
+    Spec::large("vgg16-bn", "the same with batch norm", |input, vb, width| {
+        vgg(input, vb, Vgg { convolutions: SIXTEEN, batch_norm: true, hidden: width(4096) })
+    });
 
 /// A member of the family.
 #[derive(Debug, Clone, Copy)]

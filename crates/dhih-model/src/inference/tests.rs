@@ -68,30 +68,38 @@ fn assert_agrees(backbone: Backbone, side: usize) {
 
 #[test]
 fn small_networks_agree_with_their_forward_pass() {
-    for backbone in [Backbone::Small, Backbone::DshCnn, Backbone::Cifarnet, Backbone::CifarnetDeep]
-    {
+    for backbone in [
+        Backbone::SMALL,
+        Backbone::named("dsh-cnn").unwrap(),
+        Backbone::named("cifarnet").unwrap(),
+        Backbone::named("cifarnet-deep").unwrap(),
+    ] {
         assert_agrees(backbone, 25);
     }
 }
 
 #[test]
 fn residual_networks_agree_with_their_forward_pass() {
-    for backbone in [Backbone::Resnet18Cifar, Backbone::Resnet18, Backbone::Resnet50] {
+    for backbone in [
+        Backbone::named("resnet18-cifar").unwrap(),
+        Backbone::named("resnet18").unwrap(),
+        Backbone::named("resnet50").unwrap(),
+    ] {
         assert_agrees(backbone, 33);
     }
 }
 
 #[test]
 fn branching_and_depthwise_networks_agree_with_their_forward_pass() {
-    assert_agrees(Backbone::Squeezenet1_1, 41);
-    assert_agrees(Backbone::MobilenetV2, 41);
-    assert_agrees(Backbone::EfficientnetLite0, 41);
-    assert_agrees(Backbone::EfficientnetLite0, 48);
+    assert_agrees(Backbone::named("squeezenet1-1").unwrap(), 41);
+    assert_agrees(Backbone::named("mobilenet-v2").unwrap(), 41);
+    assert_agrees(Backbone::named("efficientnet-lite0").unwrap(), 41);
+    assert_agrees(Backbone::named("efficientnet-lite0").unwrap(), 48);
 }
 
 #[test]
 fn features_are_those_of_the_backbone() {
-    let (network, images) = network(Backbone::Squeezenet1_1, 33);
+    let (network, images) = network(Backbone::named("squeezenet1-1").unwrap(), 33);
     let x = network.config().normalization.apply(&images, network.config().input, &Device::Cpu);
     let expected = network.features(&x.unwrap(), Mode::Evaluation).unwrap();
     let inference = Inference::of_features(&network).unwrap().unwrap();

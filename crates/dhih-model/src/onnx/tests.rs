@@ -57,14 +57,14 @@ fn assert_whole(graph: &Graph) {
 #[test]
 fn every_backbone_gives_a_whole_graph() {
     for backbone in [
-        Backbone::Small,
-        Backbone::DshCnn,
-        Backbone::Cifarnet,
-        Backbone::CifarnetDeep,
-        Backbone::Resnet18Cifar,
-        Backbone::Squeezenet1_1,
-        Backbone::MobilenetV2,
-        Backbone::EfficientnetLite0,
+        Backbone::SMALL,
+        Backbone::named("dsh-cnn").unwrap(),
+        Backbone::named("cifarnet").unwrap(),
+        Backbone::named("cifarnet-deep").unwrap(),
+        Backbone::named("resnet18-cifar").unwrap(),
+        Backbone::named("squeezenet1-1").unwrap(),
+        Backbone::named("mobilenet-v2").unwrap(),
+        Backbone::named("efficientnet-lite0").unwrap(),
     ] {
         let network = network(backbone, backbone.min_side().max(32), 20);
         let (_, graph) = export(&network);
@@ -84,7 +84,7 @@ fn every_backbone_gives_a_whole_graph() {
 
 #[test]
 fn facts_and_shapes_are_told_and_the_same_network_gives_the_same_bytes() {
-    let network = network(Backbone::Small, 8, 12);
+    let network = network(Backbone::SMALL, 8, 12);
     let (model, graph) = export(&network);
     assert_eq!((model.ir_version(), model.opset_import[0].version()), (IR_VERSION, OPSET));
     let properties: Vec<(&str, &str)> =

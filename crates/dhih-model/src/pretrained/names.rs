@@ -73,5 +73,5 @@ pub(super) fn looks_like(tensors: &BTreeMap<String, Tensor>) -> Option<&'static 
             tensors.iter().map(|(name, tensor)| (name, tensor.dims())).collect();
         names == expected.iter().map(|(name, shape)| (name, shape.dims())).collect()
     };
-    Backbone::ALL.into_iter().find(fits).map(Backbone::name)
+    Backbone::ALL.iter().copied().find(fits).map(Backbone::name)
 }

@@ -75,7 +75,7 @@ fn all() -> Result<Vec<Entry>> {
     let protocols = Protocol::ALL.iter().map(|p| (p.name(), p.description()));
     let mut entries: Vec<Entry> =
         datasets.map(entry(Kind::Datasets)).chain(protocols.map(entry(Kind::Protocols))).collect();
-    for backbone in Backbone::ALL {
+    for &backbone in Backbone::ALL {
         let side = backbone.default_side();
         let size = backbone.size(InputShape { height: side, width: side, channels: 3 })?;
         let (features, parameters) = (size.features, size.parameters);

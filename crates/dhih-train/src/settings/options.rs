@@ -230,7 +230,7 @@ fn in_words(message: &str) -> String {
 }
 
 fn parse_backbone(name: &str) -> Result<Backbone> {
-    by_name("backbone", name, Backbone::ALL.into_iter().map(|known| (known.name(), known)))
+    by_name("backbone", name, Backbone::ALL.iter().copied().map(|known| (known.name(), known)))
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     fn config(side: usize, batch_size: usize) -> ThroughputConfig {
-        let (backbone, loss, duration) = (Backbone::Small, Loss::default(), Duration::ZERO);
+        let (backbone, loss, duration) = (Backbone::SMALL, Loss::default(), Duration::ZERO);
         ThroughputConfig { backbone, side, batch_size, loss, duration }
     }
 

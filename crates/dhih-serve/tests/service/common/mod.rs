@@ -165,7 +165,7 @@ pub fn class_of(image: usize) -> i64 {
 fn write_model(path: &Path, seed: u64) {
     let images: Vec<u8> = (0..CLASSES.len()).flat_map(picture).collect();
     let config = NetworkConfig {
-        backbone: Backbone::Small,
+        backbone: Backbone::SMALL,
         input: InputShape { height: SIDE, width: SIDE, channels: 3 },
         normalization: Normalization::measure(&images, 3),
         bits: BITS,

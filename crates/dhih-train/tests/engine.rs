@@ -1,0 +1,47 @@
+//! A GPU's engine, run on the CPU, trains networks as ours does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{dhih_train, stdout};
+
+/// The loss of each epoch.
+fn losses(dir: &Path, engine: &str, backbone: &str) -> Vec<f64> {
+    let run = format!("{engine}-{backbone}");
+    let words = format!(
+        "--dataset folder --data-dir photos --image-side 32 --bits 12 --epochs 3 --batch-size 16 --learning-rate 0.02 --backbone {backbone} --engine {engine} --run-dir {run}"
+    );
+    stdout(&dhih_train(dir, &words.split(' ').collect::<Vec<_>>()));
+    let metrics = std::fs::read_to_string(dir.join(run).join("metrics.jsonl")).unwrap();
+    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    metrics.lines().map(|text| line(text)["loss"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn losses_are_those_of_our_own_operators() {
+    let dir = tempfile::tempdir().unwrap();
+    common::folder(&dir.path().join("photos"), 40);
+    for backbone in ["small", "resnet18-cifar", "squeezenet1-1"] {
+        let own = losses(dir.path(), "own", backbone);
+        let portable = losses(dir.path(), "portable", backbone);
+        assert_eq!(own.len(), 3);
+        assert!(own[2] < own[0], "{own:?}");
+        for (own, portable) in own.iter().zip(&portable) {
+            assert!((own - portable).abs() < 0.05 * own.max(0.1), "{backbone}: {own} {portable}");
+        }
+    }
+}
+
+#[test]
+fn unknown_engines_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dhih_train(dir.path(), &["--engine", "gpu"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("own, portable and candle"), "{message}");
+}
