@@ -57,6 +57,7 @@ pub mod device;
 mod hash_layer;
 pub mod layer;
 pub mod loss;
+mod memory;
 mod network;
 mod tape;
 

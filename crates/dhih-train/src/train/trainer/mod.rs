@@ -97,6 +97,12 @@ pub(crate) fn train(
         let with_mirrored = config.flip || config.mirror;
         let wanted = Wanted { dataset, rows: &rows, with_mirrored };
         trainer.features = Some(FeatureCache::open(&trainer.network, wanted, run, progress)?);
+    } else if trainer.network.device().is_cpu() {
+        let batch = config.batch_size.min(split.train.len()).div_ceil(config.accumulate);
+        if let Some(bytes) = trainer.network.training_memory(batch)? {
+            let mib = bytes.div_ceil(1 << 20);
+            progress.line(format!("a step takes about {mib} MiB: {batch} images at a time"));
+        }
     }
     trainer.resume(run)?;
     tensorboard::begin(&run.file(RunDir::EVENTS), &trainer.records)?;
