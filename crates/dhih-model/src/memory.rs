@@ -6,22 +6,36 @@ use candle_core::Result;
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::network::Network;
-use crate::ops::{Activation, POOL};
+use crate::ops::{Activation, Conv2d, POOL, threads};
 
-/// Values of one image that are alive at a time.
+/// Values that are alive at a time: of one image, but for those of filters.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     /// What is kept until the way back.
     values: usize,
-    /// The largest input or output of an operator: on the way back its gradient is alive, and one as large may be.
-    largest: usize,
+    /// The most that is alive on the way back, when what is behind has been freed: what is kept, and gradients.
+    peak: usize,
+    /// The largest sum of a convolution's weights.
+    sum: usize,
     output: InputShape,
+}
+
+impl Kept {
+    /// Of an operator alone, with the gradients of its output and input.
+    fn new(values: usize, input: InputShape, output: InputShape) -> Self {
+        Self { values, peak: values + input.len() + output.len(), sum: 0, output }
+    }
+
+    /// Gradients and what else is alive beside what is kept.
+    fn beside(&self) -> usize {
+        self.peak - self.values
+    }
 }
 
 impl Network {
     /// About the number of bytes that a step of training with a batch of so many images needs on the CPU, without the images themselves:
-    /// values that are kept, the largest gradients, and weights with their gradients and one moment each. `None` for a backbone that is not
-    /// made of layers.
+    /// values that are kept, the largest gradients, sums of each thread, and weights with their gradients and one moment each. `None` for a
+    /// backbone that is not made of layers.
     ///
     /// # Errors
     /// When the images do not fit the network.
@@ -31,74 +45,89 @@ impl Network {
         let kept = layers.kept(input)?;
         let weights: usize =
             self.parameters().trainable().iter().map(|(_, var)| var.elem_count()).sum();
-        let values = input.len() + kept.values + 2 * kept.largest;
-        Ok(Some(size_of::<f32>() * (batch * values + 3 * weights)))
+        let values = input.len() + kept.peak;
+        // Each thread has a sum, two have been added, and there are the transformed filters.
+        let sums = kept.sum * (threads() + 3);
+        Ok(Some(size_of::<f32>() * (batch * values + sums + 3 * weights)))
     }
 }
 
 impl Sequential {
     fn kept(&self, input: InputShape) -> Result<Kept> {
-        let mut sum = Kept { values: 0, largest: input.len(), output: input };
+        let mut all = Kept { values: 0, peak: 0, sum: 0, output: input };
         let mut layers = &self.0[..];
         while let [layer, rest @ ..] = layers {
+            let input = all.output;
             let (kept, rest) = match layers {
                 [conv @ Layer::Conv(_), pool @ Layer::MaxPool(POOL), Layer::Norm(_), rest @ ..] => {
-                    let output = pool.output(conv.output(sum.output)?)?;
+                    let convolved = conv.kept(input)?;
+                    let output = pool.output(convolved.output)?;
                     // What is normalised, the output, and a byte for the place of each maximum.
                     let values = 2 * output.len() + output.len() / 4;
-                    (Kept { values, largest: output.len(), output }, rest)
+                    (Kept { sum: convolved.sum, ..Kept::new(values, input, output) }, rest)
                 }
                 [conv @ Layer::Conv(_), Layer::Norm(_), rest @ ..] => {
-                    let output = conv.output(sum.output)?;
-                    (Kept { values: 2 * output.len(), largest: output.len(), output }, rest)
+                    let Kept { output, sum, .. } = conv.kept(input)?;
+                    (Kept { sum, ..Kept::new(2 * output.len(), input, output) }, rest)
                 }
-                _ => (layer.kept(sum.output)?, rest),
+                _ => (layer.kept(input)?, rest),
             };
-            sum = Kept {
-                values: sum.values + kept.values,
-                largest: sum.largest.max(kept.largest),
+            all = Kept {
+                values: all.values + kept.values,
+                peak: all.peak.max(all.values + kept.peak),
+                sum: all.sum.max(kept.sum),
                 output: kept.output,
             };
             layers = rest;
         }
-        Ok(sum)
+        Ok(all)
     }
 }
 
 impl Layer {
     fn kept(&self, input: InputShape) -> Result<Kept> {
         let output = self.output(input)?;
-        let (values, largest) = match self {
-            Self::Conv(conv) => (with_activation(output.len(), conv.activation), output.len()),
-            Self::Linear(linear) => {
-                (with_activation(output.len(), linear.activation), output.len())
-            }
-            Self::MaxPool(_) => (output.len() + output.len() / 4, output.len()),
-            Self::Flatten if input.height * input.width == 1 || input.channels == 1 => {
-                (0, output.len())
-            }
+        let of = |values| Kept::new(values, input, output);
+        Ok(match self {
+            Self::Conv(conv) => Kept {
+                sum: sum_of_weights(conv)?,
+                ..of(with_activation(output.len(), conv.activation))
+            },
+            Self::Linear(linear) => of(with_activation(output.len(), linear.activation)),
+            Self::MaxPool(_) => of(output.len() + output.len() / 4),
+            Self::Flatten if input.height * input.width == 1 || input.channels == 1 => of(0),
             Self::Residual { body, shortcut, activation } => {
-                let (body, shortcut) = (body.kept(input)?, shortcut.kept(input)?);
-                let values =
-                    body.values + shortcut.values + with_activation(output.len(), *activation);
-                (values, body.largest.max(shortcut.largest).max(2 * output.len()))
+                let branches = [body.kept(input)?, shortcut.kept(input)?];
+                // Both branches go back from the same gradient.
+                together(&branches, with_activation(output.len(), *activation), output)
             }
             Self::Concat(branches) => {
-                let kept = branches.iter().map(|branch| branch.kept(input));
-                let kept = kept.collect::<Result<Vec<_>>>()?;
-                let values: usize = kept.iter().map(|kept| kept.values).sum();
-                let largest = kept.iter().map(|kept| kept.largest).max().unwrap_or(0);
-                (values + output.len(), largest.max(output.len()))
+                let branches = branches.iter().map(|branch| branch.kept(input));
+                together(&branches.collect::<Result<Vec<_>>>()?, output.len(), output)
             }
             Self::Norm(_)
             | Self::Activation(_)
             | Self::AvgPool(_)
             | Self::AdaptiveAvgPool(_)
             | Self::Dropout(_)
-            | Self::Flatten => (output.len(), output.len()),
-        };
-        Ok(Kept { values, largest: largest.max(input.len()), output })
+            | Self::Flatten => of(output.len()),
+        })
     }
+}
+
+/// Branches, and as many `values` of what is made of their outputs.
+fn together(branches: &[Kept], values: usize, output: InputShape) -> Kept {
+    let values = values + branches.iter().map(|branch| branch.values).sum::<usize>();
+    let beside = branches.iter().map(Kept::beside).max().unwrap_or(0);
+    let sum = branches.iter().map(|branch| branch.sum).max().unwrap_or(0);
+    Kept { values, peak: values + beside + output.len(), sum, output }
+}
+
+/// Values of the sum of a convolution's weights: of 3 x 3 filters it may be Winograd's, four times as many.
+fn sum_of_weights(conv: &Conv2d) -> Result<usize> {
+    let (_, _, height, width) = conv.weight.dims4()?;
+    let times = if (height, width) == (3, 3) && conv.config.groups == 1 { 4 } else { 1 };
+    Ok(times * conv.weight.elem_count())
 }
 
 /// Values kept of an operator's output: also those before the activation, where its gradient needs them.

@@ -57,8 +57,8 @@ pub use muon::{Muon, muon_step};
 pub(crate) use normalize::scale_and_shift;
 pub(crate) use scratch::Buffer;
 pub use sgd::{Sgd, sgd_step};
-pub(crate) use tasks::Tasks;
 pub use tasks::{Recording, Region};
+pub(crate) use tasks::{Tasks, threads};
 
 use std::sync::OnceLock;
 
