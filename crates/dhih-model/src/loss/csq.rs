@@ -7,8 +7,10 @@ use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::centres::Centres;
+use super::hash_loss::{ClassSource, HashLoss};
 use super::parts::softplus;
 use super::quantization;
+use super::range::Range;
 use super::supervision::Supervision;
 use crate::codewords::Scheme;
 
@@ -27,6 +29,39 @@ pub struct Csq {
 impl Default for Csq {
     fn default() -> Self {
         Self { lambda: 1e-4, codewords: Scheme::Auto, codeword_seed: 0 }
+    }
+}
+
+impl HashLoss for Csq {
+    const NAME: &'static str = "csq";
+    const DESCRIPTION: &'static str =
+        "unary; bitwise cross-entropy with codewords (Yuan et al., 2020)";
+
+    type Classes = Centres;
+
+    fn for_bits(_: usize) -> Self {
+        Self::default()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::weight("lambda", self.lambda)]
+    }
+
+    fn classes(&self, source: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        source.centres(self.codewords, self.codeword_seed)
+    }
+
+    fn value(
+        &self,
+        v: &Tensor,
+        classes: &Self::Classes,
+        supervision: Supervision<'_>,
+    ) -> Result<Tensor> {
+        csq(v, classes, supervision, self)
+    }
+
+    fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(Some(v.tanh()?.matmul(&classes.codes.t()?)?))
     }
 }
 

@@ -7,6 +7,8 @@ use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::centres::Centres;
+use super::hash_loss::{ClassSource, HashLoss};
+use super::range::Range;
 use super::supervision::Supervision;
 use crate::codewords::Scheme;
 
@@ -25,6 +27,39 @@ pub struct Dpn {
 impl Default for Dpn {
     fn default() -> Self {
         Self { margin: 1.0, codewords: Scheme::Auto, codeword_seed: 0 }
+    }
+}
+
+impl HashLoss for Dpn {
+    const NAME: &'static str = "dpn";
+    const DESCRIPTION: &'static str =
+        "unary; hinge of each output and its codeword's bit (Fan et al., 2020)";
+
+    type Classes = Centres;
+
+    fn for_bits(_: usize) -> Self {
+        Self::default()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::factor("margin", self.margin)]
+    }
+
+    fn classes(&self, source: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        source.centres(self.codewords, self.codeword_seed)
+    }
+
+    fn value(
+        &self,
+        v: &Tensor,
+        classes: &Self::Classes,
+        supervision: Supervision<'_>,
+    ) -> Result<Tensor> {
+        dpn(v, classes, supervision, self)
+    }
+
+    fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(Some(v.matmul(&classes.codes.t()?)?))
     }
 }
 

@@ -5,9 +5,12 @@
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::hash_loss::{ClassSource, HashLoss};
 use super::pairs::Pairs;
 use super::parts::sign;
+use super::range::Range;
 use super::supervision::Supervision;
+use crate::hash_layer::HashNorm;
 
 /// The constants of DPSH.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -20,6 +23,38 @@ pub struct Dpsh {
 impl Default for Dpsh {
     fn default() -> Self {
         Self { eta: 0.1 }
+    }
+}
+
+impl HashLoss for Dpsh {
+    const NAME: &'static str = "dpsh";
+    const DESCRIPTION: &'static str = "pairwise; likelihood of similarities (Li et al., 2016)";
+    const IS_PAIRWISE: bool = true;
+
+    type Classes = ();
+
+    fn for_bits(_: usize) -> Self {
+        Self::default()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::weight("eta", self.eta)]
+    }
+
+    fn hash_norm(&self) -> HashNorm {
+        HashNorm::Batch
+    }
+
+    fn classes(&self, _: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        Ok(())
+    }
+
+    fn value(&self, v: &Tensor, _: &Self::Classes, supervision: Supervision<'_>) -> Result<Tensor> {
+        dpsh(v, supervision, self)
+    }
+
+    fn class_scores(&self, _: &Tensor, _: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 }
 

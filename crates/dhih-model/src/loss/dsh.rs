@@ -5,8 +5,11 @@
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::hash_loss::{ClassSource, HashLoss};
 use super::pairs::Pairs;
+use super::range::Range;
 use super::supervision::Supervision;
+use crate::hash_layer::HashNorm;
 
 /// The constants of DSH.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,38 @@ impl Dsh {
     /// The defaults for codes of `bits`: the margin is twice as much, what codes have that differ in half of their bits.
     pub fn new(bits: usize) -> Self {
         Self { margin: 2.0 * bits as f64, alpha: 0.01 }
+    }
+}
+
+impl HashLoss for Dsh {
+    const NAME: &'static str = "dsh";
+    const DESCRIPTION: &'static str = "pairwise; contrastive squared distances (Liu et al., 2016)";
+    const IS_PAIRWISE: bool = true;
+
+    type Classes = ();
+
+    fn for_bits(bits: usize) -> Self {
+        Self::new(bits)
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::factor("margin", self.margin), Range::weight("alpha", self.alpha)]
+    }
+
+    fn hash_norm(&self) -> HashNorm {
+        HashNorm::Batch
+    }
+
+    fn classes(&self, _: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        Ok(())
+    }
+
+    fn value(&self, v: &Tensor, _: &Self::Classes, supervision: Supervision<'_>) -> Result<Tensor> {
+        dsh(v, supervision, self)
+    }
+
+    fn class_scores(&self, _: &Tensor, _: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 }
 

@@ -6,7 +6,9 @@
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::parts::sign_straight_through;
+use super::hash_loss::{ClassSource, HashLoss};
+use super::parts::{sign, sign_straight_through};
+use super::range::Range;
 use super::supervision::Supervision;
 
 /// The constants of GreedyHash.
@@ -20,6 +22,39 @@ pub struct GreedyHash {
 impl Default for GreedyHash {
     fn default() -> Self {
         Self { penalty: 0.1 }
+    }
+}
+
+impl HashLoss for GreedyHash {
+    const NAME: &'static str = "greedyhash";
+    const DESCRIPTION: &'static str =
+        "unary; cross-entropy of codes, straight through the sign (Su et al., 2018)";
+
+    type Classes = Tensor;
+
+    fn for_bits(_: usize) -> Self {
+        Self::default()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::weight("penalty", self.penalty)]
+    }
+
+    fn classes(&self, source: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        Ok(source.weights()?)
+    }
+
+    fn value(
+        &self,
+        v: &Tensor,
+        classes: &Self::Classes,
+        supervision: Supervision<'_>,
+    ) -> Result<Tensor> {
+        greedyhash(v, classes, supervision, self)
+    }
+
+    fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(Some(sign(v)?.matmul(&classes.t()?)?))
     }
 }
 

@@ -5,8 +5,11 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::hash_loss::{ClassSource, HashLoss};
 use super::pairs::{Pairs, mean_of};
+use super::range::Range;
 use super::supervision::Supervision;
+use crate::hash_layer::HashNorm;
 
 /// The constants of HashNet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,41 @@ impl HashNet {
     /// The defaults for codes of `bits`: equal codes have the inner product 10, whatever their length.
     pub fn new(bits: usize) -> Self {
         Self { alpha: 10.0 / bits as f64, beta: 1.0, growth: 50.0 }
+    }
+}
+
+impl HashLoss for HashNet {
+    const NAME: &'static str = "hashnet";
+    const DESCRIPTION: &'static str =
+        "pairwise; weighted likelihood, sharpened by continuation (Cao et al., 2017)";
+    const IS_PAIRWISE: bool = true;
+
+    type Classes = ();
+
+    fn for_bits(bits: usize) -> Self {
+        Self::new(bits)
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        let Self { alpha, beta, growth } = *self;
+        let growth = Range::weight("growth", growth);
+        vec![Range::factor("alpha", alpha), Range::factor("beta", beta), growth]
+    }
+
+    fn hash_norm(&self) -> HashNorm {
+        HashNorm::Batch
+    }
+
+    fn classes(&self, _: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        Ok(())
+    }
+
+    fn value(&self, v: &Tensor, _: &Self::Classes, supervision: Supervision<'_>) -> Result<Tensor> {
+        hashnet(v, supervision, self)
+    }
+
+    fn class_scores(&self, _: &Tensor, _: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 }
 

@@ -12,6 +12,7 @@ mod dpn;
 mod dpsh;
 mod dsh;
 mod greedyhash;
+mod hash_loss;
 mod hashnet;
 mod hi;
 mod objective;
@@ -44,6 +45,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::hash_layer::HashNorm;
 
+use hash_loss::HashLoss;
+use ortho::Margin;
 use range::Range;
 
 /// Which loss trains a network, with its constants.
@@ -66,6 +69,57 @@ pub enum Loss {
     HashNet(HashNet),
 }
 
+/// `$value`, where `$constants` is a [`HashLoss`]: the constants of `$loss`, whichever it is.
+macro_rules! with_constants {
+    ($loss:expr, $constants:ident => $value:expr) => {
+        match *$loss {
+            $crate::loss::Loss::Hi($constants) => $value,
+            $crate::loss::Loss::Softmax($constants) => $value,
+            $crate::loss::Loss::Ssdh($constants) => $value,
+            $crate::loss::Loss::GreedyHash($constants) => $value,
+            $crate::loss::Loss::Csq($constants) => $value,
+            $crate::loss::Loss::Dpn($constants) => $value,
+            $crate::loss::Loss::OrthoCos(ortho) => {
+                let $constants = $crate::loss::ortho::Margin::<false>(ortho);
+                $value
+            }
+            $crate::loss::Loss::OrthoArc(ortho) => {
+                let $constants = $crate::loss::ortho::Margin::<true>(ortho);
+                $value
+            }
+            $crate::loss::Loss::Dsh($constants) => $value,
+            $crate::loss::Loss::Dpsh($constants) => $value,
+            $crate::loss::Loss::HashNet($constants) => $value,
+        }
+    };
+}
+use with_constants;
+
+/// A loss in the table.
+struct Entry {
+    name: &'static str,
+    description: &'static str,
+    for_bits: fn(usize) -> Loss,
+}
+
+const fn entry<L: HashLoss>(for_bits: fn(usize) -> Loss) -> Entry {
+    Entry { name: L::NAME, description: L::DESCRIPTION, for_bits }
+}
+
+const TABLE: [Entry; 11] = [
+    entry::<Hi>(|bits| Loss::Hi(Hi::for_bits(bits))),
+    entry::<Softmax>(|bits| Loss::Softmax(Softmax::for_bits(bits))),
+    entry::<Ssdh>(|bits| Loss::Ssdh(Ssdh::for_bits(bits))),
+    entry::<GreedyHash>(|bits| Loss::GreedyHash(GreedyHash::for_bits(bits))),
+    entry::<Csq>(|bits| Loss::Csq(Csq::for_bits(bits))),
+    entry::<Dpn>(|bits| Loss::Dpn(Dpn::for_bits(bits))),
+    entry::<Margin<false>>(|bits| Loss::OrthoCos(Ortho::new(bits))),
+    entry::<Margin<true>>(|bits| Loss::OrthoArc(Ortho::new(bits))),
+    entry::<Dsh>(|bits| Loss::Dsh(Dsh::for_bits(bits))),
+    entry::<Dpsh>(|bits| Loss::Dpsh(Dpsh::for_bits(bits))),
+    entry::<HashNet>(|bits| Loss::HashNet(HashNet::for_bits(bits))),
+];
+
 impl Default for Loss {
     /// The HI loss with the constants of new runs.
     fn default() -> Self {
@@ -80,77 +134,42 @@ impl Loss {
     }
 
     /// Names and one line on each.
-    pub const ALL: [(&str, &str); 11] = [
-        ("hi", "unary; highly interrelated loss (He et al., 2020; a reconstruction)"),
-        ("softmax", "unary; cross-entropy of relaxed codes, the baseline"),
-        (
-            "ssdh",
-            "unary; cross-entropy of sigmoid codes, bits polar and balanced (Yang et al., 2018)",
-        ),
-        (
-            "greedyhash",
-            "unary; cross-entropy of codes, straight through the sign (Su et al., 2018)",
-        ),
-        ("csq", "unary; bitwise cross-entropy with codewords (Yuan et al., 2020)"),
-        ("dpn", "unary; hinge of each output and its codeword's bit (Fan et al., 2020)"),
-        ("ortho-cos", "unary; cosine to codewords, margin on the cosine (Hoe et al., 2021)"),
-        ("ortho-arc", "unary; cosine to codewords, margin on the angle (Hoe et al., 2021)"),
-        ("dsh", "pairwise; contrastive squared distances (Liu et al., 2016)"),
-        ("dpsh", "pairwise; likelihood of similarities (Li et al., 2016)"),
-        ("hashnet", "pairwise; weighted likelihood, sharpened by continuation (Cao et al., 2017)"),
-    ];
+    pub const ALL: [(&str, &str); TABLE.len()] = {
+        let mut all = [("", ""); TABLE.len()];
+        let mut i = 0;
+        while i < all.len() {
+            all[i] = (TABLE[i].name, TABLE[i].description);
+            i += 1;
+        }
+        all
+    };
 
     /// The loss of that name with its defaults for codes of `bits`; `None` where there is none.
     pub fn named(name: &str, bits: usize) -> Option<Self> {
-        Some(match name {
-            "hi" => Self::Hi(Hi::default()),
-            "softmax" => Self::Softmax(Softmax::default()),
-            "ssdh" => Self::Ssdh(Ssdh::default()),
-            "greedyhash" => Self::GreedyHash(GreedyHash::default()),
-            "csq" => Self::Csq(Csq::default()),
-            "dpn" => Self::Dpn(Dpn::default()),
-            "ortho-cos" => Self::OrthoCos(Ortho::new(bits)),
-            "ortho-arc" => Self::OrthoArc(Ortho::new(bits)),
-            "dsh" => Self::Dsh(Dsh::new(bits)),
-            "dpsh" => Self::Dpsh(Dpsh::default()),
-            "hashnet" => Self::HashNet(HashNet::new(bits)),
-            _ => return None,
-        })
+        TABLE.iter().find(|entry| entry.name == name).map(|entry| (entry.for_bits)(bits))
     }
 
     /// The name used in flags and files.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Hi(_) => "hi",
-            Self::Softmax(_) => "softmax",
-            Self::Ssdh(_) => "ssdh",
-            Self::GreedyHash(_) => "greedyhash",
-            Self::Csq(_) => "csq",
-            Self::Dpn(_) => "dpn",
-            Self::OrthoCos(_) => "ortho-cos",
-            Self::OrthoArc(_) => "ortho-arc",
-            Self::Dsh(_) => "dsh",
-            Self::Dpsh(_) => "dpsh",
-            Self::HashNet(_) => "hashnet",
+        fn of<L: HashLoss>(_: L) -> &'static str {
+            L::NAME
         }
+        with_constants!(self, loss => of(loss))
     }
 
     /// Whether it compares the samples of a batch with each other. Then it knows no classes, and labels can neither be smoothed nor mixed.
     pub fn is_pairwise(&self) -> bool {
-        matches!(self, Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_))
+        fn of<L: HashLoss>(_: L) -> bool {
+            L::IS_PAIRWISE
+        }
+        with_constants!(self, loss => of(loss))
     }
 
     /// What the hash layer is to end in, where the user does not say: batch norm for OrthoHash, as published, for HI where its constants say so,
     /// and for pairwise losses, whose inner products and distances otherwise run away from a fresh network's common mean until all images
     /// have one code.
     pub fn hash_norm(&self) -> HashNorm {
-        match self {
-            Self::OrthoCos(_) | Self::OrthoArc(_) => HashNorm::Batch,
-            Self::Dsh(_) | Self::Dpsh(_) | Self::HashNet(_) => HashNorm::Batch,
-            Self::Hi(Hi { batch_norm: true, .. }) => HashNorm::Batch,
-            Self::Hi(_) | Self::Softmax(_) | Self::Ssdh(_) => HashNorm::None,
-            Self::GreedyHash(_) | Self::Csq(_) | Self::Dpn(_) => HashNorm::None,
-        }
+        with_constants!(self, loss => loss.hash_norm())
     }
 
     /// Checks every constant's range.
@@ -158,28 +177,6 @@ impl Loss {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) names the first that is out of range.
     pub fn check(&self) -> Result<()> {
-        let (weight, factor) = (Range::weight, Range::factor);
-        let ranges = match *self {
-            Self::Hi(hi) => hi.ranges(),
-            Self::Softmax(Softmax { lambda_q }) => vec![weight("lambda_q", lambda_q)],
-            Self::Ssdh(Ssdh { binary, balance }) => {
-                vec![weight("binary", binary), weight("balance", balance)]
-            }
-            Self::GreedyHash(GreedyHash { penalty }) => vec![weight("penalty", penalty)],
-            Self::Csq(Csq { lambda, .. }) => vec![weight("lambda", lambda)],
-            Self::Dpn(Dpn { margin, .. }) => vec![factor("margin", margin)],
-            Self::OrthoCos(Ortho { margin, scale, .. })
-            | Self::OrthoArc(Ortho { margin, scale, .. }) => {
-                vec![weight("margin", margin), factor("scale", scale)]
-            }
-            Self::Dsh(Dsh { margin, alpha }) => {
-                vec![factor("margin", margin), weight("alpha", alpha)]
-            }
-            Self::Dpsh(Dpsh { eta }) => vec![weight("eta", eta)],
-            Self::HashNet(HashNet { alpha, beta, growth }) => {
-                vec![factor("alpha", alpha), factor("beta", beta), weight("growth", growth)]
-            }
-        };
-        ranges.into_iter().try_for_each(Range::check)
+        with_constants!(self, loss => loss.ranges()).into_iter().try_for_each(Range::check)
     }
 }

@@ -7,9 +7,12 @@ use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::centres::Centres;
+use super::hash_loss::{ClassSource, HashLoss};
 use super::parts::cosine;
+use super::range::Range;
 use super::supervision::{Supervision, uniform_cross_entropy};
 use crate::codewords::Scheme;
+use crate::hash_layer::HashNorm;
 
 /// The constants of OrthoHash, with either margin.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,52 @@ impl Ortho {
     pub fn new(bits: usize) -> Self {
         let scale = (bits as f64).sqrt();
         Self { margin: 0.2, scale, codewords: Scheme::Auto, codeword_seed: 0 }
+    }
+}
+
+/// OrthoHash with its margin on the angle, or else on the cosine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Margin<const ON_ANGLE: bool>(pub(super) Ortho);
+
+impl<const ON_ANGLE: bool> HashLoss for Margin<ON_ANGLE> {
+    const NAME: &'static str = if ON_ANGLE { "ortho-arc" } else { "ortho-cos" };
+    const DESCRIPTION: &'static str = if ON_ANGLE {
+        "unary; cosine to codewords, margin on the angle (Hoe et al., 2021)"
+    } else {
+        "unary; cosine to codewords, margin on the cosine (Hoe et al., 2021)"
+    };
+
+    type Classes = Centres;
+
+    fn for_bits(bits: usize) -> Self {
+        Self(Ortho::new(bits))
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::weight("margin", self.0.margin), Range::factor("scale", self.0.scale)]
+    }
+
+    fn hash_norm(&self) -> HashNorm {
+        // As published.
+        HashNorm::Batch
+    }
+
+    fn classes(&self, source: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        source.centres(self.0.codewords, self.0.codeword_seed)
+    }
+
+    fn value(
+        &self,
+        v: &Tensor,
+        classes: &Self::Classes,
+        supervision: Supervision<'_>,
+    ) -> Result<Tensor> {
+        let of = if ON_ANGLE { ortho_arc } else { ortho_cos };
+        of(v, classes, supervision, &self.0)
+    }
+
+    fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(Some(v.matmul(&classes.codes.t()?)?))
     }
 }
 

@@ -3,7 +3,9 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::hash_loss::{ClassSource, HashLoss};
 use super::quantization;
+use super::range::Range;
 use super::supervision::Supervision;
 
 /// The constants of the softmax loss.
@@ -12,6 +14,38 @@ use super::supervision::Supervision;
 pub struct Softmax {
     /// Weight of the quantisation term, that of the HI loss; 0 leaves it out.
     pub lambda_q: f64,
+}
+
+impl HashLoss for Softmax {
+    const NAME: &'static str = "softmax";
+    const DESCRIPTION: &'static str = "unary; cross-entropy of relaxed codes, the baseline";
+
+    type Classes = Tensor;
+
+    fn for_bits(_: usize) -> Self {
+        Self::default()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::weight("lambda_q", self.lambda_q)]
+    }
+
+    fn classes(&self, source: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        Ok(source.weights()?)
+    }
+
+    fn value(
+        &self,
+        v: &Tensor,
+        classes: &Self::Classes,
+        supervision: Supervision<'_>,
+    ) -> Result<Tensor> {
+        softmax(v, classes, supervision, self)
+    }
+
+    fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(Some(v.tanh()?.matmul(&classes.t()?)?))
+    }
 }
 
 /// The loss of a batch, the mean over its labelled samples of

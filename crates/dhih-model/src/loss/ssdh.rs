@@ -4,9 +4,12 @@
 //! Networks", IEEE Transactions on Pattern Analysis and Machine Intelligence 40(2):437-451, 2018.
 
 use candle_core::{D, Result, Tensor};
+use candle_nn::Init;
 use candle_nn::ops::sigmoid;
 use serde::{Deserialize, Serialize};
 
+use super::hash_loss::{ClassSource, HashLoss};
+use super::range::Range;
 use super::supervision::Supervision;
 
 /// The constants of SSDH.
@@ -44,6 +47,40 @@ impl Classifier {
     /// When shapes differ.
     pub fn logits(&self, h: &Tensor) -> Result<Tensor> {
         h.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)
+    }
+}
+
+impl HashLoss for Ssdh {
+    const NAME: &'static str = "ssdh";
+    const DESCRIPTION: &'static str =
+        "unary; cross-entropy of sigmoid codes, bits polar and balanced (Yang et al., 2018)";
+
+    type Classes = Classifier;
+
+    fn for_bits(_: usize) -> Self {
+        Self::default()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::weight("binary", self.binary), Range::weight("balance", self.balance)]
+    }
+
+    fn classes(&self, source: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        let bias = source.vb.get_with_hints(source.classes, "class_bias", Init::Const(0.0))?;
+        Ok(Classifier { weight: source.weights()?, bias })
+    }
+
+    fn value(
+        &self,
+        v: &Tensor,
+        classes: &Self::Classes,
+        supervision: Supervision<'_>,
+    ) -> Result<Tensor> {
+        ssdh(v, classes, supervision, self)
+    }
+
+    fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
+        Ok(Some(classes.logits(&sigmoid(v)?)?))
     }
 }
 

@@ -115,7 +115,7 @@ impl Hi {
     }
 
     /// The ranges of its numbers.
-    pub(in crate::loss) fn ranges(&self) -> Vec<Range> {
+    pub(super) fn number_ranges(&self) -> Vec<Range> {
         let part = |name, got: f64| Range {
             name,
             got,

@@ -18,9 +18,59 @@ pub use constants::{Hi, HiMode};
 
 use candle_core::{D, Result, Tensor};
 
+use super::hash_loss::{ClassSource, HashLoss};
 use super::parts::{cosine, softplus};
 use super::quantization;
+use super::range::Range;
 use super::supervision::{Supervision, uniform_cross_entropy};
+use crate::hash_layer::HashNorm;
+
+impl HashLoss for Hi {
+    const NAME: &'static str = "hi";
+    const DESCRIPTION: &'static str =
+        "unary; highly interrelated loss (He et al., 2020; a reconstruction)";
+
+    type Classes = HiClasses;
+
+    fn for_bits(_: usize) -> Self {
+        Self::default()
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        self.number_ranges()
+    }
+
+    fn hash_norm(&self) -> HashNorm {
+        if self.batch_norm { HashNorm::Batch } else { HashNorm::None }
+    }
+
+    fn classes(&self, source: &ClassSource<'_>) -> crate::Result<Self::Classes> {
+        Ok(match self.mode {
+            HiMode::Target | HiMode::Global => HiClasses::Weights(source.weights()?),
+            HiMode::Cosine => {
+                HiClasses::Codewords(source.centres(self.codewords, self.codeword_seed)?)
+            }
+            HiMode::CosineWeights => {
+                let codewords = source.codewords(self.codewords, self.codeword_seed);
+                HiClasses::directions(codewords, source.vb)?
+            }
+        })
+    }
+
+    fn value(
+        &self,
+        v: &Tensor,
+        classes: &Self::Classes,
+        supervision: Supervision<'_>,
+    ) -> Result<Tensor> {
+        hi(v, classes, supervision, self)
+    }
+
+    fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
+        // The order of its logits is the same throughout training.
+        Ok(Some(hi_logits(v, classes, self, 1.0)?))
+    }
+}
 
 /// The loss of a batch,
 /// `mean_i ( L_i + lambda_q mean_k (|h_ik| - 1)^2 + mu mean_k softplus(-2 v_ik sign(w_ik)) ) + beta |W^ W^^T - I|_F^2 / (C (C - 1))`,
@@ -85,12 +135,7 @@ pub fn hi(
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `classes`: C rows of K values; returns `[n, C]`.
-pub(super) fn hi_logits(
-    v: &Tensor,
-    classes: &HiClasses,
-    config: &Hi,
-    progress: f64,
-) -> Result<Tensor> {
+fn hi_logits(v: &Tensor, classes: &HiClasses, config: &Hi, progress: f64) -> Result<Tensor> {
     let rows = classes.rows();
     match config.mode {
         HiMode::Target => v.tanh()?.matmul(&rows.t()?),
