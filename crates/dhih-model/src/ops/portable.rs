@@ -231,6 +231,17 @@ pub fn batch_norm(
     Ok((activation.apply(&y)?, mean, var))
 }
 
+/// As [`super::layer_norm`].
+///
+/// # Errors
+/// Those of candle.
+pub fn layer_norm(x: &Tensor, (weight, bias): (&Tensor, &Tensor), eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let var = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let normalised = centred.broadcast_div(&(var + eps)?.sqrt()?)?;
+    normalised.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Padding;
