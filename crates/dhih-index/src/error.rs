@@ -24,8 +24,8 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
-    /// A code length outside 1..=1024.
-    #[error("codes of {bits} bits are not supported: use 1 to 1024 bits")]
+    /// A code length outside 1..=4096.
+    #[error("codes of {bits} bits are not supported: use 1 to 4096 bits")]
     Bits {
         /// The length asked for.
         bits: u32,
@@ -149,7 +149,7 @@ pub enum Error {
     /// A number of ids or labels that is not the number of codes.
     #[error("{found} {what} for {codes} codes: there must be one for each code")]
     Count {
-        /// "ids" or "labels".
+        /// "ids", "labels" or "vectors".
         what: &'static str,
         /// Number of codes.
         codes: usize,
@@ -213,6 +213,58 @@ pub enum Error {
     MultiHot {
         /// What is wrong.
         reason: String,
+    },
+    /// A number of numbers that vectors cannot have.
+    #[error("vectors of {dims} numbers are not supported: use 1 to 65536")]
+    VectorDims {
+        /// Numbers of a vector.
+        dims: usize,
+    },
+    /// Numbers that are not whole vectors.
+    #[error("{numbers} numbers are not a whole number of vectors of {dims} numbers each")]
+    VectorNumbers {
+        /// Numbers of a vector.
+        dims: usize,
+        /// Length of the buffer.
+        numbers: usize,
+    },
+    /// A vector that an index cannot keep.
+    #[error("vector {row} cannot be kept: {reason}")]
+    Vector {
+        /// The item.
+        row: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A query that cannot be compared with the vectors of an index.
+    #[error("the query's vector cannot be compared with those of the index: {reason}")]
+    QueryVector {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Items that are to be added and whose vectors are not such as those of the index.
+    #[error("the items have {found}, those of the index {expected}")]
+    VectorKind {
+        /// What the index has.
+        expected: String,
+        /// What the items have.
+        found: String,
+    },
+    /// Rescoring in an index that keeps no vectors.
+    #[error("the index at {} keeps no vectors to rescore with: build it with the vectors of its codes", dir.display())]
+    NoVectors {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Fewer candidates than are to be answered with.
+    #[error(
+        "{candidates} candidates are fewer than the {k} hits asked for: rescore as many at least"
+    )]
+    Candidates {
+        /// Items that are rescored.
+        candidates: usize,
+        /// Hits.
+        k: usize,
     },
     /// More codes than one index can hold.
     #[error(

@@ -44,6 +44,13 @@ fn of_library(error: &Error) -> Option<String> {
         Error::NoIndex { dir } => {
             Some(format!("`dhih-index build --codes CODES --out {}` builds one", dir.display()))
         }
+        Error::NoVectors { .. } => {
+            Some("`dhih-index build --vectors FILE` keeps the vectors of the codes".to_owned())
+        }
+        Error::VectorKind { .. } => {
+            Some("`--vectors FILE` names the vectors of items that are added".to_owned())
+        }
+        Error::Candidates { .. } => Some("give more with `--rescore`".to_owned()),
         Error::IdTaken { .. } => {
             Some("`dhih-index upsert` replaces the items that have the same ids".to_owned())
         }
