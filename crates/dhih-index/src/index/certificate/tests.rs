@@ -18,7 +18,7 @@ fn codes(numbers: &mut Numbers, bits: u32, count: usize) -> Codes {
     let mut all = Codes::new(bits, Vec::new()).unwrap();
     for _ in 0..count {
         let mut code: Vec<u8> = (0..width).map(|_| numbers.next() as u8).collect();
-        if !all.is_empty() && numbers.next() % 4 != 0 {
+        if !all.is_empty() && !numbers.next().is_multiple_of(4) {
             code.copy_from_slice(all.get((numbers.next() % all.len() as u64) as usize));
             for _ in 0..numbers.next() % 4 {
                 code[(numbers.next() % width as u64) as usize] ^= 1 << (numbers.next() % 8);
@@ -44,14 +44,14 @@ fn index(numbers: &mut Numbers, dir: &std::path::Path) -> (Index, CodeSet) {
         .build(&sets[0], dir)
         .unwrap();
     let mut writer = IndexWriter::open(dir).unwrap();
-    if numbers.next() % 2 == 0 {
+    if numbers.next().is_multiple_of(2) {
         writer.add(&sets[1]).unwrap();
         writer.flush().unwrap();
     }
-    if numbers.next() % 2 == 0 {
+    if numbers.next().is_multiple_of(2) {
         writer.add(&sets[2]).unwrap();
     }
-    let gone: Vec<u64> = (0..240).filter(|_| numbers.next() % 7 == 0).collect();
+    let gone: Vec<u64> = (0..240).filter(|_| numbers.next().is_multiple_of(7)).collect();
     writer.remove(&gone).unwrap();
     let index = writer.snapshot();
     let set = index.to_code_set().unwrap();
