@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 mod describe;
+mod vectors;
 
 pub use describe::{Cause, Result};
+pub use vectors::VectorError;
 
 /// All errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -214,58 +216,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A number of numbers that vectors cannot have.
-    #[error("vectors of {dims} numbers are not supported: use 1 to 65536")]
-    VectorDims {
-        /// Numbers of a vector.
-        dims: usize,
-    },
-    /// Numbers that are not whole vectors.
-    #[error("{numbers} numbers are not a whole number of vectors of {dims} numbers each")]
-    VectorNumbers {
-        /// Numbers of a vector.
-        dims: usize,
-        /// Length of the buffer.
-        numbers: usize,
-    },
-    /// A vector that an index cannot keep.
-    #[error("vector {row} cannot be kept: {reason}")]
-    Vector {
-        /// The item.
-        row: usize,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A query that cannot be compared with the vectors of an index.
-    #[error("the query's vector cannot be compared with those of the index: {reason}")]
-    QueryVector {
-        /// What is wrong.
-        reason: String,
-    },
-    /// Items that are to be added and whose vectors are not such as those of the index.
-    #[error("the items have {found}, those of the index {expected}")]
-    VectorKind {
-        /// What the index has.
-        expected: String,
-        /// What the items have.
-        found: String,
-    },
-    /// Rescoring in an index that keeps no vectors.
-    #[error("the index at {} keeps no vectors to rescore with: build it with the vectors of its codes", dir.display())]
-    NoVectors {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// Fewer candidates than are to be answered with.
-    #[error(
-        "{candidates} candidates are fewer than the {k} hits asked for: rescore as many at least"
-    )]
-    Candidates {
-        /// Items that are rescored.
-        candidates: usize,
-        /// Hits.
-        k: usize,
-    },
+    /// Vectors that cannot be kept or compared.
+    #[error(transparent)]
+    Vectors(#[from] VectorError),
     /// More codes than one index can hold.
     #[error(
         "{codes} codes are too many for one index, which holds up to 4294967294: divide them among several indexes"

@@ -78,7 +78,7 @@ pub use codes::Codes;
 pub use codes::bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
 pub use codes::labels::{Label, Labels};
 pub use codes::set::CodeSet;
-pub use error::{Cause, Error, Result};
+pub use error::{Cause, Error, Result, VectorError};
 pub use flat::Flat;
 pub use hits::{Hit, RescoredHit};
 pub use io::CodesFormat;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::{Numbers, build, cut, poke, small_set};
 use dhih_index::{
     CodeSet, Codes, Error, Filter, Hit, Index, IndexBuilder, IndexConfig, Rescore, Result,
-    Strategy, VectorSet, VectorType,
+    Strategy, VectorError, VectorSet, VectorType,
 };
 
 /// The one data file of an index.
@@ -54,7 +54,7 @@ fn use_all(dir: &Path, bits: u32) -> Result<()> {
     let query_vector = vec![1.0; index.vector_dims().unwrap_or(1)];
     match index.knn_rescored(&query, &query_vector, &Rescore::new(3, 9)) {
         Ok(rescored) => assert!(rescored.hits.len() <= 3),
-        Err(Error::NoVectors { .. }) => {}
+        Err(Error::Vectors(VectorError::NotKept { .. })) => {}
         Err(error) => first_error = Err(error),
     }
     let _ = index.info();

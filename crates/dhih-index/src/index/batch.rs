@@ -3,7 +3,7 @@
 use crate::codes::items::{Items, Shape};
 use crate::codes::labels::{Labels, check_labels};
 use crate::codes::set::CodeSet;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, VectorError};
 use crate::index::Index;
 use crate::store::wal::BatchChange;
 use crate::vectors::stored::VectorForm;
@@ -181,7 +181,7 @@ fn check_kind(index: &Index, set: &CodeSet) -> Result<()> {
     }
     if found.vectors.map(VectorForm::dims) != expected.vectors.map(VectorForm::dims) {
         let (expected, found) = (kind_of_vectors(expected), kind_of_vectors(found));
-        return Err(Error::VectorKind { expected, found });
+        return Err(VectorError::Kind { expected, found }.into());
     }
     let classes = index.classes();
     if !set.classes.is_empty() && set.classes != classes {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::codes::Codes;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, VectorError};
 use crate::hamming;
 use crate::hits::{Hit, RescoredHit};
 use crate::index::Index;
@@ -100,7 +100,7 @@ impl Index {
     /// ```
     ///
     /// # Errors
-    /// As for [`knn`](Self::knn); [`Error::NoVectors`]; [`Error::Candidates`]; [`Error::QueryVector`] for a vector of another length, one that
+    /// As for [`knn`](Self::knn); [`VectorError::NotKept`]; [`VectorError::Candidates`]; [`VectorError::Query`] for a vector of another length, one that
     /// is not finite, and one without a direction where the cosine counts.
     pub fn knn_rescored(&self, code: &[u8], vector: &[f32], rescore: &Rescore) -> Result<Rescored> {
         self.scope().rescored(code, vector, rescore)
@@ -153,7 +153,7 @@ impl Scope<'_> {
             return Err(Error::ZeroK);
         }
         if candidates < k {
-            return Err(Error::Candidates { candidates, k });
+            return Err(VectorError::Candidates { candidates, k }.into());
         }
         let form = self.index.metadata.vectors.ok_or_else(|| self.no_vectors())?;
         let query = QueryVector::new(form, similarity, vector)?;
@@ -194,7 +194,7 @@ impl Scope<'_> {
                 vectors.len(),
                 codes.len()
             );
-            return Err(Error::QueryVector { reason });
+            return Err(VectorError::Query { reason }.into());
         }
         let numbers = (0..codes.len()).into_par_iter().with_max_len(1);
         let one = |number: usize| {
@@ -204,7 +204,7 @@ impl Scope<'_> {
     }
 
     fn no_vectors(self) -> Error {
-        Error::NoVectors { dir: self.index.dir.clone() }
+        VectorError::NotKept { dir: self.index.dir.clone() }.into()
     }
 }
 

@@ -107,7 +107,7 @@ impl VectorSet {
     /// stays f16, f64 becomes f32.
     ///
     /// # Errors
-    /// As there; [`Error::VectorDims`](crate::Error::VectorDims).
+    /// As there; [`VectorError::Dims`](crate::VectorError::Dims).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let vectors = Vectors::open(path)?;
         let number = if vectors.array.is_half() { VectorType::F16 } else { VectorType::F32 };

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codes::bytes::Bytes;
-use crate::error::{Error, Result};
+use crate::error::{Result, VectorError};
 use crate::vectors::stored::{VectorForm, VectorType};
 
 /// Vectors that are somewhere else, such as in a file.
@@ -53,16 +53,17 @@ impl VectorSet {
     /// `numbers`: `[n, dims]`, row-major.
     ///
     /// # Errors
-    /// [`Error::VectorDims`] for `dims` outside 1..=65536; [`Error::VectorNumbers`] for numbers that are not whole vectors; [`Error::Vector`] for
+    /// [`VectorError::Dims`] for `dims` outside 1..=65536; [`VectorError::Numbers`] for numbers that are not whole vectors; [`VectorError::Unusable`] for
     /// a number that is not finite, and for a vector longer than 1e18.
     pub fn from_f32(dims: usize, numbers: &[f32]) -> Result<Self> {
         let form = form(VectorType::F32, dims)?;
         if !numbers.len().is_multiple_of(dims) {
-            return Err(Error::VectorNumbers { dims, numbers: numbers.len() });
+            return Err(VectorError::Numbers { dims, numbers: numbers.len() }.into());
         }
         let mut bytes = Vec::with_capacity(numbers.len() / dims * form.bytes());
         for (row, vector) in numbers.chunks_exact(dims).enumerate() {
-            form.encode(vector, &mut bytes).map_err(|reason| Error::Vector { row, reason })?;
+            form.encode(vector, &mut bytes)
+                .map_err(|reason| VectorError::Unusable { row, reason })?;
         }
         Ok(Self::of_stored(form, bytes))
     }
@@ -134,7 +135,7 @@ impl VectorSet {
     /// A copy in memory, with numbers kept in another way.
     ///
     /// # Errors
-    /// [`Error::Vector`] for one that cannot be kept so; as for [`get`](Self::get).
+    /// [`VectorError::Unusable`] for one that cannot be kept so; as for [`get`](Self::get).
     pub fn to_type(&self, number: VectorType) -> Result<Self> {
         let form = VectorForm { number, ..self.form };
         let mut bytes = Vec::with_capacity(self.len() * form.bytes());
@@ -242,7 +243,8 @@ impl StoredReader<'_> {
         }
         self.numbers.clear();
         self.set.read(row..row + 1, &mut self.numbers)?;
-        self.form.encode(&self.numbers, out).map_err(|reason| Error::Vector { row, reason })
+        let kept = self.form.encode(&self.numbers, out);
+        Ok(kept.map_err(|reason| VectorError::Unusable { row, reason })?)
     }
 }
 
@@ -251,13 +253,14 @@ fn form(number: VectorType, dims: usize) -> Result<VectorForm> {
     let form = VectorForm { number, dims: u32::try_from(dims).unwrap_or(u32::MAX) };
     match form.is_possible() {
         true => Ok(form),
-        false => Err(Error::VectorDims { dims }),
+        false => Err(VectorError::Dims { dims }.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::vectors::stored::MAX_DIMS;
 
     #[test]
@@ -277,13 +280,22 @@ mod tests {
     #[test]
     fn what_are_no_vectors_is_refused() {
         for dims in [0, MAX_DIMS + 1] {
-            assert!(matches!(VectorSet::from_f32(dims, &[]), Err(Error::VectorDims { .. })));
+            assert!(matches!(
+                VectorSet::from_f32(dims, &[]),
+                Err(Error::Vectors(VectorError::Dims { .. }))
+            ));
         }
         let refused = VectorSet::from_f32(3, &[0.0; 4]);
-        assert!(matches!(refused, Err(Error::VectorNumbers { dims: 3, numbers: 4 })));
+        assert!(matches!(
+            refused,
+            Err(Error::Vectors(VectorError::Numbers { dims: 3, numbers: 4 }))
+        ));
         let refused = VectorSet::from_f32(1, &[0.0, f32::NAN]);
-        assert!(matches!(refused, Err(Error::Vector { row: 1, .. })));
+        assert!(matches!(refused, Err(Error::Vectors(VectorError::Unusable { row: 1, .. }))));
         let large = VectorSet::from_f32(1, &[1.0, 1e6]).unwrap();
-        assert!(matches!(large.to_type(VectorType::F16), Err(Error::Vector { row: 1, .. })));
+        assert!(matches!(
+            large.to_type(VectorType::F16),
+            Err(Error::Vectors(VectorError::Unusable { row: 1, .. }))
+        ));
     }
 }

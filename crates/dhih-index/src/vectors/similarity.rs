@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, VectorError};
 use crate::vectors::kernel;
 use crate::vectors::stored::{Stored, VectorForm, VectorType};
 
@@ -40,9 +40,9 @@ impl QueryVector {
     /// A query of these numbers.
     ///
     /// # Errors
-    /// [`Error::QueryVector`]: another number of them, one that is not finite, a vector without a direction where the angle counts.
+    /// [`VectorError::Query`]: another number of them, one that is not finite, a vector without a direction where the angle counts.
     pub(crate) fn new(form: VectorForm, similarity: Similarity, vector: &[f32]) -> Result<Self> {
-        let wrong = |reason: String| Error::QueryVector { reason };
+        let wrong = |reason: String| Error::from(VectorError::Query { reason });
         // The form that the query takes: its numbers are kept as they are unless they are multiplied with whole numbers.
         let number = match form.number {
             VectorType::F32 | VectorType::F16 => VectorType::F32,

@@ -131,14 +131,20 @@ fn what_cannot_be_answered_is_refused() {
     let refused =
         |vector: &[f32], rescore: &Rescore| index.knn_rescored(&code, vector, rescore).unwrap_err();
     assert!(matches!(refused(&vector, &Rescore::new(0, 9)), Error::ZeroK));
-    assert!(matches!(refused(&vector, &Rescore::new(9, 8)), Error::Candidates { .. }));
+    assert!(matches!(
+        refused(&vector, &Rescore::new(9, 8)),
+        Error::Vectors(VectorError::Candidates { .. })
+    ));
     for wrong in [&[1.0; DIMS + 1][..], &[0.0; DIMS], &[f32::NAN; DIMS], &[]] {
-        assert!(matches!(refused(wrong, &Rescore::new(1, 1)), Error::QueryVector { .. }));
+        assert!(matches!(
+            refused(wrong, &Rescore::new(1, 1)),
+            Error::Vectors(VectorError::Query { .. })
+        ));
     }
     let codes = Codes::new(DIMS as u32, vec![0; 4]).unwrap();
     let rescore = Rescore::new(1, 1);
     let batch = index.knn_rescored_batch(&codes, &[1.0; DIMS], &rescore);
-    assert!(matches!(batch, Err(Error::QueryVector { .. })));
+    assert!(matches!(batch, Err(Error::Vectors(VectorError::Query { .. }))));
     let others = Codes::new(8, vec![0]).unwrap();
     let batch = index.knn_rescored_batch(&others, &vector, &rescore);
     assert!(matches!(batch, Err(Error::QueryBits { .. })));
@@ -147,13 +153,13 @@ fn what_cannot_be_answered_is_refused() {
     let mut writer = IndexWriter::open(dir.path()).unwrap();
     let good = set(5000..5001, &vectors(numbers, 2)[DIMS..]);
     let bare = CodeSet { vectors: None, ..good.clone() };
-    assert!(matches!(writer.add(&bare), Err(Error::VectorKind { .. })));
+    assert!(matches!(writer.add(&bare), Err(Error::Vectors(VectorError::Kind { .. }))));
     let short = Some(VectorSet::from_f32(3, &[0.0; 3]).unwrap());
     let short = CodeSet { vectors: short, ..good.clone() };
-    assert!(matches!(writer.add(&short), Err(Error::VectorKind { .. })));
+    assert!(matches!(writer.add(&short), Err(Error::Vectors(VectorError::Kind { .. }))));
     let far = Some(VectorSet::from_f32(DIMS, &[1e6; DIMS]).unwrap());
     let far = CodeSet { vectors: far, ..good.clone() };
-    assert!(matches!(writer.add(&far), Err(Error::Vector { row: 0, .. })));
+    assert!(matches!(writer.add(&far), Err(Error::Vectors(VectorError::Unusable { row: 0, .. }))));
     let two = Some(VectorSet::from_f32(DIMS, &[1.0; 2 * DIMS]).unwrap());
     let two = CodeSet { vectors: two, ..good.clone() };
     assert!(matches!(writer.add(&two), Err(Error::Count { what: "vectors", .. })));
@@ -164,7 +170,7 @@ fn what_cannot_be_answered_is_refused() {
     IndexBuilder::default().build(&bare, plain.path()).unwrap();
     let mut writer = IndexWriter::open(plain.path()).unwrap();
     let more = CodeSet { ids: None, ..good };
-    assert!(matches!(writer.add(&more), Err(Error::VectorKind { .. })));
+    assert!(matches!(writer.add(&more), Err(Error::Vectors(VectorError::Kind { .. }))));
     let found = writer.snapshot().knn_rescored(&code, &vector, &rescore);
-    assert!(matches!(found, Err(Error::NoVectors { .. })));
+    assert!(matches!(found, Err(Error::Vectors(VectorError::NotKept { .. }))));
 }
