@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 mod describe;
+mod vectors;
 
 pub use describe::{Cause, Result};
+pub use vectors::VectorError;
 
 /// All errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +26,8 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
-    /// A code length outside 1..=1024.
-    #[error("codes of {bits} bits are not supported: use 1 to 1024 bits")]
+    /// A code length outside 1..=4096.
+    #[error("codes of {bits} bits are not supported: use 1 to 4096 bits")]
     Bits {
         /// The length asked for.
         bits: u32,
@@ -149,7 +151,7 @@ pub enum Error {
     /// A number of ids or labels that is not the number of codes.
     #[error("{found} {what} for {codes} codes: there must be one for each code")]
     Count {
-        /// "ids" or "labels".
+        /// "ids", "labels" or "vectors".
         what: &'static str,
         /// Number of codes.
         codes: usize,
@@ -214,6 +216,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// Vectors that cannot be kept or compared.
+    #[error(transparent)]
+    Vectors(#[from] VectorError),
     /// More codes than one index can hold.
     #[error(
         "{codes} codes are too many for one index, which holds up to 4294967294: divide them among several indexes"

@@ -1,5 +1,7 @@
-//! What all searches share: hits, how far a search goes, and which rows may be hits. `flat/`, `search/` and `index/` use it, so that
+//! What all searches share: hits, how far a search goes and when it stops, and which rows may be hits. `flat/`, `search/` and `index/` use it, so that
 //! they need not know each other. How hits are found is theirs.
+
+use std::time::Instant;
 
 use roaring::RoaringBitmap;
 use serde::Serialize;
@@ -29,6 +31,18 @@ impl Hit {
     }
 }
 
+/// An item that was rescored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RescoredHit {
+    /// How similar its vector is to the query's.
+    pub similarity: f32,
+    /// Hamming distance of its code to the query's.
+    pub distance: u32,
+    /// Its id.
+    pub id: u64,
+}
+
 /// How far a search goes: to the `k` nearest items, to all items within `radius`, or to the `k` nearest of those within `radius`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bound {
@@ -52,6 +66,55 @@ impl Bound {
     pub(crate) fn nearest_within(k: usize, radius: u32) -> Self {
         Self { k, radius }
     }
+}
+
+/// When a search stops, whatever it has found by then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(pub(crate) Instant);
+
+impl Deadline {
+    /// Whether the search has to stop.
+    #[inline]
+    pub(crate) fn is_past(self) -> bool {
+        #[cfg(test)]
+        if let Some(past) = countdown::next() {
+            return past;
+        }
+        Instant::now() >= self.0
+    }
+}
+
+/// Deadlines of this thread that are past when they were looked at so many times: tests stop searches at every place.
+#[cfg(test)]
+pub(crate) mod countdown {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Begins to count, or with `None` leaves it to the clock again.
+    pub(crate) fn set(looks: Option<u32>) {
+        LEFT.set(looks);
+    }
+
+    /// Whether a deadline is past that is looked at once more; `None` where the clock decides.
+    pub(super) fn next() -> Option<bool> {
+        let left = LEFT.get()?;
+        LEFT.set(Some(left.saturating_sub(1)));
+        Some(left == 0)
+    }
+}
+
+/// How far a search has come: all codes nearer than this, and within its radius, were seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reach(pub(crate) u32);
+
+impl Reach {
+    /// A search that has not begun.
+    pub(crate) const NOTHING: Self = Self(0);
+    /// A search that has come to its end.
+    pub(crate) const ALL: Self = Self(u32::MAX);
 }
 
 /// Rows of a component that a search found at one distance.

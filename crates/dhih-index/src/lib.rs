@@ -57,6 +57,8 @@ mod io;
 
 pub mod hamming;
 
+mod vectors;
+
 mod flat;
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod search;
@@ -76,16 +78,19 @@ pub use codes::Codes;
 pub use codes::bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
 pub use codes::labels::{Label, Labels};
 pub use codes::set::CodeSet;
-pub use error::{Cause, Error, Result};
+pub use error::{Cause, Error, Result, VectorError};
 pub use flat::Flat;
-pub use hits::Hit;
+pub use hits::{Hit, RescoredHit};
 pub use io::CodesFormat;
 pub use io::natural_order::compare as natural_order;
 #[cfg(feature = "safetensors")]
-pub use io::results::{write_knn, write_within};
+pub use io::results::{write_knn, write_rescored, write_within};
 pub use io::shard::Shard;
 pub use io::vectors::Vectors;
 pub use progress::{Progress, Stage};
+pub use vectors::set::VectorSet;
+pub use vectors::similarity::Similarity;
+pub use vectors::stored::VectorType;
 
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 pub use {
@@ -93,10 +98,12 @@ pub use {
     hit_lists::HitLists,
     index::Index,
     index::batch::{Batch, Changed},
+    index::certificate::{Certificate, Certified},
     index::checkpoint::CheckpointOptions,
     index::filter::Filter,
-    index::info::{Info, SectionInfo, SegmentInfo},
+    index::info::{Info, SectionInfo, SegmentInfo, VectorInfo},
     index::options::{OpenOptions, Verify},
+    index::rescore::{Rescore, Rescored},
     index::salvage::{LostBytes, Salvage, salvage},
     index::selection::Selection,
     index::shared::SharedWriter,

@@ -136,7 +136,7 @@ fn every_failure_names_the_cause_and_what_helps() {
     assert_eq!(message.matches("No such file").count(), 1, "{message}");
     assert!(build(&["--codes", "empty.safetensors"]).contains("empty.safetensors"));
     assert!(build(&["--codes", "codes.npy"]).contains("\nhint: add `--bits"));
-    assert!(build(&["--codes", "codes.npy", "--bits", "0"]).contains("1 to 1024"));
+    assert!(build(&["--codes", "codes.npy", "--bits", "0"]).contains("1 to 4096"));
     assert!(build(&["--codes", "codes.safetensors", "--bits", "24"]).contains("20-bit codes"));
     assert!(build(&["--codes", "codes.safetensors", "--substrings", "99"]).contains("use 1 to 20"));
     assert!(!dir.join("idx").exists());

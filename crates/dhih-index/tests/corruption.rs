@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Numbers, build, cut, poke, small_set};
 use dhih_index::{
-    CodeSet, Codes, Error, Filter, Hit, Index, IndexBuilder, IndexConfig, Result, Strategy,
+    CodeSet, Codes, Error, Filter, Hit, Index, IndexBuilder, IndexConfig, Rescore, Result,
+    Strategy, VectorError, VectorSet, VectorType,
 };
 
 /// The one data file of an index.
@@ -48,7 +49,13 @@ fn use_all(dir: &Path, bits: u32) -> Result<()> {
     let _ = (index.count_within(&query, 6), index.for_each_within(&query, 6, |_| ()));
     let _ = (selection.count_within(&query, 6), selection.for_each_within(&query, 6, |_| ()));
     for id in index.ids().into_iter().take(20).chain([0, u64::MAX]) {
-        let _ = (index.code(id), index.label(id));
+        let _ = (index.code(id), index.label(id), index.vector(id));
+    }
+    let query_vector = vec![1.0; index.vector_dims().unwrap_or(1)];
+    match index.knn_rescored(&query, &query_vector, &Rescore::new(3, 9)) {
+        Ok(rescored) => assert!(rescored.hits.len() <= 3),
+        Err(Error::Vectors(VectorError::NotKept { .. })) => {}
+        Err(error) => first_error = Err(error),
     }
     let _ = index.info();
     first_error
@@ -59,7 +66,10 @@ fn every_flipped_byte_is_found_and_none_panics() {
     let dir = tempfile::tempdir().unwrap();
     // The second set is dense enough for a directly addressed table; the first has keys.
     let dense = CodeSet::new(Codes::new(8, (0..=255).chain([0, 255]).collect()).unwrap());
-    for set in [small_set(), dense] {
+    let numbers: Vec<f32> = (0..36).map(|number| (number * 7 % 11) as f32 - 5.0).collect();
+    let vectors = VectorSet::from_f32(3, &numbers).unwrap().to_type(VectorType::Int8).unwrap();
+    let with_vectors = CodeSet { vectors: Some(vectors), ..small_set() };
+    for set in [small_set(), with_vectors, dense] {
         let index = build(&set, dir.path(), None);
         index.verify().unwrap();
         drop(index);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dhih_index::{CodeSet, Codes};
+use dhih_index::{CodeSet, Codes, VectorSet};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 
@@ -19,20 +19,28 @@ use crate::threads::released;
 ///     >>> set = dhih.CodeSet(numpy.array([[1, 2], [3, 4]], dtype=numpy.uint8), labels=[0, 1])
 ///     >>> set.bits, len(set), set.labels
 ///     (16, 2, array([0, 1]))
-#[pyclass(frozen, get_all, name = "CodeSet", module = "dhih")]
+#[pyclass(frozen, name = "CodeSet", module = "dhih")]
 pub(crate) struct PyCodeSet {
     /// Packed codes, uint8 `[n, ceil(bits / 8)]`.
+    #[pyo3(get)]
     codes: Py<PyArray2<u8>>,
     /// Length of a code in bits.
+    #[pyo3(get)]
     bits: u32,
     /// The items' ids, uint64 `[n]`; None stands for 0 to n - 1.
+    #[pyo3(get)]
     ids: Option<Py<PyArray1<u64>>>,
     /// Class numbers, int64 `[n]`, -1 for none; or 0 and 1, uint8 `[n, classes]`. None where there are none.
+    #[pyo3(get)]
     labels: Option<Py<PyAny>>,
     /// Names of the classes; empty where they have none.
+    #[pyo3(get)]
     classes: Vec<String>,
     /// SHA-256 of the model that made the codes, in hexadecimal, or None.
+    #[pyo3(get)]
     model_sha256: Option<String>,
+    /// The vectors that the codes were made of, for an index to keep and to rescore with.
+    vectors: Option<VectorSet>,
 }
 
 /// What a caller says of codes beside the codes themselves.
@@ -66,6 +74,7 @@ pub(crate) fn owned(
     owned.labels = given.labels.or(labels).map(arrays::labels).transpose()?;
     let classes = given.classes.or_else(|| set.map(|set| set.classes.clone()));
     owned.classes = classes.unwrap_or_default();
+    owned.vectors = set.and_then(|set| set.vectors.clone());
     owned.model_sha256 =
         given.model_sha256.or_else(|| set.and_then(|set| set.model_sha256.clone()));
     Ok(owned)
@@ -78,7 +87,7 @@ fn own(error: dhih_index::Error) -> crate::error::Error {
 impl PyCodeSet {
     /// Of a set, whose codes it takes over.
     pub(crate) fn new(py: Python<'_>, set: CodeSet) -> PyResult<Self> {
-        let CodeSet { codes, ids, labels, classes, model_sha256 } = set;
+        let CodeSet { codes, ids, labels, classes, model_sha256, vectors } = set;
         let (bits, width) = (codes.bits(), codes.bytes_per_code());
         Ok(Self {
             codes: arrays::rows(py, codes.into_bytes(), width)?.unbind(),
@@ -89,7 +98,13 @@ impl PyCodeSet {
                 .transpose()?,
             classes,
             model_sha256,
+            vectors,
         })
+    }
+
+    /// The vectors; `None` where there are none.
+    pub(crate) fn vector_set(&self) -> Option<&VectorSet> {
+        self.vectors.as_ref()
     }
 
     /// The codes, their length, and the model that made them.
@@ -114,6 +129,14 @@ impl PyCodeSet {
         let set = owned("codes", codes, Given { bits, ids, labels, classes, model_sha256 })?;
         let set = released(py, || Ok(set.check().map(|()| set)?))?;
         Self::new(py, set)
+    }
+
+    /// The vectors that the codes were made of, float32 [n, dims]; None where they are not known. Codes files have none.
+    #[getter]
+    fn vectors<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<f32>>>> {
+        let Some(vectors) = &self.vectors else { return Ok(None) };
+        let numbers = released(py, || Ok(vectors.to_numbers()?))?;
+        Ok(Some(arrays::rows(py, numbers, vectors.dims())?))
     }
 
     /// Writes a codes file: Parquet or npy by the path's extension, safetensors otherwise.

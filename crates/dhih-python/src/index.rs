@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use dhih_index::{CheckpointOptions, CodeSet, Index, IndexBuilder, IndexConfig, IndexWriter};
+use dhih_index::{
+    CheckpointOptions, CodeSet, Index, IndexBuilder, IndexConfig, IndexWriter, Rescore, VectorType,
+};
 use pyo3::prelude::*;
 
 use crate::code_set::{Given, PyCodeSet, owned};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluation::to_python;
 use crate::search::{self, Nearest, Within};
 use crate::threads::released;
@@ -78,7 +80,12 @@ impl PyIndex {
     /// `queries` are packed codes, uint8 [q, ceil(bits / 8)], or a CodeSet. `label` (a number, a name, or several) and `ids`
     /// restrict the search to items with one of these labels, among these ids. Where fewer than k items are found, a row
     /// ends with distances 2**32 - 1 and ids 2**64 - 1.
-    #[pyo3(signature = (queries, k, *, label=None, ids=None))]
+    ///
+    /// With `rescore`, so many candidates are found by code, and the k most similar of these by the cosine of their vectors are returned:
+    /// similarities float32 [q, k], ids, and certain_within int64 [q]: every item whose code is within so many bits was rescored, -1
+    /// for none. The index was built with vectors, and `queries` is the CodeSet that a codec made of vectors. A row that has fewer than k
+    /// ends with similarities of minus infinity.
+    #[pyo3(signature = (queries, k, *, label=None, ids=None, rescore=None))]
     fn search<'py>(
         &self,
         py: Python<'py>,
@@ -86,10 +93,27 @@ impl PyIndex {
         k: usize,
         label: Option<&Bound<'py, PyAny>>,
         ids: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Nearest<'py>> {
+        rescore: Option<usize>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let index = self.now();
         let filter = search::filter(&index, label, ids)?;
-        search::nearest(py, &index, &search::queries(&index, queries)?, k, filter)
+        let codes = search::queries(&index, queries)?;
+        match rescore {
+            None => {
+                let found: Nearest<'py> = search::nearest(py, &index, &codes, k, filter)?;
+                Ok(found.into_pyobject(py)?.into_any())
+            }
+            Some(candidates) => {
+                let set = queries.cast::<PyCodeSet>().ok().and_then(|set| set.get().vector_set());
+                let vectors = set.ok_or_else(|| {
+                    let expected = "a CodeSet of a codec, which has vectors to rescore with";
+                    Error::argument("queries", expected, "codes without vectors")
+                })?;
+                let rescore = Rescore::new(k, candidates);
+                let found = search::rescored(py, &index, (&codes, vectors), &rescore, filter)?;
+                Ok(found.into_pyobject(py)?.into_any())
+            }
+        }
     }
 
     /// All items within `radius` bits of each query, by distance, then id: (offsets, distances, ids).
@@ -274,7 +298,8 @@ impl PyIndex {
 ///
 /// `codes` are packed codes, uint8 [n, ceil(bits / 8)], of eight bits a byte unless `bits` says how many, or a CodeSet. `ids`
 /// are 0 to n - 1 unless given. `labels` are numbers, one an item, or rows of 0 and 1 with a column a class. `substrings` is the
-/// number of the index's tables, chosen by itself unless given.
+/// number of the index's tables, chosen by itself unless given. The vectors of a CodeSet that has some are kept, to rescore with, as
+/// `vectors` says: "f32", "f16" or "int8".
 ///
 ///     >>> import dhih, numpy, tempfile
 ///     >>> codes = numpy.array([[0b0000], [0b0001], [0b0111]], dtype=numpy.uint8)
@@ -282,7 +307,8 @@ impl PyIndex {
 ///     >>> index.search(codes[:1], 1, label=1)
 ///     (array([[1]], dtype=uint32), array([[8]], dtype=uint64))
 #[pyfunction]
-#[pyo3(signature = (codes, path, *, bits=None, ids=None, labels=None, substrings=None))]
+#[pyo3(signature = (codes, path, *, bits=None, ids=None, labels=None, substrings=None, vectors=None))]
+#[expect(clippy::too_many_arguments, reason = "keywords of Python")]
 pub(crate) fn build(
     py: Python<'_>,
     codes: &Bound<'_, PyAny>,
@@ -291,10 +317,20 @@ pub(crate) fn build(
     ids: Option<&Bound<'_, PyAny>>,
     labels: Option<&Bound<'_, PyAny>>,
     substrings: Option<u32>,
+    vectors: Option<&str>,
 ) -> PyResult<PyIndex> {
+    let number = vectors.map(str::parse::<VectorType>).transpose();
+    let number = number.map_err(|_| {
+        Error::argument("vectors", "\"f32\", \"f16\" or \"int8\"", vectors.unwrap_or_default())
+    })?;
     let set = owned("codes", codes, Given { bits, ids, labels, ..Given::default() })?;
+    if number.is_some() && set.vectors.is_none() {
+        let expected = "a CodeSet of a codec, which has vectors to keep";
+        return Err(Error::argument("codes", expected, "codes without vectors").into());
+    }
     released(py, || {
-        IndexBuilder::new(IndexConfig::default().with_substrings(substrings)).build(&set, &path)?;
+        let config = IndexConfig::default().with_substrings(substrings).with_vectors(number);
+        IndexBuilder::new(config).build(&set, &path)?;
         PyIndex::open(&path)
     })
 }

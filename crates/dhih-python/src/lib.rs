@@ -8,6 +8,7 @@ mod error;
 mod threads;
 
 mod code_set;
+mod codec;
 mod index;
 mod search;
 
@@ -22,6 +23,8 @@ use pyo3::prelude::*;
 mod _dhih {
     #[pymodule_export]
     use crate::code_set::{PyCodeSet, read_codes};
+    #[pymodule_export]
+    use crate::codec::PyCodec;
     #[pymodule_export]
     use crate::encoder::{PyEncoder, find_pictures, pack};
     #[pymodule_export]

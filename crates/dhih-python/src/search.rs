@@ -1,6 +1,6 @@
 //! Searches of an index as Python asks for them: arrays of queries, filters by label and id, arrays of hits.
 
-use dhih_index::{CodeSet, Codes, Filter, Hit, Index};
+use dhih_index::{CodeSet, Codes, Filter, Hit, Index, Rescore, VectorSet};
 use dhih_model::walk::nfc;
 use numpy::{Ix2, PyArray1, PyArray2, PyReadonlyArray};
 use pyo3::exceptions::PyTypeError;
@@ -127,6 +127,43 @@ pub(crate) fn nearest<'py>(
     };
     let (distances, ids) = if alone { released_here(py, work) } else { released(py, work) }?;
     Ok((arrays::rows(py, distances, k)?, arrays::rows(py, ids, k)?))
+}
+
+/// Similarities and ids of `q` queries, `[q, k]` each, and how far each answer is certain, `[q]`.
+pub(crate) type MostSimilar<'py> =
+    (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray2<u64>>, Bound<'py, PyArray1<i64>>);
+
+/// The most similar of the candidates of each query.
+pub(crate) fn rescored<'py>(
+    py: Python<'py>,
+    index: &Index,
+    (queries, vectors): (&PyReadonlyArray<'py, u8, Ix2>, &VectorSet),
+    rescore: &Rescore,
+    filter: Option<Filter>,
+) -> PyResult<MostSimilar<'py>> {
+    let (queries, k) = (queries.as_slice()?, rescore.k);
+    let (similarities, ids, certain) = released(py, || {
+        let codes = Codes::new(index.bits(), queries.to_vec())?;
+        let numbers = vectors.to_numbers()?;
+        let answers = match filter {
+            Some(filter) => index.select(&filter).knn_rescored_batch(&codes, &numbers, rescore),
+            None => index.knn_rescored_batch(&codes, &numbers, rescore),
+        }?;
+        let mut similarities = arrays::filled(f32::NEG_INFINITY, answers.len(), k)?;
+        let mut ids = arrays::filled(u64::MAX, answers.len(), k)?;
+        let rows = similarities.chunks_mut(k.max(1)).zip(ids.chunks_mut(k.max(1)));
+        for (answer, (similarities, ids)) in answers.iter().zip(rows) {
+            for (hit, (similarity, id)) in answer.hits.iter().zip(similarities.iter_mut().zip(ids))
+            {
+                (*similarity, *id) = (hit.similarity, hit.id);
+            }
+        }
+        let within = |within: Option<u32>| within.map_or(-1, i64::from);
+        let certain = answers.iter().map(|answer| within(answer.certificate.certain_within));
+        Ok((similarities, ids, certain.collect()))
+    })?;
+    let certain = PyArray1::from_vec(py, certain);
+    Ok((arrays::rows(py, similarities, k)?, arrays::rows(py, ids, k)?, certain))
 }
 
 /// How far a search goes.

@@ -21,8 +21,8 @@ class Codes(unittest.TestCase):
             dhih.pack(np.array([[1, np.nan]], np.float32))
         with self.assertRaisesRegex(TypeError, "values: expected float32, got float64"):
             dhih.pack(np.zeros((2, 8)))
-        with self.assertRaisesRegex(dhih.DhihError, "use 1 to 1024 bits"):
-            dhih.pack(np.zeros((2, 1025), np.float32))
+        with self.assertRaisesRegex(dhih.DhihError, "use 1 to 4096 bits"):
+            dhih.pack(np.zeros((2, 4097), np.float32))
 
     def test_codes_files_hold_what_was_written(self):
         codes, ids = some_codes(1, 20, 20), np.arange(20) * 3

@@ -40,7 +40,7 @@ class Search(unittest.TestCase):
             self.assert_same(one, [found[row : row + 1] for found in wanted])
 
     def test_other_lengths_of_codes(self):
-        for bits in (1, 8, 13, 64, 130, 1024):
+        for bits in (1, 8, 13, 64, 130, 1024, 4096):
             codes, queries = some_codes(bits, 500, bits), some_codes(bits + 1, 9, bits)
             index = dhih.build(codes, directory(), bits=bits)
             self.assertEqual((index.bits, len(index)), (bits, 500))

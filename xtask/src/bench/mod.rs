@@ -8,6 +8,7 @@ mod model;
 mod scaling;
 mod serve;
 mod train;
+mod vectors;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -38,6 +39,8 @@ enum What {
     Eval(eval::Args),
     /// Reading pictures: ours beside Pillow, and training and encoding that begin with many JPEGs
     Intake(intake::Args),
+    /// Searches by vectors: codes with rescoring beside numpy, faiss and usearch
+    Vectors(vectors::Args),
     /// The service under load, overload and attack
     Serve(serve::Args),
 }
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         What::Life(args) => life::run(args, workspace),
         What::Eval(args) => eval::run(args, workspace),
         What::Intake(args) => intake::run(args, workspace),
+        What::Vectors(args) => vectors::run(args, workspace),
         What::Serve(args) => serve::run(args, workspace),
     }
 }

@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use crate::build::groups::{self, Groups};
 use crate::build::layout::{self, Layout, SegmentSpec, Substrings};
-use crate::build::rows::{Ascending, RowStream, label_bytes};
+use crate::build::rows::{Ascending, RowStream};
 use crate::build::sample;
 use crate::codes::Codes;
-use crate::codes::items::{Items, Shape};
+use crate::codes::attributes::label_bytes;
+use crate::codes::items::Items;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::progress::{Reporter, Stage};
@@ -22,6 +23,10 @@ use crate::store::manifest::Entry;
 use crate::table::code_hash::CodeHashData;
 use crate::table::substring;
 use crate::table::{COPIED, TableData};
+use crate::vectors::set::VectorSet;
+
+/// Vectors that are written before the pages of a mapped file that they are in are given back.
+const RELEASED: usize = 1 << 14;
 
 /// Items as they were given: codes are in the order in which they were given, ids and labels in the order of the rows.
 struct UnsortedItems<'a> {
@@ -31,12 +36,21 @@ struct UnsortedItems<'a> {
     /// Absent where they are the numbers of the rows.
     ids: Option<Cow<'a, [u64]>>,
     labels: Cow<'a, [u8]>,
+    vectors: RowVectors<'a>,
 }
 
-/// Bytes of memory that building a segment takes at most, the items' codes included.
-pub(crate) fn memory(spec: &SegmentSpec) -> Result<u64> {
+/// Where the vectors of items are.
+enum RowVectors<'a> {
+    /// As they are stored, in the order of the rows; empty where there are none.
+    Stored(Vec<u8>),
+    /// In a set, in the order in which items were given.
+    Set(&'a VectorSet),
+}
+
+/// Bytes of memory that building a segment takes at most, the items' codes included. `vectors` is what of a vector is in memory.
+pub(crate) fn memory(spec: &SegmentSpec, vectors: usize) -> Result<u64> {
     let (tables, longest) = spec.tables()?;
-    let (width, labels) = (spec.width(), spec.label_bytes);
+    let (width, labels) = (spec.width(), spec.shape.label_width());
     // A table has an entry for each code; one is written while the next is built. Sorting the entries of a partition, which may
     // hold all, copies them.
     let entry = if width <= COPIED { 4 + width.next_multiple_of(4) } else { 4 };
@@ -46,7 +60,7 @@ pub(crate) fn memory(spec: &SegmentSpec) -> Result<u64> {
     let file = width + 4 + 4 + 4 + 8 + labels + (tables - 1) * (4 + copies) + 7;
     let row = groups::memory_of_row(width).max(building).max(file);
     // The codes as they are given, and what orders them by id.
-    let row = row + width + 4 + 8 + labels;
+    let row = row + width + 4 + 8 + labels + vectors;
     let directories = 4 * 4 * (1_u64 << longest);
     Ok(spec.rows as u64 * row as u64 + directories + (16 << 20))
 }
@@ -62,8 +76,9 @@ pub(crate) fn write_set(
     let order = by_id.as_deref();
     let ids = set.ids.as_deref().filter(|ids| !ids.iter().copied().eq(0..ids.len() as u64));
     let ids = ids.map(|ids| in_order(ids, 1, order));
-    let labels = in_order(label_bytes(set), Shape::of(set).label_width(), order);
-    write(spec, UnsortedItems { codes: &set.codes, ids, labels, by_id }, dir, reporter)
+    let labels = in_order(label_bytes(set), spec.shape.label_width(), order);
+    let vectors = set.vectors.as_ref().map_or(RowVectors::Stored(Vec::new()), RowVectors::Set);
+    write(spec, UnsortedItems { codes: &set.codes, ids, labels, vectors, by_id }, dir, reporter)
 }
 
 /// Collects a stream, and writes the segment of its items.
@@ -73,23 +88,25 @@ pub(crate) fn write_stream(
     dir: &Path,
     reporter: &Reporter,
 ) -> Result<Entry> {
-    let (mut all, mut batch) = (Items::default(), Items::default());
-    let mut ascending = Ascending::default();
-    all.ids.reserve_exact(spec.rows);
-    all.codes.reserve_exact(spec.rows * spec.width());
-    all.labels.reserve_exact(spec.rows * spec.label_bytes);
+    let (mut batch, mut ascending) = (Items::default(), Ascending::default());
+    let mut ids = Vec::with_capacity(spec.rows);
+    let mut codes = Vec::with_capacity(spec.rows * spec.width());
+    let mut labels = Vec::with_capacity(spec.rows * spec.shape.label_width());
+    let mut vectors = Vec::with_capacity(spec.rows * spec.shape.vector_width());
     while rows.next(&mut batch)? {
         ascending.check(&batch.ids)?;
-        all.ids.append(&mut batch.ids);
-        all.codes.append(&mut batch.codes);
-        all.labels.append(&mut batch.labels);
+        let [mut of_labels, mut of_vectors] = batch.take_attributes(spec.shape);
+        ids.append(&mut batch.ids);
+        codes.append(&mut batch.codes);
+        labels.append(&mut of_labels);
+        vectors.append(&mut of_vectors);
     }
     ascending.check_count(spec.rows)?;
-    let Items { ids, codes, labels } = all;
-    let codes = Codes::new(spec.bits, codes)?;
+    let codes = Codes::new(spec.shape.bits, codes)?;
     let ids = Some(ids).filter(|ids| !ids.iter().copied().eq(0..ids.len() as u64));
     let (ids, labels) = (ids.map(Cow::Owned), Cow::Owned(labels));
-    write(spec, UnsortedItems { codes: &codes, ids, labels, by_id: None }, dir, reporter)
+    let vectors = RowVectors::Stored(vectors);
+    write(spec, UnsortedItems { codes: &codes, ids, labels, vectors, by_id: None }, dir, reporter)
 }
 
 fn write(
@@ -102,7 +119,7 @@ fn write(
     let substrings = match &spec.substrings {
         Substrings::Keep(substrings) => substrings,
         Substrings::Choose(count) => {
-            chosen = substring::choose(spec.bits, items.codes.as_bytes(), *count)?;
+            chosen = substring::choose(spec.shape.bits, items.codes.as_bytes(), *count)?;
             &chosen
         }
     };
@@ -185,10 +202,30 @@ fn write_items(
     if let Some(ids) = &items.ids {
         out.bytes(Kind::Ids, 0, bytemuck::cast_slice(ids))?;
     }
-    match layout.spec.label_bytes {
-        0 => Ok(()),
-        _ => out.bytes(Kind::Labels, 0, &items.labels),
+    if layout.spec.shape.label_width() > 0 {
+        out.bytes(Kind::Labels, 0, &items.labels)?;
     }
+    write_vectors(layout, items, out)
+}
+
+fn write_vectors(layout: &Layout, items: &UnsortedItems, out: &mut Assembly) -> Result<()> {
+    let Some(form) = layout.spec.shape.vectors else { return Ok(()) };
+    let set = match &items.vectors {
+        RowVectors::Stored(bytes) => return out.bytes(Kind::Vectors, 0, bytes),
+        RowVectors::Set(set) => set,
+    };
+    let (mut section, mut reader) = (out.begin(Kind::Vectors, 0)?, set.reader(form));
+    let mut vector = Vec::with_capacity(form.bytes());
+    for row in 0..set.len() {
+        let item = items.by_id.as_ref().map_or(row, |by_id| by_id[row] as usize);
+        vector.clear();
+        reader.append(item, &mut vector)?;
+        section.put(out, &vector)?;
+        if (row + 1).is_multiple_of(RELEASED) {
+            set.release(0..set.len());
+        }
+    }
+    section.end(out)
 }
 
 /// Writes a table but the first.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::codes::bits::bytes_per_code;
+use crate::codes::items::Shape;
 use crate::error::{Error, Result};
 use crate::progress::{Reporter, Stage};
 use crate::search::plan::Profile;
@@ -18,12 +18,10 @@ use crate::table::{COPIED, code_hash};
 /// A segment that is to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentSpec {
-    /// Length of a code in bits.
-    pub(crate) bits: u32,
+    /// What the items look like.
+    pub(crate) shape: Shape,
     /// The metadata section: JSON.
     pub(crate) metadata: Vec<u8>,
-    /// Bytes of an item's labels in the labels section; 0 where items have none.
-    pub(crate) label_bytes: usize,
     /// The number of items.
     pub(crate) rows: usize,
     pub(crate) substrings: Substrings,
@@ -44,7 +42,7 @@ pub(crate) enum Substrings {
 impl SegmentSpec {
     /// Bytes of a code.
     pub(crate) fn width(&self) -> usize {
-        bytes_per_code(self.bits)
+        self.shape.width()
     }
 
     /// The number of tables and the length of the longest substring, before the codes are known.
@@ -53,7 +51,7 @@ impl SegmentSpec {
         let substrings = match &self.substrings {
             Substrings::Keep(substrings) => substrings,
             Substrings::Choose(count) => {
-                chosen = substring::choose_by_sample(self.bits, self.rows, &[], *count)?;
+                chosen = substring::choose_by_sample(self.shape.bits, self.rows, &[], *count)?;
                 &chosen
             }
         };
@@ -117,8 +115,11 @@ impl Layout<'_> {
         if self.has_ids {
             lengths.push((Kind::Ids, 0, 8 * count));
         }
-        if spec.label_bytes > 0 {
-            lengths.push((Kind::Labels, 0, spec.label_bytes * count));
+        if spec.shape.label_width() > 0 {
+            lengths.push((Kind::Labels, 0, spec.shape.label_width() * count));
+        }
+        if spec.shape.vectors.is_some() {
+            lengths.push((Kind::Vectors, 0, spec.shape.vector_width() * count));
         }
         for (table, substring) in (0..).zip(self.substrings) {
             lengths.push((Kind::Directory, table, 4 * ((1 << substring.bits()) + 1)));
@@ -134,7 +135,7 @@ impl Layout<'_> {
             lengths.extend([(Kind::Tags, 0, places), (Kind::Slots, 0, 4 * places)]);
         }
         let counts = Counts {
-            bits: spec.bits,
+            bits: spec.shape.bits,
             substrings: self.tables(),
             codes: count as u64,
             distinct: distinct as u64,

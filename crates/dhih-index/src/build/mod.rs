@@ -38,6 +38,7 @@ use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::{Metadata, Segment};
 use crate::store::sweep::sweep;
 use crate::table::substring;
+use crate::vectors::stored::VectorType;
 
 /// How an index is built.
 ///
@@ -63,6 +64,8 @@ pub struct IndexConfig {
     /// and more time. The index is the same, byte for byte. A build on disk needs about 60 MiB, and 12 bytes for each value of the longest
     /// substring, 200 MB at most; it refuses to begin with less.
     pub memory: Option<u64>,
+    /// How the numbers of vectors are kept, where the set has vectors; `None` keeps them as they are given.
+    pub vectors: Option<VectorType>,
 }
 
 impl IndexConfig {
@@ -76,6 +79,12 @@ impl IndexConfig {
     #[must_use]
     pub fn with_memory(self, bytes: impl Into<Option<u64>>) -> Self {
         Self { memory: bytes.into(), ..self }
+    }
+
+    /// With the numbers of vectors kept in this way, or as they are given.
+    #[must_use]
+    pub fn with_vectors(self, number: impl Into<Option<VectorType>>) -> Self {
+        Self { vectors: number.into(), ..self }
     }
 }
 
@@ -149,8 +158,8 @@ impl IndexBuilder {
         let entry = self.write_segment(set, Origin { id: 0, generation }, dir)?;
         // Codes that stay in a mapped file may have been overwritten while they were sorted.
         set.check_unchanged()?;
-        let origin = Segment::open(&dir.join(&entry.file))?.header.origin;
-        let manifest = Manifest::new(origin, vec![entry], None);
+        let header = Segment::open(&dir.join(&entry.file))?.header;
+        let manifest = Manifest::new(header.features, header.origin, vec![entry], None);
         manifest.write(dir)?;
         sweep(dir, &manifest);
         Ok(())
@@ -172,16 +181,20 @@ impl IndexBuilder {
     /// Writes the segment of a set, under a name that no manifest knows yet.
     pub(crate) fn write_segment(&self, set: &CodeSet, origin: Origin, dir: &Path) -> Result<Entry> {
         let reporter = Reporter::new(self.listener.clone());
+        let mut shape = Shape::of(set);
+        if let (Some(form), Some(number)) = (&mut shape.vectors, self.config.vectors) {
+            form.number = number;
+        }
         let spec = SegmentSpec {
-            bits: set.codes.bits(),
-            metadata: metadata(set)?,
-            label_bytes: Shape::of(set).label_width(),
+            shape,
+            metadata: metadata(set, shape)?,
             rows: set.codes.len(),
             substrings: Substrings::Choose(self.config.substrings),
             memory: self.config.memory,
             origin,
         };
-        match fits(&spec)? {
+        // The vectors of a set are written from where they are.
+        match fits(&spec, 0)? {
             true => in_memory::write_set(&spec, set, dir, &reporter),
             false => external::write_set(spec, set, dir, &reporter),
         }
@@ -196,26 +209,26 @@ pub(crate) fn write_segment_of_stream(
     dir: &Path,
     reporter: &Reporter,
 ) -> Result<Entry> {
-    match fits(spec)? {
+    match fits(spec, spec.shape.vector_width())? {
         true => in_memory::write_stream(spec, rows, dir, reporter),
         false => external::write_stream(spec, rows, dir, reporter),
     }
 }
 
-/// Whether a segment can be built in memory.
-fn fits(spec: &SegmentSpec) -> Result<bool> {
+/// Whether a segment can be built in memory, where so many bytes of each vector are in memory.
+fn fits(spec: &SegmentSpec, vectors: usize) -> Result<bool> {
     match spec.memory {
-        Some(memory) => Ok(in_memory::memory(spec)? <= memory),
+        Some(memory) => Ok(in_memory::memory(spec, vectors)? <= memory),
         None => Ok(true),
     }
 }
 
-/// The metadata section of a set.
-fn metadata(set: &CodeSet) -> Result<Vec<u8>> {
+/// The metadata section of a set, whose items are stored in some shape.
+fn metadata(set: &CodeSet, shape: Shape) -> Result<Vec<u8>> {
     let label_columns = match &set.labels {
         Some(Labels::MultiHot { classes, .. }) => Some(*classes),
         _ => None,
     };
     let (model_sha256, classes) = (set.model_sha256.clone(), set.classes.clone());
-    Metadata { model_sha256, classes, label_columns }.to_json()
+    Metadata { model_sha256, classes, label_columns, vectors: shape.vectors }.to_json()
 }

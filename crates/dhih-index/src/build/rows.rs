@@ -2,11 +2,10 @@
 //! memory. A set of codes in the order of its ids is such a stream; sets in another order are sorted by `external/by_id.rs`.
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
+use crate::codes::attributes::AttributeReader;
 use crate::codes::items::{Items, Shape};
-use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 
@@ -19,9 +18,9 @@ pub(crate) trait RowStream {
     fn next(&mut self, batch: &mut Items) -> Result<bool>;
 }
 
-/// Items of which each has `width` bytes of code and `label_bytes` bytes of labels: how many make a batch.
-pub(crate) fn batch_items(width: usize, label_bytes: usize) -> usize {
-    BATCH.div_ceil(size_of::<u64>() + width + label_bytes)
+/// Items of which each has `width` bytes of code and so many of attributes: how many make a batch.
+pub(crate) fn batch_items(width: usize, attributes: usize) -> usize {
+    BATCH.div_ceil(size_of::<u64>() + width + attributes)
 }
 
 /// Checks that the ids of a stream ascend.
@@ -76,43 +75,38 @@ fn damaged(what: String) -> Error {
 }
 
 /// The items of a set whose ids ascend.
-#[derive(Debug)]
 pub(crate) struct SetRows<'a> {
     set: &'a CodeSet,
+    shape: Shape,
+    attributes: AttributeReader<'a>,
     next: usize,
 }
 
 impl<'a> SetRows<'a> {
-    pub(crate) fn new(set: &'a CodeSet) -> Self {
-        Self { set, next: 0 }
+    pub(crate) fn new(set: &'a CodeSet, shape: Shape) -> Self {
+        Self { set, shape, attributes: AttributeReader::new(set, shape.vectors), next: 0 }
     }
 }
 
 impl RowStream for SetRows<'_> {
     fn next(&mut self, batch: &mut Items) -> Result<bool> {
         batch.clear();
-        let (codes, labels) = (&self.set.codes, label_bytes(self.set));
-        let (width, per_item) = (codes.bytes_per_code(), Shape::of(self.set).label_width());
-        let rows = self.next..codes.len().min(self.next + batch_items(width, per_item));
+        let (codes, width) = (&self.set.codes, self.shape.width());
+        let items = batch_items(width, self.shape.attribute_width());
+        let rows = self.next..codes.len().min(self.next + items);
         self.next = rows.end;
         match &self.set.ids {
             Some(ids) => batch.ids.extend_from_slice(&ids[rows.clone()]),
             None => batch.ids.extend(rows.clone().map(|row| row as u64)),
         }
-        let bytes =
-            |per_item: usize| -> Range<usize> { rows.start * per_item..rows.end * per_item };
-        batch.codes.extend_from_slice(&codes.as_bytes()[bytes(width)]);
-        batch.labels.extend_from_slice(&labels[bytes(per_item)]);
+        batch.codes.extend_from_slice(&codes.as_bytes()[rows.start * width..rows.end * width]);
+        for row in rows.clone() {
+            self.attributes.append(row, &mut batch.attributes)?;
+        }
+        if let Some(vectors) = &self.set.vectors {
+            vectors.release(rows.clone());
+        }
         codes.release(rows.clone());
         Ok(!rows.is_empty())
-    }
-}
-
-/// The labels of a set in the form of the labels section.
-pub(crate) fn label_bytes(set: &CodeSet) -> &[u8] {
-    match &set.labels {
-        None => &[],
-        Some(Labels::Single(labels)) => bytemuck::cast_slice(labels),
-        Some(Labels::MultiHot { values, .. }) => values,
     }
 }

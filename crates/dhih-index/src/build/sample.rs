@@ -34,7 +34,9 @@ pub(crate) fn profile(segment: &Segment) -> Result<Option<Profile>> {
         let bound = Bound::nearest(wanted());
         let (strategy, accept, mut hits) = (Strategy::Auto, Accept::default(), Vec::new());
         let (query, candidates) = (code, segment.rows);
-        let request = SegmentSearch { segment, query, bound, strategy, accept, candidates };
+        let deadline = None;
+        let request =
+            SegmentSearch { segment, query, bound, strategy, accept, candidates, deadline };
         search(&request, scratch, &mut hits)?;
         let distances = hits.iter().map(|hit| hit.distance).collect();
         let mut buckets = Buckets::default();

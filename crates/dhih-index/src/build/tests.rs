@@ -10,7 +10,7 @@ use super::*;
 use crate::build::rows::SetRows;
 use crate::store::disk::fault::{self, Fault};
 use crate::test_numbers::Numbers;
-use crate::{Codes, Index, Stage, Substring};
+use crate::{Codes, Index, Stage, Substring, VectorSet};
 
 impl Numbers {
     /// Uniform codes; few different ones; codes that differ in their last or first bits alone, so that a substring has few values.
@@ -61,7 +61,12 @@ impl Numbers {
             }
         };
         let ids = self.ids(count);
-        CodeSet { ids, labels, ..CodeSet::new(self.codes(bits, count)) }
+        let vectors = (self.place(3) == 0).then(|| {
+            let dims = 1 + self.place(20);
+            let numbers: Vec<f32> = (0..count * dims).map(|_| self.place(9) as f32).collect();
+            VectorSet::from_f32(dims, &numbers).unwrap()
+        });
+        CodeSet { ids, labels, vectors, ..CodeSet::new(self.codes(bits, count)) }
     }
 }
 
@@ -80,7 +85,8 @@ fn built(set: &CodeSet, config: IndexConfig) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn assert_same(set: &CodeSet, substrings: Option<u32>, memory: u64) {
-    let config = IndexConfig::default().with_substrings(substrings);
+    let number = [None, Some(VectorType::F16), Some(VectorType::Int8)][set.codes.len() % 3];
+    let config = IndexConfig::default().with_substrings(substrings).with_vectors(number);
     let in_memory = built(set, config.clone());
     let on_disk = built(set, config.with_memory(memory));
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
@@ -97,7 +103,7 @@ fn a_build_on_disk_gives_the_bytes_of_one_in_memory() {
         let bits = match round {
             // Every width, and lengths that are no multiple of 8.
             0..128 => 8 * (round + 1),
-            _ => 1 + numbers.place(1024) as u32,
+            _ => 1 + numbers.place(4096) as u32,
         };
         let count = [0, 1, 2, 30, 150, 500][numbers.place(6)];
         let set = numbers.set(bits, count);
@@ -132,16 +138,15 @@ fn a_stream_gives_the_segment_of_its_items() {
         for substrings in [Substrings::Choose(None), Substrings::Keep(kept)] {
             let segment = |memory| {
                 let spec = SegmentSpec {
-                    bits,
-                    metadata: metadata(&set).unwrap(),
-                    label_bytes: Shape::of(&set).label_width(),
+                    shape: Shape::of(&set),
+                    metadata: metadata(&set, Shape::of(&set)).unwrap(),
                     rows: count,
                     substrings: substrings.clone(),
                     memory,
                     origin: Origin { id: 7, generation: 9 },
                 };
                 let dir = tempfile::tempdir().unwrap();
-                let rows = &mut SetRows::new(&set);
+                let rows = &mut SetRows::new(&set, Shape::of(&set));
                 let entry = write_segment_of_stream(&spec, rows, dir.path(), &reporter).unwrap();
                 (entry, files(dir.path()))
             };

@@ -5,7 +5,7 @@ use bitvec::order::Lsb0;
 use bitvec::slice::BitSlice;
 
 /// The length of the longest code that is supported, in bits.
-pub const MAX_BITS: u32 = 1024;
+pub const MAX_BITS: u32 = 4096;
 
 /// The number of bytes of a code of `bits` bits.
 pub fn bytes_per_code(bits: u32) -> usize {

@@ -41,6 +41,23 @@ impl FileBytes {
     }
 }
 
+impl FileBytes {
+    /// Gives the pages of a range back to the system where the file is mapped; they stay readable.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        if let Self::Mapped(file) = self {
+            file.map.release(range);
+        }
+    }
+
+    /// Refuses a mapped file that has changed since it was mapped.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        match self {
+            Self::Read(_) => Ok(()),
+            Self::Mapped(file) => file.check_unchanged(),
+        }
+    }
+}
+
 impl Deref for FileBytes {
     type Target = [u8];
 

@@ -4,10 +4,13 @@
 use std::ops::Range;
 
 use crate::codes::Codes;
+use crate::codes::attributes::AttributeReader;
 use crate::codes::bits;
 use crate::codes::labels::{Labels, check_labels};
 use crate::codes::set::CodeSet;
 use crate::error::Result;
+use crate::vectors::set::VectorSet;
+use crate::vectors::stored::VectorForm;
 
 /// What the items of an index look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(crate) struct Shape {
     pub(crate) label_bytes: u32,
     /// Whether labels are multi-hot.
     pub(crate) multi_hot: bool,
+    /// The vectors of the items; `None` where they have none.
+    pub(crate) vectors: Option<VectorForm>,
 }
 
 impl Shape {
@@ -28,7 +33,8 @@ impl Shape {
             Some(Labels::Single(_)) => (8, false),
             Some(Labels::MultiHot { classes, .. }) => (*classes as u32, true),
         };
-        Self { bits: set.codes.bits(), label_bytes, multi_hot }
+        let vectors = set.vectors.as_ref().map(VectorSet::form);
+        Self { bits: set.codes.bits(), label_bytes, multi_hot, vectors }
     }
 
     /// Bytes of a code.
@@ -40,6 +46,16 @@ impl Shape {
     pub(crate) fn label_width(self) -> usize {
         self.label_bytes as usize
     }
+
+    /// Bytes of an item's vector.
+    pub(crate) fn vector_width(self) -> usize {
+        self.vectors.map_or(0, VectorForm::bytes)
+    }
+
+    /// Bytes of an item's attributes: its labels, then its vector.
+    pub(crate) fn attribute_width(self) -> usize {
+        self.label_width() + self.vector_width()
+    }
 }
 
 /// Items of one shape, strictly ascending by id.
@@ -48,34 +64,29 @@ pub(crate) struct Items {
     pub(crate) ids: Vec<u64>,
     /// Packed codes, one after the other.
     pub(crate) codes: Vec<u8>,
-    /// Labels as a segment stores them: an i64 an item, or a byte a class.
-    pub(crate) labels: Vec<u8>,
+    /// The attributes of each item, as a segment stores them: its labels, an i64 or a byte a class, and then its vector.
+    pub(crate) attributes: Vec<u8>,
 }
 
 impl Items {
-    /// The items of a set that was checked. Items without ids are numbered from 0.
-    pub(crate) fn of(set: &CodeSet) -> Self {
+    /// The items of a set that was checked, in a shape whose labels are those of the set. Items without ids are numbered from 0.
+    ///
+    /// # Errors
+    /// A vector that cannot be kept as the shape wants it.
+    pub(crate) fn of(set: &CodeSet, shape: Shape) -> Result<Self> {
         let count = set.codes.len();
         let mut order: Vec<usize> = (0..count).collect();
         if let Some(ids) = set.ids.as_ref().filter(|ids| !ids.is_sorted()) {
             order.sort_unstable_by_key(|&row| ids[row]);
         }
         let id = |&row: &usize| set.ids.as_ref().map_or(row as u64, |ids| ids[row]);
-        let labels = match &set.labels {
-            None => Vec::new(),
-            Some(Labels::Single(labels)) => {
-                order.iter().flat_map(|&row| labels[row].to_le_bytes()).collect()
-            }
-            Some(Labels::MultiHot { classes, values }) => {
-                let row = |&row: &usize| &values[row * classes..(row + 1) * classes];
-                order.iter().flat_map(row).copied().collect()
-            }
-        };
-        Self {
+        let (mut reader, mut attributes) = (AttributeReader::new(set, shape.vectors), Vec::new());
+        order.iter().try_for_each(|&row| reader.append(row, &mut attributes))?;
+        Ok(Self {
             ids: order.iter().map(id).collect(),
             codes: set.codes.select(&order).into_bytes(),
-            labels,
-        }
+            attributes,
+        })
     }
 
     /// The items as a set, without model and names of classes.
@@ -83,19 +94,43 @@ impl Items {
     /// # Errors
     /// Bytes that are no codes or no labels of this shape.
     pub(crate) fn into_set(self, shape: Shape) -> Result<CodeSet> {
+        let mut items = self;
+        let [labels, vectors] = items.take_attributes(shape);
         let labels = match (shape.label_width(), shape.multi_hot) {
             (0, _) => None,
-            (classes, true) => Some(Labels::MultiHot { classes, values: self.labels }),
+            (classes, true) => Some(Labels::MultiHot { classes, values: labels }),
             (_, false) => {
-                let words = self.labels.as_chunks::<8>().0;
+                let words = labels.as_chunks::<8>().0;
                 Some(Labels::Single(words.iter().map(|word| i64::from_le_bytes(*word)).collect()))
             }
         };
         if let Some(labels) = &labels {
             check_labels(labels, 0)?;
         }
-        let codes = Codes::new(shape.bits, self.codes)?;
-        Ok(CodeSet { ids: Some(self.ids), labels, ..CodeSet::new(codes) })
+        let vectors = shape.vectors.map(|form| VectorSet::of_stored(form, vectors));
+        let codes = Codes::new(shape.bits, items.codes)?;
+        Ok(CodeSet { ids: Some(items.ids), labels, vectors, ..CodeSet::new(codes) })
+    }
+
+    /// Takes the attributes away: the labels of all items, and their vectors.
+    pub(crate) fn take_attributes(&mut self, shape: Shape) -> [Vec<u8>; 2] {
+        let attributes = std::mem::take(&mut self.attributes);
+        let (labels, width) = (shape.label_width(), shape.attribute_width());
+        match (labels, width - labels) {
+            (_, 0) => [attributes, Vec::new()],
+            (0, _) => [Vec::new(), attributes],
+            (_, vectors) => {
+                let count = self.ids.len();
+                let mut all =
+                    [Vec::with_capacity(count * labels), Vec::with_capacity(count * vectors)];
+                for item in attributes.chunks_exact(width) {
+                    let (labels, vector) = item.split_at(labels);
+                    all[0].extend_from_slice(labels);
+                    all[1].extend_from_slice(vector);
+                }
+                all
+            }
+        }
     }
 
     /// Number of items.
@@ -109,19 +144,19 @@ impl Items {
     }
 
     /// Adds an item behind the others.
-    pub(crate) fn push(&mut self, id: u64, code: &[u8], labels: &[u8]) {
+    pub(crate) fn push(&mut self, id: u64, code: &[u8], attributes: &[u8]) {
         self.ids.push(id);
         self.codes.extend_from_slice(code);
-        self.labels.extend_from_slice(labels);
+        self.attributes.extend_from_slice(attributes);
     }
 
-    /// Code and labels of item `at`.
+    /// Code and attributes of item `at`.
     ///
     /// # Panics
     /// Where there is no such item, as slices do.
     pub(crate) fn get(&self, at: usize, shape: Shape) -> (&[u8], &[u8]) {
-        let (width, labels) = (shape.width(), shape.label_width());
-        (&self.codes[at * width..][..width], &self.labels[at * labels..][..labels])
+        let (width, attributes) = (shape.width(), shape.attribute_width());
+        (&self.codes[at * width..][..width], &self.attributes[at * attributes..][..attributes])
     }
 
     /// Replaces the items of a range by one item or by none.
@@ -132,9 +167,9 @@ impl Items {
         shape: Shape,
     ) {
         let bytes = |width: usize| range.start * width..range.end * width;
-        let (code, labels) = item.map_or((&[][..], &[][..]), |(_, code, labels)| (code, labels));
+        let (code, attributes) = item.map_or((&[][..], &[][..]), |(_, code, rest)| (code, rest));
         self.codes.splice(bytes(shape.width()), code.iter().copied());
-        self.labels.splice(bytes(shape.label_width()), labels.iter().copied());
+        self.attributes.splice(bytes(shape.attribute_width()), attributes.iter().copied());
         self.ids.splice(range, item.map(|(id, ..)| id));
     }
 
@@ -143,7 +178,7 @@ impl Items {
         Self {
             ids: self.ids.split_off(at),
             codes: self.codes.split_off(at * shape.width()),
-            labels: self.labels.split_off(at * shape.label_width()),
+            attributes: self.attributes.split_off(at * shape.attribute_width()),
         }
     }
 
@@ -151,6 +186,6 @@ impl Items {
     pub(crate) fn clear(&mut self) {
         self.ids.clear();
         self.codes.clear();
-        self.labels.clear();
+        self.attributes.clear();
     }
 }

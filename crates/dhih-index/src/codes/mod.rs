@@ -1,5 +1,6 @@
 //! `Codes`: many packed codes of one length. Their ids, labels and origin: `set.rs`; files of codes: `io/`.
 
+pub(crate) mod attributes;
 pub(crate) mod bits;
 pub(crate) mod bytes;
 pub(crate) mod items;
@@ -50,7 +51,7 @@ impl Codes {
     /// Takes packed codes.
     ///
     /// # Errors
-    /// `bits` outside 1..=1024, a length that is not a multiple of `ceil(bits / 8)`, unused bits that are not zero.
+    /// `bits` outside 1..=4096, a length that is not a multiple of `ceil(bits / 8)`, unused bits that are not zero.
     pub fn new(bits: u32, bytes: Vec<u8>) -> Result<Self> {
         Self::of_bytes(bits, bytes.into())
     }
@@ -91,7 +92,7 @@ impl Codes {
     /// ```
     ///
     /// # Errors
-    /// `bits` outside 1..=1024, and what [`push`](Self::push) refuses.
+    /// `bits` outside 1..=4096, and what [`push`](Self::push) refuses.
     pub fn from_codes<C: AsRef<[u8]>>(
         bits: u32,
         codes: impl IntoIterator<Item = C>,
@@ -107,7 +108,7 @@ impl Codes {
     /// `values`: `[n, bits]`, row-major.
     ///
     /// # Errors
-    /// `bits` outside 1..=1024, a length that is not a multiple of `bits`, a value that is NaN.
+    /// `bits` outside 1..=4096, a length that is not a multiple of `bits`, a value that is NaN.
     pub fn from_real(bits: u32, values: &[f32]) -> Result<Self> {
         let width = checked_width(bits)?;
         let columns = bits as usize;
@@ -127,7 +128,7 @@ impl Codes {
     /// One code from hexadecimal text, first byte first.
     ///
     /// # Errors
-    /// `bits` outside 1..=1024, text that is not `2 * ceil(bits / 8)` digits, unused bits that are not zero.
+    /// `bits` outside 1..=4096, text that is not `2 * ceil(bits / 8)` digits, unused bits that are not zero.
     pub fn from_hex(bits: u32, text: &str) -> Result<Self> {
         let width = checked_width(bits)?;
         match bits::from_hex(text.trim()) {
@@ -332,7 +333,7 @@ mod tests {
 
     #[test]
     fn bad_input_is_named() {
-        for bits in [0, 1025] {
+        for bits in [0, 4097] {
             assert!(matches!(Codes::new(bits, vec![]), Err(Error::Bits { .. })));
             assert!(matches!(Codes::from_real(bits, &[]), Err(Error::Bits { .. })));
             assert!(matches!(Codes::from_hex(bits, ""), Err(Error::Bits { .. })));

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::codes::Codes;
 use crate::codes::labels::{Labels, check_labels};
 use crate::error::{Error, Result};
+use crate::vectors::set::VectorSet;
 
 /// The codes of items, with everything that a codes file can hold beside them.
 ///
@@ -40,16 +41,26 @@ pub struct CodeSet {
     pub classes: Vec<String>,
     /// SHA-256 of the model that made the codes, in hexadecimal.
     pub model_sha256: Option<String>,
+    /// The vectors that the codes were made of, for an index to keep. Codes files have none.
+    pub vectors: Option<VectorSet>,
 }
 
 impl CodeSet {
-    /// Codes without ids, labels, classes or model.
+    /// Codes without ids, labels, classes, model or vectors.
     pub fn new(codes: Codes) -> Self {
-        Self { codes, ids: None, labels: None, classes: Vec::new(), model_sha256: None }
+        Self {
+            codes,
+            ids: None,
+            labels: None,
+            classes: Vec::new(),
+            model_sha256: None,
+            vectors: None,
+        }
     }
 
     /// A copy of consecutive rows.
     pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
+        let vectors = self.vectors.as_ref().map(|vectors| vectors.slice(rows.clone()));
         let rows: Vec<usize> = rows.collect();
         Self {
             codes: self.codes.select(&rows),
@@ -57,11 +68,14 @@ impl CodeSet {
             labels: self.labels.as_ref().map(|labels| labels.select(&rows)),
             classes: self.classes.clone(),
             model_sha256: self.model_sha256.clone(),
+            vectors,
         }
     }
 
-    /// Appends the items of another set of the same kind: codes of the same length, and ids and labels where this set has them.
+    /// Appends the items of another set of the same kind: codes of the same length, and ids and labels where this set has them. Neither has
+    /// vectors.
     pub(crate) fn append(&mut self, other: Self) {
+        debug_assert!(self.vectors.is_none() && other.vectors.is_none());
         self.codes.append(&other.codes);
         if let (Some(ids), Some(others)) = (&mut self.ids, other.ids) {
             ids.extend(others);
@@ -74,7 +88,7 @@ impl CodeSet {
     /// Checks that codes, ids and labels fit each other.
     ///
     /// # Errors
-    /// A number of ids or labels that is not the number of codes; an id that occurs twice; where classes have names, a label that
+    /// A number of ids, labels or vectors that is not the number of codes; an id that occurs twice; where classes have names, a label that
     /// is neither the number of one nor [`Labels::NONE`]; multi-hot labels that are not 0 and 1 with one column for each class;
     /// codes in a mapped file that has changed since it was mapped.
     pub fn check(&self) -> Result<()> {
@@ -93,6 +107,9 @@ impl CodeSet {
         if let Some(ids) = &self.ids {
             count("ids", ids.len())?;
         }
+        if let Some(vectors) = &self.vectors {
+            count("vectors", vectors.len())?;
+        }
         match &self.labels {
             Some(labels) => {
                 check_labels(labels, self.classes.len())?;
@@ -102,10 +119,11 @@ impl CodeSet {
         }
     }
 
-    /// Refuses codes in a mapped file whose length or time of modification has changed since it was mapped. This is one call of
+    /// Refuses codes and vectors in a mapped file whose length or time of modification has changed since it was mapped. This is one call of
     /// the system, whatever the number of codes.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        self.codes.check_unchanged()
+        self.codes.check_unchanged()?;
+        self.vectors.as_ref().map_or(Ok(()), VectorSet::check_unchanged)
     }
 }
 

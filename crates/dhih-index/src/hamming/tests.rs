@@ -13,8 +13,8 @@ fn oracle(a: &[u8], b: &[u8]) -> u32 {
 /// A query, packed codes of its length, and some of their numbers.
 fn inputs() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, Vec<u32>)> {
     let widths = prop_oneof![
-        2 => prop::sample::select(vec![1_usize, 2, 4, 6, 8, 12, 16, 32, 64, 96, 128]),
-        1 => 1..=128_usize,
+        2 => prop::sample::select(vec![1_usize, 2, 4, 6, 8, 12, 16, 32, 64, 96, 128, 256, 512]),
+        1 => 1..=512_usize,
     ];
     (widths, prop_oneof![4 => 1..70_usize, 1 => 250..600_usize]).prop_flat_map(|(width, count)| {
         let bytes = |n| prop::collection::vec(prop_oneof![Just(0), Just(255), any::<u8>()], n);

@@ -3,9 +3,10 @@
 use crate::codes::items::{Items, Shape};
 use crate::codes::labels::{Labels, check_labels};
 use crate::codes::set::CodeSet;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, VectorError};
 use crate::index::Index;
 use crate::store::wal::BatchChange;
+use crate::vectors::stored::VectorForm;
 
 /// Additions, removals and replacements that take effect together: all of them or, after any failure, none.
 ///
@@ -85,8 +86,8 @@ impl Batch {
     /// What the batch does in an index.
     ///
     /// # Errors
-    /// Codes of another length or another model, labels of another kind, an id that is taken or occurs twice, more items than an index
-    /// holds.
+    /// Codes of another length or another model, labels or vectors of another kind, a vector that cannot be kept, an id that is taken or
+    /// occurs twice, more items than an index holds.
     pub(crate) fn prepare(&self, index: &Index) -> Result<(BatchChange, Changed)> {
         let mut removed = self.removed.clone();
         removed.sort_unstable();
@@ -97,7 +98,7 @@ impl Batch {
         for (set, may_replace) in self.sets() {
             set.check()?;
             check_kind(index, set)?;
-            let items = numbered(set, &mut next)?;
+            let items = numbered(set, index.shape(), &mut next)?;
             let mut there = items
                 .ids
                 .iter()
@@ -135,8 +136,8 @@ impl Batch {
 }
 
 /// The items of a set; those without ids get numbers after `last`, the greatest id so far.
-fn numbered(set: &CodeSet, last: &mut Option<u64>) -> Result<Items> {
-    let mut items = Items::of(set);
+fn numbered(set: &CodeSet, shape: Shape, last: &mut Option<u64>) -> Result<Items> {
+    let mut items = Items::of(set, shape)?;
     if set.ids.is_none() {
         let start = last.map_or(Some(0), |last| last.checked_add(1));
         let end = start.and_then(|start| start.checked_add(items.len() as u64));
@@ -164,8 +165,8 @@ fn joined(mut sets: Vec<Items>, shape: Shape) -> Result<Items> {
     }
     let mut items = Items::default();
     for (id, number, at) in order {
-        let (code, labels) = sets[number].get(at, shape);
-        items.push(id, code, labels);
+        let (code, attributes) = sets[number].get(at, shape);
+        items.push(id, code, attributes);
     }
     Ok(items)
 }
@@ -177,6 +178,10 @@ fn check_kind(index: &Index, set: &CodeSet) -> Result<()> {
     if (found.label_bytes, found.multi_hot) != (expected.label_bytes, expected.multi_hot) {
         let (expected, found) = (kind_of_labels(expected), kind_of_labels(found));
         return Err(Error::LabelKind { expected, found });
+    }
+    if found.vectors.map(VectorForm::dims) != expected.vectors.map(VectorForm::dims) {
+        let (expected, found) = (kind_of_vectors(expected), kind_of_vectors(found));
+        return Err(VectorError::Kind { expected, found }.into());
     }
     let classes = index.classes();
     if !set.classes.is_empty() && set.classes != classes {
@@ -190,6 +195,13 @@ fn check_kind(index: &Index, set: &CodeSet) -> Result<()> {
             check_labels(labels, classes.len())
         }
         None => Ok(()),
+    }
+}
+
+fn kind_of_vectors(shape: Shape) -> String {
+    match shape.vectors {
+        None => "no vectors".to_owned(),
+        Some(form) => format!("vectors of {} numbers", form.dims),
     }
 }
 

@@ -76,7 +76,7 @@ impl Index {
         }
         disk::sync_directory(to).map_err(Error::io("sync", to))?;
         let entries = self.manifest.segments(&self.dir)?.to_vec();
-        let written = Manifest::new(self.origin, entries, log).write(to);
+        let written = Manifest::new(self.manifest.features(), self.origin, entries, log).write(to);
         if written.is_err() {
             // It may have got its name and not be durable.
             disk::remove(&to.join(manifest::FILE));

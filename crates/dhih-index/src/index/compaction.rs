@@ -223,8 +223,7 @@ impl IndexWriter {
         let mut merged = match &entry {
             Some(entry) => {
                 let segment = Arc::new(open_segment(&self.index.dir, entry)?);
-                let columns = self.index.metadata.label_columns;
-                Some(Component::new(Data::Segment(segment), columns))
+                Some(Component::new(Data::Segment(segment), self.index.shape()))
             }
             None => None,
         };
@@ -252,15 +251,15 @@ impl IndexWriter {
         if let Some(input) = memtable_of(inputs) {
             let shape = self.index.shape();
             let now = memtable.take().unwrap_or_else(|| MemTable::new(shape));
-            for (id, code, labels) in input.iter() {
-                if now.get(id) != Some((code, labels)) {
+            for (id, code, attributes) in input.iter() {
+                if now.get(id) != Some((code, attributes)) {
                     bury(&merged, id);
                 }
             }
             let mut rest = Items::default();
-            for (id, code, labels) in now.iter() {
-                if input.get(id) != Some((code, labels)) {
-                    rest.push(id, code, labels);
+            for (id, code, attributes) in now.iter() {
+                if input.get(id) != Some((code, attributes)) {
+                    rest.push(id, code, attributes);
                 }
             }
             let mut table = MemTable::new(shape);
@@ -272,10 +271,10 @@ impl IndexWriter {
         }
         components.extend(merged);
         entries.extend(entry);
-        let columns = self.index.metadata.label_columns;
+        let shape = self.index.shape();
         let memtable = memtable.filter(|table| table.len() > 0);
         let memtable = memtable.map(|table| Data::MemTable(Arc::new(table)));
-        components.extend(memtable.map(|data| Component::new(data, columns)));
+        components.extend(memtable.map(|data| Component::new(data, shape)));
         self.publish(Publication { components, entries, log: false })
     }
 
@@ -287,11 +286,11 @@ impl IndexWriter {
         let mut next = self.index.clone();
         let removals = BatchChange { removed, added: Items::default() };
         next.apply(crate::store::wal::Change::Batch(removals))?;
-        let mut table = MemTable::new(self.index.shape());
+        let shape = self.index.shape();
+        let mut table = MemTable::new(shape);
         table.insert_all(&added);
         drop(added);
-        let columns = self.index.metadata.label_columns;
-        let inputs = vec![Component::new(Data::MemTable(Arc::new(table)), columns)];
+        let inputs = vec![Component::new(Data::MemTable(Arc::new(table)), shape)];
         let job = MergeJob {
             index: next.clone(),
             inputs,
@@ -304,7 +303,7 @@ impl IndexWriter {
         let segment = Arc::new(open_segment(&self.index.dir, &entry)?);
         let mut entries = self.entries()?;
         let memtable = entries.len().min(next.components.len());
-        next.components.insert(memtable, Component::new(Data::Segment(segment), columns));
+        next.components.insert(memtable, Component::new(Data::Segment(segment), shape));
         entries.push(entry);
         self.publish(Publication { components: next.components, entries, log: false })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use crate::codes::items::{Items, Shape};
 use crate::codes::labels::Label;
 use crate::index::memtable::MemTable;
 use crate::store::segment::Segment;
@@ -21,13 +22,12 @@ pub(crate) struct Component {
     pub(crate) data: Data,
     /// Rows of a segment that were removed. A memtable has none.
     pub(crate) tombstones: Arc<RoaringBitmap>,
-    /// Columns of multi-hot labels.
-    label_columns: Option<usize>,
+    shape: Shape,
 }
 
 impl Component {
-    pub(crate) fn new(data: Data, label_columns: Option<usize>) -> Self {
-        Self { data, tombstones: Arc::default(), label_columns }
+    pub(crate) fn new(data: Data, shape: Shape) -> Self {
+        Self { data, tombstones: Arc::default(), shape }
     }
 
     /// The segment; `None` for a memtable.
@@ -112,23 +112,43 @@ impl Component {
     }
 
     /// The label bytes of a row, as they are stored; empty where items have no labels.
-    pub(crate) fn label_bytes(&self, row: usize) -> Option<&[u8]> {
+    fn label_bytes(&self, row: usize) -> Option<&[u8]> {
+        let width = self.shape.label_width();
         match &self.data {
             Data::Segment(segment) => {
-                let Some(labels) = segment.labels() else { return Some(&[]) };
-                let width = self.label_columns.unwrap_or(8);
-                labels.get(row * width..(row + 1) * width)
+                segment.labels().unwrap_or_default().get(row * width..(row + 1) * width)
             }
-            Data::MemTable(table) => table.item(row).map(|(_, labels)| labels),
+            Data::MemTable(table) => table.item(row).map(|(_, attributes)| &attributes[..width]),
         }
+    }
+
+    /// The stored vector of a row; empty where items have none.
+    pub(crate) fn vector(&self, row: usize) -> Option<&[u8]> {
+        let width = self.shape.vector_width();
+        match &self.data {
+            Data::Segment(segment) => {
+                segment.vectors().unwrap_or_default().get(row * width..(row + 1) * width)
+            }
+            Data::MemTable(table) => {
+                table.item(row).map(|(_, attributes)| &attributes[self.shape.label_width()..])
+            }
+        }
+    }
+
+    /// Appends an item; `None` where there is no such row, or the file contradicts itself.
+    pub(crate) fn append_item(&self, row: usize, items: &mut Items) -> Option<()> {
+        let (code, labels, vector) = (self.code(row)?, self.label_bytes(row)?, self.vector(row)?);
+        items.push(self.id(row), code, labels);
+        items.attributes.extend_from_slice(vector);
+        Some(())
     }
 
     /// The label of a row.
     pub(crate) fn label(&self, row: usize) -> Option<Label<'_>> {
         let bytes = self.label_bytes(row)?;
-        match self.label_columns {
-            Some(_) => Some(Label::MultiHot(bytes)),
-            None => bytes.first_chunk().map(|label| Label::Single(i64::from_le_bytes(*label))),
+        match self.shape.multi_hot {
+            true => Some(Label::MultiHot(bytes)),
+            false => bytes.first_chunk().map(|label| Label::Single(i64::from_le_bytes(*label))),
         }
     }
 }

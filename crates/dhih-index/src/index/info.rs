@@ -9,6 +9,7 @@ use crate::index::component::Data;
 use crate::store::format::{self, Kind};
 use crate::store::segment::Segment;
 use crate::table::substring::Substring;
+use crate::vectors::stored::VectorType;
 
 /// What an index is.
 ///
@@ -46,6 +47,8 @@ pub struct Info {
     pub ids: &'static str,
     /// Names of the classes.
     pub classes: Vec<String>,
+    /// The vectors that are kept; `None` where there are none.
+    pub vectors: Option<VectorInfo>,
     /// SHA-256 of the model that made the codes.
     pub model_sha256: Option<String>,
     /// Length of the data files.
@@ -54,6 +57,17 @@ pub struct Info {
     pub bytes_per_code: f64,
     /// The data files.
     pub segments: Vec<SegmentInfo>,
+}
+
+/// The vectors of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VectorInfo {
+    /// How their numbers are kept.
+    #[serde(rename = "type")]
+    pub number_type: VectorType,
+    /// Numbers of a vector.
+    pub dims: usize,
 }
 
 /// A data file.
@@ -129,6 +143,10 @@ impl Info {
             },
             ids: if given { "given" } else { "0..n" },
             classes: index.metadata.classes.clone(),
+            vectors: index
+                .metadata
+                .vectors
+                .map(|form| VectorInfo { number_type: form.number, dims: form.dims() }),
             model_sha256: index.metadata.model_sha256.clone(),
             bytes,
             bytes_per_code: bytes as f64 / index.len().max(1) as f64,

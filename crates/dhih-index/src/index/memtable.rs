@@ -9,6 +9,9 @@ use crate::codes::items::{Items, Shape};
 
 /// Items of a block at most: as many are compared in one call, and copied by a change.
 const BLOCK: usize = 2048;
+/// Bytes of a block from which it has fewer items, but [`MIN_BLOCK`] at least: a change copies as many.
+const BLOCK_BYTES: usize = 1 << 18;
+const MIN_BLOCK: usize = 64;
 /// From so many items on a batch is merged with the whole memtable instead of being inserted one by one.
 const MERGED: usize = 64;
 
@@ -19,12 +22,16 @@ pub(crate) struct MemTable {
     /// None of them empty.
     blocks: Vec<Arc<Items>>,
     len: usize,
+    /// Items of a block at most.
+    most: usize,
 }
 
 impl MemTable {
     /// A memtable without items.
     pub(crate) fn new(shape: Shape) -> Self {
-        Self { shape, blocks: Vec::new(), len: 0 }
+        let item = size_of::<u64>() + shape.width() + shape.attribute_width();
+        let most = (BLOCK_BYTES / item).clamp(MIN_BLOCK, BLOCK);
+        Self { shape, blocks: Vec::new(), len: 0, most }
     }
 
     /// Number of items.
@@ -42,8 +49,8 @@ impl MemTable {
             self.merge(items);
         } else {
             for (at, &id) in items.ids.iter().enumerate() {
-                let (code, labels) = items.get(at, self.shape);
-                self.insert(id, code, labels);
+                let (code, attributes) = items.get(at, self.shape);
+                self.insert(id, code, attributes);
             }
         }
     }
@@ -51,18 +58,18 @@ impl MemTable {
     /// Adds items whose ids are greater than all that are here.
     fn append(&mut self, items: &Items) {
         for at in 0..items.len() {
-            let (code, labels) = items.get(at, self.shape);
-            self.push(items.ids[at], code, labels);
+            let (code, attributes) = items.get(at, self.shape);
+            self.push(items.ids[at], code, attributes);
         }
     }
 
     /// Adds an item whose id is greater than all that are here.
-    fn push(&mut self, id: u64, code: &[u8], labels: &[u8]) {
-        match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
-            Some(block) => Arc::make_mut(block).push(id, code, labels),
+    fn push(&mut self, id: u64, code: &[u8], attributes: &[u8]) {
+        match self.blocks.last_mut().filter(|block| block.len() < self.most) {
+            Some(block) => Arc::make_mut(block).push(id, code, attributes),
             None => {
                 let mut block = Items::default();
-                block.push(id, code, labels);
+                block.push(id, code, attributes);
                 self.blocks.push(Arc::new(block));
             }
         }
@@ -71,36 +78,36 @@ impl MemTable {
 
     fn merge(&mut self, items: &Items) {
         let (old, mut at) = (std::mem::replace(self, Self::new(self.shape)), 0);
-        for (id, code, labels) in old.iter() {
+        for (id, code, attributes) in old.iter() {
             while at < items.len() && items.ids[at] < id {
-                let (code, labels) = items.get(at, self.shape);
-                self.push(items.ids[at], code, labels);
+                let (code, attributes) = items.get(at, self.shape);
+                self.push(items.ids[at], code, attributes);
                 at += 1;
             }
             if items.ids.get(at) != Some(&id) {
-                self.push(id, code, labels);
+                self.push(id, code, attributes);
             }
         }
         for at in at..items.len() {
-            let (code, labels) = items.get(at, self.shape);
-            self.push(items.ids[at], code, labels);
+            let (code, attributes) = items.get(at, self.shape);
+            self.push(items.ids[at], code, attributes);
         }
     }
 
-    fn insert(&mut self, id: u64, code: &[u8], labels: &[u8]) {
+    fn insert(&mut self, id: u64, code: &[u8], attributes: &[u8]) {
         let shape = self.shape;
         let Some(number) = self.block_of(id) else {
-            self.push(id, code, labels);
+            self.push(id, code, attributes);
             return;
         };
         let block = Arc::make_mut(&mut self.blocks[number]);
         match block.ids.binary_search(&id) {
-            Ok(at) => block.splice(at..at + 1, Some((id, code, labels)), shape),
+            Ok(at) => block.splice(at..at + 1, Some((id, code, attributes)), shape),
             Err(at) => {
-                block.splice(at..at, Some((id, code, labels)), shape);
+                block.splice(at..at, Some((id, code, attributes)), shape);
                 self.len += 1;
-                if block.len() > BLOCK {
-                    let behind = block.split_off(BLOCK / 2, shape);
+                if block.len() > self.most {
+                    let behind = block.split_off(self.most / 2, shape);
                     self.blocks.insert(number + 1, Arc::new(behind));
                 }
             }
@@ -138,7 +145,7 @@ impl MemTable {
         Some(self.blocks[..number].iter().map(|block| block.len()).sum::<usize>() + at)
     }
 
-    /// Code and labels of an item.
+    /// Code and attributes of an item.
     pub(crate) fn get(&self, id: u64) -> Option<(&[u8], &[u8])> {
         let (number, at) = self.find(id)?;
         Some(self.blocks[number].get(at, self.shape))
@@ -161,7 +168,7 @@ impl MemTable {
         self.place(row).map(|(block, at)| block.ids[at])
     }
 
-    /// Code and labels of a row.
+    /// Code and attributes of a row.
     pub(crate) fn item(&self, row: usize) -> Option<(&[u8], &[u8])> {
         self.place(row).map(|(block, at)| block.get(at, self.shape))
     }
@@ -171,13 +178,13 @@ impl MemTable {
         self.blocks.last().and_then(|block| block.ids.last().copied())
     }
 
-    /// All items: id, code, labels.
+    /// All items: id, code, attributes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &[u8], &[u8])> {
         let shape = self.shape;
         self.blocks.iter().flat_map(move |block| {
             block.ids.iter().enumerate().map(move |(at, &id)| {
-                let (code, labels) = block.get(at, shape);
-                (id, code, labels)
+                let (code, attributes) = block.get(at, shape);
+                (id, code, attributes)
             })
         })
     }
@@ -185,7 +192,7 @@ impl MemTable {
     /// All items in one piece. Copies them.
     pub(crate) fn to_items(&self) -> Items {
         let mut items = Items::default();
-        self.iter().for_each(|(id, code, labels)| items.push(id, code, labels));
+        self.iter().for_each(|(id, code, attributes)| items.push(id, code, attributes));
         items
     }
 
@@ -205,7 +212,7 @@ mod tests {
     use crate::test_numbers::Numbers;
     use std::collections::BTreeMap;
 
-    const SHAPE: Shape = Shape { bits: 16, label_bytes: 8, multi_hot: false };
+    const SHAPE: Shape = Shape { bits: 16, label_bytes: 8, multi_hot: false, vectors: None };
 
     type Model = BTreeMap<u64, ([u8; 2], [u8; 8])>;
 

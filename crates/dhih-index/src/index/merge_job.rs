@@ -59,9 +59,8 @@ impl MergeJob {
         check_sources(&self.inputs)?;
         let shape = self.index.shape();
         let spec = SegmentSpec {
-            bits: shape.bits,
+            shape,
             metadata: self.index.metadata.to_json()?,
-            label_bytes: shape.label_width(),
             rows: items,
             substrings: self.substrings(items)?,
             memory: Some(self.config.memory.unwrap_or(MEMORY)),

@@ -4,13 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::build::rows::RowStream;
+use crate::build::rows::{RowStream, batch_items};
 use crate::codes::items::{Items, Shape};
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
-
-/// Items that are handed out at once.
-const BATCH: usize = 1 << 14;
 
 /// The items of components that share no id, by ascending id.
 pub(crate) struct Merged {
@@ -75,24 +72,22 @@ impl Merged {
 
     /// Adds the next items behind those of `batch`; false where there are no more.
     fn append(&mut self, batch: &mut Items) -> Result<bool> {
-        let mut count = 0;
-        while count < BATCH {
+        let (mut count, shape) = (0, self.shape);
+        while count < batch_items(shape.width(), shape.attribute_width()) {
             let Some(Reverse((id, number))) = self.heads.pop() else { break };
             let Source { rows, next } = &mut self.sources[number];
             match rows {
                 Rows::Items(items) => {
-                    let (code, labels) = items.get(*next, self.shape);
-                    batch.push(id, code, labels);
+                    let (code, attributes) = items.get(*next, self.shape);
+                    batch.push(id, code, attributes);
                 }
                 Rows::Segment(component) => {
-                    let item = component.code(*next).zip(component.label_bytes(*next));
-                    let Some((code, labels)) = item else {
+                    if component.append_item(*next, batch).is_none() {
                         let row = *next;
                         let path = component.segment().map(|segment| segment.path.clone());
                         let path = path.unwrap_or_default();
                         return Err(Error::corrupt(&path, format!("row {row} has no code")));
-                    };
-                    batch.push(id, code, labels);
+                    }
                 }
             }
             *next += 1;

@@ -5,6 +5,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod candidates;
+pub(crate) mod certificate;
 pub(crate) mod checkpoint;
 mod compaction;
 pub(crate) mod component;
@@ -17,6 +18,7 @@ mod merged;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod query;
+pub(crate) mod rescore;
 pub(crate) mod salvage;
 pub(crate) mod scope;
 pub(crate) mod selection;
@@ -40,6 +42,7 @@ use crate::store::format::Origin;
 use crate::store::manifest::{Manifest, log_name};
 use crate::store::segment::Metadata;
 use crate::store::wal::LogState;
+use crate::vectors::stored::VectorForm;
 
 /// An open index: an immutable snapshot that any number of threads may search. Data files are mapped into memory. A clone is cheap: it
 /// is another handle on the same files.
@@ -138,11 +141,9 @@ impl Index {
         Ok(self)
     }
 
-    /// What the items of its log look like.
+    /// What its items look like.
     pub(crate) fn shape(&self) -> Shape {
-        let columns = self.metadata.label_columns;
-        let label_bytes = if self.has_labels { columns.unwrap_or(8) as u32 } else { 0 };
-        Shape { bits: self.bits, label_bytes, multi_hot: columns.is_some() }
+        open::shape(self.bits, &self.metadata, self.has_labels)
     }
 
     /// Component and row of an item.
@@ -235,7 +236,25 @@ impl Index {
         self.components[part].code(row)
     }
 
-    /// All items: codes, ids, labels and where they are from. Copies them, after the checksums of what is read were found right.
+    /// The vector of an item, as it is kept; `None` where there is no such item, or items have no vectors.
+    pub fn vector(&self, id: u64) -> Option<Vec<f32>> {
+        let (form, mut numbers) = (self.metadata.vectors?, Vec::new());
+        form.decode(self.stored_vector(id)?, &mut numbers);
+        Some(numbers)
+    }
+
+    /// The stored vector of an item; `None` where there is no such item, or the file contradicts itself.
+    pub(crate) fn stored_vector(&self, id: u64) -> Option<&[u8]> {
+        let (part, row) = self.find(id)?;
+        self.components[part].vector(row)
+    }
+
+    /// The number of numbers of each item's vector; `None` where items have no vectors.
+    pub fn vector_dims(&self) -> Option<usize> {
+        self.metadata.vectors.map(VectorForm::dims)
+    }
+
+    /// All items: codes, ids, labels, vectors and where they are from. Copies them, after the checksums of what is read were found right.
     ///
     /// # Errors
     /// A damaged file.

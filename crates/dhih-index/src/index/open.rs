@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::codes::items::Shape;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::candidates::SearchContext;
@@ -11,7 +12,7 @@ use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
 use crate::store::format::Origin;
 use crate::store::manifest::{Entry, Manifest};
-use crate::store::segment::Segment;
+use crate::store::segment::{Metadata, Segment};
 use crate::store::wal::{self, BatchChange, Change, LogState};
 
 impl Index {
@@ -86,8 +87,11 @@ impl Index {
         if origin.id == 0 {
             origin.id = first.header.identity();
         }
-        let columns = metadata.label_columns;
-        let component = |segment| Component::new(Data::Segment(segment), columns);
+        if manifest.features() != first.header.features {
+            return Err(first.corrupt("it does not have the features that the manifest names"));
+        }
+        let shape = shape(bits, &metadata, has_labels);
+        let component = |segment| Component::new(Data::Segment(segment), shape);
         Ok(Self {
             dir: dir.to_path_buf(),
             manifest: Arc::new(manifest.clone()),
@@ -144,8 +148,9 @@ impl Index {
     /// The memtable, which is the last component, and is made where there is none.
     pub(crate) fn memtable(&mut self) -> &mut MemTable {
         if !matches!(self.components.last(), Some(Component { data: Data::MemTable(_), .. })) {
-            let table = Data::MemTable(Arc::new(MemTable::new(self.shape())));
-            self.components.push(Component::new(table, self.metadata.label_columns));
+            let shape = self.shape();
+            let table = Data::MemTable(Arc::new(MemTable::new(shape)));
+            self.components.push(Component::new(table, shape));
         }
         match self.components.last_mut().map(|last| &mut last.data) {
             Some(Data::MemTable(table)) => Arc::make_mut(table),
@@ -157,6 +162,13 @@ impl Index {
     pub(crate) fn drop_empty_memtable(&mut self) {
         self.components.retain(|component| component.segment().is_some() || component.len() > 0);
     }
+}
+
+/// What the items of an index look like.
+pub(crate) fn shape(bits: u32, metadata: &Metadata, has_labels: bool) -> Shape {
+    let columns = metadata.label_columns;
+    let label_bytes = if has_labels { columns.unwrap_or(8) as u32 } else { 0 };
+    Shape { bits, label_bytes, multi_hot: columns.is_some(), vectors: metadata.vectors }
 }
 
 /// Opens a segment that a manifest names.

@@ -102,7 +102,7 @@ impl Index {
     /// # Errors
     /// As for [`knn`](Self::knn).
     pub fn knn_by(&self, strategy: Strategy, query: &[u8], k: usize) -> Result<Vec<Hit>> {
-        self.scope().search(Query { code: query, bound: Bound::nearest(k), strategy })
+        self.scope().search(Query { strategy, ..Query::new(query, Bound::nearest(k)) })
     }
 
     /// As [`within`](Self::within), by a strategy of the caller's choice.
@@ -110,7 +110,7 @@ impl Index {
     /// # Errors
     /// As for [`within`](Self::within).
     pub fn within_by(&self, strategy: Strategy, query: &[u8], radius: u32) -> Result<Vec<Hit>> {
-        self.scope().search(Query { code: query, bound: Bound::within(radius), strategy })
+        self.scope().search(Query { strategy, ..Query::new(query, Bound::within(radius)) })
     }
 
     /// As [`knn_by`](Self::knn_by), and what the search did and why.
@@ -123,7 +123,7 @@ impl Index {
         query: &[u8],
         k: usize,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        self.scope().explain(Query { code: query, bound: Bound::nearest(k), strategy })
+        self.scope().explain(Query { strategy, ..Query::new(query, Bound::nearest(k)) })
     }
 
     /// As [`within_by`](Self::within_by), and what the search did and why.
@@ -136,7 +136,7 @@ impl Index {
         query: &[u8],
         radius: u32,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        self.scope().explain(Query { code: query, bound: Bound::within(radius), strategy })
+        self.scope().explain(Query { strategy, ..Query::new(query, Bound::within(radius)) })
     }
 
     /// [`knn`](Self::knn) of many queries on the threads of the current rayon pool.

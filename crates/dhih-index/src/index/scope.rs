@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::flat::Scan;
 use crate::hamming::Near;
 use crate::hit_lists::HitLists;
-use crate::hits::{Accept, Bound, FoundRows, Hit};
+use crate::hits::{Accept, Bound, Deadline, FoundRows, Hit, Reach};
 use crate::index::Index;
 use crate::index::candidates::Candidates;
 use crate::index::component::Data;
@@ -31,19 +31,21 @@ pub(crate) struct Query<'a> {
     pub(crate) code: &'a [u8],
     pub(crate) bound: Bound,
     pub(crate) strategy: Strategy,
+    /// When the search stops; `None` lets it come to its end.
+    pub(crate) deadline: Option<Deadline>,
 }
 
 impl<'a> Query<'a> {
     /// A search that finds its hits in the way that seems cheapest.
     pub(crate) fn new(code: &'a [u8], bound: Bound) -> Self {
-        Self { code, bound, strategy: Strategy::Auto }
+        Self { code, bound, strategy: Strategy::Auto, deadline: None }
     }
 }
 
 /// The items that are searched: all of an index, or those of a selection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
-    index: &'a Index,
+    pub(super) index: &'a Index,
     candidates: &'a [Candidates],
 }
 
@@ -82,7 +84,7 @@ impl<'a> Scope<'a> {
     /// The hits of a query in place of those in `hits`, whose memory is reused.
     pub(crate) fn search_into(self, query: Query, hits: &mut Vec<Hit>) -> Result<()> {
         hits.clear();
-        self.append_hits(query, self.lend(false).scratch(), hits)
+        self.append_hits(query, self.lend(false).scratch(), hits).map(drop)
     }
 
     /// The hits of a query, and what its search did.
@@ -142,7 +144,7 @@ impl<'a> Scope<'a> {
             let (first, mut lists) = (task * QUERIES_PER_TASK, HitLists::default());
             for number in first..queries.len().min(first + QUERIES_PER_TASK) {
                 let query = Query::new(queries.get(number), bound);
-                lists.push_with(|hits| self.append_hits(query, guard.scratch(), hits))?;
+                lists.push_with(|hits| self.append_hits(query, guard.scratch(), hits).map(drop))?;
             }
             Ok(lists)
         };
@@ -150,31 +152,38 @@ impl<'a> Scope<'a> {
         Ok(HitLists::concat(&lists?))
     }
 
-    /// Appends the hits of a query.
-    fn append_hits(self, query: Query, scratch: &mut Scratch, out: &mut Vec<Hit>) -> Result<()> {
+    /// Appends the hits of a query. Returns how far the search came before it had to stop.
+    pub(super) fn append_hits(
+        self,
+        query: Query,
+        scratch: &mut Scratch,
+        out: &mut Vec<Hit>,
+    ) -> Result<Reach> {
         self.check(query)?;
         let (k, start) = (query.bound.k, out.len());
-        let mut query = query;
+        let (mut query, mut reach) = (query, Reach::ALL);
         for candidates in self.candidates {
             let middle = out.len();
-            self.search_component(candidates, query, scratch, Output::Hits(out))?;
+            let of_component =
+                self.search_component(candidates, query, scratch, Output::Hits(out))?;
+            reach = reach.min(of_component);
             merge(Runs { hits: out, start, middle, most: k }, &mut scratch.merging);
             // Once there are k hits, none can be further away than the last of them.
             if let Some(last) = out[start..].get(k - 1) {
                 query.bound.radius = query.bound.radius.min(last.distance);
             }
         }
-        Ok(())
+        Ok(reach)
     }
 
-    /// Searches one component.
+    /// Searches one component. Returns how far the search came before it had to stop.
     fn search_component(
         self,
         candidates: &Candidates,
         query: Query,
         scratch: &mut Scratch,
         output: Output,
-    ) -> Result<()> {
+    ) -> Result<Reach> {
         let component = &self.index.components[candidates.component];
         let wanted = candidates.selected.as_ref();
         // No row that is selected was removed.
@@ -183,26 +192,26 @@ impl<'a> Scope<'a> {
         let accept = Accept { deleted, wanted };
         match &component.data {
             Data::MemTable(memtable) => {
-                MemtableSearch { memtable, query, accept }.run(scratch, output);
-                Ok(())
+                Ok(MemtableSearch { memtable, query, accept }.run(scratch, output))
             }
             Data::Segment(segment) => {
-                let Query { code: query, bound, strategy } = query;
+                let Query { code: query, bound, strategy, deadline } = query;
                 let candidates = candidates.count;
-                let request = SegmentSearch { segment, query, bound, strategy, accept, candidates };
-                collect(&request, scratch)?;
+                let request =
+                    SegmentSearch { segment, query, bound, strategy, accept, candidates, deadline };
+                let reach = collect(&request, scratch)?;
                 let collector = &mut scratch.collector;
                 match output {
                     Output::Hits(out) => collector.append_hits(segment, accept, out)?,
                     Output::Count(count) => *count += collector.count(segment, accept)?,
                     Output::Visit(visit) => collector.for_each(segment, accept, visit)?,
                 }
-                Ok(())
+                Ok(reach)
             }
         }
     }
 
-    fn lend(self, explain: bool) -> ScratchGuard<'a> {
+    pub(super) fn lend(self, explain: bool) -> ScratchGuard<'a> {
         self.index.searches.scratch.lend(explain)
     }
 
@@ -214,7 +223,7 @@ impl<'a> Scope<'a> {
         codes::check_query(self.index.bits(), query.code)
     }
 
-    fn check_batch(self, queries: &Codes, bound: Bound) -> Result<()> {
+    pub(super) fn check_batch(self, queries: &Codes, bound: Bound) -> Result<()> {
         if bound.k == 0 {
             return Err(Error::ZeroK);
         }
@@ -230,19 +239,21 @@ struct MemtableSearch<'a> {
 }
 
 impl MemtableSearch<'_> {
-    fn run(self, scratch: &mut Scratch, output: Output) {
+    /// Returns how far the search came before it had to stop.
+    fn run(self, scratch: &mut Scratch, output: Output) -> Reach {
         let Scratch { best, near_codes: near, .. } = scratch;
         let limit = self.query.bound.radius;
         match output {
             Output::Hits(out) => {
                 best.begin(self.query.bound);
-                self.scan(near, |hit| {
+                let reach = self.scan(near, |hit| {
                     if let Some(hit) = hit {
                         best.push(hit);
                     }
                     best.limit()
                 });
                 best.drain_into(out);
+                reach
             }
             Output::Count(count) => self.scan(near, |hit| {
                 *count += usize::from(hit.is_some());
@@ -258,11 +269,14 @@ impl MemtableSearch<'_> {
     }
 
     /// Calls `take` with each item within the limit, or with `None` where a code within the limit is not accepted; `take` returns the limit
-    /// from then on.
-    fn scan(&self, near: &mut Vec<Near>, mut take: impl FnMut(Option<Hit>) -> u32) {
-        let Query { code: query, bound, .. } = self.query;
+    /// from then on. Returns how far the scan came before the search had to stop.
+    fn scan(&self, near: &mut Vec<Near>, mut take: impl FnMut(Option<Hit>) -> u32) -> Reach {
+        let Query { code: query, bound, deadline, .. } = self.query;
         let mut limit = bound.radius;
         for (start, block) in self.memtable.blocks() {
+            if deadline.is_some_and(Deadline::is_past) {
+                return Reach::NOTHING;
+            }
             Scan { query, codes: &block.codes, limit }.run(near, |found| {
                 let id = block.ids[found.at as usize];
                 let hit = Hit { distance: found.distance, id };
@@ -270,6 +284,7 @@ impl MemtableSearch<'_> {
                 limit
             });
         }
+        Reach::ALL
     }
 }
 

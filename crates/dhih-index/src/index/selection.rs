@@ -118,7 +118,7 @@ impl Selection {
         query: &[u8],
         k: usize,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        self.scope().explain(Query { code: query, bound: Bound::nearest(k), strategy })
+        self.scope().explain(Query { strategy, ..Query::new(query, Bound::nearest(k)) })
     }
 
     /// As [`Index::explain_within`], among these items.
@@ -131,7 +131,7 @@ impl Selection {
         query: &[u8],
         radius: u32,
     ) -> Result<(Vec<Hit>, Explanation)> {
-        self.scope().explain(Query { code: query, bound: Bound::within(radius), strategy })
+        self.scope().explain(Query { strategy, ..Query::new(query, Bound::within(radius)) })
     }
 
     /// As [`Index::knn_batch`], among these items.
@@ -192,7 +192,7 @@ impl Selection {
         self.scope().batch_flat(queries, Bound::nearest_within(k, radius))
     }
 
-    fn scope(&self) -> Scope<'_> {
+    pub(super) fn scope(&self) -> Scope<'_> {
         Scope::selected(&self.index, &self.candidates)
     }
 }

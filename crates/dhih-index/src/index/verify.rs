@@ -82,7 +82,7 @@ impl Index {
 /// Checks the checksums of those sections from which items are copied. Whoever copies them without this would give damaged bytes new
 /// checksums, and the damage could not be seen any more.
 pub(crate) fn check_sources(components: &[Component]) -> Result<()> {
-    let read = [Kind::Codes, Kind::CodeOfRow, Kind::Ids, Kind::Labels];
+    let read = [Kind::Codes, Kind::CodeOfRow, Kind::Ids, Kind::Labels, Kind::Vectors];
     components.par_iter().filter_map(Component::segment).try_for_each(|segment| {
         format::verify_sections(&segment.path, segment.file(), &segment.header, |section| {
             read.contains(&section.kind)

@@ -289,7 +289,12 @@ impl IndexWriter {
             true => None,
             false => Some(write_log(&dir, self.index.shape(), origin, &changes)?),
         };
-        let manifest = Manifest::new(origin, entries, log.as_ref().map(|log| log.number));
+        let manifest = Manifest::new(
+            self.index.manifest.features(),
+            origin,
+            entries,
+            log.as_ref().map(|log| log.number),
+        );
         if let Err(error) = manifest.write(&dir) {
             // The new manifest may be there all the same, and then the log that it names is not the one that would be written to.
             if Manifest::read(&dir).ok().as_ref() != Some(&*self.index.manifest) {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use half::f16;
+
 use super::npy::{Parsed, Raw, raw};
 
 /// An array `[rows, columns]` of floating-point numbers.
@@ -60,30 +62,32 @@ pub(super) fn parse(file: &[u8]) -> Parsed<Floats> {
 }
 
 impl Floats {
+    /// Whether its numbers have 16 bits.
+    pub(super) fn is_half(&self) -> bool {
+        matches!(self.float, Float::F2)
+    }
+
+    /// Where some rows are in the file.
+    ///
+    /// # Panics
+    /// Where there are not so many rows.
+    pub(super) fn place(&self, rows: Range<usize>) -> Range<usize> {
+        assert!(rows.end <= self.rows, "there are {} rows", self.rows);
+        let (start, row) = (self.values.start, self.columns * self.float.bytes());
+        start + rows.start * row..start + rows.end * row
+    }
+
     /// Appends some rows of the file's array.
     pub(super) fn read(&self, file: &[u8], rows: Range<usize>, to: &mut Vec<f32>) {
-        let row = self.columns * self.float.bytes();
-        let bytes = &file[self.values.clone()][rows.start * row..rows.end * row];
+        let bytes = &file[self.place(rows)];
         match self.float {
             Float::F2 => {
-                to.extend(bytes.as_chunks().0.iter().map(|b| half(u16::from_le_bytes(*b))))
+                to.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()))
             }
             Float::F4 => to.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
             Float::F8 => {
                 to.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32))
             }
         }
-    }
-}
-
-/// The value of a number of half precision (IEEE 754 binary16).
-fn half(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let (exponent, fraction) = (u32::from(bits >> 10 & 0x1f), u32::from(bits & 0x3ff));
-    match exponent {
-        // Below 2^-14 there is no leading one.
-        0 => f32::from_bits(sign | (fraction as f32 * 2f32.powi(-24)).to_bits()),
-        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
     }
 }

@@ -27,12 +27,25 @@ pub(crate) struct Array {
 /// Writes an array `[values.len() / columns, columns]`.
 pub(crate) fn write(path: &Path, columns: usize, values: &[u8]) -> error::Result<()> {
     let rows = values.len() / columns.max(1);
-    disk::write(path, |out| write_to(out, rows, columns, values))
+    write_array(path, "|u1", [rows, columns], |out| out.write_all(values))
 }
 
-fn write_to(out: &mut dyn Write, rows: usize, columns: usize, values: &[u8]) -> io::Result<()> {
+/// Writes an array of a type in two dimensions; `values` writes its bytes.
+pub(crate) fn write_array(
+    path: &Path,
+    descr: &str,
+    shape: [usize; 2],
+    values: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> error::Result<()> {
+    disk::write(path, |out| {
+        write_header(out, descr, shape)?;
+        values(out)
+    })
+}
+
+fn write_header(out: &mut dyn Write, descr: &str, [rows, columns]: [usize; 2]) -> io::Result<()> {
     let mut header =
-        format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     let before = MAGIC.len() + 4;
     let total = (before + header.len() + 1).next_multiple_of(64);
     header.extend(std::iter::repeat_n(' ', total - before - header.len() - 1));
@@ -40,8 +53,7 @@ fn write_to(out: &mut dyn Write, rows: usize, columns: usize, values: &[u8]) -> 
     out.write_all(MAGIC)?;
     out.write_all(&[1, 0])?;
     out.write_all(&((total - before) as u16).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    out.write_all(values)
+    out.write_all(header.as_bytes())
 }
 
 /// The codes of an array.
@@ -295,7 +307,8 @@ mod tests {
             assert_eq!((columns, &file[values]), (3, &b"abcdef"[..]));
         }
         let mut written = Vec::new();
-        write_to(&mut written, 2, 3, b"abcdef").unwrap();
+        write_header(&mut written, "|u1", [2, 3]).unwrap();
+        written.extend(b"abcdef");
         assert_eq!(written.len(), 128 + 6, "the data start at a multiple of 64");
         let array = Array { columns: 3, values: 128..134 };
         assert_eq!(parse(&written, 24).unwrap(), NpyCodes::Packed(array));

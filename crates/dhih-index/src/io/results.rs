@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::hits::Hit;
+use crate::hits::{Hit, RescoredHit};
 use crate::io::tensor_file::{self, Tensor};
 
 /// Writes the hits of k-NN searches as the tensors `distances` u32 `[q, k]` and `ids` u64 `[q, k]`. Where a query has fewer than
@@ -34,6 +34,31 @@ pub fn write_knn(path: impl AsRef<Path>, k: usize, results: &[Vec<Hit>]) -> Resu
     let tensors = vec![
         Tensor::u32("distances", shape.clone(), padded().map(|hit| hit.distance)),
         Tensor::u64("ids", shape, padded().map(|hit| hit.id)),
+    ];
+    tensor_file::write(path.as_ref(), &BTreeMap::new(), tensors)
+}
+
+/// Writes rescored hits as [`write_knn`] does, by falling similarity, and `similarities` f32 `[q, k]`, minus infinity where there is no hit.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_rescored(
+    path: impl AsRef<Path>,
+    k: usize,
+    results: &[Vec<RescoredHit>],
+) -> Result<()> {
+    let none = (f32::NEG_INFINITY, u32::MAX, u64::MAX);
+    let padded = move || {
+        results.iter().flat_map(move |hits| {
+            let hits = hits.iter().map(|hit| (hit.similarity, hit.distance, hit.id));
+            hits.chain(std::iter::repeat(none)).take(k)
+        })
+    };
+    let shape = || vec![results.len() as u64, k as u64];
+    let tensors = vec![
+        Tensor::u32("distances", shape(), padded().map(|(_, distance, _)| distance)),
+        Tensor::f32("similarities", shape(), padded().map(|(similarity, ..)| similarity)),
+        Tensor::u64("ids", shape(), padded().map(|(.., id)| id)),
     ];
     tensor_file::write(path.as_ref(), &BTreeMap::new(), tensors)
 }

@@ -68,12 +68,12 @@ pub(crate) fn parse(path: &Path, file: FileBytes) -> Result<CodeSet> {
     let model_sha256 = metadata(MODEL).cloned();
     let (ids, labels) = (ids.transpose()?, labels.transpose()?);
     let codes = Codes::of_bytes(bits, file.slice(range))?;
-    Ok(CodeSet { codes, ids, labels, classes, model_sha256 })
+    Ok(CodeSet { codes, ids, labels, classes, model_sha256, vectors: None })
 }
 
 /// Writes a codes file.
 pub(crate) fn write(path: &Path, set: &CodeSet) -> Result<()> {
-    let CodeSet { codes, ids, labels, classes, model_sha256 } = set;
+    let CodeSet { codes, ids, labels, classes, model_sha256, .. } = set;
     let mut metadata = BTreeMap::from([(BITS, codes.bits().to_string())]);
     if let Some(model) = model_sha256 {
         metadata.insert(MODEL, model.clone());

@@ -37,6 +37,15 @@ impl<'a> Tensor<'a> {
         Self { name, dtype: Dtype::U32, shape, content: Box::new(write) }
     }
 
+    pub(crate) fn f32(
+        name: &'static str,
+        shape: Vec<u64>,
+        values: impl Iterator<Item = f32> + 'a,
+    ) -> Self {
+        let bits = Self::u32(name, shape, values.map(f32::to_bits));
+        Self { dtype: Dtype::F32, ..bits }
+    }
+
     pub(crate) fn u64(
         name: &'static str,
         shape: Vec<u64>,

@@ -5,12 +5,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use half::f16;
+
 use crate::codes::bytes::{FileBytes, MappedFile};
 use crate::error::{Error, Result};
 use crate::io::fault::{Fault, at};
 use crate::io::floats::{self, Floats};
+use crate::io::npy;
 use crate::pointer;
 use crate::store::mmap::FileMap;
+use crate::vectors::set::{VectorSet, VectorSource};
+use crate::vectors::stored::VectorType;
 
 /// A file of vectors.
 ///
@@ -80,6 +85,58 @@ impl Vectors {
                 .at(&self.path))
             }
         }
+    }
+}
+
+impl VectorSource for Vectors {
+    fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Result<()> {
+        Self::read(self, rows, to)
+    }
+
+    fn release(&self, rows: Range<usize>) {
+        self.file.release(self.array.place(rows));
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.file.check_unchanged()
+    }
+}
+
+impl VectorSet {
+    /// Opens an `.npy` file, as [`Vectors::open`]. The vectors stay in the file, which is mapped into memory until the set is dropped; f16
+    /// stays f16, f64 becomes f32.
+    ///
+    /// # Errors
+    /// As there; [`VectorError::Dims`](crate::VectorError::Dims).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let vectors = Vectors::open(path)?;
+        let number = if vectors.array.is_half() { VectorType::F16 } else { VectorType::F32 };
+        Self::of_source(number, [vectors.len(), vectors.dims()], vectors)
+    }
+
+    /// Writes an `.npy` file: f16 for vectors that are kept so, f32 for others.
+    ///
+    /// # Errors
+    /// A file that cannot be written; vectors that cannot be read.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let half = self.number_type() == VectorType::F16;
+        let descr = if half { "<f2" } else { "<f4" };
+        npy::write_array(path.as_ref(), descr, [self.len(), self.dims()], |out| {
+            let (mut numbers, mut bytes) = (Vec::new(), Vec::new());
+            for row in 0..self.len() {
+                numbers.clear();
+                bytes.clear();
+                self.read(row..row + 1, &mut numbers).map_err(std::io::Error::other)?;
+                match half {
+                    true => {
+                        bytes.extend(numbers.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()))
+                    }
+                    false => bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes())),
+                }
+                out.write_all(&bytes)?;
+            }
+            Ok(())
+        })
     }
 }
 

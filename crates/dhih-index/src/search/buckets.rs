@@ -24,8 +24,13 @@ struct Probe<'a> {
 }
 
 /// Collects the codes in the buckets of a step, except those that were collected before: the ones nearer than `looked_up`, and those
-/// in a bucket of an earlier step. Returns which share of the codes compared was within the limit.
-pub(crate) fn probe(state: &mut SearchState, step: ProbeStep, looked_up: u32) -> Result<f64> {
+/// in a bucket of an earlier step. Returns which share of the codes compared was within the limit; `None` where the search had to stop
+/// before all buckets were compared.
+pub(crate) fn probe(
+    state: &mut SearchState,
+    step: ProbeStep,
+    looked_up: u32,
+) -> Result<Option<f64>> {
     let before = state.scratch.explanation.candidates;
     let mut pipeline = std::mem::take(&mut state.scratch.pipeline);
     pipeline.clear();
@@ -33,12 +38,13 @@ pub(crate) fn probe(state: &mut SearchState, step: ProbeStep, looked_up: u32) ->
     let near = probe.run(state, &mut pipeline);
     state.scratch.pipeline = pipeline;
     let compared = state.scratch.explanation.candidates - before;
-    Ok(near? as f64 / compared.max(1) as f64)
+    Ok(near?.map(|near| near as f64 / compared.max(1) as f64))
 }
 
 impl Probe<'_> {
-    /// Compares a few buckets at a time, so that the limit falls as codes are found. Returns how many codes were within the limit.
-    fn run(&self, state: &mut SearchState, pipeline: &mut BucketPipeline) -> Result<usize> {
+    /// Compares a few buckets at a time, so that the limit falls as codes are found. Returns how many codes were within the limit; `None`
+    /// where the search had to stop before.
+    fn run(&self, state: &mut SearchState, pipeline: &mut BucketPipeline) -> Result<Option<usize>> {
         let (table, width) = (&self.table, state.query.len());
         let own_value = table.substring.of(state.query);
         let masks = Masks::new(table.substring.bits(), self.step.weight);
@@ -53,11 +59,17 @@ impl Probe<'_> {
                 let advanced = pipeline.advance(table, at, &mut values);
                 advanced.ok_or_else(|| outside(state.segment))?;
                 at = 0;
+                if state.is_late() {
+                    return Ok(None);
+                }
                 state.scratch.explanation.buckets += (pipeline.buckets.len() - kept) as u64;
                 continue;
             }
             if at == pipeline.buckets.len() {
-                return Ok(near);
+                return Ok(Some(near));
+            }
+            if state.is_late() {
+                return Ok(None);
             }
             pipeline.prefetch_codes(table, at + BUCKETS_AHEAD, width);
             let (end, rest) = next_portion(&mut pipeline.buckets, at);

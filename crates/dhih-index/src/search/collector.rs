@@ -47,11 +47,14 @@ impl HitCollector {
         self.in_use = true;
     }
 
-    /// Forgets the codes but keeps the limit that they led to: the hits of the search are known to be within it.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets the codes from a distance on, but keeps the limit that they led to: the hits of the search are known to be within it.
+    pub(crate) fn forget_from(&mut self, distance: u32) {
         self.radius = self.limit;
-        self.clear();
-        self.in_use = true;
+        let from = self.codes.len().min(distance as usize);
+        self.codes[from..].iter_mut().for_each(Vec::clear);
+        self.items[from..].fill(0);
+        let within = from.min(self.limit as usize + 1);
+        self.items_within_limit = self.items[..within].iter().sum();
     }
 
     /// Forgets everything; keeps the memory.

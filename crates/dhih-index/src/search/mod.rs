@@ -21,7 +21,7 @@ pub(crate) mod state;
 pub(crate) mod step;
 
 use crate::error::Result;
-use crate::hits::{Accept, Bound, Hit};
+use crate::hits::{Accept, Bound, Deadline, Hit, Reach};
 use crate::search::buckets::probe;
 use crate::search::explain::Decision;
 use crate::search::plan::{Action, Costs, Plan, ProbeStep, Probing};
@@ -73,6 +73,8 @@ pub(crate) struct SegmentSearch<'a> {
     pub(crate) accept: Accept<'a>,
     /// How many rows may be hits.
     pub(crate) candidates: usize,
+    /// When the search stops; `None` lets it come to its end.
+    pub(crate) deadline: Option<Deadline>,
 }
 
 /// Appends the hits of a search to `out`, by distance, then id.
@@ -85,32 +87,35 @@ pub(crate) fn search(
     scratch.collector.append_hits(request.segment, request.accept, out)
 }
 
-/// Leaves the codes that a search finds in the scratch's collector.
-pub(crate) fn collect(request: &SegmentSearch, scratch: &mut Scratch) -> Result<()> {
-    let &SegmentSearch { segment, query, bound, strategy, accept, .. } = request;
+/// Leaves the codes that a search finds in the scratch's collector. Returns how far it came before it had to stop.
+pub(crate) fn collect(request: &SegmentSearch, scratch: &mut Scratch) -> Result<Reach> {
+    let &SegmentSearch { segment, bound, strategy, .. } = request;
     scratch.collector.begin(bound, segment.bits);
-    let mut state = SearchState::new(segment, query, accept, scratch);
+    let mut state = SearchState::new(request, scratch);
     match strategy {
-        Strategy::Scan => scan(&mut state),
+        Strategy::Scan => scan(&mut state, 0),
         Strategy::Probe if segment.table_count() > 0 => probe_only(&mut state),
         _ if segment.table_count() > 0 => follow_plan(&mut state, request),
-        _ => scan(&mut state),
+        _ => scan(&mut state, 0),
     }
 }
 
 /// Probes until all hits are found.
-fn probe_only(state: &mut SearchState) -> Result<()> {
+fn probe_only(state: &mut SearchState) -> Result<Reach> {
     state.order_tables()?;
     let tables = state.segment.table_count();
-    let mut next = ProbeStep::default();
+    let (mut next, mut reach) = (ProbeStep::default(), Reach::NOTHING);
     while next.weight <= state.segment.longest() {
-        probe(state, next, 0)?;
-        if state.scratch.collector.limit() <= next.certified(tables) {
-            return Ok(());
+        if probe(state, next, 0)?.is_none() {
+            return Ok(reach);
         }
+        if state.scratch.collector.limit() <= next.certified(tables) {
+            return Ok(Reach::ALL);
+        }
+        reach = Reach(next.certified(tables) + 1);
         next = next.after(tables);
     }
-    Ok(())
+    Ok(Reach::ALL)
 }
 
 /// How far a search has come.
@@ -137,7 +142,7 @@ impl Progress {
 }
 
 /// Takes the step that is estimated to be the cheapest, until all hits are found.
-fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<()> {
+fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Reach> {
     let &SegmentSearch { segment, bound, accept, candidates, .. } = request;
     let (plan, tables) = (segment.plan(), segment.table_count());
     if accept.wanted.is_some() {
@@ -153,7 +158,10 @@ fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<()> {
     loop {
         let limit = state.scratch.collector.limit();
         if progress.certain > limit {
-            return Ok(());
+            return Ok(Reach::ALL);
+        }
+        if state.is_late() {
+            return Ok(Reach(progress.certain));
         }
         let target = match expected {
             Some(expected) if expected >= progress.certain => expected.min(limit),
@@ -171,22 +179,25 @@ fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<()> {
         }
         match action {
             Action::LookUp => {
-                look_up(state, progress.certain)?;
+                if !look_up(state, progress.certain)? {
+                    return Ok(Reach(progress.certain));
+                }
                 progress.certain += 1;
                 progress.looked_up = progress.certain;
             }
             Action::Probe => {
-                let near_share = probe(state, progress.next, progress.looked_up)?;
+                let probed = probe(state, progress.next, progress.looked_up)?;
+                let Some(near_share) = probed else { return Ok(Reach(progress.certain)) };
                 if bound.k == usize::MAX {
                     progress.near_share = near_share;
                 }
                 progress.certain = progress.certain.max(progress.next.certified(tables) + 1);
                 progress.next = progress.next.after(tables);
                 if progress.next.weight > segment.longest() {
-                    return Ok(());
+                    return Ok(Reach::ALL);
                 }
             }
-            Action::Scan => return scan(state),
+            Action::Scan => return scan(state, progress.certain),
         }
     }
 }

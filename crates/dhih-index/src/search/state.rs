@@ -2,7 +2,8 @@
 //! functions of this state: `step.rs`, `buckets.rs`.
 
 use crate::error::{Error, Result};
-use crate::hits::Accept;
+use crate::hits::{Accept, Deadline};
+use crate::search::SegmentSearch;
 use crate::search::plan::TableOrder;
 use crate::search::scratch::Scratch;
 use crate::store::segment::Segment;
@@ -11,13 +12,15 @@ use crate::table::linear_hash;
 use crate::table::postings::Postings;
 
 /// Codes that are compared before the limit is looked at again: with each hit that is found, fewer codes can be hits.
-pub(crate) const CODES_PER_LIMIT: usize = 512;
+pub(crate) const CODES_PER_LIMIT: usize = if cfg!(test) { 16 } else { 512 };
 
 /// A search under way.
 pub(crate) struct SearchState<'a> {
     pub(crate) segment: &'a Segment,
     pub(crate) query: &'a [u8],
     pub(crate) accept: Accept<'a>,
+    /// When the search stops; `None` lets it come to its end.
+    deadline: Option<Deadline>,
     postings: Postings<'a>,
     /// The hash of the query, once it was needed.
     query_hash: Option<u64>,
@@ -25,14 +28,17 @@ pub(crate) struct SearchState<'a> {
 }
 
 impl<'a> SearchState<'a> {
-    /// A search for the rows that `accept` lets through. The scratch has begun collecting hits.
-    pub(crate) fn new(
-        segment: &'a Segment,
-        query: &'a [u8],
-        accept: Accept<'a>,
-        scratch: &'a mut Scratch,
-    ) -> Self {
-        Self { segment, query, accept, postings: segment.postings(), query_hash: None, scratch }
+    /// A search that is about to begin. The scratch has begun collecting hits.
+    pub(crate) fn new(request: &SegmentSearch<'a>, scratch: &'a mut Scratch) -> Self {
+        let &SegmentSearch { segment, query, accept, deadline, .. } = request;
+        let postings = segment.postings();
+        Self { segment, query, accept, deadline, postings, query_hash: None, scratch }
+    }
+
+    /// Whether the search has to stop.
+    #[inline]
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(Deadline::is_past)
     }
 
     /// The hash of the query.

@@ -5,14 +5,16 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
+use crate::hits::Reach;
 use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
 use crate::table::linear_hash;
 
 /// Whole codes whose groups in the code hash table are prefetched together before the first of them is looked up.
 const LOOKUPS_PER_BATCH: usize = 64;
 
-/// Collects all codes at one distance from the query, by looking up every code that there could be.
-pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<()> {
+/// Collects all codes at one distance from the query, by looking up every code that there could be. Whether it came to its end before
+/// the search had to stop.
+pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<bool> {
     debug_assert!(distance <= linear_hash::certain_lookups(state.segment.bits));
     let mut hashes = std::mem::take(&mut state.scratch.hashes);
     hashes.clear();
@@ -25,11 +27,14 @@ pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<()> {
 
 /// Collects the codes at one distance from the query that have one of these hashes, each of which stands for one set of flipped
 /// bits. No two sets of that size have equal hashes (`linear_hash::certain_lookups`), so that each code is found once.
-fn look_up_hashes(state: &mut SearchState, distance: u32, hashes: &[u64]) -> Result<()> {
-    let Some(table) = state.segment.code_hash_table() else { return Ok(()) };
+fn look_up_hashes(state: &mut SearchState, distance: u32, hashes: &[u64]) -> Result<bool> {
+    let Some(table) = state.segment.code_hash_table() else { return Ok(true) };
     let (query, own_hash, segment) = (state.query, state.query_hash(), state.segment);
     state.scratch.explanation.lookups += hashes.len() as u64;
     for batch in hashes.chunks(LOOKUPS_PER_BATCH) {
+        if state.is_late() {
+            return Ok(false);
+        }
         batch.iter().for_each(|&hash| table.prefetch(hash));
         for &hash in batch {
             let mut found = None;
@@ -52,7 +57,7 @@ fn look_up_hashes(state: &mut SearchState, distance: u32, hashes: &[u64]) -> Res
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The codes that differ from a code with this hash in `count` of some bits.
@@ -78,8 +83,8 @@ impl Flips {
 }
 
 /// Collects the codes of the rows that a filter selects, by comparing these codes one by one.
-pub(crate) fn check_selected_rows(state: &mut SearchState) -> Result<()> {
-    let Some(wanted) = state.accept.wanted else { return Ok(()) };
+pub(crate) fn check_selected_rows(state: &mut SearchState) -> Result<Reach> {
+    let Some(wanted) = state.accept.wanted else { return Ok(Reach::ALL) };
     let (segment, code_of_row) = (state.segment, state.segment.code_of_row());
     let mut numbers = std::mem::take(&mut state.scratch.numbers);
     numbers.clear();
@@ -91,33 +96,46 @@ pub(crate) fn check_selected_rows(state: &mut SearchState) -> Result<()> {
     numbers.sort_unstable();
     numbers.dedup();
     state.scratch.explanation.candidates += numbers.len() as u64;
-    for &number in &numbers {
-        let distance = hamming::distance(state.query, segment.code(number)?);
-        if distance <= state.scratch.collector.limit() {
-            state.collect(number, distance)?;
+    let mut reach = Reach::ALL;
+    for some in numbers.chunks(CODES_PER_LIMIT) {
+        if state.is_late() {
+            reach = Reach::NOTHING;
+            break;
+        }
+        for &number in some {
+            let distance = hamming::distance(state.query, segment.code(number)?);
+            if distance <= state.scratch.collector.limit() {
+                state.collect(number, distance)?;
+            }
         }
     }
     state.scratch.numbers = numbers;
-    Ok(())
+    Ok(reach)
 }
 
-/// Collects all codes, by comparing each with the query. What was collected before is forgotten.
-pub(crate) fn scan(state: &mut SearchState) -> Result<()> {
+/// Collects all codes that are not nearer than `certain`, by comparing each with the query. The nearer ones were all collected, and stay;
+/// the others are forgotten before.
+pub(crate) fn scan(state: &mut SearchState, certain: u32) -> Result<Reach> {
     let (codes, distinct) = (state.segment.codes(), state.segment.distinct as u32);
-    state.scratch.collector.forget();
+    state.scratch.collector.forget_from(certain);
     state.scratch.explanation.scanned += u64::from(distinct);
     let mut near = std::mem::take(&mut state.scratch.near_codes);
+    let mut reach = Reach::ALL;
     for start in (0..distinct).step_by(CODES_PER_LIMIT) {
+        if state.is_late() {
+            reach = Reach(certain);
+            break;
+        }
         let end = distinct.min(start.saturating_add(CODES_PER_LIMIT as u32));
         let limit = state.scratch.collector.limit();
         let ranges = &[CodeRange { start, end }];
         hamming::collect_near(&NearRequest { query: state.query, codes, ranges, limit }, &mut near);
         for Near { at, distance } in near.drain(..) {
-            if distance <= state.scratch.collector.limit() {
+            if distance >= certain && distance <= state.scratch.collector.limit() {
                 state.collect(at, distance)?;
             }
         }
     }
     state.scratch.near_codes = near;
-    Ok(())
+    Ok(reach)
 }

@@ -26,6 +26,24 @@ const OLD_HEADER: usize = 64;
 const ENTRY: usize = 32;
 /// A section whose kind has this bit may be left unread by a program that does not know it.
 const IGNORABLE: u32 = 1 << 31;
+/// The features that this program knows, all of which a reader must know: vectors are kept, ...
+const VECTORS: u32 = 1;
+/// ... and codes have more than [`SHORT_BITS`] bits.
+const LONG_CODES: u32 = 2;
+/// Bits that codes had at most before there was that feature.
+const SHORT_BITS: u32 = 1024;
+
+/// Those of some features that this program does not know.
+pub(crate) fn unknown(features: u32) -> Option<u32> {
+    Some(features & !(VECTORS | LONG_CODES)).filter(|unknown| *unknown != 0)
+}
+
+/// The features that a reader must know of an index with codes of `bits` bits.
+pub(crate) fn features(bits: u32, has_vectors: bool) -> u32 {
+    let vectors = if has_vectors { VECTORS } else { 0 };
+    vectors | if bits > SHORT_BITS { LONG_CODES } else { 0 }
+}
+
 /// Where the header's checksum lies; it covers all before it and the section table.
 const CHECKSUM: Range<usize> = 56..64;
 
@@ -51,12 +69,13 @@ pub(crate) enum Kind {
     TableCodes = 13,
     Tags = 14,
     Slots = 15,
+    Vectors = 16,
     /// Any kind that this program does not know and may leave unread.
     Ignored = IGNORABLE,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Metadata,
         Self::Codes,
         Self::Starts,
@@ -72,6 +91,7 @@ impl Kind {
         Self::TableCodes,
         Self::Tags,
         Self::Slots,
+        Self::Vectors,
     ];
 }
 
@@ -108,6 +128,8 @@ pub(crate) struct Section {
 pub(crate) struct Header {
     pub(crate) version: u32,
     pub(crate) counts: Counts,
+    /// Features that a reader must know.
+    pub(crate) features: u32,
     pub(crate) origin: Origin,
     /// Sections that this program does not know and may leave unread.
     pub(crate) ignored: Vec<Section>,
@@ -160,8 +182,9 @@ pub(crate) fn encode(counts: Counts, origin: Origin, sections: &[Section]) -> (V
     bytes.extend((sections.len() as u32).to_le_bytes());
     bytes.extend(counts.substrings.to_le_bytes());
     bytes.extend((sections.last().map_or(HEADER, |last| last.range.end) as u64).to_le_bytes());
-    // Features: those that a reader must know, and those that it may ignore. There are none yet. Then the checksum.
-    bytes.extend([0; 16]);
+    // Features: those that a reader must know, and those that it may ignore, of which there are none yet. Then the checksum.
+    bytes.extend(features(counts.bits, has_vectors(sections)).to_le_bytes());
+    bytes.extend([0; 12]);
     bytes.extend(origin.id.to_le_bytes());
     bytes.extend(origin.generation.to_le_bytes());
     bytes.extend([0; 8]);
@@ -169,6 +192,10 @@ pub(crate) fn encode(counts: Counts, origin: Origin, sections: &[Section]) -> (V
     let xxh3 = header_checksum(&bytes);
     bytes[CHECKSUM].copy_from_slice(&xxh3.to_le_bytes());
     (bytes, xxh3)
+}
+
+fn has_vectors(sections: &[Section]) -> bool {
+    sections.iter().any(|section| section.kind == Kind::Vectors)
 }
 
 fn encode_section(section: &Section) -> [u8; ENTRY] {
@@ -214,8 +241,8 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Header> {
         return Err(corrupt("reserved bytes of its header are not zero"));
     }
     let required = u32_at(48);
-    if required != 0 {
-        return Err(Error::Features { path: path.to_path_buf(), unknown: required });
+    if let Some(unknown) = unknown(required) {
+        return Err(Error::Features { path: path.to_path_buf(), unknown });
     }
     let origin = match head_and_table.get(OLD_HEADER..).and_then(<[u8]>::first_chunk::<24>) {
         Some(origin) if version >= 3 => Origin {
@@ -253,8 +280,11 @@ pub(crate) fn parse(path: &Path, file: &[u8]) -> Result<Header> {
         return Err(corrupt("bytes follow its last section"));
     }
     let (bits, substrings) = (u32_at(12), u32_at(36));
+    if version >= 3 && features(bits, has_vectors(&sections)) != required {
+        return Err(corrupt("its features are not those of its codes and sections"));
+    }
     let counts = Counts { bits, substrings, codes: u64_at(16), distinct: u64_at(24) };
-    Ok(Header { version, counts, origin, ignored, sections, file_bytes, xxh3 })
+    Ok(Header { version, counts, features: required, origin, ignored, sections, file_bytes, xxh3 })
 }
 
 fn parse_section(entry: &[u8; ENTRY], ignored: bool) -> Option<Section> {

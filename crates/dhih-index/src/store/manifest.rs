@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::pointer;
 use crate::search::plan::Profile;
 use crate::store::disk;
-use crate::store::format::Origin;
+use crate::store::format::{self, Origin};
 
 /// Its name in the index directory.
 pub(crate) const FILE: &str = "manifest.json";
@@ -45,7 +45,7 @@ pub(crate) struct Manifest {
     /// How often the manifest was replaced; absent before version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
-    /// Features that a reader must know; none are defined yet. Absent before version 3.
+    /// Features that a reader must know. Absent before version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     features_required: Option<u32>,
     /// Features that a reader may ignore; none are defined yet. Absent before version 3.
@@ -95,14 +95,19 @@ pub(crate) fn log_name(generation: u64) -> String {
 }
 
 impl Manifest {
-    /// Of these segments, and of the log that was begun for the generation `log`.
-    pub(crate) fn new(origin: Origin, segments: Vec<Entry>, log: Option<u64>) -> Self {
+    /// Of these segments, whose readers must know some features, and of the log that was begun for the generation `log`.
+    pub(crate) fn new(
+        features: u32,
+        origin: Origin,
+        segments: Vec<Entry>,
+        log: Option<u64>,
+    ) -> Self {
         let mut manifest = Self {
             format: FORMAT.into(),
             version: VERSION,
             id: Some(format!("{:032x}", origin.id)),
             generation: Some(origin.generation),
-            features_required: Some(0),
+            features_required: Some(features),
             features_ignorable: Some(0),
             segments,
             log: log.map(log_name),
@@ -124,6 +129,11 @@ impl Manifest {
             (Some(id), Some(generation)) => Ok(Origin { id, generation }),
             _ => Err(corrupt(dir, "it does not name the index and its generation")),
         }
+    }
+
+    /// The features that a reader must know.
+    pub(crate) fn features(&self) -> u32 {
+        self.features_required.unwrap_or(0)
     }
 
     /// The segments, one at least.
@@ -182,8 +192,8 @@ impl Manifest {
         if !(OLDEST..=VERSION).contains(&head.version) {
             return Err(Error::Version { path, found: head.version, supported: VERSION });
         }
-        if head.features_required != 0 {
-            return Err(Error::Features { path, unknown: head.features_required });
+        if let Some(unknown) = format::unknown(head.features_required) {
+            return Err(Error::Features { path, unknown });
         }
         let mut manifest: Self = serde_json::from_slice(&text).map_err(no_json)?;
         if let Some(name) = manifest.unknown.keys().next()
@@ -268,7 +278,7 @@ mod tests {
         let entry = Entry::new(4096, 0x0123_4567_89ab_cdef);
         let origin = Origin { id: 5, generation: 9 };
         let segments = vec![Entry { profile: Some(profile), ..entry }];
-        let manifest = Manifest::new(origin, segments, Some(3));
+        let manifest = Manifest::new(0, origin, segments, Some(3));
         assert_eq!(manifest.log(dir.path()).unwrap(), Some((3, "log-3.dhih")));
         manifest.write(dir.path()).unwrap();
         let read = Manifest::read(dir.path()).unwrap();
@@ -338,7 +348,7 @@ mod tests {
     fn fields_of_features_that_may_be_ignored_are() {
         let dir = tempfile::tempdir().unwrap();
         let origin = Origin { id: 5, generation: 9 };
-        let mut manifest = Manifest::new(origin, vec![Entry::new(1, 2)], None);
+        let mut manifest = Manifest::new(0, origin, vec![Entry::new(1, 2)], None);
         manifest.features_ignorable = Some(2);
         manifest.xxh3 = manifest.checksum();
         manifest.unknown.insert("hints".into(), Value::Bool(true));
@@ -352,14 +362,14 @@ mod tests {
         assert_eq!(Manifest::last_generation(dir.path()), 0);
         fs::write(dir.path().join(log_name(4)), b"").unwrap();
         assert_eq!(Manifest::last_generation(dir.path()), 4);
-        Manifest::new(Origin { id: 1, generation: 6 }, vec![], None).write(dir.path()).unwrap();
+        Manifest::new(0, Origin { id: 1, generation: 6 }, vec![], None).write(dir.path()).unwrap();
         assert_eq!(Manifest::last_generation(dir.path()), 6);
         fs::write(dir.path().join(FILE), b"{").unwrap();
         assert_eq!(Manifest::last_generation(dir.path()), 4);
         // A number that no index reaches is damage.
         fs::write(dir.path().join(log_name(u64::MAX)), b"").unwrap();
         assert_eq!(Manifest::last_generation(dir.path()), 4);
-        Manifest::new(Origin { id: 1, generation: u64::MAX }, vec![], None)
+        Manifest::new(0, Origin { id: 1, generation: u64::MAX }, vec![], None)
             .write(dir.path())
             .unwrap();
         assert!(matches!(Manifest::read(dir.path()), Err(Error::Corrupt { .. })));

@@ -20,6 +20,7 @@ use crate::table::code_hash::{self, CodeHashTable};
 use crate::table::postings::Postings;
 use crate::table::substring::Substring;
 use crate::table::{COPIED, Table};
+use crate::vectors::stored::VectorForm;
 
 /// What a data file says in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub(crate) struct Metadata {
     pub(crate) classes: Vec<String>,
     /// Number of columns of multi-hot labels; absent where labels are single or there are none.
     pub(crate) label_columns: Option<usize>,
+    /// What the vectors of the items look like; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) vectors: Option<VectorForm>,
 }
 
 impl Metadata {
@@ -58,6 +62,7 @@ pub(crate) struct Segment {
     code_of_row: Range<usize>,
     ids: Option<Range<usize>>,
     labels: Option<Range<usize>>,
+    vectors: Option<Range<usize>>,
     tables: Vec<TablePlace>,
     whole: Option<(Range<usize>, Range<usize>)>,
     /// What the codes are like; absent where it is not known.
@@ -112,6 +117,11 @@ impl Segment {
         if metadata.label_columns.is_some_and(|columns| columns == 0 || labels.is_none()) {
             return Err(wrong("its metadata speak of labels that are not there"));
         }
+        let vectors = match metadata.vectors {
+            Some(form) if !form.is_possible() => return Err(wrong("its vectors have no size")),
+            Some(form) => Some(sections.take(Kind::Vectors, 0, Some([rows, form.bytes()]))?),
+            None => None,
+        };
         let tables = match header.version {
             1 => sections.skip_tables_of_version_1(counts.substrings)?,
             _ => sections.tables(&map, counts, codes.clone())?,
@@ -128,7 +138,7 @@ impl Segment {
         #[rustfmt::skip]
         let segment = Self {
             map: Arc::new(map), path, header, metadata, bits, rows, distinct,
-            codes, starts, row_order, code_of_row, ids, labels, tables, whole, profile: None,
+            codes, starts, row_order, code_of_row, ids, labels, vectors, tables, whole, profile: None,
             by_label: OnceLock::new(),
         };
         Ok(segment)
@@ -201,6 +211,11 @@ impl Segment {
     /// The labels' bytes in the order of the rows.
     pub(crate) fn labels(&self) -> Option<&[u8]> {
         self.labels.as_ref().map(|range| &self.map[range.clone()])
+    }
+
+    /// The stored vectors in the order of the rows.
+    pub(crate) fn vectors(&self) -> Option<&[u8]> {
+        self.vectors.as_ref().map(|range| &self.map[range.clone()])
     }
 
     /// The rows of each code.

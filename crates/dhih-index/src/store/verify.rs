@@ -22,6 +22,7 @@ pub(crate) fn verify(segment: &Segment) -> Result<()> {
         return Err(segment.corrupt("its ids do not ascend"));
     }
     check_labels(segment)?;
+    check_vectors(segment)?;
     let width = bits::bytes_per_code(segment.bits);
     (0..segment.table_count()).into_par_iter().try_for_each(|number| {
         let table = segment.table(number).verify(segment.codes(), width);
@@ -101,5 +102,16 @@ fn check_labels(segment: &Segment) -> Result<()> {
     match labels.par_iter().position_any(|&label| classes > 0 && !inside(label)) {
         Some(row) => Err(Error::Label { row, label: labels[row], classes }),
         None => Ok(()),
+    }
+}
+
+/// Vectors are finite numbers, and have the lengths that are stored with them.
+fn check_vectors(segment: &Segment) -> Result<()> {
+    let (Some(form), Some(bytes)) = (segment.metadata.vectors, segment.vectors()) else {
+        return Ok(());
+    };
+    match bytes.par_chunks_exact(form.bytes()).all(|vector| form.is_sound(vector)) {
+        true => Ok(()),
+        false => Err(segment.corrupt("a vector is not finite, or not as long as is said")),
     }
 }

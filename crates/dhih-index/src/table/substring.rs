@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn substrings_share_no_bit_and_suit_the_number_of_codes() {
-        for bits in [1, 5, 8, 12, 16, 48, 64, 100, 128, 1024] {
+        for bits in [1, 5, 8, 12, 16, 48, 64, 100, 128, 1024, 4096] {
             let width = bytes_per_code(bits);
             for number in [0, 1, 1000, 70_000] {
                 let codes: Vec<u8> = (0..number * width).map(|i| (i * i / 7) as u8).collect();

@@ -7,7 +7,9 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use dhih_index::{Batch, CodeSet, Index, IndexBuilder, IndexWriter, Label, Labels, to_hex};
+use dhih_index::{
+    Batch, CodeSet, Index, IndexBuilder, IndexWriter, Label, Labels, VectorSet, VectorType, to_hex,
+};
 use serde_json::{Value, json};
 
 use crate::common::{Numbers, small_set};
@@ -22,7 +24,8 @@ type Write = fn(&Path) -> Result<Items>;
 /// The contents follow from the changes that were made, not from reading the index back.
 pub fn write_all(out: &Path) -> Result<()> {
     fs::create_dir_all(out)?;
-    let indexes: [(&str, Write); 3] = [("built", built), ("wal", wal), ("segments", segments)];
+    let indexes: [(&str, Write); 4] =
+        [("built", built), ("wal", wal), ("segments", segments), ("vectors", vectors)];
     for (name, write) in indexes {
         let dir = out.join(name);
         let items = write(&dir)?;
@@ -86,6 +89,7 @@ fn segments(dir: &Path) -> Result<Items> {
             labels: Some(Labels::MultiHot { classes: 3, values }),
             classes: ["red", "green", "blue"].map(String::from).to_vec(),
             model_sha256: None,
+            vectors: None,
         }
     };
     let first = some(100..180);
@@ -107,13 +111,37 @@ fn segments(dir: &Path) -> Result<Items> {
     }
 }
 
+/// An index that keeps vectors: two segments with tombstones, and a WAL behind them.
+fn vectors(dir: &Path) -> Result<Items> {
+    let numbers = &mut Numbers(4);
+    let mut some = |ids: std::ops::Range<u64>| -> Result<CodeSet> {
+        let count = (ids.end - ids.start) as usize;
+        let vectors: Vec<f32> = (0..5 * count).map(|_| numbers.below(1001) as f32 / 8.0).collect();
+        Ok(CodeSet {
+            ids: Some(ids.clone().collect()),
+            labels: Some(Labels::Single(ids.map(|id| (id % 4) as i64).collect())),
+            vectors: Some(VectorSet::from_f32(5, &vectors)?.to_type(VectorType::Int8)?),
+            ..CodeSet::new(numbers.codes(40, count))
+        })
+    };
+    let first = some(10..60)?;
+    IndexBuilder::default().build(&first, dir)?;
+    let (mut items, mut writer) = (Items::of(&first), IndexWriter::open(dir)?);
+    items.add(&mut writer, some(100..110)?)?;
+    writer.flush()?;
+    items.remove(&mut writer, &[10, 33, 104])?;
+    items.add(&mut writer, some(300..303)?)?;
+    items.remove(&mut writer, &[301])?;
+    Ok(items)
+}
+
 /// The items that an index should hold.
 pub struct Items {
     bits: u32,
     classes: Vec<String>,
     model_sha256: Option<String>,
-    /// The code in hexadecimal and the label, null where there is none, by id.
-    by_id: BTreeMap<u64, (String, Value)>,
+    /// The code in hexadecimal, the label, null where there is none, and the vector, by id.
+    by_id: BTreeMap<u64, (String, Value, Option<Vec<f32>>)>,
 }
 
 impl Items {
@@ -133,7 +161,7 @@ impl Items {
                 Some(Label::MultiHot(columns)) => columns.into(),
                 Some(other) => panic!("{other:?}"),
             };
-            (id, (index.code(id).map(to_hex).unwrap_or_default(), label))
+            (id, (index.code(id).map(to_hex).unwrap_or_default(), label, index.vector(id)))
         };
         Self {
             bits: index.bits(),
@@ -169,7 +197,8 @@ impl Items {
                 }
                 Some(other) => panic!("{other:?}"),
             };
-            self.by_id.insert(id, (to_hex(set.codes.get(row)), label));
+            let vector = set.vectors.as_ref().and_then(|vectors| vectors.get(row).ok());
+            self.by_id.insert(id, (to_hex(set.codes.get(row)), label, vector));
         }
     }
 
@@ -177,8 +206,12 @@ impl Items {
     pub fn to_json_lines(&self) -> String {
         let Self { bits, classes, model_sha256, by_id } = self;
         let head = json!({ "bits": bits, "classes": classes, "model_sha256": model_sha256 });
-        let item = |(id, (code, label)): (&u64, &(String, Value))| {
-            format!("{}\n", json!({ "id": id, "code": code, "label": label }))
+        let item = |(id, (code, label, vector)): (&u64, &(String, Value, Option<Vec<f32>>))| {
+            let mut item = json!({ "id": id, "code": code, "label": label });
+            if let Some(vector) = vector {
+                item["vector"] = json!(vector);
+            }
+            format!("{item}\n")
         };
         format!("{head}\n{}", by_id.iter().map(item).collect::<String>())
     }

@@ -14,6 +14,7 @@ call that takes long.
 
 from ._dhih import (
     CodeSet,
+    Codec,
     DhihError,
     Encoder,
     Index,
@@ -30,6 +31,7 @@ from ._dhih import (
 
 __all__ = [
     "CodeSet",
+    "Codec",
     "DhihError",
     "Encoder",
     "Index",

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ _Label = int | str | Sequence[int | str]
 
 __all__ = [
     "CodeSet",
+    "Codec",
     "DhihError",
     "Encoder",
     "Index",
@@ -53,8 +54,35 @@ class CodeSet:
     def classes(self) -> list[str]: ...
     @property
     def model_sha256(self) -> str | None: ...
+    @property
+    def vectors(self) -> NDArray[np.float32] | None: ...
     def write(self, path: _Path) -> None: ...
     def __len__(self) -> int: ...
+
+@final
+class Codec:
+    @staticmethod
+    def fit(
+        vectors: NDArray[np.float32],
+        bits: int = 256,
+        method: Literal["sign", "pca-sign", "rotation", "itq"] = "itq",
+        *,
+        normalize: bool = True,
+        seed: int = 0,
+        iterations: int = 50,
+    ) -> Codec: ...
+    @staticmethod
+    def load(path: _Path) -> Codec: ...
+    def save(self, path: _Path) -> None: ...
+    def encode(self, vectors: NDArray[np.float32]) -> CodeSet: ...
+    @property
+    def bits(self) -> int: ...
+    @property
+    def dims(self) -> int: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def model_sha256(self) -> str: ...
 
 @final
 class Encoder:
@@ -75,6 +103,7 @@ class Encoder:
 @final
 class Index:
     def __new__(cls, path: _Path) -> Index: ...
+    @overload
     def search(
         self,
         queries: _Codes,
@@ -82,7 +111,18 @@ class Index:
         *,
         label: _Label | None = None,
         ids: ArrayLike | None = None,
+        rescore: None = None,
     ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...
+    @overload
+    def search(
+        self,
+        queries: CodeSet,
+        k: int,
+        *,
+        label: _Label | None = None,
+        ids: ArrayLike | None = None,
+        rescore: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint64], NDArray[np.int64]]: ...
     def radius_search(
         self,
         queries: _Codes,
@@ -154,6 +194,7 @@ def build(
     ids: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     substrings: int | None = None,
+    vectors: Literal["f32", "f16", "int8"] | None = None,
 ) -> Index: ...
 def evaluate(
     database: _Codes,

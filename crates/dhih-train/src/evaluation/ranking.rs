@@ -4,15 +4,15 @@
 
 use std::slice;
 
-use dhih_index::{Codes, hamming};
+use dhih_index::{Codes, MAX_BITS, hamming};
 
 use super::distinct::Distinct;
 use super::relevance::Relevant;
 
 /// Codes whose distances are computed at once: they and what is made of them stay in the first cache.
 const BLOCK: usize = 2048;
-/// Bins for a distance of up to 1,024 bits and one bit of relevance; a power of two, so that no index is out of bounds.
-const BINS: usize = 4096;
+/// Bins for a distance of up to [`MAX_BITS`] and one bit of relevance; a power of two, so that no index is out of bounds.
+const BINS: usize = (2 * (MAX_BITS as usize + 1)).next_power_of_two();
 /// Histograms that are filled in turns: increments of one bin need not wait for each other.
 const LANES: usize = 4;
 
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn it_is_that_of_a_stable_sort() {
         let mut rng = named_rng(1, "ranking");
-        for (bits, n) in [(1u32, 3), (12, 5000), (48, 4099), (1024, 2049)] {
+        for (bits, n) in [(1u32, 3), (12, 5000), (48, 4099), (1024, 2049), (4096, 300)] {
             let width = bits.div_ceil(8) as usize;
             let mask = if bits.is_multiple_of(8) { 255 } else { (1u8 << (bits % 8)) - 1 };
             let mut code = || -> Vec<u8> {
@@ -268,7 +268,9 @@ mod tests {
     #[test]
     fn codes_that_repeat_are_ranked_as_their_items_are() {
         let mut rng = named_rng(2, "ranking");
-        for (bits, n, distinct) in [(8u32, 3000, 20), (48, 4099, 300), (1024, 1000, 9)] {
+        for (bits, n, distinct) in
+            [(8u32, 3000, 20), (48, 4099, 300), (1024, 1000, 9), (4096, 90, 7)]
+        {
             let width = bits as usize / 8;
             let some: Vec<Vec<u8>> =
                 (0..distinct).map(|_| (0..width).map(|_| rng.random()).collect()).collect();

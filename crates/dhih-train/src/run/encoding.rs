@@ -96,11 +96,10 @@ impl<'a> Source<'a> {
             }
         }
         let set = CodeSet {
-            ids: None,
             labels: Some(dataset.labels.of_codes(rows, dataset.classes.len())),
             classes: dataset.classes.clone(),
             model_sha256: Some(encoder.model_sha256().to_owned()),
-            codes,
+            ..CodeSet::new(codes)
         };
         Ok(Encoded { set, classes, values })
     }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use dhih_index::{CodesFormat, Shard};
+use dhih_index::{CodesFormat, Shard, Similarity, VectorType};
 use dhih_manual::Manual;
+
+use crate::values::{bytes, positive};
 
 /// Exact Hamming search over binary codes.
 #[derive(Debug, Parser)]
@@ -25,12 +27,14 @@ pub(crate) enum Command {
         the last run's codes, into runs/latest/index\n  \
         dhih-index build --codes codes.npy --bits 64 --out idx\n  \
         dhih-index build --codes parts --shard 3/16 --out shards\n  \
+        dhih-index build --codes codes.safetensors --vectors v.npy --as int8 --out idx\n  \
         dhih-index build --codes codes.npy --bits 64 --out idx --memory 2GiB")]
     Build(BuildArgs),
     /// Find the nearest codes, or all codes within a radius
     #[command(after_help = "Examples:\n  \
         dhih-index search --queries runs/latest/queries.safetensors -k 10\n  \
-        dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json")]
+        dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json\n  \
+        dhih-index search --index idx --queries q.safetensors --query-vectors q.npy -k 10 --rescore 100")]
     Search(SearchArgs),
     /// Add the codes of a file
     #[command(after_help = "Example:\n  dhih-index add --index idx --codes more.safetensors")]
@@ -88,6 +92,19 @@ pub(crate) struct BuildArgs {
     /// Index only part I of N of the codes, I from 1 to N, in a directory of its own within OUT
     #[arg(long, env = "DHIH_BUILD_SHARD", value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
+    /// Keep the vectors that the codes were made of, to rescore with: an .npy array of floats, a row for each code
+    #[arg(long, env = "DHIH_VECTORS", value_name = "FILE", conflicts_with = "shard")]
+    pub(crate) vectors: Option<PathBuf>,
+    /// Keep the numbers of vectors in this way [default: as the file has them]
+    #[arg(
+        id = "as",
+        long = "as",
+        env = "DHIH_BUILD_AS",
+        value_name = "TYPE",
+        value_enum,
+        requires = "vectors"
+    )]
+    pub(crate) stored_as: Option<StoredAs>,
     /// Number of substrings, each with a table [default: chosen from the codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "M")]
     pub(crate) substrings: Option<u32>,
@@ -109,6 +126,11 @@ pub(crate) struct SearchArgs {
     pub(crate) query: QueryArgs,
     #[command(flatten)]
     pub(crate) bound: SearchBoundArgs,
+    #[command(flatten)]
+    pub(crate) rescoring: RescoringArgs,
+    /// Stop each search after so many microseconds, and say how far its answer is certain
+    #[arg(long, env = "DHIH_BUDGET_US", value_name = "N", conflicts_with = "radius")]
+    pub(crate) budget_us: Option<u64>,
     /// Write the hits to a safetensors file instead of printing a table
     #[arg(long, env = "DHIH_SEARCH_OUT", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -120,7 +142,7 @@ pub(crate) struct SearchArgs {
     pub(crate) ids: Vec<u64>,
     /// Print on stderr what each search did, and why: buckets, candidates, codes scanned, and the costs that were compared
     #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new(),
-        conflicts_with_all = ["label", "ids"])]
+        conflicts_with_all = ["label", "ids", "rescore", "budget_us"])]
     pub(crate) explain: bool,
     /// Read the index into memory first, on large pages: opening takes longer, searches less time
     #[arg(long, env = "DHIH_IN_MEMORY", value_parser = FalseyValueParser::new())]
@@ -128,6 +150,55 @@ pub(crate) struct SearchArgs {
     /// Print one JSON object for each query
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
+}
+
+/// How candidates are rescored.
+#[derive(Debug, Args)]
+pub(crate) struct RescoringArgs {
+    /// Find N candidates by code, and put them in order by the similarity of their vectors
+    #[arg(long, env = "DHIH_RESCORE", value_name = "N", value_parser = positive,
+        requires = "query_vectors", conflicts_with = "radius")]
+    pub(crate) rescore: Option<usize>,
+    /// The queries' vectors: an .npy array of floats, a row for each query
+    #[arg(long, env = "DHIH_QUERY_VECTORS", value_name = "FILE", requires = "rescore")]
+    pub(crate) query_vectors: Option<PathBuf>,
+    /// What makes vectors similar: the cosine of the angle between them, or the sum of the products of their numbers
+    #[arg(long, env = "DHIH_SIMILARITY", value_name = "NAME", value_enum, default_value_t = By::Cosine)]
+    pub(crate) similarity: By,
+}
+
+/// What makes vectors similar.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum By {
+    Cosine,
+    InnerProduct,
+}
+
+impl From<By> for Similarity {
+    fn from(by: By) -> Self {
+        match by {
+            By::Cosine => Self::Cosine,
+            By::InnerProduct => Self::InnerProduct,
+        }
+    }
+}
+
+/// How the numbers of vectors are kept.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum StoredAs {
+    F32,
+    F16,
+    Int8,
+}
+
+impl From<StoredAs> for VectorType {
+    fn from(stored: StoredAs) -> Self {
+        match stored {
+            StoredAs::F32 => Self::F32,
+            StoredAs::F16 => Self::F16,
+            StoredAs::Int8 => Self::Int8,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -195,6 +266,9 @@ pub(crate) struct AddArgs {
     /// Codes file (.safetensors, .npy or .parquet); items without ids are numbered after the greatest id of the index
     #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
     pub(crate) codes: PathBuf,
+    /// The vectors of the codes, where the index keeps vectors: an .npy array of floats, a row for each code
+    #[arg(long, env = "DHIH_VECTORS", value_name = "FILE")]
+    pub(crate) vectors: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -256,6 +330,9 @@ pub(crate) struct ExportArgs {
     /// Format of the file; npy holds the codes alone [default: the one that OUT's extension names, else safetensors]
     #[arg(long, env = "DHIH_FORMAT", value_enum)]
     pub(crate) format: Option<Format>,
+    /// Write the vectors, too, to an .npy file, a row for each code
+    #[arg(long, env = "DHIH_VECTORS", value_name = "FILE")]
+    pub(crate) vectors: Option<PathBuf>,
 }
 
 /// The formats of codes files.
@@ -287,57 +364,10 @@ pub(crate) struct IndexArgs {
     pub(crate) json: bool,
 }
 
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("give a whole number of at least 1".into()),
-        Ok(number) => Ok(number),
-    }
-}
-
-/// A number of bytes: with a unit, decimal (`MB`) or binary (`MiB`), or without.
-fn bytes(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 9] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("kB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("TB", 1_000_000_000_000),
-        ("B", 1),
-    ];
-    let wrong = || "give a number of bytes, as in 2GiB, 500MB or 1000000".to_owned();
-    let of_unit = |(unit, bytes)| Some((text.strip_suffix(unit)?, bytes));
-    let (number, unit) = UNITS.into_iter().find_map(of_unit).unwrap_or((text, 1));
-    let number: f64 = number.trim_end().parse().map_err(|_| wrong())?;
-    let bytes = number * unit as f64;
-    // The largest numbers below are exact, and more than any machine has.
-    if (1.0..=2_f64.powi(53)).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, expected) in [
-            ("1", 1),
-            ("1000000", 1_000_000),
-            ("17B", 17),
-            ("500MB", 500_000_000),
-            ("2GiB", 2 << 30),
-            ("1.5 GiB", 3 << 29),
-            ("3TB", 3_000_000_000_000),
-        ] {
-            assert_eq!(bytes(text), Ok(expected), "{text}");
-        }
-        for text in ["", "0", "-1", "2Gi", "GiB", "1e300", "NaN", "inf", "2 XB"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn every_flag_has_an_environment_twin_and_every_command_an_example() {

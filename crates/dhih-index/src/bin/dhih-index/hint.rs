@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use dhih_index::Error;
+use dhih_index::{Error, VectorError};
 
 /// A failure of a command that knows what helps.
 #[derive(Debug)]
@@ -43,6 +43,15 @@ fn of_library(error: &Error) -> Option<String> {
     match error {
         Error::NoIndex { dir } => {
             Some(format!("`dhih-index build --codes CODES --out {}` builds one", dir.display()))
+        }
+        Error::Vectors(VectorError::NotKept { .. }) => {
+            Some("`dhih-index build --vectors FILE` keeps the vectors of the codes".to_owned())
+        }
+        Error::Vectors(VectorError::Kind { .. }) => {
+            Some("`--vectors FILE` names the vectors of items that are added".to_owned())
+        }
+        Error::Vectors(VectorError::Candidates { .. }) => {
+            Some("give more with `--rescore`".to_owned())
         }
         Error::IdTaken { .. } => {
             Some("`dhih-index upsert` replaces the items that have the same ids".to_owned())

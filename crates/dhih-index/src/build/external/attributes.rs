@@ -1,4 +1,4 @@
-//! The attributes of items, their ids and labels, on their way to disk: they are spilled as they come, and the codes are handed on to be
+//! The attributes of items, their ids, labels and vectors, on their way to disk: they are spilled as they come, and the codes are handed on to be
 //! sorted.
 
 use crate::build::external::job::{Job, REPORT_EVERY};
@@ -9,10 +9,11 @@ use crate::codes::items::Items;
 use crate::error::Result;
 use crate::progress::Stage;
 
-/// Ids and labels in the order of the rows.
+/// Ids, labels and vectors in the order of the rows.
 pub(super) struct Attributes {
     pub(super) ids: Numbers,
     pub(super) labels: Spill,
+    pub(super) vectors: Spill,
 }
 
 /// Reads all items of a stream; `take` gets their codes, packed, in batches.
@@ -23,12 +24,15 @@ pub(super) fn read(
 ) -> Result<Attributes> {
     let mut ids = NumberWriter::new(job.dir, size_of::<u64>());
     let mut labels = SpillWriter::create(job.dir)?;
+    let mut vectors = SpillWriter::create(job.dir)?;
     let (mut batch, mut ascending) = (Items::default(), Ascending::default());
     let (mut reported, total) = (0, job.spec.rows as u64);
     while rows.next(&mut batch)? {
         ascending.check(&batch.ids)?;
         batch.ids.iter().try_for_each(|&id| ids.put(id))?;
-        labels.put(&batch.labels)?;
+        let [of_labels, of_vectors] = batch.take_attributes(job.spec.shape);
+        labels.put(&of_labels)?;
+        vectors.put(&of_vectors)?;
         take(&batch.codes)?;
         if ascending.count() >= reported + REPORT_EVERY {
             reported = ascending.count();
@@ -36,5 +40,5 @@ pub(super) fn read(
         }
     }
     ascending.check_count(job.spec.rows)?;
-    Ok(Attributes { ids: ids.finish()?, labels: labels.finish()? })
+    Ok(Attributes { ids: ids.finish()?, labels: labels.finish()?, vectors: vectors.finish()? })
 }

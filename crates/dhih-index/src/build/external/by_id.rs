@@ -8,31 +8,33 @@ use rayon::prelude::*;
 use crate::build::external::budget::Budget;
 use crate::build::external::job::{Job, REPORT_EVERY};
 use crate::build::external::merge::LoserTree;
-use crate::build::rows::{RowStream, batch_items, label_bytes};
+use crate::build::rows::{RowStream, batch_items};
 use crate::build::spill::{Spill, SpillReader, SpillWriter};
-use crate::codes::items::{Items, Shape};
+use crate::codes::attributes::AttributeReader;
+use crate::codes::items::Items;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::progress::Stage;
 
-/// Bytes of a spilled item before its code and labels: its id and its place in the set.
+/// Bytes of a spilled item before its code and attributes: its id and its place in the set.
 const HEAD: usize = 12;
 
 /// Sorted runs, one after the other in a file. A run is a list of items, ascending by id and then by their place in the set: id, place,
-/// code and labels.
+/// code and attributes.
 pub(super) struct ItemRuns {
     spill: Spill,
     runs: Vec<Range<u64>>,
     width: usize,
-    label_bytes: usize,
+    attributes: usize,
 }
 
 /// Spills the items of a set in sorted runs.
 pub(super) fn sort(set: &CodeSet, job: &Job) -> Result<ItemRuns> {
-    let (width, per_item) = (set.codes.bytes_per_code(), Shape::of(set).label_width());
-    let (ids, labels) = (set.ids.as_deref().unwrap_or_default(), label_bytes(set));
-    // The codes of a run are looked at in the order of its ids, so all their pages may be in memory.
-    let run = job.budget.run(ids.len(), size_of::<u32>() + width);
+    let (shape, ids) = (job.spec.shape, set.ids.as_deref().unwrap_or_default());
+    let (width, per_item) = (shape.width(), shape.attribute_width());
+    let (mut reader, mut attributes) = (AttributeReader::new(set, shape.vectors), Vec::new());
+    // The codes of a run are looked at in the order of its ids, so all their pages may be in memory, and so may those of its vectors.
+    let run = job.budget.run(ids.len(), size_of::<u32>() + width + vector_bytes(set));
     let mut out = SpillWriter::create(job.dir)?;
     let mut runs = Vec::new();
     let mut order: Vec<u32> = Vec::with_capacity(run);
@@ -47,26 +49,36 @@ pub(super) fn sort(set: &CodeSet, job: &Job) -> Result<ItemRuns> {
             out.put(&ids[place].to_le_bytes())?;
             out.put(&item.to_le_bytes())?;
             out.put(set.codes.get(place))?;
-            out.put(&labels[place * per_item..][..per_item])?;
+            attributes.clear();
+            reader.append(place, &mut attributes)?;
+            out.put(&attributes)?;
             if (at + 1).is_multiple_of(REPORT_EVERY) {
                 job.reporter.report(Stage::SortIds, at as u64, ids.len() as u64)?;
             }
         }
         runs.push(start..out.len());
+        if let Some(vectors) = &set.vectors {
+            vectors.release(items.clone());
+        }
         set.codes.release(items);
     }
     job.reporter.complete(Stage::SortIds, ids.len() as u64)?;
-    Ok(ItemRuns { spill: out.finish()?, runs, width, label_bytes: per_item })
+    Ok(ItemRuns { spill: out.finish()?, runs, width, attributes: per_item })
+}
+
+/// Bytes of a vector of a set where it may be in memory, which of those in a file is not known better than the size of 64-bit numbers.
+fn vector_bytes(set: &CodeSet) -> usize {
+    set.vectors.as_ref().map_or(0, |vectors| size_of::<f64>() * vectors.dims())
 }
 
 /// Merges runs of items; `budget` is for the buffers.
 pub(super) fn merge(runs: &ItemRuns, budget: Budget) -> Result<SortedRows<'_>> {
-    let ItemRuns { spill, runs, width, label_bytes } = runs;
-    let (buffer, bytes) = (budget.buffer(runs.len()), HEAD + width + label_bytes);
+    let ItemRuns { spill, runs, width, attributes } = runs;
+    let (buffer, bytes) = (budget.buffer(runs.len()), HEAD + width + attributes);
     let cursor = |run: &Range<u64>| Cursor::open(spill.reader(run.clone(), buffer), bytes);
     let cursors: Vec<Cursor> = runs.iter().map(cursor).collect::<Result<_>>()?;
     let tree = LoserTree::new(cursors.len(), |a, b| (cursors[a].key, a) < (cursors[b].key, b));
-    Ok(SortedRows { cursors, tree, width: *width, label_bytes: *label_bytes, last: None })
+    Ok(SortedRows { cursors, tree, width: *width, attributes: *attributes, last: None })
 }
 
 /// The items of a set by ascending id.
@@ -74,7 +86,7 @@ pub(super) struct SortedRows<'a> {
     cursors: Vec<Cursor<'a>>,
     tree: LoserTree,
     width: usize,
-    label_bytes: usize,
+    attributes: usize,
     /// Id and place of the last item.
     last: Option<(u64, u32)>,
 }
@@ -82,7 +94,7 @@ pub(super) struct SortedRows<'a> {
 impl RowStream for SortedRows<'_> {
     fn next(&mut self, batch: &mut Items) -> Result<bool> {
         batch.clear();
-        while batch.ids.len() < batch_items(self.width, self.label_bytes) {
+        while batch.ids.len() < batch_items(self.width, self.attributes) {
             let Some(cursor) = self.cursors.get_mut(self.tree.winner()) else { break };
             let (false, id, place) = cursor.key else { break };
             if let Some((_, before)) = self.last.filter(|(last, _)| *last == id) {
@@ -93,10 +105,10 @@ impl RowStream for SortedRows<'_> {
                 });
             }
             self.last = Some((id, place));
-            let (code, labels) = cursor.item[HEAD..].split_at(self.width);
+            let (code, attributes) = cursor.item[HEAD..].split_at(self.width);
             batch.ids.push(id);
             batch.codes.extend_from_slice(code);
-            batch.labels.extend_from_slice(labels);
+            batch.attributes.extend_from_slice(attributes);
             cursor.advance()?;
             let cursors = &self.cursors;
             self.tree.replay(|a, b| (cursors[a].key, a) < (cursors[b].key, b));

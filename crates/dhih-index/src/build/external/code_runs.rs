@@ -50,7 +50,7 @@ pub(super) fn sort(job: &Job, rows: &mut dyn RowStream) -> Result<(Attributes, S
                 sample.see(codes);
                 unsorted.put(codes)
             })?;
-            let (bits, rows) = (job.spec.bits, job.spec.rows);
+            let (bits, rows) = (job.spec.shape.bits, job.spec.rows);
             let substrings = substring::choose_by_sample(bits, rows, &sample.codes, *count)?;
             let mut sorter = RunSorter::new(job, &substrings[0])?;
             let unsorted = unsorted.finish()?;
@@ -112,7 +112,7 @@ impl<'a> RunSorter<'a> {
         let (run_bytes, out) = (run * width, SpillWriter::create(job.dir)?);
         let codes = Vec::with_capacity(run_bytes);
         Ok(Self {
-            bits: job.spec.bits,
+            bits: job.spec.shape.bits,
             first,
             run_bytes,
             codes,

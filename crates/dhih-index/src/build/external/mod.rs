@@ -3,7 +3,7 @@
 //! share the value of a substring. The bytes are those of `in_memory.rs`.
 //!
 //! ```text
-//! rows by id --> ids, labels (spilled as they come) ------------------------------> ids, labels
+//! rows by id --> ids, labels, vectors (spilled as they come) ---------------------> ids, labels, vectors
 //!          \---> code_runs.rs: runs sorted by (value of substring 0, code, row)
 //!                   \--> merge.rs: --> different codes ---------------------------> codes
 //!                                 \--> rows code by code, and where each code's start --> rows, starts
@@ -62,7 +62,7 @@ pub(super) fn write_set(
     let budget = Budget::of(&spec)?;
     let mut job = Job { spec: &spec, dir, budget, reporter };
     if set.ids.as_ref().is_none_or(|ids| ids.is_sorted()) {
-        return write(&job, &mut SetRows::new(set));
+        return write(&job, &mut SetRows::new(set, spec.shape));
     }
     let sorted = by_id::sort(set, &job)?;
     // The items are merged while their codes are sorted, so the buffers of the one and the runs of the other are in memory together.
@@ -132,8 +132,11 @@ fn write_sections(
     if layout.has_ids {
         attributes.ids.write(Kind::Ids, out)?;
     }
-    if job.spec.label_bytes > 0 {
+    if job.spec.shape.label_width() > 0 {
         copy(&attributes.labels, Kind::Labels, out)?;
+    }
+    if job.spec.shape.vectors.is_some() {
+        copy(&attributes.vectors, Kind::Vectors, out)?;
     }
     drop(attributes);
     code_of_row::write(job, &rows, &starts, out)?;

@@ -13,7 +13,7 @@ use crate::build::IndexBuilder;
 use crate::codes::labels::Labels;
 use crate::error::Result;
 use crate::test_numbers::Numbers;
-use crate::{Batch, CodeSet, Codes, Filter, Flat, Index, IndexWriter};
+use crate::{Batch, CodeSet, Codes, Filter, Flat, Index, IndexWriter, VectorSet, VectorType};
 
 /// An empty folder, in memory where the system has one, because syncing costs nothing there.
 fn folder() -> tempfile::TempDir {
@@ -27,9 +27,17 @@ fn folder() -> tempfile::TempDir {
 /// What should be in the index: code and label by id.
 type Items = BTreeMap<u64, ([u8; 2], i64)>;
 
+/// The vector of an item: another one for another code or label.
+fn vector(id: u64, (code, label): &([u8; 2], i64)) -> [f32; 3] {
+    [(id % 97) as f32, f32::from(code[0]), f32::from(code[1]) + *label as f32]
+}
+
 fn set(items: &Items) -> CodeSet {
     let bytes = items.values().flat_map(|(code, _)| *code).collect();
+    let vectors: Vec<f32> = items.iter().flat_map(|(id, item)| vector(*id, item)).collect();
+    let vectors = VectorSet::from_f32(3, &vectors).unwrap();
     CodeSet {
+        vectors: Some(vectors.to_type(VectorType::Int8).unwrap()),
         ids: Some(items.keys().copied().collect()),
         labels: Some(Labels::Single(items.values().map(|(_, label)| *label).collect())),
         classes: ["a", "b", "c"].map(String::from).to_vec(),
@@ -63,6 +71,10 @@ fn assert_holds(index: &Index, items: &Items, numbers: &mut Numbers) {
         assert_eq!(index.label(*id), Some(crate::Label::Single(*label)));
     }
     let all = set(items);
+    for (row, id) in items.keys().enumerate() {
+        let expected = all.vectors.as_ref().unwrap().get(row).unwrap();
+        assert_eq!(index.vector(*id), Some(expected));
+    }
     let label = numbers.below(4) as i64;
     let odd = |id: &u64| id % 2 == 1;
     let filter = Filter::default().labels([label]).ids(items.keys().copied().filter(odd));

@@ -102,7 +102,7 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         (None, None) => None,
     };
     let classes = metadata::parse_classes(text(CLASSES).as_deref()).map_err(at(path))?;
-    Ok(CodeSet { codes, ids, labels, classes, model_sha256: text(MODEL) })
+    Ok(CodeSet { codes, ids, labels, classes, model_sha256: text(MODEL), vectors: None })
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {

@@ -40,7 +40,7 @@ fn there_and_back(set: &CodeSet) -> CodeSet {
 
 #[test]
 fn what_is_written_is_read() {
-    for bits in [8, 12, 48, 64, 100, 128, 1024] {
+    for bits in [8, 12, 48, 64, 100, 128, 1024, 4096] {
         let plain = set(bits, 300);
         let ids = Some((0..300).map(|i| u64::MAX - 3 * i).collect::<Vec<u64>>());
         let single = CodeSet {

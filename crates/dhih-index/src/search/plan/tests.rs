@@ -36,7 +36,9 @@ fn near_neighbours_are_looked_up_middling_ones_probed_far_ones_scanned() {
 #[test]
 fn whole_codes_are_looked_up_only_where_their_hashes_are_certain() {
     let plan = |bits| Plan { bits, ..plan(1 << 30, None) };
-    for (bits, most) in [(9, 6), (64, 6), (65, 5), (200, 4), (257, 3), (1024, 3)] {
+    for (bits, most) in
+        [(9, 6), (64, 6), (65, 5), (200, 4), (257, 3), (1024, 3), (1025, 2), (4096, 2)]
+    {
         assert!(plan(bits).look_up(0, most).is_finite() && plan(bits).look_up(most, most) > 0.0);
         assert!(plan(bits).look_up(0, most + 1).is_infinite(), "{bits} bits");
         assert!(plan(bits).look_up(most + 1, most + 1).is_infinite(), "{bits} bits");

@@ -22,6 +22,7 @@ fn file() -> Vec<u8> {
     let header = Header {
         version: VERSION,
         counts,
+        features: 0,
         origin,
         ignored: Vec::new(),
         sections,
@@ -69,13 +70,16 @@ fn a_header_that_is_sealed_but_wrong_is_refused() {
     // The last section becomes one that nobody has to know.
     let ignored = sealed(|file| file[HEADER + 2 * ENTRY + 3] = 0x80).unwrap();
     assert_eq!((ignored.sections.len(), ignored.ignored.len()), (2, 1));
-    let wrong: [fn(&mut Vec<u8>); 10] = [
+    let wrong: [fn(&mut Vec<u8>); 12] = [
         |file| file[0] = b'd',
         |file| file[90] = 1,
         |file| file[40] ^= 1,
         |file| file.push(0),
         |file| file[32] = 1,
-        |file| file[HEADER] = 16,
+        |file| file[HEADER] = 99,
+        // It says that it keeps vectors, and has none, or that its codes are long.
+        |file| file[48] = 1,
+        |file| file[48] = 2,
         |file| file[HEADER + ENTRY + 4] = 5,
         |file| file[HEADER + 8] ^= 64,
         |file| file[HEADER + 16] ^= 64,

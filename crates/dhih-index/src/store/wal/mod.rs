@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::codes::items::{Items, Shape};
 use crate::error::{Error, Result};
-use crate::store::format::Origin;
+use crate::store::format::{self, Origin};
 
 pub(crate) use reader::{Lost, Recovered, Torn, parse, recover};
 
@@ -85,8 +85,9 @@ pub(crate) fn begin(shape: Shape, origin: Origin) -> (Vec<u8>, Cursor) {
     let mut payload = vec![ORIGIN];
     payload.extend(origin.id.to_le_bytes());
     payload.extend(origin.generation.to_le_bytes());
-    // Features that a reader must know, and those that it may ignore. There are none yet.
-    payload.extend([0; 8]);
+    // Features that a reader must know, and those that it may ignore, of which there are none yet.
+    payload.extend(format::features(shape.bits, shape.vectors.is_some()).to_le_bytes());
+    payload.extend([0; 4]);
     let first = Cursor { key: header_checksum(&bytes), sequence: 0 };
     bytes.extend(record(&payload, first));
     let key = xxh3_64_with_seed(&payload, first.key);
@@ -107,7 +108,7 @@ pub(crate) fn encode(changes: &[Change], cursor: Cursor) -> Result<(Vec<u8>, Cur
                 payload.extend((added.len() as u64).to_le_bytes());
                 payload.extend_from_slice(bytemuck::cast_slice(&added.ids));
                 payload.extend_from_slice(&added.codes);
-                payload.extend_from_slice(&added.labels);
+                payload.extend_from_slice(&added.attributes);
             }
             Change::Tombstones { segment, rows } => {
                 payload.push(TOMBSTONES);

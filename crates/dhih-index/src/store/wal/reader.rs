@@ -12,7 +12,7 @@ use super::{
 use crate::codes::bits;
 use crate::codes::items::{Items, Shape};
 use crate::error::{Error, Result};
-use crate::store::format::Origin;
+use crate::store::format::{self, Origin};
 
 /// Bytes that a disk writes as a whole: a write is torn at a multiple of it.
 const SECTOR: usize = 512;
@@ -198,11 +198,15 @@ impl<'a> Records<'a> {
             let features = (*kind == ORIGIN && rest.len() == 32).then(|| read_u64(rest, 24))??;
             Some((Origin { id, generation: read_u64(rest, 16)? }, features as u32))
         });
-        let Some((found, unknown)) = fields else {
+        let Some((found, required)) = fields else {
             return Err(damaged(path, bytes, HEADER, "its first record does not name an index"));
         };
-        if unknown != 0 {
+        if let Some(unknown) = format::unknown(required) {
             return Err(Error::Features { path: path.to_path_buf(), unknown });
+        }
+        if required != format::features(shape.bits, shape.vectors.is_some()) {
+            let what = "it has other features than its index";
+            return Err(damaged(path, bytes, HEADER, what));
         }
         if found.id != origin.id || found.generation > origin.generation {
             return Err(Error::OtherIndex { path: path.to_path_buf() });
@@ -302,7 +306,7 @@ fn read_commit(mut rest: &[u8], shape: Shape) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
     while !rest.is_empty() {
         let removed = words(take_counted(&mut rest, &[8])?[0]).collect();
-        let added = take_counted(&mut rest, &[8, shape.width(), shape.label_width()])?;
+        let added = take_counted(&mut rest, &[8, shape.width(), shape.attribute_width()])?;
         let added = items(added[0], added[1], added[2], shape)?;
         changes.push(Change::Batch(BatchChange { removed, added }));
     }
@@ -322,10 +326,14 @@ fn take_counted<'a>(rest: &mut &'a [u8], widths: &[usize]) -> Option<Vec<&'a [u8
 }
 
 /// Items whose parts have the right lengths; `None` where their contents are wrong.
-pub(super) fn items(ids: &[u8], codes: &[u8], labels: &[u8], shape: Shape) -> Option<Items> {
+pub(super) fn items(ids: &[u8], codes: &[u8], attributes: &[u8], shape: Shape) -> Option<Items> {
     let ids: Vec<u64> = words(ids).collect();
     let sound = ids.is_sorted_by(|a, b| a < b)
         && codes.chunks_exact(shape.width()).all(|code| bits::padding_is_zero(shape.bits, code))
-        && (!shape.multi_hot || labels.iter().all(|&label| label <= 1));
-    sound.then(|| Items { ids, codes: codes.to_vec(), labels: labels.to_vec() })
+        && attributes.chunks_exact(shape.attribute_width().max(1)).all(|item| {
+            let (labels, vector) = item.split_at(shape.label_width());
+            (!shape.multi_hot || labels.iter().all(|&label| label <= 1))
+                && shape.vectors.is_none_or(|form| form.is_sound(vector))
+        });
+    sound.then(|| Items { ids, codes: codes.to_vec(), attributes: attributes.to_vec() })
 }

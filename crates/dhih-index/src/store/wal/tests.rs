@@ -3,7 +3,7 @@
 use super::*;
 use crate::codes::items::Items;
 
-const SHAPE: Shape = Shape { bits: 12, label_bytes: 8, multi_hot: false };
+const SHAPE: Shape = Shape { bits: 12, label_bytes: 8, multi_hot: false, vectors: None };
 const ORIGIN_HERE: Origin = Origin { id: 77, generation: 3 };
 
 fn path() -> &'static Path {

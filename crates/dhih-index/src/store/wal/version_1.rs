@@ -83,13 +83,13 @@ fn read_payload(payload: &[u8], shape: Shape) -> Option<Change> {
     match kind {
         1 => {
             let count = usize::try_from(read_u64(rest, 0)?).ok()?;
-            let widths = [8, shape.width(), shape.label_width()];
+            let widths = [8, shape.width(), shape.attribute_width()];
             let (mut rest, mut taken) = (&rest[8..], [&[][..]; 3]);
             for (taken, width) in taken.iter_mut().zip(widths) {
                 (*taken, rest) = rest.split_at_checked(count.checked_mul(width)?)?;
             }
-            let [ids, codes, labels] = taken;
-            let added = items(ids, codes, labels, shape).filter(|_| rest.is_empty())?;
+            let [ids, codes, attributes] = taken;
+            let added = items(ids, codes, attributes, shape).filter(|_| rest.is_empty())?;
             Some(Change::Batch(BatchChange { removed: Vec::new(), added }))
         }
         2 if rest.len().is_multiple_of(8) => {

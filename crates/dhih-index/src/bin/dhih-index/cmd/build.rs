@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig, Progress, Shard};
+use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig, Progress, Shard, VectorSet};
 
 use crate::cli::BuildArgs;
 use crate::cmd::inspect;
@@ -21,11 +21,16 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     if let Some(shard) = args.shard {
         dir.push(shard.file_name(""));
     }
-    let set = CodeSet::map_shard(&codes, args.bits, args.shard.unwrap_or(Shard::WHOLE))
+    let mut set = CodeSet::map_shard(&codes, args.bits, args.shard.unwrap_or(Shard::WHOLE))
         .context("no index was built")?;
+    let vectors = args.vectors.as_ref().map(VectorSet::open);
+    set.vectors = vectors.transpose().context("no index was built")?;
     let start = Instant::now();
     let memory = args.memory.or_else(default_memory);
-    let config = IndexConfig::default().with_substrings(args.substrings).with_memory(memory);
+    let config = IndexConfig::default()
+        .with_substrings(args.substrings)
+        .with_memory(memory)
+        .with_vectors(args.stored_as.map(Into::into));
     let builder = IndexBuilder::new(config).on_progress(tell);
     builder.build(&set, &dir).with_context(|| {
         format!("no index of {} was built in {}", codes.display(), dir.display())

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use dhih_index::{IndexConfig, IndexWriter};
+use dhih_index::{CodeSet, IndexConfig, IndexWriter, VectorSet};
 use serde_json::{Value, json};
 
 use crate::cli::{AddArgs, IndexArgs, MergeArgs, RemoveArgs};
@@ -13,7 +13,7 @@ use crate::cmd::search::read_set;
 
 pub(crate) fn add(args: &AddArgs) -> Result<()> {
     let mut writer = IndexWriter::open(&args.on.index)?;
-    let set = read_set(&args.codes, writer.snapshot().bits())?;
+    let set = items(args, writer.snapshot().bits())?;
     writer.add(&set).with_context(|| format!("{} was not added", args.codes.display()))?;
     maintain(&mut writer, &args.on.index);
     print(&writer, args.on.json, &[("added", set.codes.len())])
@@ -21,11 +21,17 @@ pub(crate) fn add(args: &AddArgs) -> Result<()> {
 
 pub(crate) fn upsert(args: &AddArgs) -> Result<()> {
     let mut writer = IndexWriter::open(&args.on.index)?;
-    let set = read_set(&args.codes, writer.snapshot().bits())?;
+    let set = items(args, writer.snapshot().bits())?;
     let changed = writer.upsert(&set);
     let changed = changed.with_context(|| format!("{} was not added", args.codes.display()))?;
     maintain(&mut writer, &args.on.index);
     print(&writer, args.on.json, &[("added", changed.added), ("replaced", changed.replaced)])
+}
+
+/// The items of a codes file, with their vectors where these are named.
+fn items(args: &AddArgs, bits: u32) -> Result<CodeSet> {
+    let vectors = args.vectors.as_ref().map(VectorSet::open).transpose()?;
+    Ok(CodeSet { vectors, ..read_set(&args.codes, bits)? })
 }
 
 pub(crate) fn remove(args: &RemoveArgs) -> Result<()> {

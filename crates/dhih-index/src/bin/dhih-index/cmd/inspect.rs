@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use dhih_index::{Index, Info};
+use dhih_index::{Index, Info, VectorInfo};
 
 use crate::cli::IndexArgs;
 
@@ -25,6 +25,9 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
     writeln!(out, "codes       {} ({} different)", info.codes, info.distinct)?;
     writeln!(out, "ids         {}", info.ids)?;
     writeln!(out, "labels      {} ({} named classes)", info.labels, info.classes.len())?;
+    if let Some(VectorInfo { number_type, dims, .. }) = &info.vectors {
+        writeln!(out, "vectors     {dims} numbers, {number_type}")?;
+    }
     writeln!(out, "model       {model}")?;
     writeln!(out, "substrings  {} of {} bits", info.substrings.len(), substrings.join(", "))?;
     writeln!(out, "version     {}", info.version)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod build;
+pub(crate) mod certified;
 pub(crate) mod change;
 pub(crate) mod checkpoint;
 pub(crate) mod export;

@@ -10,12 +10,17 @@ use dhih_index::{
 };
 
 use crate::cli::{QueryArgs, SearchArgs, SearchBound};
-use crate::cmd::labels;
+use crate::cmd::{certified, labels};
 
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let (isa, bound) = (hamming::isa()?, args.bound.bound());
     let index = open(&args.index, args.in_memory)?;
     let queries = queries(&args.query, &index)?;
+    if let SearchBound::Nearest { k } = bound
+        && (args.rescoring.rescore.is_some() || args.budget_us.is_some())
+    {
+        return certified::run(args, &index, &queries, k);
+    }
 
     let start = Instant::now();
     let filter = filter(args, &index)?;
@@ -27,12 +32,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
             index.select(filter).within_batch(&queries, radius)
         }
     }?;
-    let seconds = start.elapsed().as_secs_f64();
-    let (count, threads) = (results.len(), rayon::current_num_threads());
-    let rate = count as f64 / seconds.max(1e-9);
-    note(&format!(
-        "{count} queries in {seconds:.3} s: {rate:.0} queries/s ({isa}, {threads} threads)"
-    ));
+    note_rate(results.len(), start, isa);
 
     if args.explain {
         explain(&index, &queries, bound)?;
@@ -64,8 +64,17 @@ fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Tells how fast the searches were that began at `start`.
+pub(crate) fn note_rate(count: usize, start: Instant, isa: &str) {
+    let (seconds, threads) = (start.elapsed().as_secs_f64(), rayon::current_num_threads());
+    let rate = count as f64 / seconds.max(1e-9);
+    note(&format!(
+        "{count} queries in {seconds:.3} s: {rate:.0} queries/s ({isa}, {threads} threads)"
+    ));
+}
+
 /// The items that are searched; `None` where all are.
-fn filter(args: &SearchArgs, index: &Index) -> Result<Option<Filter>> {
+pub(crate) fn filter(args: &SearchArgs, index: &Index) -> Result<Option<Filter>> {
     let mut filter = Filter::default();
     if !args.label.is_empty() {
         let number = |text: &String| labels::number_of(text, index);
@@ -120,7 +129,7 @@ pub(crate) fn read_set(file: &Path, bits: u32) -> dhih_index::Result<CodeSet> {
 }
 
 /// The places of a row of k-NN hits in a file: no more than the index has items.
-fn places(k: usize, index: &Index) -> usize {
+pub(crate) fn places(k: usize, index: &Index) -> usize {
     let places = k.min(index.len());
     if places < k {
         note(&format!("the index has {places} items: rows have {places} places, not {k}"));

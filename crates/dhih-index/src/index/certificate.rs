@@ -1,0 +1,179 @@
+//! Searches that say how far their answer is certain, and that may stop early: what a search within a time budget has seen, and what follows
+//! from it.
+
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::codes::Codes;
+use crate::error::{Error, Result};
+use crate::hits::{Bound, Deadline, Hit, Reach};
+use crate::index::Index;
+use crate::index::scope::{Query, Scope};
+use crate::index::selection::Selection;
+use crate::search::scratch::Scratch;
+
+/// How far an answer is certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Certificate {
+    /// Whether these are exactly the nearest items by distance, then id: the search came to its end, or far enough.
+    pub exact: bool,
+    /// Every item whose code is within this distance of the query is among them; `None` where not even one with the query's own code need be.
+    /// It is the length of a code where no item is missing.
+    pub certain_within: Option<u32>,
+}
+
+/// The nearest items, and how far that is certain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Certified {
+    /// Items by distance, then id.
+    pub hits: Vec<Hit>,
+    /// How far they are certain.
+    #[serde(flatten)]
+    pub certificate: Certificate,
+}
+
+impl Index {
+    /// The `k` nearest items, as [`knn`](Self::knn), and how far that is certain. Within a `budget` of time the search stops where it is, and
+    /// the answer is what was found so far: items that are as far away as is said, and not always the nearest.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = dir.path().join("index");
+    /// let set = CodeSet::new(Codes::new(8, vec![0b0000, 0b0001, 0b0011, 0b0111])?);
+    /// IndexBuilder::default().build(&set, &dir)?;
+    /// let index = Index::open(&dir)?;
+    ///
+    /// let answer = index.knn_certified(&[0b0000], 2, None)?;
+    /// // The third item is two bits away, so that none within one bit is missing.
+    /// assert_eq!((answer.certificate.exact, answer.certificate.certain_within), (true, Some(1)));
+    /// let answer = index.knn_certified(&[0b0000], 2, Some(Duration::ZERO))?;
+    /// assert_eq!((answer.certificate.exact, answer.certificate.certain_within), (false, None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`knn`](Self::knn).
+    pub fn knn_certified(
+        &self,
+        query: &[u8],
+        k: usize,
+        budget: Option<Duration>,
+    ) -> Result<Certified> {
+        self.scope().certified_query(query, k, budget)
+    }
+
+    /// [`knn_certified`](Self::knn_certified) of many queries on the threads of the current rayon pool. Each has the budget from when it is
+    /// begun.
+    ///
+    /// # Errors
+    /// As for one query; queries of another number of bits.
+    pub fn knn_certified_batch(
+        &self,
+        queries: &Codes,
+        k: usize,
+        budget: Option<Duration>,
+    ) -> Result<Vec<Certified>> {
+        self.scope().certified_batch(queries, k, budget)
+    }
+}
+
+impl Selection {
+    /// As [`Index::knn_certified`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_certified(
+        &self,
+        query: &[u8],
+        k: usize,
+        budget: Option<Duration>,
+    ) -> Result<Certified> {
+        self.scope().certified_query(query, k, budget)
+    }
+
+    /// As [`Index::knn_certified_batch`], among these items.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn knn_certified_batch(
+        &self,
+        queries: &Codes,
+        k: usize,
+        budget: Option<Duration>,
+    ) -> Result<Vec<Certified>> {
+        self.scope().certified_batch(queries, k, budget)
+    }
+}
+
+impl Scope<'_> {
+    fn certified_query(
+        self,
+        query: &[u8],
+        k: usize,
+        budget: Option<Duration>,
+    ) -> Result<Certified> {
+        self.certified(query, k, budget, self.lend(false).scratch())
+    }
+
+    fn certified_batch(
+        self,
+        queries: &Codes,
+        k: usize,
+        budget: Option<Duration>,
+    ) -> Result<Vec<Certified>> {
+        self.check_batch(queries, Bound::nearest(k))?;
+        let numbers = (0..queries.len()).into_par_iter().with_max_len(1);
+        let one = |number| self.certified_query(queries.get(number), k, budget);
+        numbers.map(one).collect()
+    }
+
+    /// The nearest items of a query, and how far that is certain.
+    pub(super) fn certified(
+        self,
+        code: &[u8],
+        k: usize,
+        budget: Option<Duration>,
+        scratch: &mut Scratch,
+    ) -> Result<Certified> {
+        // A budget that is longer than the clock goes is none.
+        let deadline = budget.and_then(|budget| Instant::now().checked_add(budget)).map(Deadline);
+        let query = Query { deadline, ..Query::new(code, Bound::nearest(k)) };
+        self.certified_by(query, scratch)
+    }
+
+    /// The nearest items of a query for these, found as it says, and how far that is certain.
+    fn certified_by(self, query: Query, scratch: &mut Scratch) -> Result<Certified> {
+        let (k, mut hits) = (query.bound.k, Vec::new());
+        if k == 0 {
+            return Err(Error::ZeroK);
+        }
+        // With one more, so that it is known how far away the first item is that is left out.
+        let query = Query { bound: Bound::nearest(k.saturating_add(1)), ..query };
+        let reach = self.append_hits(query, scratch, &mut hits)?;
+        let certificate = certify(&hits, k, reach, self.index.bits());
+        hits.truncate(k);
+        Ok(Certified { hits, certificate })
+    }
+}
+
+/// What is certain of the first `k` of these hits, where up to `k + 1` were wanted and the search came so far.
+fn certify(hits: &[Hit], k: usize, reach: Reach, bits: u32) -> Certificate {
+    let exact = match hits.get(k - 1) {
+        // All nearer items are known, and of those at the same distance the ones with the least ids.
+        Some(last) => last.distance < reach.0,
+        None => reach == Reach::ALL,
+    };
+    // All items nearer than the first that is left out, as far as the search came.
+    let missing_from = hits.get(k).map_or(reach.0, |first| first.distance.min(reach.0));
+    Certificate { exact, certain_within: missing_from.checked_sub(1).map(|d| d.min(bits)) }
+}
+
+#[cfg(test)]
+mod tests;

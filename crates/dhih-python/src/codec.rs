@@ -1,0 +1,153 @@
+//! `Codec` of Python: vectors, such as embeddings, to codes.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use dhih_index::{CodeSet, Codes, VectorSet};
+use dhih_model::codec::{Codec, FitConfig, Method, Rows, fit};
+use numpy::{Ix2, PyReadonlyArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use crate::arrays;
+use crate::code_set::PyCodeSet;
+use crate::error::{Error, Result};
+use crate::threads::released;
+
+/// Vectors, such as embeddings, to codes: a linear map whose signs are the bits. Threads may share it.
+///
+///     >>> import dhih, numpy, tempfile
+///     >>> x = numpy.random.default_rng(0).standard_normal((1000, 32)).astype(numpy.float32)
+///     >>> codec = dhih.Codec.fit(x, bits=16)
+///     >>> index = dhih.build(codec.encode(x), tempfile.mkdtemp(), vectors="int8")
+///     >>> similarities, ids, certain_within = index.search(codec.encode(x[:2]), 10, rescore=100)
+///     >>> ids[:, 0]
+///     array([0, 1], dtype=uint64)
+#[pyclass(frozen, name = "Codec", module = "dhih")]
+pub(crate) struct PyCodec(Codec);
+
+/// Vectors in an array.
+struct ArrayRows<'a> {
+    numbers: &'a [f32],
+    dims: usize,
+}
+
+impl Rows for ArrayRows<'_> {
+    fn len(&self) -> usize {
+        self.numbers.len() / self.dims.max(1)
+    }
+
+    fn dims(&self) -> usize {
+        self.dims
+    }
+
+    fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> dhih_model::Result<()> {
+        to.extend_from_slice(&self.numbers[rows.start * self.dims..rows.end * self.dims]);
+        Ok(())
+    }
+}
+
+/// float32 `[n, dims]`.
+pub(crate) fn vectors<'py>(given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, f32, Ix2>> {
+    arrays::read("vectors", given)
+}
+
+#[pymethods]
+impl PyCodec {
+    /// Fits a codec to vectors, float32 [n, dims].
+    ///
+    /// `method` is `itq` (iterative quantisation), `pca-sign`, `rotation` or `sign`; vectors are brought to length 1 first unless
+    /// `normalize` is false. The same vectors and `seed` give the same codec.
+    #[staticmethod]
+    #[pyo3(signature = (vectors, bits=256, method="itq", *, normalize=true, seed=0, iterations=50))]
+    fn fit(
+        py: Python<'_>,
+        vectors: &Bound<'_, PyAny>,
+        bits: usize,
+        method: &str,
+        normalize: bool,
+        seed: u64,
+        iterations: usize,
+    ) -> PyResult<Self> {
+        let array = self::vectors(vectors)?;
+        let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
+        let found = Method::named(method).ok_or_else(|| {
+            let names = Method::ALL.map(|(name, ..)| name).join(", ");
+            Error::argument("method", format!("one of {names}"), format!("{method:?}"))
+        })?;
+        let config = FitConfig { method: found, bits, normalize, seed, iterations };
+        released(py, || Ok(Self(fit(&ArrayRows { numbers, dims }, &config, &mut |_| ())?)))
+    }
+
+    /// Reads what `save` or `dhih-train codec` wrote.
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        released(py, || Ok(Self(Codec::load(&path)?)))
+    }
+
+    /// Writes a codec.safetensors, which `dhih-train encode --codec` takes.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        released(py, || Ok(self.0.save(&path)?))
+    }
+
+    /// The codes of vectors, float32 [n, dims]: a CodeSet that has the vectors, too, for an index to keep, or to rescore with.
+    fn encode(&self, py: Python<'_>, vectors: &Bound<'_, PyAny>) -> PyResult<PyCodeSet> {
+        let array = self::vectors(vectors)?;
+        let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
+        if dims != self.0.dims() {
+            let expected = format!("[n, {}]", self.0.dims());
+            return Err(Error::argument("vectors", expected, format!("{:?}", array.shape())).into());
+        }
+        let set = released(py, || self.codes_of(numbers))?;
+        PyCodeSet::new(py, set)
+    }
+
+    /// Length of a code in bits.
+    #[getter]
+    fn bits(&self) -> usize {
+        self.0.bits()
+    }
+
+    /// Numbers of a vector.
+    #[getter]
+    fn dims(&self) -> usize {
+        self.0.dims()
+    }
+
+    /// How its map was found.
+    #[getter]
+    fn method(&self) -> &'static str {
+        self.0.config().method.name()
+    }
+
+    /// SHA-256 of its content, in hexadecimal: codes of two codecs must not be mixed.
+    #[getter]
+    fn model_sha256(&self) -> &str {
+        self.0.sha256()
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<dhih.Codec: {} numbers to {} bits by {}>",
+            self.dims(),
+            self.bits(),
+            self.method()
+        )
+    }
+}
+
+impl PyCodec {
+    fn codes_of(&self, numbers: &[f32]) -> Result<CodeSet> {
+        /// Numbers that are coded at once.
+        const PART: usize = 1 << 20;
+        let (dims, bits) = (self.0.dims(), self.0.bits() as u32);
+        let mut codes = Codes::new(bits, Vec::new())?;
+        for part in numbers.chunks((PART / dims).max(1) * dims) {
+            codes.try_extend(Codes::from_real(bits, &self.0.encode(part)?)?.iter())?;
+        }
+        Ok(CodeSet {
+            vectors: Some(VectorSet::from_f32(dims, numbers)?),
+            model_sha256: Some(self.0.sha256().to_owned()),
+            ..CodeSet::new(codes)
+        })
+    }
+}
