@@ -95,6 +95,12 @@ pub enum Error {
         /// The Cargo feature that adds it.
         feature: &'static str,
     },
+    /// A name for a file of pairs or groups that says no format.
+    #[error("{} names no format: end it in .parquet, .jsonl or .csv", path.display())]
+    RowsFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder whose files are not the part files of one job.
     #[error("{} is not a usable folder of codes: {reason}", folder.display())]
     PartFiles {
@@ -239,8 +245,8 @@ pub enum Error {
     /// An operation that its caller stopped through a progress callback.
     #[error("it was cancelled: nothing was changed")]
     Cancelled,
-    /// A build that is to stay within too little memory.
-    #[error("{memory} bytes of memory are too few for this build: give at least {least}")]
+    /// A build, or a search for pairs, that is to stay within too little memory.
+    #[error("{memory} bytes of memory are too few for this: give at least {least}")]
     Memory {
         /// Bytes given.
         memory: u64,

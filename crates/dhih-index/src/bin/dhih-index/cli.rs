@@ -1,11 +1,15 @@
 //! The commands and flags of the command line, and their help. What the commands do: `cmd/`.
 
+mod pairs;
+
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dhih_index::{CodesFormat, Shard};
 use dhih_manual::Manual;
+
+pub(crate) use pairs::PairsArgs;
 
 /// Exact Hamming search over binary codes.
 #[derive(Debug, Parser)]
@@ -32,6 +36,15 @@ pub(crate) enum Command {
         dhih-index search --queries runs/latest/queries.safetensors -k 10\n  \
         dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json")]
     Search(SearchArgs),
+    /// Find all pairs of items within a radius, or groups of them
+    #[command(
+        after_help = "Examples:\n  dhih-index pairs --index idx --radius 3 --out pairs.parquet\n  \
+        dhih-index pairs --index idx --radius 31 --group stars --out groups.csv\n  \
+        dhih-index pairs --index training --against test --radius 3 --out leaks.jsonl\n\n\
+        A pair is a row `first`, `second`, `distance`, by ascending ids; with --against, `first` is of INDEX. A group is a row \
+        for each of its items: `group`, `id`, `kept`, `distance` to the kept item, `diameter` of the group."
+    )]
+    Pairs(PairsArgs),
     /// Add the codes of a file
     #[command(after_help = "Example:\n  dhih-index add --index idx --codes more.safetensors")]
     Add(AddArgs),
@@ -76,7 +89,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Codes file (.safetensors, .npy or .parquet), or a folder of files part-* [default: runs/latest/codes.safetensors]
+    /// Codes file (.safetensors, .npy, .parquet, or .hex and .txt: a code a line in hexadecimal), or a folder of files part-* [default: runs/latest/codes.safetensors]
     #[arg(long, env = "DHIH_CODES", value_name = "PATH")]
     pub(crate) codes: Option<PathBuf>,
     /// Length of a code in bits; needed where the file does not record it: .npy, and Parquet of other programs
@@ -253,7 +266,7 @@ pub(crate) struct ExportArgs {
     /// Codes file to write
     #[arg(long, env = "DHIH_INDEX_EXPORT_OUT", value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Format of the file; npy holds the codes alone [default: the one that OUT's extension names, else safetensors]
+    /// Format of the file; npy and hex hold the codes alone [default: the one that OUT's extension names, else safetensors]
     #[arg(long, env = "DHIH_FORMAT", value_enum)]
     pub(crate) format: Option<Format>,
 }
@@ -264,6 +277,7 @@ pub(crate) enum Format {
     Safetensors,
     Parquet,
     Npy,
+    Hex,
 }
 
 impl From<Format> for CodesFormat {
@@ -272,6 +286,7 @@ impl From<Format> for CodesFormat {
             Format::Safetensors => Self::Safetensors,
             Format::Parquet => Self::Parquet,
             Format::Npy => Self::Npy,
+            Format::Hex => Self::Hex,
         }
     }
 }
