@@ -81,7 +81,9 @@ impl<'a> Join<'a> {
         }
         let reporter = Reporter::new(options.listener.clone());
         let memory = Memory::of(options.memory)?;
-        Ok(Self { left, right, radius: options.radius, memory, reporter })
+        // No two codes differ in more bits than they have.
+        let radius = options.radius.min(left.bits());
+        Ok(Self { left, right, radius, memory, reporter })
     }
 
     fn right(&self) -> &Source<'a> {

@@ -1,5 +1,5 @@
 //! All pairs of items whose codes differ in at most some number of bits: an exact similarity join, of one set of items with itself or of
-//! two sets. What is near one query is found by `search/`; groups of items that are near each other are made by `groups/`.
+//! two sets. What is near one query is found by `search/`; `groups/` makes groups of pairs, `files.rs` writes both.
 //!
 //! ```text
 //! items by id (source.rs) -> a block of left items ------------------------+

@@ -137,7 +137,8 @@ impl Task<'_> {
         let (left, right) = (self.left as f64, self.right as f64);
         let width = bytes_per_code(self.bits) as f64;
         let search = |&(bits, weight, share): &(u32, u32, f64)| {
-            let buckets: f64 = (0..=weight).map(|weight| probe::count(bits, weight)).sum();
+            let buckets: f64 =
+                (0..=weight.min(bits)).map(|weight| probe::count(bits, weight)).sum();
             let codes = right * share * self.share();
             cost::ITEM + buckets * cost::BUCKET + codes * self.code()
         };
@@ -180,7 +181,7 @@ fn longest(codes: usize) -> u32 {
 
 /// The share of uniform values of `bits` bits that differ from one of them in at most `weight` bits.
 fn uniform_share(bits: u32, weight: u32) -> f64 {
-    let near: f64 = (0..=weight).map(|weight| probe::count(bits, weight)).sum();
+    let near: f64 = (0..=weight.min(bits)).map(|weight| probe::count(bits, weight)).sum();
     near / 2_f64.powi(bits as i32)
 }
 
@@ -218,7 +219,7 @@ mod tests {
         assert!((3..=4).contains(&chosen.len()), "{chosen:?}");
         // Codes that are near most others have no use for tables.
         assert!(task(1_000_000, 31).choose().is_empty());
-        assert!(task(1_000_000, u32::MAX).choose().is_empty());
+        assert!(task(1_000_000, 64).choose().is_empty());
         // Where all codes are equal, all are compared with all whatever the tables.
         let equal = Task { sample: &[7; 8 * SAMPLED], ..task(1_000_000, 3) };
         assert!(equal.choose().is_empty());

@@ -84,6 +84,7 @@ fn the_pairs_of_many_sets_are_those_of_brute_force() {
         let (left, right) = (numbers.place(12), numbers.place(12));
         let left = draw(numbers, bits, left);
         let radius = numbers.below(u64::from(bits).min(7) + 1) as u32;
+        let radius = if case % 1000 == 0 { u32::MAX } else { radius };
         let options = options(numbers, radius);
         let found = collect(|sink| left.pairs(&options, sink));
         assert_eq!(found, expected(&items(&left), None, radius), "case {case}: {left:?} {radius}");
