@@ -2,12 +2,13 @@
 
 Needs numpy, and measures those of hammingbird and faiss-cpu that are installed. Prints one JSON object a line: name, seconds, the number of
 pairs, and `part`, the share of the codes that were asked for where all of them would take too long; seconds are then extrapolated, as each code
-takes as long as any other. Every method runs in a process of its own and is given up after --seconds.
+takes as long as any other. Every method runs in a process of its own and is given up after --seconds or above --gigabytes.
 """
 import argparse
 import json
 import multiprocessing
 import os
+import resource
 import time
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -15,6 +16,7 @@ parser.add_argument("--codes", required=True)
 parser.add_argument("--radius", type=int, required=True)
 parser.add_argument("--threads", type=int, default=os.cpu_count())
 parser.add_argument("--seconds", type=float, default=300, help="time after which a method is given up")
+parser.add_argument("--gigabytes", type=float, default=8, help="memory above which a method is given up")
 args = parser.parse_args()
 # Rust's and OpenMP's pools read these when they are made.
 os.environ["RAYON_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(args.threads)
@@ -75,10 +77,14 @@ def faiss_multi_hash(tables):
 
 
 def run(method, words, results):
+    limit = int(args.gigabytes * 1e9)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
         results.put(method(*words))
     except ImportError as missing:
         results.put({"missing": str(missing)})
+    except MemoryError:
+        pass
 
 
 def main():
@@ -99,11 +105,8 @@ def main():
         if process.is_alive():
             process.kill()
             process.join()
-            found = {"seconds": None, "pairs": None, "part": 1.0}
-        elif results.empty():
-            found = {"seconds": None, "pairs": None, "part": 1.0}
-        else:
-            found = results.get()
+        # One that was killed, or ran out of memory, has left nothing.
+        found = {"seconds": None, "pairs": None, "part": 1.0} if results.empty() else results.get()
         if "missing" not in found:
             print(json.dumps({"name": name, **found}), flush=True)
 

@@ -5,14 +5,12 @@ use rayon::prelude::*;
 
 use crate::codes::bits::bytes_per_code;
 use crate::error::{Error, Result};
-use crate::pairs::plan::{self, Task, WeightedSubstring};
+use crate::pairs::plan::{self, BLOCK, Task, WeightedSubstring};
 use crate::pairs::source::{Block, Source};
 use crate::pairs::tables::{Found, Request, Tables};
 use crate::pairs::{Pair, PairOptions};
 use crate::progress::{Reporter, Stage};
 
-/// Left items of a block at most, unless tables have to be made again for each block. Few in tests, whose sets are small.
-const BLOCK: usize = if cfg!(test) { 40 } else { 1 << 18 };
 /// Pairs that are collected before they are handed out, where memory is not limited.
 const PAIRS: usize = if cfg!(test) { 100 } else { 1 << 22 };
 /// Pairs that the sink gets at once, at most.

@@ -7,8 +7,10 @@ use crate::table::substring::{self, Extractor, Substring};
 
 /// Costs in nanoseconds of one thread of a Zen 4 with AVX-512. Only their ratios matter.
 mod cost {
-    /// A bucket, apart from its codes.
-    pub(super) const BUCKET: f64 = 8.0;
+    /// A bucket, apart from its codes, for all left items of one value together, ...
+    pub(super) const BUCKET: f64 = 20.0;
+    /// ... and a byte of its codes, which are copied for these items.
+    pub(super) const COPIED_BYTE: f64 = 0.03;
     /// A comparison of two codes, apart from their bytes, ...
     pub(super) const CODE: f64 = 0.10;
     /// ... and for each byte.
@@ -21,6 +23,8 @@ mod cost {
     pub(super) const BUILD_BYTE: f64 = 0.5;
 }
 
+/// Left items of a block at most, unless tables have to be made again for each block. Few in tests, whose sets are small.
+pub(super) const BLOCK: usize = if cfg!(test) { 40 } else { 1 << 19 };
 /// Codes that are sampled to choose substrings, and to count how many fall into near buckets.
 pub(super) const SAMPLED: usize = 8192;
 /// Of these, codes that are taken for left items.
@@ -140,7 +144,10 @@ impl Task<'_> {
             let buckets: f64 =
                 (0..=weight.min(bits)).map(|weight| probe::count(bits, weight)).sum();
             let codes = right * share * self.share();
-            cost::ITEM + buckets * cost::BUCKET + codes * self.code()
+            // Left items of a block that have the same value.
+            let group = (left.min(BLOCK as f64) / 2_f64.powi(bits as i32)).max(1.0);
+            let shared = buckets * cost::BUCKET + codes * width * cost::COPIED_BYTE;
+            cost::ITEM + shared / group + codes * self.code()
         };
         let passes = right / self.capacity(tables.len()) as f64;
         // Tables that do not fit are made again for each block of left items, which are about as many as the passes.

@@ -16,6 +16,12 @@ use crate::table::substring::Extractor;
 
 /// Bytes of codes that are compared with one left item after the other while they are in the first-level cache.
 const PORTION: usize = 16 << 10;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Bytes of a bucket that are prefetched: the hardware sees by then that memory is read sequentially.
+const PREFETCHED_BYTES: usize = 512;
+/// Buckets of a value that are prefetched: more would not be in the cache any more when they are searched.
+const PREFETCHED_BUCKETS: usize = 32;
 /// Left items of a bucket order that one thread searches before others can take some of them.
 const TASK: usize = 256;
 
@@ -97,9 +103,8 @@ impl Tables {
         let search = |scratch: &mut Scratch, &(table, items): &(usize, &[(u32, u32)])| {
             let mut found = Vec::new();
             let search = Search { tables: self, table, request, count: &count };
-            items
-                .chunk_by(|a, b| a.0 == b.0)
-                .all(|group| search.group(group, scratch, &mut found).is_some());
+            // Where the pairs are too many, the search is given up.
+            let _ = search.items(items, scratch, &mut found);
             found
         };
         let found: Vec<Vec<Found>> =
@@ -170,7 +175,6 @@ impl Table {
 
     /// The buckets whose values differ from `value` in at most `weight` bits, cut into pieces of at most `most` codes.
     fn buckets(&self, value: u32, most: u32, out: &mut Vec<CodeRange>) {
-        out.clear();
         for weight in 0..=self.weight.min(self.bits) {
             for mask in Masks::new(self.bits, weight) {
                 let bucket = (value ^ mask) as usize;
@@ -180,6 +184,16 @@ impl Table {
                     start = piece.end;
                     out.push(piece);
                 }
+            }
+        }
+    }
+
+    /// Brings the beginnings of the first buckets into the cache.
+    fn prefetch(&self, buckets: &[CodeRange]) {
+        for bucket in buckets.iter().take(PREFETCHED_BUCKETS) {
+            let bytes = (bucket.end - bucket.start) as usize * self.width;
+            for line in (0..bytes.min(PREFETCHED_BYTES)).step_by(LINE) {
+                hamming::prefetch(&self.codes, bucket.start as usize * self.width + line);
             }
         }
     }
@@ -194,7 +208,9 @@ impl Table {
 #[derive(Default)]
 struct Scratch {
     buckets: Vec<CodeRange>,
+    next_buckets: Vec<CodeRange>,
     near: Vec<Near>,
+    gathered: Gathered,
 }
 
 /// A search for pairs in one table.
@@ -207,24 +223,50 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Finds the pairs of left items that have the same value. `None` where all pairs together are too many.
-    fn group(
+    /// Finds the pairs of left items, which are sorted by value. `None` where all pairs together are too many.
+    fn items(
         &self,
-        group: &[(u32, u32)],
+        items: &[(u32, u32)],
         scratch: &mut Scratch,
         found: &mut Vec<Found>,
     ) -> Option<()> {
-        let (value, _) = *group.first()?;
         let table = &self.tables.tables[self.table];
         let most = (PORTION / table.width).max(1) as u32;
-        table.buckets(value, most, &mut scratch.buckets);
-        let mut rest = &scratch.buckets[..];
+        let mut groups = items.chunk_by(|a, b| a.0 == b.0).peekable();
+        // The buckets of a group are on their way into the cache while those of the group before it are searched.
+        let look_ahead = |scratch: &mut Scratch, group: Option<&&[(u32, u32)]>| {
+            scratch.next_buckets.clear();
+            if let Some((value, _)) = group.and_then(|group| group.first()) {
+                table.buckets(*value, most, &mut scratch.next_buckets);
+                table.prefetch(&scratch.next_buckets);
+            }
+        };
+        look_ahead(scratch, groups.peek());
+        while let Some(group) = groups.next() {
+            std::mem::swap(&mut scratch.buckets, &mut scratch.next_buckets);
+            look_ahead(scratch, groups.peek());
+            self.group(group, most, scratch, found)?;
+        }
+        Some(())
+    }
+
+    /// Finds the pairs of left items that have the same value, in the buckets of that value.
+    fn group(
+        &self,
+        group: &[(u32, u32)],
+        most: u32,
+        scratch: &mut Scratch,
+        found: &mut Vec<Found>,
+    ) -> Option<()> {
+        let Scratch { buckets, near, gathered, .. } = scratch;
+        let mut rest = &buckets[..];
         while !rest.is_empty() {
-            let portion;
-            (portion, rest) = rest.split_at(portion_len(rest, most));
+            let pieces;
+            (pieces, rest) = rest.split_at(portion_len(rest, most));
+            let portion = gathered.gather(&self.tables.tables[self.table], pieces);
             for &(_, item) in group {
                 let before = found.len();
-                self.item(item, portion, &mut scratch.near, found);
+                self.item(item, &portion, near, found);
                 let new = found.len() - before;
                 if new > 0 && self.count.fetch_add(new, Ordering::Relaxed) + new > self.request.most
                 {
@@ -237,23 +279,76 @@ impl Search<'_> {
 
     /// Finds the pairs of one left item in some buckets.
     #[inline]
-    fn item(&self, item: u32, buckets: &[CodeRange], near: &mut Vec<Near>, found: &mut Vec<Found>) {
+    fn item(&self, item: u32, portion: &Portion, near: &mut Vec<Near>, found: &mut Vec<Found>) {
         let Request { left, radius, same, .. } = *self.request;
         let Tables { first, ids, tables } = self.tables;
         let (table, query) = (&tables[self.table], left.code(item as usize));
-        let request = NearRequest { query, codes: &table.codes, ranges: buckets, limit: radius };
-        hamming::collect_near(&request, near);
+        let ranges = std::slice::from_ref(&portion.range);
+        hamming::collect_near(
+            &NearRequest { query, codes: portion.codes, ranges, limit: radius },
+            near,
+        );
         for Near { at, distance } in near.drain(..) {
-            let row = table.rows[at as usize] as usize;
+            let place = portion.place(at);
+            let row = table.rows[place as usize] as usize;
             if same && first + row <= left.first + item as usize {
                 continue;
             }
-            let code = table.code(at);
+            let code = table.code(place);
             let is_found_earlier =
                 |earlier: &Table| hamming::masked(query, code, &earlier.mask) <= earlier.weight;
             if !tables[..self.table].iter().any(is_found_earlier) {
                 found.push(Found { left: item, right: ids[row], distance });
             }
+        }
+    }
+}
+
+/// Codes of several buckets, copied one behind the other, so that kernels have one long range in place of many short ones.
+#[derive(Default)]
+struct Gathered {
+    codes: Vec<u8>,
+    /// Where the codes of each bucket start.
+    starts: Vec<u32>,
+}
+
+/// Codes to be compared with several left items.
+struct Portion<'a> {
+    codes: &'a [u8],
+    range: CodeRange,
+    /// The buckets that were copied, and where the codes of each start; none where the codes are those of the table.
+    buckets: &'a [CodeRange],
+    starts: &'a [u32],
+}
+
+impl Gathered {
+    /// The codes of buckets of a table. Those of a single one stay where they are.
+    fn gather<'a>(&'a mut self, table: &'a Table, buckets: &'a [CodeRange]) -> Portion<'a> {
+        if let &[range] = buckets {
+            return Portion { codes: &table.codes, range, buckets: &[], starts: &[] };
+        }
+        self.codes.clear();
+        self.starts.clear();
+        let mut end = 0;
+        for bucket in buckets {
+            self.starts.push(end);
+            end += bucket.end - bucket.start;
+            let (start, stop) = (bucket.start as usize, bucket.end as usize);
+            self.codes.extend_from_slice(&table.codes[start * table.width..stop * table.width]);
+        }
+        let range = CodeRange { start: 0, end };
+        Portion { codes: &self.codes, range, buckets, starts: &self.starts }
+    }
+}
+
+impl Portion<'_> {
+    /// The place in the table of a code.
+    #[inline]
+    fn place(&self, at: u32) -> u32 {
+        let behind = self.starts.partition_point(|&start| start <= at);
+        match behind.checked_sub(1) {
+            Some(bucket) => self.buckets[bucket].start + (at - self.starts[bucket]),
+            None => at,
         }
     }
 }
