@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
 use super::median;
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, env = "DHIH_DIR", value_name = "DIR", default_value = "target/bench-pairs")]
     dir: PathBuf,
     /// Measure other programs, too
-    #[arg(long, env = "DHIH_PEERS")]
+    #[arg(long, env = "DHIH_PEERS", value_parser = FalseyValueParser::new())]
     peers: bool,
     /// Python with numpy, hammingbird and faiss
     #[arg(long, env = "DHIH_PYTHON", value_name = "PROGRAM", default_value = "python3")]

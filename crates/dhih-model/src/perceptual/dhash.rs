@@ -1,6 +1,7 @@
 //! The difference hash of 64 bits (N. Krawetz, "Kind of Like That", 2013): whether the picture, scaled to 9 x 8 grey pixels, becomes lighter
 //! from each pixel to the next one in its row. It is that of the Python package `imagehash`, bit by bit, which scales as Pillow does: by
-//! Lanczos filters in whole numbers.
+//! Lanczos filters in whole numbers, rows first. (From version 12 on, Pillow begins with columns where that is cheaper, which now and then
+//! changes a bit.)
 
 use std::f64::consts::PI;
 

@@ -49,7 +49,7 @@ pub(crate) struct DedupArgs {
     min_quality: u32,
     /// Find the pictures of FOLDER that this folder has, too, such as training pictures in a test set; these are listed, and all of this
     /// folder are kept
-    #[arg(long, env = "DHIH_AGAINST", value_name = "FOLDER", conflicts_with_all = ["group", "keep"])]
+    #[arg(long, env = "DHIH_DEDUP_AGAINST", value_name = "FOLDER", conflicts_with_all = ["group", "keep"])]
     against: Option<PathBuf>,
     /// Page to write, one file of HTML
     #[arg(long, env = "DHIH_DEDUP_OUT", value_name = "FILE")]

@@ -96,9 +96,9 @@ pub fn group_pairs(
         // Without a limit of memory nothing is refused.
         let _ = grouper.push(node(pair.first), node(pair.second), pair.distance);
     }
-    let nodes: Vec<Vec<u64>> = ids.iter().map(|&id| vec![id]).collect();
+    let labels = grouper.finish();
     let distance = |a: u32, b: u32| distance(ids[a as usize], ids[b as usize]);
-    groups_of(&grouper.finish(), &nodes, &Distance(distance))
+    groups_of(&labels, &Nodes::single(&ids), &Distance(distance))
 }
 
 impl Index {
@@ -141,8 +141,8 @@ const BYTES_OF_PAIR: u64 = 100;
 
 fn groups(source: &Source, linkage: Linkage, options: &PairOptions) -> Result<Vec<Group>> {
     let items = source.stream(0)?.take(usize::MAX)?;
-    let nodes = distinct(&items);
-    let firsts = nodes.iter().map(|node| items.code(node[0] as usize));
+    let nodes = Nodes::distinct(&items);
+    let firsts = (0..nodes.len() as u32).map(|node| items.code(nodes.items(node)[0] as usize));
     let set = CodeSet::new(Codes::from_codes(source.bits(), firsts)?);
     let most_pairs = options.memory.map_or(u64::MAX, |memory| memory / BYTES_OF_PAIR);
     let most_pairs = usize::try_from(most_pairs).unwrap_or(usize::MAX);
@@ -156,32 +156,58 @@ fn groups(source: &Source, linkage: Linkage, options: &PairOptions) -> Result<Ve
         }
         Ok(())
     })?;
-    let ids: Vec<Vec<u64>> = nodes
-        .into_iter()
-        .map(|node| node.into_iter().map(|item| items.ids[item as usize]).collect())
-        .collect();
-    Ok(groups_of(&grouper.finish(), &ids, &set.codes))
+    Ok(groups_of(&grouper.finish(), &nodes, &set.codes))
 }
 
-/// The items of each different code, ascending, in the order of their first items.
-fn distinct(items: &Block) -> Vec<Vec<u32>> {
-    let mut order: Vec<u32> = (0..items.len() as u32).collect();
-    let code = |item: u32| items.code(item as usize);
-    order.par_sort_unstable_by(|&a, &b| code(a).cmp(code(b)).then(a.cmp(&b)));
-    let equal = order.chunk_by(|&a, &b| code(a) == code(b));
-    let mut nodes: Vec<Vec<u32>> = equal.map(<[u32]>::to_vec).collect();
-    nodes.par_sort_unstable();
-    nodes
+/// Items that are taken together, because their codes are equal.
+struct Nodes<'a> {
+    /// The items of all nodes one after the other, ascending within each node.
+    items: Vec<u32>,
+    /// Where those of each node start, and the end. Nodes ascend by their first items.
+    starts: Vec<u32>,
+    /// The id of each item; these ascend.
+    ids: &'a [u64],
 }
 
-/// The groups of nodes: `labels` has the least node of each one's group, `nodes` the ids of the items of each node, ascending, and the
-/// nodes ascend by their first ids.
-fn groups_of(labels: &[u32], nodes: &[Vec<u64>], metric: &impl Metric) -> Vec<Group> {
+impl<'a> Nodes<'a> {
+    /// A node for each item.
+    fn single(ids: &'a [u64]) -> Self {
+        let count = ids.len() as u32;
+        Self { items: (0..count).collect(), starts: (0..=count).collect(), ids }
+    }
+
+    /// A node for each different code.
+    fn distinct(block: &'a Block) -> Self {
+        let mut sorted: Vec<u32> = (0..block.len() as u32).collect();
+        let code = |item: u32| block.code(item as usize);
+        sorted.par_sort_unstable_by(|&a, &b| code(a).cmp(code(b)).then(a.cmp(&b)));
+        let mut nodes: Vec<&[u32]> = sorted.chunk_by(|&a, &b| code(a) == code(b)).collect();
+        nodes.par_sort_unstable_by_key(|node| node[0]);
+        let ends = nodes.iter().scan(0, |end, node| {
+            *end += node.len() as u32;
+            Some(*end)
+        });
+        let starts = std::iter::once(0).chain(ends).collect();
+        Self { items: nodes.concat(), starts, ids: &block.ids }
+    }
+
+    fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn items(&self, node: u32) -> &[u32] {
+        let node = node as usize;
+        &self.items[self.starts[node] as usize..self.starts[node + 1] as usize]
+    }
+}
+
+/// The groups of nodes: `labels` has the least node of each one's group.
+fn groups_of(labels: &[u32], nodes: &Nodes, metric: &impl Metric) -> Vec<Group> {
     let mut order: Vec<u32> = (0..labels.len() as u32).collect();
     order.par_sort_unstable_by_key(|&node| (labels[node as usize], node));
     let groups: Vec<&[u32]> = order
         .chunk_by(|&a, &b| labels[a as usize] == labels[b as usize])
-        .filter(|group| group.len() > 1 || nodes[group[0] as usize].len() > 1)
+        .filter(|group| group.len() > 1 || nodes.items(group[0]).len() > 1)
         .collect();
     groups
         .par_iter()
@@ -190,7 +216,8 @@ fn groups_of(labels: &[u32], nodes: &[Vec<u64>], metric: &impl Metric) -> Vec<Gr
             let mut hits: Vec<Hit> = Vec::new();
             for &node in *group {
                 let distance = if node == centre { 0 } else { metric.distance(centre, node) };
-                hits.extend(nodes[node as usize].iter().map(|&id| Hit::new(distance, id)));
+                let ids = nodes.items(node).iter().map(|&item| nodes.ids[item as usize]);
+                hits.extend(ids.map(|id| Hit::new(distance, id)));
             }
             hits.sort_unstable_by_key(|hit| hit.id);
             let kept = hits.remove(0).id;

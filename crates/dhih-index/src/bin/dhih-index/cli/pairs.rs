@@ -15,7 +15,7 @@ pub(crate) struct PairsArgs {
     #[arg(long, env = "DHIH_RADIUS", value_name = "R")]
     pub(crate) radius: u32,
     /// Find pairs of an item of INDEX and one of this index
-    #[arg(long, env = "DHIH_AGAINST", value_name = "DIR", conflicts_with = "group")]
+    #[arg(long, env = "DHIH_PAIRS_AGAINST", value_name = "DIR", conflicts_with = "group")]
     pub(crate) against: Option<PathBuf>,
     /// Write groups of items in place of pairs; of each group the item with the least id is kept
     #[arg(long, env = "DHIH_GROUP", value_name = "LINKAGE", value_enum)]
