@@ -78,26 +78,21 @@ impl Pdq {
 
     fn symmetry(&self, symmetry: usize) -> [f32; PDQ_BITS] {
         let Some(from) = &self.coefficients else { return [-1.0; PDQ_BITS] };
-        let mut to = [[0.0; KEPT]; KEPT];
-        for i in 0..KEPT {
-            for j in 0..KEPT {
+        let transposed = matches!(symmetry, 1 | 3 | 6 | 7);
+        let moved = std::array::from_fn(|row| {
+            std::array::from_fn(|column| {
+                let [i, j] = if transposed { [column, row] } else { [row, column] };
                 // Row and column 0 have the frequency 1, so that those with an even number are odd functions.
-                let (transposed, negative) = match symmetry {
-                    0 => (false, false),
-                    1 => (true, j % 2 == 0),
-                    2 => (false, (i + j) % 2 == 1),
-                    3 => (true, i % 2 == 0),
-                    4 => (false, i % 2 == 0),
-                    5 => (false, j % 2 == 0),
-                    6 => (true, false),
-                    _ => (true, (i + j) % 2 == 1),
+                let negative = match symmetry {
+                    1 | 5 => j % 2 == 0,
+                    2 | 7 => (i + j) % 2 == 1,
+                    3 | 4 => i % 2 == 0,
+                    _ => false,
                 };
-                let value = if negative { -from[i][j] } else { from[i][j] };
-                let [row, column] = if transposed { [j, i] } else { [i, j] };
-                to[row][column] = value;
-            }
-        }
-        signs(&to)
+                if negative { -from[i][j] } else { from[i][j] }
+            })
+        });
+        signs(&moved)
     }
 }
 
@@ -269,15 +264,15 @@ mod tests {
         assert_eq!(all[0], pdq.values());
         // Signs and places, applied to the coefficients of the turned picture.
         let turned = |from: &Pdq, symmetry: usize| {
-            let mut to = [[0.0; KEPT]; KEPT];
             let from = from.coefficients.unwrap();
-            for i in 0..KEPT {
-                for j in 0..KEPT {
-                    let negative = [j, i][usize::from(symmetry == 3)] % 2 == 0;
-                    to[j][i] = if negative { -from[i][j] } else { from[i][j] };
-                }
-            }
-            Pdq { coefficients: Some(to), quality: 0 }
+            let moved = std::array::from_fn(|row| {
+                std::array::from_fn(|column| {
+                    // Of the coefficient that comes here, the row is `column` and the column is `row`.
+                    let negative = [row, column][usize::from(symmetry == 3)] % 2 == 0;
+                    if negative { -from[column][row] } else { from[column][row] }
+                })
+            });
+            Pdq { coefficients: Some(moved), quality: 0 }
         };
         let once = turned(&pdq, 1);
         assert_eq!(once.values(), all[1]);

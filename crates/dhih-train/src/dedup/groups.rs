@@ -214,7 +214,10 @@ mod tests {
         DedupConfig { bits: 8, radius: 1, linkage, keep, symmetries: false }
     }
 
-    fn shown(duplicates: &Duplicates) -> Vec<(usize, Vec<(usize, u32)>, u32)> {
+    /// The kept picture, the others with their distances, and the diameter.
+    type Shown = (usize, Vec<(usize, u32)>, u32);
+
+    fn shown(duplicates: &Duplicates) -> Vec<Shown> {
         let members = |group: &DuplicateGroup| {
             group.others.iter().map(|member| (member.picture, member.distance)).collect()
         };
