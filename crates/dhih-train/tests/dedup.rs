@@ -140,12 +140,13 @@ fn rules_and_hashes_can_be_chosen() {
     for name in ["photos/1.png", "photos/big/1.png", "photos/copy of 2.png"] {
         assert!(there(&list, name), "{list:?}");
     }
-    let told = photos.dedup(&["--symmetries", "--show", "1", "--list", "list.txt"]);
+    let told =
+        photos.dedup(&["--symmetries", "--keep", "first", "--show", "1", "--list", "list.txt"]);
     assert_eq!((&told["groups"], &told["list"]), (&3.into(), &"list.txt".into()));
     let list = fs::read_to_string(photos.path("list.txt")).unwrap();
     assert!(list.contains("photos/mirror.png"), "{list}");
     assert!(photos.page().contains("2 more groups are not shown here"));
-    photos.dedup(&["--symmetries", "--hash", "dhash", "--radius", "0"]);
+    photos.dedup(&["--symmetries", "--keep", "first", "--hash", "dhash", "--radius", "0"]);
     assert!(there(&photos.list(), "photos/mirror.png"), "{:?}", photos.list());
 }
 

@@ -102,8 +102,9 @@ impl CodeSet {
     /// Reads a codes file, or a folder of part files.
     ///
     /// A file that begins as Parquet does, or whose name ends in `.parquet`, is read as Parquet; one that ends in `.npy` as a numpy
-    /// array; one that ends in `.hex` or `.txt` as hexadecimal text, a code a line; all others as safetensors. Of a folder, the files `part-*.parquet` and `part-*.safetensors` are read in the natural
-    /// order of their names: `part-2` before `part-10`, which is the order in which Spark and pyarrow number the files of a job.
+    /// array; one that ends in `.hex` or `.txt` as text, a code a line in hexadecimal; all others as safetensors. Of a folder, the files
+    /// `part-*.parquet` and `part-*.safetensors` are read in the natural order of their names: `part-2` before `part-10`, which is the
+    /// order in which Spark and pyarrow number the files of a job.
     ///
     /// An `.npy` file does not record the length of its codes, nor does a Parquet file that another program wrote. Such a file
     /// needs `bits`; where the file records the length, `bits` is compared with it.

@@ -89,7 +89,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Codes file (.safetensors, .npy, .parquet, or .hex and .txt: a code a line in hexadecimal), or a folder of files part-* [default: runs/latest/codes.safetensors]
+    /// Codes file (.safetensors, .npy, .parquet, or .hex and .txt: a code a line in hexadecimal), or a folder of files part-* [default:
+    /// runs/latest/codes.safetensors]
     #[arg(long, env = "DHIH_CODES", value_name = "PATH")]
     pub(crate) codes: Option<PathBuf>,
     /// Length of a code in bits; needed where the file does not record it: .npy, and Parquet of other programs
