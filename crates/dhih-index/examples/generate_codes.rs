@@ -3,12 +3,14 @@
 //! ```text
 //! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS uniform
 //! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS 100
+//! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS copies
 //! ```
 //!
 //! `uniform` draws each bit independently. A number is the number of classes, and the codes are like learned ones: each class has
 //! a centre that is drawn uniformly; the sizes of classes follow Zipf's law; and the code of an item is the centre of its class with
 //! bits flipped at a rate that is drawn from a Beta distribution, so that most items are within 6 bits of their centre and many
-//! share a code.
+//! share a code. `copies` are uniform codes of which one in twenty is an earlier one with up to an eighth of its bits flipped, as copies of
+//! pictures have.
 
 use std::error::Error;
 
@@ -17,6 +19,8 @@ use dhih_index::{CodeSet, Codes};
 const QUERIES: usize = 1000;
 /// The parameter b of the distribution Beta(1, b) of the rate of flipped bits, for codes of 64 bits: 2.1 bits are flipped on average.
 const RATE: f64 = 29.0;
+/// Of the codes with copies, one in so many is a copy.
+const ONE_COPY_IN: usize = 20;
 
 /// The random number generator SplitMix64.
 struct Numbers(u64);
@@ -45,6 +49,7 @@ impl Numbers {
 
 enum Kind {
     Uniform,
+    Copies,
     /// The centres of the classes, and the share of items in each class and all classes before it.
     Learned(Vec<Vec<u8>>, Vec<f64>),
 }
@@ -81,22 +86,42 @@ impl Kind {
     }
 }
 
+/// One of some codes with up to an eighth of its bits flipped.
+fn copy(codes: &[u8], bits: u32, numbers: &mut Numbers) -> Vec<u8> {
+    let width = bits.div_ceil(8) as usize;
+    let original = (numbers.next() % (codes.len() / width) as u64) as usize;
+    let mut code = codes[original * width..][..width].to_vec();
+    for _ in 0..numbers.next() % u64::from(bits / 8 + 1) {
+        let bit = (numbers.next() % u64::from(bits)) as usize;
+        code[bit / 8] ^= 1 << (bit % 8);
+    }
+    code
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [out, queries, count, bits, kind] = &words[..] else {
         return Err(
-            "give OUT.npy QUERIES.npy COUNT BITS and `uniform` or a number of classes".into()
+            "give OUT.npy QUERIES.npy COUNT BITS and `uniform`, `copies` or a number of classes"
+                .into(),
         );
     };
     let (count, bits): (usize, u32) = (count.parse()?, bits.parse()?);
     let numbers = &mut Numbers(u64::from(bits));
     let kind = match kind.as_str() {
         "uniform" => Kind::Uniform,
+        "copies" => Kind::Copies,
         classes => Kind::learned(classes.parse::<usize>()?.max(1), bits, numbers),
     };
     for (path, count) in [(queries, QUERIES), (out, count)] {
         let mut bytes = Vec::with_capacity(count * bits.div_ceil(8) as usize);
-        (0..count).for_each(|_| bytes.extend(kind.code(bits, numbers)));
+        for item in 0..count {
+            let mut code = kind.code(bits, numbers);
+            if matches!(kind, Kind::Copies) && item % ONE_COPY_IN == ONE_COPY_IN - 1 {
+                code = copy(&bytes, bits, numbers);
+            }
+            bytes.extend(code);
+        }
         CodeSet::new(Codes::new(bits, bytes)?).write(path)?;
     }
     Ok(())

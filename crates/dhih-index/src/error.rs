@@ -84,11 +84,7 @@ pub enum Error {
         cause: Option<Cause>,
     },
     /// A codes file of a format that was left out when this library was compiled.
-    #[error(
-        "{} is a {format} file, which this build neither reads nor writes: \
-         compile dhih-index with its feature `{feature}`",
-        path.display()
-    )]
+    #[error("{} is a {format} file, which this build neither reads nor writes: compile dhih-index with its feature `{feature}`", path.display())]
     FormatDisabled {
         /// The file.
         path: PathBuf,
@@ -96,6 +92,12 @@ pub enum Error {
         format: &'static str,
         /// The Cargo feature that adds it.
         feature: &'static str,
+    },
+    /// A name for a file of pairs or groups that says no format.
+    #[error("{} names no format: end it in .parquet, .jsonl or .csv", path.display())]
+    RowsFile {
+        /// The file.
+        path: PathBuf,
     },
     /// A folder whose files are not the part files of one job.
     #[error("{} is not a usable folder of codes: {reason}", folder.display())]
@@ -244,8 +246,8 @@ pub enum Error {
     /// An operation that its caller stopped through a progress callback.
     #[error("it was cancelled: nothing was changed")]
     Cancelled,
-    /// A build that is to stay within too little memory.
-    #[error("{memory} bytes of memory are too few for this build: give at least {least}")]
+    /// A build, or a search for pairs, that is to stay within too little memory.
+    #[error("{memory} bytes of memory are too few for this: give at least {least}")]
     Memory {
         /// Bytes given.
         memory: u64,
@@ -259,11 +261,7 @@ pub enum Error {
         dir: PathBuf,
     },
     /// A writer that does not know what the disk holds, after a write failed at its very end.
-    #[error(
-        "{}: a write could not be completed or undone ({cause}), so the last change may be there or not: \
-         open the index again to see, and to go on",
-        dir.display()
-    )]
+    #[error("{}: a write could not be completed or undone ({cause}), so the last change may be there or not: open the index again to see, and to go on", dir.display())]
     Poisoned {
         /// The directory.
         dir: PathBuf,
@@ -279,11 +277,7 @@ pub enum Error {
         what: String,
     },
     /// A write-ahead log that is damaged before its end.
-    #[error(
-        "{} is damaged at byte {offset}: {what}; the {bytes} bytes from there on may hold acknowledged changes, \
-         so nothing was left out or cut off: restore a checkpoint, or salvage the index",
-        path.display()
-    )]
+    #[error("{} is damaged at byte {offset}: {what}; the {bytes} bytes from there on may hold acknowledged changes, so nothing was left out or cut off: restore a checkpoint, or salvage the index", path.display())]
     CorruptLog {
         /// The log.
         path: PathBuf,

@@ -73,6 +73,8 @@ mod test_numbers;
 
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod index;
+#[cfg(all(target_endian = "little", target_pointer_width = "64"))]
+mod pairs;
 
 pub use codes::Codes;
 pub use codes::bits::{MAX_BITS, bytes_per_code, to_bit_string, to_hex};
@@ -109,6 +111,9 @@ pub use {
     index::shared::SharedWriter,
     index::verify::Verification,
     index::writer::IndexWriter,
+    pairs::files::{PairSink, check_pairs_path, write_groups, write_pairs},
+    pairs::groups::{Group, Linkage, group_pairs},
+    pairs::{Pair, PairOptions},
     roaring::RoaringTreemap,
     search::Strategy,
     search::explain::{Decision, Explanation},

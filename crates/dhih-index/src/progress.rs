@@ -44,6 +44,11 @@ pub enum Stage {
     CodeHash,
     /// The data file is on disk and its codes were sampled for the planner. Reported once, counted in bytes.
     Written,
+    /// Pairs of items near each other are searched for. Counted in items.
+    Pairs {
+        /// The number of pairs so far.
+        found: u64,
+    },
 }
 
 /// How far an operation has come.
@@ -99,6 +104,10 @@ impl fmt::Display for Progress {
                 write!(f, "making the table of whole codes, {done} of {total}")
             }
             (Stage::Written, _) => write!(f, "wrote and sampled {total} bytes"),
+            (Stage::Pairs { found }, true) => write!(f, "found {found} pairs of {total} items"),
+            (Stage::Pairs { found }, false) => {
+                write!(f, "finding pairs, {done} of {total} items, {found} pairs")
+            }
         }
     }
 }

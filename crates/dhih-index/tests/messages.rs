@@ -29,9 +29,10 @@ fn told(dir: &Path, words: &str) -> String {
     format!("$ dhih-index {words}\n{out}{err}[exit code {code}]\n")
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "build",
     "search",
+    "pairs",
     "add",
     "upsert",
     "remove",

@@ -48,6 +48,7 @@ mod error;
 pub mod image;
 mod init;
 pub mod ops;
+pub mod perceptual;
 mod preprocess;
 
 pub mod backbone;

@@ -28,6 +28,7 @@ mod settings;
 mod train;
 
 pub mod arrow_stream;
+pub mod dedup;
 pub mod evaluation;
 pub mod report;
 pub mod run;

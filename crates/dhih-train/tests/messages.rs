@@ -25,9 +25,10 @@ fn told(dir: &Path, words: &str) -> String {
 #[test]
 fn help() {
     let dir = tempfile::tempdir().unwrap();
-    for command in
-        ["train", "encode", "codec", "evaluate", "report", "sweep", "export", "list", "bench"]
-    {
+    for command in [
+        "train", "encode", "codec", "dedup", "evaluate", "report", "sweep", "export", "list",
+        "bench",
+    ] {
         assert_snapshot!(format!("help_{command}"), told(dir.path(), &format!("{command} --help")));
     }
 }

@@ -5,6 +5,7 @@ mod index;
 mod intake;
 mod life;
 mod model;
+mod pairs;
 mod scaling;
 mod serve;
 mod train;
@@ -33,6 +34,8 @@ enum What {
     Index(index::Args),
     /// The same beside faiss, in one run
     Peers(index::Args),
+    /// All pairs of codes within a radius; with --peers beside hammingbird and faiss
+    Pairs(pairs::Args),
     /// Searches of an index that has been changed for a while, beside the same one compacted and an older program
     Life(life::Args),
     /// Evaluation of codes: ours and the usual numpy script
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         What::Scaling(args) => scaling::run(args, workspace),
         What::Index(args) => index::run(args, false, workspace),
         What::Peers(args) => index::run(args, true, workspace),
+        What::Pairs(args) => pairs::run(args, workspace),
         What::Life(args) => life::run(args, workspace),
         What::Eval(args) => eval::run(args, workspace),
         What::Intake(args) => intake::run(args, workspace),

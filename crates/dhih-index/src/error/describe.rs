@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Error;
 
 /// The result of this crate's functions.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of another crate that caused one of this crate.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

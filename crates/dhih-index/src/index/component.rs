@@ -6,6 +6,7 @@ use roaring::RoaringBitmap;
 
 use crate::codes::items::{Items, Shape};
 use crate::codes::labels::Label;
+use crate::error::{Error, Result};
 use crate::index::memtable::MemTable;
 use crate::store::segment::Segment;
 
@@ -109,6 +110,18 @@ impl Component {
             Data::Segment(segment) => segment.code(*segment.code_of_row().get(row)?).ok(),
             Data::MemTable(table) => table.item(row).map(|(code, _)| code),
         }
+    }
+
+    /// The code of a row.
+    ///
+    /// # Errors
+    /// A file that contradicts itself.
+    pub(crate) fn checked_code(&self, row: usize) -> Result<&[u8]> {
+        let no_code = || {
+            let path = self.segment().map(|segment| segment.path.clone()).unwrap_or_default();
+            Error::corrupt(&path, format!("row {row} has no code"))
+        };
+        self.code(row).ok_or_else(no_code)
     }
 
     /// The label bytes of a row, as they are stored; empty where items have no labels.

@@ -60,6 +60,15 @@ impl Merged {
         self.heads.extend(id.map(|id| Reverse((id, number))));
     }
 
+    /// Passes over the next items, at most `count` of them.
+    pub(crate) fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(Reverse((_, number))) = self.heads.pop() else { return };
+            self.sources[number].next += 1;
+            self.push_head(number);
+        }
+    }
+
     /// The items that are left. Copies them.
     ///
     /// # Errors

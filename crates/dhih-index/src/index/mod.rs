@@ -14,7 +14,7 @@ pub(crate) mod info;
 mod log;
 mod memtable;
 mod merge_job;
-mod merged;
+pub(crate) mod merged;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod query;

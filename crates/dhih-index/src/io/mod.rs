@@ -2,13 +2,14 @@
 //! feature where it needs another crate. What codes are: `codes/`; the files of an index: `store/`.
 //!
 //! ```text
-//! path -> CodesFormat -> safetensors, parquet or npy -> CodeSet -> check
+//! path -> CodesFormat -> safetensors, parquet, npy or hex -> CodeSet -> check
 //!      -> folder      -> part_files: the same for each part file, joined
 //! ```
 
 pub(crate) mod disabled;
 pub(crate) mod fault;
 mod floats;
+mod hex;
 #[cfg(any(feature = "parquet", feature = "safetensors"))]
 pub(crate) mod metadata;
 pub(crate) mod natural_order;
@@ -18,6 +19,8 @@ pub(crate) mod parquet;
 pub(crate) mod part_files;
 #[cfg(feature = "safetensors")]
 pub(crate) mod results;
+#[cfg_attr(not(all(target_endian = "little", target_pointer_width = "64")), expect(dead_code))]
+pub(crate) mod row_file;
 #[cfg(feature = "safetensors")]
 pub(crate) mod safetensors;
 pub(crate) mod shard;
@@ -63,10 +66,12 @@ pub enum CodesFormat {
     Parquet,
     /// The packed codes alone, as numpy saves them.
     Npy,
+    /// The codes alone as text: hexadecimal, one a line, first byte first.
+    Hex,
 }
 
 impl CodesFormat {
-    /// The format that a file's extension names: `.npy`, `.parquet`, and safetensors for all others.
+    /// The format that a file's extension names: `.npy`, `.parquet`, `.hex` or `.txt`, and safetensors for all others.
     pub fn of(path: impl AsRef<Path>) -> Self {
         let is = |wanted: &str| {
             let extension = path.as_ref().extension();
@@ -76,6 +81,8 @@ impl CodesFormat {
             Self::Npy
         } else if is("parquet") {
             Self::Parquet
+        } else if is("hex") || is("txt") {
+            Self::Hex
         } else {
             Self::Safetensors
         }
@@ -95,8 +102,9 @@ impl CodeSet {
     /// Reads a codes file, or a folder of part files.
     ///
     /// A file that begins as Parquet does, or whose name ends in `.parquet`, is read as Parquet; one that ends in `.npy` as a numpy
-    /// array; all others as safetensors. Of a folder, the files `part-*.parquet` and `part-*.safetensors` are read in the natural
-    /// order of their names: `part-2` before `part-10`, which is the order in which Spark and pyarrow number the files of a job.
+    /// array; one that ends in `.hex` or `.txt` as text, a code a line in hexadecimal; all others as safetensors. Of a folder, the files
+    /// `part-*.parquet` and `part-*.safetensors` are read in the natural order of their names: `part-2` before `part-10`, which is the
+    /// order in which Spark and pyarrow number the files of a job.
     ///
     /// An `.npy` file does not record the length of its codes, nor does a Parquet file that another program wrote. Such a file
     /// needs `bits`; where the file records the length, `bits` is compared with it.
@@ -176,7 +184,9 @@ impl CodeSet {
             if file.is_empty() {
                 return Err(Fault::from("it is empty: write it again").at(path));
             }
-            if format == CodesFormat::Npy {
+            if format == CodesFormat::Hex {
+                Self::new(hex::parse(&file, bits).map_err(at(path))?)
+            } else if format == CodesFormat::Npy {
                 let bits = bits.ok_or_else(|| Error::BitsNeeded { path: path.to_path_buf() })?;
                 match npy::parse(&file, bits).map_err(at(path))? {
                     NpyCodes::Packed(Array { columns, values }) => {
@@ -233,6 +243,7 @@ impl CodeSet {
             CodesFormat::Npy => {
                 npy::write(path, self.codes.bytes_per_code(), self.codes.as_bytes())
             }
+            CodesFormat::Hex => hex::write(path, &self.codes),
             CodesFormat::Safetensors => safetensors::write(path, self),
         }
     }

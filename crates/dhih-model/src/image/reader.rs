@@ -56,6 +56,18 @@ impl PictureReader {
         decode_header(bytes, &header)
     }
 
+    /// The picture with all of its pixels, as [`decode`](super::decode). Waits while other threads have too much memory in use.
+    ///
+    /// # Errors
+    /// Those of [`decode`](super::decode).
+    pub fn whole(&self, bytes: &[u8]) -> Result<Picture> {
+        let header = Header::read(bytes)?;
+        self.limits.check(&header)?;
+        let memory = header.decoding_bytes();
+        let _share = (memory > SMALL).then(|| self.budget.take(memory));
+        decode_header(bytes, &header)
+    }
+
     /// The picture as [`Picture::fit`] brings it to `shape`: `height * width * channels` bytes.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod codec;
+pub(crate) mod dedup;
 pub(crate) mod encode;
 pub(crate) mod evaluate;
 pub(crate) mod export;

@@ -4,7 +4,7 @@
 mod bits;
 mod chart;
 mod gallery;
-mod page;
+pub(crate) mod page;
 pub(crate) mod tensorboard;
 
 use dhih_index::CodeSet;

@@ -1,7 +1,7 @@
 //! The frame of a page: HTML and style in one file, nothing fetched from anywhere.
 
 /// A whole page.
-pub(super) fn page(title: &str, body: &str) -> String {
+pub(crate) fn page(title: &str, body: &str) -> String {
     let title = escape(title);
     format!(
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content=\"width=device-width\">\n\
@@ -16,7 +16,7 @@ pub(super) fn charts(charts: &[String]) -> String {
 }
 
 /// A table of names and values.
-pub(super) fn facts(rows: &[(&str, String)]) -> String {
+pub(crate) fn facts(rows: &[(&str, String)]) -> String {
     let row = |(name, value): &(&str, String)| {
         format!("<tr><th>{}</th><td>{}</td></tr>\n", escape(name), escape(value))
     };
@@ -35,7 +35,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Text that is no markup.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -1,13 +1,18 @@
 //! The commands and flags of the command line, and their help. What the commands do: `cmd/`.
 
+mod pairs;
+mod rescoring;
+
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use dhih_index::{CodesFormat, Shard, Similarity, VectorType};
+use dhih_index::{CodesFormat, Shard};
 use dhih_manual::Manual;
 
 use crate::values::{bytes, positive};
+pub(crate) use pairs::PairsArgs;
+pub(crate) use rescoring::{RescoringArgs, StoredAs};
 
 /// Exact Hamming search over binary codes.
 #[derive(Debug, Parser)]
@@ -36,6 +41,15 @@ pub(crate) enum Command {
         dhih-index search --index idx --code 00ff00ff00ff00ff --radius 8 --json\n  \
         dhih-index search --index idx --queries q.safetensors --query-vectors q.npy -k 10 --rescore 100")]
     Search(SearchArgs),
+    /// Find all pairs of items within a radius, or groups of them
+    #[command(
+        after_help = "Examples:\n  dhih-index pairs --index idx --radius 3 --out pairs.parquet\n  \
+        dhih-index pairs --index idx --radius 31 --group stars --out groups.csv\n  \
+        dhih-index pairs --index training --against test --radius 3 --out leaks.jsonl\n\n\
+        A pair is a row `first`, `second`, `distance`, by ascending ids; with --against, `first` is of INDEX. A group is a row \
+        for each of its items: `group`, `id`, `kept`, `distance` to the kept item, `diameter` of the group."
+    )]
+    Pairs(PairsArgs),
     /// Add the codes of a file
     #[command(after_help = "Example:\n  dhih-index add --index idx --codes more.safetensors")]
     Add(AddArgs),
@@ -80,7 +94,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Codes file (.safetensors, .npy or .parquet), or a folder of files part-* [default: runs/latest/codes.safetensors]
+    /// Codes file (.safetensors, .npy, .parquet, or .hex and .txt: a code a line in hexadecimal), or a folder of files part-* [default:
+    /// runs/latest/codes.safetensors]
     #[arg(long, env = "DHIH_CODES", value_name = "PATH")]
     pub(crate) codes: Option<PathBuf>,
     /// Length of a code in bits; needed where the file does not record it: .npy, and Parquet of other programs
@@ -150,55 +165,6 @@ pub(crate) struct SearchArgs {
     /// Print one JSON object for each query
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
-}
-
-/// How candidates are rescored.
-#[derive(Debug, Args)]
-pub(crate) struct RescoringArgs {
-    /// Find N candidates by code, and put them in order by the similarity of their vectors
-    #[arg(long, env = "DHIH_RESCORE", value_name = "N", value_parser = positive,
-        requires = "query_vectors", conflicts_with = "radius")]
-    pub(crate) rescore: Option<usize>,
-    /// The queries' vectors: an .npy array of floats, a row for each query
-    #[arg(long, env = "DHIH_QUERY_VECTORS", value_name = "FILE", requires = "rescore")]
-    pub(crate) query_vectors: Option<PathBuf>,
-    /// What makes vectors similar: the cosine of the angle between them, or the sum of the products of their numbers
-    #[arg(long, env = "DHIH_SIMILARITY", value_name = "NAME", value_enum, default_value_t = By::Cosine)]
-    pub(crate) similarity: By,
-}
-
-/// What makes vectors similar.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum By {
-    Cosine,
-    InnerProduct,
-}
-
-impl From<By> for Similarity {
-    fn from(by: By) -> Self {
-        match by {
-            By::Cosine => Self::Cosine,
-            By::InnerProduct => Self::InnerProduct,
-        }
-    }
-}
-
-/// How the numbers of vectors are kept.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum StoredAs {
-    F32,
-    F16,
-    Int8,
-}
-
-impl From<StoredAs> for VectorType {
-    fn from(stored: StoredAs) -> Self {
-        match stored {
-            StoredAs::F32 => Self::F32,
-            StoredAs::F16 => Self::F16,
-            StoredAs::Int8 => Self::Int8,
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -327,7 +293,7 @@ pub(crate) struct ExportArgs {
     /// Codes file to write
     #[arg(long, env = "DHIH_INDEX_EXPORT_OUT", value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Format of the file; npy holds the codes alone [default: the one that OUT's extension names, else safetensors]
+    /// Format of the file; npy and hex hold the codes alone [default: the one that OUT's extension names, else safetensors]
     #[arg(long, env = "DHIH_FORMAT", value_enum)]
     pub(crate) format: Option<Format>,
     /// Write the vectors, too, to an .npy file, a row for each code
@@ -341,6 +307,7 @@ pub(crate) enum Format {
     Safetensors,
     Parquet,
     Npy,
+    Hex,
 }
 
 impl From<Format> for CodesFormat {
@@ -349,6 +316,7 @@ impl From<Format> for CodesFormat {
             Format::Safetensors => Self::Safetensors,
             Format::Parquet => Self::Parquet,
             Format::Npy => Self::Npy,
+            Format::Hex => Self::Hex,
         }
     }
 }

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Build(args) => cmd::build::run(&args),
         Command::Search(args) => cmd::search::run(&args),
+        Command::Pairs(args) => cmd::pairs::run(&args),
         Command::Add(args) => cmd::change::add(&args),
         Command::Upsert(args) => cmd::change::upsert(&args),
         Command::Remove(args) => cmd::change::remove(&args),

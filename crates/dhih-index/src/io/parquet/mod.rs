@@ -7,17 +7,19 @@
 //!
 //! The metadata has the keys of the safetensors files; Spark keeps them at the column `code`. Other columns are not read.
 //! `read.rs` reads a file, with the help of `column.rs`, which knows the types of columns, and of `list.rs`, which knows columns of lists;
-//! `write.rs` writes one. A folder of part files: `part_files.rs`.
+//! `write.rs` writes one; `rows.rs` writes files of rows of numbers, such as pairs. A folder of part files: `part_files.rs`.
 
 mod column;
 mod list;
 mod read;
+mod rows;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use read::{count_rows, read};
+pub(crate) use rows::RowGroups;
 pub(crate) use write::write;
 
 /// Eight bytes of a code as a number, with zeros in place of the bytes beyond its end.

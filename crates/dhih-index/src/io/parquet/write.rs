@@ -89,7 +89,7 @@ fn write_group<W: Write + Send>(
 }
 
 /// Writes the next column of the schema.
-fn write_column<T: DataType, W: Write + Send>(
+pub(super) fn write_column<T: DataType, W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[T::T],
 ) -> std::result::Result<(), ParquetError> {

@@ -49,9 +49,10 @@ fn tell(progress: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The memory that a build takes unless told otherwise: three quarters of what the system could give to a new process without swapping, or
-/// of what the control group of this process may take; half a gigabyte at least. `None` where the system does not tell.
-fn default_memory() -> Option<u64> {
+/// The memory that a build or a search for pairs takes unless told otherwise: three quarters of what the system could give to a new process
+/// without swapping, or of what the control group of this process may take; half a gigabyte at least. `None` where the system does not
+/// tell.
+pub(crate) fn default_memory() -> Option<u64> {
     const LEAST: u64 = 512 << 20;
     let of_machine = fs::read_to_string("/proc/meminfo").ok()?;
     let of_machine = of_machine.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

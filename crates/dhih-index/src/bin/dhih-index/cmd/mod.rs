@@ -8,6 +8,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod labels;
+pub(crate) mod pairs;
 pub(crate) mod salvage;
 pub(crate) mod search;
 pub(crate) mod verify;
