@@ -93,12 +93,6 @@ pub enum Error {
         /// The Cargo feature that adds it.
         feature: &'static str,
     },
-    /// A name for a file of pairs or groups that says no format.
-    #[error("{} names no format: end it in .parquet, .jsonl or .csv", path.display())]
-    RowsFile {
-        /// The file.
-        path: PathBuf,
-    },
     /// A folder whose files are not the part files of one job.
     #[error("{} is not a usable folder of codes: {reason}", folder.display())]
     PartFiles {

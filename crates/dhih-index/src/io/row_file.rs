@@ -45,8 +45,14 @@ impl Format {
         ];
         let extension = path.extension().unwrap_or_default();
         let named = known.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
-        named.map(|(_, format)| *format).ok_or_else(|| Error::RowsFile { path: path.into() })
+        named.map(|(_, format)| *format).ok_or_else(|| unknown(path))
     }
+}
+
+/// That a name says no format.
+fn unknown(path: &Path) -> Error {
+    let reason = "its name says no format: end it in .parquet, .jsonl or .csv";
+    Error::io("write", path)(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
 /// Refuses a path whose ending names no format that this build writes.
@@ -112,7 +118,7 @@ fn write_to<T>(
             Out::Parquet(Box::new(RowGroups::new(out, columns, largest).map_err(failed)?))
         }
         #[cfg(not(feature = "parquet"))]
-        Format::Parquet => return Err(Error::RowsFile { path: path.into() }),
+        Format::Parquet => return Err(unknown(path)),
         Format::JsonLines => Out::JsonLines(out),
         Format::Csv => {
             let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
