@@ -1,6 +1,5 @@
 //! Everything that can go wrong in this crate. A message names the fault, the file or the value, and in words what to do about it.
-//! Commands and flags are known to the program alone (`bin/dhih-index/hint.rs`). An error that was caused by another one returns
-//! it as its `source` and does not repeat it (`error/describe.rs`).
+//! Commands and flags are known to the program alone (`bin/dhih-index/hint.rs`). A cause is the `source`, and is not repeated (`describe.rs`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,8 +7,7 @@ use std::path::{Path, PathBuf};
 mod describe;
 mod vectors;
 
-pub use describe::{Cause, Result};
-pub use vectors::VectorError;
+pub use self::{describe::Cause, describe::Result, vectors::VectorError};
 
 /// All errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -195,9 +193,7 @@ pub enum Error {
         found: String,
     },
     /// A label that is not the number of a class.
-    #[error(
-        "label {label} of item {row} is outside the {classes} classes: labels are 0..{classes}"
-    )]
+    #[error("label {label} of item {row} is none of the {classes} classes: use 0..{classes}")]
     Label {
         /// The item.
         row: usize,

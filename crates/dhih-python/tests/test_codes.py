@@ -60,7 +60,7 @@ class Codes(unittest.TestCase):
             ("3 ids for 4 codes", dict(ids=[1, 2, 3])),
             ("id 5 occurs more than once", dict(ids=[5, 5, 1, 2])),
             ("5 labels for 4 codes", dict(labels=[0] * 5)),
-            ("label 2 of item 3 is outside the 2 classes", dict(labels=[0, 1, 0, 2], classes=["a", "b"])),
+            ("label 2 of item 3 is none of the 2 classes", dict(labels=[0, 1, 0, 2], classes=["a", "b"])),
             ("item 0 has a 2: use 0 and 1", dict(labels=np.full((4, 3), 2, np.uint8))),
             (r"expected \[n, 1\] for codes of 8 bits", dict(bits=8)),
             ("bits set beyond bit 9", dict(bits=9)),

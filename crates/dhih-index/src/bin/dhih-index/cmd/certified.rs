@@ -10,7 +10,7 @@ use dhih_index::{
     Certificate, Certified, Codes, Hit, Index, Rescore, Rescored, RescoredHit, Vectors, hamming,
     write_knn, write_rescored,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::{RescoringArgs, SearchArgs};
 use crate::cmd::labels;
@@ -99,15 +99,10 @@ impl Answers {
     }
 
     fn print_json(&self, out: &mut impl Write) -> Result<()> {
-        let answers: Vec<Value> = match self {
-            Self::ByCode(answers) => answers.iter().map(|answer| json!(answer)).collect(),
-            Self::Rescored(answers) => answers.iter().map(|answer| json!(answer)).collect(),
-        };
-        for (query, mut answer) in answers.into_iter().enumerate() {
-            answer["query"] = query.into();
-            writeln!(out, "{answer}")?;
+        match self {
+            Self::ByCode(answers) => print_lines(out, answers),
+            Self::Rescored(answers) => print_lines(out, answers),
         }
-        Ok(())
     }
 
     fn print_tables(&self, out: &mut impl Write, index: &Index) -> Result<()> {
@@ -142,6 +137,21 @@ impl Answers {
         }
         Ok(())
     }
+}
+
+/// The answer of a query as `--json` prints it.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    query: usize,
+    #[serde(flatten)]
+    answer: &'a T,
+}
+
+fn print_lines<T: Serialize>(out: &mut impl Write, answers: &[T]) -> Result<()> {
+    for (query, answer) in answers.iter().enumerate() {
+        writeln!(out, "{}", serde_json::to_string(&Line { query, answer })?)?;
+    }
+    Ok(())
 }
 
 /// The line above the hits of a query.
