@@ -87,7 +87,7 @@ mod tests {
         let written = std::fs::read(&path).unwrap();
         assert_eq!(written, b"00ff\n0abc\n1234\n");
         assert_eq!(parse(&written, Some(16)).unwrap(), codes);
-        let long = "0".repeat(258);
+        let long = "0".repeat(1026);
         for (text, bits, expected) in [
             ("", None, "no code"),
             ("#\n\n", None, "no code"),

@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(manifest.total(), Sum { rows: 7, checksum: 1 });
         for (from, to, part) in [
             ("\"bits\":12", "\"bits\":0", "0 bits"),
-            ("\"bits\":12", "\"bits\":1025", "1025 bits"),
+            ("\"bits\":12", "\"bits\":4097", "4097 bits"),
             ("\"bits\":12", "\"bits\":11", "substrings"),
             ("[0,5,2]", "[0,5,1]", "substrings"),
             ("[0,5,2]", "[]", "substrings"),
