@@ -14,7 +14,7 @@ pub(super) const ALEXNET: Spec =
     Spec::large("alexnet", "five convolutions and two linear layers", |input, vb, width| {
         alexnet(input, vb, width(4096))
     })
-    .from_side(63);
+    .with_min_side(63);
 
 /// Names `features.{0,3,6,8,10}` and `classifier.{1,4}`; the features are the `hidden` values (4,096) of the latter.
 pub(super) fn alexnet(input: InputShape, vb: VarBuilder<'_>, hidden: usize) -> Result<Sequential> {

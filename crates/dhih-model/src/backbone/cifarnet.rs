@@ -16,14 +16,14 @@ pub(super) const PLAIN: Spec = Spec::small(
     "whitening and six 3x3 convolutions, for fast training",
     |input, vb, _| cifarnet(Cifarnet { widths: [64, 256, 256], is_deep: false }, input, vb),
 )
-.from_side(25);
+.with_min_side(25);
 
 /// With more channels.
 pub(super) const WIDE: Spec =
     Spec::small("cifarnet-wide", "cifarnet with 2.5 times the arithmetic", |input, vb, _| {
         cifarnet(Cifarnet { widths: [128, 384, 384], is_deep: false }, input, vb)
     })
-    .from_side(25);
+    .with_min_side(25);
 
 /// With still more, and residual blocks of three convolutions.
 pub(super) const DEEP: Spec = Spec::small(
@@ -31,7 +31,7 @@ pub(super) const DEEP: Spec = Spec::small(
     "cifarnet with residual blocks, 4 times the arithmetic",
     |input, vb, _| cifarnet(Cifarnet { widths: [128, 384, 512], is_deep: true }, input, vb),
 )
-.from_side(25);
+.with_min_side(25);
 
 /// A network of this family.
 #[derive(Debug, Clone, Copy)]

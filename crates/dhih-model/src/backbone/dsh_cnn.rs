@@ -15,7 +15,7 @@ pub(super) const DSH_CNN: Spec = Spec::small(
     "three 5x5 convolutions, of deep supervised hashing",
     |input, vb, width| dsh_cnn(input, vb, width(500)),
 )
-.from_side(12);
+.with_min_side(12);
 
 /// Names `conv{1,2,3}` and `fc1`, whose `hidden` values are the features. As in the authors' Caffe model, pooling windows
 /// may reach over the border; its local response normalisation is left out.

@@ -81,7 +81,7 @@ impl Spec {
     }
 
     /// The same with another smallest side.
-    const fn from_side(self, min_side: usize) -> Self {
+    const fn with_min_side(self, min_side: usize) -> Self {
         Self { min_side, ..self }
     }
 }
@@ -172,7 +172,7 @@ impl Backbone {
 const CUSTOM: Spec = Spec::large("custom", "plugged in by the program", |_, _, _| {
     bail!("a custom backbone is built by its own program: Network::with_backbone")
 })
-.from_side(1);
+.with_min_side(1);
 
 impl PartialEq for Backbone {
     fn eq(&self, other: &Self) -> bool {

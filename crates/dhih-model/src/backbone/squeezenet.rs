@@ -14,7 +14,7 @@ pub(super) const SQUEEZENET1_1: Spec =
     Spec::large("squeezenet1-1", "few weights: 1x1 and 3x3 side by side", |input, vb, _| {
         squeezenet1_1(input, vb)
     })
-    .from_side(25);
+    .with_min_side(25);
 
 /// Names `features.N`; the features are the means of its last 512 channels, which torchvision's classifier convolves first
 /// and averages then.

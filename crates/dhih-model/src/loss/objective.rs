@@ -65,10 +65,11 @@ impl Objective {
     pub fn new(config: ObjectiveConfig<'_>, vb: &VarBuilder<'_>) -> Result<Self> {
         let ObjectiveConfig { loss, classes, bits } = config;
         let source = ClassSource { classes, bits, vb };
-        with_constants!(loss, loss => {
-            let classes = loss.classes(&source)?;
-            Ok(Self(Arc::new(WithClasses { loss, classes })))
-        })
+        with_constants!(loss, loss => Self::with_classes(loss, &source))
+    }
+
+    fn with_classes<L: HashLoss>(loss: L, source: &ClassSource<'_>) -> Result<Self> {
+        Ok(Self(Arc::new(WithClasses { classes: loss.classes(source)?, loss })))
     }
 
     /// The loss of a batch.
