@@ -131,17 +131,6 @@ impl BatchNorm {
     }
 
     /// As [`Self::update`].
-    pub(super) fn update_by_tensors(
-        &self,
-        rows: usize,
-        mean: &Tensor,
-        var: &Tensor,
-        momentum: f64,
-    ) -> Result<()> {
-        self.update(rows, BatchMoments { mean, var }, momentum)
-    }
-
-    /// As [`Self::update`].
     pub(super) fn update_by(&self, moments: &Moments, rows: usize, momentum: f64) -> Result<()> {
         let tensor =
             |values: &[f32]| Tensor::from_slice(values, values.len(), self.weight.device());

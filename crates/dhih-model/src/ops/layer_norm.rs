@@ -46,14 +46,20 @@ fn sum(values: impl Iterator<Item = f32>) -> f32 {
     sums.iter().sum()
 }
 
+/// Mean and 1 / standard deviation of a vector.
+#[inline(always)]
+fn statistics(x: &[f32], eps: f32) -> (f32, f32) {
+    let mean = sum(x.iter().copied()) / x.len() as f32;
+    let var = sum(x.iter().map(|x| (x - mean) * (x - mean))) / x.len() as f32;
+    (mean, 1.0 / (var + eps).sqrt())
+}
+
 multiversion! {
     fn normalize(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
         let channels = weight.len();
         let bias = &bias[..channels];
         for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-            let mean = sum(x.iter().copied()) / channels as f32;
-            let var = sum(x.iter().map(|x| (x - mean) * (x - mean))) / channels as f32;
-            let rstd = 1.0 / (var + eps).sqrt();
+            let (mean, rstd) = statistics(x, eps);
             for i in 0..channels {
                 y[i] = (x[i] - mean) * rstd * weight[i] + bias[i];
             }
@@ -75,9 +81,7 @@ multiversion! {
         let (d_weight, d_bias) = (&mut d_weight[..channels], &mut d_bias[..channels]);
         let rows = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
         for ((x, dy), dx) in rows.zip(dx.chunks_exact_mut(channels)) {
-            let mean = sum(x.iter().copied()) / channels as f32;
-            let var = sum(x.iter().map(|x| (x - mean) * (x - mean))) / channels as f32;
-            let rstd = 1.0 / (var + eps).sqrt();
+            let (mean, rstd) = statistics(x, eps);
             let g = || dy.iter().zip(weight).map(|(dy, weight)| dy * weight);
             let mean_g = sum(g()) / channels as f32;
             let along = sum(g().zip(x).map(|(g, x)| g * (x - mean) * rstd)) / channels as f32;

@@ -163,14 +163,17 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
 
 /// The means over all windows: one matrix product along each side.
 pub(super) fn average(x: &Tensor, grid: &Grid) -> Result<Tensor> {
-    let Grid { rows, columns } = grid;
+    let (_, height, width, _) = x.dims4()?;
+    averaged(x, &averaging(&grid.rows, height, x)?, &averaging(&grid.columns, width, x)?)
+}
+
+/// One matrix along the rows of images, `[n, height, width, channels]`, and one along their columns.
+pub(super) fn averaged(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
     let (n, height, width, channels) = x.dims4()?;
-    let (by_row, by_column) = (averaging(rows, height, x)?, averaging(columns, width, x)?);
+    let (tall, wide) = (rows.dim(0)?, columns.dim(0)?);
     let x = x.contiguous()?.reshape((n, height, width * channels))?;
-    let x = by_row.broadcast_matmul(&x)?;
-    let x = x.reshape((n * rows.len(), width, channels))?;
-    let x = by_column.broadcast_matmul(&x)?;
-    x.reshape((n, rows.len(), columns.len(), channels))
+    let x = rows.broadcast_matmul(&x)?.reshape((n * tall, width, channels))?;
+    columns.broadcast_matmul(&x)?.reshape((n, tall, wide, channels))
 }
 
 /// `[windows, size]`: the product with it is the mean of each window along one side of `x`.

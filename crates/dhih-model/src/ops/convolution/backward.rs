@@ -12,10 +12,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{Geometry, InputGradient, WeightGradient};
-use crate::ops::Tasks;
 use crate::ops::fresh::{fill_parts, fresh, zeroed};
 use crate::ops::scratch::{Scratch, with_scratch};
 use crate::ops::tasks::{region, task, threads};
+use crate::ops::{Tasks, add_to};
 
 /// Where the gradients of the output come from.
 pub(in crate::ops) enum OutputGradient<'a> {
@@ -98,7 +98,7 @@ impl<'a> Backward<'a> {
             || self.sum_of(images.start..middle, columns, left),
             || self.sum_of(middle..images.end, columns, right),
         );
-        task(|| add(&mut sum, &other));
+        task(|| add_to(&mut sum, &other));
         sum
     }
 
@@ -210,10 +210,6 @@ impl<'a> Backward<'a> {
     }
 }
 
-fn add(sum: &mut [f32], other: &[f32]) {
-    sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-}
-
 /// The sums of some parts, added in the order of [`Backward::sum_of`].
 fn total(sums: &mut [Vec<f32>]) -> Vec<f32> {
     match sums {
@@ -222,7 +218,7 @@ fn total(sums: &mut [Vec<f32>]) -> Vec<f32> {
         _ => {
             let (left, right) = sums.split_at_mut(sums.len().div_ceil(2));
             let (mut sum, other) = (total(left), total(right));
-            add(&mut sum, &other);
+            add_to(&mut sum, &other);
             sum
         }
     }

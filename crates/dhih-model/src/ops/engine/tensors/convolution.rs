@@ -11,6 +11,7 @@ use super::super::{Back, Traced, add_tensor};
 use super::Tensors;
 use super::activation::{Activated, activated};
 use super::gather::{Gather, Side};
+use crate::ops::portable::add_bias;
 use crate::ops::{Activation, Conv2dConfig};
 
 /// A convolution of images of one size.
@@ -240,10 +241,7 @@ pub(super) fn trace(
 ) -> Result<Traced<Tensors>> {
     let convolution = Convolution::new(x, weight, config)?;
     let z = convolution.forward(x, &weight.detach())?;
-    let z = match bias {
-        Some(bias) => z.broadcast_add(&bias.detach())?,
-        None => z,
-    };
+    let z = add_bias(&z, bias.map(Tensor::detach).as_ref(), Activation::Identity)?;
     let (y, activated) = activated(activation, z)?;
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
     Ok(Traced { y, back: Box::new(Convolved { convolution, x, weight, bias, activated }) })

@@ -13,7 +13,7 @@ use candle_core::{Device, Result, Tensor};
 use self::activation::{Activated, activated};
 use super::{Back, Engine, Traced, add_tensor};
 use crate::ops::dropout::mask;
-use crate::ops::portable::averaging;
+use crate::ops::portable::{add_bias, averaged, averaging};
 use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, ConvNorm, Grid, POOL, Pool2dConfig};
 
 /// Computes with tensors, wherever they are.
@@ -85,10 +85,7 @@ impl Engine for Tensors {
         x: &Tensor,
     ) -> Result<Traced<Tensors>> {
         let z = x.matmul(&weight.detach().t()?)?;
-        let z = match bias {
-            Some(bias) => z.broadcast_add(&bias.detach())?,
-            None => z,
-        };
+        let z = add_bias(&z, bias.map(Tensor::detach).as_ref(), Activation::Identity)?;
         let (y, activated) = activated(activation, z)?;
         let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
         Ok(Traced { y, back: Box::new(Product { x, weight, bias, activated }) })
@@ -193,15 +190,6 @@ struct Averaged {
     rows: Tensor,
     columns: Tensor,
     dims: [usize; 4],
-}
-
-/// One matrix along the rows of images, `[n, height, width, channels]`, and one along their columns.
-fn averaged(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
-    let (n, height, width, channels) = x.dims4()?;
-    let (tall, wide) = (rows.dim(0)?, columns.dim(0)?);
-    let x = x.contiguous()?.reshape((n, height, width * channels))?;
-    let x = rows.broadcast_matmul(&x)?.reshape((n * tall, width, channels))?;
-    columns.broadcast_matmul(&x)?.reshape((n, tall, wide, channels))
 }
 
 impl Back<Tensor> for Averaged {

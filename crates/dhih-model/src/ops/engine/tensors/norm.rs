@@ -7,6 +7,7 @@ use super::super::{Back, Traced, add_tensor};
 use super::Tensors;
 use super::activation::{forward, gradient};
 use crate::ops::BatchNorm;
+use crate::ops::batch_norm::BatchMoments;
 
 /// What is kept of a batch norm.
 struct Normalized {
@@ -27,7 +28,7 @@ pub(super) fn trace(norm: &BatchNorm, x: &Tensor, momentum: f64) -> Result<Trace
     let mean = x.flatten(0, D::Minus2)?.mean(0)?;
     let centred = x.broadcast_sub(&mean)?;
     let var = centred.flatten(0, D::Minus2)?.sqr()?.mean(0)?;
-    norm.update_by_tensors(rows, &mean, &var, momentum)?;
+    norm.update(rows, BatchMoments { mean: &mean, var: &var }, momentum)?;
     let rstd = (var + norm.eps)?.sqrt()?.recip()?;
     let a = centred
         .broadcast_mul(&(norm.weight.detach() * &rstd)?)?
