@@ -8,8 +8,8 @@ use rand::RngCore;
 use crate::config::InputShape;
 use crate::init::named_rng;
 use crate::ops::{
-    self, Activation, BatchNorm, Conv2d, ConvNorm, POOL, Pool2dConfig, adaptive_avg_pool2d,
-    avg_pool2d, max_pool2d,
+    self, Activation, BatchNorm, Conv2d, ConvNorm, POOL, Pool2dConfig, Unary, adaptive_avg_pool2d,
+    avg_pool2d, filters, max_pool2d,
 };
 
 /// What a forward pass is for.
@@ -82,6 +82,10 @@ pub enum Layer {
     },
     /// The outputs of several branches, joined along the channels.
     Concat(Vec<Sequential>),
+    /// `x gate(x)`, where the gate makes one pixel of an image: squeeze and excitation (Hu, Shen and Sun, 2017).
+    Gate(Sequential),
+    /// An operator that only some networks have.
+    Unary(Unary),
 }
 
 /// `activation(x weight^T + bias)`.
@@ -154,8 +158,8 @@ impl Sequential {
         Ok(x)
     }
 
-    /// The same function in evaluation with fewer layers: batch norm goes into the convolution or linear layer before it, and
-    /// dropout away.
+    /// The same function in evaluation with fewer layers: batch norm goes into the convolution or linear layer before it, so do
+    /// factors, and dropout goes away.
     ///
     /// # Errors
     /// When a batch norm does not fit the layer before it.
@@ -187,6 +191,14 @@ impl Sequential {
                 Layer::Concat(branches) => {
                     Layer::Concat(branches.iter().map(Self::folded).collect::<Result<_>>()?)
                 }
+                Layer::Gate(gate) => Layer::Gate(gate.folded()?),
+                Layer::Unary(Unary::Scale(scale)) => match folded.last_mut() {
+                    Some(Layer::Conv(conv)) if conv.activation == Activation::Identity => {
+                        *conv = conv.scaled(&scale.weight.flatten_all()?)?;
+                        continue;
+                    }
+                    _ => layer.clone(),
+                },
                 _ => layer.clone(),
             };
             folded.push(layer);
@@ -239,6 +251,8 @@ impl Layer {
                 let outputs = branches.iter().map(|branch| branch.forward(x, mode));
                 Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 3)
             }
+            Self::Gate(gate) => x.broadcast_mul(&gate.forward(x, mode)?),
+            Self::Unary(unary) => unary.operator().forward(x),
         }
     }
 
@@ -265,6 +279,8 @@ impl Layer {
                 let branches = branches.iter().map(|branch| branch.to_dtype(dtype));
                 Self::Concat(branches.collect::<Result<_>>()?)
             }
+            Self::Gate(gate) => Self::Gate(gate.to_dtype(dtype)?),
+            Self::Unary(unary) => Self::Unary(unary.to_dtype(dtype)?),
             Self::Activation(_)
             | Self::MaxPool(_)
             | Self::AvgPool(_)
@@ -283,7 +299,7 @@ impl Layer {
         match self {
             Self::Norm(_) | Self::Activation(_) | Self::Dropout(_) => Ok(input),
             Self::Conv(Conv2d { weight, config, .. }) => {
-                let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
+                let [out, per_group, kernel_height, kernel_width] = filters(weight.dims())?;
                 if per_group * config.groups != channels {
                     bail!("a convolution of {:?} on {channels} channels", weight.dims());
                 }
@@ -303,6 +319,18 @@ impl Layer {
                 Ok(InputShape { height: 1, width: 1, channels: out })
             }
             Self::Flatten => Ok(InputShape { height: 1, width: 1, channels: input.len() }),
+            Self::Gate(gate) => {
+                let of_gate = gate.output(input)?;
+                if of_gate != (InputShape { height: 1, width: 1, channels }) {
+                    bail!("a gate of {of_gate:?} for {channels} channels");
+                }
+                Ok(input)
+            }
+            Self::Unary(unary) => {
+                let [height, width, channels] =
+                    unary.operator().output([height, width, channels])?;
+                Ok(InputShape { height, width, channels })
+            }
             Self::Residual { body, shortcut, .. } => {
                 let (sum, other) = (body.output(input)?, shortcut.output(input)?);
                 if sum != other {

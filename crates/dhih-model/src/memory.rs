@@ -6,7 +6,7 @@ use candle_core::Result;
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::network::Network;
-use crate::ops::{Activation, Conv2d, POOL, threads};
+use crate::ops::{Activation, Conv2d, POOL, filters, threads};
 
 /// Values that are alive at a time: of one image, but for those of filters.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +105,9 @@ impl Layer {
                 let branches = branches.iter().map(|branch| branch.kept(input));
                 together(&branches.collect::<Result<Vec<_>>>()?, output.len(), output)
             }
+            Self::Gate(gate) => together(&[gate.kept(input)?], output.len(), output),
+            // They keep their input, which the operator before has counted.
+            Self::Unary(_) => of(output.len()),
             Self::Norm(_)
             | Self::Activation(_)
             | Self::AvgPool(_)
@@ -125,12 +128,12 @@ fn together(branches: &[Kept], values: usize, output: InputShape) -> Kept {
 
 /// Values of the sum of a convolution's weights: of 3 x 3 filters it may be Winograd's, four times as many.
 fn sum_of_weights(conv: &Conv2d) -> Result<usize> {
-    let (_, _, height, width) = conv.weight.dims4()?;
+    let [_, _, height, width] = filters(conv.weight.dims())?;
     let times = if (height, width) == (3, 3) && conv.config.groups == 1 { 4 } else { 1 };
     Ok(times * conv.weight.elem_count())
 }
 
 /// Values kept of an operator's output: also those before the activation, where its gradient needs them.
 fn with_activation(values: usize, activation: Activation) -> usize {
-    if activation == Activation::Gelu { 2 * values } else { values }
+    if activation.needs_input() { 2 * values } else { values }
 }

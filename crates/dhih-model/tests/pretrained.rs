@@ -155,6 +155,53 @@ fn a_classifier_that_the_backbone_has_is_used() {
 }
 
 #[test]
+fn a_transformer_takes_its_part_of_a_checkpoint_and_places_for_its_own_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let positions = "vision_model.embeddings.position_embedding.weight";
+    let shapes: [(&str, &[usize]); 3] = [
+        ("backbone.vision_model.embeddings.position_embedding.weight", &[10, 2]),
+        ("backbone.vision_model.post_layernorm.weight", &[2]),
+        ("backbone.visual_projection.weight", &[3, 2]),
+    ];
+    let parameters = parameters(&shapes);
+    let path = save(
+        dir.path(),
+        &[
+            (positions, ramp(&[17, 2])),
+            ("vision_model.post_layernorm.weight", ramp(&[2])),
+            ("visual_projection.weight", ramp(&[3, 2])),
+            ("text_model.final_layer_norm.weight", ramp(&[2])),
+            ("text_projection.weight", ramp(&[3, 2])),
+            ("logit_scale", ramp(&[1])),
+        ],
+    );
+    let loaded = Pretrained::read(&path).unwrap().load_into(&parameters).unwrap();
+    let others = ["logit_scale", "text_model.final_layer_norm.weight", "text_projection.weight"];
+    assert_eq!((loaded.loaded, &loaded.unused[..]), (3, &others.map(str::to_owned)[..]));
+    // The ramp of 4 x 4 places at 3 x 3 of them is the same ramp.
+    let table = flat(parameters.get(&format!("backbone.{positions}")).unwrap().as_tensor());
+    assert_eq!(table[..2], [0.0, 1.0], "the class token's");
+    let middle = (2.0 + 32.0) / 2.0;
+    assert!((table[2 + 2 * 4] - middle).abs() < 1e-4, "{}", table[2 + 2 * 4]);
+
+    // What `transformers` saves of the image tower alone has no prefix.
+    let alone = [
+        ("embeddings.position_embedding.weight", ramp(&[10, 2])),
+        ("post_layernorm.weight", ramp(&[2])),
+    ];
+    let tower = parameters_of_tower();
+    let path = save(dir.path(), &alone);
+    assert_eq!(Pretrained::read(&path).unwrap().load_into(&tower).unwrap().loaded, 2);
+}
+
+fn parameters_of_tower() -> Parameters {
+    parameters(&[
+        ("backbone.vision_model.embeddings.position_embedding.weight", &[10, 2]),
+        ("backbone.vision_model.post_layernorm.weight", &[2]),
+    ])
+}
+
+#[test]
 fn every_difference_is_listed_and_nothing_is_changed() {
     let parameters = parameters(&[
         ("backbone.bn1.weight", &[3]),

@@ -4,14 +4,17 @@
 mod alexnet;
 mod blueprint;
 mod cifarnet;
+mod convnext;
 mod dsh_cnn;
 mod efficientnet_lite;
 mod mobilenet_v2;
 mod resnet;
 mod scheme;
 mod small;
+mod squeezed;
 mod squeezenet;
 mod vgg;
+mod vit;
 mod whitening;
 
 pub use blueprint::Size;
@@ -108,6 +111,16 @@ impl Backbone {
         Self(&squeezenet::SQUEEZENET1_1),
         Self(&mobilenet_v2::MOBILENET_V2),
         Self(&efficientnet_lite::LITE0),
+        Self(&squeezed::EFFICIENTNET_B0),
+        Self(&squeezed::MOBILENET_V3),
+        Self(&convnext::CONVNEXT_TINY),
+        Self(&vit::DINOV2_SMALL),
+        Self(&vit::DINOV2_BASE),
+        Self(&vit::DINOV2_SMALL_REGISTERS),
+        Self(&vit::DINOV2_BASE_REGISTERS),
+        Self(&vit::CLIP_B32),
+        Self(&vit::CLIP_B16),
+        Self(&vit::SIGLIP_BASE),
     ];
 
     /// Three convolutions: the one that trains in seconds.

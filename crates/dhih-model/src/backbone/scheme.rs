@@ -4,7 +4,7 @@ use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
 
 use crate::layer::{Layer, Linear};
-use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, Padding};
+use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, LayerNorm, Padding, Unary};
 
 /// A rule for weights by the numbers of inputs and outputs of a neuron; biases begin at 0 but for [`Self::Torch`].
 #[derive(Debug, Clone, Copy)]
@@ -124,4 +124,23 @@ impl Conv {
 /// Batch norm with its activation: `weight`, `bias`, `running_mean`, `running_var`.
 pub(super) fn norm(channels: usize, activation: Activation, vb: VarBuilder<'_>) -> Result<Layer> {
     Ok(Layer::Norm(BatchNorm::new(channels, activation, vb)?))
+}
+
+/// Layer norm of each pixel or token: `weight`, `bias`.
+pub(super) fn layer_norm(channels: usize, eps: f64, vb: VarBuilder<'_>) -> Result<Layer> {
+    let weight = vb.get_with_hints(channels, "weight", Init::Const(1.0))?;
+    let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
+    Ok(Layer::Unary(Unary::LayerNorm(LayerNorm { weight, bias, eps })))
+}
+
+/// A linear layer on each pixel or token, `weight` `[out, in]` and `bias`, drawn as transformers are: normal with deviation 0.02.
+pub(super) fn token_linear(
+    (inputs, outputs): (usize, usize),
+    activation: Activation,
+    vb: VarBuilder<'_>,
+) -> Result<Layer> {
+    let drawn = Init::Randn { mean: 0.0, stdev: 0.02 };
+    let weight = vb.get_with_hints((outputs, inputs), "weight", drawn)?;
+    let bias = Some(vb.get_with_hints(outputs, "bias", Init::Const(0.0))?);
+    Ok(Layer::Conv(Conv2d { weight, bias, config: Conv2dConfig::default(), activation }))
 }

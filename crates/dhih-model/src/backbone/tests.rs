@@ -50,6 +50,16 @@ fn sizes_are_the_published_ones() {
         (Backbone::named("squeezenet1-1").unwrap(), 512, 722_496),
         (Backbone::named("mobilenet-v2").unwrap(), 1280, 2_223_872),
         (Backbone::named("efficientnet-lite0").unwrap(), 1280, 3_371_008),
+        (Backbone::named("efficientnet-b0").unwrap(), 1280, 4_007_548),
+        (Backbone::named("mobilenet-v3").unwrap(), 1280, 4_202_032),
+        (Backbone::named("convnext-tiny").unwrap(), 768, 27_820_128),
+        (Backbone::named("dinov2-small").unwrap(), 384, 21_628_800),
+        (Backbone::named("dinov2-base").unwrap(), 768, 85_724_928),
+        (Backbone::named("dinov2-small-registers").unwrap(), 384, 21_630_336),
+        (Backbone::named("dinov2-base-registers").unwrap(), 768, 85_728_000),
+        (Backbone::named("clip-vit-b32").unwrap(), 512, 87_849_216),
+        (Backbone::named("clip-vit-b16").unwrap(), 512, 86_192_640),
+        (Backbone::named("siglip-base").unwrap(), 768, 92_884_224),
     ] {
         let size = backbone.size(square(backbone.default_side(), 3)).unwrap();
         assert_eq!(size, Size { features, parameters }, "{}", backbone.name());

@@ -9,7 +9,7 @@ use super::stage::{Place, Stage, Step, Together};
 use super::step::Op;
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
-use crate::ops::{Activation, Conv2d, Convolution, Geometry, Grid, MaxWindows};
+use crate::ops::{Conv2d, Convolution, Geometry, Grid, MaxWindows};
 
 /// The stages of folded layers on images of a shape; at least one.
 pub(super) fn compile(layers: &Sequential, input: InputShape) -> Result<Vec<Stage>> {
@@ -62,11 +62,8 @@ fn together(layer: &Layer, input: InputShape) -> Result<Together> {
         Layer::Conv(conv) => {
             let output = layer.output(input)?;
             // Winograd's tiles of 4 x 4 pixels use each of four times as many weights once.
-            let (pixels, factor) = if conv.weight.dims()[2..] == [3, 3] && conv.config.groups == 1 {
-                (16, 4)
-            } else {
-                (1, 1)
-            };
+            let is_3x3 = conv.weight.dims().ends_with(&[3, 3]) && conv.weight.rank() == 4;
+            let (pixels, factor) = if is_3x3 && conv.config.groups == 1 { (16, 4) } else { (1, 1) };
             let uses = (output.height * output.width / pixels).max(1);
             let by_weights =
                 if conv.weight.elem_count() * factor <= CACHED { 1 } else { USES.div_ceil(uses) };
@@ -78,6 +75,7 @@ fn together(layer: &Layer, input: InputShape) -> Result<Together> {
             let each = branches.iter().map(most).collect::<Result<Vec<_>>>()?;
             each.into_iter().max().unwrap_or(Together::Images(1))
         }
+        Layer::Gate(gate) => most(gate)?,
         _ => Together::Images(1),
     })
 }
@@ -154,6 +152,12 @@ impl Compiler {
                 Op::Norm { scale, shift, activation: norm.activation }
             }
             Layer::Activation(activation) => Op::Activation(*activation),
+            Layer::Gate(gate) => {
+                let gate = self.sequential(&gate.0, x)?;
+                let to = self.value(shape);
+                return Ok(self.push(Op::Gate, x, Some(gate), to));
+            }
+            Layer::Unary(unary) => Op::Unary(unary.operator().compiled([height, width, channels])?),
             Layer::Flatten => Op::Flatten(channels),
         };
         let to = self.value(shape);
@@ -166,7 +170,7 @@ impl Compiler {
         let mut offset = 0;
         for Sequential(branch) in branches {
             let (from, op, channels) = match branch.split_last() {
-                Some((Layer::Conv(conv), before)) if conv.activation != Activation::Gelu => {
+                Some((Layer::Conv(conv), before)) if !conv.activation.needs_input() => {
                     let x = self.sequential(before, x)?;
                     let convolution = convolution(conv, x.shape, Some(shape.channels))?;
                     let channels = convolution.geometry().out_channels;

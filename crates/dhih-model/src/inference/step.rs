@@ -3,7 +3,9 @@
 use rayon::prelude::*;
 
 use super::linear::Linear;
-use crate::ops::{Activation, Convolution, Grid, MaxWindows, scale_and_shift, sum};
+use crate::ops::{
+    Activation, Compiled, Convolution, Grid, MaxWindows, scale_and_shift, sum, times,
+};
 
 /// What is computed of one value, or of two.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(super) enum Op {
     Activation(Activation),
     /// `activation(x + y)`.
     Add(Activation),
+    /// `x y`, where `y` is one pixel an image.
+    Gate,
+    /// What only some networks have.
+    Unary(Box<dyn Compiled>),
     /// Pixels of so many channels to vectors, channel by channel.
     Flatten(usize),
     /// Pixels of so many channels into pixels of more.
@@ -94,6 +100,24 @@ impl Op {
                     Threads::One => part((x, other), y),
                 }
             }
+            Self::Gate => {
+                let gates = other.unwrap_or(x);
+                let channels = gates.len() / n.max(1);
+                let part = |((y, x), gate): ((&mut [f32], &[f32]), &[f32])| times(x, gate, y);
+                match threads {
+                    Threads::All => y
+                        .par_chunks_mut(output)
+                        .zip(x.par_chunks(image))
+                        .zip(gates.par_chunks(channels))
+                        .for_each(part),
+                    Threads::One => y
+                        .chunks_mut(output)
+                        .zip(x.chunks(image))
+                        .zip(gates.chunks(channels))
+                        .for_each(part),
+                }
+            }
+            Self::Unary(operator) => operator.run(x, n, y, threads == Threads::All),
             Self::Flatten(channels) => each(&|x, y| {
                 let pixels = x.len() / channels;
                 for (pixel, values) in x.chunks_exact(*channels).enumerate() {

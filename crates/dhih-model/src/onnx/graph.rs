@@ -12,7 +12,8 @@ pub(super) struct GraphBuilder {
 }
 
 /// Names of those attributes that are one number and not a list.
-const SINGLE: [&str; 6] = ["to", "axis", "group", "keepdims", "transB", "count_include_pad"];
+const SINGLE: [&str; 8] =
+    ["to", "axis", "group", "keepdims", "transB", "count_include_pad", "start", "end"];
 
 impl GraphBuilder {
     /// A value that the caller gives, of `[n, ..dims]`.

@@ -3,10 +3,11 @@
 use candle_core::{Result, Tensor};
 
 use super::graph::GraphBuilder;
+use super::operators;
 use super::proto::FLOAT;
 use crate::config::{InputShape, Normalization};
 use crate::layer::{Layer, Linear, Sequential};
-use crate::ops::{Activation, BatchNorm, Conv2d, Grid, Pool2dConfig};
+use crate::ops::{Activation, BatchNorm, Conv2d, Grid, Pool2dConfig, filters};
 
 /// u8 images to normalised ones, by the same operations in the same order as [`Normalization::apply`].
 pub(super) fn pixels(
@@ -65,6 +66,11 @@ fn one(graph: &mut GraphBuilder, layer: &Layer, x: Value) -> Result<String> {
             let names: Vec<&str> = branches.iter().map(|branch| branch.name.as_str()).collect();
             graph.node_with("Concat", &names, &[("axis", &[1])])
         }
+        Layer::Gate(gate) => {
+            let gate = sequential(graph, gate, x.clone())?;
+            graph.node("Mul", &[&x.name, &gate.name])
+        }
+        Layer::Unary(unary) => operators::unary(graph, unary, &x)?,
     })
 }
 
@@ -76,10 +82,11 @@ fn convolution(graph: &mut GraphBuilder, conv: &Conv2d, x: &Value) -> Result<Str
     let Conv2d { weight, bias, config, activation } = conv;
     let [stride, dilation, groups] =
         [config.stride, config.dilation, config.groups].map(|size| size as i64);
-    let (_, _, kernel_height, kernel_width) = weight.dims4()?;
+    let shape @ [_, _, kernel_height, kernel_width] = filters(weight.dims())?;
     let [top, bottom] = config.border(x.shape.height, kernel_height).map(|size| size as i64);
     let [left, right] = config.border(x.shape.width, kernel_width).map(|size| size as i64);
-    let mut inputs = vec![x.name.clone(), constant(graph, weight)?];
+    let weight = weight.flatten_all()?.to_vec1::<f32>()?;
+    let mut inputs = vec![x.name.clone(), graph.floats(&shape, &weight)];
     if let Some(bias) = bias {
         inputs.push(constant(graph, bias)?);
     }
@@ -126,18 +133,52 @@ fn activated(graph: &mut GraphBuilder, activation: Activation, x: String) -> Str
             graph.node("Clip", &[&x, &low, &high])
         }
         Activation::Gelu => {
-            let (root, one, half) = (
-                graph.floats(&[], &[std::f32::consts::FRAC_1_SQRT_2]),
-                graph.floats(&[], &[1.0]),
-                graph.floats(&[], &[0.5]),
-            );
-            let scaled = graph.node("Mul", &[&x, &root]);
+            let scaled = times(graph, &x, std::f32::consts::FRAC_1_SQRT_2);
             let erf = graph.node("Erf", &[&scaled]);
+            let one = graph.floats(&[], &[1.0]);
             let sum = graph.node("Add", &[&erf, &one]);
             let product = graph.node("Mul", &[&x, &sum]);
-            graph.node("Mul", &[&product, &half])
+            times(graph, &product, 0.5)
         }
+        Activation::GeluTanh => {
+            let cube = graph.node("Mul", &[&x, &x]);
+            let cube = graph.node("Mul", &[&cube, &x]);
+            let cube = times(graph, &cube, 0.044_715);
+            let sum = graph.node("Add", &[&x, &cube]);
+            let inner = times(graph, &sum, (8.0 / std::f32::consts::PI).sqrt());
+            times_sigmoid(graph, &x, &inner)
+        }
+        Activation::QuickGelu => {
+            let inner = times(graph, &x, 1.702);
+            times_sigmoid(graph, &x, &inner)
+        }
+        Activation::Silu => times_sigmoid(graph, &x, &x),
+        Activation::Sigmoid => graph.node("Sigmoid", &[&x]),
+        Activation::HardSwish => {
+            let ramp = ramp(graph, &x);
+            graph.node("Mul", &[&x, &ramp])
+        }
+        Activation::HardSigmoid => ramp(graph, &x),
     }
+}
+
+fn times(graph: &mut GraphBuilder, x: &str, factor: f32) -> String {
+    let factor = graph.floats(&[], &[factor]);
+    graph.node("Mul", &[x, &factor])
+}
+
+fn times_sigmoid(graph: &mut GraphBuilder, x: &str, inner: &str) -> String {
+    let sigmoid = graph.node("Sigmoid", &[inner]);
+    graph.node("Mul", &[x, &sigmoid])
+}
+
+/// `min(max(x + 3, 0), 6) / 6`.
+fn ramp(graph: &mut GraphBuilder, x: &str) -> String {
+    let (three, low, high) =
+        (graph.floats(&[], &[3.0]), graph.floats(&[], &[0.0]), graph.floats(&[], &[6.0]));
+    let sum = graph.node("Add", &[x, &three]);
+    let clipped = graph.node("Clip", &[&sum, &low, &high]);
+    times(graph, &clipped, 1.0 / 6.0)
 }
 
 /// A last window that reaches over the far border is padding there: programs differ in how they round sizes up.

@@ -6,6 +6,7 @@
 
 mod graph;
 mod layers;
+mod operators;
 mod proto;
 
 use std::path::Path;

@@ -24,6 +24,34 @@ pub enum Activation {
     Relu6,
     /// `x/2 (1 + erf(x / sqrt(2)))` (Hendrycks and Gimpel, 2016).
     Gelu,
+    /// `x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))`, an approximation of [`Self::Gelu`] by the same.
+    GeluTanh,
+    /// `x sigmoid(1.702 x)`, another.
+    QuickGelu,
+    /// `x sigmoid(x)` (Elfwing, Uchibe and Doya, 2017).
+    Silu,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `x min(max(x + 3, 0), 6) / 6` (Howard et al., 2019).
+    HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6`, by the same.
+    HardSigmoid,
+}
+
+#[cfg(test)]
+impl Activation {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Identity,
+        Self::Relu,
+        Self::Relu6,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::QuickGelu,
+        Self::Silu,
+        Self::Sigmoid,
+        Self::HardSwish,
+        Self::HardSigmoid,
+    ];
 }
 
 /// Values that one task handles.
@@ -80,9 +108,9 @@ impl Activation {
     /// The range to which values are cut, where that is all.
     pub(super) fn range(self) -> Option<(f32, f32)> {
         match self {
-            Self::Identity | Self::Gelu => None,
             Self::Relu => Some((0.0, f32::INFINITY)),
             Self::Relu6 => Some((0.0, 6.0)),
+            _ => None,
         }
     }
 
@@ -90,17 +118,22 @@ impl Activation {
     pub(crate) fn apply_in_place(self, values: &mut [f32]) {
         match self {
             Self::Identity => (),
+            Self::Relu => clamp(values, 0.0, f32::INFINITY),
+            Self::Relu6 => clamp(values, 0.0, 6.0),
             Self::Gelu => gelu(values),
-            Self::Relu | Self::Relu6 => {
-                let (low, high) = self.range().unwrap_or((f32::MIN, f32::MAX));
-                clamp(values, low, high);
-            }
+            Self::GeluTanh => gelu_tanh(values),
+            Self::QuickGelu => swish(values, QUICK),
+            Self::Silu => swish(values, 1.0),
+            Self::Sigmoid => logistic(values),
+            Self::HardSwish => hard_swish(values),
+            Self::HardSigmoid => hard_sigmoid(values),
         }
     }
 
-    /// Whether the gradient needs the value before the activation; else the one behind it tells.
-    pub(super) fn needs_input(self) -> bool {
-        self == Self::Gelu
+    /// Whether the gradient needs the value before the activation; else the one behind it tells. These are also the ones that are more than a
+    /// range.
+    pub(crate) fn needs_input(self) -> bool {
+        self != Self::Identity && self.range().is_none()
     }
 
     /// Turns gradients behind the activation into those before it. `seen` is the value before it where
@@ -109,6 +142,12 @@ impl Activation {
         match self {
             Self::Identity => (),
             Self::Gelu => gelu_gradient(seen, gradient),
+            Self::GeluTanh => gelu_tanh_gradient(seen, gradient),
+            Self::QuickGelu => swish_gradient(seen, gradient, QUICK),
+            Self::Silu => swish_gradient(seen, gradient, 1.0),
+            Self::Sigmoid => logistic_gradient(seen, gradient),
+            Self::HardSwish => hard_swish_gradient(seen, gradient),
+            Self::HardSigmoid => hard_sigmoid_gradient(seen, gradient),
             Self::Relu => keep_inside(seen, gradient, f32::INFINITY),
             Self::Relu6 => keep_inside(seen, gradient, 6.0),
         }
@@ -151,6 +190,114 @@ multiversion! {
     }
 }
 
+/// Of [`Activation::QuickGelu`].
+const QUICK: f32 = 1.702;
+
+/// `1 / (1 + e^-x)`, to 2e-7.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    let tail = exp_negative(x.abs());
+    let above = 1.0 / (1.0 + tail);
+    if x < 0.0 { tail * above } else { above }
+}
+
+multiversion! {
+    fn swish(values: &mut [f32], factor: f32) {
+        for value in values {
+            *value *= sigmoid(factor * *value);
+        }
+    }
+}
+
+multiversion! {
+    fn swish_gradient(x: &[f32], gradient: &mut [f32], factor: f32) {
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            let s = sigmoid(factor * x);
+            *gradient *= s + factor * x * s * (1.0 - s);
+        }
+    }
+}
+
+/// What [`Activation::GeluTanh`] takes the sigmoid of, and its slope.
+#[inline(always)]
+fn tanh_inner(x: f32) -> (f32, f32) {
+    /// `2 sqrt(2 / pi)`.
+    const SCALE: f32 = 1.595_769_1;
+    const CUBIC: f32 = 0.044_715;
+    let square = x * x;
+    (SCALE * x * (1.0 + CUBIC * square), SCALE * (1.0 + 3.0 * CUBIC * square))
+}
+
+multiversion! {
+    fn gelu_tanh(values: &mut [f32]) {
+        for value in values {
+            *value *= sigmoid(tanh_inner(*value).0);
+        }
+    }
+}
+
+multiversion! {
+    fn gelu_tanh_gradient(x: &[f32], gradient: &mut [f32]) {
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            let (inner, slope) = tanh_inner(*x);
+            let s = sigmoid(inner);
+            *gradient *= s + x * s * (1.0 - s) * slope;
+        }
+    }
+}
+
+multiversion! {
+    fn logistic(values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = sigmoid(*value));
+    }
+}
+
+multiversion! {
+    fn logistic_gradient(x: &[f32], gradient: &mut [f32]) {
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            let s = sigmoid(*x);
+            *gradient *= s * (1.0 - s);
+        }
+    }
+}
+
+/// `min(max(x + 3, 0), 6) / 6`; NaN passes.
+#[inline(always)]
+fn ramp(x: f32) -> f32 {
+    let x = if x < -3.0 { -3.0 } else { x };
+    let x = if x > 3.0 { 3.0 } else { x };
+    (x + 3.0) / 6.0
+}
+
+multiversion! {
+    fn hard_swish(values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value *= ramp(*value));
+    }
+}
+
+multiversion! {
+    fn hard_swish_gradient(x: &[f32], gradient: &mut [f32]) {
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            let slope = if *x > -3.0 && *x < 3.0 { x / 6.0 } else { 0.0 };
+            *gradient *= ramp(*x) + slope;
+        }
+    }
+}
+
+multiversion! {
+    fn hard_sigmoid(values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = ramp(*value));
+    }
+}
+
+multiversion! {
+    fn hard_sigmoid_gradient(x: &[f32], gradient: &mut [f32]) {
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            *gradient = if *x > -3.0 && *x < 3.0 { *gradient / 6.0 } else { 0.0 };
+        }
+    }
+}
+
 /// The standard normal distribution function at `x`, where `bell` is `e^(-x^2/2)`, to 2e-7: the rational approximation
 /// 7.1.26's form with five terms of Hastings in Abramowitz and Stegun (1964), without branches.
 #[inline(always)]
@@ -166,7 +313,7 @@ fn normal_cdf(x: f32, bell: f32) -> f32 {
 
 /// `e^-x` for `x >= 0`, to 2e-7, without branches: a power of two times a polynomial.
 #[inline(always)]
-fn exp_negative(x: f32) -> f32 {
+pub(super) fn exp_negative(x: f32) -> f32 {
     const TWO_TO_23: f32 = 8_388_608.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -229,12 +376,9 @@ mod tests {
     use super::super::testing::{assert_close, assert_finite_differences, variable};
     use super::*;
 
-    const ALL: [Activation; 4] =
-        [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Gelu];
-
     #[test]
     fn agree_with_candle_and_with_finite_differences() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             let x = candle_core::Var::from_tensor(
                 &(variable("x", &[40, 21]).as_tensor() * 9.0).unwrap(),
             );
@@ -244,6 +388,10 @@ mod tests {
                 Activation::Relu => x.relu().unwrap(),
                 Activation::Relu6 => x.clamp(0f32, 6f32).unwrap(),
                 Activation::Gelu => x.gelu_erf().unwrap(),
+                Activation::GeluTanh => x.gelu().unwrap(),
+                Activation::Silu => x.silu().unwrap(),
+                Activation::Sigmoid => candle_nn::ops::sigmoid(&x).unwrap(),
+                _ => portable::activation(activation, &x).unwrap(),
             };
             assert_close(&activation.apply(x.as_tensor()).unwrap(), &expected, 1e-6);
             assert_finite_differences(&[&x], || activation.apply(x.as_tensor()));

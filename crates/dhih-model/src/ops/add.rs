@@ -112,12 +112,9 @@ mod tests {
     };
     use super::*;
 
-    const ALL: [Activation; 4] =
-        [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Gelu];
-
     #[test]
     fn agrees_with_the_portable_form() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             let (x, y) = (variable("x", &[7, 40, 31]), variable("y", &[7, 40, 31]));
             let ours = || add(x.as_tensor(), y.as_tensor(), activation);
             let oracle = || portable::add(x.as_tensor(), y.as_tensor(), activation);

@@ -73,6 +73,7 @@ impl Conv2dConfig {
 /// A convolution, with or without bias.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
+    /// `[out, in / groups, kernel, kernel]`, or `[out, in]`: then it is a linear layer of each pixel.
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
     pub(crate) config: Conv2dConfig,
@@ -109,6 +110,15 @@ impl Conv2d {
         Ok(Self { weight, bias: Some(bias), config, activation })
     }
 
+    /// One convolution that computes what this one, which has no activation, and a factor for each of its channels do.
+    pub(crate) fn scaled(&self, factors: &Tensor) -> Result<Self> {
+        let mut by_filter = vec![1; self.weight.rank()];
+        by_filter[0] = factors.elem_count();
+        let weight = self.weight.broadcast_mul(&factors.reshape(by_filter)?)?;
+        let bias = self.bias.as_ref().map(|bias| bias * factors).transpose()?;
+        Ok(Self { weight, bias, ..self.clone() })
+    }
+
     /// As [`Self::forward`], with its way back.
     pub(crate) fn trace(&self, x: &Value) -> Result<Traced> {
         let Self { weight, bias, config, activation } = self;
@@ -125,7 +135,7 @@ impl Conv2d {
 /// Convolution of a batch of images, plus bias, through an activation.
 ///
 /// # Shapes
-/// `x`: `[n, height, width, in]`; `weight`: `[out, in / groups, kernel height, kernel width]`; `bias`: `[out]`; returns
+/// `x`: `[n, height, width, in]`; `weight`: `[out, in / groups, kernel height, kernel width]` or `[out, in]`; `bias`: `[out]`; returns
 /// `[n, height', width', out]` with `height' = (height + border - dilation (kernel - 1) - 1) / stride + 1`, where `border` is the number of
 /// zeros at both ends.
 ///

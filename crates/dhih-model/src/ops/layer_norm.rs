@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::normalize::rows_per_part;
-use super::{is_ours, portable, values, with_values};
+use super::operator::{Compiled, Gradients, Operator, Sides};
+use super::{Tasks, is_ours, portable, values, with_values};
 
 /// Layer normalisation over the last dimension:
 /// `y = weight (x - mean) / sqrt(var + eps) + bias`, with mean and biased variance of each vector.
@@ -26,12 +27,72 @@ pub fn layer_norm(x: &Tensor, (weight, bias): (&Tensor, &Tensor), eps: f64) -> R
     if !is_ours(x) {
         return portable::layer_norm(x, (weight, bias), eps);
     }
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, LayerNorm { eps })
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Normalize { eps })
 }
 
-struct LayerNorm {
-    /// Added to the variance.
+struct Normalize {
     eps: f64,
+}
+
+/// Layer normalisation of each pixel, as an operator of networks.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    /// `[channels]`.
+    pub(crate) weight: Tensor,
+    /// `[channels]`.
+    pub(crate) bias: Tensor,
+    /// Added to the variance.
+    pub(crate) eps: f64,
+}
+
+impl Operator for LayerNorm {
+    fn output(&self, input: Sides) -> Result<Sides> {
+        let channels = input[2];
+        if channels == 0 || self.weight.dims() != [channels] || self.bias.dims() != [channels] {
+            bail!("layer norm of {channels} channels with weights {:?}", self.weight.dims());
+        }
+        Ok(input)
+    }
+
+    fn weights(&self) -> Vec<&Tensor> {
+        vec![&self.weight, &self.bias]
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        layer_norm(x, (&self.weight, &self.bias), self.eps)
+    }
+
+    fn compiled(&self, _: Sides) -> Result<Box<dyn Compiled>> {
+        let (weight, bias) = (self.weight.to_vec1()?, self.bias.to_vec1()?);
+        Ok(Box::new(Rows { weight, bias, eps: self.eps }))
+    }
+}
+
+/// Weights, biases and what is added to the variance.
+#[derive(Debug)]
+struct Rows {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    eps: f64,
+}
+
+impl Compiled for Rows {
+    fn run(&self, x: &[f32], _: usize, y: &mut [f32], on_all: bool) {
+        let some = |y: &mut [f32], x: &[f32]| {
+            normalize(x, &self.weight, &self.bias, self.eps as f32, y);
+        };
+        if on_all {
+            let part = rows_per_part(self.weight.len()) * self.weight.len();
+            y.par_chunks_mut(part).zip(x.par_chunks(part)).run(|(y, x)| some(y, x));
+        } else {
+            some(y, x);
+        }
+    }
+
+    fn back(&self, x: &[f32], _: usize, dy: &[f32], _: bool) -> Gradients {
+        let [dx, weight, bias] = Normalize { eps: self.eps }.gradients(x, &self.weight, dy);
+        Gradients { dx: Some(dx), weights: vec![weight, bias] }
+    }
 }
 
 /// Sums in lanes, in a fixed order: what the compiler makes vectors of.
@@ -95,7 +156,7 @@ multiversion! {
     }
 }
 
-impl LayerNorm {
+impl Normalize {
     /// The gradients of x, and of weights and biases.
     fn gradients(&self, x: &[f32], weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
         let channels = weight.len();
@@ -116,7 +177,7 @@ impl LayerNorm {
     }
 }
 
-impl CustomOp3 for LayerNorm {
+impl CustomOp3 for Normalize {
     fn name(&self) -> &'static str {
         "layer_norm"
     }

@@ -27,6 +27,11 @@ impl<'a> Matrix<'a> {
         Self { strides: (self.strides.1, self.strides.0), ..self }
     }
 
+    /// What begins so many values later.
+    fn from(self, offset: usize) -> Self {
+        Self { values: &self.values[offset..], ..self }
+    }
+
     fn covers(&self, rows: usize, columns: usize) -> bool {
         let last = (rows - 1) * self.strides.0 + (columns - 1) * self.strides.1;
         last < self.values.len()
@@ -66,33 +71,84 @@ pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     let target = Target(to.as_mut_ptr());
     (0..rows.div_ceil(PIECE.0) * across).into_par_iter().run(|piece| {
         let (row, column) = (piece / across * PIECE.0, piece % across * PIECE.1);
-        let (m, n) = (PIECE.0.min(rows - row), PIECE.1.min(columns - column));
-        let (a_from, b_from) = (row * a.strides.0, column * b.strides.1);
+        let size =
+            Size { rows: PIECE.0.min(rows - row), inner, columns: PIECE.1.min(columns - column) };
+        let (a, b) = (a.from(row * a.strides.0), b.from(column * b.strides.1));
         // SAFETY: the piece lies within `to` and is this task's alone; that `a` and `b` hold all they are asked for is
         // asserted above.
         unsafe {
-            gemm(
-                m,
-                n,
-                inner,
-                target.at(row * columns + column),
-                1,
-                columns as isize,
-                false,
-                a.values.as_ptr().add(a_from),
-                a.strides.1 as isize,
-                a.strides.0 as isize,
-                b.values.as_ptr().add(b_from),
-                b.strides.1 as isize,
-                b.strides.0 as isize,
-                0f32,
-                1f32,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
+            multiply_into(size, 1.0, a, b, target.at(row * columns + column), columns, false);
         }
     });
     to
+}
+
+/// Where a product goes.
+pub(crate) struct Output<'a> {
+    values: &'a mut [f32],
+    /// Values from one row to the next.
+    stride: usize,
+    adds: bool,
+}
+
+impl<'a> Output<'a> {
+    /// Rows that are so many values apart; what is there is overwritten.
+    pub(crate) fn new(values: &'a mut [f32], stride: usize) -> Self {
+        Self { values, stride, adds: false }
+    }
+
+    /// The same, added to what is there.
+    pub(crate) fn adding(self) -> Self {
+        Self { adds: true, ..self }
+    }
+}
+
+/// `scale a b` on this thread, in one piece.
+///
+/// # Panics
+/// When a matrix is too short, or nothing is to be summed.
+pub(crate) fn multiply(size: Size, scale: f32, a: Matrix<'_>, b: Matrix<'_>, to: Output<'_>) {
+    let Size { rows, inner, columns } = size;
+    let last = (rows - 1) * to.stride + columns - 1;
+    let fits = a.covers(rows, inner) && b.covers(inner, columns) && last < to.values.len();
+    assert!(fits && columns <= to.stride, "matrices too short");
+    // SAFETY: all three hold what is asked for, and `to` is this call's alone.
+    unsafe { multiply_into(size, scale, a, b, to.values.as_mut_ptr(), to.stride, to.adds) }
+}
+
+/// # Safety
+/// `a` and `b` hold the matrices of that size, and `to` is valid for as many rows, `stride` values apart, and no one else's.
+unsafe fn multiply_into(
+    Size { rows, inner, columns }: Size,
+    scale: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    to: *mut f32,
+    stride: usize,
+    adds: bool,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        gemm(
+            rows,
+            columns,
+            inner,
+            to,
+            1,
+            stride as isize,
+            adds,
+            a.values.as_ptr(),
+            a.strides.1 as isize,
+            a.strides.0 as isize,
+            b.values.as_ptr(),
+            b.strides.1 as isize,
+            b.strides.0 as isize,
+            if adds { 1.0 } else { 0.0 },
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
 }

@@ -6,7 +6,7 @@ use candle_core::{D, Device, Result, Tensor, bail};
 
 use super::avg_pool2d::{Grid, sides};
 use super::dropout::mask;
-use super::{Activation, Conv2dConfig, Pool2dConfig};
+use super::{Activation, Conv2dConfig, Pool2dConfig, filters};
 
 /// As [`super::conv2d`], by candle's convolution.
 ///
@@ -21,7 +21,8 @@ pub fn conv2d(
 ) -> Result<Tensor> {
     let Conv2dConfig { stride, dilation, groups, .. } = config;
     let (n, height, width, channels) = x.dims4()?;
-    let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
+    let [out, per_group, kernel_height, kernel_width] = filters(weight.dims())?;
+    let weight = &weight.reshape((out, per_group, kernel_height, kernel_width))?;
     if groups == 0 || channels != per_group * groups || !out.is_multiple_of(groups) {
         bail!("conv2d of {channels} channels in {groups} groups with weights {:?}", weight.dims());
     }
@@ -112,7 +113,25 @@ pub fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
             x.ge(6.0)?.where_cond(&six, &relu()?)
         }
         Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => {
+            let inner = ((x + (x.powf(3.0)? * 0.044_715)?)? * (8.0 / std::f64::consts::PI).sqrt())?;
+            x * sigmoid(&inner)?
+        }
+        Activation::QuickGelu => x * sigmoid(&(x * 1.702)?)?,
+        Activation::Silu => x * sigmoid(x)?,
+        Activation::Sigmoid => sigmoid(x),
+        Activation::HardSwish => x * ramp(x)?,
+        Activation::HardSigmoid => ramp(x),
     }
+}
+
+/// By the hyperbolic tangent, which does not overflow.
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    ((x * 0.5)?.tanh()? * 0.5)? + 0.5
+}
+
+fn ramp(x: &Tensor) -> Result<Tensor> {
+    (x + 3.0)?.clamp(0f32, 6f32)? / 6.0
 }
 
 /// As [`super::linear`].
@@ -268,6 +287,11 @@ mod tests {
                 Activation::Gelu,
                 [0.0, -0.158_655_26, 0.0, 0.841_344_7, 6.0, 7.0],
                 [0.0, -0.083_315_5, 0.5, 1.083_315_5, 1.0, 1.0],
+            ),
+            (
+                Activation::HardSwish,
+                [0.0, -1.0 / 3.0, 0.0, 2.0 / 3.0, 6.0, 7.0],
+                [0.0, 1.0 / 6.0, 0.5, 5.0 / 6.0, 1.0, 1.0],
             ),
         ] {
             let y = activation.apply(x.as_tensor()).unwrap();

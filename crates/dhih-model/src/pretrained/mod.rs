@@ -1,8 +1,9 @@
-//! Pretrained backbones: a checkpoint of torchvision, of timm's `tv_in1k` or of `efficientnet_pytorch`, into the backbone of a network. Networks that this
+//! Pretrained backbones: a checkpoint of torchvision, of timm's `tv_in1k`, of `efficientnet_pytorch` or of `transformers`, into the backbone of a network. Networks that this
 //! crate trained are [`crate::checkpoint`]'s; where files come from is the caller's business.
 
 mod names;
 mod pickle;
+mod positions;
 mod pth;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ pub struct Pretrained {
 pub struct Loaded {
     /// How many the backbone took.
     pub loaded: usize,
-    /// Those of the classifier, which the hash layer replaces.
+    /// Those of the classifier, which the hash layer replaces, and of parts that make no features of images, such as text towers.
     pub unused: Vec<String>,
 }
 
@@ -73,7 +74,8 @@ impl Pretrained {
         &self.tensors
     }
 
-    /// Overwrites the variables under `backbone.`. The checkpoint's classifier is left over.
+    /// Overwrites the variables under `backbone.`. The checkpoint's classifier and parts for something else than images are left over. A
+    /// transformer's table of places is interpolated where the images have another size.
     ///
     /// # Errors
     /// [`Error::Weights`] lists every other tensor that is missing, unknown or misshapen; then nothing was changed.

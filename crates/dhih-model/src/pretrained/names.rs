@@ -4,14 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Result, Shape, Tensor};
 
+use super::positions;
 use crate::backbone::Backbone;
 use crate::config::InputShape;
 
 /// What wrappers (data parallelism, training frameworks, compilers) put before all names.
-const WRAPPERS: [&str; 5] = ["module.", "backbone.", "model.", "network.", "_orig_mod."];
+const WRAPPERS: [&str; 6] = ["module.", "backbone.", "model.", "network.", "_orig_mod.", "dinov2."];
 
 /// Layers that classify the 1,000 classes of ImageNet: the names of torchvision, timm and `efficientnet_pytorch`.
-const CLASSIFIERS: [&str; 5] = ["fc", "classifier.6", "classifier.1", "head.fc", "_fc"];
+const CLASSIFIERS: [&str; 7] =
+    ["fc", "classifier.6", "classifier.1", "classifier.2", "classifier.3", "head.fc", "_fc"];
+
+/// Parts of published checkpoints that make no features of images: text towers, what joins them to images, and what only pretraining uses.
+const OTHER_PARTS: [&str; 5] =
+    ["text_model.", "text_projection.", "logit_scale", "logit_bias", "embeddings.mask_token"];
+
+/// What a transformer has learnt of each place, in the names of `transformers`.
+const POSITIONS: [&str; 2] =
+    ["embeddings.position_embeddings", "embeddings.position_embedding.weight"];
 
 /// timm has VGG's first two linear layers as convolutions over the whole map.
 const RENAMED: [(&str, &str); 2] =
@@ -36,31 +46,48 @@ pub(super) fn without_prefix(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<
     tensors
 }
 
-/// Renames, reshapes and sets the classifier aside; whether names and shapes are then the expected ones is not checked.
+/// Renames, reshapes, and sets the classifier and other parts aside; whether names and shapes are then the expected ones is not checked.
 pub(super) fn fit(
     tensors: &BTreeMap<String, Tensor>,
     expected: &BTreeMap<String, Shape>,
 ) -> Result<Fitted> {
     let mut fitted = Fitted { tensors: BTreeMap::new(), unused: Vec::new() };
     for (name, tensor) in tensors {
-        let renamed = RENAMED.iter().find_map(|(from, to)| Some((to, name.strip_prefix(from)?)));
-        let renamed = renamed.map(|(to, rest)| format!("{to}{rest}"));
-        let renamed = renamed.filter(|renamed| expected.contains_key(renamed));
         let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
-        if let Some(renamed) = renamed {
-            // A window as large as the map sees it in the order in which PyTorch flattens it.
-            let tensor = match tensor.rank() {
-                4 => tensor.flatten_from(1)?,
-                _ => tensor.clone(),
-            };
-            fitted.tensors.insert(renamed, tensor);
-        } else if CLASSIFIERS.contains(&layer) && !expected.contains_key(name) {
-            fitted.unused.push(name.clone());
-        } else {
-            fitted.tensors.insert(name.clone(), tensor.clone());
+        let is_other =
+            CLASSIFIERS.contains(&layer) || OTHER_PARTS.iter().any(|part| name.starts_with(part));
+        let name = renamed(name, expected).unwrap_or_else(|| name.clone());
+        match expected.get(&name) {
+            Some(shape) => {
+                let tensor = reshaped(&name, tensor, shape.dims())?;
+                fitted.tensors.insert(name, tensor);
+            }
+            None if is_other => fitted.unused.push(name),
+            None => drop(fitted.tensors.insert(name, tensor.clone())),
         }
     }
     Ok(fitted)
+}
+
+/// The expected name of a tensor that has another.
+fn renamed(name: &str, expected: &BTreeMap<String, Shape>) -> Option<String> {
+    let prefixes = RENAMED.iter().filter_map(|(from, to)| Some((*to, name.strip_prefix(from)?)));
+    // What is saved of an image tower alone has no name for it.
+    let tower = ("vision_model.", name);
+    let mut names = prefixes.chain([tower]).map(|(prefix, rest)| format!("{prefix}{rest}"));
+    names.find(|renamed| !expected.contains_key(name) && expected.contains_key(renamed))
+}
+
+/// The tensor in the expected shape, where it is the same in another form or for images of another size.
+fn reshaped(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    if POSITIONS.iter().any(|positions| name.ends_with(positions)) {
+        return positions::resized(tensor, shape);
+    }
+    // A window as large as the map sees it in the order in which PyTorch flattens it.
+    match (tensor.rank(), shape.len()) {
+        (4, 2) => tensor.flatten_from(1),
+        _ => Ok(tensor.clone()),
+    }
 }
 
 /// The backbone that a checkpoint fits in every name and shape.

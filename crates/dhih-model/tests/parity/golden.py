@@ -4,7 +4,7 @@
 Weights and images are values of a formula of name and place, the same here and there, so that no checkpoint is stored. Names
 and shapes of the parameters are stored as a digest. Networks that torchvision lacks are written out here.
 
-    pip install torch torchvision safetensors
+    pip install torch torchvision transformers safetensors
     python golden.py [--weights FOLDER with the files of TRAINED] [NETWORK ...]
 
 With names of networks, all others keep what the file has.
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.models as models
+import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -188,10 +189,61 @@ def pooled(net):
     return nn.ModuleDict({"features": net.features})
 
 
+def classless(make, layers=1):
+    """Without the last layers of the classifier."""
+    net = make()
+    net.classifier = net.classifier[:-layers]
+    return net
+
+
+def dinov2(channels, heads, registers=False):
+    kind = "Dinov2WithRegisters" if registers else "Dinov2"
+    config = getattr(transformers, kind + "Config")(
+        hidden_size=channels, num_hidden_layers=12, num_attention_heads=heads, image_size=56, patch_size=14
+    )
+    net = getattr(transformers, kind + "Model")(config)
+    del net.embeddings.mask_token
+    return net
+
+
+def clip(patch, side):
+    config = transformers.CLIPVisionConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=side,
+        patch_size=patch, projection_dim=512, hidden_act="quick_gelu",
+    )
+    return transformers.CLIPVisionModelWithProjection(config)
+
+
+def siglip(side):
+    config = transformers.SiglipVisionConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=side,
+        patch_size=16,
+    )
+    return transformers.SiglipVisionModel(config)
+
+
+RENAMED = {
+    ".attention.q_proj.": ".attention.attention.query.",
+    ".attention.k_proj.": ".attention.attention.key.",
+    ".attention.v_proj.": ".attention.attention.value.",
+    ".attention.o_proj.": ".attention.output.dense.",
+}
+
+
+def published(network, name):
+    """The name in published checkpoints: version 5 of transformers has others in memory."""
+    for ours, theirs in RENAMED.items():
+        name = name.replace(ours, theirs) if network.startswith("dinov2") else name
+    return f"vision_model.{name}" if network.startswith("siglip") else name
+
+
 def forward(net, x):
     if isinstance(net, nn.ModuleDict):
         return net["features"](x).mean((2, 3))
-    return net(x)
+    y = net(x)
+    if isinstance(y, torch.Tensor):
+        return y.flatten(1)
+    return y.image_embeds if "image_embeds" in y else y.pooler_output
 
 
 NETWORKS = {
@@ -214,6 +266,16 @@ NETWORKS = {
     "squeezenet1-1": (lambda: pooled(models.squeezenet1_1()), (97, 122)),
     "mobilenet-v2": (lambda: pooled(models.mobilenet_v2()), (97, 120)),
     "efficientnet-lite0": (EfficientNetLite0, (97, 120)),
+    "efficientnet-b0": (lambda: classless(models.efficientnet_b0), (97, 120)),
+    "mobilenet-v3": (lambda: classless(models.mobilenet_v3_large, 2), (97, 120)),
+    "convnext-tiny": (lambda: classless(models.convnext_tiny), (97, 120)),
+    "dinov2-small": (lambda: dinov2(384, 6), (56, 56)),
+    "dinov2-base": (lambda: dinov2(768, 12), (56, 56)),
+    "dinov2-small-registers": (lambda: dinov2(384, 6, True), (56, 56)),
+    "dinov2-base-registers": (lambda: dinov2(768, 12, True), (56, 56)),
+    "clip-vit-b32": (lambda: clip(32, 96), (96, 96)),
+    "clip-vit-b16": (lambda: clip(16, 64), (64, 64)),
+    "siglip-base": (lambda: siglip(64), (64, 64)),
 }
 TRAINED = {
     "squeezenet1-1": "squeezenet1_1",
@@ -238,8 +300,9 @@ def main():
         make, (height, width) = NETWORKS[name]
         net = make().eval()
         state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-        names = "".join(f"{key} {list(value.shape)}\n" for key, value in sorted(state.items()))
-        net.load_state_dict({k: weights(k, v.shape) for k, v in state.items()}, strict=False)
+        public = {published(name, key): value.shape for key, value in state.items()}
+        names = "".join(f"{key} {list(shape)}\n" for key, shape in sorted(public.items()))
+        net.load_state_dict({k: weights(published(name, k), v.shape) for k, v in state.items()}, strict=False)
         features = forward(net, image(height, width))
         tensors[name] = features[:, ::STRIDE].contiguous()
         metadata[name] = f"{height} {width} {features.shape[1]} {hashlib.sha256(names.encode()).hexdigest()}"

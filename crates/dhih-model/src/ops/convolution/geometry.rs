@@ -34,16 +34,25 @@ pub(in crate::ops) struct Band {
     pub(in crate::ops) rows: Range<usize>,
 }
 
+/// The shape of filters, `[out, in / groups, kernel height, kernel width]`; those of a linear layer, `[out, in]`, have one pixel.
+pub(crate) fn filters(weight: &[usize]) -> Result<[usize; 4]> {
+    match *weight {
+        [out, inputs] => Ok([out, inputs, 1, 1]),
+        [out, inputs, height, width] => Ok([out, inputs, height, width]),
+        _ => bail!("filters are [out, in, height, width] or [out, in], got {weight:?}"),
+    }
+}
+
 impl Geometry {
-    /// Checks the shapes `[n, h, w, c]` and `[out, in / groups, kh, kw]`; also returns n.
+    /// Checks the shapes `[n, h, w, c]` and `[out, in / groups, kh, kw]`, or `[out, in]` of kernels of one pixel; also returns n.
     pub(crate) fn new(
         x: &[usize],
         weight: &[usize],
         config: Conv2dConfig,
     ) -> Result<(Self, usize)> {
-        let (&[n, height, width, channels], &[out_channels, group_channels, kh, kw]) = (x, weight)
-        else {
-            bail!("conv2d takes [n, h, w, c] and [out, in, kh, kw], got {x:?} and {weight:?}");
+        let [out_channels, group_channels, kh, kw] = filters(weight)?;
+        let &[n, height, width, channels] = x else {
+            bail!("conv2d takes [n, h, w, c], got {x:?}");
         };
         let groups = config.groups;
         if groups == 0 || channels % groups != 0 || out_channels % groups != 0 {

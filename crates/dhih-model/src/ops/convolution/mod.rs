@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 pub(super) use self::backward::{Backward, OutputGradient};
 pub(super) use self::geometry::Band;
-pub(crate) use self::geometry::Geometry;
+pub(crate) use self::geometry::{Geometry, filters};
 
 use self::depthwise::{Depthwise, DepthwiseWeights};
 use self::direct::{Direct, DirectWeights, Phases};
@@ -89,7 +89,7 @@ impl Convolution {
             Algorithm::Direct(direct) => direct.run(x, rows, y, epilogue),
             Algorithm::Depthwise(depthwise) => depthwise.run(x, rows, y, epilogue),
         }
-        if self.activation == Activation::Gelu {
+        if self.activation.needs_input() {
             self.activation.apply_in_place(y);
         }
     }

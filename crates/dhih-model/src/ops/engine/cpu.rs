@@ -7,9 +7,11 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{Engine, Traced, Value};
+use crate::ops::fresh::fill_parts;
+use crate::ops::multiversion::multiversion;
 use crate::ops::{
-    Activation, BatchNorm, Conv2d, ConvNorm, Grid, Pool2dConfig, Tasks, add_to, traced_add,
-    traced_dropout, traced_linear, traced_max_pool2d,
+    Activation, BatchNorm, Conv2d, ConvNorm, Grid, Operator, Pool2dConfig, Tasks, add_to,
+    traced_add, traced_dropout, traced_linear, traced_max_pool2d, traced_operator,
 };
 
 /// Computes with f32 values in memory, on all threads.
@@ -63,6 +65,36 @@ impl Engine for Cpu {
         traced_add(x, y, activation)
     }
 
+    fn operator(operator: &dyn Operator, x: &Value) -> Result<Traced> {
+        traced_operator(operator, x)
+    }
+
+    fn gate(x: &Value, gate: &Value) -> Result<Value> {
+        let channels = gated(&x.dims, &gate.dims)?;
+        let image = x.values.len() / (gate.values.len() / channels).max(1);
+        let images = x.values.par_chunks(image).zip(gate.values.par_chunks(channels));
+        let (y, _) = fill_parts(x.values.len(), image, images, |y, (x, gate)| times(x, gate, y));
+        Ok(Value::new(y, &x.dims))
+    }
+
+    fn gate_back(dy: &Vec<f32>, x: &Value, gate: &Value) -> Result<(Vec<f32>, Vec<f32>)> {
+        let channels = gated(&x.dims, &gate.dims)?;
+        let image = dy.len() / (gate.values.len() / channels).max(1);
+        let images = gate.values.par_chunks(channels);
+        let images = images.zip(dy.par_chunks(image).zip(x.values.par_chunks(image)));
+        let (dx, sums) = fill_parts(dy.len(), image, images, |dx, (gate, (dy, x))| {
+            times(dy, gate, dx);
+            let mut sum = vec![0f32; channels];
+            for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+                for ((sum, dy), x) in sum.iter_mut().zip(dy).zip(x) {
+                    *sum += dy * x;
+                }
+            }
+            sum
+        });
+        Ok((dx, sums.concat()))
+    }
+
     fn flatten(x: Value, dims: [usize; 4]) -> Result<Value> {
         Ok(flattened(x, dims))
     }
@@ -86,6 +118,27 @@ impl Engine for Cpu {
     fn total(mut a: Vec<f32>, b: Vec<f32>) -> Result<Vec<f32>> {
         add_to(&mut a, &b);
         Ok(a)
+    }
+}
+
+/// The channels of images and of their gates, one pixel each.
+fn gated(x: &[usize], gate: &[usize]) -> Result<usize> {
+    match (x, gate) {
+        (&[n, _, _, channels], &[gates, 1, 1, each]) if n == gates && channels == each => {
+            Ok(channels.max(1))
+        }
+        _ => bail!("images of {x:?} with gates of {gate:?}"),
+    }
+}
+
+multiversion! {
+    /// `y = x gate`, pixel by pixel.
+    pub(crate) fn times(x: &[f32], gate: &[f32], y: &mut [f32]) {
+        for (y, x) in y.chunks_exact_mut(gate.len()).zip(x.chunks_exact(gate.len())) {
+            for ((y, x), gate) in y.iter_mut().zip(x).zip(gate) {
+                *y = x * gate;
+            }
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, bail};
 
-use super::{Activation, BatchNorm, Conv2d, ConvNorm, Grid, Pool2dConfig};
+use super::{Activation, BatchNorm, Conv2d, ConvNorm, Grid, Operator, Pool2dConfig};
 
-pub(crate) use cpu::Cpu;
+pub(crate) use cpu::{Cpu, times};
 pub(crate) use tensors::Tensors;
 pub(super) use tensors::conv2d as conv2d_of_tensors;
 
@@ -62,6 +62,19 @@ pub(crate) trait Engine: Sized + 'static {
 
     /// `activation(x + y)`; its way back gives the gradient of either.
     fn add(x: &Self::Value, y: &Self::Value, activation: Activation) -> Result<Traced<Self>>;
+
+    /// An operator that only some networks have.
+    fn operator(operator: &dyn Operator, x: &Self::Value) -> Result<Traced<Self>>;
+
+    /// `x gate`, where the gate has one value for each channel of an image.
+    fn gate(x: &Self::Value, gate: &Self::Value) -> Result<Self::Value>;
+
+    /// The way back of [`Self::gate`]: the gradients of both.
+    fn gate_back(
+        dy: &Self::Gradient,
+        x: &Self::Value,
+        gate: &Self::Value,
+    ) -> Result<(Self::Gradient, Self::Gradient)>;
 
     /// Images of the shape `dims` to vectors, channel by channel.
     fn flatten(x: Self::Value, dims: [usize; 4]) -> Result<Self::Value>;

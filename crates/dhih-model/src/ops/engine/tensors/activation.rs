@@ -1,10 +1,10 @@
 //! Activations and their gradients.
 
 use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, Var};
 
 use super::super::Back;
-use crate::ops::Activation;
+use crate::ops::{Activation, portable};
 
 /// What is kept of an activation: the values before it where it needs them, else those behind it.
 pub(super) struct Activated {
@@ -29,7 +29,7 @@ pub(super) fn forward(activation: Activation, z: &Tensor) -> Result<Tensor> {
         Activation::Identity => Ok(z.clone()),
         Activation::Relu => z.relu(),
         Activation::Relu6 => z.clamp(0f32, 6f32),
-        Activation::Gelu => z.gelu_erf(),
+        _ => portable::activation(activation, z),
     }
 }
 
@@ -48,6 +48,12 @@ pub(super) fn gradient(activation: Activation, seen: &Tensor, dy: &Tensor) -> Re
                         * std::f64::consts::FRAC_2_SQRT_PI
                         * std::f64::consts::FRAC_1_SQRT_2))?)?;
             return dy * ((below * 0.5)? + density)?;
+        }
+        // The others are rare in training: candle's graph finds their slopes.
+        _ => {
+            let z = Var::from_tensor(seen)?;
+            let gradients = (portable::activation(activation, &z)? * dy)?.backward()?;
+            return gradients.get(&z).cloned().map_or_else(|| dy.zeros_like(), Ok);
         }
     };
     dy * is_inside.to_dtype(dy.dtype())?

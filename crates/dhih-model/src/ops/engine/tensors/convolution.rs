@@ -12,7 +12,7 @@ use super::Tensors;
 use super::activation::{Activated, activated};
 use super::gather::{Gather, Side};
 use crate::ops::portable::add_bias;
-use crate::ops::{Activation, Conv2dConfig};
+use crate::ops::{Activation, Conv2dConfig, filters};
 
 /// A convolution of images of one size.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ impl Convolution {
         // Values of patches: candle's kernels count to 2^32, and memory has an end.
         const VALUES: usize = 1 << 30;
         let (_, height, width, channels) = x.dims4()?;
-        let (filters, per_group, kernel_height, kernel_width) = weight.dims4()?;
+        let [out_channels, per_group, kernel_height, kernel_width] = filters(weight.dims())?;
         let Conv2dConfig { stride, dilation, groups, .. } = config;
-        if groups == 0 || channels != per_group * groups || filters % groups != 0 {
+        if groups == 0 || channels != per_group * groups || out_channels % groups != 0 {
             bail!("{channels} channels in {groups} groups with weights {:?}", weight.dims());
         }
         let side = |size: usize, kernel: usize| -> Result<Side> {
@@ -56,7 +56,7 @@ impl Convolution {
             gather,
             out,
             groups,
-            is_depthwise: groups > 1 && groups == channels && groups == filters,
+            is_depthwise: groups > 1 && groups == channels && groups == out_channels,
             together: (VALUES / values.max(1)).max(1),
         })
     }
@@ -240,11 +240,16 @@ pub(super) fn trace(
     activation: Activation,
 ) -> Result<Traced<Tensors>> {
     let convolution = Convolution::new(x, weight, config)?;
-    let z = convolution.forward(x, &weight.detach())?;
+    let z = convolution.forward(x, &whole(weight)?)?;
     let z = add_bias(&z, bias.map(Tensor::detach).as_ref(), Activation::Identity)?;
     let (y, activated) = activated(activation, z)?;
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
     Ok(Traced { y, back: Box::new(Convolved { convolution, x, weight, bias, activated }) })
+}
+
+/// The values of filters in four dimensions.
+fn whole(weight: &Tensor) -> Result<Tensor> {
+    weight.detach().reshape(&filters(weight.dims())?[..])
 }
 
 impl Back<Tensor> for Convolved {
@@ -257,8 +262,8 @@ impl Back<Tensor> for Convolved {
         if !wants_dx && !weight.track_op() {
             return Ok(None);
         }
-        let (dx, dw) = convolution.gradients(x, &weight.detach(), &dz, wants_dx)?;
-        add_tensor(to, weight, dw)?;
+        let (dx, dw) = convolution.gradients(x, &whole(weight)?, &dz, wants_dx)?;
+        add_tensor(to, weight, dw.reshape(weight.shape())?)?;
         Ok(dx)
     }
 }

@@ -1,0 +1,288 @@
+//! Vision transformers (Dosovitskiy et al., 2020): DINOv2 (Oquab et al., 2023), with registers or without (Darcet et al., 2023), and CLIP
+//! (Radford et al., 2021) and SigLIP (Zhai et al., 2023), with the names of Hugging Face's `transformers`. Tokens are images of one row.
+
+use candle_core::Result;
+use candle_nn::{Init, VarBuilder};
+
+use super::Spec;
+use super::scheme::{layer_norm, token_linear};
+use crate::config::{InputShape, Normalization};
+use crate::layer::{Layer, Sequential};
+use crate::ops::{
+    Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Scale, Tokens, Unary,
+};
+
+const SMALL: Vit = Vit { channels: 384, depth: 12, heads: 6, patch: 14, names: &DINOV2 };
+const BASE: Vit = Vit { channels: 768, depth: 12, heads: 12, patch: 14, names: &DINOV2 };
+
+/// Their entries in the table.
+pub(super) const DINOV2_SMALL: Spec = dinov2(
+    "dinov2-small",
+    "a transformer that learnt without labels; its features fit most pictures",
+    |input, vb, width| SMALL.build(input, vb, width),
+);
+pub(super) const DINOV2_BASE: Spec =
+    dinov2("dinov2-base", "dinov2-small with twice as many channels", |input, vb, width| {
+        BASE.build(input, vb, width)
+    });
+pub(super) const DINOV2_SMALL_REGISTERS: Spec =
+    dinov2("dinov2-small-registers", "dinov2-small with four registers", |input, vb, width| {
+        Vit { names: &DINOV2_REGISTERS, ..SMALL }.build(input, vb, width)
+    });
+pub(super) const DINOV2_BASE_REGISTERS: Spec =
+    dinov2("dinov2-base-registers", "dinov2-base with four registers", |input, vb, width| {
+        Vit { names: &DINOV2_REGISTERS, ..BASE }.build(input, vb, width)
+    });
+pub(super) const CLIP_B32: Spec =
+    clip("clip-vit-b32", "CLIP's transformer on patches of 32 pixels", |input, vb, width| {
+        Vit { patch: 32, names: &CLIP, ..BASE }.build(input, vb, width)
+    })
+    .with_min_side(64);
+pub(super) const CLIP_B16: Spec =
+    clip("clip-vit-b16", "CLIP's transformer on patches of 16 pixels", |input, vb, width| {
+        Vit { patch: 16, names: &CLIP, ..BASE }.build(input, vb, width)
+    });
+
+pub(super) const SIGLIP_BASE: Spec = Spec {
+    normalization: || Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
+    ..Spec::large(
+        "siglip-base",
+        "SigLIP's transformer on patches of 16 pixels",
+        |input, vb, width| Vit { patch: 16, names: &SIGLIP, ..BASE }.build(input, vb, width),
+    )
+};
+
+const fn dinov2(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
+    Spec::large(name, description, layers).with_min_side(28)
+}
+
+const fn clip(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
+    let normalization = || Normalization {
+        mean: vec![0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: vec![0.268_629_54, 0.261_302_58, 0.275_777_11],
+    };
+    Spec { normalization, ..Spec::large(name, description, layers) }
+}
+
+/// The sizes of a transformer.
+#[derive(Clone, Copy)]
+struct Vit {
+    channels: usize,
+    depth: usize,
+    heads: usize,
+    /// Side of the squares that become tokens, in pixels.
+    patch: usize,
+    names: &'static Family,
+}
+
+/// What is common to a family, and the names of its weights.
+struct Family {
+    registers: usize,
+    /// Added to the variances.
+    eps: f64,
+    activation: Activation,
+    end: End,
+    /// Whether patches have a bias, tokens are normalised before the first block, and branches end with a factor for each channel.
+    patch_bias: bool,
+    first_norm: Option<&'static str>,
+    scales: bool,
+    /// Stands before all names but the projection's.
+    root: &'static str,
+    class: Option<&'static str>,
+    positions: &'static str,
+    patches: &'static str,
+    /// Stands before the number of a block.
+    blocks: &'static str,
+    norms: [&'static str; 2],
+    /// Queries, keys, values and what is behind them.
+    attention: [&'static str; 4],
+    last_norm: &'static str,
+}
+
+/// How tokens become features.
+enum End {
+    /// The normalised class token.
+    Class,
+    /// A linear layer behind it, without bias, to so many values.
+    Projection(usize),
+    /// Attention of a learnt query to all tokens.
+    Probe,
+}
+
+const DINOV2: Family = Family {
+    registers: 0,
+    eps: 1e-6,
+    activation: Activation::Gelu,
+    end: End::Class,
+    patch_bias: true,
+    first_norm: None,
+    scales: true,
+    root: "",
+    class: Some("embeddings.cls_token"),
+    positions: "embeddings.position_embeddings",
+    patches: "embeddings.patch_embeddings.projection",
+    blocks: "encoder.layer",
+    norms: ["norm1", "norm2"],
+    attention: [
+        "attention.attention.query",
+        "attention.attention.key",
+        "attention.attention.value",
+        "attention.output.dense",
+    ],
+    last_norm: "layernorm",
+};
+
+const DINOV2_REGISTERS: Family = Family { registers: 4, ..DINOV2 };
+
+const CLIP: Family = Family {
+    registers: 0,
+    eps: 1e-5,
+    activation: Activation::QuickGelu,
+    end: End::Projection(512),
+    patch_bias: false,
+    first_norm: Some("pre_layrnorm"),
+    scales: false,
+    root: "vision_model",
+    class: Some("embeddings.class_embedding"),
+    positions: "embeddings.position_embedding.weight",
+    patches: "embeddings.patch_embedding",
+    blocks: "encoder.layers",
+    norms: ["layer_norm1", "layer_norm2"],
+    attention: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"],
+    last_norm: "post_layernorm",
+};
+
+const SIGLIP: Family = Family {
+    eps: 1e-6,
+    activation: Activation::GeluTanh,
+    end: End::Probe,
+    patch_bias: true,
+    first_norm: None,
+    class: None,
+    ..CLIP
+};
+
+/// Weights as they are drawn at first.
+const DRAWN: Init = Init::Randn { mean: 0.0, stdev: 0.02 };
+
+impl Vit {
+    /// The features are the normalised class token, or what is made of it.
+    fn build(
+        self,
+        input: InputShape,
+        vb: VarBuilder<'_>,
+        width: fn(usize) -> usize,
+    ) -> Result<Sequential> {
+        let Self { channels, depth, patch, names, .. } = self;
+        let all = vb.clone();
+        let vb = if names.root.is_empty() { vb } else { vb.pp(names.root) };
+        let shape = (channels, input.channels, patch, patch);
+        let patches = vb.pp(names.patches);
+        let bias = names.patch_bias.then(|| patches.get_with_hints(channels, "bias", ZERO));
+        let patches = Conv2d {
+            weight: patches.get_with_hints(shape, "weight", DRAWN)?,
+            bias: bias.transpose()?,
+            config: Conv2dConfig { stride: patch, ..Conv2dConfig::default() },
+            activation: Activation::Identity,
+        };
+        let pixels = (input.height / patch) * (input.width / patch);
+        let tokens = pixels + usize::from(names.class.is_some());
+        // What is a table of its own in `transformers` has no dimension for the batch.
+        let (class, positions) = match names.positions.ends_with(".weight") {
+            true => (vec![channels], vec![tokens, channels]),
+            false => (vec![1, 1, channels], vec![1, tokens, channels]),
+        };
+        let registers = (names.registers > 0).then(|| {
+            vb.get_with_hints((1, names.registers, channels), "embeddings.register_tokens", DRAWN)
+        });
+        let tokens = Tokens {
+            class: names.class.map(|name| vb.get_with_hints(class, name, DRAWN)).transpose()?,
+            registers: registers.transpose()?,
+            positions: vb.get_with_hints(positions, names.positions, DRAWN)?,
+        };
+        let mut layers = vec![Layer::Conv(patches), Layer::Unary(Unary::Tokens(tokens))];
+        if let Some(name) = names.first_norm {
+            layers.push(layer_norm(channels, names.eps, vb.pp(name))?);
+        }
+        for number in 0..depth {
+            layers.extend(self.block(vb.pp(names.blocks).pp(number), width)?);
+        }
+        let last = layer_norm(channels, names.eps, vb.pp(names.last_norm))?;
+        match names.end {
+            End::Class => layers.extend([FIRST, last]),
+            End::Projection(features) => {
+                let shape = (features, channels);
+                let weight = all.get_with_hints(shape, "visual_projection.weight", DRAWN)?;
+                let (config, activation) = (Conv2dConfig::default(), Activation::Identity);
+                let projection = Conv2d { weight, bias: None, config, activation };
+                layers.extend([FIRST, last, Layer::Conv(projection)]);
+            }
+            End::Probe => {
+                layers.push(last);
+                layers.extend(self.probe(vb.pp("head"), width)?);
+            }
+        }
+        layers.push(Layer::Flatten);
+        Ok(Sequential(layers))
+    }
+
+    /// Attention between the tokens, and two linear layers on each.
+    fn block(self, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<[Layer; 2]> {
+        let Self { channels, heads, names, .. } = self;
+        let linear = |sizes, activation, name: &str| token_linear(sizes, activation, vb.pp(name));
+        let same = |name: &str| linear((channels, channels), Activation::Identity, name);
+        let [query, key, value, output] = names.attention;
+        let [first, second] = names.norms;
+        let branch = |layer| Sequential(vec![layer]);
+        let parts = vec![branch(same(query)?), branch(same(key)?), branch(same(value)?)];
+        let attention = vec![
+            layer_norm(channels, names.eps, vb.pp(first))?,
+            Layer::Concat(parts),
+            Layer::Unary(Unary::Attention(Attention { heads })),
+            same(output)?,
+        ];
+        let hidden = width(4 * channels);
+        let each = vec![
+            layer_norm(channels, names.eps, vb.pp(second))?,
+            linear((channels, hidden), names.activation, "mlp.fc1")?,
+            linear((hidden, channels), Activation::Identity, "mlp.fc2")?,
+        ];
+        let residual = |mut body: Vec<Layer>, scale: &str| -> Result<Layer> {
+            if names.scales {
+                let weight = vb.pp(scale).get_with_hints(channels, "lambda1", Init::Const(1.0))?;
+                body.push(Layer::Unary(Unary::Scale(Scale { weight })));
+            }
+            let (body, shortcut) = (Sequential(body), Sequential::default());
+            Ok(Layer::Residual { body, shortcut, activation: Activation::Identity })
+        };
+        Ok([residual(attention, "layer_scale1")?, residual(each, "layer_scale2")?])
+    }
+
+    /// The attention of a learnt query, and two linear layers on what comes of it.
+    fn probe(self, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<[Layer; 3]> {
+        let Self { channels, heads, names, .. } = self;
+        let attention = vb.pp("attention");
+        let probe = Probe {
+            probe: vb.get_with_hints((1, 1, channels), "probe", DRAWN)?,
+            weight: attention.get_with_hints((3 * channels, channels), "in_proj_weight", DRAWN)?,
+            bias: attention.get_with_hints(3 * channels, "in_proj_bias", ZERO)?,
+            heads,
+        };
+        let (none, hidden) = (Activation::Identity, width(4 * channels));
+        let mlp = vb.pp("mlp");
+        let body = Sequential(vec![
+            layer_norm(channels, names.eps, vb.pp("layernorm"))?,
+            token_linear((channels, hidden), names.activation, mlp.pp("fc1"))?,
+            token_linear((hidden, channels), none, mlp.pp("fc2"))?,
+        ]);
+        Ok([
+            Layer::Unary(Unary::Probe(probe)),
+            token_linear((channels, channels), none, attention.pp("out_proj"))?,
+            Layer::Residual { body, shortcut: Sequential::default(), activation: none },
+        ])
+    }
+}
+
+const FIRST: Layer = Layer::Unary(Unary::FirstToken(FirstToken));
+
+const ZERO: Init = Init::Const(0.0);

@@ -1,0 +1,131 @@
+//! The operators that only some networks have, in those of ONNX.
+
+use candle_core::Result;
+
+use super::graph::GraphBuilder;
+use super::layers::Value;
+use crate::config::InputShape;
+use crate::ops::{Attention, LayerNorm, Probe, Scale, Tokens, Unary};
+
+/// The output of an operator on an image, `[n, channels, height, width]`.
+pub(super) fn unary(graph: &mut GraphBuilder, unary: &Unary, x: &Value) -> Result<String> {
+    match unary {
+        Unary::LayerNorm(norm) => layer_norm(graph, norm, x),
+        Unary::Scale(Scale { weight }) => {
+            let factors = per_channel(graph, &weight.flatten_all()?.to_vec1()?);
+            Ok(graph.node("Mul", &[&x.name, &factors]))
+        }
+        Unary::Tokens(tokens) => row_of_tokens(graph, tokens, x),
+        Unary::Attention(attention) => Ok(attend(graph, *attention, x)),
+        Unary::Probe(probe) => one_query(graph, probe, x),
+        Unary::FirstToken(_) => {
+            let row = sliced(graph, &x.name, 2, [0, 1]);
+            Ok(sliced(graph, &row, 3, [0, 1]))
+        }
+    }
+}
+
+fn per_channel(graph: &mut GraphBuilder, values: &[f32]) -> String {
+    graph.floats(&[values.len(), 1, 1], values)
+}
+
+/// Some places along an axis.
+fn sliced(graph: &mut GraphBuilder, x: &str, axis: i64, [start, end]: [i64; 2]) -> String {
+    let (start, end, axis) = (graph.ints(&[start]), graph.ints(&[end]), graph.ints(&[axis]));
+    graph.node("Slice", &[x, &start, &end, &axis])
+}
+
+fn reshaped(graph: &mut GraphBuilder, x: &str, dims: &[usize]) -> String {
+    // A size of 0 stays what it is: the number of images.
+    let dims: Vec<i64> = std::iter::once(0).chain(dims.iter().map(|dim| *dim as i64)).collect();
+    let dims = graph.ints(&dims);
+    graph.node("Reshape", &[x, &dims])
+}
+
+fn layer_norm(graph: &mut GraphBuilder, norm: &LayerNorm, x: &Value) -> Result<String> {
+    let mean =
+        |graph: &mut GraphBuilder, x: &str| graph.node_with("ReduceMean", &[x], &[("axes", &[1])]);
+    let centre = mean(graph, &x.name);
+    let centred = graph.node("Sub", &[&x.name, &centre]);
+    let squares = graph.node("Mul", &[&centred, &centred]);
+    let variance = mean(graph, &squares);
+    let eps = graph.floats(&[], &[norm.eps as f32]);
+    let sum = graph.node("Add", &[&variance, &eps]);
+    let deviation = graph.node("Sqrt", &[&sum]);
+    let normalised = graph.node("Div", &[&centred, &deviation]);
+    let weight = per_channel(graph, &norm.weight.to_vec1()?);
+    let bias = per_channel(graph, &norm.bias.to_vec1()?);
+    let scaled = graph.node("Mul", &[&normalised, &weight]);
+    Ok(graph.node("Add", &[&scaled, &bias]))
+}
+
+/// `[tokens, channels]` to `[channels, 1, tokens]`.
+fn by_channel(graph: &mut GraphBuilder, rows: &[f32], channels: usize) -> String {
+    let tokens = rows.len() / channels;
+    let value = |at: usize| rows[at % tokens * channels + at / tokens];
+    let values: Vec<f32> = (0..rows.len()).map(value).collect();
+    graph.floats(&[channels, 1, tokens], &values)
+}
+
+fn row_of_tokens(graph: &mut GraphBuilder, tokens: &Tokens, x: &Value) -> Result<String> {
+    let InputShape { height, width, channels } = x.shape;
+    let (learnt, of_pixels) = tokens.learnt(channels)?;
+    let row = reshaped(graph, &x.name, &[channels, 1, height * width]);
+    let places = by_channel(graph, &of_pixels, channels);
+    let pixels = graph.node("Add", &[&row, &places]);
+    if learnt.is_empty() {
+        return Ok(pixels);
+    }
+    let count = learnt.len() / channels;
+    let learnt = by_channel(graph, &learnt, channels);
+    let images = graph.node_with("Shape", &[&x.name], &[("start", &[0]), ("end", &[1])]);
+    let sides = graph.ints(&[channels as i64, 1, count as i64]);
+    let shape = graph.node_with("Concat", &[&images, &sides], &[("axis", &[0])]);
+    let learnt = graph.node("Expand", &[&learnt, &shape]);
+    Ok(graph.node_with("Concat", &[&learnt, &pixels], &[("axis", &[3])]))
+}
+
+fn attend(graph: &mut GraphBuilder, Attention { heads }: Attention, x: &Value) -> String {
+    let InputShape { height, width, channels } = x.shape;
+    let (tokens, dims) = (height * width, channels / (3 * heads));
+    let all = reshaped(graph, &x.name, &[3 * heads, dims, tokens]);
+    let heads = heads as i64;
+    let query = sliced(graph, &all, 1, [0, heads]);
+    let key = sliced(graph, &all, 1, [heads, 2 * heads]);
+    let value = sliced(graph, &all, 1, [2 * heads, 3 * heads]);
+    let turned = [("perm", &[0i64, 1, 3, 2][..])];
+    let query = graph.node_with("Transpose", &[&query], &turned);
+    let scale = graph.floats(&[], &[1.0 / (dims as f32).sqrt()]);
+    let query = graph.node("Mul", &[&query, &scale]);
+    let scores = graph.node("MatMul", &[&query, &key]);
+    let shares = graph.node_with("Softmax", &[&scores], &[("axis", &[-1])]);
+    let shares = graph.node_with("Transpose", &[&shares], &turned);
+    let y = graph.node("MatMul", &[&value, &shares]);
+    reshaped(graph, &y, &[channels / 3, height, width])
+}
+
+fn one_query(graph: &mut GraphBuilder, probe: &Probe, x: &Value) -> Result<String> {
+    let InputShape { height, width, channels } = x.shape;
+    let (tokens, dims) = (height * width, channels / probe.heads);
+    let weight = probe.weight.flatten_all()?.to_vec1::<f32>()?;
+    let bias = probe.bias.to_vec1::<f32>()?;
+    let learnt = probe.probe.flatten_all()?.to_vec1::<f32>()?;
+    let (of_query, rest) = weight.split_at(channels * channels);
+    let scale = 1.0 / (dims as f32).sqrt();
+    let dot = |row: &[f32]| row.iter().zip(&learnt).map(|(w, p)| w * p).sum::<f32>();
+    let rows = of_query.chunks_exact(channels).zip(&bias);
+    let query: Vec<f32> = rows.map(|(row, bias)| scale * (dot(row) + bias)).collect();
+    let query = graph.floats(&[probe.heads, 1, dims], &query);
+    let weight = graph.floats(&[2 * channels, channels, 1, 1], rest);
+    let bias = graph.floats(&[2 * channels], &bias[channels..]);
+    let both = graph.node("Conv", &[&x.name, &weight, &bias]);
+    let both = reshaped(graph, &both, &[2 * probe.heads, dims, tokens]);
+    let heads = probe.heads as i64;
+    let key = sliced(graph, &both, 1, [0, heads]);
+    let value = sliced(graph, &both, 1, [heads, 2 * heads]);
+    let scores = graph.node("MatMul", &[&query, &key]);
+    let shares = graph.node_with("Softmax", &[&scores], &[("axis", &[-1])]);
+    let shares = graph.node_with("Transpose", &[&shares], &[("perm", &[0, 1, 3, 2])]);
+    let y = graph.node("MatMul", &[&value, &shares]);
+    Ok(reshaped(graph, &y, &[channels, 1, 1]))
+}

@@ -1,0 +1,228 @@
+//! Attention between the tokens of an image (Vaswani et al., 2017): `softmax(q k^T / sqrt(d)) v` for each head.
+
+use candle_core::{D, Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::{Compiled, Gradients, Operator, Sides};
+use crate::ops::Tasks;
+use crate::ops::activation::exp_negative;
+use crate::ops::fresh::fill_parts;
+use crate::ops::matrix::{Matrix, Output, Size, multiply};
+use crate::ops::multiversion::multiversion;
+use crate::ops::scratch::with_scratch;
+
+/// `[n, 1, tokens, 3 channels]` to `[n, 1, tokens, channels]`: each pixel has its query, key and value, one behind the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention {
+    /// The channels are cut into so many parts; each attends by itself.
+    pub(crate) heads: usize,
+}
+
+impl Operator for Attention {
+    fn output(&self, [height, width, channels]: Sides) -> Result<Sides> {
+        if self.heads == 0 || channels == 0 || channels % (3 * self.heads) != 0 {
+            bail!("attention of {} heads on {channels} channels", self.heads);
+        }
+        Ok([height, width, channels / 3])
+    }
+
+    fn weights(&self) -> Vec<&Tensor> {
+        Vec::new()
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, height, width, channels) = x.dims4()?;
+        let [_, _, out] = self.output([height, width, channels])?;
+        let (tokens, dims) = (height * width, out / self.heads);
+        let parts = x.reshape((n, tokens, 3, self.heads, dims))?;
+        let part =
+            |number: usize| parts.narrow(2, number, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
+        let (query, key, value) = (part(0)?, part(1)?, part(2)?);
+        let scores = (query.matmul(&key.t()?)? * (1.0 / (dims as f64).sqrt()))?;
+        let largest = scores.max_keepdim(D::Minus1)?.detach();
+        let shares = scores.broadcast_sub(&largest)?.exp()?;
+        let shares = shares.broadcast_div(&shares.sum_keepdim(D::Minus1)?)?;
+        let y = shares.matmul(&value)?.transpose(1, 2)?;
+        y.reshape((n, height, width, out))
+    }
+
+    fn compiled(&self, [height, width, channels]: Sides) -> Result<Box<dyn Compiled>> {
+        let [_, _, out] = self.output([height, width, channels])?;
+        Ok(Box::new(Heads { heads: self.heads, tokens: height * width, channels: out }))
+    }
+}
+
+/// The sizes of one image's attention.
+#[derive(Debug, Clone, Copy)]
+struct Heads {
+    heads: usize,
+    tokens: usize,
+    /// Of the output.
+    channels: usize,
+}
+
+/// Queries that attend together: their shares stay in cache.
+const QUERIES: usize = 64;
+
+impl Heads {
+    fn dims(self) -> usize {
+        self.channels / self.heads
+    }
+
+    /// Queries (0), keys (1) or values (2) of a head, from a token on.
+    fn part(self, x: &[f32], part: usize, head: usize, token: usize) -> Matrix<'_> {
+        Matrix::rows_of(&x[self.offset(part, head, token)..], 3 * self.channels)
+    }
+
+    fn offset(self, part: usize, head: usize, token: usize) -> usize {
+        3 * self.channels * token + part * self.channels + head * self.dims()
+    }
+
+    fn scale(self) -> f32 {
+        1.0 / (self.dims() as f32).sqrt()
+    }
+
+    /// How much some queries from `first` on attend to each token: `[queries, tokens]`.
+    fn shares(self, x: &[f32], head: usize, first: usize, to: &mut [f32]) {
+        let size = Size { rows: to.len() / self.tokens, inner: self.dims(), columns: self.tokens };
+        let (query, key) = (self.part(x, 0, head, first), self.part(x, 1, head, 0));
+        multiply(size, self.scale(), query, key.transposed(), Output::new(to, self.tokens));
+        softmax(to, self.tokens);
+    }
+
+    /// The outputs of one image's queries from `first` on.
+    fn block(self, x: &[f32], first: usize, y: &mut [f32]) {
+        let queries = y.len() / self.channels;
+        with_scratch(|scratch| {
+            let shares = scratch.shares.resize(queries * self.tokens);
+            for head in 0..self.heads {
+                self.shares(x, head, first, shares);
+                let size = Size { rows: queries, inner: self.tokens, columns: self.dims() };
+                let shares = Matrix::rows_of(shares, self.tokens);
+                let to = Output::new(&mut y[head * self.dims()..], self.channels);
+                multiply(size, 1.0, shares, self.part(x, 2, head, 0), to);
+            }
+        });
+    }
+
+    /// The gradient of one image's input, which is 0 before.
+    fn image_back(self, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for head in 0..self.heads {
+            for first in (0..self.tokens).step_by(QUERIES) {
+                self.block_back(x, dy, head, first, dx);
+            }
+        }
+    }
+
+    /// Of the queries from `first` on: their own gradients, and what they add to those of keys and values.
+    fn block_back(self, x: &[f32], dy: &[f32], head: usize, first: usize, dx: &mut [f32]) {
+        let Self { tokens, channels, .. } = self;
+        let (queries, dims) = (QUERIES.min(tokens - first), self.dims());
+        let dy = &dy[first * channels + head * dims..];
+        let dy = Matrix::rows_of(dy, channels);
+        with_scratch(|scratch| {
+            let shares = scratch.shares.resize(queries * tokens);
+            let d_shares = scratch.gradient.resize(queries * tokens);
+            self.shares(x, head, first, shares);
+            let value = self.part(x, 2, head, 0);
+            let size = Size { rows: queries, inner: dims, columns: tokens };
+            multiply(size, 1.0, dy, value.transposed(), Output::new(d_shares, tokens));
+            softmax_back(shares, d_shares, tokens);
+            let (shares, scores) =
+                (Matrix::rows_of(shares, tokens), Matrix::rows_of(d_shares, tokens));
+            let (query, key) = (self.part(x, 0, head, first), self.part(x, 1, head, 0));
+            let to_queries = Size { rows: queries, inner: tokens, columns: dims };
+            let to_tokens = Size { rows: tokens, inner: queries, columns: dims };
+            for (size, scale, a, b, part, token) in [
+                (to_queries, self.scale(), scores, key, 0, first),
+                (to_tokens, self.scale(), scores.transposed(), query, 1, 0),
+                (to_tokens, 1.0, shares.transposed(), dy, 2, 0),
+            ] {
+                let to = &mut dx[self.offset(part, head, token)..];
+                multiply(size, scale, a, b, Output::new(to, 3 * channels).adding());
+            }
+        });
+    }
+}
+
+impl Compiled for Heads {
+    fn run(&self, x: &[f32], _: usize, y: &mut [f32], on_all: bool) {
+        let Self { tokens, channels, .. } = *self;
+        let blocks = tokens.div_ceil(QUERIES);
+        let image = |number: usize| &x[3 * number * tokens * channels..];
+        if !on_all {
+            for (number, y) in y.chunks_mut(tokens * channels).enumerate() {
+                for (block, y) in y.chunks_mut(QUERIES * channels).enumerate() {
+                    self.block(image(number), block * QUERIES, y);
+                }
+            }
+            return;
+        }
+        let mut work = Vec::with_capacity(y.len() / (tokens * channels) * blocks);
+        for (number, y) in y.chunks_mut(tokens * channels).enumerate() {
+            let queries = y.chunks_mut(QUERIES * channels).enumerate();
+            work.extend(queries.map(|(block, y)| (image(number), block * QUERIES, y)));
+        }
+        work.into_par_iter().run(|(x, first, y)| self.block(x, first, y));
+    }
+
+    fn back(&self, x: &[f32], _: usize, dy: &[f32], wants_dx: bool) -> Gradients {
+        let image = self.tokens * self.channels;
+        let dx = wants_dx.then(|| {
+            let inputs = x.par_chunks(3 * image).zip(dy.par_chunks(image));
+            fill_parts(x.len(), 3 * image, inputs, |dx, (x, dy)| self.image_back(x, dy, dx)).0
+        });
+        Gradients { dx, weights: Vec::new() }
+    }
+}
+
+/// Values that are compared and summed side by side.
+const LANES: usize = 16;
+
+multiversion! {
+    /// Rows of `columns` values to shares of 1.
+    pub(super) fn softmax(rows: &mut [f32], columns: usize) {
+        for row in rows.chunks_exact_mut(columns) {
+            let mut largest = [f32::NEG_INFINITY; LANES];
+            let (whole, rest) = row.as_chunks::<LANES>();
+            for values in whole {
+                for i in 0..LANES {
+                    largest[i] = if values[i] > largest[i] { values[i] } else { largest[i] };
+                }
+            }
+            let largest = largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+            let (whole, rest) = row.as_chunks_mut::<LANES>();
+            let mut sums = [0f32; LANES];
+            for values in whole {
+                for i in 0..LANES {
+                    values[i] = exp_negative(largest - values[i]);
+                    sums[i] += values[i];
+                }
+            }
+            for (value, sum) in rest.iter_mut().zip(&mut sums) {
+                *value = exp_negative(largest - *value);
+                *sum += *value;
+            }
+            let share = 1.0 / sums.iter().sum::<f32>();
+            row.iter_mut().for_each(|value| *value *= share);
+        }
+    }
+}
+
+multiversion! {
+    /// The gradients of shares to those of what they were made of.
+    pub(super) fn softmax_back(shares: &[f32], gradients: &mut [f32], columns: usize) {
+        let rows = shares.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns));
+        for (shares, gradients) in rows {
+            let mut sums = [0f32; LANES];
+            let products = shares.iter().zip(gradients.iter());
+            for (i, (share, gradient)) in products.enumerate() {
+                sums[i % LANES] += share * gradient;
+            }
+            let mean: f32 = sums.iter().sum();
+            for (gradient, share) in gradients.iter_mut().zip(shares) {
+                *gradient = share * (*gradient - mean);
+            }
+        }
+    }
+}
