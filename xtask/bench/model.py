@@ -1,6 +1,7 @@
 """The peers of `cargo xtask bench model`: images/s of one network, as `dhih-train bench --json` prints them.
 
-PyTorch: both memory layouts are measured and the better one is reported. Needs torch and torchvision.
+PyTorch: both memory layouts are measured and the better one is reported. Needs torch and torchvision; transformers and timm for the networks
+of theirs.
 ONNX Runtime and OpenVINO (`--engine onnxruntime`, `--engine openvino`, inference alone): the network that PyTorch exports. Need onnx, onnxscript and
 onnxruntime or openvino, too.
 """
@@ -56,8 +57,14 @@ def without_classifier(net):
     return net
 
 
-def build(name):
+def build(name, side):
     models = torchvision.models
+    if name in ("dinov2-small", "clip-vit-b32"):
+        return transformer(name, side)
+    if name == "efficientnet-lite0":
+        import timm
+
+        return timm.create_model("tf_efficientnet_lite0", num_classes=0)
     if name in ("small", "cifarnet"):
         return globals()[name]()
     if name.endswith("-cifar"):
@@ -65,12 +72,34 @@ def build(name):
     return without_classifier(getattr(models, name.replace("-", "_"))())
 
 
+class Features(nn.Module):
+    """What transformers' models return beside the features is left away."""
+
+    def __init__(self, net, name):
+        super().__init__()
+        self.net, self.name = net, name
+
+    def forward(self, x):
+        return getattr(self.net(pixel_values=x), self.name)
+
+
+def transformer(name, side):
+    import transformers
+
+    sizes = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": side}
+    if name == "dinov2-small":
+        config = transformers.Dinov2Config(**{**sizes, "hidden_size": 384, "num_attention_heads": 6}, patch_size=14)
+        return Features(transformers.Dinov2Model(config), "pooler_output")
+    config = transformers.CLIPVisionConfig(**sizes, intermediate_size=3072, patch_size=32)
+    return Features(transformers.CLIPVisionModelWithProjection(config), "image_embeds")
+
+
 class Hashing(nn.Module):
     """Backbone, hash layer and a classifier on the relaxed code."""
 
     def __init__(self, name, side):
         super().__init__()
-        self.backbone = build(name).eval()
+        self.backbone = build(name, side).eval()
         with torch.no_grad():
             features = self.backbone(torch.zeros(1, 3, side, side)).shape[1]
         self.hash_layer, self.classifier = nn.Linear(features, BITS), nn.Linear(BITS, CLASSES)

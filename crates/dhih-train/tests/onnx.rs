@@ -70,6 +70,11 @@ fn codes_are_those_of_onnxruntime() {
         ("mobilenet-v2", &[]),
         ("efficientnet-lite0", &["--feature-norm"]),
         ("resnet18", &[]),
+        ("efficientnet-b0", &[]),
+        ("mobilenet-v3", &[]),
+        ("convnext-tiny", &[]),
+        ("dinov2-small-registers", &[]),
+        ("siglip-base", &[]),
     ] {
         let run = dir.path().join(backbone);
         train(run.to_str().unwrap(), backbone, "2", views);

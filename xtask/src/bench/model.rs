@@ -16,7 +16,7 @@ use crate::step::Step;
 use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "Examples:
-  python3 -m venv venv && venv/bin/pip install torch torchvision onnx onnxscript onnxruntime openvino
+  python3 -m venv venv && venv/bin/pip install torch torchvision transformers timm onnx onnxscript onnxruntime openvino
   cargo xtask bench model --python venv/bin/python --preload /usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0
   cargo xtask bench model --backbone cifarnet --rounds 5";
 
@@ -55,7 +55,7 @@ struct Case {
     candle: bool,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 16] = [
     case("cifarnet", (512, 32), "training", true),
     case("small", (64, 32), "training", true),
     case("resnet18-cifar", (64, 32), "training", true),
@@ -68,6 +68,10 @@ const CASES: [Case; 12] = [
     case("mobilenet-v2", (16, 224), "inference", false),
     case("squeezenet1-1", (16, 224), "inference", true),
     case("cifarnet", (512, 32), "inference", true),
+    case("efficientnet-lite0", (16, 224), "inference", false),
+    case("dinov2-small", (1, 224), "inference", false),
+    case("dinov2-small", (16, 224), "inference", false),
+    case("clip-vit-b32", (16, 224), "inference", false),
 ];
 
 const fn case(

@@ -98,6 +98,17 @@ fn branching_and_depthwise_networks_agree_with_their_forward_pass() {
 }
 
 #[test]
+fn gated_networks_and_transformers_agree_with_their_forward_pass() {
+    for name in ["efficientnet-b0", "mobilenet-v3", "convnext-tiny"] {
+        assert_agrees(Backbone::named(name).unwrap(), 41);
+    }
+    for name in ["dinov2-small-registers", "clip-vit-b32", "siglip-base"] {
+        let backbone = Backbone::named(name).unwrap();
+        assert_agrees(backbone, backbone.min_side());
+    }
+}
+
+#[test]
 fn features_are_those_of_the_backbone() {
     let (network, images) = network(Backbone::named("squeezenet1-1").unwrap(), 33);
     let x = network.config().normalization.apply(&images, network.config().input, &Device::Cpu);
