@@ -85,7 +85,7 @@ pub struct NetworkConfig {
     /// Which views of an image a code is made of; the image alone where a file does not say.
     #[serde(flatten)]
     pub views: Views,
-    /// Names of the C classes, in label order.
+    /// Names of the C classes, in label order; none where the hash layer is fitted and not trained.
     pub classes: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ impl NetworkConfig {
         if !mean.iter().all(|x| x.is_finite()) || !std.iter().all(|x| x.is_finite() && *x > 0.0) {
             return wrong("normalization", format!("{std:?}"), "finite, positive deviations");
         }
-        if self.classes.len() < 2 {
+        if self.classes.len() < 2 && !matches!(self.loss, Loss::Fitted(_)) {
             return wrong("classes", self.classes.len().to_string(), "at least 2");
         }
         if let Some(hidden) = self.hash_layer.hidden.filter(|units| !(1..=65_536).contains(units)) {

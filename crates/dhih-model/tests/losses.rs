@@ -372,7 +372,7 @@ fn networks_train_what_their_loss_trains_and_keep_its_codewords() {
             Loss::Hi(_) | Loss::Softmax(_) | Loss::GreedyHash(_) => (&["class_weights"], false),
             Loss::Ssdh(_) => (&["class_bias", "class_weights"], false),
             Loss::Csq(_) | Loss::Dpn(_) | Loss::OrthoCos(_) | Loss::OrthoArc(_) => (&[], true),
-            Loss::Dsh(_) | Loss::Dpsh(_) | Loss::HashNet(_) => (&[], false),
+            Loss::Dsh(_) | Loss::Dpsh(_) | Loss::HashNet(_) | Loss::Fitted(_) => (&[], false),
         };
         assert_eq!(names(parameters.trainable()), trained, "{loss:?}");
         let mut all: Vec<&str> = trained.to_vec();

@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use dhih_manual::Manual;
 use dhih_model::ops::OpsOnCpu;
 
-use crate::cmd::{bench, codec, dedup, encode, evaluate, export, list, report, sweep, train};
+use crate::cmd::{
+    bench, codec, dedup, encode, evaluate, export, list, photos, report, sweep, train,
+};
 
 /// Trains and evaluates hashing networks.
 ///
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Train(Box<train::TrainArgs>),
     /// Turn images into codes with a trained network, or vectors with a codec
     Encode(encode::EncodeArgs),
+    /// Make codes of a folder of pictures without labels, ready to be searched
+    Photos(photos::PhotosArgs),
     /// Find duplicates among the images of a folder, for a person to look at
     Dedup(dedup::DedupArgs),
     /// Fit a codec to vectors, such as embeddings

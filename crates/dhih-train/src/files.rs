@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use dhih_model::walk::text_of;
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 
 /// Writes a whole file: beside its place, then renamed.
@@ -21,6 +24,35 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// A line of `OUT.files.jsonl`.
+#[derive(Serialize)]
+struct Row<'a> {
+    row: usize,
+    path: &'a str,
+}
+
+/// Writes the names of the codes' files beside the codes `out`: `OUT.files.txt` as text, line i for the code with id i, and `OUT.files.jsonl` as
+/// JSON lines.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> Result<()> {
+    let (mut text, mut json) = (String::new(), String::new());
+    for (row, file) in encoded.enumerate() {
+        let path = text_of(file.as_os_str());
+        text.extend([&path, "\n"]);
+        let line = serde_json::to_string(&Row { row, path: &path });
+        json.push_str(&line.map_err(|error| Error::io(out)(error.into()))?);
+        json.push('\n');
+    }
+    for (ending, lines) in [(".files.txt", text), (".files.jsonl", json)] {
+        let mut path = out.as_os_str().to_owned();
+        path.push(ending);
+        write(Path::new(&path), lines.as_bytes())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod train;
 pub mod arrow_stream;
 pub mod dedup;
 pub mod evaluation;
+pub mod photos;
 pub mod report;
 pub mod run;
 pub mod sweep;

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Train(args) => cmd::train::run(&args),
         Command::Encode(args) => cmd::encode::run(&args),
         Command::Codec(args) => cmd::codec::run(&args),
+        Command::Photos(args) => cmd::photos::run(&args),
         Command::Dedup(args) => cmd::dedup::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),

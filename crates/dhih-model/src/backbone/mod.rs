@@ -63,6 +63,8 @@ struct Spec {
     default_side: usize,
     /// How the weights that were trained on ImageNet take pixels.
     normalization: fn() -> Normalization,
+    /// The repository of the Hugging Face hub that has weights for it, `owner/name`.
+    published: Option<&'static str>,
     /// Its layers; `width` is applied to the number of values of hidden linear layers, so that tests need not draw 100 million weights.
     layers: Describe,
 }
@@ -74,13 +76,20 @@ impl Spec {
     /// Of a network for small images.
     const fn small(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let normalization = Normalization::imagenet;
-        Self { name, description, min_side: 8, default_side: 32, normalization, layers }
+        let (min_side, default_side, published) = (8, 32, None);
+        Self { name, description, min_side, default_side, normalization, published, layers }
     }
 
     /// Of a network for photographs, of which there are weights trained on ImageNet.
     const fn large(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let normalization = Normalization::imagenet;
-        Self { name, description, min_side: 32, default_side: 224, normalization, layers }
+        let (min_side, default_side, published) = (32, 224, None);
+        Self { name, description, min_side, default_side, normalization, published, layers }
+    }
+
+    /// The same with weights on the hub.
+    const fn published_as(self, repository: &'static str) -> Self {
+        Self { published: Some(repository), ..self }
     }
 
     /// The same with another smallest side.
@@ -153,6 +162,11 @@ impl Backbone {
     /// The image side it was made for, in pixels: 224 where there are weights trained on ImageNet, or 32.
     pub fn default_side(self) -> usize {
         self.0.default_side
+    }
+
+    /// The repository of the Hugging Face hub that has weights for it, `owner/name`, where one is known.
+    pub fn published_weights(self) -> Option<&'static str> {
+        self.0.published
     }
 
     /// How the weights that were trained on ImageNet take pixels.

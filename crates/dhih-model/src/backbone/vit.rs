@@ -20,28 +20,34 @@ pub(super) const DINOV2_SMALL: Spec = dinov2(
     "dinov2-small",
     "a transformer that learnt without labels; its features fit most pictures",
     |input, vb, width| SMALL.build(input, vb, width),
-);
+)
+.published_as("facebook/dinov2-small");
 pub(super) const DINOV2_BASE: Spec =
     dinov2("dinov2-base", "dinov2-small with twice as many channels", |input, vb, width| {
         BASE.build(input, vb, width)
-    });
+    })
+    .published_as("facebook/dinov2-base");
 pub(super) const DINOV2_SMALL_REGISTERS: Spec =
     dinov2("dinov2-small-registers", "dinov2-small with four registers", |input, vb, width| {
         Vit { names: &DINOV2_REGISTERS, ..SMALL }.build(input, vb, width)
-    });
+    })
+    .published_as("facebook/dinov2-with-registers-small");
 pub(super) const DINOV2_BASE_REGISTERS: Spec =
     dinov2("dinov2-base-registers", "dinov2-base with four registers", |input, vb, width| {
         Vit { names: &DINOV2_REGISTERS, ..BASE }.build(input, vb, width)
-    });
+    })
+    .published_as("facebook/dinov2-with-registers-base");
 pub(super) const CLIP_B32: Spec =
     clip("clip-vit-b32", "CLIP's transformer on patches of 32 pixels", |input, vb, width| {
         Vit { patch: 32, names: &CLIP, ..BASE }.build(input, vb, width)
     })
-    .with_min_side(64);
+    .with_min_side(64)
+    .published_as("openai/clip-vit-base-patch32");
 pub(super) const CLIP_B16: Spec =
     clip("clip-vit-b16", "CLIP's transformer on patches of 16 pixels", |input, vb, width| {
         Vit { patch: 16, names: &CLIP, ..BASE }.build(input, vb, width)
-    });
+    })
+    .published_as("openai/clip-vit-base-patch16");
 
 pub(super) const SIGLIP_BASE: Spec = Spec {
     normalization: || Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
@@ -50,7 +56,8 @@ pub(super) const SIGLIP_BASE: Spec = Spec {
         "SigLIP's transformer on patches of 16 pixels",
         |input, vb, width| Vit { patch: 16, names: &SIGLIP, ..BASE }.build(input, vb, width),
     )
-};
+}
+.published_as("google/siglip-base-patch16-224");
 
 const fn dinov2(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
     Spec::large(name, description, layers).with_min_side(28)

@@ -139,24 +139,17 @@ impl Codec {
             let (got, expected) = ("NaN or an infinity".to_owned(), "finite numbers".to_owned());
             return Err(Error::Config { name: MATRIX, got, expected });
         }
-        let inference = match &matrix {
-            None => None,
-            Some(matrix) => {
-                // (x - centre) M^T = x M^T - M centre
-                let moved = |row: &[f32]| {
-                    let sum = row.iter().zip(&centre).map(|(a, b)| f64::from(*a) * f64::from(*b));
-                    -sum.sum::<f64>() as f32
-                };
-                let bias: Vec<f32> = matrix.chunks_exact(dims).map(moved).collect();
-                let linear = Linear {
-                    weight: Tensor::from_slice(matrix, (bits, dims), &Device::Cpu)?,
-                    bias: Some(Tensor::from_vec(bias, bits, &Device::Cpu)?),
-                    activation: Activation::Identity,
-                };
-                Some(Inference::of_vectors(&Sequential(vec![Layer::Linear(linear)]), dims)?)
-            }
-        };
-        let mut codec = Self { config, matrix, centre, inference, sha256: String::new() };
+        let mut codec = Self { config, matrix, centre, inference: None, sha256: String::new() };
+        if codec.matrix.is_some() {
+            let (weight, bias) = codec.affine();
+            let linear = Linear {
+                weight: Tensor::from_vec(weight, (bits, dims), &Device::Cpu)?,
+                bias: Some(Tensor::from_vec(bias, bits, &Device::Cpu)?),
+                activation: Activation::Identity,
+            };
+            let layers = Sequential(vec![Layer::Linear(linear)]);
+            codec.inference = Some(Inference::of_vectors(&layers, dims)?);
+        }
         codec.sha256 = checkpoint::digest(&codec.contents()?)?;
         Ok(codec)
     }
@@ -179,6 +172,22 @@ impl Codec {
     /// SHA-256 of its content, in hex: it is written into the codes, so that codes of two codecs are never mixed.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// The map as a linear layer: weights `[bits, dims]`, row-major, and biases `[bits]`. Where vectors are brought to length 1, it is of
+    /// those.
+    pub fn affine(&self) -> (Vec<f32>, Vec<f32>) {
+        let CodecConfig { dims, bits, .. } = self.config;
+        let Some(matrix) = &self.matrix else {
+            let weight = (0..bits * dims).map(|i| if i / dims == i % dims { 1.0 } else { 0.0 });
+            return (weight.collect(), self.centre[..bits].iter().map(|x| -x).collect());
+        };
+        // (x - centre) M^T = x M^T - M centre
+        let moved = |row: &[f32]| {
+            let sum = row.iter().zip(&self.centre).map(|(a, b)| f64::from(*a) * f64::from(*b));
+            -sum.sum::<f64>() as f32
+        };
+        (matrix.clone(), matrix.chunks_exact(dims).map(moved).collect())
     }
 
     /// Real values behind the codes of vectors; their signs are the bits, the sign of 0 being +1. The values of a vector are the same to the

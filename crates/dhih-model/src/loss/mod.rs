@@ -11,6 +11,7 @@ mod csq;
 mod dpn;
 mod dpsh;
 mod dsh;
+mod fitted;
 mod greedyhash;
 mod hash_loss;
 mod hashnet;
@@ -30,6 +31,7 @@ pub use csq::{Csq, csq};
 pub use dpn::{Dpn, dpn};
 pub use dpsh::{Dpsh, dpsh};
 pub use dsh::{Dsh, dsh};
+pub use fitted::Fitted;
 pub use greedyhash::{GreedyHash, greedyhash};
 pub use hashnet::{HashNet, hashnet};
 pub use hi::{CLASS_DIRECTIONS, Hi, HiClasses, HiMode, hi};
@@ -67,6 +69,7 @@ pub enum Loss {
     Dpsh(Dpsh),
     #[serde(rename = "hashnet")]
     HashNet(HashNet),
+    Fitted(Fitted),
 }
 
 /// `$value`, where `$constants` is a [`HashLoss`]: the constants of `$loss`, whichever it is.
@@ -90,6 +93,7 @@ macro_rules! with_constants {
             $crate::loss::Loss::Dsh($constants) => $value,
             $crate::loss::Loss::Dpsh($constants) => $value,
             $crate::loss::Loss::HashNet($constants) => $value,
+            $crate::loss::Loss::Fitted($constants) => $value,
         }
     };
 }
@@ -133,7 +137,7 @@ impl Loss {
         Self::Hi(Hi::of_older_files())
     }
 
-    /// Names and one line on each.
+    /// Names of those that train, and one line on each.
     pub const ALL: [(&str, &str); TABLE.len()] = {
         let mut all = [("", ""); TABLE.len()];
         let mut i = 0;

@@ -55,7 +55,7 @@ struct Report<'a> {
     sha256: &'a str,
 }
 
-fn methods() -> impl TypedValueParser<Value = Method> {
+pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
     let named = Method::ALL.map(|(name, _, help)| PossibleValue::new(name).help(help));
     PossibleValuesParser::new(named).try_map(|name| Method::named(&name).ok_or("no such method"))
 }

@@ -100,13 +100,6 @@ struct Skipped {
     reason: String,
 }
 
-/// A line of OUT.files.jsonl.
-#[derive(Serialize)]
-struct Row<'a> {
-    row: usize,
-    path: &'a str,
-}
-
 /// What makes codes of files.
 #[derive(Clone, Copy)]
 struct Coder<'a> {
@@ -177,7 +170,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     }
     let mut set = CodeSet::new(Codes::new(encoder.bits() as u32, encoded.codes)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());
-    write_names(&out, encoded.files.iter().map(|number| &*files[*number]))?;
+    files::write_names(&out, encoded.files.iter().map(|number| &*files[*number]))?;
     set.write(&out)?;
     let (codes, skipped) = (encoded.files.len(), left_out.faults());
     if args.json {
@@ -269,22 +262,5 @@ fn stream(encoder: &Encoder) -> Result<()> {
         rows - without_code,
         encoder.bits()
     );
-    Ok(())
-}
-
-/// Writes the names of the codes' files beside the codes: as text, line i for the code with id i, and as JSON lines.
-fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let (mut text, mut json) = (String::new(), String::new());
-    for (row, file) in encoded.enumerate() {
-        let path = text_of(file.as_os_str());
-        text.extend([&path, "\n"]);
-        json.push_str(&serde_json::to_string(&Row { row, path: &path })?);
-        json.push('\n');
-    }
-    for (ending, lines) in [(".files.txt", text), (".files.jsonl", json)] {
-        let mut path = out.as_os_str().to_owned();
-        path.push(ending);
-        files::write(Path::new(&path), lines.as_bytes())?;
-    }
     Ok(())
 }

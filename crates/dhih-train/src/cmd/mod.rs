@@ -7,6 +7,7 @@ pub(crate) mod encode;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod list;
+pub(crate) mod photos;
 pub(crate) mod report;
 pub(crate) mod sweep;
 pub(crate) mod train;

@@ -1,14 +1,14 @@
 //! Thumbnails of a run's database and queries, so that the run can be searched and looked at without its dataset.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use dhih_model::InputShape;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, fit};
 use crate::error::{Error, Result, by_name};
 use crate::protocol::Split;
 use crate::run::run_dir::RunDir;
@@ -16,7 +16,7 @@ use crate::run::run_dir::RunDir;
 /// The longest side of a thumbnail, in pixels.
 const MAX_SIDE: usize = 64;
 /// Images of which all have thumbnails where nothing else is asked for.
-const MAX_IMAGES: usize = 100_000;
+pub(crate) const MAX_IMAGES: usize = 100_000;
 /// Images that are scaled at a time: bounds memory, whatever their number.
 const CHUNK: usize = 1024;
 
@@ -75,6 +75,77 @@ pub(crate) fn write(
             let _ = std::fs::remove_file(&temporary);
             Err(error)
         }
+    }
+}
+
+/// Thumbnails of a database that are written as they come, where their number is not known before.
+pub(crate) struct Thumbnails {
+    path: PathBuf,
+    body: BufWriter<File>,
+    from: InputShape,
+    count: usize,
+}
+
+impl Thumbnails {
+    /// Of images of a shape, to be the gallery `path`.
+    ///
+    /// # Errors
+    /// When no file can be made beside it.
+    pub(crate) fn new(path: &Path, from: InputShape) -> Result<Self> {
+        let body = path.with_extension("body.tmp");
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&body);
+        let body = BufWriter::new(file.map_err(Error::io(&body))?);
+        Ok(Self { path: path.to_owned(), body, from, count: 0 })
+    }
+
+    fn body_path(&self) -> PathBuf {
+        self.path.with_extension("body.tmp")
+    }
+
+    /// Adds those of images `[n, height, width, channels]`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn add(&mut self, images: &[u8]) -> Result<()> {
+        let fitted = fit(images.to_vec(), self.from, thumbnail_shape(self.from))?;
+        self.body.write_all(&fitted).map_err(Error::io(&self.body_path()))?;
+        self.count += images.len() / self.from.len();
+        Ok(())
+    }
+
+    /// Writes the gallery, which appears only when it is complete.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let temporary = self.path.with_extension("safetensors.tmp");
+        let copied = self.copy_to(&temporary);
+        match copied {
+            Ok(()) => std::fs::rename(&temporary, &self.path).map_err(Error::io(&self.path)),
+            Err(error) => {
+                let _ = std::fs::remove_file(&temporary);
+                Err(error)
+            }
+        }
+    }
+
+    fn copy_to(&mut self, path: &Path) -> Result<()> {
+        let body = self.body_path();
+        self.body.flush().map_err(Error::io(&body))?;
+        let from = self.body.get_mut();
+        from.rewind().map_err(Error::io(&body))?;
+        let mut file = BufWriter::new(File::create(path).map_err(Error::io(path))?);
+        let header = header(thumbnail_shape(self.from), [self.count, 0]);
+        file.write_all(&header).map_err(Error::io(path))?;
+        std::io::copy(from, &mut file).map_err(Error::io(path))?;
+        let file = file.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
+        file.sync_all().map_err(Error::io(path))
+    }
+}
+
+impl Drop for Thumbnails {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.body_path());
     }
 }
 

@@ -116,7 +116,8 @@ pub fn start_in(
     Objective::new(ObjectiveConfig { loss, classes, bits }, &vb)?;
     let data = DataRecord::new(&dataset, &split);
     let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
-    let run = RunDir::create(place, config)?;
+    let stem = format!("{}-{}-{}", config.dataset.name(), loss.name(), config.bits);
+    let run = RunDir::create(place, &stem)?;
     run.write_json(RunDir::SPLIT, &split)?;
     let (version, train) = (RunDir::VERSION, config.clone());
     let (origin, resumed_by) = (Some(Origin::here()), Vec::new());

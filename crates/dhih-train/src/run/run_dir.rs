@@ -49,7 +49,7 @@ pub struct RunConfig {
 pub enum NewRun {
     /// This directory, which holds no run yet.
     At(PathBuf),
-    /// `DATASET-LOSS-BITS-NNN` in this folder, with the lowest free number.
+    /// `DATASET-LOSS-BITS-NNN` in this folder, or what else it is a run of, with the lowest free number.
     NumberedIn(PathBuf),
 }
 
@@ -93,22 +93,24 @@ impl RunDir {
     pub const REPORT: &str = "report.html";
     /// Why training was given up, where it diverged.
     pub const DIVERGED: &str = "diverged.txt";
+    /// What a run of pictures without labels was made of, in place of the settings.
+    pub const PHOTOS: &str = "photos.json";
     /// The protocol's parts.
     pub const SPLIT: &str = "split.json";
 
-    /// Makes a new directory.
+    /// Makes a new directory; a numbered one is called `stem` and its number.
     ///
     /// # Errors
     /// When it cannot be made, or already holds a run.
-    pub fn create(place: &NewRun, config: &TrainConfig) -> Result<Self> {
+    pub fn create(place: &NewRun, stem: &str) -> Result<Self> {
         let path = match place {
             NewRun::At(path) => {
                 std::fs::create_dir_all(path).map_err(Error::io(path))?;
                 path.clone()
             }
-            NewRun::NumberedIn(runs) => next_free(runs, config)?,
+            NewRun::NumberedIn(runs) => next_free(runs, stem)?,
         };
-        if path.join(Self::CONFIG).exists() {
+        if [Self::CONFIG, Self::MODEL].iter().any(|name| path.join(name).exists()) {
             let expected = "a new directory, or --resume to go on with this run".to_owned();
             return Err(Error::Config {
                 name: "run_dir",
@@ -339,13 +341,12 @@ impl RunDir {
     }
 }
 
-/// Makes `runs/DATASET-LOSS-BITS-NNN` with the lowest free number.
-fn next_free(runs: &Path, config: &TrainConfig) -> Result<PathBuf> {
+/// Makes `runs/STEM-NNN` with the lowest free number.
+fn next_free(runs: &Path, stem: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(runs).map_err(Error::io(runs))?;
-    let (dataset, loss) = (config.dataset.name(), config.loss.name());
     let mut number = 1;
     loop {
-        let path = runs.join(format!("{dataset}-{loss}-{}-{number:03}", config.bits));
+        let path = runs.join(format!("{stem}-{number:03}"));
         match std::fs::create_dir(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,

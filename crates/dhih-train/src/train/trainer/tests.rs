@@ -99,7 +99,7 @@ fn every_loss_falls_and_resumes_to_the_same_weights() {
     let losses = Loss::ALL.into_iter().map(|(name, _)| (name, of_loss(name)));
     for (name, options) in losses.chain([("everything", everything)]) {
         let config = options.resolve().unwrap();
-        let run = RunDir::create(&NewRun::At(dir.path().join(name)), &config).unwrap();
+        let run = RunDir::create(&NewRun::At(dir.path().join(name)), name).unwrap();
         let case = Case { dataset: &dataset, split: &split, run: &run };
         let trained = |from: Option<&RunDir>, epochs: usize| case.trained(&config, from, epochs);
         let whole = trained(None, 6);

@@ -1,0 +1,132 @@
+//! `dhih-train photos`: a folder of pictures without labels to a directory that `dhih-serve` searches. Making it is `dhih_train::photos`'s.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
+use dhih_model::Backbone;
+use dhih_model::codec::Method;
+use dhih_model::image::{FORMATS, Limits};
+use dhih_model::walk::{self, LeftOut, Walk, text_of};
+use dhih_train::photos::{PhotosConfig, build};
+use dhih_train::{NewRun, Progress, WeightsSource};
+use serde::Serialize;
+
+use super::codec::methods;
+
+/// Flags of `photos`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  dhih-train photos pictures\n  \
+    dhih-train photos pictures --encoder efficientnet-lite0 --weights efficientnet_lite0.safetensors\n  \
+    dhih-train photos pictures --encoder clip-vit-b32 --weights clip.safetensors --bits 512\n\n\
+    The last directory is runs/latest, where dhih-serve looks. `dhih-train list backbones` shows the encoders.")]
+pub(crate) struct PhotosArgs {
+    /// Folder that is searched for pictures at any depth, by content; hidden names are passed over
+    #[arg(value_name = "FOLDER", env = "DHIH_FOLDER")]
+    folder: PathBuf,
+    /// Network that makes features of pictures
+    #[arg(long, env = "DHIH_ENCODER", value_name = "NAME", default_value = "dinov2-small",
+        hide_possible_values = true, value_parser = encoders())]
+    encoder: Backbone,
+    /// Its weights: a file, or hf:OWNER/REPO[@REVISION][/FILE] [default: those on the hub, where the encoder has some]
+    #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE")]
+    weights: Option<WeightsSource>,
+    /// Side to which pictures are scaled, in pixels [default: that of the encoder]
+    #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS")]
+    image_side: Option<usize>,
+    /// Code length [default: 256, or as many as pictures and features are enough for]
+    #[arg(long, env = "DHIH_PHOTOS_BITS", value_name = "N")]
+    bits: Option<usize>,
+    /// How bits are made of features
+    #[arg(long, env = "DHIH_METHOD", value_name = "NAME", default_value = "itq", value_parser = methods())]
+    method: Method,
+    /// Seed of the rotation
+    #[arg(long, env = "DHIH_CODEC_SEED", value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Directory to make [default: runs/photos-ENCODER-NNN]
+    #[arg(long, env = "DHIH_RUN_DIR", value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Refuse, before anything is made, folders in which a file, folder or link cannot be used; without it they are passed over and listed
+    #[arg(long, env = "DHIH_STRICT", value_parser = FalseyValueParser::new())]
+    strict: bool,
+    /// Longest side of a picture that is taken, in pixels
+    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", default_value_t = Limits::FILE_SIDE)]
+    max_side: u32,
+    /// Largest area of a picture that is taken, in pixels
+    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N", default_value_t = Limits::FILE_PIXELS)]
+    max_pixels: u64,
+    /// Device: auto, cpu or cuda:N
+    #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// Print one JSON object on stdout, and nothing else there
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    run_dir: &'a Path,
+    images: usize,
+    bits: usize,
+    model_sha256: &'a str,
+    /// The number of all entries that are left out, by the reason.
+    left_out: &'a LeftOut,
+}
+
+fn encoders() -> impl TypedValueParser<Value = Backbone> {
+    let names = PossibleValuesParser::new(Backbone::ALL.iter().map(|backbone| backbone.name()));
+    names.try_map(|name| Backbone::named(&name).ok_or("there is no such encoder"))
+}
+
+/// Makes the directory and reports.
+pub(crate) fn run(args: &PhotosArgs) -> Result<()> {
+    let encoder = args.encoder;
+    let source = match (&args.weights, encoder.published_weights()) {
+        (Some(source), _) => source.clone(),
+        (None, Some(repository)) => format!("hf:{repository}").parse()?,
+        (None, None) => bail!(
+            "{} has no weights on the hub that are known here; name a file with --weights",
+            encoder.name()
+        ),
+    };
+    let about = || format!("cannot read {}", args.folder.display());
+    let Walk { files, mut left_out, .. } = Walk::pictures(&args.folder).with_context(about)?;
+    if args.strict {
+        left_out.append(walk::faults_of(&files));
+        left_out.refuse_faults()?;
+    }
+    if files.is_empty() {
+        bail!("no picture in {}; give a folder of {FORMATS} images", args.folder.display());
+    }
+    let weights = source.open(Progress::Shown)?;
+    let config = PhotosConfig {
+        encoder,
+        image_side: args.image_side.unwrap_or_else(|| encoder.default_side()),
+        bits: args.bits,
+        method: args.method,
+        seed: args.seed,
+        limits: Limits::of_files(args.max_side, args.max_pixels),
+        device: args.device.clone(),
+    };
+    let place = NewRun::from(args.run_dir.as_deref());
+    let made = build(&files, &weights, &config, &place, &mut left_out, Progress::Shown);
+    for walk::Entry { path, reason } in left_out.faults() {
+        eprintln!("skipped {}: {reason}", text_of(path.as_os_str()));
+    }
+    if let Some(summary) = left_out.summary() {
+        eprintln!("{summary}");
+    }
+    let photos = made?;
+    let (run_dir, images, bits) = (photos.run.path(), photos.images, photos.bits);
+    if args.json {
+        let (model_sha256, left_out) = (&*photos.model_sha256, &left_out);
+        return super::print_json(&Report { run_dir, images, bits, model_sha256, left_out });
+    }
+    let run_dir = run_dir.display();
+    super::print(&format!(
+        "{images} pictures in {run_dir}, codes of {bits} bits\n\
+         next        dhih-serve --run {run_dir}\n"
+    ))
+}

@@ -1,0 +1,274 @@
+//! Pictures without labels to a directory that is searched as a run is: a pretrained network makes features of them, and a hash layer that is
+//! fitted to the features ([`dhih_model::codec`]) makes codes of these. Nothing is trained.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use dhih_index::{CodeSet, Codes};
+use dhih_model::codec::{FitConfig, Method, Rows, fit};
+use dhih_model::image::{Limits, PictureReader};
+use dhih_model::loss::Fitted;
+use dhih_model::pretrained::Loaded;
+use dhih_model::walk::{self, LeftOut, Reason};
+use dhih_model::{
+    Backbone, FeatureEncoder, HashLayerConfig, HeadEncoder, InputShape, Loss, Network,
+    NetworkConfig, Pretrained, Views, checkpoint,
+};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::progress::Progress;
+use crate::run::gallery::{MAX_IMAGES, Thumbnails};
+use crate::run::origin::Origin;
+use crate::run::run_dir::{NewRun, RunDir};
+use crate::train::device::device;
+
+/// What is to be made of pictures, and how.
+#[derive(Debug, Clone)]
+pub struct PhotosConfig {
+    /// What makes features.
+    pub encoder: Backbone,
+    /// Side to which pictures are scaled, in pixels.
+    pub image_side: usize,
+    /// Code length; else the largest of 256, 128, 64, 32, 16 and 8 bits that pictures and features are enough for.
+    pub bits: Option<usize>,
+    /// How the hash layer is fitted.
+    pub method: Method,
+    /// Of what is drawn.
+    pub seed: u64,
+    /// Of pictures that are taken.
+    pub limits: Limits,
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Photos {
+    /// The directory.
+    pub run: RunDir,
+    /// Pictures that have a code.
+    pub images: usize,
+    /// Code length.
+    pub bits: usize,
+    /// SHA-256 of the network, in hex.
+    pub model_sha256: String,
+}
+
+/// `photos.json`: what the directory was made of.
+#[derive(Serialize)]
+struct Record<'a> {
+    version: u32,
+    encoder: &'a str,
+    image_side: usize,
+    weights_sha256: &'a str,
+    method: &'a str,
+    bits: usize,
+    seed: u64,
+    images: usize,
+    model_sha256: &'a str,
+    origin: Origin,
+}
+
+/// Features in memory, `[n, dims]`.
+struct Features {
+    values: Vec<f32>,
+    dims: usize,
+}
+
+impl Rows for Features {
+    fn len(&self) -> usize {
+        self.values.len() / self.dims
+    }
+
+    fn dims(&self) -> usize {
+        self.dims
+    }
+
+    fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> dhih_model::Result<()> {
+        to.extend_from_slice(&self.values[rows.start * self.dims..rows.end * self.dims]);
+        Ok(())
+    }
+}
+
+/// Makes a directory of pictures: `model.safetensors`, `codes.safetensors` with the names of its pictures beside it, `gallery.safetensors` where
+/// they are not more than 100,000, and `photos.json`. In memory are the features of all pictures. What cannot be read goes to `left_out`.
+///
+/// # Errors
+/// When the weights do not fit the network, there are too few pictures for the code length, or a file cannot be written.
+pub fn build(
+    pictures: &[PathBuf],
+    weights: &Pretrained,
+    config: &PhotosConfig,
+    place: &NewRun,
+    left_out: &mut LeftOut,
+    progress: Progress,
+) -> Result<Photos> {
+    let device = device(&config.device, progress)?;
+    let PhotosConfig { encoder, image_side, method, seed, .. } = *config;
+    // A first network, for features alone: how many bits there can be is known when all pictures have been read.
+    let network = network(config, 1, &device)?;
+    let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
+    let (unused, sha256) = (unused.len(), weights.sha256());
+    progress.line(format!("weights: {loaded} tensors, {unused} unused; sha256 {sha256}"));
+    let run = RunDir::create(place, &format!("photos-{}", encoder.name()))?;
+    let made = (|| {
+        let (features, named) = features(pictures, &network, config, &run, left_out, progress)?;
+        let bits = code_length(config, &features)?;
+        let fitted = FitConfig { method, bits, normalize: false, seed, ..FitConfig::default() };
+        let codec = fit(&features, &fitted, &mut |_| ())?;
+        let network = self::network(config, bits, &device)?;
+        weights.load_into(network.parameters())?;
+        let (weight, bias) = codec.affine();
+        set(
+            &network,
+            "hash_layer.weight",
+            Tensor::from_vec(weight, (bits, features.dims), &Device::Cpu)?,
+        )?;
+        set(&network, "hash_layer.bias", Tensor::from_vec(bias, bits, &Device::Cpu)?)?;
+        let model_sha256 = checkpoint::save(&network, &run.file(RunDir::MODEL))?;
+        let values = HeadEncoder::new(&network)?.encode(&[&features.values])?;
+        let mut set = CodeSet::new(Codes::from_real(bits as u32, &values)?);
+        set.model_sha256 = Some(model_sha256.clone());
+        let codes = run.file(RunDir::CODES);
+        files::write_names(&codes, named.iter().map(|number| &*pictures[*number]))?;
+        set.write(&codes)?;
+        let (images, origin) = (named.len(), Origin::here());
+        run.write_json(
+            RunDir::PHOTOS,
+            &Record {
+                version: RunDir::VERSION,
+                encoder: encoder.name(),
+                image_side,
+                weights_sha256: weights.sha256(),
+                method: method.name(),
+                bits,
+                seed,
+                images,
+                model_sha256: &model_sha256,
+                origin,
+            },
+        )?;
+        run.make_latest(progress)?;
+        Ok(Photos { run: run.clone(), images, bits, model_sha256 })
+    })();
+    if made.is_err() {
+        // Nothing of it can be used; a directory that held something else stays.
+        let names =
+            [".files.txt", ".files.jsonl"].map(|ending| format!("{}{ending}", RunDir::CODES));
+        let made = [RunDir::MODEL, RunDir::CODES, RunDir::GALLERY, RunDir::PHOTOS];
+        for name in made.into_iter().chain(names.iter().map(String::as_str)) {
+            let _ = std::fs::remove_file(run.file(name));
+        }
+        let _ = std::fs::remove_dir(run.path());
+    }
+    made
+}
+
+fn network(config: &PhotosConfig, bits: usize, device: &Device) -> Result<Network> {
+    let input = InputShape { height: config.image_side, width: config.image_side, channels: 3 };
+    let config = NetworkConfig {
+        backbone: config.encoder,
+        input,
+        normalization: config.encoder.pretrained_normalization(),
+        bits,
+        hash_layer: HashLayerConfig::default(),
+        loss: Loss::Fitted(Fitted {}),
+        views: Views::default(),
+        classes: Vec::new(),
+    };
+    Ok(Network::new(config, 0, device)?)
+}
+
+fn set(network: &Network, name: &str, value: Tensor) -> Result<()> {
+    if let Some(variable) = network.parameters().get(name) {
+        variable.set(&value.to_device(network.device())?)?;
+    }
+    Ok(())
+}
+
+/// The features of all pictures that can be read, with their numbers; thumbnails go to the gallery as pictures come.
+fn features(
+    pictures: &[PathBuf],
+    network: &Network,
+    config: &PhotosConfig,
+    run: &RunDir,
+    left_out: &mut LeftOut,
+    progress: Progress,
+) -> Result<(Features, Vec<usize>)> {
+    let input = network.config().input;
+    let reader = PictureReader::new(config.limits.clone());
+    let encoder = FeatureEncoder::new(network)?;
+    let read = |path: &Path| -> std::result::Result<Vec<u8>, Reason> {
+        let bytes = walk::read_picture(path, reader.limits())?;
+        reader.fitted(&bytes, input).map_err(Reason::broken)
+    };
+    let mut thumbnails = None;
+    if pictures.len() <= MAX_IMAGES {
+        thumbnails = Some(Thumbnails::new(&run.file(RunDir::GALLERY), input)?);
+    } else {
+        progress.line(format!(
+            "no thumbnails are kept, as there are {} pictures; the page shows those of up to {MAX_IMAGES}",
+            pictures.len()
+        ));
+    }
+    let dims = network.backbone().features();
+    let mut features = Features { values: Vec::new(), dims };
+    let mut named = Vec::new();
+    // At least two pictures a thread, so that all threads have pictures to decode.
+    let at_once = (4 * input.inference_batch()).max(2 * rayon::current_num_threads());
+    let (started, bar) = (Instant::now(), progress.bar("features", pictures.len()));
+    let mut pixels = Vec::new();
+    for (first, part) in (0..).step_by(at_once).zip(pictures.chunks(at_once)) {
+        let decoded: Vec<_> = part.par_iter().map(|path| read(path)).collect();
+        pixels.clear();
+        for (number, image) in (first..).zip(decoded) {
+            match image {
+                Ok(image) => {
+                    pixels.extend(image);
+                    named.push(number);
+                }
+                Err(reason) => left_out.push(pictures[number].clone(), reason),
+            }
+        }
+        features.values.extend(encoder.encode(&pixels)?);
+        if let Some(thumbnails) = &mut thumbnails {
+            thumbnails.add(&pixels)?;
+        }
+        bar.inc(part.len() as u64);
+    }
+    bar.finish_and_clear();
+    if let Some(thumbnails) = thumbnails {
+        thumbnails.finish()?;
+    }
+    let (count, seconds) = (named.len(), started.elapsed().as_secs_f64());
+    progress.line(format!("features of {count} pictures in {seconds:.1} s"));
+    Ok((features, named))
+}
+
+/// A hash layer of K bits is fitted to more than K pictures, and to at least K features.
+fn code_length(config: &PhotosConfig, features: &Features) -> Result<usize> {
+    let most = features.dims.min(features.len().saturating_sub(1));
+    let fitting = [256, 128, 64, 32, 16, 8].into_iter().find(|bits| *bits <= most);
+    match config.bits {
+        Some(bits) if bits > most => Err(Error::Config {
+            name: "bits",
+            got: bits.to_string(),
+            expected: format!(
+                "at most {most}, for {} usable pictures of {} features",
+                features.len(),
+                features.dims
+            ),
+        }),
+        Some(bits) => Ok(bits),
+        None => fitting.ok_or_else(|| Error::Config {
+            name: "pictures",
+            got: format!("{} usable ones", features.len()),
+            expected: "at least 9".to_owned(),
+        }),
+    }
+}

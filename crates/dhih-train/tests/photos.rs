@@ -1,0 +1,185 @@
+//! Pictures without labels: what `photos` makes of a folder, that it is searched and encoded with as a run is, and what it refuses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a panic is the failure"
+)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use common::{dhih_train, stdout};
+use dhih_index::CodeSet;
+use dhih_model::loss::Fitted;
+use dhih_model::{
+    Backbone, Encoder, HashLayerConfig, InputShape, Loss, Network, NetworkConfig, Views,
+};
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+
+struct Folder {
+    dir: tempfile::TempDir,
+}
+
+impl Folder {
+    /// So many pictures at two depths, and the weights of a network.
+    fn new(pictures: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Self { dir };
+        for number in 0..pictures {
+            let place = if number % 3 == 0 { "photos/deep/er" } else { "photos" };
+            let path = folder.path(&format!("{place}/{number:03}.png"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            picture(number).save(path).unwrap();
+        }
+        folder.write_weights();
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write_weights(&self) {
+        let config = NetworkConfig {
+            backbone: Backbone::named("squeezenet1-1").unwrap(),
+            input: InputShape { height: 48, width: 48, channels: 3 },
+            normalization: Backbone::SMALL.pretrained_normalization(),
+            bits: 8,
+            hash_layer: HashLayerConfig::default(),
+            loss: Loss::Fitted(Fitted {}),
+            views: Views::default(),
+            classes: Vec::new(),
+        };
+        let network = Network::new(config, 3, &Device::Cpu).unwrap();
+        let tensors: HashMap<String, _> = network
+            .parameters()
+            .snapshot()
+            .unwrap()
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("backbone.")?.to_owned(), tensor)))
+            .collect();
+        candle_core::safetensors::save(&tensors, self.path("weights.safetensors")).unwrap();
+    }
+
+    /// `photos` on the folder, with further flags.
+    fn photos(&self, flags: &[&str]) -> std::process::Output {
+        let weights = self.path("weights.safetensors");
+        let mut all = vec!["photos", "photos", "--weights", weights.to_str().unwrap(), "--json"];
+        if !flags.contains(&"--encoder") {
+            all.extend(["--encoder", "squeezenet1-1", "--image-side", "48"]);
+        }
+        all.extend(flags);
+        dhih_train(self.dir.path(), &all)
+    }
+}
+
+fn picture(number: u32) -> RgbImage {
+    RgbImage::from_fn(70 + number % 9, 60, |x, y| {
+        let wave = |by: u32| ((x * (number % 7 + 1) + y * by) % 256) as u8;
+        Rgb([wave(3), wave(number % 11), (number * 13 % 256) as u8])
+    })
+}
+
+fn refused(folder: &Folder, flags: &[&str]) -> String {
+    let output = folder.photos(flags);
+    assert!(!output.status.success(), "{flags:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).into_iter().flatten();
+    let mut names: Vec<String> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
+    let folder = Folder::new(40);
+    fs::write(
+        folder.path("photos/broken.png"),
+        &fs::read(folder.path("photos/001.png")).unwrap()[..60],
+    )
+    .unwrap();
+    let report: Value = serde_json::from_str(&stdout(&folder.photos(&[]))).unwrap();
+    assert_eq!((&report["images"], &report["bits"]), (&40.into(), &32.into()), "{report}");
+    let run = folder.path("runs/photos-squeezenet1-1-001");
+    assert_eq!(entries(&folder.path("runs")), ["latest", "photos-squeezenet1-1-001"]);
+    assert_eq!(
+        entries(&run),
+        [
+            "codes.safetensors",
+            "codes.safetensors.files.jsonl",
+            "codes.safetensors.files.txt",
+            "gallery.safetensors",
+            "model.safetensors",
+            "photos.json"
+        ]
+    );
+    // The run's network makes the same codes of the same files.
+    let again = folder.path("again.safetensors");
+    let output = dhih_train(
+        folder.dir.path(),
+        &["encode", "--input", "photos", "--out", again.to_str().unwrap()],
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (codes, again) = (
+        CodeSet::read(run.join("codes.safetensors"), None).unwrap(),
+        CodeSet::read(&again, None).unwrap(),
+    );
+    assert_eq!(codes.codes.as_bytes(), again.codes.as_bytes());
+    assert_eq!(codes.model_sha256, again.model_sha256);
+    let names = fs::read_to_string(run.join("codes.safetensors.files.txt")).unwrap();
+    assert_eq!(names.lines().count(), 40);
+    assert!(!names.contains("broken"));
+    // ITQ balances bits: none is constant.
+    let encoder = Encoder::load(&run.join("model.safetensors"), &Device::Cpu).unwrap();
+    assert_eq!((encoder.bits(), encoder.classes().len()), (32, 0));
+    for bit in 0..32 {
+        let set = codes.codes.iter().filter(|code| code[bit / 8] >> (bit % 8) & 1 == 1).count();
+        assert!((1..40).contains(&set), "bit {bit} is set in {set} of 40 codes");
+    }
+    // The same pictures and weights: the same bytes.
+    assert!(folder.photos(&["--run-dir", "second"]).status.success());
+    for name in ["model.safetensors", "codes.safetensors", "gallery.safetensors"] {
+        let second = fs::read(folder.path("second").join(name)).unwrap();
+        assert_eq!(fs::read(run.join(name)).unwrap(), second, "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_made_is_refused_and_leaves_nothing() {
+    let folder = Folder::new(12);
+    let text = refused(&folder, &["--bits", "64"]);
+    assert!(text.contains("bits is 64, expected at most 11, for 12 usable pictures"), "{text}");
+    assert_eq!(entries(&folder.path("runs")), [""; 0]);
+    let text = refused(&folder, &["--encoder", "mobilenet-v2"]);
+    assert!(
+        text.contains("missing") && text.contains("look like those of squeezenet1-1"),
+        "{text}"
+    );
+    let text = refused(&folder, &["--encoder", "nonsense"]);
+    assert!(text.contains("nonsense"), "{text}");
+    fs::create_dir(folder.path("run")).unwrap();
+    fs::write(folder.path("run/model.safetensors"), "mine").unwrap();
+    refused(&folder, &["--run-dir", "run"]);
+    assert_eq!(fs::read(folder.path("run/model.safetensors")).unwrap(), b"mine");
+    // The second picture cannot be used.
+    fs::write(folder.path("photos/001.png"), "no picture").unwrap();
+    let text = refused(&folder, &["--strict"]);
+    assert!(text.contains("001.png"), "{text}");
+
+    let few = Folder::new(5);
+    let text = refused(&few, &[]);
+    assert!(text.contains("5 usable ones, expected at least 9"), "{text}");
+    fs::create_dir(few.path("empty")).unwrap();
+    let output = dhih_train(few.dir.path(), &["photos", "empty", "--encoder", "squeezenet1-1"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("no weights on the hub"), "{text}");
+}
