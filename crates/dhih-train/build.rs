@@ -4,11 +4,18 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    let commit = packaged().or_else(described).unwrap_or_else(|| "unknown".to_owned());
-    println!("cargo::rustc-env=DHIH_COMMIT={commit}");
     println!("cargo::rerun-if-changed=build.rs");
-    for file in ["../../.git/HEAD", "../../.git/index"] {
-        if Path::new(file).exists() {
+    let packaged = packaged();
+    let commit = packaged.clone().or_else(described).unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo::rustc-env=DHIH_COMMIT={commit}");
+    if packaged.is_some() {
+        return;
+    }
+    // Git is asked where these lie: in a linked worktree `.git` is no folder.
+    for name in ["HEAD", "index", "logs/HEAD"] {
+        if let Some(file) = git(&["rev-parse", "--git-path", name])
+            && Path::new(&file).exists()
+        {
             println!("cargo::rerun-if-changed={file}");
         }
     }
@@ -24,10 +31,11 @@ fn packaged() -> Option<String> {
 
 /// What git says of a checkout.
 fn described() -> Option<String> {
-    let described = Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    Some(String::from_utf8(described.stdout).ok()?.trim().to_owned())
+    git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = output.status.success().then_some(output.stdout)?;
+    Some(String::from_utf8(text).ok()?.trim().to_owned())
 }
