@@ -1,4 +1,4 @@
-//! Pictures without labels to a directory that is searched as a run is: a pretrained network makes features of them, and a hash layer that is
+//! Pictures without labels to a directory that is searched as a trained run is: a pretrained network makes features of them, and a hash layer that is
 //! fitted to the features ([`dhih_model::codec`]) makes codes of these. Nothing is trained.
 
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use dhih_index::{CodeSet, Codes};
+use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig};
 use dhih_model::codec::{FitConfig, Method, Rows, fit};
 use dhih_model::image::{Limits, PictureReader};
 use dhih_model::loss::Fitted;
@@ -95,7 +95,7 @@ impl Rows for Features {
     }
 }
 
-/// Makes a directory of pictures: `model.safetensors`, `codes.safetensors` with the names of its pictures beside it, `gallery.safetensors` where
+/// Makes a directory of pictures: `model.safetensors`, `codes.safetensors` with the names of its pictures beside it and their `index`, `gallery.safetensors` where
 /// they are not more than 100,000, and `photos.json`. In memory are the features of all pictures. What cannot be read goes to `left_out`.
 ///
 /// # Errors
@@ -137,6 +137,9 @@ pub fn build(
         let codes = run.file(RunDir::CODES);
         files::write_names(&codes, named.iter().map(|number| &*pictures[*number]))?;
         set.write(&codes)?;
+        IndexBuilder::new(IndexConfig::default()).build(&set, &run.file(RunDir::INDEX))?;
+        // Nothing is held out: all pictures are searched.
+        CodeSet::new(Codes::new(bits as u32, Vec::new())?).write(run.file(RunDir::QUERIES))?;
         let (images, origin) = (named.len(), Origin::here());
         run.write_json(
             RunDir::PHOTOS,
@@ -160,10 +163,11 @@ pub fn build(
         // Nothing of it can be used; a directory that held something else stays.
         let names =
             [".files.txt", ".files.jsonl"].map(|ending| format!("{}{ending}", RunDir::CODES));
-        let made = [RunDir::MODEL, RunDir::CODES, RunDir::GALLERY, RunDir::PHOTOS];
+        let made = [RunDir::MODEL, RunDir::CODES, RunDir::QUERIES, RunDir::GALLERY, RunDir::PHOTOS];
         for name in made.into_iter().chain(names.iter().map(String::as_str)) {
             let _ = std::fs::remove_file(run.file(name));
         }
+        let _ = std::fs::remove_dir_all(run.file(RunDir::INDEX));
         let _ = std::fs::remove_dir(run.path());
     }
     made

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use common::{dhih_train, stdout};
-use dhih_index::CodeSet;
+use dhih_index::{CodeSet, Index};
 use dhih_model::loss::Fitted;
 use dhih_model::{
     Backbone, Encoder, HashLayerConfig, InputShape, Loss, Network, NetworkConfig, Views,
@@ -118,8 +118,10 @@ fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
             "codes.safetensors.files.jsonl",
             "codes.safetensors.files.txt",
             "gallery.safetensors",
+            "index",
             "model.safetensors",
-            "photos.json"
+            "photos.json",
+            "queries.safetensors"
         ]
     );
     // The run's network makes the same codes of the same files.
@@ -138,6 +140,9 @@ fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
     let names = fs::read_to_string(run.join("codes.safetensors.files.txt")).unwrap();
     assert_eq!(names.lines().count(), 40);
     assert!(!names.contains("broken"));
+    let index = Index::open(&run.join("index")).unwrap();
+    let hits = index.knn(&codes.codes[7], 1).unwrap();
+    assert_eq!((index.len(), hits[0].distance), (40, 0));
     // ITQ balances bits: none is constant.
     let encoder = Encoder::load(&run.join("model.safetensors"), &Device::Cpu).unwrap();
     assert_eq!((encoder.bits(), encoder.classes().len()), (32, 0));

@@ -93,6 +93,8 @@ impl RunDir {
     pub const REPORT: &str = "report.html";
     /// Why training was given up, where it diverged.
     pub const DIVERGED: &str = "diverged.txt";
+    /// The index of the database's codes, a directory.
+    pub const INDEX: &str = "index";
     /// What a run of pictures without labels was made of, in place of the settings.
     pub const PHOTOS: &str = "photos.json";
     /// The protocol's parts.
