@@ -25,15 +25,17 @@ pub enum Error {
         /// The command that makes it anew.
         make: String,
     },
-    /// Codes or an index were made by another model than the run's.
+    /// Codes or an index were made by another model than the run's, or by another codec.
     #[error(
-        "{} holds codes of another model: it has {got}, the run's model has {expected}; make it anew with `{make}`",
+        "{} holds codes of another {kind}: it has {got}, the {kind} of this service has {expected}; make it anew with `{make}`",
         path.display()
     )]
     OtherModel {
         /// The index or codes file.
         path: PathBuf,
-        /// Bits and SHA-256 of the run's model.
+        /// `model` or `codec`.
+        kind: &'static str,
+        /// Bits and SHA-256 of the run's model, or of the codec.
         expected: String,
         /// Bits and SHA-256 that the file names.
         got: String,

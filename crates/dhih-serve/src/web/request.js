@@ -7,7 +7,11 @@ export const TITLES = {
   cross_site: "The service refuses this page",
   forbidden: "This key may not do that",
   id_taken: "This id is taken",
-  invalid_code: "This is not a code of this model",
+  invalid_code: "This is not a code of these bits",
+  no_codec: "This service takes no vectors",
+  no_model: "This service takes no images",
+  no_samples: "This service has no held-out images",
+  no_vectors: "No vectors are kept here",
   not_an_image: "This is not an image",
   not_found: "There is no such image here",
   read_only: "This service only reads",
@@ -16,6 +20,7 @@ export const TITLES = {
   unauthorized: "A key is needed",
   unknown_label: "There is no such label here",
   unusable_image: "This image cannot be used",
+  unusable_vector: "This vector cannot be used",
 };
 
 /** Said in place of messages that are for programs. */

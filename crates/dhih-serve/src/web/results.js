@@ -2,7 +2,7 @@
 import { bitsOf, cells, columns, differing, shape, svg } from "/bits.js";
 import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "/dom.js";
 import { showActs } from "/items.js";
-import { address, state } from "/state.js";
+import { address, noun, state } from "/state.js";
 
 /** Shows the answer; `acts` are what an empty one offers: `clearFilter` and `anyDistance`. */
 export function show(acts) {
@@ -23,7 +23,7 @@ function nothing({ clearFilter, anyDistance }) {
   const named = state.labels.length ? ` labelled ${either(state.labels)}` : "";
   const title = `Nothing${named}${near ? " that near" : ""}`;
   const where = radius === 0 ? "has exactly this code" : `is within ${plural(radius, "bit")} of this one`;
-  const text = near ? `No image${named} ${where}.` : `The index has no image${named}.`;
+  const text = near ? `No ${noun()}${named} ${where}.` : `The index has no ${noun()}${named}.`;
   const actions = [];
   if (named) actions.push(["Clear the filter", clearFilter]);
   if (near) actions.push(["Allow any distance", anyDistance]);
@@ -31,9 +31,16 @@ function nothing({ clearFilter, anyDistance }) {
   $("notice").classList.add("nothing");
 }
 
+/** What a query is called. */
+function called({ by, value, name, image }) {
+  if (by === "vector") return `A vector of ${number.format(value.length)} numbers`;
+  if (by === "code") return name || (image ? "Your image" : "A code");
+  return `${by === "id" ? "Item" : "Sample"} ${value}`;
+}
+
 function showQuery() {
   const { query } = state;
-  const what = query.by === "code" ? query.name || (query.image ? "Your image" : "A code") : `${query.by === "id" ? "Item" : "Sample"} ${query.value}`;
+  const what = called(query);
   const label = words(query.label);
   $("query").hidden = false;
   $("query-title").replaceChildren(...[label || what, label && what, query.source].filter(Boolean).map((text, i) => element(i ? "small" : "span", "", text)));
@@ -52,8 +59,7 @@ function showQuery() {
 function showBits() {
   const bits = bitsOf(state.answer.code, state.info.bits);
   const path = (value) => shape("path", { class: `bit-${value}`, d: cells(bits.flatMap((bit, k) => (bit === value ? [k] : [])), state.info.bits) });
-  const box = `0 0 ${columns(state.info.bits) * 12} ${Math.ceil(state.info.bits / columns(state.info.bits)) * 12}`;
-  $("bits").replaceChildren(svg(box, `Code of ${state.info.bits} bits, ${bits.filter(Boolean).length} of them set`, path(0), path(1), shape("path", { class: "bit-differs" })));
+  $("bits").replaceChildren(svg(box(state.info.bits), `Code of ${state.info.bits} bits, ${bits.filter(Boolean).length} of them set`, path(0), path(1), shape("path", { class: "bit-differs" })));
   $("hex").textContent = state.answer.code;
 }
 
@@ -69,15 +75,24 @@ function showSummary(labelled, same) {
   const encode = took_ms.encode || query.encode;
   const filter = state.labels.length ? ` for ${either(state.labels)}` : "";
   const parts = [`${encode ? `Encoded in ${ms(encode)} ms, searched` : "Searched"} ${plural(info.items, "code")}${filter} in ${ms(took_ms.search)} ms.`];
+  if (hits.length && state.answer.exact !== undefined) parts.push(` ${certainty(state.answer)}`);
   if (labelled && hits.length) parts.push(" ", element("span", "same", `${same.filter(Boolean).length} of ${number.format(hits.length)} share its label.`));
   $("status").replaceChildren(...parts);
   showHistogram(hits, same, labelled);
 }
 
+/** How far rescored neighbours are certain. */
+function certainty({ exact, certain_within }) {
+  const within = certain_within === null ? "" : `, and everything within ${plural(certain_within, "bit")} is among them`;
+  return `Ordered by cosine: the candidates are ${exact ? "exactly the nearest by code" : "near by code"}${within}.`;
+}
+
 function showHistogram(hits, same, labelled) {
   $("histogram").hidden = hits.length < 2;
   if (hits.length < 2) return;
-  const last = Math.max(hits[hits.length - 1].distance, Math.min(15, state.info.bits));
+  const distances = hits.map((hit) => hit.distance);
+  const [nearest, furthest] = [Math.min(...distances), Math.max(...distances)];
+  const last = Math.max(furthest, Math.min(15, state.info.bits));
   const width = Math.ceil((last + 1) / 32);
   const bins = Array.from({ length: Math.floor(last / width) + 1 }, () => [0, 0]);
   hits.forEach((hit, i) => bins[Math.floor(hit.distance / width)][same[i] ? 0 : 1]++);
@@ -88,7 +103,7 @@ function showHistogram(hits, same, labelled) {
     const [good, rest] = [(40 * a) / most, (40 * b) / most];
     return [bar("bar-same", 0, good), bar("bar", good, rest)];
   });
-  const drawn = svg(`0 0 ${bins.length} 40`, `Histogram: distances from ${hits[0].distance} to ${hits[hits.length - 1].distance}, at most ${plural(most, "image")} at one`, ...bars);
+  const drawn = svg(`0 0 ${bins.length} 40`, `Histogram: distances from ${nearest} to ${furthest}, at most ${plural(most, noun())} at one`, ...bars);
   drawn.setAttribute("preserveAspectRatio", "none");
   $("histogram").className = labelled ? "" : "unlabelled";
   $("histogram").replaceChildren(drawn, element("figcaption", "", element("span", "", "0"), element("span", "", "distance in bits"), element("span", "", String(last))));
@@ -102,10 +117,12 @@ function card(hit, match) {
   strip.setAttribute("class", "differs");
   strip.setAttribute("preserveAspectRatio", "none");
   strip.setAttribute("shape-rendering", "crispEdges");
-  const frame = element("span", "picture", picture(hit.image_url, "", true), element("span", "badge", String(hit.distance)));
+  const shown = state.info.thumbnails ? picture(hit.image_url, "", true) : drawn(hit.code, bits);
+  const frame = element("span", "picture", shown, element("span", "badge", String(hit.distance)));
   const caption = element("span", "caption");
   if (match) caption.append(element("span", "mark"));
   if (label) caption.append(element("b", "", label));
+  if (hit.similarity !== undefined) caption.append(element("span", "cosine", hit.similarity.toFixed(3)));
   caption.append(element("small", "", `#${idOf(hit)}`));
   const link = element("a", `card ${match || ""}`, frame, strip, caption);
   link.href = address({ by: "id", value: idOf(hit) });
@@ -115,6 +132,17 @@ function card(hit, match) {
   for (const event of ["pointerleave", "blur"]) link.addEventListener(event, () => mark([]));
   return element("li", "", link);
 }
+
+/** A code as a drawing, where there is no picture: the bits that differ from the query's are marked. */
+function drawn(code, differ) {
+  const { bits } = state.info;
+  const places = (value) => bitsOf(code, bits).flatMap((bit, k) => (bit === value ? [k] : []));
+  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(places(value), bits) });
+  return svg(box(bits), "", path(0), path(1), shape("path", { class: "bit-differs", d: cells(differ, bits) }));
+}
+
+/** The room that the cells of a code take. */
+const box = (bits) => `0 0 ${columns(bits) * 12} ${Math.ceil(bits / columns(bits)) * 12}`;
 
 /** A place for each neighbour to come, or the last ones, paler. */
 export function waiting(k) {

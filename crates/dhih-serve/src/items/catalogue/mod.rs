@@ -48,6 +48,11 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
+    /// Whether an index directory has a catalogue.
+    pub(crate) fn is_in(dir: &Path) -> bool {
+        dir.join(FILE).symlink_metadata().is_ok()
+    }
+
     /// Opens or makes the catalogue of an index directory.
     ///
     /// # Errors
@@ -81,6 +86,7 @@ impl Catalogue {
         match made_by {
             Some(made_by) if made_by != sha256 => Err(Error::OtherModel {
                 path: self.path.clone(),
+                kind: "model",
                 expected: format!("sha256 {sha256}"),
                 got: format!("sha256 {made_by}"),
                 make: "dhih-serve import, with an index directory of its own (--index)".into(),
