@@ -105,7 +105,7 @@ pub struct Config {
     #[arg(long, env = "DHIH_RUN", value_name = "DIR")]
     pub run: Option<PathBuf>,
     /// Codec, as `dhih-train codec` writes it: it makes codes of vectors, in place of a run; needs --index
-    #[arg(long, env = "DHIH_CODEC", value_name = "FILE")]
+    #[arg(long, env = "DHIH_CODEC", value_name = "FILE", conflicts_with = "run")]
     pub codec: Option<PathBuf>,
     /// Index directory, as `dhih-index build` writes it [default: RUN/index]. Without --run it is searched by codes, with --codec also by vectors
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]

@@ -10,8 +10,9 @@ export function setUpAsk(asked) {
   const { bits, codec, index } = state.info;
   const kinds = [`a code (${digits()} hexadecimal digits)`, "the number of an item"];
   if (can("vector")) kinds.unshift(`a vector of ${codec.dims} numbers`);
-  $("drop").hidden = can("image");
+  $("drop").hidden = !can("image");
   $("ask").hidden = can("image");
+  if (!can("image")) $("tagline").textContent = "Search by binary codes";
   $("ask-hint").textContent = `Give ${new Intl.ListFormat("en", { type: "disjunction" }).format(kinds)}.`;
   $("ask-text").placeholder = can("vector") ? "[0.12, -0.5, …]" : "0".repeat(Math.min(digits(), 24)) + (bits > 96 ? "…" : "");
   $("cosine-line").hidden = !index?.vectors;

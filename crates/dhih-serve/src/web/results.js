@@ -1,8 +1,8 @@
 // What a search found: the query, the summary and its histogram, the neighbours; or a notice in their place.
-import { bitsOf, cells, columns, differing, shape, svg } from "/bits.js";
+import { bitsOf, cells, columns, differing, room, shape, svg } from "/bits.js";
 import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "/dom.js";
 import { showActs } from "/items.js";
-import { address, noun, state } from "/state.js";
+import { address, can, noun, state } from "/state.js";
 
 /** Shows the answer; `acts` are what an empty one offers: `clearFilter` and `anyDistance`. */
 export function show(acts) {
@@ -57,15 +57,15 @@ function showQuery() {
 }
 
 function showBits() {
-  const bits = bitsOf(state.answer.code, state.info.bits);
-  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(bits.flatMap((bit, k) => (bit === value ? [k] : [])), state.info.bits) });
-  $("bits").replaceChildren(svg(box(state.info.bits), `Code of ${state.info.bits} bits, ${bits.filter(Boolean).length} of them set`, path(0), path(1), shape("path", { class: "bit-differs" })));
+  const { bits } = state.info;
+  const set = bitsOf(state.answer.code, bits).filter(Boolean).length;
+  $("bits").replaceChildren(drawn(state.answer.code, [], columns(bits), `Code of ${bits} bits, ${set} of them set`));
   $("hex").textContent = state.answer.code;
 }
 
 /** Marks in the query's code the bits in which a result differs. */
 function mark(bits) {
-  document.querySelector(".bit-differs")?.setAttribute("d", cells(bits, state.info.bits));
+  $("bits").querySelector(".bit-differs")?.setAttribute("d", cells(bits, columns(state.info.bits)));
 }
 
 function showSummary(labelled, same) {
@@ -117,7 +117,7 @@ function card(hit, match) {
   strip.setAttribute("class", "differs");
   strip.setAttribute("preserveAspectRatio", "none");
   strip.setAttribute("shape-rendering", "crispEdges");
-  const shown = state.info.thumbnails ? picture(hit.image_url, "", true) : drawn(hit.code, bits);
+  const shown = state.info.thumbnails ? picture(hit.image_url, "", true) : drawn(hit.code, bits, Math.ceil(Math.sqrt(state.info.bits)));
   const frame = element("span", "picture", shown, element("span", "badge", String(hit.distance)));
   const caption = element("span", "caption");
   if (match) caption.append(element("span", "mark"));
@@ -133,16 +133,13 @@ function card(hit, match) {
   return element("li", "", link);
 }
 
-/** A code as a drawing, where there is no picture: the bits that differ from the query's are marked. */
-function drawn(code, differ) {
+/** A code as a drawing, so many cells in a row, in which the bits that differ from another are marked. */
+function drawn(code, differ, across, label = "") {
   const { bits } = state.info;
   const places = (value) => bitsOf(code, bits).flatMap((bit, k) => (bit === value ? [k] : []));
-  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(places(value), bits) });
-  return svg(box(bits), "", path(0), path(1), shape("path", { class: "bit-differs", d: cells(differ, bits) }));
+  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(places(value), across) });
+  return svg(room(bits, across), label, path(0), path(1), shape("path", { class: "bit-differs", d: cells(differ, across) }));
 }
-
-/** The room that the cells of a code take. */
-const box = (bits) => `0 0 ${columns(bits) * 12} ${Math.ceil(bits / columns(bits)) * 12}`;
 
 /** A place for each neighbour to come, or the last ones, paler. */
 export function waiting(k) {
@@ -157,7 +154,7 @@ export function waiting(k) {
 /** A few words in place of results, and what may be done: `[text, act]`, the first first. */
 export function notice(title, text, ...actions) {
   $("notice").hidden = false;
-  $("notice").className = "notice";
+  $("notice").className = can("image") ? "notice" : "notice pictureless";
   $("notice").removeAttribute("role");
   $("notice-title").textContent = title;
   $("notice-text").textContent = text;

@@ -8,8 +8,8 @@ export const state = {
   labels: [], // the filter: any of these, or all images where there are none
 };
 
-/** Whether a search may go by this: `image`, `vector`, `code`, `id` or `sample`. */
-export const can = (by) => state.info.search_by.includes(by);
+/** Whether a search may go by this: `image`, `vector`, `code`, `id` or `sample`. Images, as long as nothing is known. */
+export const can = (by) => state.info?.search_by.includes(by) ?? by === "image";
 
 /** What the index has, in a word. */
 export const noun = () => (can("image") ? "image" : "item");

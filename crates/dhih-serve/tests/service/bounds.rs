@@ -141,16 +141,27 @@ async fn fields_that_would_not_count_are_refused() {
         ("id", "ambiguous_query", "`id` as JSON"),
         ("sample", "ambiguous_query", "`sample` as JSON"),
         ("code", "ambiguous_query", "`code` as JSON"),
+        ("vector", "ambiguous_query", "`vector` as JSON"),
+        ("rescore", "invalid_parameter", "`?rescore=...`"),
     ] {
         for path in ["/v1/search", "/v1/search/batch"] {
             let request = fields(path, &[("image", &image), (name, b"1")]);
             send(&app, request).await.refused(400, code, says);
         }
     }
-    for name in ["k", "radius", "codes", "rerank", "sample", "code"] {
+    for (name, says) in [
+        ("k", "`image`, `label` and `id`"),
+        ("radius", "`image`, `label` and `id`"),
+        ("codes", "`image`, `label` and `id`"),
+        ("rerank", "`image`, `label` and `id`"),
+        ("rescore", "`image`, `label` and `id`"),
+        ("sample", "`image`, `label` and `id`"),
+        ("code", "`code` as JSON"),
+        ("vector", "`vector` as JSON"),
+    ] {
         let request = fields("/v1/items", &[("image", &image), (name, b"1")]);
         let answer = send(&app, request).await;
-        answer.refused(400, "invalid_parameter", "`image`, `label` and `id`");
+        answer.refused(400, "invalid_parameter", says);
     }
     // What means nothing anywhere is passed over.
     let request = fields("/v1/search", &[("image", &image), ("comment", b"mine")]);

@@ -362,7 +362,7 @@ fn the_program_serves_an_index_with_a_codec() {
 
     for (words, says) in [
         (vec!["--codec", "c"], "--index"),
-        (vec!["--codec", "c", "--index", "i", "--run", "r"], "give one"),
+        (vec!["--codec", "c", "--index", "i", "--run", "r"], "cannot be used with"),
     ] {
         let output = program().args(&words).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
