@@ -1,5 +1,6 @@
 """Lists of hashes: against the definition, and against faiss where it is installed."""
 
+import gc
 import importlib.util
 import io
 import pickle
@@ -66,7 +67,7 @@ class Matching(unittest.TestCase):
             self.assertEqual(found(matches), expected)
             compared += len(expected)
         self.assertEqual(compared, limits[-1])
-        self.assertGreater(compared, 10_000)
+        self.assertGreater(compared, 5_000)
 
     def test_what_is_added_one_by_one_or_at_once_is_found(self):
         index = dhih.HashIndex(threshold=0)
@@ -97,6 +98,15 @@ class Matching(unittest.TestCase):
         empty = pickle.loads(pickle.dumps(dhih.HashIndex(bits=64, threshold=5)))
         self.assertEqual((len(empty), empty.bits, empty.query("0" * 16)), (0, 64, []))
 
+    def test_its_files_go_with_it(self):
+        index = dhih.HashIndex([("0" * 64, 1)])
+        index.query("0" * 64)
+        place = index._index.path
+        self.assertTrue(place.is_dir())
+        del index
+        gc.collect()
+        self.assertFalse(place.exists())
+
     def test_what_is_no_hash_is_named(self):
         index = dhih.HashIndex()
         for wrong in ("", "0" * 63, "0" * 65, "g" + "0" * 63, "00 " + "0" * 61, " " * 64):
@@ -114,7 +124,7 @@ class Matching(unittest.TestCase):
         file = io.BytesIO()
         dhih.HashIndex([("0" * 64, 1)]).serialize(file)
         whole = file.getvalue()
-        for data in (b"", b"rubbish", whole[:16], whole[:80]):
+        for data in (b"", b"rubbish", whole[:16], whole[:80], whole[:-2]):
             with self.assertRaises(dhih.DhihError):
                 dhih.HashIndex.deserialize(io.BytesIO(data))
 

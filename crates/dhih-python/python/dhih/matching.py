@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shutil
 import struct
 import tempfile
+import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
@@ -23,8 +24,7 @@ _PART = 1 << 16
 _MAGIC = b"dhih hashes 1\n"
 
 
-@dataclass(frozen=True, order=True)
-class HashDistance:
+class HashDistance(NamedTuple):
     """How far apart two hashes are; near ones come first."""
 
     distance: int
@@ -73,7 +73,6 @@ class HashIndex(Generic[T]):
         # Hashes that are not in the index yet: it is changed by many at once.
         self._pending = bytearray()
         self._index: Index | None = None
-        self._place: tempfile.TemporaryDirectory[str] | None = None
         self.add_all(entries)
 
     @classmethod
@@ -133,7 +132,10 @@ class HashIndex(Generic[T]):
         header = json.loads(_read(fin, length))
         index = cls(threshold=header["threshold"], bits=header["bits"])
         index._pending += _read(fin, header["hashes"] * index.bits // 8)
-        index._entries = pickle.load(fin)
+        try:
+            index._entries = pickle.load(fin)
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise DhihError(f"the entries cannot be read, the file is damaged: {error}") from error
         if len(index._entries) != header["hashes"]:
             raise DhihError(
                 f"{header['hashes']} hashes have {len(index._entries)} entries: the file is damaged"
@@ -170,8 +172,9 @@ class HashIndex(Generic[T]):
             return
         codes = np.frombuffer(bytes(self._pending), np.uint8).reshape(-1, self.bits // 8)
         if self._index is None:
-            self._place = tempfile.TemporaryDirectory(prefix="dhih-hashes-")
-            self._index = build(codes, self._place.name)
+            place = tempfile.mkdtemp(prefix="dhih-hashes-")
+            weakref.finalize(self, shutil.rmtree, place, ignore_errors=True)
+            self._index = build(codes, place)
         else:
             self._index.add(codes)
         self._pending = bytearray()

@@ -13,7 +13,7 @@ export const TITLES = {
   no_samples: "This service has no held-out images",
   no_vectors: "No vectors are kept here",
   not_an_image: "This is not an image",
-  not_found: "There is no such image here",
+  not_found: "There is no such item here",
   read_only: "This service only reads",
   timeout: "The service took too long",
   too_many_requests: "These were too many requests",
