@@ -1,6 +1,7 @@
 //! Why a run cannot be served. What a single request is told lives in `routes::error`.
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -33,8 +34,8 @@ pub enum Error {
     OtherModel {
         /// The index or codes file.
         path: PathBuf,
-        /// `model` or `codec`.
-        kind: &'static str,
+        /// What made them.
+        kind: MakerKind,
         /// Bits and SHA-256 of the run's model, or of the codec.
         expected: String,
         /// Bits and SHA-256 that the file names.
@@ -152,6 +153,24 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+}
+
+/// What makes codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MakerKind {
+    /// The network of a run.
+    Model,
+    /// A codec of vectors.
+    Codec,
+}
+
+impl fmt::Display for MakerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Codec => "codec",
+        })
+    }
 }
 
 /// `std::result::Result` with this crate's [`Error`].

@@ -39,7 +39,7 @@ mod run;
 mod search;
 
 pub use encode::QueueConfig;
-pub use error::{Error, Result};
+pub use error::{Error, MakerKind, Result};
 pub use http::{Admin, AppState, app};
 pub use import::{ImportConfig, Imported, Skipped, import, import_into};
 pub use items::Access;

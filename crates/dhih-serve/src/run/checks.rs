@@ -9,7 +9,7 @@ use dhih_model::codec::Codec;
 
 use crate::run::coder::{Coder, Maker, Origin};
 use crate::run::gallery::{Gallery, Set};
-use crate::{Error, Result};
+use crate::{Error, MakerKind, Result};
 
 /// The command that writes a run.
 const TRAIN: &str = "cargo run --release -p dhih-train";
@@ -50,7 +50,8 @@ pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
     // The codes stay in their file: the system reads those that are needed.
     let set =
         CodeSet::map(path, None).map_err(|e| Error::unusable(path, e.with_causes(), TRAIN))?;
-    let maker = Maker { kind: "model", bits: encoder.bits(), sha256: encoder.model_sha256() };
+    let maker =
+        Maker { kind: MakerKind::Model, bits: encoder.bits(), sha256: encoder.model_sha256() };
     same_maker(path, (set.codes.bits(), set.model_sha256.as_deref()), maker, TRAIN)?;
     Ok(set)
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use dhih_model::Encoder;
 use dhih_model::codec::Codec;
 
-use crate::Result;
 use crate::run::checks;
+use crate::{MakerKind, Result};
 
 /// What is opened beside the codes that are searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +87,7 @@ pub(crate) enum VectorFault {
 /// What codes must be of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Maker<'a> {
-    /// `model` or `codec`.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: MakerKind,
     pub(crate) bits: usize,
     /// SHA-256 in hexadecimal.
     pub(crate) sha256: &'a str,
@@ -140,11 +139,13 @@ impl Coder {
     /// What the codes that are searched must be of; `None` where any do.
     pub(crate) fn maker(&self) -> Option<Maker<'_>> {
         match self {
-            Self::Model(encoder) => {
-                Some(Maker { kind: "model", bits: encoder.bits(), sha256: encoder.model_sha256() })
-            }
+            Self::Model(encoder) => Some(Maker {
+                kind: MakerKind::Model,
+                bits: encoder.bits(),
+                sha256: encoder.model_sha256(),
+            }),
             Self::Codec(codec) => {
-                Some(Maker { kind: "codec", bits: codec.bits(), sha256: codec.sha256() })
+                Some(Maker { kind: MakerKind::Codec, bits: codec.bits(), sha256: codec.sha256() })
             }
             Self::None => None,
         }

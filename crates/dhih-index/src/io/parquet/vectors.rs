@@ -78,7 +78,7 @@ fn column_of(schema: &SchemaDescriptor) -> Read<usize> {
         [] => {
             let found = schema.columns().iter().take(20);
             let found: Vec<String> = found
-                .map(|column| format!("`{}` of {}", column.path(), type_name(column)))
+                .map(|column| format!("`{}` of {}", column.path().string(), type_name(column)))
                 .collect();
             Err(format!(
                 "it has no column of lists of floating-point numbers, one list a vector; it has {}",
