@@ -22,6 +22,8 @@ const ENVIRONMENT: &str = "target/python-test";
 
 /// What builds the wheel, and what the package needs: modules, and what pip installs.
 const NEEDED: [&str; 2] = ["maturin, numpy", "maturin>=1.9,<2 numpy<3"];
+/// What results are compared with, where it can be had.
+const PEER: [&str; 2] = ["faiss", "faiss-cpu<2"];
 /// What compares the type stubs with the package.
 const STUBS: [&str; 2] = ["mypy", "mypy<3"];
 
@@ -43,6 +45,11 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"];
     show(&Step::new("install the wheel", &python, workspace).args(pip).args([&wheel]))?;
 
+    if install(&python, PEER, workspace).is_err() {
+        print(
+            "skipped: comparisons with faiss (it is not installed, and pip could not install it)",
+        )?;
+    }
     let train = Binaries::build(workspace, &["-p", "dhih-train"])?;
     let tests = ["-B", "-m", "unittest", "discover", "-s", "crates/dhih-python/tests"];
     let tests = Step::new("test the package", &python, workspace).args(tests);

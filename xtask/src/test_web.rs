@@ -43,7 +43,7 @@ pub(crate) struct Args {
     bin_dir: Option<PathBuf>,
 }
 
-/// Makes a run, serves it without keys and with them, and runs every check; the first that fails ends it.
+/// Makes a run, serves it without keys and with them, and indexes without a run, and runs every check; the first that fails ends it.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let chromium =
         env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
@@ -68,12 +68,24 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         }
     };
     {
-        let open = Served::start(&run, &binaries, &[], workspace)?;
+        let open = Served::start(&[("--run", &run)], &binaries, &[], workspace)?;
         test(&open, "open", &["--stop-pid", &open.process.id().to_string()])?;
+    }
+    {
+        let [codec, index] = make_vectors(directory.path(), &binaries, workspace)?;
+        let what = [("--codec", &*codec), ("--index", &*index)];
+        let vectors = Served::start(&what, &binaries, &[], workspace)?;
+        test(&vectors, "vectors", &["--pictureless"])?;
+        drop(vectors);
+        // The run's own index has a catalogue by now, with pictures in it.
+        let codes = directory.path().join("codes.idx");
+        show(&indexing(&run.join("codes.safetensors"), &codes, &binaries, workspace)?)?;
+        let codes = Served::start(&[("--index", &codes)], &binaries, &[], workspace)?;
+        test(&codes, "codes", &["--pictureless"])?;
     }
     // One service at a time may change an index.
     let keys = [("DHIH_READ_KEY", READ_KEY), ("DHIH_ADMIN_KEY", ADMIN_KEY)];
-    let guarded = Served::start(&run, &binaries, &keys, workspace)?;
+    let guarded = Served::start(&[("--run", &run)], &binaries, &keys, workspace)?;
     test(&guarded, "keys", &["--read-key", READ_KEY, "--admin-key", ADMIN_KEY])
 }
 
@@ -112,11 +124,58 @@ fn make_run(run: &Path, binaries: &Binaries, workspace: &Workspace) -> Result<Pa
         .args(["train", "--dataset", "demo", "--demo-images", "2000", "--epochs", "3"])
         .args([Path::new("--run-dir"), run]);
     show(&train)?;
-    let index = Step::new("index", binaries.get(BINARIES[1])?, workspace)
-        .args([Path::new("build"), Path::new("--codes"), &run.join("codes.safetensors")])
-        .args([Path::new("--out"), &run.join("index")]);
-    show(&index)?;
+    show(&indexing(&run.join("codes.safetensors"), &run.join("index"), binaries, workspace)?)?;
     Ok(run.to_path_buf())
+}
+
+fn indexing(codes: &Path, out: &Path, binaries: &Binaries, workspace: &Workspace) -> Result<Step> {
+    Ok(Step::new("index", binaries.get(BINARIES[1])?, workspace)
+        .args([Path::new("build"), Path::new("--codes"), codes])
+        .args([Path::new("--out"), out]))
+}
+
+/// A codec, and an index of its codes that keeps their vectors.
+fn make_vectors(
+    directory: &Path,
+    binaries: &Binaries,
+    workspace: &Workspace,
+) -> Result<[PathBuf; 2]> {
+    let at = |name: &str| directory.join(name);
+    let [vectors, codec, codes, index] =
+        ["v.npy", "codec.safetensors", "codes.safetensors", "v.idx"].map(at);
+    fs::write(&vectors, array(600, 24))
+        .with_context(|| format!("cannot write {}", vectors.display()))?;
+    let train = binaries.get(BINARIES[0])?;
+    let fit = Step::new("codec", train, workspace)
+        .args([Path::new("codec"), Path::new("--vectors"), &vectors])
+        .args(["--bits", "24"])
+        .args([Path::new("--out"), &codec]);
+    show(&fit)?;
+    let encode = Step::new("encode", train, workspace)
+        .args([Path::new("encode"), Path::new("--codec"), &codec])
+        .args([Path::new("--vectors"), &vectors, Path::new("--out"), &codes]);
+    show(&encode)?;
+    let build = indexing(&codes, &index, binaries, workspace)?;
+    show(&build.args([Path::new("--vectors"), &vectors]))?;
+    Ok([codec, index])
+}
+
+/// An array of waves, `[rows, columns]` of f32, as numpy writes it.
+fn array(rows: u32, columns: u32) -> Vec<u8> {
+    let header = format!(
+        "{:<117}\n",
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}")
+    );
+    let wave = |i: u32| (f64::from(i) * 1.7 + f64::from(i * i % 97)).sin() as f32;
+    let values = (0..rows * columns).flat_map(|i| wave(i).to_le_bytes());
+    let length = (header.len() as u16).to_le_bytes();
+    b"\x93NUMPY\x01\x00"
+        .iter()
+        .copied()
+        .chain(length)
+        .chain(header.into_bytes())
+        .chain(values)
+        .collect()
 }
 
 fn show(step: &Step) -> Result<()> {
@@ -132,14 +191,15 @@ struct Served {
 }
 
 impl Served {
+    /// Serves what these flags name.
     fn start(
-        run: &Path,
+        what: &[(&'static str, &Path)],
         binaries: &Binaries,
         keys: &[(&'static str, &str)],
         workspace: &Workspace,
     ) -> Result<Self> {
         let step = Step::new("serve", binaries.get(BINARIES[2])?, workspace)
-            .args([Path::new("--run"), run])
+            .args(what.iter().flat_map(|(flag, path)| [Path::new(flag), path]))
             .args(["--bind", "127.0.0.1:0", "--log-level", "warn"]);
         let step = keys.iter().fold(step, |step, (name, key)| step.env(name, *key));
         print(&format!("\n$ {}", step.command_line()))?;

@@ -56,7 +56,7 @@ export const edit = [
     await page.shot("deleted");
     await page.during([/status of 404/], async () => {
       await page.open(`/?id=${added}`);
-      await page.failure("There is no such image here");
+      await page.failure("There is no such item here");
     });
   }],
 ];

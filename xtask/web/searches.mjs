@@ -178,9 +178,9 @@ export const browse = [
       await page.failure("This is not an image");
       await page.shot("not-an-image");
       await page.open("/?id=987654321987");
-      await page.failure("There is no such image here");
+      await page.failure("There is no such item here");
       await page.open("/?code=xyz");
-      await page.failure("This is not a code of this model");
+      await page.failure("This is not a code of these bits");
       await page.open("/?sample=0&label=no%20such%20label");
       await page.failure("There is no such label here");
       await page.tab.getByRole("button", { name: "Clear the filter" }).last().click();

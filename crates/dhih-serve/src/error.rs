@@ -1,6 +1,7 @@
 //! Why a run cannot be served. What a single request is told lives in `routes::error`.
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -25,15 +26,17 @@ pub enum Error {
         /// The command that makes it anew.
         make: String,
     },
-    /// Codes or an index were made by another model than the run's.
+    /// Codes or an index were made by another model than the run's, or by another codec.
     #[error(
-        "{} holds codes of another model: it has {got}, the run's model has {expected}; make it anew with `{make}`",
+        "{} holds codes of another {kind}: it has {got}, the {kind} of this service has {expected}; make it anew with `{make}`",
         path.display()
     )]
     OtherModel {
         /// The index or codes file.
         path: PathBuf,
-        /// Bits and SHA-256 of the run's model.
+        /// What made them.
+        kind: MakerKind,
+        /// Bits and SHA-256 of the run's model, or of the codec.
         expected: String,
         /// Bits and SHA-256 that the file names.
         got: String,
@@ -150,6 +153,24 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+}
+
+/// What makes codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MakerKind {
+    /// The network of a run.
+    Model,
+    /// A codec of vectors.
+    Codec,
+}
+
+impl fmt::Display for MakerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Codec => "codec",
+        })
+    }
 }
 
 /// `std::result::Result` with this crate's [`Error`].

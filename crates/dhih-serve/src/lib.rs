@@ -1,7 +1,7 @@
 //! HTTP image search over a trained hashing network and its index.
 //!
 //! A [`Run`] is what training left on disk, opened and checked: the encoder, the index and what was added to it, the codes and the
-//! thumbnails. [`AppState`] puts it behind limits, an encode queue and a bounded set of workers, and [`app`] turns that into a
+//! thumbnails; or an index with a codec, or alone ([`Origin`]). [`AppState`] puts it behind limits, an encode queue and a bounded set of workers, and [`app`] turns that into a
 //! router. Nothing here knows how a network is trained or how an index is searched.
 //!
 //! ```no_run
@@ -39,7 +39,7 @@ mod run;
 mod search;
 
 pub use encode::QueueConfig;
-pub use error::{Error, Result};
+pub use error::{Error, MakerKind, Result};
 pub use http::{Admin, AppState, app};
 pub use import::{ImportConfig, Imported, Skipped, import, import_into};
 pub use items::Access;
@@ -48,13 +48,14 @@ pub use operation::hosts::{HostName, Hosts};
 pub use operation::keys::{Keys, Role, hash_key};
 pub use operation::limits::Limits;
 pub use operation::server::{Server, ServerConfig, Timeouts, bind};
-pub use operation::service::serve;
+pub use operation::service::{Served, serve};
 pub use operation::settings_file::with_file;
 #[cfg(feature = "postgres")]
 pub use operation::store_watch::StoreWatch;
 pub use operation::telemetry::{Log, LogFormat, log};
 pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;
+pub use run::coder::Origin;
 pub use run::gallery::{Gallery, Set, Thumbnail};
 pub use run::source::Source;
 pub use search::{

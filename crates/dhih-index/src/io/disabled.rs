@@ -22,6 +22,10 @@ pub(crate) mod parquet {
         Err(disabled(path))
     }
 
+    pub(crate) fn unpack(path: &Path, _out: &mut dyn std::io::Write) -> Result<[usize; 2]> {
+        Err(disabled(path))
+    }
+
     fn disabled(path: &Path) -> Error {
         Error::FormatDisabled { path: path.into(), format: "Parquet", feature: "parquet" }
     }
@@ -64,15 +68,16 @@ mod tests {
         for (feature, errors) in [
             (
                 "parquet",
-                [
+                vec![
                     super::parquet::read(path, None).unwrap_err(),
                     super::parquet::count_rows(path).unwrap_err(),
                     super::parquet::write(path, &set).unwrap_err(),
+                    super::parquet::unpack(path, &mut Vec::new()).unwrap_err(),
                 ],
             ),
             (
                 "safetensors",
-                [
+                vec![
                     super::safetensors::parse(path, FileBytes::Read(Vec::new())).unwrap_err(),
                     super::safetensors::parse(path, FileBytes::Read(vec![1])).unwrap_err(),
                     super::safetensors::write(path, &set).unwrap_err(),

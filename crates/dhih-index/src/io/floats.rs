@@ -62,6 +62,11 @@ pub(super) fn parse(file: &[u8]) -> Parsed<Floats> {
 }
 
 impl Floats {
+    /// A file that has nothing but rows of f32.
+    pub(super) fn rows_of_f32([rows, columns]: [usize; 2], bytes: usize) -> Self {
+        Self { rows, columns, float: Float::F4, values: 0..bytes }
+    }
+
     /// Whether its numbers have 16 bits.
     pub(super) fn is_half(&self) -> bool {
         matches!(self.float, Float::F2)

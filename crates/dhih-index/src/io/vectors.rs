@@ -1,7 +1,10 @@
 //! Vectors of real numbers, such as embeddings: an `.npy` array `[vectors, dimensions]` of f16, f32 or f64, mapped into memory and read some
-//! rows at a time, so that its size does not matter. What becomes of them is up to the caller.
+//! rows at a time, so that its size does not matter; or a column of lists in a Parquet file, which is unpacked to such an array first, in a
+//! file that has no name and goes with the vectors. What becomes of them is up to the caller.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +12,13 @@ use half::f16;
 
 use crate::codes::bytes::{FileBytes, MappedFile};
 use crate::error::{Error, Result};
+#[cfg(not(feature = "parquet"))]
+use crate::io::disabled::parquet;
 use crate::io::fault::{Fault, at};
 use crate::io::floats::{self, Floats};
 use crate::io::npy;
+#[cfg(feature = "parquet")]
+use crate::io::parquet;
 use crate::pointer;
 use crate::store::mmap::FileMap;
 use crate::vectors::set::{VectorSet, VectorSource};
@@ -29,15 +36,20 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// Opens an `.npy` file. Its values are not looked at before they are read.
+    /// Opens an `.npy` file, or a Parquet file (`.parquet`) with a column of lists of floating-point numbers, which is called `vector` or is the
+    /// only one. Values of an `.npy` file are not looked at before they are read; those of a Parquet file are unpacked into a temporary file
+    /// as f32.
     ///
     /// # Errors
-    /// [`Error::CodesFile`] where it is no array of floating-point numbers in two dimensions, little-endian and in C order, or is cut short;
-    /// [`Error::Io`] where it cannot be opened.
+    /// [`Error::CodesFile`] where it is no array of floating-point numbers in two dimensions, little-endian and in C order, or is cut short, or
+    /// has lists of different lengths or without values; [`Error::Io`] where it cannot be opened, or there is no space to unpack it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if pointer::is_pointer_file(path) {
             return Err(Fault::from(pointer::REASON).at(path));
+        }
+        if path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("parquet")) {
+            return Self::unpacked(path);
         }
         let file = File::open(path).map_err(Error::io("open", path))?;
         if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
@@ -46,6 +58,19 @@ impl Vectors {
         let file = MappedFile::new(file, path, |file| FileMap::of(file, path))?;
         let file = FileBytes::Mapped(file);
         let array = floats::parse(&file).map_err(at(path))?;
+        Ok(Self { path: path.to_owned(), file, array })
+    }
+
+    /// The vectors of a Parquet file.
+    fn unpacked(path: &Path) -> Result<Self> {
+        let (temporary, file) = nameless_file()?;
+        let mut out = BufWriter::new(file);
+        let shape = parquet::unpack(path, &mut out)?;
+        let written = out.flush().and_then(|()| out.into_inner().map_err(|e| e.into_error()));
+        let file = written.map_err(Error::io("write", &temporary))?;
+        let file = MappedFile::new(file, path, |file| FileMap::of(file, path))?;
+        let file = FileBytes::Mapped(file);
+        let array = Floats::rows_of_f32(shape, file.len());
         Ok(Self { path: path.to_owned(), file, array })
     }
 
@@ -88,6 +113,18 @@ impl Vectors {
     }
 }
 
+/// An empty file among the system's temporary ones, whose name is taken away at once, so that it is gone with the program however that
+/// ends; and the name that it had.
+fn nameless_file() -> Result<(PathBuf, File)> {
+    // Each of these has other keys.
+    let random = RandomState::new().build_hasher().finish();
+    let path = std::env::temp_dir().join(format!("dhih-vectors-{random:016x}"));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+    let file = file.map_err(Error::io("make", &path))?;
+    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+    Ok((path, file))
+}
+
 impl VectorSource for Vectors {
     fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Result<()> {
         Self::read(self, rows, to)
@@ -103,8 +140,8 @@ impl VectorSource for Vectors {
 }
 
 impl VectorSet {
-    /// Opens an `.npy` file, as [`Vectors::open`]. The vectors stay in the file, which is mapped into memory until the set is dropped; f16
-    /// stays f16, f64 becomes f32.
+    /// Opens an `.npy` or Parquet file, as [`Vectors::open`]. The vectors stay in the file, which is mapped into memory until the set is dropped;
+    /// f16 stays f16 in an `.npy` file, all else becomes f32.
     ///
     /// # Errors
     /// As there; [`VectorError::Dims`](crate::VectorError::Dims).

@@ -28,12 +28,16 @@ from ._dhih import (
     read_codes,
     set_num_threads,
 )
+from .matching import HashDistance, HashIndex, HashMatch
 
 __all__ = [
     "CodeSet",
     "Codec",
     "DhihError",
     "Encoder",
+    "HashDistance",
+    "HashIndex",
+    "HashMatch",
     "Index",
     "Run",
     "__version__",

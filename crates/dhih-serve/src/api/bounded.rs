@@ -1,35 +1,46 @@
 //! Lists that are bounded while they are read: what is beyond the bound is skipped, not kept.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::{MAX_BATCH, SearchBody};
+/// A list, of which `MOST` elements are kept, and one more, so that it is seen to be too long.
+pub(super) fn list<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct List<T, const MOST: usize>(PhantomData<T>);
 
-pub(super) fn queries<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<SearchBody>, D::Error> {
-    struct Queries;
-
-    impl<'de> Visitor<'de> for Queries {
-        type Value = Vec<SearchBody>;
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of queries")
+            f.write_str("a list")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut queries = Vec::new();
-            while queries.len() <= MAX_BATCH {
-                let Some(query) = list.next_element()? else { return Ok(queries) };
-                queries.push(query);
-            }
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(queries)
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            sequence::<_, _, MOST>(list)
         }
     }
 
-    deserializer.deserialize_seq(Queries)
+    deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
+}
+
+/// The elements of a list, as [`list`] keeps them.
+pub(super) fn sequence<'de, A, T, const MOST: usize>(mut list: A) -> Result<Vec<T>, A::Error>
+where
+    A: SeqAccess<'de>,
+    T: Deserialize<'de>,
+{
+    let mut kept = Vec::new();
+    while kept.len() <= MOST {
+        let Some(element) = list.next_element()? else { return Ok(kept) };
+        kept.push(element);
+    }
+    while list.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(kept)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod workers;
 use std::time::Duration;
 
 use crate::blocking::BlockingError;
+use crate::run::coder::Lacking;
 
 pub(crate) use self::pictures::PictureEncoder;
 pub use self::queue::QueueConfig;
@@ -42,6 +43,8 @@ pub(crate) enum EncodeError {
     NotAnImage(String),
     /// The picture cannot be used; why.
     Unusable(String),
+    /// There is no network to make codes with.
+    Lacking(Lacking),
     /// The request was given up before it was this picture's turn.
     Abandoned,
     /// Decoding or the network failed.

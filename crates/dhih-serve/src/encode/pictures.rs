@@ -47,12 +47,12 @@ impl PictureEncoder {
         B: AsRef<[u8]> + Send + 'static,
         T: Send + 'static,
     {
+        let input = run.encoder().map_err(EncodeError::Lacking)?.input();
         let place = self.queue.enter(files.len())?;
         // One is decoded after the other: the largest counts.
-        let input = run.encoder().input();
         let bytes = files.iter().map(|file| self.bytes(file.as_ref(), input)).max().unwrap_or(0);
         let memory = self.memory.take(bytes, self.threads.patience()).await?;
-        let (limits, of) = (self.limits.clone(), run.clone());
+        let limits = self.limits.clone();
         let decoded = self.threads.run(move |cancellation| {
             let _memory = memory;
             let one = |file: B| {
@@ -60,7 +60,7 @@ impl PictureEncoder {
                     return Err(EncodeError::Abandoned);
                 }
                 let picture = picture(file.as_ref(), &limits, input)?;
-                Ok((of.fit(&picture), keep(&picture)))
+                Ok((picture.fit(input), keep(&picture)))
             };
             // The place stays with the images, also where nobody waits for them any more.
             (files.into_iter().map(one).collect::<Vec<Result<_, EncodeError>>>(), place)

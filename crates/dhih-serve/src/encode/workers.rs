@@ -173,13 +173,14 @@ fn encode(batch: Vec<Job>) {
     let waited = batch.iter().map(|job| (started - job.asked).as_secs_f64());
     waited.for_each(|seconds| metrics::histogram!("dhih_queue_seconds").record(seconds));
     let pixels = batch.iter().map(|job| &job.pixels[..]).collect::<Vec<_>>().concat();
-    let codes = batch[0].run.encoder().encode(&pixels);
+    let encoder = batch[0].run.encoder().map_err(|e| e.to_string());
+    let codes = encoder.and_then(|encoder| encoder.encode(&pixels).map_err(|e| e.to_string()));
     metrics::histogram!("dhih_encode_seconds").record(started.elapsed().as_secs_f64());
     let bits = batch[0].run.bits() as usize;
     for (row, job) in batch.into_iter().enumerate() {
         let code = match &codes {
             Ok(values) => Ok(values[row * bits..(row + 1) * bits].to_vec()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.clone()),
         };
         let Job { answer, place, .. } = job;
         // Who has an answer finds the place free, and who asked may have gone.

@@ -100,9 +100,19 @@ pub(crate) struct ChargedBody {
     pub(crate) held: Arc<Held>,
     /// More bytes are refused.
     pub(crate) limit: usize,
+    /// What a byte beyond the first that are free is charged as: more than one where it becomes larger when it is read.
+    pub(crate) weight: usize,
     /// A refused body is read on, up to so many bytes.
     pub(crate) drained: usize,
     pub(crate) progress: Progress,
+}
+
+impl ChargedBody {
+    /// What so many bytes are charged as.
+    fn charged(&self, received: usize) -> usize {
+        let beyond = received.saturating_sub(ONE_FREE);
+        received.saturating_add(beyond.saturating_mul(self.weight - 1))
+    }
 }
 
 /// How far a body has come.
@@ -149,7 +159,7 @@ impl HttpBody for ChargedBody {
             }
             let charged = match received > self.limit {
                 true => Err(Refusal::TooLarge),
-                false => self.memory.charge(&self.held, received),
+                false => self.memory.charge(&self.held, self.charged(received)),
             };
             match charged {
                 Ok(()) => {

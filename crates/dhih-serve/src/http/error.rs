@@ -18,6 +18,7 @@ use axum::{
 
 use crate::api::{ErrorAnswer, ErrorBody};
 use crate::operation::keys::Role;
+use crate::run::coder::Lacking;
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -66,6 +67,10 @@ pub(crate) enum ApiError {
     UnsupportedMediaType(&'static str, String),
     /// 422: an image that cannot be used.
     UnusableImage(String),
+    /// 422: a vector that cannot be used.
+    UnusableVector(String),
+    /// 501: the service was started without what this needs.
+    Lacking(Lacking),
     /// 503: no worker, no memory or no place became free in time.
     Busy,
     /// 503: more images wait than are encoded soon; how long they take.
@@ -86,6 +91,16 @@ impl ApiError {
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
             _ => Self::BadRequest("malformed_body", format!("the body cannot be read: {text}")),
+        }
+    }
+
+    /// Says of which item of a list it is.
+    pub(crate) fn of_item(self, number: usize) -> Self {
+        let named = |message: String| format!("items[{number}]: {message}");
+        match self {
+            Self::BadRequest(code, message) => Self::BadRequest(code, named(message)),
+            Self::UnusableVector(message) => Self::UnusableVector(named(message)),
+            other => other,
         }
     }
 
@@ -216,7 +231,7 @@ impl ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 "the body is larger than this service takes (`limits.body_bytes` of /v1/info); send a smaller image, or \
-                 fewer of them; of JSON it takes 64 KiB"
+                 fewer of them; of JSON it takes 4 MiB"
                     .into(),
             ),
             Self::UnsupportedMediaType(code, message) => {
@@ -224,6 +239,12 @@ impl ApiError {
             }
             Self::UnusableImage(message) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unusable_image", message)
+            }
+            Self::UnusableVector(message) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "unusable_vector", message)
+            }
+            Self::Lacking(lacking) => {
+                (StatusCode::NOT_IMPLEMENTED, lacking.code(), lacking.to_string())
             }
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -149,19 +149,25 @@ pub(crate) fn too_many_labels(most: usize) -> ApiError {
 fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     let refused = |code, message| Err(ApiError::BadRequest(code, message));
     match (name, purpose) {
-        ("k" | "radius" | "label" | "codes" | "rerank", Purpose::Search { .. }) => refused(
-            "invalid_parameter",
-            format!(
-                "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
-            ),
-        ),
-        ("id" | "sample" | "code", Purpose::Search { .. }) => refused(
+        ("k" | "radius" | "label" | "codes" | "rerank" | "rescore", Purpose::Search { .. }) => {
+            refused(
+                "invalid_parameter",
+                format!(
+                    "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
+                ),
+            )
+        }
+        ("id" | "sample" | "code" | "vector", Purpose::Search { .. }) => refused(
             "ambiguous_query",
             format!(
                 "the form has `image` and `{name}`: search by an image, or send `{name}` as JSON"
             ),
         ),
-        ("k" | "radius" | "codes" | "rerank" | "sample" | "code", Purpose::NewItem { .. }) => {
+        ("code" | "vector", Purpose::NewItem { .. }) => refused(
+            "invalid_parameter",
+            format!("a form brings an `image`: send `{name}` as JSON, to be added without one"),
+        ),
+        ("k" | "radius" | "codes" | "rerank" | "rescore" | "sample", Purpose::NewItem { .. }) => {
             refused(
                 "invalid_parameter",
                 format!("an item is not added with `{name}`: send `image`, `label` and `id`"),

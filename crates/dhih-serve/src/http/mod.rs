@@ -6,6 +6,7 @@ mod body_memory;
 mod error;
 mod form;
 mod guard;
+mod json;
 mod layers;
 mod openapi;
 mod origin;
@@ -29,14 +30,15 @@ pub use admin::Admin;
 pub(crate) use error::ApiError;
 pub use state::AppState;
 
-use self::routes::{info, items, page, samples, search, session};
+use self::routes::{adding, info, items, page, samples, search, session};
 
 /// The whole service as a router.
 pub fn app(state: Arc<AppState>) -> Router {
     crate::operation::telemetry::recorder();
     let body_memory = from_fn_with_state(state.clone(), layers::charge_body);
     let writing = Router::new()
-        .route("/v1/items", post(items::add).layer(body_memory.clone()))
+        .route("/v1/items", post(adding::add).layer(body_memory.clone()))
+        .route("/v1/items/batch", post(adding::add_batch).layer(body_memory.clone()))
         .route("/v1/items/{id}", delete(items::delete))
         .route_layer(from_fn_with_state(state.clone(), layers::writing));
     let administering = Router::new()
@@ -52,6 +54,7 @@ pub fn app(state: Arc<AppState>) -> Router {
         .route("/v1/search/batch", post(search::batch).layer(body_memory))
         .route("/v1/items/{id}", get(items::item))
         .route("/v1/items/{id}/image", get(items::image))
+        .route("/v1/items/{id}/pairs", get(items::pairs))
         .route("/v1/samples", get(samples::samples))
         .route("/v1/samples/{index}", get(samples::sample))
         .route("/v1/samples/{index}/image", get(samples::image))

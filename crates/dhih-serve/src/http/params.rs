@@ -6,6 +6,7 @@ use crate::api::{DEFAULT_K, MAX_K, SearchParams};
 use crate::http::ApiError;
 use crate::http::form::{LABEL, too_many_labels};
 use crate::run::Run;
+use crate::search::MOST_CANDIDATES;
 
 /// How much to answer, checked against the codes' length.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +16,14 @@ pub(crate) struct Extent {
     pub(crate) labels: Vec<String>,
     pub(crate) codes: bool,
     pub(crate) rerank: bool,
+    /// Candidates to rescore.
+    pub(crate) rescore: Option<usize>,
 }
 
 impl Extent {
     /// Whether the index alone answers, however many are near.
     pub(crate) fn is_plain(&self) -> bool {
-        self.labels.is_empty() && !self.rerank
+        self.labels.is_empty() && !self.rerank && self.rescore.is_none()
     }
 }
 
@@ -40,8 +43,24 @@ impl Bounds {
 }
 
 /// Reads and checks a query string.
-pub(crate) fn extent(uri: &Uri, Bounds { bits, labels }: Bounds) -> Result<Extent, ApiError> {
+pub(crate) fn extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError> {
+    checked(parse(uri.query().unwrap_or_default()).map_err(wrong)?, bounds)
+}
+
+/// Reads and checks the query string of the pairs of an item.
+pub(crate) fn pairs_extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError> {
     let params = parse(uri.query().unwrap_or_default()).map_err(wrong)?;
+    if params.rerank.is_some() || params.rescore.is_some() {
+        return Err(wrong("pairs go by distance alone: leave `rerank` and `rescore` out".into()));
+    }
+    if params.radius.is_none() {
+        return Err(wrong("`radius` is missing: give the largest distance of a pair".into()));
+    }
+    checked(SearchParams { k: params.k.or(Some(MAX_K)), ..params }, bounds)
+}
+
+fn checked(params: SearchParams, bounds: Bounds) -> Result<Extent, ApiError> {
+    let Bounds { bits, labels } = bounds;
     if params.label.len() > labels {
         return Err(too_many_labels(labels));
     }
@@ -55,7 +74,16 @@ pub(crate) fn extent(uri: &Uri, Bounds { bits, labels }: Bounds) -> Result<Exten
         return Err(wrong(message));
     }
     let (codes, rerank) = (params.codes.unwrap_or(false), params.rerank.unwrap_or(false));
-    Ok(Extent { k, radius, labels: params.label, codes, rerank })
+    if let Some(candidates) = params.rescore {
+        if rerank {
+            return Err(wrong("`rerank` and `rescore` are two orders: give one".into()));
+        }
+        if !(k..=MOST_CANDIDATES).contains(&candidates) {
+            let message = format!("rescore is {candidates}; give {k} (k) to {MOST_CANDIDATES}");
+            return Err(wrong(message));
+        }
+    }
+    Ok(Extent { k, radius, labels: params.label, codes, rerank, rescore: params.rescore })
 }
 
 fn wrong(message: String) -> ApiError {
@@ -69,6 +97,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             "k" => params.k.replace(number(&name, &value)?).is_some(),
             "radius" => params.radius.replace(number(&name, &value)?).is_some(),
             "codes" => params.codes.replace(truth(&name, &value)?).is_some(),
+            "rescore" => params.rescore.replace(number(&name, &value)?).is_some(),
             "rerank" => params.rerank.replace(truth(&name, &value)?).is_some(),
             "label" if value.len() > LABEL => {
                 return Err(format!("a `label` is longer than {LABEL} bytes"));
@@ -79,7 +108,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             }
             _ => {
                 return Err(format!(
-                    "there is no parameter `{name}`; there are k, radius, label, codes and rerank"
+                    "there is no parameter `{name}`; there are k, radius, label, codes, rerank and rescore"
                 ));
             }
         };
@@ -110,7 +139,9 @@ mod tests {
         let read = |query: &str| extent(&format!("/v1/search?{query}").parse().unwrap(), bounds);
         let all = read("k=5&radius=9&label=a%20b&label=c&codes=true&rerank=true").unwrap();
         let labels = vec!["a b".to_owned(), "c".to_owned()];
-        assert_eq!(all, Extent { k: 5, radius: 9, labels, codes: true, rerank: true });
+        let rescore = None;
+        assert_eq!(all, Extent { k: 5, radius: 9, labels, codes: true, rerank: true, rescore });
+        assert_eq!(read("k=5&rescore=50").unwrap().rescore, Some(50));
         let none = read("").unwrap();
         assert_eq!((none.k, none.radius, none.labels.len()), (DEFAULT_K, 48, 0));
         for (query, part) in [
@@ -122,7 +153,10 @@ mod tests {
             ("k=1&k=2", "twice"),
             ("radius=49", "48 bits"),
             ("codes=1", "true or false"),
-            ("limit=3", "k, radius, label, codes and rerank"),
+            ("k=5&rescore=4", "5 (k) to 10000"),
+            ("rescore=10001", "20 (k) to 10000"),
+            ("rerank=true&rescore=50", "two orders"),
+            ("limit=3", "k, radius, label, codes, rerank and rescore"),
             (&format!("label={}", "a".repeat(LABEL + 1)), "longer than 256 bytes"),
         ] {
             match read(query) {

@@ -51,9 +51,12 @@ impl AppState {
         let run = ArcSwap::from_pointee(run);
         let threads = BlockingPool::new(limits.workers, limits.queue_timeout);
         let store_threads = BlockingPool::new(limits.store_searches, limits.queue_timeout);
-        // A GPU takes one batch after the other.
-        let threads_of_cpu = rayon::current_num_threads();
-        let workers = if run.load().encoder().is_on_cpu() { threads_of_cpu } else { 1 };
+        // A GPU takes one batch after the other; without a network nothing is encoded.
+        let workers = match run.load().encoder() {
+            Ok(encoder) if encoder.is_on_cpu() => rayon::current_num_threads(),
+            Ok(_) => 1,
+            Err(_) => 0,
+        };
         let image = limits.image.clone();
         let pictures = PictureEncoder::start(queue, workers, threads.clone(), image)?;
         let bodies = Arc::new(BodyMemory::new(&limits));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use dhih_index::to_hex;
+use dhih_model::Encoder;
 use dhih_model::image::PictureReader;
 use dhih_model::walk::{Reason, read_picture};
 use rayon::prelude::*;
@@ -22,6 +23,7 @@ use crate::{Error, Result};
 /// Imports the files of a folder.
 pub(super) struct Importer<'a> {
     run: &'a Run,
+    encoder: &'a Encoder,
     items: &'a Arc<LocalItems>,
     catalogue: &'a Catalogue,
     config: &'a ImportConfig,
@@ -59,7 +61,8 @@ impl<'a> Importer<'a> {
     ) -> Result<Self> {
         let items = run.items().map_err(refused)?;
         let catalogue = items.catalogue().ok_or_else(|| refused(ChangeError::ReadOnly))?;
-        Ok(Self { run, items, catalogue, config, root, reader })
+        let encoder = run.encoder().map_err(|e| Error::NotAdded { reason: e.to_string() })?;
+        Ok(Self { run, encoder, items, catalogue, config, root, reader })
     }
 
     /// Imports some of the folder's files.
@@ -105,11 +108,11 @@ impl<'a> Importer<'a> {
             None => self.catalogue.imported(&legacy_import_key(&file.name))?,
             Some(_) => None,
         };
-        let picture = self.reader.picture(&bytes, self.run.encoder().input());
+        let picture = self.reader.picture(&bytes, self.encoder.input());
         let made = picture.map_err(Reason::broken);
         let made = made.and_then(|picture| {
             let thumbnail = thumbnail(&picture).map_err(Reason::broken)?;
-            Ok((self.run.fit(&picture), thumbnail))
+            Ok((picture.fit(self.encoder.input()), thumbnail))
         });
         Ok(match made {
             Err(reason) => Outcome::LeftOut(reason),
@@ -127,7 +130,7 @@ impl<'a> Importer<'a> {
         };
         let pixels: Vec<u8> =
             decoded.iter().flat_map(|(_, it)| it.pixels.iter().copied()).collect();
-        let values = self.run.encoder().encode(&pixels).map_err(|e| failed(&e))?;
+        let values = self.encoder.encode(&pixels).map_err(|e| failed(&e))?;
         let (mut new, mut claimed) = (Vec::new(), Vec::new());
         let (mut added, mut changed) = (0, 0);
         for ((file, picture), values) in
@@ -161,7 +164,7 @@ impl<'a> Importer<'a> {
                 labels: self.run.labels_of(&file.name),
                 source: Some(file.name.clone()),
                 import: Some(key),
-                former_id: None,
+                ..Record::default()
             };
             new.push(NewItem { id, record, thumbnail, digest: Some(digest) });
         }

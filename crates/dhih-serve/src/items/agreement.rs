@@ -11,13 +11,13 @@ use std::path::Path;
 
 use dhih_index::{Batch, Index, IndexWriter, to_hex};
 
+use crate::items::ItemShape;
 use crate::items::catalogue::{Catalogue, Change, FormerCodes, Record};
 use crate::items::numbering::Numbering;
-use crate::items::{LabelShape, set_of};
 use crate::{Error, Result};
 
 /// In what an index differs from its catalogue.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Difference {
     /// Items that the index lacks, or has with a code that is out of date.
     pub(super) outdated: Vec<(u64, Record)>,
@@ -100,9 +100,9 @@ impl Difference {
     }
 
     /// What makes the index agree.
-    pub(super) fn batch(&self, bits: u32, shape: LabelShape) -> Result<Batch> {
+    pub(super) fn batch(&self, shape: &ItemShape) -> Result<Batch> {
         let records = self.outdated.iter().map(|(id, record)| (*id, record));
-        let set = set_of(bits, records, shape)?;
+        let set = shape.set_of(records)?;
         Ok(Batch::new().remove(self.removed.iter().copied()).upsert(set))
     }
 
@@ -121,11 +121,11 @@ pub(super) fn reconcile(
     dir: &Path,
     writer: &mut IndexWriter,
     catalogue: &Catalogue,
-    shape: LabelShape,
+    shape: &ItemShape,
 ) -> Result<()> {
     let index = writer.snapshot();
     let mut difference = Difference::of(&index, catalogue)?;
-    let mut numbers = Numbering::after(&index, catalogue)?;
+    let mut numbers = Numbering::after(&index, Some(catalogue))?;
     let mut moved = Vec::new();
     for (from, record) in std::mem::take(&mut difference.displaced) {
         let to = numbers.take(|id| Ok(index.contains(id) || catalogue.knows(id)?))?;
@@ -146,6 +146,6 @@ pub(super) fn reconcile(
     }
     let (added, removed) = (difference.outdated.len(), difference.removed.len());
     tracing::warn!(added, removed, "the index is made to agree with the catalogue");
-    let batch = difference.batch(index.bits(), shape)?;
+    let batch = difference.batch(shape)?;
     writer.apply(&batch).map(drop).map_err(|error| Error::index(dir, error))
 }

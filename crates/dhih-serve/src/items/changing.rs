@@ -1,6 +1,6 @@
 //! How a change of the items is made, and what happens where a step of it fails.
 //!
-//! A change goes to the catalogue first and then to the index, and is answered once both have synced it. In this order, because only the
+//! A change goes to the catalogue, where there is one, and then to the index, and is answered once both have synced it. In this order, because only the
 //! catalogue has everything: what it has and the index lacks can be made good (`agreement.rs`), the thumbnail of a code cannot. Where a
 //! step fails, what was begun is undone or ended at once, or before the next change; until then its outcome is not known. Index and
 //! catalogue are opened again after an error that closes them, at once and then every second; what they are opened again from must be
@@ -27,7 +27,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What changes need.
 #[derive(Debug)]
 pub(super) struct Writing {
-    pub(super) catalogue: Arc<Catalogue>,
+    /// Absent where items have nothing but what is in the index.
+    pub(super) catalogue: Option<Arc<Catalogue>>,
     changes: Mutex<Changes>,
     /// Whether the files are given to another run: no change begins any more.
     pub(super) is_closed: AtomicBool,
@@ -107,7 +108,7 @@ impl LocalItems {
         is_made: impl Fn(&Index) -> bool,
     ) -> Result<Arc<Index>, ChangeError> {
         let Steps { change, batch, touched } = steps;
-        let made = writing.catalogue.commit(&change).and_then(|()| self.apply(changes, &batch));
+        let made = writing.commit(&change).and_then(|()| self.apply(changes, &batch));
         let Err(error) = made else { return Ok(self.index()) };
         tracing::error!(%error, "a change of the items failed");
         changes.unsettled.extend(touched);
@@ -159,9 +160,9 @@ impl LocalItems {
 
     /// Makes good what earlier failures have left, and refuses files that others have replaced.
     fn make_usable(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
-        writing.catalogue.ensure_open()?;
+        writing.catalogue.as_ref().map_or(Ok(()), |catalogue| catalogue.ensure_open())?;
         let index = self.writer(changes)?.snapshot();
-        if !writing.catalogue.is_current() || !matches!(index.refresh(), Ok(None)) {
+        if !writing.is_catalogue_current() || !matches!(index.refresh(), Ok(None)) {
             return Err(Error::Replaced { path: self.dir.clone() });
         }
         self.settle(writing, changes)
@@ -172,20 +173,22 @@ impl LocalItems {
         if changes.unsettled.is_empty() {
             return Ok(());
         }
-        let mut removed = Vec::new();
-        for Unsettled { id, undo } in &changes.unsettled {
-            let is_there = undo.is_some() && writing.catalogue.record(*id)?.is_some();
-            removed.extend(undo.clone().filter(|_| is_there));
-        }
-        if !removed.is_empty() {
-            writing.catalogue.commit(&Change { removed: &removed, ..Change::default() })?;
-        }
-        let ids: Vec<u64> = changes.unsettled.iter().map(|unsettled| unsettled.id).collect();
+        // The index that is opened again shows what its log has of the change.
         let index = self.writer(changes)?.snapshot();
-        let difference = Difference::of_ids(&index, &writing.catalogue, &ids)?;
-        if !difference.is_empty() {
-            let batch = difference.batch(index.bits(), self.shape)?;
-            self.apply(changes, &batch)?;
+        if let Some(catalogue) = &writing.catalogue {
+            let mut removed = Vec::new();
+            for Unsettled { id, undo } in &changes.unsettled {
+                let is_there = undo.is_some() && catalogue.record(*id)?.is_some();
+                removed.extend(undo.clone().filter(|_| is_there));
+            }
+            if !removed.is_empty() {
+                catalogue.commit(&Change { removed: &removed, ..Change::default() })?;
+            }
+            let ids: Vec<u64> = changes.unsettled.iter().map(|unsettled| unsettled.id).collect();
+            let difference = Difference::of_ids(&index, catalogue, &ids)?;
+            if !difference.is_empty() {
+                self.apply(changes, &difference.batch(&self.shape)?)?;
+            }
         }
         changes.unsettled.clear();
         Ok(())
@@ -237,7 +240,7 @@ impl LocalItems {
 }
 
 impl Writing {
-    pub(super) fn new(catalogue: Arc<Catalogue>, changes: Changes) -> Self {
+    pub(super) fn new(catalogue: Option<Arc<Catalogue>>, changes: Changes) -> Self {
         Self {
             catalogue,
             changes: Mutex::new(changes),
@@ -246,6 +249,16 @@ impl Writing {
             is_recovering: AtomicBool::new(false),
             last_error: ArcSwapOption::empty(),
         }
+    }
+
+    /// Makes a change of the catalogue, where there is one.
+    pub(super) fn commit(&self, change: &Change<'_>) -> Result<()> {
+        self.catalogue.as_ref().map_or(Ok(()), |catalogue| catalogue.commit(change))
+    }
+
+    /// Whether the catalogue is still the file that is open, where there is one.
+    pub(super) fn is_catalogue_current(&self) -> bool {
+        self.catalogue.as_ref().is_none_or(|catalogue| catalogue.is_current())
     }
 
     pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {

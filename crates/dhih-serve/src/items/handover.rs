@@ -24,7 +24,7 @@ impl LocalItems {
         };
         let changes = writing.changes();
         let writer = changes.writer.as_ref();
-        writing.catalogue.is_current()
+        writing.is_catalogue_current()
             && writer.is_some_and(|writer| matches!(writer.snapshot().refresh(), Ok(None)))
     }
 

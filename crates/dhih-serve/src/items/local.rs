@@ -16,7 +16,7 @@ use super::agreement::reconcile;
 use super::catalogue::{Catalogue, Change, Claim, Entry, Removal};
 use super::changing::{Changes, Steps, Unsettled, Writing};
 use super::numbering::{MAX_ID, Numbering};
-use super::{Access, ChangeError, Changed, ItemId, LabelShape, NewItem, set_of};
+use super::{Access, ChangeError, Changed, ItemId, ItemShape, LabelShape, NewItem};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
@@ -24,21 +24,23 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
     pub(crate) dir: &'a Path,
-    /// SHA-256 of the model that the codes must be of.
-    pub(crate) model_sha256: &'a str,
+    /// SHA-256 of the model that the codes must be of, where it is known.
+    pub(crate) model_sha256: Option<&'a str>,
     pub(crate) access: Access,
     /// The catalogue of the directory, where it is open already.
     pub(crate) catalogue: Option<Arc<Catalogue>>,
+    /// Whether a catalogue is made where there is none; one that is there is always kept.
+    pub(crate) makes_catalogue: bool,
 }
 
-/// An index with its catalogue.
+/// An index with its catalogue, if it has one.
 #[derive(Debug)]
 pub(crate) struct LocalItems {
     /// The directory, as its path was resolved when it was opened.
     pub(super) dir: PathBuf,
     pub(super) identity: FileIdentity,
     pub(super) index_id: String,
-    pub(super) shape: LabelShape,
+    pub(super) shape: ItemShape,
     pub(super) index: ArcSwap<Index>,
     /// Absent where it was opened to be searched alone.
     pub(super) writing: Option<Writing>,
@@ -50,7 +52,7 @@ impl LocalItems {
     /// # Errors
     /// A damaged file; another process that writes; what `check` refuses.
     pub(crate) fn open(opening: Opening<'_>, check: impl Fn(&Index) -> Result<()>) -> Result<Self> {
-        let Opening { dir, model_sha256, access, catalogue } = opening;
+        let Opening { dir, model_sha256, access, catalogue, makes_catalogue } = opening;
         let unreadable = |source| Error::Input { path: dir.to_owned(), source };
         let dir = dir.canonicalize().map_err(unreadable)?;
         let identity = FileIdentity::of(&dir).map_err(unreadable)?;
@@ -65,20 +67,25 @@ impl LocalItems {
                 // The writer cuts off what a loss of power left of the log, which is no damage.
                 let mut writer = IndexWriter::open(&dir).map_err(failed)?;
                 check(&writer.snapshot())?;
-                let catalogue = match catalogue {
-                    Some(open) => open,
-                    None => Arc::new(Catalogue::open(&dir)?),
-                };
-                catalogue.check_model(model_sha256)?;
-                let shape = LabelShape::of(&writer.snapshot());
-                reconcile(&dir, &mut writer, &catalogue, shape)?;
                 let index = writer.snapshot();
-                let numbers = Numbering::after(&index, &catalogue)?;
+                let catalogue = match catalogue {
+                    None if makes_catalogue || Catalogue::is_in(&dir) => {
+                        Some(Arc::new(Catalogue::open(&dir)?))
+                    }
+                    open => open,
+                };
+                if let Some(catalogue) = &catalogue {
+                    let model = model_sha256.or(index.model_sha256());
+                    model.map_or(Ok(()), |model| catalogue.check_model(model))?;
+                    reconcile(&dir, &mut writer, catalogue, &ItemShape::of(&index))?;
+                }
+                let index = writer.snapshot();
+                let numbers = Numbering::after(&index, catalogue.as_deref())?;
                 (index, Some(Writing::new(catalogue, Changes::new(writer, numbers))))
             }
         };
-        let shape = LabelShape::of(&index);
-        if shape != LabelShape::None {
+        let shape = ItemShape::of(&index);
+        if shape.labels != LabelShape::None {
             // The first filter by label gathers all labels: better now than while a request waits.
             drop(index.select(&Filter::default().labels([0])));
         }
@@ -91,14 +98,14 @@ impl LocalItems {
         self.index.load_full()
     }
 
-    /// What labels the index has.
-    pub(crate) fn shape(&self) -> LabelShape {
-        self.shape
+    /// What the index's items have beside their codes.
+    pub(crate) fn shape(&self) -> &ItemShape {
+        &self.shape
     }
 
-    /// The catalogue, where it was opened to be changed.
+    /// The catalogue, where there is one and it was opened to be changed.
     pub(crate) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
-        self.writing.as_ref().map(|writing| &writing.catalogue)
+        self.writing.as_ref()?.catalogue.as_ref()
     }
 
     /// Whether it was opened to be changed.
@@ -133,11 +140,14 @@ impl LocalItems {
             let index = self.index();
             let mut numbers = changes.numbers;
             let (mut entries, mut touched): (Vec<Entry>, Vec<Unsettled>) = Default::default();
-            for NewItem { id: wanted, record, thumbnail, digest } in items {
+            for NewItem { id: wanted, mut record, thumbnail, digest } in items {
+                self.shape.fit(&mut record).map_err(ChangeError::Vector)?;
                 let is_new = |id| entries.iter().all(|entry: &Entry| entry.id != id);
                 let id = match wanted {
                     ItemId::Next => numbers.take(|id| {
-                        Ok(!is_new(id) || index.contains(id) || writing.catalogue.knows(id)?)
+                        let catalogue = writing.catalogue.as_ref();
+                        let is_known = catalogue.map_or(Ok(false), |it| it.knows(id))?;
+                        Ok(is_known || !is_new(id) || index.contains(id))
                     })?,
                     ItemId::Free(id) if id > MAX_ID => return Err(ChangeError::IdTooLarge(id)),
                     ItemId::Free(id) if index.contains(id) || !is_new(id) => {
@@ -155,7 +165,7 @@ impl LocalItems {
                 entries.push(Entry { id, record, thumbnail, digest });
             }
             let records = entries.iter().map(|entry| (entry.id, &entry.record));
-            let batch = Batch::new().upsert(set_of(index.bits(), records, self.shape)?);
+            let batch = Batch::new().upsert(self.shape.set_of(records)?);
             let change = Change { added: &entries, ..Change::default() };
             let steps = Steps { change, batch, touched };
             let index = self.make(writing, changes, steps, |index| {
@@ -189,8 +199,6 @@ impl LocalItems {
     /// # Errors
     /// A catalogue that cannot be written to.
     pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
-        self.change(|writing, _| {
-            Ok(writing.catalogue.commit(&Change { claimed, ..Change::default() })?)
-        })
+        self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
     }
 }

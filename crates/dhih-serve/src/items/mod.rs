@@ -6,27 +6,27 @@
 //! a reload ->  handover.rs: are these the same files, and who has them from now on
 //! ```
 //!
+//! Without a catalogue, which an index has where it was changed with a model, a change goes to the index alone: its write-ahead log.
 //! What is searched is not known here (`search/`), nor what a run is (`run/`).
 
 mod agreement;
 pub(crate) mod catalogue;
 mod changing;
 mod handover;
-mod labels;
 mod local;
 mod numbering;
+mod shape;
 pub(crate) mod thumbnail;
 
-use std::path::Path;
 use std::sync::Arc;
 
-use dhih_index::{CodeSet, Codes, Index};
+use dhih_index::Index;
 
 use self::catalogue::Record;
-pub(crate) use self::labels::LabelShape;
 pub(crate) use self::local::{LocalItems, Opening};
 pub(crate) use self::numbering::MAX_ID;
-use crate::{Error, Result};
+pub(crate) use self::shape::{ItemShape, LabelShape};
+use crate::Error;
 
 /// What an index directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,9 @@ pub(crate) enum ChangeError {
     IdTooLarge(u64),
     #[error("there is no item {0}")]
     Unknown(u64),
+    /// The vector of a new item cannot be kept, or is missing; why.
+    #[error("{0}")]
+    Vector(String),
     /// These files are given to another run at the moment.
     #[error("the index is being reloaded")]
     Reloading,
@@ -93,24 +96,6 @@ pub(crate) enum ItemId {
 pub(crate) struct Changed {
     pub(crate) ids: Vec<u64>,
     pub(crate) index: Arc<Index>,
-}
-
-/// Items as an index takes them.
-fn set_of<'a>(
-    bits: u32,
-    records: impl Iterator<Item = (u64, &'a Record)> + Clone,
-    shape: LabelShape,
-) -> Result<CodeSet> {
-    let mut bytes = Vec::new();
-    for (id, record) in records.clone() {
-        let code = Codes::from_hex(bits, &record.code);
-        let code = code.map_err(|e| Error::index(Path::new(&format!("item {id}")), e))?;
-        bytes.extend_from_slice(code.as_bytes());
-    }
-    let codes = Codes::new(bits, bytes).map_err(|e| Error::index(Path::new("items"), e))?;
-    let labels = shape.labels(records.clone().map(|(_, record)| record));
-    let ids = Some(records.map(|(id, _)| id).collect());
-    Ok(CodeSet { ids, labels, ..CodeSet::new(codes) })
 }
 
 #[cfg(test)]

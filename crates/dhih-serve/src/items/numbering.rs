@@ -17,14 +17,15 @@ pub(super) struct Numbering {
 }
 
 impl Numbering {
-    /// Goes on after the ids of an index and its catalogue.
-    pub(super) fn after(index: &Index, catalogue: &Catalogue) -> Result<Self> {
+    /// Goes on after the ids of an index and its catalogue. An index alone does not know the ids of items that were removed.
+    pub(super) fn after(index: &Index, catalogue: Option<&Catalogue>) -> Result<Self> {
         let last = match index.last_id() {
             // Only an index with such ids is gone through.
             Some(FAR..) => index.iter().map(|(id, _)| id).take_while(|id| *id < FAR).last(),
             last => last,
         };
-        let last = last.max(catalogue.last_id_below(FAR)?);
+        let known = catalogue.map(|catalogue| catalogue.last_id_below(FAR)).transpose()?;
+        let last = last.max(known.flatten());
         Ok(Self { next: last.map_or(0, |last| last + 1) })
     }
 

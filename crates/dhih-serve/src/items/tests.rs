@@ -21,7 +21,13 @@ fn build(dir: &Path) {
 }
 
 fn open(dir: &Path) -> Arc<LocalItems> {
-    let opening = Opening { dir, model_sha256: MODEL, access: Access::Writable, catalogue: None };
+    let opening = Opening {
+        dir,
+        model_sha256: Some(MODEL),
+        access: Access::Writable,
+        catalogue: None,
+        makes_catalogue: true,
+    };
     Arc::new(LocalItems::open(opening, |_| Ok(())).unwrap())
 }
 

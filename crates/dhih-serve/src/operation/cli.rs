@@ -13,10 +13,12 @@ use crate::operation::telemetry::LogFormat;
 
 const EXAMPLE: &str = "Examples:
   dhih-serve --run runs/latest --bind 127.0.0.1:7878
+  dhih-serve --index pdq.idx
+  dhih-serve --codec codec.safetensors --index idx
   curl -F image=@ring.png 'http://127.0.0.1:7878/v1/search?k=10'
   dhih-serve import --run runs/latest --input photos";
 
-/// Serves image search over a trained run: a web page and an HTTP API.
+/// Serves search over a trained run, or over any index of codes: a web page and an HTTP API.
 #[derive(Debug, Parser)]
 #[command(name = "dhih-serve", version, after_help = EXAMPLE, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -99,10 +101,13 @@ pub struct Config {
     /// TOML file with any of these settings by name, such as `bind = \"127.0.0.1:80\"`; flags and environment override it
     #[arg(long, env = "DHIH_SERVE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Run directory, as `dhih-train` writes it
-    #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
-    pub run: PathBuf,
-    /// Index directory, as `dhih-index build` writes it [default: RUN/index]
+    /// Run directory, as `dhih-train` writes it: its model makes codes of pictures [default: runs/latest, without --index and --codec]
+    #[arg(long, env = "DHIH_RUN", value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// Codec, as `dhih-train codec` writes it: it makes codes of vectors, in place of a run; needs --index
+    #[arg(long, env = "DHIH_CODEC", value_name = "FILE", conflicts_with = "run")]
+    pub codec: Option<PathBuf>,
+    /// Index directory, as `dhih-index build` writes it [default: RUN/index]. Without --run it is searched by codes, with --codec also by vectors
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one. The last line on stdout is the page's URL

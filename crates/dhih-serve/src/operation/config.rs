@@ -15,7 +15,11 @@ use crate::operation::limits::Limits;
 use crate::operation::server::{ServerConfig, Timeouts};
 use crate::operation::tls::TlsConfig;
 use crate::run::Run;
+use crate::run::coder::Origin;
 use crate::run::source::Source;
+
+/// The run that is served where nothing else is said.
+const LATEST: &str = "runs/latest";
 
 impl Config {
     /// The keys, from the files named or from the environment.
@@ -94,6 +98,26 @@ impl Config {
         ))
     }
 
+    /// What makes codes of queries.
+    ///
+    /// # Errors
+    /// A codec beside a run, or without an index.
+    pub fn origin(&self) -> Result<Origin, String> {
+        match (&self.run, &self.codec, &self.index) {
+            (Some(_), Some(_), _) => {
+                Err("--run and --codec are both given: a run has a model of its own, give one"
+                    .into())
+            }
+            (None, Some(_), None) => {
+                Err("--codec is given and --index is not: name the index of its codes".into())
+            }
+            (Some(run), None, _) => Ok(Origin::Run(run.clone())),
+            (None, Some(codec), Some(_)) => Ok(Origin::Codec(codec.clone())),
+            (None, None, Some(_)) => Ok(Origin::Codes),
+            (None, None, None) => Ok(Origin::Run(LATEST.into())),
+        }
+    }
+
     /// Where the codes are that are searched.
     ///
     /// # Errors
@@ -107,7 +131,8 @@ impl Config {
             };
         }
         let access = if self.read_only { Access::ReadOnly } else { Access::Writable };
-        Ok(Source::Index { dir: index_dir(&self.run, self.index.as_deref()), access })
+        let run = self.run.as_deref().unwrap_or(Path::new(LATEST));
+        Ok(Source::Index { dir: index_dir(run, self.index.as_deref()), access })
     }
 
     /// The line on stdout that says where the page is.

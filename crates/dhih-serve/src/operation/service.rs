@@ -17,6 +17,7 @@ use crate::operation::store_watch::StoreWatch;
 use crate::operation::supervisor;
 use crate::operation::tls::Tls;
 use crate::run::Run;
+use crate::run::coder::Origin;
 use crate::run::source::Source;
 use crate::{Error, Result};
 
@@ -25,22 +26,31 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// Connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 64;
 
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// What makes codes of queries.
+    pub origin: Origin,
+    /// Where the codes are that are searched.
+    pub source: Source,
+}
+
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// A run that cannot be served, an address that cannot be had, a certificate that cannot be used.
-pub fn serve(config: Config, source: Source, keys: Keys) -> Result<()> {
+pub fn serve(config: Config, served: Served, keys: Keys) -> Result<()> {
     // As many threads answer as compute: `--threads` bounds both.
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(rayon::current_num_threads()).enable_all().build();
     let runtime = runtime.map_err(|source| Error::System { what: "threads", source })?;
-    let ended = runtime.block_on(start(Arc::new(config), source, keys));
+    let ended = runtime.block_on(start(Arc::new(config), served, keys));
     // A reload or a change that is still under way is cut off: what was acknowledged is on disk.
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
 
-async fn start(config: Arc<Config>, source: Source, keys: Keys) -> Result<()> {
+async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
     // First of all: a signal that comes while the run is loaded must not be lost, nor end the process the hard way.
     let signals = Signals::watch().map_err(|source| Error::System { what: "signals", source })?;
     let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
@@ -56,7 +66,7 @@ async fn start(config: Arc<Config>, source: Source, keys: Keys) -> Result<()> {
     }
     let settings = config.clone();
     let load = move || {
-        let run = Run::load_from(&settings.run, &source)?;
+        let run = Run::open(&served.origin, &served.source)?;
         let hosts = settings.hosts(&keys);
         let state = AppState::new(run, settings.limits(), keys, settings.queue());
         let state = state.map(|state| state.with_hosts(hosts));

@@ -75,6 +75,7 @@ impl Shards {
             neighbours: best.hits,
             exhaustive: way == Way::Scan,
             capped_radius: capped.then_some(reach.cap),
+            ..Found::default()
         })
     }
 

@@ -1,13 +1,15 @@
-//! What is checked of a run's files before they are served: that they are there, whole, and of one model.
+//! What is checked of files before they are served: that they are there, whole, and of one model or codec.
 
 use std::path::Path;
 
 use candle_core::Device;
 use dhih_index::{CodeSet, Index};
 use dhih_model::Encoder;
+use dhih_model::codec::Codec;
 
+use crate::run::coder::{Coder, Maker, Origin};
 use crate::run::gallery::{Gallery, Set};
-use crate::{Error, Result};
+use crate::{Error, MakerKind, Result};
 
 /// The command that writes a run.
 const TRAIN: &str = "cargo run --release -p dhih-train";
@@ -25,6 +27,15 @@ pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
     Ok(encoder)
 }
 
+pub(super) fn codec(path: &Path) -> Result<Codec> {
+    let make = format!(
+        "cargo run --release -p dhih-train -- codec --vectors VECTORS.npy --bits BITS --out {}",
+        path.display()
+    );
+    present(path, &make)?;
+    Codec::load(path).map_err(|e| Error::unusable(path, e, &make))
+}
+
 /// Where the network runs: the first GPU where this program was built for one, and otherwise the processor.
 fn device() -> Device {
     let (device, reason) = dhih_model::device::best();
@@ -39,28 +50,30 @@ pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
     // The codes stay in their file: the system reads those that are needed.
     let set =
         CodeSet::map(path, None).map_err(|e| Error::unusable(path, e.with_causes(), TRAIN))?;
-    same_model(path, set.codes.bits(), set.model_sha256.as_deref(), encoder, TRAIN)?;
+    let maker =
+        Maker { kind: MakerKind::Model, bits: encoder.bits(), sha256: encoder.model_sha256() };
+    same_maker(path, (set.codes.bits(), set.model_sha256.as_deref()), maker, TRAIN)?;
     Ok(set)
 }
 
-/// What is checked of an index before it is served for a run.
+/// What is checked of an index before it is served.
 #[derive(Clone, Copy)]
 pub(super) struct IndexCheck<'a> {
     /// The index directory, as its user named it.
     pub(super) path: &'a Path,
-    /// The run directory.
-    pub(super) run: &'a Path,
-    pub(super) encoder: &'a Encoder,
+    pub(super) origin: &'a Origin,
+    pub(super) coder: &'a Coder,
 }
 
 impl IndexCheck<'_> {
     /// The command that builds the index.
     fn make(&self) -> String {
-        format!(
-            "cargo run --release -p dhih-index -- build --codes {} --out {}",
-            self.run.join("codes.safetensors").display(),
-            self.path.display()
-        )
+        let codes = match self.origin {
+            Origin::Run(dir) => dir.join("codes.safetensors").display().to_string(),
+            Origin::Codec(_) | Origin::Codes => "CODES".to_owned(),
+        };
+        let out = self.path.display();
+        format!("cargo run --release -p dhih-index -- build --codes {codes} --out {out}")
     }
 
     /// Refuses a path where nothing is.
@@ -76,15 +89,16 @@ impl IndexCheck<'_> {
         Error::unusable(self.path, error.with_causes(), &self.make())
     }
 
-    /// Refuses an index of another model.
-    pub(super) fn same_model(&self, index: &Index) -> Result<()> {
-        same_model(self.path, index.bits(), index.model_sha256(), self.encoder, &self.make())
+    /// Refuses an index of another model or codec.
+    pub(super) fn same_maker(&self, index: &Index) -> Result<()> {
+        let Some(maker) = self.coder.maker() else { return Ok(()) };
+        same_maker(self.path, (index.bits(), index.model_sha256()), maker, &self.make())
     }
 
-    /// Refuses an index of another model, or one of which a byte is wrong. What an interrupted write left at the end of the log is no
+    /// Refuses an index of another model or codec, or one of which a byte is wrong. What an interrupted write left at the end of the log is no
     /// damage: it was never acknowledged.
     pub(super) fn whole(&self, index: &Index) -> Result<()> {
-        self.same_model(index)?;
+        self.same_maker(index)?;
         let verified = index.verify().map_err(|error| self.unusable(error))?;
         if verified.torn_bytes > 0 {
             tracing::warn!(
@@ -138,36 +152,38 @@ fn present(path: &Path, make: &str) -> Result<()> {
 #[cfg(feature = "postgres")]
 pub(crate) fn cluster(
     config: &crate::postgres::StoreConfig,
-    encoder: &Encoder,
+    coder: &Coder,
 ) -> Result<crate::postgres::Cluster> {
     use crate::search::Searcher;
 
     let cluster = crate::postgres::Cluster::open(config)?;
     let make = "dhih-serve load --run RUN --store URL";
     let shown = format!("{} (generation {})", cluster.shown(), cluster.generation());
-    same_model(Path::new(&shown), cluster.bits(), cluster.model_sha256(), encoder, make)?;
+    if let Some(maker) = coder.maker() {
+        same_maker(Path::new(&shown), (cluster.bits(), cluster.model_sha256()), maker, make)?;
+    }
     Ok(cluster)
 }
 
-/// Refuses codes of other bits or of another model. Codes that name no model cannot be told apart: a warning.
-fn same_model(
+/// Refuses codes of other bits than `maker`'s, or of another SHA-256. Codes that name none cannot be told apart: a warning.
+fn same_maker(
     path: &Path,
-    bits: u32,
-    sha: Option<&str>,
-    encoder: &Encoder,
+    (bits, sha): (u32, Option<&str>),
+    maker: Maker<'_>,
     make: &str,
 ) -> Result<()> {
     let name = |bits: usize, sha: &str| format!("{bits} bits, sha256 {sha}");
-    let expected = encoder.model_sha256();
+    let Maker { kind, bits: expected, sha256 } = maker;
     if sha.is_none() {
-        tracing::warn!("{} names no model: taken for the run's own", path.display());
+        tracing::warn!("{} names no {kind}: taken for codes of this one", path.display());
     }
-    if bits as usize == encoder.bits() && sha.is_none_or(|sha| sha == expected) {
+    if bits as usize == expected && sha.is_none_or(|sha| sha == sha256) {
         return Ok(());
     }
     Err(Error::OtherModel {
         path: path.into(),
-        expected: name(encoder.bits(), expected),
+        kind,
+        expected: name(expected, sha256),
         got: name(bits as usize, sha.unwrap_or("unknown")),
         make: make.into(),
     })

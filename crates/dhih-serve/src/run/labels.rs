@@ -27,6 +27,11 @@ impl Names {
         Self { names: classes.to_vec(), numbers }
     }
 
+    /// The names, by number.
+    pub(crate) fn all(&self) -> &[String] {
+        &self.names
+    }
+
     /// Number of classes that have names.
     pub(crate) fn len(&self) -> usize {
         self.names.len()
@@ -48,8 +53,10 @@ impl Names {
                 self.names.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
             let more = if self.names.len() > 20 { ", ..." } else { "" };
             match self.names.is_empty() {
-                true => format!("{label:?} is no class: this model's have numbers, from 0 on"),
-                false => format!("{label:?} is no class of this model; there are {shown}{more}"),
+                true => {
+                    format!("{label:?} is no class: those of these items have numbers, from 0 on")
+                }
+                false => format!("{label:?} is no class of these items; there are {shown}{more}"),
             }
         })
     }

@@ -1,13 +1,16 @@
-//! A run opened for serving: encoder, codes, labels, thumbnails, checked to belong together.
+//! What is served, opened: what makes codes of queries, the codes that are searched, labels and thumbnails, checked to belong together.
 //!
 //! ```text
-//! files.rs, checks.rs -> Run: encoder, names, gallery, and through source.rs the codes that are searched
+//! files.rs, checks.rs -> Run: coder.rs (a model, a codec or nothing), data.rs (what a run directory has beside its model),
+//!                         |   and through source.rs the codes that are searched
 //!                         |-> view.rs: answers of one state      |-> info.rs: what is served
 //! ```
 //!
 //! What changes its items lives in `items/`.
 
 mod checks;
+pub(crate) mod coder;
+mod data;
 pub(crate) mod facts;
 mod files;
 pub(crate) mod gallery;
@@ -19,38 +22,35 @@ pub(crate) mod view;
 use std::{
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Instant,
 };
 
-use dhih_index::{CodeSet, Codes as PackedCodes};
-use dhih_model::{Encoder, image::Picture};
+use dhih_index::Codes as PackedCodes;
+use dhih_model::Encoder;
 
-use self::facts::Facts;
-use self::files::RunFiles;
+use self::coder::{Coder, Lacking, Origin};
+use self::data::RunData;
+use self::files::OriginFiles;
 use self::gallery::{Gallery, Set};
 use self::labels::Names;
-use self::source::{Codes, Owner, Rows, Source};
+use self::source::{Codes, Owner, Source};
 use crate::items::catalogue::Catalogue;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
 use crate::{Result, api};
 
-/// A trained run and its index.
+/// What is served: a trained run and its index, or an index with a codec or alone.
 pub struct Run {
-    dir: PathBuf,
+    origin: Origin,
     source: Source,
-    files: RunFiles,
-    encoder: Encoder,
+    files: OriginFiles,
+    coder: Coder,
     codes: Codes,
     names: Names,
-    /// The run's own codes, by whose rows the gallery goes.
-    database: CodeSet,
-    rows: Rows,
-    queries: CodeSet,
-    gallery: Option<Gallery>,
+    /// What a run directory has beside its model; absent where there is none.
+    data: Option<RunData>,
     version: String,
-    facts: Facts,
 }
 
 impl Run {
@@ -67,22 +67,30 @@ impl Run {
     /// # Errors
     /// As for [`load`](Self::load); a store that cannot be reached or holds codes of another model.
     pub fn load_from(dir: &Path, source: &Source) -> Result<Self> {
-        Self::open(dir, source, None)
+        Self::open(&Origin::Run(dir.to_owned()), source)
     }
 
-    /// The same directories, opened anew: what there is now; `None` where nothing on disk has changed. This run is served and changed
+    /// Opens codes, and what makes codes of queries, if anything does.
+    ///
+    /// # Errors
+    /// As for [`load_from`](Self::load_from); a codec that is damaged, or not the one that the codes are of.
+    pub fn open(origin: &Origin, source: &Source) -> Result<Self> {
+        Self::open_after(origin, source, None)
+    }
+
+    /// The same files, opened anew: what there is now; `None` where nothing on disk has changed. This run is served and changed
     /// meanwhile; on failure it goes on. Once another one is served, [`retire`](Self::retire) it.
     ///
     /// # Errors
-    /// As for [`load`](Self::load).
+    /// As for [`open`](Self::open).
     pub(crate) fn reload(&self) -> Result<Option<Self>> {
         if let Source::Index { dir, .. } = &self.source
-            && self.files == RunFiles::of(&self.dir)
+            && self.files == OriginFiles::of(&self.origin)
             && self.local().is_some_and(|items| items.is_current_at(dir))
         {
             return Ok(None);
         }
-        Self::open(&self.dir, &self.source, self.local()).map(Some)
+        Self::open_after(&self.origin, &self.source, self.local()).map(Some)
     }
 
     /// Makes no more changes, unless `successor` has the same files: then it makes them.
@@ -94,42 +102,63 @@ impl Run {
         }
     }
 
-    fn open(dir: &Path, source: &Source, current: Option<&Arc<LocalItems>>) -> Result<Self> {
+    fn open_after(
+        origin: &Origin,
+        source: &Source,
+        current: Option<&Arc<LocalItems>>,
+    ) -> Result<Self> {
         let started = Instant::now();
-        let files = RunFiles::of(dir);
-        let encoder = checks::encoder(&dir.join("model.safetensors"))?;
-        let database = checks::code_set(&dir.join("codes.safetensors"), &encoder)?;
-        let queries = checks::code_set(&dir.join("queries.safetensors"), &encoder)?;
-        let gallery = checks::gallery(&dir.join("gallery.safetensors"), &database, &queries)?;
-        let sha = encoder.model_sha256();
-        let fingerprint = gallery.as_ref().map_or(0, Gallery::fingerprint);
-        let version = format!("{}{fingerprint:016x}", &sha[..sha.len().min(8)]);
-        let facts = Facts::read(dir)?;
+        let files = OriginFiles::of(origin);
+        let coder = Coder::open(origin)?;
+        let data = match (origin, &coder) {
+            (Origin::Run(dir), Coder::Model(encoder)) => Some(RunData::open(dir, encoder)?),
+            _ => None,
+        };
         // Last, because this may change the index: nothing that could fail comes after it.
-        let owner = Owner { dir, encoder: &encoder, database: &database, current };
+        let owner = Owner {
+            origin,
+            coder: &coder,
+            database: data.as_ref().map(|it| &it.database),
+            current,
+        };
         let codes = source.open(owner)?;
+        let sha = coder.maker().map_or("codes", |maker| maker.sha256);
+        let gallery = data.as_ref().and_then(|data| data.gallery.as_ref());
+        let fingerprint = gallery.map_or(0, Gallery::fingerprint);
+        let version = format!("{}{fingerprint:016x}", &sha[..sha.len().min(8)]);
+        let names = match &coder {
+            Coder::Model(encoder) => Names::new(encoder.classes()),
+            Coder::Codec(_) | Coder::None => Names::new(&codes.classes()),
+        };
         let run = Self {
-            dir: dir.to_owned(),
+            origin: origin.clone(),
             source: source.clone(),
             files,
-            names: Names::new(encoder.classes()),
-            facts,
+            coder,
             codes,
-            rows: Rows::of(database.ids.as_deref()),
-            database,
+            names,
+            data,
             version,
-            encoder,
-            queries,
-            gallery,
         };
         let ms = started.elapsed().as_millis();
-        tracing::info!(run = %dir.display(), items = run.len(), bits = run.bits(), ms, "verified");
+        tracing::info!(what = %run.origin, items = run.len(), bits = run.bits(), ms, "verified");
         Ok(run)
     }
 
-    /// What turns pictures into codes.
-    pub(crate) fn encoder(&self) -> &Encoder {
-        &self.encoder
+    /// What makes codes of queries.
+    pub(crate) fn coder(&self) -> &Coder {
+        &self.coder
+    }
+
+    /// What makes codes of pictures.
+    pub(crate) fn encoder(&self) -> Result<&Encoder, Lacking> {
+        self.coder.model()
+    }
+
+    /// Whether codes made for `other` are codes of this one.
+    pub(crate) fn is_coded_as(&self, other: &Self) -> bool {
+        let made_by = |run: &Self| run.coder.maker().map(|maker| maker.sha256.to_owned());
+        self.bits() == other.bits() && made_by(self) == made_by(other)
     }
 
     fn local(&self) -> Option<&Arc<LocalItems>> {
@@ -150,11 +179,6 @@ impl Run {
 
     fn catalogue(&self) -> Option<&Arc<Catalogue>> {
         self.local()?.catalogue()
-    }
-
-    /// Whether it was opened so that items can be added and removed.
-    fn is_changeable(&self) -> bool {
-        self.local().is_some_and(|items| items.is_changeable())
     }
 
     /// Whether items can be added and removed now.
@@ -178,17 +202,16 @@ impl Run {
 
     /// Bits of a code.
     pub fn bits(&self) -> u32 {
-        self.encoder.bits() as u32
+        match &self.codes {
+            Codes::Local { items, .. } => items.index().bits(),
+            #[cfg(feature = "postgres")]
+            Codes::Remote(remote) => crate::search::Searcher::bits(&remote.cluster),
+        }
     }
 
     /// Held-out queries.
     pub fn samples(&self) -> usize {
-        self.queries.codes.len()
-    }
-
-    /// A picture as the encoder takes it.
-    pub(crate) fn fit(&self, picture: &Picture) -> Vec<u8> {
-        picture.fit(self.encoder.input())
+        self.data.as_ref().map_or(0, |data| data.queries.codes.len())
     }
 
     /// The code of real values.
@@ -230,7 +253,8 @@ impl Run {
 
     /// The code of a held-out query.
     pub(crate) fn sample_code(&self, index: usize) -> Option<&[u8]> {
-        (index < self.samples()).then(|| self.queries.codes.get(index))
+        let codes = &self.data.as_ref()?.queries.codes;
+        (index < codes.len()).then(|| codes.get(index))
     }
 
     /// The numbers of classes by name or number.
@@ -255,24 +279,22 @@ impl Run {
 
     /// What labels its items have, as far as they can be searched by.
     pub(crate) fn shape(&self) -> LabelShape {
-        self.local().map_or(LabelShape::None, |items| items.shape())
+        self.local().map_or(LabelShape::None, |items| items.shape().labels)
     }
 
     /// A held-out query as the wire has it.
     pub(crate) fn sample(&self, index: usize) -> Option<api::Sample> {
-        self.sample_code(index)?;
-        Some(api::Sample {
+        let queries = &self.data.as_ref()?.queries;
+        (index < queries.codes.len()).then(|| api::Sample {
             index,
-            label: self.names.of_row(self.queries.labels.as_ref(), index),
+            label: self.names.of_row(queries.labels.as_ref(), index),
             image_url: format!("/v1/samples/{index}/image?v={}", self.version),
         })
     }
 
     /// Row of an item in the gallery, where it is the run's own: of an index of other codes, the same numbers are other pictures.
     fn row(&self, id: u64, code: &[u8]) -> Option<usize> {
-        let row = self.rows.row(id).filter(|_| self.rows_are_known())?;
-        let is_own = row < self.database.codes.len() && self.database.codes.get(row) == code;
-        is_own.then_some(row)
+        self.data.as_ref()?.row_of(id, code).filter(|_| self.rows_are_known())
     }
 
     /// Whether items of the run are searched at all.
@@ -286,8 +308,9 @@ impl Run {
 
     /// The label of an item of the run, where no index has labels.
     fn label_of_row(&self, id: u64) -> Option<api::Label> {
-        let row = self.rows.row(id).filter(|_| self.rows_are_known())?;
-        self.names.of_row(self.database.labels.as_ref(), row)
+        let data = self.data.as_ref()?;
+        let row = data.row(id).filter(|_| self.rows_are_known())?;
+        self.names.of_row(data.database.labels.as_ref(), row)
     }
 
     /// Tells this run's gallery from another's.
@@ -297,12 +320,13 @@ impl Run {
 
     /// Whether there is a thumbnail in this row.
     pub(crate) fn has_thumbnail(&self, set: Set, row: usize) -> bool {
-        self.gallery.as_ref().is_some_and(|gallery| row < gallery.len(set))
+        self.data.as_ref().is_some_and(|data| data.has_thumbnail(set, row))
     }
 
     /// The thumbnail in this row, as PNG.
     pub(crate) fn png(&self, set: Set, row: usize) -> Result<Vec<u8>, BoxError> {
-        let thumbnail = self.gallery.as_ref().and_then(|gallery| gallery.get(set, row));
+        let gallery = self.data.as_ref().and_then(|data| data.gallery.as_ref());
+        let thumbnail = gallery.and_then(|gallery| gallery.get(set, row));
         Ok(thumbnail.ok_or("the thumbnail is gone")?.to_png()?)
     }
 }

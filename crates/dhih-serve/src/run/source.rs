@@ -1,4 +1,4 @@
-//! Where the codes of a run are that are searched, and what they are opened to: an index on this machine's disk, or a store.
+//! Where the codes are that are searched, and what they are opened to: an index on this machine's disk, or a store.
 
 use std::{
     collections::HashMap,
@@ -7,11 +7,11 @@ use std::{
 };
 
 use dhih_index::{CodeSet, Index};
-use dhih_model::Encoder;
 use rayon::prelude::*;
 
 use crate::items::{Access, LocalItems, Opening};
 use crate::run::checks::IndexCheck;
+use crate::run::coder::{Coder, Origin};
 use crate::{Error, Result};
 
 /// Where the codes are that are searched.
@@ -34,7 +34,7 @@ pub(super) enum Codes {
     /// The index on this machine's disk.
     Local {
         items: Arc<LocalItems>,
-        /// Whether it holds the items of the run, as [`holds_run`] finds.
+        /// Whether it holds the items of the run, as [`holds_run`] finds; not where there is no run.
         holds_run: bool,
     },
     /// A store elsewhere.
@@ -52,26 +52,36 @@ pub(super) struct RemoteCodes {
     pub(super) holds_run: bool,
 }
 
-/// Whose codes are opened.
+impl Codes {
+    /// The names of the classes, as far as the codes bring them.
+    pub(super) fn classes(&self) -> Vec<String> {
+        match self {
+            Self::Local { items, .. } => items.index().classes().to_vec(),
+            #[cfg(feature = "postgres")]
+            Self::Remote(_) => Vec::new(),
+        }
+    }
+}
+
+/// What codes are opened for.
 #[derive(Clone, Copy)]
 pub(super) struct Owner<'a> {
-    /// The run directory.
-    pub(super) dir: &'a Path,
-    pub(super) encoder: &'a Encoder,
+    pub(super) origin: &'a Origin,
+    pub(super) coder: &'a Coder,
     /// The run's own codes.
-    pub(super) database: &'a CodeSet,
+    pub(super) database: Option<&'a CodeSet>,
     /// What is served until now.
     pub(super) current: Option<&'a Arc<LocalItems>>,
 }
 
 impl Source {
-    /// Opens it for a run.
+    /// Opens it.
     pub(super) fn open(&self, owner: Owner<'_>) -> Result<Codes> {
         match self {
             Self::Index { dir, access } => {
                 let items = open_index(dir, *access, owner)?;
-                let holds_run = holds_run(&items, owner.database);
-                if !holds_run {
+                let holds_run = owner.database.is_some_and(|own| holds_run(&items, own));
+                if !holds_run && owner.database.is_some() {
                     tracing::warn!(
                         "the index holds other items than the run: they have no thumbnails of its gallery"
                     );
@@ -80,9 +90,9 @@ impl Source {
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => {
-                let cluster = crate::run::checks::cluster(config, owner.encoder)?;
-                let holds_run = cluster.holds(owner.database);
-                if !holds_run {
+                let cluster = crate::run::checks::cluster(config, owner.coder)?;
+                let holds_run = owner.database.is_some_and(|own| cluster.holds(own));
+                if !holds_run && owner.database.is_some() {
                     tracing::warn!(
                         "the store holds other items than the run: they have no labels and no thumbnails"
                     );
@@ -101,7 +111,7 @@ impl Source {
 
 /// Opens an index. The files that are open already stay open, and are changed meanwhile, unless another index has taken their place.
 fn open_index(dir: &Path, access: Access, owner: Owner<'_>) -> Result<Arc<LocalItems>> {
-    let check = IndexCheck { path: dir, run: owner.dir, encoder: owner.encoder };
+    let check = IndexCheck { path: dir, origin: owner.origin, coder: owner.coder };
     check.present()?;
     opened_index(access, owner, check).map_err(|error| match error {
         // The command that builds an index helps against damage, not against a disk that fails.
@@ -126,11 +136,18 @@ fn opened_index(
     let current = owner.current;
     if let Some(items) = current.filter(|items| items.is_current_at(dir)) {
         // It was verified when it was opened.
-        check.same_model(&items.index())?;
+        check.same_maker(&items.index())?;
         return Ok(items.clone());
     }
-    let of =
-        |catalogue| Opening { dir, model_sha256: owner.encoder.model_sha256(), access, catalogue };
+    let maker = owner.coder.maker();
+    let of = |catalogue| Opening {
+        dir,
+        model_sha256: maker.map(|maker| maker.sha256),
+        access,
+        catalogue,
+        // Pictures need a place for their thumbnails; all else is in the index.
+        makes_catalogue: owner.coder.model().is_ok(),
+    };
     match current.filter(|items| items.is_changeable() && items.is_at(dir)) {
         None => LocalItems::open(of(None), |index| check.whole(index)).map(Arc::new),
         Some(items) => {
@@ -139,7 +156,7 @@ fn opened_index(
             check.whole(&Index::open(dir).map_err(|e| check.unusable(e))?)?;
             let catalogue = items.catalogue().filter(|catalogue| catalogue.is_current()).cloned();
             items.close();
-            let opened = LocalItems::open(of(catalogue), |index| check.same_model(index));
+            let opened = LocalItems::open(of(catalogue), |index| check.same_maker(index));
             opened.map(Arc::new).inspect_err(|_| items.resume())
         }
     }

@@ -1,4 +1,4 @@
-//! `View`: a run and one snapshot of its codes, so that all parts of an answer (hits, labels, codes, thumbnails) are of one state, whatever
+//! `View`: what is served and one snapshot of its codes, so that all parts of an answer (hits, labels, codes, thumbnails) are of one state, whatever
 //! is added, deleted or merged meanwhile.
 
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use crate::api;
 use crate::items::catalogue::Record;
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
-use crate::search::{Found, Neighbour, Query, SearchError, Searcher, search_and_rerank};
+use crate::search::{
+    Found, Neighbour, Order, Query, SearchError, Searcher, search_and_rerank, search_and_rescore,
+};
 
 /// A run, and its codes as they were at one moment.
 pub(crate) struct View<'r> {
@@ -57,42 +59,50 @@ impl View<'_> {
         self.searcher().code(id)
     }
 
-    /// What a query finds, ordered by distance, then id; with `values`, the query's real ones, those of one distance by how well
-    /// their bits agree with these.
-    pub(crate) fn nearest(
-        &self,
-        query: Query<'_>,
-        values: Option<&[f32]>,
-    ) -> Result<Found, SearchError> {
-        match values {
-            Some(values) => search_and_rerank(self.searcher(), &query, values),
-            None => self.searcher().search(&query),
+    /// The vector of an indexed item, as far as it is kept.
+    pub(crate) fn vector(&self, id: u64) -> Option<Vec<f32>> {
+        match &self.snapshot {
+            Snapshot::Local(index) => index.vector(id),
+            Snapshot::Remote(_) => None,
+        }
+    }
+
+    /// What a query finds, in the order that is wanted.
+    pub(crate) fn nearest(&self, query: Query<'_>, order: Order<'_>) -> Result<Found, SearchError> {
+        match (order, &self.snapshot) {
+            (Order::Distance, _) => self.searcher().search(&query),
+            (Order::Values(values), _) => search_and_rerank(self.searcher(), &query, values),
+            (Order::Vectors { vector, candidates }, Snapshot::Local(index)) => {
+                search_and_rescore(index, &query, vector, candidates)
+            }
+            (Order::Vectors { .. }, Snapshot::Remote(_)) => Err(SearchError::NoVectors),
         }
     }
 
     /// Hits as the wire has them.
-    pub(crate) fn hits(&self, hits: &[Neighbour], with_code: bool) -> Vec<api::Hit> {
-        let hit = |hit: &Neighbour| api::Hit {
+    pub(crate) fn hits(&self, found: &Found, with_code: bool) -> Vec<api::Hit> {
+        let hit = |(at, hit): (usize, &Neighbour)| api::Hit {
             id: hit.id,
             distance: hit.distance,
+            similarity: found.similarities.get(at).copied(),
             label: self.label(hit.id),
             image_url: self.item_url(hit.id),
             code: with_code.then(|| to_hex(&hit.code)),
         };
-        hits.iter().map(hit).collect()
+        found.neighbours.iter().enumerate().map(hit).collect()
     }
 
     /// An item as the wire has it.
     pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>, SearchError> {
         let Some(code) = self.code(id)? else { return Ok(None) };
         let source = self.record(id, &code)?.and_then(|record| record.source);
-        Ok(Some(self.item_of(id, &code, source)))
+        Ok(Some(self.item_of(id, to_hex(&code), source)))
     }
 
-    /// An item whose code and source are known.
-    pub(crate) fn item_of(&self, id: u64, code: &[u8], source: Option<String>) -> api::Item {
+    /// An item whose code, in hexadecimal, and source are known.
+    pub(crate) fn item_of(&self, id: u64, code: String, source: Option<String>) -> api::Item {
         let (label, image_url) = (self.label(id), self.item_url(id));
-        api::Item { id, label, code: to_hex(code), image_url, source }
+        api::Item { id, label, code, image_url, source }
     }
 
     /// Where the thumbnail of an item is; `None` where there is no such item.
@@ -101,6 +111,8 @@ impl View<'_> {
         if self.record(id, &code)?.is_some()
             && let Some(catalogue) = self.run.catalogue()
             && let Some(file) = catalogue.thumbnail(id)?
+            // What was added as a code has none.
+            && !file.is_empty()
         {
             return Ok(Some(ItemThumbnail::Kept(file)));
         }

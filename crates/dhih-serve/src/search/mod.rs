@@ -4,12 +4,16 @@
 mod cancellation;
 mod local;
 mod rerank;
+mod rescore;
 mod scope;
 
 use std::fmt;
 
+use dhih_index::Certificate;
+
 pub use self::cancellation::{CancelOnDrop, Cancellation};
 pub(crate) use self::rerank::search_and_rerank;
+pub(crate) use self::rescore::{MOST_CANDIDATES, search_and_rescore};
 pub use self::scope::Scope;
 
 /// What answers searches exactly.
@@ -66,8 +70,24 @@ pub struct Neighbour {
     pub code: Vec<u8>,
 }
 
+/// In which order items are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order<'a> {
+    /// By distance.
+    Distance,
+    /// By distance, and those of one distance by how well their bits agree with these real values of the query.
+    Values(&'a [f32]),
+    /// The nearest candidates, so many, by the cosine of their vectors to the query's.
+    Vectors {
+        /// The query's.
+        vector: &'a [f32],
+        /// How many are looked at.
+        candidates: usize,
+    },
+}
+
 /// What a search came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Found {
     /// The items, in order.
     pub neighbours: Vec<Neighbour>,
@@ -75,6 +95,10 @@ pub struct Found {
     pub exhaustive: bool,
     /// The radius at which the search had to end short of `k` items, where it had to: there may be more beyond it.
     pub capped_radius: Option<u32>,
+    /// How similar the vector of each item is to the query's, where they were rescored; empty otherwise.
+    pub similarities: Vec<f32>,
+    /// How far it is certain that no nearer item was left out, where they were rescored.
+    pub certificate: Option<Certificate>,
 }
 
 /// Why a search has no answer.
@@ -90,6 +114,9 @@ pub enum SearchError {
     /// A store that knows no labels.
     #[error("the codes are in a store without labels: `label` cannot be asked for")]
     NoFilter,
+    /// A store that keeps no vectors.
+    #[error("the codes are in a store without vectors: nothing can be rescored")]
+    NoVectors,
     /// Nobody waits for the answer any more.
     #[error("the search was given up by who asked for it")]
     Cancelled,

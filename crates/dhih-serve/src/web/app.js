@@ -1,12 +1,13 @@
 // The search page: what starts a search, and what follows from it. How things look is in results.js.
 import { call } from "/api.js";
+import { candidates, setUpAsk } from "/ask.js";
 import { $, element, idOf, number, picture, plural, say, sharpen, words } from "/dom.js";
 import { setUpFilter, showFilter } from "/filter.js";
 import { add, remove } from "/items.js";
 import { showSession, signOut } from "/key.js";
 import { Failure, TITLES } from "/request.js";
 import { clear, notice, show, waiting } from "/results.js";
-import { address, fromAddress, keepUpload, state } from "/state.js";
+import { address, can, fromAddress, keepUpload, noun, state } from "/state.js";
 
 const NEIGHBOURS = [1, 3, 5, 10, 20, 30, 40, 50, 100, 200, 500, 1000];
 const PAUSE_MS = 60; // a slider that is dragged asks for a search only this long after it stood still
@@ -24,13 +25,15 @@ function request(signal) {
   const params = new URLSearchParams({ k: neighbours(), codes: true });
   if (Number($("radius").value) < info.bits) params.set("radius", $("radius").value);
   for (const label of labels) params.append("label", label);
+  const rescored = candidates(query, neighbours());
+  if (rescored) params.set("rescore", rescored);
   const options = { method: "POST", signal };
   if (query.by === "file") {
     options.body = new FormData();
     options.body.set("image", query.value);
   } else {
     // Ids are written as digits: they may be larger than a number of JavaScript holds.
-    options.body = query.by === "code" ? JSON.stringify({ code: query.value }) : `{"${query.by}":${query.value}}`;
+    options.body = ["code", "vector"].includes(query.by) ? JSON.stringify({ [query.by]: query.value }) : `{"${query.by}":${query.value}}`;
     options.headers = { "content-type": "application/json" };
   }
   return call(`/v1/search?${params}`, options);
@@ -68,9 +71,9 @@ function stop() {
 
 /** Label, source and picture of an item or a sample. */
 async function describe(of, signal) {
-  if (of.image || of.by === "file" || of.by === "code") return {};
+  if (of.image || !["id", "sample"].includes(of.by)) return {};
   const about = await call(`/v1/${of.by}s/${of.value}`.replace("/ids/", "/items/"), { signal });
-  return { label: about.label, image: about.image_url, source: about.source };
+  return { label: about.label, image: state.info.thumbnails || of.by === "sample" ? about.image_url : null, source: about.source };
 }
 
 /** An uploaded image is searched by its code from now on: no second upload, and an address to come back to. */
@@ -85,7 +88,7 @@ function go(next, push = true) {
   say("");
   letGo(next);
   state.query = next;
-  if (push && next?.by !== "file") history.pushState(null, "", address());
+  if (push && !["file", "vector"].includes(next?.by)) history.pushState(null, "", address());
   showFilter();
   linkSamples();
   if (next) search();
@@ -115,7 +118,7 @@ function anyDistance() {
 }
 
 function upload(file) {
-  if (!file || document.querySelector("dialog[open]")) return;
+  if (!file || !can("image") || document.querySelector("dialog[open]")) return;
   const { limits } = state.info;
   if (file.size > limits.body_bytes - 1024) {
     stop();
@@ -157,7 +160,11 @@ async function changed(text) {
 
 function welcome() {
   clear();
-  notice("Find images that look alike", `Click one of the images above, drop one of your own, or paste one. The network turns it into ${state.info.bits} bits, and the index finds the codes that differ in the fewest.`);
+  const { bits } = state.info;
+  const find = "the index finds the codes that differ in the fewest";
+  if (can("image")) notice("Find images that look alike", `Click one of the images above, drop one of your own, or paste one. The network turns it into ${bits} bits, and ${find}.`);
+  else if (can("vector")) notice("Find items that are alike", `Give a vector, a code or the number of an item. The codec turns a vector into ${bits} bits, and ${find}.`);
+  else notice("Find codes that are alike", `Give a code of ${bits} bits or the number of an item: ${find}.`);
   markSample();
 }
 
@@ -175,6 +182,7 @@ function wayOut(error) {
   if (error.code === "unknown_label") return ["Clear the filter", () => filterBy([])];
   if (error.code === "unauthorized" && state.query) return ["Enter a key", search];
   if (error.again && state.query) return ["Try again", search];
+  if (!can("image")) return ["Look for something else", () => $("ask-text").focus()];
   return ["Choose another image", () => $("file").click()];
 }
 
@@ -219,7 +227,7 @@ function markSample() {
 
 async function loadInfo() {
   const info = (state.info = await call("/v1/info"));
-  const facts = [["images", number.format(info.items)], ["bits", info.bits], ["classes", info.classes.length], ["data set", info.dataset && info.dataset + (info.verified === false ? " (unverified)" : "")], ["mAP", info.map?.toFixed(3)]];
+  const facts = [[`${noun()}s`, number.format(info.items)], ["bits", info.bits], ["numbers a vector", info.codec && number.format(info.codec.dims)], ["classes", info.classes.length], ["data set", info.dataset && info.dataset + (info.verified === false ? " (unverified)" : "")], ["mAP", info.map?.toFixed(3)]];
   $("facts").replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) => element("div", "", element("dt", "", name), element("dd", "", String(value)))));
 }
 
@@ -239,8 +247,9 @@ function setUpSliders() {
 }
 
 function listen() {
+  $("cosine").addEventListener("change", search);
   $("preview").addEventListener("load", () => sharpen($("preview")));
-  for (const id of ["drop", "pick"]) $(id).addEventListener("click", () => $("file").click());
+  for (const id of ["drop", "pick"]) $(id).addEventListener("click", () => (can("image") ? $("file").click() : $("ask-text").select()));
   $("file").addEventListener("change", () => {
     upload($("file").files[0]);
     $("file").value = "";
@@ -269,8 +278,8 @@ function listen() {
 function listenToDrops() {
   let depth = 0;
   const dragging = (by) => document.body.classList.toggle("dragging", (depth = Math.max(0, depth + by)) > 0);
-  addEventListener("dragenter", (event) => event.dataTransfer?.types.includes("Files") && dragging(1));
-  addEventListener("dragleave", (event) => event.dataTransfer?.types.includes("Files") && dragging(-1));
+  addEventListener("dragenter", (event) => can("image") && event.dataTransfer?.types.includes("Files") && dragging(1));
+  addEventListener("dragleave", (event) => can("image") && event.dataTransfer?.types.includes("Files") && dragging(-1));
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
     event.preventDefault();
@@ -284,6 +293,7 @@ async function start() {
     showSession(await call("/v1/session"));
     await loadInfo();
     setUpSliders();
+    setUpAsk(go);
     setUpFilter(filterBy);
     listen();
     await loadSamples();

@@ -14,11 +14,14 @@ export function differing(a, b, bits) {
 /** Columns in which a code's cells are drawn. */
 export const columns = (bits) => (bits > 128 ? 32 : Math.min(16, bits));
 
-/** A path of rounded cells, 12 units apart, one for each of `places`. */
-export function cells(places, bits) {
-  const cell = (k) => `M${(k % columns(bits)) * 12 + 3} ${Math.floor(k / columns(bits)) * 12 + 1}`;
+/** A path of rounded cells, 12 units apart and so many in a row, one for each of `places`. */
+export function cells(places, across) {
+  const cell = (k) => `M${(k % across) * 12 + 3} ${Math.floor(k / across) * 12 + 1}`;
   return places.map((k) => `${cell(k)}h6a2 2 0 0 1 2 2v6a2 2 0 0 1-2 2h-6a2 2 0 0 1-2-2v-6a2 2 0 0 1 2-2z`).join("");
 }
+
+/** The room that the cells of a code take. */
+export const room = (bits, across) => `0 0 ${across * 12} ${Math.ceil(bits / across) * 12}`;
 
 /** A drawing with a label for those who cannot see it; without one it is decoration. */
 export function svg(viewBox, label, ...children) {

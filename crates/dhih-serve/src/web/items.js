@@ -1,28 +1,40 @@
-// Adding the uploaded image to the index, and deleting the item that is looked at.
+// Adding what was looked for to the index, and deleting the item that is looked at.
 import { call } from "/api.js";
 import { converse } from "/dialog.js";
 import { $, element, fillChips, sharpen, words } from "/dom.js";
-import { state } from "/state.js";
+import { can, state } from "/state.js";
 
 /** Shows what can be done with the query: only what the service lets be done. */
 export function showActs() {
   const { info, query } = state;
-  $("add").hidden = !(info.writable && query.by === "code" && query.file);
+  $("add").hidden = !(info.writable && body(query));
   $("delete").hidden = !(info.writable && query.by === "id");
   $("acts").hidden = $("add").hidden && $("delete").hidden;
 }
 
-/** Asks for the label, and adds the image. Gives the new item, or null if it was not added. */
+/** How the query is added: an uploaded image; where the service takes none, a code or a vector, whichever the index keeps. */
+function body(query) {
+  const by = state.info.index?.vectors ? "vector" : "code";
+  if (query.by === "code" && query.file) return "form";
+  return !can("image") && (query.by === by || query.by === "vector") ? "json" : null;
+}
+
+/** Asks for the label, and adds the query. Gives the new item, or null if it was not added. */
 export function add() {
   const { query } = state;
-  $("add-name").textContent = query.name || "Your image";
+  $("add-name").textContent = query.name || (query.image ? "Your image" : `This ${query.by}`);
   show($("add-image"), query.image);
   fillLabels();
   return converse($("add-dialog"), (form) => {
-    const body = new FormData();
-    body.set("image", query.file);
-    for (const label of form.getAll("label").filter(Boolean)) body.append("label", label);
-    return call("/v1/items", { method: "POST", body });
+    const labels = form.getAll("label").filter(Boolean);
+    if (body(query) === "json") {
+      const item = JSON.stringify({ [query.by]: query.value, ...(labels.length && { label: labels }) });
+      return call("/v1/items", { method: "POST", headers: { "content-type": "application/json" }, body: item });
+    }
+    const item = new FormData();
+    item.set("image", query.file);
+    for (const label of labels) item.append("label", label);
+    return call("/v1/items", { method: "POST", body: item });
   });
 }
 

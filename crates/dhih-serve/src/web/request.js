@@ -7,15 +7,20 @@ export const TITLES = {
   cross_site: "The service refuses this page",
   forbidden: "This key may not do that",
   id_taken: "This id is taken",
-  invalid_code: "This is not a code of this model",
+  invalid_code: "This is not a code of these bits",
+  no_codec: "This service takes no vectors",
+  no_model: "This service takes no images",
+  no_samples: "This service has no held-out images",
+  no_vectors: "No vectors are kept here",
   not_an_image: "This is not an image",
-  not_found: "There is no such image here",
+  not_found: "There is no such item here",
   read_only: "This service only reads",
   timeout: "The service took too long",
   too_many_requests: "These were too many requests",
   unauthorized: "A key is needed",
   unknown_label: "There is no such label here",
   unusable_image: "This image cannot be used",
+  unusable_vector: "This vector cannot be used",
 };
 
 /** Said in place of messages that are for programs. */

@@ -1,8 +1,8 @@
 // What a search found: the query, the summary and its histogram, the neighbours; or a notice in their place.
-import { bitsOf, cells, columns, differing, shape, svg } from "/bits.js";
+import { bitsOf, cells, columns, differing, room, shape, svg } from "/bits.js";
 import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "/dom.js";
 import { showActs } from "/items.js";
-import { address, state } from "/state.js";
+import { address, can, noun, state } from "/state.js";
 
 /** Shows the answer; `acts` are what an empty one offers: `clearFilter` and `anyDistance`. */
 export function show(acts) {
@@ -23,7 +23,7 @@ function nothing({ clearFilter, anyDistance }) {
   const named = state.labels.length ? ` labelled ${either(state.labels)}` : "";
   const title = `Nothing${named}${near ? " that near" : ""}`;
   const where = radius === 0 ? "has exactly this code" : `is within ${plural(radius, "bit")} of this one`;
-  const text = near ? `No image${named} ${where}.` : `The index has no image${named}.`;
+  const text = near ? `No ${noun()}${named} ${where}.` : `The index has no ${noun()}${named}.`;
   const actions = [];
   if (named) actions.push(["Clear the filter", clearFilter]);
   if (near) actions.push(["Allow any distance", anyDistance]);
@@ -31,9 +31,16 @@ function nothing({ clearFilter, anyDistance }) {
   $("notice").classList.add("nothing");
 }
 
+/** What a query is called. */
+function called({ by, value, name, image }) {
+  if (by === "vector") return `A vector of ${number.format(value.length)} numbers`;
+  if (by === "code") return name || (image ? "Your image" : "A code");
+  return `${by === "id" ? "Item" : "Sample"} ${value}`;
+}
+
 function showQuery() {
   const { query } = state;
-  const what = query.by === "code" ? query.name || (query.image ? "Your image" : "A code") : `${query.by === "id" ? "Item" : "Sample"} ${query.value}`;
+  const what = called(query);
   const label = words(query.label);
   $("query").hidden = false;
   $("query-title").replaceChildren(...[label || what, label && what, query.source].filter(Boolean).map((text, i) => element(i ? "small" : "span", "", text)));
@@ -50,16 +57,15 @@ function showQuery() {
 }
 
 function showBits() {
-  const bits = bitsOf(state.answer.code, state.info.bits);
-  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(bits.flatMap((bit, k) => (bit === value ? [k] : [])), state.info.bits) });
-  const box = `0 0 ${columns(state.info.bits) * 12} ${Math.ceil(state.info.bits / columns(state.info.bits)) * 12}`;
-  $("bits").replaceChildren(svg(box, `Code of ${state.info.bits} bits, ${bits.filter(Boolean).length} of them set`, path(0), path(1), shape("path", { class: "bit-differs" })));
+  const { bits } = state.info;
+  const set = bitsOf(state.answer.code, bits).filter(Boolean).length;
+  $("bits").replaceChildren(drawn(state.answer.code, [], columns(bits), `Code of ${bits} bits, ${set} of them set`));
   $("hex").textContent = state.answer.code;
 }
 
 /** Marks in the query's code the bits in which a result differs. */
 function mark(bits) {
-  document.querySelector(".bit-differs")?.setAttribute("d", cells(bits, state.info.bits));
+  $("bits").querySelector(".bit-differs")?.setAttribute("d", cells(bits, columns(state.info.bits)));
 }
 
 function showSummary(labelled, same) {
@@ -69,15 +75,24 @@ function showSummary(labelled, same) {
   const encode = took_ms.encode || query.encode;
   const filter = state.labels.length ? ` for ${either(state.labels)}` : "";
   const parts = [`${encode ? `Encoded in ${ms(encode)} ms, searched` : "Searched"} ${plural(info.items, "code")}${filter} in ${ms(took_ms.search)} ms.`];
+  if (hits.length && state.answer.exact !== undefined) parts.push(` ${certainty(state.answer)}`);
   if (labelled && hits.length) parts.push(" ", element("span", "same", `${same.filter(Boolean).length} of ${number.format(hits.length)} share its label.`));
   $("status").replaceChildren(...parts);
   showHistogram(hits, same, labelled);
 }
 
+/** How far rescored neighbours are certain. */
+function certainty({ exact, certain_within }) {
+  const within = certain_within === null ? "" : `, and everything within ${plural(certain_within, "bit")} is among them`;
+  return `Ordered by cosine: the candidates are ${exact ? "exactly the nearest by code" : "near by code"}${within}.`;
+}
+
 function showHistogram(hits, same, labelled) {
   $("histogram").hidden = hits.length < 2;
   if (hits.length < 2) return;
-  const last = Math.max(hits[hits.length - 1].distance, Math.min(15, state.info.bits));
+  const distances = hits.map((hit) => hit.distance);
+  const [nearest, furthest] = [Math.min(...distances), Math.max(...distances)];
+  const last = Math.max(furthest, Math.min(15, state.info.bits));
   const width = Math.ceil((last + 1) / 32);
   const bins = Array.from({ length: Math.floor(last / width) + 1 }, () => [0, 0]);
   hits.forEach((hit, i) => bins[Math.floor(hit.distance / width)][same[i] ? 0 : 1]++);
@@ -88,7 +103,7 @@ function showHistogram(hits, same, labelled) {
     const [good, rest] = [(40 * a) / most, (40 * b) / most];
     return [bar("bar-same", 0, good), bar("bar", good, rest)];
   });
-  const drawn = svg(`0 0 ${bins.length} 40`, `Histogram: distances from ${hits[0].distance} to ${hits[hits.length - 1].distance}, at most ${plural(most, "image")} at one`, ...bars);
+  const drawn = svg(`0 0 ${bins.length} 40`, `Histogram: distances from ${nearest} to ${furthest}, at most ${plural(most, noun())} at one`, ...bars);
   drawn.setAttribute("preserveAspectRatio", "none");
   $("histogram").className = labelled ? "" : "unlabelled";
   $("histogram").replaceChildren(drawn, element("figcaption", "", element("span", "", "0"), element("span", "", "distance in bits"), element("span", "", String(last))));
@@ -102,10 +117,12 @@ function card(hit, match) {
   strip.setAttribute("class", "differs");
   strip.setAttribute("preserveAspectRatio", "none");
   strip.setAttribute("shape-rendering", "crispEdges");
-  const frame = element("span", "picture", picture(hit.image_url, "", true), element("span", "badge", String(hit.distance)));
+  const shown = state.info.thumbnails ? picture(hit.image_url, "", true) : drawn(hit.code, bits, Math.ceil(Math.sqrt(state.info.bits)));
+  const frame = element("span", "picture", shown, element("span", "badge", String(hit.distance)));
   const caption = element("span", "caption");
   if (match) caption.append(element("span", "mark"));
   if (label) caption.append(element("b", "", label));
+  if (hit.similarity !== undefined) caption.append(element("span", "cosine", hit.similarity.toFixed(3)));
   caption.append(element("small", "", `#${idOf(hit)}`));
   const link = element("a", `card ${match || ""}`, frame, strip, caption);
   link.href = address({ by: "id", value: idOf(hit) });
@@ -114,6 +131,14 @@ function card(hit, match) {
   for (const event of ["pointerenter", "focus"]) link.addEventListener(event, () => mark(bits));
   for (const event of ["pointerleave", "blur"]) link.addEventListener(event, () => mark([]));
   return element("li", "", link);
+}
+
+/** A code as a drawing, so many cells in a row, in which the bits that differ from another are marked. */
+function drawn(code, differ, across, label = "") {
+  const { bits } = state.info;
+  const places = (value) => bitsOf(code, bits).flatMap((bit, k) => (bit === value ? [k] : []));
+  const path = (value) => shape("path", { class: `bit-${value}`, d: cells(places(value), across) });
+  return svg(room(bits, across), label, path(0), path(1), shape("path", { class: "bit-differs", d: cells(differ, across) }));
 }
 
 /** A place for each neighbour to come, or the last ones, paler. */
@@ -129,7 +154,7 @@ export function waiting(k) {
 /** A few words in place of results, and what may be done: `[text, act]`, the first first. */
 export function notice(title, text, ...actions) {
   $("notice").hidden = false;
-  $("notice").className = "notice";
+  $("notice").className = can("image") ? "notice" : "notice pictureless";
   $("notice").removeAttribute("role");
   $("notice-title").textContent = title;
   $("notice-text").textContent = text;

@@ -3,10 +3,19 @@
 
 export const state = {
   info: null, // answer of /v1/info
-  query: null, // { by: "id" | "sample" | "code" | "file", value, label, image, source, name, file }
+  query: null, // { by: "id" | "sample" | "code" | "vector" | "file", value, label, image, source, name, file }
   answer: null, // answer of the last search
   labels: [], // the filter: any of these, or all images where there are none
 };
+
+/** Whether a search may go by this: `image`, `vector`, `code`, `id` or `sample`. Images, as long as nothing is known. */
+export const can = (by) => state.info?.search_by.includes(by) ?? by === "image";
+
+/** What the index has, in a word. */
+export const noun = () => (can("image") ? "image" : "item");
+
+/** Whether a query has no address: it is too long for one. */
+const isLong = (query) => query.by === "file" || query.by === "vector";
 
 /** Uploaded images by their code, the last one last: { image: URL, name, file }. */
 const uploads = new Map();
@@ -25,7 +34,7 @@ export function keepUpload(code, upload) {
 
 export function address(query = state.query) {
   const params = new URLSearchParams();
-  if (query && query.by !== "file") params.set(query.by, query.value);
+  if (query && !isLong(query)) params.set(query.by, query.value);
   for (const label of state.labels) params.append("label", label);
   const text = params.toString();
   return text ? `?${text}` : "/";

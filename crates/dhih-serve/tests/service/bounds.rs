@@ -96,9 +96,9 @@ async fn a_body_over_the_limit_is_refused_however_it_comes() {
 async fn a_batch_of_a_million_nothings_is_refused() {
     let app = Fixture::new().app();
     let batch = |count: usize| format!("{{\"queries\":[{}]}}", vec!["{}"; count].join(","));
-    let large = send(&app, json("/v1/search/batch", &batch(1_000_000))).await;
-    large.refused(413, "body_too_large", "64 KiB");
-    for count in [33, 10_000] {
+    let large = send(&app, json("/v1/search/batch", &batch(2_000_000))).await;
+    large.refused(413, "body_too_large", "4 MiB");
+    for count in [33, 1_000_000] {
         let answer = send(&app, json("/v1/search/batch", &batch(count))).await;
         answer.refused(400, "invalid_parameter", "more than 32 queries; give 1 to 32");
     }
@@ -141,16 +141,27 @@ async fn fields_that_would_not_count_are_refused() {
         ("id", "ambiguous_query", "`id` as JSON"),
         ("sample", "ambiguous_query", "`sample` as JSON"),
         ("code", "ambiguous_query", "`code` as JSON"),
+        ("vector", "ambiguous_query", "`vector` as JSON"),
+        ("rescore", "invalid_parameter", "`?rescore=...`"),
     ] {
         for path in ["/v1/search", "/v1/search/batch"] {
             let request = fields(path, &[("image", &image), (name, b"1")]);
             send(&app, request).await.refused(400, code, says);
         }
     }
-    for name in ["k", "radius", "codes", "rerank", "sample", "code"] {
+    for (name, says) in [
+        ("k", "`image`, `label` and `id`"),
+        ("radius", "`image`, `label` and `id`"),
+        ("codes", "`image`, `label` and `id`"),
+        ("rerank", "`image`, `label` and `id`"),
+        ("rescore", "`image`, `label` and `id`"),
+        ("sample", "`image`, `label` and `id`"),
+        ("code", "`code` as JSON"),
+        ("vector", "`vector` as JSON"),
+    ] {
         let request = fields("/v1/items", &[("image", &image), (name, b"1")]);
         let answer = send(&app, request).await;
-        answer.refused(400, "invalid_parameter", "`image`, `label` and `id`");
+        answer.refused(400, "invalid_parameter", says);
     }
     // What means nothing anywhere is passed over.
     let request = fields("/v1/search", &[("image", &image), ("comment", b"mine")]);

@@ -23,10 +23,10 @@ use crate::reloading::times;
 const FULL_DISKS: usize = 40;
 
 /// A mounted disk of a few MiB; it goes away with the test.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount(mebibytes: u32) -> Option<Self> {
+    pub fn mount(mebibytes: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         let size = format!("size={mebibytes}m");
@@ -34,7 +34,7 @@ impl SmallDisk {
         mount.output().is_ok_and(|output| output.status.success()).then_some(Self(dir))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -48,7 +48,7 @@ impl SmallDisk {
     }
 
     /// Takes all space that is left.
-    fn fill(&self) -> PathBuf {
+    pub fn fill(&self) -> PathBuf {
         let path = self.path().join("fill");
         let mut file = std::fs::File::create(&path).unwrap();
         for bytes in [1 << 16, 1] {

@@ -1,6 +1,8 @@
 //! `/v1/items`, labels, batches and reloads: everything that changes what is served. Who may: `access.rs`.
 
-use crate::common::{CLASSES, Fixture, ITEMS, fields, form, get, json, png, send, with_method};
+use crate::common::{
+    CLASSES, Fixture, ITEMS, fields, form, get, json, png, post, send, with_method,
+};
 use axum::{
     Router,
     body::Body,
@@ -107,7 +109,9 @@ async fn items_that_cannot_be_added_are_refused_and_change_nothing() {
     refused(&[("image", b"text")], 415, "not_an_image", "").await;
     refused(&[("image", &good[..60])], 422, "unusable_image", "").await;
     refused(&[("image", &good), ("image", &good)], 400, "ambiguous_query", "one").await;
-    send(&app, json("/v1/items", "{}")).await.refused(415, "unsupported_media_type", "multipart");
+    send(&app, json("/v1/items", "{}")).await.refused(400, "missing_item", "`code` or `vector`");
+    let text = post("/v1/items", "text/plain", "a");
+    send(&app, text).await.refused(415, "unsupported_media_type", "multipart");
     assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], ITEMS);
     drop(app);
     let read_only = fixture.app();

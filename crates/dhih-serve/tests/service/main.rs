@@ -12,6 +12,9 @@ mod abandoned;
 mod access;
 #[cfg(unix)]
 mod acknowledged;
+mod bare;
+#[cfg(unix)]
+mod bare_durability;
 mod bounds;
 mod connections;
 mod description;
@@ -37,3 +40,5 @@ mod routes;
 mod search;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+mod vectors;

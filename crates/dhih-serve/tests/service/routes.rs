@@ -138,7 +138,7 @@ async fn info_says_what_is_served() {
     assert_eq!(info["thumbnails"], true);
     assert_eq!(
         info["limits"],
-        serde_json::json!({ "body_bytes": 10 << 20, "k": 1000, "batch": 32 })
+        serde_json::json!({ "body_bytes": 10 << 20, "k": 1000, "batch": 32, "items": 1000 })
     );
 }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
     dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors"
 )]
 pub(crate) struct CodecArgs {
-    /// Vectors to fit the codec to: an .npy array of floats, one vector a row
+    /// Vectors to fit the codec to: an .npy array of floats, one vector a row, or a .parquet file with a column of lists of floats
     #[arg(long, env = "DHIH_VECTORS", value_name = "FILE")]
     vectors: PathBuf,
     /// Code length

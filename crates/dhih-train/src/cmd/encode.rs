@@ -41,7 +41,7 @@ pub(crate) struct EncodeArgs {
     #[arg(long, env = "DHIH_CODEC", value_name = "FILE", requires = "vectors",
         conflicts_with_all = ["input", "arrow_stdin", "shard", "strict", "run"])]
     codec: Option<PathBuf>,
-    /// Vectors that the codec is to code: an .npy array of floats, one vector a row
+    /// Vectors that the codec is to code: an .npy array of floats, one vector a row, or a .parquet file with a column of lists of floats
     #[arg(long, env = "DHIH_VECTORS", value_name = "FILE", requires = "codec")]
     vectors: Option<PathBuf>,
     /// Codes file to write, safetensors, .parquet or .npy; with --shard the folder of the parts

@@ -107,7 +107,7 @@ pub(crate) struct BuildArgs {
     /// Index only part I of N of the codes, I from 1 to N, in a directory of its own within OUT
     #[arg(long, env = "DHIH_BUILD_SHARD", value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
-    /// Keep the vectors that the codes were made of, to rescore with: an .npy array of floats, a row for each code
+    /// Keep the vectors that the codes were made of, to rescore with: an .npy array of floats, or a .parquet file with a column of lists of them, a row for each code
     #[arg(long, env = "DHIH_VECTORS", value_name = "FILE", conflicts_with = "shard")]
     pub(crate) vectors: Option<PathBuf>,
     /// Keep the numbers of vectors in this way [default: as the file has them]
@@ -232,7 +232,7 @@ pub(crate) struct AddArgs {
     /// Codes file (.safetensors, .npy or .parquet); items without ids are numbered after the greatest id of the index
     #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
     pub(crate) codes: PathBuf,
-    /// The vectors of the codes, where the index keeps vectors: an .npy array of floats, a row for each code
+    /// The vectors of the codes, where the index keeps vectors: an .npy array of floats, or a .parquet file with a column of lists of them, a row for each code
     #[arg(long, env = "DHIH_VECTORS", value_name = "FILE")]
     pub(crate) vectors: Option<PathBuf>,
 }

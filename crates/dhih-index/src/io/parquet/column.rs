@@ -77,7 +77,7 @@ impl<'a> Group<'a> {
         Ok(Some(ListColumn::new(name, &columns[at], reader, self.rows.clone())))
     }
 
-    fn column_reader(&self, at: usize, name: &str) -> Read<ColumnReader> {
+    pub(super) fn column_reader(&self, at: usize, name: &str) -> Read<ColumnReader> {
         let codec = self.reader.metadata().column(at).compression();
         self.reader.get_column_reader(at).map_err(|error| match codec {
             Compression::LZO => Fault::from(format!(

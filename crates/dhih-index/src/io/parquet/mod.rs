@@ -7,12 +7,13 @@
 //!
 //! The metadata has the keys of the safetensors files; Spark keeps them at the column `code`. Other columns are not read.
 //! `read.rs` reads a file, with the help of `column.rs`, which knows the types of columns, and of `list.rs`, which knows columns of lists;
-//! `write.rs` writes one; `rows.rs` writes files of rows of numbers, such as pairs. A folder of part files: `part_files.rs`.
+//! `vectors.rs` reads vectors instead of codes; `write.rs` writes a codes file; `rows.rs` writes files of rows of numbers, such as pairs. A folder of part files: `part_files.rs`.
 
 mod column;
 mod list;
 mod read;
 mod rows;
+mod vectors;
 mod write;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 
 pub(crate) use read::{count_rows, read};
 pub(crate) use rows::RowGroups;
+pub(crate) use vectors::unpack;
 pub(crate) use write::write;
 
 /// Eight bytes of a code as a number, with zeros in place of the bytes beyond its end.

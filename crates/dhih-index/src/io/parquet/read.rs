@@ -105,14 +105,14 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     Ok(CodeSet { codes, ids, labels, classes, model_sha256: text(MODEL), vectors: None })
 }
 
-fn open(path: &Path) -> Result<SerializedFileReader<File>> {
+pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let broken = |error| Fault::caused("it is not a complete Parquet file", error).at(path);
     SerializedFileReader::new(file).map_err(broken)
 }
 
 /// The rows of each row group, among the rows of the file.
-fn row_ranges(metadata: &ParquetMetaData) -> Read<Vec<Range<usize>>> {
+pub(super) fn row_ranges(metadata: &ParquetMetaData) -> Read<Vec<Range<usize>>> {
     let mut end = 0_usize;
     let range = |rows: i64| {
         let start = end;

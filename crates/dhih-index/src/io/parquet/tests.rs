@@ -1,7 +1,8 @@
-//! What is written is read; files of other programs are read, or refused with a reason. Types of columns: `types.rs`; columns of lists: `lists.rs`.
+//! What is written is read; files of other programs are read, or refused with a reason. Types of columns: `types.rs`; columns of lists: `lists.rs`; vectors: `vectors.rs`.
 
 mod lists;
 mod types;
+mod vectors;
 
 use std::fs::File;
 use std::path::Path;

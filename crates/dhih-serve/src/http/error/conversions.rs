@@ -9,6 +9,7 @@ use crate::encode::EncodeError;
 use crate::http::ApiError;
 use crate::http::routes::search::no_item;
 use crate::items::ChangeError;
+use crate::run::coder::{Lacking, VectorFault};
 use crate::search::SearchError;
 
 impl From<QueryRejection> for ApiError {
@@ -49,6 +50,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::Taken(id) => Self::Taken(id),
             ChangeError::Unknown(id) => no_item(id),
             ChangeError::IdTooLarge(_) => Self::BadRequest("invalid_id", refusal.to_string()),
+            ChangeError::Vector(message) => Self::UnusableVector(message),
             ChangeError::Reloading => Self::Reloading,
             ChangeError::Failed(Error::DiskFull { .. }) => Self::DiskFull,
             ChangeError::OutcomeUnknown(error) => {
@@ -76,6 +78,7 @@ impl From<EncodeError> for ApiError {
             }
             EncodeError::NotAnImage(message) => Self::UnsupportedMediaType("not_an_image", message),
             EncodeError::Unusable(message) => Self::UnusableImage(message),
+            EncodeError::Lacking(lacking) => Self::Lacking(lacking),
             // Nobody reads it.
             EncodeError::Abandoned => Self::Timeout,
             EncodeError::Failed(cause) => Self::Internal(cause),
@@ -98,6 +101,11 @@ impl From<SearchError> for ApiError {
             SearchError::NoFilter | SearchError::TooMany(_) => {
                 Self::BadRequest("invalid_parameter", error.to_string())
             }
+            SearchError::NoVectors => Self::Lacking(Lacking::Vectors),
+            SearchError::Index(dhih_index::Error::Vectors(fault)) => match fault {
+                dhih_index::VectorError::NotKept { .. } => Self::Lacking(Lacking::Vectors),
+                fault => Self::UnusableVector(fault.to_string()),
+            },
             // Hosts are for the log; which part of the store is missing is for all.
             SearchError::Unavailable { what, source } => {
                 tracing::error!(error = %source, "the store does not answer");
@@ -108,6 +116,21 @@ impl From<SearchError> for ApiError {
             // Who asked has gone, or its time was up.
             SearchError::Cancelled => Self::Timeout,
             other => Self::internal(other),
+        }
+    }
+}
+
+impl From<Lacking> for ApiError {
+    fn from(lacking: Lacking) -> Self {
+        Self::Lacking(lacking)
+    }
+}
+
+impl From<VectorFault> for ApiError {
+    fn from(fault: VectorFault) -> Self {
+        match fault {
+            VectorFault::Lacking(lacking) => Self::Lacking(lacking),
+            VectorFault::Unusable(reason) => Self::UnusableVector(reason),
         }
     }
 }

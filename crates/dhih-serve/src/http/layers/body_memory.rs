@@ -13,8 +13,10 @@ use crate::http::AppState;
 use crate::http::body_memory::{ChargedBody, Held, Progress};
 use crate::http::form::media_type;
 
-/// The largest body of JSON, in bytes: several times what a batch of the longest codes takes.
-const JSON: usize = 64 << 10;
+/// The largest body of JSON, in bytes: a batch of vectors of some thousand numbers, or of a thousand codes of the longest.
+const JSON: usize = 4 << 20;
+/// So many times its length is what JSON is made of takes at most: short texts of a list.
+const PARSED: usize = 8;
 
 /// Charges a request's body as it arrives. What it holds is held until the request is answered; handlers that keep its bytes for longer
 /// find an `Arc<Held>` among the request's extensions.
@@ -25,7 +27,7 @@ pub(crate) async fn charge_body(
 ) -> Response {
     let most = state.limits().max_body_bytes;
     let is_json = media_type(&request).as_deref() == Some("application/json");
-    let limit = if is_json { JSON.min(most) } else { most };
+    let (limit, weight) = if is_json { (JSON.min(most), PARSED) } else { (most, 1) };
     let held = Arc::new(Held::default());
     request.extensions_mut().insert(held.clone());
     let (memory, holder) = (state.bodies().clone(), held.clone());
@@ -33,7 +35,7 @@ pub(crate) async fn charge_body(
         // Some more than the largest are read before the answer, so that who sends a little too much reads why it is refused.
         let drained = most.saturating_add(most / 2).max(1 << 20);
         let progress = Progress::default();
-        Body::new(ChargedBody { body, memory, held: holder, limit, drained, progress })
+        Body::new(ChargedBody { body, memory, held: holder, limit, weight, drained, progress })
     });
     let response = next.run(request).await;
     held.refusal().map_or(response, IntoResponse::into_response)

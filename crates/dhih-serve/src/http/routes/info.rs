@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_K, RequestLimits};
+use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_ITEMS, MAX_K, RequestLimits};
 use crate::http::admin::not_ready;
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState};
@@ -30,7 +30,7 @@ pub(crate) async fn info(State(state): State<Arc<AppState>>) -> Json<Info> {
 
 fn of(state: &AppState) -> Info {
     let body_bytes = state.limits().max_body_bytes;
-    let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH };
+    let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH, items: MAX_ITEMS };
     state.run().info(Service {
         limits,
         keys: &state.guard().keys(),

@@ -1,24 +1,24 @@
-//! `/v1/items`: items are added, looked at and deleted; their thumbnails.
+//! `/v1/items/{id}`: items are looked at, compared with others and deleted; their thumbnails. How they are added: `adding.rs`.
 
 use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Request, State, rejection::PathRejection},
-    http::{StatusCode, header},
+    extract::{Path, State, rejection::PathRejection},
+    http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 
-use crate::api::{ErrorAnswer, Item, ItemForm};
-use crate::http::form::{Form, Purpose, media_type};
-use crate::http::routes::search::no_item;
+use crate::api::{ErrorAnswer, Item, Pairs, PairsParams};
+use crate::http::params::{Bounds, pairs_extent};
+use crate::http::routes::search::{no_item, scope};
 use crate::http::routes::thumbnail::{self, Thumbnail};
 use crate::http::{ApiError, AppState};
-use crate::items::catalogue::Record;
-use crate::items::{ChangeError, Changed, ItemId, LabelShape, NewItem};
+use crate::items::ChangeError;
 use crate::run::Run;
 use crate::run::gallery::Set;
 use crate::run::view::ItemThumbnail;
+use crate::search::{Order, Query};
 
 /// An item.
 #[utoipa::path(
@@ -68,68 +68,48 @@ pub(crate) async fn image(
     }
 }
 
-/// Adds an item. Once this is answered it survives a crash, and is found.
+/// The items within a radius of an item, such as its near duplicates.
 #[utoipa::path(
-    post, operation_id = "add_item", path = "/v1/items", tag = "items",
-    request_body(content = ItemForm, content_type = "multipart/form-data"),
+    get, operation_id = "get_item_pairs", path = "/v1/items/{id}/pairs", tag = "items", params(("id" = u64, Path), PairsParams),
     responses(
-        (status = 201, body = Item, description = "The item"),
-        (status = 400, body = ErrorAnswer, description = "A field is wrong"),
+        (status = 200, body = Pairs, description = "The items within the radius, without itself"),
+        (status = 400, body = ErrorAnswer, description = "The id is no number, or a parameter is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
-        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
-        (status = 409, body = ErrorAnswer, description = "The id is taken"),
-        (status = 413, body = ErrorAnswer, description = "The body is too large"),
-        (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
-        (status = 422, body = ErrorAnswer, description = "An image that cannot be used"),
-        (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
-        (status = 504, body = ErrorAnswer, description = "It took too long, and may be made all the same"),
-        (status = 507, body = ErrorAnswer, description = "The disk is full"),
+        (status = 404, body = ErrorAnswer, description = "There is no such item"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
 )]
-pub(crate) async fn add(
+pub(crate) async fn pairs(
     State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, ApiError> {
+    id: Result<Path<u64>, PathRejection>,
+    uri: Uri,
+) -> Result<Json<Pairs>, ApiError> {
+    let Path(id) = id?;
     let run = state.run();
-    if !run.items()?.is_changeable() {
-        return Err(ApiError::ReadOnly);
-    }
-    if media_type(&request).as_deref() != Some("multipart/form-data") {
-        return Err(ApiError::UnsupportedMediaType(
-            "unsupported_media_type",
-            "send multipart/form-data with the field `image`".into(),
-        ));
-    }
-    let Form { mut images, labels, id } =
-        Form::read(request, Purpose::NewItem { labels: run.most_labels() }).await?;
-    let labels = classes(&run, &labels)?;
-    let name = images.first_mut().and_then(|image| image.name.take());
-    let keep = crate::items::thumbnail::thumbnail;
-    let coded = state.pictures().encode(&run, images, keep).await?.pop();
-    let (values, file) = coded.ok_or_else(|| ApiError::internal("no code"))??;
-    let thumbnail = file.map_err(ApiError::internal)?;
-    let code = run.pack(&values).map_err(ApiError::internal)?;
-    let record = Record {
-        code: dhih_index::to_hex(&code),
-        labels,
-        source: name.clone(),
-        ..Record::default()
-    };
-    let id = id.map_or(ItemId::Next, ItemId::Free);
-    let item = NewItem { id, record, thumbnail, digest: None };
-    let model = run.encoder().model_sha256().to_owned();
-    let item = change(&state, move |run| {
-        // A reload in between may have brought another model, whose codes are others.
-        if run.encoder().model_sha256() != model {
-            return Err(ChangeError::Reloading);
-        }
-        let Changed { ids, index } = run.items()?.add(vec![item])?;
-        Ok(ids.first().map(|id| run.view_of(index).item_of(*id, &code, name)))
+    let extent = pairs_extent(&uri, Bounds::of(&run))?;
+    let scope = scope(&run, &extent)?;
+    let looking = run.clone();
+    let found = state.search(&run, move |cancellation| {
+        let view = looking.view();
+        let code = view.code(id)?.ok_or_else(|| no_item(id))?;
+        let query = Query {
+            code: &code,
+            // The item itself is found, too, and one more shows that these are not all.
+            k: extent.k + 2,
+            radius: extent.radius,
+            filter: scope.as_ref(),
+            codes: extent.codes,
+            cancellation: Some(cancellation),
+        };
+        let mut found = view.nearest(query, Order::Distance)?;
+        found.neighbours.retain(|neighbour| neighbour.id != id);
+        let complete = found.neighbours.len() <= extent.k && found.capped_radius.is_none();
+        found.neighbours.truncate(extent.k);
+        let hits = view.hits(&found, extent.codes);
+        let code = dhih_index::to_hex(&code);
+        Ok(Pairs { id, code, radius: extent.radius, hits, complete })
     });
-    let item = item.await?.ok_or_else(|| ApiError::internal("an item got no id"))?;
-    metrics::counter!("dhih_added_total").increment(1);
-    let at = [(header::LOCATION, format!("/v1/items/{}", item.id))];
-    Ok((StatusCode::CREATED, at, Json(item)).into_response())
+    found.await.map(Json)
 }
 
 /// Deletes an item. Once this is answered it is gone for good.
@@ -156,18 +136,8 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn classes(run: &Run, labels: &[String]) -> Result<Vec<i64>, ApiError> {
-    let wrong = |message: String| ApiError::BadRequest("unknown_label", message);
-    let classes = run.classes(labels).map_err(wrong)?;
-    match (run.shape(), classes.len()) {
-        (LabelShape::None, 1..) => Err(wrong("items of this index have no labels".into())),
-        (LabelShape::Single, 2..) => Err(wrong("an item of this index has one label".into())),
-        _ => Ok(classes),
-    }
-}
-
 /// Changes the items that are served, on a worker. While they are given to another run this is refused at once, and takes no worker.
-async fn change<T: Send + 'static>(
+pub(super) async fn change<T: Send + 'static>(
     state: &Arc<AppState>,
     change: impl FnOnce(&Run) -> Result<T, ChangeError> + Send + 'static,
 ) -> Result<T, ApiError> {

@@ -1,5 +1,6 @@
 //! One file a resource: what is asked of it, and how it answers.
 
+pub(crate) mod adding;
 pub(crate) mod info;
 pub(crate) mod items;
 pub(crate) mod page;

@@ -16,10 +16,11 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, media type and content.
-const ASSETS: [(&str, &str, &str); 14] = [
+const ASSETS: [(&str, &str, &str); 15] = [
     ("/", HTML, include_str!("../../web/index.html")),
     ("/api.js", SCRIPT, include_str!("../../web/api.js")),
     ("/app.js", SCRIPT, include_str!("../../web/app.js")),
+    ("/ask.js", SCRIPT, include_str!("../../web/ask.js")),
     ("/bits.js", SCRIPT, include_str!("../../web/bits.js")),
     ("/dialog.js", SCRIPT, include_str!("../../web/dialog.js")),
     ("/dom.js", SCRIPT, include_str!("../../web/dom.js")),

@@ -1,11 +1,10 @@
-//! `POST /v1/search` and `/v1/search/batch`: images, codes, items or samples in; their nearest neighbours out.
+//! `POST /v1/search` and `/v1/search/batch`: images, vectors, codes, items or samples in; their nearest neighbours out.
 
 use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{FromRequest, Request, State},
+    extract::{Request, State},
     http::Uri,
 };
 use dhih_index::Filter;
@@ -14,23 +13,27 @@ use crate::api::{
     BatchAnswer, BatchBody, ErrorAnswer, ImageForm, MAX_BATCH, OneAnswer, SearchAnswer, SearchBody,
     SearchParams, Took,
 };
-use crate::http::form::{Form, Purpose, media_type};
+use crate::http::form::{Form, Purpose};
+use crate::http::json::{Kind, json, kind};
 use crate::http::params::{Bounds, Extent, extent};
 use crate::http::{ApiError, AppState};
 use crate::items::LabelShape;
 use crate::run::Run;
-use crate::search::{Cancellation, Query, Scope};
+use crate::run::coder::Lacking;
+use crate::run::view::View;
+use crate::search::{Cancellation, Order, Query, Scope};
 
 /// What to search by.
 enum Wanted {
     /// Real values of an image, and the milliseconds that they took.
     Values(Vec<f32>, f64),
+    Vector(Vec<f32>),
     Code(String),
     Id(u64),
     Sample(usize),
 }
 
-/// Finds the nearest neighbours of an image (multipart) or of a code, an item or a held-out query (JSON).
+/// Finds the nearest neighbours of an image (multipart) or of a vector, a code, an item or a held-out query (JSON).
 #[utoipa::path(
     post, operation_id = "search", path = "/v1/search", tag = "search", params(SearchParams),
     request_body(content(
@@ -45,7 +48,8 @@ enum Wanted {
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
-        (status = 422, body = ErrorAnswer, description = "An image that cannot be used"),
+        (status = 422, body = ErrorAnswer, description = "An image or a vector that cannot be used"),
+        (status = 501, body = ErrorAnswer, description = "The service was started without what this needs: see `search_by` of /v1/info"),
         (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
 )]
@@ -58,14 +62,16 @@ pub(crate) async fn search(
     let extent = extent(&uri, Bounds::of(&run))?;
     // What is wrong with the parameters is told before a body is read, and of a batch once.
     let scope = scope(&run, &extent)?;
-    let wanted = match kind(&request)? {
+    let wanted = match kind(&request)?.ok_or_else(nothing)? {
         Kind::Form => {
+            run.encoder()?;
             let form = Form::read(request, Purpose::Search { images: 1 }).await?;
             encoded(&state, &run, form).await?.pop().ok_or_else(nothing)??
         }
         Kind::Json => one(json(request).await?)?,
     };
-    if extent.is_plain() && run.is_scanned_soon() {
+    // The map of a codec may take longer than a search.
+    if extent.is_plain() && run.is_scanned_soon() && !matches!(wanted, Wanted::Vector(_)) {
         let search = Search { run: &run, extent: &extent, scope: None, cancellation: None };
         return search.answer(&wanted).map(Json);
     }
@@ -91,6 +97,7 @@ pub(crate) async fn search(
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "A body of another type"),
+        (status = 501, body = ErrorAnswer, description = "The service was started without a model, and makes no codes of images"),
         (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
 )]
@@ -103,8 +110,9 @@ pub(crate) async fn batch(
     let extent = extent(&uri, Bounds::of(&run))?;
     // What is wrong with the parameters is told before a body is read, and of a batch once.
     let scope = scope(&run, &extent)?;
-    let wanted: Vec<Result<Wanted, ApiError>> = match kind(&request)? {
+    let wanted: Vec<Result<Wanted, ApiError>> = match kind(&request)?.ok_or_else(nothing)? {
         Kind::Form => {
+            run.encoder()?;
             let form = Form::read(request, Purpose::Search { images: MAX_BATCH }).await?;
             encoded(&state, &run, form).await?
         }
@@ -143,31 +151,11 @@ pub(crate) async fn batch(
     answers.await.map(Json)
 }
 
-enum Kind {
-    Form,
-    Json,
-}
-
-fn kind(request: &Request) -> Result<Kind, ApiError> {
-    match media_type(request).as_deref() {
-        Some("multipart/form-data") => Ok(Kind::Form),
-        Some("application/json") => Ok(Kind::Json),
-        Some(other) => Err(ApiError::UnsupportedMediaType(
-            "unsupported_media_type",
-            format!(
-                "`{other}` is not taken here: send multipart/form-data with the field `image`, or \
-                 application/json"
-            ),
-        )),
-        None => Err(nothing()),
-    }
-}
-
 fn nothing() -> ApiError {
     ApiError::BadRequest(
         "missing_query",
-        "there is nothing to search by: send an image as the multipart field `image`, or JSON \
-         {\"code\":\"hex\"}, {\"id\":n} or {\"sample\":n}"
+        "there is nothing to search by: send an image as the multipart field `image`, or JSON {\"code\":\"hex\"}, {\"id\":n}, \
+         {\"sample\":n} or {\"vector\":[...]}; `search_by` of /v1/info lists what this service takes"
             .into(),
     )
 }
@@ -184,31 +172,31 @@ async fn encoded(
     Ok(codes.into_iter().map(wanted).collect())
 }
 
-async fn json<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, ApiError> {
-    let bytes = Bytes::from_request(request, &()).await?;
-    serde_json::from_slice(&bytes).map_err(|e| {
-        ApiError::BadRequest("malformed_body", format!("the body is not the JSON expected: {e}"))
-    })
-}
-
-fn one(body: SearchBody) -> Result<Wanted, ApiError> {
-    match (body.code, body.id, body.sample) {
-        (Some(code), None, None) => Ok(Wanted::Code(code)),
-        (None, Some(id), None) => Ok(Wanted::Id(id)),
-        (None, None, Some(sample)) => Ok(Wanted::Sample(sample)),
-        (None, None, None) => Err(ApiError::BadRequest(
+/// What a body names to search by: one thing.
+fn one(SearchBody { code, id, sample, vector }: SearchBody) -> Result<Wanted, ApiError> {
+    let given = [
+        code.map(Wanted::Code),
+        id.map(Wanted::Id),
+        sample.map(Wanted::Sample),
+        vector.map(|vector| Wanted::Vector(vector.0)),
+    ];
+    let mut given = given.into_iter().flatten();
+    let names = "give `code`, `id`, `sample` or `vector`";
+    match (given.next(), given.next()) {
+        (Some(wanted), None) => Ok(wanted),
+        (None, _) => Err(ApiError::BadRequest(
             "missing_query",
-            "the body names nothing to search by: give `code`, `id` or `sample`".into(),
+            format!("the body names nothing to search by: {names}"),
         )),
-        _ => Err(ApiError::BadRequest(
+        (Some(_), Some(_)) => Err(ApiError::BadRequest(
             "ambiguous_query",
-            "the body names more than one thing to search by: give `code`, `id` or `sample`".into(),
+            format!("the body names more than one thing to search by: {names}"),
         )),
     }
 }
 
 /// The items that are searched; `None` where it is all.
-fn scope(run: &Run, extent: &Extent) -> Result<Option<Scope>, ApiError> {
+pub(crate) fn scope(run: &Run, extent: &Extent) -> Result<Option<Scope>, ApiError> {
     if extent.labels.is_empty() {
         return Ok(None);
     }
@@ -229,29 +217,35 @@ struct Search<'a> {
     cancellation: Option<&'a Cancellation>,
 }
 
+/// A query, once it has a code.
+struct Coded {
+    code: Vec<u8>,
+    /// The real values behind the code, where it was made here.
+    values: Option<Vec<f32>>,
+    /// Milliseconds that making the code took.
+    encode: f64,
+}
+
 impl Search<'_> {
     fn answer(&self, wanted: &Wanted) -> Result<SearchAnswer, ApiError> {
         let Self { run, extent, scope, cancellation } = *self;
         // Of one state: what is added or deleted meanwhile does not show in it.
         let view = run.view();
-        let (code, encode, values) = match wanted {
-            Wanted::Values(values, ms) => {
-                (run.pack(values).map_err(ApiError::internal)?, *ms, Some(&values[..]))
+        let Coded { code, values, encode } = self.coded(wanted, &view)?;
+        let kept;
+        let order = match (extent.rescore, extent.rerank, &values) {
+            (None, false, _) => Order::Distance,
+            (None, true, Some(values)) => Order::Values(values),
+            (None, true, None) => {
+                let message = "`rerank` goes by the real values behind a code that is made here: search by an image or a vector, or \
+                               leave it out";
+                return Err(ApiError::BadRequest("invalid_parameter", message.into()));
             }
-            Wanted::Code(hex) => {
-                let code = run.parse_code(hex);
-                (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, 0.0, None)
-            }
-            Wanted::Id(id) => (view.code(*id)?.ok_or_else(|| no_item(*id))?, 0.0, None),
-            Wanted::Sample(i) => {
-                (run.sample_code(*i).ok_or_else(|| no_sample(*i))?.to_vec(), 0.0, None)
+            (Some(candidates), ..) => {
+                kept = self.vector(wanted, &view)?;
+                Order::Vectors { vector: &kept, candidates }
             }
         };
-        if extent.rerank && values.is_none() {
-            let message =
-                "`rerank` goes by the real values of an image: search by an image, or leave it out";
-            return Err(ApiError::BadRequest("invalid_parameter", message.into()));
-        }
         let started = Instant::now();
         let query = Query {
             code: &code,
@@ -261,17 +255,59 @@ impl Search<'_> {
             codes: extent.codes,
             cancellation,
         };
-        let found = view.nearest(query, values.filter(|_| extent.rerank))?;
+        let found = view.nearest(query, order)?;
         metrics::histogram!("dhih_search_seconds").record(started.elapsed().as_secs_f64());
         let search = ms_since(started);
         Ok(SearchAnswer {
             bits: run.bits(),
             code: dhih_index::to_hex(&code),
             took_ms: Took { encode, search },
-            hits: view.hits(&found.neighbours, extent.codes),
+            hits: view.hits(&found, extent.codes),
+            exact: found.certificate.map(|certificate| certificate.exact),
+            certain_within: found.certificate.map(|certificate| certificate.certain_within),
             capped_radius: found.capped_radius,
             exhaustive: found.exhaustive.then_some(true),
         })
+    }
+
+    fn coded(&self, wanted: &Wanted, view: &View<'_>) -> Result<Coded, ApiError> {
+        let run = self.run;
+        let given = |code: Vec<u8>| Coded { code, values: None, encode: 0.0 };
+        let packed = |values: &[f32]| run.pack(values).map_err(ApiError::internal);
+        match wanted {
+            Wanted::Values(values, ms) => {
+                Ok(Coded { code: packed(values)?, values: Some(values.clone()), encode: *ms })
+            }
+            Wanted::Vector(vector) => {
+                let started = Instant::now();
+                let values = run.coder().values_of(vector)?;
+                let code = packed(&values)?;
+                Ok(Coded { code, values: Some(values), encode: ms_since(started) })
+            }
+            Wanted::Code(hex) => {
+                let code = run.parse_code(hex);
+                Ok(given(code.map_err(|e| ApiError::BadRequest("invalid_code", e))?))
+            }
+            Wanted::Id(id) => Ok(given(view.code(*id)?.ok_or_else(|| no_item(*id))?)),
+            Wanted::Sample(_) if run.samples() == 0 => Err(Lacking::Samples.into()),
+            Wanted::Sample(index) => {
+                let code = run.sample_code(*index).ok_or_else(|| no_sample(*index))?;
+                Ok(given(code.to_vec()))
+            }
+        }
+    }
+
+    /// The vector that rescoring goes by: the query's, or the one that is kept of an item.
+    fn vector(&self, wanted: &Wanted, view: &View<'_>) -> Result<Vec<f32>, ApiError> {
+        match wanted {
+            Wanted::Vector(vector) => Ok(vector.clone()),
+            Wanted::Id(id) => view.vector(*id).ok_or_else(|| Lacking::Vectors.into()),
+            Wanted::Values(..) | Wanted::Code(_) | Wanted::Sample(_) => {
+                let message = "`rescore` goes by the vector of the query: search by `vector`, or by the `id` of an item whose vector is \
+                               kept, or leave it out";
+                Err(ApiError::BadRequest("invalid_parameter", message.into()))
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use roaring::RoaringTreemap;
 pub(crate) use self::change::{Change, Claim, Entry, Removal};
 use self::database::{Database, Fault};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
-use crate::{Error, Result};
+use crate::{Error, MakerKind, Result};
 
 /// The file's name in an index directory.
 pub(crate) const FILE: &str = "catalogue.redb";
@@ -48,6 +48,11 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
+    /// Whether an index directory has a catalogue.
+    pub(crate) fn is_in(dir: &Path) -> bool {
+        dir.join(FILE).symlink_metadata().is_ok()
+    }
+
     /// Opens or makes the catalogue of an index directory.
     ///
     /// # Errors
@@ -81,6 +86,7 @@ impl Catalogue {
         match made_by {
             Some(made_by) if made_by != sha256 => Err(Error::OtherModel {
                 path: self.path.clone(),
+                kind: MakerKind::Model,
                 expected: format!("sha256 {sha256}"),
                 got: format!("sha256 {made_by}"),
                 make: "dhih-serve import, with an index directory of its own (--index)".into(),

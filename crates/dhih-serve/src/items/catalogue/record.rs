@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What is kept of an item beside its thumbnail.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// In hexadecimal.
     pub(crate) code: String,
@@ -17,6 +17,9 @@ pub(crate) struct Record {
     /// The id that it had before an index was built anew whose own item has that id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) former_id: Option<u64>,
+    /// Its vector, where the index keeps vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) vector: Option<Vec<f32>>,
 }
 
 /// A file that was imported.

@@ -9,7 +9,7 @@ fn entry(id: u64, code: &str, source: &str) -> Entry {
         labels: vec![1],
         source: Some(source.into()),
         import,
-        former_id: None,
+        ..Record::default()
     };
     Entry { id, record, thumbnail: vec![id as u8], digest: Some(format!("digest of {source}")) }
 }

@@ -14,7 +14,7 @@ pub(crate) struct RescoringArgs {
     #[arg(long, env = "DHIH_RESCORE", value_name = "N", value_parser = positive,
         requires = "query_vectors", conflicts_with = "radius")]
     pub(crate) rescore: Option<usize>,
-    /// The queries' vectors: an .npy array of floats, a row for each query
+    /// The queries' vectors: an .npy array of floats, or a .parquet file with a column of lists of them, a row for each query
     #[arg(long, env = "DHIH_QUERY_VECTORS", value_name = "FILE", requires = "rescore")]
     pub(crate) query_vectors: Option<PathBuf>,
     /// What makes vectors similar: the cosine of the angle between them, or the sum of the products of their numbers

@@ -1,0 +1,56 @@
+//! Bodies of JSON, and what a body is by its media type.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use serde::de::DeserializeOwned;
+
+use crate::http::ApiError;
+use crate::http::form::media_type;
+
+/// A longer body is read off the threads that answer.
+const SHORT: usize = 64 << 10;
+
+/// What a body is.
+pub(crate) enum Kind {
+    Form,
+    Json,
+}
+
+/// What a body is; `None` where nothing says so.
+///
+/// # Errors
+/// Anything but a form or JSON.
+pub(crate) fn kind(request: &Request) -> Result<Option<Kind>, ApiError> {
+    match media_type(request).as_deref() {
+        Some("multipart/form-data") => Ok(Some(Kind::Form)),
+        Some("application/json") => Ok(Some(Kind::Json)),
+        Some(other) => Err(unsupported(&format!("`{other}` is not taken here: "))),
+        None => Ok(None),
+    }
+}
+
+/// The refusal of a body of another type.
+pub(crate) fn unsupported(what: &str) -> ApiError {
+    let message =
+        format!("{what}send multipart/form-data with the field `image`, or application/json");
+    ApiError::UnsupportedMediaType("unsupported_media_type", message)
+}
+
+/// Reads a body of JSON.
+///
+/// # Errors
+/// A body that is too large, no JSON, or has other fields than are expected.
+pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
+    request: Request,
+) -> Result<T, ApiError> {
+    let bytes = Bytes::from_request(request, &()).await?;
+    let is_short = bytes.len() <= SHORT;
+    let read = move || serde_json::from_slice(&bytes).map_err(|e| e.to_string());
+    let read = match is_short {
+        true => read(),
+        false => tokio::task::spawn_blocking(read).await.map_err(ApiError::internal)?,
+    };
+    read.map_err(|e| {
+        ApiError::BadRequest("malformed_body", format!("the body is not the JSON expected: {e}"))
+    })
+}

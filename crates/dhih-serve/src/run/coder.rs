@@ -1,0 +1,167 @@
+//! What makes codes of queries: the model of a run, a codec, or nothing. This is the one place that says what a service can be asked by,
+//! and why it cannot be asked by the rest.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use dhih_model::Encoder;
+use dhih_model::codec::Codec;
+
+use crate::run::checks;
+use crate::{MakerKind, Result};
+
+/// What is opened beside the codes that are searched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A run directory: its model makes codes of pictures, and it has held-out queries, class names and thumbnails.
+    Run(PathBuf),
+    /// A codec, as `dhih-train codec` writes it: it makes codes of vectors.
+    Codec(PathBuf),
+    /// Nothing: queries are codes.
+    Codes,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(path) | Self::Codec(path) => path.display().fmt(f),
+            Self::Codes => f.write_str("codes alone"),
+        }
+    }
+}
+
+/// What makes codes of queries.
+pub(crate) enum Coder {
+    /// The network of a run.
+    Model(Box<Encoder>),
+    /// A linear map of vectors.
+    Codec(Box<Codec>),
+    /// Codes come as codes.
+    None,
+}
+
+/// What a service needs for a request and was not started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Lacking {
+    #[error(
+        "this service has no model, so that it cannot make codes of pictures: `search_by` of /v1/info lists what it takes; started with \
+         --run, it takes pictures"
+    )]
+    Model,
+    #[error(
+        "this service has no codec, so that it cannot make codes of vectors: `search_by` of /v1/info lists what it takes; started with \
+         --codec, it takes vectors"
+    )]
+    Codec,
+    #[error(
+        "this service has no run, and so no held-out queries: `search_by` of /v1/info lists what it takes"
+    )]
+    Samples,
+    #[error(
+        "nothing can be rescored: vectors are not kept beside these codes; an index that is built with --vectors keeps them"
+    )]
+    Vectors,
+}
+
+impl Lacking {
+    /// A stable word for programs.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Model => "no_model",
+            Self::Codec => "no_codec",
+            Self::Samples => "no_samples",
+            Self::Vectors => "no_vectors",
+        }
+    }
+}
+
+/// Why a vector has no code.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum VectorFault {
+    /// There is nothing that makes codes of vectors.
+    Lacking(Lacking),
+    /// The vector is not as the codec takes it; why.
+    Unusable(String),
+}
+
+/// What codes must be of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Maker<'a> {
+    pub(crate) kind: MakerKind,
+    pub(crate) bits: usize,
+    /// SHA-256 in hexadecimal.
+    pub(crate) sha256: &'a str,
+}
+
+impl Coder {
+    /// Opens and checks it.
+    pub(super) fn open(origin: &Origin) -> Result<Self> {
+        Ok(match origin {
+            Origin::Run(dir) => Self::Model(Box::new(checks::encoder(&model_file(dir))?)),
+            Origin::Codec(path) => Self::Codec(Box::new(checks::codec(path)?)),
+            Origin::Codes => Self::None,
+        })
+    }
+
+    /// What makes codes of pictures.
+    pub(crate) fn model(&self) -> Result<&Encoder, Lacking> {
+        match self {
+            Self::Model(encoder) => Ok(encoder),
+            Self::Codec(_) | Self::None => Err(Lacking::Model),
+        }
+    }
+
+    /// What makes codes of vectors.
+    pub(crate) fn codec(&self) -> Result<&Codec, Lacking> {
+        match self {
+            Self::Codec(codec) => Ok(codec),
+            Self::Model(_) | Self::None => Err(Lacking::Codec),
+        }
+    }
+
+    /// The real values behind the code of a vector.
+    pub(crate) fn values_of(&self, vector: &[f32]) -> Result<Vec<f32>, VectorFault> {
+        let codec = self.codec().map_err(VectorFault::Lacking)?;
+        let (dims, got) = (codec.dims(), vector.len());
+        if got != dims {
+            let reason = format!("the vector has {got} numbers; the codec takes {dims}");
+            return Err(VectorFault::Unusable(reason));
+        }
+        codec.encode(vector).map_err(|error| match error {
+            // It counts from 0 the vectors that it is given at once.
+            dhih_model::Error::Vectors { reason } => {
+                VectorFault::Unusable(reason.replacen("vector 0 ", "the vector ", 1))
+            }
+            other => VectorFault::Unusable(other.to_string()),
+        })
+    }
+
+    /// What the codes that are searched must be of; `None` where any do.
+    pub(crate) fn maker(&self) -> Option<Maker<'_>> {
+        match self {
+            Self::Model(encoder) => Some(Maker {
+                kind: MakerKind::Model,
+                bits: encoder.bits(),
+                sha256: encoder.model_sha256(),
+            }),
+            Self::Codec(codec) => {
+                Some(Maker { kind: MakerKind::Codec, bits: codec.bits(), sha256: codec.sha256() })
+            }
+            Self::None => None,
+        }
+    }
+
+    /// What a search may go by, as the API names it.
+    pub(crate) fn search_by(&self) -> &'static [&'static str] {
+        match self {
+            Self::Model(_) => &["image", "code", "id", "sample"],
+            Self::Codec(_) => &["vector", "code", "id"],
+            Self::None => &["code", "id"],
+        }
+    }
+}
+
+/// The model of a run directory.
+pub(super) fn model_file(run: &Path) -> PathBuf {
+    run.join("model.safetensors")
+}

@@ -1,0 +1,37 @@
+//! Candidates found by code, put in order by the similarity of the vectors that an index keeps.
+
+use dhih_index::{Index, Rescore, RescoredHit};
+
+use crate::search::{Found, Neighbour, Query, SearchError};
+
+/// So many items are rescored at most.
+pub(crate) const MOST_CANDIDATES: usize = 10_000;
+
+/// Of the nearest `candidates` by code those within the query's radius, the `k` whose vectors have the greatest cosine to `vector`, by falling
+/// similarity, then id.
+pub(crate) fn search_and_rescore(
+    index: &Index,
+    query: &Query<'_>,
+    vector: &[f32],
+    candidates: usize,
+) -> Result<Found, SearchError> {
+    let Query { code, k, radius, filter, codes, .. } = *query;
+    // All of them come back, because some may be beyond the radius.
+    let rescore = Rescore::new(candidates, candidates);
+    let rescored = match filter {
+        Some(scope) => scope.selection(index).knn_rescored(code, vector, &rescore)?,
+        None => index.knn_rescored(code, vector, &rescore)?,
+    };
+    let within = |hit: &&RescoredHit| hit.distance <= radius;
+    let hits: Vec<RescoredHit> = rescored.hits.iter().filter(within).take(k).copied().collect();
+    let neighbour = |&RescoredHit { distance, id, .. }: &RescoredHit| {
+        let code = if codes { index.code(id) } else { None };
+        Neighbour { distance, id, code: code.unwrap_or_default().to_vec() }
+    };
+    Ok(Found {
+        neighbours: hits.iter().map(neighbour).collect(),
+        similarities: hits.iter().map(|hit| hit.similarity).collect(),
+        certificate: Some(rescored.certificate),
+        ..Found::default()
+    })
+}

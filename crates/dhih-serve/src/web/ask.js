@@ -1,0 +1,48 @@
+// The field for what is no picture: a code, the number of an item, or a vector, where the service takes no pictures.
+import { $ } from "/dom.js";
+import { can, state } from "/state.js";
+
+/** Candidates that are put in order by their vectors. */
+const CANDIDATES = 100;
+
+/** Shows the field in place of the one for pictures where there is no model; `asked` gets what is looked for. */
+export function setUpAsk(asked) {
+  const { bits, codec, index } = state.info;
+  const kinds = [`a code (${digits()} hexadecimal digits)`, "the number of an item"];
+  if (can("vector")) kinds.unshift(`a vector of ${codec.dims} numbers`);
+  $("drop").hidden = !can("image");
+  $("ask").hidden = can("image");
+  if (!can("image")) $("tagline").textContent = "Search by binary codes";
+  $("ask-hint").textContent = `Give ${new Intl.ListFormat("en", { type: "disjunction" }).format(kinds)}.`;
+  $("ask-text").placeholder = can("vector") ? "[0.12, -0.5, …]" : "0".repeat(Math.min(digits(), 24)) + (bits > 96 ? "…" : "");
+  $("cosine-line").hidden = !index?.vectors;
+  $("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const query = understood($("ask-text").value.trim());
+    $("ask-problem").textContent = query ? "" : `This is none of these: ${kinds.join(", ")}.`;
+    if (query) asked(query);
+  });
+  // As in a search field, Enter asks; a vector may have lines.
+  $("ask-text").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey) return;
+    event.preventDefault();
+    $("ask").requestSubmit();
+  });
+}
+
+/** Hexadecimal digits of a code. */
+const digits = () => 2 * Math.ceil(state.info.bits / 8);
+
+/** What a text looks for; null where it is nothing that is known. */
+function understood(text) {
+  if (/^[\da-f]+$/i.test(text) && text.length === digits()) return { by: "code", value: text.toLowerCase() };
+  if (/^#?\d{1,20}$/.test(text)) return { by: "id", value: text.replace("#", "") };
+  const numbers = text.replace(/^\[|\]$/g, "").trim().split(/[\s,;]+/).map(Number);
+  return can("vector") && numbers.length > 1 && numbers.every(Number.isFinite) ? { by: "vector", value: numbers } : null;
+}
+
+/** How many candidates of this query are rescored; null where it has no vector, or nobody wants it. */
+export function candidates(query, neighbours) {
+  const wanted = state.info.index?.vectors && $("cosine").checked && ["id", "vector"].includes(query.by);
+  return wanted ? Math.max(CANDIDATES, neighbours) : null;
+}
