@@ -4,15 +4,18 @@
 
 use std::arch::aarch64::*;
 
+use super::block;
 use super::collect_near::collect_near_by;
 use super::kernel::{Kernel, Near, NearRequest};
 use super::scalar;
 
 pub(super) const KERNEL: Kernel = Kernel {
     name: "neon",
+    slowness: 3.0,
     scan,
     gather: scalar::gather,
     collect_near,
+    collect_near_in_block: |request, found| block::collect_near(request, found),
     drain_ones: scalar::drain_ones,
 };
 

@@ -4,6 +4,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod block;
 mod collect_near;
 mod kernel;
 mod scalar;
@@ -15,6 +16,7 @@ mod x86_64;
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
+pub(crate) use block::{BlockRequest, CodeBlock, words};
 use kernel::Kernel;
 pub(crate) use kernel::{CodeRange, Near, NearRequest, ONES_PER_WRITE};
 
@@ -57,6 +59,11 @@ fn named_by_environment() -> Result<Option<&'static Kernel>> {
 /// `DHIH_ISA` names an instruction set that this machine lacks; searches then use the fastest one.
 pub fn isa() -> Result<&'static str> {
     named_by_environment().map(|_| chosen().name)
+}
+
+/// How many times as long as the AVX-512 kernel the kernel in use takes to compare codes that are in the cache.
+pub(crate) fn slowness() -> f64 {
+    chosen().slowness
 }
 
 /// The Hamming distance of two codes.
@@ -107,6 +114,16 @@ pub(crate) fn distances_of(query: &[u8], codes: &[u8], picks: &[u32], out: &mut 
 pub(crate) fn collect_near(request: &NearRequest, found: &mut Vec<Near>) {
     assert!(!request.query.is_empty(), "a code has at least one byte");
     (chosen().collect_near)(request, found);
+}
+
+/// Appends to `found` the codes of a laid out block that are within the request's limit, in the order of their numbers in the block.
+///
+/// # Panics
+/// Panics if the query has another number of words than the codes.
+#[inline]
+pub(crate) fn collect_near_in_block(request: &BlockRequest, found: &mut Vec<Near>) {
+    request.check();
+    (chosen().collect_near_in_block)(request, found);
 }
 
 /// Clears up to 64 words and writes down the positions of their ones, as [`DrainOnes`](kernel::DrainOnes) says.

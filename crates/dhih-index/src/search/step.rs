@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
 use crate::hits::Reach;
 use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
+use crate::search::stripes;
 use crate::table::linear_hash;
 
 /// Whole codes whose groups in the code hash table are prefetched together before the first of them is looked up.
@@ -119,6 +120,10 @@ pub(crate) fn scan(state: &mut SearchState, certain: u32) -> Result<Reach> {
     let (codes, distinct) = (state.segment.codes(), state.segment.distinct as u32);
     state.scratch.collector.forget_from(certain);
     state.scratch.explanation.scanned += u64::from(distinct);
+    let stripes = stripes::count(state.segment.plan().scan());
+    if stripes > 1 {
+        return stripes::scan(state, certain, stripes);
+    }
     let mut near = std::mem::take(&mut state.scratch.near_codes);
     let mut reach = Reach::ALL;
     for start in (0..distinct).step_by(CODES_PER_LIMIT) {

@@ -26,7 +26,9 @@ pub(super) fn drain_ones(
 pub(super) fn scan(query: &[u8], codes: &[u8], out: &mut [u32]) {
     let width = query.len();
     match width {
+        6 => scan_6_bytes(query, codes, out),
         8 => scan_8_bytes(query, codes, out),
+        12 => scan_12_bytes(query, codes, out),
         16 => scan_16_bytes(query, codes, out),
         _ if width.is_multiple_of(32) => scan_long(query, codes, out),
         _ => return scalar::scan(query, codes, out),
@@ -55,6 +57,43 @@ fn scan_16_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
     }
 }
 
+/// Four codes of 6 bytes are 24 bytes, two to each half of a register; each code is spread to a word of its own.
+#[target_feature(enable = "avx2")]
+fn scan_6_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
+    let query = load4(&repeated(query, 8));
+    let spread = _mm_setr_epi8(0, 1, 2, 3, 4, 5, -1, -1, 6, 7, 8, 9, 10, 11, -1, -1);
+    let spread = _mm256_broadcastsi128_si256(spread);
+    for (step, out) in codes.as_chunks::<24>().0.iter().zip(out.as_chunks_mut::<4>().0) {
+        let words = _mm256_shuffle_epi8(load_twice_12(step), spread);
+        store4(count4(_mm256_xor_si256(words, query)), out);
+    }
+}
+
+/// Two codes of 12 bytes are 24 bytes, one to each half of a register.
+#[target_feature(enable = "avx2")]
+fn scan_12_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
+    let query = load4(&repeated(query, 16));
+    let steps = codes.as_chunks::<24>().0.as_chunks::<2>().0;
+    for ([a, b], out) in steps.iter().zip(out.as_chunks_mut::<4>().0) {
+        let a = count4(_mm256_xor_si256(load_twice_12(a), query));
+        let b = count4(_mm256_xor_si256(load_twice_12(b), query));
+        store4(pairs4(a, b), out);
+    }
+}
+
+/// Twice 12 bytes, each at the beginning of a half of the register, and zeros behind them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_twice_12(bytes: &[u8; 24]) -> __m256i {
+    let used = _mm_setr_epi32(-1, -1, -1, 0);
+    // SAFETY: the mask lets only the 24 bytes that are there be read; the loads need no alignment.
+    unsafe {
+        let low = _mm_maskload_epi32(bytes.as_ptr().cast(), used);
+        let high = _mm_maskload_epi32(bytes.as_ptr().add(12).cast(), used);
+        _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
+    }
+}
+
 /// Codes whose length is a multiple of 32 bytes.
 #[target_feature(enable = "avx2")]
 fn scan_long(query: &[u8], codes: &[u8], out: &mut [u32]) {
@@ -72,17 +111,23 @@ fn scan_long(query: &[u8], codes: &[u8], out: &mut [u32]) {
     }
 }
 
-/// The number of ones in each word of 64 bits: a table of 16 counts is looked up for both halves of each byte.
+/// The number of ones in each word of 64 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn count4(words: __m256i) -> __m256i {
+    _mm256_sad_epu8(ones_of_bytes(words), _mm256_setzero_si256())
+}
+
+/// The number of ones in each byte: a table of 16 counts is looked up for both of its halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn ones_of_bytes(words: __m256i) -> __m256i {
     let counts = _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
     let counts = _mm256_broadcastsi128_si256(counts);
     let half = _mm256_set1_epi8(0x0f);
     let low = _mm256_shuffle_epi8(counts, _mm256_and_si256(words, half));
     let high = _mm256_and_si256(_mm256_srli_epi16(words, 4), half);
-    let bytes = _mm256_add_epi8(low, _mm256_shuffle_epi8(counts, high));
-    _mm256_sad_epu8(bytes, _mm256_setzero_si256())
+    _mm256_add_epi8(low, _mm256_shuffle_epi8(counts, high))
 }
 
 /// The sums of neighbouring words of `a`, then of `b`.

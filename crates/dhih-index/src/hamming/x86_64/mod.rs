@@ -3,7 +3,9 @@
 #![allow(unsafe_code)]
 
 mod avx2;
+mod avx2_block;
 mod avx512;
+mod avx512_block;
 mod avx512_near;
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -21,6 +23,7 @@ pub(super) fn kernels() -> Vec<Kernel> {
     {
         kernels.push(Kernel {
             name: "avx2",
+            slowness: 2.5,
             // SAFETY: the machine has AVX2 and POPCNT.
             scan: |query, codes, out| unsafe { avx2::scan(query, codes, out) },
             // SAFETY: the machine has AVX2 and POPCNT.
@@ -29,6 +32,10 @@ pub(super) fn kernels() -> Vec<Kernel> {
                 // SAFETY: the machine has AVX2 and POPCNT.
                 let scan = |q: &[u8], c: &[u8], out: &mut [u32]| unsafe { avx2::scan(q, c, out) };
                 collect_near_by(scan, request, found);
+            },
+            // SAFETY: the machine has AVX2 and POPCNT.
+            collect_near_in_block: |request, found| unsafe {
+                avx2_block::collect_near_in_block(request, found);
             },
             // SAFETY: the machine has POPCNT and BMI1.
             drain_ones: |words, nonzero, first, positions| unsafe {
@@ -43,6 +50,7 @@ pub(super) fn kernels() -> Vec<Kernel> {
         {
             kernels.push(Kernel {
                 name: "avx512",
+                slowness: 1.0,
                 // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
                 scan: |query, codes, out| unsafe { avx512::scan(query, codes, out) },
                 // SAFETY: the machine has AVX2 and POPCNT.
@@ -52,6 +60,10 @@ pub(super) fn kernels() -> Vec<Kernel> {
                 // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
                 collect_near: |request, found| unsafe {
                     avx512_near::collect_near(request, found);
+                },
+                // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
+                collect_near_in_block: |request, found| unsafe {
+                    avx512_block::collect_near_in_block(request, found);
                 },
                 // SAFETY: the machine has POPCNT and BMI1.
                 drain_ones: |words, nonzero, first, positions| unsafe {
