@@ -65,7 +65,7 @@ pub(crate) fn choose(codes: &Codes, goal: Goal) -> Result<Option<u32>> {
     };
     let width = codes.bytes_per_code();
     // The same codes give the same tables on every machine.
-    let costs = CodeCosts { codes: codes.len(), width, slowness: 1.0 };
+    let costs = CodeCosts::new(codes.len(), width, 1.0);
     let search = SearchCosts { costs, radius };
     let counts = 1..=MOST_TABLES.min(codes.bits());
     let of_uniform_codes: Vec<(u32, f64)> = counts

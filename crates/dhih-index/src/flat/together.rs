@@ -15,6 +15,9 @@ const FIRST_BLOCK: usize = 64;
 const LAID_OUT_FOR: usize = 8;
 const LAID_OUT_FROM_BYTES: usize = 9;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Queries that share a pass. Its memory is kept from one pass to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Pass {
@@ -53,7 +56,12 @@ impl Pass {
                 block.fill(codes, width);
             }
             let ranges = &[CodeRange { start: 0, end: (codes.len() / width) as u32 }];
+            let lines_ahead = (rest.len().min(in_block * width) / LINE).div_ceil(queries.len());
             for (number, query) in queries.iter().enumerate() {
+                // The next block is fetched meanwhile: the hardware fetches no further than to the end of a page.
+                for line in number * lines_ahead..(number + 1) * lines_ahead {
+                    hamming::prefetch(rest, line * LINE);
+                }
                 let limit = limits[number];
                 if laid_out {
                     let query = &words[number * words_per_code..][..words_per_code];

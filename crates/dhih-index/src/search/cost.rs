@@ -10,6 +10,8 @@ const LOOK_UP: f64 = 4.0;
 const STEP: f64 = 250.0;
 /// A bucket, apart from its codes, while others are under way.
 const BUCKET: f64 = 30.0;
+/// What it costs more where the codes are not in the table: they are read one after the other with its postings.
+const FAR_BUCKET: f64 = 20.0;
 /// A byte of the first codes of a bucket, before the hardware prefetcher sees that memory is read sequentially, ...
 const FIRST_BYTE: f64 = 0.11;
 /// ... and how many bytes that is.
@@ -42,34 +44,41 @@ pub(crate) struct CodeCosts {
     /// The number of different codes.
     pub(crate) codes: usize,
     /// The length of a code in bytes.
-    pub(crate) width: usize,
+    width: usize,
     /// How many times as long as on the machine of these costs it takes to compare codes that are in the cache.
-    pub(crate) slowness: f64,
+    slowness: f64,
+    /// A byte of codes that are read sequentially.
+    byte: f64,
 }
 
 impl CodeCosts {
+    /// So many different codes of `width` bytes, by a kernel that takes `slowness` times as long as the one that was measured.
+    pub(crate) fn new(codes: usize, width: usize, slowness: f64) -> Self {
+        let bytes = codes as f64 * width as f64;
+        let uncached = (bytes - CACHED_BYTES) / (UNCACHED_BYTES - CACHED_BYTES);
+        let loaded = CACHED_BYTE + uncached.clamp(0.0, 1.0) * (UNCACHED_BYTE - CACHED_BYTE);
+        Self { codes, width, slowness, byte: loaded.max(CACHED_BYTE * slowness) }
+    }
+
+    /// The same codes on the machine of these costs.
+    pub(crate) fn as_measured(self) -> Self {
+        Self::new(self.codes, self.width, 1.0)
+    }
+
     /// Scanning all codes, for one of `sharing` queries that share the pass.
     pub(crate) fn scan(&self, sharing: usize) -> f64 {
         let bytes = self.width as f64;
-        let alone = CODE + self.byte() * bytes;
+        let alone = CODE + self.byte * bytes;
         let code = match sharing {
             0 | 1 => alone,
             _ => {
                 let words = self.width.div_ceil(8) as f64;
-                let compared = SHARED_CODE + SHARED_WORD * words;
-                let loaded = (self.byte() + LAID_OUT_BYTE) * bytes;
-                (compared * self.slowness + loaded / sharing as f64).min(alone)
+                let compared = self.slowness * (SHARED_CODE + SHARED_WORD * words);
+                let loaded = (self.byte + LAID_OUT_BYTE) * bytes;
+                (compared + loaded / sharing as f64).min(alone)
             }
         };
         self.codes as f64 * code
-    }
-
-    /// A byte of codes that are read sequentially.
-    fn byte(&self) -> f64 {
-        let bytes = self.codes as f64 * self.width as f64;
-        let uncached = (bytes - CACHED_BYTES) / (UNCACHED_BYTES - CACHED_BYTES);
-        (CACHED_BYTE + uncached.clamp(0.0, 1.0) * (UNCACHED_BYTE - CACHED_BYTE))
-            .max(CACHED_BYTE * self.slowness)
     }
 
     /// Checking rows one by one: for each, its code's number and the code are read.
@@ -83,19 +92,21 @@ impl CodeCosts {
     }
 
     /// A step of probing.
+    #[inline]
     pub(crate) fn step(&self, step: StepSize) -> f64 {
         let StepSize { buckets, codes, near_share, in_order } = step;
         STEP + buckets * (self.bucket(codes, in_order) + codes * near_share * FOUND)
     }
 
     /// A bucket with this number of codes.
+    #[inline]
     fn bucket(&self, codes: f64, in_order: bool) -> f64 {
         if !in_order && self.width > COPIED {
-            return BUCKET + codes * FAR_CODE;
+            return BUCKET + FAR_BUCKET + codes * FAR_CODE;
         }
         let bytes = codes * self.width as f64;
         let first = bytes.min(FIRST_BYTES);
-        BUCKET + first * FIRST_BYTE + (bytes - first) * self.byte() + codes * CODE
+        BUCKET + first * FIRST_BYTE + (bytes - first) * self.byte + codes * CODE
     }
 }
 

@@ -40,6 +40,7 @@ use crate::search::scratch::Scratch;
 use crate::search::state::SearchState;
 use crate::search::step::{check_selected_rows, look_up, scan};
 use crate::store::segment::Segment;
+use crate::table::substring::Substring;
 
 /// How a search finds its hits. The hits are the same in any case.
 ///
@@ -74,8 +75,10 @@ pub enum Strategy {
 const EXPLORATION_SHARE: f64 = 0.05;
 /// The same where queries share the scan: most of them end in it, and its price is known.
 const SHARED_EXPLORATION_SHARE: f64 = 0.02;
-/// A scan that costs less than this is not worth a plan.
+/// A share in a scan that costs less than this is not worth a plan, ...
 const PLANNED_FROM: f64 = 1000.0;
+/// ... and one that costs less than this is not where a typical query is expected to end in the scan.
+const EXPLORED_FROM: f64 = 30_000.0;
 
 /// A search in one segment.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +137,22 @@ pub(crate) fn collect_but_scan(request: &SegmentSearch, scratch: &mut Scratch) -
     }
 }
 
+/// Whether many queries share a scan without a look for a better way each for itself: where a plan for each would cost too much beside
+/// the scan, and tables are not expected to help. So many rows may be hits.
+pub(crate) fn is_scanned_at_once(
+    segment: &Segment,
+    bound: Bound,
+    candidates: usize,
+    sharing: usize,
+) -> bool {
+    let plan = Plan { sharing, ..segment.plan() };
+    let expected = plan.expected(bound.k, segment.rows, candidates).unwrap_or(plan.bits);
+    let lengths = segment.substrings().map(Substring::bits);
+    let typical = plan.typical(lengths, expected.min(bound.radius));
+    let most = if typical < plan.scan() { PLANNED_FROM } else { EXPLORED_FROM };
+    sharing > 1 && plan.scan() < most
+}
+
 /// Probes until all hits are found.
 fn probe_only(state: &mut SearchState) -> Result<Ending> {
     let plan = state.segment.plan();
@@ -171,9 +190,6 @@ struct Progress {
 fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Ending> {
     let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
     let plan = Plan { sharing, ..segment.plan() };
-    if sharing > 1 && plan.scan() < PLANNED_FROM {
-        return Ok(Ending::Scan { certain: 0 });
-    }
     if accept.wanted.is_some() {
         let cost = plan.costs.check_rows(candidates as f64);
         let all_are_hits = candidates <= bound.k;

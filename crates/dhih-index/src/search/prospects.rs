@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::search::cost::CodeCosts;
 use crate::search::plan::Plan;
 use crate::search::probing::{Probing, TableProgress};
 
@@ -38,24 +37,27 @@ pub struct Prospects {
 }
 
 impl Plan<'_> {
+    /// The cost of finding all codes within a distance of a typical query by tables. `lengths` are those of the substrings, in bits.
+    pub(crate) fn typical(&self, lengths: impl Iterator<Item = u32>, to: u32) -> f64 {
+        let own = self.profile.map_or(0, |profile| profile.bucket_codes[0] as u32);
+        let table = |(bits, table)| TableProgress::new(self, table, bits, own);
+        let tables: Vec<TableProgress> = lengths.zip(0..).map(table).collect();
+        if tables.is_empty() {
+            return f64::INFINITY;
+        }
+        let probing = Probing { tables: &tables, to, near_share: 0.0 };
+        self.probe(probing, &mut Vec::new()).min(self.look_up(0, to))
+    }
+
     /// What the segment is good for, whatever the machine; `None` where it has no tables or no profile. `lengths` are those of its
     /// substrings, in bits.
-    pub(crate) fn prospects(&self, lengths: impl Iterator<Item = u32>) -> Option<Prospects> {
-        let plan = Plan { costs: CodeCosts { slowness: 1.0, ..self.costs }, ..*self };
-        let profile = plan.profile?;
-        let own = profile.bucket_codes[0] as u32;
-        let tables: Vec<TableProgress> = lengths
-            .zip(0..)
-            .map(|(bits, table)| TableProgress::new(&plan, table, bits, own))
-            .collect();
-        if tables.is_empty() {
-            return None;
-        }
-        let mut steps = Vec::new();
-        let mut cost = |to: u32| {
-            let probing = Probing { tables: &tables, to, near_share: 0.0 };
-            plan.probe(probing, &mut steps).min(plan.look_up(0, to))
-        };
+    pub(crate) fn prospects(
+        &self,
+        lengths: impl ExactSizeIterator<Item = u32> + Clone,
+    ) -> Option<Prospects> {
+        let plan = Plan { costs: self.costs.as_measured(), ..*self };
+        let profile = plan.profile.filter(|_| lengths.len() > 0)?;
+        let cost = |to: u32| plan.typical(lengths.clone(), to);
         // Costs grow with the radius.
         let (mut radius, mut beyond) = (0, plan.bits + 1);
         while radius < beyond {
@@ -69,7 +71,7 @@ impl Plan<'_> {
         let microseconds = |cost: f64| (cost / 1e3 * 64.0).round() / 64.0;
         Some(Prospects {
             radius,
-            radius_us: microseconds(radius.map_or(plan.scan(), &mut cost)),
+            radius_us: microseconds(radius.map_or(plan.scan(), cost)),
             neighbour: profile.distances[1],
             nearest_us: microseconds(cost(profile.expected(10.0)).min(plan.scan())),
             scan_us: microseconds(plan.scan()),

@@ -88,6 +88,18 @@ impl<'a> Wanted<'a> {
         Self { segment, postings: segment.postings(), accept }
     }
 
+    /// Calls `visit` with the rows of a code that are wanted.
+    #[inline]
+    pub(crate) fn for_each_row(self, code: u32, mut visit: impl FnMut(u32)) -> Result<()> {
+        let rows = self.postings.of(code).ok_or_else(|| self.segment.outside())?;
+        for &row in rows {
+            if self.accept.all() || self.accept.row(row) {
+                visit(row);
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a code within the limit to those found. Where only some items are wanted, a code without any of these does not count.
     #[inline(always)]
     pub(crate) fn add(self, collector: &mut HitCollector, found: Near) -> Result<()> {

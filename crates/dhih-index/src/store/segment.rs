@@ -244,7 +244,7 @@ impl Segment {
     }
 
     /// The substrings of the tables.
-    pub(crate) fn substrings(&self) -> impl Iterator<Item = &Substring> {
+    pub(crate) fn substrings(&self) -> impl ExactSizeIterator<Item = &Substring> + Clone {
         self.tables.iter().map(|table| &table.substring)
     }
 
@@ -273,7 +273,7 @@ impl Segment {
         let width = bits::bytes_per_code(self.bits);
         Plan {
             bits: self.bits,
-            costs: CodeCosts { codes: self.distinct, width, slowness: hamming::slowness() },
+            costs: CodeCosts::new(self.distinct, width, hamming::slowness()),
             sharing: 1,
             code_hash_table: self.whole.is_some(),
             profile: self.profile.as_ref(),

@@ -9,7 +9,7 @@ fn tables(plan: &Plan, own: u32) -> [TableProgress; 4] {
 }
 
 fn plan(codes: usize, profile: Option<&Profile>) -> Plan<'_> {
-    let costs = CodeCosts { codes, width: 8, slowness: 1.0 };
+    let costs = CodeCosts::new(codes, 8, 1.0);
     Plan { bits: 64, costs, sharing: 1, code_hash_table: true, profile }
 }
 
