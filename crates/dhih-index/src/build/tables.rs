@@ -204,12 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn a_greater_radius_needs_more_tables_until_none_are_of_use() {
+    fn far_neighbours_need_many_tables_until_none_are_of_use() {
         let codes = uniform(256, 200_000);
         let tables = |radius| choose(&codes, Goal::Within { radius }).unwrap();
         let some: Vec<u32> =
             [0, 5, 15, 25].into_iter().map(|radius| tables(radius).unwrap()).collect();
-        assert!(some.is_sorted() && some[3] > 2 * some[0], "{some:?}");
+        // Of a greater radius more tables are probed nearby, or fewer a bit further away.
+        assert!(some[0] < some[1] && some[1] < some[2].min(some[3]), "{some:?}");
         assert_eq!([tables(100), tables(256), tables(u32::MAX)], [None; 3]);
         // The nearest of random codes are as far as that.
         assert_eq!(choose(&codes, Goal::Nearest { k: 10 }).unwrap(), None);
@@ -219,7 +220,7 @@ mod tests {
     fn the_distance_of_neighbours_is_measured() {
         // Each code is there eight times.
         let bytes: Vec<u8> =
-            (0..8000_u32).flat_map(|i| (i / 8 * 0x9e37_79b9).to_le_bytes()).collect();
+            (0..8000_u32).flat_map(|i| (i / 8).wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
         let codes = Codes::new(32, bytes).unwrap();
         assert_eq!(neighbour_distance(&codes, 7), 0);
         assert!(neighbour_distance(&codes, 8) > 2);

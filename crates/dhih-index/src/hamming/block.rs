@@ -84,6 +84,7 @@ impl<'a> BlockRequest<'a> {
     }
 
     /// The same, of a number of words that the compiler knows.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn groups_of<const N: usize>(
         &self,
@@ -92,6 +93,7 @@ impl<'a> BlockRequest<'a> {
     }
 
     /// Which places of a group have codes: all, but in the last one.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn places(&self, group: usize) -> u8 {
         let codes = (self.block.codes - group * LANES).min(LANES);

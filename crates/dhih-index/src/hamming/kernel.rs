@@ -26,6 +26,7 @@ pub(super) type DrainOnes =
 pub(crate) const ONES_PER_WRITE: usize = 4;
 
 /// The functions of one instruction set.
+#[derive(Clone, Copy)]
 pub(crate) struct Kernel {
     /// The name by which `DHIH_ISA` chooses it.
     pub(super) name: &'static str,

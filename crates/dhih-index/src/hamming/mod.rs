@@ -53,7 +53,7 @@ fn named_by_environment() -> Result<Option<&'static Kernel>> {
     })
 }
 
-/// The name of the instruction set in use: `scalar`, `avx2`, `avx512` or `neon`.
+/// The name of the instruction set in use: `scalar`, `avx2`, `avx512bw`, `avx512` or `neon`.
 ///
 /// # Errors
 /// `DHIH_ISA` names an instruction set that this machine lacks; searches then use the fastest one.
@@ -140,13 +140,15 @@ pub(crate) fn drain_ones(
     (chosen().drain_ones)(words, nonzero, first, positions)
 }
 
-/// Prefetches the cache line of an item of a slice; does nothing where the slice has no such item, or on machines for which no
-/// prefetch instruction is implemented.
+/// Prefetches the cache line of an item of a slice; does nothing where the slice has no such item, or on machines other than x86_64 and
+/// aarch64.
 #[inline(always)]
 pub(crate) fn prefetch<T>(slice: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     x86_64::prefetch(slice, at);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    aarch64::prefetch(slice, at);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = (slice, at);
 }
 

@@ -154,7 +154,7 @@ impl HitCollector {
     }
 
     /// Learns that no code beyond a distance matters.
-    fn lower_limit(&mut self, limit: u32) {
+    pub(crate) fn lower_limit(&mut self, limit: u32) {
         while self.limit > limit {
             self.items_within_limit -= self.items[self.limit as usize];
             self.limit -= 1;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
 use crate::hits::Reach;
+use crate::search::parallel;
 use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
-use crate::search::stripes;
 use crate::table::linear_hash;
 
 /// Whole codes whose groups in the code hash table are prefetched together before the first of them is looked up.
@@ -120,9 +120,8 @@ pub(crate) fn scan(state: &mut SearchState, certain: u32) -> Result<Reach> {
     let (codes, distinct) = (state.segment.codes(), state.segment.distinct as u32);
     state.scratch.collector.forget_from(certain);
     state.scratch.explanation.scanned += u64::from(distinct);
-    let stripes = stripes::count(state.segment.plan().scan());
-    if stripes > 1 {
-        return stripes::scan(state, certain, stripes);
+    if parallel::is_worthwhile(state.segment.plan().scan()) {
+        return parallel::scan(state, certain);
     }
     let mut near = std::mem::take(&mut state.scratch.near_codes);
     let mut reach = Reach::ALL;
