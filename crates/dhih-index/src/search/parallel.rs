@@ -51,7 +51,7 @@ fn run<T: Send>(count: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     };
     thread::scope(|scope| {
         // Where the system gives no more threads, there are fewer.
-        let start = |_| thread::Builder::new().spawn_scoped(scope, &work).ok();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
         let others: Vec<_> = (1..threads().min(count)).map_while(start).collect();
         let mut done = work();
         for other in others {

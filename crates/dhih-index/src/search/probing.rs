@@ -148,6 +148,10 @@ pub(crate) mod odd_order {
         let state = STATE.get()?.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         STATE.set(Some(state));
         let number = (state >> 33) as usize;
-        Some(if number % 4 == 0 { number / 4 % tables } else { (number / 4 % 3).min(tables - 1) })
+        Some(if number.is_multiple_of(4) {
+            number / 4 % tables
+        } else {
+            (number / 4 % 3).min(tables - 1)
+        })
     }
 }

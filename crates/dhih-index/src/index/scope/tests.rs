@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::build::IndexBuilder;
 use crate::codes::set::CodeSet;
+use crate::search::Strategy;
 use crate::search::scratch::KEPT_BYTES;
 
 proptest! {
