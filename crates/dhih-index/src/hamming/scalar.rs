@@ -7,7 +7,7 @@ use super::kernel::{Kernel, Near, NearRequest, ONES_PER_WRITE};
 
 pub(super) const KERNEL: Kernel = Kernel {
     name: "scalar",
-    slowness: 6.0,
+    slowness: 7.0,
     scan,
     gather,
     collect_near,

@@ -139,19 +139,20 @@ pub(crate) fn collect_but_scan(request: &SegmentSearch, scratch: &mut Scratch) -
 }
 
 /// Whether many queries share a scan without a look for a better way each for itself: where a plan for each would cost too much beside
-/// the scan, and tables are not expected to help. So many rows may be hits.
-pub(crate) fn is_scanned_at_once(
-    segment: &Segment,
-    bound: Bound,
-    candidates: usize,
-    sharing: usize,
-) -> bool {
+/// the scan, and nothing cheaper is expected. The request may be that of any of the queries.
+pub(crate) fn is_scanned_at_once(request: &SegmentSearch) -> bool {
+    let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
     let plan = Plan { sharing, ..segment.plan() };
+    if sharing <= 1
+        || accept.wanted.is_some() && plan.costs.check_rows(candidates as f64) < plan.scan()
+    {
+        return false;
+    }
     let expected = plan.expected(bound.k, segment.rows, candidates).unwrap_or(plan.bits);
     let lengths = segment.substrings().map(Substring::bits);
     let typical = plan.typical(lengths, expected.min(bound.radius));
     let most = if typical < plan.scan() { PLANNED_FROM } else { EXPLORED_FROM };
-    sharing > 1 && plan.scan() < most
+    plan.scan() < most
 }
 
 /// Probes until all hits are found.
@@ -185,6 +186,8 @@ struct Progress {
     near_share: f64,
     /// What was spent on steps that were tried though a scan seemed best.
     explored: f64,
+    /// What is left of the cost that was estimated for probing, and up to which distance.
+    estimated: Option<(u32, f64)>,
 }
 
 /// Takes the step that is estimated to be the cheapest, until all hits are found, or until a scan is.
@@ -232,17 +235,20 @@ fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Endin
                 progress.looked_up = progress.certain;
             }
             Action::Probe => {
-                // A k-NN search that knows no limit yet takes steps one by one: the first ones may show that few are needed. So does
-                // one that only tries whether it needs a scan.
-                let is_sure = costs.best() == Action::Probe
-                    && (bound.k == usize::MAX || limit < segment.bits);
+                // A k-NN search takes steps one by one, since each may show that fewer are needed. So does a search that only tries
+                // whether it needs a scan.
+                let is_sure = costs.best() == Action::Probe && bound.k == usize::MAX;
                 let probed = if sharing == 1 && is_sure && parallel::is_worthwhile(costs.probe) {
-                    let steps = state.scratch.probing_steps.iter();
-                    let target = steps.map(|(table, _)| *table).collect();
+                    let Scratch { tables, probing_steps: steps, .. } = &mut *state.scratch;
+                    let near_share = progress.near_share;
+                    plan.probe(Probing { tables, to: target, near_share }, steps);
+                    let target = steps.iter().map(|(table, _)| *table).collect();
                     let looked_up = progress.looked_up;
                     ParallelProbe { request, plan: &plan, target, looked_up }.run(state.scratch)?
                 } else {
-                    let (place, _) = plan.next_table(&state.scratch.tables, progress.near_share);
+                    let next = plan.next_table(&state.scratch.tables, progress.near_share);
+                    let (place, cost) = next;
+                    progress.estimated = Some((target, costs.probe - cost));
                     let probed = probe(state, place, progress.looked_up)?;
                     if let Some(probed) = probed {
                         state.scratch.tables[place].advance(&plan, probed);
@@ -265,11 +271,21 @@ fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Endin
 
 /// What it would cost to find all codes within `target` in each way.
 fn costs(plan: &Plan, state: &mut SearchState, progress: &Progress, target: u32) -> Costs {
-    let &Progress { certain, probed, near_share, .. } = progress;
-    let look_up = if probed { f64::INFINITY } else { plan.look_up(certain, target) };
+    let &Progress { certain, probed, near_share, estimated, .. } = progress;
+    let (look_up, scan) = match probed {
+        true => (f64::INFINITY, plan.scan()),
+        false => (plan.look_up(certain, target), plan.scan()),
+    };
     let Scratch { tables, probing_steps, .. } = &mut *state.scratch;
-    let probe = plan.probe(Probing { tables, to: target, near_share }, probing_steps);
-    Costs { look_up, probe, scan: plan.scan() }
+    // An estimate that is far from that of a scan holds until it is used up.
+    let holds = |(to, left): &(u32, f64)| {
+        target <= *to && *left < 0.5 * scan && plan.next_table(tables, near_share).1 <= *left
+    };
+    let probe = match estimated.filter(|estimated| probed && holds(estimated)) {
+        Some((_, left)) => left,
+        None => plan.probe(Probing { tables, to: target, near_share }, probing_steps),
+    };
+    Costs { look_up, probe, scan }
 }
 
 /// The cheaper one of the next look-up and the next probe, if together with those tried before it costs little beside a scan.

@@ -1,4 +1,4 @@
-//! One query on several threads. A scan is cut into stripes of codes; probing is cut by tables. What is found anywhere lowers the limit
+//! One query on several threads. A scan is cut into stripes of codes; probing within a radius is cut by tables. What is found anywhere lowers the limit
 //! everywhere. What is collected is the same for any number of threads.
 //!
 //! The threads live as long as the search: those of a pool may be busy with other work, for which a search would have to wait.

@@ -26,9 +26,7 @@ pub(super) fn drain_ones(
 pub(super) fn scan(query: &[u8], codes: &[u8], out: &mut [u32]) {
     let width = query.len();
     match width {
-        6 => scan_6_bytes(query, codes, out),
         8 => scan_8_bytes(query, codes, out),
-        12 => scan_12_bytes(query, codes, out),
         16 => scan_16_bytes(query, codes, out),
         _ if width.is_multiple_of(32) => scan_long(query, codes, out),
         _ => return scalar::scan(query, codes, out),
@@ -54,43 +52,6 @@ fn scan_16_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
         let a = count4(_mm256_xor_si256(load4(a), query));
         let b = count4(_mm256_xor_si256(load4(b), query));
         store4(pairs4(a, b), out);
-    }
-}
-
-/// Four codes of 6 bytes are 24 bytes, two to each half of a register; each code is spread to a word of its own.
-#[target_feature(enable = "avx2")]
-fn scan_6_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
-    let query = load4(&repeated(query, 8));
-    let spread = _mm_setr_epi8(0, 1, 2, 3, 4, 5, -1, -1, 6, 7, 8, 9, 10, 11, -1, -1);
-    let spread = _mm256_broadcastsi128_si256(spread);
-    for (step, out) in codes.as_chunks::<24>().0.iter().zip(out.as_chunks_mut::<4>().0) {
-        let words = _mm256_shuffle_epi8(load_twice_12(step), spread);
-        store4(count4(_mm256_xor_si256(words, query)), out);
-    }
-}
-
-/// Two codes of 12 bytes are 24 bytes, one to each half of a register.
-#[target_feature(enable = "avx2")]
-fn scan_12_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
-    let query = load4(&repeated(query, 16));
-    let steps = codes.as_chunks::<24>().0.as_chunks::<2>().0;
-    for ([a, b], out) in steps.iter().zip(out.as_chunks_mut::<4>().0) {
-        let a = count4(_mm256_xor_si256(load_twice_12(a), query));
-        let b = count4(_mm256_xor_si256(load_twice_12(b), query));
-        store4(pairs4(a, b), out);
-    }
-}
-
-/// Twice 12 bytes, each at the beginning of a half of the register, and zeros behind them.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_twice_12(bytes: &[u8; 24]) -> __m256i {
-    let used = _mm_setr_epi32(-1, -1, -1, 0);
-    // SAFETY: the mask lets only the 24 bytes that are there be read; the loads need no alignment.
-    unsafe {
-        let low = _mm_maskload_epi32(bytes.as_ptr().cast(), used);
-        let high = _mm_maskload_epi32(bytes.as_ptr().add(12).cast(), used);
-        _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
     }
 }
 

@@ -136,9 +136,11 @@ impl<'a> Scope<'a> {
     /// Looks which components are cheap to scan for a batch of so many queries.
     fn plan_batch(self, queries: usize, bound: Bound) -> BatchPlan {
         let sharing = queries.min(QUERIES_PER_PASS);
-        let is_scanned = |candidates: &Candidates| match &self.component(candidates).0.data {
-            Data::Segment(segment) => is_scanned_at_once(segment, bound, candidates.count, sharing),
-            Data::MemTable(_) => false,
+        let is_scanned = |candidates: &Candidates| {
+            let (component, accept) = self.component(candidates);
+            let Data::Segment(segment) = &component.data else { return false };
+            let request = segment_search(segment, Query::new(&[], bound), accept, candidates.count);
+            is_scanned_at_once(&SegmentSearch { sharing, ..request })
         };
         BatchPlan { sharing, scanned: self.candidates.iter().map(is_scanned).collect() }
     }
