@@ -4,13 +4,15 @@
 //! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS uniform
 //! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS 100
 //! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS copies
+//! cargo run --release -p dhih-index --example generate_codes -- OUT.npy QUERIES.npy COUNT BITS pdq
 //! ```
 //!
 //! `uniform` draws each bit independently. A number is the number of classes, and the codes are like learned ones: each class has
 //! a centre that is drawn uniformly; the sizes of classes follow Zipf's law; and the code of an item is the centre of its class with
 //! bits flipped at a rate that is drawn from a Beta distribution, so that most items are within 6 bits of their centre and many
 //! share a code. `copies` are uniform codes of which one in twenty is an earlier one with up to an eighth of its bits flipped, as copies of
-//! pictures have.
+//! pictures have. `pdq` are the same codes, and every second query is a copy of one of them, the others being of nothing: what a search
+//! for known pictures is asked.
 
 use std::error::Error;
 
@@ -50,6 +52,7 @@ impl Numbers {
 enum Kind {
     Uniform,
     Copies,
+    Pdq,
     /// The centres of the classes, and the share of items in each class and all classes before it.
     Learned(Vec<Vec<u8>>, Vec<f64>),
 }
@@ -102,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [out, queries, count, bits, kind] = &words[..] else {
         return Err(
-            "give OUT.npy QUERIES.npy COUNT BITS and `uniform`, `copies` or a number of classes"
+            "give OUT.npy QUERIES.npy COUNT BITS and `uniform`, `copies`, `pdq` or a number of classes"
                 .into(),
         );
     };
@@ -111,17 +114,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kind = match kind.as_str() {
         "uniform" => Kind::Uniform,
         "copies" => Kind::Copies,
+        "pdq" => Kind::Pdq,
         classes => Kind::learned(classes.parse::<usize>()?.max(1), bits, numbers),
     };
-    for (path, count) in [(queries, QUERIES), (out, count)] {
+    let copies = matches!(kind, Kind::Copies | Kind::Pdq);
+    let mut set = |count: usize| {
         let mut bytes = Vec::with_capacity(count * bits.div_ceil(8) as usize);
         for item in 0..count {
             let mut code = kind.code(bits, numbers);
-            if matches!(kind, Kind::Copies) && item % ONE_COPY_IN == ONE_COPY_IN - 1 {
+            if copies && item % ONE_COPY_IN == ONE_COPY_IN - 1 {
                 code = copy(&bytes, bits, numbers);
             }
             bytes.extend(code);
         }
+        bytes
+    };
+    let (mut asked, codes) = (set(QUERIES), set(count));
+    if matches!(kind, Kind::Pdq) {
+        for query in asked.chunks_exact_mut(bits.div_ceil(8) as usize).step_by(2) {
+            query.copy_from_slice(&copy(&codes, bits, numbers));
+        }
+    }
+    for (path, bytes) in [(queries, asked), (out, codes)] {
         CodeSet::new(Codes::new(bits, bytes)?).write(path)?;
     }
     Ok(())

@@ -67,6 +67,20 @@ impl HitLists {
         Ok(())
     }
 
+    /// The same lists, but for some that were empty: these are given with their numbers, which ascend.
+    pub(crate) fn filled(self, lists: &[(usize, Vec<Hit>)]) -> Self {
+        let more = lists.iter().map(|(_, hits)| hits.len()).sum::<usize>();
+        let (mut all, mut lists) = (Self::default(), lists.iter().peekable());
+        all.hits.reserve(self.hits.len() + more);
+        all.offsets.reserve(self.len());
+        for (number, own) in self.iter().enumerate() {
+            let given = lists.next_if(|(of, _)| *of == number);
+            all.hits.extend_from_slice(given.map_or(own, |(_, hits)| hits));
+            all.offsets.push(all.hits.len());
+        }
+        all
+    }
+
     /// The lists of some after those of others.
     pub(crate) fn concat(some: &[Self]) -> Self {
         let (hits, lists) = (some.iter().map(|some| some.hits.len()), some.iter().map(Self::len));

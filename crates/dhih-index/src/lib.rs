@@ -96,7 +96,7 @@ pub use vectors::stored::VectorType;
 
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 pub use {
-    build::{IndexBuilder, IndexConfig},
+    build::{Goal, IndexBuilder, IndexConfig},
     hit_lists::HitLists,
     index::Index,
     index::batch::{Batch, Changed},
@@ -118,5 +118,6 @@ pub use {
     search::Strategy,
     search::explain::{Decision, Explanation},
     search::plan::{Action, Costs},
+    search::prospects::Prospects,
     table::substring::Substring,
 };

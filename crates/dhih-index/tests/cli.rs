@@ -214,7 +214,7 @@ fn every_instruction_set_gives_the_same_hits() {
     stdout(dir, &["build", "--codes", "codes.npy", "--bits", "96"]);
     let words = ["search", "--index", "index", "--queries", "codes.npy", "-k", "20", "--json"];
     let expected = stdout(dir, &words);
-    for isa in ["scalar", "avx2", "avx512", "neon"] {
+    for isa in ["scalar", "avx2", "avx512bw", "avx512", "neon"] {
         let output = command(dir, &words).env("DHIH_ISA", isa).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::{Numbers, build};
-use dhih_index::{CodeSet, Codes, Flat, Strategy, hamming};
+use dhih_index::{CodeSet, Codes, Filter, Flat, Index, IndexWriter, Strategy, hamming};
 use rayon::prelude::*;
 
 const BITS: [u32; 23] = [
@@ -105,6 +105,65 @@ fn batches_equal_single_searches_and_share_their_memory() {
     for (i, query) in queries.iter().enumerate() {
         assert_eq!(nearest[i], index.knn_by(Strategy::Scan, query, 5).unwrap());
         assert_eq!(within[i], index.within_by(Strategy::Scan, query, 3).unwrap());
+    }
+}
+
+/// Queries of a batch share scans, in each of several components of which some rows were removed or are not selected.
+#[test]
+fn batches_that_share_scans_equal_the_scan() {
+    let numbers = &mut Numbers(9);
+    for (bits, count) in
+        [(48, 3000), (64, 9000), (100, 3000), (128, 6000), (256, 4000), (512, 1500)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let codes = |numbers: &mut Numbers, count: usize| {
+            Codes::new(bits, (0..count).flat_map(|_| numbers.code(bits)).collect()).unwrap()
+        };
+        let set = CodeSet::new(codes(numbers, count));
+        build(&set, dir.path(), None);
+        let mut writer = IndexWriter::open(dir.path()).unwrap();
+        // Equal codes in another component, and items that are in the log alone.
+        let again = set.codes.select(&(0..count / 2).collect::<Vec<_>>());
+        writer.add(&CodeSet::new(again)).unwrap();
+        let removed: Vec<u64> = (0..count as u64 / 3).map(|i| 4 * i).collect();
+        writer.remove(&removed).unwrap();
+        drop(writer);
+        let index = Index::open(dir.path()).unwrap();
+        let held = index.to_code_set().unwrap();
+        let flat = Flat::of(&held).unwrap();
+        let mut queries: Vec<u8> = codes(numbers, 150).as_bytes().to_vec();
+        for row in 0..50 {
+            queries.extend(numbers.near(set.codes.get(7 * row), bits, 9));
+        }
+        let queries = Codes::new(bits, queries).unwrap();
+        for k in [1, 10, 64, 65, 700, 5 * count] {
+            let expected = flat.knn_batch(&queries, k).unwrap();
+            assert_eq!(index.knn_batch(&queries, k).unwrap(), expected, "{bits} bits, k {k}");
+            let lists = index.knn_batch_flat(&queries, k).unwrap();
+            assert!(lists.iter().eq(expected.iter().map(Vec::as_slice)), "{bits} bits, k {k}");
+            let radius = bits / 2 - 9;
+            let expected = flat.knn_within_batch(&queries, k, radius).unwrap();
+            assert_eq!(index.knn_within_batch(&queries, k, radius).unwrap(), expected);
+        }
+        for radius in [0, 3, bits / 2 - 9, bits] {
+            let expected = flat.within_batch(&queries, radius).unwrap();
+            assert_eq!(index.within_batch(&queries, radius).unwrap(), expected, "{bits} bits");
+        }
+        let ids: Vec<u64> = index.ids().iter().copied().filter(|id| id % 5 < 2).collect();
+        let among = index.select(&Filter::default().ids(ids.iter().copied()));
+        let rows: Vec<usize> = ids
+            .iter()
+            .map(|id| {
+                held.ids
+                    .as_ref()
+                    .map_or(*id as usize, |all| all.iter().position(|at| at == id).unwrap())
+            })
+            .collect();
+        let some = CodeSet { ids: Some(ids), ..CodeSet::new(held.codes.select(&rows)) };
+        let flat = Flat::of(&some).unwrap();
+        for k in [1, 30, 300] {
+            assert_eq!(among.knn_batch(&queries, k).unwrap(), flat.knn_batch(&queries, k).unwrap());
+        }
     }
 }
 

@@ -24,13 +24,14 @@ const EXAMPLE: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// Measure this set alone; repeatable. Left out, all but `uniform-100m`, and the real ones with --cifar10
+    /// Measure this set alone; repeatable. Left out, all but `uniform-100m`, the real ones only with --cifar10, those of embeddings only beside
+    /// peers: they need a Python with numpy
     #[arg(long, env = "DHIH_SET", value_name = "NAME")]
     set: Vec<String>,
     /// Folder of CIFAR-10's Parquet files, of whose images the sets `real-*` are made
     #[arg(long, env = "DHIH_CIFAR10", value_name = "DIR")]
     cifar10: Option<PathBuf>,
-    /// Folder of codes and indexes, about 5 GB; what is there is used again
+    /// Folder of codes and indexes, about 7 GB; what is there is used again
     #[arg(long, env = "DHIH_DIR", value_name = "DIR", default_value = "target/bench-index")]
     dir: PathBuf,
     /// Python with numpy and faiss, for `bench peers`
@@ -46,7 +47,7 @@ struct Case {
     name: &'static str,
     codes: usize,
     bits: u32,
-    /// As `generate_codes` knows it, or `REAL`.
+    /// As `generate_codes` knows it, or `REAL`, or `EMBEDDING`.
     kind: &'static str,
     reach: [&'static str; 2],
 }
@@ -54,10 +55,14 @@ struct Case {
 const ON_DEMAND: &str = "uniform-100m";
 /// Codes of real images: `real_codes.py`.
 const REAL: &str = "real";
+/// Codes of drawn embeddings: `embedding_codes.py`.
+const EMBEDDING: &str = "embedding";
+/// Codes as perceptual hashes of pictures are, some of them copies of others. Their index is built for the radius.
+const PDQ: &str = "pdq";
 const K: [&str; 2] = ["-k", "10"];
 
 /// The last is measured only where it is named: it takes 8 GB of disk and minutes.
-const CASES: [Case; 13] = [
+const CASES: [Case; 19] = [
     case("uniform-1m", 1_000_000, 64, "uniform", K),
     case("uniform-10m", 10_000_000, 64, "uniform", K),
     case("uniform-10m-radius-8", 10_000_000, 64, "uniform", ["--radius", "8"]),
@@ -70,6 +75,12 @@ const CASES: [Case; 13] = [
     case("real-10m", 10_000_000, 64, REAL, K),
     case("real-10m-128", 10_000_000, 128, REAL, K),
     case("real-10m-radius-4", 10_000_000, 64, REAL, ["--radius", "4"]),
+    case("embedding-1m-64", 1_000_000, 64, EMBEDDING, K),
+    case("embedding-1m-128", 1_000_000, 128, EMBEDDING, K),
+    case("embedding-1m-256", 1_000_000, 256, EMBEDDING, K),
+    case("embedding-1m-512", 1_000_000, 512, EMBEDDING, K),
+    case("pdq-1m-radius-31", 1_000_000, 256, PDQ, ["--radius", "31"]),
+    case("pdq-10m-radius-31", 10_000_000, 256, PDQ, ["--radius", "31"]),
     case(ON_DEMAND, 100_000_000, 64, "uniform", K),
 ];
 
@@ -143,7 +154,11 @@ pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()>
     fs::create_dir_all(&bench.dir)
         .with_context(|| format!("cannot make {}", bench.dir.display()))?;
     let wanted = |case: &&Case| match args.set.is_empty() {
-        true => case.name != ON_DEMAND && (case.kind != REAL || args.cifar10.is_some()),
+        true => {
+            case.name != ON_DEMAND
+                && (case.kind != REAL || args.cifar10.is_some())
+                && (case.kind != EMBEDDING || peers)
+        }
         false => args.set.iter().any(|set| set == case.name),
     };
     let (mut lines, mut flat) = (Vec::new(), Vec::new());
@@ -179,12 +194,14 @@ impl Bench<'_> {
         let (npy, queries, index) = (file(".npy"), file("-queries.npy"), file(".index"));
         if !npy.exists() {
             let numbers = [codes.to_string(), bits.to_string()];
-            if *kind == REAL {
-                self.real_codes([&npy, &queries], &numbers)?;
-            } else {
-                let program = self.binaries.get("generate_codes")?;
-                let step = Step::new("generate", program, self.workspace);
-                step.args([npy.as_path(), &queries]).args(numbers).args([*kind]).run()?;
+            match *kind {
+                REAL => self.real_codes([&npy, &queries], &numbers)?,
+                EMBEDDING => self.embedding_codes([&npy, &queries], &numbers)?,
+                _ => {
+                    let program = self.binaries.get("generate_codes")?;
+                    let step = Step::new("generate", program, self.workspace);
+                    step.args([npy.as_path(), &queries]).args(numbers).args([*kind]).run()?;
+                }
             }
         }
         let dhih = |words: &[&str]| {
@@ -194,7 +211,12 @@ impl Bench<'_> {
         let (npy, queries, index) = (text(&npy)?, text(&queries)?, text(&index)?);
         let started = Instant::now();
         let bits = bits.to_string();
-        dhih(&["build", "--codes", npy, "--bits", &bits, "--out", index, "--json"])?.capture()?;
+        let build = ["build", "--codes", npy, "--bits", &bits, "--out", index, "--json"];
+        let goal: &[&str] = match (*kind, reach) {
+            (PDQ, [_, radius]) => &["--for-radius", radius],
+            _ => &[],
+        };
+        dhih(&[&build[..], goal].concat())?.capture()?;
         let build = started.elapsed().as_secs_f64();
         let rounds = self.args.rounds.to_string();
         let words =
@@ -218,6 +240,16 @@ impl Bench<'_> {
         let step = step.args(["xtask/bench/real_codes.py", "--count", count, "--bits", bits]);
         let step = step.args(["--codes", text(npy)?, "--queries", text(queries)?]);
         step.args(["--cifar10", text(images)?]).run()
+    }
+
+    fn embedding_codes(
+        &self,
+        [npy, queries]: [&Path; 2],
+        [count, bits]: &[String; 2],
+    ) -> Result<()> {
+        let step = Step::new("code embeddings", &self.args.python, self.workspace);
+        let step = step.args(["xtask/bench/embedding_codes.py", "--count", count, "--bits", bits]);
+        step.args(["--codes", text(npy)?, "--queries", text(queries)?]).run()
     }
 
     /// The fastest of those that answered every query exactly. The crate mih-rs knows codes of 64 bits, among others, and k

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::codes::items::Shape;
 use crate::error::{Error, Result};
 use crate::progress::{Reporter, Stage};
-use crate::search::plan::Profile;
+use crate::search::profile::Profile;
 use crate::store::assembly::{Assembly, Outline};
 use crate::store::disk::NewFile;
 use crate::store::format::{self, Counts, Kind, Origin};

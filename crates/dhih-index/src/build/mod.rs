@@ -18,6 +18,7 @@ pub(crate) mod partition;
 pub(crate) mod rows;
 pub(crate) mod sample;
 mod spill;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use std::path::Path;
 
 use crate::build::layout::{SegmentSpec, Substrings};
 use crate::build::rows::RowStream;
+pub use crate::build::tables::Goal;
 use crate::codes::items::Shape;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
@@ -56,9 +58,11 @@ use crate::vectors::stored::VectorType;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexConfig {
-    /// Number of substrings, a table for each; `None` chooses it from the number and the length of
+    /// Number of substrings, a table for each; `None` chooses it for the goal, or from the number and the length of
     /// the codes.
     pub substrings: Option<u32>,
+    /// What the index is built for; `None` builds it for whatever may come. Does not matter where `substrings` are given.
+    pub goal: Option<Goal>,
     /// Bytes of memory that a build may take, beside what the set of codes holds in memory itself; `None` sets no limit. Where the
     /// codes do not fit, they are sorted on disk, in the index directory, which takes about as much room there as the index
     /// and more time. The index is the same, byte for byte. A build on disk needs about 60 MiB, and 12 bytes for each value of the longest
@@ -73,6 +77,12 @@ impl IndexConfig {
     #[must_use]
     pub fn with_substrings(self, count: impl Into<Option<u32>>) -> Self {
         Self { substrings: count.into(), ..self }
+    }
+
+    /// For such searches, or for whatever may come.
+    #[must_use]
+    pub fn with_goal(self, goal: impl Into<Option<Goal>>) -> Self {
+        Self { goal: goal.into(), ..self }
     }
 
     /// With a limit of so many bytes of memory, or without one.
@@ -185,11 +195,15 @@ impl IndexBuilder {
         if let (Some(form), Some(number)) = (&mut shape.vectors, self.config.vectors) {
             form.number = number;
         }
+        let substrings = match (self.config.substrings, self.config.goal) {
+            (None, Some(goal)) => tables::choose(&set.codes, goal)?,
+            (count, _) => count,
+        };
         let spec = SegmentSpec {
             shape,
             metadata: metadata(set, shape)?,
             rows: set.codes.len(),
-            substrings: Substrings::Choose(self.config.substrings),
+            substrings: Substrings::Choose(substrings),
             memory: self.config.memory,
             origin,
         };

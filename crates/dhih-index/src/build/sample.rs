@@ -11,7 +11,7 @@ use crate::codes::bits;
 use crate::error::{Error, Result};
 use crate::hamming;
 use crate::hits::{Accept, Bound};
-use crate::search::plan::{Profile, WEIGHTS};
+use crate::search::profile::{Profile, WEIGHTS};
 use crate::search::scratch::Scratch;
 use crate::search::{SegmentSearch, Strategy, search};
 use crate::store::format::Kind;
@@ -34,9 +34,17 @@ pub(crate) fn profile(segment: &Segment) -> Result<Option<Profile>> {
         let bound = Bound::nearest(wanted());
         let (strategy, accept, mut hits) = (Strategy::Auto, Accept::default(), Vec::new());
         let (query, candidates) = (code, segment.rows);
-        let deadline = None;
-        let request =
-            SegmentSearch { segment, query, bound, strategy, accept, candidates, deadline };
+        let (deadline, sharing) = (None, 1);
+        let request = SegmentSearch {
+            segment,
+            query,
+            bound,
+            strategy,
+            accept,
+            candidates,
+            deadline,
+            sharing,
+        };
         search(&request, scratch, &mut hits)?;
         let distances = hits.iter().map(|hit| hit.distance).collect();
         let mut buckets = Buckets::default();

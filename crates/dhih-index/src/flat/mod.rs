@@ -1,20 +1,22 @@
 //! Exact search by comparing the query with every code: the baseline, and the oracle that every search of an index must equal.
 //! Nothing here depends on the machine's byte order or the size of its addresses. Searches by tables: `search/`.
 
+pub(crate) mod together;
 pub(crate) mod topk;
+
+use std::convert::Infallible;
 
 use rayon::prelude::*;
 
 use crate::codes::Codes;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
+use crate::flat::together::{Pass, QUERIES_PER_PASS};
 use crate::flat::topk::Best;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
 use crate::hits::{Bound, Hit};
 
-/// Queries of a batch that share a pass over the codes.
-const QUERIES_PER_PASS: usize = 64;
-/// Codes that are compared with one query after the other while they are in the cache, and after which the limit is updated.
+/// Codes that are compared before the limit is looked at again.
 const CODES_PER_BLOCK: usize = 2048;
 
 /// Exact search over codes in memory, without building anything.
@@ -127,20 +129,23 @@ impl<'a> Flat<'a> {
         Ok(best.into_hits())
     }
 
-    /// Compares all codes with all queries: each block of codes, while it is in the cache, with one query after the other.
+    /// Compares all codes with all queries.
     fn scan(&self, queries: &[&[u8]], bests: &mut [Best]) {
-        let mut near = Vec::new();
-        let width = self.codes.bytes_per_code();
-        let blocks = self.codes.as_bytes().chunks(CODES_PER_BLOCK * width);
-        for (first, codes) in (0..).step_by(CODES_PER_BLOCK).zip(blocks) {
-            for (query, best) in queries.iter().zip(&mut *bests) {
-                collect_block(query, codes, best.limit(), &mut near);
-                for Near { at, distance } in near.drain(..) {
+        let mut limits: Vec<u32> = bests.iter().map(Best::limit).collect();
+        let done = Pass::default().run(
+            self.codes.as_bytes(),
+            queries,
+            &mut limits,
+            |query, first, near| -> std::result::Result<u32, Infallible> {
+                let best = &mut bests[query];
+                for &Near { at, distance } in near {
                     let row = first + at as usize;
                     best.push(Hit { distance, id: self.ids.map_or(row as u64, |ids| ids[row]) });
                 }
-            }
-        }
+                Ok(best.limit())
+            },
+        );
+        let Ok(()) = done;
     }
 }
 

@@ -4,15 +4,18 @@
 
 use std::arch::aarch64::*;
 
+use super::block;
 use super::collect_near::collect_near_by;
 use super::kernel::{Kernel, Near, NearRequest};
 use super::scalar;
 
 pub(super) const KERNEL: Kernel = Kernel {
     name: "neon",
+    slowness: 3.0,
     scan,
     gather: scalar::gather,
     collect_near,
+    collect_near_in_block: |request, found| block::collect_near(request, found),
     drain_ones: scalar::drain_ones,
 };
 
@@ -66,4 +69,19 @@ fn differing(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
 fn load(bytes: &[u8; 16]) -> uint8x16_t {
     // SAFETY: 16 bytes are there to read; the load needs no alignment.
     unsafe { vld1q_u8(bytes.as_ptr()) }
+}
+
+/// Prefetches the cache line of an item of a slice; does nothing where the slice has no such item.
+#[inline(always)]
+pub(super) fn prefetch<T>(slice: &[T], at: usize) {
+    if let Some(item) = slice.get(at) {
+        // SAFETY: the instruction is part of every aarch64; a prefetch reads nothing that the program sees, and changes no flag.
+        unsafe {
+            std::arch::asm!(
+                "prfm pldl1keep, [{item}]",
+                item = in(reg) std::ptr::from_ref(item),
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What a kernel is: the functions that one instruction set provides, and the types that they take and return. The functions
 //! themselves are in one file per instruction set; `mod.rs` chooses which of them run.
 
+use super::block::BlockRequest;
+
 /// `out[i]` becomes the distance of the query to code `i`; there are `out.len()` codes of the query's length.
 pub(super) type Scan = fn(query: &[u8], codes: &[u8], out: &mut [u32]);
 
@@ -9,6 +11,9 @@ pub(super) type Gather = fn(query: &[u8], codes: &[u8], picks: &[u32], out: &mut
 
 /// Appends the codes that a request asks for to `found`, range by range and in the order of their numbers.
 pub(super) type CollectNear = fn(request: &NearRequest<'_>, found: &mut Vec<Near>);
+
+/// Appends the codes of a laid out block that a request asks for to `found`, in the order of their numbers in the block.
+pub(super) type CollectNearInBlock = fn(request: &BlockRequest<'_>, found: &mut Vec<Near>);
 
 /// Clears up to 64 words and writes down the positions of the bits that were set in them, in ascending order and counted from
 /// `first` on; returns how many there were. `nonzero` has a bit for each word that is not zero, so that the others are not
@@ -21,12 +26,16 @@ pub(super) type DrainOnes =
 pub(crate) const ONES_PER_WRITE: usize = 4;
 
 /// The functions of one instruction set.
+#[derive(Clone, Copy)]
 pub(crate) struct Kernel {
     /// The name by which `DHIH_ISA` chooses it.
     pub(super) name: &'static str,
+    /// How many times as long as the AVX-512 kernel it takes to compare codes that are in the cache.
+    pub(super) slowness: f64,
     pub(super) scan: Scan,
     pub(super) gather: Gather,
     pub(super) collect_near: CollectNear,
+    pub(super) collect_near_in_block: CollectNearInBlock,
     pub(super) drain_ones: DrainOnes,
 }
 

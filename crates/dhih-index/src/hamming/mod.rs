@@ -4,6 +4,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod block;
 mod collect_near;
 mod kernel;
 mod scalar;
@@ -15,6 +16,7 @@ mod x86_64;
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
+pub(crate) use block::{BlockRequest, CodeBlock, words};
 use kernel::Kernel;
 pub(crate) use kernel::{CodeRange, Near, NearRequest, ONES_PER_WRITE};
 
@@ -51,12 +53,17 @@ fn named_by_environment() -> Result<Option<&'static Kernel>> {
     })
 }
 
-/// The name of the instruction set in use: `scalar`, `avx2`, `avx512` or `neon`.
+/// The name of the instruction set in use: `scalar`, `avx2`, `avx512bw`, `avx512` or `neon`.
 ///
 /// # Errors
 /// `DHIH_ISA` names an instruction set that this machine lacks; searches then use the fastest one.
 pub fn isa() -> Result<&'static str> {
     named_by_environment().map(|_| chosen().name)
+}
+
+/// How many times as long as the AVX-512 kernel the kernel in use takes to compare codes that are in the cache.
+pub(crate) fn slowness() -> f64 {
+    chosen().slowness
 }
 
 /// The Hamming distance of two codes.
@@ -109,6 +116,16 @@ pub(crate) fn collect_near(request: &NearRequest, found: &mut Vec<Near>) {
     (chosen().collect_near)(request, found);
 }
 
+/// Appends to `found` the codes of a laid out block that are within the request's limit, in the order of their numbers in the block.
+///
+/// # Panics
+/// Panics if the query has another number of words than the codes.
+#[inline]
+pub(crate) fn collect_near_in_block(request: &BlockRequest, found: &mut Vec<Near>) {
+    request.check();
+    (chosen().collect_near_in_block)(request, found);
+}
+
 /// Clears up to 64 words and writes down the positions of their ones, as [`DrainOnes`](kernel::DrainOnes) says.
 ///
 /// # Panics
@@ -123,13 +140,15 @@ pub(crate) fn drain_ones(
     (chosen().drain_ones)(words, nonzero, first, positions)
 }
 
-/// Prefetches the cache line of an item of a slice; does nothing where the slice has no such item, or on machines for which no
-/// prefetch instruction is implemented.
+/// Prefetches the cache line of an item of a slice; does nothing where the slice has no such item, or on machines other than x86_64 and
+/// aarch64.
 #[inline(always)]
 pub(crate) fn prefetch<T>(slice: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     x86_64::prefetch(slice, at);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    aarch64::prefetch(slice, at);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = (slice, at);
 }
 

@@ -1,10 +1,19 @@
 //! The reference kernel, in plain Rust. The kernels of the instruction sets inline its functions, which compiles them again with
 //! the instructions that these kernels may use.
 
+use super::block;
 use super::collect_near::collect_near_by;
 use super::kernel::{Kernel, Near, NearRequest, ONES_PER_WRITE};
 
-pub(super) const KERNEL: Kernel = Kernel { name: "scalar", scan, gather, collect_near, drain_ones };
+pub(super) const KERNEL: Kernel = Kernel {
+    name: "scalar",
+    slowness: 7.0,
+    scan,
+    gather,
+    collect_near,
+    collect_near_in_block: |request, found| block::collect_near(request, found),
+    drain_ones,
+};
 
 fn collect_near(request: &NearRequest, found: &mut Vec<Near>) {
     collect_near_by(scan, request, found);

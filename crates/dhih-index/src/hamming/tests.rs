@@ -34,6 +34,10 @@ proptest! {
         let of_mask: Vec<u8> = query.iter().zip(other).map(|(a, b)| (a ^ b) & codes[0]).collect();
         let mask = vec![codes[0]; width];
         prop_assert_eq!(masked(&query, other, &mask), oracle(&of_mask, &vec![0; width]));
+        // A block is filled again and again.
+        let (mut block, codes_query) = (CodeBlock::default(), query.clone());
+        block.fill(&vec![0xff; 3 * codes.len()], width);
+        block.fill(&codes, width);
         for kernel in available() {
             let mut out = vec![u32::MAX; expected.len()];
             (kernel.scan)(&query, &codes, &mut out);
@@ -49,10 +53,15 @@ proptest! {
                 let count = expected.len() as u32;
                 let range = |start, end| CodeRange { start, end };
                 let some = [range(count / 2, count), range(count / 3, count / 3), range(0, count / 3)];
+                let mut found = vec![Near { at: 1, distance: 2 }];
+                let query: Vec<u64> = words(&query).collect();
+                (kernel.collect_near_in_block)(&BlockRequest { query: &query, block: &block, limit }, &mut found);
+                prop_assert_eq!(&found[1..], &near, "collect_near_in_block {} {}", kernel.name, limit);
+                let query = &codes_query;
                 for ranges in [&[range(0, count)][..], &some] {
                     let before = Near { at: 1, distance: 2 };
                     let mut found = vec![before];
-                    let request = NearRequest { query: &query, codes: &codes, ranges, limit };
+                    let request = NearRequest { query, codes: &codes, ranges, limit };
                     (kernel.collect_near)(&request, &mut found);
                     let of = |range: &CodeRange| {
                         let numbers = range.start..range.end;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::index::Index;
 use crate::index::component::Data;
+use crate::search::prospects::Prospects;
 use crate::store::format::{self, Kind};
 use crate::store::segment::Segment;
 use crate::table::substring::Substring;
@@ -41,6 +42,8 @@ pub struct Info {
     pub logged: usize,
     /// The substrings of the first data file, a table for each.
     pub substrings: Vec<Substring>,
+    /// What the first data file is good for; `None` where there are no tables.
+    pub prospects: Option<Prospects>,
     /// `none`, `single` or `multi-hot`.
     pub labels: &'static str,
     /// `given`, or `0..n`.
@@ -136,6 +139,7 @@ impl Info {
             deleted,
             logged,
             substrings: first.map_or(Vec::new(), |s| s.substrings().cloned().collect()),
+            prospects: first.and_then(|s| s.plan().prospects(s.substrings().map(Substring::bits))),
             labels: match index.metadata.label_columns {
                 _ if !index.has_labels => "none",
                 Some(_) => "multi-hot",

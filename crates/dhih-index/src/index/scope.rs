@@ -1,29 +1,24 @@
 //! Searching the items of an index, or some of them: its components one after the other, the one with the most candidates first, so
 //! that what it holds limits how far the others are searched. What callers see: `query.rs`, `selection.rs`. Which components are
-//! searched: `candidates.rs`. A search in one segment: `search/`.
+//! searched: `candidates.rs`. Many queries together: `batch.rs`. A search in one segment: `search/`.
 
+mod batch;
 #[cfg(test)]
 mod tests;
-
-use rayon::prelude::*;
 
 use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
 use crate::flat::Scan;
 use crate::hamming::Near;
-use crate::hit_lists::HitLists;
 use crate::hits::{Accept, Bound, Deadline, FoundRows, Hit, Reach};
 use crate::index::Index;
 use crate::index::candidates::Candidates;
-use crate::index::component::Data;
+use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
 use crate::search::explain::Explanation;
 use crate::search::scratch::{Scratch, ScratchGuard};
 use crate::search::{SegmentSearch, Strategy, collect};
-
-/// Queries of a batch that one thread searches before others can take some of them. Some queries take a hundred times as long as
-/// others, so that these are few.
-const QUERIES_PER_TASK: usize = 16;
+use crate::store::segment::Segment;
 
 /// What is searched for, and how.
 #[derive(Debug, Clone, Copy)]
@@ -123,35 +118,6 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
-    /// The hits of many queries, found on the threads of the current rayon pool.
-    pub(crate) fn batch(self, queries: &Codes, bound: Bound) -> Result<Vec<Vec<Hit>>> {
-        self.check_batch(queries, bound)?;
-        let numbers = (0..queries.len()).into_par_iter().with_max_len(QUERIES_PER_TASK);
-        let one = |guard: &mut ScratchGuard, number| {
-            let mut hits = Vec::new();
-            let query = Query::new(queries.get(number), bound);
-            self.append_hits(query, guard.scratch(), &mut hits)?;
-            Ok(hits)
-        };
-        numbers.map_init(|| self.lend(false), one).collect()
-    }
-
-    /// The same, in one vector.
-    pub(crate) fn batch_flat(self, queries: &Codes, bound: Bound) -> Result<HitLists> {
-        self.check_batch(queries, bound)?;
-        let tasks = (0..queries.len().div_ceil(QUERIES_PER_TASK)).into_par_iter().with_max_len(1);
-        let task = |guard: &mut ScratchGuard, task| {
-            let (first, mut lists) = (task * QUERIES_PER_TASK, HitLists::default());
-            for number in first..queries.len().min(first + QUERIES_PER_TASK) {
-                let query = Query::new(queries.get(number), bound);
-                lists.push_with(|hits| self.append_hits(query, guard.scratch(), hits).map(drop))?;
-            }
-            Ok(lists)
-        };
-        let lists: Result<Vec<HitLists>> = tasks.map_init(|| self.lend(false), task).collect();
-        Ok(HitLists::concat(&lists?))
-    }
-
     /// Appends the hits of a query. Returns how far the search came before it had to stop.
     pub(super) fn append_hits(
         self,
@@ -167,11 +133,8 @@ impl<'a> Scope<'a> {
             let of_component =
                 self.search_component(candidates, query, scratch, Output::Hits(out))?;
             reach = reach.min(of_component);
-            merge(Runs { hits: out, start, middle, most: k }, &mut scratch.merging);
-            // Once there are k hits, none can be further away than the last of them.
-            if let Some(last) = out[start..].get(k - 1) {
-                query.bound.radius = query.bound.radius.min(last.distance);
-            }
+            let runs = Runs { hits: out, start, middle, most: k };
+            query.bound = merge_and_narrow(runs, query.bound, &mut scratch.merging);
         }
         Ok(reach)
     }
@@ -184,31 +147,36 @@ impl<'a> Scope<'a> {
         scratch: &mut Scratch,
         output: Output,
     ) -> Result<Reach> {
-        let component = &self.index.components[candidates.component];
-        let wanted = candidates.selected.as_ref();
-        // No row that is selected was removed.
-        let deleted =
-            Some(&*component.tombstones).filter(|rows| wanted.is_none() && !rows.is_empty());
-        let accept = Accept { deleted, wanted };
+        let (component, accept) = self.component(candidates);
         match &component.data {
             Data::MemTable(memtable) => {
                 Ok(MemtableSearch { memtable, query, accept }.run(scratch, output))
             }
             Data::Segment(segment) => {
-                let Query { code: query, bound, strategy, deadline } = query;
-                let candidates = candidates.count;
-                let request =
-                    SegmentSearch { segment, query, bound, strategy, accept, candidates, deadline };
+                let request = segment_search(segment, query, accept, candidates.count);
                 let reach = collect(&request, scratch)?;
-                let collector = &mut scratch.collector;
+                let Scratch { collector, rows, .. } = scratch;
                 match output {
-                    Output::Hits(out) => collector.append_hits(segment, accept, out)?,
+                    Output::Hits(out) => collector.append_hits(segment, accept, rows, out)?,
                     Output::Count(count) => *count += collector.count(segment, accept)?,
                     Output::Visit(visit) => collector.for_each(segment, accept, visit)?,
                 }
                 Ok(reach)
             }
         }
+    }
+
+    /// A component, and which of its rows may be hits.
+    fn component<'c>(self, candidates: &'c Candidates) -> (&'a Component, Accept<'c>)
+    where
+        'a: 'c,
+    {
+        let component = &self.index.components[candidates.component];
+        let wanted = candidates.selected.as_ref();
+        // No row that is selected was removed.
+        let deleted =
+            Some(&*component.tombstones).filter(|rows| wanted.is_none() && !rows.is_empty());
+        (component, Accept { deleted, wanted })
     }
 
     pub(super) fn lend(self, explain: bool) -> ScratchGuard<'a> {
@@ -229,6 +197,18 @@ impl<'a> Scope<'a> {
         }
         queries.check_bits(self.index.bits())
     }
+}
+
+/// The search for a query in a segment, of which so many rows may be hits.
+fn segment_search<'s>(
+    segment: &'s Segment,
+    query: Query<'s>,
+    accept: Accept<'s>,
+    candidates: usize,
+) -> SegmentSearch<'s> {
+    let Query { code: query, bound, strategy, deadline } = query;
+    let sharing = 1;
+    SegmentSearch { segment, query, bound, strategy, accept, candidates, deadline, sharing }
 }
 
 /// A search in a memtable, whose codes are all compared with the query.
@@ -295,6 +275,15 @@ struct Runs<'a> {
     middle: usize,
     /// So many hits are kept.
     most: usize,
+}
+
+/// Merges two runs of hits of a search in place. Returns how far the search goes from then on: once there are k hits, none can be further
+/// away than the last of them.
+fn merge_and_narrow(runs: Runs, bound: Bound, spare: &mut Vec<Hit>) -> Bound {
+    let Runs { hits, start, middle, most } = runs;
+    merge(Runs { hits: &mut *hits, start, middle, most }, spare);
+    let last = hits[start..].get(bound.k - 1).map(|last| last.distance);
+    Bound { radius: last.map_or(bound.radius, |last| last.min(bound.radius)), ..bound }
 }
 
 /// Merges two runs in place. `spare` is memory to work in.

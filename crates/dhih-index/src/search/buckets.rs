@@ -4,41 +4,46 @@
 
 use crate::error::Result;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
-use crate::search::pipeline::{BUCKETS_AHEAD, BucketPipeline};
-use crate::search::plan::ProbeStep;
+use crate::search::pipeline::BucketPipeline;
+use crate::search::probing::{Probed, TableProgress};
 use crate::search::scratch::Scratch;
 use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
 use crate::table::Table;
 use crate::table::probe::Masks;
 
-/// Buckets that are compared before the limit is looked at again.
+/// Buckets that are compared before the limit is looked at again, ...
 const BUCKETS_PER_LIMIT: usize = 8;
+/// ... and where the codes are not in the table, so that those of many buckets have to be waited for together.
+const FAR_BUCKETS_PER_LIMIT: usize = 64;
 
 /// A probe of one table.
 #[derive(Clone, Copy)]
 struct Probe<'a> {
-    step: ProbeStep,
+    /// The place of the table among those that are probed.
+    place: usize,
     table: Table<'a>,
+    /// In how many bits the values of the buckets differ from the query's own.
+    weight: u32,
     /// All codes nearer than this were collected by look-ups of whole codes.
     looked_up: u32,
 }
 
-/// Collects the codes in the buckets of a step, except those that were collected before: the ones nearer than `looked_up`, and those
-/// in a bucket of an earlier step. Returns which share of the codes compared was within the limit; `None` where the search had to stop
-/// before all buckets were compared.
+/// Collects the codes in the next buckets of a table, except those that were collected before: the ones nearer than `looked_up`, and those
+/// in a bucket of an earlier step. `None` where the search had to stop before all buckets were compared.
 pub(crate) fn probe(
     state: &mut SearchState,
-    step: ProbeStep,
+    place: usize,
     looked_up: u32,
-) -> Result<Option<f64>> {
+) -> Result<Option<Probed>> {
     let before = state.scratch.explanation.candidates;
     let mut pipeline = std::mem::take(&mut state.scratch.pipeline);
     pipeline.clear();
-    let probe = Probe { step, table: state.table(step.place), looked_up };
+    let weight = state.scratch.tables[place].done;
+    let probe = Probe { place, table: state.table(place), weight, looked_up };
     let near = probe.run(state, &mut pipeline);
     state.scratch.pipeline = pipeline;
     let compared = state.scratch.explanation.candidates - before;
-    Ok(near?.map(|near| near as f64 / compared.max(1) as f64))
+    Ok(near?.map(|near| Probed { compared, near }))
 }
 
 impl Probe<'_> {
@@ -47,13 +52,16 @@ impl Probe<'_> {
     fn run(&self, state: &mut SearchState, pipeline: &mut BucketPipeline) -> Result<Option<usize>> {
         let (table, width) = (&self.table, state.query.len());
         let own_value = table.substring.of(state.query);
-        let masks = Masks::new(table.substring.bits(), self.step.weight);
+        let masks = Masks::new(table.substring.bits(), self.weight);
         let mut values = masks.map(|mask| own_value ^ mask);
+        let ahead = BucketPipeline::ahead(table);
+        let per_limit =
+            if table.codes.is_empty() { FAR_BUCKETS_PER_LIMIT } else { BUCKETS_PER_LIMIT };
         // Buckets before number `at` were compared.
         let (mut at, mut near) = (0, 0);
         pipeline.advance(table, 0, &mut values);
         loop {
-            if pipeline.buckets.len() - at < BUCKETS_AHEAD && pipeline.waiting() > 0 {
+            if pipeline.buckets.len() - at < ahead && pipeline.waiting() > 0 {
                 state.scratch.explanation.probes += pipeline.waiting() as u64;
                 let kept = pipeline.buckets.len() - at;
                 let advanced = pipeline.advance(table, at, &mut values);
@@ -71,8 +79,8 @@ impl Probe<'_> {
             if state.is_late() {
                 return Ok(None);
             }
-            pipeline.prefetch_codes(table, at + BUCKETS_AHEAD, width);
-            let (end, rest) = next_portion(&mut pipeline.buckets, at);
+            pipeline.prefetch(table, at + ahead, width);
+            let (end, rest) = next_portion(&mut pipeline.buckets, at, per_limit);
             near += self.compare(state, &pipeline.buckets[at..end])?;
             at = end;
             if let Some(rest) = rest {
@@ -94,7 +102,7 @@ impl Probe<'_> {
                 let copy = self.table.codes.get(at as usize * width..);
                 let copy = copy.and_then(|codes| codes.get(..width));
                 let code = copy.map_or_else(|| state.segment.code(number), Ok)?;
-                if !is_in_earlier_bucket(state, code, self.step) {
+                if !is_in_earlier_bucket(state, code, self.place) {
                     state.collect(number, distance)?;
                 }
             }
@@ -124,32 +132,35 @@ impl Probe<'_> {
             return Ok(());
         }
         // The codes are too long to be copied into the table: they are read where the segment has them.
-        let codes = state.segment.codes();
+        let (codes, width) = (state.segment.codes(), query.len());
         let Scratch { numbers, distances, .. } = &mut *state.scratch;
+        numbers.clear();
         for &CodeRange { start, end } in buckets {
-            numbers.clear();
             numbers.extend_from_slice(&table.postings[start as usize..end as usize]);
-            if numbers.iter().any(|&number| number >= distinct) {
-                return Err(outside(state.segment));
-            }
-            for &number in &*numbers {
-                hamming::prefetch(codes, number as usize * query.len());
-            }
-            distances.resize(numbers.len(), 0);
-            hamming::distances_of(query, codes, numbers, distances);
-            let of_bucket = (start..end).zip(distances.iter());
-            let of_bucket = of_bucket.map(|(at, &distance)| Near { at, distance });
-            near.extend(of_bucket.filter(|near| near.distance <= limit));
         }
+        if numbers.iter().any(|&number| number >= distinct) {
+            return Err(outside(state.segment));
+        }
+        for &number in &*numbers {
+            for at in (0..width).step_by(64) {
+                hamming::prefetch(codes, number as usize * width + at);
+            }
+        }
+        distances.resize(numbers.len(), 0);
+        hamming::distances_of(query, codes, numbers, distances);
+        let places = buckets.iter().flat_map(|bucket| bucket.start..bucket.end);
+        let compared = places.zip(&*distances).map(|(at, &distance)| Near { at, distance });
+        near.extend(compared.filter(|near| near.distance <= limit));
         Ok(())
     }
 }
 
-/// Which buckets, from number `at` on, are compared before the limit is looked at again: those before the number that is returned. If
+/// Which buckets, from number `at` on, are compared before the limit is looked at again: those before the number that is returned, at most
+/// so many. If
 /// the last of them is long, it is cut in place, and its rest, which is to be compared next, is returned, too.
-fn next_portion(buckets: &mut [CodeRange], at: usize) -> (usize, Option<CodeRange>) {
+fn next_portion(buckets: &mut [CodeRange], at: usize, most: usize) -> (usize, Option<CodeRange>) {
     let (mut end, mut codes) = (at, 0);
-    while end < buckets.len() && end < at + BUCKETS_PER_LIMIT && codes < CODES_PER_LIMIT {
+    while end < buckets.len() && end < at + most && codes < CODES_PER_LIMIT {
         codes += (buckets[end].end - buckets[end].start) as usize;
         end += 1;
     }
@@ -163,12 +174,14 @@ fn next_portion(buckets: &mut [CodeRange], at: usize) -> (usize, Option<CodeRang
     (end, Some(rest))
 }
 
-/// Whether a code is in a bucket of an earlier step.
-fn is_in_earlier_bucket(state: &SearchState, code: &[u8], step: ProbeStep) -> bool {
-    let is_earlier = |place: usize| {
-        let weight = hamming::masked(state.query, code, state.table(place).mask);
-        weight < step.weight || (weight == step.weight && place < step.place)
+/// Whether a code in a bucket that is being probed, of the table at a place, is in a bucket that was probed before. Of the same table
+/// it is in none of those: these have other values.
+fn is_in_earlier_bucket(state: &SearchState, code: &[u8], place: usize) -> bool {
+    let mut tables = state.scratch.tables.iter().enumerate();
+    let probed = |(at, table): (usize, &TableProgress)| {
+        at != place
+            && table.done > 0
+            && hamming::masked(state.query, code, state.table(at).mask) < table.done
     };
-    step != ProbeStep::default()
-        && (0..state.segment.table_count()).filter(|&place| place != step.place).any(is_earlier)
+    tables.any(probed)
 }

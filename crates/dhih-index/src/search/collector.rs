@@ -29,10 +29,27 @@ pub(crate) struct HitCollector {
     in_use: bool,
     /// For how many codes the lists have memory, as of when they were cleared.
     capacity: usize,
+}
+
+/// Puts the rows of the codes found in order. Its memory is kept from one search to the next.
+#[derive(Debug, Default)]
+pub(crate) struct RowSorter {
     /// The rows of the items, distance by distance, and where those of each distance end.
     rows: RowBuffer,
     ends: Vec<usize>,
     row_bits: RowBitset,
+}
+
+impl RowSorter {
+    /// Bytes of memory that it holds, without the row bitset.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// Frees memory until at most so many bytes are left, without the row bitset.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.rows.shrink_to(bytes);
+    }
 }
 
 impl HitCollector {
@@ -71,22 +88,31 @@ impl HitCollector {
         }
     }
 
-    /// Once it was cleared: the bytes of memory that it holds, without the row bitset.
+    /// Once it was cleared: the bytes of memory that its lists hold.
     pub(crate) fn bytes(&self) -> usize {
         debug_assert_eq!(self.capacity, self.codes.iter().map(Vec::capacity).sum::<usize>());
-        4 * self.capacity + self.rows.bytes()
+        4 * self.capacity
     }
 
-    /// Frees memory until at most so many bytes are left, without the row bitset: a half for rows, and a half for codes.
+    /// The same, and those of the lists themselves.
+    pub(crate) fn bytes_in_all(&self) -> usize {
+        self.bytes() + (size_of::<Vec<u32>>() + size_of::<u64>()) * self.codes.capacity()
+    }
+
+    /// Frees memory until its lists hold at most so many bytes.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.clear();
-        self.rows.shrink_to(bytes / 2);
-        let per_list = bytes / 2 / self.codes.len().max(1);
+        let per_list = bytes / self.codes.len().max(1);
         self.capacity = 0;
         for codes in &mut self.codes {
             codes.shrink_to(per_list / 4);
             self.capacity += codes.capacity();
         }
+    }
+
+    /// How far the search still goes.
+    pub(crate) fn bound(&self) -> Bound {
+        Bound { k: usize::try_from(self.k).unwrap_or(usize::MAX), radius: self.limit }
     }
 
     /// The greatest distance at which a code still matters.
@@ -113,6 +139,31 @@ impl HitCollector {
         self.codes[distance as usize].push(code);
         self.items[distance as usize] += items as u64;
         self.items_within_limit += items as u64;
+        self.fit_limit();
+    }
+
+    /// Adds what another collector of the same search found among other codes. The limit is that of both together.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.lower_limit(other.limit);
+        for distance in 0..=self.limit as usize {
+            self.codes[distance].extend_from_slice(&other.codes[distance]);
+            self.items[distance] += other.items[distance];
+            self.items_within_limit += other.items[distance];
+        }
+        self.fit_limit();
+    }
+
+    /// Learns that no code beyond a distance matters.
+    pub(crate) fn lower_limit(&mut self, limit: u32) {
+        while self.limit > limit {
+            self.items_within_limit -= self.items[self.limit as usize];
+            self.limit -= 1;
+        }
+    }
+
+    /// Lowers the limit while the items below it are enough.
+    #[inline]
+    fn fit_limit(&mut self) {
         while self.limit > 0 && self.items_within_limit - self.items[self.limit as usize] >= self.k
         {
             self.items_within_limit -= self.items[self.limit as usize];
@@ -125,26 +176,28 @@ impl HitCollector {
         &mut self,
         segment: &Segment,
         accept: Accept,
+        sorter: &mut RowSorter,
         out: &mut Vec<Hit>,
     ) -> Result<()> {
-        self.collect_rows(segment, accept)?;
+        self.collect_rows(segment, accept, sorter)?;
         let k = usize::try_from(self.k).unwrap_or(usize::MAX);
-        let (codes, rows) = (&self.codes[..=self.limit as usize], self.rows.rows());
+        let RowSorter { rows, ends, row_bits } = sorter;
+        let (codes, rows) = (&self.codes[..=self.limit as usize], rows.rows());
         if rows.iter().fold(false, |any, &row| any | (row as usize >= segment.rows)) {
             return Err(segment.outside());
         }
         out.reserve(rows.len().min(k));
         let (mut hits, mut start) = (Hits { first: out.len(), out, ids: segment.ids() }, 0);
-        for ((distance, codes), &end) in (0..).zip(codes).zip(&self.ends) {
+        for ((distance, codes), &end) in (0..).zip(codes).zip(&*ends) {
             let rows = &mut rows[start..end];
             start = end;
             // The rows of one code are in order already.
             if codes.len() <= 1 {
                 hits.append(distance, rows, end.min(k));
             } else if rows.len() >= BITSET_MIN_ROWS.max(segment.rows / BITSET_ROWS_PER_ROW) {
-                self.row_bits.reserve(segment.rows);
-                self.row_bits.set(rows);
-                self.row_bits.drain(|rows| hits.append(distance, rows, end.min(k)));
+                row_bits.reserve(segment.rows);
+                row_bits.set(rows);
+                row_bits.drain(|rows| hits.append(distance, rows, end.min(k)));
             } else {
                 rows.sort_unstable();
                 hits.append(distance, rows, end.min(k));
@@ -154,8 +207,14 @@ impl HitCollector {
     }
 
     /// Writes down the rows of the codes, distance by distance, and where those of each distance end.
-    fn collect_rows(&mut self, segment: &Segment, accept: Accept) -> Result<()> {
-        let Self { k, limit, codes, rows, ends, .. } = self;
+    fn collect_rows(
+        &mut self,
+        segment: &Segment,
+        accept: Accept,
+        sorter: &mut RowSorter,
+    ) -> Result<()> {
+        let Self { k, limit, codes, .. } = self;
+        let RowSorter { rows, ends, .. } = sorter;
         let (postings, k) = (segment.postings(), usize::try_from(*k).unwrap_or(usize::MAX));
         ends.clear();
         rows.clear();

@@ -36,6 +36,17 @@ pub struct Explanation {
     pub steps: Vec<Decision>,
 }
 
+impl Explanation {
+    /// Adds the work of a part of the search that ran by itself.
+    pub(crate) fn add(&mut self, part: &Self) {
+        self.lookups += part.lookups;
+        self.probes += part.probes;
+        self.buckets += part.buckets;
+        self.candidates += part.candidates;
+        self.scanned += part.scanned;
+    }
+}
+
 /// A decision of a search, and what it was based on.
 ///
 /// ```

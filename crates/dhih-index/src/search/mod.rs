@@ -3,32 +3,45 @@
 //! whichever is estimated to be the cheapest.
 //!
 //! ```text
-//! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up, check_selected_rows, scan (step.rs)
-//!                         \                                   \-> probe (buckets.rs, pipeline.rs)
-//!                          \-- collector.rs: codes found, and the distance that still matters --> hits, a count
+//! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up, check_selected_rows, scan (step.rs, parallel.rs)
+//!    |              |     \      probing.rs: of which table   \-> probe (buckets.rs, pipeline.rs)
+//!    |              |      \-- collector.rs: codes found, and the distance that still matters --> hits, a count
+//!    |              |
+//!    \-> collect_but_scan -> together.rs: scans that many queries share
 //! ```
 //!
 //! Several segments, memtables, ids and queries of the caller: `index/`. The tables: `table/`.
 
 pub(crate) mod buckets;
 pub(crate) mod collector;
+pub(crate) mod cost;
 pub(crate) mod explain;
+mod parallel;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
+pub(crate) mod probing;
+pub(crate) mod profile;
+pub(crate) mod prospects;
 pub(crate) mod row_bits;
 pub(crate) mod scratch;
 pub(crate) mod state;
 pub(crate) mod step;
+#[cfg(test)]
+mod tests;
+pub(crate) mod together;
 
 use crate::error::Result;
 use crate::hits::{Accept, Bound, Deadline, Hit, Reach};
 use crate::search::buckets::probe;
 use crate::search::explain::Decision;
-use crate::search::plan::{Action, Costs, Plan, ProbeStep, Probing};
+use crate::search::parallel::ParallelProbe;
+use crate::search::plan::{Action, Costs, Plan};
+use crate::search::probing::{Probing, certain};
 use crate::search::scratch::Scratch;
 use crate::search::state::SearchState;
 use crate::search::step::{check_selected_rows, look_up, scan};
 use crate::store::segment::Segment;
+use crate::table::substring::Substring;
 
 /// How a search finds its hits. The hits are the same in any case.
 ///
@@ -61,6 +74,12 @@ pub enum Strategy {
 /// The share of the cost of a scan that may be spent on cheap steps if a scan seems best. Most of the time these steps show that a scan
 /// is not needed, and otherwise this share is all that they cost.
 const EXPLORATION_SHARE: f64 = 0.05;
+/// The same where queries share the scan: most of them end in it, and its price is known.
+const SHARED_EXPLORATION_SHARE: f64 = 0.02;
+/// A share in a scan that costs less than this is not worth a plan, ...
+const PLANNED_FROM: f64 = if cfg!(test) { 0.0 } else { 1000.0 };
+/// ... and one that costs less than this is not where a typical query is expected to end in the scan.
+const EXPLORED_FROM: f64 = if cfg!(test) { 0.0 } else { 30_000.0 };
 
 /// A search in one segment.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +94,17 @@ pub(crate) struct SegmentSearch<'a> {
     pub(crate) candidates: usize,
     /// When the search stops; `None` lets it come to its end.
     pub(crate) deadline: Option<Deadline>,
+    /// The number of queries that could share a scan with this one, itself included.
+    pub(crate) sharing: usize,
+}
+
+/// How a search ended, or what is left of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ending {
+    /// It came so far.
+    Reached(Reach),
+    /// What is left is to scan all codes. Those nearer than this were collected.
+    Scan { certain: u32 },
 }
 
 /// Appends the hits of a search to `out`, by distance, then id.
@@ -84,38 +114,62 @@ pub(crate) fn search(
     out: &mut Vec<Hit>,
 ) -> Result<()> {
     collect(request, scratch)?;
-    scratch.collector.append_hits(request.segment, request.accept, out)
+    let Scratch { collector, rows, .. } = scratch;
+    collector.append_hits(request.segment, request.accept, rows, out)
 }
 
 /// Leaves the codes that a search finds in the scratch's collector. Returns how far it came before it had to stop.
 pub(crate) fn collect(request: &SegmentSearch, scratch: &mut Scratch) -> Result<Reach> {
+    match collect_but_scan(request, scratch)? {
+        Ending::Reached(reach) => Ok(reach),
+        Ending::Scan { certain } => scan(&mut SearchState::new(request, scratch), certain),
+    }
+}
+
+/// The same, but leaves it to the caller to scan all codes where that is what is left. The collector then knows how far the scan has to look.
+pub(crate) fn collect_but_scan(request: &SegmentSearch, scratch: &mut Scratch) -> Result<Ending> {
     let &SegmentSearch { segment, bound, strategy, .. } = request;
     scratch.collector.begin(bound, segment.bits);
     let mut state = SearchState::new(request, scratch);
     match strategy {
-        Strategy::Scan => scan(&mut state, 0),
         Strategy::Probe if segment.table_count() > 0 => probe_only(&mut state),
-        _ if segment.table_count() > 0 => follow_plan(&mut state, request),
-        _ => scan(&mut state, 0),
+        Strategy::Auto if segment.table_count() > 0 => follow_plan(&mut state, request),
+        _ => Ok(Ending::Scan { certain: 0 }),
     }
 }
 
-/// Probes until all hits are found.
-fn probe_only(state: &mut SearchState) -> Result<Reach> {
-    state.order_tables()?;
-    let tables = state.segment.table_count();
-    let (mut next, mut reach) = (ProbeStep::default(), Reach::NOTHING);
-    while next.weight <= state.segment.longest() {
-        if probe(state, next, 0)?.is_none() {
-            return Ok(reach);
-        }
-        if state.scratch.collector.limit() <= next.certified(tables) {
-            return Ok(Reach::ALL);
-        }
-        reach = Reach(next.certified(tables) + 1);
-        next = next.after(tables);
+/// Whether many queries share a scan without a look for a better way each for itself: where a plan for each would cost too much beside
+/// the scan, and nothing cheaper is expected. The request may be that of any of the queries.
+pub(crate) fn is_scanned_at_once(request: &SegmentSearch) -> bool {
+    let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
+    let plan = Plan { sharing, ..segment.plan() };
+    if sharing <= 1
+        || accept.wanted.is_some() && plan.costs.check_rows(candidates as f64) < plan.scan()
+    {
+        return false;
     }
-    Ok(Reach::ALL)
+    let expected = plan.expected(bound.k, segment.rows, candidates).unwrap_or(plan.bits);
+    let lengths = segment.substrings().map(Substring::bits);
+    let typical = plan.typical(lengths, expected.min(bound.radius));
+    let most = if typical < plan.scan() { PLANNED_FROM } else { EXPLORED_FROM };
+    plan.scan() < most
+}
+
+/// Probes until all hits are found.
+fn probe_only(state: &mut SearchState) -> Result<Ending> {
+    let plan = state.segment.plan();
+    state.begin_probing(&plan)?;
+    loop {
+        let reached = certain(&state.scratch.tables);
+        if reached > state.scratch.collector.limit() {
+            return Ok(Ending::Reached(Reach::ALL));
+        }
+        let (place, _) = plan.next_table(&state.scratch.tables, 0.0);
+        let Some(probed) = probe(state, place, 0)? else {
+            return Ok(Ending::Reached(Reach(reached)));
+        };
+        state.scratch.tables[place].advance(&plan, probed);
+    }
 }
 
 /// How far a search has come.
@@ -125,43 +179,38 @@ struct Progress {
     certain: u32,
     /// All codes nearer than this were collected by look-ups of whole codes.
     looked_up: u32,
-    /// The next step of probing.
-    next: ProbeStep,
+    /// Whether a bucket was probed: from then on, whole codes are not looked up.
+    probed: bool,
     /// The share of the codes compared in the last step of probing that were within the limit, if all of these are wanted. A k-NN
     /// search keeps few once k candidates are known.
     near_share: f64,
     /// What was spent on steps that were tried though a scan seemed best.
     explored: f64,
+    /// What is left of the cost that was estimated for probing, and up to which distance.
+    estimated: Option<(u32, f64)>,
 }
 
-impl Progress {
-    /// Whether whole codes may still be looked up: once a bucket was probed, they are not.
-    fn may_look_up(&self) -> bool {
-        self.next == ProbeStep::default()
-    }
-}
-
-/// Takes the step that is estimated to be the cheapest, until all hits are found.
-fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Reach> {
-    let &SegmentSearch { segment, bound, accept, candidates, .. } = request;
-    let (plan, tables) = (segment.plan(), segment.table_count());
+/// Takes the step that is estimated to be the cheapest, until all hits are found, or until a scan is.
+fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Ending> {
+    let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
+    let plan = Plan { sharing, ..segment.plan() };
     if accept.wanted.is_some() {
-        let cost = plan.check_rows(candidates as f64);
+        let cost = plan.costs.check_rows(candidates as f64);
         let all_are_hits = candidates <= bound.k;
         if cost < EXPLORATION_SHARE * plan.scan() || (cost < plan.scan() && all_are_hits) {
-            return check_selected_rows(state);
+            return check_selected_rows(state).map(Ending::Reached);
         }
     }
     let expected = plan.expected(bound.k, segment.rows, candidates);
-    state.order_tables()?;
+    state.begin_probing(&plan)?;
     let mut progress = Progress::default();
     loop {
         let limit = state.scratch.collector.limit();
         if progress.certain > limit {
-            return Ok(Reach::ALL);
+            return Ok(Ending::Reached(Reach::ALL));
         }
         if state.is_late() {
-            return Ok(Reach(progress.certain));
+            return Ok(Ending::Reached(Reach(progress.certain)));
         }
         let target = match expected {
             Some(expected) if expected >= progress.certain => expected.min(limit),
@@ -180,48 +229,74 @@ fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Reach
         match action {
             Action::LookUp => {
                 if !look_up(state, progress.certain)? {
-                    return Ok(Reach(progress.certain));
+                    return Ok(Ending::Reached(Reach(progress.certain)));
                 }
                 progress.certain += 1;
                 progress.looked_up = progress.certain;
             }
             Action::Probe => {
-                let probed = probe(state, progress.next, progress.looked_up)?;
-                let Some(near_share) = probed else { return Ok(Reach(progress.certain)) };
+                // A k-NN search takes steps one by one, since each may show that fewer are needed. So does a search that only tries
+                // whether it needs a scan.
+                let is_sure = costs.best() == Action::Probe && bound.k == usize::MAX;
+                let probed = if sharing == 1 && is_sure && parallel::is_worthwhile(costs.probe) {
+                    let Scratch { tables, probing_steps: steps, .. } = &mut *state.scratch;
+                    let near_share = progress.near_share;
+                    plan.probe(Probing { tables, to: target, near_share }, steps);
+                    let target = steps.iter().map(|(table, _)| *table).collect();
+                    let looked_up = progress.looked_up;
+                    ParallelProbe { request, plan: &plan, target, looked_up }.run(state.scratch)?
+                } else {
+                    let next = plan.next_table(&state.scratch.tables, progress.near_share);
+                    let (place, cost) = next;
+                    progress.estimated = Some((target, costs.probe - cost));
+                    let probed = probe(state, place, progress.looked_up)?;
+                    if let Some(probed) = probed {
+                        state.scratch.tables[place].advance(&plan, probed);
+                    }
+                    probed
+                };
+                let Some(probed) = probed else {
+                    return Ok(Ending::Reached(Reach(progress.certain)));
+                };
+                progress.probed = true;
                 if bound.k == usize::MAX {
-                    progress.near_share = near_share;
+                    progress.near_share = probed.near as f64 / probed.compared.max(1) as f64;
                 }
-                progress.certain = progress.certain.max(progress.next.certified(tables) + 1);
-                progress.next = progress.next.after(tables);
-                if progress.next.weight > segment.longest() {
-                    return Ok(Reach::ALL);
-                }
+                progress.certain = progress.certain.max(certain(&state.scratch.tables));
             }
-            Action::Scan => return scan(state, progress.certain),
+            Action::Scan => return Ok(Ending::Scan { certain: progress.certain }),
         }
     }
 }
 
 /// What it would cost to find all codes within `target` in each way.
-fn costs(plan: &Plan, state: &SearchState, progress: &Progress, target: u32) -> Costs {
-    let &Progress { certain, next, near_share, .. } = progress;
-    let order = &state.scratch.table_order;
-    let look_up =
-        if progress.may_look_up() { plan.look_up(certain, target) } else { f64::INFINITY };
-    let probe = plan.probe(Probing { next, to: target, order, near_share });
-    Costs { look_up, probe, scan: plan.scan() }
+fn costs(plan: &Plan, state: &mut SearchState, progress: &Progress, target: u32) -> Costs {
+    let &Progress { certain, probed, near_share, estimated, .. } = progress;
+    let (look_up, scan) = match probed {
+        true => (f64::INFINITY, plan.scan()),
+        false => (plan.look_up(certain, target), plan.scan()),
+    };
+    let Scratch { tables, probing_steps, .. } = &mut *state.scratch;
+    // An estimate that is far from that of a scan holds until it is used up.
+    let holds = |(to, left): &(u32, f64)| {
+        target <= *to && *left < 0.5 * scan && plan.next_table(tables, near_share).1 <= *left
+    };
+    let probe = match estimated.filter(|estimated| probed && holds(estimated)) {
+        Some((_, left)) => left,
+        None => plan.probe(Probing { tables, to: target, near_share }, probing_steps),
+    };
+    Costs { look_up, probe, scan }
 }
 
 /// The cheaper one of the next look-up and the next probe, if together with those tried before it costs little beside a scan.
 fn cheap_step(plan: &Plan, state: &SearchState, progress: &mut Progress) -> Option<Action> {
-    let &mut Progress { certain, next, near_share, .. } = progress;
-    let (to, order) = (next.certified(state.segment.table_count()), &state.scratch.table_order);
-    let probe = plan.probe(Probing { next, to, order, near_share });
-    let look_up =
-        if progress.may_look_up() { plan.look_up(certain, certain) } else { f64::INFINITY };
+    let &mut Progress { certain, probed, near_share, .. } = progress;
+    let (_, probe) = plan.next_table(&state.scratch.tables, near_share);
+    let look_up = if probed { f64::INFINITY } else { plan.look_up(certain, certain) };
     let (action, cost) =
         if look_up < probe { (Action::LookUp, look_up) } else { (Action::Probe, probe) };
-    if progress.explored + cost > EXPLORATION_SHARE * plan.scan() {
+    let share = if plan.sharing > 1 { SHARED_EXPLORATION_SHARE } else { EXPLORATION_SHARE };
+    if progress.explored + cost > share * plan.scan() {
         return None;
     }
     progress.explored += cost;

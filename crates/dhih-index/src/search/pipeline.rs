@@ -7,7 +7,10 @@ use crate::table::Table;
 /// Values whose directory entries are prefetched together.
 const VALUES_PER_BATCH: usize = 64;
 /// Buckets whose codes are prefetched ahead of the one that is compared.
-pub(crate) const BUCKETS_AHEAD: usize = 24;
+const BUCKETS_AHEAD: usize = 24;
+/// The same of tables that have no copies of the codes. What is prefetched of a bucket is then its postings, and the codes that they name are
+/// prefetched just before they are compared, those of many buckets together.
+const POSTINGS_AHEAD: usize = 96;
 /// Cache lines of a bucket that are prefetched one by one; the hardware prefetches those after them by itself.
 const LINES_PER_BUCKET: usize = 24;
 
@@ -58,17 +61,30 @@ impl BucketPipeline {
         Some(())
     }
 
-    /// Prefetches the codes, of `width` bytes, of the buckets before number `until`.
-    pub(crate) fn prefetch_codes(&mut self, table: &Table, until: usize, width: usize) {
+    /// How many buckets are prefetched ahead of the one that is compared.
+    pub(crate) fn ahead(table: &Table) -> usize {
+        if table.codes.is_empty() { POSTINGS_AHEAD } else { BUCKETS_AHEAD }
+    }
+
+    /// Prefetches what is read first of the buckets before number `until`: the codes, of `width` bytes, or else the postings.
+    pub(crate) fn prefetch(&mut self, table: &Table, until: usize, width: usize) {
         let until = until.min(self.buckets.len());
         for bucket in self.buckets.get(self.prefetched..until).unwrap_or_default() {
-            let bytes = bucket.start as usize * width..bucket.end as usize * width;
-            let last = bytes.end - 1;
-            for at in bytes.step_by(64).take(LINES_PER_BUCKET) {
-                hamming::prefetch(table.codes, at);
+            match table.codes.is_empty() {
+                true => prefetch_lines(table.postings, bucket, 1),
+                false => prefetch_lines(table.codes, bucket, width),
             }
-            hamming::prefetch(table.codes, last);
         }
         self.prefetched = self.prefetched.max(until);
     }
+}
+
+/// Prefetches the cache lines of a bucket whose codes have `each` items of a slice.
+fn prefetch_lines<T>(slice: &[T], bucket: &CodeRange, each: usize) {
+    let items = bucket.start as usize * each..bucket.end as usize * each;
+    let last = items.end - 1;
+    for at in items.step_by(64 / size_of::<T>()).take(LINES_PER_BUCKET) {
+        hamming::prefetch(slice, at);
+    }
+    hamming::prefetch(slice, last);
 }

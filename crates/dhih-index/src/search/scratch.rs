@@ -6,10 +6,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::flat::topk::Best;
 use crate::hamming::Near;
 use crate::hits::Hit;
-use crate::search::collector::HitCollector;
+use crate::search::collector::{HitCollector, RowSorter};
 use crate::search::explain::Explanation;
 use crate::search::pipeline::BucketPipeline;
-use crate::search::plan::TableOrder;
+use crate::search::probing::TableProgress;
+use crate::search::together::SharedScratch;
 
 /// The most memory that a scratch in the pool holds, in bytes, apart from its row bitset. A row bitset has one bit for each row of the
 /// largest segment: its size depends on the index and not on the search, and making a new one takes longer than many searches do.
@@ -20,6 +21,10 @@ pub(crate) const KEPT_BYTES: usize = 1 << 20;
 pub(crate) struct Scratch {
     /// What was found so far in a segment.
     pub(crate) collector: HitCollector,
+    /// The rows of what was found.
+    pub(crate) rows: RowSorter,
+    /// What was found so far by a scan that several queries share.
+    pub(crate) shared: SharedScratch,
     /// What was found so far by a scan of a memtable.
     pub(crate) best: Best,
     /// Codes within the limit that are about to be collected.
@@ -30,8 +35,10 @@ pub(crate) struct Scratch {
     pub(crate) distances: Vec<u32>,
     /// Hashes of codes that are looked up.
     pub(crate) hashes: Vec<u64>,
-    /// The tables in the order in which they are probed.
-    pub(crate) table_order: Vec<TableOrder>,
+    /// How far each table was probed, ...
+    pub(crate) tables: Vec<TableProgress>,
+    /// ... and how far it will be by the steps that are estimated, each with the cost of the next one.
+    pub(crate) probing_steps: Vec<(TableProgress, f64)>,
     /// Hits that are being merged with others.
     pub(crate) merging: Vec<Hit>,
     pub(crate) explanation: Explanation,
@@ -44,10 +51,13 @@ impl Scratch {
     /// with fewer hits need, so that these do not have to grow it again.
     fn reset(&mut self) {
         self.collector.clear();
+        self.shared.clear();
         if self.bytes() <= KEPT_BYTES {
             return;
         }
-        self.collector.shrink_to(KEPT_BYTES / 4 * 3);
+        self.shared = SharedScratch::default();
+        self.collector.shrink_to(KEPT_BYTES / 8 * 3);
+        self.rows.shrink_to(KEPT_BYTES / 8 * 3);
         let each = KEPT_BYTES / 4 / 6;
         self.best.shrink_to(each);
         shrink(&mut self.near_codes, each);
@@ -60,6 +70,8 @@ impl Scratch {
     /// The bytes of memory that it holds between searches, without the row bitset.
     pub(crate) fn bytes(&self) -> usize {
         self.collector.bytes()
+            + self.rows.bytes()
+            + self.shared.bytes()
             + self.best.bytes()
             + size_of::<Near>() * self.near_codes.capacity()
             + 4 * (self.numbers.capacity() + self.distances.capacity())

@@ -2,9 +2,12 @@
 //! functions of this state: `step.rs`, `buckets.rs`.
 
 use crate::error::{Error, Result};
+use crate::hamming::Near;
 use crate::hits::{Accept, Deadline};
 use crate::search::SegmentSearch;
-use crate::search::plan::TableOrder;
+use crate::search::collector::HitCollector;
+use crate::search::plan::Plan;
+use crate::search::probing::TableProgress;
 use crate::search::scratch::Scratch;
 use crate::store::segment::Segment;
 use crate::table::Table;
@@ -20,8 +23,8 @@ pub(crate) struct SearchState<'a> {
     pub(crate) query: &'a [u8],
     pub(crate) accept: Accept<'a>,
     /// When the search stops; `None` lets it come to its end.
-    deadline: Option<Deadline>,
-    postings: Postings<'a>,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) wanted: Wanted<'a>,
     /// The hash of the query, once it was needed.
     query_hash: Option<u64>,
     pub(crate) scratch: &'a mut Scratch,
@@ -31,8 +34,8 @@ impl<'a> SearchState<'a> {
     /// A search that is about to begin. The scratch has begun collecting hits.
     pub(crate) fn new(request: &SegmentSearch<'a>, scratch: &'a mut Scratch) -> Self {
         let &SegmentSearch { segment, query, accept, deadline, .. } = request;
-        let postings = segment.postings();
-        Self { segment, query, accept, deadline, postings, query_hash: None, scratch }
+        let wanted = Wanted::new(segment, accept);
+        Self { segment, query, accept, deadline, wanted, query_hash: None, scratch }
     }
 
     /// Whether the search has to stop.
@@ -46,42 +49,77 @@ impl<'a> SearchState<'a> {
         *self.query_hash.get_or_insert_with(|| linear_hash::of_code(self.query))
     }
 
-    /// Puts the tables in the order of the sizes of the query's own buckets, smallest first: the hits in small buckets limit how far
-    /// the large ones need to be searched.
-    pub(crate) fn order_tables(&mut self) -> Result<()> {
-        let order = &mut self.scratch.table_order;
-        order.clear();
+    /// Prepares for probing: looks up how full the query's own buckets are.
+    pub(crate) fn begin_probing(&mut self, plan: &Plan) -> Result<()> {
+        self.scratch.tables.clear();
         for table in 0..self.segment.table_count() {
             let view = self.segment.table(table);
             let bucket = view.bucket(view.substring.of(self.query));
             let bucket = bucket.ok_or_else(|| outside(self.segment))?;
             let own = bucket.end.saturating_sub(bucket.start);
-            order.push(TableOrder { own, table, bits: view.substring.bits() });
+            let bits = view.substring.bits();
+            self.scratch.tables.push(TableProgress::new(plan, table, bits, own));
         }
-        order.sort_unstable();
         Ok(())
     }
 
-    /// The table at a place of that order.
+    /// The table at a place of the list of those that are probed.
     pub(crate) fn table(&self, place: usize) -> Table<'a> {
-        self.segment.table(self.scratch.table_order[place].table)
+        self.segment.table(self.scratch.tables[place].table)
     }
 
-    /// Collects a code within the limit. Where only some items are wanted, a code without any of these does not count.
+    /// Collects a code within the limit.
     #[inline(always)]
     pub(crate) fn collect(&mut self, code: u32, distance: u32) -> Result<()> {
-        if self.scratch.collector.takes_all() {
-            self.scratch.collector.add_uncounted(distance, code);
+        self.wanted.add(&mut self.scratch.collector, Near { at: code, distance })
+    }
+}
+
+/// Which codes of a segment count.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    segment: &'a Segment,
+    postings: Postings<'a>,
+    accept: Accept<'a>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn new(segment: &'a Segment, accept: Accept<'a>) -> Self {
+        Self { segment, postings: segment.postings(), accept }
+    }
+
+    /// Calls `visit` with the rows of a code that are wanted.
+    #[inline]
+    pub(crate) fn for_each_row(self, code: u32, mut visit: impl FnMut(u32)) -> Result<()> {
+        let rows = self.postings.of(code).ok_or_else(|| self.segment.outside())?;
+        for &row in rows {
+            if self.accept.all() || self.accept.row(row) {
+                visit(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a code within the limit to those found. Where only some items are wanted, a code without any of these does not count.
+    #[inline(always)]
+    pub(crate) fn add(self, collector: &mut HitCollector, found: Near) -> Result<()> {
+        let Near { at: code, distance } = found;
+        if collector.takes_all() {
+            collector.add_uncounted(distance, code);
             return Ok(());
         }
-        let rows = self.postings.of(code).ok_or_else(|| self.segment.outside())?;
-        let items = if self.accept.all() {
-            rows.len()
+        let items = if self.accept.all() && self.postings.have_one_row_each() {
+            // The row is not read before it is known that it is a hit.
+            1
         } else {
-            rows.iter().filter(|&&row| self.accept.row(row)).count()
+            let rows = self.postings.of(code).ok_or_else(|| self.segment.outside())?;
+            match self.accept.all() {
+                true => rows.len(),
+                false => rows.iter().filter(|&&row| self.accept.row(row)).count(),
+            }
         };
         if items > 0 {
-            self.scratch.collector.add(distance, code, items);
+            collector.add(distance, code, items);
         }
         Ok(())
     }

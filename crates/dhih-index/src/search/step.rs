@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
 use crate::hits::Reach;
+use crate::search::parallel;
 use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
 use crate::table::linear_hash;
 
@@ -119,6 +120,9 @@ pub(crate) fn scan(state: &mut SearchState, certain: u32) -> Result<Reach> {
     let (codes, distinct) = (state.segment.codes(), state.segment.distinct as u32);
     state.scratch.collector.forget_from(certain);
     state.scratch.explanation.scanned += u64::from(distinct);
+    if parallel::is_worthwhile(state.segment.plan().scan()) {
+        return parallel::scan(state, certain);
+    }
     let mut near = std::mem::take(&mut state.scratch.near_codes);
     let mut reach = Reach::ALL;
     for start in (0..distinct).step_by(CODES_PER_LIMIT) {

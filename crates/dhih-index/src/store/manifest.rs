@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
 use crate::pointer;
-use crate::search::plan::Profile;
+use crate::search::profile::Profile;
 use crate::store::disk;
 use crate::store::format::{self, Origin};
 

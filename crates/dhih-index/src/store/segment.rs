@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes::bits::{self, MAX_BITS};
 use crate::error::{Error, Result};
-use crate::search::plan::{Plan, Profile};
+use crate::hamming;
+use crate::search::cost::CodeCosts;
+use crate::search::plan::Plan;
+use crate::search::profile::Profile;
 use crate::store::format::{self, Counts, Header, Kind};
 use crate::store::mmap;
 use crate::table::code_hash::{self, CodeHashTable};
@@ -241,13 +244,8 @@ impl Segment {
     }
 
     /// The substrings of the tables.
-    pub(crate) fn substrings(&self) -> impl Iterator<Item = &Substring> {
+    pub(crate) fn substrings(&self) -> impl ExactSizeIterator<Item = &Substring> + Clone {
         self.tables.iter().map(|table| &table.substring)
-    }
-
-    /// The length of the longest substring, in bits.
-    pub(crate) fn longest(&self) -> u32 {
-        self.substrings().map(Substring::bits).max().unwrap_or(0)
     }
 
     /// A table, to look up.
@@ -275,9 +273,8 @@ impl Segment {
         let width = bits::bytes_per_code(self.bits);
         Plan {
             bits: self.bits,
-            codes: self.distinct,
-            width,
-            copied: width <= COPIED,
+            costs: CodeCosts::new(self.distinct, width, hamming::slowness()),
+            sharing: 1,
             code_hash_table: self.whole.is_some(),
             profile: self.profile.as_ref(),
         }

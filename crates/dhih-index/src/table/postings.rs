@@ -16,6 +16,12 @@ impl<'a> Postings<'a> {
         Self { starts, rows }
     }
 
+    /// Whether each code has exactly one row.
+    #[inline]
+    pub(crate) fn have_one_row_each(self) -> bool {
+        self.starts.is_none()
+    }
+
     /// The rows of a code; `None` if the file contradicts itself.
     #[inline]
     pub(crate) fn of(self, code: u32) -> Option<&'a [u32]> {

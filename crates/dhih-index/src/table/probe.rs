@@ -38,11 +38,32 @@ impl Iterator for Masks {
 }
 
 /// The number of [`Masks`]: of ways to choose `weight` of `bits` bits. Also for more bits than [`Masks`] can have.
+#[inline]
 pub(crate) fn count(bits: u32, weight: u32) -> f64 {
     if weight > bits {
         return 0.0;
     }
-    (0..weight).fold(1.0, |count, i| count * f64::from(bits - i) / f64::from(i + 1))
+    // Of the lengths that substrings have, the numbers are known: searches ask for them all the time.
+    static KNOWN: [[f64; 33]; 33] = binomials();
+    let known = KNOWN.get(bits as usize).and_then(|row| row.get(weight as usize));
+    known.copied().unwrap_or_else(|| {
+        (0..weight).fold(1.0, |count, i| count * f64::from(bits - i) / f64::from(i + 1))
+    })
+}
+
+/// Pascal's triangle.
+const fn binomials() -> [[f64; 33]; 33] {
+    let (mut rows, mut bits) = ([[0.0; 33]; 33], 0);
+    while bits < 33 {
+        rows[bits][0] = 1.0;
+        let mut weight = 1;
+        while weight <= bits {
+            rows[bits][weight] = rows[bits - 1][weight - 1] + rows[bits - 1][weight];
+            weight += 1;
+        }
+        bits += 1;
+    }
+    rows
 }
 
 #[cfg(test)]

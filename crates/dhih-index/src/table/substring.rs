@@ -156,35 +156,28 @@ pub(crate) fn choose_by_sample(
         Some(count) => count as usize,
         None => (bits as usize / length).clamp(1, MAX_DEFAULT_TABLES),
     };
-    // The directory of a table has an entry for each value: they shall be at most about twice as many as the codes.
-    let longest = (log.ceil() as usize).clamp(8, MAX_SUBSTRING);
     let columns = Columns::of(bits, codes);
-    let substrings = deal_out(&columns, Shape { bits, count, longest });
+    let lengths: Vec<usize> = lengths(bits, number, count as u32).collect();
+    let substrings = deal_out(&columns, bits, &lengths);
     Ok(substrings.into_iter().filter_map(|positions| Substring::new(positions, bits)).collect())
 }
 
-/// How many substrings there are to be, and of what length.
-#[derive(Clone, Copy)]
-struct Shape {
-    /// The length of a code.
-    bits: u32,
-    count: usize,
-    /// The greatest length of a substring.
-    longest: usize,
+/// The lengths of so many substrings of `number` codes: as even as can be. The directory of a table has an entry for each value: they shall
+/// be at most about twice as many as the codes.
+pub(crate) fn lengths(bits: u32, number: usize, count: u32) -> impl Iterator<Item = usize> {
+    let log = (number.max(2) as f64).log2();
+    let longest = (log.ceil() as usize).clamp(8, MAX_SUBSTRING);
+    let even = move |substring: u32| bits / count + u32::from(substring < bits % count);
+    (0..count).map(move |substring| (even(substring) as usize).min(longest))
 }
 
 /// Deals the bits out to substrings: the bits that vary most first, each to the substring whose bits it is least correlated with.
-fn deal_out(columns: &Columns, shape: Shape) -> Vec<Vec<u16>> {
-    let Shape { bits, count, longest } = shape;
+fn deal_out(columns: &Columns, bits: u32, lengths: &[usize]) -> Vec<Vec<u16>> {
     let mut order: Vec<u16> = (0..bits as u16).collect();
     order.sort_by_key(|&bit| (columns.skew(bit), bit));
-    let capacity = |substring: usize| {
-        let even = bits as usize / count + usize::from(substring < bits as usize % count);
-        even.min(longest)
-    };
-    let mut substrings: Vec<Vec<u16>> = vec![Vec::new(); count];
+    let mut substrings: Vec<Vec<u16>> = vec![Vec::new(); lengths.len()];
     for bit in order {
-        let open = (0..count).filter(|&at| substrings[at].len() < capacity(at));
+        let open = (0..lengths.len()).filter(|&at| substrings[at].len() < lengths[at]);
         let correlation = |at: &usize| {
             let others = substrings[*at].iter().map(|&other| columns.correlation(bit, other));
             (others.sum::<u64>(), substrings[*at].len(), *at)

@@ -33,7 +33,8 @@ pub(crate) enum Command {
         dhih-index build --codes codes.npy --bits 64 --out idx\n  \
         dhih-index build --codes parts --shard 3/16 --out shards\n  \
         dhih-index build --codes codes.safetensors --vectors v.npy --as int8 --out idx\n  \
-        dhih-index build --codes codes.npy --bits 64 --out idx --memory 2GiB")]
+        dhih-index build --codes codes.npy --bits 64 --out idx --memory 2GiB\n  \
+        dhih-index build --codes hashes.hex --bits 256 --out idx --for-radius 31")]
     Build(BuildArgs),
     /// Find the nearest codes, or all codes within a radius
     #[command(after_help = "Examples:\n  \
@@ -120,6 +121,12 @@ pub(crate) struct BuildArgs {
         requires = "vectors"
     )]
     pub(crate) stored_as: Option<StoredAs>,
+    /// Build for searches of all codes within R bits: with as many tables as make these cheapest
+    #[arg(long, env = "DHIH_FOR_RADIUS", value_name = "R", conflicts_with_all = ["for_k", "substrings"])]
+    pub(crate) for_radius: Option<u32>,
+    /// Build for searches of the K nearest: with as many tables as make these cheapest
+    #[arg(long, env = "DHIH_FOR_K", value_name = "K", value_parser = positive, conflicts_with = "substrings")]
+    pub(crate) for_k: Option<usize>,
     /// Number of substrings, each with a table [default: chosen from the codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "M")]
     pub(crate) substrings: Option<u32>,

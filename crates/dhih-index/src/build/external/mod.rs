@@ -35,6 +35,7 @@ use crate::build::layout::{self, Layout, SegmentSpec, Substrings};
 use crate::build::rows::{RowStream, SetRows};
 use crate::build::sample;
 use crate::build::spill::Spill;
+use crate::build::tables;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::progress::{Reporter, Stage};
@@ -71,20 +72,10 @@ pub(super) fn write_set(
     write(&job, &mut by_id::merge(&sorted, buffers)?)
 }
 
-/// Substrings that suit a set, as `substring::choose` finds them. Of a mapped file only the sampled pages are looked at, a few at a time.
+/// Substrings that suit a set, as `substring::choose` finds them.
 fn choose_substrings(set: &CodeSet, count: Option<u32>) -> Result<Vec<Substring>> {
-    /// The system may map this many pages around each that is looked at, so few are looked at before they are released.
-    const TOGETHER: usize = 64;
-    let number = set.codes.len();
-    let mut sample = Vec::new();
-    for (i, item) in substring::sampled_items(number).enumerate() {
-        sample.extend_from_slice(set.codes.get(item));
-        if i % TOGETHER == 0 {
-            set.codes.release(0..number);
-        }
-    }
-    set.codes.release(0..number);
-    substring::choose_by_sample(set.codes.bits(), number, &sample, count)
+    let sample = tables::sample(&set.codes);
+    substring::choose_by_sample(set.codes.bits(), set.codes.len(), &sample, count)
 }
 
 /// Writes the segment of a stream of items.

@@ -72,17 +72,23 @@ fn scan_long(query: &[u8], codes: &[u8], out: &mut [u32]) {
     }
 }
 
-/// The number of ones in each word of 64 bits: a table of 16 counts is looked up for both halves of each byte.
+/// The number of ones in each word of 64 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn count4(words: __m256i) -> __m256i {
+    _mm256_sad_epu8(ones_of_bytes(words), _mm256_setzero_si256())
+}
+
+/// The number of ones in each byte: a table of 16 counts is looked up for both of its halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn ones_of_bytes(words: __m256i) -> __m256i {
     let counts = _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
     let counts = _mm256_broadcastsi128_si256(counts);
     let half = _mm256_set1_epi8(0x0f);
     let low = _mm256_shuffle_epi8(counts, _mm256_and_si256(words, half));
     let high = _mm256_and_si256(_mm256_srli_epi16(words, 4), half);
-    let bytes = _mm256_add_epi8(low, _mm256_shuffle_epi8(counts, high));
-    _mm256_sad_epu8(bytes, _mm256_setzero_si256())
+    _mm256_add_epi8(low, _mm256_shuffle_epi8(counts, high))
 }
 
 /// The sums of neighbouring words of `a`, then of `b`.

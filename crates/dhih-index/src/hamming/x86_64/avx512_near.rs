@@ -138,7 +138,7 @@ fn append_some(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
 /// Appends the lanes of a mask: the lane's number, counted from `first` on, with the lane's distance.
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-fn append(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
+pub(super) fn append(near: u8, counts: __m512i, first: u32, found: &mut Vec<Near>) {
     let lanes = _mm512_add_epi64(
         _mm512_set1_epi64(i64::from(first)),
         _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7),

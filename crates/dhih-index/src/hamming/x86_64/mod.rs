@@ -3,8 +3,11 @@
 #![allow(unsafe_code)]
 
 mod avx2;
+mod avx2_block;
 mod avx512;
+mod avx512_block;
 mod avx512_near;
+mod avx512bw_block;
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
@@ -15,50 +18,65 @@ use super::kernel::Kernel;
 /// lacks its instructions.
 pub(super) fn kernels() -> Vec<Kernel> {
     let mut kernels = Vec::new();
-    if is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("popcnt")
-        && is_x86_feature_detected!("bmi1")
+    if !is_x86_feature_detected!("avx2")
+        || !is_x86_feature_detected!("popcnt")
+        || !is_x86_feature_detected!("bmi1")
+    {
+        return kernels;
+    }
+    let avx2 = Kernel {
+        name: "avx2",
+        slowness: 2.5,
+        // SAFETY: the machine has AVX2 and POPCNT.
+        scan: |query, codes, out| unsafe { avx2::scan(query, codes, out) },
+        // SAFETY: the machine has AVX2 and POPCNT.
+        gather: |query, codes, picks, out| unsafe { avx2::gather(query, codes, picks, out) },
+        collect_near: |request, found| {
+            // SAFETY: the machine has AVX2 and POPCNT.
+            let scan = |q: &[u8], c: &[u8], out: &mut [u32]| unsafe { avx2::scan(q, c, out) };
+            collect_near_by(scan, request, found);
+        },
+        // SAFETY: the machine has AVX2 and POPCNT.
+        collect_near_in_block: |request, found| unsafe {
+            avx2_block::collect_near_in_block(request, found);
+        },
+        // SAFETY: the machine has POPCNT and BMI1.
+        drain_ones: |words, nonzero, first, positions| unsafe {
+            avx2::drain_ones(words, nonzero, first, positions)
+        },
+    };
+    kernels.push(avx2);
+    if !is_x86_feature_detected!("avx512f") || !is_x86_feature_detected!("avx512bw") {
+        return kernels;
+    }
+    kernels.push(Kernel {
+        name: "avx512bw",
+        slowness: 2.0,
+        // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
+        collect_near_in_block: |request, found| unsafe {
+            avx512bw_block::collect_near_in_block(request, found);
+        },
+        ..avx2
+    });
+    if is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vbmi")
+        && is_x86_feature_detected!("avx512vpopcntdq")
     {
         kernels.push(Kernel {
-            name: "avx2",
-            // SAFETY: the machine has AVX2 and POPCNT.
-            scan: |query, codes, out| unsafe { avx2::scan(query, codes, out) },
-            // SAFETY: the machine has AVX2 and POPCNT.
-            gather: |query, codes, picks, out| unsafe { avx2::gather(query, codes, picks, out) },
-            collect_near: |request, found| {
-                // SAFETY: the machine has AVX2 and POPCNT.
-                let scan = |q: &[u8], c: &[u8], out: &mut [u32]| unsafe { avx2::scan(q, c, out) };
-                collect_near_by(scan, request, found);
+            name: "avx512",
+            slowness: 1.0,
+            // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
+            scan: |query, codes, out| unsafe { avx512::scan(query, codes, out) },
+            // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
+            collect_near: |request, found| unsafe {
+                avx512_near::collect_near(request, found);
             },
-            // SAFETY: the machine has POPCNT and BMI1.
-            drain_ones: |words, nonzero, first, positions| unsafe {
-                avx2::drain_ones(words, nonzero, first, positions)
+            // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
+            collect_near_in_block: |request, found| unsafe {
+                avx512_block::collect_near_in_block(request, found);
             },
+            ..avx2
         });
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vbmi")
-            && is_x86_feature_detected!("avx512vpopcntdq")
-        {
-            kernels.push(Kernel {
-                name: "avx512",
-                // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
-                scan: |query, codes, out| unsafe { avx512::scan(query, codes, out) },
-                // SAFETY: the machine has AVX2 and POPCNT.
-                gather: |query, codes, picks, out| unsafe {
-                    avx2::gather(query, codes, picks, out)
-                },
-                // SAFETY: the machine has these extensions of AVX-512, AVX2 and POPCNT.
-                collect_near: |request, found| unsafe {
-                    avx512_near::collect_near(request, found);
-                },
-                // SAFETY: the machine has POPCNT and BMI1.
-                drain_ones: |words, nonzero, first, positions| unsafe {
-                    avx2::drain_ones(words, nonzero, first, positions)
-                },
-            });
-        }
     }
     kernels
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::build::IndexBuilder;
 use crate::codes::set::CodeSet;
+use crate::search::Strategy;
 use crate::search::scratch::KEPT_BYTES;
 
 proptest! {
@@ -101,4 +102,26 @@ fn hits_are_written_where_earlier_ones_were() {
         assert_eq!(hits, index.knn(codes.get(1), 100).unwrap());
     }
     assert_eq!((hits.as_ptr(), index.searches.scratch.kept_bytes()), (memory, kept));
+}
+
+/// Here every query is planned, and those that end in a scan have collected codes before.
+#[test]
+fn queries_that_wait_for_a_scan_find_what_they_find_alone() {
+    let (index, codes, _dir) = large();
+    let queries: Vec<usize> = (0..150).map(|query| 1009 * query).collect();
+    let queries = codes.select(&queries);
+    for k in [1, 10, 100, 3000] {
+        let alone: Vec<Vec<Hit>> =
+            queries.iter().map(|query| index.knn_by(Strategy::Scan, query, k).unwrap()).collect();
+        assert_eq!(index.knn_batch(&queries, k).unwrap(), alone, "k {k}");
+        let lists = index.knn_batch_flat(&queries, k).unwrap();
+        assert!(lists.iter().eq(alone.iter().map(Vec::as_slice)), "k {k}");
+    }
+    for radius in [0, 9, 21] {
+        let alone: Vec<Vec<Hit>> = queries
+            .iter()
+            .map(|query| index.within_by(Strategy::Scan, query, radius).unwrap())
+            .collect();
+        assert_eq!(index.within_batch(&queries, radius).unwrap(), alone, "radius {radius}");
+    }
 }

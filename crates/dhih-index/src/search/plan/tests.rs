@@ -1,29 +1,61 @@
 //! Tests of the plan.
 
 use super::*;
+use crate::search::probing::{Probed, Probing, TableProgress, certain};
+use crate::search::profile::WEIGHTS;
 
-fn order(own: u32) -> [TableOrder; 4] {
-    [0, 1, 2, 3].map(|table| TableOrder { own, table, bits: 16 })
+fn tables(plan: &Plan, own: u32) -> [TableProgress; 4] {
+    [0, 1, 2, 3].map(|table| TableProgress::new(plan, table, 16, own))
 }
 
 fn plan(codes: usize, profile: Option<&Profile>) -> Plan<'_> {
-    Plan { bits: 64, codes, width: 8, copied: true, code_hash_table: true, profile }
+    let costs = CodeCosts::new(codes, 8, 1.0);
+    Plan { bits: 64, costs, sharing: 1, code_hash_table: true, profile }
+}
+
+fn probe(plan: &Plan, tables: &[TableProgress], to: u32, near_share: f64) -> f64 {
+    plan.probe(Probing { tables, to, near_share }, &mut Vec::new())
 }
 
 #[test]
-fn steps_certify_one_distance_after_the_other() {
-    let steps = std::iter::successors(Some(ProbeStep::default()), |next| Some(next.after(3)));
-    let certified: Vec<u32> = steps.take(7).map(|next| next.certified(3)).collect();
-    assert_eq!(certified, [0, 1, 2, 3, 4, 5, 6]);
+fn every_step_certifies_one_more_distance() {
+    let plan = plan(1_000_000, None);
+    let mut tables = tables(&plan, 3);
+    for step in 0..40 {
+        assert_eq!(certain(&tables), step);
+        let (next, _) = plan.next_table(&tables, 0.0);
+        tables[next].advance(&plan, Probed { compared: 5, near: 0 });
+    }
+    // Buckets of 16 bits: once those at every distance were probed, every code was seen.
+    let compared = Probed { compared: 5, near: 0 };
+    (0..17).for_each(|_| tables[2].advance(&plan, compared));
+    assert_eq!(certain(&tables), u32::MAX);
+}
+
+#[test]
+fn the_cheapest_buckets_come_first() {
+    let plan = plan(1_000_000, None);
+    let mut tables = tables(&plan, 20);
+    tables[1] = TableProgress::new(&plan, 1, 16, 500_000);
+    for _ in 0..6 {
+        let (next, cost) = plan.next_table(&tables, 0.0);
+        assert!(next != 1 && tables.iter().all(|table| table.cost(&plan, 0.0) >= cost));
+        tables[next].advance(&plan, Probed { compared: 20, near: 0 });
+    }
+    // What a step finds tells how full the next buckets are.
+    let before = tables[0].cost(&plan, 0.0);
+    let (mut full, mut empty) = (tables[0], tables[0]);
+    full.advance(&plan, Probed { compared: 1_000_000, near: 0 });
+    empty.advance(&plan, Probed { compared: 0, near: 0 });
+    assert!(full.cost(&plan, 0.0) > empty.cost(&plan, 0.0) && before > 0.0);
 }
 
 #[test]
 fn near_neighbours_are_looked_up_middling_ones_probed_far_ones_scanned() {
     let plan = plan(10_000_000, None);
     let best = |to, own| {
-        let order = &order(own);
-        let probing = Probing { next: ProbeStep::default(), to, order, near_share: 0.0 };
-        Costs { look_up: plan.look_up(0, to), probe: plan.probe(probing), scan: plan.scan() }.best()
+        let probe = probe(&plan, &tables(&plan, own), to, 0.0);
+        Costs { look_up: plan.look_up(0, to), probe, scan: plan.scan() }.best()
     };
     let full_buckets = [0, 1, 2].map(|to| best(to, 50_000));
     assert_eq!(full_buckets, [Action::LookUp; 3]);
@@ -31,6 +63,13 @@ fn near_neighbours_are_looked_up_middling_ones_probed_far_ones_scanned() {
         [2, 6, 14, 30].map(|to| best(to, 150)),
         [Action::Probe, Action::Probe, Action::Probe, Action::Scan]
     );
+}
+
+#[test]
+fn a_scan_costs_less_where_queries_share_it() {
+    let alone = plan(10_000_000, None);
+    let costs = [1, 2, 8, 64].map(|sharing| Plan { sharing, ..alone }.scan());
+    assert!(costs.is_sorted_by(|a, b| a >= b) && costs[3] < 0.5 * costs[0], "{costs:?}");
 }
 
 #[test]
@@ -73,10 +112,7 @@ fn the_fewer_rows_may_be_hits_the_further_they_are() {
 fn a_full_bucket_of_its_own_makes_probing_dearer() {
     let profile = Profile { distances: [1.0; 4], bucket_codes: [100.0, 50.0, 20.0] };
     let plan = plan(1_000_000, Some(&profile));
-    let cost = |own, near_share| {
-        let (next, order) = (ProbeStep { weight: 1, place: 0 }, &order(own));
-        plan.probe(Probing { next, to: 4, order, near_share })
-    };
+    let cost = |own, near_share| probe(&plan, &tables(&plan, own), 8, near_share);
     assert!(cost(1000, 0.0) > cost(100, 0.0) && cost(100, 0.0) > cost(1, 0.0));
     assert!(cost(100, 0.5) > cost(100, 0.1) && cost(100, 0.1) > cost(100, 0.0));
 }

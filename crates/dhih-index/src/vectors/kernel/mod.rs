@@ -41,7 +41,7 @@ fn chosen() -> &'static Kernel {
         let isa = hamming::isa().unwrap_or("avx512");
         let at = kernels.iter().position(|kernel| kernel.name == isa);
         // A machine may have one instruction set for distances and not for these sums, as older ones with AVX-512 do.
-        let at = at.unwrap_or(if isa == "avx512" { kernels.len() - 1 } else { 0 });
+        let at = at.unwrap_or(if isa.starts_with("avx512") { kernels.len() - 1 } else { 0 });
         kernels.swap_remove(at)
     })
 }

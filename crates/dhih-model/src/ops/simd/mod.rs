@@ -77,8 +77,8 @@ pub(super) enum Isa {
     Avx512,
 }
 
-/// The best one of this machine, or what `DHIH_ISA` limits it to, by the names that `dhih-index` has for its kernels: `avx512`, `avx2`, `neon`,
-/// `scalar`. Programs refuse other names at their start.
+/// The best one of this machine, or what `DHIH_ISA` limits it to, by the names that `dhih-index` has for its kernels: `avx512`, `avx512bw`, `avx2`,
+/// `neon`, `scalar`. Programs refuse other names at their start.
 pub(super) fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {

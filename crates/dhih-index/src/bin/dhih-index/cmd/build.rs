@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use dhih_index::{CodeSet, Index, IndexBuilder, IndexConfig, Progress, Shard, VectorSet};
+use dhih_index::{CodeSet, Goal, Index, IndexBuilder, IndexConfig, Progress, Shard, VectorSet};
 
 use crate::cli::BuildArgs;
 use crate::cmd::inspect;
@@ -27,8 +27,11 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     set.vectors = vectors.transpose().context("no index was built")?;
     let start = Instant::now();
     let memory = args.memory.or_else(default_memory);
+    let within = args.for_radius.map(|radius| Goal::Within { radius });
+    let goal = within.or(args.for_k.map(|k| Goal::Nearest { k }));
     let config = IndexConfig::default()
         .with_substrings(args.substrings)
+        .with_goal(goal)
         .with_memory(memory)
         .with_vectors(args.stored_as.map(Into::into));
     let builder = IndexBuilder::new(config).on_progress(tell);

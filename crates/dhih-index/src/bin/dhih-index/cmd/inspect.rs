@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use dhih_index::{Index, Info, VectorInfo};
+use dhih_index::{Index, Info, Prospects, VectorInfo};
 
 use crate::cli::IndexArgs;
 
@@ -30,6 +30,9 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
     }
     writeln!(out, "model       {model}")?;
     writeln!(out, "substrings  {} of {} bits", info.substrings.len(), substrings.join(", "))?;
+    if let Some(prospects) = info.prospects {
+        writeln!(out, "good for    {}", good_for(prospects))?;
+    }
     writeln!(out, "version     {}", info.version)?;
     for segment in &info.segments {
         writeln!(out, "file        {}, {} codes", segment.file, segment.codes)?;
@@ -37,4 +40,17 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
     writeln!(out, "changes     {} in the log, {} removed", info.logged, info.deleted)?;
     writeln!(out, "bytes       {} ({:.1} for each code)", info.bytes, info.bytes_per_code)?;
     Ok(())
+}
+
+/// For which searches the tables are of use, by estimate.
+fn good_for(prospects: Prospects) -> String {
+    let Prospects { radius, radius_us, neighbour, nearest_us, scan_us, .. } = prospects;
+    let within = match radius {
+        Some(radius) => format!("radius up to {radius} ({radius_us:.0} us at most)"),
+        None => "no radius".into(),
+    };
+    let nearest = if nearest_us < scan_us { "by tables" } else { "by a scan" };
+    format!(
+        "{within}; the 10 nearest, about {neighbour:.0} bits away, {nearest} ({nearest_us:.0} us); a scan takes {scan_us:.0} us"
+    )
 }

@@ -1,0 +1,231 @@
+//! How many tables suit what an index is built for: the number with which such a search is estimated to cost least, by the same costs by
+//! which searches choose their steps (`search/cost.rs`). Which bits make up the substrings: `table/substring.rs`.
+
+use crate::codes::Codes;
+use crate::error::Result;
+use crate::flat::together::Pass;
+use crate::flat::topk::Best;
+use crate::hamming::Near;
+use crate::hits::{Bound, Hit};
+use crate::search::cost::{CodeCosts, StepSize};
+use crate::table::probe;
+use crate::table::substring::{self, Extractor, Substring};
+
+/// What an index is built for. It answers all other searches, too.
+///
+/// ```
+/// use dhih_index::{CodeSet, Codes, Goal, Index, IndexBuilder, IndexConfig};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("index");
+/// let set = CodeSet::new(Codes::new(16, vec![1, 2, 3, 4, 5, 6])?);
+/// let config = IndexConfig::default().with_goal(Goal::Within { radius: 3 });
+/// IndexBuilder::new(config).build(&set, &dir)?;
+/// assert_eq!(Index::open(&dir)?.within(&[1, 2], 3)?.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Goal {
+    /// To find all items within a radius.
+    Within {
+        /// The radius in bits.
+        radius: u32,
+    },
+    /// To find the nearest items.
+    Nearest {
+        /// How many of them.
+        k: usize,
+    },
+}
+
+/// The most tables that are chosen: each takes memory and time to build.
+const MOST_TABLES: u32 = 64;
+/// A number of tables is looked at more closely where, for codes without structure, it would cost at most so many times as much as the
+/// best number.
+const PROMISING: f64 = 1.5;
+/// Fewer tables are preferred where they cost at most so many times as much.
+const GOOD_ENOUGH: f64 = 1.05;
+/// Sampled codes that are taken for queries, ...
+const QUERIES: usize = 64;
+/// ... and for the codes in buckets.
+const CODES: usize = 4096;
+/// Codes that are compared before the pages of a mapped file that they are in are given back.
+const CODES_PER_PIECE: usize = 1 << 18;
+
+/// The number of tables for a goal; `None` where no tables are of use for it, so that any number will do.
+///
+/// # Errors
+/// A damaged file.
+pub(crate) fn choose(codes: &Codes, goal: Goal) -> Result<Option<u32>> {
+    let sample = sample(codes);
+    let radius = match goal {
+        Goal::Within { radius } => radius.min(codes.bits()),
+        Goal::Nearest { k } => neighbour_distance(codes, k),
+    };
+    let width = codes.bytes_per_code();
+    // The same codes give the same tables on every machine.
+    let costs = CodeCosts::new(codes.len(), width, 1.0);
+    let search = SearchCosts { costs, radius };
+    let counts = 1..=MOST_TABLES.min(codes.bits());
+    let of_uniform_codes: Vec<(u32, f64)> = counts
+        .map(|count| {
+            let lengths = substring::lengths(codes.bits(), codes.len(), count);
+            let even = |bits: usize| vec![codes.len() as f64 / (1_u64 << bits) as f64];
+            let tables = lengths.map(|bits| (bits as u32, even(bits)));
+            (count, search.cost(&tables.collect::<Vec<_>>()))
+        })
+        .collect();
+    let least = of_uniform_codes.iter().map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
+    let mut promising = Vec::new();
+    for (count, cost) in of_uniform_codes {
+        if cost <= PROMISING * least {
+            let substrings =
+                substring::choose_by_sample(codes.bits(), codes.len(), &sample, Some(count))?;
+            let tables: Vec<_> =
+                substrings.iter().map(|own| bucket_sizes(own, &sample, codes)).collect();
+            promising.push((count, search.cost(&tables)));
+        }
+    }
+    let least = promising.iter().map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
+    let chosen = promising.into_iter().find(|(_, cost)| *cost <= GOOD_ENOUGH * least);
+    Ok(chosen.filter(|(_, cost)| *cost < costs.scan(1)).map(|(count, _)| count))
+}
+
+/// Copies of the codes by which substrings are chosen.
+pub(crate) fn sample(codes: &Codes) -> Vec<u8> {
+    /// The system may map this many pages around each that is looked at, so few are looked at before they are released.
+    const TOGETHER: usize = 64;
+    let (number, mut sample) = (codes.len(), Vec::new());
+    for (i, item) in substring::sampled_items(number).enumerate() {
+        sample.extend_from_slice(codes.get(item));
+        if i % TOGETHER == 0 {
+            codes.release(0..number);
+        }
+    }
+    codes.release(0..number);
+    sample
+}
+
+/// What a search within a radius costs.
+struct SearchCosts {
+    costs: CodeCosts,
+    radius: u32,
+}
+
+impl SearchCosts {
+    /// With tables of which each is given by its length and the mean number of codes in its buckets, by their distance from the query's own
+    /// and as far as they are known. The cheapest steps are taken, as searches do.
+    fn cost(&self, tables: &[(u32, Vec<f64>)]) -> f64 {
+        let step = |(table, weight): (usize, usize)| {
+            let (bits, sizes) = &tables[table];
+            let codes = sizes.get(weight).or(sizes.last()).copied().unwrap_or(0.0);
+            let buckets = probe::count(*bits, weight as u32);
+            let (near_share, in_order) = (0.0, table == 0);
+            self.costs.step(StepSize { buckets, codes, near_share, in_order })
+        };
+        let mut next: Vec<(usize, f64)> =
+            (0..tables.len()).map(|table| (0, step((table, 0)))).collect();
+        let (mut sum, scan) = (0.0, self.costs.scan(1));
+        for _ in 0..=self.radius {
+            let cheapest = next.iter_mut().enumerate().min_by(|(_, a), (_, b)| a.1.total_cmp(&b.1));
+            let Some((table, (weight, cost))) = cheapest else { return f64::INFINITY };
+            sum += *cost;
+            if *weight as u32 >= tables[table].0 || sum > 4.0 * scan {
+                break;
+            }
+            *weight += 1;
+            *cost = step((table, *weight));
+        }
+        sum
+    }
+}
+
+/// The length of a substring, and the mean number of codes in its buckets, by their distance from a code's own.
+fn bucket_sizes(substring: &Substring, sample: &[u8], codes: &Codes) -> (u32, Vec<f64>) {
+    let (extractor, bits) = (Extractor::new(substring), substring.bits());
+    let sample = sample.chunks_exact(codes.bytes_per_code());
+    let values: Vec<u32> = sample.map(|code| extractor.of(code)).collect();
+    let spaced = |count: usize, shift: usize| {
+        let (count, values) = (count.min(values.len()), &values);
+        (0..count).map(move |at| (at * values.len() / count + shift) % values.len())
+    };
+    let (mut pairs, mut compared) = (vec![0_u64; bits as usize + 1], 0_u64);
+    for query in spaced(QUERIES, 1) {
+        for code in spaced(CODES, 0).filter(|code| *code != query) {
+            pairs[(values[query] ^ values[code]).count_ones() as usize] += 1;
+            compared += 1;
+        }
+    }
+    let even = codes.len() as f64 / (1_u64 << bits) as f64;
+    let sizes = (0..).zip(pairs).map(|(weight, pairs)| {
+        let share = pairs as f64 / compared.max(1) as f64;
+        (share * codes.len() as f64 / probe::count(bits, weight)).max(even)
+    });
+    (bits, sizes.collect())
+}
+
+/// The mean distance of the `k`-th neighbour of some of the codes.
+fn neighbour_distance(codes: &Codes, k: usize) -> u32 {
+    let count = QUERIES.min(codes.len());
+    let queries: Vec<Vec<u8>> =
+        (0..count).map(|query| codes.get(query * codes.len() / count).to_vec()).collect();
+    let queries: Vec<&[u8]> = queries.iter().map(Vec::as_slice).collect();
+    // The nearest of all is the code itself.
+    let bound = Bound::nearest(k.saturating_add(1));
+    let mut bests: Vec<Best> = queries.iter().map(|_| Best::new(bound)).collect();
+    let (mut limits, mut pass) = (vec![u32::MAX; count], Pass::default());
+    let width = codes.bytes_per_code();
+    for start in (0..codes.len()).step_by(CODES_PER_PIECE) {
+        let end = codes.len().min(start + CODES_PER_PIECE);
+        let piece = &codes.as_bytes()[start * width..end * width];
+        let Ok(()) = pass.run(piece, &queries, &mut limits, |query, first, near| {
+            for &Near { at, distance } in near {
+                bests[query].push(Hit { distance, id: (start + first) as u64 + u64::from(at) });
+            }
+            Ok::<u32, std::convert::Infallible>(bests[query].limit())
+        });
+        codes.release(start..end);
+    }
+    let last = |best: Best| best.into_hits().last().map_or(0.0, |hit| f64::from(hit.distance));
+    let sum: f64 = bests.into_iter().map(last).sum();
+    (sum / count.max(1) as f64).round() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_numbers::Numbers;
+
+    fn uniform(bits: u32, count: usize) -> Codes {
+        let numbers = &mut Numbers(5);
+        let bytes = (0..count * bits as usize / 8).map(|_| numbers.next() as u8).collect();
+        Codes::new(bits, bytes).unwrap()
+    }
+
+    #[test]
+    fn far_neighbours_need_many_tables_until_none_are_of_use() {
+        let codes = uniform(256, 200_000);
+        let tables = |radius| choose(&codes, Goal::Within { radius }).unwrap();
+        let some: Vec<u32> =
+            [0, 5, 15, 25].into_iter().map(|radius| tables(radius).unwrap()).collect();
+        // Of a greater radius more tables are probed nearby, or fewer a bit further away.
+        assert!(some[0] < some[1] && some[1] < some[2].min(some[3]), "{some:?}");
+        assert_eq!([tables(100), tables(256), tables(u32::MAX)], [None; 3]);
+        // The nearest of random codes are as far as that.
+        assert_eq!(choose(&codes, Goal::Nearest { k: 10 }).unwrap(), None);
+    }
+
+    #[test]
+    fn the_distance_of_neighbours_is_measured() {
+        // Each code is there eight times.
+        let bytes: Vec<u8> =
+            (0..8000_u32).flat_map(|i| (i / 8).wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+        let codes = Codes::new(32, bytes).unwrap();
+        assert_eq!(neighbour_distance(&codes, 7), 0);
+        assert!(neighbour_distance(&codes, 8) > 2);
+        assert!(choose(&codes, Goal::Nearest { k: 7 }).unwrap().is_some());
+        let none = Codes::new(32, Vec::new()).unwrap();
+        assert_eq!(choose(&none, Goal::Nearest { k: 7 }).unwrap(), None);
+    }
+}
