@@ -162,7 +162,8 @@ function welcome() {
   clear();
   const { bits } = state.info;
   const find = "the index finds the codes that differ in the fewest";
-  if (can("image")) notice("Find images that look alike", `Click one of the images above, drop one of your own, or paste one. The network turns it into ${bits} bits, and ${find}.`);
+  const ways = state.info.samples > 0 ? "Click one of the images above, drop one of your own, or paste one." : "Drop an image, choose one, or paste one.";
+  if (can("image")) notice("Find images that look alike", `${ways} The network turns it into ${bits} bits, and ${find}.`);
   else if (can("vector")) notice("Find items that are alike", `Give a vector, a code or the number of an item. The codec turns a vector into ${bits} bits, and ${find}.`);
   else notice("Find codes that are alike", `Give a code of ${bits} bits or the number of an item: ${find}.`);
   markSample();
