@@ -69,7 +69,7 @@ pub(crate) enum ApiError {
     UnusableImage(String),
     /// 422: a vector that cannot be used.
     UnusableVector(String),
-    /// 501: the service was started without what this needs.
+    /// 422: the service was started without what this needs.
     Lacking(Lacking),
     /// 503: no worker, no memory or no place became free in time.
     Busy,
@@ -244,7 +244,7 @@ impl ApiError {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unusable_vector", message)
             }
             Self::Lacking(lacking) => {
-                (StatusCode::NOT_IMPLEMENTED, lacking.code(), lacking.to_string())
+                (StatusCode::UNPROCESSABLE_ENTITY, lacking.code(), lacking.to_string())
             }
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,

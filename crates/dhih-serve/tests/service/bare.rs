@@ -120,17 +120,17 @@ async fn what_takes_a_model_a_codec_or_a_run_says_that_there_is_none() {
     assert_eq!((&info["samples"], &info["classes"]), (&0.into(), &value!([])));
 
     let image = png(3);
-    send(&app, form("image", &image)).await.refused(501, "no_model", "--run");
+    send(&app, form("image", &image)).await.refused(422, "no_model", "--run");
     let batch = fields("/v1/search/batch", &[("image", &image)]);
-    send(&app, batch).await.refused(501, "no_model", "search_by");
-    send(&app, fields("/v1/items", &[("image", &image)])).await.refused(501, "no_model", "--run");
+    send(&app, batch).await.refused(422, "no_model", "search_by");
+    send(&app, fields("/v1/items", &[("image", &image)])).await.refused(422, "no_model", "--run");
     for path in ["/v1/search", "/v1/items"] {
         let answer = send(&app, json(path, r#"{"vector":[0.5,1]}"#)).await;
-        answer.refused(501, "no_codec", "--codec");
+        answer.refused(422, "no_codec", "--codec");
     }
-    send(&app, json("/v1/search", r#"{"sample":0}"#)).await.refused(501, "no_samples", "no run");
+    send(&app, json("/v1/search", r#"{"sample":0}"#)).await.refused(422, "no_samples", "no run");
     let rescored = send(&app, json("/v1/search?rescore=50", r#"{"id":0}"#)).await;
-    rescored.refused(501, "no_vectors", "--vectors");
+    rescored.refused(422, "no_vectors", "--vectors");
     let label = send(&app, json("/v1/search?label=ring", r#"{"id":0}"#)).await;
     label.refused(400, "unknown_label", "no labels");
     let samples = send(&app, get("/v1/samples")).await.ok();
@@ -259,7 +259,7 @@ async fn a_run_takes_codes_as_well() {
     let image = send(&app, get("/v1/items/500/image")).await;
     assert_eq!((image.status.as_u16(), image.header("content-type")), (200, "image/svg+xml"));
     let answer = send(&app, json("/v1/search", r#"{"vector":[1,2]}"#)).await;
-    answer.refused(501, "no_codec", "--codec");
+    answer.refused(422, "no_codec", "--codec");
     send(&app, json("/v1/search", r#"{"sample":99}"#)).await.refused(404, "not_found", "sample 99");
 }
 

@@ -205,8 +205,8 @@ async fn what_cannot_be_asked_says_why() {
     let codec = value!({ "sha256": coded.codec.sha256(), "method": "itq", "dims": DIMS });
     assert_eq!(info["codec"], codec);
     assert_eq!(info["index"]["vectors"], value!({ "type": "f32", "dims": DIMS }));
-    send(&app, form("image", &png(1))).await.refused(501, "no_model", "--run");
-    send(&app, json("/v1/search", r#"{"sample":1}"#)).await.refused(501, "no_samples", "no run");
+    send(&app, form("image", &png(1))).await.refused(422, "no_model", "--run");
+    send(&app, json("/v1/search", r#"{"sample":1}"#)).await.refused(422, "no_samples", "no run");
 
     let with = |at: usize, number: f32| {
         let mut vector = coded.vector(0).to_vec();
@@ -254,7 +254,7 @@ async fn what_cannot_be_asked_says_why() {
     let app = Coded::new(None).app(Access::ReadOnly);
     for body in [&body, r#"{"id":3}"#] {
         let answer = send(&app, json("/v1/search?rescore=50", body)).await;
-        answer.refused(501, "no_vectors", "--vectors");
+        answer.refused(422, "no_vectors", "--vectors");
         assert_eq!(send(&app, json("/v1/search", body)).await.status.as_u16(), 200);
     }
 }

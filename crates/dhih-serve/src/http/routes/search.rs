@@ -48,8 +48,7 @@ enum Wanted {
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
-        (status = 422, body = ErrorAnswer, description = "An image or a vector that cannot be used"),
-        (status = 501, body = ErrorAnswer, description = "The service was started without what this needs: see `search_by` of /v1/info"),
+        (status = 422, body = ErrorAnswer, description = "An image or a vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
         (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
 )]
@@ -97,7 +96,7 @@ pub(crate) async fn search(
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "A body of another type"),
-        (status = 501, body = ErrorAnswer, description = "The service was started without a model, and makes no codes of images"),
+        (status = 422, body = ErrorAnswer, description = "The service was started without a model, and makes no codes of images"),
         (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
 )]
