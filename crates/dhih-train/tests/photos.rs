@@ -140,7 +140,7 @@ fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
     let names = fs::read_to_string(run.join("codes.safetensors.files.txt")).unwrap();
     assert_eq!(names.lines().count(), 40);
     assert!(!names.contains("broken"));
-    let index = Index::open(&run.join("index")).unwrap();
+    let index = Index::open(run.join("index")).unwrap();
     let hits = index.knn(&codes.codes[7], 1).unwrap();
     assert_eq!((index.len(), hits[0].distance), (40, 0));
     // ITQ balances bits: none is constant.

@@ -66,7 +66,7 @@ const fn dinov2(name: &'static str, description: &'static str, layers: super::De
 const fn clip(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
     let normalization = || Normalization {
         mean: vec![0.481_454_66, 0.457_827_5, 0.408_210_73],
-        std: vec![0.268_629_54, 0.261_302_58, 0.275_777_11],
+        std: vec![0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
     Spec { normalization, ..Spec::large(name, description, layers) }
 }
