@@ -60,6 +60,11 @@ impl CodeCosts {
         Self { codes, width, slowness, byte: loaded.max(CACHED_BYTE * slowness) }
     }
 
+    /// The same where nothing stays in the cache from one search to the next.
+    pub(crate) fn uncached(self) -> Self {
+        Self { byte: UNCACHED_BYTE, ..self }
+    }
+
     /// The same codes on the machine of these costs.
     pub(crate) fn as_measured(self) -> Self {
         Self::new(self.codes, self.width, 1.0)
