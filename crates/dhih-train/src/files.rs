@@ -37,7 +37,7 @@ struct Row<'a> {
 /// JSON lines.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> Result<()> {
     let (mut text, mut json) = (String::new(), String::new());
     for (row, file) in encoded.enumerate() {

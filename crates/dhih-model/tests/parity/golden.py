@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/data/torchvision.safetensors: features that PyTorch computes, which tests/torchvision.rs compares with ours.
+"""Writes tests/data/torchvision.safetensors: features that PyTorch computes, which tests/torchvision.rs and transformers.rs compare with ours.
 
 Weights and images are values of a formula of name and place, the same here and there, so that no checkpoint is stored. Names
 and shapes of the parameters are stored as a digest. Networks that torchvision lacks are written out here.
@@ -307,6 +307,9 @@ def main():
         tensors[name] = features[:, ::STRIDE].contiguous()
         metadata[name] = f"{height} {width} {features.shape[1]} {hashlib.sha256(names.encode()).hexdigest()}"
         print(name, tuple(features.shape), f"largest {features.abs().max():.3g}")
+        if name == "dinov2-small":
+            # The table of places is interpolated.
+            tensors[f"{name} at 70 pixels"] = forward(net, image(70, 70))[:, ::STRIDE].contiguous()
         file = arguments.weights and arguments.weights / f"{TRAINED.get(name)}.safetensors"
         if file and file.exists():
             net.load_state_dict({k: v for k, v in load_file(file).items() if k in state}, strict=False)
