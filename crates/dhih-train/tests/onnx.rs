@@ -22,7 +22,10 @@ fn succeeded(output: &Output) -> String {
 /// Trains a little, on 1,000 images of 32 x 32, which are the database too.
 fn train(run: &str, backbone: &str, epochs: &str, views: &[&str]) {
     let args = ["train", "--run-dir", run, "--backbone", backbone, "--epochs", epochs];
-    let data = ["--dataset", "demo", "--demo-images", "2000", "--image-side", "32"];
+    // The networks of 20 million weights and more take their time for each step.
+    let is_large = ["convnext", "dinov2", "siglip"].iter().any(|name| backbone.starts_with(name));
+    let images = if is_large { "1160" } else { "2000" };
+    let data = ["--dataset", "demo", "--demo-images", images, "--image-side", "32"];
     let steps = ["--batch-size", "16", "--learning-rate", "0.002"];
     succeeded(&dhih_train(&[&args[..], &data, &steps, views].concat()));
 }
