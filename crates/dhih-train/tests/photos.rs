@@ -188,3 +188,41 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("no weights on the hub"), "{text}");
 }
+
+/// Labels that nothing was made with: of aerial photographs of 21 kinds, the nearest by code is mostly of the same kind.
+#[test]
+fn pictures_of_one_kind_are_near_each_other_without_labels() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let weights = shared.join("weights/efficientnet_lite0.safetensors");
+    let images = shared.join("datasets/uc-merced/images");
+    if !weights.exists() || !images.exists() {
+        println!("skipped: {} or {} is absent", weights.display(), images.display());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for kind in entries(&images) {
+        let to = dir.path().join("photos").join(&kind);
+        fs::create_dir_all(&to).unwrap();
+        for name in entries(&images.join(&kind)).iter().take(15) {
+            fs::copy(images.join(&kind).join(name), to.join(name)).unwrap();
+        }
+    }
+    let arguments = ["photos", "photos", "--encoder", "efficientnet-lite0", "--image-side", "160"];
+    let weights = ["--weights", weights.to_str().unwrap(), "--bits", "128", "--json"];
+    let output = dhih_train(dir.path(), &[&arguments[..], &weights].concat());
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["images"], 21 * 15, "{report}");
+    let run = dir.path().join("runs/latest");
+    let set = CodeSet::read(run.join("codes.safetensors"), None).unwrap();
+    let names = fs::read_to_string(run.join("codes.safetensors.files.txt")).unwrap();
+    let kinds: Vec<&str> = names.lines().map(|name| name.rsplit('/').nth(1).unwrap()).collect();
+    let index = Index::open(run.join("index")).unwrap();
+    let is_alike = |(row, code): (usize, &[u8])| {
+        let hits = index.knn(code, 2).unwrap();
+        let other = hits.iter().find(|hit| hit.id as usize != row).unwrap();
+        kinds[other.id as usize] == kinds[row]
+    };
+    let alike = set.codes.iter().enumerate().filter(|item| is_alike(*item)).count();
+    println!("{alike} of {} nearest are of the same kind", kinds.len());
+    assert!(alike * 10 >= kinds.len() * 7, "{alike} of {}", kinds.len());
+}
