@@ -139,7 +139,9 @@ pub fn build(
         set.write(&codes)?;
         IndexBuilder::new(IndexConfig::default()).build(&set, &run.file(RunDir::INDEX))?;
         // Nothing is held out: all pictures are searched.
-        CodeSet::new(Codes::new(bits as u32, Vec::new())?).write(run.file(RunDir::QUERIES))?;
+        let mut queries = CodeSet::new(Codes::new(bits as u32, Vec::new())?);
+        queries.model_sha256 = Some(model_sha256.clone());
+        queries.write(run.file(RunDir::QUERIES))?;
         let (images, origin) = (named.len(), Origin::here());
         run.write_json(
             RunDir::PHOTOS,

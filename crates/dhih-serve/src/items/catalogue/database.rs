@@ -136,10 +136,14 @@ impl Failed {
 fn opened(path: &Path) -> Result<redb::Database> {
     let shown = path.to_owned();
     let mut builder = redb::Database::builder();
-    builder.set_cache_size(CACHE).set_repair_callback(move |repair| {
-        let percent = (repair.progress() * 100.0) as u32;
-        tracing::warn!(path = %shown.display(), percent, "the catalogue is repaired after a crash");
-    });
+    builder.set_cache_size(CACHE);
+    // An empty file is filled by the same means.
+    if path.metadata().is_ok_and(|file| file.len() > 0) {
+        builder.set_repair_callback(move |repair| {
+            let percent = (repair.progress() * 100.0) as u32;
+            tracing::warn!(path = %shown.display(), percent, "the catalogue is repaired after a crash");
+        });
+    }
     builder.create(path).map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.to_owned() },
         other => Error::catalogue(path, other.into()),
