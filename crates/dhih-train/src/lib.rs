@@ -31,6 +31,7 @@ pub mod arrow_stream;
 pub mod dedup;
 pub mod evaluation;
 pub mod photos;
+pub mod pictures;
 pub mod report;
 pub mod run;
 pub mod sweep;

@@ -2,25 +2,25 @@
 //! fitted to the features ([`dhih_model::codec`]) makes codes of these. Nothing is trained.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig};
 use dhih_model::codec::{FitConfig, Method, Rows, fit};
-use dhih_model::image::{Limits, PictureReader};
+use dhih_model::image::PictureReader;
 use dhih_model::loss::Fitted;
 use dhih_model::pretrained::Loaded;
-use dhih_model::walk::{self, LeftOut, Reason};
+use dhih_model::walk::LeftOut;
 use dhih_model::{
     Backbone, FeatureEncoder, HashLayerConfig, HeadEncoder, InputShape, Loss, Network,
     NetworkConfig, Pretrained, Views, checkpoint,
 };
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::pictures::Pictures;
 use crate::progress::Progress;
 use crate::run::gallery::{MAX_IMAGES, Thumbnails};
 use crate::run::origin::Origin;
@@ -28,7 +28,7 @@ use crate::run::run_dir::{NewRun, RunDir};
 use crate::train::device::device;
 
 /// What is to be made of pictures, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PhotosConfig {
     /// What makes features.
     pub encoder: Backbone,
@@ -40,8 +40,8 @@ pub struct PhotosConfig {
     pub method: Method,
     /// Of what is drawn.
     pub seed: u64,
-    /// Of pictures that are taken.
-    pub limits: Limits,
+    /// What decodes pictures.
+    pub reader: PictureReader,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
 }
@@ -207,12 +207,7 @@ fn features(
     progress: Progress,
 ) -> Result<(Features, Vec<usize>)> {
     let input = network.config().input;
-    let reader = PictureReader::new(config.limits.clone());
     let encoder = FeatureEncoder::new(network)?;
-    let read = |path: &Path| -> std::result::Result<Vec<u8>, Reason> {
-        let bytes = walk::read_picture(path, reader.limits())?;
-        reader.fitted(&bytes, input).map_err(Reason::broken)
-    };
     let mut thumbnails = None;
     if pictures.len() <= MAX_IMAGES {
         thumbnails = Some(Thumbnails::new(&run.file(RunDir::GALLERY), input)?);
@@ -224,30 +219,15 @@ fn features(
     }
     let dims = network.backbone().features();
     let mut features = Features { values: Vec::new(), dims };
-    let mut named = Vec::new();
-    // At least two pictures a thread, so that all threads have pictures to decode.
-    let at_once = (4 * input.inference_batch()).max(2 * rayon::current_num_threads());
-    let (started, bar) = (Instant::now(), progress.bar("features", pictures.len()));
-    let mut pixels = Vec::new();
-    for (first, part) in (0..).step_by(at_once).zip(pictures.chunks(at_once)) {
-        let decoded: Vec<_> = part.par_iter().map(|path| read(path)).collect();
-        pixels.clear();
-        for (number, image) in (first..).zip(decoded) {
-            match image {
-                Ok(image) => {
-                    pixels.extend(image);
-                    named.push(number);
-                }
-                Err(reason) => left_out.push(pictures[number].clone(), reason),
-            }
+    let started = Instant::now();
+    let pictures = Pictures { files: pictures, reader: &config.reader, input };
+    let named = pictures.for_each_part((progress, "features"), left_out, |pixels, _| {
+        features.values.extend(encoder.encode(pixels)?);
+        match &mut thumbnails {
+            Some(thumbnails) => thumbnails.add(pixels),
+            None => Ok(()),
         }
-        features.values.extend(encoder.encode(&pixels)?);
-        if let Some(thumbnails) = &mut thumbnails {
-            thumbnails.add(&pixels)?;
-        }
-        bar.inc(part.len() as u64);
-    }
-    bar.finish_and_clear();
+    })?;
     if let Some(thumbnails) = thumbnails {
         thumbnails.finish()?;
     }

@@ -9,11 +9,13 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use dhih_index::Linkage;
 use dhih_model::Encoder;
-use dhih_model::image::{FORMATS, Limits, PictureReader};
+use dhih_model::image::{FORMATS, PictureReader};
 use dhih_model::walk::{self, LeftOut, Walk, text_of};
 use dhih_train::dedup::{self, DedupConfig, Duplicates, Hasher, Keep, Picture, Review};
 use dhih_train::{Progress, RunDir, device, files};
 use serde_json::json;
+
+use super::pictures::{LimitArgs, tell_left_out};
 
 /// Flags of `dedup`.
 #[derive(Debug, Args)]
@@ -63,12 +65,8 @@ pub(crate) struct DedupArgs {
     /// Refuse, before anything is hashed, folders in which a file, folder or link cannot be used; without it they are passed over and listed
     #[arg(long, env = "DHIH_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
-    /// Longest side of a picture that is taken, in pixels
-    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", default_value_t = Limits::FILE_SIDE)]
-    max_side: u32,
-    /// Largest area of a picture that is taken, in pixels
-    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N", default_value_t = Limits::FILE_PIXELS)]
-    max_pixels: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Device of a run's network: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -122,7 +120,7 @@ pub(crate) fn run(args: &DedupArgs) -> Result<()> {
             )
         }
     };
-    let reader = PictureReader::new(Limits::of_files(args.max_side, args.max_pixels));
+    let reader = args.limits.reader();
     let mut left_out = LeftOut::default();
     let mut folder = |path: &Path| read_folder(path, &hasher, &reader, args, &mut left_out);
     let pictures = folder(&args.folder)?;
@@ -223,15 +221,6 @@ fn read_folder(
     let all = pictures.len();
     pictures.retain(|picture| picture.quality.is_none_or(|quality| quality >= args.min_quality));
     Ok(Folder { low_quality: all - pictures.len(), pictures, files })
-}
-
-fn tell_left_out(left_out: &LeftOut) {
-    for walk::Entry { path, reason } in left_out.faults() {
-        eprintln!("skipped {}: {reason}", text_of(path.as_os_str()));
-    }
-    if let Some(summary) = left_out.summary() {
-        eprintln!("{summary}");
-    }
 }
 
 /// What was found, and what it was found in.

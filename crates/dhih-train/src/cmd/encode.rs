@@ -10,13 +10,15 @@ use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes, Shard, Vectors};
 use dhih_model::Encoder;
 use dhih_model::codec::Codec;
-use dhih_model::image::{FORMATS, Limits, PictureReader};
-use dhih_model::walk::{self, LeftOut, Reason, Walk, text_of};
+use dhih_model::image::{FORMATS, PictureReader};
+use dhih_model::walk::{self, LeftOut, Walk, text_of};
 use dhih_train::arrow_stream;
+use dhih_train::pictures::Pictures;
 use dhih_train::vectors::encode_vectors;
 use dhih_train::{Progress, RunDir, device, files};
-use rayon::prelude::*;
 use serde::Serialize;
+
+use super::pictures::{LimitArgs, tell_left_out};
 
 /// Flags of `encode`.
 #[derive(Debug, Args)]
@@ -66,12 +68,8 @@ pub(crate) struct EncodeArgs {
     /// Refuse, before anything is encoded, folders in which a file, folder or link cannot be used; without it they are passed over and listed
     #[arg(long, env = "DHIH_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
-    /// Longest side of a picture that is taken, in pixels
-    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", default_value_t = Limits::FILE_SIDE)]
-    max_side: u32,
-    /// Largest area of a picture that is taken, in pixels
-    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N", default_value_t = Limits::FILE_PIXELS)]
-    max_pixels: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -98,21 +96,6 @@ struct Report<'a> {
 struct Skipped {
     file: String,
     reason: String,
-}
-
-/// What makes codes of files.
-#[derive(Clone, Copy)]
-struct Coder<'a> {
-    encoder: &'a Encoder,
-    reader: &'a PictureReader,
-}
-
-impl Coder<'_> {
-    /// The pixels of a picture as the encoder takes them, or why the file is left out.
-    fn read(self, file: &Path) -> Result<Vec<u8>, Reason> {
-        let bytes = walk::read_picture(file, self.reader.limits())?;
-        self.reader.fitted(&bytes, self.encoder.input()).map_err(Reason::broken)
-    }
 }
 
 /// The codes of files.
@@ -151,15 +134,9 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         }
         None => (&files[..], out.to_owned()),
     };
-    let reader = PictureReader::new(Limits::of_files(args.max_side, args.max_pixels));
-    let coder = Coder { encoder: &encoder, reader: &reader };
-    let encoded = encode(files, coder, &mut left_out)?;
-    for walk::Entry { path, reason } in left_out.faults() {
-        eprintln!("skipped {}: {reason}", text_of(path.as_os_str()));
-    }
-    if let Some(summary) = left_out.summary() {
-        eprintln!("{summary}");
-    }
+    let reader = args.limits.reader();
+    let encoded = encode(files, &encoder, &reader, &mut left_out)?;
+    tell_left_out(&left_out);
     if args.strict {
         // A picture that is broken behind its first bytes is known only now.
         left_out.refuse_faults()?;
@@ -219,37 +196,25 @@ fn find(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, LeftOut)> {
 }
 
 /// Encodes files. In memory are the pixels of a few batches, and the packed codes of all files.
-fn encode(files: &[PathBuf], coder: Coder<'_>, left_out: &mut LeftOut) -> Result<Encoded> {
-    let encoder = coder.encoder;
-    let input = encoder.input();
-    // At least two pictures a thread, so that all threads have pictures to decode.
-    let at_once = (4 * input.inference_batch()).max(2 * rayon::current_num_threads());
-    let bytes = encoder.bits().div_ceil(8);
-    let mut encoded = Encoded { codes: Vec::new(), files: Vec::new() };
-    let mut pixels = Vec::with_capacity(at_once.min(files.len()) * input.len());
-    let bar = Progress::Shown.bar("encoding", files.len());
-    for (first, part) in (0..).step_by(at_once).zip(files.chunks(at_once)) {
-        let decoded: Vec<_> = part.par_iter().map(|file| coder.read(file)).collect();
-        pixels.clear();
-        for (number, image) in (first..).zip(decoded) {
-            match image {
-                Ok(image) => {
-                    pixels.extend(image);
-                    encoded.files.push(number);
-                }
-                Err(reason) => left_out.push(files[number].clone(), reason),
-            }
-        }
-        let start = encoded.codes.len();
-        encoded.codes.resize(encoded.files.len() * bytes, 0);
-        let result = encoder.encode_packed_into(&pixels, &mut encoded.codes[start..]);
+fn encode(
+    files: &[PathBuf],
+    encoder: &Encoder,
+    reader: &PictureReader,
+    left_out: &mut LeftOut,
+) -> Result<Encoded> {
+    let (input, bytes) = (encoder.input(), encoder.bits().div_ceil(8));
+    let pictures = Pictures { files, reader, input };
+    let mut codes = Vec::new();
+    let told = (Progress::Shown, "encoding");
+    let files = pictures.for_each_part(told, left_out, |pixels, part| {
+        let start = codes.len();
+        codes.resize(start + pixels.len() / input.len() * bytes, 0);
+        let result = encoder.encode_packed_into(pixels, &mut codes[start..]);
         result.with_context(|| {
             format!("cannot encode the part that begins with {}", part[0].display())
-        })?;
-        bar.inc(part.len() as u64);
-    }
-    bar.finish_and_clear();
-    Ok(encoded)
+        })
+    })?;
+    Ok(Encoded { codes, files })
 }
 
 /// Encodes from stdin to stdout.

@@ -8,6 +8,7 @@ pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod photos;
+mod pictures;
 pub(crate) mod report;
 pub(crate) mod sweep;
 pub(crate) mod train;

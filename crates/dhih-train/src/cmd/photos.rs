@@ -7,13 +7,14 @@ use clap::Args;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use dhih_model::Backbone;
 use dhih_model::codec::Method;
-use dhih_model::image::{FORMATS, Limits};
-use dhih_model::walk::{self, LeftOut, Walk, text_of};
+use dhih_model::image::FORMATS;
+use dhih_model::walk::{self, LeftOut, Walk};
 use dhih_train::photos::{PhotosConfig, build};
 use dhih_train::{NewRun, Progress, WeightsSource};
 use serde::Serialize;
 
 use super::codec::methods;
+use super::pictures::{LimitArgs, tell_left_out};
 
 /// Flags of `photos`.
 #[derive(Debug, Args)]
@@ -50,12 +51,8 @@ pub(crate) struct PhotosArgs {
     /// Refuse, before anything is made, folders in which a file, folder or link cannot be used; without it they are passed over and listed
     #[arg(long, env = "DHIH_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
-    /// Longest side of a picture that is taken, in pixels
-    #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", default_value_t = Limits::FILE_SIDE)]
-    max_side: u32,
-    /// Largest area of a picture that is taken, in pixels
-    #[arg(long, env = "DHIH_MAX_PIXELS", value_name = "N", default_value_t = Limits::FILE_PIXELS)]
-    max_pixels: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Device: auto, cpu or cuda:N
     #[arg(long, env = "DHIH_DEVICE", value_name = "DEVICE", default_value = "auto")]
     device: String,
@@ -107,17 +104,12 @@ pub(crate) fn run(args: &PhotosArgs) -> Result<()> {
         bits: args.bits,
         method: args.method,
         seed: args.seed,
-        limits: Limits::of_files(args.max_side, args.max_pixels),
+        reader: args.limits.reader(),
         device: args.device.clone(),
     };
     let place = NewRun::from(args.run_dir.as_deref());
     let made = build(&files, &weights, &config, &place, &mut left_out, Progress::Shown);
-    for walk::Entry { path, reason } in left_out.faults() {
-        eprintln!("skipped {}: {reason}", text_of(path.as_os_str()));
-    }
-    if let Some(summary) = left_out.summary() {
-        eprintln!("{summary}");
-    }
+    tell_left_out(&left_out);
     let photos = made?;
     let (run_dir, images, bits) = (photos.run.path(), photos.images, photos.bits);
     if args.json {
