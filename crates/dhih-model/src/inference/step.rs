@@ -86,37 +86,11 @@ impl Op {
                 y.copy_from_slice(x);
                 activation.apply_in_place(y);
             }),
-            Self::Add(activation) => {
-                let other = other.unwrap_or(x);
-                let part = |(x, other): (&[f32], &[f32]), y: &mut [f32]| {
-                    sum(x, other, y);
-                    activation.apply_in_place(y);
-                };
-                match threads {
-                    Threads::All => y
-                        .par_chunks_mut(output)
-                        .zip(x.par_chunks(image).zip(other.par_chunks(image)))
-                        .for_each(|(y, operands)| part(operands, y)),
-                    Threads::One => part((x, other), y),
-                }
-            }
-            Self::Gate => {
-                let gates = other.unwrap_or(x);
-                let channels = gates.len() / n.max(1);
-                let part = |((y, x), gate): ((&mut [f32], &[f32]), &[f32])| times(x, gate, y);
-                match threads {
-                    Threads::All => y
-                        .par_chunks_mut(output)
-                        .zip(x.par_chunks(image))
-                        .zip(gates.par_chunks(channels))
-                        .for_each(part),
-                    Threads::One => y
-                        .chunks_mut(output)
-                        .zip(x.chunks(image))
-                        .zip(gates.chunks(channels))
-                        .for_each(part),
-                }
-            }
+            Self::Add(activation) => with_other((x, other), n, y, threads, |x, other, y| {
+                sum(x, other, y);
+                activation.apply_in_place(y);
+            }),
+            Self::Gate => with_other((x, other), n, y, threads, times),
             Self::Unary(operator) => operator.run(x, n, y, threads == Threads::All),
             Self::Flatten(channels) => each(&|x, y| {
                 let pixels = x.len() / channels;
@@ -131,5 +105,27 @@ impl Op {
                 pixels.for_each(|(y, x)| y[..*channels].copy_from_slice(x));
             }
         }
+    }
+}
+
+/// Calls `f` with each image's two operands and its output; the second operand is the first where there is none.
+fn with_other(
+    (x, other): (&[f32], Option<&[f32]>),
+    n: usize,
+    y: &mut [f32],
+    threads: Threads,
+    f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) {
+    let other = other.unwrap_or(x);
+    let [image, of_other, output] = [x.len(), other.len(), y.len()].map(|len| len / n.max(1));
+    match threads {
+        Threads::All => y
+            .par_chunks_mut(output)
+            .zip(x.par_chunks(image).zip(other.par_chunks(of_other)))
+            .for_each(|(y, (x, other))| f(x, other, y)),
+        Threads::One => y
+            .chunks_mut(output)
+            .zip(x.chunks(image).zip(other.chunks(of_other)))
+            .for_each(|(y, (x, other))| f(x, other, y)),
     }
 }

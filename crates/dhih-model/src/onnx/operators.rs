@@ -109,14 +109,8 @@ fn one_query(graph: &mut GraphBuilder, probe: &Probe, x: &Value) -> Result<Strin
     let (tokens, dims) = (height * width, channels / probe.heads);
     let weight = probe.weight.flatten_all()?.to_vec1::<f32>()?;
     let bias = probe.bias.to_vec1::<f32>()?;
-    let learnt = probe.probe.flatten_all()?.to_vec1::<f32>()?;
-    let (of_query, rest) = weight.split_at(channels * channels);
-    let scale = 1.0 / (dims as f32).sqrt();
-    let dot = |row: &[f32]| row.iter().zip(&learnt).map(|(w, p)| w * p).sum::<f32>();
-    let rows = of_query.chunks_exact(channels).zip(&bias);
-    let query: Vec<f32> = rows.map(|(row, bias)| scale * (dot(row) + bias)).collect();
-    let query = graph.floats(&[probe.heads, 1, dims], &query);
-    let weight = graph.floats(&[2 * channels, channels, 1, 1], rest);
+    let query = graph.floats(&[probe.heads, 1, dims], &probe.query()?);
+    let weight = graph.floats(&[2 * channels, channels, 1, 1], &weight[channels * channels..]);
     let bias = graph.floats(&[2 * channels], &bias[channels..]);
     let both = graph.node("Conv", &[&x.name, &weight, &bias]);
     let both = reshaped(graph, &both, &[2 * probe.heads, dims, tokens]);

@@ -39,10 +39,7 @@ impl Operator for Attention {
             |number: usize| parts.narrow(2, number, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
         let (query, key, value) = (part(0)?, part(1)?, part(2)?);
         let scores = (query.matmul(&key.t()?)? * (1.0 / (dims as f64).sqrt()))?;
-        let largest = scores.max_keepdim(D::Minus1)?.detach();
-        let shares = scores.broadcast_sub(&largest)?.exp()?;
-        let shares = shares.broadcast_div(&shares.sum_keepdim(D::Minus1)?)?;
-        let y = shares.matmul(&value)?.transpose(1, 2)?;
+        let y = shares(&scores)?.matmul(&value)?.transpose(1, 2)?;
         y.reshape((n, height, width, out))
     }
 
@@ -50,6 +47,13 @@ impl Operator for Attention {
         let [_, _, out] = self.output([height, width, channels])?;
         Ok(Box::new(Heads { heads: self.heads, tokens: height * width, channels: out }))
     }
+}
+
+/// Rows to shares of 1, in operations of candle's: candle-nn's `softmax_last_dim` has no gradient.
+pub(super) fn shares(scores: &Tensor) -> Result<Tensor> {
+    let largest = scores.max_keepdim(D::Minus1)?.detach();
+    let powers = scores.broadcast_sub(&largest)?.exp()?;
+    powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)
 }
 
 /// The sizes of one image's attention.

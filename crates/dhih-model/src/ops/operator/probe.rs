@@ -1,9 +1,9 @@
 //! Attention of one learnt query to the tokens of an image: how SigLIP makes one vector of them (Zhai et al., 2023).
 
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::attention::{softmax, softmax_back};
+use super::attention::{shares, softmax, softmax_back};
 use super::{Compiled, Gradients, Operator, Sides, values};
 use crate::ops::fresh::fill_parts;
 use crate::ops::matrix::{Matrix, Size, product};
@@ -22,6 +22,25 @@ pub struct Probe {
     pub(crate) bias: Tensor,
     /// The channels are cut into so many parts; each attends by itself.
     pub(crate) heads: usize,
+}
+
+impl Probe {
+    fn scale(&self, channels: usize) -> f32 {
+        1.0 / ((channels / self.heads) as f32).sqrt()
+    }
+
+    /// The query times the scale of scores, `[channels]`.
+    ///
+    /// # Errors
+    /// Those of the weights' device.
+    pub(crate) fn query(&self) -> Result<Vec<f32>> {
+        let (probe, weight, bias) =
+            (values(&self.probe)?, values(&self.weight)?, values(&self.bias)?);
+        let scale = self.scale(probe.len());
+        let rows = weight.chunks_exact(probe.len()).take(probe.len()).zip(&bias);
+        let dot = |row: &[f32]| row.iter().zip(&probe).map(|(w, p)| w * p).sum::<f32>();
+        Ok(rows.map(|(row, bias)| scale * (dot(row) + bias)).collect())
+    }
 }
 
 impl Operator for Probe {
@@ -62,19 +81,13 @@ impl Operator for Probe {
         let query = query.reshape((1, self.heads, 1, dims))?;
         let query = query.broadcast_as((n, self.heads, 1, dims))?.contiguous()?;
         let scores = (query.matmul(&tokens_of(1)?.t()?)? * (1.0 / (dims as f64).sqrt()))?;
-        let largest = scores.max_keepdim(D::Minus1)?.detach();
-        let shares = scores.broadcast_sub(&largest)?.exp()?;
-        let shares = shares.broadcast_div(&shares.sum_keepdim(D::Minus1)?)?;
-        shares.matmul(&tokens_of(2)?)?.reshape((n, 1, 1, channels))
+        shares(&scores)?.matmul(&tokens_of(2)?)?.reshape((n, 1, 1, channels))
     }
 
     fn compiled(&self, [height, width, channels]: Sides) -> Result<Box<dyn Compiled>> {
-        let (probe, weight) = (values(&self.probe)?, values(&self.weight)?);
-        let (heads, bias) = (self.heads, values(&self.bias)?);
-        let scale = 1.0 / ((channels / heads) as f32).sqrt();
-        let rows = weight.chunks_exact(channels).take(channels).zip(&bias);
-        let dot = |row: &[f32]| row.iter().zip(&probe).map(|(w, p)| w * p).sum::<f32>();
-        let query = rows.map(|(row, bias)| scale * (dot(row) + bias)).collect();
+        let (probe, weight, bias) =
+            (values(&self.probe)?, values(&self.weight)?, values(&self.bias)?);
+        let (heads, scale, query) = (self.heads, self.scale(channels), self.query()?);
         let tokens = height * width;
         Ok(Box::new(Query { probe, weight, bias, query, scale, heads, tokens, channels }))
     }
