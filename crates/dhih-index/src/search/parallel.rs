@@ -158,16 +158,13 @@ impl ParallelProbe<'_> {
             Ok((place, probed, scratch))
         };
         let tables = run(places.len(), task);
-        let mut all = Some(Probed { compared: 0, near: 0 });
+        let mut all = Some(Probed::default());
         for table in tables {
             let (place, probed, of_table) = table?;
             scratch.collector.absorb(&of_table.collector);
             scratch.explanation.add(&of_table.explanation);
             scratch.tables[place] = of_table.tables[place];
-            all = all.zip(probed).map(|(all, probed)| Probed {
-                compared: all.compared + probed.compared,
-                near: all.near + probed.near,
-            });
+            all = all.zip(probed).map(|(all, probed)| all + probed);
         }
         Ok(all)
     }
@@ -179,13 +176,13 @@ impl ParallelProbe<'_> {
         scratch: &mut Scratch,
     ) -> Result<Option<Probed>> {
         let mut state = SearchState::new(self.request, scratch);
-        let mut all = Probed { compared: 0, near: 0 };
+        let mut all = Probed::default();
         while state.scratch.tables[place].done < self.target[place].done {
             state.scratch.collector.lower_limit(limit.load(Ordering::Relaxed));
             let Some(probed) = probe(&mut state, place, self.looked_up)? else { return Ok(None) };
             state.scratch.tables[place].advance(self.plan, probed);
             limit.fetch_min(state.scratch.collector.limit(), Ordering::Relaxed);
-            all = Probed { compared: all.compared + probed.compared, near: all.near + probed.near };
+            all = all + probed;
         }
         Ok(Some(all))
     }

@@ -24,12 +24,20 @@ pub(crate) struct TableProgress {
 }
 
 /// What a step of probing found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Probed {
     /// Codes that were compared, ...
     pub(crate) compared: u64,
     /// ... and how many of them were within the limit.
     pub(crate) near: usize,
+}
+
+impl std::ops::Add for Probed {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { compared: self.compared + other.compared, near: self.near + other.near }
+    }
 }
 
 impl TableProgress {

@@ -23,6 +23,27 @@ use crate::codes::set::CodeSet;
 use crate::error::Error;
 use crate::io::metadata::BITS;
 
+/// Definition levels, repetition levels and values of a column of lists; an absent list is null.
+fn levels<'a, T: Copy + 'a>(
+    lists: impl Iterator<Item = Option<&'a [T]>>,
+) -> (Vec<i16>, Vec<i16>, Vec<T>) {
+    let (mut defined, mut repeated, mut values) = (vec![], vec![], vec![]);
+    for list in lists {
+        match list {
+            None | Some([]) => {
+                defined.push(i16::from(list.is_some()));
+                repeated.push(0);
+            }
+            Some(list) => {
+                values.extend_from_slice(list);
+                defined.extend(list.iter().map(|_| 3));
+                repeated.extend((0..list.len()).map(|i| i16::from(i > 0)));
+            }
+        }
+    }
+    (defined, repeated, values)
+}
+
 fn set(bits: u32, count: usize) -> CodeSet {
     let width = bits::bytes_per_code(bits);
     let mut bytes: Vec<u8> = (0..count * width).map(|i| (i * 37 % 251) as u8).collect();

@@ -10,7 +10,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use super::{BITS, CodeSet, Codes};
+use super::{BITS, CodeSet, Codes, levels};
 
 /// Reads codes of 12 bits from a column `code` of lists of this type; an absent list is null. The file has two row groups.
 fn read(kind: &str, lists: &[Option<&[f64]>]) -> Result<CodeSet, String> {
@@ -27,20 +27,7 @@ fn read(kind: &str, lists: &[Option<&[f64]>]) -> Result<CodeSet, String> {
     for number in 0..2 {
         let mut group = writer.next_row_group().unwrap();
         let mut column = group.next_column().unwrap().unwrap();
-        let (mut defined, mut repeated, mut values) = (vec![], vec![], vec![]);
-        for list in lists {
-            match list {
-                None | Some([]) => {
-                    defined.push(i16::from(list.is_some()));
-                    repeated.push(0);
-                }
-                Some(list) => {
-                    values.extend_from_slice(list);
-                    defined.extend(list.iter().map(|_| 3));
-                    repeated.extend((0..list.len()).map(|i| i16::from(i > 0)));
-                }
-            }
-        }
+        let (defined, repeated, values) = levels(lists.iter().copied());
         let (defined, repeated) = (Some(&defined[..]), Some(&repeated[..]));
         match column.untyped() {
             ColumnWriter::Int32ColumnWriter(column) => {

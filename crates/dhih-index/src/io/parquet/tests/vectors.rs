@@ -10,6 +10,7 @@ use parquet::data_type::FixedLenByteArray;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
+use super::levels;
 use crate::io::vectors::Vectors;
 use crate::vectors::set::VectorSet;
 use crate::vectors::stored::VectorType;
@@ -30,20 +31,7 @@ fn file(
     let schema = Arc::new(parse_message_type(&format!("message m {{ {columns} }}")).unwrap());
     let out = File::create(&path).unwrap();
     let mut writer = SerializedFileWriter::new(out, schema, Default::default()).unwrap();
-    let (mut defined, mut repeated, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    for list in lists {
-        match list.as_deref() {
-            None | Some([]) => {
-                defined.push(i16::from(list.is_some()));
-                repeated.push(0);
-            }
-            Some(list) => {
-                values.extend_from_slice(list);
-                defined.extend(list.iter().map(|_| 3));
-                repeated.extend((0..list.len()).map(|i| i16::from(i > 0)));
-            }
-        }
-    }
+    let (defined, repeated, values) = levels(lists.iter().map(Option::as_deref));
     let levels = (Some(&defined[..]), Some(&repeated[..]));
     for _ in 0..groups {
         let mut group = writer.next_row_group().unwrap();
