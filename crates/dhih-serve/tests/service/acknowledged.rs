@@ -7,7 +7,7 @@ use std::{
     net::TcpStream,
     ops::{Deref, DerefMut},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -116,4 +116,17 @@ pub async fn holds(app: &Router, known: &BTreeMap<u64, Known>) {
     // The index has no item beside these and the run's own.
     let items = send(app, get("/v1/info")).await.ok()["items"].as_u64().unwrap();
     assert_eq!(items as usize, ITEMS + there.len());
+}
+
+/// Adds an item again and again until it is made, as it is soon after a full disk has room again.
+pub fn goes_on(add: impl Fn() -> (u16, String)) {
+    let started = Instant::now();
+    loop {
+        let (status, text) = add();
+        if status == 201 {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "adding does not go on: {text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

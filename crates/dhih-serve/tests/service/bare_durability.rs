@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dhih_index::{CodeSet, Codes, Index, IndexBuilder, to_hex};
 
-use crate::acknowledged::{Known, ask, start};
+use crate::acknowledged::{Known, ask, goes_on, start};
 use crate::common::program;
 #[cfg(unix)]
 use crate::full_disk::SmallDisk;
@@ -132,15 +132,7 @@ fn a_full_disk_is_told_and_adding_goes_on_once_there_is_space() {
     }
     assert!(refused > 5, "the disk was never full");
     std::fs::remove_file(fill).unwrap();
-    let started = Instant::now();
-    loop {
-        let (status, text) = add(&address, 5000).unwrap();
-        if status == 201 {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "adding does not go on: {text}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    goes_on(|| add(&address, 5000).expect("the service is gone"));
     known.insert(5000, Known::There);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -8,12 +8,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::Method;
 use dhih_serve::{Access, Keys, Limits, Run, app};
 
-use crate::acknowledged::{Known, add, ask, holds, start};
+use crate::acknowledged::{Known, add, ask, goes_on, holds, start};
 use crate::common::{
     ITEMS, SAMPLES, fields, form, get, png, program, send, state, with_method, write_run,
 };
@@ -184,15 +184,7 @@ fn a_disk_that_fills_up_at_random_moments_loses_nothing() {
     println!("{refused} changes met a full disk");
     assert!(refused > rounds / 20, "the disk was hardly ever full");
     assert!(known.values().filter(|known| **known == Known::There).count() > 3);
-    let started = Instant::now();
-    loop {
-        let (status, text) = add(&address, 5000).expect("the service is gone");
-        if status == 201 {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "adding does not go on: {text}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    goes_on(|| add(&address, 5000).expect("the service is gone"));
     known.insert(5000, Known::There);
     child.kill().unwrap();
     child.wait().unwrap();
