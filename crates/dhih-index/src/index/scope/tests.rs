@@ -42,8 +42,17 @@ fn large() -> (Index, Codes, tempfile::TempDir) {
     (Index::open(dir.path()).unwrap(), set.codes, dir)
 }
 
+/// Does this as a thread of a pool does: a search there starts no threads, so the memory that it uses is the same each time.
+fn without_threads(test: impl FnOnce() + Send) {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(test);
+}
+
 #[test]
 fn what_a_search_with_many_hits_needed_is_given_back() {
+    without_threads(memory_of_many_hits);
+}
+
+fn memory_of_many_hits() {
     let (index, codes, _dir) = large();
     let (items, pool) = (index.scope(), &index.searches.scratch);
     let query = |radius| Query::new(codes.get(7), Bound::within(radius));
@@ -93,15 +102,17 @@ fn clones_share_the_memory_of_searches() {
 
 #[test]
 fn hits_are_written_where_earlier_ones_were() {
-    let (index, codes, _dir) = large();
-    let mut hits = Vec::new();
-    index.knn_into(codes.get(1), 100, &mut hits).unwrap();
-    let (memory, kept) = (hits.as_ptr(), index.searches.scratch.kept_bytes());
-    for _ in 0..3 {
+    without_threads(|| {
+        let (index, codes, _dir) = large();
+        let mut hits = Vec::new();
         index.knn_into(codes.get(1), 100, &mut hits).unwrap();
-        assert_eq!(hits, index.knn(codes.get(1), 100).unwrap());
-    }
-    assert_eq!((hits.as_ptr(), index.searches.scratch.kept_bytes()), (memory, kept));
+        let (memory, kept) = (hits.as_ptr(), index.searches.scratch.kept_bytes());
+        for _ in 0..3 {
+            index.knn_into(codes.get(1), 100, &mut hits).unwrap();
+            assert_eq!(hits, index.knn(codes.get(1), 100).unwrap());
+        }
+        assert_eq!((hits.as_ptr(), index.searches.scratch.kept_bytes()), (memory, kept));
+    });
 }
 
 /// Here every query is planned, and those that end in a scan have collected codes before.
