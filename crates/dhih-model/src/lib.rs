@@ -72,7 +72,7 @@ pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
-pub use encoder::{CodeEncoder, Encoder, FeatureEncoder, HeadEncoder, encode};
+pub use encoder::{CodeEncoder, Encoded, Encoder, FeatureEncoder, HeadEncoder, encode};
 pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
 pub use init::{Parameters, named_rng};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig};
+use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig, VectorSet, VectorType};
 use dhih_model::codec::{FitConfig, Method, Rows, fit};
 use dhih_model::image::PictureReader;
 use dhih_model::loss::Fitted;
@@ -38,6 +38,8 @@ pub struct PhotosConfig {
     pub bits: Option<usize>,
     /// How the hash layer is fitted.
     pub method: Method,
+    /// How the index keeps the features beside the codes, to put candidates in order by; it keeps none where this is absent.
+    pub vectors: Option<VectorType>,
     /// Of what is drawn.
     pub seed: u64,
     /// What decodes pictures.
@@ -68,6 +70,7 @@ struct Record<'a> {
     weights_sha256: &'a str,
     method: &'a str,
     bits: usize,
+    vectors: Option<VectorType>,
     seed: u64,
     images: usize,
     model_sha256: &'a str,
@@ -140,6 +143,8 @@ pub fn build(
         let codes = run.file(RunDir::CODES);
         files::write_names(&codes, named.iter().map(|number| &*pictures[*number]))?;
         set.write(&codes)?;
+        let vectors = |kept| VectorSet::from_f32(features.dims, &features.values)?.to_type(kept);
+        set.vectors = config.vectors.map(vectors).transpose()?;
         IndexBuilder::new(IndexConfig::default()).build(&set, &run.file(RunDir::INDEX))?;
         // Nothing is held out: all pictures are searched.
         let mut queries = CodeSet::new(Codes::new(bits as u32, Vec::new())?);
@@ -155,6 +160,7 @@ pub fn build(
                 weights_sha256: weights.sha256(),
                 method: method.name(),
                 bits,
+                vectors: config.vectors,
                 seed,
                 images,
                 model_sha256: &model_sha256,

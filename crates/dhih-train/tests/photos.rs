@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use common::{dhih_train, stdout};
-use dhih_index::{CodeSet, Index};
+use dhih_index::{CodeSet, Index, Rescore};
+use dhih_model::image::{Limits, PictureReader};
 use dhih_model::loss::Fitted;
 use dhih_model::{
     Backbone, Encoder, HashLayerConfig, InputShape, Loss, Network, NetworkConfig, Views,
@@ -143,6 +144,23 @@ fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
     let index = Index::open(run.join("index")).unwrap();
     let hits = index.knn(&codes.codes[7], 1).unwrap();
     assert_eq!((index.len(), hits[0].distance), (40, 0));
+    // The features are in the index, and are those that the network gives of a picture.
+    let features = |path: &Path| {
+        let encoder = Encoder::load(&run.join("model.safetensors"), &Device::Cpu).unwrap();
+        let reader = PictureReader::new(Limits::files());
+        let pixels = reader.fitted(&fs::read(path).unwrap(), encoder.input()).unwrap();
+        let encoded = encoder.encode_all(&pixels).unwrap();
+        assert_eq!(encoded.values, encoder.encode(&pixels).unwrap());
+        assert_eq!(encoder.features(), Some(512));
+        encoded.features.unwrap()
+    };
+    let seventh = features(&folder.path(names.lines().nth(7).unwrap()));
+    let kept = index.vector(7).unwrap();
+    let greatest = seventh.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
+    let is_near = |(a, b): (&f32, &f32)| (a - b).abs() <= 0.005 * greatest;
+    assert!(kept.len() == 512 && kept.iter().zip(&seventh).all(is_near));
+    let rescored = index.knn_rescored(&codes.codes[7], &seventh, &Rescore::new(1, 40)).unwrap();
+    assert!(rescored.hits[0].id == 7 && rescored.hits[0].similarity > 0.999);
     // ITQ balances bits: none is constant.
     let encoder = Encoder::load(&run.join("model.safetensors"), &Device::Cpu).unwrap();
     assert_eq!((encoder.bits(), encoder.classes().len()), (32, 0));
@@ -150,8 +168,10 @@ fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
         let set = codes.codes.iter().filter(|code| code[bit / 8] >> (bit % 8) & 1 == 1).count();
         assert!((1..40).contains(&set), "bit {bit} is set in {set} of 40 codes");
     }
-    // The same pictures and weights: the same bytes.
-    assert!(folder.photos(&["--run-dir", "second"]).status.success());
+    // The same pictures and weights: the same bytes, with vectors or without.
+    let bare = ["--run-dir", "second", "--vectors", "none"];
+    assert!(folder.photos(&bare).status.success());
+    assert_eq!(Index::open(folder.path("second/index")).unwrap().vector(7), None);
     for name in ["model.safetensors", "codes.safetensors", "gallery.safetensors"] {
         let second = fs::read(folder.path("second").join(name)).unwrap();
         assert_eq!(fs::read(run.join(name)).unwrap(), second, "{name}");
@@ -169,6 +189,8 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
         text.contains("missing") && text.contains("look like those of squeezenet1-1"),
         "{text}"
     );
+    let text = refused(&folder, &["--vectors", "int4"]);
+    assert!(text.contains("is not f32, f16 or int8, or none"), "{text}");
     let text = refused(&folder, &["--encoder", "nonsense"]);
     assert!(text.contains("nonsense"), "{text}");
     fs::create_dir(folder.path("run")).unwrap();

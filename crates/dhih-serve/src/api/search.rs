@@ -21,7 +21,7 @@ pub struct SearchParams {
     /// Orders hits of one distance by how well their bits agree with the real values behind the query's code; for images and vectors.
     pub rerank: Option<bool>,
     /// Takes so many candidates by code, and orders these by the cosine of their vectors to the query's; at least `k`, at most 10,000. For
-    /// vectors, and for items whose vectors are kept.
+    /// vectors, for items whose vectors are kept, and for images where the network gives the features that are kept.
     #[param(minimum = 1, maximum = 10000)]
     pub rescore: Option<usize>,
     /// Stops the search by codes after so many microseconds, wherever it is: the answer is what was found by then, and its `exact` and

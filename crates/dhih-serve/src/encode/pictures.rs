@@ -7,7 +7,7 @@ use dhih_model::image::{Header, Limits, Picture, decode_for};
 
 use super::memory::DecodingMemory;
 use super::queue::{EncodeQueue, QueueConfig};
-use super::{EncodeError, Values};
+use super::{EncodeError, Made};
 use crate::blocking::BlockingPool;
 use crate::run::Run;
 
@@ -42,7 +42,7 @@ impl PictureEncoder {
         run: &Arc<Run>,
         files: Vec<B>,
         keep: impl Fn(&Picture) -> T + Send + 'static,
-    ) -> Result<Vec<Result<(Values, T), EncodeError>>, EncodeError>
+    ) -> Result<Vec<Result<(Made, T), EncodeError>>, EncodeError>
     where
         B: AsRef<[u8]> + Send + 'static,
         T: Send + 'static,

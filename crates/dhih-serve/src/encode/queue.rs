@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::workers::{Job, Pace, Workers};
-use super::{EncodeError, Values};
+use super::{EncodeError, Made};
 use crate::run::Run;
 
 /// How images are gathered into batches.
@@ -118,7 +118,7 @@ impl EncodeQueue {
         run: &Arc<Run>,
         mut place: Place,
         images: Vec<Vec<u8>>,
-    ) -> Result<Vec<Values>, EncodeError> {
+    ) -> Result<Vec<Made>, EncodeError> {
         let mut job = |pixels| {
             let (answer, code) = oneshot::channel();
             let (run, place) = (run.clone(), place.split());
@@ -127,14 +127,14 @@ impl EncodeQueue {
         let (jobs, codes): (Vec<Job>, Vec<_>) = images.into_iter().map(&mut job).unzip();
         // Those of pictures that could not be decoded.
         drop(place);
-        let mut values = Vec::with_capacity(codes.len());
+        let mut made = Vec::with_capacity(codes.len());
         let mut expected = Expected { codes: codes.into_iter(), workers: &self.workers };
         self.workers.give(jobs);
         for code in expected.codes.by_ref() {
             let code = code.await.map_err(EncodeError::failed)?;
-            values.push(code.map_err(EncodeError::failed)?);
+            made.push(code.map_err(EncodeError::failed)?);
         }
-        Ok(values)
+        Ok(made)
     }
 
     /// Images that are under way.
@@ -145,7 +145,7 @@ impl EncodeQueue {
 
 /// Codes that are waited for.
 struct Expected<'a> {
-    codes: std::vec::IntoIter<oneshot::Receiver<Result<Values, String>>>,
+    codes: std::vec::IntoIter<oneshot::Receiver<Result<Made, String>>>,
     workers: &'a Workers,
 }
 

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dhih_model::Encoded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
-use super::Values;
+use super::Made;
 use super::queue::{Place, QueueConfig};
 use crate::run::Run;
 
@@ -20,7 +21,7 @@ pub(super) struct Job {
     /// `[height, width, channels]` of the run's input.
     pub(super) pixels: Vec<u8>,
     pub(super) asked: Instant,
-    pub(super) answer: oneshot::Sender<Result<Values, String>>,
+    pub(super) answer: oneshot::Sender<Result<Made, String>>,
     /// Given back when the job is dropped.
     pub(super) place: Place,
 }
@@ -174,12 +175,20 @@ fn encode(batch: Vec<Job>) {
     waited.for_each(|seconds| metrics::histogram!("dhih_queue_seconds").record(seconds));
     let pixels = batch.iter().map(|job| &job.pixels[..]).collect::<Vec<_>>().concat();
     let encoder = batch[0].run.encoder().map_err(|e| e.to_string());
-    let codes = encoder.and_then(|encoder| encoder.encode(&pixels).map_err(|e| e.to_string()));
+    let encoded =
+        encoder.and_then(|encoder| encoder.encode_all(&pixels).map_err(|e| e.to_string()));
     metrics::histogram!("dhih_encode_seconds").record(started.elapsed().as_secs_f64());
-    let bits = batch[0].run.bits() as usize;
+    let count = batch.len();
+    let of_row = |all: &[f32], row: usize| {
+        let each = all.len() / count;
+        all[row * each..(row + 1) * each].to_vec()
+    };
     for (row, job) in batch.into_iter().enumerate() {
-        let code = match &codes {
-            Ok(values) => Ok(values[row * bits..(row + 1) * bits].to_vec()),
+        let code = match &encoded {
+            Ok(Encoded { values, features }) => Ok(Made {
+                values: of_row(values, row),
+                features: features.as_deref().map(|features| of_row(features, row)),
+            }),
             Err(error) => Err(error.clone()),
         };
         let Job { answer, place, .. } = job;

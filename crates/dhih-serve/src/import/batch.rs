@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use dhih_index::to_hex;
-use dhih_model::Encoder;
 use dhih_model::image::PictureReader;
 use dhih_model::walk::{Reason, read_picture};
+use dhih_model::{Encoded, Encoder};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -130,13 +130,18 @@ impl<'a> Importer<'a> {
         };
         let pixels: Vec<u8> =
             decoded.iter().flat_map(|(_, it)| it.pixels.iter().copied()).collect();
-        let values = self.encoder.encode(&pixels).map_err(|e| failed(&e))?;
+        let Encoded { values, features } =
+            self.encoder.encode_all(&pixels).map_err(|e| failed(&e))?;
+        // As many as pictures: the vectors of all, or none of each.
+        let each = self.encoder.features().unwrap_or(1);
+        let mut vectors = features.as_deref().unwrap_or_default().chunks_exact(each);
         let (mut new, mut claimed) = (Vec::new(), Vec::new());
         let (mut added, mut changed) = (0, 0);
         for ((file, picture), values) in
             decoded.into_iter().zip(values.chunks(self.run.bits() as usize))
         {
             let code = to_hex(&self.run.pack(values).map_err(|e| failed(&e))?);
+            let vector = vectors.next().map(<[f32]>::to_vec);
             let Decoded { key, digest, id, thumbnail, legacy, .. } = picture;
             if let Some(file_before) = legacy
                 && self.is_same(&file_before, &code)?
@@ -164,6 +169,7 @@ impl<'a> Importer<'a> {
                 labels: self.run.labels_of(&file.name),
                 source: Some(file.name.clone()),
                 import: Some(key),
+                vector,
                 ..Record::default()
             };
             new.push(NewItem { id, record, thumbnail, digest: Some(digest) });

@@ -63,7 +63,7 @@ impl ItemShape {
         let dims = kept.dims;
         match record.vector.as_ref().map(Vec::len) {
             None => Err(format!(
-                "this index keeps a vector of {dims} numbers for each item: add items by `vector`"
+                "this index keeps a vector of {dims} numbers for each item: add items by `vector`, or pictures where the network gives their features"
             )),
             Some(got) if got != dims => {
                 Err(format!("the vector has {got} numbers; the index keeps {dims}"))

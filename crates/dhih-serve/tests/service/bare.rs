@@ -94,8 +94,8 @@ async fn codes_and_ids_find_the_exact_nearest() {
         ("", "`radius` is missing"),
         ("?radius=45", "44 bits"),
         ("?radius=9&k=0", "1 to 1000"),
-        ("?radius=9&rerank=true", "distance alone"),
-        ("?radius=9&rescore=100", "distance alone"),
+        ("?radius=9&rerank=true", "within a distance"),
+        ("?radius=9&rescore=100", "within a distance"),
     ] {
         let answer = send(&app, get(&format!("/v1/items/3/pairs{query}"))).await;
         answer.refused(400, "invalid_parameter", says);

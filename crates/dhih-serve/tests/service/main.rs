@@ -33,6 +33,7 @@ mod loading;
 mod memory;
 mod messages;
 mod overload;
+mod pictured_vectors;
 mod program;
 mod rebuilt;
 mod reloading;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
+use dhih_index::VectorType;
 use dhih_model::Backbone;
 use dhih_model::codec::Method;
 use dhih_model::image::FORMATS;
@@ -42,6 +43,9 @@ pub(crate) struct PhotosArgs {
     /// How bits are made of features
     #[arg(long, env = "DHIH_METHOD", value_name = "NAME", default_value = "itq", value_parser = methods(|method| !method.needs_labels()))]
     method: Method,
+    /// How the index keeps features beside the codes, so that the nearest by code are put in order by them: int8, f16, f32 or none
+    #[arg(long, env = "DHIH_PHOTOS_VECTORS", value_name = "TYPE", default_value = "int8", value_parser = kept)]
+    vectors: Kept,
     /// Seed of the rotation
     #[arg(long, env = "DHIH_CODEC_SEED", value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -70,6 +74,17 @@ struct Report<'a> {
     model_sha256: &'a str,
     /// The number of all entries that are left out, by the reason.
     left_out: &'a LeftOut,
+}
+
+/// How features are kept, if at all.
+#[derive(Debug, Clone, Copy)]
+struct Kept(Option<VectorType>);
+
+fn kept(text: &str) -> Result<Kept, String> {
+    match text {
+        "none" => Ok(Kept(None)),
+        text => text.parse().map(|kept| Kept(Some(kept))).map_err(|error| error + ", or none"),
+    }
 }
 
 fn encoders() -> impl TypedValueParser<Value = Backbone> {
@@ -103,6 +118,7 @@ pub(crate) fn run(args: &PhotosArgs) -> Result<()> {
         image_side: args.image_side.unwrap_or_else(|| encoder.default_side()),
         bits: args.bits,
         method: args.method,
+        vectors: args.vectors.0,
         seed: args.seed,
         reader: args.limits.reader(),
         device: args.device.clone(),

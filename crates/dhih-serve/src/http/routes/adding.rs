@@ -125,10 +125,10 @@ async fn pictured(
     let source = images.first_mut().and_then(|image| image.name.take());
     let keep = crate::items::thumbnail::thumbnail;
     let coded = state.pictures().encode(run, images, keep).await?.pop();
-    let (values, file) = coded.ok_or_else(|| ApiError::internal("no code"))??;
+    let (made, file) = coded.ok_or_else(|| ApiError::internal("no code"))??;
     let thumbnail = file.map_err(ApiError::internal)?;
-    let code = dhih_index::to_hex(&run.pack(&values).map_err(ApiError::internal)?);
-    let record = Record { code, labels, source, ..Record::default() };
+    let code = dhih_index::to_hex(&run.pack(&made.values).map_err(ApiError::internal)?);
+    let record = Record { code, labels, source, vector: made.features, ..Record::default() };
     Ok(NewItem { id: id.map_or(ItemId::Next, ItemId::Free), record, thumbnail, digest: None })
 }
 

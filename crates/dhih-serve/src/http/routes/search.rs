@@ -13,6 +13,7 @@ use crate::api::{
     BatchAnswer, BatchBody, ErrorAnswer, ImageForm, MAX_BATCH, OneAnswer, SearchAnswer, SearchBody,
     SearchParams, Took,
 };
+use crate::encode::Made;
 use crate::http::form::{Form, Purpose};
 use crate::http::json::{Kind, json, kind};
 use crate::http::params::{Bounds, Extent, extent};
@@ -25,8 +26,8 @@ use crate::search::{Cancellation, Order, Query, Scope};
 
 /// What to search by.
 enum Wanted {
-    /// Real values of an image, and the milliseconds that they took.
-    Values(Vec<f32>, f64),
+    /// What the network made of an image, and the milliseconds that it took.
+    Made(Made, f64),
     Vector(Vec<f32>),
     Code(String),
     Id(u64),
@@ -167,7 +168,7 @@ async fn encoded(
     let started = Instant::now();
     let codes = state.pictures().encode(run, form.images, |_| ()).await?;
     let ms = ms_since(started);
-    let wanted = |code: Result<_, _>| Ok(code.map(|(values, ())| Wanted::Values(values, ms))?);
+    let wanted = |code: Result<_, _>| Ok(code.map(|(made, ())| Wanted::Made(made, ms))?);
     Ok(codes.into_iter().map(wanted).collect())
 }
 
@@ -274,7 +275,7 @@ impl Search<'_> {
         let given = |code: Vec<u8>| Coded { code, values: None, encode: 0.0 };
         let packed = |values: &[f32]| run.pack(values).map_err(ApiError::internal);
         match wanted {
-            Wanted::Values(values, ms) => {
+            Wanted::Made(Made { values, .. }, ms) => {
                 Ok(Coded { code: packed(values)?, values: Some(values.clone()), encode: *ms })
             }
             Wanted::Vector(vector) => {
@@ -301,9 +302,10 @@ impl Search<'_> {
         match wanted {
             Wanted::Vector(vector) => Ok(vector.clone()),
             Wanted::Id(id) => view.vector(*id).ok_or_else(|| Lacking::Vectors.into()),
-            Wanted::Values(..) | Wanted::Code(_) | Wanted::Sample(_) => {
-                let message = "`rescore` goes by the vector of the query: search by `vector`, or by the `id` of an item whose vector is \
-                               kept, or leave it out";
+            Wanted::Made(Made { features: Some(features), .. }, _) => Ok(features.clone()),
+            Wanted::Made(..) | Wanted::Code(_) | Wanted::Sample(_) => {
+                let message = "`rescore` goes by the vector of the query: search by `vector`, by an image where the network gives its \
+                               features, or by the `id` of an item whose vector is kept, or leave it out";
                 Err(ApiError::BadRequest("invalid_parameter", message.into()))
             }
         }

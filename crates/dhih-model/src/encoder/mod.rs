@@ -1,17 +1,30 @@
-//! A trained network as a function from pixels to codes, preprocessing included.
+//! A trained network as a function from pixels to codes, preprocessing included. A network in training, and its parts: `parts.rs`.
+
+mod parts;
 
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+use self::parts::in_batches;
+pub use self::parts::{CodeEncoder, FeatureEncoder, HeadEncoder, encode};
 use crate::checkpoint;
 use crate::config::{InputShape, NetworkConfig};
 use crate::error::{Error, Result};
 use crate::inference::Inference;
 use crate::layer::{Mode, Sequential};
-use crate::loss::Objective;
+use crate::loss::{Loss, Objective};
 use crate::network::Network;
-use crate::views;
+use crate::views::{self, Views};
+
+/// What a network makes of images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// `[n, bits]`: real-valued codes, as [`Encoder::encode`] returns them.
+    pub values: Vec<f32>,
+    /// `[n, features]`: the features that these were made of; absent where [`Encoder::features`] says so.
+    pub features: Option<Vec<f32>>,
+}
 
 /// Encodes images with a trained network, at the speed of the machine. Threads may share it.
 pub struct Encoder {
@@ -26,6 +39,8 @@ pub struct Encoder {
 enum Engine {
     /// The CPU, by operators of ours.
     Compiled(Inference),
+    /// The same with the features in between, for a network whose hash layer was fitted to them.
+    Split { backbone: Inference, head: Inference, features: usize },
     /// Batch norm folded away, in a number format.
     Layers(Sequential, DType),
     /// A backbone that is not made of layers.
@@ -67,6 +82,16 @@ impl Encoder {
         }
         let (config, objective) = (network.config().clone(), network.objective().clone());
         let device = network.device().clone();
+        let is_fitted = matches!(config.loss, Loss::Fitted(_)) && config.views == Views::default();
+        if dtype == DType::F32
+            && is_fitted
+            && let Some(backbone) = Inference::of_features(&network)?
+            && let Some(head) = Inference::of_head(&network)?
+        {
+            let features = network.backbone().features();
+            let engine = Engine::Split { backbone, head, features };
+            return Ok(Self { config, objective, device, engine, model_sha256 });
+        }
         let inference = if dtype == DType::F32 { Inference::of_codes(&network)? } else { None };
         let engine = match (inference, network.layers()) {
             (Some(inference), _) => Engine::Compiled(inference),
@@ -127,6 +152,30 @@ impl Encoder {
         views::averaged(&self.config, images, codes, |images, codes| self.run(images, codes))
     }
 
+    /// The numbers of the features that [`Self::encode_all`] returns: vectors by whose cosine images are compared more finely than by their
+    /// codes. `None` for networks that were trained to make codes, and where layers of ours do not run.
+    pub fn features(&self) -> Option<usize> {
+        match self.engine {
+            Engine::Split { features, .. } => Some(features),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::encode`], with the features behind the codes where there are some.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_all(&self, images: &[u8]) -> Result<Encoded> {
+        let Engine::Split { backbone, head, features } = &self.engine else {
+            return Ok(Encoded { values: self.encode(images)?, features: None });
+        };
+        let count = self.input().count(images)?;
+        let (mut made, mut values) = (vec![0.0; count * features], vec![0.0; count * self.bits()]);
+        backbone.run(images, &mut made);
+        head.run_values(&made, &mut values);
+        Ok(Encoded { values, features: Some(made) })
+    }
+
     fn run(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
         let of_tensors = |forward: &dyn Fn(&Tensor) -> Result<Tensor>, codes: &mut [f32]| {
             in_batches(&self.config, &self.device, (images, codes), forward)
@@ -134,6 +183,12 @@ impl Encoder {
         match &self.engine {
             Engine::Compiled(inference) => {
                 inference.run(images, codes);
+                Ok(())
+            }
+            Engine::Split { backbone, head, features } => {
+                let mut made = vec![0.0; self.input().count(images)? * features];
+                backbone.run(images, &mut made);
+                head.run_values(&made, codes);
                 Ok(())
             }
             Engine::Layers(layers, dtype) => {
@@ -213,177 +268,4 @@ impl Encoder {
         let bits = self.bits();
         Ok(Tensor::from_slice(codes, (codes.len() / bits, bits), &self.device)?)
     }
-}
-
-/// As [`Encoder::encode`], for a network in training.
-///
-/// # Errors
-/// When the number of bytes is no multiple of an image's.
-pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
-    CodeEncoder::new(network)?.encode(images)
-}
-
-/// What a network in training makes of images, as it is now; prepared once for many calls.
-pub struct CodeEncoder<'a> {
-    network: &'a Network,
-    inference: Option<Inference>,
-}
-
-impl<'a> CodeEncoder<'a> {
-    /// Of a network.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn new(network: &'a Network) -> Result<Self> {
-        Ok(Self { network, inference: Inference::of_codes(network)? })
-    }
-
-    /// As [`Encoder::encode`].
-    ///
-    /// # Errors
-    /// When the number of bytes is no multiple of an image's.
-    pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
-        let Self { network, inference } = self;
-        let config = network.config();
-        let mut codes = vec![0.0; config.input.count(images)? * config.bits];
-        views::averaged(config, images, &mut codes, |images, codes| {
-            let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
-            infer(network, inference.as_ref(), (images, codes), &forward)
-        })?;
-        Ok(codes)
-    }
-}
-
-/// What a network's backbone makes of images, as it is now.
-pub struct FeatureEncoder<'a> {
-    network: &'a Network,
-    inference: Option<Inference>,
-}
-
-impl<'a> FeatureEncoder<'a> {
-    /// Of a network.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn new(network: &'a Network) -> Result<Self> {
-        Ok(Self { network, inference: Inference::of_features(network)? })
-    }
-
-    /// Features of images.
-    ///
-    /// # Shapes
-    /// `images`: `[n, height, width, channels]` u8; returns `[n, features]`, row-major.
-    ///
-    /// # Errors
-    /// When the number of bytes is no multiple of an image's.
-    pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
-        let Self { network, inference } = self;
-        let count = network.config().input.count(images)?;
-        let mut values = vec![0.0; count * network.backbone().features()];
-        let forward = |x: &Tensor| network.features(x, Mode::Evaluation);
-        infer(network, inference.as_ref(), (images, &mut values), &forward)?;
-        Ok(values)
-    }
-}
-
-/// What a network's hash layer makes of features, as it is now.
-pub struct HeadEncoder<'a> {
-    network: &'a Network,
-    inference: Option<Inference>,
-}
-
-impl<'a> HeadEncoder<'a> {
-    /// Of a network.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn new(network: &'a Network) -> Result<Self> {
-        Ok(Self { network, inference: Inference::of_head(network)? })
-    }
-
-    /// What [`Encoder::encode`] makes of the images whose features are given, of an image's views one after the other. Where layers of ours
-    /// run on the CPU, it is the same to the last bit.
-    ///
-    /// # Shapes
-    /// `views`: for each view of [`NetworkConfig::views`], in their order, the features `[n, features]` as [`FeatureEncoder::encode`] returns
-    /// them; returns `[n, bits]`, row-major.
-    ///
-    /// # Errors
-    /// When the views are not as many, or not as long.
-    pub fn encode(&self, views: &[&[f32]]) -> Result<Vec<f32>> {
-        let (config, features) = (self.network.config(), self.network.backbone().features());
-        let weights = config.views.of(config.input);
-        let len = views.first().map_or(0, |view| view.len());
-        let is_fitting = |view: &&[f32]| view.len() == len && len.is_multiple_of(features);
-        if views.len() != weights.len() || !views.iter().all(is_fitting) {
-            let got =
-                format!("{:?} values", views.iter().map(|view| view.len()).collect::<Vec<_>>());
-            let expected = format!("{} views of {features} an image", weights.len());
-            return Err(Error::Config { name: "features", got, expected });
-        }
-        let n = len / features;
-        let mut codes = vec![0.0; n * config.bits];
-        if let [only] = views {
-            self.run(only, n, &mut codes)?;
-            return Ok(codes);
-        }
-        let mut of_view = codes.clone();
-        for (values, view) in views.iter().zip(weights) {
-            self.run(values, n, &mut of_view)?;
-            codes.iter_mut().zip(&of_view).for_each(|(code, x)| *code += view.weight * x);
-        }
-        Ok(codes)
-    }
-
-    fn run(&self, features: &[f32], n: usize, codes: &mut [f32]) -> Result<()> {
-        match &self.inference {
-            Some(inference) => inference.run_values(features, codes),
-            None => {
-                let x = Tensor::from_slice(
-                    features,
-                    (n, features.len() / n.max(1)),
-                    self.network.device(),
-                )?;
-                let v = self.network.head(&x, Mode::Evaluation)?.to_dtype(DType::F32)?;
-                codes.copy_from_slice(&v.flatten_all()?.to_vec1::<f32>()?);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn infer(
-    network: &Network,
-    inference: Option<&Inference>,
-    (images, values): (&[u8], &mut [f32]),
-    forward: &dyn Fn(&Tensor) -> Result<Tensor>,
-) -> Result<()> {
-    match inference {
-        Some(inference) => inference.run(images, values),
-        None => in_batches(network.config(), network.device(), (images, values), forward)?,
-    }
-    Ok(())
-}
-
-/// Tensors of a batch of images at a time.
-fn in_batches(
-    config: &NetworkConfig,
-    device: &Device,
-    (images, values): (&[u8], &mut [f32]),
-    forward: &dyn Fn(&Tensor) -> Result<Tensor>,
-) -> Result<()> {
-    let (shape, n) = (config.input, config.input.count(images)?);
-    let (batch, width) = (shape.inference_batch(), values.len() / n.max(1));
-    let batches = images.chunks(batch * shape.len());
-    for (images, values) in batches.zip(values.chunks_mut((batch * width).max(1))) {
-        let y = forward(&config.normalization.apply(images, shape, device)?)?;
-        let y = y.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        if y.len() != values.len() {
-            let got = format!("{} values of {} images", y.len(), images.len() / shape.len());
-            let expected = format!("{width} an image");
-            return Err(Error::Config { name: "backbone", got, expected });
-        }
-        values.copy_from_slice(&y);
-    }
-    Ok(())
 }
