@@ -1,4 +1,5 @@
-//! `cargo xtask bench vectors`: searches by vectors, codes with rescoring beside numpy, faiss and usearch, on the same vectors.
+//! `cargo xtask bench vectors`: searches by vectors, codes with rescoring beside numpy, faiss and usearch, on the same vectors; and codes
+//! that labels train beside codes without.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,8 @@ use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "Examples:
   cargo xtask bench vectors --python venv/bin/python
-  cargo xtask bench vectors --python venv/bin/python --file embeddings.npy";
+  cargo xtask bench vectors --python venv/bin/python --file embeddings.npy
+  cargo xtask bench vectors --python venv/bin/python --file embeddings.npy --labels labels.npy";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// Measure the vectors of this .npy file, the last of them as queries
     #[arg(long, env = "DHIH_FILE", value_name = "FILE", conflicts_with_all = ["vectors", "dims"])]
     file: Option<PathBuf>,
+    /// Measure the mAP of codes that these labels of the file's vectors train, beside that of codes without labels, in place of searches
+    #[arg(long, env = "DHIH_LABELS", value_name = "FILE", requires = "file")]
+    labels: Option<PathBuf>,
     /// Threads of each search
     #[arg(long, env = "DHIH_SEARCH_THREADS", value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -45,6 +50,17 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let binaries = Binaries::build(workspace, &["-p", "dhih-train", "-p", "dhih-index"])?;
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
+    if let (Some(file), Some(labels)) = (&args.file, &args.labels) {
+        let step = Step::new("measure codes of labelled vectors", &args.python, workspace);
+        let given = [
+            format!("--dhih-train={}", binaries.get("dhih-train")?.display()),
+            format!("--dir={}", dir.path().display()),
+            format!("--file={}", file.display()),
+            format!("--labels={}", labels.display()),
+        ];
+        let step = step.args(["xtask/bench/labelled.py"]).args(given);
+        return print(step.capture()?.trim_end());
+    }
     let mut given = vec![
         format!("--dhih-train={}", binaries.get("dhih-train")?.display()),
         format!("--dhih-index={}", binaries.get("dhih-index")?.display()),
