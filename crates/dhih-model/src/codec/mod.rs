@@ -174,6 +174,11 @@ impl Codec {
         &self.sha256
     }
 
+    /// The directions, `[bits, dims]`, row-major; none where the first values are taken as they are.
+    pub(crate) fn matrix(&self) -> Option<&[f32]> {
+        self.matrix.as_deref()
+    }
+
     /// The map as a linear layer: weights `[bits, dims]`, row-major, and biases `[bits]`. Where vectors are brought to length 1, it is of
     /// those.
     pub fn affine(&self) -> (Vec<f32>, Vec<f32>) {
@@ -239,26 +244,32 @@ impl Codec {
     /// # Errors
     /// As [`checkpoint::read`]; and [`Error::Checkpoint`] where the file is no codec.
     pub fn load(path: &Path) -> Result<Self> {
-        let wrong = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
         let (contents, _) = checkpoint::read(path)?;
+        Self::from_contents(&contents)
+            .map_err(|reason| Error::Checkpoint { path: path.to_owned(), reason })
+    }
+
+    /// Of what [`Self::contents`] made, which may have other things beside it; or why it is none.
+    pub(crate) fn from_contents(contents: &Contents) -> std::result::Result<Self, String> {
         let Some(config) = contents.metadata.get(CONFIG_KEY) else {
-            return Err(wrong("it is no codec: `dhih-train codec` makes one".to_owned()));
+            return Err("it is no codec: `dhih-train codec` makes one".to_owned());
         };
         let config: CodecConfig =
-            serde_json::from_str(config).map_err(|error| wrong(error.to_string()))?;
+            serde_json::from_str(config).map_err(|error| error.to_string())?;
         let values = |name: &str| -> Result<Option<Vec<f32>>> {
             let Some(tensor) = contents.tensors.get(name) else { return Ok(None) };
             Ok(Some(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
         };
-        let centre = values(CENTRE)?.ok_or_else(|| wrong("it has no centre".to_owned()))?;
+        let values = |name: &str| values(name).map_err(|error| error.to_string());
+        let centre = values(CENTRE)?.ok_or("it has no centre")?;
         let matrix = values(MATRIX)?;
         if matrix.is_none() && config.method.is_fitted() {
-            return Err(wrong("it has no matrix".to_owned()));
+            return Err("it has no matrix".to_owned());
         }
-        Self::new(config, matrix, centre).map_err(|error| wrong(error.to_string()))
+        Self::new(config, matrix, centre).map_err(|error| error.to_string())
     }
 
-    fn contents(&self) -> Result<Contents> {
+    pub(crate) fn contents(&self) -> Result<Contents> {
         let Self { config, matrix, centre, .. } = self;
         let text = serde_json::to_string(config)
             .map_err(|error| Error::Vectors { reason: error.to_string() })?;
