@@ -37,25 +37,27 @@ pub(super) const DINOV2_BASE_REGISTERS: Spec =
         Vit { names: &DINOV2_REGISTERS, ..BASE }.build(input, vb, width)
     })
     .published_as("facebook/dinov2-with-registers-base");
-pub(super) const CLIP_B32: Spec =
-    clip("clip-vit-b32", "CLIP's transformer on patches of 32 pixels", |input, vb, width| {
-        Vit { patch: 32, names: &CLIP, ..BASE }.build(input, vb, width)
-    })
-    .with_min_side(64)
-    .with_text(TextConfig::CLIP_BASE)
-    .published_as("openai/clip-vit-base-patch32");
-pub(super) const CLIP_B16: Spec =
-    clip("clip-vit-b16", "CLIP's transformer on patches of 16 pixels", |input, vb, width| {
-        Vit { patch: 16, names: &CLIP, ..BASE }.build(input, vb, width)
-    })
-    .with_text(TextConfig::CLIP_BASE)
-    .published_as("openai/clip-vit-base-patch16");
+pub(super) const CLIP_B32: Spec = clip(
+    "clip-vit-b32",
+    "CLIP's transformer on patches of 32 pixels; takes texts, too",
+    |input, vb, width| Vit { patch: 32, names: &CLIP, ..BASE }.build(input, vb, width),
+)
+.with_min_side(64)
+.with_text(TextConfig::CLIP_BASE)
+.published_as("openai/clip-vit-base-patch32");
+pub(super) const CLIP_B16: Spec = clip(
+    "clip-vit-b16",
+    "CLIP's transformer on patches of 16 pixels; takes texts, too",
+    |input, vb, width| Vit { patch: 16, names: &CLIP, ..BASE }.build(input, vb, width),
+)
+.with_text(TextConfig::CLIP_BASE)
+.published_as("openai/clip-vit-base-patch16");
 
 pub(super) const SIGLIP_BASE: Spec = Spec {
     normalization: || Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
     ..Spec::large(
         "siglip-base",
-        "SigLIP's transformer on patches of 16 pixels",
+        "SigLIP's transformer on patches of 16 pixels; takes texts, too",
         |input, vb, width| Vit { patch: 16, names: &SIGLIP, ..BASE }.build(input, vb, width),
     )
 }

@@ -1,6 +1,6 @@
 // The search page: what starts a search, and what follows from it. How things look is in results.js.
 import { call } from "/api.js";
-import { candidates, setUpAsk } from "/ask.js";
+import { candidates, setUpAsk, setUpWords, showWords } from "/ask.js";
 import { $, element, idOf, number, picture, plural, say, sharpen, words } from "/dom.js";
 import { setUpFilter, showFilter } from "/filter.js";
 import { add, remove } from "/items.js";
@@ -33,7 +33,7 @@ function request(signal) {
     options.body.set("image", query.value);
   } else {
     // Ids are written as digits: they may be larger than a number of JavaScript holds.
-    options.body = ["code", "vector"].includes(query.by) ? JSON.stringify({ [query.by]: query.value }) : `{"${query.by}":${query.value}}`;
+    options.body = ["code", "text", "vector"].includes(query.by) ? JSON.stringify({ [query.by]: query.value }) : `{"${query.by}":${query.value}}`;
     options.headers = { "content-type": "application/json" };
   }
   return call(`/v1/search?${params}`, options);
@@ -90,6 +90,7 @@ function go(next, push = true) {
   state.query = next;
   if (push && !["file", "vector"].includes(next?.by)) history.pushState(null, "", address());
   showFilter();
+  showWords(next);
   linkSamples();
   if (next) search();
   else welcome();
@@ -162,7 +163,8 @@ function welcome() {
   clear();
   const { bits } = state.info;
   const find = "the index finds the codes that differ in the fewest";
-  const ways = state.info.samples > 0 ? "Click one of the images above, drop one of your own, or paste one." : "Drop an image, choose one, or paste one.";
+  const words = can("text") ? " Or say in a few words what it shows." : "";
+  const ways = (state.info.samples > 0 ? "Click one of the images above, drop one of your own, or paste one." : "Drop an image, choose one, or paste one.") + words;
   if (can("image")) notice("Find images that look alike", `${ways} The network turns it into ${bits} bits, and ${find}.`);
   else if (can("vector")) notice("Find items that are alike", `Give a vector, a code or the number of an item. The codec turns a vector into ${bits} bits, and ${find}.`);
   else notice("Find codes that are alike", `Give a code of ${bits} bits or the number of an item: ${find}.`);
@@ -183,6 +185,7 @@ function wayOut(error) {
   if (error.code === "unknown_label") return ["Clear the filter", () => filterBy([])];
   if (error.code === "unauthorized" && state.query) return ["Enter a key", search];
   if (error.again && state.query) return ["Try again", search];
+  if (state.query?.by === "text") return ["Say it in other words", () => $("words-text").select()];
   if (!can("image")) return ["Look for something else", () => $("ask-text").focus()];
   return ["Choose another image", () => $("file").click()];
 }
@@ -295,6 +298,7 @@ async function start() {
     await loadInfo();
     setUpSliders();
     setUpAsk(go);
+    setUpWords(go);
     setUpFilter(filterBy);
     listen();
     await loadSamples();

@@ -1,4 +1,5 @@
-// The field for what is no picture: a code, the number of an item, or a vector, where the service takes no pictures.
+// The fields for what is no picture: a text, where the run has a text tower; or a code, the number of an item, or a vector, where the service takes
+// no pictures.
 import { $ } from "/dom.js";
 import { can, state } from "/state.js";
 
@@ -28,6 +29,23 @@ export function setUpAsk(asked) {
     event.preventDefault();
     $("ask").requestSubmit();
   });
+}
+
+/** Shows the field for texts where the service takes them; `asked` gets what is looked for. */
+export function setUpWords(asked) {
+  $("words").hidden = !can("text");
+  $("words").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const value = $("words-text").value.trim();
+    $("words-problem").textContent = value ? "" : "Say in a few words what the picture shows.";
+    if (value) asked({ by: "text", value });
+  });
+}
+
+/** The field has the text that is searched by, and no other. */
+export function showWords(query) {
+  $("words-text").value = query?.by === "text" ? query.value : "";
+  $("words-problem").textContent = "";
 }
 
 /** Hexadecimal digits of a code. */

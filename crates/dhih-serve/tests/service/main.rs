@@ -40,5 +40,6 @@ mod routes;
 mod search;
 #[cfg(unix)]
 mod signals;
+mod texts;
 #[cfg(unix)]
 mod vectors;

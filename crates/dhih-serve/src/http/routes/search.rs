@@ -1,4 +1,4 @@
-//! `POST /v1/search` and `/v1/search/batch`: images, vectors, codes, items or samples in; their nearest neighbours out.
+//! `POST /v1/search` and `/v1/search/batch`: images, texts, vectors, codes, items or samples in; their nearest neighbours out.
 
 use std::{sync::Arc, time::Instant};
 
@@ -25,7 +25,7 @@ use crate::search::{Cancellation, Order, Query, Scope};
 
 /// What to search by.
 enum Wanted {
-    /// Real values of an image, and the milliseconds that they took.
+    /// Real values of an image or a text, and the milliseconds that they took.
     Values(Vec<f32>, f64),
     Vector(Vec<f32>),
     Code(String),
@@ -33,7 +33,14 @@ enum Wanted {
     Sample(usize),
 }
 
-/// Finds the nearest neighbours of an image (multipart) or of a vector, a code, an item or a held-out query (JSON).
+/// What a body names.
+enum Named {
+    /// A text, whose values are made on a thread of their own before anything is searched.
+    Text(String),
+    Ready(Wanted),
+}
+
+/// Finds the nearest neighbours of an image (multipart) or of a text, a vector, a code, an item or a held-out query (JSON).
 #[utoipa::path(
     post, operation_id = "search", path = "/v1/search", tag = "search", params(SearchParams),
     request_body(content(
@@ -48,7 +55,7 @@ enum Wanted {
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
-        (status = 422, body = ErrorAnswer, description = "An image or a vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
+        (status = 422, body = ErrorAnswer, description = "An image, a text or a vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
         (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
 )]
@@ -67,7 +74,7 @@ pub(crate) async fn search(
             let form = Form::read(request, Purpose::Search { images: 1 }).await?;
             encoded(&state, &run, form).await?.pop().ok_or_else(nothing)??
         }
-        Kind::Json => one(json(request).await?)?,
+        Kind::Json => coded_text(&state, &run, one(json(request).await?)?).await?,
     };
     // The map of a codec may take longer than a search.
     if extent.is_plain() && run.is_scanned_soon() && !matches!(wanted, Wanted::Vector(_)) {
@@ -123,7 +130,14 @@ pub(crate) async fn batch(
                 let message = format!("there are {count} queries; give 1 to {MAX_BATCH}");
                 return Err(ApiError::BadRequest("invalid_parameter", message));
             }
-            queries.into_iter().map(one).collect()
+            let mut wanted = Vec::with_capacity(queries.len());
+            for query in queries {
+                wanted.push(match one(query) {
+                    Ok(query) => coded_text(&state, &run, query).await,
+                    Err(refused) => Err(refused),
+                });
+            }
+            wanted
         }
     };
     let of = run.clone();
@@ -154,7 +168,7 @@ fn nothing() -> ApiError {
     ApiError::BadRequest(
         "missing_query",
         "there is nothing to search by: send an image as the multipart field `image`, or JSON {\"code\":\"hex\"}, {\"id\":n}, \
-         {\"sample\":n} or {\"vector\":[...]}; `search_by` of /v1/info lists what this service takes"
+         {\"sample\":n}, {\"text\":\"...\"} or {\"vector\":[...]}; `search_by` of /v1/info lists what this service takes"
             .into(),
     )
 }
@@ -171,18 +185,39 @@ async fn encoded(
     Ok(codes.into_iter().map(wanted).collect())
 }
 
+/// Real values in place of a text; whatever else is named stays.
+async fn coded_text(state: &AppState, run: &Arc<Run>, named: Named) -> Result<Wanted, ApiError> {
+    let text = match named {
+        Named::Ready(wanted) => return Ok(wanted),
+        Named::Text(text) => text,
+    };
+    run.coder().text()?;
+    let (run, started) = (run.clone(), Instant::now());
+    let values = state.work(move || {
+        let values = run.coder().text()?.encode(&[text]);
+        values.map_err(|error| match error {
+            error @ (dhih_model::Error::Text { .. } | dhih_model::Error::Vectors { .. }) => {
+                ApiError::UnusableText(error.to_string())
+            }
+            other => ApiError::internal(other),
+        })
+    });
+    Ok(Wanted::Values(values.await?, ms_since(started)))
+}
+
 /// What a body names to search by: one thing.
-fn one(SearchBody { code, id, sample, vector }: SearchBody) -> Result<Wanted, ApiError> {
+fn one(SearchBody { code, id, sample, vector, text }: SearchBody) -> Result<Named, ApiError> {
     let given = [
-        code.map(Wanted::Code),
-        id.map(Wanted::Id),
-        sample.map(Wanted::Sample),
-        vector.map(|vector| Wanted::Vector(vector.0)),
+        code.map(|code| Named::Ready(Wanted::Code(code))),
+        id.map(|id| Named::Ready(Wanted::Id(id))),
+        sample.map(|sample| Named::Ready(Wanted::Sample(sample))),
+        vector.map(|vector| Named::Ready(Wanted::Vector(vector.0))),
+        text.map(Named::Text),
     ];
     let mut given = given.into_iter().flatten();
-    let names = "give `code`, `id`, `sample` or `vector`";
+    let names = "give `code`, `id`, `sample`, `text` or `vector`";
     match (given.next(), given.next()) {
-        (Some(wanted), None) => Ok(wanted),
+        (Some(named), None) => Ok(named),
         (None, _) => Err(ApiError::BadRequest(
             "missing_query",
             format!("the body names nothing to search by: {names}"),
@@ -236,7 +271,7 @@ impl Search<'_> {
             (None, false, _) => Order::Distance,
             (None, true, Some(values)) => Order::Values(values),
             (None, true, None) => {
-                let message = "`rerank` goes by the real values behind a code that is made here: search by an image or a vector, or \
+                let message = "`rerank` goes by the real values behind a code that is made here: search by an image, a text or a vector, or \
                                leave it out";
                 return Err(ApiError::BadRequest("invalid_parameter", message.into()));
             }
