@@ -253,7 +253,12 @@ function setUpSliders() {
 function listen() {
   $("cosine").addEventListener("change", search);
   $("preview").addEventListener("load", () => sharpen($("preview")));
-  for (const id of ["drop", "pick"]) $(id).addEventListener("click", () => (can("image") ? $("file").click() : $("ask-text").select()));
+  $("drop").addEventListener("click", () => $("file").click());
+  $("pick").addEventListener("click", () => {
+    if (state.query?.by === "text") $("words-text").select();
+    else if (can("image")) $("file").click();
+    else $("ask-text").select();
+  });
   $("file").addEventListener("change", () => {
     upload($("file").files[0]);
     $("file").value = "";
