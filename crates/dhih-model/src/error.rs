@@ -54,6 +54,20 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
+    /// A file is no tokenizer, or not that of the text tower.
+    #[error("{}: not usable as a tokenizer: {reason}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// A text that has no code.
+    #[error("the text cannot be used: {reason}")]
+    Text {
+        /// Why not.
+        reason: String,
+    },
     /// Vectors that no codec can be fitted to, or that cannot be encoded.
     #[error("the vectors cannot be used: {reason}")]
     Vectors {

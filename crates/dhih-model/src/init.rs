@@ -137,7 +137,10 @@ pub(crate) fn is_running_statistic(name: &str) -> bool {
 }
 
 /// Compares the names and shapes that a network has with those of a file.
-fn check_names<'a>(
+///
+/// # Errors
+/// As [`Parameters::load`].
+pub(crate) fn check_names<'a>(
     expected: impl Iterator<Item = (&'a str, &'a Shape)>,
     got: &BTreeMap<String, Tensor>,
 ) -> Result<()> {

@@ -67,6 +67,7 @@ mod encoder;
 mod inference;
 pub mod onnx;
 pub mod pretrained;
+pub mod text;
 mod views;
 pub mod walk;
 

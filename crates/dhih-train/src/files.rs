@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use candle_core::{Device, Tensor};
+use dhih_model::checkpoint::{self, Contents};
 use dhih_model::walk::text_of;
 use serde::Serialize;
 
@@ -52,6 +54,18 @@ pub fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> R
         path.push(ending);
         write(Path::new(&path), lines.as_bytes())?;
     }
+    Ok(())
+}
+
+/// Writes the real values behind codes, `values` `[n, bits]`, as safetensors.
+///
+/// # Errors
+/// Those of the file system; an older file is then still there.
+pub fn write_values(path: &Path, values: Vec<f32>, bits: usize) -> Result<()> {
+    let shape = (values.len() / bits, bits);
+    let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
+    let tensors = [("values".to_owned(), values)].into();
+    checkpoint::write(&Contents { tensors, ..Contents::default() }, path)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use dhih_model::codec::{FitConfig, Method, Rows, fit};
 use dhih_model::image::PictureReader;
 use dhih_model::loss::Fitted;
 use dhih_model::pretrained::Loaded;
+use dhih_model::text::{FitText, TextConfig, TextFamily, TextTokenizer, TextTower};
 use dhih_model::walk::LeftOut;
 use dhih_model::{
     Backbone, FeatureEncoder, HashLayerConfig, HeadEncoder, InputShape, Loss, Network,
@@ -46,6 +47,17 @@ pub struct PhotosConfig {
     pub reader: PictureReader,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// The text tower in the weights, where the directory is to be searched by texts.
+    pub text: Option<TextPart>,
+}
+
+/// What makes codes of texts.
+#[derive(Debug)]
+pub struct TextPart {
+    /// The sizes of the tower.
+    pub tower: TextConfig,
+    /// Texts to its tokens.
+    pub tokenizer: TextTokenizer,
 }
 
 /// What was made.
@@ -74,6 +86,9 @@ struct Record<'a> {
     seed: u64,
     images: usize,
     model_sha256: &'a str,
+    /// The kind of the text tower, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<TextFamily>,
     origin: Origin,
 }
 
@@ -99,10 +114,10 @@ impl Rows for Features {
 }
 
 /// Makes a directory of pictures: `model.safetensors`, `codes.safetensors` with the names of its pictures beside it and their `index`, `gallery.safetensors` where
-/// they are not more than 100,000, and `photos.json`. In memory are the features of all pictures. What cannot be read goes to `left_out`.
+/// they are not more than 100,000, `text.safetensors` where the configuration has a text tower, and `photos.json`. In memory are the features of all pictures. What cannot be read goes to `left_out`.
 ///
 /// # Errors
-/// When the weights do not fit the network, there are too few pictures for the code length, or a file cannot be written.
+/// When the weights do not fit the network or the text tower, or these not each other, there are too few pictures for the code length, or a file cannot be written.
 pub fn build(
     pictures: &[PathBuf],
     weights: &Pretrained,
@@ -118,6 +133,7 @@ pub fn build(
     let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
     let (unused, sha256) = (unused.len(), weights.sha256());
     progress.line(format!("weights: {loaded} tensors, {unused} unused; sha256 {sha256}"));
+    let tower = tower(config, &network, weights)?;
     let run = RunDir::create(place, &format!("photos-{}", encoder.name()))?;
     let made = (|| {
         let (features, named) = features(pictures, &network, config, &run, left_out, progress)?;
@@ -137,6 +153,12 @@ pub fn build(
         )?;
         set(&network, "hash_layer.bias", Tensor::from_vec(bias, bits, &Device::Cpu)?)?;
         let model_sha256 = checkpoint::save(&network, &run.file(RunDir::MODEL))?;
+        if let (Some(tower), Some(TextPart { tokenizer, .. })) = (&tower, &config.text) {
+            let (codec, model_sha256) = (&codec, &*model_sha256);
+            let text = FitText { tower, weights, tokenizer, codec, model_sha256 };
+            text.write(&run.file(RunDir::TEXT))?;
+            progress.line("the text tower is kept: the directory is searched by texts, too");
+        }
         let values = HeadEncoder::new(&network)?.encode(&[&features.values])?;
         let mut set = CodeSet::new(Codes::from_real(bits as u32, &values)?);
         set.model_sha256 = Some(model_sha256.clone());
@@ -164,6 +186,7 @@ pub fn build(
                 seed,
                 images,
                 model_sha256: &model_sha256,
+                text: config.text.as_ref().map(|text| text.tower.family),
                 origin,
             },
         )?;
@@ -174,7 +197,14 @@ pub fn build(
         // Nothing of it can be used; a directory that held something else stays.
         let names =
             [".files.txt", ".files.jsonl"].map(|ending| format!("{}{ending}", RunDir::CODES));
-        let made = [RunDir::MODEL, RunDir::CODES, RunDir::QUERIES, RunDir::GALLERY, RunDir::PHOTOS];
+        let made = [
+            RunDir::MODEL,
+            RunDir::TEXT,
+            RunDir::CODES,
+            RunDir::QUERIES,
+            RunDir::GALLERY,
+            RunDir::PHOTOS,
+        ];
         for name in made.into_iter().chain(names.iter().map(String::as_str)) {
             let _ = std::fs::remove_file(run.file(name));
         }
@@ -197,6 +227,27 @@ fn network(config: &PhotosConfig, bits: usize, device: &Device) -> Result<Networ
         classes: Vec::new(),
     };
     Ok(Network::new(config, 0, device)?)
+}
+
+/// The text tower, before anything is made: whether it fits is known without pictures.
+fn tower(
+    config: &PhotosConfig,
+    network: &Network,
+    weights: &Pretrained,
+) -> Result<Option<TextTower>> {
+    let Some(TextPart { tower, .. }) = &config.text else { return Ok(None) };
+    let (got, expected) = (tower.features, network.backbone().features());
+    if got != expected {
+        return Err(Error::Config {
+            name: "features of the text tower",
+            got: got.to_string(),
+            expected: format!(
+                "{expected}, as many as {} makes of a picture",
+                config.encoder.name()
+            ),
+        });
+    }
+    Ok(Some(TextTower::from_pretrained(*tower, weights, network.device())?))
 }
 
 fn set(network: &Network, name: &str, value: Tensor) -> Result<()> {

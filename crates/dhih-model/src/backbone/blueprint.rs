@@ -1,4 +1,4 @@
-//! What a backbone asks of its variable store, told from its description alone: no weight is drawn or stored for it.
+//! What a backbone or a text tower asks of its variable store, told from its description alone: no weight is drawn or stored for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,12 +36,22 @@ impl Backbone {
     /// # Errors
     /// As [`Self::build`].
     pub(crate) fn blueprint(self, input: InputShape) -> Result<(usize, BTreeMap<String, Shape>)> {
-        let recorder = Recorder::default();
-        let vb = VarBuilder::from_backend(Box::new(recorder.clone()), DType::F32, Device::Cpu);
-        let features = self.build(input, vb)?.features();
-        let shapes = recorder.lock().clone();
-        Ok((features, shapes))
+        recorded(|vb| Ok(self.build(input, vb)?.features()))
     }
+}
+
+/// What `build` makes, and the names and shapes of the tensors that it asks for.
+///
+/// # Errors
+/// Those of `build`.
+pub(crate) fn recorded<T>(
+    build: impl FnOnce(VarBuilder<'_>) -> Result<T>,
+) -> Result<(T, BTreeMap<String, Shape>)> {
+    let recorder = Recorder::default();
+    let vb = VarBuilder::from_backend(Box::new(recorder.clone()), DType::F32, Device::Cpu);
+    let built = build(vb)?;
+    let shapes = recorder.lock().clone();
+    Ok((built, shapes))
 }
 
 /// Notes what is asked for and gives out one value that stands for all.

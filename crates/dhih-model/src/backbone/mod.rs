@@ -2,17 +2,18 @@
 //! images to feature vectors and knows nothing of codes or losses.
 
 mod alexnet;
-mod blueprint;
+pub(crate) mod blueprint;
 mod cifarnet;
 mod convnext;
 mod dsh_cnn;
 mod efficientnet_lite;
 mod mobilenet_v2;
 mod resnet;
-mod scheme;
+pub(crate) mod scheme;
 mod small;
 mod squeezed;
 mod squeezenet;
+pub(crate) mod transformer;
 mod vgg;
 mod vit;
 mod whitening;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{InputShape, Normalization};
 use crate::layer::{Mode, Sequential};
+use crate::text::TextConfig;
 
 /// What a network needs of its backbone. Any candle model can be plugged in by it, see
 /// [`Network::with_backbone`](crate::Network::with_backbone).
@@ -65,6 +67,8 @@ struct Spec {
     normalization: fn() -> Normalization,
     /// The repository of the Hugging Face hub that has weights for it, `owner/name`.
     published: Option<&'static str>,
+    /// The text tower whose vectors are in the space of its features.
+    text: Option<TextConfig>,
     /// Its layers; `width` is applied to the number of values of hidden linear layers, so that tests need not draw 100 million weights.
     layers: Describe,
 }
@@ -76,20 +80,27 @@ impl Spec {
     /// Of a network for small images.
     const fn small(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let normalization = Normalization::imagenet;
-        let (min_side, default_side, published) = (8, 32, None);
-        Self { name, description, min_side, default_side, normalization, published, layers }
+        let (min_side, default_side) = (8, 32);
+        let (published, text) = (None, None);
+        Self { name, description, min_side, default_side, normalization, published, text, layers }
     }
 
     /// Of a network for photographs, of which there are weights trained on ImageNet.
     const fn large(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let normalization = Normalization::imagenet;
-        let (min_side, default_side, published) = (32, 224, None);
-        Self { name, description, min_side, default_side, normalization, published, layers }
+        let (min_side, default_side) = (32, 224);
+        let (published, text) = (None, None);
+        Self { name, description, min_side, default_side, normalization, published, text, layers }
     }
 
     /// The same with weights on the hub.
     const fn published_as(self, repository: &'static str) -> Self {
         Self { published: Some(repository), ..self }
+    }
+
+    /// The same with a text tower.
+    const fn with_text(self, text: TextConfig) -> Self {
+        Self { text: Some(text), ..self }
     }
 
     /// The same with another smallest side.
@@ -167,6 +178,11 @@ impl Backbone {
     /// The repository of the Hugging Face hub that has weights for it, `owner/name`, where one is known.
     pub fn published_weights(self) -> Option<&'static str> {
         self.0.published
+    }
+
+    /// The text tower that was trained with it, where there is one: vectors of texts are in the space of its features.
+    pub fn text(self) -> Option<TextConfig> {
+        self.0.text
     }
 
     /// How the weights that were trained on ImageNet take pixels.

@@ -127,14 +127,14 @@ pub(super) fn norm(channels: usize, activation: Activation, vb: VarBuilder<'_>) 
 }
 
 /// Layer norm of each pixel or token: `weight`, `bias`.
-pub(super) fn layer_norm(channels: usize, eps: f64, vb: VarBuilder<'_>) -> Result<Layer> {
+pub(crate) fn layer_norm(channels: usize, eps: f64, vb: VarBuilder<'_>) -> Result<Layer> {
     let weight = vb.get_with_hints(channels, "weight", Init::Const(1.0))?;
     let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
     Ok(Layer::Unary(Unary::LayerNorm(LayerNorm { weight, bias, eps })))
 }
 
 /// A linear layer on each pixel or token, `weight` `[out, in]` and `bias`, drawn as transformers are: normal with deviation 0.02.
-pub(super) fn token_linear(
+pub(crate) fn token_linear(
     (inputs, outputs): (usize, usize),
     activation: Activation,
     vb: VarBuilder<'_>,

@@ -6,11 +6,11 @@ use candle_nn::{Init, VarBuilder};
 
 use super::Spec;
 use super::scheme::{layer_norm, token_linear};
+use super::transformer::{Block, BlockNames, CLIP_BLOCK, SIGLIP_BLOCK};
 use crate::config::{InputShape, Normalization};
 use crate::layer::{Layer, Sequential};
-use crate::ops::{
-    Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Scale, Tokens, Unary,
-};
+use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Tokens, Unary};
+use crate::text::TextConfig;
 
 const SMALL: Vit = Vit { channels: 384, depth: 12, heads: 6, patch: 14, names: &DINOV2 };
 const BASE: Vit = Vit { channels: 768, depth: 12, heads: 12, patch: 14, names: &DINOV2 };
@@ -37,26 +37,31 @@ pub(super) const DINOV2_BASE_REGISTERS: Spec =
         Vit { names: &DINOV2_REGISTERS, ..BASE }.build(input, vb, width)
     })
     .published_as("facebook/dinov2-with-registers-base");
-pub(super) const CLIP_B32: Spec =
-    clip("clip-vit-b32", "CLIP's transformer on patches of 32 pixels", |input, vb, width| {
-        Vit { patch: 32, names: &CLIP, ..BASE }.build(input, vb, width)
-    })
-    .with_min_side(64)
-    .published_as("openai/clip-vit-base-patch32");
-pub(super) const CLIP_B16: Spec =
-    clip("clip-vit-b16", "CLIP's transformer on patches of 16 pixels", |input, vb, width| {
-        Vit { patch: 16, names: &CLIP, ..BASE }.build(input, vb, width)
-    })
-    .published_as("openai/clip-vit-base-patch16");
+pub(super) const CLIP_B32: Spec = clip(
+    "clip-vit-b32",
+    "CLIP's transformer on patches of 32 pixels; takes texts, too",
+    |input, vb, width| Vit { patch: 32, names: &CLIP, ..BASE }.build(input, vb, width),
+)
+.with_min_side(64)
+.with_text(TextConfig::CLIP_BASE)
+.published_as("openai/clip-vit-base-patch32");
+pub(super) const CLIP_B16: Spec = clip(
+    "clip-vit-b16",
+    "CLIP's transformer on patches of 16 pixels; takes texts, too",
+    |input, vb, width| Vit { patch: 16, names: &CLIP, ..BASE }.build(input, vb, width),
+)
+.with_text(TextConfig::CLIP_BASE)
+.published_as("openai/clip-vit-base-patch16");
 
 pub(super) const SIGLIP_BASE: Spec = Spec {
     normalization: || Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
     ..Spec::large(
         "siglip-base",
-        "SigLIP's transformer on patches of 16 pixels",
+        "SigLIP's transformer on patches of 16 pixels; takes texts, too",
         |input, vb, width| Vit { patch: 16, names: &SIGLIP, ..BASE }.build(input, vb, width),
     )
 }
+.with_text(TextConfig::SIGLIP_BASE)
 .published_as("google/siglip-base-patch16-224");
 
 const fn dinov2(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
@@ -85,14 +90,11 @@ struct Vit {
 /// What is common to a family, and the names of its weights.
 struct Family {
     registers: usize,
-    /// Added to the variances.
-    eps: f64,
     activation: Activation,
     end: End,
-    /// Whether patches have a bias, tokens are normalised before the first block, and branches end with a factor for each channel.
+    /// Whether patches have a bias, and tokens are normalised before the first block.
     patch_bias: bool,
     first_norm: Option<&'static str>,
-    scales: bool,
     /// Stands before all names but the projection's.
     root: &'static str,
     class: Option<&'static str>,
@@ -100,9 +102,7 @@ struct Family {
     patches: &'static str,
     /// Stands before the number of a block.
     blocks: &'static str,
-    norms: [&'static str; 2],
-    /// Queries, keys, values and what is behind them.
-    attention: [&'static str; 4],
+    block: BlockNames,
     last_norm: &'static str,
 }
 
@@ -118,24 +118,26 @@ enum End {
 
 const DINOV2: Family = Family {
     registers: 0,
-    eps: 1e-6,
     activation: Activation::Gelu,
     end: End::Class,
     patch_bias: true,
     first_norm: None,
-    scales: true,
     root: "",
     class: Some("embeddings.cls_token"),
     positions: "embeddings.position_embeddings",
     patches: "embeddings.patch_embeddings.projection",
     blocks: "encoder.layer",
-    norms: ["norm1", "norm2"],
-    attention: [
-        "attention.attention.query",
-        "attention.attention.key",
-        "attention.attention.value",
-        "attention.output.dense",
-    ],
+    block: BlockNames {
+        eps: 1e-6,
+        scales: true,
+        norms: ["norm1", "norm2"],
+        attention: [
+            "attention.attention.query",
+            "attention.attention.key",
+            "attention.attention.value",
+            "attention.output.dense",
+        ],
+    },
     last_norm: "layernorm",
 };
 
@@ -143,24 +145,21 @@ const DINOV2_REGISTERS: Family = Family { registers: 4, ..DINOV2 };
 
 const CLIP: Family = Family {
     registers: 0,
-    eps: 1e-5,
     activation: Activation::QuickGelu,
     end: End::Projection(512),
     patch_bias: false,
     first_norm: Some("pre_layrnorm"),
-    scales: false,
     root: "vision_model",
     class: Some("embeddings.class_embedding"),
     positions: "embeddings.position_embedding.weight",
     patches: "embeddings.patch_embedding",
     blocks: "encoder.layers",
-    norms: ["layer_norm1", "layer_norm2"],
-    attention: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"],
+    block: CLIP_BLOCK,
     last_norm: "post_layernorm",
 };
 
 const SIGLIP: Family = Family {
-    eps: 1e-6,
+    block: SIGLIP_BLOCK,
     activation: Activation::GeluTanh,
     end: End::Probe,
     patch_bias: true,
@@ -209,12 +208,19 @@ impl Vit {
         };
         let mut layers = vec![Layer::Conv(patches), Layer::Unary(Unary::Tokens(tokens))];
         if let Some(name) = names.first_norm {
-            layers.push(layer_norm(channels, names.eps, vb.pp(name))?);
+            layers.push(layer_norm(channels, names.block.eps, vb.pp(name))?);
         }
+        let block = Block {
+            channels,
+            hidden: width(4 * channels),
+            attention: Attention { heads: self.heads, causal: false },
+            activation: names.activation,
+            names: names.block,
+        };
         for number in 0..depth {
-            layers.extend(self.block(vb.pp(names.blocks).pp(number), width)?);
+            layers.extend(block.layers(&vb.pp(names.blocks).pp(number))?);
         }
-        let last = layer_norm(channels, names.eps, vb.pp(names.last_norm))?;
+        let last = layer_norm(channels, names.block.eps, vb.pp(names.last_norm))?;
         match names.end {
             End::Class => layers.extend([FIRST, last]),
             End::Projection(features) => {
@@ -233,38 +239,6 @@ impl Vit {
         Ok(Sequential(layers))
     }
 
-    /// Attention between the tokens, and two linear layers on each.
-    fn block(self, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<[Layer; 2]> {
-        let Self { channels, heads, names, .. } = self;
-        let linear = |sizes, activation, name: &str| token_linear(sizes, activation, vb.pp(name));
-        let same = |name: &str| linear((channels, channels), Activation::Identity, name);
-        let [query, key, value, output] = names.attention;
-        let [first, second] = names.norms;
-        let branch = |layer| Sequential(vec![layer]);
-        let parts = vec![branch(same(query)?), branch(same(key)?), branch(same(value)?)];
-        let attention = vec![
-            layer_norm(channels, names.eps, vb.pp(first))?,
-            Layer::Concat(parts),
-            Layer::Unary(Unary::Attention(Attention { heads })),
-            same(output)?,
-        ];
-        let hidden = width(4 * channels);
-        let each = vec![
-            layer_norm(channels, names.eps, vb.pp(second))?,
-            linear((channels, hidden), names.activation, "mlp.fc1")?,
-            linear((hidden, channels), Activation::Identity, "mlp.fc2")?,
-        ];
-        let residual = |mut body: Vec<Layer>, scale: &str| -> Result<Layer> {
-            if names.scales {
-                let weight = vb.pp(scale).get_with_hints(channels, "lambda1", Init::Const(1.0))?;
-                body.push(Layer::Unary(Unary::Scale(Scale { weight })));
-            }
-            let (body, shortcut) = (Sequential(body), Sequential::default());
-            Ok(Layer::Residual { body, shortcut, activation: Activation::Identity })
-        };
-        Ok([residual(attention, "layer_scale1")?, residual(each, "layer_scale2")?])
-    }
-
     /// The attention of a learnt query, and two linear layers on what comes of it.
     fn probe(self, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<[Layer; 3]> {
         let Self { channels, heads, names, .. } = self;
@@ -278,7 +252,7 @@ impl Vit {
         let (none, hidden) = (Activation::Identity, width(4 * channels));
         let mlp = vb.pp("mlp");
         let body = Sequential(vec![
-            layer_norm(channels, names.eps, vb.pp("layernorm"))?,
+            layer_norm(channels, names.block.eps, vb.pp("layernorm"))?,
             token_linear((channels, hidden), names.activation, mlp.pp("fc1"))?,
             token_linear((hidden, channels), none, mlp.pp("fc2"))?,
         ]);

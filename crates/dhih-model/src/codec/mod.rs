@@ -188,6 +188,11 @@ impl Codec {
         &self.sha256
     }
 
+    /// What it makes of a vector.
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
+    }
+
     /// The map as a linear layer: weights `[bits, dims]`, row-major, and biases `[bits]`. Where vectors are brought to length 1, it is of
     /// those. `None` where it has a hidden layer.
     pub fn affine(&self) -> Option<(Vec<f32>, Vec<f32>)> {
@@ -236,18 +241,23 @@ impl Codec {
     /// # Errors
     /// As [`checkpoint::read`]; and [`Error::Checkpoint`] where the file is no codec.
     pub fn load(path: &Path) -> Result<Self> {
-        let wrong = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
         let (contents, _) = checkpoint::read(path)?;
-        let Some(config) = contents.metadata.get(CONFIG_KEY) else {
-            return Err(wrong("it is no codec: `dhih-train codec` makes one".to_owned()));
-        };
-        let config: CodecConfig =
-            serde_json::from_str(config).map_err(|error| wrong(error.to_string()))?;
-        let map = Map::of_tensors(&config, contents.tensors).map_err(wrong)?;
-        Self::new(config, map).map_err(|error| wrong(error.to_string()))
+        Self::from_contents(contents)
+            .map_err(|reason| Error::Checkpoint { path: path.to_owned(), reason })
     }
 
-    fn contents(&self) -> Result<Contents> {
+    /// Of what [`Self::contents`] made, which may have other things beside it; or why it is none.
+    pub(crate) fn from_contents(contents: Contents) -> std::result::Result<Self, String> {
+        let Some(config) = contents.metadata.get(CONFIG_KEY) else {
+            return Err("it is no codec: `dhih-train codec` makes one".to_owned());
+        };
+        let config: CodecConfig =
+            serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let map = Map::of_tensors(&config, contents.tensors)?;
+        Self::new(config, map).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn contents(&self) -> Result<Contents> {
         let text = serde_json::to_string(&self.config)
             .map_err(|error| Error::Vectors { reason: error.to_string() })?;
         let tensors = self.map.tensors(&self.config)?;

@@ -1,6 +1,6 @@
 //! The operators that only some networks have, in those of ONNX.
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 
 use super::graph::GraphBuilder;
 use super::layers::Value;
@@ -16,7 +16,11 @@ pub(super) fn unary(graph: &mut GraphBuilder, unary: &Unary, x: &Value) -> Resul
             Ok(graph.node("Mul", &[&x.name, &factors]))
         }
         Unary::Tokens(tokens) => row_of_tokens(graph, tokens, x),
-        Unary::Attention(attention) => Ok(attend(graph, *attention, x)),
+        // Only towers of texts have it, and these are no part of a network of images.
+        Unary::Attention(Attention { causal: true, .. }) => {
+            bail!("causal attention is not exported")
+        }
+        Unary::Attention(Attention { heads, .. }) => Ok(attend(graph, *heads, x)),
         Unary::Probe(probe) => one_query(graph, probe, x),
         Unary::FirstToken(_) => {
             let row = sliced(graph, &x.name, 2, [0, 1]);
@@ -85,7 +89,7 @@ fn row_of_tokens(graph: &mut GraphBuilder, tokens: &Tokens, x: &Value) -> Result
     Ok(graph.node_with("Concat", &[&learnt, &pixels], &[("axis", &[3])]))
 }
 
-fn attend(graph: &mut GraphBuilder, Attention { heads }: Attention, x: &Value) -> String {
+fn attend(graph: &mut GraphBuilder, heads: usize, x: &Value) -> String {
     let InputShape { height, width, channels } = x.shape;
     let (tokens, dims) = (height * width, channels / (3 * heads));
     let all = reshaped(graph, &x.name, &[3 * heads, dims, tokens]);

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Writes tests/data/torchvision.safetensors: features that PyTorch computes, which tests/torchvision.rs and transformers.rs compare with ours.
+"""Writes tests/data/torchvision.safetensors: features that PyTorch computes, which tests/torchvision.rs and transformers.rs compare with ours;
+and tests/data/text/expected.safetensors: those of texts, and the tokens of a small tokenizer, which tests/text.rs compares with ours.
 
 Weights and images are values of a formula of name and place, the same here and there, so that no checkpoint is stored. Names
 and shapes of the parameters are stored as a digest. Networks that torchvision lacks are written out here.
 
-    pip install torch torchvision transformers safetensors
+    pip install torch torchvision transformers tokenizers safetensors
     python golden.py [--weights FOLDER with the files of TRAINED] [NETWORK ...]
 
-With names of networks, all others keep what the file has.
+With names of networks, all others keep what the file has; `texts` names those of texts.
 """
 import argparse
 import hashlib
@@ -15,6 +16,7 @@ import math
 import pathlib
 
 import numpy as np
+import tokenizers
 import torch
 import torch.nn.functional as F
 import torchvision.models as models
@@ -284,6 +286,58 @@ TRAINED = {
 }
 
 
+def text_tower(kind):
+    """A text tower, and the numbers of its tokens and places."""
+    transformer = dict(num_hidden_layers=12, vocab_size=49408, max_position_embeddings=77)
+    if kind == "clip":
+        config = transformers.CLIPTextConfig(
+            hidden_size=512, intermediate_size=2048, num_attention_heads=8, projection_dim=512, hidden_act="quick_gelu",
+            bos_token_id=49406, eos_token_id=49407, **transformer,
+        )
+        return transformers.CLIPTextModelWithProjection(config), 49408, 77
+    transformer |= dict(vocab_size=32000, max_position_embeddings=64)
+    config = transformers.SiglipTextConfig(
+        hidden_size=768, intermediate_size=3072, num_attention_heads=12, **transformer,
+    )
+    return transformers.SiglipTextModel(config), 32000, 64
+
+
+def tokens(kind, vocabulary, places):
+    """Two texts: one as long as can be, and a short one, filled up with the token of the end."""
+    rows = []
+    for number, length in enumerate([places, 9]):
+        row = [int((u + 1) / 2 * (vocabulary - 3)) for u in formula(f"tokens {number}", length)]
+        if kind == "clip":
+            row[0] = vocabulary - 2
+        end = vocabulary - 1 if kind == "clip" else 1
+        row[-1] = end
+        rows.append(row + [end] * (places - length))
+    return torch.tensor(rows)
+
+
+def texts(target):
+    tensors, metadata = {}, {}
+    for kind in ["clip", "siglip"]:
+        net, vocabulary, places = text_tower(kind)
+        net = net.eval()
+        state = net.state_dict()
+        names = {k: k if k.startswith("text_") else f"text_model.{k}" for k in state}
+        listed = "".join(f"{name} {list(state[key].shape)}\n" for key, name in sorted(names.items(), key=lambda it: it[1]))
+        net.load_state_dict({key: weights(names[key], value.shape) for key, value in state.items()})
+        found = net(tokens(kind, vocabulary, places))
+        features = found.text_embeds if "text_embeds" in found else found.pooler_output
+        tensors[kind] = features[:, ::STRIDE].contiguous()
+        metadata[kind] = hashlib.sha256(listed.encode()).hexdigest()
+        print(kind, tuple(features.shape), f"largest {features.abs().max():.3g}")
+    for kind in ["clip", "siglip"]:
+        file = target.parent / f"{kind}.json"
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        for number, text in enumerate((target.parent / "texts.txt").read_text().splitlines()):
+            tensors[f"{kind} tokens {number}"] = torch.tensor(tokenizer.encode(text).ids, dtype=torch.int64)
+    save_file(tensors, target, metadata)
+    print(target, target.stat().st_size, "bytes")
+
+
 @torch.no_grad()
 def main():
     parser = argparse.ArgumentParser()
@@ -291,12 +345,16 @@ def main():
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
     arguments = parser.parse_args()
     target = pathlib.Path(__file__).parent.parent / "data" / "torchvision.safetensors"
+    if not arguments.networks or "texts" in arguments.networks:
+        texts(target.with_name("text") / "expected.safetensors")
+    if arguments.networks == ["texts"]:
+        return
     tensors, metadata = {}, {}
     if arguments.networks:
         with safe_open(target, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             metadata = file.metadata()
-    for name in arguments.networks or NETWORKS:
+    for name in [name for name in arguments.networks if name != "texts"] or NETWORKS:
         make, (height, width) = NETWORKS[name]
         net = make().eval()
         state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}

@@ -29,7 +29,7 @@ pub struct Info {
     pub samples: usize,
     /// Class names; empty where the run has none.
     pub classes: Vec<String>,
-    /// What a search may go by: `image`, `vector`, `code`, `id`, `sample`.
+    /// What a search may go by: `image`, `text`, `vector`, `code`, `id`, `sample`.
     pub search_by: Vec<&'static str>,
     /// The model that makes codes of pictures; null where there is none.
     pub model: Option<Model>,

@@ -18,7 +18,8 @@ pub struct SearchParams {
     pub label: Vec<String>,
     /// Adds each hit's code to the answer.
     pub codes: Option<bool>,
-    /// Orders hits of one distance by how well their bits agree with the real values behind the query's code; for images and vectors.
+    /// Orders hits of one distance by how well their bits agree with the real values behind the query's code; for images, texts and
+    /// vectors.
     pub rerank: Option<bool>,
     /// Takes so many candidates by code, and orders these by the cosine of their vectors to the query's; at least `k`, at most 10,000. For
     /// vectors, for items whose vectors are kept, and for images where the network gives the features that are kept.
@@ -51,6 +52,10 @@ pub struct SearchBody {
     pub sample: Option<usize>,
     /// A vector, of which the codec of the service makes a code.
     pub vector: Option<Vector>,
+    /// What the pictures that are looked for show, in words; for a run with a text tower. At most 4,096 bytes, of which the tower reads the
+    /// first 77 (CLIP) or 64 (SigLIP) tokens.
+    #[schema(min_length = 1, max_length = 4096, example = "a red car")]
+    pub text: Option<String>,
 }
 
 /// JSON body of `POST /v1/search/batch`.
@@ -120,7 +125,7 @@ pub struct SearchAnswer {
 /// Milliseconds spent on a search.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Took {
-    /// Making a code of an image or a vector; 0 when the query had one.
+    /// Making a code of an image, a text or a vector; 0 when the query had one.
     pub encode: f64,
     /// Searching the index.
     pub search: f64,

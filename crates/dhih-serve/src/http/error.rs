@@ -69,6 +69,8 @@ pub(crate) enum ApiError {
     UnusableImage(String),
     /// 422: a vector that cannot be used.
     UnusableVector(String),
+    /// 422: a text that cannot be used.
+    UnusableText(String),
     /// 422: the service was started without what this needs.
     Lacking(Lacking),
     /// 503: no worker, no memory or no place became free in time.
@@ -242,6 +244,9 @@ impl ApiError {
             }
             Self::UnusableVector(message) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unusable_vector", message)
+            }
+            Self::UnusableText(message) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "unusable_text", message)
             }
             Self::Lacking(lacking) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, lacking.code(), lacking.to_string())

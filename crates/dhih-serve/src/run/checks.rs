@@ -6,10 +6,11 @@ use candle_core::Device;
 use dhih_index::{CodeSet, Index};
 use dhih_model::Encoder;
 use dhih_model::codec::Codec;
+use dhih_model::text::TextEncoder;
 
 use crate::run::coder::{Coder, Maker, Origin};
 use crate::run::gallery::{Gallery, Set};
-use crate::{Error, MakerKind, Result};
+use crate::{Error, Result};
 
 /// The command that writes a run.
 const TRAIN: &str = "cargo run --release -p dhih-train";
@@ -25,6 +26,25 @@ pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
         return Err(Error::unusable(path, "a blank image has no code", TRAIN));
     }
     Ok(encoder)
+}
+
+/// What makes codes of texts, where the run has it.
+pub(super) fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<TextEncoder>> {
+    const MAKE: &str = "cargo run --release -p dhih-train -- photos";
+    if path.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    present(path, MAKE)?;
+    let unusable = |error: dhih_model::Error| Error::unusable(path, error, MAKE);
+    let text = TextEncoder::load(path, &device()).map_err(unusable)?;
+    let of = (text.bits() as u32, Some(text.model_sha256()));
+    same_maker(path, of, Maker::of(encoder), MAKE)?;
+    // One text through the tower: what cannot encode must not be served.
+    let values = text.encode(&["a photo"]).map_err(unusable)?;
+    if values.iter().any(|value| value.is_nan()) {
+        return Err(Error::unusable(path, "a text has no code", MAKE));
+    }
+    Ok(Some(text))
 }
 
 pub(super) fn codec(path: &Path) -> Result<Codec> {
@@ -50,9 +70,8 @@ pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
     // The codes stay in their file: the system reads those that are needed.
     let set =
         CodeSet::map(path, None).map_err(|e| Error::unusable(path, e.with_causes(), TRAIN))?;
-    let maker =
-        Maker { kind: MakerKind::Model, bits: encoder.bits(), sha256: encoder.model_sha256() };
-    same_maker(path, (set.codes.bits(), set.model_sha256.as_deref()), maker, TRAIN)?;
+    let of = (set.codes.bits(), set.model_sha256.as_deref());
+    same_maker(path, of, Maker::of(encoder), TRAIN)?;
     Ok(set)
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dhih_model::Encoder;
 use dhih_model::codec::Codec;
+use dhih_model::text::TextEncoder;
 
 use crate::run::checks;
 use crate::{MakerKind, Result};
@@ -33,11 +34,18 @@ impl fmt::Display for Origin {
 /// What makes codes of queries.
 pub(crate) enum Coder {
     /// The network of a run.
-    Model(Box<Encoder>),
+    Model(Box<Model>),
     /// A linear map of vectors.
     Codec(Box<Codec>),
     /// Codes come as codes.
     None,
+}
+
+/// What a run makes codes with.
+pub(crate) struct Model {
+    pub(super) encoder: Encoder,
+    /// Of texts, where the run has a text tower.
+    text: Option<TextEncoder>,
 }
 
 /// What a service needs for a request and was not started with.
@@ -48,6 +56,11 @@ pub(crate) enum Lacking {
          --run, it takes pictures"
     )]
     Model,
+    #[error(
+        "this service has no text tower, so that it cannot make codes of texts: `search_by` of /v1/info lists what it takes; a run that \
+         `dhih-train photos` makes with an encoder such as clip-vit-b32 has one"
+    )]
+    Text,
     #[error(
         "this service has no codec, so that it cannot make codes of vectors: `search_by` of /v1/info lists what it takes; started with \
          --codec, it takes vectors"
@@ -68,6 +81,7 @@ impl Lacking {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Model => "no_model",
+            Self::Text => "no_text_tower",
             Self::Codec => "no_codec",
             Self::Samples => "no_samples",
             Self::Vectors => "no_vectors",
@@ -93,11 +107,23 @@ pub(crate) struct Maker<'a> {
     pub(crate) sha256: &'a str,
 }
 
+impl<'a> Maker<'a> {
+    /// The network of a run.
+    pub(super) fn of(encoder: &'a Encoder) -> Self {
+        let (bits, sha256) = (encoder.bits(), encoder.model_sha256());
+        Self { kind: MakerKind::Model, bits, sha256 }
+    }
+}
+
 impl Coder {
     /// Opens and checks it.
     pub(super) fn open(origin: &Origin) -> Result<Self> {
         Ok(match origin {
-            Origin::Run(dir) => Self::Model(Box::new(checks::encoder(&model_file(dir))?)),
+            Origin::Run(dir) => {
+                let encoder = checks::encoder(&model_file(dir))?;
+                let text = checks::text_encoder(&dir.join("text.safetensors"), &encoder)?;
+                Self::Model(Box::new(Model { encoder, text }))
+            }
             Origin::Codec(path) => Self::Codec(Box::new(checks::codec(path)?)),
             Origin::Codes => Self::None,
         })
@@ -106,8 +132,16 @@ impl Coder {
     /// What makes codes of pictures.
     pub(crate) fn model(&self) -> Result<&Encoder, Lacking> {
         match self {
-            Self::Model(encoder) => Ok(encoder),
+            Self::Model(model) => Ok(&model.encoder),
             Self::Codec(_) | Self::None => Err(Lacking::Model),
+        }
+    }
+
+    /// What makes codes of texts.
+    pub(crate) fn text(&self) -> Result<&TextEncoder, Lacking> {
+        match self {
+            Self::Model(model) => model.text.as_ref().ok_or(Lacking::Text),
+            Self::Codec(_) | Self::None => Err(Lacking::Text),
         }
     }
 
@@ -139,11 +173,7 @@ impl Coder {
     /// What the codes that are searched must be of; `None` where any do.
     pub(crate) fn maker(&self) -> Option<Maker<'_>> {
         match self {
-            Self::Model(encoder) => Some(Maker {
-                kind: MakerKind::Model,
-                bits: encoder.bits(),
-                sha256: encoder.model_sha256(),
-            }),
+            Self::Model(model) => Some(Maker::of(&model.encoder)),
             Self::Codec(codec) => {
                 Some(Maker { kind: MakerKind::Codec, bits: codec.bits(), sha256: codec.sha256() })
             }
@@ -154,6 +184,9 @@ impl Coder {
     /// What a search may go by, as the API names it.
     pub(crate) fn search_by(&self) -> &'static [&'static str] {
         match self {
+            Self::Model(model) if model.text.is_some() => {
+                &["image", "text", "code", "id", "sample"]
+            }
             Self::Model(_) => &["image", "code", "id", "sample"],
             Self::Codec(_) => &["vector", "code", "id"],
             Self::None => &["code", "id"],

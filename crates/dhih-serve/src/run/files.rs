@@ -6,8 +6,9 @@ use crate::file_identity::FileState;
 use crate::run::coder::Origin;
 
 /// The files of a run that are read when it is opened; some are optional.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "model.safetensors",
+    "text.safetensors",
     "codes.safetensors",
     "queries.safetensors",
     "gallery.safetensors",

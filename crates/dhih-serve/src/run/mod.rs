@@ -111,7 +111,7 @@ impl Run {
         let files = OriginFiles::of(origin);
         let coder = Coder::open(origin)?;
         let data = match (origin, &coder) {
-            (Origin::Run(dir), Coder::Model(encoder)) => Some(RunData::open(dir, encoder)?),
+            (Origin::Run(dir), Coder::Model(model)) => Some(RunData::open(dir, &model.encoder)?),
             _ => None,
         };
         // Last, because this may change the index: nothing that could fail comes after it.
@@ -127,7 +127,7 @@ impl Run {
         let fingerprint = gallery.map_or(0, Gallery::fingerprint);
         let version = format!("{}{fingerprint:016x}", &sha[..sha.len().min(8)]);
         let names = match &coder {
-            Coder::Model(encoder) => Names::new(encoder.classes()),
+            Coder::Model(model) => Names::new(model.encoder.classes()),
             Coder::Codec(_) | Coder::None => Names::new(&codes.classes()),
         };
         let run = Self {

@@ -1,6 +1,6 @@
 // The search page: what starts a search, and what follows from it. How things look is in results.js.
 import { call } from "/api.js";
-import { candidates, setUpAsk } from "/ask.js";
+import { candidates, setUpAsk, setUpWords, showWords } from "/ask.js";
 import { $, element, idOf, number, picture, plural, say, sharpen, words } from "/dom.js";
 import { setUpFilter, showFilter } from "/filter.js";
 import { add, remove } from "/items.js";
@@ -28,12 +28,14 @@ function request(signal) {
   const rescored = candidates(query, neighbours());
   if (rescored) params.set("rescore", rescored);
   const options = { method: "POST", signal };
-  if (query.by === "file") {
+  // An uploaded image is searched by its code from then on, but for its vector.
+  const upload = query.by === "file" ? query.value : rescored && query.file;
+  if (upload) {
     options.body = new FormData();
-    options.body.set("image", query.value);
+    options.body.set("image", upload);
   } else {
     // Ids are written as digits: they may be larger than a number of JavaScript holds.
-    options.body = ["code", "vector"].includes(query.by) ? JSON.stringify({ [query.by]: query.value }) : `{"${query.by}":${query.value}}`;
+    options.body = ["code", "text", "vector"].includes(query.by) ? JSON.stringify({ [query.by]: query.value }) : `{"${query.by}":${query.value}}`;
     options.headers = { "content-type": "application/json" };
   }
   return call(`/v1/search?${params}`, options);
@@ -90,6 +92,7 @@ function go(next, push = true) {
   state.query = next;
   if (push && !["file", "vector"].includes(next?.by)) history.pushState(null, "", address());
   showFilter();
+  showWords(next);
   linkSamples();
   if (next) search();
   else welcome();
@@ -162,7 +165,8 @@ function welcome() {
   clear();
   const { bits } = state.info;
   const find = "the index finds the codes that differ in the fewest";
-  const ways = state.info.samples > 0 ? "Click one of the images above, drop one of your own, or paste one." : "Drop an image, choose one, or paste one.";
+  const words = can("text") ? " Or say in a few words what it shows." : "";
+  const ways = (state.info.samples > 0 ? "Click one of the images above, drop one of your own, or paste one." : "Drop an image, choose one, or paste one.") + words;
   if (can("image")) notice("Find images that look alike", `${ways} The network turns it into ${bits} bits, and ${find}.`);
   else if (can("vector")) notice("Find items that are alike", `Give a vector, a code or the number of an item. The codec turns a vector into ${bits} bits, and ${find}.`);
   else notice("Find codes that are alike", `Give a code of ${bits} bits or the number of an item: ${find}.`);
@@ -183,6 +187,7 @@ function wayOut(error) {
   if (error.code === "unknown_label") return ["Clear the filter", () => filterBy([])];
   if (error.code === "unauthorized" && state.query) return ["Enter a key", search];
   if (error.again && state.query) return ["Try again", search];
+  if (state.query?.by === "text") return ["Say it in other words", () => $("words-text").select()];
   if (!can("image")) return ["Look for something else", () => $("ask-text").focus()];
   return ["Choose another image", () => $("file").click()];
 }
@@ -250,7 +255,12 @@ function setUpSliders() {
 function listen() {
   $("cosine").addEventListener("change", search);
   $("preview").addEventListener("load", () => sharpen($("preview")));
-  for (const id of ["drop", "pick"]) $(id).addEventListener("click", () => (can("image") ? $("file").click() : $("ask-text").select()));
+  $("drop").addEventListener("click", () => $("file").click());
+  $("pick").addEventListener("click", () => {
+    if (state.query?.by === "text") $("words-text").select();
+    else if (can("image")) $("file").click();
+    else $("ask-text").select();
+  });
   $("file").addEventListener("change", () => {
     upload($("file").files[0]);
     $("file").value = "";
@@ -295,6 +305,7 @@ async function start() {
     await loadInfo();
     setUpSliders();
     setUpAsk(go);
+    setUpWords(go);
     setUpFilter(filterBy);
     listen();
     await loadSamples();

@@ -1,9 +1,11 @@
-// The field for what is no picture: a code, the number of an item, or a vector, where the service takes no pictures.
+// The fields for what is no picture: a text, where the run has a text tower; or a code, the number of an item, or a vector, where the service takes
+// no pictures.
 import { $ } from "/dom.js";
 import { can, state } from "/state.js";
 
-/** Candidates that are put in order by their vectors. */
+/** Candidates that are put in order by their vectors: more for a text, whose code is not as near to those of pictures as these are to each other. */
 const CANDIDATES = 100;
+const CANDIDATES_FOR_TEXT = 1000;
 
 /** Shows the field in place of the one for pictures where there is no model; `asked` gets what is looked for. */
 export function setUpAsk(asked) {
@@ -30,6 +32,23 @@ export function setUpAsk(asked) {
   });
 }
 
+/** Shows the field for texts where the service takes them; `asked` gets what is looked for. */
+export function setUpWords(asked) {
+  $("words").hidden = !can("text");
+  $("words").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const value = $("words-text").value.trim();
+    $("words-problem").textContent = value ? "" : "Say in a few words what the picture shows.";
+    if (value) asked({ by: "text", value });
+  });
+}
+
+/** The field has the text that is searched by, and no other. */
+export function showWords(query) {
+  $("words-text").value = query?.by === "text" ? query.value : "";
+  $("words-problem").textContent = "";
+}
+
 /** Hexadecimal digits of a code. */
 const digits = () => 2 * Math.ceil(state.info.bits / 8);
 
@@ -43,6 +62,7 @@ function understood(text) {
 
 /** How many candidates of this query are rescored; null where it has no vector, or nobody wants it. */
 export function candidates(query, neighbours) {
-  const wanted = state.info.index?.vectors && $("cosine").checked && ["id", "vector"].includes(query.by);
-  return wanted ? Math.max(CANDIDATES, neighbours) : null;
+  const hasVector = query.file || ["file", "id", "text", "vector"].includes(query.by);
+  const wanted = state.info.index?.vectors && $("cosine").checked && hasVector;
+  return wanted ? Math.max(query.by === "text" ? CANDIDATES_FOR_TEXT : CANDIDATES, neighbours) : null;
 }

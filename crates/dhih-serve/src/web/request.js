@@ -11,6 +11,7 @@ export const TITLES = {
   no_codec: "This service takes no vectors",
   no_model: "This service takes no images",
   no_samples: "This service has no held-out images",
+  no_text_tower: "This service takes no texts",
   no_vectors: "No vectors are kept here",
   not_an_image: "This is not an image",
   not_found: "There is no such item here",
@@ -20,6 +21,7 @@ export const TITLES = {
   unauthorized: "A key is needed",
   unknown_label: "There is no such label here",
   unusable_image: "This image cannot be used",
+  unusable_text: "This text cannot be used",
   unusable_vector: "This vector cannot be used",
 };
 

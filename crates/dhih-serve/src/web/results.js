@@ -34,6 +34,7 @@ function nothing({ clearFilter, anyDistance }) {
 /** What a query is called. */
 function called({ by, value, name, image }) {
   if (by === "vector") return `A vector of ${number.format(value.length)} numbers`;
+  if (by === "text") return `“${value}”`;
   if (by === "code") return name || (image ? "Your image" : "A code");
   return `${by === "id" ? "Item" : "Sample"} ${value}`;
 }

@@ -1,14 +1,14 @@
-// What the page is about, and the address that says so (?id=, ?sample= or ?code=, and ?label= for each label of the
+// What the page is about, and the address that says so (?id=, ?sample=, ?text= or ?code=, and ?label= for each label of the
 // filter), so that back, reload and links work.
 
 export const state = {
   info: null, // answer of /v1/info
-  query: null, // { by: "id" | "sample" | "code" | "vector" | "file", value, label, image, source, name, file }
+  query: null, // { by: "id" | "sample" | "code" | "text" | "vector" | "file", value, label, image, source, name, file }
   answer: null, // answer of the last search
   labels: [], // the filter: any of these, or all images where there are none
 };
 
-/** Whether a search may go by this: `image`, `vector`, `code`, `id` or `sample`. Images, as long as nothing is known. */
+/** Whether a search may go by this: `image`, `text`, `vector`, `code`, `id` or `sample`. Images, as long as nothing is known. */
 export const can = (by) => state.info?.search_by.includes(by) ?? by === "image";
 
 /** What the index has, in a word. */
@@ -49,6 +49,7 @@ function asked(params) {
   for (const by of ["id", "sample"]) {
     if (/^\d+$/.test(params.get(by) ?? "")) return { by, value: params.get(by) };
   }
-  const code = params.get("code");
+  const [text, code] = [params.get("text")?.trim(), params.get("code")];
+  if (text) return { by: "text", value: text };
   return code ? { by: "code", value: code, ...uploads.get(code) } : null;
 }

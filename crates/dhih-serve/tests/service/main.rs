@@ -41,5 +41,6 @@ mod routes;
 mod search;
 #[cfg(unix)]
 mod signals;
+mod texts;
 #[cfg(unix)]
 mod vectors;

@@ -141,7 +141,7 @@ async fn json_that_names_no_query_is_refused() {
     let digits = 2 * fixture.codes().codes.bytes_per_code();
     let app = fixture.app();
     for (body, status, code, says) in [
-        ("{}", 400, "missing_query", "`code`, `id`, `sample` or `vector`"),
+        ("{}", 400, "missing_query", "`code`, `id`, `sample`, `text` or `vector`"),
         (r#"{"id":1,"sample":1}"#, 400, "ambiguous_query", "more than one"),
         (r#"{"id":"one"}"#, 400, "malformed_body", "JSON"),
         (r#"{"id":1"#, 400, "malformed_body", "JSON"),

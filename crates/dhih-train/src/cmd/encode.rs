@@ -1,16 +1,17 @@
-//! `dhih-train encode`: images to codes with a trained network, or vectors with a codec. Which files are images, `dhih_model::walk` says.
+//! `dhih-train encode`: images to codes with a trained network, texts with the text tower beside it, or vectors with a codec. Which files are images, `dhih_model::walk` says.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes, Shard, Vectors};
 use dhih_model::Encoder;
 use dhih_model::codec::Codec;
 use dhih_model::image::{FORMATS, PictureReader};
+use dhih_model::text::TextEncoder;
 use dhih_model::walk::{self, LeftOut, Walk, text_of};
 use dhih_train::arrow_stream::{self, Coder};
 use dhih_train::pictures::Pictures;
@@ -26,6 +27,7 @@ use super::pictures::{LimitArgs, tell_left_out};
     after_help = "Examples:\n  dhih-train encode --input photos --out photos.safetensors\n  \
     dhih-train encode --input photos --shard 3/16 --out parts\n  \
     dhih-train encode --arrow-stdin --arrow-stdout < images.arrows > codes.arrows\n  \
+    dhih-train encode --text 'a red car' --text 'a dog in the snow' --out queries.safetensors\n  \
     dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors\n  \
     dhih-train encode --codec codec.safetensors --arrow-stdin --arrow-stdout < vectors.arrows > codes.arrows\n\n\
     Beside OUT, OUT.files.txt names the file of each code: line i is that of id i. OUT.files.jsonl has the same names as JSON \
@@ -38,8 +40,15 @@ pub(crate) struct EncodeArgs {
     run: PathBuf,
     /// Images, and folders that are searched for images at any depth, by content; hidden names are passed over
     #[arg(long, env = "DHIH_INPUT", value_name = "PATH", num_args = 1..,
-        required_unless_present_any = ["arrow_stdin", "codec"])]
+        required_unless_present_any = ["arrow_stdin", "codec", "text"])]
     input: Vec<PathBuf>,
+    /// Text to encode in place of images, by the text tower that `dhih-train photos` keeps in the run; repeatable
+    #[arg(long, env = "DHIH_TEXT", value_name = "TEXT",
+        conflicts_with_all = ["input", "arrow_stdin", "codec", "shard", "strict", "dtype"])]
+    text: Vec<String>,
+    /// With --text, also write the real values behind the codes: safetensors, `values` of f32
+    #[arg(long, env = "DHIH_VALUES", value_name = "FILE", requires = "text")]
+    values: Option<PathBuf>,
     /// Codec that `dhih-train codec` made, in place of a run: for vectors, of a file or a stream
     #[arg(long, env = "DHIH_CODEC", value_name = "FILE",
         conflicts_with_all = ["input", "shard", "strict", "run"])]
@@ -126,6 +135,9 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         };
     }
     let device = device(&args.device, Progress::Shown)?;
+    if let (false, Some(out)) = (args.text.is_empty(), &args.out) {
+        return of_texts(args, out, &device);
+    }
     let model = args.run.join(RunDir::MODEL);
     let encoder = Encoder::load_as(&model, &device, args.dtype)
         .context("no usable model; `dhih-train train` makes one")?;
@@ -183,6 +195,37 @@ fn of_vectors(codec: &Codec, vectors: &Path, out: &Path, json: bool) -> Result<(
     set.write(out)?;
     let (encoded, bits) = (set.codes.len(), codec.bits());
     if json {
+        let left_out = &LeftOut::default();
+        return super::print_json(&Report { out, encoded, skipped: Vec::new(), left_out });
+    }
+    super::print(&format!("{encoded} codes of {bits} bits in {}\n", out.display()))
+}
+
+/// Encodes texts and reports. Beside the codes, each text is named in the place of a file.
+fn of_texts(args: &EncodeArgs, out: &Path, device: &Device) -> Result<()> {
+    let file = args.run.join(RunDir::TEXT);
+    if !file.exists() {
+        bail!(
+            "{} has no text tower; `dhih-train photos` with an encoder that has one, such as clip-vit-b32, makes a run with one",
+            args.run.display()
+        );
+    }
+    let encoder = TextEncoder::load(&file, device)?;
+    let mut values = Vec::with_capacity(args.text.len() * encoder.bits());
+    for text in &args.text {
+        let of_text = encoder.encode(std::slice::from_ref(text));
+        values.extend(of_text.with_context(|| format!("cannot encode {text:?}"))?);
+    }
+    let bits = encoder.bits() as u32;
+    let mut set = CodeSet::new(Codes::from_real(bits, &values)?);
+    set.model_sha256 = Some(encoder.model_sha256().to_owned());
+    files::write_names(out, args.text.iter().map(Path::new))?;
+    if let Some(path) = &args.values {
+        files::write_values(path, values, encoder.bits())?;
+    }
+    set.write(out)?;
+    let encoded = args.text.len();
+    if args.json {
         let left_out = &LeftOut::default();
         return super::print_json(&Report { out, encoded, skipped: Vec::new(), left_out });
     }

@@ -6,11 +6,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use dhih_index::VectorType;
-use dhih_model::Backbone;
 use dhih_model::codec::Method;
 use dhih_model::image::FORMATS;
+use dhih_model::text::{TextTokenizer, TextTower};
 use dhih_model::walk::{self, LeftOut, Walk};
-use dhih_train::photos::{PhotosConfig, build};
+use dhih_model::{Backbone, Pretrained};
+use dhih_train::photos::{PhotosConfig, TextPart, build};
 use dhih_train::{NewRun, Progress, WeightsSource};
 use serde::Serialize;
 
@@ -34,6 +35,9 @@ pub(crate) struct PhotosArgs {
     /// Its weights: a file, or hf:OWNER/REPO[@REVISION][/FILE] [default: those on the hub, where the encoder has some]
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE")]
     weights: Option<WeightsSource>,
+    /// Tokenizer of the weights' text tower, for searches by text: a file, or hf:OWNER/REPO[@REVISION]/FILE [default: tokenizer.json beside the weights, where there is one]
+    #[arg(long, env = "DHIH_TOKENIZER", value_name = "SOURCE")]
+    tokenizer: Option<WeightsSource>,
     /// Side to which pictures are scaled, in pixels [default: that of the encoder]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS")]
     image_side: Option<usize>,
@@ -92,6 +96,50 @@ fn encoders() -> impl TypedValueParser<Value = Backbone> {
     names.try_map(|name| Backbone::named(&name).ok_or("there is no such encoder"))
 }
 
+/// The text tower beside the image tower, where encoder and weights have one and its tokenizer is there.
+fn text(
+    args: &PhotosArgs,
+    source: &WeightsSource,
+    weights: &Pretrained,
+) -> Result<Option<TextPart>> {
+    let encoder = args.encoder;
+    let is_wanted = args.tokenizer.is_some();
+    let tower = match encoder.text() {
+        Some(tower) if TextTower::is_in(weights) => tower,
+        Some(_) if is_wanted => bail!(
+            "the weights have no text tower, and so no use for a tokenizer; give a checkpoint of both towers, or leave --tokenizer out"
+        ),
+        Some(_) => {
+            eprintln!(
+                "NOTE: the weights have no text tower: the directory is not searched by texts"
+            );
+            return Ok(None);
+        }
+        None if is_wanted => {
+            let names = Backbone::ALL.iter().filter(|it| it.text().is_some());
+            let names = names.map(|it| it.name()).collect::<Vec<_>>().join(", ");
+            let name = encoder.name();
+            bail!("{name} has no text tower; those that have one are {names}");
+        }
+        None => return Ok(None),
+    };
+    let beside = || source.beside("tokenizer.json");
+    let tokenizer = args.tokenizer.clone().unwrap_or_else(beside);
+    let (bytes, path) = match tokenizer.bytes(Progress::Shown) {
+        Ok(file) => file,
+        Err(error) if is_wanted => return Err(error.into()),
+        Err(error) => {
+            eprintln!(
+                "NOTE: there is no tokenizer, so that the directory is not searched by texts: {error}\n\
+                 hint: --tokenizer FILE names the tokenizer.json that is published with the weights"
+            );
+            return Ok(None);
+        }
+    };
+    let tokenizer = TextTokenizer::from_bytes(&bytes, &tower, &path)?;
+    Ok(Some(TextPart { tower, tokenizer }))
+}
+
 /// Makes the directory and reports.
 pub(crate) fn run(args: &PhotosArgs) -> Result<()> {
     let encoder = args.encoder;
@@ -122,6 +170,7 @@ pub(crate) fn run(args: &PhotosArgs) -> Result<()> {
         seed: args.seed,
         reader: args.limits.reader(),
         device: args.device.clone(),
+        text: text(args, &source, &weights)?,
     };
     let place = NewRun::from(args.run_dir.as_deref());
     let made = build(&files, &weights, &config, &place, &mut left_out, Progress::Shown);

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
-use dhih_model::checkpoint::{self, Contents};
+use dhih_model::checkpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -71,6 +70,8 @@ impl RunDir {
     pub const CONFIG: &str = "config.toml";
     /// The trained network.
     pub const MODEL: &str = "model.safetensors";
+    /// What makes codes of texts.
+    pub const TEXT: &str = "text.safetensors";
     /// The database's codes.
     pub const CODES: &str = "codes.safetensors";
     /// The queries' codes.
@@ -264,12 +265,7 @@ impl RunDir {
     /// # Errors
     /// As [`Self::write`].
     pub fn write_query_values(&self, values: Vec<f32>, bits: usize) -> Result<()> {
-        let shape = (values.len() / bits, bits);
-        let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        let contents =
-            Contents { tensors: [("values".to_owned(), values)].into(), ..Contents::default() };
-        checkpoint::write(&contents, &self.file(Self::QUERY_VALUES))?;
-        Ok(())
+        files::write_values(&self.file(Self::QUERY_VALUES), values, bits)
     }
 
     /// What [`Self::write_query_values`] wrote, row-major.

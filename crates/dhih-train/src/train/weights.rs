@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use dhih_model::Pretrained;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -42,34 +43,86 @@ impl WeightsSource {
     /// # Errors
     /// When they cannot be had, are damaged, or have another SHA-256 than the expected one.
     pub fn open(&self, progress: Progress) -> Result<Pretrained> {
+        let path = self.place(progress, |path| self.read(path).map(drop))?;
+        if let Place::Hub(_) = self.place {
+            progress.line(format!("weights: {}", path.display()));
+        }
+        self.read(&path)
+    }
+
+    /// The bytes of a file that is no weights, such as a tokenizer, with its path; fetched first as weights are.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn bytes(&self, progress: Progress) -> Result<(Vec<u8>, PathBuf)> {
+        let read = |path: &Path| {
+            let bytes = std::fs::read(path).map_err(Error::io(path))?;
+            self.check(path, &dhih_index::to_hex(&Sha256::digest(&bytes)))?;
+            Ok(bytes)
+        };
+        let path = self.place(progress, |path| read(path).map(drop))?;
+        Ok((read(&path)?, path))
+    }
+
+    /// The file of another name beside this one: in the same folder, or in the same revision of a repository.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        let place = match &self.place {
+            Place::File(path) => Place::File(path.with_file_name(name)),
+            Place::Hub(file) => {
+                let path = match file.path.rsplit_once('/') {
+                    Some((folder, _)) => format!("{folder}/{name}"),
+                    None => name.to_owned(),
+                };
+                Place::Hub(HubFile { path, ..file.clone() })
+            }
+        };
+        Self { place, sha256: None }
+    }
+
+    /// Where the file is on disk, fetched first where it is on the hub and not there yet; `check` says whether what came is of use.
+    fn place(
+        &self,
+        progress: Progress,
+        check: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         match &self.place {
-            Place::File(path) => self.read(path),
+            Place::File(path) => Ok(path.clone()),
             Place::Hub(file) => {
                 let path = file.kept();
                 if !path.exists() {
-                    self.fetch(file, &path, progress)?;
+                    self.fetch(file, &path, (progress, check))?;
                 }
-                progress.line(format!("weights: {}", path.display()));
-                self.read(&path)
+                Ok(path)
             }
+        }
+    }
+
+    fn check(&self, path: &Path, got: &str) -> Result<()> {
+        match &self.sha256 {
+            Some(expected) if expected != got => {
+                let path = path.display();
+                let reason = format!("the SHA-256 of {path} is {got}; take an intact copy");
+                Err(Error::weights(Some(self), reason))
+            }
+            _ => Ok(()),
         }
     }
 
     fn read(&self, path: &Path) -> Result<Pretrained> {
         let weights = Pretrained::read(path)?;
-        match &self.sha256 {
-            Some(expected) if expected != weights.sha256() => {
-                let (path, got) = (path.display(), weights.sha256());
-                let reason = format!("the SHA-256 of {path} is {got}; take an intact copy");
-                Err(Error::weights(Some(self), reason))
-            }
-            _ => Ok(weights),
-        }
+        self.check(path, weights.sha256())?;
+        Ok(weights)
     }
 
     /// Puts the file under `path`, once it is complete and can be read.
     #[cfg(feature = "hub")]
-    fn fetch(&self, file: &HubFile, path: &Path, progress: Progress) -> Result<()> {
+    fn fetch(
+        &self,
+        file: &HubFile,
+        path: &Path,
+        (progress, check): (Progress, impl FnOnce(&Path) -> Result<()>),
+    ) -> Result<()> {
         let failed = |reason: String| {
             let cure = "or download the file and give its path";
             Error::weights(Some(self), format!("{reason}; try again, {cure}"))
@@ -89,8 +142,8 @@ impl WeightsSource {
         let source = dhih_download::Source::Hub(hub);
         let done = dhih_download::download(source, &temporary, dhih_download::STALL)
             .map_err(|error| failed(error.reason()))
-            .and_then(|()| self.read(&temporary))
-            .and_then(|_| std::fs::rename(&temporary, path).map_err(Error::io(path)));
+            .and_then(|()| check(&temporary))
+            .and_then(|()| std::fs::rename(&temporary, path).map_err(Error::io(path)));
         if done.is_err() {
             // What came is of no use to anybody.
             let _ = std::fs::remove_file(&temporary);
@@ -99,7 +152,12 @@ impl WeightsSource {
     }
 
     #[cfg(not(feature = "hub"))]
-    fn fetch(&self, _: &HubFile, path: &Path, _: Progress) -> Result<()> {
+    fn fetch(
+        &self,
+        _: &HubFile,
+        path: &Path,
+        _: (Progress, impl FnOnce(&Path) -> Result<()>),
+    ) -> Result<()> {
         let reason = format!(
             "{} is absent, and this program was built without the feature `hub`; build it with \
              `--features hub`, or download the file and give its path",
@@ -207,6 +265,19 @@ mod tests {
             let source: WeightsSource = text.parse().unwrap();
             assert_eq!(source.to_string(), shown);
             assert_eq!(shown.parse::<WeightsSource>().unwrap(), source);
+        }
+    }
+
+    #[test]
+    fn a_tokenizer_is_looked_for_beside_the_weights() {
+        for (weights, tokenizer) in [
+            ("a/b.safetensors", "a/t.json"),
+            ("b.safetensors", "t.json"),
+            ("hf:o/r", "hf:o/r@main/t.json"),
+            (&format!("hf:o/r@abc/sub/w.pth#sha256={}", "ab".repeat(32)), "hf:o/r@abc/sub/t.json"),
+        ] {
+            let weights: WeightsSource = weights.parse().unwrap();
+            assert_eq!(weights.beside("t.json").to_string(), tokenizer);
         }
     }
 

@@ -16,6 +16,8 @@ use crate::ops::scratch::with_scratch;
 pub struct Attention {
     /// The channels are cut into so many parts; each attends by itself.
     pub(crate) heads: usize,
+    /// Whether a token attends to itself and to those before it alone, as in texts that are read from the left.
+    pub(crate) causal: bool,
 }
 
 impl Operator for Attention {
@@ -38,14 +40,22 @@ impl Operator for Attention {
         let part =
             |number: usize| parts.narrow(2, number, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
         let (query, key, value) = (part(0)?, part(1)?, part(2)?);
-        let scores = (query.matmul(&key.t()?)? * (1.0 / (dims as f64).sqrt()))?;
+        let mut scores = (query.matmul(&key.t()?)? * (1.0 / (dims as f64).sqrt()))?;
+        if self.causal {
+            let hidden = |at: usize| at % tokens > at / tokens;
+            let mask =
+                (0..tokens * tokens).map(|at| if hidden(at) { f32::NEG_INFINITY } else { 0.0 });
+            let mask = Tensor::from_vec(mask.collect(), (tokens, tokens), x.device())?;
+            scores = scores.broadcast_add(&mask.to_dtype(x.dtype())?)?;
+        }
         let y = shares(&scores)?.matmul(&value)?.transpose(1, 2)?;
         y.reshape((n, height, width, out))
     }
 
     fn compiled(&self, [height, width, channels]: Sides) -> Result<Box<dyn Compiled>> {
         let [_, _, out] = self.output([height, width, channels])?;
-        Ok(Box::new(Heads { heads: self.heads, tokens: height * width, channels: out }))
+        let Self { heads, causal } = *self;
+        Ok(Box::new(Heads { heads, causal, tokens: height * width, channels: out }))
     }
 }
 
@@ -60,6 +70,7 @@ pub(super) fn shares(scores: &Tensor) -> Result<Tensor> {
 #[derive(Debug, Clone, Copy)]
 struct Heads {
     heads: usize,
+    causal: bool,
     tokens: usize,
     /// Of the output.
     channels: usize,
@@ -91,7 +102,15 @@ impl Heads {
         let size = Size { rows: to.len() / self.tokens, inner: self.dims(), columns: self.tokens };
         let (query, key) = (self.part(x, 0, head, first), self.part(x, 1, head, 0));
         multiply(size, self.scale(), query, key.transposed(), Output::new(to, self.tokens));
-        softmax(to, self.tokens);
+        if !self.causal {
+            return softmax(to, self.tokens);
+        }
+        for (query, row) in to.chunks_exact_mut(self.tokens).enumerate() {
+            let (seen, later) = row.split_at_mut(first + query + 1);
+            let count = seen.len();
+            softmax(seen, count);
+            later.fill(0.0);
+        }
     }
 
     /// The outputs of one image's queries from `first` on.

@@ -55,9 +55,11 @@ fn all_agree_with_candles_graph() {
     agrees(&FirstToken, [3, 1, 5, 6], &[]);
     // Fewer tokens than a block of queries, exactly one block, and several.
     for tokens in [5, 64, 150] {
-        agrees(&Attention { heads: 2 }, [2, 1, tokens, 24], &[]);
+        for causal in [false, true] {
+            agrees(&Attention { heads: 2, causal }, [2, 1, tokens, 24], &[]);
+        }
     }
-    agrees(&Attention { heads: 1 }, [3, 2, 9, 51], &[]);
+    agrees(&Attention { heads: 1, causal: false }, [3, 2, 9, 51], &[]);
     let (p, w, b) = (variable("p", &[1, 1, 6]), variable("w", &[18, 6]), variable("b", &[18]));
     let (probe, weight, bias) =
         (p.as_tensor().clone(), w.as_tensor().clone(), b.as_tensor().clone());
@@ -85,7 +87,32 @@ fn tokens_agree_with_and_without_those_that_are_learnt() {
 #[test]
 fn gradients_of_attention_agree_with_finite_differences() {
     let x = variable("x", &[1, 1, 4, 12]);
-    assert_finite_differences(&[&x], || Attention { heads: 2 }.forward(x.as_tensor()));
+    for causal in [false, true] {
+        assert_finite_differences(&[&x], || Attention { heads: 2, causal }.forward(x.as_tensor()));
+    }
+}
+
+#[test]
+fn a_token_of_causal_attention_knows_none_behind_it() {
+    // Of 70 tokens, the last 5 are others: more than a block of queries, so that both blocks are masked.
+    let (tokens, channels) = (70, 12);
+    let x = variable("x", &[1, 1, tokens, channels]);
+    let mut x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let run = |x: &[f32]| {
+        let mut y = vec![0.0; tokens * channels / 3];
+        let attention = Attention { heads: 2, causal: true };
+        attention.compiled([1, tokens, channels]).unwrap().run(x, 1, &mut y, false);
+        y
+    };
+    let before = run(&x);
+    x[65 * channels..].fill(3.0);
+    let after = run(&x);
+    let (same, others) = (65 * channels / 3, 5 * channels / 3);
+    assert_eq!(before[..same], after[..same]);
+    let changed = before[same..].iter().zip(&after[same..]).filter(|(a, b)| a != b).count();
+    assert_eq!(changed, others, "all values of the last tokens are others");
+    // The first attends to itself alone: it is its own value.
+    assert_eq!(before[..channels / 3], x[2 * channels / 3..channels]);
 }
 
 #[test]
@@ -96,7 +123,7 @@ fn large_scores_give_whole_shares() {
     (x[1], x[4]) = (-1e4, 1e4);
     (x[2], x[5]) = (3.0, 7.0);
     let mut y = [0.0; 2];
-    Attention { heads: 1 }.compiled([1, 2, 3]).unwrap().run(&x, 1, &mut y, false);
+    Attention { heads: 1, causal: false }.compiled([1, 2, 3]).unwrap().run(&x, 1, &mut y, false);
     assert_eq!(y, [7.0, 7.0]);
 }
 
@@ -106,8 +133,8 @@ fn what_does_not_fit_is_refused() {
     let norm = LayerNorm { weight: six.clone(), bias: six.clone(), eps: 1e-5 };
     assert!(norm.output([2, 2, 5]).is_err());
     assert!(Scale { weight: six.clone() }.output([2, 2, 5]).is_err());
-    assert!(Attention { heads: 4 }.output([1, 5, 18]).is_err());
-    assert!(Attention { heads: 0 }.output([1, 5, 18]).is_err());
+    assert!(Attention { heads: 4, causal: false }.output([1, 5, 18]).is_err());
+    assert!(Attention { heads: 0, causal: false }.output([1, 5, 18]).is_err());
     assert!(FirstToken.output([0, 5, 3]).is_err());
     let probe = |heads| Probe {
         probe: six.clone(),

@@ -1,4 +1,4 @@
-//! `POST /v1/search` and `/v1/search/batch`: images, vectors, codes, items or samples in; their nearest neighbours out.
+//! `POST /v1/search` and `/v1/search/batch`: images, texts, vectors, codes, items or samples in; their nearest neighbours out.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,6 +8,8 @@ use axum::{
     http::Uri,
 };
 use dhih_index::Filter;
+
+use dhih_model::Encoded;
 
 use crate::api::{
     BatchAnswer, BatchBody, ErrorAnswer, ImageForm, MAX_BATCH, OneAnswer, SearchAnswer, SearchBody,
@@ -26,7 +28,7 @@ use crate::search::{Cancellation, Order, Query, Scope};
 
 /// What to search by.
 enum Wanted {
-    /// What the network made of an image, and the milliseconds that it took.
+    /// What the network made of an image or a text, and the milliseconds that it took.
     Made(Made, f64),
     Vector(Vec<f32>),
     Code(String),
@@ -34,7 +36,14 @@ enum Wanted {
     Sample(usize),
 }
 
-/// Finds the nearest neighbours of an image (multipart) or of a vector, a code, an item or a held-out query (JSON).
+/// What a body names.
+enum Named {
+    /// A text, which the tower reads on a thread of its own before anything is searched.
+    Text(String),
+    Ready(Wanted),
+}
+
+/// Finds the nearest neighbours of an image (multipart) or of a text, a vector, a code, an item or a held-out query (JSON).
 #[utoipa::path(
     post, operation_id = "search", path = "/v1/search", tag = "search", params(SearchParams),
     request_body(content(
@@ -49,7 +58,7 @@ enum Wanted {
         (status = 408, body = ErrorAnswer, description = "The request took too long"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
-        (status = 422, body = ErrorAnswer, description = "An image or a vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
+        (status = 422, body = ErrorAnswer, description = "An image, a text or a vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
         (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
     )
 )]
@@ -68,7 +77,7 @@ pub(crate) async fn search(
             let form = Form::read(request, Purpose::Search { images: 1 }).await?;
             encoded(&state, &run, form).await?.pop().ok_or_else(nothing)??
         }
-        Kind::Json => one(json(request).await?)?,
+        Kind::Json => coded_text(&state, &run, one(json(request).await?)?).await?,
     };
     // The map of a codec may take longer than a search.
     if extent.is_plain() && run.is_scanned_soon() && !matches!(wanted, Wanted::Vector(_)) {
@@ -124,7 +133,14 @@ pub(crate) async fn batch(
                 let message = format!("there are {count} queries; give 1 to {MAX_BATCH}");
                 return Err(ApiError::BadRequest("invalid_parameter", message));
             }
-            queries.into_iter().map(one).collect()
+            let mut wanted = Vec::with_capacity(queries.len());
+            for query in queries {
+                wanted.push(match one(query) {
+                    Ok(query) => coded_text(&state, &run, query).await,
+                    Err(refused) => Err(refused),
+                });
+            }
+            wanted
         }
     };
     let of = run.clone();
@@ -155,7 +171,7 @@ fn nothing() -> ApiError {
     ApiError::BadRequest(
         "missing_query",
         "there is nothing to search by: send an image as the multipart field `image`, or JSON {\"code\":\"hex\"}, {\"id\":n}, \
-         {\"sample\":n} or {\"vector\":[...]}; `search_by` of /v1/info lists what this service takes"
+         {\"sample\":n}, {\"text\":\"...\"} or {\"vector\":[...]}; `search_by` of /v1/info lists what this service takes"
             .into(),
     )
 }
@@ -172,18 +188,40 @@ async fn encoded(
     Ok(codes.into_iter().map(wanted).collect())
 }
 
+/// What the text tower makes of a text in its place; whatever else is named stays.
+async fn coded_text(state: &AppState, run: &Arc<Run>, named: Named) -> Result<Wanted, ApiError> {
+    let text = match named {
+        Named::Ready(wanted) => return Ok(wanted),
+        Named::Text(text) => text,
+    };
+    run.coder().text()?;
+    let (run, started) = (run.clone(), Instant::now());
+    let made = state.work(move || {
+        let encoded = run.coder().text()?.encode_all(&[text]);
+        let made = encoded.map(|Encoded { values, features }| Made { values, features });
+        made.map_err(|error| match error {
+            error @ (dhih_model::Error::Text { .. } | dhih_model::Error::Vectors { .. }) => {
+                ApiError::UnusableText(error.to_string())
+            }
+            other => ApiError::internal(other),
+        })
+    });
+    Ok(Wanted::Made(made.await?, ms_since(started)))
+}
+
 /// What a body names to search by: one thing.
-fn one(SearchBody { code, id, sample, vector }: SearchBody) -> Result<Wanted, ApiError> {
+fn one(SearchBody { code, id, sample, vector, text }: SearchBody) -> Result<Named, ApiError> {
     let given = [
-        code.map(Wanted::Code),
-        id.map(Wanted::Id),
-        sample.map(Wanted::Sample),
-        vector.map(|vector| Wanted::Vector(vector.0)),
+        code.map(|code| Named::Ready(Wanted::Code(code))),
+        id.map(|id| Named::Ready(Wanted::Id(id))),
+        sample.map(|sample| Named::Ready(Wanted::Sample(sample))),
+        vector.map(|vector| Named::Ready(Wanted::Vector(vector.0))),
+        text.map(Named::Text),
     ];
     let mut given = given.into_iter().flatten();
-    let names = "give `code`, `id`, `sample` or `vector`";
+    let names = "give `code`, `id`, `sample`, `text` or `vector`";
     match (given.next(), given.next()) {
-        (Some(wanted), None) => Ok(wanted),
+        (Some(named), None) => Ok(named),
         (None, _) => Err(ApiError::BadRequest(
             "missing_query",
             format!("the body names nothing to search by: {names}"),
@@ -237,7 +275,7 @@ impl Search<'_> {
             (None, false, _) => extent.budget.map_or(Order::Distance, Order::DistanceWithin),
             (None, true, Some(values)) => Order::Values(values),
             (None, true, None) => {
-                let message = "`rerank` goes by the real values behind a code that is made here: search by an image or a vector, or \
+                let message = "`rerank` goes by the real values behind a code that is made here: search by an image, a text or a vector, or \
                                leave it out";
                 return Err(ApiError::BadRequest("invalid_parameter", message.into()));
             }
@@ -305,7 +343,7 @@ impl Search<'_> {
             Wanted::Made(Made { features: Some(features), .. }, _) => Ok(features.clone()),
             Wanted::Made(..) | Wanted::Code(_) | Wanted::Sample(_) => {
                 let message = "`rescore` goes by the vector of the query: search by `vector`, by an image where the network gives its \
-                               features, or by the `id` of an item whose vector is kept, or leave it out";
+                               features, by a text, or by the `id` of an item whose vector is kept, or leave it out";
                 Err(ApiError::BadRequest("invalid_parameter", message.into()))
             }
         }

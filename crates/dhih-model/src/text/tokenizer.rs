@@ -1,0 +1,127 @@
+//! Texts to numbers of tokens, by the `tokenizer.json` that is published beside the weights of a text tower.
+
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use super::config::{TextConfig, TextFamily};
+use crate::error::{Error, Result};
+
+/// The longest text, in bytes of UTF-8: many times what the context of a tower holds.
+pub const MAX_TEXT_BYTES: usize = 4096;
+
+/// The largest file of a tokenizer, in bytes: those of CLIP and SigLIP have 2 to 3 MB.
+const MAX_FILE_BYTES: usize = 64 << 20;
+
+/// A tokenizer with what its family does with texts before it and with tokens behind it. Threads may share it.
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    family: TextFamily,
+    context: usize,
+    /// The token before a text.
+    start: Option<u32>,
+    /// The token behind a text.
+    end: u32,
+    json: String,
+}
+
+impl TextTokenizer {
+    /// Reads `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read, [`Error::Tokenizer`] where it is no tokenizer, or not one of this tower.
+    pub fn read(path: &Path, config: &TextConfig) -> Result<Self> {
+        Self::from_bytes(&std::fs::read(path).map_err(Error::io(path))?, config, path)
+    }
+
+    /// As [`Self::read`], of a file's content; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn from_bytes(bytes: &[u8], config: &TextConfig, path: &Path) -> Result<Self> {
+        let wrong = |reason: String| Error::Tokenizer { path: path.to_owned(), reason };
+        if bytes.len() > MAX_FILE_BYTES {
+            return Err(wrong(format!("it has more than {MAX_FILE_BYTES} bytes")));
+        }
+        let json = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        let cure = "give the tokenizer.json that is published with the weights";
+        let mut tokenizer =
+            Tokenizer::from_bytes(bytes).map_err(|error| wrong(format!("{error}; {cure}")))?;
+        // What is cut off and filled up is decided here, whatever the file says.
+        tokenizer.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
+        tokenizer.with_padding(None);
+        // A text that has the name of a special token in it is a text.
+        tokenizer.set_encode_special_tokens(true);
+        let TextConfig { family, vocabulary, context, .. } = *config;
+        let largest = tokenizer.get_vocab(true).into_values().max();
+        if largest.is_none_or(|largest| largest as usize >= vocabulary) {
+            let got = largest.map_or_else(|| "none".to_owned(), |largest| largest.to_string());
+            let reason = format!(
+                "its last token is {got}, and the text tower has tokens up to {}; {cure}",
+                vocabulary - 1
+            );
+            return Err(wrong(reason));
+        }
+        let special = |name: &str| {
+            let missing = || wrong(format!("it has no token {name}; {cure}"));
+            tokenizer.token_to_id(name).ok_or_else(missing)
+        };
+        let (start, end) = match family {
+            TextFamily::Clip => (Some(special("<|startoftext|>")?), special("<|endoftext|>")?),
+            TextFamily::Siglip => (None, special("</s>")?),
+        };
+        Ok(Self { tokenizer, family, context, start, end, json: json.to_owned() })
+    }
+
+    /// The content of its file.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The tokens of a text, those at its ends included. Of a text that is too long for the context, the last ones are left out, but for
+    /// the token of the end. SigLIP's texts are filled up to the context.
+    ///
+    /// # Errors
+    /// [`Error::Text`] where there is nothing in it, or it has more than [`MAX_TEXT_BYTES`].
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        let unusable = |reason: String| Error::Text { reason };
+        if text.len() > MAX_TEXT_BYTES {
+            let reason = format!("it has {} bytes; give at most {MAX_TEXT_BYTES}", text.len());
+            return Err(unusable(reason));
+        }
+        if text.trim().is_empty() {
+            return Err(unusable("it is empty".to_owned()));
+        }
+        let text = match self.family {
+            TextFamily::Clip => text.to_owned(),
+            TextFamily::Siglip => canonical(text),
+        };
+        let encoded = self.tokenizer.encode_fast(text, false);
+        let encoded = encoded.map_err(|error| unusable(error.to_string()))?;
+        let ids = encoded.get_ids();
+        if ids.is_empty() {
+            return Err(unusable("it has no word".to_owned()));
+        }
+        let most = self.context - 1 - usize::from(self.start.is_some());
+        let ids = ids.iter().take(most).copied();
+        let mut tokens: Vec<u32> = self.start.into_iter().chain(ids).collect();
+        match self.family {
+            TextFamily::Clip => tokens.push(self.end),
+            TextFamily::Siglip => tokens.resize(self.context, self.end),
+        }
+        Ok(tokens)
+    }
+}
+
+impl std::fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextTokenizer").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+/// In lower case, without the punctuation of ASCII, words with one space between them: what SigLIP was trained on.
+fn canonical(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let plain: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
