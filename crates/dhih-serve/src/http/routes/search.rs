@@ -8,7 +8,6 @@ use axum::{
     http::Uri,
 };
 use dhih_index::Filter;
-
 use dhih_model::Encoded;
 
 use crate::api::{
