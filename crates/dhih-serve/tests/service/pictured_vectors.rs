@@ -9,6 +9,7 @@ use dhih_index::{
     CodeSet, Codes, Index, IndexBuilder, IndexConfig, Rescore, VectorSet, VectorType,
 };
 use dhih_model::loss::Fitted;
+use dhih_model::text::TextEncoder;
 use dhih_model::{
     Backbone, Encoded, Encoder, HashLayerConfig, InputShape, Loss, Network, NetworkConfig,
     Normalization, Views, checkpoint,
@@ -19,6 +20,7 @@ use serde_json::Value;
 use crate::common::{
     Answer, BITS, ITEMS, SIDE, fields, get, json, picture, png, send, state, write_gallery,
 };
+use crate::texts::write_text;
 
 /// What `dhih-train photos` makes of the drawn pictures, but that nothing is fitted.
 struct Photos {
@@ -113,6 +115,27 @@ async fn a_picture_finds_what_the_library_finds_by_its_features() {
         assert_eq!(ids(&by_id), ids(&by_picture));
         let info = send(&app, get("/v1/info")).await.ok();
         assert_eq!(info["index"]["vectors"]["dims"], photos.encoder.features().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_text_orders_pictures_by_their_features() {
+    let photos = Photos::new(Some(VectorType::F32));
+    let dims = photos.encoder.features().unwrap();
+    write_text(photos.path(), photos.encoder.model_sha256(), dims);
+    let app = photos.app(Access::ReadOnly);
+    let index = Index::open(photos.path().join("index")).unwrap();
+    let tower = TextEncoder::load(&photos.path().join("text.safetensors"), &Device::Cpu).unwrap();
+    for text in ["a red car", "a dog"] {
+        let Encoded { values, features } = tower.encode_all(&[text]).unwrap();
+        let code = Codes::from_real(BITS as u32, &values).unwrap();
+        let rescore = Rescore::new(8, 30);
+        let expected = index.knn_rescored(code.get(0), &features.unwrap(), &rescore).unwrap();
+        let expected: Vec<_> =
+            expected.hits.iter().map(|hit| (hit.id, Some(hit.similarity))).collect();
+        let body = format!("{{\"text\":\"{text}\"}}");
+        let answer = send(&app, json("/v1/search?k=8&rescore=30", &body)).await.ok();
+        assert_eq!(hits(&answer), expected, "{text}");
     }
 }
 

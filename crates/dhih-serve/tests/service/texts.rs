@@ -18,8 +18,8 @@ use crate::common::{BITS, Fixture, form, get, json, png, send, state};
 
 const DIMS: usize = 48;
 
-/// Writes `text.safetensors` into a run: a small tower, for codes of this model.
-fn write_text(run: &Path, model_sha256: &str) {
+/// Writes `text.safetensors` into a run: a small tower of vectors of `dims` numbers, for codes of this model.
+pub(crate) fn write_text(run: &Path, model_sha256: &str, dims: usize) {
     let config = TextConfig {
         family: TextFamily::Clip,
         vocabulary: 108,
@@ -28,7 +28,7 @@ fn write_text(run: &Path, model_sha256: &str) {
         hidden: 24,
         heads: 4,
         depth: 2,
-        features: DIMS,
+        features: dims,
     };
     let parameters = Parameters::seeded(5);
     TextTower::new(config, &parameters.builder(DType::F32, &Device::Cpu)).unwrap();
@@ -41,9 +41,9 @@ fn write_text(run: &Path, model_sha256: &str) {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../dhih-model/tests/data/text/clip.json");
     let tokenizer = &TextTokenizer::read(Path::new(file), &config).unwrap();
     let (method, nested) = (Method::Rotation, Vec::new());
-    let codec = CodecConfig { method, dims: DIMS, bits: BITS, normalize: false, nested };
-    let matrix = (0..BITS * DIMS).map(|i| if i % DIMS == i / DIMS { 1.0 } else { 0.1 }).collect();
-    let map = Map::Linear { matrix, centre: vec![0.0; DIMS] };
+    let codec = CodecConfig { method, dims, bits: BITS, normalize: false, nested };
+    let matrix = (0..BITS * dims).map(|i| if i % dims == i / dims { 1.0 } else { 0.1 }).collect();
+    let map = Map::Linear { matrix, centre: vec![0.0; dims] };
     let codec = &Codec::new(codec, map).unwrap();
     let fit = FitText { tower, weights: &weights, tokenizer, codec, model_sha256 };
     fit.write(&run.join("text.safetensors")).unwrap();
@@ -51,7 +51,7 @@ fn write_text(run: &Path, model_sha256: &str) {
 
 fn fixture() -> Fixture {
     let fixture = Fixture::new();
-    write_text(fixture.run(), fixture.encoder().model_sha256());
+    write_text(fixture.run(), fixture.encoder().model_sha256(), DIMS);
     fixture
 }
 
@@ -127,7 +127,7 @@ async fn texts_that_cannot_be_used_are_refused() {
     let longest = body(&"a ".repeat(MAX_TEXT_BYTES / 2));
     assert_eq!(send(&app, json("/v1/search", &longest)).await.status, StatusCode::OK);
     let rescored = send(&app, json("/v1/search?rescore=20", &body("a dog"))).await;
-    rescored.refused(400, "invalid_parameter", "vector");
+    rescored.refused(422, "no_vectors", "nothing can be rescored");
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_reload_brings_a_text_tower_and_takes_it_away() {
     let app = app(state.clone());
     let ask = || json("/v1/search", &body("a dog"));
     send(&app, ask()).await.refused(422, "no_text_tower", "text tower");
-    write_text(fixture.run(), fixture.encoder().model_sha256());
+    write_text(fixture.run(), fixture.encoder().model_sha256(), DIMS);
     state.reload().unwrap();
     send(&app, ask()).await.ok();
     std::fs::remove_file(fixture.file("text.safetensors")).unwrap();
@@ -165,7 +165,7 @@ async fn a_reload_brings_a_text_tower_and_takes_it_away() {
 fn a_tower_of_another_model_or_a_damaged_one_is_not_served() {
     let fixture = fixture();
     let file = fixture.file("text.safetensors");
-    write_text(fixture.run(), &"ab".repeat(32));
+    write_text(fixture.run(), &"ab".repeat(32), DIMS);
     let refusal = fixture.refusal();
     assert!(refusal.contains("text.safetensors") && refusal.contains("abab"), "{refusal}");
     std::fs::write(&file, b"no tower").unwrap();
