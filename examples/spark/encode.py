@@ -1,7 +1,8 @@
-"""Encodes a table of pictures on all executors: `id`, `image` and any other columns in, codes out.
+"""Encodes a table of pictures or vectors on all executors: `id`, `image` or `vector`, and any other columns in, codes out.
 
-Each task starts `dhih-train encode` as a child process and hands it its rows, batch for batch. The program and the run must be at
-the same place on every machine. Codes go to OUT, rows whose picture cannot be used to OUT-errors, with the reason.
+Each task starts `dhih-train encode` as a child process and hands it its rows, batch for batch. The program and the run, or the
+codec, must be at the same place on every machine. Codes go to OUT, rows whose picture or vector cannot be used to OUT-errors, with
+the reason.
 """
 import argparse
 import os
@@ -14,10 +15,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import BinaryType, LongType, StringType, StructField, StructType
 
 
-def described(command):
-    """Bits and digest of the model: what the command says of the codes of no picture."""
+def described(command, column):
+    """Bits and digest of what makes codes: what the command says of the codes of no row."""
     sink = pa.BufferOutputStream()
-    pa.ipc.new_stream(sink, pa.schema([("image", pa.binary())])).close()
+    pa.ipc.new_stream(sink, pa.schema([column])).close()
     done = subprocess.run(command, input=sink.getvalue().to_pybytes(), capture_output=True)
     if done.returncode != 0:
         raise SystemExit(done.stderr.decode(errors="replace"))
@@ -66,23 +67,29 @@ def encoder(command, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--input", required=True, help="table of pictures, Parquet")
-    parser.add_argument("--run", required=True, help="directory of the run, or of its model.safetensors")
+    parser.add_argument("--input", required=True, help="table of pictures or vectors, Parquet")
+    made_by = parser.add_mutually_exclusive_group(required=True)
+    made_by.add_argument("--run", help="directory of the run, or of its model.safetensors: codes of the column `image`")
+    made_by.add_argument("--codec", help="codec.safetensors: codes of the column `vector`, lists of floats")
     parser.add_argument("--out", required=True, help="folder of the codes")
     parser.add_argument("--program", default="dhih-train")
-    parser.add_argument("--batch", type=int, default=256, help="pictures that a task holds at once")
+    parser.add_argument("--batch", type=int, default=256, help="rows that a task holds at once")
     args = parser.parse_args()
-    command = [args.program, "encode", "--run", args.run, "--arrow-stdin", "--arrow-stdout"]
-    bits, model = described(command)
+    if args.codec:
+        made_by, column = ["--codec", args.codec], ("vector", pa.list_(pa.float32()))
+    else:
+        made_by, column = ["--run", args.run], ("image", pa.binary())
+    command = [args.program, "encode", *made_by, "--arrow-stdin", "--arrow-stdout"]
+    bits, model = described(command, column)
 
     spark = SparkSession.builder.appName("dhih encode").getOrCreate()
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", args.batch)
-    pictures = spark.read.parquet(args.input)
-    fields = [field for field in pictures.schema if field.name != "image"]
+    rows = spark.read.parquet(args.input)
+    fields = [field for field in rows.schema if field.name != column[0]]
     words = [StructField(f"w{i}", LongType()) for i in range((bits + 63) // 64)]
     new = [StructField("code", BinaryType()), *words, StructField("error", StringType())]
     threads = int(spark.conf.get("spark.task.cpus", "1"))
-    encoded = pictures.mapInArrow(encoder(command, threads), StructType([*fields, *new]))
+    encoded = rows.mapInArrow(encoder(command, threads), StructType([*fields, *new]))
     # Written to two places, encoded once.
     encoded.persist(StorageLevel.DISK_ONLY)
     codes = encoded.where("error IS NULL").drop("error")

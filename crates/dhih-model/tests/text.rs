@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use dhih_model::codec::{Codec, CodecConfig, Method};
+use dhih_model::codec::{Codec, CodecConfig, Map, Method};
 use dhih_model::text::{
     FitText, MAX_TEXT_BYTES, TextConfig, TextEncoder, TextFamily, TextTokenizer, TextTower, prompts,
 };
@@ -213,9 +213,10 @@ fn texts_that_do_not_fit_the_tower_are_refused() {
 }
 
 fn codec(dims: usize) -> Codec {
-    let config = CodecConfig { method: Method::Rotation, dims, bits: 4, normalize: false };
-    let matrix: Vec<f32> = formula("matrix", 4 * dims).map(|u| u as f32).collect();
-    Codec::new(config, Some(matrix), vec![0.5; dims]).unwrap()
+    let (method, nested) = (Method::Rotation, Vec::new());
+    let config = CodecConfig { method, dims, bits: 4, normalize: false, nested };
+    let matrix = formula("matrix", 4 * dims).map(|u| u as f32).collect();
+    Codec::new(config, Map::Linear { matrix, centre: vec![0.5; dims] }).unwrap()
 }
 
 #[test]
@@ -238,7 +239,7 @@ fn codes_of_texts_are_those_of_the_centred_vectors() {
             centre.iter_mut().zip(unit(&prompt)).for_each(|(sum, x)| *sum += x / count);
         }
         let codec = codec(config.features);
-        let (matrix, _) = codec.affine();
+        let (matrix, _) = codec.affine().unwrap();
         let texts = ["a red car", "a dog"];
         let mut expected = Vec::new();
         for text in texts {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use dhih_index::{CodeSet, Codes, VectorSet};
 use dhih_model::codec::{Codec, FitConfig, Method, Rows, fit};
+use dhih_train::Progress;
+use dhih_train::vectors::head::{HeadConfig, Labelled, TrainedHead, train_head};
 use numpy::{Ix2, PyReadonlyArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -56,9 +58,11 @@ impl PyCodec {
     /// Fits a codec to vectors, float32 [n, dims].
     ///
     /// `method` is `itq` (iterative quantisation), `pca-sign`, `rotation` or `sign`; vectors are brought to length 1 first unless
-    /// `normalize` is false. The same vectors and `seed` give the same codec.
+    /// `normalize` is false. At the lengths `nested`, ascending, the first bits are codes of their own: see `shortened`. The same vectors
+    /// and `seed` give the same codec.
     #[staticmethod]
-    #[pyo3(signature = (vectors, bits=256, method="itq", *, normalize=true, seed=0, iterations=50))]
+    #[pyo3(signature = (vectors, bits=256, method="itq", *, normalize=true, seed=0, iterations=50, nested=Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn fit(
         py: Python<'_>,
         vectors: &Bound<'_, PyAny>,
@@ -67,15 +71,76 @@ impl PyCodec {
         normalize: bool,
         seed: u64,
         iterations: usize,
+        nested: Vec<usize>,
     ) -> PyResult<Self> {
         let array = self::vectors(vectors)?;
         let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
-        let found = Method::named(method).ok_or_else(|| {
-            let names = Method::ALL.map(|(name, ..)| name).join(", ");
+        let named = Method::named(method).filter(|method| !method.needs_labels());
+        let found = named.ok_or_else(|| {
+            let unlabelled =
+                Method::ALL.into_iter().filter(|(_, method, _)| !method.needs_labels());
+            let names = unlabelled.map(|(name, ..)| name).collect::<Vec<_>>().join(", ");
             Error::argument("method", format!("one of {names}"), format!("{method:?}"))
         })?;
-        let config = FitConfig { method: found, bits, normalize, seed, iterations };
+        let config = FitConfig { method: found, bits, normalize, seed, iterations, nested };
         released(py, || Ok(Self(fit(&ArrayRows { numbers, dims }, &config, &mut |_| ())?)))
+    }
+
+    /// Trains a codec on labelled vectors, float32 [n, dims], with one of the losses.
+    ///
+    /// `labels` are whole numbers [n], -1 for none, or 0 and 1 [n, classes]; `loss` is a loss and constants of it, as `dhih-train codec --loss`
+    /// takes them. `hidden` units with ReLU come before the bits, none at 0. The same vectors, labels and `seed` give the same codec.
+    #[staticmethod]
+    #[pyo3(signature = (vectors, labels, bits=64, *, loss="hi", hidden=1024, epochs=15, batch_size=256, learning_rate=0.1,
+        weight_decay=0.01, label_smoothing=0.0, normalize=true, seed=0, nested=Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
+    fn train(
+        py: Python<'_>,
+        vectors: &Bound<'_, PyAny>,
+        labels: &Bound<'_, PyAny>,
+        bits: usize,
+        loss: &str,
+        hidden: usize,
+        epochs: usize,
+        batch_size: usize,
+        learning_rate: f64,
+        weight_decay: f64,
+        label_smoothing: f64,
+        normalize: bool,
+        seed: u64,
+        nested: Vec<usize>,
+    ) -> PyResult<Self> {
+        let array = self::vectors(vectors)?;
+        let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
+        let labels = arrays::labels(labels)?;
+        let loss = loss.parse().map_err(|reason: String| {
+            Error::argument("loss", "NAME or NAME:CONSTANT=VALUE".to_owned(), reason)
+        })?;
+        let validation = 0.0;
+        let config = HeadConfig {
+            bits,
+            nested,
+            normalize,
+            loss,
+            hidden,
+            epochs,
+            batch_size,
+            learning_rate,
+            weight_decay,
+            label_smoothing,
+            validation,
+            seed,
+        };
+        released(py, || {
+            let data = Labelled { rows: &ArrayRows { numbers, dims }, labels: &labels };
+            let TrainedHead { codec, .. } = train_head(data, &config, Progress::Silent)?;
+            Ok(Self(codec))
+        })
+    }
+
+    /// The codec of the first `bits` bits, one of the lengths that it was made with as `nested`.
+    fn shortened(&self, py: Python<'_>, bits: usize) -> PyResult<Self> {
+        released(py, || Ok(Self(self.0.shortened(bits)?)))
     }
 
     /// Reads what `save` or `dhih-train codec` wrote.
@@ -111,6 +176,12 @@ impl PyCodec {
     #[getter]
     fn dims(&self) -> usize {
         self.0.dims()
+    }
+
+    /// Shorter lengths at which the first bits are codes of their own.
+    #[getter]
+    fn nested(&self) -> Vec<usize> {
+        self.0.config().nested.clone()
     }
 
     /// How its map was found.

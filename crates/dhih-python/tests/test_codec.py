@@ -69,7 +69,35 @@ class Codec(unittest.TestCase):
         np.testing.assert_allclose(kept.vectors, self.vectors[rows], rtol=1e-3, atol=1e-6)
         self.assertEqual(index.info()["vectors"], {"type": "f16", "dims": 32})
 
+    def test_labels_train_a_codec(self):
+        rows = self.vectors[:600]
+        classes = (rows[:, 5] > 0).astype(np.int64) + 2 * (rows[:, 6] > 0)
+        train = {"loss": "hi", "hidden": 64, "nested": [8], "epochs": 20}
+        codec = dhih.Codec.train(rows, classes, bits=40, **train)
+        self.assertEqual((codec.method, codec.bits, codec.nested), ("head", 40, [8]))
+        again = dhih.Codec.train(rows, classes, bits=40, **train)
+        self.assertEqual(again.model_sha256, codec.model_sha256)
+        columns = np.eye(4, dtype=np.uint8)[classes]
+        self.assertEqual(
+            dhih.Codec.train(rows, columns, bits=40, **train).model_sha256, codec.model_sha256
+        )
+        short = codec.shortened(8)
+        self.assertEqual((short.bits, short.nested), (8, []))
+        np.testing.assert_array_equal(
+            short.encode(rows).codes[:, 0], codec.encode(rows).codes[:, 0]
+        )
+        # Codes of a class are nearer to each other than those of other classes.
+        bits = np.unpackbits(codec.encode(rows).codes, axis=1).astype(int)
+        distances = (bits[:, None, :] != bits[None, :, :]).sum(2)
+        same = classes[:, None] == classes[None, :]
+        self.assertLess(2 * distances[same].mean(), distances[~same].mean())
+        nested = dhih.Codec.fit(rows, bits=16, nested=[4, 8])
+        np.testing.assert_array_equal(
+            nested.shortened(8).encode(rows).codes[:, 0], nested.encode(rows).codes[:, 0]
+        )
+
     def test_what_cannot_be_used_is_refused(self):
+        classes = np.arange(len(self.vectors)) % 3
         bare = self.codec.encode(self.queries).codes
         index = dhih.build(self.codec.encode(self.vectors), directory())
         plain = dhih.build(bare, directory())
@@ -80,6 +108,13 @@ class Codec(unittest.TestCase):
             (lambda: self.codec.encode(wrong), "vector 7"),
             (lambda: dhih.Codec.fit(self.vectors, bits=33), "bits"),
             (lambda: dhih.Codec.fit(self.vectors, method="lsh"), "itq"),
+            (lambda: dhih.Codec.fit(self.vectors, method="head"), "itq"),
+            (lambda: dhih.Codec.fit(self.vectors, bits=8, nested=[8]), "1 to 7 bits, ascending"),
+            (lambda: dhih.Codec.train(self.vectors, classes[:9]), "number of labels is 9"),
+            (lambda: dhih.Codec.train(self.vectors, 0 * classes), "number of classes is 1"),
+            (lambda: dhih.Codec.train(self.vectors, classes, loss="his"), "did you mean"),
+            (lambda: dhih.Codec.train(self.vectors, classes, loss="hi:mu"), "NAME=VALUE"),
+            (lambda: self.codec.shortened(8), "bits is 8, expected 24"),
             (lambda: index.search(bare, 3, rescore=9), "CodeSet of a codec"),
             (lambda: index.search(self.codec.encode(self.queries), 9, rescore=3), "3 candidates"),
             (lambda: plain.search(self.codec.encode(self.queries), 3, rescore=9), "no vectors"),

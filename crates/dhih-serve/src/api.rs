@@ -17,8 +17,8 @@ pub use self::items::{
     Item, ItemBody, ItemForm, ItemsBody, ItemsMade, MAX_ITEMS, Pairs, PairsParams,
 };
 pub use self::search::{
-    BatchAnswer, BatchBody, DEFAULT_K, Hit, ImageForm, MAX_BATCH, MAX_K, OneAnswer, Sample,
-    Samples, SamplesParams, SearchAnswer, SearchBody, SearchParams, Took,
+    BatchAnswer, BatchBody, DEFAULT_K, Hit, ImageForm, MAX_BATCH, MAX_BUDGET_US, MAX_K, OneAnswer,
+    Sample, Samples, SamplesParams, SearchAnswer, SearchBody, SearchParams, Took,
 };
 pub use self::vector::Vector;
 use crate::operation::keys::Role;

@@ -139,7 +139,10 @@ pub fn build(
         let codec = fit(&features, &fitted, &mut |_| ())?;
         let network = self::network(config, bits, &device)?;
         weights.load_into(network.parameters())?;
-        let (weight, bias) = codec.affine();
+        let Some((weight, bias)) = codec.affine() else {
+            let (got, expected) = (method.name().to_owned(), "a linear method".to_owned());
+            return Err(Error::Config { name: "method", got, expected });
+        };
         set(
             &network,
             "hash_layer.weight",

@@ -24,7 +24,7 @@ use candle_core::Device;
 use common::{dhih_train, stdout};
 use dhih_index::CodeSet;
 use dhih_model::Encoder;
-use dhih_train::arrow_stream::{self, Encoded};
+use dhih_train::arrow_stream::{self, Coder, Encoded};
 
 /// A folder with pictures, a run of 70 bits trained on them, and their codes.
 fn run(dir: &Path) -> (Vec<Vec<u8>>, CodeSet) {
@@ -67,7 +67,8 @@ fn binary(rows: &[Option<&[u8]>]) -> ArrayRef {
 
 fn encode(stream: &[u8], encoder: &Encoder) -> Result<(Vec<RecordBatch>, Encoded), String> {
     let mut out = Vec::new();
-    let done = arrow_stream::encode(stream, &mut out, encoder).map_err(|e| e.to_string())?;
+    let done = arrow_stream::encode(stream, &mut out, Coder::Pictures(encoder))
+        .map_err(|e| e.to_string())?;
     Ok((batches(&out), done))
 }
 
@@ -134,7 +135,7 @@ fn codes_are_those_of_files_batch_for_batch() {
     writer.finish().unwrap();
     let mut out = Vec::new();
     let input = writer.into_inner().unwrap();
-    arrow_stream::encode(&input[..], &mut out, &encoder).unwrap();
+    arrow_stream::encode(&input[..], &mut out, Coder::Pictures(&encoder)).unwrap();
     let schema = StreamReader::try_new(&out[..], None).unwrap().schema();
     assert_eq!((schema.fields().len(), &*schema.metadata()["dhih.bits"]), (4, "70"));
 }
@@ -201,7 +202,9 @@ fn what_is_no_stream_of_images_is_refused() {
         }
     }
     // Nobody reads the codes.
-    let error = arrow_stream::encode(&whole[..], Closed, &encoder).unwrap_err().to_string();
+    let error = arrow_stream::encode(&whole[..], Closed, Coder::Pictures(&encoder))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("cannot be written"), "{error}");
 }
 

@@ -107,6 +107,29 @@ class Jobs(unittest.TestCase):
         self.assertEqual(errors.keys(), {"0050.png", "0500.png"})
         self.assertTrue(all(errors.values()))
 
+    def test_codes_of_vectors_are_those_of_the_command(self):
+        folder, rng = self.folder / "vectors", random.Random(3)
+        folder.mkdir()
+        vectors = [[rng.gauss(0, 1) for _ in range(20)] for _ in range(500)]
+        column = pa.array(vectors, pa.list_(pa.float32()))
+        pq.write_table(pa.table({"vector": column}), folder / "vectors.parquet")
+        codec, codes = folder / "codec.safetensors", folder / "codes.parquet"
+        vectors = ["--vectors", folder / "vectors.parquet"]
+        command(TRAIN, "codec", *vectors, "--bits", 12, "--out", codec)
+        command(TRAIN, "encode", "--codec", codec, *vectors, "--out", codes)
+        # In several files, with a row that has no vector.
+        (folder / "table").mkdir()
+        ids = pa.array(range(501), pa.int64())
+        column = pa.array([*column.to_pylist(), None], pa.list_(pa.float32()))
+        table = pa.table({"id": ids, "vector": column})
+        for part in range(3):
+            pq.write_table(table.slice(167 * part, 167), folder / f"table/part-{part}.parquet")
+        job = ["--input", folder / "table", "--codec", codec, "--program", TRAIN]
+        self.cluster.run("encode.py", *job, "--out", folder / "codes")
+        self.assertEqual(rows(folder / "codes"), rows(codes))
+        (error,) = rows(str(folder / "codes") + "-errors")
+        self.assertEqual((error["id"], error["error"]), (500, "there is no vector: it is null"))
+
     def test_the_index_is_that_of_the_plain_codes(self):
         index = self.index("codes")
         facts = json.loads(command(INDEX, "inspect", "--index", index, "--json"))

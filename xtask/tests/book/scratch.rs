@@ -100,7 +100,7 @@ fn picture(path: &Path, class: usize, photo: u32) {
     RgbImage::from_fn(48, 40, pixel).save(path).unwrap();
 }
 
-/// Codes of 48 bits and their labels, as numpy writes them: 20 to search among, and 5 to search by. And 60 vectors of 24 numbers.
+/// Codes of 48 bits and their labels, as numpy writes them: 20 to search among, and 5 to search by. And 60 vectors of 24 numbers with their labels.
 fn arrays(folder: &Path) {
     let waves = (0..60 * 24).map(|i| (f64::from(i) * 1.7 + f64::from(i * i % 97)).sin() as f32);
     let vectors: Vec<u8> = waves.flat_map(f32::to_le_bytes).collect();
@@ -109,20 +109,22 @@ fn arrays(folder: &Path) {
         "'<f4', 'fortran_order': False, 'shape': (60, 24)",
         &vectors,
     );
+    labels(&folder.join("labels.npy"), 60);
     for (name, rows) in [("db", 20_u8), ("q", 5)] {
         let codes: Vec<u8> = (0..rows).flat_map(|row| [row % 4, 7, row, 0, 255, 1]).collect();
-        let labels: Vec<u8> = (0..rows).flat_map(|row| i64::from(row % 4).to_le_bytes()).collect();
         array(
             &folder.join(format!("{name}.npy")),
             &format!("'|u1', 'fortran_order': False, 'shape': ({rows}, 6)"),
             &codes,
         );
-        array(
-            &folder.join(format!("{name}-labels.npy")),
-            &format!("'<i8', 'fortran_order': False, 'shape': ({rows},)"),
-            &labels,
-        );
+        labels(&folder.join(format!("{name}-labels.npy")), rows);
     }
+}
+
+/// One of four classes for each row, in turn.
+fn labels(path: &Path, rows: u8) {
+    let labels: Vec<u8> = (0..rows).flat_map(|row| i64::from(row % 4).to_le_bytes()).collect();
+    array(path, &format!("'<i8', 'fortran_order': False, 'shape': ({rows},)"), &labels);
 }
 
 fn array(path: &Path, kind: &str, data: &[u8]) {

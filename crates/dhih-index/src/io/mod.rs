@@ -41,6 +41,7 @@ use self::disabled::safetensors;
 use crate::codes::Codes;
 use crate::codes::bits;
 use crate::codes::bytes::{FileBytes, MappedFile};
+use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::io::fault::{Fault, at};
@@ -95,6 +96,21 @@ impl CodesFormat {
         let read = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
         // A file that cannot be read gets its error from the reader of the format.
         if read.is_ok() && begin == PARQUET_MAGIC { Self::Parquet } else { Self::of(path) }
+    }
+}
+
+impl Labels {
+    /// Reads labels from an `.npy` file: whole numbers, one for each item, or rows of 0 and 1 with one column for each class.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read, [`Error::CodesFile`] where it is no such array.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = fs::read(path).map_err(Error::io("read", path))?;
+        if pointer::is_pointer(&file) {
+            return Err(Fault::from(pointer::REASON).at(path));
+        }
+        npy::parse_labels(&file).map_err(at(path))
     }
 }
 
@@ -214,12 +230,7 @@ impl CodeSet {
     /// # Errors
     /// As for [`read`](Self::read).
     pub fn with_labels(self, path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let file = fs::read(path).map_err(Error::io("read", path))?;
-        if pointer::is_pointer(&file) {
-            return Err(Fault::from(pointer::REASON).at(path));
-        }
-        let set = Self { labels: Some(npy::parse_labels(&file).map_err(at(path))?), ..self };
+        let set = Self { labels: Some(Labels::read(path)?), ..self };
         set.check().map(|()| set)
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::linear_algebra::{Eigen, Square, eigen, nearest_orthogonal, random_orthogonal};
-use super::{Codec, CodecConfig, Method, prepare};
+use super::{Codec, CodecConfig, Map, Method};
 use crate::error::{Error, Result};
 use crate::init::named_rng;
 use crate::ops::{Matrix, Size, product};
@@ -44,12 +44,22 @@ pub struct FitConfig {
     pub seed: u64,
     /// Rounds in which the rotation of [`Method::Itq`] and the signs follow each other.
     pub iterations: usize,
+    /// Shorter lengths at which the first bits are codes of their own: [`CodecConfig::nested`]. [`Method::Itq`] turns the components of each length among
+    /// themselves; the other methods find the same codes without.
+    pub nested: Vec<usize>,
 }
 
 impl Default for FitConfig {
     /// 256 bits by ITQ in 50 rounds, as published, of vectors of length 1.
     fn default() -> Self {
-        Self { method: Method::Itq, bits: 256, normalize: true, seed: 0, iterations: 50 }
+        Self {
+            method: Method::Itq,
+            bits: 256,
+            normalize: true,
+            seed: 0,
+            iterations: 50,
+            nested: Vec::new(),
+        }
     }
 }
 
@@ -62,37 +72,41 @@ const LEAST_ROTATED: usize = 1 << 14;
 /// Fits a codec. `told` is called with the number of vectors that have been read, now and then.
 ///
 /// # Errors
-/// [`Error::Config`] where the bits are out of range, [`Error::Vectors`] where there are too few vectors or they vary in fewer directions than
+/// [`Error::Config`] where the bits are out of range or the method needs labels, [`Error::Vectors`] where there are too few vectors or they vary in fewer directions than
 /// there are bits; those of the source.
 pub fn fit(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> Result<Codec> {
     let FitConfig { method, bits, normalize, seed, .. } = *config;
     let dims = rows.dims();
-    let of_codec = CodecConfig { method, dims, bits, normalize };
+    let of_codec = CodecConfig { method, dims, bits, normalize, nested: config.nested.clone() };
     of_codec.check()?;
-    if !method.is_fitted() {
-        return Codec::new(of_codec, None, vec![0.0; dims]);
+    if method == Method::Sign {
+        return Codec::new(of_codec, Map::FirstValues);
     }
     if rows.len() < bits.max(2) {
         let reason = format!("there are {}, and {bits} bits need at least as many", rows.len());
         return Err(Error::Vectors { reason });
     }
-    let Moments { mean, covariance } = moments(rows, config, told)?;
+    if method.needs_labels() {
+        let (got, expected) = (method.name().to_owned(), "a method without labels".to_owned());
+        return Err(Error::Config { name: "method", got, expected });
+    }
+    let Moments { mean, covariance } = moments(rows, &of_codec, told)?;
     let single = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
-    let matrix = match method {
-        Method::Sign => None,
-        Method::Rotation => {
-            let rotation = random_orthogonal(dims, &mut named_rng(seed, "codec rotation"));
-            Some(single(&rotation.values[..bits * dims]))
-        }
-        Method::PcaSign | Method::Itq => {
-            let components = principal(covariance, bits)?;
-            Some(match method {
-                Method::Itq => turned(rows, config, &single(&mean), &components)?,
-                _ => single(&components),
-            })
+    let centre = single(&mean);
+    let matrix = if method == Method::Rotation {
+        let rotation = random_orthogonal(dims, &mut named_rng(seed, "codec rotation"));
+        single(&rotation.values[..bits * dims])
+    } else {
+        let components = principal(covariance, bits)?;
+        match method {
+            Method::Itq => {
+                let fitted = Fitted { rows, of_codec: &of_codec, config, centre: &centre };
+                fitted.turned(&components)?
+            }
+            _ => single(&components),
         }
     };
-    Codec::new(of_codec, matrix, single(&mean))
+    Codec::new(of_codec, Map::Linear { matrix, centre })
 }
 
 struct Moments {
@@ -103,7 +117,7 @@ struct Moments {
 /// Calls `f` with all vectors, some at a time, as they enter the map but for the centre.
 fn for_each_chunk(
     rows: &dyn Rows,
-    normalize: bool,
+    config: &CodecConfig,
     mut f: impl FnMut(Range<usize>, &mut [f32]) -> Result<()>,
 ) -> Result<()> {
     let (dims, mut values) = (rows.dims(), Vec::new());
@@ -112,18 +126,26 @@ fn for_each_chunk(
         let chunk = start..rows.len().min(start + step);
         values.clear();
         rows.read(chunk.clone(), &mut values)?;
-        prepare_all(&mut values, dims, normalize, |row| chunk.start + row)?;
+        prepare_rows(&mut values, config, |row| chunk.start + row)?;
         f(chunk, &mut values)?;
     }
     Ok(())
 }
 
-fn prepare_all(
+/// Brings vectors to the form in which the map of a codec takes them: to length 1, where the configuration says so.
+///
+/// # Shapes
+/// `values`: `[n, dims]`, row-major.
+///
+/// # Errors
+/// [`Error::Vectors`] where one has a number that is not finite, or only zeros where vectors are brought to length 1; it is named by what `number`
+/// makes of its row.
+pub fn prepare_rows(
     values: &mut [f32],
-    dims: usize,
-    normalize: bool,
+    config: &CodecConfig,
     number: impl Fn(usize) -> usize + Sync,
 ) -> Result<()> {
+    let CodecConfig { dims, normalize, .. } = *config;
     let wrong = values.par_chunks_exact_mut(dims).enumerate().find_map_first(|(row, vector)| {
         prepare(vector, normalize).err().map(|reason| (number(row), reason))
     });
@@ -133,13 +155,29 @@ fn prepare_all(
     }
 }
 
+/// Brings a vector to length 1 where it is to be; else why it cannot be used.
+fn prepare(vector: &mut [f32], normalize: bool) -> std::result::Result<(), &'static str> {
+    let square: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    if !square.is_finite() {
+        return Err("has a number that is not finite");
+    }
+    if normalize {
+        if square == 0.0 {
+            return Err("has only zeros, and so no direction");
+        }
+        let scale = (1.0 / square.sqrt()) as f32;
+        vector.iter_mut().for_each(|x| *x *= scale);
+    }
+    Ok(())
+}
+
 /// Mean and covariances, the latter by products of what the first vectors' mean is taken off, so that little is lost to rounding.
-fn moments(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> Result<Moments> {
+fn moments(rows: &dyn Rows, config: &CodecConfig, told: &mut dyn FnMut(usize)) -> Result<Moments> {
     let (dims, needs_covariance) = (rows.dims(), config.method != Method::Rotation);
     let mut origin: Option<Vec<f32>> = None;
     let mut sums = vec![0f64; dims];
     let mut products = Square::zeros(if needs_covariance { dims } else { 0 });
-    for_each_chunk(rows, config.normalize, |chunk, values| {
+    for_each_chunk(rows, config, |chunk, values| {
         let origin = origin.get_or_insert_with(|| mean_of(values, dims));
         values.par_chunks_exact_mut(dims).for_each(|vector| {
             vector.iter_mut().zip(&*origin).for_each(|(x, origin)| *x -= origin);
@@ -203,62 +241,85 @@ fn principal(covariance: Square, bits: usize) -> Result<Vec<f64>> {
     Ok(components)
 }
 
-/// The principal components behind the rotation of iterative quantisation: with `V` the components of vectors and `B = sign(V R)`, R becomes
-/// the rotation that brings V nearest to B, again and again.
-fn turned(
-    rows: &dyn Rows,
-    config: &FitConfig,
-    mean: &[f32],
-    components: &[f64],
-) -> Result<Vec<f32>> {
-    let FitConfig { bits, normalize, seed, iterations, .. } = *config;
-    let dims = rows.dims();
-    let some = sample(rows, (bits * ROTATED_PER_BIT).max(LEAST_ROTATED), normalize)?;
-    let n = some.len() / dims;
-    let centred: Vec<f32> = some
-        .par_chunks_exact(dims)
-        .flat_map_iter(|v| v.iter().zip(mean).map(|(x, m)| x - m))
-        .collect();
-    drop(some);
-    let single: Vec<f32> = components.iter().map(|x| *x as f32).collect();
-    // V, [n, bits]
-    let by_components = product(
-        Size { rows: n, inner: dims, columns: bits },
-        Matrix::rows_of(&centred, dims),
-        Matrix::rows_of(&single, dims).transposed(),
-    );
-    drop(centred);
-    let v = Matrix::rows_of(&by_components, bits);
-    let mut rotation = random_orthogonal(bits, &mut named_rng(seed, "codec rotation"));
-    for _ in 0..iterations {
-        let as_single: Vec<f32> = rotation.values.iter().map(|x| *x as f32).collect();
-        let mut b = product(
-            Size { rows: n, inner: bits, columns: bits },
-            v,
-            Matrix::rows_of(&as_single, bits),
-        );
-        b.par_iter_mut().for_each(|x| *x = if *x >= 0.0 { 1.0 } else { -1.0 });
-        let size = Size { rows: bits, inner: n, columns: bits };
-        let both = product(size, v.transposed(), Matrix::rows_of(&b, bits));
-        let both = Square { side: bits, values: both.into_iter().map(f64::from).collect() };
-        let not_finite = || Error::Vectors { reason: "their components are not finite".to_owned() };
-        rotation = nearest_orthogonal(&both).ok_or_else(not_finite)?;
-    }
-    // A bit is a column of R applied to the components.
-    let mut matrix = vec![0f32; bits * dims];
-    matrix.par_chunks_exact_mut(dims).enumerate().for_each(|(bit, to)| {
-        let mut sum = vec![0f64; dims];
-        for (row, component) in components.chunks_exact(dims).enumerate() {
-            let factor = rotation.row(row)[bit];
-            sum.iter_mut().zip(component).for_each(|(sum, x)| *sum += factor * x);
+/// What the rotation of iterative quantisation is fitted to.
+struct Fitted<'a> {
+    rows: &'a dyn Rows,
+    of_codec: &'a CodecConfig,
+    config: &'a FitConfig,
+    /// `[dims]`: the mean of the vectors.
+    centre: &'a [f32],
+}
+
+impl Fitted<'_> {
+    /// The principal components, `[bits, dims]`, behind the rotation of iterative quantisation: with `V` the components of vectors and `B = sign(V R)`, R
+    /// becomes the rotation that brings V nearest to B, again and again. Where shorter lengths are codes of their own, the components up to
+    /// a length are turned among themselves, apart from those behind it.
+    fn turned(&self, components: &[f64]) -> Result<Vec<f32>> {
+        let CodecConfig { dims, bits, ref nested, .. } = *self.of_codec;
+        let v = self.components_of_some(components)?;
+        let mut matrix = vec![0f32; bits * dims];
+        let mut start = 0;
+        for end in nested.iter().copied().chain([bits]) {
+            let rotation = self.rotation(&v, start..end)?;
+            // A bit is a column of R applied to the components.
+            let of_block = &components[start * dims..end * dims];
+            let rows = matrix[start * dims..end * dims].par_chunks_exact_mut(dims).enumerate();
+            rows.for_each(|(bit, to)| {
+                let mut sum = vec![0f64; dims];
+                for (row, component) in of_block.chunks_exact(dims).enumerate() {
+                    let factor = rotation.row(row)[bit];
+                    sum.iter_mut().zip(component).for_each(|(sum, x)| *sum += factor * x);
+                }
+                to.iter_mut().zip(sum).for_each(|(to, sum)| *to = sum as f32);
+            });
+            start = end;
         }
-        to.iter_mut().zip(sum).for_each(|(to, sum)| *to = sum as f32);
-    });
-    Ok(matrix)
+        Ok(matrix)
+    }
+
+    /// V: the components of some of the vectors, `[n, bits]`.
+    fn components_of_some(&self, components: &[f64]) -> Result<Vec<f32>> {
+        let CodecConfig { dims, bits, .. } = *self.of_codec;
+        let (centre, most) = (self.centre, (bits * ROTATED_PER_BIT).max(LEAST_ROTATED));
+        let mut some = sample(self.rows, most, self.of_codec)?;
+        some.par_chunks_exact_mut(dims).for_each(|vector| {
+            vector.iter_mut().zip(centre).for_each(|(x, mean)| *x -= mean);
+        });
+        let single: Vec<f32> = components.iter().map(|x| *x as f32).collect();
+        Ok(product(
+            Size { rows: some.len() / dims, inner: dims, columns: bits },
+            Matrix::rows_of(&some, dims),
+            Matrix::rows_of(&single, dims).transposed(),
+        ))
+    }
+
+    /// R for the components `block` of V.
+    fn rotation(&self, v: &[f32], block: Range<usize>) -> Result<Square> {
+        let (bits, width) = (self.of_codec.bits, block.len());
+        let of_block: Vec<f32> =
+            v.chunks_exact(bits).flat_map(|row| &row[block.clone()]).copied().collect();
+        let n = of_block.len() / width;
+        let v = Matrix::rows_of(&of_block, width);
+        let mut rotation =
+            random_orthogonal(width, &mut named_rng(self.config.seed, "codec rotation"));
+        for _ in 0..self.config.iterations {
+            let as_single: Vec<f32> = rotation.values.iter().map(|x| *x as f32).collect();
+            let turned = Size { rows: n, inner: width, columns: width };
+            let mut b = product(turned, v, Matrix::rows_of(&as_single, width));
+            b.par_iter_mut().for_each(|x| *x = if *x >= 0.0 { 1.0 } else { -1.0 });
+            let size = Size { rows: width, inner: n, columns: width };
+            let both = product(size, v.transposed(), Matrix::rows_of(&b, width));
+            let both = Square { side: width, values: both.into_iter().map(f64::from).collect() };
+            let not_finite =
+                || Error::Vectors { reason: "their components are not finite".to_owned() };
+            rotation = nearest_orthogonal(&both).ok_or_else(not_finite)?;
+        }
+        Ok(rotation)
+    }
 }
 
 /// At most `most` vectors, evenly spaced.
-fn sample(rows: &dyn Rows, most: usize, normalize: bool) -> Result<Vec<f32>> {
+fn sample(rows: &dyn Rows, most: usize, config: &CodecConfig) -> Result<Vec<f32>> {
     let (n, dims) = (rows.len(), rows.dims());
     let count = n.min(most);
     let mut some = Vec::with_capacity(count * dims);
@@ -273,6 +334,6 @@ fn sample(rows: &dyn Rows, most: usize, normalize: bool) -> Result<Vec<f32>> {
         rows.read(at(i)..at(end - 1) + 1, &mut some)?;
         i = end;
     }
-    prepare_all(&mut some, dims, normalize, at)?;
+    prepare_rows(&mut some, config, at)?;
     Ok(some)
 }

@@ -1,27 +1,25 @@
-//! Codecs: from vectors that somebody has already, such as embeddings, to codes. A codec is a linear map whose signs are the bits, with what
-//! comes before it; it is fitted to vectors in [`fit`], and takes the place of a network in `encode`, the service and the wheel.
+//! Codecs: from vectors that somebody has already, such as embeddings, to codes. A codec is a map whose signs are the bits. It is fitted to
+//! vectors in [`fit`], or it is a hash layer that was trained on their labels; it takes the place of a network in `encode`, the service and
+//! the wheel. What the map is made of, and how it is stored: `map.rs`.
 
 mod fit;
 mod linear_algebra;
+mod map;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use self::fit::{FitConfig, Rows, fit};
+pub use self::fit::{FitConfig, Rows, fit, prepare_rows};
+pub use self::map::Map;
 use crate::checkpoint::{self, Contents};
 use crate::error::{Error, Result};
+use crate::hash_layer::HashLayer;
 use crate::inference::Inference;
-use crate::layer::{Layer, Linear, Sequential};
-use crate::ops::Activation;
 
 /// The longest code of a codec, in bits.
 pub const MAX_CODEC_BITS: usize = 4096;
 const CONFIG_KEY: &str = "dhih.codec";
-const MATRIX: &str = "matrix";
-const CENTRE: &str = "centre";
 
 /// How the linear map of a codec is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +33,13 @@ pub enum Method {
     Rotation,
     /// Principal components turned so that signs lose as little as can be: iterative quantisation (Gong and Lazebnik, CVPR 2011).
     Itq,
+    /// A hash layer that was trained on labels with one of the losses.
+    Head,
 }
 
 impl Method {
     /// All, with one line on each.
-    pub const ALL: [(&str, Self, &str); 4] = [
+    pub const ALL: [(&str, Self, &str); 5] = [
         ("sign", Self::Sign, "signs of the first values"),
         ("pca-sign", Self::PcaSign, "signs of the principal components"),
         ("rotation", Self::Rotation, "signs behind a random rotation about the mean"),
@@ -48,6 +48,7 @@ impl Method {
             Self::Itq,
             "principal components, turned towards their signs (Gong and Lazebnik, 2011)",
         ),
+        ("head", Self::Head, "a hash layer that is trained on labels with one of the losses"),
     ];
 
     /// The method of that name; `None` where there is none.
@@ -60,9 +61,9 @@ impl Method {
         Self::ALL.iter().find(|(_, method, _)| *method == self).map_or("", |(name, ..)| name)
     }
 
-    /// Whether vectors have to be looked at to find it.
-    pub fn is_fitted(self) -> bool {
-        self != Self::Sign
+    /// Whether labels are needed to find it.
+    pub fn needs_labels(self) -> bool {
+        self == Self::Head
     }
 }
 
@@ -78,6 +79,10 @@ pub struct CodecConfig {
     pub bits: usize,
     /// Whether vectors are brought to length 1 first, so that their length does not count.
     pub normalize: bool,
+    /// Lengths in bits, ascending and shorter than the whole code, whose first bits are codes of their own: see [`Codec::shortened`]. Older files
+    /// have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nested: Vec<usize>,
 }
 
 impl CodecConfig {
@@ -86,15 +91,24 @@ impl CodecConfig {
     /// # Errors
     /// [`Error::Config`] names what is out of range.
     pub fn check(&self) -> Result<()> {
-        let Self { dims, bits, .. } = self;
+        let Self { dims, bits, nested, .. } = self;
         if *dims == 0 || *dims > MAX_DIMS {
             let expected = format!("1 to {MAX_DIMS}");
             return Err(Error::Config { name: "dims", got: dims.to_string(), expected });
         }
-        let most = MAX_CODEC_BITS.min(*dims);
+        // A trained layer may have more outputs than a vector has directions.
+        let most = match self.method {
+            Method::Head => MAX_CODEC_BITS,
+            _ => MAX_CODEC_BITS.min(*dims),
+        };
         if *bits == 0 || *bits > most {
             let expected = format!("1 to {most}, for vectors of {dims} numbers");
             return Err(Error::Config { name: "bits", got: bits.to_string(), expected });
+        }
+        let is_ascending = nested.is_sorted_by(|a, b| a < b);
+        if !is_ascending || nested.iter().any(|length| *length == 0 || length >= bits) {
+            let expected = format!("lengths of 1 to {} bits, ascending", bits - 1);
+            return Err(Error::Config { name: "nested", got: format!("{nested:?}"), expected });
         }
         Ok(())
     }
@@ -106,10 +120,7 @@ const MAX_DIMS: usize = 1 << 14;
 /// Vectors to codes. Threads may share it.
 pub struct Codec {
     config: CodecConfig,
-    /// `[bits, dims]`; absent where the first values are taken as they are.
-    matrix: Option<Vec<f32>>,
-    /// `[dims]`: taken off vectors before the map.
-    centre: Vec<f32>,
+    map: Map,
     inference: Option<Inference>,
     sha256: String,
 }
@@ -117,41 +128,44 @@ pub struct Codec {
 impl Codec {
     /// Of its numbers.
     ///
-    /// # Shapes
-    /// `matrix`: `[bits, dims]`, none where the first values are taken; `centre`: `[dims]`.
-    ///
     /// # Errors
-    /// [`Error::Config`] where the configuration is out of range, or the numbers are not as many or not finite.
-    pub fn new(config: CodecConfig, matrix: Option<Vec<f32>>, centre: Vec<f32>) -> Result<Self> {
+    /// [`Error::Config`] where the configuration is out of range, or the map is not from its vectors to its bits, or has a number that is not finite.
+    pub fn new(config: CodecConfig, map: Map) -> Result<Self> {
         config.check()?;
-        let CodecConfig { dims, bits, .. } = config;
-        let wrong = |name, got: usize, expected: usize| {
-            let (got, expected) = (format!("{got} numbers"), expected.to_string());
-            Err(Error::Config { name, got, expected })
+        map.check(&config)?;
+        let inference = match map.layers(&config)? {
+            Some(layers) => Some(Inference::of_vectors(&layers, config.dims)?),
+            None => None,
         };
-        if centre.len() != dims {
-            return wrong(CENTRE, centre.len(), dims);
-        }
-        if matrix.as_ref().is_some_and(|matrix| matrix.len() != bits * dims) {
-            return wrong(MATRIX, matrix.map_or(0, |matrix| matrix.len()), bits * dims);
-        }
-        if matrix.iter().flatten().chain(&centre).any(|value| !value.is_finite()) {
-            let (got, expected) = ("NaN or an infinity".to_owned(), "finite numbers".to_owned());
-            return Err(Error::Config { name: MATRIX, got, expected });
-        }
-        let mut codec = Self { config, matrix, centre, inference: None, sha256: String::new() };
-        if codec.matrix.is_some() {
-            let (weight, bias) = codec.affine();
-            let linear = Linear {
-                weight: Tensor::from_vec(weight, (bits, dims), &Device::Cpu)?,
-                bias: Some(Tensor::from_vec(bias, bits, &Device::Cpu)?),
-                activation: Activation::Identity,
-            };
-            let layers = Sequential(vec![Layer::Linear(linear)]);
-            codec.inference = Some(Inference::of_vectors(&layers, dims)?);
-        }
+        let mut codec = Self { config, map, inference, sha256: String::new() };
         codec.sha256 = checkpoint::digest(&codec.contents()?)?;
         Ok(codec)
+    }
+
+    /// A hash layer as it is now, in evaluation, of vectors as [`prepare_rows`] leaves them.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`Error::Config`] where the layer is not of that configuration.
+    pub fn of_hash_layer(config: CodecConfig, layer: &HashLayer) -> Result<Self> {
+        Self::new(config, Map::of_hash_layer(layer)?)
+    }
+
+    /// The codec of the first `bits` of its codes, which the configuration lists as [`CodecConfig::nested`]. Its codes are those of this codec, cut short.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the lengths that there are.
+    pub fn shortened(&self, bits: usize) -> Result<Self> {
+        let CodecConfig { bits: whole, nested, .. } = &self.config;
+        if bits != *whole && !nested.contains(&bits) {
+            let lengths: Vec<String> =
+                nested.iter().chain([whole]).map(ToString::to_string).collect();
+            let expected = format!("{}: the lengths of the codec", lengths.join(", "));
+            return Err(Error::Config { name: "bits", got: bits.to_string(), expected });
+        }
+        let nested = nested.iter().copied().filter(|length| *length < bits).collect();
+        let config = CodecConfig { bits, nested, ..self.config.clone() };
+        let map = self.map.shortened(&config)?;
+        Self::new(config, map)
     }
 
     /// What defines it, but for its numbers.
@@ -174,25 +188,15 @@ impl Codec {
         &self.sha256
     }
 
-    /// The directions, `[bits, dims]`, row-major; none where the first values are taken as they are.
-    pub(crate) fn matrix(&self) -> Option<&[f32]> {
-        self.matrix.as_deref()
+    /// What it makes of a vector.
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
     }
 
     /// The map as a linear layer: weights `[bits, dims]`, row-major, and biases `[bits]`. Where vectors are brought to length 1, it is of
-    /// those.
-    pub fn affine(&self) -> (Vec<f32>, Vec<f32>) {
-        let CodecConfig { dims, bits, .. } = self.config;
-        let Some(matrix) = &self.matrix else {
-            let weight = (0..bits * dims).map(|i| if i / dims == i % dims { 1.0 } else { 0.0 });
-            return (weight.collect(), self.centre[..bits].iter().map(|x| -x).collect());
-        };
-        // (x - centre) M^T = x M^T - M centre
-        let moved = |row: &[f32]| {
-            let sum = row.iter().zip(&self.centre).map(|(a, b)| f64::from(*a) * f64::from(*b));
-            -sum.sum::<f64>() as f32
-        };
-        (matrix.clone(), matrix.chunks_exact(dims).map(moved).collect())
+    /// those. `None` where it has a hidden layer.
+    pub fn affine(&self) -> Option<(Vec<f32>, Vec<f32>)> {
+        self.map.affine(&self.config)
     }
 
     /// Real values behind the codes of vectors; their signs are the bits, the sign of 0 being +1. The values of a vector are the same to the
@@ -205,26 +209,19 @@ impl Codec {
     /// [`Error::Vectors`] where they are no whole vectors, or one of them has a number that is not finite, or only zeros where vectors are brought
     /// to length 1.
     pub fn encode(&self, vectors: &[f32]) -> Result<Vec<f32>> {
-        let CodecConfig { dims, bits, normalize, .. } = self.config;
+        let CodecConfig { dims, bits, .. } = self.config;
         if !vectors.len().is_multiple_of(dims) {
             let reason = format!("{} numbers are no vectors of {dims}", vectors.len());
             return Err(Error::Vectors { reason });
         }
         let mut scaled = vectors.to_vec();
-        for (row, vector) in scaled.chunks_exact_mut(dims).enumerate() {
-            prepare(vector, normalize)
-                .map_err(|reason| Error::Vectors { reason: format!("vector {row} {reason}") })?;
-        }
-        let n = vectors.len() / dims;
-        let mut values = vec![0.0; n * bits];
+        prepare_rows(&mut scaled, &self.config, |row| row)?;
+        let mut values = vec![0.0; vectors.len() / dims * bits];
         match &self.inference {
             Some(inference) => inference.run_values(&scaled, &mut values),
             None => {
                 let rows = values.chunks_exact_mut(bits).zip(scaled.chunks_exact(dims));
-                rows.for_each(|(values, vector)| {
-                    let centred = vector.iter().zip(&self.centre).map(|(x, centre)| x - centre);
-                    values.iter_mut().zip(centred).for_each(|(value, x)| *value = x);
-                });
+                rows.for_each(|(values, vector)| values.copy_from_slice(&vector[..bits]));
             }
         }
         Ok(values)
@@ -245,61 +242,27 @@ impl Codec {
     /// As [`checkpoint::read`]; and [`Error::Checkpoint`] where the file is no codec.
     pub fn load(path: &Path) -> Result<Self> {
         let (contents, _) = checkpoint::read(path)?;
-        Self::from_contents(&contents)
+        Self::from_contents(contents)
             .map_err(|reason| Error::Checkpoint { path: path.to_owned(), reason })
     }
 
     /// Of what [`Self::contents`] made, which may have other things beside it; or why it is none.
-    pub(crate) fn from_contents(contents: &Contents) -> std::result::Result<Self, String> {
+    pub(crate) fn from_contents(contents: Contents) -> std::result::Result<Self, String> {
         let Some(config) = contents.metadata.get(CONFIG_KEY) else {
             return Err("it is no codec: `dhih-train codec` makes one".to_owned());
         };
         let config: CodecConfig =
             serde_json::from_str(config).map_err(|error| error.to_string())?;
-        let values = |name: &str| -> Result<Option<Vec<f32>>> {
-            let Some(tensor) = contents.tensors.get(name) else { return Ok(None) };
-            Ok(Some(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
-        };
-        let values = |name: &str| values(name).map_err(|error| error.to_string());
-        let centre = values(CENTRE)?.ok_or("it has no centre")?;
-        let matrix = values(MATRIX)?;
-        if matrix.is_none() && config.method.is_fitted() {
-            return Err("it has no matrix".to_owned());
-        }
-        Self::new(config, matrix, centre).map_err(|error| error.to_string())
+        let map = Map::of_tensors(&config, contents.tensors)?;
+        Self::new(config, map).map_err(|error| error.to_string())
     }
 
     pub(crate) fn contents(&self) -> Result<Contents> {
-        let Self { config, matrix, centre, .. } = self;
-        let text = serde_json::to_string(config)
+        let text = serde_json::to_string(&self.config)
             .map_err(|error| Error::Vectors { reason: error.to_string() })?;
-        let mut tensors = BTreeMap::new();
-        let mut insert = |name: &str, values: &[f32], shape: &[usize]| -> Result<()> {
-            tensors.insert(name.to_owned(), Tensor::from_slice(values, shape, &Device::Cpu)?);
-            Ok(())
-        };
-        insert(CENTRE, centre, &[config.dims])?;
-        if let Some(matrix) = matrix {
-            insert(MATRIX, matrix, &[config.bits, config.dims])?;
-        }
+        let tensors = self.map.tensors(&self.config)?;
         Ok(Contents { tensors, metadata: [(CONFIG_KEY.to_owned(), text)].into() })
     }
-}
-
-/// Brings a vector to length 1 where it is to be; else why it cannot be used.
-fn prepare(vector: &mut [f32], normalize: bool) -> std::result::Result<(), &'static str> {
-    let square: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    if !square.is_finite() {
-        return Err("has a number that is not finite");
-    }
-    if normalize {
-        if square == 0.0 {
-            return Err("has only zeros, and so no direction");
-        }
-        let scale = (1.0 / square.sqrt()) as f32;
-        vector.iter_mut().for_each(|x| *x *= scale);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@ use std::ops::Range;
 use rand::Rng;
 use rand_distr::StandardNormal;
 
+use candle_core::{DType, Device, Tensor};
+
 use super::linear_algebra::{Square, nearest_orthogonal, random_orthogonal};
 use super::*;
-use crate::init::named_rng;
+use crate::hash_layer::{HashLayerConfig, HashNorm};
+use crate::init::{Parameters, named_rng};
+use crate::layer::Mode;
 
 /// Vectors in memory.
 struct Drawn {
@@ -53,6 +57,18 @@ fn fitted(rows: &Drawn, method: Method, bits: usize) -> Codec {
     fit(rows, &config, &mut |_| ()).unwrap()
 }
 
+/// Those that are fitted to vectors alone.
+fn fitted_methods() -> impl Iterator<Item = Method> {
+    Method::ALL.into_iter().map(|(_, method, _)| method).filter(|method| !method.needs_labels())
+}
+
+fn matrix_of(codec: &Codec) -> Vec<f32> {
+    match &codec.map {
+        Map::Linear { matrix, .. } => matrix.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The vectors at length 1 about their mean, in f64.
 fn centred(rows: &Drawn) -> Vec<Vec<f64>> {
     let mut all: Vec<Vec<f64>> = rows
@@ -83,7 +99,7 @@ fn components_are_those_of_the_power_method_in_f64() {
     let rows = Drawn::new(3000, 12);
     let all = centred(&rows);
     let codec = fitted(&rows, Method::PcaSign, 4);
-    let matrix = codec.matrix.clone().unwrap();
+    let matrix = matrix_of(&codec);
     let mut before: Vec<Vec<f64>> = Vec::new();
     for component in matrix.chunks(12) {
         let mut v: Vec<f64> = (0..12).map(|i| 1.0 / (1.0 + f64::from(i))).collect();
@@ -117,7 +133,7 @@ fn components_are_those_of_the_power_method_in_f64() {
 fn iterative_quantisation_is_that_of_its_formula_in_f64() {
     let rows = Drawn::new(2000, 10);
     let (bits, all) = (6, centred(&rows));
-    let matrix = fitted(&rows, Method::PcaSign, bits).matrix.unwrap();
+    let matrix = matrix_of(&fitted(&rows, Method::PcaSign, bits));
     let v: Vec<Vec<f64>> = all
         .iter()
         .map(|x| {
@@ -156,10 +172,11 @@ fn iterative_quantisation_is_that_of_its_formula_in_f64() {
 fn every_method_gives_the_same_bytes_again_and_comes_back_from_its_file() {
     let rows = Drawn::new(500, 16);
     let dir = tempfile::tempdir().unwrap();
-    for (name, method, _) in Method::ALL {
+    for method in fitted_methods() {
+        let name = method.name();
         let (a, b) = (fitted(&rows, method, 8), fitted(&rows, method, 8));
         assert_eq!((a.sha256(), a.config()), (b.sha256(), b.config()), "{name}");
-        assert_eq!(method.name(), name);
+        assert_eq!(Method::named(name), Some(method));
         let path = dir.path().join(format!("{name}.safetensors"));
         a.save(&path).unwrap();
         let loaded = Codec::load(&path).unwrap();
@@ -175,6 +192,131 @@ fn every_method_gives_the_same_bytes_again_and_comes_back_from_its_file() {
     let other = FitConfig { method: Method::Itq, bits: 8, seed: 1, ..FitConfig::default() };
     let other = fit(&rows, &other, &mut |_| ()).unwrap();
     assert_ne!(other.sha256(), fitted(&rows, Method::Itq, 8).sha256());
+}
+
+#[test]
+fn the_first_bits_are_codes_of_their_own_at_nested_lengths() {
+    let rows = Drawn::new(800, 12);
+    for method in fitted_methods() {
+        let name = method.name();
+        let config = FitConfig { method, bits: 9, nested: vec![3, 5], ..FitConfig::default() };
+        let codec = fit(&rows, &config, &mut |_| ()).unwrap();
+        let whole = codec.encode(&rows.values).unwrap();
+        for length in [3, 5] {
+            let short = codec.shortened(length).unwrap();
+            let first = whole.chunks(9).flat_map(|values| &values[..length]);
+            assert!(short.encode(&rows.values).unwrap().iter().eq(first), "{name} {length}");
+            assert_ne!(short.sha256(), codec.sha256(), "{name} {length}");
+        }
+        let within = codec.shortened(5).unwrap();
+        assert_eq!(within.config().nested, [3], "{name}");
+        let direct = codec.shortened(3).unwrap();
+        assert_eq!(within.shortened(3).unwrap().sha256(), direct.sha256(), "{name}");
+        let error = codec.shortened(4).err().unwrap().to_string();
+        assert!(error.contains("bits is 4, expected 3, 5, 9"), "{error}");
+    }
+    for nested in [vec![5, 3], vec![0, 3], vec![3, 9], vec![3, 3]] {
+        let config = FitConfig { bits: 9, nested, ..FitConfig::default() };
+        let error = fit(&rows, &config, &mut |_| ()).err().unwrap().to_string();
+        assert!(error.contains("lengths of 1 to 8 bits, ascending"), "{error}");
+    }
+}
+
+/// The bits of a shorter length see the principal components of that length and no others, and lose as little by their signs as bits that were
+/// fitted alone.
+#[test]
+fn nested_quantisation_turns_the_components_of_a_length_among_themselves() {
+    let rows = Drawn::new(2000, 12);
+    let config = FitConfig { bits: 8, nested: vec![4], ..FitConfig::default() };
+    let nested = fit(&rows, &config, &mut |_| ()).unwrap();
+    let components = matrix_of(&fitted(&rows, Method::PcaSign, 4));
+    for row in matrix_of(&nested)[..4 * 12].chunks(12) {
+        let along = |c: &[f32]| c.iter().zip(row).map(|(a, b)| a * b).sum::<f32>().powi(2);
+        let within: f32 = components.chunks(12).map(along).sum();
+        assert!((within - 1.0).abs() < 1e-4, "{within}");
+    }
+    let loss = |codec: &Codec| -> f32 {
+        let values = codec.encode(&rows.values).unwrap();
+        values.iter().map(|x| (x - x.signum()).powi(2)).sum()
+    };
+    let (short, alone) = (nested.shortened(4).unwrap(), fitted(&rows, Method::Itq, 4));
+    assert!((loss(&short) / loss(&alone) - 1.0).abs() < 1e-3);
+}
+
+/// A hash layer of 12 features with statistics that are not those of a fresh one.
+fn hash_layer(hidden: Option<usize>, norm: HashNorm) -> HashLayer {
+    let parameters = Parameters::seeded(3);
+    let config = HashLayerConfig { feature_norm: true, hidden, norm };
+    let layer =
+        HashLayer::new(12, 10, config, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
+    for step in 0..20 {
+        let x = Tensor::from_vec(Drawn::new(40, 12).values, (40, 12), &Device::Cpu).unwrap();
+        layer.forward(&(x * 0.3).unwrap(), Mode::training_step(0, step)).unwrap();
+    }
+    layer
+}
+
+#[test]
+fn a_codec_of_a_hash_layer_computes_what_the_layer_does() {
+    let rows = Drawn::new(50, 12);
+    let dir = tempfile::tempdir().unwrap();
+    let of_layer = |layer: &HashLayer| {
+        let nested = vec![4];
+        let config =
+            CodecConfig { method: Method::Head, dims: 12, bits: 10, normalize: true, nested };
+        Codec::of_hash_layer(config, layer).unwrap()
+    };
+    for (hidden, norm) in
+        [(None, HashNorm::None), (None, HashNorm::Batch), (Some(7), HashNorm::Batch)]
+    {
+        let layer = hash_layer(hidden, norm);
+        let codec = of_layer(&layer);
+        let mut scaled = rows.values.clone();
+        prepare_rows(&mut scaled, codec.config(), |row| row).unwrap();
+        let x = Tensor::from_vec(scaled.clone(), (50, 12), &Device::Cpu).unwrap();
+        let expected = layer.forward(&x, Mode::Evaluation).unwrap().flatten_all().unwrap();
+        let expected: Vec<f64> =
+            expected.to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();
+        let values = codec.encode(&rows.values).unwrap();
+        assert_near(&values, &expected, 1e-4);
+        let path = dir.path().join("codec.safetensors");
+        codec.save(&path).unwrap();
+        let loaded = Codec::load(&path).unwrap();
+        assert_eq!(
+            (loaded.sha256(), loaded.encode(&rows.values).unwrap()),
+            (codec.sha256(), values)
+        );
+        let short = loaded.shortened(4).unwrap().encode(&rows.values).unwrap();
+        assert_near(&short[..4], &expected[..4], 1e-4);
+        match codec.affine() {
+            None => assert!(hidden.is_some()),
+            Some((weight, bias)) => {
+                let along =
+                    |row: &[f32]| -> f32 { row.iter().zip(&scaled).map(|(a, b)| a * b).sum() };
+                let first: Vec<f32> =
+                    weight.chunks(12).zip(&bias).map(|(row, bias)| along(row) + bias).collect();
+                assert_near(&first, &expected[..10], 1e-4);
+            }
+        }
+    }
+    let codec = of_layer(&hash_layer(Some(7), HashNorm::None));
+    let refused = |name: &str, tensor: Option<Tensor>, part: &str| {
+        let mut contents = codec.contents().unwrap();
+        match tensor {
+            Some(tensor) => drop(contents.tensors.insert(name.to_owned(), tensor)),
+            None => drop(contents.tensors.remove(name)),
+        }
+        let path = dir.path().join("refused.safetensors");
+        checkpoint::write(&contents, &path).unwrap();
+        let error = Codec::load(&path).err().unwrap().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    let zeros = |shape: &[usize]| Some(Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap());
+    refused("outputs.bias", None, "it has no outputs.bias");
+    refused("outputs.bias", zeros(&[9]), "its outputs has the shapes");
+    refused("outputs.weight", zeros(&[10, 6]), "6 numbers, expected 7");
+    refused("hidden.weight", zeros(&[7, 11]), "11 numbers, expected 12");
+    refused("hidden.weight", None, "7 numbers, expected 12");
 }
 
 #[test]
@@ -201,6 +343,7 @@ fn vectors_that_cannot_be_used_are_named() {
     refused(&zeros, Method::PcaSign, 4, "vector 2 has only zeros");
     refused(&[], Method::Itq, 9, "1 to 8, for vectors of 8");
     refused(&[], Method::Itq, 0, "bits is 0");
+    refused(&[], Method::Head, 4, "method is head, expected a method without labels");
     let few = Drawn { dims: 8, values: rows.values[..24].to_vec() };
     let config = FitConfig { bits: 4, ..FitConfig::default() };
     let error = fit(&few, &config, &mut |_| ()).err().unwrap().to_string();
@@ -230,8 +373,8 @@ fn files_that_are_no_codec_are_refused() {
         assert!(error.to_string().contains(part), "{error}");
     };
     refused(&|contents| contents.metadata.clear(), "it is no codec");
-    refused(&|contents| drop(contents.tensors.remove(MATRIX)), "it has no matrix");
-    refused(&|contents| drop(contents.tensors.remove(CENTRE)), "it has no centre");
+    refused(&|contents| drop(contents.tensors.remove("matrix")), "it has no matrix");
+    refused(&|contents| drop(contents.tensors.remove("centre")), "it has no centre");
     refused(
         &|contents| {
             let text = contents.metadata.get_mut(CONFIG_KEY).unwrap();
@@ -249,7 +392,7 @@ fn files_that_are_no_codec_are_refused() {
     refused(
         &|contents| {
             let nan = Tensor::full(f32::NAN, 6, &Device::Cpu).unwrap();
-            contents.tensors.insert(CENTRE.to_owned(), nan);
+            contents.tensors.insert("centre".to_owned(), nan);
         },
         "finite numbers",
     );

@@ -21,9 +21,10 @@ use distant::{PackedCodes, min_distance};
 /// What the names of a network's codewords begin with among its parameters, before a dot.
 pub(crate) const CODEWORDS: &str = "codewords";
 
-/// Whether a parameter's name is that of codewords, which are neither trained nor averaged.
+/// Whether a parameter's name is that of codewords, which are neither trained nor averaged: of the one loss, or of one among several.
 pub fn is_codeword(name: &str) -> bool {
-    name.strip_prefix(CODEWORDS).is_some_and(|rest| rest.starts_with('.'))
+    name.rsplit_once('.')
+        .is_some_and(|(path, _)| path.rsplit('.').next().is_some_and(|last| last == CODEWORDS))
 }
 
 /// How codewords are made.
@@ -213,6 +214,16 @@ mod tests {
 
     fn codewords(scheme: Scheme, classes: usize, bits: usize, seed: u64) -> Result<Codewords> {
         Codewords::new(CodewordConfig { scheme, classes, bits, seed })
+    }
+
+    #[test]
+    fn codewords_are_known_by_name_of_one_loss_or_of_several() {
+        for name in ["codewords.codes", "codewords.tie", "first_8.codewords.codes"] {
+            assert!(is_codeword(name), "{name}");
+        }
+        for name in ["codewords", "my_codewords.codes", "codewords.a.b", "class_weights"] {
+            assert!(!is_codeword(name), "{name}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::prompts::prompts;
 use super::tokenizer::TextTokenizer;
 use super::tower::TextTower;
 use crate::checkpoint::{self, Contents};
-use crate::codec::{Codec, CodecConfig};
+use crate::codec::{Codec, CodecConfig, Map};
 use crate::error::{Error, Result};
 use crate::pretrained::Pretrained;
 
@@ -110,7 +110,7 @@ impl TextEncoder {
                 None => own.tensors.insert(name, tensor),
             };
         }
-        let codec = Codec::from_contents(&own).map_err(wrong)?;
+        let codec = Codec::from_contents(own).map_err(wrong)?;
         let tower = TextTower::restored(config, of_tower, device)?;
         if config.features != codec.dims() {
             let (features, dims) = (config.features, codec.dims());
@@ -152,19 +152,27 @@ fn vectors<T: AsRef<str>>(
 
 /// The pictures' codec with texts' centre. Where pictures are not centred, neither are texts.
 fn fitted(tower: &TextTower, tokenizer: &TextTokenizer, codec: &Codec) -> Result<Codec> {
-    let CodecConfig { method, dims, bits, .. } = *codec.config();
-    let mut centre = vec![0.0; dims];
-    if method.is_fitted() {
-        let prompts: Vec<String> = prompts().collect();
-        let vectors = vectors(tower, tokenizer, &prompts)?;
-        let mut sum = vec![0.0; dims];
-        for vector in vectors.chunks_exact(dims) {
-            let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x) / length);
+    let map = match codec.map() {
+        Map::FirstValues => Map::FirstValues,
+        Map::Linear { matrix, .. } => {
+            Map::Linear { matrix: matrix.clone(), centre: mean(tower, tokenizer)? }
         }
-        let mean = sum.iter().map(|sum| (sum / prompts.len() as f64) as f32);
-        centre = mean.collect();
+        Map::Head(_) => {
+            let (got, expected) = ("head".to_owned(), "one that has a centre".to_owned());
+            return Err(Error::Config { name: "method", got, expected });
+        }
+    };
+    Codec::new(CodecConfig { normalize: true, ..codec.config().clone() }, map)
+}
+
+/// The mean of the prompts' vectors, each of length 1.
+fn mean(tower: &TextTower, tokenizer: &TextTokenizer) -> Result<Vec<f32>> {
+    let prompts: Vec<String> = prompts().collect();
+    let dims = tower.config().features;
+    let mut sum = vec![0.0; dims];
+    for vector in vectors(tower, tokenizer, &prompts)?.chunks_exact(dims) {
+        let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x) / length);
     }
-    let config = CodecConfig { method, dims, bits, normalize: true };
-    Codec::new(config, codec.matrix().map(<[f32]>::to_vec), centre)
+    Ok(sum.iter().map(|sum| (sum / prompts.len() as f64) as f32).collect())
 }

@@ -70,9 +70,28 @@ class Codec:
         normalize: bool = True,
         seed: int = 0,
         iterations: int = 50,
+        nested: Sequence[int] = (),
+    ) -> Codec: ...
+    @staticmethod
+    def train(
+        vectors: NDArray[np.float32],
+        labels: ArrayLike,
+        bits: int = 64,
+        *,
+        loss: str = "hi",
+        hidden: int = 1024,
+        epochs: int = 15,
+        batch_size: int = 256,
+        learning_rate: float = 0.1,
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.0,
+        normalize: bool = True,
+        seed: int = 0,
+        nested: Sequence[int] = (),
     ) -> Codec: ...
     @staticmethod
     def load(path: _Path) -> Codec: ...
+    def shortened(self, bits: int) -> Codec: ...
     def save(self, path: _Path) -> None: ...
     def encode(self, vectors: NDArray[np.float32]) -> CodeSet: ...
     @property
@@ -81,6 +100,8 @@ class Codec:
     def dims(self) -> int: ...
     @property
     def method(self) -> str: ...
+    @property
+    def nested(self) -> list[int]: ...
     @property
     def model_sha256(self) -> str: ...
 

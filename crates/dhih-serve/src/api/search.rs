@@ -25,6 +25,10 @@ pub struct SearchParams {
     /// vectors, and for items whose vectors are kept.
     #[param(minimum = 1, maximum = 10000)]
     pub rescore: Option<usize>,
+    /// Stops the search by codes after so many microseconds, wherever it is: the answer is what was found by then, and its `exact` and
+    /// `certain_within` say how far that goes. Candidates that were found are rescored in any case. Not with `rerank`.
+    #[param(minimum = 1, maximum = 10000000)]
+    pub budget_us: Option<u64>,
 }
 
 /// Images or queries that one request may bring to `POST /v1/search/batch`.
@@ -33,6 +37,8 @@ pub const MAX_BATCH: usize = 32;
 pub const DEFAULT_K: usize = 20;
 /// Most neighbours one search returns.
 pub const MAX_K: usize = 1000;
+/// The longest time budget of a search, in microseconds.
+pub const MAX_BUDGET_US: u64 = 10_000_000;
 
 /// JSON body of `POST /v1/search`: exactly one of the fields.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -99,11 +105,11 @@ pub struct SearchAnswer {
     pub took_ms: Took,
     /// Neighbours, ordered by distance, then id; rescored ones by falling similarity, then id.
     pub hits: Vec<Hit>,
-    /// Of rescored neighbours: whether the candidates are exactly the nearest by code.
+    /// Of a search with `rescore` or `budget_us`: whether the candidates, or without `rescore` the hits, are exactly the nearest by code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<bool>,
-    /// Of rescored neighbours: every item whose code is within so many bits of the query's was rescored; null where not even all with the
-    /// query's own code were.
+    /// Of a search with `rescore` or `budget_us`: every item whose code is within so many bits of the query's was rescored, or found; null where
+    /// not even all with the query's own code were.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub certain_within: Option<Option<u32>>,

@@ -149,14 +149,15 @@ pub(crate) fn too_many_labels(most: usize) -> ApiError {
 fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     let refused = |code, message| Err(ApiError::BadRequest(code, message));
     match (name, purpose) {
-        ("k" | "radius" | "label" | "codes" | "rerank" | "rescore", Purpose::Search { .. }) => {
-            refused(
-                "invalid_parameter",
-                format!(
-                    "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
-                ),
-            )
-        }
+        (
+            "k" | "radius" | "label" | "codes" | "rerank" | "rescore" | "budget_us",
+            Purpose::Search { .. },
+        ) => refused(
+            "invalid_parameter",
+            format!(
+                "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
+            ),
+        ),
         ("id" | "sample" | "code" | "vector", Purpose::Search { .. }) => refused(
             "ambiguous_query",
             format!(
@@ -167,12 +168,13 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
             "invalid_parameter",
             format!("a form brings an `image`: send `{name}` as JSON, to be added without one"),
         ),
-        ("k" | "radius" | "codes" | "rerank" | "rescore" | "sample", Purpose::NewItem { .. }) => {
-            refused(
-                "invalid_parameter",
-                format!("an item is not added with `{name}`: send `image`, `label` and `id`"),
-            )
-        }
+        (
+            "k" | "radius" | "codes" | "rerank" | "rescore" | "budget_us" | "sample",
+            Purpose::NewItem { .. },
+        ) => refused(
+            "invalid_parameter",
+            format!("an item is not added with `{name}`: send `image`, `label` and `id`"),
+        ),
         _ => Ok(()),
     }
 }

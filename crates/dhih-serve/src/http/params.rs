@@ -1,8 +1,10 @@
 //! The query string of a search. By hand, because `label` may be repeated, which the usual decoder does not allow.
 
+use std::time::Duration;
+
 use axum::http::Uri;
 
-use crate::api::{DEFAULT_K, MAX_K, SearchParams};
+use crate::api::{DEFAULT_K, MAX_BUDGET_US, MAX_K, SearchParams};
 use crate::http::ApiError;
 use crate::http::form::{LABEL, too_many_labels};
 use crate::run::Run;
@@ -18,12 +20,14 @@ pub(crate) struct Extent {
     pub(crate) rerank: bool,
     /// Candidates to rescore.
     pub(crate) rescore: Option<usize>,
+    /// The time after which the search by codes stops.
+    pub(crate) budget: Option<Duration>,
 }
 
 impl Extent {
     /// Whether the index alone answers, however many are near.
     pub(crate) fn is_plain(&self) -> bool {
-        self.labels.is_empty() && !self.rerank && self.rescore.is_none()
+        self.labels.is_empty() && !self.rerank && self.rescore.is_none() && self.budget.is_none()
     }
 }
 
@@ -50,8 +54,10 @@ pub(crate) fn extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError> {
 /// Reads and checks the query string of the pairs of an item.
 pub(crate) fn pairs_extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError> {
     let params = parse(uri.query().unwrap_or_default()).map_err(wrong)?;
-    if params.rerank.is_some() || params.rescore.is_some() {
-        return Err(wrong("pairs go by distance alone: leave `rerank` and `rescore` out".into()));
+    if params.rerank.is_some() || params.rescore.is_some() || params.budget_us.is_some() {
+        let message =
+            "pairs are all within a distance: leave `rerank`, `rescore` and `budget_us` out";
+        return Err(wrong(message.into()));
     }
     if params.radius.is_none() {
         return Err(wrong("`radius` is missing: give the largest distance of a pair".into()));
@@ -83,7 +89,18 @@ fn checked(params: SearchParams, bounds: Bounds) -> Result<Extent, ApiError> {
             return Err(wrong(message));
         }
     }
-    Ok(Extent { k, radius, labels: params.label, codes, rerank, rescore: params.rescore })
+    if let Some(budget) = params.budget_us {
+        if rerank {
+            let message = "`rerank` orders all that is found: leave `budget_us` out";
+            return Err(wrong(message.into()));
+        }
+        if !(1..=MAX_BUDGET_US).contains(&budget) {
+            return Err(wrong(format!("budget_us is {budget}; give 1 to {MAX_BUDGET_US}")));
+        }
+    }
+    let (labels, rescore) = (params.label, params.rescore);
+    let budget = params.budget_us.map(Duration::from_micros);
+    Ok(Extent { k, radius, labels, codes, rerank, rescore, budget })
 }
 
 fn wrong(message: String) -> ApiError {
@@ -98,6 +115,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             "radius" => params.radius.replace(number(&name, &value)?).is_some(),
             "codes" => params.codes.replace(truth(&name, &value)?).is_some(),
             "rescore" => params.rescore.replace(number(&name, &value)?).is_some(),
+            "budget_us" => params.budget_us.replace(number(&name, &value)?).is_some(),
             "rerank" => params.rerank.replace(truth(&name, &value)?).is_some(),
             "label" if value.len() > LABEL => {
                 return Err(format!("a `label` is longer than {LABEL} bytes"));
@@ -108,7 +126,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             }
             _ => {
                 return Err(format!(
-                    "there is no parameter `{name}`; there are k, radius, label, codes, rerank and rescore"
+                    "there is no parameter `{name}`; there are k, radius, label, codes, rerank, rescore and budget_us"
                 ));
             }
         };
@@ -139,9 +157,14 @@ mod tests {
         let read = |query: &str| extent(&format!("/v1/search?{query}").parse().unwrap(), bounds);
         let all = read("k=5&radius=9&label=a%20b&label=c&codes=true&rerank=true").unwrap();
         let labels = vec!["a b".to_owned(), "c".to_owned()];
-        let rescore = None;
-        assert_eq!(all, Extent { k: 5, radius: 9, labels, codes: true, rerank: true, rescore });
-        assert_eq!(read("k=5&rescore=50").unwrap().rescore, Some(50));
+        let (rescore, budget) = (None, None);
+        let expected =
+            Extent { k: 5, radius: 9, labels, codes: true, rerank: true, rescore, budget };
+        assert_eq!(all, expected);
+        let timed = read("k=5&rescore=50&budget_us=300").unwrap();
+        let budget = Some(Duration::from_micros(300));
+        assert_eq!((timed.rescore, timed.budget), (Some(50), budget));
+        assert!(!timed.is_plain() && !read("budget_us=1").unwrap().is_plain());
         let none = read("").unwrap();
         assert_eq!((none.k, none.radius, none.labels.len()), (DEFAULT_K, 48, 0));
         for (query, part) in [
@@ -156,7 +179,10 @@ mod tests {
             ("k=5&rescore=4", "5 (k) to 10000"),
             ("rescore=10001", "20 (k) to 10000"),
             ("rerank=true&rescore=50", "two orders"),
-            ("limit=3", "k, radius, label, codes, rerank and rescore"),
+            ("budget_us=0", "1 to 10000000"),
+            ("budget_us=10000001", "1 to 10000000"),
+            ("rerank=true&budget_us=5", "leave `budget_us` out"),
+            ("limit=3", "rerank, rescore and budget_us"),
             (&format!("label={}", "a".repeat(LABEL + 1)), "longer than 256 bytes"),
         ] {
             match read(query) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dhih_index::{Index, to_hex};
+use dhih_index::{Index, Rescore, to_hex};
 
 use crate::api;
 use crate::items::catalogue::Record;
@@ -11,6 +11,7 @@ use crate::run::source::Codes;
 use crate::run::{Run, digest};
 use crate::search::{
     Found, Neighbour, Order, Query, SearchError, Searcher, search_and_rerank, search_and_rescore,
+    search_within_budget,
 };
 
 /// A run, and its codes as they were at one moment.
@@ -72,8 +73,14 @@ impl View<'_> {
         match (order, &self.snapshot) {
             (Order::Distance, _) => self.searcher().search(&query),
             (Order::Values(values), _) => search_and_rerank(self.searcher(), &query, values),
-            (Order::Vectors { vector, candidates }, Snapshot::Local(index)) => {
-                search_and_rescore(index, &query, vector, candidates)
+            (Order::DistanceWithin(budget), Snapshot::Local(index)) => {
+                search_within_budget(index, &query, budget)
+            }
+            (Order::DistanceWithin(_), Snapshot::Remote(_)) => Err(SearchError::NoBudget),
+            (Order::Vectors { vector, candidates, budget }, Snapshot::Local(index)) => {
+                // All candidates come back, because some may be beyond the radius.
+                let rescore = Rescore::new(candidates, candidates).with_budget(budget);
+                search_and_rescore(index, &query, vector, &rescore)
             }
             (Order::Vectors { .. }, Snapshot::Remote(_)) => Err(SearchError::NoVectors),
         }

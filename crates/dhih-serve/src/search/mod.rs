@@ -2,16 +2,19 @@
 //! Labels, thumbnails and changes are not its own: `run/`, `items/`.
 
 mod cancellation;
+mod certified;
 mod local;
 mod rerank;
 mod rescore;
 mod scope;
 
 use std::fmt;
+use std::time::Duration;
 
 use dhih_index::Certificate;
 
 pub use self::cancellation::{CancelOnDrop, Cancellation};
+pub(crate) use self::certified::search_within_budget;
 pub(crate) use self::rerank::search_and_rerank;
 pub(crate) use self::rescore::{MOST_CANDIDATES, search_and_rescore};
 pub use self::scope::Scope;
@@ -75,6 +78,8 @@ pub struct Neighbour {
 pub(crate) enum Order<'a> {
     /// By distance.
     Distance,
+    /// By distance, as far as the search comes within this time.
+    DistanceWithin(Duration),
     /// By distance, and those of one distance by how well their bits agree with these real values of the query.
     Values(&'a [f32]),
     /// The nearest candidates, so many, by the cosine of their vectors to the query's.
@@ -83,6 +88,8 @@ pub(crate) enum Order<'a> {
         vector: &'a [f32],
         /// How many are looked at.
         candidates: usize,
+        /// The time after which the search for candidates stops.
+        budget: Option<Duration>,
     },
 }
 
@@ -97,7 +104,7 @@ pub struct Found {
     pub capped_radius: Option<u32>,
     /// How similar the vector of each item is to the query's, where they were rescored; empty otherwise.
     pub similarities: Vec<f32>,
-    /// How far it is certain that no nearer item was left out, where they were rescored.
+    /// How far it is certain that no nearer item was left out, where they were rescored or the search had a budget.
     pub certificate: Option<Certificate>,
 }
 
@@ -117,6 +124,9 @@ pub enum SearchError {
     /// A store that keeps no vectors.
     #[error("the codes are in a store without vectors: nothing can be rescored")]
     NoVectors,
+    /// A store that cannot stop a search under way.
+    #[error("the codes are in a store, which answers a search as a whole: leave `budget_us` out")]
+    NoBudget,
     /// Nobody waits for the answer any more.
     #[error("the search was given up by who asked for it")]
     Cancelled,

@@ -7,20 +7,18 @@ use crate::search::{Found, Neighbour, Query, SearchError};
 /// So many items are rescored at most.
 pub(crate) const MOST_CANDIDATES: usize = 10_000;
 
-/// Of the nearest `candidates` by code those within the query's radius, the `k` whose vectors have the greatest cosine to `vector`, by falling
-/// similarity, then id.
+/// Of the nearest candidates by code those within the query's radius, the `k` whose vectors have the greatest cosine to `vector`, by falling
+/// similarity, then id. `rescore` says how many candidates there are, all of which it lets through, and within what time they are looked for.
 pub(crate) fn search_and_rescore(
     index: &Index,
     query: &Query<'_>,
     vector: &[f32],
-    candidates: usize,
+    rescore: &Rescore,
 ) -> Result<Found, SearchError> {
     let Query { code, k, radius, filter, codes, .. } = *query;
-    // All of them come back, because some may be beyond the radius.
-    let rescore = Rescore::new(candidates, candidates);
     let rescored = match filter {
-        Some(scope) => scope.selection(index).knn_rescored(code, vector, &rescore)?,
-        None => index.knn_rescored(code, vector, &rescore)?,
+        Some(scope) => scope.selection(index).knn_rescored(code, vector, rescore)?,
+        None => index.knn_rescored(code, vector, rescore)?,
     };
     let within = |hit: &&RescoredHit| hit.distance <= radius;
     let hits: Vec<RescoredHit> = rescored.hits.iter().filter(within).take(k).copied().collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use axum::http::StatusCode;
 use candle_core::{DType, Device};
 use dhih_index::Codes;
-use dhih_model::codec::{Codec, CodecConfig, Method};
+use dhih_model::codec::{Codec, CodecConfig, Map, Method};
 use dhih_model::text::{
     FitText, MAX_TEXT_BYTES, TextConfig, TextEncoder, TextFamily, TextTokenizer, TextTower,
 };
@@ -40,10 +40,11 @@ fn write_text(run: &Path, model_sha256: &str) {
     let tower = &TextTower::from_pretrained(config, &weights, &Device::Cpu).unwrap();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../dhih-model/tests/data/text/clip.json");
     let tokenizer = &TextTokenizer::read(Path::new(file), &config).unwrap();
-    let method = Method::Rotation;
-    let codec = CodecConfig { method, dims: DIMS, bits: BITS, normalize: false };
+    let (method, nested) = (Method::Rotation, Vec::new());
+    let codec = CodecConfig { method, dims: DIMS, bits: BITS, normalize: false, nested };
     let matrix = (0..BITS * DIMS).map(|i| if i % DIMS == i / DIMS { 1.0 } else { 0.1 }).collect();
-    let codec = &Codec::new(codec, Some(matrix), vec![0.0; DIMS]).unwrap();
+    let map = Map::Linear { matrix, centre: vec![0.0; DIMS] };
+    let codec = &Codec::new(codec, map).unwrap();
     let fit = FitText { tower, weights: &weights, tokenizer, codec, model_sha256 };
     fit.write(&run.join("text.safetensors")).unwrap();
 }

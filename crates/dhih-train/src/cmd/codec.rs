@@ -1,32 +1,45 @@
-//! `dhih-train codec`: fits a codec to vectors.
+//! `dhih-train codec`: fits a codec to vectors, or trains one on their labels.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use dhih_index::Vectors;
-use dhih_model::codec::{FitConfig, Method};
-use dhih_train::Progress;
-use dhih_train::vectors::fit_codec;
+use dhih_index::{Labels, Vectors};
+use dhih_model::codec::{Codec, FitConfig, Method};
+use dhih_train::vectors::head::{HeadConfig, TrainedHead, Validation};
+use dhih_train::vectors::{fit_codec, train_codec};
+use dhih_train::{LossOptions, LossParam, Progress};
 use serde::Serialize;
+
+const LABELLED: &str = "With --labels";
 
 /// Flags of `codec`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  dhih-train codec --vectors embeddings.npy --bits 256 --out codec.safetensors\n  \
-    dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors"
+    after_help = "Examples:\n  dhih-train codec --vectors embeddings.npy --bits 256 --out codec.safetensors\n  \
+    dhih-train codec --vectors embeddings.npy --labels labels.npy --bits 64 --out codec.safetensors\n  \
+    dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors\n  \
+    dhih-train codec --vectors embeddings.npy --bits 256 --nested 32,64 --out codec.safetensors\n  \
+    dhih-train codec --shorten codec.safetensors --bits 64 --out codec-64.safetensors"
 )]
 pub(crate) struct CodecArgs {
     /// Vectors to fit the codec to: an .npy array of floats, one vector a row, or a .parquet file with a column of lists of floats
-    #[arg(long, env = "DHIH_VECTORS", value_name = "FILE")]
-    vectors: PathBuf,
-    /// Code length
-    #[arg(long, env = "DHIH_CODEC_BITS", value_name = "N", default_value_t = 256)]
-    bits: usize,
-    /// How bits are made of the numbers of a vector
-    #[arg(long, env = "DHIH_METHOD", value_name = "NAME", default_value = "itq", value_parser = methods())]
-    method: Method,
+    #[arg(long, env = "DHIH_VECTORS", value_name = "FILE", required_unless_present = "shorten")]
+    vectors: Option<PathBuf>,
+    /// Write the codec of the first --bits bits of this codec, one of its --nested lengths; nothing is fitted
+    #[arg(long, env = "DHIH_SHORTEN", value_name = "FILE", requires = "bits",
+        conflicts_with_all = ["vectors", "method", "nested", "labels"])]
+    shorten: Option<PathBuf>,
+    /// Code length [default: 256; 64 with --labels]
+    #[arg(long, env = "DHIH_CODEC_BITS", value_name = "N")]
+    bits: Option<usize>,
+    /// How bits are made of the numbers of a vector [default: itq; head with --labels]
+    #[arg(long, env = "DHIH_METHOD", value_name = "NAME", value_parser = methods(|_| true))]
+    method: Option<Method>,
+    /// Shorter lengths, ascending: the first bits of each code are codes of their own
+    #[arg(long, env = "DHIH_NESTED", value_name = "N,N,...", value_delimiter = ',')]
+    nested: Vec<usize>,
     /// Codec to write
     #[arg(long, env = "DHIH_CODEC_OUT", value_name = "FILE", default_value = "codec.safetensors")]
     out: PathBuf,
@@ -36,12 +49,52 @@ pub(crate) struct CodecArgs {
     /// Rounds of itq
     #[arg(long, env = "DHIH_ITERATIONS", value_name = "N", default_value_t = 50)]
     iterations: usize,
-    /// Seed of the rotation
+    /// Seed of what is drawn
     #[arg(long, env = "DHIH_CODEC_SEED", value_name = "N", default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    head: HeadArgs,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
+}
+
+/// Flags of training on labels.
+#[derive(Debug, Args)]
+struct HeadArgs {
+    /// Labels of the vectors, an .npy array: whole numbers, one a vector, -1 for none; or rows of 0 and 1, a column for each class
+    #[arg(long, env = "DHIH_CODEC_LABELS", value_name = "FILE", help_heading = LABELLED)]
+    labels: Option<PathBuf>,
+    /// Loss, and constants of it: NAME or NAME:CONSTANT=VALUE:...; `list losses` shows all [default: hi]
+    #[arg(long, env = "DHIH_CODEC_LOSS", value_name = "LOSS", requires = "labels", help_heading = LABELLED)]
+    loss: Option<LossOptions>,
+    /// Constant of the loss, repeatable
+    #[arg(long, env = "DHIH_CODEC_LOSS_PARAM", value_name = "NAME=VALUE", value_delimiter = ',', requires = "labels",
+        help_heading = LABELLED)]
+    loss_param: Vec<LossParam>,
+    /// Units of a hidden layer; 0 is none [default: 1024]
+    #[arg(long, env = "DHIH_CODEC_HIDDEN", value_name = "N", requires = "labels", help_heading = LABELLED)]
+    hash_hidden: Option<usize>,
+    /// Passes over the vectors [default: 15]
+    #[arg(long, env = "DHIH_CODEC_EPOCHS", value_name = "N", requires = "labels", help_heading = LABELLED)]
+    epochs: Option<usize>,
+    /// Vectors a step [default: 256]
+    #[arg(long, env = "DHIH_CODEC_BATCH_SIZE", value_name = "N", requires = "labels", help_heading = LABELLED)]
+    batch_size: Option<usize>,
+    /// Learning rate after the first epoch [default: 0.1]
+    #[arg(long, env = "DHIH_CODEC_LEARNING_RATE", value_name = "X", visible_alias = "lr", requires = "labels",
+        help_heading = LABELLED)]
+    learning_rate: Option<f64>,
+    /// L2 penalty of weights [default: 0.01]
+    #[arg(long, env = "DHIH_CODEC_WEIGHT_DECAY", value_name = "X", visible_alias = "wd", requires = "labels",
+        help_heading = LABELLED)]
+    weight_decay: Option<f64>,
+    /// Part of the labels' weight that is spread over all classes [default: 0]
+    #[arg(long, env = "DHIH_CODEC_LABEL_SMOOTHING", value_name = "X", requires = "labels", help_heading = LABELLED)]
+    label_smoothing: Option<f64>,
+    /// Part of the labelled vectors that is held out to watch training by [default: 0]
+    #[arg(long, env = "DHIH_CODEC_VALIDATION", value_name = "X", requires = "labels", help_heading = LABELLED)]
+    validation: Option<f64>,
 }
 
 /// What `--json` prints.
@@ -49,45 +102,120 @@ pub(crate) struct CodecArgs {
 struct Report<'a> {
     out: &'a Path,
     method: &'a str,
-    vectors: usize,
+    /// Those that it was fitted to or trained on; absent where it is a shorter form of another codec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vectors: Option<usize>,
     dims: usize,
     bits: usize,
+    #[serde(skip_serializing_if = "<[usize]>::is_empty")]
+    nested: &'a [usize],
     sha256: &'a str,
+    /// Of held-out vectors, where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validation_map: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validation_accuracy: Option<f64>,
 }
 
-pub(super) fn methods() -> impl TypedValueParser<Value = Method> {
-    let named = Method::ALL.map(|(name, _, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(named).try_map(|name| Method::named(&name).ok_or("no such method"))
+/// A codec, and what it was made of.
+struct Made {
+    codec: Codec,
+    vectors: Option<usize>,
+    validation: Option<Validation>,
 }
 
-/// Fits, writes and reports.
+/// A value parser of the names of those methods.
+pub(super) fn methods(
+    is_offered: impl Fn(Method) -> bool,
+) -> impl TypedValueParser<Value = Method> {
+    let offered = Method::ALL.into_iter().filter(|(_, method, _)| is_offered(*method));
+    let named = offered.map(|(name, _, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(named.collect::<Vec<_>>())
+        .try_map(|name| Method::named(&name).ok_or("no such method"))
+}
+
+/// Fits, trains or shortens, writes and reports.
 pub(crate) fn run(args: &CodecArgs) -> Result<()> {
-    let vectors = Vectors::open(&args.vectors)?;
-    let config = FitConfig {
-        method: args.method,
-        bits: args.bits,
-        normalize: !args.no_normalize,
-        seed: args.seed,
-        iterations: args.iterations,
-    };
-    let codec = fit_codec(&vectors, &config, Progress::Shown)?;
+    let Made { codec, vectors, validation } = args.make()?;
     codec.save(&args.out)?;
-    let (bits, dims, name) = (codec.bits(), codec.dims(), args.method.name());
+    let (bits, dims, method) = (codec.bits(), codec.dims(), codec.config().method.name());
     if args.json {
-        let (out, sha256) = (&*args.out, codec.sha256());
         return super::print_json(&Report {
-            out,
-            method: name,
-            vectors: vectors.len(),
+            out: &args.out,
+            method,
+            vectors,
             dims,
             bits,
-            sha256,
+            nested: &codec.config().nested,
+            sha256: codec.sha256(),
+            validation_map: validation.map(|Validation { map, .. }| map),
+            validation_accuracy: validation.and_then(|Validation { accuracy, .. }| accuracy),
         });
     }
     let out = args.out.display();
+    let vectors = args.vectors.as_deref().unwrap_or(Path::new("FILE")).display();
     super::print(&format!(
-        "{name} of {bits} bits for vectors of {dims} numbers in {out}\n\
-         next        dhih-train encode --codec {out} --vectors {}\n",
-        args.vectors.display()
+        "{method} of {bits} bits for vectors of {dims} numbers in {out}\n\
+         next        dhih-train encode --codec {out} --vectors {vectors}\n"
     ))
+}
+
+impl CodecArgs {
+    fn make(&self) -> Result<Made> {
+        if let (Some(whole), Some(bits)) = (&self.shorten, self.bits) {
+            let codec = Codec::load(whole)?.shortened(bits)?;
+            return Ok(Made { codec, vectors: None, validation: None });
+        }
+        // The flags make sure that there are vectors where nothing is shortened.
+        let vectors = Vectors::open(self.vectors.as_ref().context("no --vectors")?)?;
+        match (&self.head.labels, self.method) {
+            (Some(labels), None | Some(Method::Head)) => {
+                let labels = Labels::read(labels)?;
+                let TrainedHead { codec, trained, validation } =
+                    train_codec(&vectors, &labels, &self.head_config(), Progress::Shown)?;
+                Ok(Made { codec, vectors: Some(trained), validation })
+            }
+            (Some(_), Some(method)) => bail!(
+                "{} makes no use of labels; leave out --labels, or take --method head",
+                method.name()
+            ),
+            (None, Some(Method::Head)) => bail!(
+                "head is trained on labels; give --labels FILE, or take --method itq, which needs none"
+            ),
+            (None, method) => {
+                let codec = fit_codec(&vectors, &self.fit_config(method), Progress::Shown)?;
+                Ok(Made { codec, vectors: Some(vectors.len()), validation: None })
+            }
+        }
+    }
+
+    fn fit_config(&self, method: Option<Method>) -> FitConfig {
+        let default = FitConfig::default();
+        FitConfig {
+            method: method.unwrap_or(default.method),
+            bits: self.bits.unwrap_or(default.bits),
+            normalize: !self.no_normalize,
+            seed: self.seed,
+            iterations: self.iterations,
+            nested: self.nested.clone(),
+        }
+    }
+
+    fn head_config(&self) -> HeadConfig {
+        let (head, default) = (&self.head, HeadConfig::default());
+        HeadConfig {
+            bits: self.bits.unwrap_or(default.bits),
+            nested: self.nested.clone(),
+            normalize: !self.no_normalize,
+            loss: head.loss.clone().unwrap_or_default().with_params(head.loss_param.clone()),
+            hidden: head.hash_hidden.unwrap_or(default.hidden),
+            epochs: head.epochs.unwrap_or(default.epochs),
+            batch_size: head.batch_size.unwrap_or(default.batch_size),
+            learning_rate: head.learning_rate.unwrap_or(default.learning_rate),
+            weight_decay: head.weight_decay.unwrap_or(default.weight_decay),
+            label_smoothing: head.label_smoothing.unwrap_or(default.label_smoothing),
+            validation: head.validation.unwrap_or(default.validation),
+            seed: self.seed,
+        }
+    }
 }

@@ -13,7 +13,7 @@ use dhih_model::codec::Codec;
 use dhih_model::image::{FORMATS, PictureReader};
 use dhih_model::text::TextEncoder;
 use dhih_model::walk::{self, LeftOut, Walk, text_of};
-use dhih_train::arrow_stream;
+use dhih_train::arrow_stream::{self, Coder};
 use dhih_train::pictures::Pictures;
 use dhih_train::vectors::encode_vectors;
 use dhih_train::{Progress, RunDir, device, files};
@@ -28,7 +28,8 @@ use super::pictures::{LimitArgs, tell_left_out};
     dhih-train encode --input photos --shard 3/16 --out parts\n  \
     dhih-train encode --arrow-stdin --arrow-stdout < images.arrows > codes.arrows\n  \
     dhih-train encode --text 'a red car' --text 'a dog in the snow' --out queries.safetensors\n  \
-    dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors\n\n\
+    dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors\n  \
+    dhih-train encode --codec codec.safetensors --arrow-stdin --arrow-stdout < vectors.arrows > codes.arrows\n\n\
     Beside OUT, OUT.files.txt names the file of each code: line i is that of id i. OUT.files.jsonl has the same names as JSON \
     lines, {\"row\":0,\"path\":\"photos/a.jpg\"}. In names, bytes that are no UTF-8 and control characters are written \\xFF, and a \
     backslash \\\\."
@@ -48,12 +49,18 @@ pub(crate) struct EncodeArgs {
     /// With --text, also write the real values behind the codes: safetensors, `values` of f32
     #[arg(long, env = "DHIH_VALUES", value_name = "FILE", requires = "text")]
     values: Option<PathBuf>,
-    /// Codec that `dhih-train codec` made, in place of a run: for vectors
-    #[arg(long, env = "DHIH_CODEC", value_name = "FILE", requires = "vectors",
-        conflicts_with_all = ["input", "arrow_stdin", "shard", "strict", "run"])]
+    /// Codec that `dhih-train codec` made, in place of a run: for vectors, of a file or a stream
+    #[arg(long, env = "DHIH_CODEC", value_name = "FILE",
+        conflicts_with_all = ["input", "shard", "strict", "run"])]
     codec: Option<PathBuf>,
     /// Vectors that the codec is to code: an .npy array of floats, one vector a row, or a .parquet file with a column of lists of floats
-    #[arg(long, env = "DHIH_VECTORS", value_name = "FILE", requires = "codec")]
+    #[arg(
+        long,
+        env = "DHIH_VECTORS",
+        value_name = "FILE",
+        requires = "codec",
+        conflicts_with = "arrow_stdin"
+    )]
     vectors: Option<PathBuf>,
     /// Codes file to write, safetensors, .parquet or .npy; with --shard the folder of the parts
     #[arg(
@@ -66,11 +73,11 @@ pub(crate) struct EncodeArgs {
     /// Encode one of N parts of the images, I from 1 to N
     #[arg(long, env = "DHIH_ENCODE_SHARD", value_name = "I/N")]
     shard: Option<Shard>,
-    /// Read an Arrow IPC stream with a binary column `image` from stdin
+    /// Read an Arrow IPC stream from stdin, with a binary column `image`, or with --codec a column `vector` of lists of floats
     #[arg(long, env = "DHIH_ARROW_STDIN", requires = "arrow_stdout",
         conflicts_with_all = ["input", "out", "shard", "json"], value_parser = FalseyValueParser::new())]
     arrow_stdin: bool,
-    /// Write the stream to stdout, batch for batch, with `code`, its words and `error` in place of `image`
+    /// Write the stream to stdout, batch for batch, with `code`, its words and `error` in place of `image` or `vector`
     #[arg(long, env = "DHIH_ARROW_STDOUT", requires = "arrow_stdin",
         value_parser = FalseyValueParser::new())]
     arrow_stdout: bool,
@@ -117,8 +124,15 @@ struct Encoded {
 
 /// Encodes and reports.
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
-    if let (Some(codec), Some(vectors), Some(out)) = (&args.codec, &args.vectors, &args.out) {
-        return of_vectors(codec, vectors, out, args.json);
+    if let Some(codec) = &args.codec {
+        let codec = Codec::load(codec)?;
+        return match (&args.vectors, &args.out) {
+            _ if args.arrow_stdin => stream(Coder::Vectors(&codec)),
+            (Some(vectors), Some(out)) => of_vectors(&codec, vectors, out, args.json),
+            _ => {
+                bail!("--codec needs vectors: give --vectors FILE and --out PATH, or --arrow-stdin")
+            }
+        };
     }
     let device = device(&args.device, Progress::Shown)?;
     if let (false, Some(out)) = (args.text.is_empty(), &args.out) {
@@ -128,7 +142,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let encoder = Encoder::load_as(&model, &device, args.dtype)
         .context("no usable model; `dhih-train train` makes one")?;
     if args.arrow_stdin {
-        return stream(&encoder);
+        return stream(Coder::Pictures(&encoder));
     }
     // The flags make sure that there is `--out` wherever there is no stream.
     let out = args.out.as_deref().context("no --out")?;
@@ -176,9 +190,8 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
 }
 
 /// Encodes vectors and reports.
-fn of_vectors(codec: &Path, vectors: &Path, out: &Path, json: bool) -> Result<()> {
-    let codec = Codec::load(codec)?;
-    let set = encode_vectors(&codec, &Vectors::open(vectors)?, Progress::Shown)?;
+fn of_vectors(codec: &Codec, vectors: &Path, out: &Path, json: bool) -> Result<()> {
+    let set = encode_vectors(codec, &Vectors::open(vectors)?, Progress::Shown)?;
     set.write(out)?;
     let (encoded, bits) = (set.codes.len(), codec.bits());
     if json {
@@ -261,14 +274,14 @@ fn encode(
 }
 
 /// Encodes from stdin to stdout.
-fn stream(encoder: &Encoder) -> Result<()> {
+fn stream(coder: Coder<'_>) -> Result<()> {
     let out = BufWriter::new(std::io::stdout().lock());
     let arrow_stream::Encoded { rows, without_code } =
-        arrow_stream::encode(std::io::stdin().lock(), out, encoder)?;
+        arrow_stream::encode(std::io::stdin().lock(), out, coder)?;
     eprintln!(
         "{} codes of {} bits, {without_code} rows without one",
         rows - without_code,
-        encoder.bits()
+        coder.bits()
     );
     Ok(())
 }

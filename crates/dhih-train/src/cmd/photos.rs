@@ -44,7 +44,7 @@ pub(crate) struct PhotosArgs {
     #[arg(long, env = "DHIH_PHOTOS_BITS", value_name = "N")]
     bits: Option<usize>,
     /// How bits are made of features
-    #[arg(long, env = "DHIH_METHOD", value_name = "NAME", default_value = "itq", value_parser = methods())]
+    #[arg(long, env = "DHIH_METHOD", value_name = "NAME", default_value = "itq", value_parser = methods(|method| !method.needs_labels()))]
     method: Method,
     /// Seed of the rotation
     #[arg(long, env = "DHIH_CODEC_SEED", value_name = "N", default_value_t = 0)]

@@ -97,9 +97,10 @@ impl LossOptions {
         Self { name: self.name.or(other.name), constants }
     }
 
-    /// Sets constants by flag; later ones override earlier ones.
-    pub(crate) fn set(&mut self, params: Vec<LossParam>) {
+    /// These options with constants that flags gave; later ones override earlier ones.
+    pub fn with_params(mut self, params: Vec<LossParam>) -> Self {
         self.constants.extend(params.into_iter().map(|LossParam { name, value }| (name, value)));
+        self
     }
 
     /// Sets a constant of the HI loss by its own flag.
@@ -218,9 +219,7 @@ mod tests {
     fn flags_override_the_file_and_leave_constants_of_another_loss() {
         let file = || options("[loss]\nname = 'dsh'\nalpha = 0.5\nmargin = 9");
         let param = |text: &str| vec![text.parse().unwrap()];
-        let mut same = LossOptions::default().or(file());
-        same.set(param("margin=3"));
-        let same = resolved(same);
+        let same = resolved(LossOptions::default().or(file()).with_params(param("margin=3")));
         assert_eq!((&same["alpha"], &same["margin"]), (&0.5.into(), &3.0.into()));
         let mut flags: LossOptions = "dsh".parse().unwrap();
         flags.constants.insert("margin".to_owned(), Value::Float(4.0));
@@ -232,9 +231,8 @@ mod tests {
     #[test]
     fn defaults_of_the_hi_loss_follow_from_its_mode_and_from_supervised_quantisation() {
         let of = |params: &[&str]| {
-            let mut options = LossOptions::default();
-            options.set(params.iter().map(|param| param.parse().unwrap()).collect());
-            let loss = resolved(options);
+            let params = params.iter().map(|param| param.parse().unwrap()).collect();
+            let loss = resolved(LossOptions::default().with_params(params));
             ["mu", "lambda_q", "beta"].map(|constant| loss[constant].as_f64().unwrap())
         };
         let hi = |mode| {
@@ -250,16 +248,15 @@ mod tests {
         assert_eq!(of(&["mu=0.5"])[..2], [0.5, 0.0]);
         assert_eq!(of(&["lambda_q=0.02", "mu=0.5"])[..2], [0.5, 0.02]);
         assert_eq!(of(&["mode=global", "mu=1"])[..2], [1.0, 0.0]);
-        let mut options = LossOptions::default();
-        options.set(vec!["batch_norm=false".parse().unwrap()]);
-        assert_eq!(resolved(options)["batch_norm"], false);
+        let without = LossOptions::default().with_params(vec!["batch_norm=false".parse().unwrap()]);
+        assert_eq!(resolved(without)["batch_norm"], false);
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_does() {
         let refused = |name: &str, param: &str, parts: &[&str]| {
-            let mut options: LossOptions = name.parse().unwrap();
-            options.set(vec![param.parse().unwrap()]);
+            let options: LossOptions = name.parse().unwrap();
+            let options = options.with_params(vec![param.parse().unwrap()]);
             let message = options.resolve(16).unwrap_err().to_string();
             parts.iter().for_each(|part| assert!(message.contains(part), "{message}"));
         };

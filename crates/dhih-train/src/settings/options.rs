@@ -17,13 +17,14 @@ use crate::train::schedule::ScheduleName;
 use crate::train::weights::WeightsSource;
 
 /// Defaults of training on the features of a frozen backbone, chosen on held-out images of four sets: `docs/results/tables/frozen-heads.md`.
-struct Frozen;
+pub(crate) struct Frozen;
 
 impl Frozen {
-    const HASH_HIDDEN: usize = 1024;
-    const LEARNING_RATE: f64 = 0.1;
-    const WEIGHT_DECAY: f64 = 0.01;
-    const EPOCHS: usize = 15;
+    pub(crate) const HASH_HIDDEN: usize = 1024;
+    pub(crate) const LEARNING_RATE: f64 = 0.1;
+    pub(crate) const WEIGHT_DECAY: f64 = 0.01;
+    pub(crate) const EPOCHS: usize = 15;
+    pub(crate) const BATCH_SIZE: usize = 256;
 }
 
 impl TrainOptions {
@@ -114,8 +115,7 @@ impl TrainOptions {
         let side = backbone.default_side();
         let wanted = weights.is_some() || dataset.is_of_pictures() || side > 32;
         let bits = options.bits.unwrap_or(48);
-        let mut loss = options.loss.unwrap_or_default();
-        loss.set(options.loss_param);
+        let mut loss = options.loss.unwrap_or_default().with_params(options.loss_param);
         loss.set_hi("hi_mode", "mode", options.hi_mode.map(Into::into))?;
         loss.set_hi("hi_alpha", "alpha", options.hi_alpha.map(Into::into))?;
         loss.set_hi("hi_lambda_q", "lambda_q", options.hi_lambda_q.map(Into::into))?;
@@ -155,7 +155,11 @@ impl TrainOptions {
             mirror: options.mirror.unwrap_or(false),
             shifted_views: options.shifted_views.unwrap_or(false),
             epochs,
-            batch_size: options.batch_size.unwrap_or(if freeze_backbone { 256 } else { 64 }),
+            batch_size: options.batch_size.unwrap_or(if freeze_backbone {
+                Frozen::BATCH_SIZE
+            } else {
+                64
+            }),
             accumulate: options.accumulate.unwrap_or(1),
             optimizer,
             learning_rate: options.learning_rate.unwrap_or(rate),

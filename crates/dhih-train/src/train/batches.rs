@@ -22,14 +22,40 @@ pub(crate) struct BatchConfig {
     pub(crate) input: Option<InputShape>,
 }
 
+/// What is trained on in one epoch, in its order.
+pub(crate) struct Order {
+    rows: Vec<usize>,
+    batches: usize,
+}
+
+impl Order {
+    /// Shuffles `rows` for epoch `number` and cuts them into as few batches of at most `size` as there can be, whose sizes differ by at most one.
+    pub(crate) fn new(rows: &[usize], size: usize, (seed, number): (u64, usize)) -> Self {
+        let mut rows = rows.to_vec();
+        rows.shuffle(&mut dhih_model::named_rng(seed, &format!("order {number}")));
+        let batches = rows.len().div_ceil(size);
+        Self { rows, batches }
+    }
+
+    /// Number of batches.
+    pub(crate) fn len(&self) -> usize {
+        self.batches
+    }
+
+    /// The rows of batch `i`.
+    pub(crate) fn batch(&self, i: usize) -> &[usize] {
+        let at = |i: usize| i * self.rows.len() / self.batches;
+        &self.rows[at(i)..at(i + 1)]
+    }
+}
+
 /// The training images of one epoch, in their order.
 pub(crate) struct Epoch<'a> {
     dataset: &'a Dataset,
     config: &'a BatchConfig,
     seed: u64,
     number: usize,
-    rows: Vec<usize>,
-    batches: usize,
+    order: Order,
 }
 
 /// Images `[n, height, width, channels]` u8 and their classes.
@@ -47,22 +73,20 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Epoch<'a> {
-    /// Shuffles `rows` for epoch `number` and cuts them into as few batches as there can be, whose sizes differ by at most one.
+    /// The images `rows` in the order of epoch `number`.
     pub(crate) fn new(
         dataset: &'a Dataset,
         rows: &[usize],
         config: &'a BatchConfig,
         (seed, number): (u64, usize),
     ) -> Self {
-        let mut rows = rows.to_vec();
-        rows.shuffle(&mut dhih_model::named_rng(seed, &format!("order {number}")));
-        let batches = rows.len().div_ceil(config.size);
-        Self { dataset, config, seed, number, rows, batches }
+        let order = Order::new(rows, config.size, (seed, number));
+        Self { dataset, config, seed, number, order }
     }
 
     /// Number of batches.
     pub(crate) fn len(&self) -> usize {
-        self.batches
+        self.order.len()
     }
 
     /// Calls `f` with the number of a batch and the batch, from batch `first` to the last, while the next one is made.
@@ -84,8 +108,7 @@ impl<'a> Epoch<'a> {
 
     /// Batch `i`.
     fn batch(&self, i: usize) -> Result<Batch<'_>> {
-        let at = |i: usize| i * self.rows.len() / self.batches;
-        let rows = &self.rows[at(i)..at(i + 1)];
+        let rows = self.order.batch(i);
         let targets = self.dataset.labels.multi_hot(rows, self.dataset.classes.len());
         let is_mirrored = |row: &usize| {
             let first = mirrored_first(self.seed, *row);

@@ -98,7 +98,7 @@ impl From<BlockingError> for ApiError {
 impl From<SearchError> for ApiError {
     fn from(error: SearchError) -> Self {
         match error {
-            SearchError::NoFilter | SearchError::TooMany(_) => {
+            SearchError::NoFilter | SearchError::NoBudget | SearchError::TooMany(_) => {
                 Self::BadRequest("invalid_parameter", error.to_string())
             }
             SearchError::NoVectors => Self::Lacking(Lacking::Vectors),

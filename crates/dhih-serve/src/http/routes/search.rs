@@ -268,7 +268,7 @@ impl Search<'_> {
         let Coded { code, values, encode } = self.coded(wanted, &view)?;
         let kept;
         let order = match (extent.rescore, extent.rerank, &values) {
-            (None, false, _) => Order::Distance,
+            (None, false, _) => extent.budget.map_or(Order::Distance, Order::DistanceWithin),
             (None, true, Some(values)) => Order::Values(values),
             (None, true, None) => {
                 let message = "`rerank` goes by the real values behind a code that is made here: search by an image, a text or a vector, or \
@@ -277,7 +277,7 @@ impl Search<'_> {
             }
             (Some(candidates), ..) => {
                 kept = self.vector(wanted, &view)?;
-                Order::Vectors { vector: &kept, candidates }
+                Order::Vectors { vector: &kept, candidates, budget: extent.budget }
             }
         };
         let started = Instant::now();

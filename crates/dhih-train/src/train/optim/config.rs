@@ -101,7 +101,7 @@ impl Role {
             Some((_, "bias")) => Self::NormShift,
             _ if var.rank() == 4 && name.starts_with(BACKBONE) => Self::Filters,
             // Directions of classes have no length that counts.
-            _ if name == CLASS_DIRECTIONS => Self::Other,
+            _ if name.rsplit('.').next() == Some(CLASS_DIRECTIONS) => Self::Other,
             _ if var.rank() > 1 && !name.ends_with("bias") => Self::Weight,
             _ => Self::Other,
         }

@@ -137,9 +137,13 @@ fn lengths_that_do_not_count_are_not_decayed() {
         Role::of(name, &Var::zeros(dims, DType::F32, &Device::Cpu).unwrap(), &parameters)
     };
     assert_eq!(role("class_weights", &[2, 3]), Role::Weight);
-    for (name, dims) in
-        [(CLASS_DIRECTIONS, &[2, 3][..]), ("hash_layer.bias", &[3]), ("norm.weight", &[3])]
-    {
+    for (name, dims) in [
+        (CLASS_DIRECTIONS, &[2, 3][..]),
+        // Of one loss among several.
+        (&format!("first_8.{CLASS_DIRECTIONS}"), &[2, 3]),
+        ("hash_layer.bias", &[3]),
+        ("norm.weight", &[3]),
+    ] {
         assert_eq!(role(name, dims), Role::Other, "{name}");
     }
 }

@@ -1,6 +1,8 @@
-//! Encoding a stream of record batches, as engines hand them to a child process: a batch with images comes in, a batch with their
-//! codes goes out, and the next is read. An image that cannot be used is a row without a code, not the end of the job. Codes of
-//! files: `dhih-train encode --input`.
+//! Encoding a stream of record batches, as engines hand them to a child process: a batch with images or vectors comes in, a batch with their
+//! codes goes out, and the next is read. What cannot be used is a row without a code, not the end of the job. Codes of
+//! files: `dhih-train encode --input`. How the rows of a column are read and coded: `source.rs`.
+
+mod source;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -8,25 +10,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, Int64Builder, StringBuilder};
-use arrow_array::{Array, ArrayRef, BinaryArray, BinaryViewArray, LargeBinaryArray, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
-use dhih_index::Codes;
-use dhih_model::Encoder;
-use dhih_model::image::{FORMATS, Limits, PictureReader};
-use rayon::prelude::*;
+use dhih_model::image::{Limits, PictureReader};
 
+use self::source::Coded;
+pub use self::source::Coder;
 use crate::error::{Error, Result};
 
 /// The column of the images: bytes of a picture's file.
 pub const IMAGE: &str = "image";
+/// The column of the vectors: lists of floating-point numbers.
+pub const VECTOR: &str = "vector";
 /// The column of the codes: bit k of a code is bit k % 8 of byte k / 8.
 pub const CODE: &str = "code";
 /// The column that says why a row has no code.
 pub const ERROR: &str = "error";
 
-/// Images decoded at once: bounds memory whatever the size of a batch.
+/// Rows coded at once: bounds memory whatever the size of a batch.
 const PART: usize = 256;
 
 /// What was done.
@@ -34,27 +37,27 @@ const PART: usize = 256;
 pub struct Encoded {
     /// Rows read and written.
     pub rows: usize,
-    /// Rows whose image could not be used.
+    /// Rows whose image or vector could not be used.
     pub without_code: usize,
 }
 
-/// Reads an Arrow IPC stream with a binary column [`IMAGE`] and writes one with the same batches: the other columns as they are,
+/// Reads an Arrow IPC stream with a column [`IMAGE`] or [`VECTOR`], as the coder takes it, and writes one with the same batches: the other columns as they are,
 /// then [`CODE`] (binary), `w0`, `w1`, ... (int64, 64 bits of the code each, the lowest first) and [`ERROR`] (text, null where there
 /// is a code). The schema's metadata say `dhih.bits` and `dhih.model_sha256`. A batch is written before the next is read.
 ///
 /// # Errors
 /// [`Error::Stream`] where the input is no such stream, is damaged, or ends without its end marker, and where the output cannot be
-/// written; those of the encoder.
-pub fn encode(input: impl Read, output: impl Write, encoder: &Encoder) -> Result<Encoded> {
+/// written; those of the coder.
+pub fn encode(input: impl Read, output: impl Write, coder: Coder<'_>) -> Result<Encoded> {
     let input = Watched { inner: input, ended: false };
     let mut reader = caught(|| StreamReader::try_new(input, None))?;
-    let columns = Columns::of(&reader.schema(), encoder)?;
+    let columns = Columns::of(&reader.schema(), coder)?;
     let mut writer = StreamWriter::try_new(output, &columns.schema).map_err(unwritable)?;
     writer.flush().map_err(unwritable)?;
     let mut done = Encoded::default();
     // Not by `for`: the reader is asked afterwards how its stream ended.
     while let Some(batch) = caught(|| reader.next().transpose())? {
-        let (batch, without_code) = columns.encode(&batch, encoder)?;
+        let (batch, without_code) = columns.encode(&batch, coder)?;
         writer.write(&batch).and_then(|()| writer.flush()).map_err(unwritable)?;
         done.rows += batch.num_rows();
         done.without_code += without_code;
@@ -71,31 +74,27 @@ pub fn encode(input: impl Read, output: impl Write, encoder: &Encoder) -> Result
 
 /// Which column is what.
 struct Columns {
-    image: usize,
+    /// The column that is coded.
+    source: usize,
     words: usize,
     schema: SchemaRef,
     reader: PictureReader,
 }
 
 impl Columns {
-    fn of(input: &Schema, encoder: &Encoder) -> Result<Self> {
-        let fields = input.fields();
+    fn of(input: &Schema, coder: Coder<'_>) -> Result<Self> {
+        let (fields, column) = (input.fields(), coder.column());
         let names = || fields.iter().map(|field| field.name().as_str());
-        let mut images = names().enumerate().filter(|(_, name)| *name == IMAGE);
-        let (Some((image, _)), None) = (images.next(), images.next()) else {
+        let mut sources = names().enumerate().filter(|(_, name)| *name == column);
+        let (Some((source, _)), None) = (sources.next(), sources.next()) else {
             let names: Vec<&str> = names().collect();
             return Err(wrong(format!(
-                "it must have one column `{IMAGE}`; its columns are: {}",
+                "it must have one column `{column}`; its columns are: {}",
                 names.join(", ")
             )));
         };
-        let kind = fields[image].data_type();
-        if !matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView) {
-            return Err(wrong(format!(
-                "its column `{IMAGE}` is {kind}, expected binary: the bytes of {FORMATS} files"
-            )));
-        }
-        let words = encoder.bits().div_ceil(64);
+        coder.check(fields[source].data_type())?;
+        let words = coder.bits().div_ceil(64);
         let word = |i: usize| Field::new(format!("w{i}"), DataType::Int64, true);
         let mut new = vec![Field::new(CODE, DataType::Binary, true)];
         new.extend((0..words).map(word));
@@ -104,35 +103,35 @@ impl Columns {
             let name = taken.name();
             return Err(wrong(format!("it has a column `{name}` already: give it another name")));
         }
-        let others = fields.iter().enumerate().filter(|(i, _)| *i != image);
+        let others = fields.iter().enumerate().filter(|(i, _)| *i != source);
         let all: Vec<_> =
             others.map(|(_, field)| field.clone()).chain(new.into_iter().map(Arc::new)).collect();
         let metadata = HashMap::from([
-            ("dhih.bits".to_owned(), encoder.bits().to_string()),
-            ("dhih.model_sha256".to_owned(), encoder.model_sha256().to_owned()),
+            ("dhih.bits".to_owned(), coder.bits().to_string()),
+            ("dhih.model_sha256".to_owned(), coder.sha256().to_owned()),
         ]);
         let schema = Arc::new(Schema::new_with_metadata(all, metadata));
-        Ok(Self { image, words, schema, reader: PictureReader::new(Limits::files()) })
+        Ok(Self { source, words, schema, reader: PictureReader::new(Limits::files()) })
     }
 
-    /// A batch with codes in place of images, and how many rows have none.
-    fn encode(&self, batch: &RecordBatch, encoder: &Encoder) -> Result<(RecordBatch, usize)> {
-        let images = Images::of(batch.column(self.image))?;
+    /// A batch with codes in place of what they are made of, and how many rows have none.
+    fn encode(&self, batch: &RecordBatch, coder: Coder<'_>) -> Result<(RecordBatch, usize)> {
         let mut code = BinaryBuilder::new();
         let mut words: Vec<Int64Builder> = (0..self.words).map(|_| Int64Builder::new()).collect();
         let mut error = StringBuilder::new();
         let mut without_code = 0;
         let rows: Vec<usize> = (0..batch.num_rows()).collect();
         for rows in rows.chunks(PART) {
-            let read = |row: &usize| pixels(images.get(*row), encoder, &self.reader);
-            let decoded: Vec<Result<Vec<u8>, String>> = rows.par_iter().map(read).collect();
-            let pixels: Vec<u8> = decoded.iter().flatten().flatten().copied().collect();
-            let codes = Codes::from_real(encoder.bits() as u32, &encoder.encode(&pixels)?)?;
+            let Coded { faults, codes } =
+                coder.code(batch.column(self.source), rows, &self.reader)?;
             let mut codes = codes.iter();
-            for image in decoded {
-                // As many codes as images that could be read.
-                let found = image.and_then(|_| codes.next().ok_or_else(String::new));
-                match &found {
+            for fault in faults {
+                // There are as many codes as rows without a fault.
+                let found = match fault {
+                    None => codes.next().ok_or_else(String::new),
+                    Some(reason) => Err(reason),
+                };
+                match found {
                     Ok(bytes) => {
                         code.append_value(bytes);
                         let word = words.iter_mut().zip(words_of(bytes));
@@ -148,7 +147,7 @@ impl Columns {
                 }
             }
         }
-        let others = batch.columns().iter().enumerate().filter(|(i, _)| *i != self.image);
+        let others = batch.columns().iter().enumerate().filter(|(i, _)| *i != self.source);
         let mut columns: Vec<ArrayRef> = others.map(|(_, column)| column.clone()).collect();
         columns.push(Arc::new(code.finish()));
         columns.extend(words.iter_mut().map(|word| Arc::new(word.finish()) as ArrayRef));
@@ -156,42 +155,6 @@ impl Columns {
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(unreadable)?;
         Ok((batch, without_code))
     }
-}
-
-/// The three ways in which bytes are laid out.
-enum Images<'a> {
-    Small(&'a BinaryArray),
-    Large(&'a LargeBinaryArray),
-    View(&'a BinaryViewArray),
-}
-
-impl<'a> Images<'a> {
-    fn of(column: &'a ArrayRef) -> Result<Self> {
-        let any = column.as_any();
-        let small = any.downcast_ref().map(Self::Small);
-        let large = || any.downcast_ref().map(Self::Large);
-        let view = || any.downcast_ref().map(Self::View);
-        let other = || wrong(format!("a batch has other columns than the schema: `{IMAGE}`"));
-        small.or_else(large).or_else(view).ok_or_else(other)
-    }
-
-    /// The bytes of a row; `None` where it is null.
-    fn get(&self, row: usize) -> Option<&'a [u8]> {
-        match self {
-            Self::Small(column) => (!column.is_null(row)).then(|| column.value(row)),
-            Self::Large(column) => (!column.is_null(row)).then(|| column.value(row)),
-            Self::View(column) => (!column.is_null(row)).then(|| column.value(row)),
-        }
-    }
-}
-
-fn pixels(
-    bytes: Option<&[u8]>,
-    encoder: &Encoder,
-    reader: &PictureReader,
-) -> Result<Vec<u8>, String> {
-    let bytes = bytes.ok_or("there is no image: it is null")?;
-    reader.fitted(bytes, encoder.input()).map_err(|error| error.to_string())
 }
 
 /// Eight bytes each, the first the lowest, the last filled up with zeros.

@@ -1,12 +1,15 @@
-//! Vectors in files, such as embeddings: fitting a codec to them, and coding them. The arithmetic is `dhih_model::codec`'s, the files are
-//! `dhih-index`'s. A few thousand vectors are in memory at a time.
+//! Vectors in files, such as embeddings: fitting a codec to them, training one on their labels (`head.rs`), and coding them. The arithmetic is
+//! `dhih_model::codec`'s, the files are `dhih-index`'s. A few thousand vectors are in memory at a time.
+
+pub mod head;
 
 use std::ops::Range;
 use std::time::Instant;
 
-use dhih_index::{CodeSet, Codes, Vectors};
+use dhih_index::{CodeSet, Codes, Labels, Vectors};
 use dhih_model::codec::{Codec, FitConfig, Rows, fit};
 
+use self::head::{HeadConfig, Labelled, TrainedHead, train_head};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -43,6 +46,19 @@ pub fn fit_codec(vectors: &Vectors, config: &FitConfig, progress: Progress) -> R
     let seconds = started.elapsed().as_secs_f64();
     progress.line(format!("fitted to {} vectors in {seconds:.1} s", vectors.len()));
     Ok(codec)
+}
+
+/// Trains a codec on the vectors of a file.
+///
+/// # Errors
+/// As [`train_head`].
+pub fn train_codec(
+    vectors: &Vectors,
+    labels: &Labels,
+    config: &HeadConfig,
+    progress: Progress,
+) -> Result<TrainedHead> {
+    train_head(Labelled { rows: &FileRows(vectors), labels }, config, progress)
 }
 
 /// The codes of all vectors of a file, with the codec's digest.
