@@ -12,6 +12,8 @@ import { address, can, fromAddress, keepUpload, noun, state } from "/state.js";
 const NEIGHBOURS = [1, 3, 5, 10, 20, 30, 40, 50, 100, 200, 500, 1000];
 const PAUSE_MS = 60; // a slider that is dragged asks for a search only this long after it stood still
 
+const SAMPLES = 24; // images to begin with that are shown at once
+
 let running = null; // AbortController of the search under way
 let pending = 0; // timer of a slider
 let firstSample = 0;
@@ -166,7 +168,7 @@ function welcome() {
   const { bits } = state.info;
   const find = "the index finds the codes that differ in the fewest";
   const words = can("text") ? " Or say in a few words what it shows." : "";
-  const ways = (state.info.samples > 0 ? "Click one of the images above, drop one of your own, or paste one." : "Drop an image, choose one, or paste one.") + words;
+  const ways = (state.info.samples > 0 || state.info.thumbnails ? "Click one of the images above, drop one of your own, or paste one." : "Drop an image, choose one, or paste one.") + words;
   if (can("image")) notice("Find images that look alike", `${ways} The network turns it into ${bits} bits, and ${find}.`);
   else if (can("vector")) notice("Find items that are alike", `Give a vector, a code or the number of an item. The codec turns a vector into ${bits} bits, and ${find}.`);
   else notice("Find codes that are alike", `Give a code of ${bits} bits or the number of an item: ${find}.`);
@@ -201,17 +203,46 @@ function settings() {
 }
 
 async function loadSamples() {
-  const { total, samples } = await call(`/v1/samples?count=24&start=${firstSample}`);
-  $("more").hidden = total <= samples.length;
-  document.querySelector(".samples").hidden = total === 0;
-  $("samples").replaceChildren(...samples.map((sample) => {
-    const name = words(sample.label);
-    const link = element("a", "", picture(sample.image_url, name));
-    link.dataset.sample = sample.index;
-    link.title = name ? `${name} (sample ${sample.index})` : `Sample ${sample.index}`;
-    link.setAttribute("aria-label", `Search by sample ${sample.index}${name ? `, ${name}` : ""}`);
-    return element("li", "", link);
-  }));
+  const { total, samples } = await call(`/v1/samples?count=${SAMPLES}&start=${firstSample}`);
+  const held = samples.map(({ index, label, image_url }) => starter({ by: "sample", value: String(index), label, image: image_url }));
+  if (held.length === 0 && state.info.thumbnails && can("image")) showStarters(someItems(), state.info.items);
+  else showStarters(held, total);
+}
+
+/** Some of the images that are searched, where none are held out: every so many by number. A number that no item has shows nothing. */
+function someItems() {
+  const title = "Some of the images";
+  $("samples-title").textContent = title;
+  $("samples").setAttribute("aria-label", title);
+  $("samples-hint").textContent = "Click one to search by it.";
+  const { items } = state.info;
+  const step = Math.max(1, Math.floor(items / SAMPLES));
+  const shift = Math.floor(firstSample / SAMPLES) % step;
+  return Array.from({ length: Math.min(SAMPLES, items) }, (_, i) => String(i * step + shift)).map((value) =>
+    starter({ by: "id", value, image: `/v1/items/${value}/image` }));
+}
+
+/** An image that is searched by when it is clicked. */
+function starter({ by, value, label, image }) {
+  const name = words(label);
+  const shown = picture(image, name);
+  const link = element("a", "", shown);
+  const what = `${by === "id" ? "item" : by} ${value}`;
+  Object.assign(link.dataset, { by, value });
+  link.title = name ? `${name} (${what})` : what[0].toUpperCase() + what.slice(1);
+  link.setAttribute("aria-label", `Search by ${what}${name ? `, ${name}` : ""}`);
+  const entry = element("li", "", link);
+  shown.addEventListener("error", () => {
+    entry.remove();
+    document.querySelector(".samples").hidden = sampleLinks().length === 0;
+  });
+  return entry;
+}
+
+function showStarters(starters, total) {
+  $("more").hidden = total <= starters.length;
+  document.querySelector(".samples").hidden = starters.length === 0;
+  $("samples").replaceChildren(...starters);
   linkSamples();
   markSample();
 }
@@ -220,13 +251,13 @@ const sampleLinks = () => $("samples").querySelectorAll("a");
 
 /** A click on a sample keeps the filter, and so does a link that is copied. */
 function linkSamples() {
-  for (const link of sampleLinks()) link.href = address({ by: "sample", value: link.dataset.sample });
+  for (const link of sampleLinks()) link.href = address(link.dataset);
 }
 
 function markSample() {
   const { query, answer } = state;
   for (const link of sampleLinks()) {
-    if (answer && query.by === "sample" && query.value === link.dataset.sample) link.setAttribute("aria-current", "true");
+    if (answer && query.by === link.dataset.by && String(query.value) === link.dataset.value) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
 }
@@ -269,7 +300,7 @@ function listen() {
   $("delete").addEventListener("click", deleteQuery);
   $("sign-out").addEventListener("click", () => signOut().catch(fail));
   $("more").addEventListener("click", () => {
-    firstSample += 24;
+    firstSample += SAMPLES;
     loadSamples().catch(fail);
   });
   // Links of this page search without loading it anew; with a modifier they open as links do.
