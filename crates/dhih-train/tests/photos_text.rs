@@ -71,6 +71,7 @@ fn config(text: Option<TextPart>) -> PhotosConfig {
         image_side: SIDE,
         bits: None,
         method: Method::Itq,
+        vectors: None,
         seed: 0,
         reader: PictureReader::new(Limits::of_files(100, 10_000)),
         device: "cpu".to_owned(),
