@@ -16,6 +16,7 @@ mod bare;
 #[cfg(unix)]
 mod bare_durability;
 mod bounds;
+mod budget;
 mod connections;
 mod description;
 #[cfg(unix)]

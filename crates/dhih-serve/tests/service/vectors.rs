@@ -17,7 +17,7 @@ use serde_json::{Value, json as value};
 use crate::acknowledged::{ask, start};
 use crate::common::{form, get, json, png, program, send, state, with_method};
 
-const DIMS: usize = 24;
+pub(crate) const DIMS: usize = 24;
 const BITS: usize = 20;
 const ITEMS: usize = 400;
 
@@ -39,7 +39,7 @@ impl Rows for Vectors {
 }
 
 /// Vectors of some directions and what differs from them.
-fn vectors(count: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn vectors(count: usize, seed: u64) -> Vec<f32> {
     let mut random = seed;
     let mut next = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -50,7 +50,7 @@ fn vectors(count: usize, seed: u64) -> Vec<f32> {
 }
 
 /// A codec and an index of its codes.
-struct Coded {
+pub(crate) struct Coded {
     dir: tempfile::TempDir,
     codec: Codec,
     numbers: Vec<f32>,
@@ -58,7 +58,7 @@ struct Coded {
 
 impl Coded {
     /// An index that keeps vectors in this way, or none.
-    fn new(kept: Option<VectorType>) -> Self {
+    pub(crate) fn new(kept: Option<VectorType>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let rows = Vectors(vectors(ITEMS, 3));
         let config = FitConfig { method: CodecMethod::Itq, bits: BITS, ..FitConfig::default() };
@@ -76,7 +76,7 @@ impl Coded {
         Self { dir, codec, numbers: rows.0 }
     }
 
-    fn index(&self) -> PathBuf {
+    pub(crate) fn index(&self) -> PathBuf {
         self.dir.path().join("index")
     }
 
@@ -88,7 +88,7 @@ impl Coded {
         &self.numbers[row * DIMS..(row + 1) * DIMS]
     }
 
-    fn code(&self, vector: &[f32]) -> Vec<u8> {
+    pub(crate) fn code(&self, vector: &[f32]) -> Vec<u8> {
         let values = self.codec.encode(vector).unwrap();
         Codes::from_real(BITS as u32, &values).unwrap().get(0).to_vec()
     }
@@ -98,7 +98,7 @@ impl Coded {
         Run::open(&Origin::Codec(codec.to_owned()), &source)
     }
 
-    fn app(&self, access: Access) -> Router {
+    pub(crate) fn app(&self, access: Access) -> Router {
         app(state(self.run(&self.file(), access).unwrap(), Limits::default(), Keys::default()))
     }
 }
@@ -108,7 +108,7 @@ fn base64(vector: &[f32]) -> String {
     STANDARD.encode(bytes)
 }
 
-fn ids(answer: &Value) -> Vec<u64> {
+pub(crate) fn ids(answer: &Value) -> Vec<u64> {
     let hits = answer["hits"].as_array().unwrap();
     hits.iter().map(|hit| hit["id"].as_u64().unwrap()).collect()
 }
@@ -164,64 +164,6 @@ async fn a_vector_finds_what_the_library_finds() {
             assert_eq!(ids(&found), expected);
         }
     }
-}
-
-/// Whether the answer is all that it says: with fewer than `k` hits or up to the farthest one, every item within `certain_within` bits is there.
-fn assert_certificate_holds(answer: &Value, index: &Index, code: &[u8], k: usize) {
-    let nearest = index.knn(code, k).unwrap();
-    let found = ids(answer);
-    if answer["exact"] == true {
-        assert!(nearest.iter().map(|hit| hit.id).eq(found));
-    } else if let Some(within) = answer["certain_within"].as_u64() {
-        let certain = nearest.iter().filter(|hit| u64::from(hit.distance) <= within);
-        certain.for_each(|hit| assert!(found.contains(&hit.id), "{hit:?} {answer}"));
-    }
-}
-
-#[tokio::test]
-async fn a_search_with_a_budget_says_how_far_it_came() {
-    let coded = Coded::new(Some(VectorType::F32));
-    let app = coded.app(Access::ReadOnly);
-    let index = Index::open(coded.index()).unwrap();
-    for query in vectors(20, 4).chunks_exact(DIMS) {
-        let code = coded.code(query);
-        let by_code = value!({ "code": dhih_index::to_hex(&code) }).to_string();
-        let by_vector = value!({ "vector": query }).to_string();
-        // More than it needs: as without a budget, and it says so.
-        let whole = send(&app, json("/v1/search?k=12", &by_code)).await.ok();
-        let timed = send(&app, json("/v1/search?k=12&budget_us=10000000", &by_code)).await.ok();
-        assert_eq!((&timed["hits"], &timed["exact"]), (&whole["hits"], &true.into()));
-        assert_eq!(whole.get("exact"), None);
-        let path = "/v1/search?k=7&radius=5&label=1&label=2&codes=true";
-        let whole = send(&app, json(path, &by_code)).await.ok();
-        let timed = send(&app, json(&format!("{path}&budget_us=10000000"), &by_code)).await.ok();
-        assert_eq!(timed["hits"], whole["hits"]);
-        let rescored = send(&app, json("/v1/search?k=5&rescore=60", &by_vector)).await.ok();
-        let path = "/v1/search?k=5&rescore=60&budget_us=10000000";
-        let timed = send(&app, json(path, &by_vector)).await.ok();
-        assert_eq!((&timed["hits"], &timed["exact"]), (&rescored["hits"], &rescored["exact"]));
-        // Hardly any: what it says is true, wherever it had to stop.
-        for budget in [1, 5, 30] {
-            let path = format!("/v1/search?k=50&budget_us={budget}");
-            let answer = send(&app, json(&path, &by_code)).await.ok();
-            assert!(answer.get("certain_within").is_some());
-            assert_certificate_holds(&answer, &index, &code, 50);
-        }
-        let body = value!({ "queries": [{ "vector": query }, { "id": 3 }] }).to_string();
-        let answer = send(&app, json("/v1/search/batch?k=50&budget_us=20", &body)).await.ok();
-        assert_certificate_holds(&answer["answers"][0], &index, &code, 50);
-        assert_certificate_holds(&answer["answers"][1], &index, index.code(3).unwrap(), 50);
-    }
-    for (path, part) in [
-        ("/v1/search?rerank=true&budget_us=9", "leave `budget_us` out"),
-        ("/v1/search?budget_us=0", "give 1 to 10000000"),
-        ("/v1/search/batch?budget_us=x", "whole number"),
-    ] {
-        let answer = send(&app, json(path, r#"{"id":3}"#)).await;
-        answer.refused(400, "invalid_parameter", part);
-    }
-    let pairs = send(&app, get("/v1/items/3/pairs?radius=3&budget_us=9")).await;
-    pairs.refused(400, "invalid_parameter", "pairs are all within a distance");
 }
 
 #[tokio::test]
