@@ -96,6 +96,18 @@ class Codec(unittest.TestCase):
             nested.shortened(8).encode(rows).codes[:, 0], nested.encode(rows).codes[:, 0]
         )
 
+    def test_signs_that_numpy_packs_are_codes(self):
+        """As `quantize_embeddings` of sentence-transformers makes them, `ubinary` and `binary`."""
+        unsigned = np.packbits(self.vectors > 0).reshape(len(self.vectors), -1)
+        signed = (unsigned.astype(np.int16) - 128).astype(np.int8)
+        back = (signed.astype(np.int16) + 128).astype(np.uint8)
+        np.testing.assert_array_equal(back, unsigned)
+        index = dhih.build(unsigned, directory())
+        distances, ids = index.search(np.packbits(self.queries > 0).reshape(len(self.queries), -1), 5)
+        differing = (self.queries[:, None, :] > 0) != (self.vectors[None, :, :] > 0)
+        expected = np.sort(differing.sum(2), axis=1)[:, :5]
+        np.testing.assert_array_equal(distances, expected)
+
     def test_what_cannot_be_used_is_refused(self):
         classes = np.arange(len(self.vectors)) % 3
         bare = self.codec.encode(self.queries).codes
