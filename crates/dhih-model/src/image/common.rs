@@ -91,7 +91,11 @@ fn into_rgb(color: ColorType, mut samples: Vec<u8>, header: &Header) -> Result<V
             channels.write_deep_row(&samples, &mut rgb);
         }
         _ => {
-            let sample = |bytes: &[u8; 4]| (f32::from_ne_bytes(*bytes) * 255.0).round() as u8;
+            // NaN is white, as it is for browsers and for the crate `image`.
+            let sample = |bytes: &[u8; 4]| match f32::from_ne_bytes(*bytes) {
+                value if value.is_nan() => 255,
+                value => (value * 255.0).round() as u8,
+            };
             let rounded: Vec<u8> = samples.as_chunks::<4>().0.iter().map(sample).collect();
             channels.write_row(&rounded, &mut rgb);
         }
