@@ -94,7 +94,7 @@ async fn answers_are_those_of_the_index() {
     let label = format!("/v1/search?label={}", CLASSES[0]);
     let label = send(&store, json(&label, r#"{"sample":3}"#)).await;
     label.refused(400, "invalid_parameter", "without labels");
-    let timed = send(&store, json("/v1/search?budget_us=500", r#"{"id":3}"#)).await;
+    let timed = send(&store, json("/v1/search?budget_us=500", r#"{"sample":3}"#)).await;
     timed.refused(400, "invalid_parameter", "leave `budget_us` out");
     assert_eq!(send(&store, get("/readyz")).await.ok()["items"], ITEMS);
 }
