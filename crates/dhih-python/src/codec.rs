@@ -61,7 +61,7 @@ impl PyCodec {
     /// `normalize` is false. At the lengths `nested`, ascending, the first bits are codes of their own: see `shortened`. The same vectors
     /// and `seed` give the same codec.
     #[staticmethod]
-    #[pyo3(signature = (vectors, bits=256, method="itq", *, normalize=true, seed=0, iterations=50, nested=Vec::new()))]
+    #[pyo3(signature = (vectors, bits=256, method="itq", *, normalize=true, seed=0, iterations=50, nested=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn fit(
         py: Python<'_>,
@@ -71,7 +71,7 @@ impl PyCodec {
         normalize: bool,
         seed: u64,
         iterations: usize,
-        nested: Vec<usize>,
+        nested: Option<Vec<usize>>,
     ) -> PyResult<Self> {
         let array = self::vectors(vectors)?;
         let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
@@ -82,6 +82,7 @@ impl PyCodec {
             let names = unlabelled.map(|(name, ..)| name).collect::<Vec<_>>().join(", ");
             Error::argument("method", format!("one of {names}"), format!("{method:?}"))
         })?;
+        let nested = nested.unwrap_or_default();
         let config = FitConfig { method: found, bits, normalize, seed, iterations, nested };
         released(py, || Ok(Self(fit(&ArrayRows { numbers, dims }, &config, &mut |_| ())?)))
     }
@@ -92,7 +93,7 @@ impl PyCodec {
     /// takes them. `hidden` units with ReLU come before the bits, none at 0. The same vectors, labels and `seed` give the same codec.
     #[staticmethod]
     #[pyo3(signature = (vectors, labels, bits=64, *, loss="hi", hidden=1024, epochs=15, batch_size=256, learning_rate=0.1,
-        weight_decay=0.01, label_smoothing=0.0, normalize=true, seed=0, nested=Vec::new()))]
+        weight_decay=0.01, label_smoothing=0.0, normalize=true, seed=0, nested=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn train(
         py: Python<'_>,
@@ -108,7 +109,7 @@ impl PyCodec {
         label_smoothing: f64,
         normalize: bool,
         seed: u64,
-        nested: Vec<usize>,
+        nested: Option<Vec<usize>>,
     ) -> PyResult<Self> {
         let array = self::vectors(vectors)?;
         let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
@@ -116,7 +117,7 @@ impl PyCodec {
         let loss = loss.parse().map_err(|reason: String| {
             Error::argument("loss", "NAME or NAME:CONSTANT=VALUE".to_owned(), reason)
         })?;
-        let validation = 0.0;
+        let (nested, validation) = (nested.unwrap_or_default(), 0.0);
         let config = HeadConfig {
             bits,
             nested,

@@ -70,7 +70,7 @@ class Codec:
         normalize: bool = True,
         seed: int = 0,
         iterations: int = 50,
-        nested: Sequence[int] = (),
+        nested: Sequence[int] | None = None,
     ) -> Codec: ...
     @staticmethod
     def train(
@@ -87,7 +87,7 @@ class Codec:
         label_smoothing: float = 0.0,
         normalize: bool = True,
         seed: int = 0,
-        nested: Sequence[int] = (),
+        nested: Sequence[int] | None = None,
     ) -> Codec: ...
     @staticmethod
     def load(path: _Path) -> Codec: ...
