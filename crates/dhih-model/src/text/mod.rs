@@ -5,7 +5,7 @@
 //! text -> tokenizer.rs (numbers of tokens) -> tower.rs (a vector) -> encoder.rs (the values of a code, and the file that holds all three)
 //! ```
 //!
-//! [`config`] says how large a tower is, [`prompts`] which texts the mean is taken of that codes are about.
+//! `config.rs` says how large a tower is, `prompts.rs` which texts the mean is taken of that codes are about.
 
 mod config;
 mod encoder;
