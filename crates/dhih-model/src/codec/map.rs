@@ -40,6 +40,13 @@ pub struct HeadLayers {
     outputs: Linear,
 }
 
+impl HeadLayers {
+    /// The layers in their order, each with the name that its tensors begin with.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Linear)> {
+        self.hidden.iter().map(|layer| (HIDDEN, layer)).chain([(OUTPUTS, &self.outputs)])
+    }
+}
+
 impl Map {
     /// Of a hash layer in evaluation.
     pub(super) fn of_hash_layer(layer: &HashLayer) -> Result<Self> {
@@ -73,11 +80,9 @@ impl Map {
                 count(MATRIX, matrix.len(), bits * dims)?;
                 if is_finite(matrix) && is_finite(centre) { Ok(()) } else { not_finite() }
             }
-            Self::Head(HeadLayers { hidden, outputs }) => {
+            Self::Head(head) => {
                 let mut inputs = dims;
-                for (name, layer) in
-                    hidden.iter().map(|layer| (HIDDEN, layer)).chain([(OUTPUTS, outputs)])
-                {
+                for (name, layer) in head.named() {
                     let (units, of_weight) = layer.weight.dims2()?;
                     count(name, of_weight, inputs)?;
                     for tensor in [Some(&layer.weight), layer.bias.as_ref()].into_iter().flatten() {
@@ -149,8 +154,8 @@ impl Map {
                 let layer = Linear { weight, bias, activation: Activation::Identity };
                 Ok::<_, Error>(Some(Sequential(vec![Layer::Linear(layer)])))
             })?,
-            Self::Head(HeadLayers { hidden, outputs }) => {
-                let layers = hidden.iter().chain([outputs]).cloned().map(Layer::Linear);
+            Self::Head(head) => {
+                let layers = head.named().map(|(_, layer)| Layer::Linear(layer.clone()));
                 Some(Sequential(layers.collect()))
             }
         })
@@ -169,11 +174,9 @@ impl Map {
                 named(MATRIX, Tensor::from_slice(matrix, (bits, dims), &Device::Cpu)?),
             ]
             .into(),
-            Self::Head(HeadLayers { hidden, outputs }) => {
+            Self::Head(head) => {
                 let mut tensors = BTreeMap::new();
-                for (name, layer) in
-                    hidden.iter().map(|layer| (HIDDEN, layer)).chain([(OUTPUTS, outputs)])
-                {
+                for (name, layer) in head.named() {
                     let bias = match &layer.bias {
                         Some(bias) => bias.clone(),
                         None => layer.weight.zeros_like()?.sum(D::Minus1)?,

@@ -40,11 +40,28 @@ enum Engine {
     /// The CPU, by operators of ours.
     Compiled(Inference),
     /// The same with the features in between, for a network whose hash layer was fitted to them.
-    Split { backbone: Inference, head: Inference, features: usize },
+    Split(Split),
     /// Batch norm folded away, in a number format.
     Layers(Sequential, DType),
     /// A backbone that is not made of layers.
     Network(Box<Network>),
+}
+
+/// Backbone and hash layer, one after the other.
+struct Split {
+    backbone: Inference,
+    head: Inference,
+    features: usize,
+}
+
+impl Split {
+    /// The codes of `count` images, into `codes`; returns their features.
+    fn run(&self, images: &[u8], count: usize, codes: &mut [f32]) -> Vec<f32> {
+        let mut features = vec![0.0; count * self.features];
+        self.backbone.run(images, &mut features);
+        self.head.run_values(&features, codes);
+        features
+    }
 }
 
 impl Encoder {
@@ -89,7 +106,7 @@ impl Encoder {
             && let Some(head) = Inference::of_head(&network)?
         {
             let features = network.backbone().features();
-            let engine = Engine::Split { backbone, head, features };
+            let engine = Engine::Split(Split { backbone, head, features });
             return Ok(Self { config, objective, device, engine, model_sha256 });
         }
         let inference = if dtype == DType::F32 { Inference::of_codes(&network)? } else { None };
@@ -156,7 +173,7 @@ impl Encoder {
     /// codes. `None` for networks that were trained to make codes, and where layers of ours do not run.
     pub fn features(&self) -> Option<usize> {
         match self.engine {
-            Engine::Split { features, .. } => Some(features),
+            Engine::Split(Split { features, .. }) => Some(features),
             _ => None,
         }
     }
@@ -166,14 +183,13 @@ impl Encoder {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_all(&self, images: &[u8]) -> Result<Encoded> {
-        let Engine::Split { backbone, head, features } = &self.engine else {
+        let Engine::Split(split) = &self.engine else {
             return Ok(Encoded { values: self.encode(images)?, features: None });
         };
         let count = self.input().count(images)?;
-        let (mut made, mut values) = (vec![0.0; count * features], vec![0.0; count * self.bits()]);
-        backbone.run(images, &mut made);
-        head.run_values(&made, &mut values);
-        Ok(Encoded { values, features: Some(made) })
+        let mut values = vec![0.0; count * self.bits()];
+        let features = split.run(images, count, &mut values);
+        Ok(Encoded { values, features: Some(features) })
     }
 
     fn run(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
@@ -185,10 +201,8 @@ impl Encoder {
                 inference.run(images, codes);
                 Ok(())
             }
-            Engine::Split { backbone, head, features } => {
-                let mut made = vec![0.0; self.input().count(images)? * features];
-                backbone.run(images, &mut made);
-                head.run_values(&made, codes);
+            Engine::Split(split) => {
+                split.run(images, self.input().count(images)?, codes);
                 Ok(())
             }
             Engine::Layers(layers, dtype) => {

@@ -21,15 +21,6 @@ use crate::run::coder::Lacking;
 pub(crate) use self::pictures::PictureEncoder;
 pub use self::queue::QueueConfig;
 
-/// What the network makes of an image.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Made {
-    /// The real values behind its code.
-    pub(crate) values: Vec<f32>,
-    /// Its features, where the network gives them: a vector that an index may keep, and that candidates are rescored by.
-    pub(crate) features: Option<Vec<f32>>,
-}
-
 /// Why a picture has no code.
 #[derive(Debug)]
 pub(crate) enum EncodeError {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use dhih_model::InputShape;
 use dhih_model::image::{Header, Limits, Picture, decode_for};
+use dhih_model::{Encoded, InputShape};
 
+use super::EncodeError;
 use super::memory::DecodingMemory;
 use super::queue::{EncodeQueue, QueueConfig};
-use super::{EncodeError, Made};
 use crate::blocking::BlockingPool;
 use crate::run::Run;
 
@@ -42,7 +42,7 @@ impl PictureEncoder {
         run: &Arc<Run>,
         files: Vec<B>,
         keep: impl Fn(&Picture) -> T + Send + 'static,
-    ) -> Result<Vec<Result<(Made, T), EncodeError>>, EncodeError>
+    ) -> Result<Vec<Result<(Encoded, T), EncodeError>>, EncodeError>
     where
         B: AsRef<[u8]> + Send + 'static,
         T: Send + 'static,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use dhih_model::Encoded;
 use tokio::sync::oneshot;
 
+use super::EncodeError;
 use super::workers::{Job, Pace, Workers};
-use super::{EncodeError, Made};
 use crate::run::Run;
 
 /// How images are gathered into batches.
@@ -118,7 +119,7 @@ impl EncodeQueue {
         run: &Arc<Run>,
         mut place: Place,
         images: Vec<Vec<u8>>,
-    ) -> Result<Vec<Made>, EncodeError> {
+    ) -> Result<Vec<Encoded>, EncodeError> {
         let mut job = |pixels| {
             let (answer, code) = oneshot::channel();
             let (run, place) = (run.clone(), place.split());
@@ -145,7 +146,7 @@ impl EncodeQueue {
 
 /// Codes that are waited for.
 struct Expected<'a> {
-    codes: std::vec::IntoIter<oneshot::Receiver<Result<Made, String>>>,
+    codes: std::vec::IntoIter<oneshot::Receiver<Result<Encoded, String>>>,
     workers: &'a Workers,
 }
 

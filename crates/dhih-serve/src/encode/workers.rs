@@ -11,17 +11,16 @@ use dhih_model::Encoded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
-use super::Made;
 use super::queue::{Place, QueueConfig};
 use crate::run::Run;
 
-/// An image that waits for its code.
+/// An image that waits for its code; the answer is that of it alone.
 pub(super) struct Job {
     pub(super) run: Arc<Run>,
     /// `[height, width, channels]` of the run's input.
     pub(super) pixels: Vec<u8>,
     pub(super) asked: Instant,
-    pub(super) answer: oneshot::Sender<Result<Made, String>>,
+    pub(super) answer: oneshot::Sender<Result<Encoded, String>>,
     /// Given back when the job is dropped.
     pub(super) place: Place,
 }
@@ -185,7 +184,7 @@ fn encode(batch: Vec<Job>) {
     };
     for (row, job) in batch.into_iter().enumerate() {
         let code = match &encoded {
-            Ok(Encoded { values, features }) => Ok(Made {
+            Ok(Encoded { values, features }) => Ok(Encoded {
                 values: of_row(values, row),
                 features: features.as_deref().map(|features| of_row(features, row)),
             }),

@@ -1,8 +1,8 @@
 //! The index on this machine's disk, as a [`Searcher`]: one snapshot, so that all that is asked of it is of one state.
 
-use dhih_index::{Hit, Index};
+use dhih_index::Index;
 
-use crate::search::{Found, Neighbour, Query, SearchError, Searcher};
+use crate::search::{Found, Query, SearchError, Searcher};
 
 impl Searcher for Index {
     fn bits(&self) -> u32 {
@@ -14,7 +14,7 @@ impl Searcher for Index {
     }
 
     fn search(&self, query: &Query<'_>) -> Result<Found, SearchError> {
-        let Query { code, k, radius, filter, codes, .. } = *query;
+        let Query { code, k, radius, filter, .. } = *query;
         let chosen = filter.map(|scope| scope.selection(self));
         let hits = match (chosen, k) {
             (Some(chosen), usize::MAX) => chosen.within(code, radius)?,
@@ -22,12 +22,8 @@ impl Searcher for Index {
             (None, usize::MAX) => self.within(code, radius)?,
             (None, _) => self.knn_within(code, k, radius)?,
         };
-        let neighbour = |&Hit { distance, id, .. }: &Hit| {
-            let code = if codes { Index::code(self, id) } else { None };
-            let code = code.unwrap_or_default().to_vec();
-            Neighbour { distance, id, code }
-        };
-        let neighbours = hits.iter().map(neighbour).collect();
+        let neighbours =
+            hits.iter().map(|hit| query.neighbour(self, hit.distance, hit.id)).collect();
         Ok(Found { neighbours, ..Found::default() })
     }
 

@@ -11,7 +11,7 @@ mod scope;
 use std::fmt;
 use std::time::Duration;
 
-use dhih_index::Certificate;
+use dhih_index::{Certificate, Index};
 
 pub use self::cancellation::{CancelOnDrop, Cancellation};
 pub(crate) use self::certified::search_within_budget;
@@ -60,6 +60,14 @@ pub struct Query<'a> {
     pub codes: bool,
     /// Tells when nobody waits for the answer any more; a search that takes long then ends early with [`SearchError::Cancelled`].
     pub cancellation: Option<&'a Cancellation>,
+}
+
+impl Query<'_> {
+    /// An item of an index that it finds, with its code where codes are wanted.
+    fn neighbour(&self, index: &Index, distance: u32, id: u64) -> Neighbour {
+        let code = if self.codes { index.code(id) } else { None };
+        Neighbour { distance, id, code: code.unwrap_or_default().to_vec() }
+    }
 }
 
 /// An item that was found. Ordered by distance, then by id.

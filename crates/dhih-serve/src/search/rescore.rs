@@ -2,7 +2,7 @@
 
 use dhih_index::{Index, Rescore, RescoredHit};
 
-use crate::search::{Found, Neighbour, Query, SearchError};
+use crate::search::{Found, Query, SearchError};
 
 /// So many items are rescored at most.
 pub(crate) const MOST_CANDIDATES: usize = 10_000;
@@ -15,19 +15,15 @@ pub(crate) fn search_and_rescore(
     vector: &[f32],
     rescore: &Rescore,
 ) -> Result<Found, SearchError> {
-    let Query { code, k, radius, filter, codes, .. } = *query;
+    let Query { code, k, radius, filter, .. } = *query;
     let rescored = match filter {
         Some(scope) => scope.selection(index).knn_rescored(code, vector, rescore)?,
         None => index.knn_rescored(code, vector, rescore)?,
     };
     let within = |hit: &&RescoredHit| hit.distance <= radius;
     let hits: Vec<RescoredHit> = rescored.hits.iter().filter(within).take(k).copied().collect();
-    let neighbour = |&RescoredHit { distance, id, .. }: &RescoredHit| {
-        let code = if codes { index.code(id) } else { None };
-        Neighbour { distance, id, code: code.unwrap_or_default().to_vec() }
-    };
     Ok(Found {
-        neighbours: hits.iter().map(neighbour).collect(),
+        neighbours: hits.iter().map(|hit| query.neighbour(index, hit.distance, hit.id)).collect(),
         similarities: hits.iter().map(|hit| hit.similarity).collect(),
         certificate: Some(rescored.certificate),
         ..Found::default()

@@ -218,25 +218,25 @@ function someItems() {
   const { items } = state.info;
   const step = Math.max(1, Math.floor(items / SAMPLES));
   const shift = Math.floor(firstSample / SAMPLES) % step;
-  return Array.from({ length: Math.min(SAMPLES, items) }, (_, i) => String(i * step + shift)).map((value) =>
-    starter({ by: "id", value, image: `/v1/items/${value}/image` }));
+  return Array.from({ length: Math.min(SAMPLES, items) }, (_, i) => String(i * step + shift)).map((value) => {
+    const entry = starter({ by: "id", value, image: `/v1/items/${value}/image` });
+    entry.querySelector("img").addEventListener("error", () => {
+      entry.remove();
+      document.querySelector(".samples").hidden = sampleLinks().length === 0;
+    });
+    return entry;
+  });
 }
 
 /** An image that is searched by when it is clicked. */
 function starter({ by, value, label, image }) {
   const name = words(label);
-  const shown = picture(image, name);
-  const link = element("a", "", shown);
+  const link = element("a", "", picture(image, name));
   const what = `${by === "id" ? "item" : by} ${value}`;
   Object.assign(link.dataset, { by, value });
   link.title = name ? `${name} (${what})` : what[0].toUpperCase() + what.slice(1);
   link.setAttribute("aria-label", `Search by ${what}${name ? `, ${name}` : ""}`);
-  const entry = element("li", "", link);
-  shown.addEventListener("error", () => {
-    entry.remove();
-    document.querySelector(".samples").hidden = sampleLinks().length === 0;
-  });
-  return entry;
+  return element("li", "", link);
 }
 
 function showStarters(starters, total) {

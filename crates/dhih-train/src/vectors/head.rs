@@ -20,6 +20,9 @@ use crate::train::batches::Order;
 use crate::train::optim::{LossPart, Optimizer, OptimizerConfig, Step};
 use crate::train::schedule::{Schedule, ScheduleName};
 
+/// Vectors of a step at least: batch norm needs the statistics of several, and batches differ in size by at most one.
+const LEAST_BATCH: usize = 3;
+
 /// What is trained, and how.
 #[derive(Debug, Clone)]
 pub struct HeadConfig {
@@ -113,10 +116,9 @@ pub fn train_head(
     rows.shuffle(&mut dhih_model::named_rng(config.seed, "held out"));
     let held_out = rows.split_off(rows.len() - (rows.len() as f64 * config.validation) as usize);
     rows.sort_unstable();
-    let least = config.least_batch();
-    if rows.len() < least {
+    if rows.len() < LEAST_BATCH {
         let (name, got) = ("the number of labelled vectors to train on", rows.len().to_string());
-        return Err(Error::Config { name, got, expected: format!("at least {least}") });
+        return Err(Error::Config { name, got, expected: format!("at least {LEAST_BATCH}") });
     }
     let training = Training::new(data, config, &targets)?;
     let started = Instant::now();
@@ -142,14 +144,13 @@ impl HeadConfig {
     fn check(&self) -> Result<()> {
         let rate = |x: f64| x.is_finite() && x > 0.0;
         let part = |x: f64| (0.0..1.0).contains(&x);
-        let least = self.least_batch();
         let checks = [
             ("epochs", self.epochs.to_string(), self.epochs > 0, "at least 1".to_owned()),
             (
                 "batch_size",
                 self.batch_size.to_string(),
-                self.batch_size >= least,
-                format!("at least {least}"),
+                self.batch_size >= LEAST_BATCH,
+                format!("at least {LEAST_BATCH}"),
             ),
             (
                 "learning_rate",
@@ -187,11 +188,6 @@ impl HeadConfig {
             Some((name, got, _, expected)) => Err(Error::Config { name, got, expected }),
             None => Ok(()),
         }
-    }
-
-    /// Batch norm of the vectors needs the statistics of several, in a batch of any size.
-    fn least_batch(&self) -> usize {
-        3
     }
 
     /// The loss of codes of `bits`, checked.

@@ -14,7 +14,6 @@ use crate::api::{
     BatchAnswer, BatchBody, ErrorAnswer, ImageForm, MAX_BATCH, OneAnswer, SearchAnswer, SearchBody,
     SearchParams, Took,
 };
-use crate::encode::Made;
 use crate::http::form::{Form, Purpose};
 use crate::http::json::{Kind, json, kind};
 use crate::http::params::{Bounds, Extent, extent};
@@ -27,8 +26,8 @@ use crate::search::{Cancellation, Order, Query, Scope};
 
 /// What to search by.
 enum Wanted {
-    /// What the network made of an image or a text, and the milliseconds that it took.
-    Made(Made, f64),
+    /// What the network made of one image or text, and the milliseconds that it took.
+    Made(Encoded, f64),
     Vector(Vec<f32>),
     Code(String),
     Id(u64),
@@ -197,8 +196,7 @@ async fn coded_text(state: &AppState, run: &Arc<Run>, named: Named) -> Result<Wa
     let (run, started) = (run.clone(), Instant::now());
     let made = state.work(move || {
         let encoded = run.coder().text()?.encode_all(&[text]);
-        let made = encoded.map(|Encoded { values, features }| Made { values, features });
-        made.map_err(|error| match error {
+        encoded.map_err(|error| match error {
             error @ (dhih_model::Error::Text { .. } | dhih_model::Error::Vectors { .. }) => {
                 ApiError::UnusableText(error.to_string())
             }
@@ -312,7 +310,7 @@ impl Search<'_> {
         let given = |code: Vec<u8>| Coded { code, values: None, encode: 0.0 };
         let packed = |values: &[f32]| run.pack(values).map_err(ApiError::internal);
         match wanted {
-            Wanted::Made(Made { values, .. }, ms) => {
+            Wanted::Made(Encoded { values, .. }, ms) => {
                 Ok(Coded { code: packed(values)?, values: Some(values.clone()), encode: *ms })
             }
             Wanted::Vector(vector) => {
@@ -339,7 +337,7 @@ impl Search<'_> {
         match wanted {
             Wanted::Vector(vector) => Ok(vector.clone()),
             Wanted::Id(id) => view.vector(*id).ok_or_else(|| Lacking::Vectors.into()),
-            Wanted::Made(Made { features: Some(features), .. }, _) => Ok(features.clone()),
+            Wanted::Made(Encoded { features: Some(features), .. }, _) => Ok(features.clone()),
             Wanted::Made(..) | Wanted::Code(_) | Wanted::Sample(_) => {
                 let message = "`rescore` goes by the vector of the query: search by `vector`, by an image where the network gives its \
                                features, by a text, or by the `id` of an item whose vector is kept, or leave it out";
