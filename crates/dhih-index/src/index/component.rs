@@ -68,6 +68,17 @@ impl Component {
         }
     }
 
+    /// The first row whose id is `id` or greater; the number of rows where there is none.
+    pub(crate) fn first_row(&self, id: u64) -> usize {
+        match &self.data {
+            Data::Segment(segment) => match segment.ids() {
+                Some(ids) => ids.partition_point(|&of| of < id),
+                None => usize::try_from(id).map_or(segment.rows, |row| row.min(segment.rows)),
+            },
+            Data::MemTable(table) => table.first_row(id),
+        }
+    }
+
     /// The rows that have no tombstone, ascending.
     pub(crate) fn live(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.rows()).filter(|&row| self.is_live(row))

@@ -126,6 +126,15 @@ fn rows_by_label(component: &Component) -> Option<BTreeMap<i64, RoaringBitmap>> 
 
 /// The rows with one of some ids. Rows ascend by id.
 fn rows_with_ids(ids: &RoaringTreemap, component: &Component) -> RoaringBitmap {
+    if let Data::Segment(segment) = &component.data
+        && segment.ids().is_none()
+    {
+        // The ids are the numbers of the rows: those below 2^32, of which the segment has the first.
+        let low = ids.bitmaps().find(|(high, _)| *high == 0);
+        let mut rows = low.map(|(_, low)| low.clone()).unwrap_or_default();
+        rows.remove_range(component.rows() as u32..);
+        return rows;
+    }
     if (ids.len() as usize) < component.rows() / ROWS_PER_LOOKUP {
         return ids.iter().filter_map(|id| component.row(id)).map(|row| row as u32).collect();
     }

@@ -145,6 +145,13 @@ impl MemTable {
         Some(self.blocks[..number].iter().map(|block| block.len()).sum::<usize>() + at)
     }
 
+    /// The first row whose id is `id` or greater; the number of rows where there is none.
+    pub(crate) fn first_row(&self, id: u64) -> usize {
+        let Some(number) = self.block_of(id) else { return self.len() };
+        let before: usize = self.blocks[..number].iter().map(|block| block.len()).sum();
+        before + self.blocks[number].ids.partition_point(|&of| of < id)
+    }
+
     /// Code and attributes of an item.
     pub(crate) fn get(&self, id: u64) -> Option<(&[u8], &[u8])> {
         let (number, at) = self.find(id)?;

@@ -11,6 +11,7 @@ mod compaction;
 pub(crate) mod component;
 pub(crate) mod filter;
 pub(crate) mod info;
+mod listing;
 mod log;
 mod memtable;
 mod merge_job;

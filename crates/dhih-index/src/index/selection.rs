@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 use crate::codes::Codes;
 use crate::error::Result;
 use crate::hit_lists::HitLists;
 use crate::hits::{Bound, Hit};
 use crate::index::Index;
 use crate::index::candidates::Candidates;
+use crate::index::component::Component;
 use crate::index::filter::Filter;
 use crate::index::scope::{Query, Scope};
 use crate::search::Strategy;
@@ -190,6 +193,13 @@ impl Selection {
         radius: u32,
     ) -> Result<HitLists> {
         self.scope().batch_flat(queries, Bound::nearest_within(k, radius))
+    }
+
+    /// The components that have items of the selection, and the rows of these items.
+    pub(super) fn selected_rows(&self) -> impl Iterator<Item = (&Component, &RoaringBitmap)> {
+        self.candidates
+            .iter()
+            .filter_map(|of| Some((&self.index.components[of.component], of.selected.as_ref()?)))
     }
 
     pub(super) fn scope(&self) -> Scope<'_> {
