@@ -39,6 +39,53 @@ export const edit = [
     await page.slide("#k", 11);
     await page.until((id) => document.querySelector(`.card[href*="id=${id}"] .badge`)?.textContent === "0", "itself at distance 0", added);
   }],
+  ["metadata is shown with its item, and searches are narrowed by it", async (page) => {
+    const put = async (path, body) => {
+      const options = { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+      const answer = await page.json(path, options);
+      assert.equal(answer.error, undefined, JSON.stringify(answer));
+    };
+    await page.open();
+    assert.equal(await page.$("#fields").isVisible(), false, "no field is declared");
+    await put("/v1/fields", { fields: { camera: "keyword", taken: "number", public: "bool" } });
+    const kept = { 0: { camera: "north", taken: 10, public: true }, 1: { camera: "south", taken: 20, public: false }, 2: { camera: "north", taken: 30, note: "fog" } };
+    for (const [id, metadata] of Object.entries(kept)) await put(`/v1/items/${id}/metadata`, metadata);
+    const shown = async (...ids) => {
+      const wanted = ids.join();
+      await page.until((all) => [...document.querySelectorAll(".card")].map((card) => new URL(card.href).searchParams.get("id")).toSorted().join() === all && !document.querySelector(".stale"), `the items ${wanted}`, wanted);
+    };
+    await page.open("/?id=2");
+    await page.results();
+    assert.match(await page.$("#metadata").textContent(), /camera.*north.*note.*fog/);
+    await page.$("#fields").getByText("north", { exact: true }).click();
+    await shown("0", "2");
+    assert.match(await page.$("#status").textContent(), /with camera north in/);
+    assert.equal(new URL(page.tab.url()).searchParams.get("where"), '{"camera":["north"]}');
+    await page.shot("metadata");
+    await page.$("#fields").getByText("south", { exact: true }).click();
+    await shown("0", "1", "2");
+    await page.$('[data-field="taken"][data-bound="gte"]').fill("15");
+    await page.tab.keyboard.press("Tab");
+    await shown("1", "2");
+    await page.$("#fields").getByText("false", { exact: true }).click();
+    await shown("1");
+    await page.tab.goBack();
+    await shown("1", "2");
+    await page.tab.reload();
+    await shown("1", "2");
+    assert.equal(await page.$('[data-field="taken"][data-bound="gte"]').inputValue(), "15");
+    await page.$('[data-field="taken"][data-bound="gte"]').fill("99");
+    await page.tab.keyboard.press("Tab");
+    await page.notice("Nothing with camera north or south and taken from 99");
+    await page.tab.getByRole("button", { name: "Clear the filter", exact: true }).click();
+    assert.ok((await page.results()).length > 3);
+    await page.tab.setViewportSize({ width: 360, height: 740 });
+    await page.requireNoSidewaysScroll();
+    await page.shot("metadata-phone");
+    await page.tab.setViewportSize({ width: 1280, height: 900 });
+    await put("/v1/fields", { fields: {} });
+    for (const id of Object.keys(kept)) await put(`/v1/items/${id}/metadata`, {});
+  }],
   ["an item is deleted after a question, and is gone", async (page) => {
     await page.open(`/?id=${added}`);
     await page.results();

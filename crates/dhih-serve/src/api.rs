@@ -4,6 +4,7 @@
 mod bounded;
 mod info;
 mod items;
+mod metadata;
 mod search;
 mod vector;
 
@@ -14,7 +15,12 @@ pub use self::info::{
     Auth, Codec, Health, Index, Info, LastReload, Model, RequestLimits, Store, Vectors,
 };
 pub use self::items::{
-    Item, ItemBody, ItemForm, ItemsBody, ItemsMade, MAX_ITEMS, Pairs, PairsParams,
+    AddParams, ChoiceParams, Count, DEFAULT_LIMIT, Deleted, Item, ItemBody, ItemForm, ItemList,
+    ItemsBody, ItemsMade, LineRefused, LinesMade, ListParams, MAX_FAILURES, MAX_ITEMS, Pairs,
+    PairsParams,
+};
+pub use self::metadata::{
+    Field, FieldType, FieldsAnswer, FieldsBody, MAX_VALUES, MetadataBody, ValueCount,
 };
 pub use self::search::{
     BatchAnswer, BatchBody, DEFAULT_K, Hit, ImageForm, MAX_BATCH, MAX_BUDGET_US, MAX_K, OneAnswer,

@@ -103,6 +103,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A file of metadata that does not say what it should.
+    #[error("{}: {reason}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// Which line, what is wrong with it, and what is expected.
+        reason: String,
+    },
     /// No id is left that could be given to an item.
     #[error("every id up to {last} is or was in use: name ids of your own", last = crate::items::MAX_ID)]
     IdsExhausted,

@@ -43,6 +43,7 @@ pub use error::{Error, MakerKind, Result};
 pub use http::{Admin, AppState, app};
 pub use import::{ImportConfig, Imported, Skipped, import, import_into};
 pub use items::Access;
+pub use items::metadata::{FieldDeclaration, FieldType};
 pub use operation::cli::{Cli, Command, Config, ImportArgs, KeysCommand};
 pub use operation::hosts::{HostName, Hosts};
 pub use operation::keys::{Keys, Role, hash_key};

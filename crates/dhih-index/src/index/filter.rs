@@ -38,6 +38,18 @@ impl Filter {
         Self { ids: Some(ids), ..Self::default() }
     }
 
+    /// All items except those with these ids, which are already in a bitmap.
+    ///
+    /// ```
+    /// use dhih_index::{Filter, RoaringTreemap};
+    ///
+    /// let ids = RoaringTreemap::from_iter([1, 5, 1 << 40]);
+    /// assert_eq!(Filter::all_but(ids), Filter::default().not_ids([5, 1 << 40, 1]));
+    /// ```
+    pub fn all_but(ids: RoaringTreemap) -> Self {
+        Self { excluded: ids, ..Self::default() }
+    }
+
     /// Only items with one of these labels, which are numbers of classes. Replaces the labels of an earlier call.
     #[must_use]
     pub fn labels(self, labels: impl IntoIterator<Item = i64>) -> Self {

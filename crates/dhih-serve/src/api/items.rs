@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Hit, Label, Vector, bounded};
+use super::{ErrorBody, Hit, Label, Vector, bounded};
 
 /// Items that one request may bring to `POST /v1/items/batch`.
 pub const MAX_ITEMS: usize = 1000;
@@ -73,6 +74,8 @@ impl<'de> Deserialize<'de> for Labels {
 pub struct Item {
     /// The item's id.
     pub id: u64,
+    /// The user's own id of it, if it has one.
+    pub external_id: Option<String>,
     /// Its label, if it has one.
     pub label: Option<Label>,
     /// Its code in hexadecimal.
@@ -81,6 +84,8 @@ pub struct Item {
     pub image_url: String,
     /// Where it came from, if it was added or imported: a file's name or path.
     pub source: Option<String>,
+    /// What users keep with it; empty where that is nothing.
+    pub metadata: Map<String, Value>,
 }
 
 /// Form of `POST /v1/items`, for the description of the API.
@@ -94,6 +99,11 @@ pub struct ItemForm {
     label: Option<String>,
     /// An id of the client's choice; absent, the next that was never used.
     id: Option<u64>,
+    /// An id of the user's own, which no two items share: a text of at most 256 bytes.
+    external_id: Option<String>,
+    /// A JSON object that is kept with the item.
+    #[schema(value_type = Option<String>)]
+    metadata: Option<String>,
 }
 
 /// JSON body of `POST /v1/items`: `code` or `vector`.
@@ -109,6 +119,12 @@ pub struct ItemBody {
     pub label: Labels,
     /// An id of the client's choice; absent, the next that was never used.
     pub id: Option<u64>,
+    /// An id of the user's own, which no two items share: a text of at most 256 bytes.
+    pub external_id: Option<String>,
+    /// A JSON object of at most 16 KiB that is kept with the item. Filters go by its declared fields.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Value,
 }
 
 /// JSON body of `POST /v1/items/batch`.
@@ -128,6 +144,96 @@ pub struct ItemsMade {
     pub items: Vec<Item>,
 }
 
+/// Query string of `POST /v1/items` and `POST /v1/items/batch`.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AddParams {
+    /// Lets an item take the place of the one that has its `id` or `external_id`; otherwise that is refused.
+    #[serde(default)]
+    pub upsert: bool,
+}
+
+/// Answer of `POST /v1/items/batch` to lines of JSON.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LinesMade {
+    /// Items that were added.
+    pub added: usize,
+    /// Items that took the place of others.
+    pub replaced: usize,
+    /// The id of each line's item, in order; null where the line was refused or is empty.
+    pub ids: Vec<Option<u64>>,
+    /// The lines that were refused, as far as [`MAX_FAILURES`].
+    pub failed: Vec<LineRefused>,
+    /// How many lines were refused.
+    pub failures: usize,
+}
+
+/// A line that was refused.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LineRefused {
+    /// Its number; the first line is 1.
+    pub line: usize,
+    /// Why.
+    pub error: ErrorBody,
+}
+
+/// Refused lines that an answer lists.
+pub const MAX_FAILURES: usize = 1000;
+
+/// Query string of `GET /v1/items`, `GET /v1/items/count` and `DELETE /v1/items`, of which the latter two take `label` and `filter` alone.
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Begins after this id: `next` of the page before.
+    pub after: Option<u64>,
+    /// How many items at most; 100 when absent.
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<usize>,
+    /// Only the item of this external id.
+    pub external_id: Option<String>,
+    /// Only items of this class, by name or number; repeatable: of any of these.
+    pub label: Vec<String>,
+    /// Only items whose metadata this lets through, as in a search.
+    pub filter: Option<String>,
+}
+
+/// Which items are counted or deleted.
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ChoiceParams {
+    /// Only items of this class, by name or number; repeatable: of any of these.
+    pub label: Vec<String>,
+    /// Only items whose metadata this lets through, as in a search.
+    pub filter: Option<String>,
+}
+
+/// Items of a page of `GET /v1/items` when `limit` is not given.
+pub const DEFAULT_LIMIT: usize = 100;
+
+/// Answer of `GET /v1/items`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ItemList {
+    /// The items, by ascending id.
+    pub items: Vec<Item>,
+    /// What `after` begins the next page with; null where this is the last.
+    pub next: Option<u64>,
+}
+
+/// Answer of `GET /v1/items/count`.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Count {
+    /// How many items there are.
+    pub count: usize,
+}
+
+/// Answer of `DELETE /v1/items`.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Deleted {
+    /// How many items were deleted.
+    pub deleted: usize,
+}
+
 /// Query string of `GET /v1/items/{id}/pairs`.
 #[derive(Debug, Clone, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -140,8 +246,12 @@ pub struct PairsParams {
     pub k: Option<usize>,
     /// Only items of this class, by name or number; repeatable: of any of these.
     pub label: Vec<String>,
+    /// Only items whose metadata this lets through, as in a search.
+    pub filter: Option<String>,
     /// Adds each hit's code to the answer.
     pub codes: Option<bool>,
+    /// Adds each hit's metadata and external id to the answer.
+    pub metadata: Option<bool>,
 }
 
 /// Answer of `GET /v1/items/{id}/pairs`: the items near an item, without itself.

@@ -16,8 +16,13 @@ pub struct SearchParams {
     pub radius: Option<u32>,
     /// Only items of this class, by name or number; repeatable: of any of these.
     pub label: Vec<String>,
+    /// Only items whose metadata this lets through: JSON with `must`, `should` and `must_not`, lists of conditions on declared fields.
+    #[param(example = r#"{"must":[{"field":"camera","equals":"north"}]}"#)]
+    pub filter: Option<String>,
     /// Adds each hit's code to the answer.
     pub codes: Option<bool>,
+    /// Adds each hit's metadata and external id to the answer.
+    pub metadata: Option<bool>,
     /// Orders hits of one distance by how well their bits agree with the real values behind the query's code; for images, texts and
     /// vectors.
     pub rerank: Option<bool>,
@@ -148,6 +153,12 @@ pub struct Hit {
     /// Its code in hexadecimal, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The user's own id of it, when asked for and if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Its metadata, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// Query string of `GET /v1/samples`.

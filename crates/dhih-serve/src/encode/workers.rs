@@ -190,9 +190,9 @@ fn encode(batch: Vec<Job>) {
             }),
             Err(error) => Err(error.clone()),
         };
-        let Job { answer, place, .. } = job;
-        // Who has an answer finds the place free, and who asked may have gone.
-        drop(place);
+        let Job { answer, place, run, .. } = job;
+        // Who has an answer finds the place free and the run let go of, and who asked may have gone.
+        drop((place, run));
         let _ = answer.send(code);
     }
 }

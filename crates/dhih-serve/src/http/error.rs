@@ -41,6 +41,8 @@ pub(crate) enum ApiError {
     Elsewhere,
     /// 409: the id is taken.
     Taken(u64),
+    /// 409: an external id is taken; which, and by which item.
+    ExternalIdTaken { external_id: String, id: u64 },
     /// 409: what is on disk cannot be served.
     NotReloaded,
     /// 409: a reload is under way already.
@@ -169,7 +171,12 @@ impl ApiError {
             Self::Taken(id) => (
                 StatusCode::CONFLICT,
                 "id_taken",
-                format!("there is an item {id} already: delete it first, or leave the id out"),
+                format!("there is an item {id} already: delete it first, replace it with `?upsert=true`, or leave the id out"),
+            ),
+            Self::ExternalIdTaken { external_id, id } => (
+                StatusCode::CONFLICT,
+                "external_id_taken",
+                format!("item {id} has the external id {external_id:?} already: delete it first, or replace it with `?upsert=true`"),
             ),
             Self::NotReloaded => (
                 StatusCode::CONFLICT,

@@ -12,6 +12,7 @@ use dhih_model::image::FORMATS;
 
 use crate::http::ApiError;
 use crate::http::body_memory::Held;
+use crate::items::metadata::EXTERNAL_ID;
 
 /// What a form brought.
 #[derive(Debug, Default)]
@@ -19,6 +20,9 @@ pub(crate) struct Form {
     pub(crate) images: Vec<FormImage>,
     pub(crate) labels: Vec<String>,
     pub(crate) id: Option<u64>,
+    pub(crate) external_id: Option<String>,
+    /// JSON.
+    pub(crate) metadata: Option<String>,
 }
 
 /// A file of a form.
@@ -59,6 +63,8 @@ const NAME: usize = 255;
 pub(crate) const LABEL: usize = 256;
 /// The longest id, in bytes: spaces around it are allowed.
 const ID: usize = 64;
+/// The longest metadata as it is sent, in bytes: spaces between its parts are allowed.
+const METADATA: usize = 64 << 10;
 
 impl Form {
     /// Reads a form.
@@ -86,6 +92,12 @@ impl Form {
                         )
                     })?;
                     form.id = Some(id);
+                }
+                ("external_id", Purpose::NewItem { .. }) => {
+                    form.external_id = Some(text(field, EXTERNAL_ID, "invalid_id").await?);
+                }
+                ("metadata", Purpose::NewItem { .. }) => {
+                    form.metadata = Some(text(field, METADATA, "invalid_metadata").await?);
                 }
                 (name, purpose) => check_useless(name, purpose)?,
             }
@@ -150,7 +162,8 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     let refused = |code, message| Err(ApiError::BadRequest(code, message));
     match (name, purpose) {
         (
-            "k" | "radius" | "label" | "codes" | "rerank" | "rescore" | "budget_us",
+            "k" | "radius" | "label" | "filter" | "codes" | "metadata" | "rerank" | "rescore"
+            | "budget_us",
             Purpose::Search { .. },
         ) => refused(
             "invalid_parameter",
@@ -169,11 +182,13 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
             format!("a form brings an `image`: send `{name}` as JSON, to be added without one"),
         ),
         (
-            "k" | "radius" | "codes" | "rerank" | "rescore" | "budget_us" | "sample",
+            "k" | "radius" | "filter" | "codes" | "rerank" | "rescore" | "budget_us" | "sample",
             Purpose::NewItem { .. },
         ) => refused(
             "invalid_parameter",
-            format!("an item is not added with `{name}`: send `image`, `label` and `id`"),
+            format!(
+                "an item is not added with `{name}`: send `image`, `label`, `id`, `external_id` and `metadata`"
+            ),
         ),
         _ => Ok(()),
     }

@@ -14,6 +14,8 @@ const SHORT: usize = 64 << 10;
 pub(crate) enum Kind {
     Form,
     Json,
+    /// JSON Lines: a value on each line.
+    Lines,
 }
 
 /// What a body is; `None` where nothing says so.
@@ -24,6 +26,7 @@ pub(crate) fn kind(request: &Request) -> Result<Option<Kind>, ApiError> {
     match media_type(request).as_deref() {
         Some("multipart/form-data") => Ok(Some(Kind::Form)),
         Some("application/json") => Ok(Some(Kind::Json)),
+        Some("application/x-ndjson" | "application/jsonl") => Ok(Some(Kind::Lines)),
         Some(other) => Err(unsupported(&format!("`{other}` is not taken here: "))),
         None => Ok(None),
     }

@@ -8,6 +8,7 @@ mod form;
 mod guard;
 mod json;
 mod layers;
+mod list_params;
 mod openapi;
 mod origin;
 mod params;
@@ -23,26 +24,28 @@ use axum::{
     extract::DefaultBodyLimit,
     http::Uri,
     middleware::{from_fn, from_fn_with_state},
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 
 pub use admin::Admin;
 pub(crate) use error::ApiError;
 pub use state::AppState;
 
-use self::routes::{adding, info, items, page, samples, search, session};
+use self::routes::{adding, info, items, listing, metadata, page, samples, search, session};
 
 /// The whole service as a router.
 pub fn app(state: Arc<AppState>) -> Router {
     crate::operation::telemetry::recorder();
     let body_memory = from_fn_with_state(state.clone(), layers::charge_body);
     let writing = Router::new()
-        .route("/v1/items", post(adding::add).layer(body_memory.clone()))
+        .route("/v1/items", post(adding::add).layer(body_memory.clone()).delete(listing::delete))
         .route("/v1/items/batch", post(adding::add_batch).layer(body_memory.clone()))
         .route("/v1/items/{id}", delete(items::delete))
+        .route("/v1/items/{id}/metadata", put(metadata::put).layer(body_memory.clone()))
         .route_layer(from_fn_with_state(state.clone(), layers::writing));
     let administering = Router::new()
         .route("/v1/admin/reload", post(info::reload))
+        .route("/v1/fields", put(metadata::declare).layer(body_memory.clone()))
         .route_layer(from_fn_with_state(state.clone(), layers::administering));
     let session = post(session::begin)
         .layer(DefaultBodyLimit::max(session::MAX_BODY))
@@ -52,6 +55,9 @@ pub fn app(state: Arc<AppState>) -> Router {
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(body_memory.clone()))
         .route("/v1/search/batch", post(search::batch).layer(body_memory))
+        .route("/v1/fields", get(metadata::fields))
+        .route("/v1/items", get(listing::list))
+        .route("/v1/items/count", get(listing::count))
         .route("/v1/items/{id}", get(items::item))
         .route("/v1/items/{id}/image", get(items::image))
         .route("/v1/items/{id}/pairs", get(items::pairs))

@@ -8,6 +8,7 @@ use crate::api::{DEFAULT_K, MAX_BUDGET_US, MAX_K, SearchParams};
 use crate::http::ApiError;
 use crate::http::form::{LABEL, too_many_labels};
 use crate::run::Run;
+use crate::run::view::Shown;
 use crate::search::MOST_CANDIDATES;
 
 /// How much to answer, checked against the codes' length.
@@ -16,7 +17,11 @@ pub(crate) struct Extent {
     pub(crate) k: usize,
     pub(crate) radius: u32,
     pub(crate) labels: Vec<String>,
+    /// A filter of the metadata, as JSON.
+    pub(crate) filter: Option<String>,
     pub(crate) codes: bool,
+    /// Whether hits come with what users keep with them.
+    pub(crate) metadata: bool,
     pub(crate) rerank: bool,
     /// Candidates to rescore.
     pub(crate) rescore: Option<usize>,
@@ -27,7 +32,13 @@ pub(crate) struct Extent {
 impl Extent {
     /// Whether the index alone answers, however many are near.
     pub(crate) fn is_plain(&self) -> bool {
-        self.labels.is_empty() && !self.rerank && self.rescore.is_none() && self.budget.is_none()
+        let is_ordered = self.rerank || self.rescore.is_some() || self.budget.is_some();
+        self.labels.is_empty() && self.filter.is_none() && !self.metadata && !is_ordered
+    }
+
+    /// What hits come with.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown { codes: self.codes, metadata: self.metadata }
     }
 }
 
@@ -98,12 +109,13 @@ fn checked(params: SearchParams, bounds: Bounds) -> Result<Extent, ApiError> {
             return Err(wrong(format!("budget_us is {budget}; give 1 to {MAX_BUDGET_US}")));
         }
     }
-    let (labels, rescore) = (params.label, params.rescore);
+    let (labels, filter, rescore) = (params.label, params.filter, params.rescore);
+    let metadata = params.metadata.unwrap_or(false);
     let budget = params.budget_us.map(Duration::from_micros);
-    Ok(Extent { k, radius, labels, codes, rerank, rescore, budget })
+    Ok(Extent { k, radius, labels, filter, codes, metadata, rerank, rescore, budget })
 }
 
-fn wrong(message: String) -> ApiError {
+pub(super) fn wrong(message: String) -> ApiError {
     ApiError::BadRequest("invalid_parameter", message)
 }
 
@@ -117,6 +129,8 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             "rescore" => params.rescore.replace(number(&name, &value)?).is_some(),
             "budget_us" => params.budget_us.replace(number(&name, &value)?).is_some(),
             "rerank" => params.rerank.replace(truth(&name, &value)?).is_some(),
+            "metadata" => params.metadata.replace(truth(&name, &value)?).is_some(),
+            "filter" => params.filter.replace(value.into_owned()).is_some(),
             "label" if value.len() > LABEL => {
                 return Err(format!("a `label` is longer than {LABEL} bytes"));
             }
@@ -126,7 +140,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             }
             _ => {
                 return Err(format!(
-                    "there is no parameter `{name}`; there are k, radius, label, codes, rerank, rescore and budget_us"
+                    "there is no parameter `{name}`; there are k, radius, label, filter, codes, metadata, rerank, rescore and budget_us"
                 ));
             }
         };
@@ -137,7 +151,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
     Ok(params)
 }
 
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
+pub(super) fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let number = value.parse().ok().filter(|_| digits);
     number.ok_or_else(|| format!("`{name}` is {value:?}; give a whole number"))
@@ -155,17 +169,30 @@ mod tests {
     fn parameters_are_read_and_checked() {
         let bounds = Bounds { bits: 48, labels: 3 };
         let read = |query: &str| extent(&format!("/v1/search?{query}").parse().unwrap(), bounds);
-        let all = read("k=5&radius=9&label=a%20b&label=c&codes=true&rerank=true").unwrap();
+        let all =
+            read("k=5&radius=9&label=a%20b&label=c&codes=true&rerank=true&metadata=true").unwrap();
         let labels = vec!["a b".to_owned(), "c".to_owned()];
-        let (rescore, budget) = (None, None);
-        let expected =
-            Extent { k: 5, radius: 9, labels, codes: true, rerank: true, rescore, budget };
+        let expected = Extent {
+            k: 5,
+            radius: 9,
+            labels,
+            filter: None,
+            codes: true,
+            metadata: true,
+            rerank: true,
+            rescore: None,
+            budget: None,
+        };
         assert_eq!(all, expected);
         let timed = read("k=5&rescore=50&budget_us=300").unwrap();
         let budget = Some(Duration::from_micros(300));
         assert_eq!((timed.rescore, timed.budget), (Some(50), budget));
         assert!(!timed.is_plain() && !read("budget_us=1").unwrap().is_plain());
+        let filtered = read("filter=%7B%22must%22%3A%5B%5D%7D").unwrap();
+        assert_eq!(filtered.filter.as_deref(), Some("{\"must\":[]}"));
+        assert!(!filtered.is_plain() && !read("metadata=true").unwrap().is_plain());
         let none = read("").unwrap();
+        assert!(none.is_plain());
         assert_eq!((none.k, none.radius, none.labels.len()), (DEFAULT_K, 48, 0));
         for (query, part) in [
             ("k=0", "1 to 1000"),
@@ -174,6 +201,7 @@ mod tests {
             ("k=+5", "whole number"),
             ("k=", "whole number"),
             ("k=1&k=2", "twice"),
+            ("filter=a&filter=b", "twice"),
             ("radius=49", "48 bits"),
             ("codes=1", "true or false"),
             ("k=5&rescore=4", "5 (k) to 10000"),

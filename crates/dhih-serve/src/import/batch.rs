@@ -10,13 +10,15 @@ use dhih_model::{Encoded, Encoder};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::import::sidecar::Sidecar;
 use crate::import::walk::FoundFile;
 use crate::import::{ImportConfig, Imported};
 use crate::items::catalogue::{
     Catalogue, Claim, ImportedFile, Record, import_key, legacy_import_key,
 };
+use crate::items::metadata::Attributes;
 use crate::items::thumbnail::thumbnail;
-use crate::items::{ChangeError, ItemId, LocalItems, NewItem};
+use crate::items::{ChangeError, ItemId, Kept, LocalItems, NewItem};
 use crate::run::Run;
 use crate::{Error, Result};
 
@@ -27,9 +29,16 @@ pub(super) struct Importer<'a> {
     items: &'a Arc<LocalItems>,
     catalogue: &'a Catalogue,
     config: &'a ImportConfig,
+    input: Input<'a>,
+}
+
+/// What an import reads.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
     /// The name by which the folder is known.
-    root: &'a str,
-    reader: &'a PictureReader,
+    pub(super) root: &'a str,
+    pub(super) reader: &'a PictureReader,
+    pub(super) sidecar: &'a Sidecar,
 }
 
 /// What a file is, once it was read.
@@ -53,16 +62,11 @@ struct Decoded {
 }
 
 impl<'a> Importer<'a> {
-    pub(super) fn new(
-        run: &'a Run,
-        config: &'a ImportConfig,
-        root: &'a str,
-        reader: &'a PictureReader,
-    ) -> Result<Self> {
+    pub(super) fn new(run: &'a Run, config: &'a ImportConfig, input: Input<'a>) -> Result<Self> {
         let items = run.items().map_err(refused)?;
         let catalogue = items.catalogue().ok_or_else(|| refused(ChangeError::ReadOnly))?;
         let encoder = run.encoder().map_err(|e| Error::NotAdded { reason: e.to_string() })?;
-        Ok(Self { run, encoder, items, catalogue, config, root, reader })
+        Ok(Self { run, encoder, items, catalogue, config, input })
     }
 
     /// Imports some of the folder's files.
@@ -83,16 +87,43 @@ impl<'a> Importer<'a> {
         if self.config.strict {
             imported.left_out.refuse_faults().map_err(Error::LeftOut)?;
         }
-        if decoded.is_empty() { Ok(()) } else { self.add(decoded, imported) }
+        if !decoded.is_empty() {
+            self.add(decoded, imported)?;
+        }
+        self.describe(files, imported)
+    }
+
+    /// Gives the items of files other metadata, where the sidecar has other than they have.
+    fn describe(&self, files: &[FoundFile], imported: &mut Imported) -> Result<()> {
+        let mut outdated = Vec::new();
+        for file in files {
+            let Some(wanted) = self.input.sidecar.attributes(&file.name) else { continue };
+            let known = self.catalogue.imported(&import_key(self.input.root, &file.name))?;
+            let Some(id) = known.and_then(|known| known.item) else { continue };
+            let Some(record) = self.catalogue.record(id)? else { continue };
+            let kept = self.catalogue.attributes(id, &record.code)?.unwrap_or_default();
+            let is_same_id = wanted.external_id.is_none() || wanted.external_id == kept.external_id;
+            if !is_same_id || wanted.metadata != kept.metadata {
+                let Attributes { external_id, metadata, .. } = wanted.clone();
+                outdated.push(Kept { id, external_id, metadata });
+            }
+        }
+        imported.described += outdated.len();
+        if outdated.is_empty() {
+            Ok(())
+        } else {
+            self.items.keep(outdated).map(drop).map_err(refused)
+        }
     }
 
     /// Reads a file, and decodes it where it is new or was changed.
     fn read(&self, file: &FoundFile) -> Result<Outcome> {
-        let bytes = match read_picture(&file.path, self.reader.limits()) {
+        let bytes = match read_picture(&file.path, self.input.reader.limits()) {
             Ok(bytes) => bytes,
             Err(reason) => return Ok(Outcome::LeftOut(reason)),
         };
-        let (key, digest) = (import_key(self.root, &file.name), to_hex(&Sha256::digest(&bytes)));
+        let (key, digest) =
+            (import_key(self.input.root, &file.name), to_hex(&Sha256::digest(&bytes)));
         let known = self.catalogue.imported(&key)?;
         let id = match &known {
             Some(ImportedFile { digest: Some(of), item: Some(_), .. }) if *of == digest => {
@@ -108,7 +139,7 @@ impl<'a> Importer<'a> {
             None => self.catalogue.imported(&legacy_import_key(&file.name))?,
             Some(_) => None,
         };
-        let picture = self.reader.picture(&bytes, self.encoder.input());
+        let picture = self.input.reader.picture(&bytes, self.encoder.input());
         let made = picture.map_err(Reason::broken);
         let made = made.and_then(|picture| {
             let thumbnail = thumbnail(&picture).map_err(Reason::broken)?;
@@ -172,7 +203,8 @@ impl<'a> Importer<'a> {
                 vector,
                 ..Record::default()
             };
-            new.push(NewItem { id, record, thumbnail, digest: Some(digest) });
+            let attributes = self.input.sidecar.attributes(&file.name).cloned();
+            new.push(NewItem { id, record, thumbnail, digest: Some(digest), attributes });
         }
         if !claimed.is_empty() {
             self.items.claim(&claimed).map_err(refused)?;
@@ -196,7 +228,7 @@ impl<'a> Importer<'a> {
 }
 
 /// Why the items were not added.
-fn refused(refusal: ChangeError) -> Error {
+pub(super) fn refused(refusal: ChangeError) -> Error {
     match refusal {
         ChangeError::Failed(error)
         | ChangeError::NotWritable(error)

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! walk.rs: the files of a folder -> batch.rs: read, compared, decoded, encoded -> items/: added or replaced
+//! sidecar.rs: their metadata     ->
 //! ```
 
 mod batch;
+mod sidecar;
 mod walk;
 
 use std::{
@@ -18,8 +20,10 @@ use dhih_model::image::{Limits, PictureReader};
 use dhih_model::walk::{Entry, LeftOut, Reason, faults_of};
 use serde::Serialize;
 
-use self::batch::Importer;
-use crate::items::Access;
+use self::batch::{Importer, Input};
+use self::sidecar::Sidecar;
+use crate::FieldDeclaration;
+use crate::items::{Access, ChangeError};
 use crate::operation::cli::ImportArgs;
 use crate::operation::config::index_dir;
 use crate::run::Run;
@@ -43,6 +47,10 @@ pub struct ImportConfig {
     pub max_side: Option<u32>,
     /// Largest area of a picture that is taken, in pixels; by default that of files.
     pub max_pixels: Option<u64>,
+    /// A file with the metadata of the pictures: CSV by its name, otherwise JSON Lines.
+    pub metadata: Option<PathBuf>,
+    /// Fields of the metadata that filters may name, beside those that are declared already.
+    pub fields: Vec<FieldDeclaration>,
     /// Whether progress is told to a terminal, in one line.
     pub is_terminal: bool,
 }
@@ -58,6 +66,10 @@ pub struct Imported {
     pub known: usize,
     /// Files that were left out because their items were deleted.
     pub deleted: usize,
+    /// Items that were there already and got other metadata.
+    pub described: usize,
+    /// Rows of the metadata that name no picture of the folder, by the name that they give.
+    pub unmatched: Vec<String>,
     /// Files that cannot be used, links that lead nowhere and folders that cannot be read, each with the reason.
     pub skipped: Vec<Skipped>,
     /// All that was left out, counted by the reason: hidden names, for example, beside what `skipped` lists.
@@ -99,11 +111,14 @@ pub fn import(args: &ImportArgs) -> Result<()> {
             strict: args.strict,
             max_side: args.max_side,
             max_pixels: args.max_pixels,
+            metadata: args.metadata.clone(),
+            fields: args.fields.clone(),
             is_terminal: io::stderr().is_terminal(),
         },
     )?;
     let mut out = io::stdout().lock();
-    let Imported { added, changed, known, deleted, skipped, left_out } = &imported;
+    let Imported { added, changed, known, deleted, described, unmatched, skipped, left_out } =
+        &imported;
     if let Some(summary) = left_out.summary() {
         let _ = writeln!(io::stderr(), "{summary}");
     }
@@ -114,10 +129,17 @@ pub fn import(args: &ImportArgs) -> Result<()> {
             for Skipped { file, reason } in skipped {
                 let _ = writeln!(io::stderr(), "skipped {file}: {reason}");
             }
+            for name in unmatched {
+                let _ = writeln!(io::stderr(), "no picture {name}, which the metadata names");
+            }
             let (skipped, items) = (skipped.len(), run.len());
+            let described = match args.metadata {
+                Some(_) => format!(" of which {described} got other metadata,"),
+                None => String::new(),
+            };
             writeln!(
                 out,
-                "{added} added, {changed} changed, {known} there already, {deleted} deleted before, {skipped} skipped; {items} items"
+                "{added} added, {changed} changed, {known} there already,{described} {deleted} deleted before, {skipped} skipped; {items} items"
             )
         }
     };
@@ -140,8 +162,11 @@ pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
         Some(name) => name.clone(),
         None => resolved_name(folder)?,
     };
-    let importer = Importer::new(run, config, &root, &reader)?;
-    let mut imported = Imported::default();
+    let sidecar = sidecar(run, config)?;
+    let importer =
+        Importer::new(run, config, Input { root: &root, reader: &reader, sidecar: &sidecar })?;
+    let unmatched = sidecar.unmatched(files.iter().map(|file| &*file.name));
+    let mut imported = Imported { unmatched, ..Imported::default() };
     for Entry { path, reason } in left_out.faults() {
         imported
             .skipped
@@ -152,6 +177,10 @@ pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
         let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
         imported.left_out.append(faults_of(&paths));
         imported.left_out.refuse_faults().map_err(Error::LeftOut)?;
+        if let (Some(name), Some(path)) = (imported.unmatched.first(), &config.metadata) {
+            let reason = format!("there is no picture {name:?} in the folder (--strict)");
+            return Err(Error::Metadata { path: path.clone(), reason });
+        }
     }
     let (started, mut told) = (Instant::now(), Instant::now());
     for (number, batch) in files.chunks(BATCH).enumerate() {
@@ -170,6 +199,20 @@ pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
         }
     }
     Ok(imported)
+}
+
+/// The metadata of the pictures, read once the fields are declared that are to be; of no picture where there is no file.
+fn sidecar(run: &Run, config: &ImportConfig) -> Result<Sidecar> {
+    let items = run.items().map_err(batch::refused)?;
+    let declared = || items.catalogue().map(|catalogue| catalogue.fields()).unwrap_or_default();
+    if !config.fields.is_empty() {
+        let fields = declared().with(&config.fields).map_err(ChangeError::from);
+        fields.and_then(|fields| items.declare(&fields)).map_err(batch::refused)?;
+    }
+    match &config.metadata {
+        Some(path) => Sidecar::read(path, &declared()),
+        None => Ok(Sidecar::default()),
+    }
 }
 
 fn resolved_name(folder: &Path) -> Result<String> {

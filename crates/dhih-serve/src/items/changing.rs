@@ -7,7 +7,7 @@
 //! the same directory and the same index.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -16,6 +16,7 @@ use dhih_index::{Batch, Index, IndexWriter};
 use super::ChangeError;
 use super::agreement::Difference;
 use super::catalogue::{Catalogue, Change, Removal};
+use super::keeping::is_current;
 use super::local::LocalItems;
 use super::numbering::Numbering;
 use crate::file_identity::FileIdentity;
@@ -27,8 +28,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What changes need.
 #[derive(Debug)]
 pub(super) struct Writing {
-    /// Absent where items have nothing but what is in the index.
-    pub(super) catalogue: Option<Arc<Catalogue>>,
+    /// Empty where items have nothing but what is in the index.
+    pub(super) catalogue: OnceLock<Arc<Catalogue>>,
     changes: Mutex<Changes>,
     /// Whether the files are given to another run: no change begins any more.
     pub(super) is_closed: AtomicBool,
@@ -160,7 +161,7 @@ impl LocalItems {
 
     /// Makes good what earlier failures have left, and refuses files that others have replaced.
     fn make_usable(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
-        writing.catalogue.as_ref().map_or(Ok(()), |catalogue| catalogue.ensure_open())?;
+        writing.catalogue().map_or(Ok(()), |catalogue| catalogue.ensure_open())?;
         let index = self.writer(changes)?.snapshot();
         if !writing.is_catalogue_current() || !matches!(index.refresh(), Ok(None)) {
             return Err(Error::Replaced { path: self.dir.clone() });
@@ -175,7 +176,7 @@ impl LocalItems {
         }
         // The index that is opened again shows what its log has of the change.
         let index = self.writer(changes)?.snapshot();
-        if let Some(catalogue) = &writing.catalogue {
+        if let Some(catalogue) = writing.catalogue() {
             let mut removed = Vec::new();
             for Unsettled { id, undo } in &changes.unsettled {
                 let is_there = undo.is_some() && catalogue.record(*id)?.is_some();
@@ -189,6 +190,8 @@ impl LocalItems {
             if !difference.is_empty() {
                 self.apply(changes, &difference.batch(&self.shape)?)?;
             }
+            // What the failed change has left of the attributes is on disk alone.
+            catalogue.read_attributes(is_current(&self.index()))?;
         }
         changes.unsettled.clear();
         Ok(())
@@ -242,7 +245,7 @@ impl LocalItems {
 impl Writing {
     pub(super) fn new(catalogue: Option<Arc<Catalogue>>, changes: Changes) -> Self {
         Self {
-            catalogue,
+            catalogue: catalogue.map(OnceLock::from).unwrap_or_default(),
             changes: Mutex::new(changes),
             is_closed: AtomicBool::new(false),
             is_broken: AtomicBool::new(false),
@@ -251,14 +254,19 @@ impl Writing {
         }
     }
 
+    /// The catalogue, where there is one.
+    pub(super) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+        self.catalogue.get()
+    }
+
     /// Makes a change of the catalogue, where there is one.
     pub(super) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        self.catalogue.as_ref().map_or(Ok(()), |catalogue| catalogue.commit(change))
+        self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
     }
 
     /// Whether the catalogue is still the file that is open, where there is one.
     pub(super) fn is_catalogue_current(&self) -> bool {
-        self.catalogue.as_ref().is_none_or(|catalogue| catalogue.is_current())
+        self.catalogue().is_none_or(|catalogue| catalogue.is_current())
     }
 
     pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {

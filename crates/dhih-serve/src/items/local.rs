@@ -13,10 +13,12 @@ use arc_swap::ArcSwap;
 use dhih_index::{Batch, Filter, Index, IndexWriter, to_hex};
 
 use super::agreement::reconcile;
-use super::catalogue::{Catalogue, Change, Claim, Entry, Removal};
+use super::catalogue::{Catalogue, Change, Claim, Removal};
 use super::changing::{Changes, Steps, Unsettled, Writing};
-use super::numbering::{MAX_ID, Numbering};
-use super::{Access, ChangeError, Changed, ItemId, ItemShape, LabelShape, NewItem};
+use super::keeping::is_current;
+use super::numbering::Numbering;
+use super::selections::Selections;
+use super::{Access, ChangeError, ItemShape, LabelShape};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
@@ -42,6 +44,7 @@ pub(crate) struct LocalItems {
     pub(super) index_id: String,
     pub(super) shape: ItemShape,
     pub(super) index: ArcSwap<Index>,
+    pub(super) selections: Selections,
     /// Absent where it was opened to be searched alone.
     pub(super) writing: Option<Writing>,
 }
@@ -80,6 +83,7 @@ impl LocalItems {
                     reconcile(&dir, &mut writer, catalogue, &ItemShape::of(&index))?;
                 }
                 let index = writer.snapshot();
+                catalogue.as_ref().map_or(Ok(()), |it| it.read_attributes(is_current(&index)))?;
                 let numbers = Numbering::after(&index, catalogue.as_deref())?;
                 (index, Some(Writing::new(catalogue, Changes::new(writer, numbers))))
             }
@@ -90,7 +94,8 @@ impl LocalItems {
             drop(index.select(&Filter::default().labels([0])));
         }
         let (index_id, index) = (index.id(), ArcSwap::from_pointee(index));
-        Ok(Self { dir, identity, index_id, shape, index, writing })
+        let selections = Selections::default();
+        Ok(Self { dir, identity, index_id, shape, index, selections, writing })
     }
 
     /// The index as it is now.
@@ -105,7 +110,7 @@ impl LocalItems {
 
     /// The catalogue, where there is one and it was opened to be changed.
     pub(crate) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
-        self.writing.as_ref()?.catalogue.as_ref()
+        self.writing.as_ref()?.catalogue()
     }
 
     /// Whether it was opened to be changed.
@@ -131,66 +136,43 @@ impl LocalItems {
         self.writing.as_ref()?.last_error.load().as_deref().copied()
     }
 
-    /// Adds items, or replaces some, all or none. When this returns they are on disk and are found.
-    ///
-    /// # Errors
-    /// An id that is taken; files that cannot be written to.
-    pub(crate) fn add(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
-        self.change(|writing, changes| {
-            let index = self.index();
-            let mut numbers = changes.numbers;
-            let (mut entries, mut touched): (Vec<Entry>, Vec<Unsettled>) = Default::default();
-            for NewItem { id: wanted, mut record, thumbnail, digest } in items {
-                self.shape.fit(&mut record).map_err(ChangeError::Vector)?;
-                let is_new = |id| entries.iter().all(|entry: &Entry| entry.id != id);
-                let id = match wanted {
-                    ItemId::Next => numbers.take(|id| {
-                        let catalogue = writing.catalogue.as_ref();
-                        let is_known = catalogue.map_or(Ok(false), |it| it.knows(id))?;
-                        Ok(is_known || !is_new(id) || index.contains(id))
-                    })?,
-                    ItemId::Free(id) if id > MAX_ID => return Err(ChangeError::IdTooLarge(id)),
-                    ItemId::Free(id) if index.contains(id) || !is_new(id) => {
-                        return Err(ChangeError::Taken(id));
-                    }
-                    ItemId::Replaced(id) if !index.contains(id) => {
-                        return Err(ChangeError::Unknown(id));
-                    }
-                    ItemId::Free(id) | ItemId::Replaced(id) => id,
-                };
-                numbers.note(id);
-                let undo = Removal { id, code: record.code.clone() };
-                let undo = Some(undo).filter(|_| !matches!(wanted, ItemId::Replaced(_)));
-                touched.push(Unsettled { id, undo });
-                entries.push(Entry { id, record, thumbnail, digest });
-            }
-            let records = entries.iter().map(|entry| (entry.id, &entry.record));
-            let batch = Batch::new().upsert(self.shape.set_of(records)?);
-            let change = Change { added: &entries, ..Change::default() };
-            let steps = Steps { change, batch, touched };
-            let index = self.make(writing, changes, steps, |index| {
-                let is_there = |entry: &Entry| {
-                    index.code(entry.id).map(to_hex).as_ref() == Some(&entry.record.code)
-                };
-                entries.iter().all(is_there)
-            })?;
-            changes.numbers = numbers;
-            Ok(Changed { ids: entries.iter().map(|entry| entry.id).collect(), index })
-        })
-    }
-
     /// Removes an item. When this returns it is gone from the disk, and not found.
     ///
     /// # Errors
     /// There is no such item; files that cannot be written to.
     pub(crate) fn remove(self: &Arc<Self>, id: u64) -> Result<(), ChangeError> {
+        self.remove_all(|index| match index.contains(id) {
+            true => Ok(vec![id]),
+            false => Err(ChangeError::Unknown(id)),
+        })
+        .map(drop)
+    }
+
+    /// Removes the items that `choose` names of the index as it is then, all or none. When this returns they are gone from the disk, and not
+    /// found. How many there were.
+    ///
+    /// # Errors
+    /// Those of `choose`; files that cannot be written to.
+    pub(crate) fn remove_all(
+        self: &Arc<Self>,
+        choose: impl FnOnce(&Index) -> Result<Vec<u64>, ChangeError>,
+    ) -> Result<usize, ChangeError> {
         self.change(|writing, changes| {
-            let code = self.index().code(id).map(to_hex).ok_or(ChangeError::Unknown(id))?;
-            let removed = [Removal { id, code }];
+            let index = self.index();
+            let ids = choose(&index)?;
+            let removal =
+                |id: &u64| index.code(*id).map(|code| Removal { id: *id, code: to_hex(code) });
+            let removed: Vec<Removal> = ids.iter().filter_map(removal).collect();
+            if removed.is_empty() {
+                return Ok(0);
+            }
             let change = Change { removed: &removed, ..Change::default() };
-            let touched = vec![Unsettled { id, undo: None }];
-            let steps = Steps { change, batch: Batch::new().remove([id]), touched };
-            self.make(writing, changes, steps, |index| !index.contains(id)).map(drop)
+            let touched = removed.iter().map(|it| Unsettled { id: it.id, undo: None }).collect();
+            let batch = Batch::new().remove(removed.iter().map(|removal| removal.id));
+            let steps = Steps { change, batch, touched };
+            let is_gone = |index: &Index| removed.iter().all(|it| !index.contains(it.id));
+            self.make(writing, changes, steps, is_gone)?;
+            Ok(removed.len())
         })
     }
 

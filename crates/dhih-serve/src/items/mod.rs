@@ -1,20 +1,25 @@
 //! The items on this machine's disk: the index as searches see it, and the changes to it and to the catalogue.
 //!
 //! ```text
-//! a change -> local.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
+//! a change -> local.rs, adding.rs, keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
 //!                            |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
+//! a filter -> selections.rs: the items that it lets through, kept until something changes; metadata/: what it goes by
 //! a reload ->  handover.rs: are these the same files, and who has them from now on
 //! ```
 //!
 //! Without a catalogue, which an index has where it was changed with a model, a change goes to the index alone: its write-ahead log.
 //! What is searched is not known here (`search/`), nor what a run is (`run/`).
 
+mod adding;
 mod agreement;
 pub(crate) mod catalogue;
 mod changing;
 mod handover;
+mod keeping;
 mod local;
+pub(crate) mod metadata;
 mod numbering;
+mod selections;
 mod shape;
 pub(crate) mod thumbnail;
 
@@ -23,8 +28,11 @@ use std::sync::Arc;
 use dhih_index::Index;
 
 use self::catalogue::Record;
+pub(crate) use self::keeping::{Kept, is_current};
 pub(crate) use self::local::{LocalItems, Opening};
+use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;
+pub(crate) use self::selections::Wanted;
 pub(crate) use self::shape::{ItemShape, LabelShape};
 use crate::Error;
 
@@ -53,6 +61,14 @@ pub(crate) enum ChangeError {
     IdTooLarge(u64),
     #[error("there is no item {0}")]
     Unknown(u64),
+    #[error("the external id {external_id:?} is that of item {id}")]
+    ExternalIdTaken { external_id: String, id: u64 },
+    /// Metadata that does not fit the declared fields, or the other way round.
+    #[error(transparent)]
+    Metadata(#[from] metadata::Fault),
+    /// One of several items that are added all or none.
+    #[error("items[{number}]: {refusal}")]
+    OfItem { number: usize, refusal: Box<ChangeError> },
     /// The vector of a new item cannot be kept, or is missing; why.
     #[error("{0}")]
     Vector(String),
@@ -78,6 +94,14 @@ pub(crate) struct NewItem {
     pub(crate) thumbnail: Vec<u8>,
     /// SHA-256 of the file that it was imported from.
     pub(crate) digest: Option<String>,
+    /// What users keep with it, of which the code is not known yet; `None` leaves what an item whose place it takes has.
+    pub(crate) attributes: Option<Attributes>,
+}
+
+impl NewItem {
+    fn has_attributes(&self) -> bool {
+        self.attributes.as_ref().is_some_and(|attributes| !attributes.is_empty())
+    }
 }
 
 /// The id of a new item.
@@ -89,13 +113,31 @@ pub(crate) enum ItemId {
     Free(u64),
     /// That of an item of the catalogue, which it takes the place of.
     Replaced(u64),
+    /// This one, or that of its external id, whether an item has it or not; otherwise the next.
+    Upserted(Option<u64>),
 }
 
-/// What a change came to: the ids, and the index that has it.
-#[derive(Debug, Clone)]
+/// What an addition came to, item by item, and the index that has it.
+#[derive(Debug)]
 pub(crate) struct Changed {
-    pub(crate) ids: Vec<u64>,
+    /// Of all items, in order. Where all or none are added, none of these was refused.
+    pub(crate) outcomes: Vec<Result<Made, ChangeError>>,
     pub(crate) index: Arc<Index>,
+}
+
+/// An item that was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) id: u64,
+    /// Whether it took the place of another.
+    pub(crate) replaces: bool,
+}
+
+impl Changed {
+    /// The ids of the items that were added, in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).map(|made| made.id)
+    }
 }
 
 #[cfg(test)]

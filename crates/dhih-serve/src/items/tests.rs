@@ -33,7 +33,7 @@ fn open(dir: &Path) -> Arc<LocalItems> {
 
 fn item(code: u8, label: i64) -> NewItem {
     let record = Record { code: format!("{code:02x}"), labels: vec![label], ..Record::default() };
-    NewItem { id: ItemId::Next, record, thumbnail: vec![code], digest: None }
+    NewItem { id: ItemId::Next, record, thumbnail: vec![code], digest: None, attributes: None }
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_change_that_the_index_refuses_leaves_nothing_in_the_catalogue() {
     assert_eq!(items.index().ids(), [0, 1, 2]);
     assert!(items.is_writable());
     let added = items.add(vec![item(9, 0)]).unwrap();
-    assert_eq!(items.index().code(added.ids[0]), Some(&[9][..]));
+    assert_eq!(items.index().code(added.ids().next().unwrap()), Some(&[9][..]));
     assert_eq!(items.last_error(), None);
     drop(items);
     assert_eq!(open(dir.path()).index().len(), 4, "nor is anything there after a restart");
@@ -62,7 +62,8 @@ fn what_the_catalogue_has_and_the_index_lacks_is_made_good() {
     let items = open(dir.path());
     // As a crash between the two leaves it.
     let NewItem { record, thumbnail, .. } = item(9, 1);
-    let added = [Entry { id: 7, record, thumbnail, digest: None }];
+    let added =
+        [Entry { id: 7, record, thumbnail, digest: None, replaced: None, attributes: None }];
     let removed = [catalogue::Removal { id: 1, code: "02".into() }];
     let change = Change { added: &added, removed: &removed, ..Change::default() };
     items.catalogue().unwrap().commit(&change).unwrap();

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use dhih_manual::Manual;
 use tracing::level_filters::LevelFilter;
 
+use crate::FieldDeclaration;
 use crate::operation::hosts::HostName;
 use crate::operation::telemetry::LogFormat;
 
@@ -78,6 +79,13 @@ pub struct ImportArgs {
     /// Name by which the folder's files are known at the next import [default: its path]
     #[arg(long, env = "DHIH_SOURCE_PREFIX", value_name = "NAME")]
     pub source_prefix: Option<String>,
+    /// CSV or JSON Lines file with the metadata of the pictures: in each row `file`, the path below the folder, `external_id` if you like, and
+    /// values to keep
+    #[arg(long, env = "DHIH_METADATA", value_name = "FILE")]
+    pub metadata: Option<PathBuf>,
+    /// Field of the metadata that filters may name, as `NAME=keyword`, `NAME=number` or `NAME=bool`; repeatable, beside those that are declared
+    #[arg(long = "field", env = "DHIH_FIELDS", value_name = "NAME=TYPE", value_delimiter = ',')]
+    pub fields: Vec<FieldDeclaration>,
     /// Longest side of a picture that is taken, in pixels [default: 65535]
     #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS")]
     pub max_side: Option<u32>,

@@ -37,6 +37,7 @@ use self::gallery::{Gallery, Set};
 use self::labels::Names;
 use self::source::{Codes, Owner, Source};
 use crate::items::catalogue::Catalogue;
+use crate::items::metadata::MetadataFilter;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
 use crate::{Result, api};
 
@@ -177,7 +178,7 @@ impl Run {
         self.local().ok_or(ChangeError::Elsewhere)
     }
 
-    fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+    pub(crate) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
         self.local()?.catalogue()
     }
 
@@ -263,6 +264,19 @@ impl Run {
     /// Says which there are.
     pub(crate) fn classes(&self, labels: &[String]) -> Result<Vec<i64>, String> {
         labels.iter().map(|label| self.names.number(label)).collect()
+    }
+
+    /// A filter of the metadata, read and checked.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, or that there is no metadata to go by.
+    pub(crate) fn metadata_filter(&self, text: &str) -> Result<MetadataFilter, String> {
+        let items = self.local().filter(|items| items.is_changeable());
+        let items = items.ok_or(
+            "`filter` goes by metadata, which this service does not keep: it searches a store, or was started with --read-only",
+        )?;
+        let fields = items.catalogue().map(|catalogue| catalogue.fields()).unwrap_or_default();
+        MetadataFilter::parse(text, &fields).map_err(|fault| fault.to_string())
     }
 
     /// The classes of a picture of a folder: those whose names are folders of its path, as far as items have labels.

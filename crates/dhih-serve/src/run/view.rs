@@ -6,7 +6,9 @@ use std::sync::Arc;
 use dhih_index::{Index, Rescore, to_hex};
 
 use crate::api;
+use crate::items;
 use crate::items::catalogue::Record;
+use crate::items::metadata::Attributes;
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
 use crate::search::{
@@ -55,6 +57,14 @@ impl View<'_> {
         }
     }
 
+    /// The index that is searched, where it is on this machine.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        match &self.snapshot {
+            Snapshot::Local(index) => Some(index),
+            Snapshot::Remote(_) => None,
+        }
+    }
+
     /// The code of an indexed item.
     pub(crate) fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError> {
         self.searcher().code(id)
@@ -87,29 +97,71 @@ impl View<'_> {
     }
 
     /// Hits as the wire has them.
-    pub(crate) fn hits(&self, found: &Found, with_code: bool) -> Vec<api::Hit> {
-        let hit = |(at, hit): (usize, &Neighbour)| api::Hit {
-            id: hit.id,
-            distance: hit.distance,
-            similarity: found.similarities.get(at).copied(),
-            label: self.label(hit.id),
-            image_url: self.item_url(hit.id),
-            code: with_code.then(|| to_hex(&hit.code)),
+    ///
+    /// # Errors
+    /// A catalogue that cannot be read.
+    pub(crate) fn hits(&self, found: &Found, shown: Shown) -> Result<Vec<api::Hit>, SearchError> {
+        let attributes = match shown.metadata {
+            true => self.attributes(found.neighbours.iter().map(|hit| hit.id))?,
+            false => Vec::new(),
         };
-        found.neighbours.iter().enumerate().map(hit).collect()
+        let mut attributes = attributes.into_iter();
+        let hit = |(at, hit): (usize, &Neighbour)| {
+            let kept = attributes.next().unwrap_or_default();
+            api::Hit {
+                id: hit.id,
+                distance: hit.distance,
+                similarity: found.similarities.get(at).copied(),
+                label: self.label(hit.id),
+                image_url: self.item_url(hit.id),
+                code: shown.codes.then(|| to_hex(&hit.code)),
+                external_id: kept.external_id,
+                metadata: shown.metadata.then(|| kept.metadata.into_object()),
+            }
+        };
+        Ok(found.neighbours.iter().enumerate().map(hit).collect())
     }
 
     /// An item as the wire has it.
     pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>, SearchError> {
-        let Some(code) = self.code(id)? else { return Ok(None) };
-        let source = self.record(id, &code)?.and_then(|record| record.source);
-        Ok(Some(self.item_of(id, to_hex(&code), source)))
+        Ok(self.items(&[id])?.pop())
     }
 
-    /// An item whose code, in hexadecimal, and source are known.
-    pub(crate) fn item_of(&self, id: u64, code: String, source: Option<String>) -> api::Item {
-        let (label, image_url) = (self.label(id), self.item_url(id));
-        api::Item { id, label, code, image_url, source }
+    /// Items as the wire has them: those of these that are there.
+    ///
+    /// # Errors
+    /// A catalogue or a store that cannot be read.
+    pub(crate) fn items(&self, ids: &[u64]) -> Result<Vec<api::Item>, SearchError> {
+        let attributes = self.attributes(ids.iter().copied())?;
+        let mut items = Vec::with_capacity(ids.len());
+        for (&id, kept) in ids.iter().zip(attributes) {
+            let Some(code) = self.code(id)? else { continue };
+            let source = self.record(id, &code)?.and_then(|record| record.source);
+            items.push(api::Item {
+                id,
+                external_id: kept.external_id,
+                label: self.label(id),
+                code: to_hex(&code),
+                image_url: self.item_url(id),
+                source,
+                metadata: kept.metadata.into_object(),
+            });
+        }
+        Ok(items)
+    }
+
+    /// What users keep with some items, in order.
+    fn attributes(&self, ids: impl Iterator<Item = u64>) -> Result<Vec<Attributes>, SearchError> {
+        let ids: Vec<u64> = ids.collect();
+        let kept = match (self.run.catalogue(), &self.snapshot) {
+            (Some(catalogue), Snapshot::Local(index)) => {
+                let is_current = items::is_current(index);
+                let kept = catalogue.attributes_of(&ids)?.into_iter().zip(&ids);
+                kept.map(|(it, id)| it.filter(|it| is_current(*id, &it.code))).collect()
+            }
+            _ => vec![None; ids.len()],
+        };
+        Ok(kept.into_iter().map(Option::unwrap_or_default).collect())
     }
 
     /// Where the thumbnail of an item is; `None` where there is no such item.
@@ -153,6 +205,14 @@ impl View<'_> {
             None => format!("/v1/items/{id}/image?v={version}"),
         }
     }
+}
+
+/// What hits come with beside what they always have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) codes: bool,
+    /// Metadata and external ids.
+    pub(crate) metadata: bool,
 }
 
 /// Where the thumbnail of an item is.

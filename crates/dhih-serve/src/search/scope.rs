@@ -1,24 +1,40 @@
 //! `Scope`: which items a request searches. They are looked up once, however many searches the request makes.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use dhih_index::{Filter, Index, Selection};
 
-/// The items that a filter lets through. Of a local index they are those of the moment of the first search.
+use crate::items::{LocalItems, Wanted};
+
+/// The items that a request searches. Of a local index they are those of the moment of the first search.
 #[derive(Debug)]
 pub struct Scope {
-    filter: Filter,
+    chosen: Chosen,
     selection: OnceLock<Selection>,
+}
+
+#[derive(Debug)]
+enum Chosen {
+    By(Filter),
+    Of { items: Arc<LocalItems>, wanted: Wanted },
 }
 
 impl Scope {
     /// Items that `filter` lets through.
     pub fn new(filter: Filter) -> Self {
-        Self { filter, selection: OnceLock::new() }
+        Self { chosen: Chosen::By(filter), selection: OnceLock::new() }
+    }
+
+    /// The items that are wanted of an index on this machine.
+    pub(crate) fn of(items: Arc<LocalItems>, wanted: Wanted) -> Self {
+        Self { chosen: Chosen::Of { items, wanted }, selection: OnceLock::new() }
     }
 
     /// The items of an index; at later calls of that of the first.
     pub(crate) fn selection(&self, index: &Index) -> &Selection {
-        self.selection.get_or_init(|| index.select(&self.filter))
+        self.selection.get_or_init(|| match &self.chosen {
+            Chosen::By(filter) => index.select(filter),
+            Chosen::Of { items, wanted } => items.select(index, wanted),
+        })
     }
 }

@@ -2,6 +2,7 @@
 import { call } from "/api.js";
 import { candidates, setUpAsk, setUpWords, showWords } from "/ask.js";
 import { $, element, idOf, number, picture, plural, say, sharpen, words } from "/dom.js";
+import { filterOf, loadFields, showFields } from "/fields.js";
 import { setUpFilter, showFilter } from "/filter.js";
 import { add, remove } from "/items.js";
 import { showSession, signOut } from "/key.js";
@@ -23,10 +24,12 @@ const neighbours = () => NEIGHBOURS[$("k").value];
 // ---- Searching
 
 function request(signal) {
-  const { info, query, labels } = state;
+  const { info, query, labels, fields } = state;
   const params = new URLSearchParams({ k: neighbours(), codes: true });
   if (Number($("radius").value) < info.bits) params.set("radius", $("radius").value);
   for (const label of labels) params.append("label", label);
+  const filter = filterOf(fields);
+  if (filter) params.set("filter", filter);
   const rescored = candidates(query, neighbours());
   if (rescored) params.set("rescore", rescored);
   const options = { method: "POST", signal };
@@ -55,7 +58,7 @@ async function search() {
     Object.assign(asked, about);
     if (asked.by === "file") remember(asked, found);
     state.answer = found;
-    show({ clearFilter: () => filterBy([]), anyDistance });
+    show({ clearFilter, anyDistance });
     markSample();
   } catch (error) {
     if (error.name === "AbortError" || mine !== running) return;
@@ -77,7 +80,8 @@ function stop() {
 async function describe(of, signal) {
   if (of.image || !["id", "sample"].includes(of.by)) return {};
   const about = await call(`/v1/${of.by}s/${of.value}`.replace("/ids/", "/items/"), { signal });
-  return { label: about.label, image: state.info.thumbnails || of.by === "sample" ? about.image_url : null, source: about.source };
+  const image = state.info.thumbnails || of.by === "sample" ? about.image_url : null;
+  return { label: about.label, image, source: about.source ?? about.external_id, metadata: about.metadata };
 }
 
 /** An uploaded image is searched by its code from now on: no second upload, and an address to come back to. */
@@ -94,6 +98,7 @@ function go(next, push = true) {
   state.query = next;
   if (push && !["file", "vector"].includes(next?.by)) history.pushState(null, "", address());
   showFilter();
+  showFields();
   showWords(next);
   linkSamples();
   if (next) search();
@@ -106,13 +111,23 @@ function letGo(next) {
 }
 
 function follow() {
-  const { query, labels } = fromAddress();
-  state.labels = labels;
+  const { query, labels, fields } = fromAddress();
+  Object.assign(state, { labels, fields });
   go(query, false);
 }
 
 function filterBy(labels) {
   state.labels = labels;
+  go(state.query);
+}
+
+function filterByFields(fields) {
+  state.fields = fields;
+  go(state.query);
+}
+
+function clearFilter() {
+  Object.assign(state, { labels: [], fields: {} });
   go(state.query);
 }
 
@@ -158,7 +173,7 @@ async function changed(text) {
   say(text);
   // The button that was pressed may be gone: the keyboard goes on at the results.
   $("results").focus({ preventScroll: true });
-  await loadInfo().catch(fail);
+  await Promise.all([loadInfo(), loadFields(filterByFields)]).catch(fail);
 }
 
 // ---- In place of results
@@ -186,7 +201,7 @@ function fail(error) {
 /** What helps after a failure. */
 function wayOut(error) {
   if (!state.info) return [error.code === "unauthorized" ? "Enter a key" : "Try again", () => location.reload()];
-  if (error.code === "unknown_label") return ["Clear the filter", () => filterBy([])];
+  if (["unknown_label", "invalid_filter"].includes(error.code)) return ["Clear the filter", clearFilter];
   if (error.code === "unauthorized" && state.query) return ["Enter a key", search];
   if (error.again && state.query) return ["Try again", search];
   if (state.query?.by === "text") return ["Say it in other words", () => $("words-text").select()];
@@ -285,6 +300,11 @@ function setUpSliders() {
 
 function listen() {
   $("cosine").addEventListener("change", search);
+  $("fields-clear").addEventListener("click", () => {
+    filterByFields({});
+    // The button is gone now: the keyboard goes on at the fields.
+    $("fields").querySelector(".chip, input")?.focus();
+  });
   $("preview").addEventListener("load", () => sharpen($("preview")));
   $("drop").addEventListener("click", () => $("file").click());
   $("pick").addEventListener("click", () => {
@@ -338,6 +358,7 @@ async function start() {
     setUpAsk(go);
     setUpWords(go);
     setUpFilter(filterBy);
+    await loadFields(filterByFields);
     listen();
     await loadSamples();
     follow();

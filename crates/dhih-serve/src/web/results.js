@@ -1,6 +1,7 @@
 // What a search found: the query, the summary and its histogram, the neighbours; or a notice in their place.
 import { bitsOf, cells, columns, differing, room, shape, svg } from "/bits.js";
 import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "/dom.js";
+import { metadataList, namedFields } from "/fields.js";
 import { showActs } from "/items.js";
 import { address, can, noun, state } from "/state.js";
 
@@ -20,7 +21,7 @@ export function show(acts) {
 function nothing({ clearFilter, anyDistance }) {
   const radius = Number($("radius").value);
   const near = radius < state.info.bits;
-  const named = state.labels.length ? ` labelled ${either(state.labels)}` : "";
+  const named = filtered(" labelled ");
   const title = `Nothing${named}${near ? " that near" : ""}`;
   const where = radius === 0 ? "has exactly this code" : `is within ${plural(radius, "bit")} of this one`;
   const text = near ? `No ${noun()}${named} ${where}.` : `The index has no ${noun()}${named}.`;
@@ -29,6 +30,13 @@ function nothing({ clearFilter, anyDistance }) {
   if (near) actions.push(["Allow any distance", anyDistance]);
   notice(title, text, ...actions);
   $("notice").classList.add("nothing");
+}
+
+/** What the filter lets through, in words, after `labelled` and the labels; empty where there is none. */
+function filtered(labelled) {
+  const labels = state.labels.length ? `${labelled}${either(state.labels)}` : "";
+  const fields = namedFields();
+  return labels + (fields.length ? ` with ${new Intl.ListFormat("en").format(fields)}` : "");
 }
 
 /** What a query is called. */
@@ -62,6 +70,7 @@ function showBits() {
   const set = bitsOf(state.answer.code, bits).filter(Boolean).length;
   $("bits").replaceChildren(drawn(state.answer.code, [], columns(bits), `Code of ${bits} bits, ${set} of them set`));
   $("hex").textContent = state.answer.code;
+  $("metadata").replaceChildren(metadataList(state.query.metadata));
 }
 
 /** Marks in the query's code the bits in which a result differs. */
@@ -74,7 +83,7 @@ function showSummary(labelled, same) {
   $("summary").hidden = false;
   $("results-title").textContent = hits.length === 0 ? "No neighbours" : hits.length === 1 ? "Nearest neighbour" : `${number.format(hits.length)} nearest neighbours`;
   const encode = took_ms.encode || query.encode;
-  const filter = state.labels.length ? ` for ${either(state.labels)}` : "";
+  const filter = filtered(" for ");
   const parts = [`${encode ? `Encoded in ${ms(encode)} ms, searched` : "Searched"} ${plural(info.items, "code")}${filter} in ${ms(took_ms.search)} ms.`];
   if (hits.length && state.answer.exact !== undefined) parts.push(` ${certainty(state.answer)}`);
   if (labelled && hits.length) parts.push(" ", element("span", "same", `${same.filter(Boolean).length} of ${number.format(hits.length)} share its label.`));

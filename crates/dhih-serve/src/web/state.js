@@ -1,11 +1,12 @@
 // What the page is about, and the address that says so (?id=, ?sample=, ?text= or ?code=, and ?label= for each label of the
-// filter), so that back, reload and links work.
+// filter, ?where= for its metadata), so that back, reload and links work.
 
 export const state = {
   info: null, // answer of /v1/info
   query: null, // { by: "id" | "sample" | "code" | "text" | "vector" | "file", value, label, image, source, name, file }
   answer: null, // answer of the last search
   labels: [], // the filter: any of these, or all images where there are none
+  fields: {}, // the filter by metadata: { name: [values] } or { name: { gte, lte } }, all of which an item must meet
 };
 
 /** Whether a search may go by this: `image`, `text`, `vector`, `code`, `id` or `sample`. Images, as long as nothing is known. */
@@ -36,13 +37,26 @@ export function address(query = state.query) {
   const params = new URLSearchParams();
   if (query && !isLong(query)) params.set(query.by, query.value);
   for (const label of state.labels) params.append("label", label);
+  if (Object.keys(state.fields).length) params.set("where", JSON.stringify(state.fields));
   const text = params.toString();
   return text ? `?${text}` : "/";
 }
 
 export function fromAddress() {
   const params = new URLSearchParams(location.search);
-  return { query: asked(params), labels: [...new Set(params.getAll("label"))] };
+  return { query: asked(params), labels: [...new Set(params.getAll("label"))], fields: where(params.get("where")) };
+}
+
+/** The filter by metadata of an address, as far as it is one. */
+function where(text) {
+  try {
+    const fields = Object.entries(JSON.parse(text ?? "{}"));
+    const isRange = (chosen) => Object.entries(chosen).every(([key, bound]) => ["gte", "lte"].includes(key) && Number.isFinite(bound));
+    const isOne = ([, chosen]) => (Array.isArray(chosen) ? chosen.every((value) => typeof value === "string") : typeof chosen === "object" && chosen !== null && isRange(chosen));
+    return Object.fromEntries(fields.filter(isOne));
+  } catch {
+    return {};
+  }
 }
 
 function asked(params) {

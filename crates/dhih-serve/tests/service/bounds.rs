@@ -122,7 +122,9 @@ async fn labels_are_bounded_in_number_and_length() {
         |count: usize| [vec![("label", &b"ring"[..]); count], vec![("image", &image[..])]].concat();
     let answer = send(&app, fields("/v1/items", &labels(65))).await;
     answer.refused(400, "unknown_label", "give at most 64");
-    for (name, code) in [("label", "unknown_label"), ("id", "invalid_id")] {
+    for (name, code) in
+        [("label", "unknown_label"), ("id", "invalid_id"), ("external_id", "invalid_id")]
+    {
         let long = fields("/v1/items", &[(name, long.as_bytes()), ("image", &image)]);
         send(&app, long).await.refused(400, code, "longer than");
     }
@@ -136,7 +138,9 @@ async fn fields_that_would_not_count_are_refused() {
         ("k", "invalid_parameter", "?k="),
         ("radius", "invalid_parameter", "?radius="),
         ("label", "invalid_parameter", "?label="),
+        ("filter", "invalid_parameter", "?filter="),
         ("codes", "invalid_parameter", "?codes="),
+        ("metadata", "invalid_parameter", "?metadata="),
         ("rerank", "invalid_parameter", "?rerank="),
         ("id", "ambiguous_query", "`id` as JSON"),
         ("sample", "ambiguous_query", "`sample` as JSON"),
@@ -150,12 +154,13 @@ async fn fields_that_would_not_count_are_refused() {
         }
     }
     for (name, says) in [
-        ("k", "`image`, `label` and `id`"),
-        ("radius", "`image`, `label` and `id`"),
-        ("codes", "`image`, `label` and `id`"),
-        ("rerank", "`image`, `label` and `id`"),
-        ("rescore", "`image`, `label` and `id`"),
-        ("sample", "`image`, `label` and `id`"),
+        ("k", "`image`, `label`, `id`"),
+        ("radius", "`image`, `label`, `id`"),
+        ("filter", "`image`, `label`, `id`"),
+        ("codes", "`image`, `label`, `id`"),
+        ("rerank", "`image`, `label`, `id`"),
+        ("rescore", "`image`, `label`, `id`"),
+        ("sample", "`image`, `label`, `id`"),
         ("code", "`code` as JSON"),
         ("vector", "`vector` as JSON"),
     ] {

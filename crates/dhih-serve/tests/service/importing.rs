@@ -218,3 +218,78 @@ async fn a_catalogue_of_an_earlier_version_knows_its_files_and_no_others() {
     send(&app, get("/v1/items/3")).await.refused(404, "not_found", "");
     assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 61);
 }
+
+#[tokio::test]
+async fn metadata_beside_the_pictures_goes_with_them_and_is_brought_up_to_date() {
+    let (fixture, folder) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    for i in 0..3 {
+        write(root, &format!("cam/{i}.png"), &png(100 + i));
+    }
+    let table = root.join("table.csv");
+    let fields = ["camera=keyword", "taken=number", "public=bool"];
+    let fields = fields.map(|field| field.parse().unwrap()).to_vec();
+    let import_with = |fixture: &Fixture, path: &Path| {
+        let metadata = Some(path.to_owned());
+        let config = ImportConfig { metadata, fields: fields.clone(), ..config(root) };
+        import_into(&fixture.writable(), &config)
+    };
+    std::fs::write(&table, "file,external_id,camera,taken,public,note\ncam/0.png,a,north,17.5,true,007\n./cam/1.png,,south,,false,\nlost.png,,,,,x\n").unwrap();
+    let imported = import_with(&fixture, &table).unwrap();
+    assert_eq!((counts(&imported), imported.described), ([3, 0, 0, 0, 0], 0));
+    assert_eq!(imported.unmatched, ["lost.png"]);
+    {
+        let app = fixture.writable_app();
+        let first = item(&app, 60).await;
+        assert_eq!(
+            first["metadata"],
+            serde_json::json!({"camera": "north", "taken": 17.5, "public": true, "note": "007"})
+        );
+        assert_eq!(first["external_id"], "a");
+        assert_eq!(
+            item(&app, 61).await["metadata"],
+            serde_json::json!({"camera": "south", "public": false})
+        );
+        assert_eq!(item(&app, 62).await["metadata"], serde_json::json!({}));
+    }
+    // Lines of JSON say the same in another form, and may say something else. What they leave out stays.
+    let lines = root.join("lines.jsonl");
+    std::fs::write(&lines, "{\"file\":\"cam/0.png\",\"camera\":\"north\",\"taken\":17.5,\"public\":true,\"note\":\"007\"}\n\n{\"file\":\"cam/1.png\",\"camera\":[\"west\"]}\n").unwrap();
+    for described in [1, 0] {
+        let again = import_with(&fixture, &lines).unwrap();
+        assert_eq!((counts(&again), again.described), ([0, 0, 3, 0, 0], described));
+    }
+    // Another picture in a file keeps the metadata of the file.
+    write(root, "cam/0.png", &png(300));
+    assert_eq!(counts(&import(&fixture, &config(root))), [0, 1, 2, 0, 0]);
+    {
+        let app = fixture.writable_app();
+        assert_eq!(item(&app, 60).await["metadata"]["note"], "007");
+        assert_eq!(item(&app, 61).await["metadata"], serde_json::json!({"camera": ["west"]}));
+        let west = crate::metadata::filtered(
+            "/v1/items/count",
+            &serde_json::json!({"must": [{"field": "camera", "equals": "west"}]}),
+        );
+        assert_eq!(send(&app, get(&west)).await.ok()["count"], 1);
+    }
+    for (text, says) in [
+        ("{\"camera\":\"north\"}", "line 1: there is no `file`"),
+        ("{\"file\":\"cam/0.png\"}\n{\"file\":\"cam/0.png\"}", "line 2: line 1 names"),
+        ("{\"file\":\"cam/0.png\",\"taken\":\"noon\"}", "line 1: the field `taken`"),
+        ("{\"file\":\"cam/0.png\",\"external_id\":7}", "7 is no text"),
+        ("[]", "line 1"),
+    ] {
+        std::fs::write(&lines, text).unwrap();
+        let refused = import_with(&fixture, &lines).unwrap_err().to_string();
+        assert!(refused.contains(says) && refused.contains("lines.jsonl"), "{refused}");
+    }
+    std::fs::write(&table, "file,taken\ncam/0.png,noon\n").unwrap();
+    let refused = import_with(&fixture, &table).unwrap_err().to_string();
+    assert!(refused.contains("line 2: the field `taken`"), "{refused}");
+    std::fs::write(&table, "file,taken\ncam/0.png\n").unwrap();
+    assert!(import_with(&fixture, &table).unwrap_err().to_string().contains("table.csv"));
+    let strict = ImportConfig { strict: true, metadata: Some(lines.clone()), ..config(root) };
+    std::fs::write(&lines, "{\"file\":\"gone.png\"}").unwrap();
+    let refused = import_into(&fixture.writable(), &strict).unwrap_err().to_string();
+    assert!(refused.contains("gone.png") && refused.contains("--strict"), "{refused}");
+}

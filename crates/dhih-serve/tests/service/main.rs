@@ -29,10 +29,12 @@ mod importing;
 mod items;
 #[cfg(unix)]
 mod key_rotation;
+mod listing;
 mod loading;
 #[cfg(target_os = "linux")]
 mod memory;
 mod messages;
+mod metadata;
 mod overload;
 mod pictured_vectors;
 mod program;

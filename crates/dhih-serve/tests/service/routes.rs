@@ -49,7 +49,8 @@ async fn other_methods_are_a_405_that_names_the_right_ones() {
     for (method, path, allow) in [
         (Method::GET, "/v1/search", "POST"),
         (Method::PATCH, "/v1/items/1", "DELETE"),
-        (Method::GET, "/v1/items", "POST"),
+        (Method::PATCH, "/v1/items", "POST"),
+        (Method::PATCH, "/v1/fields", "PUT"),
         (Method::POST, "/", "GET"),
         (Method::PUT, "/v1/info", "GET"),
     ] {

@@ -50,6 +50,11 @@ impl From<ChangeError> for ApiError {
             ChangeError::Taken(id) => Self::Taken(id),
             ChangeError::Unknown(id) => no_item(id),
             ChangeError::IdTooLarge(_) => Self::BadRequest("invalid_id", refusal.to_string()),
+            ChangeError::ExternalIdTaken { external_id, id } => {
+                Self::ExternalIdTaken { external_id, id }
+            }
+            ChangeError::Metadata(fault) => Self::BadRequest("invalid_metadata", fault.to_string()),
+            ChangeError::OfItem { number, refusal } => Self::from(*refusal).of_item(number),
             ChangeError::Vector(message) => Self::UnusableVector(message),
             ChangeError::Reloading => Self::Reloading,
             ChangeError::Failed(Error::DiskFull { .. }) => Self::DiskFull,

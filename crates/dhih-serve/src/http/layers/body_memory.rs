@@ -26,8 +26,11 @@ pub(crate) async fn charge_body(
     next: Next,
 ) -> Response {
     let most = state.limits().max_body_bytes;
-    let is_json = media_type(&request).as_deref() == Some("application/json");
-    let (limit, weight) = if is_json { (JSON.min(most), PARSED) } else { (most, 1) };
+    let (limit, weight) = match media_type(&request).as_deref() {
+        Some("application/json") => (JSON.min(most), PARSED),
+        Some("application/x-ndjson" | "application/jsonl") => (most, PARSED),
+        _ => (most, 1),
+    };
     let held = Arc::new(Held::default());
     request.extensions_mut().insert(held.clone());
     let (memory, holder) = (state.bodies().clone(), held.clone());

@@ -1,26 +1,30 @@
-//! `POST /v1/items` and `/v1/items/batch`: items are added, as a picture, a vector or a code.
+//! `POST /v1/items` and `/v1/items/batch`: items are added, as a picture, a vector or a code. Many items as lines of JSON: `lines.rs`.
 
 use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Request, State},
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-use crate::api::{ErrorAnswer, Item, ItemBody, ItemForm, ItemsBody, ItemsMade, MAX_ITEMS};
+use crate::api::{
+    AddParams, ErrorAnswer, Item, ItemBody, ItemForm, ItemsBody, ItemsMade, LinesMade, MAX_ITEMS,
+};
 use crate::http::form::{Form, Purpose, too_many_labels};
 use crate::http::json::{Kind, json, kind, unsupported};
 use crate::http::routes::items::change;
+use crate::http::routes::lines;
 use crate::http::{ApiError, AppState};
 use crate::items::catalogue::Record;
+use crate::items::metadata::{Attributes, Metadata, check_external_id};
 use crate::items::{ChangeError, Changed, ItemId, LabelShape, NewItem};
 use crate::run::Run;
 
 /// Adds an item: a picture (multipart), or a code or a vector (JSON). Once this is answered it survives a crash, and is found.
 #[utoipa::path(
-    post, operation_id = "add_item", path = "/v1/items", tag = "items",
+    post, operation_id = "add_item", path = "/v1/items", tag = "items", params(AddParams),
     request_body(content(
         (ItemForm = "multipart/form-data"),
         (ItemBody = "application/json"),
@@ -31,7 +35,7 @@ use crate::run::Run;
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
         (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
-        (status = 409, body = ErrorAnswer, description = "The id is taken"),
+        (status = 409, body = ErrorAnswer, description = "The id, or the external id, is taken"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
         (status = 422, body = ErrorAnswer, description = "An image or a vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
@@ -42,14 +46,19 @@ use crate::run::Run;
 )]
 pub(crate) async fn add(
     State(state): State<Arc<AppState>>,
+    params: Result<Query<AddParams>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let Query(params) = params?;
     let run = changeable(&state)?;
     let item = match kind(&request)?.ok_or_else(|| unsupported(""))? {
-        Kind::Form => pictured(&state, &run, request).await?,
+        Kind::Form => pictured(&state, &run, params, request).await?,
         Kind::Json => {
             let body: ItemBody = json(request).await?;
-            coded(&run, body)?
+            coded(&run, params, body)?
+        }
+        Kind::Lines => {
+            return Err(unsupported("lines of JSON are taken at /v1/items/batch; here, "));
         }
     };
     let made = make(&state, &run, vec![item]).await?.pop();
@@ -58,17 +67,22 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, at, Json(item)).into_response())
 }
 
-/// Adds up to 1000 items by their codes or vectors, all of them or none. Once this is answered they survive a crash, and are found.
+/// Adds items by their codes or vectors in one change, which survives a crash once it is answered. As JSON: up to 1000 items, all of them or
+/// none. As lines of JSON (`application/x-ndjson`), an item on each: those that can be added, and what is wrong with the others.
 #[utoipa::path(
-    post, operation_id = "add_items", path = "/v1/items/batch", tag = "items",
-    request_body(content = ItemsBody, content_type = "application/json"),
+    post, operation_id = "add_items", path = "/v1/items/batch", tag = "items", params(AddParams),
+    request_body(content(
+        (ItemsBody = "application/json"),
+        (String = "application/x-ndjson"),
+    )),
     responses(
+        (status = 200, body = LinesMade, description = "What became of each line"),
         (status = 201, body = ItemsMade, description = "The items, in order"),
         (status = 400, body = ErrorAnswer, description = "A field is wrong: of which item, the message tells"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
         (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
-        (status = 409, body = ErrorAnswer, description = "An id is taken"),
+        (status = 409, body = ErrorAnswer, description = "An id, or an external id, is taken"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "A body of another type"),
         (status = 422, body = ErrorAnswer, description = "A vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
@@ -79,13 +93,19 @@ pub(crate) async fn add(
 )]
 pub(crate) async fn add_batch(
     State(state): State<Arc<AppState>>,
+    params: Result<Query<AddParams>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let Query(params) = params?;
     let run = changeable(&state)?;
-    let Some(Kind::Json) = kind(&request)? else {
-        let message = "send application/json: several items are added by `code` or `vector`";
-        return Err(ApiError::UnsupportedMediaType("unsupported_media_type", message.into()));
-    };
+    match kind(&request)? {
+        Some(Kind::Json) => {}
+        Some(Kind::Lines) => return lines::add(&state, &run, params, request).await,
+        _ => {
+            let message = "send application/json or application/x-ndjson: several items are added by `code` or `vector`";
+            return Err(ApiError::UnsupportedMediaType("unsupported_media_type", message.into()));
+        }
+    }
     let ItemsBody { items } = json(request).await?;
     if !(1..=MAX_ITEMS).contains(&items.len()) {
         let count = if items.is_empty() { "no".into() } else { format!("more than {MAX_ITEMS}") };
@@ -96,7 +116,7 @@ pub(crate) async fn add_batch(
     // The codec's map of a thousand vectors takes a while.
     let coded = state.work(move || {
         let numbered = items.into_iter().enumerate();
-        let item = |(number, body)| coded(&of, body).map_err(|error| error.of_item(number));
+        let item = |(number, body)| coded(&of, params, body).map_err(|error| error.of_item(number));
         numbered.map(item).collect::<Result<Vec<NewItem>, ApiError>>()
     });
     let items = make(&state, &run, coded.await?).await?;
@@ -116,12 +136,18 @@ fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
 async fn pictured(
     state: &Arc<AppState>,
     run: &Arc<Run>,
+    params: AddParams,
     request: Request,
 ) -> Result<NewItem, ApiError> {
     run.encoder()?;
-    let Form { mut images, labels, id } =
+    let Form { mut images, labels, id, external_id, metadata } =
         Form::read(request, Purpose::NewItem { labels: run.most_labels() }).await?;
     let labels = classes(run, &labels)?;
+    let metadata = metadata.map_or(Ok(serde_json::Value::Null), |text| {
+        let wrong = |error| invalid_metadata(format!("`metadata` is no JSON: {error}"));
+        serde_json::from_str(&text).map_err(wrong)
+    })?;
+    let attributes = Some(attributes(external_id, metadata)?);
     let source = images.first_mut().and_then(|image| image.name.take());
     let keep = crate::items::thumbnail::thumbnail;
     let coded = state.pictures().encode(run, images, keep).await?.pop();
@@ -129,11 +155,12 @@ async fn pictured(
     let thumbnail = file.map_err(ApiError::internal)?;
     let code = dhih_index::to_hex(&run.pack(&made.values).map_err(ApiError::internal)?);
     let record = Record { code, labels, source, vector: made.features, ..Record::default() };
-    Ok(NewItem { id: id.map_or(ItemId::Next, ItemId::Free), record, thumbnail, digest: None })
+    Ok(NewItem { id: wanted_id(id, params), record, thumbnail, digest: None, attributes })
 }
 
 /// The item that JSON brings. It has no picture.
-fn coded(run: &Run, ItemBody { code, vector, label, id }: ItemBody) -> Result<NewItem, ApiError> {
+pub(super) fn coded(run: &Run, params: AddParams, body: ItemBody) -> Result<NewItem, ApiError> {
+    let ItemBody { code, vector, label, id, external_id, metadata } = body;
     if label.0.len() > run.most_labels() {
         return Err(too_many_labels(run.most_labels()));
     }
@@ -157,8 +184,34 @@ fn coded(run: &Run, ItemBody { code, vector, label, id }: ItemBody) -> Result<Ne
         }
     };
     let record = Record { code: dhih_index::to_hex(&code), labels, vector, ..Record::default() };
-    let id = id.map_or(ItemId::Next, ItemId::Free);
-    Ok(NewItem { id, record, thumbnail: Vec::new(), digest: None })
+    let attributes = Some(attributes(external_id, metadata)?);
+    let id = wanted_id(id, params);
+    Ok(NewItem { id, record, thumbnail: Vec::new(), digest: None, attributes })
+}
+
+fn wanted_id(id: Option<u64>, AddParams { upsert }: AddParams) -> ItemId {
+    match (id, upsert) {
+        (id, true) => ItemId::Upserted(id),
+        (Some(id), false) => ItemId::Free(id),
+        (None, false) => ItemId::Next,
+    }
+}
+
+/// What users keep with a new item, whose code is not known here.
+fn attributes(
+    external_id: Option<String>,
+    metadata: serde_json::Value,
+) -> Result<Attributes, ApiError> {
+    if let Some(external_id) = &external_id {
+        let checked = check_external_id(external_id);
+        checked.map_err(|fault| ApiError::BadRequest("invalid_id", fault.to_string()))?;
+    }
+    let metadata = Metadata::new(metadata).map_err(|fault| invalid_metadata(fault.to_string()))?;
+    Ok(Attributes { external_id, metadata, ..Attributes::default() })
+}
+
+fn invalid_metadata(message: String) -> ApiError {
+    ApiError::BadRequest("invalid_metadata", message)
 }
 
 /// Adds items, all or none.
@@ -168,21 +221,20 @@ async fn make(
     items: Vec<NewItem>,
 ) -> Result<Vec<Item>, ApiError> {
     let before = before.clone();
-    let items = change(state, move |run| {
+    let changed = change(state, move |run| {
         // A reload in between may have brought another model or codec, whose codes are others.
-        if !run.is_coded_as(&before) {
-            return Err(ChangeError::Reloading);
+        match run.is_coded_as(&before) {
+            true => run.items()?.add(items),
+            false => Err(ChangeError::Reloading),
         }
-        let told = |item: &NewItem| (item.record.code.clone(), item.record.source.clone());
-        let told: Vec<_> = items.iter().map(told).collect();
-        let Changed { ids, index } = run.items()?.add(items)?;
-        let view = run.view_of(index);
-        let made = ids.into_iter().zip(told);
-        Ok(made.map(|(id, (code, source))| view.item_of(id, code, source)).collect::<Vec<_>>())
     });
-    let items = items.await?;
-    metrics::counter!("dhih_added_total").increment(items.len() as u64);
-    Ok(items)
+    let changed = changed.await?;
+    let ids: Vec<u64> = changed.ids().collect();
+    metrics::counter!("dhih_added_total").increment(ids.len() as u64);
+    let run = state.run();
+    let looking = run.clone();
+    let Changed { index, .. } = changed;
+    state.search(&run, move |_| Ok(looking.view_of(index).items(&ids)?)).await
 }
 
 fn classes(run: &Run, labels: &[String]) -> Result<Vec<i64>, ApiError> {

@@ -87,7 +87,7 @@ pub(crate) async fn pairs(
     let Path(id) = id?;
     let run = state.run();
     let extent = pairs_extent(&uri, Bounds::of(&run))?;
-    let scope = scope(&run, &extent)?;
+    let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
     let looking = run.clone();
     let found = state.search(&run, move |cancellation| {
         let view = looking.view();
@@ -105,7 +105,7 @@ pub(crate) async fn pairs(
         found.neighbours.retain(|neighbour| neighbour.id != id);
         let complete = found.neighbours.len() <= extent.k && found.capped_radius.is_none();
         found.neighbours.truncate(extent.k);
-        let hits = view.hits(&found, extent.codes);
+        let hits = view.hits(&found, extent.shown())?;
         let code = dhih_index::to_hex(&code);
         Ok(Pairs { id, code, radius: extent.radius, hits, complete })
     });

@@ -3,6 +3,9 @@
 pub(crate) mod adding;
 pub(crate) mod info;
 pub(crate) mod items;
+mod lines;
+pub(crate) mod listing;
+pub(crate) mod metadata;
 pub(crate) mod page;
 pub(crate) mod samples;
 pub(crate) mod search;

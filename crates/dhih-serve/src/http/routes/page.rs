@@ -16,7 +16,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, media type and content.
-const ASSETS: [(&str, &str, &str); 15] = [
+const ASSETS: [(&str, &str, &str); 16] = [
     ("/", HTML, include_str!("../../web/index.html")),
     ("/api.js", SCRIPT, include_str!("../../web/api.js")),
     ("/app.js", SCRIPT, include_str!("../../web/app.js")),
@@ -24,6 +24,7 @@ const ASSETS: [(&str, &str, &str); 15] = [
     ("/bits.js", SCRIPT, include_str!("../../web/bits.js")),
     ("/dialog.js", SCRIPT, include_str!("../../web/dialog.js")),
     ("/dom.js", SCRIPT, include_str!("../../web/dom.js")),
+    ("/fields.js", SCRIPT, include_str!("../../web/fields.js")),
     ("/filter.js", SCRIPT, include_str!("../../web/filter.js")),
     ("/items.js", SCRIPT, include_str!("../../web/items.js")),
     ("/key.js", SCRIPT, include_str!("../../web/key.js")),

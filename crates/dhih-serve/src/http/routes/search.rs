@@ -15,10 +15,10 @@ use crate::api::{
     SearchParams, Took,
 };
 use crate::http::form::{Form, Purpose};
-use crate::http::json::{Kind, json, kind};
+use crate::http::json::{Kind, json, kind, unsupported};
 use crate::http::params::{Bounds, Extent, extent};
 use crate::http::{ApiError, AppState};
-use crate::items::LabelShape;
+use crate::items::{self, LabelShape};
 use crate::run::Run;
 use crate::run::coder::Lacking;
 use crate::run::view::View;
@@ -68,7 +68,7 @@ pub(crate) async fn search(
     let run = state.run();
     let extent = extent(&uri, Bounds::of(&run))?;
     // What is wrong with the parameters is told before a body is read, and of a batch once.
-    let scope = scope(&run, &extent)?;
+    let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
     let wanted = match kind(&request)?.ok_or_else(nothing)? {
         Kind::Form => {
             run.encoder()?;
@@ -76,6 +76,7 @@ pub(crate) async fn search(
             encoded(&state, &run, form).await?.pop().ok_or_else(nothing)??
         }
         Kind::Json => coded_text(&state, &run, one(json(request).await?)?).await?,
+        Kind::Lines => return Err(unsupported("lines of JSON are not taken here: ")),
     };
     // The map of a codec may take longer than a search.
     if extent.is_plain() && run.is_scanned_soon() && !matches!(wanted, Wanted::Vector(_)) {
@@ -116,8 +117,9 @@ pub(crate) async fn batch(
     let run = state.run();
     let extent = extent(&uri, Bounds::of(&run))?;
     // What is wrong with the parameters is told before a body is read, and of a batch once.
-    let scope = scope(&run, &extent)?;
+    let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
     let wanted: Vec<Result<Wanted, ApiError>> = match kind(&request)?.ok_or_else(nothing)? {
+        Kind::Lines => return Err(unsupported("lines of JSON are not taken here: ")),
         Kind::Form => {
             run.encoder()?;
             let form = Form::read(request, Purpose::Search { images: MAX_BATCH }).await?;
@@ -231,17 +233,29 @@ fn one(SearchBody { code, id, sample, vector, text }: SearchBody) -> Result<Name
 }
 
 /// The items that are searched; `None` where it is all.
-pub(crate) fn scope(run: &Run, extent: &Extent) -> Result<Option<Scope>, ApiError> {
-    if extent.labels.is_empty() {
+pub(crate) fn scope(
+    run: &Run,
+    labels: &[String],
+    filter: Option<&str>,
+) -> Result<Option<Scope>, ApiError> {
+    if labels.is_empty() && filter.is_none() {
         return Ok(None);
     }
     let unknown = |message| ApiError::BadRequest("unknown_label", message);
-    // A store says so itself.
-    if run.items().is_ok() && run.shape() == LabelShape::None {
-        return Err(unknown("items of this index have no labels: leave `label` out".into()));
-    }
-    let classes = run.classes(&extent.labels).map_err(unknown)?;
-    Ok(Some(Scope::new(Filter::default().labels(classes))))
+    let classes = match labels {
+        [] => None,
+        // A store says so itself.
+        _ if run.items().is_ok() && run.shape() == LabelShape::None => {
+            return Err(unknown("items of this index have no labels: leave `label` out".into()));
+        }
+        labels => Some(run.classes(labels).map_err(unknown)?),
+    };
+    let metadata = filter.map(|filter| run.metadata_filter(filter)).transpose();
+    let metadata = metadata.map_err(|message| ApiError::BadRequest("invalid_filter", message))?;
+    Ok(Some(match run.items() {
+        Ok(items) => Scope::of(items.clone(), items::Wanted { labels: classes, metadata }),
+        Err(_) => Scope::new(Filter::default().labels(classes.unwrap_or_default())),
+    }))
 }
 
 /// What all searches of a request share.
@@ -297,7 +311,7 @@ impl Search<'_> {
             bits: run.bits(),
             code: dhih_index::to_hex(&code),
             took_ms: Took { encode, search },
-            hits: view.hits(&found, extent.codes),
+            hits: view.hits(&found, extent.shown())?,
             exact: found.certificate.map(|certificate| certificate.exact),
             certain_within: found.certificate.map(|certificate| certificate.certain_within),
             capped_radius: found.capped_radius,

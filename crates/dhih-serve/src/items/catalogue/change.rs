@@ -4,7 +4,11 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::database::Fault;
 use super::record::{FormerCodes, ImportedFile, Record, legacy_import_key};
-use super::{FORMER_CODES, IMPORTS, INDEX, ITEMS, META, THUMBNAILS, json, parse};
+use super::{
+    ATTRIBUTES, EXTERNAL_IDS, FIELDS, FORMER_CODES, IMPORTS, INDEX, ITEMS, META, THUMBNAILS, json,
+    parse,
+};
+use crate::items::metadata::{Attributes, Fields};
 
 /// An item to be added, or to take the place of the one of its id.
 #[derive(Debug, Clone)]
@@ -15,6 +19,10 @@ pub(crate) struct Entry {
     pub(crate) thumbnail: Vec<u8>,
     /// SHA-256 of the file that it was imported from, whose key is in the record.
     pub(crate) digest: Option<String>,
+    /// The code in hexadecimal of the item that it takes the place of.
+    pub(crate) replaced: Option<String>,
+    /// What users keep with it; `None` leaves what an item whose place it takes has.
+    pub(crate) attributes: Option<Attributes>,
 }
 
 /// An item to be removed.
@@ -36,6 +44,18 @@ pub(crate) struct Change<'a> {
     pub(crate) claimed: &'a [Claim],
     /// The identity of the index that the catalogue agrees with from now on.
     pub(crate) index_id: Option<&'a str>,
+    /// What users keep with items that stay as they are.
+    pub(crate) attributes: &'a [(u64, Attributes)],
+    /// The declaration of the fields that takes the place of the one before.
+    pub(crate) fields: Option<&'a Fields>,
+}
+
+/// The attributes of an item before and after a change.
+#[derive(Debug)]
+pub(super) struct AttributesChanged {
+    pub(super) id: u64,
+    pub(super) before: Option<Attributes>,
+    pub(super) after: Option<Attributes>,
 }
 
 /// A file that format 1 knew by its path alone.
@@ -52,24 +72,41 @@ struct Tables<'t> {
     thumbnails: Table<'t, u64, &'static [u8]>,
     imports: Table<'t, &'static str, &'static [u8]>,
     former: Table<'t, u64, &'static str>,
+    attributes: Table<'t, u64, &'static [u8]>,
+    external_ids: Table<'t, &'static str, u64>,
+    /// What became of the attributes.
+    changed: Vec<AttributesChanged>,
 }
 
 impl Change<'_> {
-    pub(super) fn write(&self, change: &WriteTransaction) -> Result<(), Fault> {
+    pub(super) fn write(&self, change: &WriteTransaction) -> Result<Vec<AttributesChanged>, Fault> {
         let mut tables = Tables {
             items: change.open_table(ITEMS)?,
             thumbnails: change.open_table(THUMBNAILS)?,
             imports: change.open_table(IMPORTS)?,
             former: change.open_table(FORMER_CODES)?,
+            attributes: change.open_table(ATTRIBUTES)?,
+            external_ids: change.open_table(EXTERNAL_IDS)?,
+            changed: Vec::new(),
         };
         self.removed.iter().try_for_each(|removal| tables.remove(removal))?;
         self.added.iter().try_for_each(|entry| tables.add(entry))?;
         self.moved.iter().try_for_each(|&(from, to)| tables.move_item(from, to))?;
         self.claimed.iter().try_for_each(|claim| tables.claim(claim))?;
+        for (id, attributes) in self.attributes {
+            tables.set_attributes(*id, Some(attributes.clone()))?;
+        }
         if let Some(id) = self.index_id {
             change.open_table(META)?.insert(INDEX, id)?;
         }
-        Ok(())
+        if let Some(fields) = self.fields {
+            let mut declared = change.open_table(FIELDS)?;
+            declared.retain(|_, _| false)?;
+            for (name, of) in fields.iter() {
+                declared.insert(name, &*json(&of)?)?;
+            }
+        }
+        Ok(tables.changed)
     }
 }
 
@@ -80,6 +117,38 @@ impl Tables<'_> {
 
     fn imported(&self, key: &str) -> Result<Option<ImportedFile>, Fault> {
         self.imports.get(key)?.map(|bytes| parse(bytes.value())).transpose()
+    }
+
+    fn attributes(&self, id: u64) -> Result<Option<Attributes>, Fault> {
+        self.attributes.get(id)?.map(|bytes| parse(bytes.value())).transpose()
+    }
+
+    /// Keeps attributes in the place of those before.
+    fn set_attributes(&mut self, id: u64, after: Option<Attributes>) -> Result<(), Fault> {
+        let after = after.filter(|attributes| !attributes.is_empty());
+        let before: Option<Attributes> = match &after {
+            Some(attributes) => {
+                let before = self.attributes.insert(id, &*json(attributes)?)?;
+                before.map(|bytes| parse(bytes.value())).transpose()?
+            }
+            None => {
+                let before = self.attributes.remove(id)?;
+                before.map(|bytes| parse(bytes.value())).transpose()?
+            }
+        };
+        if let Some(external) = before.as_ref().and_then(|before| before.external_id.as_deref()) {
+            let is_its_own = self.external_ids.get(external)?.is_some_and(|of| of.value() == id);
+            if is_its_own {
+                self.external_ids.remove(external)?;
+            }
+        }
+        if let Some(external) = after.as_ref().and_then(|after| after.external_id.as_deref()) {
+            self.external_ids.insert(external, id)?;
+        }
+        if before.is_some() || after.is_some() {
+            self.changed.push(AttributesChanged { id, before, after });
+        }
+        Ok(())
     }
 
     fn change_former(
@@ -100,6 +169,7 @@ impl Tables<'_> {
         let record = self.record(*id)?;
         self.items.remove(id)?;
         self.thumbnails.remove(id)?;
+        self.set_attributes(*id, None)?;
         self.change_former(*id, |codes| {
             codes.insert(code);
             record.iter().for_each(|record| codes.insert(&record.code));
@@ -115,12 +185,22 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn add(&mut self, Entry { id, record, thumbnail, digest }: &Entry) -> Result<(), Fault> {
+    fn add(&mut self, entry: &Entry) -> Result<(), Fault> {
+        let Entry { id, record, thumbnail, digest, replaced, attributes } = entry;
         let before = self.record(*id)?.map(|record| record.code);
         self.change_former(*id, |codes| {
-            before.iter().for_each(|before| codes.insert(before));
+            before.iter().chain(replaced).for_each(|before| codes.insert(before));
             codes.forget(&record.code);
         })?;
+        let attributes = match attributes {
+            Some(attributes) => Some(attributes.clone()),
+            // Those that stay are of the new code from now on, unless they were of an item that is gone.
+            None => self
+                .attributes(*id)?
+                .filter(|it| [before.as_deref(), replaced.as_deref()].contains(&Some(&*it.code))),
+        };
+        let of_code = |it| Attributes { code: record.code.clone(), ..it };
+        self.set_attributes(*id, attributes.map(of_code))?;
         self.items.insert(id, &*json(record)?)?;
         self.thumbnails.insert(id, &**thumbnail)?;
         if let Some(key) = &record.import {
@@ -140,6 +220,9 @@ impl Tables<'_> {
         {
             self.imports.insert(&*key, &*json(&ImportedFile { item: Some(to), ..file })?)?;
         }
+        let attributes = self.attributes(from)?;
+        self.set_attributes(from, None)?;
+        self.set_attributes(to, attributes)?;
         // An index that has the item under its former id would show it twice.
         self.change_former(from, |codes| codes.insert(&record.code))?;
         self.items.insert(to, &*json(&Record { former_id: Some(from), ..record })?)?;

@@ -1,9 +1,10 @@
 //! The catalogue: what was added while serving, in a redb file beside the index: code, labels, source and thumbnail of each item, the
 //! files that were imported, and the codes that were removed. What it has committed survives a crash; `LocalItems` makes the index agree.
 //!
-//! The tables and their formats are here, what the values are in `record.rs`, changes in `change.rs`, and in `database.rs` how it goes on
-//! after an error of the disk.
+//! The tables and their formats are here, what the values are in `record.rs`, changes in `change.rs`, what users keep with items in
+//! `attributes.rs`, and in `database.rs` how it goes on after an error of the disk.
 
+mod attributes;
 mod change;
 mod database;
 mod record;
@@ -14,6 +15,7 @@ use std::sync::{PoisonError, RwLock};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use roaring::RoaringTreemap;
 
+use self::attributes::Searchable;
 pub(crate) use self::change::{Change, Claim, Entry, Removal};
 use self::database::{Database, Fault};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
@@ -30,6 +32,10 @@ const THUMBNAILS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("thumbn
 const IMPORTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("imports");
 const FORMER_CODES: TableDefinition<'_, u64, &str> = TableDefinition::new("former_codes");
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+/// What users keep with items. Programs before this table leave it be: by its code an item's row is known to be of another item.
+const ATTRIBUTES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attributes");
+const EXTERNAL_IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("external_ids");
+const FIELDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("fields");
 const SOURCES_1: TableDefinition<'_, &str, u64> = TableDefinition::new("sources");
 const REMOVED_1: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
 
@@ -45,6 +51,8 @@ pub(crate) struct Catalogue {
     path: PathBuf,
     /// The ids of all items, for those who ask about every hit of a search.
     ids: RwLock<RoaringTreemap>,
+    /// What filters go by.
+    searchable: RwLock<Searchable>,
 }
 
 impl Catalogue {
@@ -62,7 +70,8 @@ impl Catalogue {
         let database = Database::open(&path)?;
         match database.write(begin)? {
             None => {
-                let catalogue = Self { database, path, ids: RwLock::default() };
+                let (ids, searchable) = Default::default();
+                let catalogue = Self { database, path, ids, searchable };
                 catalogue.read_ids()?;
                 Ok(catalogue)
             }
@@ -113,12 +122,15 @@ impl Catalogue {
     /// # Errors
     /// A disk that does not take it. The change may be there all the same: [`record`](Self::record) tells.
     pub(crate) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        let made = self.database.write(|tables| change.write(tables));
-        if made.is_err() {
-            // It is not known what is there, and the disk may not tell. The ids are then those before the change.
-            let _ = self.read_ids();
-            return made;
-        }
+        let changed = match self.database.write(|tables| change.write(tables)) {
+            Ok(changed) => changed,
+            Err(error) => {
+                // It is not known what is there, and the disk may not tell. The ids are then those before the change.
+                let _ = self.read_ids();
+                return Err(error);
+            }
+        };
+        self.note(changed);
         let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
         for removal in change.removed {
             ids.remove(removal.id);
@@ -128,7 +140,7 @@ impl Catalogue {
         }
         ids.extend(change.moved.iter().map(|(_, to)| *to));
         ids.extend(change.added.iter().map(|entry| entry.id));
-        made
+        Ok(())
     }
 
     fn read_ids(&self) -> Result<()> {
@@ -238,6 +250,9 @@ fn begin(change: &WriteTransaction) -> Result<Option<String>, Fault> {
     change.open_table(THUMBNAILS)?;
     change.open_table(IMPORTS)?;
     change.open_table(FORMER_CODES)?;
+    change.open_table(ATTRIBUTES)?;
+    change.open_table(EXTERNAL_IDS)?;
+    change.open_table(FIELDS)?;
     if format.is_none() {
         if !is_new {
             carry_over(change)?;

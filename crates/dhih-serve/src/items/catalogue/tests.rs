@@ -11,7 +11,8 @@ fn entry(id: u64, code: &str, source: &str) -> Entry {
         import,
         ..Record::default()
     };
-    Entry { id, record, thumbnail: vec![id as u8], digest: Some(format!("digest of {source}")) }
+    let digest = Some(format!("digest of {source}"));
+    Entry { id, record, thumbnail: vec![id as u8], digest, replaced: None, attributes: None }
 }
 
 fn removal(id: u64, code: &str) -> Removal {

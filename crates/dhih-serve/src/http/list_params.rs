@@ -1,0 +1,121 @@
+//! The query strings of listings, counts and deletions: which items are meant. By hand, as those of searches (`params.rs`).
+
+use axum::http::Uri;
+
+use crate::api::{ChoiceParams, DEFAULT_LIMIT, ListParams};
+use crate::http::ApiError;
+use crate::http::form::{LABEL, too_many_labels};
+use crate::http::params::{Bounds, number, wrong};
+
+/// Most items of a page.
+const MOST: usize = 1000;
+
+/// A page, checked.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Listed {
+    /// The first id that is listed.
+    pub(crate) first: u64,
+    pub(crate) limit: usize,
+    pub(crate) external_id: Option<String>,
+    pub(crate) labels: Vec<String>,
+    pub(crate) filter: Option<String>,
+}
+
+/// Reads and checks the query string of a listing.
+pub(crate) fn listed(uri: &Uri, bounds: Bounds) -> Result<Listed, ApiError> {
+    let params = parse(uri, true).map_err(wrong)?;
+    let ListParams { after, limit, external_id, label, filter } = params;
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MOST).contains(&limit) {
+        return Err(wrong(format!("limit is {limit}; give 1 to {MOST}")));
+    }
+    check_labels(&label, bounds)?;
+    let first = after.map_or(0, |after| after.saturating_add(1));
+    Ok(Listed { first, limit, external_id, labels: label, filter })
+}
+
+/// Reads and checks a query string that says which items are meant: labels, and a filter of the metadata.
+pub(crate) fn choice(uri: &Uri, bounds: Bounds) -> Result<(Vec<String>, Option<String>), ApiError> {
+    let ListParams { label, filter, .. } = parse(uri, false).map_err(wrong)?;
+    let ChoiceParams { label, filter } = ChoiceParams { label, filter };
+    check_labels(&label, bounds)?;
+    Ok((label, filter))
+}
+
+fn check_labels(labels: &[String], bounds: Bounds) -> Result<(), ApiError> {
+    match labels.len() > bounds.labels {
+        true => Err(too_many_labels(bounds.labels)),
+        false => Ok(()),
+    }
+}
+
+fn parse(uri: &Uri, is_list: bool) -> Result<ListParams, String> {
+    let mut params = ListParams::default();
+    for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        let repeated = match &*name {
+            "after" if is_list => params.after.replace(number(&name, &value)?).is_some(),
+            "limit" if is_list => params.limit.replace(number(&name, &value)?).is_some(),
+            "external_id" if is_list => params.external_id.replace(value.into_owned()).is_some(),
+            "filter" => params.filter.replace(value.into_owned()).is_some(),
+            "label" if value.len() > LABEL => {
+                return Err(format!("a `label` is longer than {LABEL} bytes"));
+            }
+            "label" => {
+                params.label.push(value.into_owned());
+                false
+            }
+            _ => {
+                let others = if is_list { "after, limit, external_id, " } else { "" };
+                return Err(format!(
+                    "there is no parameter `{name}`; there are {others}label and filter"
+                ));
+            }
+        };
+        if repeated {
+            return Err(format!("`{name}` is given twice"));
+        }
+    }
+    Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_and_checked() {
+        let bounds = Bounds { bits: 48, labels: 2 };
+        let uri = |query: &str| format!("/v1/items?{query}").parse::<Uri>().unwrap();
+        let read = |query: &str| listed(&uri(query), bounds);
+        let all = read("after=5&limit=9&label=a%20b&label=c&filter=%7B%7D&external_id=x").unwrap();
+        let expected = Listed {
+            first: 6,
+            limit: 9,
+            external_id: Some("x".into()),
+            labels: vec!["a b".into(), "c".into()],
+            filter: Some("{}".into()),
+        };
+        assert_eq!(all, expected);
+        let none = read("").unwrap();
+        assert_eq!((none.first, none.limit), (0, DEFAULT_LIMIT));
+        assert_eq!(read(&format!("after={}", u64::MAX)).unwrap().first, u64::MAX);
+        let chosen = choice(&uri("label=a&filter=b"), bounds).unwrap();
+        assert_eq!(chosen, (vec!["a".into()], Some("b".into())));
+        for (query, part) in [
+            ("limit=0", "1 to 1000"),
+            ("limit=1001", "1 to 1000"),
+            ("after=-1", "whole number"),
+            ("after=1&after=2", "twice"),
+            ("k=3", "label and filter"),
+        ] {
+            match read(query) {
+                Err(ApiError::BadRequest("invalid_parameter", message)) => {
+                    assert!(message.contains(part), "{message}");
+                }
+                other => panic!("{query}: {other:?}"),
+            }
+        }
+        assert!(choice(&uri("limit=3"), bounds).is_err());
+        assert!(read("label=a&label=b&label=c").is_err());
+    }
+}

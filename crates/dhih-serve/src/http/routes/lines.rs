@@ -1,0 +1,114 @@
+//! `POST /v1/items/batch` with lines of JSON: an item on each line, all that can be added in one change, and of the others what is wrong.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+use rayon::prelude::*;
+
+use crate::api::{AddParams, ItemBody, LineRefused, LinesMade, MAX_FAILURES};
+use crate::http::routes::adding::coded;
+use crate::http::routes::items::change;
+use crate::http::{ApiError, AppState};
+use crate::items::{ChangeError, Changed, NewItem};
+use crate::run::Run;
+
+/// Adds the items of the lines.
+pub(super) async fn add(
+    state: &Arc<AppState>,
+    run: &Arc<Run>,
+    params: AddParams,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = Bytes::from_request(request, &()).await?;
+    let of = run.clone();
+    let read = state.work(move || Ok(read(&of, params, &body))).await?;
+    let before = run.clone();
+    let made = change(state, move |run| {
+        // A reload in between may have brought another model or codec, whose codes are others.
+        if !run.is_coded_as(&before) {
+            return Err(ChangeError::Reloading);
+        }
+        let Read { lines, items, refused } = read;
+        let Changed { outcomes, .. } = run.items()?.add_each(items)?;
+        Ok((lines, outcomes, refused))
+    });
+    let (lines, outcomes, refused) = made.await?;
+    let mut made = LinesMade {
+        added: 0,
+        replaced: 0,
+        ids: vec![None; lines.all],
+        failed: Vec::new(),
+        failures: 0,
+    };
+    let mut refused = refused;
+    for (line, outcome) in lines.of_items.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(item) => {
+                made.ids[line] = Some(item.id);
+                *if item.replaces { &mut made.replaced } else { &mut made.added } += 1;
+            }
+            Err(refusal) => refused.push((line, refusal.into())),
+        }
+    }
+    made.failures = refused.len();
+    refused.sort_by_key(|(line, _)| *line);
+    refused.truncate(MAX_FAILURES);
+    let failed = |(line, error): (usize, ApiError)| LineRefused {
+        line: line + 1,
+        error: error.answer().error,
+    };
+    made.failed = refused.into_iter().map(failed).collect();
+    metrics::counter!("dhih_added_total").increment((made.added + made.replaced) as u64);
+    Ok(Json(made).into_response())
+}
+
+/// The lines of a body, once they were read.
+struct Read {
+    lines: Lines,
+    items: Vec<NewItem>,
+    /// The lines that bring no item, and why.
+    refused: Vec<(usize, ApiError)>,
+}
+
+struct Lines {
+    /// How many lines there are, the last empty one left out.
+    all: usize,
+    /// The line of each item.
+    of_items: Vec<usize>,
+}
+
+/// Reads the lines on all cores. Empty ones bring nothing, and that is no fault.
+fn read(run: &Run, params: AddParams, body: &[u8]) -> Read {
+    let body = body.strip_suffix(b"\n").unwrap_or(body);
+    let lines: Vec<&[u8]> = match body.is_empty() {
+        true => Vec::new(),
+        false => body.split(|byte| *byte == b'\n').collect(),
+    };
+    let one = |(number, line): (usize, &&[u8])| {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return None;
+        }
+        let item = serde_json::from_slice::<ItemBody>(line).map_err(|error| {
+            let message = format!("the line is not the JSON expected: {error}");
+            ApiError::BadRequest("malformed_body", message)
+        });
+        Some((number, item.and_then(|item| coded(run, params, item))))
+    };
+    let read: Vec<_> = lines.par_iter().enumerate().filter_map(one).collect();
+    let (mut items, mut of_items, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, item) in read {
+        match item {
+            Ok(item) => {
+                items.push(item);
+                of_items.push(number);
+            }
+            Err(error) => refused.push((number, error)),
+        }
+    }
+    Read { lines: Lines { all: lines.len(), of_items }, items, refused }
+}

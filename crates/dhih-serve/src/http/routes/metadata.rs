@@ -1,0 +1,134 @@
+//! `/v1/fields` and `/v1/items/{id}/metadata`: which fields filters may name, and what is kept with an item.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Request, State, rejection::PathRejection},
+};
+
+use crate::api::{
+    ErrorAnswer, Field, FieldsAnswer, FieldsBody, Item, MAX_VALUES, MetadataBody, ValueCount,
+};
+use crate::http::json::{Kind, json, kind};
+use crate::http::routes::items::change;
+use crate::http::routes::search::no_item;
+use crate::http::{ApiError, AppState};
+use crate::items::Kept;
+use crate::items::catalogue::Catalogue;
+use crate::items::metadata::{FieldCounts, Fields, Metadata};
+
+/// The declared fields, with their most frequent values.
+#[utoipa::path(
+    get, operation_id = "get_fields", path = "/v1/fields", tag = "items",
+    responses(
+        (status = 200, body = FieldsAnswer, description = "The fields"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
+    )
+)]
+pub(crate) async fn fields(
+    State(state): State<Arc<AppState>>,
+) -> Result<Json<FieldsAnswer>, ApiError> {
+    let run = state.run();
+    let looking = run.clone();
+    let answer = state.search(&run, move |_| Ok(answer(looking.catalogue())));
+    answer.await.map(Json)
+}
+
+/// Declares the fields of the metadata that filters may name, in the place of those before. All items that are there are looked through.
+#[utoipa::path(
+    put, operation_id = "put_fields", path = "/v1/fields", tag = "items",
+    request_body(content = FieldsBody, content_type = "application/json"),
+    responses(
+        (status = 200, body = FieldsAnswer, description = "The fields"),
+        (status = 400, body = ErrorAnswer, description = "The body is wrong, or an item has a value of another type"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
+        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+        (status = 415, body = ErrorAnswer, description = "A body of another type"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 504, body = ErrorAnswer, description = "It took too long, and may be made all the same"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
+    )
+)]
+pub(crate) async fn declare(
+    State(state): State<Arc<AppState>>,
+    request: Request,
+) -> Result<Json<FieldsAnswer>, ApiError> {
+    let FieldsBody { fields } = json_of(request).await?;
+    let fields = Fields::new(fields);
+    let fields =
+        fields.map_err(|fault| ApiError::BadRequest("invalid_fields", fault.to_string()))?;
+    let answer = change(&state, move |run| {
+        let items = run.items()?;
+        items.declare(&fields)?;
+        Ok(answer(items.catalogue()))
+    });
+    answer.await.map(Json)
+}
+
+/// Keeps other metadata with an item, in the place of what was kept. Once this is answered it survives a crash, and filters go by it.
+#[utoipa::path(
+    put, operation_id = "put_item_metadata", path = "/v1/items/{id}/metadata", tag = "items", params(("id" = u64, Path)),
+    request_body(content = MetadataBody, content_type = "application/json"),
+    responses(
+        (status = 200, body = Item, description = "The item"),
+        (status = 400, body = ErrorAnswer, description = "The id is no number, or the metadata is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
+        (status = 404, body = ErrorAnswer, description = "There is no such item"),
+        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+        (status = 415, body = ErrorAnswer, description = "A body of another type"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 504, body = ErrorAnswer, description = "It took too long, and may be made all the same"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
+    )
+)]
+pub(crate) async fn put(
+    State(state): State<Arc<AppState>>,
+    id: Result<Path<u64>, PathRejection>,
+    request: Request,
+) -> Result<Json<Item>, ApiError> {
+    let Path(id) = id?;
+    let MetadataBody(metadata) = json_of(request).await?;
+    let metadata = Metadata::new(metadata.into());
+    let metadata =
+        metadata.map_err(|fault| ApiError::BadRequest("invalid_metadata", fault.to_string()))?;
+    let (run, index) = {
+        let run = state.run();
+        run.items()?.check_open()?;
+        let of = run.clone();
+        let kept = vec![Kept { id, external_id: None, metadata }];
+        let changed = state.work(move || Ok(of.items()?.keep(kept)?));
+        (run, changed.await?)
+    };
+    let looking = run.clone();
+    let item = state.search(&run, move |_| Ok(looking.view_of(index).item(id)?)).await?;
+    item.map(Json).ok_or_else(|| no_item(id))
+}
+
+fn answer(catalogue: Option<&Arc<Catalogue>>) -> FieldsAnswer {
+    let counts = catalogue.map(|catalogue| catalogue.field_counts(MAX_VALUES)).unwrap_or_default();
+    let field = |counts: FieldCounts| {
+        let FieldCounts { name, of, items, distinct, values } = counts;
+        let values = values.into_iter().map(|(value, items)| ValueCount { value, items }).collect();
+        (name, Field { of, items, distinct, values })
+    };
+    FieldsAnswer { fields: counts.into_iter().map(field).collect() }
+}
+
+/// Reads a body that must be JSON.
+async fn json_of<T: serde::de::DeserializeOwned + Send + 'static>(
+    request: Request,
+) -> Result<T, ApiError> {
+    match kind(&request)? {
+        Some(Kind::Json) => json(request).await,
+        _ => Err(ApiError::UnsupportedMediaType(
+            "unsupported_media_type",
+            "send application/json".into(),
+        )),
+    }
+}

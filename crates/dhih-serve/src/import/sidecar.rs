@@ -1,0 +1,132 @@
+//! The metadata of pictures, in a file beside them: a table (CSV) with a row for each picture, or an object of JSON on each line. `file` names the
+//! picture by its path below the folder, `external_id` may give it an id of the user's own, and everything else is its metadata.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::items::metadata::{Attributes, Fault, Fields, Metadata, check_external_id};
+use crate::{Error, Result};
+
+const FILE: &str = "file";
+const EXTERNAL_ID: &str = "external_id";
+
+/// What is to be kept with each picture, by its path below the folder, and the line that says so.
+#[derive(Debug, Default)]
+pub(super) struct Sidecar {
+    path: PathBuf,
+    rows: HashMap<String, Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    line: u64,
+    attributes: Attributes,
+}
+
+impl Sidecar {
+    /// Reads a file whole, and checks it against the declared fields.
+    ///
+    /// # Errors
+    /// A file that cannot be read; a row without a name, of a name that another row has, or whose values do not fit.
+    pub(super) fn read(path: &Path, fields: &Fields) -> Result<Self> {
+        let mut sidecar = Self { path: path.to_owned(), rows: HashMap::new() };
+        let is_csv =
+            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        match is_csv {
+            true => sidecar.read_table(fields)?,
+            false => sidecar.read_lines(fields)?,
+        }
+        Ok(sidecar)
+    }
+
+    fn read_table(&mut self, fields: &Fields) -> Result<()> {
+        let failed = |error: csv::Error| Error::Metadata {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        };
+        let file = self.open()?;
+        let mut reader = csv::Reader::from_reader(file);
+        let names = reader.headers().map_err(failed)?.clone();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(failed)?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let mut object = Map::new();
+            // A cell without a text is a field without a value.
+            for (name, text) in names.iter().zip(&record).filter(|(_, text)| !text.is_empty()) {
+                let value = match name {
+                    FILE | EXTERNAL_ID => Value::String(text.to_owned()),
+                    name => fields.value_of(name, text),
+                };
+                object.insert(name.to_owned(), value);
+            }
+            rows.push((line, object));
+        }
+        rows.into_iter().try_for_each(|(line, object)| self.add(line, object, fields))
+    }
+
+    fn read_lines(&mut self, fields: &Fields) -> Result<()> {
+        let mut rows = Vec::new();
+        for (number, line) in (1..).zip(self.open()?.lines()) {
+            let line = line.map_err(|source| Error::Input { path: self.path.clone(), source })?;
+            if !line.trim().is_empty() {
+                let object = serde_json::from_str::<Map<String, Value>>(&line);
+                rows.push((number, object.map_err(|error| self.wrong(number, &error))?));
+            }
+        }
+        rows.into_iter().try_for_each(|(line, object)| self.add(line, object, fields))
+    }
+
+    fn add(&mut self, line: u64, mut object: Map<String, Value>, fields: &Fields) -> Result<()> {
+        let text = |value: Value| match value {
+            Value::String(text) => Ok(text),
+            other => Err(Fault(format!("{other} is no text"))),
+        };
+        let name = object.remove(FILE).ok_or_else(|| self.wrong(line, &"there is no `file`"))?;
+        let name = text(name).map_err(|fault| self.wrong(line, &fault))?;
+        let attributes =
+            object.remove(EXTERNAL_ID).filter(|id| !id.is_null()).map(text).transpose();
+        let attributes = attributes.and_then(|external_id| {
+            external_id.as_deref().map_or(Ok(()), check_external_id)?;
+            let metadata = Metadata::new(object.into())?;
+            fields.check(&metadata)?;
+            Ok(Attributes { external_id, metadata, ..Attributes::default() })
+        });
+        let attributes = attributes.map_err(|fault| self.wrong(line, &fault))?;
+        // As the walk writes them: no part is `.`.
+        let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+        if let Some(before) = self.rows.insert(name.clone(), Row { line, attributes }) {
+            let message = format!("line {} names {name:?}, too", before.line);
+            return Err(self.wrong(line, &message));
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> Result<BufReader<File>> {
+        let file = File::open(&self.path);
+        let file = file.map_err(|source| Error::Input { path: self.path.clone(), source })?;
+        Ok(BufReader::new(file))
+    }
+
+    fn wrong(&self, line: u64, what: &dyn std::fmt::Display) -> Error {
+        Error::Metadata { path: self.path.clone(), reason: format!("line {line}: {what}") }
+    }
+
+    /// What is to be kept with a picture.
+    pub(super) fn attributes(&self, name: &str) -> Option<&Attributes> {
+        self.rows.get(name).map(|row| &row.attributes)
+    }
+
+    /// The rows that name none of some pictures, by their lines.
+    pub(super) fn unmatched<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let known: HashSet<&str> = names.collect();
+        let mut rows: Vec<_> =
+            self.rows.iter().filter(|(name, _)| !known.contains(name.as_str())).collect();
+        rows.sort_unstable_by_key(|(_, row)| row.line);
+        rows.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+}

@@ -1,0 +1,172 @@
+//! What users keep with items, and what filters go by: the attributes on disk, and the postings of the declared fields in memory.
+
+use std::sync::PoisonError;
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::change::AttributesChanged;
+use super::database::Fault;
+use super::{ATTRIBUTES, Catalogue, Change, EXTERNAL_IDS, FIELDS, parse};
+use crate::Result;
+use crate::items::metadata::{
+    self, Attributes, FieldCounts, FieldType, Fields, IdSet, MetadataFilter, Postings,
+};
+
+/// The postings, and how often they were changed.
+#[derive(Debug, Default)]
+pub(super) struct Searchable {
+    postings: Postings,
+    version: u64,
+}
+
+impl Catalogue {
+    /// What users keep with an item of this code.
+    pub(crate) fn attributes(&self, id: u64, code: &str) -> Result<Option<Attributes>> {
+        Ok(self.attributes_of(&[id])?.pop().flatten().filter(|it| it.code == code))
+    }
+
+    /// What is kept with some items, whatever their codes.
+    pub(crate) fn attributes_of(&self, ids: &[u64]) -> Result<Vec<Option<Attributes>>> {
+        self.database.read(|tables| {
+            let attributes = tables.open_table(ATTRIBUTES)?;
+            let one = |id| attributes.get(id)?.map(|bytes| parse(bytes.value())).transpose();
+            ids.iter().map(one).collect()
+        })
+    }
+
+    /// The item of an external id, and the code that it had when it got it.
+    pub(crate) fn item_of(&self, external_id: &str) -> Result<Option<(u64, String)>> {
+        self.database.read(|tables| {
+            let Some(id) = tables.open_table(EXTERNAL_IDS)?.get(external_id)? else {
+                return Ok(None);
+            };
+            let attributes = tables.open_table(ATTRIBUTES)?.get(id.value())?;
+            let attributes: Option<Attributes> =
+                attributes.map(|bytes| parse(bytes.value())).transpose()?;
+            Ok(attributes.map(|attributes| (id.value(), attributes.code)))
+        })
+    }
+
+    /// The declared fields.
+    pub(crate) fn fields(&self) -> Fields {
+        self.searchable().postings.fields().clone()
+    }
+
+    /// What each declared field has, with at most `most` of its values.
+    pub(crate) fn field_counts(&self, most: usize) -> Vec<FieldCounts> {
+        self.searchable().postings.counts(most)
+    }
+
+    /// The items that a filter lets through.
+    pub(crate) fn matching(&self, filter: &MetadataFilter) -> IdSet {
+        filter.matching(&self.searchable().postings)
+    }
+
+    /// How often what filters go by was changed.
+    pub(crate) fn attributes_version(&self) -> u64 {
+        self.searchable().version
+    }
+
+    /// Reads from disk what filters go by. `is_current` says of an item and a code whether the index has the item with this code.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub(crate) fn read_attributes(&self, is_current: impl Fn(u64, &str) -> bool) -> Result<()> {
+        let postings = self.database.read(|tables| {
+            let mut postings = Postings::new(declared(tables)?);
+            each(tables, &is_current, |id, attributes| {
+                postings.insert(id, &attributes.metadata);
+                Ok(())
+            })?;
+            Ok(postings)
+        })?;
+        self.replace(postings);
+        Ok(())
+    }
+
+    /// Declares fields in the place of those before.
+    ///
+    /// # Errors
+    /// A disk that does not take it. Inside: an item that has a value of another type.
+    pub(crate) fn declare(
+        &self,
+        fields: &Fields,
+        is_current: impl Fn(u64, &str) -> bool,
+    ) -> Result<Result<(), metadata::Fault>> {
+        let gathered = self.database.read(|tables| {
+            let mut postings = Postings::new(fields.clone());
+            let mut wrong = None;
+            each(tables, &is_current, |id, attributes| {
+                match fields.check(&attributes.metadata) {
+                    Ok(()) => postings.insert(id, &attributes.metadata),
+                    Err(fault) if wrong.is_none() => wrong = Some((id, fault)),
+                    Err(_) => {}
+                }
+                Ok(())
+            })?;
+            Ok(wrong.map_or(Ok(postings), Err))
+        })?;
+        match gathered {
+            Ok(postings) => {
+                self.commit(&Change { fields: Some(fields), ..Change::default() })?;
+                self.replace(postings);
+                Ok(Ok(()))
+            }
+            Err((id, metadata::Fault(message))) => {
+                Ok(Err(metadata::Fault(format!("item {id}: {message}"))))
+            }
+        }
+    }
+
+    /// Notes what a change has done.
+    pub(super) fn note(&self, changed: Vec<AttributesChanged>) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut searchable = self.searchable.write().unwrap_or_else(PoisonError::into_inner);
+        for AttributesChanged { id, before, after } in changed {
+            if let Some(before) = before {
+                searchable.postings.remove(id, &before.metadata);
+            }
+            if let Some(after) = after {
+                searchable.postings.insert(id, &after.metadata);
+            }
+        }
+        searchable.version += 1;
+    }
+
+    fn replace(&self, postings: Postings) {
+        let mut searchable = self.searchable.write().unwrap_or_else(PoisonError::into_inner);
+        let version = searchable.version + 1;
+        *searchable = Searchable { postings, version };
+    }
+
+    fn searchable(&self) -> std::sync::RwLockReadGuard<'_, Searchable> {
+        self.searchable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn declared(tables: &ReadTransaction) -> Result<Fields, Fault> {
+    let mut fields = std::collections::BTreeMap::new();
+    for entry in tables.open_table(FIELDS)?.iter()? {
+        let (name, of) = entry?;
+        fields.insert(name.value().to_owned(), parse::<FieldType>(of.value())?);
+    }
+    Fields::new(fields).map_err(|fault| Fault::Corrupted(fault.to_string()))
+}
+
+/// Goes through the attributes of the items that are there.
+fn each(
+    tables: &ReadTransaction,
+    is_current: impl Fn(u64, &str) -> bool,
+    mut take: impl FnMut(u64, Attributes) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    for entry in tables.open_table(ATTRIBUTES)?.iter()? {
+        let (id, bytes) = entry?;
+        let (id, attributes) = (id.value(), parse::<Attributes>(bytes.value())?);
+        if is_current(id, &attributes.code) {
+            take(id, attributes)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! `Fields`: the fields of the metadata that filters may name, and the types of their values.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{Fault, Metadata};
+
+/// The most fields that may be declared.
+const MOST_FIELDS: usize = 64;
+/// The longest name of a field, in bytes.
+const NAME: usize = 64;
+/// The longest value of a field of keywords, in bytes.
+const KEYWORD: usize = 256;
+/// The most values that one item may have in a field.
+const MOST_VALUES: usize = 64;
+/// Whole numbers up to this one are exact.
+const EXACT: u64 = 1 << 53;
+
+/// What the values of a field are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// Text, which is compared as a whole; ranges go by its bytes, so that dates as `2026-11-30` are in order.
+    Keyword,
+    /// A number.
+    Number,
+    /// True or false.
+    Bool,
+}
+
+/// A field that is declared, as the command line has it: `NAME=TYPE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldDeclaration {
+    /// The field's name.
+    pub name: String,
+    /// What its values are.
+    pub of: FieldType,
+}
+
+impl FromStr for FieldDeclaration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let types = [FieldType::Keyword, FieldType::Number, FieldType::Bool];
+        let (name, of) = text.rsplit_once('=').unwrap_or_default();
+        let of = types.into_iter().find(|known| known.name() == of);
+        match of {
+            Some(of) if !name.is_empty() => Ok(Self { name: name.to_owned(), of }),
+            _ => Err("give NAME=keyword, NAME=number or NAME=bool".into()),
+        }
+    }
+}
+
+/// The declared fields by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Fields(BTreeMap<String, FieldType>);
+
+/// A value as it is compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Key {
+    Bool(bool),
+    /// A number in an order that is that of the numbers.
+    Number(u64),
+    Keyword(String),
+}
+
+impl Fields {
+    /// Checks a declaration.
+    ///
+    /// # Errors
+    /// Too many fields; a name that is empty or too long.
+    pub(crate) fn new(fields: BTreeMap<String, FieldType>) -> Result<Self, Fault> {
+        if fields.len() > MOST_FIELDS {
+            let count = fields.len();
+            return Err(Fault(format!("there are {count} fields; declare at most {MOST_FIELDS}")));
+        }
+        let wrong = |name: &&String| name.is_empty() || name.len() > NAME;
+        match fields.keys().find(wrong) {
+            Some(name) => Err(Fault(format!(
+                "the field {name:?} has a name that is empty or longer than {NAME} bytes"
+            ))),
+            None => Ok(Self(fields)),
+        }
+    }
+
+    /// These fields and others, which take the places of those of their names.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn with(&self, others: &[FieldDeclaration]) -> Result<Self, Fault> {
+        let mut fields = self.0.clone();
+        fields.extend(others.iter().map(|other| (other.name.clone(), other.of)));
+        Self::new(fields)
+    }
+
+    /// The value that a text stands for, as a table has it: of a field of numbers or truth values what it says, otherwise the text itself.
+    pub(crate) fn value_of(&self, field: &str, text: &str) -> Value {
+        let read = match self.0.get(field) {
+            Some(FieldType::Number) => {
+                text.trim().parse::<serde_json::Number>().ok().map(Value::from)
+            }
+            Some(FieldType::Bool) => text.trim().parse::<bool>().ok().map(Value::from),
+            Some(FieldType::Keyword) | None => None,
+        };
+        read.unwrap_or_else(|| Value::String(text.to_owned()))
+    }
+
+    /// The fields by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, FieldType)> {
+        self.0.iter().map(|(name, of)| (&**name, *of))
+    }
+
+    pub(super) fn type_of(&self, field: &str) -> Result<FieldType, Fault> {
+        let names = || self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.0.get(field).copied().ok_or_else(|| {
+            Fault(match self.0.is_empty() {
+                true => format!(
+                    "the filter names the field `{field}`, and no fields are declared: declare them with PUT /v1/fields"
+                ),
+                false => format!("the field `{field}` is not declared; there are {}", names()),
+            })
+        })
+    }
+
+    /// The values that metadata has in the declared fields.
+    ///
+    /// # Errors
+    /// A value that is not of its field's type.
+    pub(super) fn keys(&self, metadata: &Metadata) -> Result<Vec<(String, Vec<Key>)>, Fault> {
+        let mut all = Vec::new();
+        for (name, of) in &self.0 {
+            let Some(value) = metadata.get(name) else { continue };
+            let values = match value {
+                Value::Array(values) => values.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            if values.len() > MOST_VALUES {
+                let count = values.len();
+                return Err(Fault(format!(
+                    "the field `{name}` has {count} values; give at most {MOST_VALUES}"
+                )));
+            }
+            let key =
+                |value| of.key(value).map_err(|wrong| Fault(format!("the field `{name}` {wrong}")));
+            all.push((name.clone(), values.iter().map(key).collect::<Result<_, _>>()?));
+        }
+        Ok(all)
+    }
+
+    /// Refuses metadata whose values are not of their fields' types.
+    ///
+    /// # Errors
+    /// As said.
+    pub(crate) fn check(&self, metadata: &Metadata) -> Result<(), Fault> {
+        self.keys(metadata).map(drop)
+    }
+}
+
+impl FieldType {
+    /// The name on the wire.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Keyword => "keyword",
+            Self::Number => "number",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// A value as it is compared, or what is wrong with it.
+    pub(super) fn key(self, value: &Value) -> Result<Key, String> {
+        let too_long = || {
+            Err(format!(
+                "has a text of more than {KEYWORD} bytes; as a keyword it may have {KEYWORD}"
+            ))
+        };
+        match (self, value) {
+            (Self::Bool, Value::Bool(truth)) => Ok(Key::Bool(*truth)),
+            (Self::Keyword, Value::String(text)) if text.len() > KEYWORD => too_long(),
+            (Self::Keyword, Value::String(text)) => Ok(Key::Keyword(text.clone())),
+            (Self::Number, Value::Number(number)) => {
+                let whole = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+                if whole.is_some_and(|whole| whole > EXACT) {
+                    return Err(format!(
+                        "has the number {number}, which is not exact beyond {EXACT}: keep it as a keyword"
+                    ));
+                }
+                match number.as_f64().filter(|number| number.is_finite()) {
+                    Some(number) => Ok(Key::of_number(number)),
+                    None => Err(format!("has the number {number}, which is too large")),
+                }
+            }
+            (of, other) => {
+                let found = match other {
+                    Value::Null => "null",
+                    Value::Bool(_) => "a truth value",
+                    Value::Number(_) => "a number",
+                    Value::String(_) => "a text",
+                    Value::Array(_) => "a list",
+                    Value::Object(_) => "an object",
+                };
+                Err(format!("is declared as `{}`, and is given {found}", of.name()))
+            }
+        }
+    }
+}
+
+impl Key {
+    /// A finite number. Of the zeros there is one.
+    fn of_number(number: f64) -> Self {
+        let bits = (number + 0.0).to_bits();
+        let sign = 1 << 63;
+        Self::Number(if bits & sign == 0 { bits | sign } else { !bits })
+    }
+
+    /// The value on the wire.
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Keyword(text) => Value::String(text.clone()),
+            Self::Number(ordered) => {
+                let sign = 1 << 63;
+                let bits = if ordered & sign == 0 { !ordered } else { ordered & !sign };
+                Value::from(f64::from_bits(bits))
+            }
+        }
+    }
+}
+
+/// The values between two bounds; `None` where the one is beyond the other, so that no value is.
+pub(super) fn range(from: Bound<Key>, to: Bound<Key>) -> Option<(Bound<Key>, Bound<Key>)> {
+    use Bound::{Excluded, Included};
+    let is_empty = match (&from, &to) {
+        (Included(a), Included(b)) => a > b,
+        (Included(a) | Excluded(a), Included(b) | Excluded(b)) => a >= b,
+        _ => false,
+    };
+    (!is_empty).then_some((from, to))
+}
