@@ -114,15 +114,15 @@ pub(crate) fn sample(codes: &Codes) -> Vec<u8> {
     sample
 }
 
-/// What a search within a radius costs.
+/// Estimates the cost of a search within a radius.
 struct SearchCosts {
     costs: CodeCosts,
     radius: u32,
 }
 
 impl SearchCosts {
-    /// With tables of which each is given by its length and the mean number of codes in its buckets, by their distance from the query's own
-    /// and as far as they are known. The cheapest steps are taken, as searches do.
+    /// The cost with these tables. A table is given by its length and by the mean number of codes in its buckets at each distance from the
+    /// query's own bucket, as far as these numbers are known. As searches do, the estimate always takes the cheapest step.
     fn cost(&self, tables: &[(u32, Vec<f64>)]) -> f64 {
         let step = |(table, weight): (usize, usize)| {
             let (bits, sizes) = &tables[table];

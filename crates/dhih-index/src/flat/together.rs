@@ -33,7 +33,7 @@ impl Pass {
     /// a limit that has fallen since.
     ///
     /// # Errors
-    /// The first one of `visit`.
+    /// The first error of `visit`.
     pub(crate) fn run<E>(
         &mut self,
         codes: &[u8],

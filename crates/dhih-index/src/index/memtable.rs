@@ -19,7 +19,7 @@ const MERGED: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct MemTable {
     shape: Shape,
-    /// None of them empty.
+    /// The blocks, none of which is empty.
     blocks: Vec<Arc<Items>>,
     len: usize,
     /// Items of a block at most.

@@ -18,7 +18,7 @@ use crate::table::substring::{self, Substring};
 
 /// Items of the memtable from which it becomes a segment: so many are scanned in the time of a few look-ups.
 pub(super) const MEMTABLE: usize = 1 << 16;
-/// Bytes of memory that a merge may take where nothing else is said.
+/// The default limit of the memory of a merge, in bytes.
 const MEMORY: u64 = 1 << 30;
 
 /// A merge that runs in the background.
@@ -29,7 +29,7 @@ pub(super) struct Merge {
     pub(super) thread: JoinHandle<Result<Option<Entry>>>,
 }
 
-/// A merge that failed. Nothing is lost by it: it is tried again.
+/// A merge that failed. No item is lost by it, and it is tried again.
 #[derive(Debug)]
 pub(super) struct MergeFailure {
     pub(super) error: Error,

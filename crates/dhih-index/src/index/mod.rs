@@ -182,7 +182,7 @@ impl Index {
     /// another model. Where either side does not know its model, only the length is compared.
     ///
     /// # Errors
-    /// As said.
+    /// Queries of another length, or encoded by another model.
     pub fn check_queries(&self, queries: &CodeSet) -> Result<()> {
         queries.codes.check_bits(self.bits())?;
         match (self.model_sha256(), &queries.model_sha256) {

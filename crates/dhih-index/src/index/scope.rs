@@ -273,7 +273,7 @@ struct Runs<'a> {
     hits: &'a mut Vec<Hit>,
     start: usize,
     middle: usize,
-    /// So many hits are kept.
+    /// The number of hits that are kept.
     most: usize,
 }
 

@@ -45,9 +45,9 @@ pub struct IndexWriter {
     pub(super) index: Index,
     log: Option<Log>,
     pub(super) config: IndexConfig,
-    /// Who is told of the progress of merges.
+    /// The callback that receives the progress of merges.
     pub(super) listener: Option<Listener>,
-    /// Why it is not known what the disk holds, where it is not. Such a writer refuses everything.
+    /// The failure after which the content of the disk is unknown, if there was one. Such a writer refuses every change.
     poisoned: Option<String>,
     /// The merge that runs in the background.
     pub(super) merge: Option<Merge>,
@@ -189,7 +189,7 @@ impl IndexWriter {
                 answers
             }
             Err(error) => {
-                // Each caller is told; an error cannot be copied.
+                // Each caller gets an error of its own, because an error cannot be cloned.
                 let mut error = Some(error);
                 let again = |error: &mut Option<Error>| {
                     error.take().unwrap_or_else(|| Error::CommitFailed {
@@ -205,7 +205,7 @@ impl IndexWriter {
         }
     }
 
-    /// Refuses to go on where it is not known what is on disk.
+    /// Refuses to continue once the content of the disk is unknown.
     pub(super) fn check_usable(&self) -> Result<()> {
         match &self.poisoned {
             Some(cause) => {
@@ -228,7 +228,7 @@ impl IndexWriter {
         self.commit_all(vec![Change::Batch(change)])
     }
 
-    /// Writes a record of these changes and makes them.
+    /// Writes a record of these changes to the log, and then applies them.
     fn commit_all(&mut self, changes: Vec<Change>) -> Result<()> {
         // Installing a merge may have failed just now in a way that leaves another manifest on disk than is known here.
         self.check_usable()?;
@@ -315,7 +315,7 @@ impl IndexWriter {
     }
 }
 
-/// What becomes the index.
+/// What the index consists of after a publication.
 pub(super) struct Publication {
     /// Segments, and last the memtable where it has items.
     pub(super) components: Vec<Component>,

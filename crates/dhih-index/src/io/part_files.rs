@@ -36,7 +36,7 @@ pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<Cod
     if let Some(path) = paths.iter().find(|path| pointer::is_pointer_file(path)) {
         return Err(Fault::from(pointer::REASON).at(path));
     }
-    // All results, not the first error that a thread comes across: the same folder gives the same error.
+    // All results are collected, instead of the first error of any thread, so that the same folder always gives the same error.
     let counts: Vec<Result<usize>> = paths.par_iter().map(|file| count_rows(file, bits)).collect();
     let (mut files, mut end) = (Vec::new(), 0);
     for (file, count) in paths.into_iter().zip(counts) {

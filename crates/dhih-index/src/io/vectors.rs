@@ -113,10 +113,10 @@ impl Vectors {
     }
 }
 
-/// An empty file among the system's temporary ones, whose name is taken away at once, so that it is gone with the program however that
-/// ends; and the name that it had.
+/// Makes an empty temporary file and removes its name at once, so that the file disappears with the program, however the program ends.
+/// Returns the name that it had, and the file.
 fn nameless_file() -> Result<(PathBuf, File)> {
-    // Each of these has other keys.
+    // Each `RandomState` has other keys, so its hash of nothing serves as a random number.
     let random = RandomState::new().build_hasher().finish();
     let path = std::env::temp_dir().join(format!("dhih-vectors-{random:016x}"));
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
@@ -144,7 +144,7 @@ impl VectorSet {
     /// f16 stays f16 in an `.npy` file, all else becomes f32.
     ///
     /// # Errors
-    /// As there; [`VectorError::Dims`](crate::VectorError::Dims).
+    /// The same errors; [`VectorError::Dims`](crate::VectorError::Dims).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let vectors = Vectors::open(path)?;
         let number = if vectors.array.is_half() { VectorType::F16 } else { VectorType::F32 };

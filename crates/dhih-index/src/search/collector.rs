@@ -88,7 +88,7 @@ impl HitCollector {
         }
     }
 
-    /// Once it was cleared: the bytes of memory that its lists hold.
+    /// The bytes of memory that its lists hold after it was cleared.
     pub(crate) fn bytes(&self) -> usize {
         debug_assert_eq!(self.capacity, self.codes.iter().map(Vec::capacity).sum::<usize>());
         4 * self.capacity

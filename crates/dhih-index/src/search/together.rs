@@ -31,7 +31,7 @@ impl SharedScratch {
         self.collectors.iter_mut().for_each(HitCollector::clear);
     }
 
-    /// Once it was cleared: the bytes of memory that it holds, apart from those of a pass, which are few whatever is searched.
+    /// The bytes of memory that it holds after it was cleared, without those of a pass, which are always few.
     pub(crate) fn bytes(&self) -> usize {
         let collectors = self.collectors.iter().map(HitCollector::bytes_in_all);
         collectors.chain(self.bests.iter().map(Best::bytes)).sum()

@@ -25,7 +25,7 @@ use crate::table::substring::Substring;
 use crate::table::{COPIED, Table};
 use crate::vectors::stored::VectorForm;
 
-/// What a data file says in words.
+/// The metadata of a data file, which the file has as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metadata {

@@ -66,7 +66,8 @@ pub(super) fn sort(set: &CodeSet, job: &Job) -> Result<ItemRuns> {
     Ok(ItemRuns { spill: out.finish()?, runs, width, attributes: per_item })
 }
 
-/// Bytes of a vector of a set where it may be in memory, which of those in a file is not known better than the size of 64-bit numbers.
+/// The most bytes of memory that a vector of a set can take. For vectors in a file the type of the numbers is not known here, so 64 bits
+/// are assumed for each.
 fn vector_bytes(set: &CodeSet) -> usize {
     set.vectors.as_ref().map_or(0, |vectors| size_of::<f64>() * vectors.dims())
 }

@@ -23,7 +23,7 @@ pub(crate) struct Log {
     pub(crate) changes: Vec<Change>,
     /// Bytes of header and sound records.
     pub(crate) len: usize,
-    /// Where to go on writing; `None` in a log of version 1, which is not written to any more.
+    /// Where the next record is appended; `None` in a log of version 1, which is no longer written to.
     pub(crate) cursor: Option<Cursor>,
     /// What an interrupted write left behind the sound records.
     pub(crate) torn: Option<Torn>,

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     inspect::print(&info, args.json)
 }
 
-/// Tells of a stage that has ended, once a build has taken long enough that somebody may wait.
+/// Reports each finished stage, once the build has taken so long that somebody may be waiting.
 fn tell(progress: Progress) -> ControlFlow<()> {
     if progress.is_complete() && progress.elapsed >= Duration::from_secs(1) {
         let _ = writeln!(io::stderr(), "{progress}, {:.1} s", progress.elapsed.as_secs_f64());
