@@ -148,8 +148,8 @@ impl IndexBuilder {
         Self { listener: Some(Listener::new(callback)), ..self }
     }
 
-    /// Builds an index of these codes in `dir`, which is made where it is missing and whose index,
-    /// if it has one, is replaced in one step. The same codes give the same bytes.
+    /// Builds an index of these codes in `dir`. The directory is made if it is missing. If it has an index, that is replaced in one step.
+    /// The same codes give the same bytes.
     ///
     /// # Errors
     /// What [`CodeSet::check`] refuses, 2^32 - 1 codes or more, a number of substrings that does

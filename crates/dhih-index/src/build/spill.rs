@@ -146,7 +146,7 @@ impl SpillReader<'_> {
         taken.ok_or_else(|| self.spill.cut_short())
     }
 
-    /// The next bytes: as many as there are in the buffer, at most `most`, a multiple of `unit`, and one unit at least.
+    /// The next bytes: those in the buffer, but at most `most`. Their number is a multiple of `unit`, and at least one unit.
     #[inline]
     pub(crate) fn take_some(&mut self, most: u64, unit: usize) -> Result<&[u8]> {
         if self.buffer.len() - self.at < unit {

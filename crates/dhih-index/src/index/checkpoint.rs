@@ -35,7 +35,7 @@ pub struct CheckpointOptions {
 }
 
 impl CheckpointOptions {
-    /// The same, with or without shared segments.
+    /// Sets whether segments are copied instead of shared.
     #[must_use]
     pub fn with_copy(self, copy: bool) -> Self {
         Self { copy }

@@ -316,7 +316,7 @@ impl Drop for IndexWriter {
     }
 }
 
-/// Whether so many rows of a segment were removed that it is rewritten: more than a third.
+/// Whether a segment is rewritten because more than a third of its rows were removed.
 fn is_stale(component: &Component) -> bool {
     component.segment().is_some() && 3 * component.tombstones.len() > component.rows() as u64
 }

@@ -199,7 +199,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The search for a query in a segment, of which so many rows may be hits.
+/// The search for a query in a segment, of which `candidates` rows may be hits.
 fn segment_search<'s>(
     segment: &'s Segment,
     query: Query<'s>,

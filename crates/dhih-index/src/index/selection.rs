@@ -1,4 +1,4 @@
-//! `Selection`: searches among the items that a filter lets through. How these are searched: `scope.rs`.
+//! `Selection`: searches among the items that pass a filter. How these are searched: `scope.rs`.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::search::Strategy;
 use crate::search::explain::Explanation;
 
 impl Index {
-    /// Selects the items that a filter lets through, to search among them any number of times.
+    /// Selects the items that pass a filter, to search among them any number of times.
     pub fn select(&self, filter: &Filter) -> Selection {
         let candidates = Candidates::of(&self.components, |component| Some(filter.rows(component)));
         Selection { index: self.clone(), candidates: candidates.into() }
     }
 }
 
-/// Some items of an index: those that a [`Filter`] let through. It holds the index, so that it can be kept and sent to other threads;
-/// a clone is cheap.
+/// Some items of an index: those that passed a [`Filter`]. It holds the index, so that it can be kept and sent to other threads; a clone is
+/// cheap.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, Filter, Index, IndexBuilder};

@@ -98,7 +98,7 @@ impl IndexWriter {
         }
     }
 
-    /// A writer that begins a new log with its next publication, whatever log the index had.
+    /// A writer whose next publication begins a new log, even if the index already has one.
     pub(super) fn without_log(index: Index, lock: File) -> Self {
         Self::of(index, None, lock)
     }
@@ -296,7 +296,7 @@ impl IndexWriter {
             log.as_ref().map(|log| log.number),
         );
         if let Err(error) = manifest.write(&dir) {
-            // The new manifest may be there all the same, and then the log that it names is not the one that would be written to.
+            // The new manifest may nevertheless be on disk. It then names another log than the one that this writer would append to.
             if Manifest::read(&dir).ok().as_ref() != Some(&*self.index.manifest) {
                 self.poisoned = Some(error.to_string());
             }

@@ -154,7 +154,7 @@ fn unusable(folder: &Path, reason: impl Into<String>) -> Error {
     Error::PartFiles { folder: folder.to_owned(), reason: reason.into() }
 }
 
-/// The part files in the natural order of their names. Where the names tell how many there are, none is missing.
+/// The part files in the natural order of their names. If the names tell how many there are, a missing file is an error.
 fn paths(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {

@@ -36,9 +36,8 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// Opens an `.npy` file, or a Parquet file (`.parquet`) with a column of lists of floating-point numbers, which is called `vector` or is the
-    /// only one. Values of an `.npy` file are not looked at before they are read; those of a Parquet file are unpacked into a temporary file
-    /// as f32.
+    /// Opens an `.npy` file, or a Parquet file (`.parquet`) with a column of lists of floating-point numbers, which is called `vector` or
+    /// is the only one. Opening an `.npy` file does not read its values; those of a Parquet file are unpacked into a temporary file as f32.
     ///
     /// # Errors
     /// [`Error::CodesFile`] where it is no array of floating-point numbers in two dimensions, little-endian and in C order, or is cut short, or
@@ -95,7 +94,7 @@ impl Vectors {
     /// [`Error::CodesFile`] names the first row that holds NaN or an infinity.
     ///
     /// # Panics
-    /// When there are not so many rows.
+    /// Panics if the file has fewer rows.
     pub fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Result<()> {
         let (from, columns) = (to.len(), self.array.columns.max(1));
         self.array.read(&self.file, rows.clone(), to);

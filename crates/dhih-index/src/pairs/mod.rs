@@ -84,8 +84,8 @@ impl PairOptions {
         Self { radius, ..Self::default() }
     }
 
-    /// With a limit of so many bytes of memory beside the items themselves, or without one. Tables that do not fit are made for some of
-    /// the items at a time, which takes longer. The pairs are the same. Less than 64 MiB is refused.
+    /// Sets the limit of memory in bytes, beside the items themselves. `None` removes the limit. Tables that do not fit are made for some
+    /// of the items at a time, which takes longer. The pairs are the same. Less than 64 MiB is refused.
     #[must_use]
     pub fn with_memory(self, bytes: impl Into<Option<u64>>) -> Self {
         Self { memory: bytes.into(), ..self }

@@ -9,7 +9,7 @@ const BESIDE: u64 = if cfg!(test) { 0 } else { 24 << 20 };
 const DIRECTORIES: u64 = if cfg!(test) { 0 } else { 3 };
 /// The least memory that is divided between runs and buffers.
 const LEAST: u64 = if cfg!(test) { 1 << 9 } else { 32 << 20 };
-/// The memory allocator needs more than is asked of it: about one byte in so many.
+/// The memory allocator takes more than is requested: about one more byte for each of this many.
 const SLACK: u64 = 16;
 /// The bounds of a read buffer: smaller ones make a disk seek too often, larger ones gain nothing.
 const BUFFER: [usize; 2] = if cfg!(test) { [1 << 6, 1 << 9] } else { [1 << 12, 1 << 22] };

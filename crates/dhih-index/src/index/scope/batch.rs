@@ -82,7 +82,7 @@ impl<'a> Scope<'a> {
         Ok(lists)
     }
 
-    /// The same, in one vector.
+    /// As [`batch`](Self::batch), with all hits in one vector.
     pub(crate) fn batch_flat(self, queries: &Codes, bound: Bound) -> Result<HitLists> {
         let batch = &self.plan_batch(queries.len(), bound);
         let found = self
@@ -145,8 +145,8 @@ impl<'a> Scope<'a> {
         BatchPlan { sharing, scanned: self.candidates.iter().map(is_scanned).collect() }
     }
 
-    /// Takes a query through the components until it ends, or until a scan is left: then returns the query, which goes only as far as
-    /// it needs to by then, and the place of the component.
+    /// Searches the components for a query until all are searched or only a scan of one is left. In the latter case it returns the query,
+    /// whose bound is as narrow as the hits so far allow, and the place of that component.
     fn go_on<'q>(
         self,
         course: Course<'q, '_>,
@@ -209,7 +209,7 @@ impl<'a> Scope<'a> {
         Ok(found)
     }
 
-    /// Scans the component that some queries wait for, and takes them further.
+    /// Scans the component that some queries wait for, and continues these queries.
     fn scan_together(
         self,
         waiting: &mut [Waiting],

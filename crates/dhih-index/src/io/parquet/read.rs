@@ -65,7 +65,7 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     };
     // Each thread opens the file for itself: readers of one open file would share its position.
     let read_group = |(number, rows): &(usize, Range<usize>)| {
-        // The library checks most of what a file says, but a damaged page can let it panic. That is an error like any other.
+        // The library checks most of what a file says, but a damaged page can let it panic. Such a panic becomes an error like any other.
         catch_unwind(|| {
             let file = open(path)?;
             let group = Group::open(&file, *number, rows.clone()).map_err(at(path))?;

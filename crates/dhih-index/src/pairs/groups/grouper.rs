@@ -18,7 +18,7 @@ pub(super) struct Grouper {
 }
 
 impl Grouper {
-    /// For so many nodes, and for complete linkage at most so many pairs.
+    /// A grouper of `nodes` nodes. With complete linkage it takes at most `most_edges` pairs.
     pub(super) fn new(linkage: Linkage, nodes: usize, most_edges: usize) -> Self {
         let labels = match linkage {
             Linkage::Stars => vec![NONE; nodes],

@@ -52,9 +52,8 @@ fn tell(progress: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The memory that a build or a search for pairs takes unless told otherwise: three quarters of what the system could give to a new process
-/// without swapping, or of what the control group of this process may take; half a gigabyte at least. `None` where the system does not
-/// tell.
+/// The default memory of a build or a search for pairs: three quarters of what the system could give to a new process without swapping, or
+/// of what the control group of this process may take, and at least half a gigabyte. `None` if the system does not say.
 pub(crate) fn default_memory() -> Option<u64> {
     const LEAST: u64 = 512 << 20;
     let of_machine = fs::read_to_string("/proc/meminfo").ok()?;
