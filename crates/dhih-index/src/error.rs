@@ -1,5 +1,6 @@
-//! Everything that can go wrong in this crate. A message names the fault, the file or the value, and in words what to do about it.
-//! Commands and flags are known to the program alone (`bin/dhih-index/hint.rs`). A cause is the `source`, and is not repeated (`describe.rs`).
+//! Everything that can go wrong in this crate. A message names the fault, the file or the value, and says what to do about it. Only the
+//! program knows commands and flags (`bin/dhih-index/hint.rs`). The cause of an error is its `source`, and the message does not repeat it
+//! (`describe.rs`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -299,7 +300,7 @@ pub enum Error {
     CommitFailed {
         /// The directory.
         dir: PathBuf,
-        /// Whether the change may be there all the same.
+        /// Whether the change may nevertheless be there.
         poisoned: bool,
     },
     /// Another process has replaced the index under a writer.

@@ -67,7 +67,7 @@ impl HitLists {
         Ok(())
     }
 
-    /// The same lists, but for some that were empty: these are given with their numbers, which ascend.
+    /// The same lists, in which the given lists take the place of those with their numbers. The numbers ascend.
     pub(crate) fn filled(self, lists: &[(usize, Vec<Hit>)]) -> Self {
         let more = lists.iter().map(|(_, hits)| hits.len()).sum::<usize>();
         let (mut all, mut lists) = (Self::default(), lists.iter().peekable());
@@ -81,7 +81,7 @@ impl HitLists {
         all
     }
 
-    /// The lists of some after those of others.
+    /// All lists of these, in their order.
     pub(crate) fn concat(some: &[Self]) -> Self {
         let (hits, lists) = (some.iter().map(|some| some.hits.len()), some.iter().map(Self::len));
         let mut all = Self {

@@ -1,5 +1,5 @@
-//! What all searches share: hits, how far a search goes and when it stops, and which rows may be hits. `flat/`, `search/` and `index/` use it, so that
-//! they need not know each other. How hits are found is theirs.
+//! Types that all searches share: hits, how far a search goes, when it stops, and which rows may be hits. `flat/`, `search/` and `index/`
+//! use them, so that they need not know one another. Nothing here finds hits.
 
 use std::time::Instant;
 
@@ -84,7 +84,7 @@ impl Deadline {
     }
 }
 
-/// Deadlines of this thread that are past when they were looked at so many times: tests stop searches at every place.
+/// Deadlines of this thread that are past after a number of checks. Tests use them to stop a search at every possible place.
 #[cfg(test)]
 pub(crate) mod countdown {
     use std::cell::Cell;
@@ -93,12 +93,12 @@ pub(crate) mod countdown {
         static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
     }
 
-    /// Begins to count, or with `None` leaves it to the clock again.
+    /// Lets deadlines be past after this number of checks. With `None`, the clock decides again.
     pub(crate) fn set(looks: Option<u32>) {
         LEFT.set(looks);
     }
 
-    /// Whether a deadline is past that is looked at once more; `None` where the clock decides.
+    /// Counts a check, and says whether the deadline is past; `None` if the clock decides.
     pub(super) fn next() -> Option<bool> {
         let left = LEFT.get()?;
         LEFT.set(Some(left.saturating_sub(1)));

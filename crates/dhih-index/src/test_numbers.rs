@@ -16,7 +16,7 @@ impl Numbers {
         self.next() % end
     }
 
-    /// A place in something of this length.
+    /// An index into something of this length.
     pub(crate) fn place(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }

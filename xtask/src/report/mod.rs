@@ -1,4 +1,5 @@
-//! `cargo xtask report`: `docs/RESULTS.md` and the figures of `README.md` from recorded runs, sweeps and tables, never by hand.
+//! `cargo xtask report`: writes `docs/RESULTS.md` from recorded runs, sweeps and tables, never by hand, and checks that the figures of
+//! `README.md` and `COMPARE.md` are in it.
 //!
 //! `docs/results/template.md` is the text of the results. Of its lines
 //! - `{{runs PREFIX}}` becomes a table of the records `docs/results/runs/PREFIX*.json`, a row each, `{{seeds PREFIX}}` the same with a row
@@ -6,9 +7,10 @@
 //! - `{{sweep NAME ..}}` becomes a table of the sweep `docs/results/sweeps/NAME.json` (`sweep.rs`);
 //! - `{{table NAME}}` becomes what a benchmark printed, `docs/results/tables/NAME.md`.
 //!
-//! In `README.md` such a line stands in a comment, and what lies between it and the next comment `<!-- end -->` is its table.
+//! `README.md` and `COMPARE.md` quote figures in sentences. `quotes.rs` looks each of them up in the results.
 
 mod figures;
+mod quotes;
 mod record;
 mod sweep;
 
@@ -30,14 +32,12 @@ const EXAMPLE: &str = "Examples:
   cargo xtask report --check";
 
 const RESULTS: &str = "docs/RESULTS.md";
-const README: &str = "README.md";
-const END: &str = "<!-- end -->";
 const FOLDER: &str = "docs/results";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// Only say whether docs/RESULTS.md and README.md are what would be written
+    /// Only say whether docs/RESULTS.md is what would be written and has the figures that README.md and COMPARE.md quote
     #[arg(long, env = "DHIH_CHECK")]
     check: bool,
     /// First record this run, made from committed sources
@@ -76,13 +76,11 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     }
     if args.check {
         require_fresh(workspace)?;
-        return print(&format!("{RESULTS} and {README} are up to date"));
+        return print(&format!("{RESULTS} is up to date and has every quoted figure"));
     }
-    for (name, text) in written(root)? {
-        fs::write(root.join(name), text).with_context(|| format!("cannot write {name}"))?;
-        print(name)?;
-    }
-    Ok(())
+    let text = rendered(root)?;
+    fs::write(root.join(RESULTS), text).with_context(|| format!("cannot write {RESULTS}"))?;
+    print(RESULTS)
 }
 
 /// Writes a record.
@@ -95,36 +93,23 @@ fn keep(root: &Path, name: &str, record: &impl Serialize) -> Result<()> {
     fs::write(&path, serde_json::to_string_pretty(record)? + "\n").with_context(shown)
 }
 
-/// Fails where `docs/RESULTS.md` or `README.md` is not what the records give.
+/// Fails where `docs/RESULTS.md` is not what the records give, or lacks a figure that another document quotes.
 pub(crate) fn require_fresh(workspace: &Workspace) -> Result<()> {
-    for (name, text) in written(workspace.root())? {
-        if read(&workspace.root().join(name))? != text {
-            bail!("{name} is not what its records give; run `cargo xtask report`");
+    let root = workspace.root();
+    let results = rendered(root)?;
+    if read(&root.join(RESULTS))? != results {
+        bail!("{RESULTS} is not what its records give; run `cargo xtask report`");
+    }
+    for (name, heading) in quotes::SECTIONS {
+        let text = read(&root.join(name))?;
+        let section = quotes::section(&text, heading)
+            .with_context(|| format!("{name} has no section {heading:?}"))?;
+        let unknown = quotes::not_in(section, &results);
+        if !unknown.is_empty() {
+            bail!("{name}, {heading:?}: figures that {RESULTS} lacks: {}", unknown.join(", "));
         }
     }
     Ok(())
-}
-
-/// The files that are written, and their texts.
-fn written(root: &Path) -> Result<[(&'static str, String); 2]> {
-    Ok([(RESULTS, rendered(root)?), (README, readme(root)?)])
-}
-
-/// `README.md` with its tables as the records give them.
-fn readme(root: &Path) -> Result<String> {
-    let (text, folder) = (read(&root.join(README))?, root.join(FOLDER));
-    let mut written = String::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        written += &format!("{line}\n");
-        let command = line.strip_prefix("<!-- {{").and_then(|line| line.strip_suffix("}} -->"));
-        let Some(command) = command else { continue };
-        written += &format!("\n{}\n\n{END}\n", filled(&folder, command)?);
-        if !lines.any(|line| line == END) {
-            bail!("{README}: no line {END:?} after {line:?}");
-        }
-    }
-    Ok(written)
 }
 
 fn rendered(root: &Path) -> Result<String> {

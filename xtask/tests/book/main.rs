@@ -1,4 +1,4 @@
-//! The commands of the README and the book, run in order, page by page, each page in a folder of its own; those that cannot run
+//! The commands of the README, the comparison and the book, run in order, page by page, each page in a folder of its own; those that cannot run
 //! here are parsed, their subcommands and flags looked for, and the settings of training resolved. How pages are marked: `page.rs`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
@@ -81,9 +81,9 @@ fn check(text: &str) -> Vec<String> {
     Vec::new()
 }
 
-/// The README and every page of the book, by its path from the root.
+/// The README, the comparison and every page of the book, by their paths from the root.
 fn pages() -> BTreeMap<String, String> {
-    let mut paths = vec!["README.md".to_owned()];
+    let mut paths = vec!["README.md".to_owned(), "COMPARE.md".to_owned()];
     for entry in fs::read_dir(repository().join(BOOK)).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         paths.extend(name.ends_with(".md").then(|| format!("{BOOK}/{name}")));

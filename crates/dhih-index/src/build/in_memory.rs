@@ -249,7 +249,7 @@ fn rows_by_id(set: &CodeSet) -> Result<Option<Vec<u32>>> {
         return Ok(None);
     }
     let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-    // With the item's number, so that the same two items are named whenever an id occurs twice.
+    // The item's number is a part of the key, so that the error always names the same two items if an id occurs twice.
     order.par_sort_unstable_by_key(|&item| (ids[item as usize], item));
     let id = |item: u32| ids[item as usize];
     match order.array_windows().find(|[a, b]| id(*a) == id(*b)) {

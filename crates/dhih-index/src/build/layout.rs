@@ -33,9 +33,9 @@ pub(crate) struct SegmentSpec {
 /// Which substrings a segment has tables for.
 #[derive(Debug, Clone)]
 pub(crate) enum Substrings {
-    /// Some that suit the codes: so many, or as many as suit the number and the length of the codes.
+    /// Substrings that suit the codes: the given number of them, or as many as suit the number and the length of the codes.
     Choose(Option<u32>),
-    /// These.
+    /// Exactly these substrings.
     Keep(Vec<Substring>),
 }
 

@@ -1,5 +1,5 @@
-//! Builds an index of a set of codes, and segments for whoever merges some. The directory's index is replaced in one step, so that
-//! the old one or the new one is there at any moment. The layout of the files is `store/format.rs`'s.
+//! Builds an index of a set of codes, and builds segments for compaction. The index of the directory is replaced in one step, so that at
+//! any moment either the old or the new one is there. `store/format.rs` defines the layout of the files.
 //!
 //! ```text
 //! CodeSet --------------------------+--> in_memory.rs   groups.rs -> tables -> sections -------+
@@ -61,7 +61,7 @@ pub struct IndexConfig {
     /// Number of substrings, a table for each; `None` chooses it for the goal, or from the number and the length of
     /// the codes.
     pub substrings: Option<u32>,
-    /// What the index is built for; `None` builds it for whatever may come. Does not matter where `substrings` are given.
+    /// What the index is built for; `None` builds it for any search. It has no effect if `substrings` is given.
     pub goal: Option<Goal>,
     /// Bytes of memory that a build may take, beside what the set of codes holds in memory itself; `None` sets no limit. Where the
     /// codes do not fit, they are sorted on disk, in the index directory, which takes about as much room there as the index
@@ -73,25 +73,25 @@ pub struct IndexConfig {
 }
 
 impl IndexConfig {
-    /// With so many substrings, or with a number that suits the codes.
+    /// Sets the number of substrings. With `None`, the build chooses a number that suits the codes.
     #[must_use]
     pub fn with_substrings(self, count: impl Into<Option<u32>>) -> Self {
         Self { substrings: count.into(), ..self }
     }
 
-    /// For such searches, or for whatever may come.
+    /// Sets what the index is built for. With `None`, it is built for any search.
     #[must_use]
     pub fn with_goal(self, goal: impl Into<Option<Goal>>) -> Self {
         Self { goal: goal.into(), ..self }
     }
 
-    /// With a limit of so many bytes of memory, or without one.
+    /// Sets the limit of memory in bytes. `None` removes the limit.
     #[must_use]
     pub fn with_memory(self, bytes: impl Into<Option<u64>>) -> Self {
         Self { memory: bytes.into(), ..self }
     }
 
-    /// With the numbers of vectors kept in this way, or as they are given.
+    /// Sets how the numbers of vectors are kept. `None` keeps them as they are given.
     #[must_use]
     pub fn with_vectors(self, number: impl Into<Option<VectorType>>) -> Self {
         Self { vectors: number.into(), ..self }
@@ -148,8 +148,8 @@ impl IndexBuilder {
         Self { listener: Some(Listener::new(callback)), ..self }
     }
 
-    /// Builds an index of these codes in `dir`, which is made where it is missing and whose index,
-    /// if it has one, is replaced in one step. The same codes give the same bytes.
+    /// Builds an index of these codes in `dir`. The directory is made if it is missing. If it has an index, that is replaced in one step.
+    /// The same codes give the same bytes.
     ///
     /// # Errors
     /// What [`CodeSet::check`] refuses, 2^32 - 1 codes or more, a number of substrings that does
@@ -163,7 +163,7 @@ impl IndexBuilder {
         if let Ok(manifest) = Manifest::read(dir) {
             sweep(dir, &manifest);
         }
-        // An index that is built in the place of another goes on counting.
+        // An index that replaces another continues its count of generations.
         let generation = Manifest::last_generation(dir) + 1;
         let entry = self.write_segment(set, Origin { id: 0, generation }, dir)?;
         // Codes that stay in a mapped file may have been overwritten while they were sorted.
@@ -175,7 +175,7 @@ impl IndexBuilder {
         Ok(())
     }
 
-    /// Refuses what cannot be built, but for an id that occurs twice, which is found when rows are sorted.
+    /// Refuses sets that cannot be built. Ids that occur twice are found later, when rows are sorted.
     fn check(&self, set: &CodeSet) -> Result<()> {
         set.check_unchanged()?;
         set.check_all_but_unique_ids()?;
@@ -207,7 +207,7 @@ impl IndexBuilder {
             memory: self.config.memory,
             origin,
         };
-        // The vectors of a set are written from where they are.
+        // The vectors of a set are not copied into memory, so they do not count here.
         match fits(&spec, 0)? {
             true => in_memory::write_set(&spec, set, dir, &reporter),
             false => external::write_set(spec, set, dir, &reporter),
@@ -215,8 +215,8 @@ impl IndexBuilder {
     }
 }
 
-/// Writes the segment of a stream of items, under a name that no manifest knows yet. It is the one that a set of the same items in the
-/// same order gives.
+/// Writes the segment of a stream of items, under a name that no manifest knows yet. Its bytes are those of the segment of a set with the
+/// same items in the same order.
 pub(crate) fn write_segment_of_stream(
     spec: &SegmentSpec,
     rows: &mut dyn RowStream,
@@ -229,7 +229,7 @@ pub(crate) fn write_segment_of_stream(
     }
 }
 
-/// Whether a segment can be built in memory, where so many bytes of each vector are in memory.
+/// Whether a segment can be built in memory. `vectors` is the number of bytes of each vector that are in memory.
 fn fits(spec: &SegmentSpec, vectors: usize) -> Result<bool> {
     match spec.memory {
         Some(memory) => Ok(in_memory::memory(spec, vectors)? <= memory),

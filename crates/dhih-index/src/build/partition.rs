@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// The number of partitions is at most two to this power: so many streams can be written in turn without waiting for memory.
+/// The number of partitions is at most two to this power. This many streams can be written in turn without waiting for memory.
 const LOG_PARTITIONS: u32 = 10;
 /// A piece of the input has at least this many items. One thread counts and distributes a piece.
 const PIECE: usize = 1 << 14;

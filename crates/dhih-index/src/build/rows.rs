@@ -18,7 +18,7 @@ pub(crate) trait RowStream {
     fn next(&mut self, batch: &mut Items) -> Result<bool>;
 }
 
-/// Items of which each has `width` bytes of code and so many of attributes: how many make a batch.
+/// The number of items in a batch, if each has `width` bytes of code and `attributes` bytes of attributes.
 pub(crate) fn batch_items(width: usize, attributes: usize) -> usize {
     BATCH.div_ceil(size_of::<u64>() + width + attributes)
 }

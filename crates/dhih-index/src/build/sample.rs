@@ -202,7 +202,7 @@ fn find_neighbours(
             for (block, codes) in codes.chunks(TOGETHER * width).enumerate() {
                 let distances = &mut distances[..codes.len() / width];
                 hamming::distances_into(code, codes, distances);
-                // Most blocks hold no near code, which one pass over the distances tells.
+                // Most blocks hold no near code, and one pass over the distances shows this.
                 let limit = nearest.limit;
                 if distances.iter().fold(true, |far, &distance| far & (distance > limit)) {
                     continue;

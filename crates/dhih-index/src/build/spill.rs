@@ -121,16 +121,16 @@ impl Spill {
 #[derive(Debug)]
 pub(crate) struct SpillReader<'a> {
     spill: &'a Spill,
-    /// What is still to come into the buffer.
+    /// The range that was not read into the buffer yet.
     unread: Range<u64>,
     capacity: usize,
     buffer: Vec<u8>,
-    /// Where the buffer's next byte lies.
+    /// The position of the next byte in the buffer.
     at: usize,
 }
 
 impl SpillReader<'_> {
-    /// Whether all was read.
+    /// Whether the whole range was read.
     pub(crate) fn is_empty(&self) -> bool {
         self.at == self.buffer.len() && self.unread.is_empty()
     }
@@ -146,7 +146,7 @@ impl SpillReader<'_> {
         taken.ok_or_else(|| self.spill.cut_short())
     }
 
-    /// The next bytes: as many as there are in the buffer, at most `most`, a multiple of `unit`, and one unit at least.
+    /// The next bytes: those in the buffer, but at most `most`. Their number is a multiple of `unit`, and at least one unit.
     #[inline]
     pub(crate) fn take_some(&mut self, most: u64, unit: usize) -> Result<&[u8]> {
         if self.buffer.len() - self.at < unit {

@@ -41,16 +41,16 @@ pub enum Goal {
 
 /// The most tables that are chosen: each takes memory and time to build.
 const MOST_TABLES: u32 = 64;
-/// A number of tables is looked at more closely where, for codes without structure, it would cost at most so many times as much as the
+/// A number of tables is examined with the real codes only if, for codes without structure, it costs at most this many times as much as the
 /// best number.
 const PROMISING: f64 = 1.5;
-/// Fewer tables are preferred where they cost at most so many times as much, ...
+/// Fewer tables are preferred if they cost at most this many times as much as the best number.
 const GOOD_ENOUGH: f64 = 1.05;
-/// ... and the usual number of tables where that costs at most so many times as much: estimates are no better than that.
+/// The usual number of tables is preferred if it costs at most this many times as much. Estimates are no better than that.
 const USUAL: f64 = 1.5;
-/// Sampled codes that are taken for queries, ...
+/// The number of sampled codes that serve as queries.
 const QUERIES: usize = 64;
-/// ... and for the codes in buckets.
+/// The number of sampled codes that serve as the codes in buckets.
 const CODES: usize = 4096;
 /// Codes that are compared before the pages of a mapped file that they are in are given back.
 const CODES_PER_PIECE: usize = 1 << 18;
@@ -114,15 +114,15 @@ pub(crate) fn sample(codes: &Codes) -> Vec<u8> {
     sample
 }
 
-/// What a search within a radius costs.
+/// Estimates the cost of a search within a radius.
 struct SearchCosts {
     costs: CodeCosts,
     radius: u32,
 }
 
 impl SearchCosts {
-    /// With tables of which each is given by its length and the mean number of codes in its buckets, by their distance from the query's own
-    /// and as far as they are known. The cheapest steps are taken, as searches do.
+    /// The cost with these tables. A table is given by its length and by the mean number of codes in its buckets at each distance from the
+    /// query's own bucket, as far as these numbers are known. As searches do, the estimate always takes the cheapest step.
     fn cost(&self, tables: &[(u32, Vec<f64>)]) -> f64 {
         let step = |(table, weight): (usize, usize)| {
             let (bits, sizes) = &tables[table];

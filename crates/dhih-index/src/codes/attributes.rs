@@ -16,7 +16,7 @@ pub(crate) struct AttributeReader<'a> {
 }
 
 impl<'a> AttributeReader<'a> {
-    /// Of a set whose vectors are to be stored in this form; `None` where they are not.
+    /// Reads the attributes of a set. Vectors are stored in this form; `None` leaves them out.
     pub(crate) fn new(set: &'a CodeSet, form: Option<VectorForm>) -> Self {
         let vectors = set.vectors.as_ref().zip(form).map(|(vectors, form)| vectors.reader(form));
         Self { labels: label_bytes(set), label_width: Shape::of(set).label_width(), vectors }

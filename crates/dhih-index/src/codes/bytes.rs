@@ -78,7 +78,7 @@ pub(crate) struct MappedFile {
     state: State,
 }
 
-/// What tells that somebody wrote to a file or cut it.
+/// The state of a file that shows whether somebody wrote to it or cut it.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     len: u64,

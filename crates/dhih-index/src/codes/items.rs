@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::vectors::set::VectorSet;
 use crate::vectors::stored::VectorForm;
 
-/// What the items of an index look like.
+/// The shape of the items of an index: the length of codes, and the form of labels and vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// Length of a code in bits.

@@ -1,4 +1,4 @@
-//! How errors are made from their causes, and how an error and its causes are told in one line. Which errors there are: `error.rs`.
+//! Making errors from their causes, and describing an error and its causes in one line. Which errors there are: `error.rs`.
 
 use std::error::Error as _;
 use std::io;

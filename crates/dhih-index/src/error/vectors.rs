@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VectorError {
-    /// A number of numbers that vectors cannot have.
+    /// A number of dimensions that vectors cannot have.
     #[error("vectors of {dims} numbers are not supported: use 1 to 65536")]
     Dims {
         /// Numbers of a vector.
@@ -34,7 +34,7 @@ pub enum VectorError {
         /// What is wrong.
         reason: String,
     },
-    /// Items that are to be added and whose vectors are not such as those of the index.
+    /// Items to be added whose vectors are not of the form of the index.
     #[error("the items have {found}, those of the index {expected}")]
     Kind {
         /// What the index has.

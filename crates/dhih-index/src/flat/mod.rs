@@ -16,7 +16,7 @@ use crate::flat::topk::Best;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
 use crate::hits::{Bound, Hit};
 
-/// Codes that are compared before the limit is looked at again.
+/// The number of codes that are compared before the limit is read again.
 const CODES_PER_BLOCK: usize = 2048;
 
 /// Exact search over codes in memory, without building anything.

@@ -7,11 +7,12 @@ use crate::hamming::{self, BlockRequest, CodeBlock, CodeRange, Near, NearRequest
 pub(crate) const QUERIES_PER_PASS: usize = 128;
 /// Bytes of codes that are compared with one query after the other: they stay in the second-level cache, twice where they are laid out.
 const BYTES_PER_BLOCK: usize = 1 << 16;
-/// Codes of a block at most; after them, the limits are looked at again. ...
+/// The most codes of a block. The limits are read again after each block.
 const CODES_PER_BLOCK: usize = 2048;
-/// ... The first block has so many, and each twice as many as the one before: a k-NN search has no limit before it has seen k codes.
+/// The number of codes of the first block. Each block has twice as many as the one before, because a k-NN search has no limit before it has
+/// seen k codes.
 const FIRST_BLOCK: usize = 64;
-/// A block is laid out anew where so many queries share it. For codes of one word there is nothing to lay out.
+/// A block is laid out anew if at least this many queries share it. For codes of one word there is nothing to lay out.
 const LAID_OUT_FOR: usize = 8;
 const LAID_OUT_FROM_BYTES: usize = 9;
 
@@ -33,7 +34,7 @@ impl Pass {
     /// a limit that has fallen since.
     ///
     /// # Errors
-    /// The first one of `visit`.
+    /// The first error of `visit`.
     pub(crate) fn run<E>(
         &mut self,
         codes: &[u8],

@@ -68,7 +68,7 @@ impl Best {
         self.heap = hits.into();
     }
 
-    /// Forgets the hits, and frees memory until at most so many bytes are left.
+    /// Forgets the hits, and frees memory until at most `bytes` bytes are left.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.heap.clear();
         self.heap.shrink_to(bytes / size_of::<Hit>());

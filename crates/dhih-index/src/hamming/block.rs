@@ -83,7 +83,7 @@ impl<'a> BlockRequest<'a> {
         self.block.words.chunks_exact(self.query.len()).enumerate()
     }
 
-    /// The same, of a number of words that the compiler knows.
+    /// As [`groups`](Self::groups), for a number of words that the compiler knows.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn groups_of<const N: usize>(
@@ -92,7 +92,7 @@ impl<'a> BlockRequest<'a> {
         self.block.words.as_chunks().0.iter().enumerate()
     }
 
-    /// Which places of a group have codes: all, but in the last one.
+    /// Which places of a group have codes: all places, except in the last group.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn places(&self, group: usize) -> u8 {

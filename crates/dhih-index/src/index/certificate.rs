@@ -88,7 +88,7 @@ impl Selection {
     /// As [`Index::knn_certified`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_certified(
         &self,
         query: &[u8],
@@ -101,7 +101,7 @@ impl Selection {
     /// As [`Index::knn_certified_batch`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_certified_batch(
         &self,
         queries: &Codes,
@@ -142,19 +142,19 @@ impl Scope<'_> {
         budget: Option<Duration>,
         scratch: &mut Scratch,
     ) -> Result<Certified> {
-        // A budget that is longer than the clock goes is none.
+        // A budget beyond the range of the clock is no limit.
         let deadline = budget.and_then(|budget| Instant::now().checked_add(budget)).map(Deadline);
         let query = Query { deadline, ..Query::new(code, Bound::nearest(k)) };
         self.certified_by(query, scratch)
     }
 
-    /// The nearest items of a query for these, found as it says, and how far that is certain.
+    /// Searches for the nearest items as the query says, and returns how far they are certain.
     fn certified_by(self, query: Query, scratch: &mut Scratch) -> Result<Certified> {
         let (k, mut hits) = (query.bound.k, Vec::new());
         if k == 0 {
             return Err(Error::ZeroK);
         }
-        // With one more, so that it is known how far away the first item is that is left out.
+        // Search for one more item, so that the distance of the first item that is left out is known.
         let query = Query { bound: Bound::nearest(k.saturating_add(1)), ..query };
         let reach = self.append_hits(query, scratch, &mut hits)?;
         let certificate = certify(&hits, k, reach, self.index.bits());
@@ -163,14 +163,14 @@ impl Scope<'_> {
     }
 }
 
-/// What is certain of the first `k` of these hits, where up to `k + 1` were wanted and the search came so far.
+/// What is certain of the first `k` of these hits, after a search for `k + 1` of them that came as far as `reach`.
 fn certify(hits: &[Hit], k: usize, reach: Reach, bits: u32) -> Certificate {
     let exact = match hits.get(k - 1) {
-        // All nearer items are known, and of those at the same distance the ones with the least ids.
+        // All nearer items are known. Of the items at the same distance, those with the least ids are known.
         Some(last) => last.distance < reach.0,
         None => reach == Reach::ALL,
     };
-    // All items nearer than the first that is left out, as far as the search came.
+    // No item nearer than the first that is left out is missing, as far as the search came.
     let missing_from = hits.get(k).map_or(reach.0, |first| first.distance.min(reach.0));
     Certificate { exact, certain_within: missing_from.checked_sub(1).map(|d| d.min(bits)) }
 }

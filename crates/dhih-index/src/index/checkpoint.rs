@@ -35,7 +35,7 @@ pub struct CheckpointOptions {
 }
 
 impl CheckpointOptions {
-    /// The same, with or without shared segments.
+    /// Sets whether segments are copied instead of shared.
     #[must_use]
     pub fn with_copy(self, copy: bool) -> Self {
         Self { copy }
@@ -58,11 +58,11 @@ impl Index {
         for segment in self.components.iter().filter_map(Component::segment) {
             let name = segment.path.file_name().unwrap_or_default();
             let path = to.join(name);
-            // What an interrupted checkpoint left.
+            // An interrupted checkpoint may have left the file.
             if path.exists() {
                 disk::remove(&path);
             }
-            // The file may be gone from the index meanwhile; it is mapped, so its bytes are not.
+            // The file may have been removed from the index meanwhile. Its bytes are still mapped, so they can be copied.
             let linked = !options.copy
                 && disk::link(&segment.path, &path).map_err(Error::io("link", &path))?;
             if !linked {
@@ -78,7 +78,7 @@ impl Index {
         let entries = self.manifest.segments(&self.dir)?.to_vec();
         let written = Manifest::new(self.manifest.features(), self.origin, entries, log).write(to);
         if written.is_err() {
-            // It may have got its name and not be durable.
+            // The manifest may have got its name without being durable.
             disk::remove(&to.join(manifest::FILE));
         }
         written
@@ -89,7 +89,7 @@ impl IndexWriter {
     /// [`Index::checkpoint`] of the index as it is now.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn checkpoint(&self, to: impl AsRef<Path>) -> Result<()> {
         self.snapshot().checkpoint(to, CheckpointOptions::default())
     }

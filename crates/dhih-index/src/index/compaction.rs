@@ -26,7 +26,7 @@ const LOG_BYTES: u64 = 16 << 20;
 /// The longest time between two attempts of a merge that fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What an index needs.
+/// The work of compaction that is due.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
     Nothing,
@@ -141,7 +141,7 @@ impl IndexWriter {
         let of_files = |components: &[Component]| {
             components.iter().filter(|component| component.segment().is_some()).count()
         };
-        // An index has one segment at least, be it an empty one.
+        // An index has at least one segment, which may be empty.
         let must_write = of_files(&inputs) == of_files(&self.index.components);
         MergeJob {
             index: self.index.clone(),
@@ -198,7 +198,7 @@ impl IndexWriter {
         }
     }
 
-    /// Waits for the merge that runs, if one does, and installs its segment. Its failure is remembered for those who ask.
+    /// Waits for the merge that runs, if one does, and installs its segment. Its failure is kept for `merge_error`.
     pub(super) fn wait_for_merge(&mut self) {
         let Some(Merge { inputs, thread }) = self.merge.take() else { return };
         let panicked = |_| {
@@ -316,7 +316,7 @@ impl Drop for IndexWriter {
     }
 }
 
-/// Whether so many rows of a segment were removed that it is rewritten: more than a third.
+/// Whether a segment is rewritten because more than a third of its rows were removed.
 fn is_stale(component: &Component) -> bool {
     component.segment().is_some() && 3 * component.tombstones.len() > component.rows() as u64
 }

@@ -70,7 +70,7 @@ impl Filter {
         Self { excluded, ..self }
     }
 
-    /// The rows of a component that it lets through, without those that were removed.
+    /// The rows of a component that pass the filter, without those that were removed.
     pub(crate) fn rows(&self, component: &Component) -> RoaringBitmap {
         let mut rows = match (&self.labels, &self.ids) {
             (None, None) => {

@@ -56,7 +56,7 @@ pub struct Info {
     pub model_sha256: Option<String>,
     /// Length of the data files.
     pub bytes: u64,
-    /// The same by item.
+    /// Bytes of the data files for each item.
     pub bytes_per_code: f64,
     /// The data files.
     pub segments: Vec<SegmentInfo>,

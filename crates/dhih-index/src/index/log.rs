@@ -22,7 +22,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// What a snapshot knows of it.
+    /// The state of the log that a snapshot records.
     pub(super) fn state(&self) -> LogState {
         let (number, len) = (self.number, self.file.len());
         LogState { number, len, cursor: Some(self.cursor), torn: None }
@@ -60,9 +60,9 @@ pub(super) fn write_log(
 /// A log that was written.
 pub(super) struct LogFile {
     path: PathBuf,
-    /// In bytes.
+    /// Its length in bytes.
     len: u64,
-    /// Where to go on in it.
+    /// Where the next record is appended.
     cursor: Cursor,
 }
 

@@ -12,14 +12,14 @@ const BLOCK: usize = 2048;
 /// Bytes of a block from which it has fewer items, but [`MIN_BLOCK`] at least: a change copies as many.
 const BLOCK_BYTES: usize = 1 << 18;
 const MIN_BLOCK: usize = 64;
-/// From so many items on a batch is merged with the whole memtable instead of being inserted one by one.
+/// A batch of at least this many items is merged with the whole memtable, instead of being inserted item by item.
 const MERGED: usize = 64;
 
 /// Items by ascending id. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct MemTable {
     shape: Shape,
-    /// None of them empty.
+    /// The blocks, none of which is empty.
     blocks: Vec<Arc<Items>>,
     len: usize,
     /// Items of a block at most.
@@ -39,7 +39,7 @@ impl MemTable {
         self.len
     }
 
-    /// Adds items, in the place of those with the same ids.
+    /// Adds items. They replace those with the same ids.
     pub(crate) fn insert_all(&mut self, items: &Items) {
         let last = self.blocks.last().and_then(|block| block.ids.last());
         let behind = last.is_none_or(|last| items.ids.first().is_none_or(|first| last < first));

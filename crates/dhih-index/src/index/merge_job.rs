@@ -16,9 +16,9 @@ use crate::store::format::Origin;
 use crate::store::manifest::Entry;
 use crate::table::substring::{self, Substring};
 
-/// Items of the memtable from which it becomes a segment: so many are scanned in the time of a few look-ups.
+/// The number of items at which the memtable becomes a segment. This many are scanned in the time of a few look-ups.
 pub(super) const MEMTABLE: usize = 1 << 16;
-/// Bytes of memory that a merge may take where nothing else is said.
+/// The default limit of the memory of a merge, in bytes.
 const MEMORY: u64 = 1 << 30;
 
 /// A merge that runs in the background.
@@ -29,7 +29,7 @@ pub(super) struct Merge {
     pub(super) thread: JoinHandle<Result<Option<Entry>>>,
 }
 
-/// A merge that failed. Nothing is lost by it: it is tried again.
+/// A merge that failed. No item is lost by it, and it is tried again.
 #[derive(Debug)]
 pub(super) struct MergeFailure {
     pub(super) error: Error,
@@ -71,8 +71,8 @@ impl MergeJob {
         write_segment_of_stream(&spec, &mut rows, &self.index.dir, &reporter).map(Some)
     }
 
-    /// The substrings of the largest input, unless another number or length of them suits so many items. A number that the user set when
-    /// that input was built stays.
+    /// The substrings of the largest input, unless `items` items need another number or another length of substrings. A number that the
+    /// user set when that input was built is kept.
     fn substrings(&self, items: usize) -> Result<Substrings> {
         let segments = self.inputs.iter().filter_map(Component::segment);
         let largest = segments.max_by_key(|segment| segment.rows);

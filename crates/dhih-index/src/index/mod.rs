@@ -117,8 +117,8 @@ impl Index {
         Ok(log.torn.is_none() && len == Some(log.len))
     }
 
-    /// How often the index was replaced by another build, a merge or a new log. It only grows, also where an index is built in the place
-    /// of another; 0 for an index of a version that does not count.
+    /// How often the index was replaced by another build, a merge or a new log. The number only grows, even if an index is built in the
+    /// place of another. It is 0 for an index of a version without this count.
     pub fn generation(&self) -> u64 {
         self.origin.generation
     }
@@ -182,7 +182,7 @@ impl Index {
     /// another model. Where either side does not know its model, only the length is compared.
     ///
     /// # Errors
-    /// As said.
+    /// Queries of another length, or encoded by another model.
     pub fn check_queries(&self, queries: &CodeSet) -> Result<()> {
         queries.codes.check_bits(self.bits())?;
         match (self.model_sha256(), &queries.model_sha256) {

@@ -105,7 +105,7 @@ impl Index {
         })
     }
 
-    /// Makes a change in memory.
+    /// Applies a change in memory.
     pub(crate) fn apply(&mut self, change: Change) -> Result<()> {
         match change {
             Change::Batch(BatchChange { removed, added }) => {
@@ -145,7 +145,7 @@ impl Index {
         }
     }
 
-    /// The memtable, which is the last component, and is made where there is none.
+    /// The memtable, which is the last component. It is created if there is none.
     pub(crate) fn memtable(&mut self) -> &mut MemTable {
         if !matches!(self.components.last(), Some(Component { data: Data::MemTable(_), .. })) {
             let shape = self.shape();

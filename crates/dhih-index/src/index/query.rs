@@ -171,7 +171,7 @@ impl Index {
     /// As [`knn_batch`](Self::knn_batch), with all hits in one vector, which takes less time than a vector for each query.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_batch_flat(&self, queries: &Codes, k: usize) -> Result<HitLists> {
         self.scope().batch_flat(queries, Bound::nearest(k))
     }
@@ -179,7 +179,7 @@ impl Index {
     /// As [`within_batch`](Self::within_batch), with all hits in one vector, which takes less time than a vector for each query.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn within_batch_flat(&self, queries: &Codes, radius: u32) -> Result<HitLists> {
         self.scope().batch_flat(queries, Bound::within(radius))
     }
@@ -188,7 +188,7 @@ impl Index {
     /// query.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_within_batch_flat(
         &self,
         queries: &Codes,

@@ -45,18 +45,18 @@ pub struct Rescore {
 }
 
 impl Rescore {
-    /// The `k` most similar, by the cosine, of so many candidates.
+    /// Wants the `k` items with the greatest cosine among `candidates` candidates.
     pub fn new(k: usize, candidates: usize) -> Self {
         Self { k, candidates, similarity: Similarity::default(), budget: None }
     }
 
-    /// The same by another similarity.
+    /// Sets the similarity by which candidates are ordered.
     #[must_use]
     pub fn with_similarity(self, similarity: Similarity) -> Self {
         Self { similarity, ..self }
     }
 
-    /// The same within some time for each query, or without a limit.
+    /// Sets the time after which the search for candidates of a query stops. `None` removes the limit.
     #[must_use]
     pub fn with_budget(self, budget: impl Into<Option<Duration>>) -> Self {
         Self { budget: budget.into(), ..self }
@@ -127,7 +127,7 @@ impl Selection {
     /// As [`Index::knn_rescored`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_rescored(&self, code: &[u8], vector: &[f32], rescore: &Rescore) -> Result<Rescored> {
         self.scope().rescored(code, vector, rescore)
     }
@@ -135,7 +135,7 @@ impl Selection {
     /// As [`Index::knn_rescored_batch`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_rescored_batch(
         &self,
         codes: &Codes,

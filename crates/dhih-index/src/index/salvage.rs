@@ -1,4 +1,4 @@
-//! Salvage: going on without what is damaged, and saying what is lost. Nothing else in this crate leaves a change out.
+//! Salvage makes a damaged index usable without what is damaged, and says what is lost. Nothing else in this crate leaves a change out.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -81,10 +81,11 @@ impl Salvage {
     }
 }
 
-/// Makes an index usable whose write-ahead log or whose tables are damaged: keeps every change that can be read, before and behind the
-/// damage, makes damaged tables anew, and keeps the damaged log beside the new one. With `dry_run` it only tells what it would do.
+/// Makes an index with a damaged write-ahead log or damaged tables usable. It keeps every change that can be read, before and behind the
+/// damage, makes damaged tables anew, and keeps the damaged log beside the new one. With `dry_run` it only reports what it would do.
 ///
-/// Changes that follow a lost one are made all the same: an item whose removal was lost is there, unless a later change replaced it.
+/// Changes that follow a lost change are nevertheless made. An item whose removal was lost is therefore there, unless a later change
+/// replaced it.
 ///
 /// # Errors
 /// A damaged manifest; codes, ids or labels of a segment that are damaged, which are nowhere else in the index: restore a checkpoint.

@@ -199,7 +199,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The search for a query in a segment, of which so many rows may be hits.
+/// The search for a query in a segment, of which `candidates` rows may be hits.
 fn segment_search<'s>(
     segment: &'s Segment,
     query: Query<'s>,
@@ -273,7 +273,7 @@ struct Runs<'a> {
     hits: &'a mut Vec<Hit>,
     start: usize,
     middle: usize,
-    /// So many hits are kept.
+    /// The number of hits that are kept.
     most: usize,
 }
 

@@ -1,4 +1,4 @@
-//! `Selection`: searches among the items that a filter lets through. How these are searched: `scope.rs`.
+//! `Selection`: searches among the items that pass a filter. How these are searched: `scope.rs`.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::search::Strategy;
 use crate::search::explain::Explanation;
 
 impl Index {
-    /// Selects the items that a filter lets through, to search among them any number of times.
+    /// Selects the items that pass a filter, to search among them any number of times.
     pub fn select(&self, filter: &Filter) -> Selection {
         let candidates = Candidates::of(&self.components, |component| Some(filter.rows(component)));
         Selection { index: self.clone(), candidates: candidates.into() }
     }
 }
 
-/// Some items of an index: those that a [`Filter`] let through. It holds the index, so that it can be kept and sent to other threads;
-/// a clone is cheap.
+/// Some items of an index: those that passed a [`Filter`]. It holds the index, so that it can be kept and sent to other threads; a clone is
+/// cheap.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, Filter, Index, IndexBuilder};
@@ -66,7 +66,7 @@ impl Selection {
     /// As [`Index::knn`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn(&self, query: &[u8], k: usize) -> Result<Vec<Hit>> {
         self.scope().search(Query::new(query, Bound::nearest(k)))
     }
@@ -74,7 +74,7 @@ impl Selection {
     /// As [`Index::within`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn within(&self, query: &[u8], radius: u32) -> Result<Vec<Hit>> {
         self.scope().search(Query::new(query, Bound::within(radius)))
     }
@@ -82,7 +82,7 @@ impl Selection {
     /// As [`Index::knn_within`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_within(&self, query: &[u8], k: usize, radius: u32) -> Result<Vec<Hit>> {
         self.scope().search(Query::new(query, Bound::nearest_within(k, radius)))
     }
@@ -90,7 +90,7 @@ impl Selection {
     /// As [`Index::knn_into`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_into(&self, query: &[u8], k: usize, hits: &mut Vec<Hit>) -> Result<()> {
         self.scope().search_into(Query::new(query, Bound::nearest(k)), hits)
     }
@@ -98,7 +98,7 @@ impl Selection {
     /// As [`Index::count_within`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn count_within(&self, query: &[u8], radius: u32) -> Result<usize> {
         self.scope().count_within(query, radius)
     }
@@ -106,7 +106,7 @@ impl Selection {
     /// As [`Index::for_each_within`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn for_each_within(&self, query: &[u8], radius: u32, visit: impl FnMut(Hit)) -> Result<()> {
         self.scope().for_each_within(query, radius, visit)
     }
@@ -114,7 +114,7 @@ impl Selection {
     /// As [`Index::explain_knn`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn explain_knn(
         &self,
         strategy: Strategy,
@@ -127,7 +127,7 @@ impl Selection {
     /// As [`Index::explain_within`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn explain_within(
         &self,
         strategy: Strategy,
@@ -140,7 +140,7 @@ impl Selection {
     /// As [`Index::knn_batch`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_batch(&self, queries: &Codes, k: usize) -> Result<Vec<Vec<Hit>>> {
         self.scope().batch(queries, Bound::nearest(k))
     }
@@ -148,7 +148,7 @@ impl Selection {
     /// As [`Index::within_batch`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn within_batch(&self, queries: &Codes, radius: u32) -> Result<Vec<Vec<Hit>>> {
         self.scope().batch(queries, Bound::within(radius))
     }
@@ -156,7 +156,7 @@ impl Selection {
     /// As [`Index::knn_within_batch`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_within_batch(
         &self,
         queries: &Codes,
@@ -169,7 +169,7 @@ impl Selection {
     /// As [`Index::knn_batch_flat`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_batch_flat(&self, queries: &Codes, k: usize) -> Result<HitLists> {
         self.scope().batch_flat(queries, Bound::nearest(k))
     }
@@ -177,7 +177,7 @@ impl Selection {
     /// As [`Index::within_batch_flat`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn within_batch_flat(&self, queries: &Codes, radius: u32) -> Result<HitLists> {
         self.scope().batch_flat(queries, Bound::within(radius))
     }
@@ -185,7 +185,7 @@ impl Selection {
     /// As [`Index::knn_within_batch_flat`], among these items.
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn knn_within_batch_flat(
         &self,
         queries: &Codes,

@@ -54,7 +54,7 @@ impl SharedWriter {
     /// Opens an index to change it, as [`IndexWriter::open`].
     ///
     /// # Errors
-    /// As there.
+    /// The same errors.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         IndexWriter::open(dir).map(Self::new)
     }
@@ -71,14 +71,15 @@ impl SharedWriter {
     pub fn apply(&self, batch: Batch) -> Result<Changed> {
         let (answer, answered) = sync_channel(1);
         lock(&self.0.waiting).push(Waiting { batch, answer });
-        // Whoever gets the writer commits for all that wait. They may have been served while this thread waited for it.
+        // The thread that gets the writer commits the batches of all waiting threads. Another thread may have committed this batch while
+        // this one waited.
         let mut writer = lock(&self.0.writer);
         let waiting = std::mem::take(&mut *lock(&self.0.waiting));
         let (batches, answers): (Vec<Batch>, Vec<_>) =
             waiting.into_iter().map(|waiting| (waiting.batch, waiting.answer)).unzip();
         if !batches.is_empty() {
             for (answer, result) in answers.iter().zip(writer.apply_all(&batches)) {
-                // A thread that does not wait any more needs no answer.
+                // A thread that no longer waits needs no answer.
                 let _ = answer.send(result);
             }
         }

@@ -79,8 +79,8 @@ impl Index {
     }
 }
 
-/// Checks the checksums of those sections from which items are copied. Whoever copies them without this would give damaged bytes new
-/// checksums, and the damage could not be seen any more.
+/// Checks the checksums of the sections from which items are copied. A copy without this check would give damaged bytes new checksums, and
+/// nobody could find the damage later.
 pub(crate) fn check_sources(components: &[Component]) -> Result<()> {
     let read = [Kind::Codes, Kind::CodeOfRow, Kind::Ids, Kind::Labels, Kind::Vectors];
     components.par_iter().filter_map(Component::segment).try_for_each(|segment| {

@@ -45,9 +45,9 @@ pub struct IndexWriter {
     pub(super) index: Index,
     log: Option<Log>,
     pub(super) config: IndexConfig,
-    /// Who is told of the progress of merges.
+    /// The callback that receives the progress of merges.
     pub(super) listener: Option<Listener>,
-    /// Why it is not known what the disk holds, where it is not. Such a writer refuses everything.
+    /// The failure after which the content of the disk is unknown, if there was one. Such a writer refuses every change.
     poisoned: Option<String>,
     /// The merge that runs in the background.
     pub(super) merge: Option<Merge>,
@@ -98,7 +98,7 @@ impl IndexWriter {
         }
     }
 
-    /// A writer that begins a new log with its next publication, whatever log the index had.
+    /// A writer whose next publication begins a new log, even if the index already has one.
     pub(super) fn without_log(index: Index, lock: File) -> Self {
         Self::of(index, None, lock)
     }
@@ -189,7 +189,7 @@ impl IndexWriter {
                 answers
             }
             Err(error) => {
-                // Each caller is told; an error cannot be copied.
+                // Each caller gets an error of its own, because an error cannot be cloned.
                 let mut error = Some(error);
                 let again = |error: &mut Option<Error>| {
                     error.take().unwrap_or_else(|| Error::CommitFailed {
@@ -205,7 +205,7 @@ impl IndexWriter {
         }
     }
 
-    /// Refuses to go on where it is not known what is on disk.
+    /// Refuses to continue once the content of the disk is unknown.
     pub(super) fn check_usable(&self) -> Result<()> {
         match &self.poisoned {
             Some(cause) => {
@@ -228,7 +228,7 @@ impl IndexWriter {
         self.commit_all(vec![Change::Batch(change)])
     }
 
-    /// Writes a record of these changes and makes them.
+    /// Writes a record of these changes to the log, and then applies them.
     fn commit_all(&mut self, changes: Vec<Change>) -> Result<()> {
         // Installing a merge may have failed just now in a way that leaves another manifest on disk than is known here.
         self.check_usable()?;
@@ -296,7 +296,7 @@ impl IndexWriter {
             log.as_ref().map(|log| log.number),
         );
         if let Err(error) = manifest.write(&dir) {
-            // The new manifest may be there all the same, and then the log that it names is not the one that would be written to.
+            // The new manifest may nevertheless be on disk. It then names another log than the one that this writer would append to.
             if Manifest::read(&dir).ok().as_ref() != Some(&*self.index.manifest) {
                 self.poisoned = Some(error.to_string());
             }
@@ -315,7 +315,7 @@ impl IndexWriter {
     }
 }
 
-/// What becomes the index.
+/// What the index consists of after a publication.
 pub(super) struct Publication {
     /// Segments, and last the memtable where it has items.
     pub(super) components: Vec<Component>,

@@ -1,7 +1,7 @@
 //! What stands in for the modules of formats whose Cargo features are off: functions of the same names that refuse the file and
 //! name the feature. The formats themselves: `parquet/`, `safetensors.rs`.
 //!
-//! Tests compile it with all features, too.
+//! Tests compile this module even if all features are on.
 
 #[cfg(any(test, not(feature = "parquet")))]
 pub(crate) mod parquet {

@@ -75,7 +75,7 @@ impl Floats {
     /// Where some rows are in the file.
     ///
     /// # Panics
-    /// Where there are not so many rows.
+    /// Panics if the array has fewer rows.
     pub(super) fn place(&self, rows: Range<usize>) -> Range<usize> {
         assert!(rows.end <= self.rows, "there are {} rows", self.rows);
         let (start, row) = (self.values.start, self.columns * self.float.bytes());

@@ -10,7 +10,7 @@ use crate::io::fault::Fault;
 use crate::store::disk;
 
 /// Reads codes of `bits` bits, or of as many as the digits of the first line have. Blanks around a code, empty lines, and lines that begin
-/// with `#` are passed over.
+/// with `#` are ignored.
 pub(crate) fn parse(file: &[u8], bits: Option<u32>) -> std::result::Result<Codes, Fault> {
     // Some editors begin a text with a mark of its byte order.
     let text = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);

@@ -36,7 +36,7 @@ pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<Cod
     if let Some(path) = paths.iter().find(|path| pointer::is_pointer_file(path)) {
         return Err(Fault::from(pointer::REASON).at(path));
     }
-    // All results, not the first error that a thread comes across: the same folder gives the same error.
+    // All results are collected, instead of the first error of any thread, so that the same folder always gives the same error.
     let counts: Vec<Result<usize>> = paths.par_iter().map(|file| count_rows(file, bits)).collect();
     let (mut files, mut end) = (Vec::new(), 0);
     for (file, count) in paths.into_iter().zip(counts) {
@@ -154,7 +154,7 @@ fn unusable(folder: &Path, reason: impl Into<String>) -> Error {
     Error::PartFiles { folder: folder.to_owned(), reason: reason.into() }
 }
 
-/// The part files in the natural order of their names. Where the names tell how many there are, none is missing.
+/// The part files in the natural order of their names. If the names tell how many there are, a missing file is an error.
 fn paths(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {

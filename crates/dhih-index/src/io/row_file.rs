@@ -49,7 +49,7 @@ impl Format {
     }
 }
 
-/// That a name says no format.
+/// The error for a name that tells no format.
 fn unknown(path: &Path) -> Error {
     let reason = "its name says no format: end it in .parquet, .jsonl or .csv";
     Error::io("write", path)(io::Error::new(io::ErrorKind::InvalidInput, reason))
@@ -97,7 +97,7 @@ pub(crate) fn write<T>(
         if failed { Err(io::Error::other("its rows did not come")) } else { Ok(()) }
     });
     match done {
-        // A failure of the rows is told as it is, not as one of the file.
+        // A failure of the rows is reported as it is, and not as a failure of the file.
         Some(Err(error)) => Err(error),
         Some(Ok(result)) => written.map(|()| result),
         None => Err(written.err().unwrap_or(Error::Cancelled)),

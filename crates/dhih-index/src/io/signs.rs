@@ -15,8 +15,8 @@ impl SignPacker {
         Self { values: Vec::new(), bits: bits as usize }
     }
 
-    /// Packs one code and appends its bytes to `codes`. Where a value is neither +1 nor -1 it says so: the sign of any other number may mean
-    /// either bit.
+    /// Packs one code and appends its bytes to `codes`. A value that is neither +1 nor -1 is an error, because the sign of any other number
+    /// may mean either bit.
     pub(crate) fn push(
         &mut self,
         code: impl Iterator<Item = f64>,

@@ -36,9 +36,8 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// Opens an `.npy` file, or a Parquet file (`.parquet`) with a column of lists of floating-point numbers, which is called `vector` or is the
-    /// only one. Values of an `.npy` file are not looked at before they are read; those of a Parquet file are unpacked into a temporary file
-    /// as f32.
+    /// Opens an `.npy` file, or a Parquet file (`.parquet`) with a column of lists of floating-point numbers, which is called `vector` or
+    /// is the only one. Opening an `.npy` file does not read its values; those of a Parquet file are unpacked into a temporary file as f32.
     ///
     /// # Errors
     /// [`Error::CodesFile`] where it is no array of floating-point numbers in two dimensions, little-endian and in C order, or is cut short, or
@@ -95,7 +94,7 @@ impl Vectors {
     /// [`Error::CodesFile`] names the first row that holds NaN or an infinity.
     ///
     /// # Panics
-    /// When there are not so many rows.
+    /// Panics if the file has fewer rows.
     pub fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Result<()> {
         let (from, columns) = (to.len(), self.array.columns.max(1));
         self.array.read(&self.file, rows.clone(), to);
@@ -113,10 +112,10 @@ impl Vectors {
     }
 }
 
-/// An empty file among the system's temporary ones, whose name is taken away at once, so that it is gone with the program however that
-/// ends; and the name that it had.
+/// Makes an empty temporary file and removes its name at once, so that the file disappears with the program, however the program ends.
+/// Returns the name that it had, and the file.
 fn nameless_file() -> Result<(PathBuf, File)> {
-    // Each of these has other keys.
+    // Each `RandomState` has other keys, so its hash of nothing serves as a random number.
     let random = RandomState::new().build_hasher().finish();
     let path = std::env::temp_dir().join(format!("dhih-vectors-{random:016x}"));
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
@@ -144,7 +143,7 @@ impl VectorSet {
     /// f16 stays f16 in an `.npy` file, all else becomes f32.
     ///
     /// # Errors
-    /// As there; [`VectorError::Dims`](crate::VectorError::Dims).
+    /// The same errors; [`VectorError::Dims`](crate::VectorError::Dims).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let vectors = Vectors::open(path)?;
         let number = if vectors.array.is_half() { VectorType::F16 } else { VectorType::F32 };

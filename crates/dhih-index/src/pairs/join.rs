@@ -141,7 +141,7 @@ impl<'a> Join<'a> {
                     None => self.find_in_parts(&plan, &request, out)?,
                 };
                 let Some(found) = found else {
-                    // The pairs did not fit: half of the items are tried.
+                    // The pairs did not fit, so try again with half of the items.
                     step = (end - from).div_ceil(2);
                     continue;
                 };
@@ -176,7 +176,7 @@ impl<'a> Join<'a> {
         request: &Request,
         out: &mut Out<'_, E>,
     ) -> Result<Option<Vec<Found>>, E> {
-        // Of the same items, those before the left ones are done.
+        // If both sides are the same items, those before the left items are done.
         let first = if self.is_same() { request.left.first + request.from } else { 0 };
         let (mut stream, mut all) = (self.right().stream(first)?, Vec::new());
         loop {

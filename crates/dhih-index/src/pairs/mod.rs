@@ -84,8 +84,8 @@ impl PairOptions {
         Self { radius, ..Self::default() }
     }
 
-    /// With a limit of so many bytes of memory beside the items themselves, or without one. Tables that do not fit are made for some of
-    /// the items at a time, which takes longer. The pairs are the same. Less than 64 MiB is refused.
+    /// Sets the limit of memory in bytes, beside the items themselves. `None` removes the limit. Tables that do not fit are made for some
+    /// of the items at a time, which takes longer. The pairs are the same. Less than 64 MiB is refused.
     #[must_use]
     pub fn with_memory(self, bytes: impl Into<Option<u64>>) -> Self {
         Self { memory: bytes.into(), ..self }
@@ -137,7 +137,7 @@ impl Index {
     /// As [`pairs`](Self::pairs), of an item of this index and one of another: `first` is of this index, `second` of the other.
     ///
     /// # Errors
-    /// As there; an index with codes of another length or of another model.
+    /// The same errors; an index with codes of another length or of another model.
     pub fn pairs_with<E: From<Error>>(
         &self,
         other: &Self,
@@ -170,7 +170,7 @@ impl CodeSet {
     /// ```
     ///
     /// # Errors
-    /// As there, and what [`check`](Self::check) refuses.
+    /// The same errors, and what [`check`](Self::check) refuses.
     pub fn pairs<E: From<Error>>(
         &self,
         options: &PairOptions,
@@ -182,7 +182,7 @@ impl CodeSet {
     /// As [`pairs`](Self::pairs), of an item of this set and one of another.
     ///
     /// # Errors
-    /// As there; a set with codes of another length.
+    /// The same errors; a set with codes of another length.
     pub fn pairs_with<E: From<Error>>(
         &self,
         other: &Self,

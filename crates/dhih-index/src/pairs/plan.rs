@@ -33,7 +33,7 @@ const SAMPLED_LEFT: usize = 128;
 const SAMPLED_RIGHT: usize = 4096;
 /// The most tables of a join.
 const MOST_TABLES: u32 = 48;
-/// A number of tables is looked at more closely where, for codes without structure, it would take at most so many times as long as the
+/// A number of tables is examined with the real codes only if, for codes without structure, it takes at most this many times as long as the
 /// best number.
 const PROMISING: f64 = 3.0;
 
@@ -113,7 +113,7 @@ impl Task<'_> {
         Some(weighted.map(|(substring, weight)| WeightedSubstring { substring, weight }).collect())
     }
 
-    /// Bits and weight of a table, and the share of the sampled pairs whose values differ in at most so many bits.
+    /// The bits and the weight of a table, and the share of the sampled pairs whose values differ in at most that weight of bits.
     fn sampled(&self, table: &WeightedSubstring) -> (u32, u32, f64) {
         let WeightedSubstring { substring, weight } = table;
         let (extractor, bits) = (Extractor::new(substring), substring.bits());
@@ -181,7 +181,7 @@ fn length(bits: u32, count: u32, at: u32) -> u32 {
     bits / count + u32::from(at < bits % count)
 }
 
-/// The longest substring that is chosen for so many codes, in bits.
+/// The longest substring that is chosen for this many codes, in bits.
 fn longest(codes: usize) -> u32 {
     (codes.max(2) as f64).log2().ceil().clamp(8.0, substring::MAX_SUBSTRING as f64) as u32
 }
@@ -227,7 +227,7 @@ mod tests {
         // Codes that are near most others have no use for tables.
         assert!(task(1_000_000, 31).choose().is_empty());
         assert!(task(1_000_000, 64).choose().is_empty());
-        // Where all codes are equal, all are compared with all whatever the tables.
+        // If all codes are equal, every code is compared with every other, whatever the tables.
         let equal = Task { sample: &[7; 8 * SAMPLED], ..task(1_000_000, 3) };
         assert!(equal.choose().is_empty());
     }

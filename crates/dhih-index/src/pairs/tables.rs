@@ -1,5 +1,5 @@
-//! The right items of a join in tables, and the pairs that left items make with them. A table is like those of `table/`, but for its
-//! codes, which are copied whatever their length, and for its buckets, from whose beginnings items that are done are taken away.
+//! The right items of a join in tables, and the pairs that left items make with them. A table is like those of `table/` with two
+//! differences: its codes are copied whatever their length, and finished items are removed from the beginnings of its buckets.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ struct Table {
     extractor: Option<Extractor>,
     /// Length of the substring.
     bits: u32,
-    /// A pair is found here if its values differ in at most so many bits.
+    /// This table finds the pairs whose values differ in at most this many bits.
     weight: u32,
     /// A code in which the bits of the substring are set.
     mask: Vec<u8>,
@@ -103,7 +103,7 @@ impl Tables {
         let search = |scratch: &mut Scratch, &(table, items): &(usize, &[(u32, u32)])| {
             let mut found = Vec::new();
             let search = Search { tables: self, table, request, count: &count };
-            // Where the pairs are too many, the search is given up.
+            // The search stops if there are too many pairs.
             let _ = search.items(items, scratch, &mut found);
             found
         };

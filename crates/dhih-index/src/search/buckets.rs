@@ -11,9 +11,9 @@ use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
 use crate::table::Table;
 use crate::table::probe::Masks;
 
-/// Buckets that are compared before the limit is looked at again, ...
+/// The number of buckets that are compared before the limit is read again.
 const BUCKETS_PER_LIMIT: usize = 8;
-/// ... and where the codes are not in the table, so that those of many buckets have to be waited for together.
+/// The same number if the codes are not in the table: then the codes of many buckets are fetched together.
 const FAR_BUCKETS_PER_LIMIT: usize = 64;
 
 /// A probe of one table.
@@ -155,9 +155,9 @@ impl Probe<'_> {
     }
 }
 
-/// Which buckets, from number `at` on, are compared before the limit is looked at again: those before the number that is returned, at most
-/// so many. If
-/// the last of them is long, it is cut in place, and its rest, which is to be compared next, is returned, too.
+/// Chooses the buckets, from number `at` on and at most `most`, that are compared before the limit is read again. Returns the number of the
+/// first bucket after them. If the last of them is long, it is cut in place, and its rest, which has to be compared next, is returned as
+/// well.
 fn next_portion(buckets: &mut [CodeRange], at: usize, most: usize) -> (usize, Option<CodeRange>) {
     let (mut end, mut codes) = (at, 0);
     while end < buckets.len() && end < at + most && codes < CODES_PER_LIMIT {
@@ -174,8 +174,8 @@ fn next_portion(buckets: &mut [CodeRange], at: usize, most: usize) -> (usize, Op
     (end, Some(rest))
 }
 
-/// Whether a code in a bucket that is being probed, of the table at a place, is in a bucket that was probed before. Of the same table
-/// it is in none of those: these have other values.
+/// Whether a code in a bucket of the table at `place` that is being probed is also in a bucket that was probed before. Earlier buckets of
+/// the same table cannot have it, because they have other values.
 fn is_in_earlier_bucket(state: &SearchState, code: &[u8], place: usize) -> bool {
     let mut tables = state.scratch.tables.iter().enumerate();
     let probed = |(at, table): (usize, &TableProgress)| {

@@ -46,7 +46,7 @@ impl RowSorter {
         self.rows.bytes()
     }
 
-    /// Frees memory until at most so many bytes are left, without the row bitset.
+    /// Frees memory until at most `bytes` bytes are left, without the row bitset.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.rows.shrink_to(bytes);
     }
@@ -88,18 +88,18 @@ impl HitCollector {
         }
     }
 
-    /// Once it was cleared: the bytes of memory that its lists hold.
+    /// The bytes of memory that its lists hold after it was cleared.
     pub(crate) fn bytes(&self) -> usize {
         debug_assert_eq!(self.capacity, self.codes.iter().map(Vec::capacity).sum::<usize>());
         4 * self.capacity
     }
 
-    /// The same, and those of the lists themselves.
+    /// As [`bytes`](Self::bytes), with the bytes of the lists themselves.
     pub(crate) fn bytes_in_all(&self) -> usize {
         self.bytes() + (size_of::<Vec<u32>>() + size_of::<u64>()) * self.codes.capacity()
     }
 
-    /// Frees memory until its lists hold at most so many bytes.
+    /// Frees memory until its lists hold at most `bytes` bytes.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.clear();
         let per_list = bytes / self.codes.len().max(1);

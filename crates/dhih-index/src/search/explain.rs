@@ -73,9 +73,9 @@ pub struct Decision {
     pub limit: u32,
     /// The distance at which the search was expected to end.
     pub expected: u32,
-    /// What each way of going on was estimated to cost.
+    /// The estimated cost of each possible action.
     pub costs: Costs,
-    /// The way that was chosen. It is the cheapest, or, if that is a scan, perhaps a step so cheap that it is tried first.
+    /// The action that was chosen. It is the cheapest one. If that is a scan, it may be a step that is so cheap that it is tried first.
     #[serde(rename = "way")]
     pub action: Action,
 }

@@ -101,9 +101,9 @@ pub(crate) struct SegmentSearch<'a> {
 /// How a search ended, or what is left of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
-    /// It came so far.
+    /// The search ended, and came this far.
     Reached(Reach),
-    /// What is left is to scan all codes. Those nearer than this were collected.
+    /// Only a scan of all codes is left. The codes nearer than `certain` were collected.
     Scan { certain: u32 },
 }
 
@@ -126,7 +126,8 @@ pub(crate) fn collect(request: &SegmentSearch, scratch: &mut Scratch) -> Result<
     }
 }
 
-/// The same, but leaves it to the caller to scan all codes where that is what is left. The collector then knows how far the scan has to look.
+/// As [`collect`], but the caller has to do the scan of all codes if only that is left. The collector then knows how far the scan has to
+/// look.
 pub(crate) fn collect_but_scan(request: &SegmentSearch, scratch: &mut Scratch) -> Result<Ending> {
     let &SegmentSearch { segment, bound, strategy, .. } = request;
     scratch.collector.begin(bound, segment.bits);
@@ -138,8 +139,8 @@ pub(crate) fn collect_but_scan(request: &SegmentSearch, scratch: &mut Scratch) -
     }
 }
 
-/// Whether many queries share a scan without a look for a better way each for itself: where a plan for each would cost too much beside
-/// the scan, and nothing cheaper is expected. The request may be that of any of the queries.
+/// Whether many queries share a scan at once, without a plan for each. They do if the plans would cost too much beside the scan and nothing
+/// cheaper is expected. The request may be that of any of the queries.
 pub(crate) fn is_scanned_at_once(request: &SegmentSearch) -> bool {
     let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
     let plan = Plan { sharing, ..segment.plan() };

@@ -19,14 +19,14 @@ use crate::search::scratch::Scratch;
 use crate::search::state::{CODES_PER_LIMIT, SearchState, Wanted};
 use crate::store::segment::Segment;
 
-/// What takes so many nanoseconds is cut: starting threads takes some ten thousand for each. Few in tests.
+/// Work that takes at least this many nanoseconds is divided: starting a thread takes some ten thousand. The number is small in tests.
 const PARALLEL_FROM: f64 = if cfg!(test) { 10.0 } else { 1_000_000.0 };
 /// Threads of a search at most: a few use all that memory can give.
 const MOST_THREADS: usize = 16;
 /// Stripes for each thread, so that a thread that comes late does less of the work.
 const STRIPES_PER_THREAD: u32 = 4;
 
-/// Whether what is estimated to cost this is cut. The threads of a pool have enough to do with the searches of others.
+/// Whether work of this estimated cost is divided. On the threads of a pool it is not, because they are busy with other searches.
 pub(super) fn is_worthwhile(cost: f64) -> bool {
     cost >= PARALLEL_FROM && rayon::current_thread_index().is_none() && threads() > 1
 }
@@ -36,7 +36,7 @@ fn threads() -> usize {
     rayon::current_num_threads().min(MOST_THREADS)
 }
 
-/// Runs a task for each of so many numbers, on this thread and on others while there are any. The results are in the order of the numbers.
+/// Runs a task for each number below `count`, on this thread and on others if there are any. The results are in the order of the numbers.
 fn run<T: Send>(count: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let work = || {

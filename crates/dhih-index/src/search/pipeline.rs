@@ -8,7 +8,7 @@ use crate::table::Table;
 const VALUES_PER_BATCH: usize = 64;
 /// Buckets whose codes are prefetched ahead of the one that is compared.
 const BUCKETS_AHEAD: usize = 24;
-/// The same of tables that have no copies of the codes. What is prefetched of a bucket is then its postings, and the codes that they name are
+/// The same number for tables without copies of the codes. There, the postings of a bucket are prefetched. The codes that they name are
 /// prefetched just before they are compared, those of many buckets together.
 const POSTINGS_AHEAD: usize = 96;
 /// Cache lines of a bucket that are prefetched one by one; the hardware prefetches those after them by itself.

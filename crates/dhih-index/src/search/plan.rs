@@ -1,6 +1,6 @@
-//! Which way of going on is cheapest for a search: looking up whole codes one bit further away, probing the next buckets, or scanning
-//! all codes. The estimates rest on measured costs (`cost.rs`) and on statistics of the codes (`profile.rs`); hits never depend on them.
-//! Which buckets are next: `probing.rs`. The steps themselves: `step.rs`, `buckets.rs`.
+//! Which action is cheapest for a search: looking up whole codes one bit further away, probing the next buckets, or scanning all codes. The
+//! estimates rest on measured costs (`cost.rs`) and on statistics of the codes (`profile.rs`); hits never depend on them. Which buckets are
+//! next: `probing.rs`. The steps themselves: `step.rs`, `buckets.rs`.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,7 @@ use crate::search::cost::CodeCosts;
 use crate::search::profile::Profile;
 use crate::table::{linear_hash, probe};
 
-/// A way for a search to go on.
+/// What a search can do next.
 ///
 /// ```
 /// use dhih_index::{Action, CodeSet, Codes, Index, IndexBuilder, Strategy};
@@ -54,7 +54,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) profile: Option<&'a Profile>,
 }
 
-/// The estimated costs of finishing a search in each way. They are nanoseconds on the machine on which they were measured; only their
+/// The estimated costs of finishing a search by each action. They are nanoseconds on the machine on which they were measured; only their
 /// ratios matter.
 ///
 /// ```
@@ -82,7 +82,7 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// The cheapest way.
+    /// The cheapest action.
     pub(crate) fn best(self) -> Action {
         if self.look_up <= self.probe && self.look_up <= self.scan {
             Action::LookUp

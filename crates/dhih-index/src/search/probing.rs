@@ -57,7 +57,7 @@ impl TableProgress {
     /// Goes on to the buckets that are one bit further away.
     pub(crate) fn advance(&mut self, plan: &Plan, probed: Probed) {
         if self.done > 0 {
-            // What the buckets of one distance hold tells more of the next ones than the query's own does.
+            // The buckets at one distance predict those at the next distance better than the query's own bucket does.
             let found = probed.compared as f64 / probe::count(self.bits, self.done).max(1.0);
             let usual = plan.usual_bucket(self.bits, self.done);
             self.density = ((found + 0.5) / (usual + 0.5)).clamp(0.1, 10.0);
@@ -118,7 +118,7 @@ impl Plan<'_> {
     }
 }
 
-/// Probing from a state of the tables on.
+/// Probing that continues from a state of the tables.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Probing<'a> {
     pub(crate) tables: &'a [TableProgress],
@@ -137,7 +137,7 @@ pub(crate) fn certain(tables: &[TableProgress]) -> u32 {
     tables.iter().map(|table| table.done).sum()
 }
 
-/// The order of tables that tests force upon searches of their thread: hits must not depend on it.
+/// A random order of tables, which tests force upon the searches of their thread. Hits must not depend on it.
 #[cfg(test)]
 pub(crate) mod odd_order {
     use std::cell::Cell;
@@ -146,12 +146,13 @@ pub(crate) mod odd_order {
         static STATE: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
-    /// Begins to take tables at random, or with `None` leaves them to their costs again.
+    /// Begins to choose tables at random. With `None`, their costs decide again.
     pub(crate) fn set(seed: Option<u64>) {
         STATE.set(seed);
     }
 
-    /// The next table of so many. One of them comes most of the time, so that the tables are probed to very different distances.
+    /// Chooses the next of `tables` tables. The first ones come most of the time, so that the tables are probed to very different
+    /// distances.
     pub(super) fn next(tables: usize) -> Option<usize> {
         let state = STATE.get()?.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         STATE.set(Some(state));

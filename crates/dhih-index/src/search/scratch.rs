@@ -80,7 +80,7 @@ impl Scratch {
     }
 }
 
-/// Frees memory of a buffer until at most so many bytes are left.
+/// Frees memory of a buffer until at most `bytes` bytes are left.
 fn shrink<T>(buffer: &mut Vec<T>, bytes: usize) {
     buffer.clear();
     buffer.shrink_to(bytes / size_of::<T>());

@@ -14,7 +14,7 @@ use crate::table::Table;
 use crate::table::linear_hash;
 use crate::table::postings::Postings;
 
-/// Codes that are compared before the limit is looked at again: with each hit that is found, fewer codes can be hits.
+/// The number of codes that are compared before the limit is read again. With each hit that is found, fewer codes can be hits.
 pub(crate) const CODES_PER_LIMIT: usize = if cfg!(test) { 16 } else { 512 };
 
 /// A search under way.

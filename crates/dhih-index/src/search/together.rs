@@ -10,17 +10,17 @@ use crate::search::scratch::Scratch;
 use crate::search::state::Wanted;
 use crate::store::segment::Segment;
 
-/// Up to so many hits a query are kept in a heap, which is small; more are kept as codes by their distance, which takes no time to put in
-/// order.
+/// Up to this many hits of a query are kept in a heap, which is small. More hits are kept as codes by their distance, which need no
+/// ordering.
 const HEAP_HITS: usize = 64;
 
 /// The memory of a shared scan. It is kept from one scan to the next.
 #[derive(Debug, Default)]
 pub(crate) struct SharedScratch {
     pass: Pass,
-    /// What was found so far for each query: a few rows, in the place of ids, ...
+    /// What was found so far for each query, if few hits are wanted: rows in the place of ids.
     bests: Vec<Best>,
-    /// ... or codes.
+    /// What was found so far for each query, if many hits are wanted: codes.
     collectors: Vec<HitCollector>,
     limits: Vec<u32>,
 }
@@ -31,7 +31,7 @@ impl SharedScratch {
         self.collectors.iter_mut().for_each(HitCollector::clear);
     }
 
-    /// Once it was cleared: the bytes of memory that it holds, apart from those of a pass, which are few whatever is searched.
+    /// The bytes of memory that it holds after it was cleared, without those of a pass, which are always few.
     pub(crate) fn bytes(&self) -> usize {
         let collectors = self.collectors.iter().map(HitCollector::bytes_in_all);
         collectors.chain(self.bests.iter().map(Best::bytes)).sum()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Keeps other writers out until the file is closed, by whatever end.
+/// Keeps other writers out until the file is closed, however the process ends.
 pub(crate) fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
     let file = File::options().write(true).create(true).truncate(false).open(&path);

@@ -25,7 +25,7 @@ const OLDEST: u32 = 1;
 /// No index is replaced more often; a greater number is damage, and adding to it could overflow.
 const GREATEST_GENERATION: u64 = u64::MAX >> 1;
 
-/// What every version of the manifest has, read before anything else, so that a newer version is told from damage.
+/// The fields that every version of the manifest has. They are read before anything else, so that a newer version can be told from damage.
 #[derive(Deserialize)]
 struct Head {
     format: String,
@@ -95,7 +95,8 @@ pub(crate) fn log_name(generation: u64) -> String {
 }
 
 impl Manifest {
-    /// Of these segments, whose readers must know some features, and of the log that was begun for the generation `log`.
+    /// The manifest of an index with these segments, whose readers must know `features`, and with the log that was begun for the generation
+    /// `log`.
     pub(crate) fn new(
         features: u32,
         origin: Origin,
@@ -210,8 +211,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The greatest generation that a directory shows, whatever state its manifest is in; 0 where there is none. An index that is
-    /// built in the place of another goes on from it.
+    /// The greatest generation that a directory shows, whatever state its manifest is in; 0 where there is none. An index that is built in
+    /// the place of another continues from it.
     pub(crate) fn last_generation(dir: &Path) -> u64 {
         let text = fs::read(dir.join(FILE)).unwrap_or_default();
         let value: Value = serde_json::from_slice(&text).unwrap_or_default();

@@ -25,7 +25,7 @@ use crate::table::substring::Substring;
 use crate::table::{COPIED, Table};
 use crate::vectors::stored::VectorForm;
 
-/// What a data file says in words.
+/// The metadata of a data file, which the file has as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metadata {
@@ -147,7 +147,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The same with its bytes in memory, whatever becomes of the file.
+    /// The same segment with a copy of its bytes in memory, which does not depend on the file.
     pub(crate) fn in_memory(&self) -> Result<Self> {
         let map = Arc::new(mmap::copy(&self.map, &self.path)?);
         Ok(Self { map, ..self.clone() })
@@ -232,7 +232,7 @@ impl Segment {
         self.postings().of(code).ok_or_else(|| self.outside())
     }
 
-    /// That the file contradicts itself.
+    /// The error for a file that contradicts itself.
     #[cold]
     pub(crate) fn outside(&self) -> Error {
         self.corrupt("a list of rows leaves its bounds")

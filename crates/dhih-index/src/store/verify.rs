@@ -46,7 +46,7 @@ fn check_codes(segment: &Segment) -> Check {
     let first = segment.substrings().next().map(Extractor::new);
     let place = |code: &[u8]| first.as_ref().map_or(0, |first| first.of(code));
     blocks(segment.distinct).try_for_each(|Range { start, end }| {
-        // With the first code of the next block, so that the order of the two is checked.
+        // The first code of the next block is included, so that its order after the last code of this block is checked.
         let codes = &segment.codes()[start * width..segment.distinct.min(end + 1) * width];
         let codes = codes.chunks_exact(width);
         if !codes.clone().is_sorted_by(|a, b| (place(a), a) < (place(b), b)) {

@@ -145,7 +145,7 @@ pub(crate) struct EntrySource {
 }
 
 impl EntrySource {
-    /// Of a table of so many codes of `width` bytes.
+    /// The entries of a table of `codes` codes of `width` bytes.
     pub(crate) fn new(codes: usize, width: usize) -> Self {
         Self { hash: ByteHash::new(width), groups: places(codes) / SLOTS_PER_GROUP }
     }

@@ -112,7 +112,7 @@ impl RowBuffer {
         4 * self.rows.capacity()
     }
 
-    /// Forgets the rows, and frees memory until at most so many bytes are left.
+    /// Forgets the rows, and frees memory until at most `bytes` bytes are left.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.end = 0;
         self.rows.truncate(bytes / 4);

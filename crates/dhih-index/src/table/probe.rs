@@ -43,7 +43,7 @@ pub(crate) fn count(bits: u32, weight: u32) -> f64 {
     if weight > bits {
         return 0.0;
     }
-    // Of the lengths that substrings have, the numbers are known: searches ask for them all the time.
+    // The numbers for the lengths of substrings are computed once, because searches need them all the time.
     static KNOWN: [[f64; 33]; 33] = binomials();
     let known = KNOWN.get(bits as usize).and_then(|row| row.get(weight as usize));
     known.copied().unwrap_or_else(|| {

@@ -162,8 +162,8 @@ pub(crate) fn choose_by_sample(
     Ok(substrings.into_iter().filter_map(|positions| Substring::new(positions, bits)).collect())
 }
 
-/// The lengths of so many substrings of `number` codes: as even as can be. The directory of a table has an entry for each value: they shall
-/// be at most about twice as many as the codes.
+/// The lengths of `count` substrings for `number` codes, as equal as possible. The directory of a table has an entry for each value of its
+/// substring. Lengths are bounded, so that there are at most about twice as many values as codes.
 pub(crate) fn lengths(bits: u32, number: usize, count: u32) -> impl Iterator<Item = usize> {
     let log = (number.max(2) as f64).log2();
     let longest = (log.ceil() as usize).clamp(8, MAX_SUBSTRING);

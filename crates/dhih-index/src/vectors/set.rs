@@ -201,7 +201,8 @@ impl VectorSet {
 }
 
 impl PartialEq for VectorSet {
-    /// Whether both keep the same numbers in the same way. Vectors that cannot be read are equal to those of the same place alone.
+    /// Whether both keep the same numbers in the same way. Vectors that cannot be read are equal only to those at the same place in the
+    /// same source.
     fn eq(&self, other: &Self) -> bool {
         if self.form != other.form || self.len() != other.len() {
             return false;
@@ -248,7 +249,7 @@ impl StoredReader<'_> {
     }
 }
 
-/// The form of vectors of so many numbers.
+/// The form of vectors with `dims` numbers.
 fn form(number: VectorType, dims: usize) -> Result<VectorForm> {
     let form = VectorForm { number, dims: u32::try_from(dims).unwrap_or(u32::MAX) };
     match form.is_possible() {

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         // The reader of the output has closed the pipe: it has read what it wanted.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where stderr is closed, too, nobody can be told.
+            // If stderr is closed as well, the failure cannot be reported.
             let _ = writeln!(io::stderr(), "{}", hint::report(&error));
             ExitCode::FAILURE
         }

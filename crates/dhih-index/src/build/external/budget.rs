@@ -9,7 +9,7 @@ const BESIDE: u64 = if cfg!(test) { 0 } else { 24 << 20 };
 const DIRECTORIES: u64 = if cfg!(test) { 0 } else { 3 };
 /// The least memory that is divided between runs and buffers.
 const LEAST: u64 = if cfg!(test) { 1 << 9 } else { 32 << 20 };
-/// The memory allocator needs more than is asked of it: about one byte in so many.
+/// The memory allocator takes more than is requested: about one more byte for each of this many.
 const SLACK: u64 = 16;
 /// The bounds of a read buffer: smaller ones make a disk seek too often, larger ones gain nothing.
 const BUFFER: [usize; 2] = if cfg!(test) { [1 << 6, 1 << 9] } else { [1 << 12, 1 << 22] };
@@ -37,25 +37,26 @@ impl Budget {
         Ok(Self { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) })
     }
 
-    /// One part in `parts` of it.
+    /// One of `parts` equal shares of the memory.
     pub(super) fn share(self, parts: usize) -> Self {
         Self { bytes: self.bytes / parts }
     }
 
-    /// What is left of it without a share.
+    /// The memory without a share.
     pub(super) fn without(self, share: Self) -> Self {
         Self { bytes: self.bytes - share.bytes }
     }
 
-    /// The number of items in a run, where there are `count` in all and each takes so many bytes of memory while it is sorted. All
-    /// runs but the last have as many.
+    /// The number of items in a run, for `count` items in all of which each takes `bytes_of_item` bytes of memory while it is sorted. All
+    /// runs but the last have this many items.
     pub(super) fn run(self, count: usize, bytes_of_item: usize) -> usize {
         let most = (self.bytes / bytes_of_item).max(1);
         let runs = count.div_ceil(most).max(1);
         count.div_ceil(runs).max(1)
     }
 
-    /// Bytes of the buffer of each of so many readers or writers. They take half of the memory at most.
+    /// The bytes of the buffer of each of `count` readers or writers. All buffers together take at most half of the memory, as far as the
+    /// bounds of a buffer allow.
     pub(super) fn buffer(self, count: usize) -> usize {
         (self.bytes / 2 / count.max(1)).clamp(BUFFER[0], BUFFER[1])
     }

@@ -33,7 +33,7 @@ pub(super) fn sort(set: &CodeSet, job: &Job) -> Result<ItemRuns> {
     let (shape, ids) = (job.spec.shape, set.ids.as_deref().unwrap_or_default());
     let (width, per_item) = (shape.width(), shape.attribute_width());
     let (mut reader, mut attributes) = (AttributeReader::new(set, shape.vectors), Vec::new());
-    // The codes of a run are looked at in the order of its ids, so all their pages may be in memory, and so may those of its vectors.
+    // The codes of a run are read in the order of its ids, so all their pages may be in memory. The same holds for its vectors.
     let run = job.budget.run(ids.len(), size_of::<u32>() + width + vector_bytes(set));
     let mut out = SpillWriter::create(job.dir)?;
     let mut runs = Vec::new();
@@ -66,7 +66,8 @@ pub(super) fn sort(set: &CodeSet, job: &Job) -> Result<ItemRuns> {
     Ok(ItemRuns { spill: out.finish()?, runs, width, attributes: per_item })
 }
 
-/// Bytes of a vector of a set where it may be in memory, which of those in a file is not known better than the size of 64-bit numbers.
+/// The most bytes of memory that a vector of a set can take. For vectors in a file the type of the numbers is not known here, so 64 bits
+/// are assumed for each.
 fn vector_bytes(set: &CodeSet) -> usize {
     set.vectors.as_ref().map_or(0, |vectors| size_of::<f64>() * vectors.dims())
 }
@@ -121,12 +122,12 @@ impl RowStream for SortedRows<'_> {
 struct Cursor<'a> {
     reader: SpillReader<'a>,
     item: Vec<u8>,
-    /// Whether it is behind the last item, and the item's id and place.
+    /// Whether the cursor is behind the last item, and the id and the place of its item.
     key: (bool, u64, u32),
 }
 
 impl<'a> Cursor<'a> {
-    /// At the first item of a run, whose items have so many bytes.
+    /// A cursor at the first item of a run whose items have `bytes` bytes.
     fn open(reader: SpillReader<'a>, bytes: usize) -> Result<Self> {
         let mut cursor = Self { reader, item: vec![0; bytes], key: (false, 0, 0) };
         cursor.advance()?;

@@ -1,4 +1,4 @@
-//! What all stages of a build on disk know of it.
+//! The state that all stages of a build on disk share.
 
 use std::path::Path;
 

@@ -20,7 +20,7 @@ pub(super) struct LoserTree {
 }
 
 impl LoserTree {
-    /// A tournament of so many players; `less` compares two of them, never taking them for equal.
+    /// Starts a tournament of `players` players. `less` compares two of them and never calls them equal.
     pub(super) fn new(players: usize, less: impl Fn(usize, usize) -> bool) -> Self {
         let mut losers = vec![0; players];
         let mut winners: Vec<usize> = (0..players).chain(0..players).collect();

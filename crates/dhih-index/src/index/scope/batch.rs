@@ -1,5 +1,5 @@
-//! Many queries together. Each goes through the components as a query alone does, until what is left of it in a segment is to scan all
-//! codes. Such queries wait for each other and share the scan; then they go on.
+//! Searches for many queries together. Each goes through the components as a single query does, until it needs a scan of all codes of a
+//! segment. Queries that need the same scan wait for each other and share it; then they continue.
 //!
 //! ```text
 //! queries -> go_on (tasks of a few queries) --hits----------------------------------> lists in the order of the queries
@@ -51,8 +51,7 @@ struct Course<'q, 'h> {
 struct BatchPlan {
     /// The number of queries that can share a scan.
     sharing: usize,
-    /// Of each component, in the order of the scope, whether all queries share a scan of it without looking for a better way each for
-    /// itself.
+    /// For each component, in the order of the scope: whether all queries share a scan of it at once, without a plan for each query.
     scanned: Vec<bool>,
 }
 
@@ -83,7 +82,7 @@ impl<'a> Scope<'a> {
         Ok(lists)
     }
 
-    /// The same, in one vector.
+    /// As [`batch`](Self::batch), with all hits in one vector.
     pub(crate) fn batch_flat(self, queries: &Codes, bound: Bound) -> Result<HitLists> {
         let batch = &self.plan_batch(queries.len(), bound);
         let found = self
@@ -102,7 +101,8 @@ impl<'a> Scope<'a> {
         Ok(lists.filled(&scanned))
     }
 
-    /// Searches until nothing but scans is left, some queries a task. `push` adds the list to which what it is given appends hits.
+    /// Searches until only scans are left, with several queries in each task. `push` adds a list to the answers and calls its argument,
+    /// which appends the hits of a query to that list.
     fn tasks<'q, L: Default + Send>(
         self,
         queries: &'q Codes,
@@ -133,7 +133,7 @@ impl<'a> Scope<'a> {
         tasks.map_init(|| self.lend(false), task).collect()
     }
 
-    /// Looks which components are cheap to scan for a batch of so many queries.
+    /// Finds the components that are cheap to scan for a batch of this many queries.
     fn plan_batch(self, queries: usize, bound: Bound) -> BatchPlan {
         let sharing = queries.min(QUERIES_PER_PASS);
         let is_scanned = |candidates: &Candidates| {
@@ -145,8 +145,8 @@ impl<'a> Scope<'a> {
         BatchPlan { sharing, scanned: self.candidates.iter().map(is_scanned).collect() }
     }
 
-    /// Takes a query through the components until it ends, or until a scan is left: then returns the query, which goes only as far as
-    /// it needs to by then, and the place of the component.
+    /// Searches the components for a query until all are searched or only a scan of one is left. In the latter case it returns the query,
+    /// whose bound is as narrow as the hits so far allow, and the place of that component.
     fn go_on<'q>(
         self,
         course: Course<'q, '_>,
@@ -164,7 +164,7 @@ impl<'a> Scope<'a> {
                     let ending = collect_but_scan(&request, scratch)?;
                     let Scratch { collector, rows, .. } = &mut *scratch;
                     if let Ending::Scan { .. } = ending {
-                        // The scan finds again what was found; what it led to is kept.
+                        // The scan will find these codes again, so they are forgotten. The limit that they led to is kept.
                         query.bound.radius = query.bound.radius.min(collector.limit());
                         return Ok(Some((query, place)));
                     }
@@ -209,7 +209,7 @@ impl<'a> Scope<'a> {
         Ok(found)
     }
 
-    /// Scans the component that some queries wait for, and takes them further.
+    /// Scans the component that some queries wait for, and continues these queries.
     fn scan_together(
         self,
         waiting: &mut [Waiting],

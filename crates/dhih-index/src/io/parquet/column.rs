@@ -251,7 +251,7 @@ impl Integers {
         Ok(self.values)
     }
 
-    /// The numbers as words of codes: their bits count, whatever the sign.
+    /// The numbers as words of codes. Only their bits matter, and not the sign.
     pub(super) fn words(self) -> Read<Vec<i64>> {
         let rule = "a word that uses its highest bit needs a column of 64 bits";
         self.refuse_negative(self.narrow && self.signed, rule)?;

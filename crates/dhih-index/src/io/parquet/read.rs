@@ -65,7 +65,7 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
     };
     // Each thread opens the file for itself: readers of one open file would share its position.
     let read_group = |(number, rows): &(usize, Range<usize>)| {
-        // The library checks most of what a file says, but a damaged page can let it panic. That is an error like any other.
+        // The library checks most of what a file says, but a damaged page can let it panic. Such a panic becomes an error like any other.
         catch_unwind(|| {
             let file = open(path)?;
             let group = Group::open(&file, *number, rows.clone()).map_err(at(path))?;
@@ -78,7 +78,7 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         row_ranges(metadata).map_err(at(path))?.into_iter().enumerate().collect();
     let mut all = Rows::default();
     for groups in groups.chunks(rayon::current_num_threads()) {
-        // All results, not the first error that a thread comes across: the same file gives the same error.
+        // All results are collected, instead of the first error of any thread, so that the same file always gives the same error.
         let read: Vec<Result<Rows>> = groups.par_iter().map(read_group).collect();
         for group in read {
             append(&mut all, group?).map_err(at(path))?;

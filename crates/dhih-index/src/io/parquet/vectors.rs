@@ -46,7 +46,7 @@ pub(crate) fn unpack(path: &Path, out: &mut dyn Write) -> Result<[usize; 2]> {
     let groups = row_ranges(file.metadata()).map_err(at(path))?;
     let mut dims = None;
     for (number, rows) in groups.iter().enumerate() {
-        // The library checks most of what a file says, but a damaged page can let it panic. That is an error like any other.
+        // The library checks most of what a file says, but a damaged page can let it panic. Such a panic becomes an error like any other.
         let group = Rows { number, rows: rows.clone(), column };
         let unpacked = catch_unwind(AssertUnwindSafe(|| group.unpack(&file, &mut dims, out)));
         let damaged = || Failed::from(Fault::from("it is a damaged Parquet file: write it again"));

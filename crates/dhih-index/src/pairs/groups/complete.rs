@@ -45,7 +45,7 @@ fn join_clusters(edges: &[Edge]) -> Vec<(u32, u32)> {
     }
     let mut joined = Vec::new();
     while let Some(Reverse((distance, a, b))) = heap.pop() {
-        // What was pushed before one of the two was joined with another may no longer hold.
+        // The entry is stale if one of its two clusters was joined with another after it was pushed.
         if near.get(&a).and_then(|near| near.get(&b)) != Some(&distance) {
             continue;
         }

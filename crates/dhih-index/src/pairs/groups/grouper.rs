@@ -18,7 +18,7 @@ pub(super) struct Grouper {
 }
 
 impl Grouper {
-    /// For so many nodes, and for complete linkage at most so many pairs.
+    /// A grouper of `nodes` nodes. With complete linkage it takes at most `most_edges` pairs.
     pub(super) fn new(linkage: Linkage, nodes: usize, most_edges: usize) -> Self {
         let labels = match linkage {
             Linkage::Stars => vec![NONE; nodes],
@@ -43,7 +43,7 @@ impl Grouper {
         true
     }
 
-    /// All pairs in which `first` comes second were before this one, so that it is known whether it is a centre.
+    /// All pairs with `first` as the second node came before this one, so it is known whether `first` is a centre.
     fn push_star(&mut self, first: usize, second: usize) {
         let labels = &mut self.labels;
         if labels[first] == NONE {
@@ -59,7 +59,7 @@ impl Grouper {
         self.labels[a.max(b) as usize] = a.min(b);
     }
 
-    /// The least node of a component. Halves the way there.
+    /// Finds the least node of a component, and halves the path to it on the way.
     fn root(&mut self, mut node: u32) -> u32 {
         loop {
             let next = self.labels[node as usize];

@@ -130,7 +130,7 @@ impl CodeSet {
     /// Groups the items of a set, as [`Index::groups`] does.
     ///
     /// # Errors
-    /// As there, and what [`check`](Self::check) refuses.
+    /// The same errors, and what [`check`](Self::check) refuses.
     pub fn groups(&self, linkage: Linkage, options: &PairOptions) -> Result<Vec<Group>> {
         groups(&Source::of_set(self)?, linkage, options)
     }

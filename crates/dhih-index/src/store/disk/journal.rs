@@ -108,7 +108,7 @@ impl Moment {
     pub(crate) fn after(events: &[Event], count: usize) -> Self {
         let mut moment =
             Self { files: BTreeMap::new(), contents: Vec::new(), changes: Vec::new(), mark: 0 };
-        // The tree as the processes see it, whatever is durable.
+        // The tree as the processes see it, durable or not.
         let mut seen: BTreeMap<PathBuf, Entry> = BTreeMap::new();
         for event in &events[..count] {
             moment.take(event, &mut seen);

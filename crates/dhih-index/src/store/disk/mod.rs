@@ -163,8 +163,7 @@ impl NewFile {
     }
 }
 
-/// A request that the disk takes what was written so far. A step of the thread that asks, so that a test can let the disk fail on the
-/// thread that waits.
+/// Requests a sync of what was written so far. It is a step of the requesting thread, so that a test can let the disk fail on that thread.
 pub(crate) struct SyncRequest(io::Result<()>);
 
 impl SyncRequest {

@@ -73,7 +73,7 @@ pub(crate) struct LogState {
     pub(crate) number: u64,
     /// Bytes of sound records.
     pub(crate) len: u64,
-    /// Where to go on; `None` in a log of version 1.
+    /// Where the next record is appended; `None` in a log of version 1.
     pub(crate) cursor: Option<Cursor>,
     /// What an interrupted write left behind them.
     pub(crate) torn: Option<Torn>,

@@ -23,7 +23,7 @@ pub(crate) struct Log {
     pub(crate) changes: Vec<Change>,
     /// Bytes of header and sound records.
     pub(crate) len: usize,
-    /// Where to go on writing; `None` in a log of version 1, which is not written to any more.
+    /// Where the next record is appended; `None` in a log of version 1, which is no longer written to.
     pub(crate) cursor: Option<Cursor>,
     /// What an interrupted write left behind the sound records.
     pub(crate) torn: Option<Torn>,
@@ -92,7 +92,7 @@ pub(crate) struct Lost {
     pub(crate) records: Option<u64>,
 }
 
-/// Reads all sound records of a log, whatever lies between them.
+/// Reads all sound records of a log, even if damage lies between them.
 ///
 /// # Errors
 /// A header or a first record that does not show which index the log belongs to, and a damaged log of version 1 in which nothing behind the
@@ -313,7 +313,7 @@ fn read_commit(mut rest: &[u8], shape: Shape) -> Option<Vec<Change>> {
     Some(changes)
 }
 
-/// Takes a count, then for each width so many values.
+/// Takes a count, and then, for each width, that number of values.
 fn take_counted<'a>(rest: &mut &'a [u8], widths: &[usize]) -> Option<Vec<&'a [u8]>> {
     let count = usize::try_from(read_u64(rest, 0)?).ok()?;
     *rest = &rest[8..];

@@ -189,8 +189,8 @@ impl Bench {
     }
 }
 
-/// Seconds that a batch takes, on average over as many as fill [`MIN_TIME`]: waking the threads of a pool and giving each a core of
-/// its own takes the system some milliseconds, which a single batch would have to bear.
+/// The seconds that a batch takes, on average over as many batches as fill [`MIN_TIME`]. The system takes some milliseconds to wake the
+/// threads of a pool and to give each a core, which would distort the time of a single batch.
 fn repeated<T>(batch: impl Fn() -> dhih_index::Result<T>) -> dhih_index::Result<f64> {
     let (start, mut batches) = (Instant::now(), 0);
     loop {

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
     inspect::print(&info, args.json)
 }
 
-/// Tells of a stage that has ended, once a build has taken long enough that somebody may wait.
+/// Reports each finished stage, once the build has taken so long that somebody may be waiting.
 fn tell(progress: Progress) -> ControlFlow<()> {
     if progress.is_complete() && progress.elapsed >= Duration::from_secs(1) {
         let _ = writeln!(io::stderr(), "{progress}, {:.1} s", progress.elapsed.as_secs_f64());
@@ -52,9 +52,8 @@ fn tell(progress: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The memory that a build or a search for pairs takes unless told otherwise: three quarters of what the system could give to a new process
-/// without swapping, or of what the control group of this process may take; half a gigabyte at least. `None` where the system does not
-/// tell.
+/// The default memory of a build or a search for pairs: three quarters of what the system could give to a new process without swapping, or
+/// of what the control group of this process may take, and at least half a gigabyte. `None` if the system does not say.
 pub(crate) fn default_memory() -> Option<u64> {
     const LEAST: u64 = 512 << 20;
     let of_machine = fs::read_to_string("/proc/meminfo").ok()?;

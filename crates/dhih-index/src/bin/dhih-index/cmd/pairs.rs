@@ -74,7 +74,7 @@ fn tell_groups(args: &PairsArgs, index: &Index, groups: &[Group], took: Duration
     Ok(())
 }
 
-/// Tells now and then how far a long search for pairs is.
+/// Reports from time to time how far a long search for pairs is.
 fn teller() -> impl FnMut(Progress) -> ControlFlow<()> + Send + 'static {
     const EVERY: Duration = Duration::from_secs(2);
     let mut next = EVERY;

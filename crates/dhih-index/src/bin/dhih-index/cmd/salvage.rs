@@ -1,4 +1,4 @@
-//! `dhih-index salvage`: goes on without what is damaged, and says what is lost.
+//! `dhih-index salvage`: makes a damaged index usable again, and says what is lost.
 
 use std::io::{self, Write};
 

@@ -59,12 +59,12 @@ pub(crate) fn open(dir: &Path, in_memory: bool) -> Result<Index> {
     Ok(if in_memory { index.into_memory()? } else { index })
 }
 
-/// A line on stderr. A search goes on where nobody reads it.
+/// Prints a line on stderr. The search continues even if nobody reads it.
 fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Tells how fast the searches were that began at `start`.
+/// Reports how fast the searches were that began at `start`.
 pub(crate) fn note_rate(count: usize, start: Instant, isa: &str) {
     let (seconds, threads) = (start.elapsed().as_secs_f64(), rayon::current_num_threads());
     let rate = count as f64 / seconds.max(1e-9);
