@@ -70,7 +70,7 @@ impl Numbers {
     }
 }
 
-/// The files of a directory by name, but for the lock.
+/// The files of a directory by name, except the lock.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let named = files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
@@ -200,7 +200,7 @@ fn old_and_new() -> (CodeSet, CodeSet) {
     (old, CodeSet { ids, labels, ..CodeSet::new(Codes::new(40, bytes).unwrap()) })
 }
 
-/// The disk fails at each step there is: the old index stays, and once the process lives on, no file of the failed build does.
+/// The disk fails at each possible step. The old index stays, and if the process continues, no file of the failed build stays.
 #[test]
 fn a_full_disk_leaves_the_old_index_and_nothing_else() {
     let _pool = on_this_thread();
@@ -222,7 +222,7 @@ fn a_full_disk_leaves_the_old_index_and_nothing_else() {
                 Err(Error::Io { .. }) => failures += 1,
                 Err(error) => panic!("{error}"),
             }
-            // A crash leaves files; a failure does not, but for the complete segment where only the manifest was not written.
+            // A crash leaves files. A failure leaves none, except the complete segment if only the manifest could not be written.
             if kind == Fault::Once && result.is_err() {
                 let is_unfinished = |name: &String| name.starts_with('.');
                 assert!(!after.keys().any(is_unfinished), "{at}: {:?}", after.keys());
@@ -237,7 +237,7 @@ fn a_full_disk_leaves_the_old_index_and_nothing_else() {
                 "{at}"
             );
             drop(index);
-            // What a crash left does not stand in the way, and goes.
+            // The files that a crash left do not prevent a build, and the build removes them.
             builder.build(&new, dir.path()).unwrap();
             assert_eq!(files(dir.path()).len(), 2, "{at}");
             assert_eq!(Index::open(dir.path()).unwrap().len(), new.codes.len());
@@ -249,7 +249,7 @@ fn a_full_disk_leaves_the_old_index_and_nothing_else() {
     }
 }
 
-/// The caller cancels at each report there is.
+/// The caller cancels at each report in turn.
 #[test]
 fn a_cancelled_build_leaves_the_old_index_and_nothing_else() {
     let (old, new) = old_and_new();

@@ -234,7 +234,7 @@ fn what_cannot_be_done_is_said_and_a_search_for_pairs_can_be_stopped() {
         if calls == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(set.pairs(&stopped, none), Err(Error::Cancelled)));
-    // What the sink returns comes back as it is.
+    // An error of the sink comes back unchanged.
     let full = || Error::io("write", "pairs".as_ref())(std::io::ErrorKind::StorageFull.into());
     let error = set.pairs(&options, |_| Err(full())).unwrap_err();
     assert!(matches!(error, Error::Io { .. }));

@@ -78,14 +78,14 @@ fn check(answer: &Certified, all: &[Hit], k: usize, bits: u32, stopped: bool) {
     }
 }
 
-/// What came of searches that were stopped.
+/// The outcomes of searches that were stopped.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Those that are exact all the same.
+    /// Answers that are exact nevertheless.
     exact: usize,
-    /// Those that are not, and certain within some distance.
+    /// Answers that are not exact, but certain within some distance.
     partly: usize,
-    /// Those of which nothing is certain.
+    /// Answers of which nothing is certain.
     nothing: usize,
 }
 

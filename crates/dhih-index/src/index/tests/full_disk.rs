@@ -39,7 +39,7 @@ fn a_failing_disk_leaves_the_index_before_or_after_the_change() {
                 fault::set(None);
                 failures += u64::from(at < steps);
                 assert!(states.iter().any(|items| *items == held(&writer.snapshot())));
-                // The same handle goes on, or says that it does not know.
+                // The same handle continues, or says that it does not know what the disk holds.
                 match writer.add(&set(&[(1 << 40, ([1, 1], 1))].into())) {
                     Ok(()) => assert!(writer.snapshot().contains(1 << 40)),
                     Err(Error::Poisoned { .. }) => {}
@@ -135,7 +135,7 @@ fn a_failing_disk_leaves_the_index_before_or_after_it_is_built_anew() {
             assert!(now == new || (now == old && built.is_err()), "{kind:?} {at}");
             failures += u64::from(built.is_err());
             drop(index);
-            // What was left half-written does not stand in the way, and goes.
+            // Half-written files do not prevent the next change, and are removed.
             IndexBuilder::default().build(&set(&old), dir.path()).unwrap();
             assert_eq!(held(&Index::open(dir.path()).unwrap()), old);
             let segments = std::fs::read_dir(dir.path()).unwrap().filter(|entry| {

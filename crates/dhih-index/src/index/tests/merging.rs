@@ -176,7 +176,7 @@ fn damage_is_refused_and_not_copied() {
         for done in [writer.snapshot().to_code_set().map(drop), writer.compact()] {
             assert!(matches!(done, Err(Error::Corrupt { .. })), "{kind}: {done:?}");
         }
-        // In the background, the failure is there for those who ask.
+        // A failure in the background is kept for `merge_error`.
         assert!(writer.merge_error().is_none());
         writer.begin_merge(&[0, 1]);
         writer.wait_for_merge();

@@ -171,7 +171,7 @@ fn begin(dir: &Path, numbers: &mut Numbers) -> Items {
     items
 }
 
-/// The index of a directory, as a writer leaves it that opens it, which moves away what an interrupted write left.
+/// The index of a directory after a writer has opened it. The writer moves away what an interrupted write left.
 fn reopened(dir: &Path) -> Index {
     let index = IndexWriter::open(dir).unwrap().snapshot();
     index.verify().unwrap();

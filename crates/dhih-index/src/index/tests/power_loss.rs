@@ -69,8 +69,8 @@ impl Life {
     }
 }
 
-/// Nothing of what was not synced is kept, all of it, each alone, all but each, and at random, with writes torn at sector bounds. A moment
-/// is tried with four random subsets, or with as many as `DHIH_TEST_POWER_LOSSES` says.
+/// Tries what the disk may keep of the changes that were not synced: none, all, each alone, all but one, and random subsets, with writes
+/// torn at sector bounds. Each moment is tried with four random subsets, or with the number in `DHIH_TEST_POWER_LOSSES`.
 #[test]
 fn exactly_the_acknowledged_changes_are_there() {
     let _pool = on_this_thread();

@@ -42,7 +42,7 @@ fn the_cheapest_buckets_come_first() {
         assert!(next != 1 && tables.iter().all(|table| table.cost(&plan, 0.0) >= cost));
         tables[next].advance(&plan, Probed { compared: 20, near: 0 });
     }
-    // What a step finds tells how full the next buckets are.
+    // The codes that a step finds predict how full the next buckets are.
     let before = tables[0].cost(&plan, 0.0);
     let (mut full, mut empty) = (tables[0], tables[0]);
     full.advance(&plan, Probed { compared: 1_000_000, near: 0 });

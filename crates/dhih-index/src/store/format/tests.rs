@@ -67,7 +67,7 @@ fn a_header_that_is_sealed_but_wrong_is_refused() {
     ));
     assert!(matches!(sealed(|file| file[49] = 1), Err(Error::Features { unknown: 256, .. })));
     assert!(sealed(|file| file[53] = 1).is_ok(), "a feature that may be ignored");
-    // The last section becomes one that nobody has to know.
+    // The last section gets a kind that a reader may ignore.
     let ignored = sealed(|file| file[HEADER + 2 * ENTRY + 3] = 0x80).unwrap();
     assert_eq!((ignored.sections.len(), ignored.ignored.len()), (2, 1));
     let wrong: [fn(&mut Vec<u8>); 12] = [

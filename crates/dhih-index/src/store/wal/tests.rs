@@ -63,7 +63,7 @@ fn what_is_written_is_read_and_a_cut_leaves_the_records_before_it() {
         assert_eq!(read.changes, commits[..whole].concat(), "{end}");
         let torn = Torn { at: starts[whole], bytes: end - starts[whole] };
         assert_eq!(read.torn, Some(torn).filter(|torn| torn.bytes > 0), "{end}");
-        // As if the file had got its length and the bytes had not come; where they are zeros, they did.
+        // The file has its length, but the bytes were not written. If the bytes are zeros anyway, nothing is missing.
         let padded = [&bytes[..end], &vec![0; bytes.len() - end + 700][..]].concat();
         let read = parse(path(), &padded, SHAPE, ORIGIN_HERE).unwrap();
         let ends = starts.iter().skip(1).copied().chain([bytes.len()]);

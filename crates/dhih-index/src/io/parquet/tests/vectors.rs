@@ -114,7 +114,7 @@ fn what_are_no_vectors_is_refused_by_row() {
         let error = Vectors::open(path).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
-    // NaN is told when it is read, as that of an array.
+    // NaN is an error when it is read, as in an `.npy` array.
     let (_dir, path) = file(&["v"], "float element", 2, &[two(), Some(vec![0.0, f64::NAN])]);
     let vectors = Vectors::open(path).unwrap();
     vectors.read(0..1, &mut Vec::new()).unwrap();
