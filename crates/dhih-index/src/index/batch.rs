@@ -83,6 +83,15 @@ impl Batch {
         self
     }
 
+    /// Refuses a batch that an index would refuse to apply, without changing anything: what a caller asks who has to write elsewhere first.
+    /// Where this succeeds, applying the batch to the same index fails only where the disk does.
+    ///
+    /// # Errors
+    /// As for [`IndexWriter::apply`](crate::IndexWriter::apply), but for those of the disk.
+    pub fn check(&self, index: &Index) -> Result<()> {
+        self.prepare(index).map(drop)
+    }
+
     /// What the batch does in an index.
     ///
     /// # Errors

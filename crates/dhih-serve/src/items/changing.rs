@@ -109,6 +109,8 @@ impl LocalItems {
         is_made: impl Fn(&Index) -> bool,
     ) -> Result<Arc<Index>, ChangeError> {
         let Steps { change, batch, touched } = steps;
+        // A change that the index would refuse is not begun: of an item that takes the place of another, the catalogue could not go back.
+        batch.check(&self.index()).map_err(|error| Error::index(&self.dir, error))?;
         let made = writing.commit(&change).and_then(|()| self.apply(changes, &batch));
         let Err(error) = made else { return Ok(self.index()) };
         tracing::error!(%error, "a change of the items failed");

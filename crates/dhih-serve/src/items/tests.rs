@@ -55,6 +55,48 @@ fn a_change_that_the_index_refuses_leaves_nothing_in_the_catalogue() {
     assert_eq!(open(dir.path()).index().len(), 4, "nor is anything there after a restart");
 }
 
+fn keyword(value: &str) -> Attributes {
+    let metadata = metadata::Metadata::new(serde_json::json!({ "camera": value })).unwrap();
+    Attributes { external_id: Some(value.into()), metadata, ..Attributes::default() }
+}
+
+#[test]
+fn what_was_kept_with_an_item_that_is_refused_is_not_found() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let items = open(dir.path());
+    let fields = metadata::Fields::default().with(&["camera=keyword".parse().unwrap()]).unwrap();
+    items.declare(&fields).unwrap();
+    let with =
+        |code, label, value| NewItem { attributes: Some(keyword(value)), ..item(code, label) };
+    // The catalogue takes a label of no class, the index does not.
+    assert!(matches!(
+        items.add(vec![with(9, 0, "a"), with(8, 99, "b")]),
+        Err(ChangeError::Failed(_))
+    ));
+    let catalogue = items.catalogue().unwrap();
+    let kept = |items: &LocalItems| {
+        let camera = items.catalogue().unwrap().field_counts(9).remove(0);
+        camera
+            .values
+            .into_iter()
+            .map(|(value, items)| format!("{value} {items}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((kept(&items), catalogue.item_of("a").unwrap()), (vec![], None));
+    // One that is replaced keeps what it had until the new one is there.
+    let id = items.add(vec![with(9, 0, "a")]).unwrap().ids().next().unwrap();
+    let replacing = NewItem { id: ItemId::Upserted(None), ..with(8, 99, "a") };
+    assert!(items.add(vec![replacing]).is_err());
+    assert_eq!(catalogue.item_of("a").unwrap().map(|(id, _)| id), Some(id));
+    let taken = items.add(vec![with(7, 0, "a")]);
+    assert!(matches!(taken, Err(ChangeError::ExternalIdTaken { .. })), "{taken:?}");
+    drop(items);
+    let items = open(dir.path());
+    assert_eq!(items.catalogue().unwrap().fields(), fields);
+    assert_eq!(kept(&items), ["\"a\" 1"]);
+}
+
 #[test]
 fn what_the_catalogue_has_and_the_index_lacks_is_made_good() {
     let dir = tempfile::tempdir().unwrap();

@@ -35,6 +35,8 @@ mod loading;
 mod memory;
 mod messages;
 mod metadata;
+#[cfg(unix)]
+mod metadata_durability;
 mod overload;
 mod pictured_vectors;
 mod program;

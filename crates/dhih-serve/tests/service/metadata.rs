@@ -59,8 +59,12 @@ fn metadata(id: u64) -> Value {
 }
 
 pub async fn declare(app: &Router) {
-    let declared = value!({"fields": {"camera": "keyword", "taken": "number", "tags": "keyword"}});
-    send(app, put("/v1/fields", &declared)).await.ok();
+    let fields = value!({"camera": "keyword", "taken": "number", "tags": "keyword"});
+    declare_as(app, &fields).await;
+}
+
+pub async fn declare_as(app: &Router, fields: &Value) {
+    send(app, put("/v1/fields", &value!({ "fields": fields }))).await.ok();
 }
 
 fn hits(answer: &Value) -> Vec<(u64, u64)> {
