@@ -109,6 +109,7 @@ pub use {
     index::salvage::{LostBytes, Salvage, salvage},
     index::selection::Selection,
     index::shared::SharedWriter,
+    index::sizes::Sizes,
     index::verify::Verification,
     index::writer::IndexWriter,
     pairs::files::{PairSink, check_pairs_path, write_groups, write_pairs},

@@ -98,6 +98,8 @@ macro_rules! assert_finds {
                 assert_eq!(hits, wanted.knn, "{strategy:?} {k}");
                 let (hits, _) = searched.explain_within(strategy, &query, radius).unwrap();
                 assert_eq!(hits, wanted.within, "{strategy:?} {radius}");
+                let (hits, _) = searched.explain_knn_within(strategy, &query, k, radius).unwrap();
+                assert_eq!(hits, wanted.both, "{strategy:?} {k} {radius}");
             }
             queries.extend(query);
             expected.push(wanted);

@@ -2,6 +2,9 @@
 //! `api/`; here is what is left.
 
 mod bounded;
+mod encode;
+mod explanation;
+mod image;
 mod info;
 mod items;
 mod metadata;
@@ -11,6 +14,9 @@ mod vector;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::encode::{EncodeAnswer, EncodeBody, EncodeParams};
+pub use self::explanation::{Action, Components, Costs, Explanation, Step};
+pub use self::image::Base64Image;
 pub use self::info::{
     Auth, Codec, Health, Index, Info, LastReload, Model, RequestLimits, Store, Vectors,
 };

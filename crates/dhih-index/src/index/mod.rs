@@ -24,6 +24,7 @@ pub(crate) mod salvage;
 pub(crate) mod scope;
 pub(crate) mod selection;
 pub(crate) mod shared;
+pub(crate) mod sizes;
 pub(crate) mod verify;
 pub(crate) mod writer;
 

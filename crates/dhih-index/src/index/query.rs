@@ -139,6 +139,21 @@ impl Index {
         self.scope().explain(Query { strategy, ..Query::new(query, Bound::within(radius)) })
     }
 
+    /// As [`knn_within`](Self::knn_within), by a strategy of the caller's choice, and what the search did and why.
+    ///
+    /// # Errors
+    /// As for [`knn`](Self::knn).
+    pub fn explain_knn_within(
+        &self,
+        strategy: Strategy,
+        query: &[u8],
+        k: usize,
+        radius: u32,
+    ) -> Result<(Vec<Hit>, Explanation)> {
+        let bound = Bound::nearest_within(k, radius);
+        self.scope().explain(Query { strategy, ..Query::new(query, bound) })
+    }
+
     /// [`knn`](Self::knn) of many queries on the threads of the current rayon pool.
     ///
     /// # Errors

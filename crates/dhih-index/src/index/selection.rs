@@ -137,6 +137,21 @@ impl Selection {
         self.scope().explain(Query { strategy, ..Query::new(query, Bound::within(radius)) })
     }
 
+    /// As [`Index::explain_knn_within`], among these items.
+    ///
+    /// # Errors
+    /// The same errors.
+    pub fn explain_knn_within(
+        &self,
+        strategy: Strategy,
+        query: &[u8],
+        k: usize,
+        radius: u32,
+    ) -> Result<(Vec<Hit>, Explanation)> {
+        let bound = Bound::nearest_within(k, radius);
+        self.scope().explain(Query { strategy, ..Query::new(query, bound) })
+    }
+
     /// As [`Index::knn_batch`], among these items.
     ///
     /// # Errors

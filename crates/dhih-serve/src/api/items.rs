@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ErrorBody, Hit, Label, Vector, bounded};
+use super::{Base64Image, ErrorBody, Hit, Label, Vector, bounded};
 
 /// Items that one request may bring to `POST /v1/items/batch`.
 pub const MAX_ITEMS: usize = 1000;
@@ -106,7 +106,7 @@ pub struct ItemForm {
     metadata: Option<String>,
 }
 
-/// JSON body of `POST /v1/items`: `code` or `vector`.
+/// JSON body of `POST /v1/items`: `code`, `vector` or `image`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemBody {
@@ -114,6 +114,8 @@ pub struct ItemBody {
     pub code: Option<String>,
     /// A vector, of which the codec of the service makes a code. The index keeps it if it keeps vectors.
     pub vector: Option<Vector>,
+    /// An image in base64: a JPEG, PNG, WebP, GIF, BMP or TIFF. Not in a batch.
+    pub image: Option<Base64Image>,
     /// A class, by name or number; a list of them where items have several labels.
     #[serde(default)]
     pub label: Labels,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ErrorAnswer, Label, Vector, bounded};
+use super::{Base64Image, ErrorAnswer, Explanation, Label, Vector, bounded};
 
 /// Query string of `POST /v1/search` and `POST /v1/search/batch`.
 #[derive(Debug, Clone, Default, IntoParams)]
@@ -12,6 +12,9 @@ pub struct SearchParams {
     /// How many neighbours at most; 20 when absent.
     #[param(minimum = 1, maximum = 1000)]
     pub k: Option<usize>,
+    /// So many of the nearest are passed over, so that a page begins after them; `k` and `offset` are at most 1000 together.
+    #[param(minimum = 0, maximum = 999)]
+    pub offset: Option<usize>,
     /// Largest Hamming distance, 0 to `bits`; with `k`, the `k` nearest within the radius.
     pub radius: Option<u32>,
     /// Only items of this class, by name or number; repeatable: of any of these.
@@ -34,6 +37,8 @@ pub struct SearchParams {
     /// `certain_within` say how far that goes. Candidates that were found are rescored in any case. Not with `rerank`.
     #[param(minimum = 1, maximum = 10000000)]
     pub budget_us: Option<u64>,
+    /// Adds to the answer how the index was searched. For exact searches by code of an index on the machine of the service.
+    pub explain: Option<bool>,
 }
 
 /// Images or queries that one request may bring to `POST /v1/search/batch`.
@@ -61,6 +66,8 @@ pub struct SearchBody {
     /// first 77 (CLIP) or 64 (SigLIP) tokens.
     #[schema(min_length = 1, max_length = 4096, example = "a red car")]
     pub text: Option<String>,
+    /// An image in base64: a JPEG, PNG, WebP, GIF, BMP or TIFF.
+    pub image: Option<Base64Image>,
 }
 
 /// JSON body of `POST /v1/search/batch`.
@@ -125,6 +132,9 @@ pub struct SearchAnswer {
     /// True where a store had to read all its codes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exhaustive: Option<bool>,
+    /// How the index was searched, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }
 
 /// Milliseconds spent on a search.

@@ -12,12 +12,14 @@ use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-use crate::http::ApiError;
+use crate::http::{ApiError, json};
 use crate::operation::limits::Limits;
 
 /// What is free of all bodies together, and of one of them at most, in bytes.
 const ALL_FREE: usize = 16 << 20;
 const ONE_FREE: usize = 64 << 10;
+/// So many times its length is what JSON is made of takes at most: short texts of a list.
+const PARSED: usize = 8;
 /// Bytes of a permit.
 const PERMIT: usize = 1024;
 /// How long a body that is refused may go on arriving: a client that is cut off while it sends does not read why.
@@ -100,18 +102,36 @@ pub(crate) struct ChargedBody {
     pub(crate) held: Arc<Held>,
     /// More bytes are refused.
     pub(crate) limit: usize,
-    /// What a byte beyond the first that are free is charged as: more than one where it becomes larger when it is read.
-    pub(crate) weight: usize,
+    pub(crate) weight: Weight,
     /// A refused body is read on, up to so many bytes.
     pub(crate) drained: usize,
     pub(crate) progress: Progress,
 }
 
-impl ChargedBody {
+/// What the bytes of a body beyond the first that are free are charged as: more than one where they become larger when they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Bytes that stay what they are.
+    Bytes,
+    /// JSON. What is longer than JSON may otherwise be has a picture in base64, of which there is one more copy once it is read.
+    Json,
+    /// Lines of JSON.
+    Lines,
+}
+
+impl Weight {
     /// What so many bytes are charged as.
-    fn charged(&self, received: usize) -> usize {
+    fn charged(self, received: usize) -> usize {
         let beyond = received.saturating_sub(ONE_FREE);
-        received.saturating_add(beyond.saturating_mul(self.weight - 1))
+        let more = match self {
+            Self::Bytes => 0,
+            Self::Json => {
+                let picture = beyond.saturating_sub(json::MOST);
+                (beyond - picture).saturating_mul(PARSED - 1).saturating_add(picture)
+            }
+            Self::Lines => beyond.saturating_mul(PARSED - 1),
+        };
+        received.saturating_add(more)
     }
 }
 
@@ -159,7 +179,7 @@ impl HttpBody for ChargedBody {
             }
             let charged = match received > self.limit {
                 true => Err(Refusal::TooLarge),
-                false => self.memory.charge(&self.held, self.charged(received)),
+                false => self.memory.charge(&self.held, self.weight.charged(received)),
             };
             match charged {
                 Ok(()) => {
@@ -212,6 +232,16 @@ mod tests {
         assert_eq!(memory.charge(&larger, ONE_FREE + 1), Err(Refusal::NoMemory));
         drop(large);
         memory.charge(&larger, all).unwrap();
+    }
+
+    #[test]
+    fn json_is_charged_as_it_is_read_and_a_picture_in_it_as_two() {
+        let megabytes = |weight: Weight, received: usize| weight.charged(received) >> 20;
+        assert_eq!(Weight::Json.charged(ONE_FREE), ONE_FREE);
+        assert_eq!(megabytes(Weight::Bytes, 64 << 20), 64);
+        assert_eq!(megabytes(Weight::Json, json::MOST + ONE_FREE), 32);
+        assert_eq!(megabytes(Weight::Json, json::MOST + ONE_FREE + (10 << 20)), 32 + 20);
+        assert_eq!(megabytes(Weight::Lines, (64 << 20) + ONE_FREE), 512);
     }
 
     #[test]

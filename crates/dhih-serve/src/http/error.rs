@@ -240,7 +240,7 @@ impl ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 "the body is larger than this service takes (`limits.body_bytes` of /v1/info); send a smaller image, or \
-                 fewer of them; of JSON it takes 4 MiB"
+                 fewer of them; of JSON it takes 4 MiB beside a picture"
                     .into(),
             ),
             Self::UnsupportedMediaType(code, message) => {

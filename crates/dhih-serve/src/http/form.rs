@@ -12,34 +12,18 @@ use dhih_model::image::FORMATS;
 
 use crate::http::ApiError;
 use crate::http::body_memory::Held;
+use crate::http::upload::{Upload, append, held};
 use crate::items::metadata::EXTERNAL_ID;
 
 /// What a form brought.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
-    pub(crate) images: Vec<FormImage>,
+    pub(crate) images: Vec<Upload>,
     pub(crate) labels: Vec<String>,
     pub(crate) id: Option<u64>,
     pub(crate) external_id: Option<String>,
     /// JSON.
     pub(crate) metadata: Option<String>,
-}
-
-/// A file of a form.
-#[derive(Debug, Default)]
-pub(crate) struct FormImage {
-    bytes: Vec<u8>,
-    /// The name of the file.
-    pub(crate) name: Option<String>,
-    /// The memory of the request's body: these bytes are counted for as long as they are there.
-    #[expect(dead_code, reason = "held")]
-    held: Option<Arc<Held>>,
-}
-
-impl AsRef<[u8]> for FormImage {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// What a form is for.
@@ -69,7 +53,7 @@ const METADATA: usize = 64 << 10;
 impl Form {
     /// Reads a form.
     pub(crate) async fn read(request: Request, purpose: Purpose) -> Result<Self, ApiError> {
-        let held = request.extensions().get::<Arc<Held>>().cloned();
+        let held = held(&request);
         let mut parts = Multipart::from_request(request, &()).await?;
         let mut form = Self::default();
         while let Some(field) = parts.next_field().await? {
@@ -116,7 +100,7 @@ impl Form {
         field: Field<'_>,
         purpose: Purpose,
         held: Option<Arc<Held>>,
-    ) -> Result<FormImage, ApiError> {
+    ) -> Result<Upload, ApiError> {
         let most = match purpose {
             Purpose::Search { images } => images,
             Purpose::NewItem { .. } => 1,
@@ -141,13 +125,9 @@ impl Form {
             name.chars().filter(|c| !c.is_control()).take(NAME).collect::<String>()
         });
         let bytes = bytes(field, usize::MAX).await?.unwrap_or_default();
-        if bytes.is_empty() {
-            return Err(ApiError::BadRequest(
-                "missing_image",
-                format!("the field `image` is empty: send the bytes of a {FORMATS} in it"),
-            ));
-        }
-        Ok(FormImage { bytes, name: name.filter(|name| !name.is_empty()), held })
+        let mut image = Upload::new(bytes, held)?;
+        image.name = name.filter(|name| !name.is_empty());
+        Ok(image)
     }
 }
 
@@ -162,8 +142,8 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     let refused = |code, message| Err(ApiError::BadRequest(code, message));
     match (name, purpose) {
         (
-            "k" | "radius" | "label" | "filter" | "codes" | "metadata" | "rerank" | "rescore"
-            | "budget_us",
+            "k" | "offset" | "radius" | "label" | "filter" | "codes" | "metadata" | "rerank"
+            | "rescore" | "budget_us" | "explain" | "values",
             Purpose::Search { .. },
         ) => refused(
             "invalid_parameter",
@@ -171,7 +151,7 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
                 "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
             ),
         ),
-        ("id" | "sample" | "code" | "vector", Purpose::Search { .. }) => refused(
+        ("id" | "sample" | "code" | "vector" | "text", Purpose::Search { .. }) => refused(
             "ambiguous_query",
             format!(
                 "the form has `image` and `{name}`: search by an image, or send `{name}` as JSON"
@@ -201,11 +181,7 @@ async fn bytes(mut field: Field<'_>, most: usize) -> Result<Option<Vec<u8>>, Api
         if chunk.len() > most - bytes.len() {
             return Ok(None);
         }
-        if bytes.capacity() - bytes.len() < chunk.len() {
-            // By a quarter, not by doubling: the memory of bodies is counted.
-            bytes.reserve_exact(chunk.len().max(bytes.len() / 4));
-        }
-        bytes.extend_from_slice(&chunk);
+        append(&mut bytes, &chunk);
     }
     Ok(Some(bytes))
 }

@@ -16,6 +16,8 @@ pub(crate) mod readiness;
 mod routes;
 mod sessions;
 mod state;
+mod upload;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -31,14 +33,17 @@ pub use admin::Admin;
 pub(crate) use error::ApiError;
 pub use state::AppState;
 
-use self::routes::{adding, info, items, listing, metadata, page, samples, search, session};
+use self::routes::{
+    adding, encode, info, items, listing, metadata, page, samples, search, session,
+};
 
 /// The whole service as a router.
 pub fn app(state: Arc<AppState>) -> Router {
     crate::operation::telemetry::recorder();
     let body_memory = from_fn_with_state(state.clone(), layers::charge_body);
+    let picture_memory = from_fn_with_state(state.clone(), layers::charge_picture_body);
     let writing = Router::new()
-        .route("/v1/items", post(adding::add).layer(body_memory.clone()).delete(listing::delete))
+        .route("/v1/items", post(adding::add).layer(picture_memory.clone()).delete(listing::delete))
         .route("/v1/items/batch", post(adding::add_batch).layer(body_memory.clone()))
         .route("/v1/items/{id}", delete(items::delete))
         .route("/v1/items/{id}/metadata", put(metadata::put).layer(body_memory.clone()))
@@ -53,7 +58,8 @@ pub fn app(state: Arc<AppState>) -> Router {
         .layer(from_fn(layers::own_pages))
         .get(session::session);
     let reading = Router::new()
-        .route("/v1/search", post(search::search).layer(body_memory.clone()))
+        .route("/v1/search", post(search::search).layer(picture_memory.clone()))
+        .route("/v1/encode", post(encode::encode).layer(picture_memory))
         .route("/v1/search/batch", post(search::batch).layer(body_memory))
         .route("/v1/fields", get(metadata::fields))
         .route("/v1/items", get(listing::list))

@@ -13,7 +13,9 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::AppState;
-use crate::http::routes::{adding, info, items, listing, metadata, samples, search, session};
+use crate::http::routes::{
+    adding, encode, info, items, listing, metadata, samples, search, session,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,7 +26,7 @@ use crate::http::routes::{adding, info, items, listing, metadata, samples, searc
     ),
     servers((url = "/", description = "this service")),
     paths(
-        search::search, search::batch, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
+        search::search, search::batch, encode::encode, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
         listing::list, listing::count, listing::delete, metadata::fields, metadata::declare, metadata::put,
         samples::samples, samples::sample, samples::image,
         session::begin, session::session, session::end,

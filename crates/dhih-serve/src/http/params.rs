@@ -15,6 +15,8 @@ use crate::search::MOST_CANDIDATES;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Extent {
     pub(crate) k: usize,
+    /// So many of the nearest are passed over.
+    pub(crate) offset: usize,
     pub(crate) radius: u32,
     pub(crate) labels: Vec<String>,
     /// A filter of the metadata, as JSON.
@@ -27,6 +29,8 @@ pub(crate) struct Extent {
     pub(crate) rescore: Option<usize>,
     /// The time after which the search by codes stops.
     pub(crate) budget: Option<Duration>,
+    /// Whether the answer says how the index was searched.
+    pub(crate) explain: bool,
 }
 
 impl Extent {
@@ -34,6 +38,11 @@ impl Extent {
     pub(crate) fn is_plain(&self) -> bool {
         let is_ordered = self.rerank || self.rescore.is_some() || self.budget.is_some();
         self.labels.is_empty() && self.filter.is_none() && !self.metadata && !is_ordered
+    }
+
+    /// How many of the nearest are looked for.
+    pub(crate) fn reach(&self) -> usize {
+        self.k + self.offset
     }
 
     /// What hits come with.
@@ -70,6 +79,10 @@ pub(crate) fn pairs_extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError
             "pairs are all within a distance: leave `rerank`, `rescore` and `budget_us` out";
         return Err(wrong(message.into()));
     }
+    if params.offset.is_some() || params.explain.is_some() {
+        let message = "pairs have no pages and are not explained: leave `offset` and `explain` out";
+        return Err(wrong(message.into()));
+    }
     if params.radius.is_none() {
         return Err(wrong("`radius` is missing: give the largest distance of a pair".into()));
     }
@@ -82,9 +95,15 @@ fn checked(params: SearchParams, bounds: Bounds) -> Result<Extent, ApiError> {
         return Err(too_many_labels(labels));
     }
     let k = params.k.unwrap_or(DEFAULT_K);
-    let radius = params.radius.unwrap_or(bits);
+    let (radius, offset) = (params.radius.unwrap_or(bits), params.offset.unwrap_or(0));
     if !(1..=MAX_K).contains(&k) {
         return Err(wrong(format!("k is {k}; give 1 to {MAX_K}")));
+    }
+    if offset > MAX_K - k {
+        let message = format!(
+            "k is {k} and offset is {offset}; together give at most {MAX_K}: to go further, narrow the search, for example by `filter`"
+        );
+        return Err(wrong(message));
     }
     if radius > bits {
         let message = format!("radius is {radius}; codes have {bits} bits, give 0 to {bits}");
@@ -95,8 +114,11 @@ fn checked(params: SearchParams, bounds: Bounds) -> Result<Extent, ApiError> {
         if rerank {
             return Err(wrong("`rerank` and `rescore` are two orders: give one".into()));
         }
-        if !(k..=MOST_CANDIDATES).contains(&candidates) {
-            let message = format!("rescore is {candidates}; give {k} (k) to {MOST_CANDIDATES}");
+        let least = k + offset;
+        if !(least..=MOST_CANDIDATES).contains(&candidates) {
+            let what = if offset == 0 { "k" } else { "k and offset" };
+            let message =
+                format!("rescore is {candidates}; give {least} ({what}) to {MOST_CANDIDATES}");
             return Err(wrong(message));
         }
     }
@@ -109,10 +131,27 @@ fn checked(params: SearchParams, bounds: Bounds) -> Result<Extent, ApiError> {
             return Err(wrong(format!("budget_us is {budget}; give 1 to {MAX_BUDGET_US}")));
         }
     }
+    let explain = params.explain.unwrap_or(false);
+    if explain && (rerank || params.rescore.is_some() || params.budget_us.is_some()) {
+        let message = "`explain` says how an exact search by code was made: leave `rerank`, `rescore` and `budget_us` out";
+        return Err(wrong(message.into()));
+    }
     let (labels, filter, rescore) = (params.label, params.filter, params.rescore);
     let metadata = params.metadata.unwrap_or(false);
     let budget = params.budget_us.map(Duration::from_micros);
-    Ok(Extent { k, radius, labels, filter, codes, metadata, rerank, rescore, budget })
+    Ok(Extent {
+        k,
+        offset,
+        radius,
+        labels,
+        filter,
+        codes,
+        metadata,
+        rerank,
+        rescore,
+        budget,
+        explain,
+    })
 }
 
 pub(super) fn wrong(message: String) -> ApiError {
@@ -124,6 +163,8 @@ fn parse(query: &str) -> Result<SearchParams, String> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let repeated = match &*name {
             "k" => params.k.replace(number(&name, &value)?).is_some(),
+            "offset" => params.offset.replace(number(&name, &value)?).is_some(),
+            "explain" => params.explain.replace(truth(&name, &value)?).is_some(),
             "radius" => params.radius.replace(number(&name, &value)?).is_some(),
             "codes" => params.codes.replace(truth(&name, &value)?).is_some(),
             "rescore" => params.rescore.replace(number(&name, &value)?).is_some(),
@@ -140,7 +181,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             }
             _ => {
                 return Err(format!(
-                    "there is no parameter `{name}`; there are k, radius, label, filter, codes, metadata, rerank, rescore and budget_us"
+                    "there is no parameter `{name}`; there are k, offset, radius, label, filter, codes, metadata, rerank, rescore, budget_us and explain"
                 ));
             }
         };
@@ -170,10 +211,12 @@ mod tests {
         let bounds = Bounds { bits: 48, labels: 3 };
         let read = |query: &str| extent(&format!("/v1/search?{query}").parse().unwrap(), bounds);
         let all =
-            read("k=5&radius=9&label=a%20b&label=c&codes=true&rerank=true&metadata=true").unwrap();
+            read("k=5&offset=7&radius=9&label=a%20b&label=c&codes=true&rerank=true&metadata=true")
+                .unwrap();
         let labels = vec!["a b".to_owned(), "c".to_owned()];
         let expected = Extent {
             k: 5,
+            offset: 7,
             radius: 9,
             labels,
             filter: None,
@@ -182,8 +225,11 @@ mod tests {
             rerank: true,
             rescore: None,
             budget: None,
+            explain: false,
         };
         assert_eq!(all, expected);
+        assert_eq!(all.reach(), 12);
+        assert!(read("offset=980").is_ok() && read("k=1&offset=999&explain=true").is_ok());
         let timed = read("k=5&rescore=50&budget_us=300").unwrap();
         let budget = Some(Duration::from_micros(300));
         assert_eq!((timed.rescore, timed.budget), (Some(50), budget));
@@ -210,7 +256,15 @@ mod tests {
             ("budget_us=0", "1 to 10000000"),
             ("budget_us=10000001", "1 to 10000000"),
             ("rerank=true&budget_us=5", "leave `budget_us` out"),
-            ("limit=3", "rerank, rescore and budget_us"),
+            ("limit=3", "rerank, rescore, budget_us and explain"),
+            ("offset=981", "k is 20 and offset is 981; together give at most 1000"),
+            ("offset=18446744073709551615", "together give at most 1000"),
+            ("offset=-1", "whole number"),
+            ("k=5&offset=5&rescore=9", "10 (k and offset) to 10000"),
+            ("explain=yes", "true or false"),
+            ("explain=true&rerank=true", "leave `rerank`, `rescore` and `budget_us` out"),
+            ("explain=true&rescore=50", "leave `rerank`, `rescore` and `budget_us` out"),
+            ("explain=true&budget_us=50", "leave `rerank`, `rescore` and `budget_us` out"),
             (&format!("label={}", "a".repeat(LABEL + 1)), "longer than 256 bytes"),
         ] {
             match read(query) {

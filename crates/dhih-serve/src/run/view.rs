@@ -12,8 +12,8 @@ use crate::items::metadata::Attributes;
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
 use crate::search::{
-    Found, Neighbour, Order, Query, SearchError, Searcher, search_and_rerank, search_and_rescore,
-    search_within_budget,
+    Found, Neighbour, Order, Query, SearchError, Searcher, search_and_explain, search_and_rerank,
+    search_and_rescore, search_within_budget,
 };
 
 /// A run, and its codes as they were at one moment.
@@ -83,6 +83,8 @@ impl View<'_> {
         match (order, &self.snapshot) {
             (Order::Distance, _) => self.searcher().search(&query),
             (Order::Values(values), _) => search_and_rerank(self.searcher(), &query, values),
+            (Order::Explained, Snapshot::Local(index)) => search_and_explain(index, &query),
+            (Order::Explained, Snapshot::Remote(_)) => Err(SearchError::NoExplanation),
             (Order::DistanceWithin(budget), Snapshot::Local(index)) => {
                 search_within_budget(index, &query, budget)
             }

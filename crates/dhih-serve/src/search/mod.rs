@@ -3,6 +3,7 @@
 
 mod cancellation;
 mod certified;
+mod explained;
 mod local;
 mod rerank;
 mod rescore;
@@ -11,10 +12,11 @@ mod scope;
 use std::fmt;
 use std::time::Duration;
 
-use dhih_index::{Certificate, Index};
+use dhih_index::{Certificate, Explanation, Index, Sizes};
 
 pub use self::cancellation::{CancelOnDrop, Cancellation};
 pub(crate) use self::certified::search_within_budget;
+pub(crate) use self::explained::search_and_explain;
 pub(crate) use self::rerank::search_and_rerank;
 pub(crate) use self::rescore::{MOST_CANDIDATES, search_and_rescore};
 pub use self::scope::Scope;
@@ -86,6 +88,8 @@ pub struct Neighbour {
 pub(crate) enum Order<'a> {
     /// By distance.
     Distance,
+    /// By distance, with how the search was made.
+    Explained,
     /// By distance, as far as the search comes within this time.
     DistanceWithin(Duration),
     /// By distance, and those of one distance by how well their bits agree with these real values of the query.
@@ -114,6 +118,25 @@ pub struct Found {
     pub similarities: Vec<f32>,
     /// How far it is certain that no nearer item was left out, where they were rescored or the search had a budget.
     pub certificate: Option<Certificate>,
+    /// How the search was made, where that was asked for.
+    pub explained: Option<Explained>,
+}
+
+/// How an index was searched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explained {
+    /// What the search did.
+    pub explanation: Explanation,
+    /// How large the parts of the index are.
+    pub sizes: Sizes,
+}
+
+impl Found {
+    /// Passes over the first items, so many.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.neighbours.drain(..count.min(self.neighbours.len()));
+        self.similarities.drain(..count.min(self.similarities.len()));
+    }
 }
 
 /// Why a search has no answer.
@@ -135,6 +158,9 @@ pub enum SearchError {
     /// A store that cannot stop a search under way.
     #[error("the codes are in a store, which answers a search as a whole: leave `budget_us` out")]
     NoBudget,
+    /// A store that does not tell how it searches.
+    #[error("the codes are in a store, which does not tell how it searches: leave `explain` out")]
+    NoExplanation,
     /// Nobody waits for the answer any more.
     #[error("the search was given up by who asked for it")]
     Cancelled,

@@ -21,6 +21,8 @@ mod connections;
 mod description;
 #[cfg(unix)]
 mod durability;
+#[cfg(unix)]
+mod encoding;
 #[cfg(target_os = "linux")]
 mod failing_sync;
 #[cfg(unix)]
@@ -38,6 +40,8 @@ mod metadata;
 #[cfg(unix)]
 mod metadata_durability;
 mod overload;
+#[cfg(unix)]
+mod paging;
 mod pictured_vectors;
 mod program;
 mod rebuilt;
@@ -47,5 +51,6 @@ mod search;
 #[cfg(unix)]
 mod signals;
 mod texts;
+mod uploads;
 #[cfg(unix)]
 mod vectors;

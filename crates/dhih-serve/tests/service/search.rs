@@ -195,7 +195,7 @@ async fn malformed_multipart_is_refused() {
 #[tokio::test]
 async fn other_content_is_refused() {
     let app = Fixture::new().app();
-    for content_type in ["image/png", "text/plain", "", "\u{fffd}"] {
+    for content_type in ["text/plain", "", "\u{fffd}"] {
         let answer = send(&app, post("/v1/search", content_type, png(1))).await;
         answer.refused(415, "unsupported_media_type", "multipart/form-data");
     }

@@ -49,14 +49,14 @@ pub(crate) fn write_text(run: &Path, model_sha256: &str, dims: usize) {
     fit.write(&run.join("text.safetensors")).unwrap();
 }
 
-fn fixture() -> Fixture {
+pub(crate) fn fixture() -> Fixture {
     let fixture = Fixture::new();
     write_text(fixture.run(), fixture.encoder().model_sha256(), DIMS);
     fixture
 }
 
 /// The code that the run's tower makes of a text.
-fn code_of(fixture: &Fixture, text: &str) -> String {
+pub(crate) fn code_of(fixture: &Fixture, text: &str) -> String {
     let encoder = TextEncoder::load(&fixture.file("text.safetensors"), &Device::Cpu).unwrap();
     let values = encoder.encode(&[text]).unwrap();
     Codes::from_real(BITS as u32, &values).unwrap().to_hex(0)

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::blocking::BlockingError;
 use crate::encode::EncodeError;
 use crate::http::ApiError;
-use crate::http::routes::search::no_item;
+use crate::http::wanted::no_item;
 use crate::items::ChangeError;
 use crate::run::coder::{Lacking, VectorFault};
 use crate::search::SearchError;
@@ -103,9 +103,10 @@ impl From<BlockingError> for ApiError {
 impl From<SearchError> for ApiError {
     fn from(error: SearchError) -> Self {
         match error {
-            SearchError::NoFilter | SearchError::NoBudget | SearchError::TooMany(_) => {
-                Self::BadRequest("invalid_parameter", error.to_string())
-            }
+            SearchError::NoFilter
+            | SearchError::NoBudget
+            | SearchError::NoExplanation
+            | SearchError::TooMany(_) => Self::BadRequest("invalid_parameter", error.to_string()),
             SearchError::NoVectors => Self::Lacking(Lacking::Vectors),
             SearchError::Index(dhih_index::Error::Vectors(fault)) => match fault {
                 dhih_index::VectorError::NotKept { .. } => Self::Lacking(Lacking::Vectors),

@@ -10,26 +10,36 @@ use axum::{
 };
 
 use crate::http::AppState;
-use crate::http::body_memory::{ChargedBody, Held, Progress};
+use crate::http::body_memory::{ChargedBody, Held, Progress, Weight};
 use crate::http::form::media_type;
-
-/// The largest body of JSON, in bytes: a batch of vectors of some thousand numbers, or of a thousand codes of the longest.
-const JSON: usize = 4 << 20;
-/// So many times its length is what JSON is made of takes at most: short texts of a list.
-const PARSED: usize = 8;
+use crate::http::json;
 
 /// Charges a request's body as it arrives. What it holds is held until the request is answered; handlers that keep its bytes for longer
 /// find an `Arc<Held>` among the request's extensions.
 pub(crate) async fn charge_body(
     State(state): State<Arc<AppState>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
+    charge(&state, json::MOST, request, next).await
+}
+
+/// As [`charge_body`], where JSON may bring a picture in base64: it may be as large as any body. That what is beside the picture is not
+/// larger than other JSON, `json.rs` sees to.
+pub(crate) async fn charge_picture_body(
+    State(state): State<Arc<AppState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    charge(&state, usize::MAX, request, next).await
+}
+
+async fn charge(state: &AppState, most_json: usize, mut request: Request, next: Next) -> Response {
     let most = state.limits().max_body_bytes;
     let (limit, weight) = match media_type(&request).as_deref() {
-        Some("application/json") => (JSON.min(most), PARSED),
-        Some("application/x-ndjson" | "application/jsonl") => (most, PARSED),
-        _ => (most, 1),
+        Some("application/json") => (most_json.min(most), Weight::Json),
+        Some("application/x-ndjson" | "application/jsonl") => (most, Weight::Lines),
+        _ => (most, Weight::Bytes),
     };
     let held = Arc::new(Held::default());
     request.extensions_mut().insert(held.clone());

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::ApiError;
 
-pub(crate) use body_memory::charge_body;
+pub(crate) use body_memory::{charge_body, charge_picture_body};
 pub(crate) use caller::admit;
 pub(crate) use in_flight_limit::InFlight;
 pub(crate) use rights::{administering, own_pages, reading, writing};

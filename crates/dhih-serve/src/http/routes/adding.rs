@@ -16,13 +16,14 @@ use crate::http::form::{Form, Purpose, too_many_labels};
 use crate::http::json::{Kind, json, kind, unsupported};
 use crate::http::routes::items::change;
 use crate::http::routes::lines;
+use crate::http::upload::{Upload, held};
 use crate::http::{ApiError, AppState};
 use crate::items::catalogue::Record;
 use crate::items::metadata::{Attributes, Metadata, check_external_id};
 use crate::items::{ChangeError, Changed, ItemId, LabelShape, NewItem};
 use crate::run::Run;
 
-/// Adds an item: a picture (multipart), or a code or a vector (JSON). Once this is answered it survives a crash, and is found.
+/// Adds an item: a picture (multipart, or in base64 in JSON), or a code or a vector (JSON). Once this is answered it survives a crash, and is found.
 #[utoipa::path(
     post, operation_id = "add_item", path = "/v1/items", tag = "items", params(AddParams),
     request_body(content(
@@ -52,14 +53,26 @@ pub(crate) async fn add(
     let Query(params) = params?;
     let run = changeable(&state)?;
     let item = match kind(&request)?.ok_or_else(|| unsupported(""))? {
-        Kind::Form => pictured(&state, &run, params, request).await?,
+        Kind::Form => {
+            run.encoder()?;
+            let form = Form::read(request, Purpose::NewItem { labels: run.most_labels() }).await?;
+            encoded(&state, &run, params, Pictured::of_form(form)?).await?
+        }
         Kind::Json => {
-            let body: ItemBody = json(request).await?;
-            coded(&run, params, body)?
+            let held = held(&request);
+            let mut body: ItemBody = json(request).await?;
+            match body.image.take() {
+                Some(image) => {
+                    let item = Pictured::of_json(body, Upload::new(image.0, held)?)?;
+                    encoded(&state, &run, params, item).await?
+                }
+                None => coded(&run, params, body)?,
+            }
         }
         Kind::Lines => {
             return Err(unsupported("lines of JSON are taken at /v1/items/batch; here, "));
         }
+        Kind::Picture => return Err(unsupported("a picture alone is not taken here: ")),
     };
     let made = make(&state, &run, vec![item]).await?.pop();
     let item = made.ok_or_else(|| ApiError::internal("an item got no id"))?;
@@ -132,25 +145,53 @@ fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
     }
 }
 
-/// The item that a form brings.
-async fn pictured(
+/// A new item with a picture, as it came.
+struct Pictured {
+    image: Upload,
+    labels: Vec<String>,
+    id: Option<u64>,
+    external_id: Option<String>,
+    metadata: serde_json::Value,
+}
+
+impl Pictured {
+    fn of_form(form: Form) -> Result<Self, ApiError> {
+        let Form { mut images, labels, id, external_id, metadata } = form;
+        let metadata = metadata.map_or(Ok(serde_json::Value::Null), |text| {
+            let wrong = |error| invalid_metadata(format!("`metadata` is no JSON: {error}"));
+            serde_json::from_str(&text).map_err(wrong)
+        })?;
+        let image = images.pop().ok_or_else(|| ApiError::internal("a form has no image"))?;
+        Ok(Self { image, labels, id, external_id, metadata })
+    }
+
+    fn of_json(body: ItemBody, image: Upload) -> Result<Self, ApiError> {
+        match body {
+            ItemBody { code: None, vector: None, image: _, label, id, external_id, metadata } => {
+                Ok(Self { image, labels: label.0, id, external_id, metadata })
+            }
+            _ => Err(ambiguous()),
+        }
+    }
+}
+
+/// The item of a picture, once that has its code.
+async fn encoded(
     state: &Arc<AppState>,
     run: &Arc<Run>,
     params: AddParams,
-    request: Request,
+    item: Pictured,
 ) -> Result<NewItem, ApiError> {
     run.encoder()?;
-    let Form { mut images, labels, id, external_id, metadata } =
-        Form::read(request, Purpose::NewItem { labels: run.most_labels() }).await?;
+    let Pictured { mut image, labels, id, external_id, metadata } = item;
+    if labels.len() > run.most_labels() {
+        return Err(too_many_labels(run.most_labels()));
+    }
     let labels = classes(run, &labels)?;
-    let metadata = metadata.map_or(Ok(serde_json::Value::Null), |text| {
-        let wrong = |error| invalid_metadata(format!("`metadata` is no JSON: {error}"));
-        serde_json::from_str(&text).map_err(wrong)
-    })?;
     let attributes = Some(attributes(external_id, metadata)?);
-    let source = images.first_mut().and_then(|image| image.name.take());
+    let source = image.name.take();
     let keep = crate::items::thumbnail::thumbnail;
-    let coded = state.pictures().encode(run, images, keep).await?.pop();
+    let coded = state.pictures().encode(run, vec![image], keep).await?.pop();
     let (made, file) = coded.ok_or_else(|| ApiError::internal("no code"))??;
     let thumbnail = file.map_err(ApiError::internal)?;
     let code = dhih_index::to_hex(&run.pack(&made.values).map_err(ApiError::internal)?);
@@ -160,7 +201,11 @@ async fn pictured(
 
 /// The item that JSON brings. It has no picture.
 pub(super) fn coded(run: &Run, params: AddParams, body: ItemBody) -> Result<NewItem, ApiError> {
-    let ItemBody { code, vector, label, id, external_id, metadata } = body;
+    let ItemBody { code, vector, image, label, id, external_id, metadata } = body;
+    if image.is_some() {
+        let message = "an item with an `image` is added alone: send it to /v1/items";
+        return Err(ApiError::BadRequest("invalid_parameter", message.into()));
+    }
     if label.0.len() > run.most_labels() {
         return Err(too_many_labels(run.most_labels()));
     }
@@ -175,18 +220,21 @@ pub(super) fn coded(run: &Run, params: AddParams, body: ItemBody) -> Result<NewI
             (run.pack(&values).map_err(ApiError::internal)?, Some(vector.0))
         }
         (None, None) => {
-            let message = "the body names nothing to add: give `code` or `vector`";
+            let message = "the body names nothing to add: give `image`, `code` or `vector`";
             return Err(ApiError::BadRequest("missing_item", message.into()));
         }
-        (Some(_), Some(_)) => {
-            let message = "the body has a code and a vector: give one of them, `vector` where the codec makes the code";
-            return Err(ApiError::BadRequest("ambiguous_item", message.into()));
-        }
+        (Some(_), Some(_)) => return Err(ambiguous()),
     };
     let record = Record { code: dhih_index::to_hex(&code), labels, vector, ..Record::default() };
     let attributes = Some(attributes(external_id, metadata)?);
     let id = wanted_id(id, params);
     Ok(NewItem { id, record, thumbnail: Vec::new(), digest: None, attributes })
+}
+
+fn ambiguous() -> ApiError {
+    let message = "the body has more than one of an image, a code and a vector: give one of them; the code of an image and of a vector is \
+                   made here";
+    ApiError::BadRequest("ambiguous_item", message.into())
 }
 
 fn wanted_id(id: Option<u64>, AddParams { upsert }: AddParams) -> ItemId {

@@ -11,8 +11,9 @@ use axum::{
 
 use crate::api::{ErrorAnswer, Item, Pairs, PairsParams};
 use crate::http::params::{Bounds, pairs_extent};
-use crate::http::routes::search::{no_item, scope};
+use crate::http::routes::search::scope;
 use crate::http::routes::thumbnail::{self, Thumbnail};
+use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
 use crate::items::ChangeError;
 use crate::run::Run;

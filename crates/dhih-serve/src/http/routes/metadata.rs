@@ -12,7 +12,7 @@ use crate::api::{
 };
 use crate::http::json::{Kind, json, kind};
 use crate::http::routes::items::change;
-use crate::http::routes::search::no_item;
+use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
 use crate::items::Kept;
 use crate::items::catalogue::Catalogue;

@@ -12,7 +12,8 @@ use axum::{
 };
 
 use crate::api::{ErrorAnswer, MAX_K, Sample, Samples, SamplesParams};
-use crate::http::routes::{search::no_sample, thumbnail::Thumbnail};
+use crate::http::routes::thumbnail::Thumbnail;
+use crate::http::wanted::no_sample;
 use crate::http::{ApiError, AppState};
 use crate::run::gallery::Set;
 

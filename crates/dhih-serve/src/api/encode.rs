@@ -1,0 +1,44 @@
+//! What the service makes of an image, a text or a vector, on the wire.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Base64Image, Vector};
+
+/// Query string of `POST /v1/encode`.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EncodeParams {
+    /// Adds the real values behind the code to the answer.
+    #[serde(default)]
+    #[param(required = false)]
+    pub values: bool,
+}
+
+/// JSON body of `POST /v1/encode`: exactly one of the fields.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EncodeBody {
+    /// An image in base64: a JPEG, PNG, WebP, GIF, BMP or TIFF.
+    pub image: Option<Base64Image>,
+    /// A text, for a run with a text tower.
+    #[schema(min_length = 1, max_length = 4096, example = "a red car")]
+    pub text: Option<String>,
+    /// A vector, for a service with a codec.
+    pub vector: Option<Vector>,
+}
+
+/// Answer of `POST /v1/encode`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct EncodeAnswer {
+    /// Bits of the code.
+    pub bits: u32,
+    /// The code in hexadecimal.
+    pub code: String,
+    /// The real values whose signs are the bits, when asked for: a bit is 1 where its value is not negative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<f32>>,
+    /// Milliseconds that it took.
+    pub took_ms: f64,
+}

@@ -1,0 +1,49 @@
+//! `POST /v1/encode`: the code of an image, a text or a vector, and nothing is searched.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Query, Request, State, rejection::QueryRejection},
+};
+
+use crate::api::{EncodeAnswer, EncodeBody, EncodeParams, ErrorAnswer, ImageForm};
+use crate::http::wanted::{Coded, Reader};
+use crate::http::{ApiError, AppState};
+
+/// What the service makes of an image (multipart, or as the whole body) or of an image, a text or a vector (JSON): its code, and with `values`
+/// the real values behind it.
+#[utoipa::path(
+    post, operation_id = "encode", path = "/v1/encode", tag = "search", params(EncodeParams),
+    request_body(content(
+        (ImageForm = "multipart/form-data"),
+        (EncodeBody = "application/json"),
+        (Vec<u8> = "image/*"),
+    )),
+    responses(
+        (status = 200, body = EncodeAnswer, description = "The code"),
+        (status = 400, body = ErrorAnswer, description = "A parameter or the body is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 408, body = ErrorAnswer, description = "The request took too long"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+        (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
+        (status = 422, body = ErrorAnswer, description = "An image, a text or a vector that cannot be used, or the service was started without what this needs: see `search_by` of /v1/info"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
+    )
+)]
+pub(crate) async fn encode(
+    State(state): State<Arc<AppState>>,
+    params: Result<Query<EncodeParams>, QueryRejection>,
+    request: Request,
+) -> Result<Json<EncodeAnswer>, ApiError> {
+    let Query(EncodeParams { values: wants_values }) = params?;
+    let run = state.run();
+    let wanted = Reader { state: &state, run: &run }.original(request).await?;
+    // The map of a codec takes a while.
+    let answer = state.work(move || {
+        let Coded { code, values, encode } = wanted.coded(&run, &run.view())?;
+        let (bits, code) = (run.bits(), dhih_index::to_hex(&code));
+        Ok(EncodeAnswer { bits, code, values: values.filter(|_| wants_values), took_ms: encode })
+    });
+    answer.await.map(Json)
+}

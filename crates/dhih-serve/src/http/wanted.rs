@@ -1,0 +1,288 @@
+//! What a request brings to search by or to encode, from its body to a code: images, texts, vectors, codes, items or samples. What is done
+//! with the code: `routes/search.rs`, `routes/encode.rs`.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::extract::Request;
+use dhih_model::Encoded;
+
+use crate::api::{BatchBody, EncodeBody, MAX_BATCH, SearchBody};
+use crate::http::body_memory::Held;
+use crate::http::form::{Form, Purpose};
+use crate::http::json::{Kind, json, kind, unsupported};
+use crate::http::upload::{Upload, held};
+use crate::http::{ApiError, AppState};
+use crate::run::Run;
+use crate::run::coder::Lacking;
+use crate::run::view::View;
+
+/// What to search by.
+pub(crate) enum Wanted {
+    /// What the network made of one image or text, and the milliseconds that it took.
+    Made(Encoded, f64),
+    Vector(Vec<f32>),
+    Code(String),
+    Id(u64),
+    Sample(usize),
+}
+
+/// What a body names.
+enum Named {
+    /// An image, which is decoded and encoded before anything is searched.
+    Image(Upload),
+    /// A text, which the tower reads on a thread of its own.
+    Text(String),
+    Ready(Wanted),
+}
+
+/// A query, once it has a code.
+pub(crate) struct Coded {
+    pub(crate) code: Vec<u8>,
+    /// The real values behind the code, where it was made here.
+    pub(crate) values: Option<Vec<f32>>,
+    /// Milliseconds that making the code took.
+    pub(crate) encode: f64,
+}
+
+/// What a query may be, for refusals.
+const QUERY: &str = "give `image`, `code`, `id`, `sample`, `text` or `vector`";
+
+/// Reads what codes are made of, and makes them.
+pub(crate) struct Reader<'a> {
+    pub(crate) state: &'a AppState,
+    pub(crate) run: &'a Arc<Run>,
+}
+
+impl Reader<'_> {
+    /// The one thing to search by that a request brings.
+    pub(crate) async fn query(&self, request: Request) -> Result<Wanted, ApiError> {
+        match kind(&request)?.ok_or_else(nothing_to_search_by)? {
+            Kind::Json => {
+                let held = held(&request);
+                let body: SearchBody = json(request).await?;
+                self.made(one(body, QUERY, held)?).await
+            }
+            kind => self.picture(kind, request).await,
+        }
+    }
+
+    /// The one thing to encode that a request brings.
+    pub(crate) async fn original(&self, request: Request) -> Result<Wanted, ApiError> {
+        match kind(&request)?.ok_or_else(nothing_to_encode)? {
+            Kind::Json => {
+                let held = held(&request);
+                let EncodeBody { image, text, vector } = json(request).await?;
+                let body = SearchBody { image, text, vector, ..SearchBody::default() };
+                self.made(one(body, "give `image`, `text` or `vector`", held)?).await
+            }
+            kind => self.picture(kind, request).await,
+        }
+    }
+
+    /// The image of a form, or the one that is the whole body.
+    async fn picture(&self, kind: Kind, request: Request) -> Result<Wanted, ApiError> {
+        self.run.encoder()?;
+        let images = match kind {
+            Kind::Form => Form::read(request, Purpose::Search { images: 1 }).await?.images,
+            Kind::Picture => vec![Upload::of_body(request).await?],
+            Kind::Json | Kind::Lines => {
+                return Err(unsupported("lines of JSON are not taken here: "));
+            }
+        };
+        self.encoded(images).await?.pop().ok_or_else(no_code)?
+    }
+
+    /// All the things to search by that a request brings, of which some may be refused.
+    pub(crate) async fn queries(
+        &self,
+        request: Request,
+    ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+        match kind(&request)?.ok_or_else(nothing_to_search_by)? {
+            Kind::Lines => Err(unsupported("lines of JSON are not taken here: ")),
+            Kind::Picture => {
+                Err(unsupported("a picture alone is searched by at /v1/search; for several, "))
+            }
+            Kind::Form => {
+                self.run.encoder()?;
+                let form = Form::read(request, Purpose::Search { images: MAX_BATCH }).await?;
+                self.encoded(form.images).await
+            }
+            Kind::Json => {
+                let held = held(&request);
+                let BatchBody { queries } = json(request).await?;
+                if !(1..=MAX_BATCH).contains(&queries.len()) {
+                    let count = match queries.len() {
+                        0 => "no".into(),
+                        _ => format!("more than {MAX_BATCH}"),
+                    };
+                    let message = format!("there are {count} queries; give 1 to {MAX_BATCH}");
+                    return Err(ApiError::BadRequest("invalid_parameter", message));
+                }
+                let named = queries.into_iter().map(|body| one(body, QUERY, held.clone()));
+                self.all_made(named.collect()).await
+            }
+        }
+    }
+
+    /// What is made of each of the things that a batch names; its images are encoded together.
+    async fn all_made(
+        &self,
+        named: Vec<Result<Named, ApiError>>,
+    ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+        let (mut images, has_encoder) = (Vec::new(), self.run.encoder().is_ok());
+        let mut others = Vec::with_capacity(named.len());
+        for named in named {
+            others.push(match named {
+                Ok(Named::Image(image)) if has_encoder => {
+                    images.push(image);
+                    None
+                }
+                other => Some(other),
+            });
+        }
+        let encoded = match images.is_empty() {
+            true => Vec::new(),
+            false => self.encoded(images).await?,
+        };
+        let (mut encoded, mut all) = (encoded.into_iter(), Vec::with_capacity(others.len()));
+        for other in others {
+            all.push(match other {
+                None => encoded.next().unwrap_or_else(|| Err(no_code())),
+                Some(Ok(named)) => self.made(named).await,
+                Some(Err(refused)) => Err(refused),
+            });
+        }
+        Ok(all)
+    }
+
+    /// What the network makes of an image or a text; whatever else is named stays.
+    async fn made(&self, named: Named) -> Result<Wanted, ApiError> {
+        match named {
+            Named::Ready(wanted) => Ok(wanted),
+            Named::Text(text) => self.read(text).await,
+            Named::Image(image) => self.encoded(vec![image]).await?.pop().ok_or_else(no_code)?,
+        }
+    }
+
+    /// What the text tower makes of a text.
+    async fn read(&self, text: String) -> Result<Wanted, ApiError> {
+        self.run.coder().text()?;
+        let (run, started) = (self.run.clone(), Instant::now());
+        let made = self.state.work(move || {
+            let encoded = run.coder().text()?.encode_all(&[text]);
+            encoded.map_err(|error| match error {
+                error @ (dhih_model::Error::Text { .. } | dhih_model::Error::Vectors { .. }) => {
+                    ApiError::UnusableText(error.to_string())
+                }
+                other => ApiError::internal(other),
+            })
+        });
+        Ok(Wanted::Made(made.await?, ms_since(started)))
+    }
+
+    /// What the network makes of images; one that cannot be used leaves the others be.
+    async fn encoded(
+        &self,
+        images: Vec<Upload>,
+    ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+        let started = Instant::now();
+        let codes = self.state.pictures().encode(self.run, images, |_| ()).await?;
+        let ms = ms_since(started);
+        let wanted = |code: Result<_, _>| Ok(code.map(|(made, ())| Wanted::Made(made, ms))?);
+        Ok(codes.into_iter().map(wanted).collect())
+    }
+}
+
+/// What a body names: one thing. `names` says what it may be.
+fn one(
+    SearchBody { code, id, sample, vector, text, image }: SearchBody,
+    names: &str,
+    held: Option<Arc<Held>>,
+) -> Result<Named, ApiError> {
+    let image = image.map(|image| Upload::new(image.0, held)).transpose()?;
+    let given = [
+        image.map(Named::Image),
+        code.map(|code| Named::Ready(Wanted::Code(code))),
+        id.map(|id| Named::Ready(Wanted::Id(id))),
+        sample.map(|sample| Named::Ready(Wanted::Sample(sample))),
+        vector.map(|vector| Named::Ready(Wanted::Vector(vector.0))),
+        text.map(Named::Text),
+    ];
+    let mut given = given.into_iter().flatten();
+    let refused =
+        |code, what| Err(ApiError::BadRequest(code, format!("the body names {what}: {names}")));
+    match (given.next(), given.next()) {
+        (Some(named), None) => Ok(named),
+        (None, _) => refused("missing_query", "nothing to make a code of or to search by"),
+        (Some(_), Some(_)) => refused("ambiguous_query", "more than one thing"),
+    }
+}
+
+impl Wanted {
+    /// The code that a view is searched by.
+    ///
+    /// # Errors
+    /// A vector or a code that cannot be used; an item or a sample that is not there.
+    pub(crate) fn coded(&self, run: &Run, view: &View<'_>) -> Result<Coded, ApiError> {
+        let given = |code: Vec<u8>| Coded { code, values: None, encode: 0.0 };
+        let packed = |values: &[f32]| run.pack(values).map_err(ApiError::internal);
+        match self {
+            Self::Made(Encoded { values, .. }, ms) => {
+                Ok(Coded { code: packed(values)?, values: Some(values.clone()), encode: *ms })
+            }
+            Self::Vector(vector) => {
+                let started = Instant::now();
+                let values = run.coder().values_of(vector)?;
+                let code = packed(&values)?;
+                Ok(Coded { code, values: Some(values), encode: ms_since(started) })
+            }
+            Self::Code(hex) => {
+                let code = run.parse_code(hex);
+                Ok(given(code.map_err(|e| ApiError::BadRequest("invalid_code", e))?))
+            }
+            Self::Id(id) => Ok(given(view.code(*id)?.ok_or_else(|| no_item(*id))?)),
+            Self::Sample(_) if run.samples() == 0 => Err(Lacking::Samples.into()),
+            Self::Sample(index) => {
+                let code = run.sample_code(*index).ok_or_else(|| no_sample(*index))?;
+                Ok(given(code.to_vec()))
+            }
+        }
+    }
+}
+
+fn no_code() -> ApiError {
+    ApiError::internal("an image got no code")
+}
+
+fn nothing_to_search_by() -> ApiError {
+    ApiError::BadRequest(
+        "missing_query",
+        "there is nothing to search by: send an image as the multipart field `image`, or JSON {\"code\":\"hex\"}, {\"id\":n}, \
+         {\"sample\":n}, {\"text\":\"...\"}, {\"vector\":[...]} or {\"image\":\"base64\"}; `search_by` of /v1/info lists what this \
+         service takes"
+            .into(),
+    )
+}
+
+fn nothing_to_encode() -> ApiError {
+    ApiError::BadRequest(
+        "missing_query",
+        "there is nothing to encode: send an image as the multipart field `image`, or JSON {\"image\":\"base64\"}, {\"text\":\"...\"} or \
+         {\"vector\":[...]}; `search_by` of /v1/info lists what this service takes"
+            .into(),
+    )
+}
+
+pub(crate) fn ms_since(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64() * 1e3
+}
+
+/// The 404 of an item.
+pub(crate) fn no_item(id: u64) -> ApiError {
+    ApiError::NotFound(format!("there is no item {id} in the index"))
+}
+
+/// The 404 of a sample.
+pub(crate) fn no_sample(index: usize) -> ApiError {
+    ApiError::NotFound(format!("there is no sample {index}; /v1/samples lists them"))
+}

@@ -1,0 +1,19 @@
+//! The exact search by code, with how the index was searched.
+
+use dhih_index::{Index, Strategy};
+
+use crate::search::{Explained, Found, Query, SearchError};
+
+/// As the index searches otherwise: the `k` nearest within the query's radius, and how they were found.
+pub(crate) fn search_and_explain(index: &Index, query: &Query<'_>) -> Result<Found, SearchError> {
+    let Query { code, k, radius, filter, .. } = *query;
+    let (hits, explanation) = match filter {
+        Some(scope) => {
+            scope.selection(index).explain_knn_within(Strategy::Auto, code, k, radius)?
+        }
+        None => index.explain_knn_within(Strategy::Auto, code, k, radius)?,
+    };
+    let neighbours = hits.iter().map(|hit| query.neighbour(index, hit.distance, hit.id)).collect();
+    let explained = Explained { explanation, sizes: index.sizes() };
+    Ok(Found { neighbours, explained: Some(explained), ..Found::default() })
+}
