@@ -44,10 +44,12 @@ pub use http::{Admin, AppState, app};
 pub use import::{ImportConfig, Imported, Skipped, import, import_into};
 pub use items::Access;
 pub use items::metadata::{FieldDeclaration, FieldType};
+pub use operation::allowed_origin::AllowedOrigin;
 pub use operation::cli::{Cli, Command, Config, ImportArgs, KeysCommand};
 pub use operation::hosts::{HostName, Hosts};
 pub use operation::keys::{Keys, Role, hash_key};
 pub use operation::limits::Limits;
+pub use operation::path_prefix::PathPrefix;
 pub use operation::server::{Server, ServerConfig, Timeouts, bind};
 pub use operation::service::{Served, serve};
 pub use operation::settings_file::with_file;
@@ -60,5 +62,5 @@ pub use run::coder::Origin;
 pub use run::gallery::{Gallery, Set, Thumbnail};
 pub use run::source::Source;
 pub use search::{
-    CancelOnDrop, Cancellation, Found, Neighbour, Query, Scope, SearchError, Searcher,
+    CancelOnDrop, Cancellation, Explained, Found, Neighbour, Query, Scope, SearchError, Searcher,
 };

@@ -35,7 +35,9 @@ const DOCUMENTS: [&str; 5] = [
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
+    "docs/deploy/alerts.yml",
     "docs/deploy/dhih-serve.service",
+    "docs/deploy/grafana.json",
 ];
 
 /// The list of checksums.

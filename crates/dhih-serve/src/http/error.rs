@@ -142,8 +142,8 @@ impl ApiError {
             Self::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "cross_site",
-                "only the service's own page, or a program that is no browser, may change something; behind a proxy, let it \
-                 pass on `host` unchanged"
+                "only the service's own page, a page of an allowed origin (`--cors-origin`) that sends a key, or a program that is no \
+                 browser, may change something; behind a proxy, let it pass on `host` unchanged"
                     .into(),
             ),
             Self::UnknownHost => (

@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 
 use crate::http::ApiError;
-use crate::http::sessions::{self, Sessions};
+use crate::http::origin::{AllowedOrigins, Credential};
+use crate::http::sessions::{SessionCookie, Sessions};
 use crate::operation::connection::Connection;
 use crate::operation::hosts::Hosts;
 use crate::operation::keys::{self, Digest, Keys, NamedKey, Role};
@@ -25,7 +26,7 @@ pub(crate) struct Caller {
     /// The key that it brought, or the one of its session.
     pub(crate) key: Option<NamedKey>,
     /// Whether the key is that of a session, which a browser sends by itself.
-    pub(crate) by_session: bool,
+    by_session: bool,
     /// Whether it brought a key that is none of the service's.
     unknown_key: bool,
     /// Absent where a router is called without a server.
@@ -38,6 +39,15 @@ impl Caller {
         self.connection.is_some_and(|connection| connection.tls)
     }
 
+    /// What it brought that opens the door.
+    pub(crate) fn credential(&self) -> Credential {
+        match (&self.key, self.by_session) {
+            (None, _) => Credential::None,
+            (Some(_), false) => Credential::Key,
+            (Some(_), true) => Credential::Session,
+        }
+    }
+
     /// The other end of the connection.
     fn address(&self) -> Client {
         Client::at(self.connection.map(|connection| connection.peer.ip()))
@@ -48,8 +58,12 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) hosts: Hosts,
+    /// Pages of other sites that may use the service.
+    pub(crate) origins: AllowedOrigins,
     keys: ArcSwap<Keys>,
     pub(crate) sessions: Sessions,
+    /// The cookie of sessions.
+    pub(crate) cookie: SessionCookie,
     rate_limit: Option<RateLimit>,
     failures: RateLimit,
 }
@@ -62,7 +76,9 @@ impl Guard {
         Self {
             hosts: Hosts::default(),
             keys: ArcSwap::from_pointee(keys),
+            origins: AllowedOrigins::default(),
             sessions: Sessions::default(),
+            cookie: SessionCookie::default(),
             rate_limit: rate_limit.map(|n| RateLimit::new(n, n.saturating_mul(two))),
             failures: RateLimit::new(per_second, burst),
         }
@@ -92,7 +108,7 @@ impl Guard {
             let found = given.filter_map(|key| keys.find(Digest::of(key)));
             caller.key = found.max_by_key(|key| key.role).cloned();
             caller.unknown_key = caller.key.is_none();
-        } else if let Some(token) = sessions::token(headers, caller.tls()) {
+        } else if let Some(token) = self.cookie.token(headers, caller.tls()) {
             let digest = self.sessions.key(token, Instant::now());
             caller.key = digest.and_then(|digest| keys.find(digest)).cloned();
             caller.by_session = caller.key.is_some();

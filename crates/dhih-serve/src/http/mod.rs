@@ -12,10 +12,12 @@ mod list_params;
 mod openapi;
 mod origin;
 mod params;
+mod prefix;
 pub(crate) mod readiness;
 mod routes;
 mod sessions;
 mod state;
+mod trace;
 mod upload;
 mod wanted;
 
@@ -25,7 +27,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::Uri,
-    middleware::{from_fn, from_fn_with_state},
+    middleware::from_fn_with_state,
     routing::{delete, get, post, put},
 };
 
@@ -55,7 +57,7 @@ pub fn app(state: Arc<AppState>) -> Router {
     let session = post(session::begin)
         .layer(DefaultBodyLimit::max(session::MAX_BODY))
         .delete(session::end)
-        .layer(from_fn(layers::own_pages))
+        .layer(from_fn_with_state(state.clone(), layers::own_pages))
         .get(session::session);
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(picture_memory.clone()))
@@ -82,15 +84,18 @@ pub fn app(state: Arc<AppState>) -> Router {
         .merge(reading)
         .merge(Router::new().route("/v1/session", session))
         .merge(page::assets())
-        .merge(openapi::routes())
+        .merge(openapi::routes(state.run().path_prefix()))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(from_fn_with_state(state.clone(), layers::admit));
-    open.method_not_allowed_fallback(not_allowed)
+    let run = state.run();
+    let app = open
+        .method_not_allowed_fallback(not_allowed)
         .merge(guarded)
         .layer(DefaultBodyLimit::max(state.limits().max_body_bytes))
         .layer(from_fn_with_state(state.clone(), layers::surround))
-        .with_state(state)
+        .with_state(state);
+    prefix::below(run.path_prefix(), app)
 }
 
 async fn unknown(uri: Uri) -> ApiError {

@@ -6,7 +6,7 @@ use axum::Router;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        ContentBuilder, Ref, ResponseBuilder,
+        ContentBuilder, Ref, ResponseBuilder, ServerBuilder,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -16,6 +16,7 @@ use crate::http::AppState;
 use crate::http::routes::{
     adding, encode, info, items, listing, metadata, samples, search, session,
 };
+use crate::operation::path_prefix::PathPrefix;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -82,8 +83,15 @@ impl Modify for Refusals {
     }
 }
 
-pub(crate) fn routes() -> Router<Arc<AppState>> {
-    let config = Config::default().validator_url("none").persist_authorization(false);
-    let ui = SwaggerUi::new("/docs").url("/openapi.json", Description::openapi()).config(config);
+pub(crate) fn routes(prefix: &PathPrefix) -> Router<Arc<AppState>> {
+    let mut api = Description::openapi();
+    if !prefix.is_root() {
+        let own = ServerBuilder::new().url(prefix.as_str()).description(Some("this service"));
+        api.servers = Some(vec![own.build()]);
+    }
+    // Where the page finds the description; the route itself knows of no prefix.
+    let config = Config::new([format!("{prefix}/openapi.json")]);
+    let config = config.validator_url("none").persist_authorization(false);
+    let ui = SwaggerUi::new("/docs").url("/openapi.json", api).config(config);
     Router::from(ui)
 }

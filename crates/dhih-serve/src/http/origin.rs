@@ -1,8 +1,50 @@
-//! Which page a request comes from, by what a browser says: a page of another site may not change anything here.
+//! Which page a request comes from, by what a browser says: a page of another site may not change anything here, unless its origin is
+//! allowed and it brings a key.
 
-use axum::http::{HeaderMap, Uri, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
 
 use crate::http::ApiError;
+use crate::operation::allowed_origin::AllowedOrigin;
+
+/// The origins of other sites whose pages may read here, and with a key change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AllowedOrigins(Vec<AllowedOrigin>);
+
+impl AllowedOrigins {
+    pub(crate) fn new(origins: Vec<AllowedOrigin>) -> Self {
+        Self(origins)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The origin of the page that a request comes from, where it is one of these.
+    pub(crate) fn page<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
+        let mut pages = headers.get_all(header::ORIGIN).iter();
+        let (page, None) = (pages.next()?, pages.next()) else { return None };
+        self.0.iter().any(|origin| origin.as_str().as_bytes() == page.as_bytes()).then_some(page)
+    }
+
+    /// Where a request comes from.
+    pub(crate) fn origin(&self, headers: &HeaderMap, uri: &Uri, tls: bool) -> Origin {
+        match self.page(headers) {
+            Some(_) => Origin::Allowed,
+            None => Origin::of(headers, uri, tls),
+        }
+    }
+}
+
+/// What a request brings that opens the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// Nothing that is known.
+    None,
+    /// A key in a header, which only who knows the key can send.
+    Key,
+    /// The cookie of a session, which a browser sends by itself.
+    Session,
+}
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,13 +53,15 @@ pub(crate) enum Origin {
     Same,
     /// Not said: from a program, or typed into a browser.
     Unsaid,
+    /// From a page of an allowed origin.
+    Allowed,
     /// From another site's page.
     Other,
 }
 
 impl Origin {
     /// By `Sec-Fetch-Site` and `Origin`. Browsers leave out the first where the page came over plain HTTP, and older ones always.
-    pub(crate) fn of(headers: &HeaderMap, uri: &Uri, tls: bool) -> Self {
+    fn of(headers: &HeaderMap, uri: &Uri, tls: bool) -> Self {
         let mut origin = Self::Unsaid;
         for site in headers.get_all("sec-fetch-site") {
             match site.as_bytes() {
@@ -37,15 +81,28 @@ impl Origin {
         origin
     }
 
-    /// Lets a change pass that is not of another site's page. Where a browser sends what opens the door by itself (`by_session`), it
-    /// must say so.
+    /// Lets a change pass that is not of another site's page. Where a browser sends what opens the door by itself, it must say that the
+    /// page is the service's own; a page of an allowed origin must bring a key.
     ///
     /// # Errors
     /// Any other request.
-    pub(crate) fn may_change(self, by_session: bool) -> Result<(), ApiError> {
-        match (self, by_session) {
-            (Self::Same, _) | (Self::Unsaid, false) => Ok(()),
-            (Self::Unsaid, true) | (Self::Other, _) => Err(ApiError::CrossSite),
+    pub(crate) fn may_change(self, credential: Credential) -> Result<(), ApiError> {
+        match (self, credential) {
+            (Self::Same, _)
+            | (Self::Unsaid, Credential::None | Credential::Key)
+            | (Self::Allowed, Credential::Key) => Ok(()),
+            (Self::Unsaid | Self::Allowed, _) | (Self::Other, _) => Err(ApiError::CrossSite),
+        }
+    }
+
+    /// Lets a request for a session pass, whose cookie is for the service's own page alone.
+    ///
+    /// # Errors
+    /// As for [`may_change`](Self::may_change); a page of an allowed origin.
+    pub(crate) fn may_have_session(self, credential: Credential) -> Result<(), ApiError> {
+        match self {
+            Self::Allowed => Err(ApiError::CrossSite),
+            _ => self.may_change(credential),
         }
     }
 }
@@ -135,10 +192,41 @@ mod tests {
 
     #[test]
     fn what_a_browser_sends_by_itself_needs_to_say_where_it_comes_from() {
-        let may = |origin: Origin| [false, true].map(|session| origin.may_change(session).is_ok());
-        assert_eq!(may(Origin::Same), [true, true]);
-        assert_eq!(may(Origin::Unsaid), [true, false]);
-        assert_eq!(may(Origin::Other), [false, false]);
+        let all = [Credential::None, Credential::Key, Credential::Session];
+        let may = |origin: Origin| all.map(|credential| origin.may_change(credential).is_ok());
+        assert_eq!(may(Origin::Same), [true, true, true]);
+        assert_eq!(may(Origin::Unsaid), [true, true, false]);
+        assert_eq!(may(Origin::Allowed), [false, true, false]);
+        assert_eq!(may(Origin::Other), [false, false, false]);
+        let may = |origin: Origin| all.map(|it| origin.may_have_session(it).is_ok());
+        assert_eq!(may(Origin::Same), [true, true, true]);
+        assert_eq!(may(Origin::Allowed), [false, false, false]);
+    }
+
+    #[test]
+    fn an_allowed_origin_is_told_from_others_whatever_else_the_browser_says() {
+        let origin: AllowedOrigin = "https://app.example".parse().unwrap();
+        let allowed = AllowedOrigins::new(vec![origin]);
+        let of = |headers: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            map.insert(header::HOST, HeaderValue::from_static("localhost:7878"));
+            for (name, value) in headers {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            allowed.origin(&map, &Uri::from_static("/v1/items"), false)
+        };
+        let app = ("origin", "https://app.example");
+        assert_eq!(of(&[app]), Origin::Allowed);
+        assert_eq!(of(&[app, ("sec-fetch-site", "cross-site")]), Origin::Allowed);
+        assert_eq!(of(&[app, app]), Origin::Other);
+        assert_eq!(of(&[("origin", "http://localhost:7878")]), Origin::Same);
+        for other in
+            ["http://app.example", "https://app.example:444", "https://app.example.evil", "null"]
+        {
+            assert_eq!(of(&[("origin", other)]), Origin::Other, "{other}");
+        }
+        assert_eq!(of(&[]), Origin::Unsaid);
+        assert_eq!(of(&[("sec-fetch-site", "cross-site")]), Origin::Other);
     }
 
     #[test]

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::operation::keys::{Digest, Keys};
+use crate::operation::path_prefix::PathPrefix;
 
-/// The cookie over plain HTTP, and over TLS, where a browser sees to it that no other host has set it.
+/// The cookie over plain HTTP, and over TLS, where a browser sees to it that no other host has set it. A cookie of one path alone cannot have
+/// that; a browser sees to it then that it was set over TLS.
 const COOKIE: &str = "dhih-session";
-const SECURE_COOKIE: &str = "__Host-dhih-session";
+const HOST_COOKIE: &str = "__Host-dhih-session";
+const SECURE_COOKIE: &str = "__Secure-dhih-session";
 
 /// A session ends when it was not used for so long.
 const IDLE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -88,31 +91,50 @@ impl Session {
     }
 }
 
-/// The token that a request brings in its cookie.
-pub(crate) fn token(headers: &HeaderMap, tls: bool) -> Option<&str> {
-    let cookies =
-        headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs =
-        cookies.flat_map(|value| value.split(';')).filter_map(|c| c.trim().split_once('='));
-    pairs.find(|(name, _)| *name == cookie_name(tls)).map(|(_, token)| token)
+/// The cookie that carries the token of a session, for the paths of the service alone.
+#[derive(Debug, Default)]
+pub(crate) struct SessionCookie {
+    prefix: PathPrefix,
 }
 
-/// The cookie that carries a token until the browser is closed; without one, the cookie that makes the browser forget it.
-///
-/// # Errors
-/// A token that no header can carry.
-pub(crate) fn cookie(
-    token: Option<&str>,
-    tls: bool,
-) -> Result<HeaderValue, header::InvalidHeaderValue> {
-    let name = cookie_name(tls);
-    let secure = if tls { "; Secure" } else { "" };
-    let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token, ""));
-    format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}").parse()
-}
+impl SessionCookie {
+    /// Of a service below this path.
+    pub(crate) fn below(prefix: PathPrefix) -> Self {
+        Self { prefix }
+    }
 
-fn cookie_name(tls: bool) -> &'static str {
-    if tls { SECURE_COOKIE } else { COOKIE }
+    /// The token that a request brings in its cookie.
+    pub(crate) fn token<'h>(&self, headers: &'h HeaderMap, tls: bool) -> Option<&'h str> {
+        let cookies =
+            headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let mut pairs =
+            cookies.flat_map(|value| value.split(';')).filter_map(|c| c.trim().split_once('='));
+        pairs.find(|(name, _)| *name == self.name(tls)).map(|(_, token)| token)
+    }
+
+    /// The cookie that carries a token until the browser is closed; without one, the cookie that makes the browser forget it.
+    ///
+    /// # Errors
+    /// A token that no header can carry.
+    pub(crate) fn of(
+        &self,
+        token: Option<&str>,
+        tls: bool,
+    ) -> Result<HeaderValue, header::InvalidHeaderValue> {
+        let name = self.name(tls);
+        let path = if self.prefix.is_root() { "/" } else { self.prefix.as_str() };
+        let secure = if tls { "; Secure" } else { "" };
+        let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token, ""));
+        format!("{name}={value}; Path={path}; HttpOnly; SameSite=Strict{secure}{age}").parse()
+    }
+
+    fn name(&self, tls: bool) -> &'static str {
+        match (tls, self.prefix.is_root()) {
+            (false, _) => COOKIE,
+            (true, true) => HOST_COOKIE,
+            (true, false) => SECURE_COOKIE,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +181,8 @@ mod tests {
 
     #[test]
     fn the_cookie_is_hidden_from_scripts_and_under_tls_bound_to_the_host() {
+        let root = SessionCookie::default();
+        let (cookie, token) = (|token, tls| root.of(token, tls), |of, tls| root.token(of, tls));
         let plain = cookie(Some("abc"), false).unwrap();
         assert_eq!(plain, "dhih-session=abc; Path=/; HttpOnly; SameSite=Strict");
         let secure = cookie(Some("abc"), true).unwrap();
@@ -169,5 +193,22 @@ mod tests {
         headers.append(header::COOKIE, "__Host-dhih-session=def".parse().unwrap());
         assert_eq!((token(&headers, false), token(&headers, true)), (Some("abc"), Some("def")));
         assert_eq!(token(&HeaderMap::new(), false), None);
+    }
+
+    #[test]
+    fn the_cookie_of_a_service_below_a_path_is_for_that_path() {
+        let below = SessionCookie::below("/a/b".parse().unwrap());
+        let plain = below.of(Some("abc"), false).unwrap();
+        assert_eq!(plain, "dhih-session=abc; Path=/a/b; HttpOnly; SameSite=Strict");
+        let secure = below.of(Some("abc"), true).unwrap();
+        // Browsers refuse `__Host-` where the path is not the root.
+        let expected = "__Secure-dhih-session=abc; Path=/a/b; HttpOnly; SameSite=Strict; Secure";
+        assert_eq!(secure, expected);
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "__Secure-dhih-session=abc".parse().unwrap());
+        assert_eq!(
+            (below.token(&headers, true), below.token(&headers, false)),
+            (Some("abc"), None)
+        );
     }
 }

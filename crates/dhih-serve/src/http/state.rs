@@ -15,7 +15,10 @@ use crate::http::ApiError;
 use crate::http::body_memory::BodyMemory;
 use crate::http::guard::Guard;
 use crate::http::layers::InFlight;
+use crate::http::origin::AllowedOrigins;
 use crate::http::readiness::{Phase, Readiness};
+use crate::http::sessions::SessionCookie;
+use crate::operation::allowed_origin::AllowedOrigin;
 use crate::operation::hosts::Hosts;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
@@ -62,7 +65,8 @@ impl AppState {
         let bodies = Arc::new(BodyMemory::new(&limits));
         let readiness = Readiness::default();
         readiness.advance(Phase::Serving);
-        let guard = Guard::new(keys, limits.rate_limit);
+        let mut guard = Guard::new(keys, limits.rate_limit);
+        guard.cookie = SessionCookie::below(run.load().path_prefix().clone());
         let in_flight = InFlight::new(limits.max_in_flight);
         Ok(Self {
             run,
@@ -177,6 +181,13 @@ impl AppState {
     #[must_use]
     pub fn with_hosts(mut self, hosts: Hosts) -> Self {
         self.guard.hosts = hosts;
+        self
+    }
+
+    /// Lets pages of these origins read what is served, and with a key change it.
+    #[must_use]
+    pub fn with_allowed_origins(mut self, origins: Vec<AllowedOrigin>) -> Self {
+        self.guard.origins = AllowedOrigins::new(origins);
         self
     }
 

@@ -9,7 +9,9 @@ use dhih_manual::Manual;
 use tracing::level_filters::LevelFilter;
 
 use crate::FieldDeclaration;
+use crate::operation::allowed_origin::AllowedOrigin;
 use crate::operation::hosts::HostName;
+use crate::operation::path_prefix::PathPrefix;
 use crate::operation::telemetry::LogFormat;
 
 const EXAMPLE: &str = "Examples:
@@ -124,6 +126,12 @@ pub struct Config {
     /// Another name under which the service is asked, beside those of this machine; repeatable. `*` is any name, and needs keys
     #[arg(long, env = "DHIH_HOST", value_name = "NAME", value_delimiter = ',')]
     pub host: Vec<HostName>,
+    /// Origin of pages of another site that may use the service, such as https://photos.example; repeatable. Changes need a key in a header
+    #[arg(long, env = "DHIH_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<AllowedOrigin>,
+    /// Path below which all of the service is, such as /dhih, for a proxy that has other services beside it and passes paths on unchanged
+    #[arg(long, env = "DHIH_PATH_PREFIX", value_name = "PATH", default_value = "/")]
+    pub path_prefix: PathPrefix,
     /// Only search: items can be neither added nor deleted, and others may serve the same index
     #[arg(long, env = "DHIH_READ_ONLY", value_parser = FalseyValueParser::new())]
     pub read_only: bool,

@@ -1,5 +1,6 @@
 //! What an operator sees of the service: settings and keys, TLS, listeners and signals, the log and its figures.
 
+pub(crate) mod allowed_origin;
 pub(crate) mod cli;
 pub(crate) mod config;
 pub(crate) mod connection;
@@ -7,6 +8,8 @@ pub(crate) mod hosts;
 pub(crate) mod keys;
 mod keys_file;
 pub(crate) mod limits;
+pub(crate) mod path_prefix;
+mod process;
 pub(crate) mod rate_limit;
 pub(crate) mod server;
 pub(crate) mod service;

@@ -67,9 +67,11 @@ async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
     let settings = config.clone();
     let load = move || {
         let run = Run::open(&served.origin, &served.source)?;
+        let run = run.with_path_prefix(settings.path_prefix.clone());
         let hosts = settings.hosts(&keys);
         let state = AppState::new(run, settings.limits(), keys, settings.queue());
-        let state = state.map(|state| state.with_hosts(hosts));
+        let origins = settings.cors_origin.clone();
+        let state = state.map(|state| state.with_hosts(hosts).with_allowed_origins(origins));
         state.map(Arc::new).map_err(|source| Error::System { what: "threads", source })
     };
     let state = tokio::select! {
@@ -90,7 +92,8 @@ async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
         StoreWatch::new(state.clone()).spawn();
     }
     // A closed stdout is no reason to stop serving.
-    let announcement = config.announcement(&format!("{scheme}://{address}/"), &state.run());
+    let announcement =
+        config.announcement(&format!("{scheme}://{address}{}/", config.path_prefix), &state.run());
     let _ = writeln!(std::io::stdout(), "{announcement}");
     supervisor::ready();
     let server = Server { listener, app: app(state.clone()), config: config.server(), tls };

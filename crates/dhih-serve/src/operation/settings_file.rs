@@ -109,6 +109,9 @@ mod tests {
         let named = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
         assert_eq!(hosts("host = ['a.example', '::1']"), Ok(named(&["a.example", "::1"])));
         assert_eq!(hosts("host = 'a.example'"), Ok(named(&["a.example"])));
+        let toml = "cors_origin = ['https://a.example', 'http://b.example:1']\npath_prefix = '/a'";
+        let config = parsed(toml, &[]).unwrap();
+        assert_eq!((config.cors_origin.len(), config.path_prefix.as_str()), (2, "/a"));
         assert!(hosts("host = [1]").unwrap_err().contains("no text"));
         assert!(hosts("host = ['a.example:80']").unwrap_err().contains("without scheme and port"));
     }

@@ -11,6 +11,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
+use crate::operation::process;
+
 /// Form of the log on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -26,6 +28,15 @@ const SECONDS: [f64; 14] = [
     2.5, 30.0,
 ];
 const IMAGES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+/// Counters without labels that are there from the start.
+const COUNTERS: [&str; 5] = [
+    "dhih_rejected_total",
+    "dhih_rate_limited_total",
+    "dhih_added_total",
+    "dhih_deleted_total",
+    "dhih_log_lines_lost_total",
+];
 
 /// Lines that wait to be written at most. Further ones are lost, and counted: nobody who asks waits for the log.
 const LINES: usize = 8192;
@@ -97,6 +108,24 @@ fn install() -> Option<PrometheusHandle> {
     describe_gauge!("dhih_encode_queue_images", Unit::Count, "Images being decoded and encoded");
     describe_gauge!("dhih_requests_in_flight", Unit::Count, "Requests under way");
     describe_gauge!("dhih_items", Unit::Count, "Indexed items");
+    describe_gauge!("dhih_index_segments", Unit::Count, "Data files of the index");
+    describe_gauge!("dhih_index_segment_bytes", Unit::Bytes, "Length of these data files");
+    describe_gauge!(
+        "dhih_index_tombstones",
+        Unit::Count,
+        "Deleted items that are still in a data file"
+    );
+    describe_gauge!(
+        "dhih_index_memtable_items",
+        Unit::Count,
+        "Items that are in the log and not yet in a data file"
+    );
+    describe_gauge!("dhih_index_log_bytes", Unit::Bytes, "Length of the write-ahead log");
+    describe_gauge!(
+        "dhih_write_error",
+        Unit::Count,
+        "1 while the last change failed because of the disk, otherwise 0"
+    );
     describe_counter!("dhih_requests_total", Unit::Count, "Requests answered");
     describe_counter!(
         "dhih_rejected_total",
@@ -116,6 +145,14 @@ fn install() -> Option<PrometheusHandle> {
         Unit::Count,
         "Lines of the log that were not written because stderr did not take them in time"
     );
+    process::describe();
+    // A rate needs a counter that was seen before it grew.
+    for name in COUNTERS {
+        metrics::counter!(name).increment(0);
+    }
+    for outcome in ["done", "failed"] {
+        metrics::counter!("dhih_reloads_total", "outcome" => outcome).increment(0);
+    }
     #[cfg(feature = "postgres")]
     crate::postgres::describe();
     Some(handle)
@@ -125,6 +162,7 @@ fn install() -> Option<PrometheusHandle> {
 pub(crate) fn rendered() -> String {
     let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
     metrics::counter!("dhih_log_lines_lost_total").absolute(lost as u64);
+    process::record();
     recorder()
         .map(|recorder| {
             recorder.run_upkeep();

@@ -39,6 +39,7 @@ use self::source::{Codes, Owner, Source};
 use crate::items::catalogue::Catalogue;
 use crate::items::metadata::MetadataFilter;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
+use crate::operation::path_prefix::PathPrefix;
 use crate::{Result, api};
 
 /// What is served: a trained run and its index, or an index with a codec or alone.
@@ -52,6 +53,7 @@ pub struct Run {
     /// What a run directory has beside its model; absent where there is none.
     data: Option<RunData>,
     version: String,
+    path_prefix: PathPrefix,
 }
 
 impl Run {
@@ -91,7 +93,20 @@ impl Run {
         {
             return Ok(None);
         }
-        Self::open_after(&self.origin, &self.source, self.local()).map(Some)
+        let opened = Self::open_after(&self.origin, &self.source, self.local())?;
+        Ok(Some(opened.with_path_prefix(self.path_prefix.clone())))
+    }
+
+    /// Served below this path: the paths of its pictures begin with it.
+    #[must_use]
+    pub fn with_path_prefix(mut self, prefix: PathPrefix) -> Self {
+        self.path_prefix = prefix;
+        self
+    }
+
+    /// The path below which it is served.
+    pub(crate) fn path_prefix(&self) -> &PathPrefix {
+        &self.path_prefix
     }
 
     /// Makes no more changes, unless `successor` has the same files: then it makes them.
@@ -140,6 +155,7 @@ impl Run {
             names,
             data,
             version,
+            path_prefix: PathPrefix::default(),
         };
         let ms = started.elapsed().as_millis();
         tracing::info!(what = %run.origin, items = run.len(), bits = run.bits(), ms, "verified");
@@ -302,7 +318,7 @@ impl Run {
         (index < queries.codes.len()).then(|| api::Sample {
             index,
             label: self.names.of_row(queries.labels.as_ref(), index),
-            image_url: format!("/v1/samples/{index}/image?v={}", self.version),
+            image_url: format!("{}/v1/samples/{index}/image?v={}", self.path_prefix, self.version),
         })
     }
 

@@ -1,6 +1,6 @@
 // Talking to the service: one call, which asks for a key where one is needed.
-import { anotherKey, keysGiven } from "/key.js";
-import { request } from "/request.js";
+import { anotherKey, keysGiven } from "./key.js";
+import { request } from "./request.js";
 
 /** What another key may help against. */
 const KEY_HELPS = ["forbidden", "unauthorized"];

@@ -1,14 +1,14 @@
 // The search page: what starts a search, and what follows from it. How things look is in results.js.
-import { call } from "/api.js";
-import { candidates, setUpAsk, setUpWords, showWords } from "/ask.js";
-import { $, element, idOf, number, picture, plural, say, sharpen, words } from "/dom.js";
-import { filterOf, loadFields, showFields } from "/fields.js";
-import { setUpFilter, showFilter } from "/filter.js";
-import { add, remove } from "/items.js";
-import { showSession, signOut } from "/key.js";
-import { Failure, TITLES } from "/request.js";
-import { clear, notice, show, waiting } from "/results.js";
-import { address, can, fromAddress, keepUpload, noun, state } from "/state.js";
+import { call } from "./api.js";
+import { candidates, setUpAsk, setUpWords, showWords } from "./ask.js";
+import { $, element, idOf, number, picture, plural, say, sharpen, words } from "./dom.js";
+import { filterOf, loadFields, showFields } from "./fields.js";
+import { setUpFilter, showFilter } from "./filter.js";
+import { add, remove } from "./items.js";
+import { showSession, signOut } from "./key.js";
+import { Failure, TITLES, urlOf } from "./request.js";
+import { clear, notice, show, waiting } from "./results.js";
+import { address, can, fromAddress, keepUpload, noun, state } from "./state.js";
 
 const NEIGHBOURS = [1, 3, 5, 10, 20, 30, 40, 50, 100, 200, 500, 1000];
 const PAUSE_MS = 60; // a slider that is dragged asks for a search only this long after it stood still
@@ -234,7 +234,7 @@ function someItems() {
   const step = Math.max(1, Math.floor(items / SAMPLES));
   const shift = Math.floor(firstSample / SAMPLES) % step;
   return Array.from({ length: Math.min(SAMPLES, items) }, (_, i) => String(i * step + shift)).map((value) => {
-    const entry = starter({ by: "id", value, image: `/v1/items/${value}/image` });
+    const entry = starter({ by: "id", value, image: urlOf(`/v1/items/${value}/image`) });
     entry.querySelector("img").addEventListener("error", () => {
       entry.remove();
       document.querySelector(".samples").hidden = sampleLinks().length === 0;

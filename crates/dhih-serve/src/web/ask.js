@@ -1,7 +1,7 @@
 // The fields for what is no picture: a text, where the run has a text tower; or a code, the number of an item, or a vector, where the service takes
 // no pictures.
-import { $ } from "/dom.js";
-import { can, state } from "/state.js";
+import { $ } from "./dom.js";
+import { can, state } from "./state.js";
 
 /** Candidates that are put in order by their vectors: more for a text, whose code is not as near to those of pictures as these are to each other. */
 const CANDIDATES = 100;

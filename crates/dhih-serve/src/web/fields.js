@@ -1,7 +1,7 @@
 // The filter by metadata: for each declared field its values as chips, or for numbers the bounds of a range.
-import { call } from "/api.js";
-import { $, button, element, fillChips, number } from "/dom.js";
-import { state } from "/state.js";
+import { call } from "./api.js";
+import { $, button, element, fillChips, number } from "./dom.js";
+import { state } from "./state.js";
 
 let declared = {}; // answer of /v1/fields: { name: { type, items, distinct, values } }
 

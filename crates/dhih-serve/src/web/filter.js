@@ -1,6 +1,6 @@
 // The label filter: a chip for each class of the run, of which any number may be chosen.
-import { $, button, fillChips } from "/dom.js";
-import { state } from "/state.js";
+import { $, button, fillChips } from "./dom.js";
+import { state } from "./state.js";
 
 /** Makes the chips; `changed` gets the labels chosen from now on. */
 export function setUpFilter(changed) {

@@ -1,8 +1,8 @@
 // Adding what was looked for to the index, and deleting the item that is looked at.
-import { call } from "/api.js";
-import { converse } from "/dialog.js";
-import { $, element, fillChips, sharpen, words } from "/dom.js";
-import { can, state } from "/state.js";
+import { call } from "./api.js";
+import { converse } from "./dialog.js";
+import { $, element, fillChips, sharpen, words } from "./dom.js";
+import { can, state } from "./state.js";
 
 /** Shows what can be done with the query: only what the service lets be done. */
 export function showActs() {

@@ -1,8 +1,8 @@
 // The key of a service that asks for one. It is given once, for a session: a cookie that no script can read stands for it from then
 // on, so that pictures load with it, too. The browser forgets it when it is closed.
-import { converse } from "/dialog.js";
-import { $ } from "/dom.js";
-import { Failure, request } from "/request.js";
+import { converse } from "./dialog.js";
+import { $ } from "./dom.js";
+import { Failure, request } from "./request.js";
 
 let asking = null; // the question under way
 let given = 0;

@@ -1,5 +1,8 @@
 // A request to the service, and what its refusals are called.
-import { sentence } from "/dom.js";
+import { sentence } from "./dom.js";
+
+/** Where a path of the service, such as `/v1/info`, is: beside this file, which may be below a prefix. */
+export const urlOf = (path) => new URL(`.${path}`, import.meta.url).href;
 
 export const TITLES = {
   body_too_large: "This image is too large",
@@ -54,7 +57,7 @@ export async function request(path, options) {
 
 async function send(path, options) {
   try {
-    return await fetch(path, options);
+    return await fetch(urlOf(path), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure("The service does not answer", "Check that dhih-serve is still running, then try again.", { again: true });

@@ -1,9 +1,9 @@
 // What a search found: the query, the summary and its histogram, the neighbours; or a notice in their place.
-import { bitsOf, cells, columns, differing, room, shape, svg } from "/bits.js";
-import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "/dom.js";
-import { metadataList, namedFields } from "/fields.js";
-import { showActs } from "/items.js";
-import { address, can, noun, state } from "/state.js";
+import { bitsOf, cells, columns, differing, room, shape, svg } from "./bits.js";
+import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "./dom.js";
+import { metadataList, namedFields } from "./fields.js";
+import { showActs } from "./items.js";
+import { address, can, noun, state } from "./state.js";
 
 /** Shows the answer; `acts` are what an empty one offers: `clearFilter` and `anyDistance`. */
 export function show(acts) {

@@ -39,7 +39,7 @@ export function address(query = state.query) {
   for (const label of state.labels) params.append("label", label);
   if (Object.keys(state.fields).length) params.set("where", JSON.stringify(state.fields));
   const text = params.toString();
-  return text ? `?${text}` : "/";
+  return text ? `?${text}` : "./";
 }
 
 export function fromAddress() {

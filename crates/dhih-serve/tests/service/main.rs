@@ -12,9 +12,11 @@ mod abandoned;
 mod access;
 #[cfg(unix)]
 mod acknowledged;
+mod allowed_origins;
 mod bare;
 #[cfg(unix)]
 mod bare_durability;
+mod below_a_path;
 mod bounds;
 mod budget;
 mod connections;
@@ -25,6 +27,7 @@ mod durability;
 mod encoding;
 #[cfg(target_os = "linux")]
 mod failing_sync;
+mod figures;
 #[cfg(unix)]
 mod full_disk;
 mod importing;
@@ -51,6 +54,7 @@ mod search;
 #[cfg(unix)]
 mod signals;
 mod texts;
+mod traces;
 mod uploads;
 #[cfg(unix)]
 mod vectors;

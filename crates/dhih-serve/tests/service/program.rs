@@ -51,6 +51,9 @@ fn wrong_usage_exits_with_2() {
         (&["--port", "1"], "--port"),
         (&["--host", "https://photos.example"], "without scheme and port"),
         (&["--host", "*"], "--keys-file"),
+        (&["--cors-origin", "*"], "name the origins one by one"),
+        (&["--cors-origin", "photos.example"], "https://photos.example"),
+        (&["--path-prefix", "dhih"], "a path such as /dhih"),
         (&["--rate-limit", "0"], "--rate-limit"),
     ] {
         refused(&program().args(arguments).output().unwrap(), 2, &[says]);

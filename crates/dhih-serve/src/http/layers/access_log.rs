@@ -15,6 +15,7 @@ use axum::{
     response::Response,
 };
 
+use crate::http::trace::{TRACEPARENT, TraceParent};
 use crate::operation::connection::Connection;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,6 +24,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug)]
 pub(crate) struct Logged {
     id: HeaderValue,
+    /// The trace that the request belongs to.
+    trace: Option<TraceParent>,
     /// The name of the key that the request brought.
     key: OnceLock<Arc<str>>,
 }
@@ -31,6 +34,11 @@ impl Logged {
     /// The request's id.
     pub(crate) fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()
+    }
+
+    /// The id of the request's trace, where it has one.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(TraceParent::trace_id)
     }
 
     /// Says whose key the request brought.
@@ -52,14 +60,15 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
-    /// Begins to time a request; its id, the client's or a new one, goes to the log and to the answer.
+    /// Begins to time a request; its id, the client's or a new one, and its trace go to the log and to the answer.
     pub(super) fn begin(request: &mut Request) -> Self {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let route = request.extensions().get::<MatchedPath>().cloned();
         let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id)).cloned();
         let id = given.unwrap_or_else(new_id);
         let peer = request.extensions().get::<Connection>().map(|connection| connection.peer);
-        let logged = Arc::new(Logged { id, key: OnceLock::new() });
+        let trace = TraceParent::of(request.headers());
+        let logged = Arc::new(Logged { id, trace, key: OnceLock::new() });
         request.extensions_mut().insert(logged.clone());
         Self { method, path, route, peer, logged, started: Instant::now() }
     }
@@ -74,6 +83,7 @@ impl AccessLog {
         metrics::counter!("dhih_requests_total", &labels).increment(1);
         tracing::info!(
             request_id = logged.id(),
+            trace_id = logged.trace_id(),
             %method,
             path,
             status,
@@ -82,7 +92,11 @@ impl AccessLog {
             peer = peer.map(tracing::field::display),
             "request"
         );
-        response.headers_mut().insert(REQUEST_ID, logged.id.clone());
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, logged.id.clone());
+        if let Some(trace) = &logged.trace {
+            headers.insert(TRACEPARENT, trace.value().clone());
+        }
     }
 }
 

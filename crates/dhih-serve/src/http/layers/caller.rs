@@ -11,7 +11,7 @@ use axum::{
 
 use crate::http::guard::{Caller, Guard};
 use crate::http::layers::access_log::Logged;
-use crate::http::layers::{host, in_flight_limit};
+use crate::http::layers::{cors, host, in_flight_limit};
 use crate::http::{ApiError, AppState};
 use crate::operation::connection::Connection;
 
@@ -24,6 +24,9 @@ pub(crate) async fn admit(
 ) -> Response {
     match admitted(state.guard(), &request) {
         Ok(caller) => {
+            if let Some(answer) = cors::preflight(&state.guard().origins, &request) {
+                return answer;
+            }
             let Some(_place) = state.in_flight().begin() else {
                 return in_flight_limit::refuse(request).await;
             };

@@ -3,6 +3,7 @@
 mod access_log;
 mod body_memory;
 mod caller;
+mod cors;
 mod host;
 mod in_flight_limit;
 mod rights;
@@ -20,7 +21,7 @@ pub(crate) use body_memory::{charge_body, charge_picture_body};
 pub(crate) use caller::admit;
 pub(crate) use in_flight_limit::InFlight;
 pub(crate) use rights::{administering, own_pages, reading, writing};
-pub(crate) use security_headers::security_headers;
+pub(crate) use security_headers::{SecurityHeaders, security_headers};
 pub(crate) use surround::surround;
 
 /// The answer to a request that met a mistake of ours.

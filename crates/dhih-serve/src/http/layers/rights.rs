@@ -9,10 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::http::AppState;
 use crate::http::guard::Caller;
 use crate::http::layers::{access_log::Logged, caller};
 use crate::http::origin::Origin;
-use crate::http::{ApiError, AppState};
 use crate::operation::keys::Role;
 
 /// Lets those read who may. What is read behind a key is for who has the key: no cache in between may keep it.
@@ -51,9 +51,15 @@ pub(crate) async fn administering(
     change(&state, Role::Admin, request, next).await
 }
 
-/// Lets anybody pass but another site's page.
-pub(crate) async fn own_pages(request: Request, next: Next) -> Response {
-    match caller::of(&request).and_then(|caller| check_origin(&request, caller)) {
+/// Lets anybody pass but a page of another site, allowed or not.
+pub(crate) async fn own_pages(
+    State(state): State<Arc<AppState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let allowed = caller::of(&request)
+        .and_then(|caller| origin(&state, &request, caller).may_have_session(caller.credential()));
+    match allowed {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
@@ -64,7 +70,7 @@ async fn change(state: &AppState, needed: Role, request: Request, next: Next) ->
         Ok(caller) => caller.clone(),
         Err(refused) => return refused.into_response(),
     };
-    let allowed = check_origin(&request, &caller);
+    let allowed = origin(state, &request, &caller).may_change(caller.credential());
     if let Err(refused) = allowed.and_then(|()| state.guard().allow(&caller, needed)) {
         return refused.into_response();
     }
@@ -75,6 +81,7 @@ async fn change(state: &AppState, needed: Role, request: Request, next: Next) ->
         let made = response.headers().get(header::LOCATION);
         tracing::info!(
             request_id = logged.as_ref().map(|logged| logged.id()),
+            trace_id = logged.as_ref().and_then(|logged| logged.trace_id()),
             %method,
             path,
             made = made.and_then(|made| made.to_str().ok()),
@@ -86,9 +93,8 @@ async fn change(state: &AppState, needed: Role, request: Request, next: Next) ->
     response
 }
 
-fn check_origin(request: &Request, caller: &Caller) -> Result<(), ApiError> {
-    let origin = Origin::of(request.headers(), request.uri(), caller.tls());
-    origin.may_change(caller.by_session)
+fn origin(state: &AppState, request: &Request, caller: &Caller) -> Origin {
+    state.guard().origins.origin(request.headers(), request.uri(), caller.tls())
 }
 
 /// Of an answer that may be kept, only by the client itself.

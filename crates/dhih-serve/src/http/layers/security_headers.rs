@@ -20,14 +20,14 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The headers of an answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SecurityHeaders {
+pub(crate) struct SecurityHeaders {
     policy: &'static str,
     is_tls: bool,
 }
 
 impl SecurityHeaders {
     /// The headers that the answer to a request carries.
-    pub(super) fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         let is_docs = request.uri().path().starts_with("/docs");
         let connection = request.extensions().get::<Connection>();
         Self {
@@ -37,7 +37,7 @@ impl SecurityHeaders {
     }
 
     /// Adds them.
-    pub(super) fn add(self, response: &mut Response) {
+    pub(crate) fn add(self, response: &mut Response) {
         let headers = response.headers_mut();
         if self.is_tls {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);

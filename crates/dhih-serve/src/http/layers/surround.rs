@@ -10,11 +10,12 @@ use futures_util::FutureExt;
 
 use crate::http::AppState;
 use crate::http::layers::access_log::AccessLog;
+use crate::http::layers::cors::Cors;
 use crate::http::layers::panicked;
 use crate::http::layers::security_headers::SecurityHeaders;
 use crate::http::layers::time_limit::TimeLimit;
 
-/// Answers in time and with all headers, whatever happens, and logs it. One layer in place of four, because each one copies all that it
+/// Answers in time and with all headers, whatever happens, and logs it. One layer in place of five, because each one copies all that it
 /// surrounds, and allocates, for every request.
 pub(crate) async fn surround(
     State(state): State<Arc<AppState>>,
@@ -23,6 +24,7 @@ pub(crate) async fn surround(
 ) -> Response {
     let log = AccessLog::begin(&mut request);
     let headers = SecurityHeaders::of(&request);
+    let cors = Cors::of(&state.guard().origins, request.headers());
     let limit = TimeLimit::of(state.limits().request_timeout, &request);
     // What a panic leaves of the request is dropped with it; what requests share is behind locks that heed poison.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -32,6 +34,7 @@ pub(crate) async fn surround(
         Err(_) => limit.passed(),
     };
     headers.add(&mut response);
+    cors.add(&mut response);
     log.end(&mut response);
     response
 }

@@ -86,7 +86,18 @@ pub(crate) async fn metrics_text(State(state): State<Arc<AppState>>) -> Response
 /// Figures of the process, and of the service where there is one yet.
 pub(crate) fn figures(state: Option<&AppState>) -> Response {
     if let Some(state) = state {
-        metrics::gauge!("dhih_items").set(state.run().len() as f64);
+        let run = state.run();
+        metrics::gauge!("dhih_items").set(run.len() as f64);
+        if let Ok(items) = run.items() {
+            let sizes = items.index().sizes();
+            metrics::gauge!("dhih_index_segments").set(sizes.segments as f64);
+            metrics::gauge!("dhih_index_segment_bytes").set(sizes.segment_bytes as f64);
+            metrics::gauge!("dhih_index_tombstones").set(sizes.tombstones as f64);
+            metrics::gauge!("dhih_index_memtable_items").set(sizes.memtable as f64);
+            metrics::gauge!("dhih_index_log_bytes").set(sizes.log_bytes as f64);
+            let has_error = items.last_error().is_some();
+            metrics::gauge!("dhih_write_error").set(f64::from(u8::from(has_error)));
+        }
         metrics::gauge!("dhih_encode_queue_images").set(state.images_under_way() as f64);
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];

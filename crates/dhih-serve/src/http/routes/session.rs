@@ -13,7 +13,7 @@ use axum::{
 
 use crate::api::{ErrorAnswer, Session, SessionBody};
 use crate::http::guard::Caller;
-use crate::http::{ApiError, AppState, sessions};
+use crate::http::{ApiError, AppState};
 
 /// The largest body of `POST /v1/session`, in bytes.
 pub(crate) const MAX_BODY: usize = 4 << 10;
@@ -41,12 +41,13 @@ pub(crate) async fn begin(
         ApiError::BadRequest("malformed_body", "the body is not {\"key\": \"...\"}".into())
     })?;
     let (key, token) = state.guard().begin(&caller, &body.key)?;
-    if let Some(last) = sessions::token(&headers, caller.tls()) {
+    let cookie = &state.guard().cookie;
+    if let Some(last) = cookie.token(&headers, caller.tls()) {
         state.guard().sessions.end(last);
     }
     let peer = caller.connection.map(|connection| tracing::field::display(connection.peer));
     tracing::info!(key = &*key.name, peer, "session begun");
-    let cookie = sessions::cookie(Some(&token), caller.tls()).map_err(ApiError::internal)?;
+    let cookie = cookie.of(Some(&token), caller.tls()).map_err(ApiError::internal)?;
     let session = Session { name: Some(key.name.to_string()), role: key.role };
     Ok(([(header::SET_COOKIE, cookie)], Json(session)).into_response())
 }
@@ -80,12 +81,13 @@ pub(crate) async fn end(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if let Some(token) = sessions::token(&headers, caller.tls()) {
+    let cookie = &state.guard().cookie;
+    if let Some(token) = cookie.token(&headers, caller.tls()) {
         state.guard().sessions.end(token);
         let key = caller.key.as_ref().map(|key| &*key.name);
         let peer = caller.connection.map(|connection| tracing::field::display(connection.peer));
         tracing::info!(key, peer, "session ended");
     }
-    let cookie = sessions::cookie(None, caller.tls()).map_err(ApiError::internal)?;
+    let cookie = cookie.of(None, caller.tls()).map_err(ApiError::internal)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
