@@ -30,7 +30,7 @@ Files have the time of the last commit, or of SOURCE_DATE_EPOCH.";
 const PROGRAMS: [&str; 3] = ["dhih-index", "dhih-serve", "dhih-train"];
 
 /// Files of the repository that go into the archive, under their own names.
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 7] = [
     "CHANGELOG.md",
     "LICENSE-APACHE",
     "LICENSE-MIT",

@@ -37,6 +37,8 @@ pub struct SearchParams {
     /// `certain_within` say how far that goes. Candidates that were found are rescored in any case. Not with `rerank`.
     #[param(minimum = 1, maximum = 10000000)]
     pub budget_us: Option<u64>,
+    /// Searches by all the images of a form together, up to 32: the mean of their real values makes the code. Not in a batch.
+    pub mean: Option<bool>,
     /// Adds to the answer how the index was searched. For exact searches by code of an index on the machine of the service.
     pub explain: Option<bool>,
 }
@@ -101,7 +103,7 @@ pub enum OneAnswer {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form")]
 pub struct ImageForm {
-    /// A JPEG, PNG, WebP, GIF, BMP or TIFF; to `POST /v1/search/batch` up to 32 of them.
+    /// A JPEG, PNG, WebP, GIF, BMP or TIFF; to `POST /v1/search/batch`, and with `mean`, up to 32 of them.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
 }

@@ -108,6 +108,18 @@ impl ApiError {
         }
     }
 
+    /// Says of which image of a form it is.
+    pub(crate) fn of_image(self, number: usize) -> Self {
+        let named = |message: String| format!("image {} of the form: {message}", number + 1);
+        match self {
+            Self::UnsupportedMediaType(code, message) => {
+                Self::UnsupportedMediaType(code, named(message))
+            }
+            Self::UnusableImage(message) => Self::UnusableImage(named(message)),
+            other => other,
+        }
+    }
+
     /// Its answer on the wire, without its status.
     pub(crate) fn answer(self) -> ErrorAnswer {
         let (_, code, message) = self.parts();

@@ -34,6 +34,11 @@ pub(crate) enum Purpose {
         /// At most so many.
         images: usize,
     },
+    /// A search by the mean of so many images at most.
+    Mean {
+        /// At most so many.
+        images: usize,
+    },
     /// A new item, of so many labels at most.
     NewItem {
         /// At most so many.
@@ -102,16 +107,19 @@ impl Form {
         held: Option<Arc<Held>>,
     ) -> Result<Upload, ApiError> {
         let most = match purpose {
-            Purpose::Search { images } => images,
+            Purpose::Search { images } | Purpose::Mean { images } => images,
             Purpose::NewItem { .. } => 1,
         };
         if self.images.len() == most {
             let message = match purpose {
                 Purpose::Search { images: 1 } => {
-                    "the form has more than one field `image`: send one image, or all to /v1/search/batch".to_owned()
+                    "the form has more than one field `image`: send one image, search by their mean with `?mean=true`, or send all to /v1/search/batch".to_owned()
                 }
                 Purpose::Search { .. } => {
                     format!("the form has more than {most} images: send them in several requests")
+                }
+                Purpose::Mean { .. } => {
+                    format!("the form has more than {most} images: leave some out")
                 }
                 Purpose::NewItem { .. } => {
                     "the form has more than one field `image`: send one image a request".to_owned()
@@ -143,15 +151,18 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     match (name, purpose) {
         (
             "k" | "offset" | "radius" | "label" | "filter" | "codes" | "metadata" | "rerank"
-            | "rescore" | "budget_us" | "explain" | "values",
-            Purpose::Search { .. },
+            | "rescore" | "budget_us" | "mean" | "explain" | "values",
+            Purpose::Search { .. } | Purpose::Mean { .. },
         ) => refused(
             "invalid_parameter",
             format!(
                 "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
             ),
         ),
-        ("id" | "sample" | "code" | "vector" | "text", Purpose::Search { .. }) => refused(
+        (
+            "id" | "sample" | "code" | "vector" | "text",
+            Purpose::Search { .. } | Purpose::Mean { .. },
+        ) => refused(
             "ambiguous_query",
             format!(
                 "the form has `image` and `{name}`: search by an image, or send `{name}` as JSON"

@@ -29,6 +29,8 @@ pub(crate) struct Extent {
     pub(crate) rescore: Option<usize>,
     /// The time after which the search by codes stops.
     pub(crate) budget: Option<Duration>,
+    /// Whether the images of a form are one query, their mean.
+    pub(crate) mean: bool,
     /// Whether the answer says how the index was searched.
     pub(crate) explain: bool,
 }
@@ -79,8 +81,8 @@ pub(crate) fn pairs_extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError
             "pairs are all within a distance: leave `rerank`, `rescore` and `budget_us` out";
         return Err(wrong(message.into()));
     }
-    if params.offset.is_some() || params.explain.is_some() {
-        let message = "pairs have no pages and are not explained: leave `offset` and `explain` out";
+    if params.offset.is_some() || params.explain.is_some() || params.mean.is_some() {
+        let message = "pairs are those of one item, have no pages and are not explained: leave `offset`, `explain` and `mean` out";
         return Err(wrong(message.into()));
     }
     if params.radius.is_none() {
@@ -150,6 +152,7 @@ fn checked(params: SearchParams, bounds: Bounds) -> Result<Extent, ApiError> {
         rerank,
         rescore,
         budget,
+        mean: params.mean.unwrap_or(false),
         explain,
     })
 }
@@ -165,6 +168,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             "k" => params.k.replace(number(&name, &value)?).is_some(),
             "offset" => params.offset.replace(number(&name, &value)?).is_some(),
             "explain" => params.explain.replace(truth(&name, &value)?).is_some(),
+            "mean" => params.mean.replace(truth(&name, &value)?).is_some(),
             "radius" => params.radius.replace(number(&name, &value)?).is_some(),
             "codes" => params.codes.replace(truth(&name, &value)?).is_some(),
             "rescore" => params.rescore.replace(number(&name, &value)?).is_some(),
@@ -181,7 +185,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             }
             _ => {
                 return Err(format!(
-                    "there is no parameter `{name}`; there are k, offset, radius, label, filter, codes, metadata, rerank, rescore, budget_us and explain"
+                    "there is no parameter `{name}`; there are k, offset, radius, label, filter, codes, metadata, rerank, rescore, budget_us, mean and explain"
                 ));
             }
         };
@@ -225,6 +229,7 @@ mod tests {
             rerank: true,
             rescore: None,
             budget: None,
+            mean: false,
             explain: false,
         };
         assert_eq!(all, expected);
@@ -256,7 +261,7 @@ mod tests {
             ("budget_us=0", "1 to 10000000"),
             ("budget_us=10000001", "1 to 10000000"),
             ("rerank=true&budget_us=5", "leave `budget_us` out"),
-            ("limit=3", "rerank, rescore, budget_us and explain"),
+            ("limit=3", "rerank, rescore, budget_us, mean and explain"),
             ("offset=981", "k is 20 and offset is 981; together give at most 1000"),
             ("offset=18446744073709551615", "together give at most 1000"),
             ("offset=-1", "whole number"),

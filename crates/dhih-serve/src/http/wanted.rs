@@ -92,6 +92,21 @@ impl Reader<'_> {
         self.encoded(images).await?.pop().ok_or_else(no_code)?
     }
 
+    /// The images of a form as one thing to search by: their mean.
+    pub(crate) async fn mean(&self, request: Request) -> Result<Wanted, ApiError> {
+        if !matches!(kind(&request)?, Some(Kind::Form)) {
+            let message = "`mean` is that of the images of a form: send them as fields `image` of multipart/form-data, or leave it out";
+            return Err(ApiError::BadRequest("invalid_parameter", message.into()));
+        }
+        self.run.encoder()?;
+        let form = Form::read(request, Purpose::Mean { images: MAX_BATCH }).await?;
+        let numbered = self.encoded(form.images).await?.into_iter().enumerate();
+        let named = |(number, made): (usize, Result<Wanted, ApiError>)| {
+            made.map_err(|refused| refused.of_image(number))
+        };
+        mean(numbered.map(named).collect::<Result<Vec<Wanted>, ApiError>>()?)
+    }
+
     /// All the things to search by that a request brings, of which some may be refused.
     pub(crate) async fn queries(
         &self,
@@ -216,6 +231,33 @@ fn one(
         (None, _) => refused("missing_query", "nothing to make a code of or to search by"),
         (Some(_), Some(_)) => refused("ambiguous_query", "more than one thing"),
     }
+}
+
+/// The mean of what was made of images: of their real values, and of their features where all have them.
+fn mean(made: Vec<Wanted>) -> Result<Wanted, ApiError> {
+    let (mut values, mut features, mut ms) = (Vec::new(), Some(Vec::new()), 0.0);
+    for wanted in made {
+        let Wanted::Made(encoded, took) = wanted else { return Err(no_code()) };
+        // All were encoded together: each has the time of them all.
+        ms = took;
+        values.push(encoded.values);
+        features = features.zip(encoded.features).map(|(mut all, one)| {
+            all.push(one);
+            all
+        });
+    }
+    let values = mean_of(&values).ok_or_else(no_code)?;
+    Ok(Wanted::Made(Encoded { values, features: features.as_deref().and_then(mean_of) }, ms))
+}
+
+/// The mean of vectors of one length; `None` of none.
+fn mean_of(vectors: &[Vec<f32>]) -> Option<Vec<f32>> {
+    let mut sums = vec![0.0; vectors.first()?.len()];
+    for vector in vectors {
+        sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    let count = vectors.len() as f64;
+    Some(sums.into_iter().map(|sum| (sum / count) as f32).collect())
 }
 
 impl Wanted {

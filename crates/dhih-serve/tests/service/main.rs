@@ -36,6 +36,7 @@ mod items;
 mod key_rotation;
 mod listing;
 mod loading;
+mod mean;
 #[cfg(target_os = "linux")]
 mod memory;
 mod messages;

@@ -68,7 +68,7 @@ async fn a_page_beyond_the_bound_is_refused() {
     }
     for query in ["radius=3&offset=1", "radius=3&explain=true"] {
         let answer = send(&app, crate::common::get(&format!("/v1/items/1/pairs?{query}"))).await;
-        answer.refused(400, "invalid_parameter", "leave `offset` and `explain` out");
+        answer.refused(400, "invalid_parameter", "leave `offset`, `explain` and `mean` out");
     }
     let field = crate::common::fields("/v1/search", &[("image", &png(1)), ("offset", b"3")]);
     send(&app, field).await.refused(400, "invalid_parameter", "?offset=");

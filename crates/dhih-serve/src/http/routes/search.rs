@@ -53,7 +53,11 @@ pub(crate) async fn search(
     let extent = extent(&uri, Bounds::of(&run))?;
     // What is wrong with the parameters is told before a body is read, and of a batch once.
     let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
-    let wanted = Reader { state: &state, run: &run }.query(request).await?;
+    let reader = Reader { state: &state, run: &run };
+    let wanted = match extent.mean {
+        true => reader.mean(request).await?,
+        false => reader.query(request).await?,
+    };
     // The map of a codec may take longer than a search.
     if extent.is_plain() && run.is_scanned_soon() && !matches!(wanted, Wanted::Vector(_)) {
         let search = Search { run: &run, extent: &extent, scope: None, cancellation: None };
@@ -94,6 +98,10 @@ pub(crate) async fn batch(
     let extent = extent(&uri, Bounds::of(&run))?;
     // What is wrong with the parameters is told before a body is read, and of a batch once.
     let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
+    if extent.mean {
+        let message = "`mean` makes one search of several images: send them to /v1/search";
+        return Err(ApiError::BadRequest("invalid_parameter", message.into()));
+    }
     let wanted = Reader { state: &state, run: &run }.queries(request).await?;
     let of = run.clone();
     let answers = state.search(&of, move |cancellation| {
