@@ -83,8 +83,9 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         let codes = Served::start(&[("--index", &codes)], &binaries, &[], workspace)?;
         test(&codes, "codes", &["--pictureless"])?;
     }
-    // One service at a time may change an index.
-    let keys = [("DHIH_READ_KEY", READ_KEY), ("DHIH_ADMIN_KEY", ADMIN_KEY)];
+    // One service at a time may change an index. This one is below a path, as it is behind a proxy of several services.
+    let keys =
+        [("DHIH_READ_KEY", READ_KEY), ("DHIH_ADMIN_KEY", ADMIN_KEY), ("DHIH_PATH_PREFIX", "/dhih")];
     let guarded = Served::start(&[("--run", &run)], &binaries, &keys, workspace)?;
     test(&guarded, "keys", &["--read-key", READ_KEY, "--admin-key", ADMIN_KEY])
 }

@@ -16,7 +16,7 @@ async function give(page, key) {
 export const keys = ({ read, admin }) => [
   ["a key is asked for, and one that is wrong is refused with a reason", async (page) => {
     await page.during([/status of 401/], async () => {
-      await page.tab.goto(page.base);
+      await page.tab.goto(`${page.base}/`);
       await open(page, "key-dialog");
       assert.equal(await page.tab.evaluate(() => document.activeElement.id), "key");
       await page.shot("key");
@@ -45,7 +45,7 @@ export const keys = ({ read, admin }) => [
   }],
   ["a change asks for a key that may make it, and is made with it", async (page) => {
     const url = await page.$("#samples img").first().getAttribute("src");
-    const picture = await fetch(page.base + url, { headers: { "x-api-key": read } });
+    const picture = await fetch(new URL(url, page.base), { headers: { "x-api-key": read } });
     await page.give("drop", { bytes: Buffer.from(await picture.arrayBuffer()), type: "image/png", name: "sample.png" });
     await page.results();
     await page.$("#add").click();

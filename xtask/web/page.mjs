@@ -101,7 +101,7 @@ export class Page {
   /** The picture of the n-th sample as a file. */
   async sample(n) {
     const { samples } = await this.json(`/v1/samples?count=${n + 1}`);
-    const response = await fetch(this.base + samples[n].image_url);
+    const response = await fetch(new URL(samples[n].image_url, this.base));
     return { bytes: Buffer.from(await response.arrayBuffer()), type: "image/png", name: `sample-${samples[n].index}.png` };
   }
 

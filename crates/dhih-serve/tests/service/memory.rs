@@ -10,6 +10,7 @@ use std::{
 
 use crate::acknowledged::{Running, start};
 use crate::common::{Fixture, encoded, png, program};
+use crate::uploads::base64;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
 /// Requests at once.
@@ -45,15 +46,20 @@ impl Service {
 fn search(address: SocketAddr, image: &[u8]) -> u16 {
     let head = b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
     let body = [&head[..], image, b"\r\n--edge--\r\n"].concat();
+    send(address, "multipart/form-data; boundary=edge", &body)
+}
+
+/// Searches by a body over a connection of its own; the status.
+fn send(address: SocketAddr, content_type: &str, body: &[u8]) -> u16 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let request = format!(
         "POST /v1/search?k=1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\
-         content-type: multipart/form-data; boundary=edge\r\n\r\n",
+         content-type: {content_type}\r\n\r\n",
         body.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
-    stream.write_all(&body).unwrap();
+    stream.write_all(body).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer.split(' ').nth(1).unwrap().parse().unwrap()
@@ -199,5 +205,43 @@ fn the_worst_pictures_at_once_stay_below_a_gigabyte() {
     );
     // It has been at work on large ones, and goes on.
     assert!(taken > idle + (300 << 20), "{} MiB, {} MiB", mib(idle), mib(taken));
+    assert_eq!(search(address, &png(7)), 200);
+}
+
+/// Pictures in JSON may be as large as bodies may be; what else is in it becomes larger when it is read.
+#[test]
+fn the_largest_json_at_once_stays_below_a_gigabyte() {
+    let picture = |bytes: usize| {
+        let bytes = [b"\xff\xd8\xff\xe0", &vec![1; bytes][..]].concat();
+        format!("\"image\":\"{}\"", base64(&bytes))
+    };
+    let numbers = |bytes: usize| format!("\"vector\":[{}0]", "0,".repeat(bytes / 2));
+    let bodies = [
+        ("application/json", format!("{{{}}}", picture(7 << 20))),
+        ("application/json", format!("{{{},{}}}", picture(4 << 20), numbers(3 << 20))),
+        ("application/json", format!("{{{}}}", numbers(4_000_000))),
+        ("application/json", format!("{{{}}}", numbers(9 << 20))),
+        ("image/jpeg", "1".repeat((10 << 20) - 1000)),
+    ];
+    let service = Service::start();
+    let address = service.address;
+    let alone: Vec<_> =
+        bodies.iter().map(|(kind, body)| send(address, kind, body.as_bytes())).collect();
+    assert_eq!(alone, [422, 400, 400, 413, 415], "each is read, and told what is wrong with it");
+    let statuses = thread::scope(|scope| {
+        let requests = (0..AT_ONCE).map(|number| {
+            let (kind, body) = &bodies[number % bodies.len()];
+            scope.spawn(move || send(address, kind, body.as_bytes()))
+        });
+        let requests: Vec<_> = requests.collect();
+        requests.into_iter().map(|request| request.join().unwrap()).collect::<Vec<_>>()
+    });
+    let peak = service.peak() >> 20;
+    println!("{peak} MiB at once: {statuses:?}");
+    assert!(peak < MOST >> 20, "{peak} MiB: {statuses:?}");
+    assert!(
+        statuses.iter().all(|status| [400, 413, 415, 422, 503].contains(status)),
+        "{statuses:?}"
+    );
     assert_eq!(search(address, &png(7)), 200);
 }
