@@ -12,12 +12,15 @@ use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-use crate::http::{ApiError, json};
+use crate::http::ApiError;
 use crate::operation::limits::Limits;
 
 /// What is free of all bodies together, and of one of them at most, in bytes.
 const ALL_FREE: usize = 16 << 20;
 const ONE_FREE: usize = 64 << 10;
+/// The largest body of JSON, in bytes, beside a picture in base64: a batch of vectors of some thousand numbers, or of a thousand codes of the
+/// longest.
+pub(crate) const MOST_JSON: usize = 4 << 20;
 /// So many times its length is what JSON is made of takes at most: short texts of a list.
 const PARSED: usize = 8;
 /// Bytes of a permit.
@@ -113,25 +116,49 @@ pub(crate) struct ChargedBody {
 pub(crate) enum Weight {
     /// Bytes that stay what they are.
     Bytes,
-    /// JSON. What is longer than JSON may otherwise be has a picture in base64, of which there is one more copy once it is read.
+    /// JSON. Its longest text may be a picture in base64, of which there is one more copy once it is read.
     Json,
     /// Lines of JSON.
     Lines,
 }
 
 impl Weight {
-    /// What so many bytes are charged as.
-    fn charged(self, received: usize) -> usize {
-        let beyond = received.saturating_sub(ONE_FREE);
-        let more = match self {
-            Self::Bytes => 0,
-            Self::Json => {
-                let picture = beyond.saturating_sub(json::MOST);
-                (beyond - picture).saturating_mul(PARSED - 1).saturating_add(picture)
-            }
-            Self::Lines => beyond.saturating_mul(PARSED - 1),
+    /// What so many bytes are charged as, of which `text` is the longest text.
+    ///
+    /// # Errors
+    /// Too much JSON beside that text.
+    fn charged(self, received: usize, text: usize) -> Result<usize, Refusal> {
+        let beside = match self {
+            Self::Bytes => return Ok(received),
+            Self::Json if received - text > MOST_JSON => return Err(Refusal::TooLarge),
+            Self::Json => received - text,
+            Self::Lines => received,
         };
-        received.saturating_add(more)
+        let parsed = beside.saturating_sub(ONE_FREE).saturating_mul(PARSED - 1);
+        let decoded = (received - beside).saturating_sub(ONE_FREE);
+        Ok(received.saturating_add(parsed).saturating_add(decoded))
+    }
+}
+
+/// The longest text of a body that may be base64, measured as the body arrives. What JSON is made of otherwise, such as lists of numbers, becomes
+/// larger when it is read; such a text does not.
+#[derive(Debug, Default)]
+struct LongestText {
+    current: usize,
+    longest: usize,
+}
+
+impl LongestText {
+    fn see(&mut self, piece: &[u8]) {
+        // A stroke may be escaped.
+        let is_other = |byte: &u8| {
+            !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\\'))
+        };
+        for (number, part) in piece.split(is_other).enumerate() {
+            // The first part goes on with the text that the last piece ended in.
+            self.current = if number == 0 { self.current } else { 0 } + part.len();
+            self.longest = self.longest.max(self.current);
+        }
     }
 }
 
@@ -139,6 +166,7 @@ impl Weight {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     received: usize,
+    text: LongestText,
     /// Whether a frame has just been handed out. Readers of forms collect what is ready: they see one frame at a time, so that they
     /// do not hold a second copy of the body.
     pauses: bool,
@@ -170,6 +198,9 @@ impl HttpBody for ChargedBody {
                 end => return Poll::Ready(end),
             };
             self.progress.received += frame.data_ref().map_or(0, Bytes::len);
+            if let (Weight::Json, Some(piece)) = (self.weight, frame.data_ref()) {
+                self.progress.text.see(piece);
+            }
             let received = self.progress.received;
             if self.progress.draining.is_some() {
                 if received > self.drained {
@@ -179,7 +210,10 @@ impl HttpBody for ChargedBody {
             }
             let charged = match received > self.limit {
                 true => Err(Refusal::TooLarge),
-                false => self.memory.charge(&self.held, self.weight.charged(received)),
+                false => {
+                    let charged = self.weight.charged(received, self.progress.text.longest);
+                    charged.and_then(|charged| self.memory.charge(&self.held, charged))
+                }
             };
             match charged {
                 Ok(()) => {
@@ -236,12 +270,30 @@ mod tests {
 
     #[test]
     fn json_is_charged_as_it_is_read_and_a_picture_in_it_as_two() {
-        let megabytes = |weight: Weight, received: usize| weight.charged(received) >> 20;
-        assert_eq!(Weight::Json.charged(ONE_FREE), ONE_FREE);
-        assert_eq!(megabytes(Weight::Bytes, 64 << 20), 64);
-        assert_eq!(megabytes(Weight::Json, json::MOST + ONE_FREE), 32);
-        assert_eq!(megabytes(Weight::Json, json::MOST + ONE_FREE + (10 << 20)), 32 + 20);
-        assert_eq!(megabytes(Weight::Lines, (64 << 20) + ONE_FREE), 512);
+        let megabytes = |weight: Weight, received: usize, text: usize| {
+            weight.charged(received + ONE_FREE, text).map(|charged| charged >> 20)
+        };
+        assert_eq!(Weight::Json.charged(ONE_FREE, 0), Ok(ONE_FREE));
+        assert_eq!(megabytes(Weight::Bytes, 64 << 20, 0), Ok(64));
+        assert_eq!(megabytes(Weight::Lines, 64 << 20, 0), Ok(512));
+        assert_eq!(megabytes(Weight::Json, 3 << 20, 0), Ok(24));
+        assert_eq!(megabytes(Weight::Json, 13 << 20, (10 << 20) + ONE_FREE), Ok(20 + 23));
+        assert_eq!(megabytes(Weight::Json, 13 << 20, 5 << 20), Err(Refusal::TooLarge));
+        assert_eq!(megabytes(Weight::Json, MOST_JSON, 0), Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn the_longest_text_is_measured_across_pieces() {
+        let longest = |pieces: &[&[u8]]| {
+            let mut text = LongestText::default();
+            pieces.iter().for_each(|piece| text.see(piece));
+            text.longest
+        };
+        assert_eq!(longest(&[br#"{"image":"iVBOR\/w==","id":1}"#]), 10);
+        assert_eq!(longest(&[br#"{"image":"iVB"#, b"", br#"OR\/w"#, br#"==","i":1}"#]), 10);
+        assert_eq!(longest(&[b"\"abc\"", b"\"de\""]), 3);
+        assert_eq!(longest(&[b"[0,0,0,0,0", b",0,0]"]), 1);
+        assert_eq!(longest(&[]), 0);
     }
 
     #[test]

@@ -9,9 +9,6 @@ use crate::http::form::media_type;
 
 /// A longer body is read off the threads that answer.
 const SHORT: usize = 64 << 10;
-/// The largest body of JSON, in bytes, beside a picture in base64: a batch of vectors of some thousand numbers, or of a thousand codes of
-/// the longest.
-pub(crate) const MOST: usize = 4 << 20;
 
 /// What a body is.
 pub(crate) enum Kind {
@@ -55,37 +52,12 @@ pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
 ) -> Result<T, ApiError> {
     let bytes = Bytes::from_request(request, &()).await?;
     let is_short = bytes.len() <= SHORT;
-    let read = move || {
-        if bytes.len() > MOST && bytes.len() - longest_base64(&bytes) > MOST {
-            return Err(ApiError::TooLarge);
-        }
-        serde_json::from_slice(&bytes).map_err(|e| {
-            let message = format!("the body is not the JSON expected: {e}");
-            ApiError::BadRequest("malformed_body", message)
-        })
-    };
-    match is_short {
+    let read = move || serde_json::from_slice(&bytes).map_err(|e| e.to_string());
+    let read = match is_short {
         true => read(),
         false => tokio::task::spawn_blocking(read).await.map_err(ApiError::internal)?,
-    }
-}
-
-/// The length of the longest text that may be base64. What JSON is made of otherwise, such as lists of numbers, becomes larger when it is
-/// read; such a text does not. A stroke may be escaped.
-fn longest_base64(body: &[u8]) -> usize {
-    let is_other =
-        |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\\'));
-    body.split(is_other).map(<[u8]>::len).max().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longest_text_of_base64_is_found() {
-        assert_eq!(longest_base64(br#"{"image":"iVBOR\/w==","id":1}"#), 10);
-        assert_eq!(longest_base64(b"[0,0,0,0,0,0,0,0]"), 1);
-        assert_eq!(longest_base64(b""), 0);
-    }
+    };
+    read.map_err(|e| {
+        ApiError::BadRequest("malformed_body", format!("the body is not the JSON expected: {e}"))
+    })
 }

@@ -81,13 +81,13 @@ impl Reader<'_> {
 
     /// The image of a form, or the one that is the whole body.
     async fn picture(&self, kind: Kind, request: Request) -> Result<Wanted, ApiError> {
+        if matches!(kind, Kind::Json | Kind::Lines) {
+            return Err(unsupported("lines of JSON are not taken here: "));
+        }
         self.run.encoder()?;
         let images = match kind {
-            Kind::Form => Form::read(request, Purpose::Search { images: 1 }).await?.images,
             Kind::Picture => vec![Upload::of_body(request).await?],
-            Kind::Json | Kind::Lines => {
-                return Err(unsupported("lines of JSON are not taken here: "));
-            }
+            _ => Form::read(request, Purpose::Search { images: 1 }).await?.images,
         };
         self.encoded(images).await?.pop().ok_or_else(no_code)?
     }

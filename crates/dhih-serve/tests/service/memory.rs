@@ -49,7 +49,8 @@ fn search(address: SocketAddr, image: &[u8]) -> u16 {
     send(address, "multipart/form-data; boundary=edge", &body)
 }
 
-/// Searches by a body over a connection of its own; the status.
+/// Searches by a body over a connection of its own; the status. It is 0 where the client is cut off while it sends, as happens to those that are
+/// refused and go on sending for seconds.
 fn send(address: SocketAddr, content_type: &str, body: &[u8]) -> u16 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -59,10 +60,10 @@ fn send(address: SocketAddr, content_type: &str, body: &[u8]) -> u16 {
         body.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
-    stream.write_all(body).unwrap();
+    let _ = stream.write_all(body);
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    let _ = stream.read_to_string(&mut answer);
+    answer.split(' ').nth(1).map_or(0, |status| status.parse().unwrap())
 }
 
 /// The zlib stream of `piece * pieces` zeros, of which one piece is compressed.
@@ -240,7 +241,7 @@ fn the_largest_json_at_once_stays_below_a_gigabyte() {
     println!("{peak} MiB at once: {statuses:?}");
     assert!(peak < MOST >> 20, "{peak} MiB: {statuses:?}");
     assert!(
-        statuses.iter().all(|status| [400, 413, 415, 422, 503].contains(status)),
+        statuses.iter().all(|status| [0, 400, 413, 415, 422, 503].contains(status)),
         "{statuses:?}"
     );
     assert_eq!(search(address, &png(7)), 200);

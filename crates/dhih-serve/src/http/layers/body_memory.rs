@@ -10,9 +10,8 @@ use axum::{
 };
 
 use crate::http::AppState;
-use crate::http::body_memory::{ChargedBody, Held, Progress, Weight};
+use crate::http::body_memory::{ChargedBody, Held, MOST_JSON, Progress, Weight};
 use crate::http::form::media_type;
-use crate::http::json;
 
 /// Charges a request's body as it arrives. What it holds is held until the request is answered; handlers that keep its bytes for longer
 /// find an `Arc<Held>` among the request's extensions.
@@ -21,11 +20,11 @@ pub(crate) async fn charge_body(
     request: Request,
     next: Next,
 ) -> Response {
-    charge(&state, json::MOST, request, next).await
+    charge(&state, MOST_JSON, request, next).await
 }
 
-/// As [`charge_body`], where JSON may bring a picture in base64: it may be as large as any body. That what is beside the picture is not
-/// larger than other JSON, `json.rs` sees to.
+/// As [`charge_body`], where JSON may bring a picture in base64: it may be as large as any body, and what is beside the picture as large as other
+/// JSON.
 pub(crate) async fn charge_picture_body(
     State(state): State<Arc<AppState>>,
     request: Request,
