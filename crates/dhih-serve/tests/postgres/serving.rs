@@ -96,6 +96,8 @@ async fn answers_are_those_of_the_index() {
     label.refused(400, "invalid_parameter", "without labels");
     let timed = send(&store, json("/v1/search?budget_us=500", r#"{"sample":3}"#)).await;
     timed.refused(400, "invalid_parameter", "leave `budget_us` out");
+    let explained = send(&store, json("/v1/search?explain=true", r#"{"sample":3}"#)).await;
+    explained.refused(400, "invalid_parameter", "leave `explain` out");
     assert_eq!(send(&store, get("/readyz")).await.ok()["items"], ITEMS);
 }
 
