@@ -13,7 +13,9 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::AppState;
-use crate::http::routes::{adding, info, items, listing, metadata, samples, search, session};
+use crate::http::routes::{
+    adding, info, items, listing, metadata, samples, search, session, snapshots,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +31,7 @@ use crate::http::routes::{adding, info, items, listing, metadata, samples, searc
         samples::samples, samples::sample, samples::image,
         session::begin, session::session, session::end,
         info::info, info::healthz, info::readyz, info::metrics_text, info::reload,
+        snapshots::make, snapshots::list, snapshots::compact,
     ),
     modifiers(&Keys, &Refusals),
     security((), ("bearer" = []), ("key" = []), ("session" = [])),

@@ -1,6 +1,7 @@
 //! What every request shares: the run, the limits, the keys, the encode queue, and the workers that decode and search off the
 //! async runtime.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +20,7 @@ use crate::http::readiness::{Phase, Readiness};
 use crate::operation::hosts::Hosts;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
+use crate::operation::snapshots::Snapshots;
 use crate::run::Run;
 use crate::search::Cancellation;
 use crate::{Error, Result};
@@ -40,6 +42,7 @@ pub struct AppState {
     /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
     store_threads: BlockingPool,
     bodies: Arc<BodyMemory>,
+    snapshots: Snapshots,
 }
 
 impl AppState {
@@ -77,6 +80,7 @@ impl AppState {
             threads,
             store_threads,
             bodies,
+            snapshots: Snapshots::default(),
         })
     }
 
@@ -178,6 +182,18 @@ impl AppState {
     pub fn with_hosts(mut self, hosts: Hosts) -> Self {
         self.guard.hosts = hosts;
         self
+    }
+
+    /// Makes snapshots below this directory.
+    #[must_use]
+    pub fn with_snapshots(mut self, dir: Option<PathBuf>) -> Self {
+        self.snapshots = Snapshots::new(dir);
+        self
+    }
+
+    /// What makes snapshots.
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     /// Puts other keys in force, at once. Sessions of keys that are not among them end.

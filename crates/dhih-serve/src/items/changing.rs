@@ -143,6 +143,14 @@ impl LocalItems {
         Ok(())
     }
 
+    /// Writes the index as one segment without what was removed, and lets searches see it.
+    pub(super) fn compact_index(&self, changes: &mut Changes) -> Result<()> {
+        let writer = self.writer(changes)?;
+        writer.compact().map_err(|error| Error::index(&self.dir, error))?;
+        self.index.store(Arc::new(writer.snapshot()));
+        Ok(())
+    }
+
     /// The writer, which is opened again where an error has closed it: of the same directory and index, or not at all.
     fn writer<'c>(&self, changes: &'c mut Changes) -> Result<&'c mut IndexWriter> {
         let replaced = || Error::Replaced { path: self.dir.clone() };

@@ -4,6 +4,7 @@
 //! a change -> local.rs, adding.rs, keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
 //!                            |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
 //! a filter -> selections.rs: the items that it lets through, kept until something changes; metadata/: what it goes by
+//! a copy   -> snapshots.rs: a snapshot beside the items; the same files without what was deleted
 //! a reload ->  handover.rs: are these the same files, and who has them from now on
 //! ```
 //!
@@ -14,6 +15,7 @@ mod adding;
 mod agreement;
 pub(crate) mod catalogue;
 mod changing;
+mod checking;
 mod handover;
 mod keeping;
 mod local;
@@ -21,19 +23,23 @@ pub(crate) mod metadata;
 mod numbering;
 mod selections;
 mod shape;
+mod snapshots;
 pub(crate) mod thumbnail;
 
 use std::sync::Arc;
 
 use dhih_index::Index;
 
+pub(crate) use self::catalogue::Copied;
 use self::catalogue::Record;
+pub use self::checking::{Checked, check_index};
 pub(crate) use self::keeping::{Kept, is_current};
 pub(crate) use self::local::{LocalItems, Opening};
 use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;
 pub(crate) use self::selections::Wanted;
 pub(crate) use self::shape::{ItemShape, LabelShape};
+pub(crate) use self::snapshots::Compacted;
 use crate::Error;
 
 /// What an index directory is opened for.

@@ -1,5 +1,6 @@
 //! What an operator sees of the service: settings and keys, TLS, listeners and signals, the log and its figures.
 
+pub(crate) mod check;
 pub(crate) mod cli;
 pub(crate) mod config;
 pub(crate) mod connection;
@@ -12,6 +13,7 @@ pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod settings_file;
 pub(crate) mod signals;
+pub(crate) mod snapshots;
 #[cfg(feature = "postgres")]
 pub(crate) mod store_watch;
 pub(crate) mod supervisor;

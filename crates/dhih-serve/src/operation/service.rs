@@ -69,7 +69,8 @@ async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
         let run = Run::open(&served.origin, &served.source)?;
         let hosts = settings.hosts(&keys);
         let state = AppState::new(run, settings.limits(), keys, settings.queue());
-        let state = state.map(|state| state.with_hosts(hosts));
+        let state = state
+            .map(|state| state.with_hosts(hosts).with_snapshots(settings.snapshot_dir.clone()));
         state.map(Arc::new).map_err(|source| Error::System { what: "threads", source })
     };
     let state = tokio::select! {

@@ -46,6 +46,7 @@ mod routes;
 mod search;
 #[cfg(unix)]
 mod signals;
+mod snapshots;
 mod texts;
 #[cfg(unix)]
 mod vectors;

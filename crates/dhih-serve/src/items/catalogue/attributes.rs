@@ -84,6 +84,25 @@ impl Catalogue {
         Ok(())
     }
 
+    /// The items that have attributes of an item with another code.
+    pub(crate) fn foreign_attributes(
+        &self,
+        is_current: impl Fn(u64, &str) -> bool,
+    ) -> Result<Vec<u64>> {
+        self.database.read(|tables| {
+            let mut foreign = Vec::new();
+            each(
+                tables,
+                |id, code| !is_current(id, code),
+                |id, _| {
+                    foreign.push(id);
+                    Ok(())
+                },
+            )?;
+            Ok(foreign)
+        })
+    }
+
     /// Declares fields in the place of those before.
     ///
     /// # Errors
@@ -155,16 +174,16 @@ fn declared(tables: &ReadTransaction) -> Result<Fields, Fault> {
     Fields::new(fields).map_err(|fault| Fault::Corrupted(fault.to_string()))
 }
 
-/// Goes through the attributes of the items that are there.
+/// Goes through the attributes of which `is_wanted` says so by the item and the code that they are of.
 fn each(
     tables: &ReadTransaction,
-    is_current: impl Fn(u64, &str) -> bool,
+    is_wanted: impl Fn(u64, &str) -> bool,
     mut take: impl FnMut(u64, Attributes) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     for entry in tables.open_table(ATTRIBUTES)?.iter()? {
         let (id, bytes) = entry?;
         let (id, attributes) = (id.value(), parse::<Attributes>(bytes.value())?);
-        if is_current(id, &attributes.code) {
+        if is_wanted(id, &attributes.code) {
             take(id, attributes)?;
         }
     }
