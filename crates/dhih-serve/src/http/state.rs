@@ -25,6 +25,9 @@ use crate::run::Run;
 use crate::search::Cancellation;
 use crate::{Error, Result};
 
+/// Changes that wait for their turn at once.
+const CHANGES: usize = 64;
+
 /// A loaded run behind a bounded set of workers.
 #[derive(Debug)]
 pub struct AppState {
@@ -39,6 +42,8 @@ pub struct AppState {
     in_flight: InFlight,
     pictures: PictureEncoder,
     threads: BlockingPool,
+    /// Threads that change what is served. They wait for each other and for the disk, and the more of them wait, the more is made in one change.
+    changing: BlockingPool,
     /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
     store_threads: BlockingPool,
     bodies: Arc<BodyMemory>,
@@ -53,6 +58,7 @@ impl AppState {
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
         let run = ArcSwap::from_pointee(run);
         let threads = BlockingPool::new(limits.workers, limits.queue_timeout);
+        let changing = BlockingPool::new(CHANGES, limits.queue_timeout);
         let store_threads = BlockingPool::new(limits.store_searches, limits.queue_timeout);
         // A GPU takes one batch after the other; without a network nothing is encoded.
         let workers = match run.load().encoder() {
@@ -78,6 +84,7 @@ impl AppState {
             in_flight,
             pictures,
             threads,
+            changing,
             store_threads,
             bodies,
             snapshots: Snapshots::default(),
@@ -232,6 +239,14 @@ impl AppState {
         job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         self.threads.run(|_| job()).await?
+    }
+
+    /// Does `job`, which changes what is served, on a thread for that.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.changing.run(|_| job()).await?
     }
 
     /// Does `job`, which searches `run`, on a thread for that. It ends early where nobody waits for it any more.

@@ -1,7 +1,7 @@
 //! The items on this machine's disk: the index as searches see it, and the changes to it and to the catalogue.
 //!
 //! ```text
-//! a change -> local.rs, adding.rs, keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
+//! a change -> local.rs, adding.rs (with placing.rs), keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
 //!                            |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
 //! a filter -> selections.rs: the items that it lets through, kept until something changes; metadata/: what it goes by
 //! a copy   -> snapshots.rs: a snapshot beside the items; the same files without what was deleted
@@ -21,6 +21,7 @@ mod keeping;
 mod local;
 pub(crate) mod metadata;
 mod numbering;
+mod placing;
 mod selections;
 mod shape;
 mod snapshots;
@@ -90,6 +91,22 @@ pub(crate) enum ChangeError {
     /// The change was made or not: the disk failed so that it cannot be seen at the moment.
     #[error("it is not known whether the change was made: {0}")]
     OutcomeUnknown(Error),
+}
+
+impl ChangeError {
+    /// The same for another request of the same change.
+    fn again(&self) -> Self {
+        let reason = |error: &Error| match error {
+            Error::DiskFull { path } => Error::DiskFull { path: path.clone() },
+            other => Error::NotAdded { reason: other.to_string() },
+        };
+        match self {
+            Self::OutcomeUnknown(error) => Self::OutcomeUnknown(reason(error)),
+            Self::NotWritable(error) => Self::NotWritable(reason(error)),
+            Self::Failed(error) => Self::Failed(reason(error)),
+            other => Self::Failed(Error::NotAdded { reason: other.to_string() }),
+        }
+    }
 }
 
 /// An item as a request or an import brings it.

@@ -9,7 +9,7 @@ use super::database::Fault;
 use super::{ATTRIBUTES, Catalogue, Change, EXTERNAL_IDS, FIELDS, parse};
 use crate::Result;
 use crate::items::metadata::{
-    self, Attributes, FieldCounts, FieldType, Fields, IdSet, MetadataFilter, Postings,
+    self, Attributes, FieldCounts, FieldType, Fields, IdSet, Metadata, MetadataFilter, Postings,
 };
 
 /// The postings, and how often they were changed.
@@ -50,6 +50,14 @@ impl Catalogue {
     /// The declared fields.
     pub(crate) fn fields(&self) -> Fields {
         self.searchable().postings.fields().clone()
+    }
+
+    /// Refuses metadata whose values are not of the declared fields' types.
+    ///
+    /// # Errors
+    /// As said.
+    pub(crate) fn check_metadata(&self, metadata: &Metadata) -> Result<(), metadata::Fault> {
+        self.searchable().postings.fields().check(metadata)
     }
 
     /// What each declared field has, with at most `most` of its values.
