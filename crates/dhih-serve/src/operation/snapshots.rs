@@ -29,9 +29,15 @@ pub(crate) enum SnapshotError {
     #[error("a snapshot or a compaction is under way: wait until it has ended")]
     UnderWay,
     #[error(transparent)]
-    Items(#[from] ChangeError),
+    Items(Box<ChangeError>),
     #[error(transparent)]
-    Failed(#[from] Error),
+    Failed(Box<Error>),
+}
+
+impl From<ChangeError> for SnapshotError {
+    fn from(refusal: ChangeError) -> Self {
+        Self::Items(refusal.into())
+    }
 }
 
 /// Makes snapshots in a directory, and compacts, one after the other.
@@ -81,7 +87,7 @@ impl Snapshots {
     ) -> Result<Snapshot, SnapshotError> {
         let _one = self.one()?;
         let dir = self.dir()?;
-        let failed = |source| SnapshotError::Failed(Error::written(dir, source));
+        let failed = |source| SnapshotError::Failed(Error::written(dir, source).into());
         fs::create_dir_all(dir).map_err(failed)?;
         let (partial, whole) = (dir.join(format!("{name}{PARTIAL}")), dir.join(name));
         // What an interrupted one has left.

@@ -224,7 +224,7 @@ async fn additions_that_come_at_once_are_each_all_or_nothing() {
             {"code": code(2), "external_id": format!("x{}", number % 10), "metadata": {"taken": number}},
             {"code": code(3), "id": 5000 + number % 20, "metadata": {"camera": camera}},
         ]});
-        let upsert = if number % 3 == 0 { "?upsert=true" } else { "" };
+        let upsert = if number.is_multiple_of(3) { "?upsert=true" } else { "" };
         json(&format!("/v1/items/batch{upsert}"), &items.to_string())
     };
     let mut answers = tokio::task::JoinSet::new();
@@ -256,7 +256,7 @@ async fn additions_that_come_at_once_are_each_all_or_nothing() {
             }
         }
     }
-    assert!(made >= 16 && made < 48, "{made} requests were made");
+    assert!((16..48).contains(&made), "{made} requests were made");
     // Each external id is that of one item, and no item was lost or is there twice.
     let (all, _) = list(&app, "/v1/items?limit=1000").await;
     let mut unique = all.clone();

@@ -78,9 +78,8 @@ impl From<SnapshotError> for ApiError {
             SnapshotError::Name => Self::BadRequest("invalid_parameter", error.to_string()),
             SnapshotError::Exists => Self::Conflict("snapshot_exists", error.to_string()),
             SnapshotError::UnderWay => Self::Conflict("copy_under_way", error.to_string()),
-            SnapshotError::Items(refusal) => refusal.into(),
-            SnapshotError::Failed(Error::DiskFull { .. }) => Self::DiskFull,
-            SnapshotError::Failed(error) => Self::internal(error),
+            SnapshotError::Items(refusal) => Self::from(*refusal),
+            SnapshotError::Failed(error) => ChangeError::Failed(*error).into(),
         }
     }
 }
