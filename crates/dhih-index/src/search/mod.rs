@@ -24,6 +24,7 @@ pub(crate) mod profile;
 pub(crate) mod prospects;
 pub(crate) mod row_bits;
 pub(crate) mod scratch;
+pub(crate) mod shared_scratch;
 pub(crate) mod state;
 pub(crate) mod step;
 #[cfg(test)]
