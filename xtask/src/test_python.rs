@@ -50,10 +50,11 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
             "skipped: comparisons with faiss (it is not installed, and pip could not install it)",
         )?;
     }
-    let train = Binaries::build(workspace, &["-p", "dhih-train"])?;
+    let programs = Binaries::build(workspace, &["-p", "dhih-train", "-p", "dhih-serve", "--bins"])?;
     let tests = ["-B", "-m", "unittest", "discover", "-s", "crates/dhih-python/tests"];
     let tests = Step::new("test the package", &python, workspace).args(tests);
-    show(&tests.env("DHIH_TRAIN_PROGRAM", train.get("dhih-train")?))?;
+    let tests = tests.env("DHIH_TRAIN_PROGRAM", programs.get("dhih-train")?);
+    show(&tests.env("DHIH_SERVE_PROGRAM", programs.get("dhih-serve")?))?;
 
     if install(&python, STUBS, workspace).is_err() {
         return print("skipped: type stubs (mypy is not installed, and pip could not install it)");

@@ -4,6 +4,8 @@
 use std::time::Instant;
 
 use roaring::RoaringBitmap;
+
+use crate::chosen_codes::ChosenCodes;
 use serde::Serialize;
 
 /// An item that a search found. Hits are ordered by distance, then by id.
@@ -145,8 +147,10 @@ impl FoundRows<'_> {
 pub(crate) struct Accept<'a> {
     /// The rows that were removed, if any were.
     pub(crate) deleted: Option<&'a RoaringBitmap>,
-    /// The rows that a filter selects, if there is one.
+    /// The rows that a filter selects, if there is one; none of them was removed.
     pub(crate) wanted: Option<&'a RoaringBitmap>,
+    /// The codes of these rows; absent for a memtable, which has rows alone.
+    pub(crate) codes: Option<&'a ChosenCodes>,
 }
 
 impl Accept<'_> {
@@ -154,6 +158,12 @@ impl Accept<'_> {
     #[inline]
     pub(crate) fn all(self) -> bool {
         self.deleted.is_none() && self.wanted.is_none()
+    }
+
+    /// Whether a code has rows that may be hits, as far as can be said without looking at them.
+    #[inline(always)]
+    pub(crate) fn code(self, number: u32) -> bool {
+        self.codes.is_none_or(|codes| codes.has(number))
     }
 
     /// Whether this row may be a hit.

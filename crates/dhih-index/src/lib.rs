@@ -45,6 +45,7 @@
     allow(dead_code, unused_imports)
 )]
 
+mod chosen_codes;
 mod error;
 #[cfg(all(target_endian = "little", target_pointer_width = "64"))]
 mod hit_lists;

@@ -9,6 +9,7 @@ mod info;
 mod items;
 mod metadata;
 mod search;
+mod snapshots;
 mod vector;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,7 @@ pub use self::search::{
     BatchAnswer, BatchBody, DEFAULT_K, Hit, ImageForm, MAX_BATCH, MAX_BUDGET_US, MAX_K, OneAnswer,
     Sample, Samples, SamplesParams, SearchAnswer, SearchBody, SearchParams, Took,
 };
+pub use self::snapshots::{CompactParams, Compaction, Snapshot, SnapshotList, SnapshotParams};
 pub use self::vector::Vector;
 use crate::operation::keys::Role;
 

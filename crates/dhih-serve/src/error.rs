@@ -103,6 +103,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// An index and its catalogue that have other items.
+    #[error("{} does not agree with its catalogue; the service makes it agree when it starts", path.display())]
+    Disagreement {
+        /// The index.
+        path: PathBuf,
+    },
     /// A file of metadata that does not say what it should.
     #[error("{}: {reason}", path.display())]
     Metadata {
@@ -205,6 +211,11 @@ impl Error {
                 }),
             source => Self::Index { path: path.into(), source },
         }
+    }
+
+    /// An error of the system while something was written below `path`.
+    pub(crate) fn written(path: &Path, source: std::io::Error) -> Self {
+        Self::io(path, source).unwrap_or_else(|source| Self::Input { path: path.into(), source })
     }
 
     /// What is known of an error of the system while `path` was written.

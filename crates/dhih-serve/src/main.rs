@@ -1,4 +1,4 @@
-//! Command line of dhih-serve: serves a run until it is told to stop; or imports pictures, or loads a store.
+//! Command line of dhih-serve: serves a run until it is told to stop; or imports pictures, checks an index, or loads a store.
 
 use std::error::Error;
 use std::io::Write;
@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 use dhih_manual::{compute_on, default_threads, with_fitting_twins};
 use dhih_serve::{
-    Cli, Command, Config, KeysCommand, LogFormat, Served, hash_key, import, log, serve, with_file,
+    Cli, Command, Config, KeysCommand, LogFormat, Served, check, hash_key, import, log, serve,
+    with_file,
 };
 use tracing::level_filters::LevelFilter;
 
@@ -46,6 +47,10 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Import(args) => {
             let _log = log(LevelFilter::WARN, LogFormat::Text);
             Ok(import(&args)?)
+        }
+        Command::Check(args) => {
+            let _log = log(LevelFilter::WARN, LogFormat::Text);
+            Ok(check(&args)?)
         }
         #[cfg(feature = "postgres")]
         Command::Load(args) => {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench serve`: the service on loopback beside what its parts do alone, under more load than it takes, under attack,
 //! reloaded and restarted. The load comes from a program of its own (`crates/dhih-serve/examples/load.rs`) on the same machine.
 
+mod keeping;
 mod reloads;
 mod service;
 mod soak;
@@ -20,6 +21,7 @@ use crate::workspace::Workspace;
 const EXAMPLE: &str = "Examples:
   cargo xtask bench serve
   cargo xtask bench serve --quick
+  cargo xtask bench serve --keeping
   cargo xtask bench serve --old ../before/target/release
   cargo xtask bench serve --soak 3600";
 
@@ -32,6 +34,9 @@ pub(crate) struct Args {
     /// Overload for 10 seconds instead of 60, 20 reloads instead of 200
     #[arg(long, env = "DHIH_QUICK")]
     quick: bool,
+    /// Only measure how items are kept: additions, filters of metadata, snapshots
+    #[arg(long, env = "DHIH_KEEPING")]
+    keeping: bool,
     /// Folder with older programs `dhih-serve` and `dhih-index`, whose searches by code are measured in turns with those of this tree
     #[arg(long, env = "DHIH_OLD", value_name = "DIR")]
     old: Option<PathBuf>,
@@ -59,12 +64,17 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let examples = Binaries::build(workspace, &[&packages[..], &examples].concat())?;
     let dir = workspace.root().join(&args.dir);
     let bench = Bench { args, workspace, binaries: [&binaries, &examples], dir };
-    bench.prepare()?;
+    bench.prepare_codes()?;
+    if args.keeping {
+        return print(&bench.keeping()?);
+    }
+    bench.prepare_runs()?;
     if let Some(seconds) = args.soak {
         return print(&bench.soak(seconds)?);
     }
     let sections =
-        [bench.searches()?, bench.images()?, bench.attacks()?, bench.reloads()?].join("\n\n");
+        [bench.searches()?, bench.keeping()?, bench.images()?, bench.attacks()?, bench.reloads()?]
+            .join("\n\n");
     print(&sections)
 }
 
@@ -88,17 +98,11 @@ impl Bench<'_> {
         Ok(step.args(words.iter().copied()))
     }
 
-    fn prepare(&self) -> Result<()> {
+    fn prepare_codes(&self) -> Result<()> {
         fs::create_dir_all(self.file("images"))
             .with_context(|| format!("cannot make {}", self.dir.display()))?;
-        let (run, npy, queries) =
-            (self.file("run"), self.file("codes.npy"), self.file("queries.npy"));
-        let (run, npy, queries) = (text(&run)?, text(&npy)?, text(&queries)?);
-        if !self.file("run/evaluation.json").exists() {
-            let words = ["train", "--dataset", "demo", "--demo-images", "2000", "--epochs", "2"];
-            let words = [&words[..], &["--bits", BITS, "--run-dir", run]].concat();
-            self.step("train", "dhih-train", &words)?.run()?;
-        }
+        let (npy, queries) = (self.file("codes.npy"), self.file("queries.npy"));
+        let (npy, queries) = (text(&npy)?, text(&queries)?);
         if !Path::new(npy).exists() {
             let words = [npy, queries, ITEMS, BITS, "uniform"];
             self.step("generate", "generate_codes", &words)?.run()?;
@@ -107,7 +111,16 @@ impl Bench<'_> {
         let words = ["build", "--codes", npy, "--bits", BITS, "--out", text(&index)?, "--json"];
         self.step("build", "dhih-index", &words)?.capture()?;
         let codes = fs::read(queries).with_context(|| format!("cannot read {queries}"))?;
-        fs::write(self.file("queries.txt"), hexadecimal(&codes)?)?;
+        Ok(fs::write(self.file("queries.txt"), hexadecimal(&codes)?)?)
+    }
+
+    fn prepare_runs(&self) -> Result<()> {
+        if !self.file("run/evaluation.json").exists() {
+            let run = self.file("run");
+            let words = ["train", "--dataset", "demo", "--demo-images", "2000", "--epochs", "2"];
+            let words = [&words[..], &["--bits", BITS, "--run-dir", text(&run)?]].concat();
+            self.step("train", "dhih-train", &words)?.run()?;
+        }
         if !self.file("photos/index").exists() {
             let photos = self.file("photos");
             let words = ["train", "--dataset", "demo", "--demo-images", "1100", "--epochs", "1"];

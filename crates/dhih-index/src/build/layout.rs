@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::codes::items::Shape;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::progress::{Reporter, Stage};
 use crate::search::profile::Profile;

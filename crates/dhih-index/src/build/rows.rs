@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 
 use crate::codes::attributes::AttributeReader;
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
 use crate::codes::set::CodeSet;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 
 /// Bytes of a batch, about. Few in tests, whose sets are small.

@@ -1,9 +1,9 @@
 //! The attributes of the items of a set, which are what an item has beside its id and its code: its labels and its vector, as bytes in the
 //! form in which an index stores them.
 
-use crate::codes::items::Shape;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
+use crate::codes::shape::Shape;
 use crate::error::Result;
 use crate::vectors::set::StoredReader;
 use crate::vectors::stored::VectorForm;

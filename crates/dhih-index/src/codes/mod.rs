@@ -6,6 +6,7 @@ pub(crate) mod bytes;
 pub(crate) mod items;
 pub(crate) mod labels;
 pub(crate) mod set;
+pub(crate) mod shape;
 
 use std::collections::HashSet;
 use std::ops::Index;

@@ -6,7 +6,8 @@ use std::arch::aarch64::*;
 
 use super::block;
 use super::collect_near::collect_near_by;
-use super::kernel::{Kernel, Near, NearRequest};
+use super::kernel::{Kernel, NearRequest};
+use super::near::Near;
 use super::scalar;
 
 pub(super) const KERNEL: Kernel = Kernel {

@@ -2,7 +2,7 @@
 //! same word of eight codes, nothing has to be summed across a register, and codes that the first words show to be too far need no more.
 //! Laying a block out takes about as long as comparing it with a few queries.
 
-use super::kernel::Near;
+use super::near::Near;
 
 /// Codes side by side.
 pub(super) const LANES: usize = 8;

@@ -1,7 +1,8 @@
 //! Collecting the codes within a limit by a kernel's `scan`: the distances of a block of codes are stored, then those within the
 //! limit are picked. Kernels that compare distances while they are still in registers need none of this.
 
-use super::kernel::{Near, NearRequest, Scan};
+use super::kernel::{NearRequest, Scan};
+use super::near::Near;
 
 /// Codes whose distances are stored at once: few enough that they stay in the first-level cache.
 const CODES_PER_BLOCK: usize = 256;

@@ -2,6 +2,7 @@
 //! themselves are in one file per instruction set; `mod.rs` chooses which of them run.
 
 use super::block::BlockRequest;
+use super::near::Near;
 
 /// `out[i]` becomes the distance of the query to code `i`; there are `out.len()` codes of the query's length.
 pub(super) type Scan = fn(query: &[u8], codes: &[u8], out: &mut [u32]);
@@ -65,13 +66,4 @@ impl<'a> NearRequest<'a> {
 pub(crate) struct CodeRange {
     pub(crate) start: u32,
     pub(crate) end: u32,
-}
-
-/// A code that is within the limit of a search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct Near {
-    /// Its number among the codes that were compared.
-    pub(crate) at: u32,
-    pub(crate) distance: u32,
 }

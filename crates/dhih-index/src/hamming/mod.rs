@@ -7,6 +7,7 @@ mod aarch64;
 mod block;
 mod collect_near;
 mod kernel;
+mod near;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ use std::sync::OnceLock;
 use crate::error::{Error, Result};
 pub(crate) use block::{BlockRequest, CodeBlock, words};
 use kernel::Kernel;
-pub(crate) use kernel::{CodeRange, Near, NearRequest, ONES_PER_WRITE};
+pub(crate) use kernel::{CodeRange, NearRequest, ONES_PER_WRITE};
+pub(crate) use near::Near;
 
 /// The kernels that this machine can run, slowest first; the first is the scalar one.
 fn available() -> &'static [Kernel] {

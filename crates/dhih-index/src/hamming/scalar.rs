@@ -3,7 +3,8 @@
 
 use super::block;
 use super::collect_near::collect_near_by;
-use super::kernel::{Kernel, Near, NearRequest, ONES_PER_WRITE};
+use super::kernel::{Kernel, NearRequest, ONES_PER_WRITE};
+use super::near::Near;
 
 pub(super) const KERNEL: Kernel = Kernel {
     name: "scalar",

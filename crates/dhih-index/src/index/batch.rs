@@ -1,8 +1,9 @@
 //! A batch of changes that take effect together: what a user wants (`Batch`), and what it becomes in a given index (`prepare`).
 
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
 use crate::codes::labels::{Labels, check_labels};
 use crate::codes::set::CodeSet;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result, VectorError};
 use crate::index::Index;
 use crate::store::wal::BatchChange;

@@ -6,8 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
+use crate::chosen_codes::ChosenCodes;
+use crate::error::Result;
 use crate::index::component::Component;
 use crate::search::scratch::ScratchPool;
+use crate::store::segment::Segment;
 
 /// What the searches of an index share. Clones of an index share the memory, too.
 ///
@@ -43,6 +46,8 @@ pub(crate) struct Candidates {
     pub(crate) count: usize,
     /// The rows, none of which was removed; `None` stands for all rows that were not removed.
     pub(crate) selected: Option<RoaringBitmap>,
+    /// The codes of the selected rows of a segment; known from the first search on.
+    codes: OnceLock<ChosenCodes>,
 }
 
 impl Candidates {
@@ -52,13 +57,34 @@ impl Candidates {
         select: impl Fn(&Component) -> Option<RoaringBitmap>,
     ) -> Box<[Self]> {
         let of_component = |(number, component): (usize, &Component)| {
-            let selected = select(component);
-            let count = selected.as_ref().map_or(component.len(), |rows| rows.len() as usize);
-            Self { component: number, count, selected }
+            // A selection of all rows is none.
+            let all = component.len();
+            let selected = select(component).filter(|rows| (rows.len() as usize) < all);
+            let count = selected.as_ref().map_or(all, |rows| rows.len() as usize);
+            Self { component: number, count, selected, codes: OnceLock::new() }
         };
         let all = components.iter().enumerate().map(of_component);
         let mut all: Box<[Self]> = all.filter(|candidates| candidates.count > 0).collect();
         all.sort_by_key(|candidates| Reverse(candidates.count));
         all
+    }
+
+    /// The codes of the selected rows, which are those of a segment; `None` where all rows are selected.
+    ///
+    /// # Errors
+    /// A segment that contradicts itself.
+    pub(crate) fn codes(&self, segment: &Segment) -> Result<Option<&ChosenCodes>> {
+        let Some(rows) = &self.selected else { return Ok(None) };
+        if let Some(codes) = self.codes.get() {
+            return Ok(Some(codes));
+        }
+        let (code_of_row, count) = (segment.code_of_row(), segment.distinct);
+        let number =
+            |row: u32| code_of_row.get(row as usize).filter(|&&code| (code as usize) < count);
+        if rows.iter().any(|row| number(row).is_none()) {
+            return Err(segment.outside());
+        }
+        let codes = ChosenCodes::new(count, rows.iter().filter_map(number).copied());
+        Ok(Some(self.codes.get_or_init(|| codes)))
     }
 }

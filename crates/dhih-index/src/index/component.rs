@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
 use crate::codes::labels::Label;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::index::memtable::MemTable;
 use crate::store::segment::Segment;

@@ -48,7 +48,7 @@ impl Index {
 impl Selection {
     /// The ids of the items from `first` on, ascending, at most `most` of them.
     pub fn ids_from(&self, first: u64, most: usize) -> Vec<u64> {
-        let of = |(component, rows)| Page { component, selected: Some(rows) }.ids_from(first, most);
+        let of = |(component, selected)| Page { component, selected }.ids_from(first, most);
         merged(self.selected_rows().map(of), most)
     }
 }

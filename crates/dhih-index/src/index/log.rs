@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::codes::items::Shape;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
 use crate::store::disk::{self, Appender};

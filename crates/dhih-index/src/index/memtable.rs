@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
+use crate::codes::shape::Shape;
 
 /// Items of a block at most: as many are compared in one call, and copied by a change.
 const BLOCK: usize = 2048;

@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::build::rows::{RowStream, batch_items};
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::index::component::{Component, Data};
 

@@ -32,10 +32,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::build::rows::RowStream;
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
 use crate::codes::labels::Label;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};

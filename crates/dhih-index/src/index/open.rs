@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::codes::items::Shape;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::candidates::SearchContext;

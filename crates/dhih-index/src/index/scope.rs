@@ -147,7 +147,7 @@ impl<'a> Scope<'a> {
         scratch: &mut Scratch,
         output: Output,
     ) -> Result<Reach> {
-        let (component, accept) = self.component(candidates);
+        let (component, accept) = self.component(candidates)?;
         match &component.data {
             Data::MemTable(memtable) => {
                 Ok(MemtableSearch { memtable, query, accept }.run(scratch, output))
@@ -167,7 +167,7 @@ impl<'a> Scope<'a> {
     }
 
     /// A component, and which of its rows may be hits.
-    fn component<'c>(self, candidates: &'c Candidates) -> (&'a Component, Accept<'c>)
+    fn component<'c>(self, candidates: &'c Candidates) -> Result<(&'a Component, Accept<'c>)>
     where
         'a: 'c,
     {
@@ -176,7 +176,8 @@ impl<'a> Scope<'a> {
         // No row that is selected was removed.
         let deleted =
             Some(&*component.tombstones).filter(|rows| wanted.is_none() && !rows.is_empty());
-        (component, Accept { deleted, wanted })
+        let codes = component.segment().map_or(Ok(None), |segment| candidates.codes(segment))?;
+        Ok((component, Accept { deleted, wanted, codes }))
     }
 
     pub(super) fn lend(self, explain: bool) -> ScratchGuard<'a> {

@@ -210,11 +210,12 @@ impl Selection {
         self.scope().batch_flat(queries, Bound::nearest_within(k, radius))
     }
 
-    /// The components that have items of the selection, and the rows of these items.
-    pub(super) fn selected_rows(&self) -> impl Iterator<Item = (&Component, &RoaringBitmap)> {
-        self.candidates
-            .iter()
-            .filter_map(|of| Some((&self.index.components[of.component], of.selected.as_ref()?)))
+    /// The components that have items of the selection, and the rows of these items; `None` stands for all that were not removed.
+    pub(super) fn selected_rows(
+        &self,
+    ) -> impl Iterator<Item = (&Component, Option<&RoaringBitmap>)> {
+        let components = &self.index.components;
+        self.candidates.iter().map(|of| (&components[of.component], of.selected.as_ref()))
     }
 
     pub(super) fn scope(&self) -> Scope<'_> {

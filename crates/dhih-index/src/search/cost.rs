@@ -28,6 +28,10 @@ const UNCACHED_BYTES: f64 = 32e6;
 const CODE: f64 = 0.04;
 /// A code that is not read sequentially.
 const FAR_CODE: f64 = 8.0;
+/// A code that is read in the order of memory, with others in between that are not.
+const SPARSE_CODE: f64 = 4.0;
+/// What it costs to see that a code within the limit is not selected.
+const FILTERED: f64 = 6.0;
 /// What a code within the limit costs more in a bucket than in a scan: it may have been found by an earlier step, which has to be
 /// checked, and its posting list is not next to that of the code found before it.
 const FOUND: f64 = 20.0;
@@ -86,9 +90,14 @@ impl CodeCosts {
         self.codes as f64 * code
     }
 
-    /// Checking rows one by one: for each, its code's number and the code are read.
+    /// Checking the codes of so many rows one by one, in the order in which they lie in memory.
     pub(crate) fn check_rows(&self, rows: f64) -> f64 {
-        2.0 * rows * FAR_CODE
+        rows * SPARSE_CODE
+    }
+
+    /// Finding out about so many codes within the limit whether a filter selects them.
+    pub(crate) fn filter(&self, codes: f64) -> f64 {
+        codes * FILTERED
     }
 
     /// So many look-ups of whole codes.

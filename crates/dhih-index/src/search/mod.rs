@@ -24,6 +24,7 @@ pub(crate) mod profile;
 pub(crate) mod prospects;
 pub(crate) mod row_bits;
 pub(crate) mod scratch;
+pub(crate) mod shared_scratch;
 pub(crate) mod state;
 pub(crate) mod step;
 #[cfg(test)]
@@ -145,7 +146,9 @@ pub(crate) fn is_scanned_at_once(request: &SegmentSearch) -> bool {
     let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
     let plan = Plan { sharing, ..segment.plan() };
     if sharing <= 1
-        || accept.wanted.is_some() && plan.costs.check_rows(candidates as f64) < plan.scan()
+        || accept.wanted.is_some()
+            && plan.costs.check_rows(candidates as f64)
+                < plan.scan() + plan.filter(bound, segment.rows, candidates)
     {
         return false;
     }
@@ -197,14 +200,22 @@ fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Endin
     let plan = Plan { sharing, ..segment.plan() };
     if accept.wanted.is_some() {
         let cost = plan.costs.check_rows(candidates as f64);
-        let all_are_hits = candidates <= bound.k;
-        if cost < EXPLORATION_SHARE * plan.scan() || (cost < plan.scan() && all_are_hits) {
+        if cost < EXPLORATION_SHARE * plan.scan() {
             return check_selected_rows(state).map(Ending::Reached);
         }
     }
     let expected = plan.expected(bound.k, segment.rows, candidates);
     state.begin_probing(&plan)?;
     let mut progress = Progress::default();
+    if accept.wanted.is_some() {
+        let target = expected.unwrap_or(bound.radius).min(bound.radius);
+        let costs = costs(&plan, state, &progress, target);
+        let others = costs.look_up.min(costs.probe).min(costs.scan)
+            + plan.filter(bound, segment.rows, candidates);
+        if plan.costs.check_rows(candidates as f64) < others {
+            return check_selected_rows(state).map(Ending::Reached);
+        }
+    }
     loop {
         let limit = state.scratch.collector.limit();
         if progress.certain > limit {

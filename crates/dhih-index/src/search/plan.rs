@@ -7,6 +7,7 @@ mod tests;
 
 use serde::Serialize;
 
+use crate::hits::Bound;
 use crate::search::cost::CodeCosts;
 use crate::search::profile::Profile;
 use crate::table::{linear_hash, probe};
@@ -101,6 +102,16 @@ impl Plan<'_> {
     pub(crate) fn expected(&self, k: usize, rows: usize, candidates: usize) -> Option<u32> {
         let profile = self.profile.filter(|_| k < candidates)?;
         Some(profile.expected(k as f64 * (rows as f64 / candidates as f64)))
+    }
+
+    /// The cost of finding out which codes near the query a filter selects: of all within the limit, which the k-th hit so far sets. When the
+    /// search begins that is far away, and it comes nearer as the harmonic series grows.
+    pub(crate) fn filter(&self, bound: Bound, rows: usize, candidates: usize) -> f64 {
+        let (rows, candidates) = (rows as f64, candidates as f64);
+        let hits = (bound.k as f64).min(candidates);
+        let seen = hits * (rows / candidates) * (1.0 + (candidates / hits).ln());
+        let within = self.profile.map_or(rows, |profile| profile.within(bound.radius));
+        self.costs.filter(seen.min(within).min(rows))
     }
 
     /// The cost of scanning all codes.

@@ -40,6 +40,16 @@ impl Profile {
         NEIGHBOURS[NEIGHBOURS.len() - 1]
     }
 
+    /// The estimated number of neighbours within a distance: the inverse of [`expected`](Self::expected).
+    pub(crate) fn within(&self, distance: u32) -> f64 {
+        let distance = f64::from(distance);
+        let is_beyond = |known: &&f64| **known <= distance;
+        let below = self.distances[1..NEIGHBOURS.len() - 1].iter().filter(is_beyond).count();
+        let (low, high) = (self.distances[below], self.distances[below + 1]);
+        let step = (distance - low) / (high - low).max(f64::MIN_POSITIVE);
+        10_f64.powf(below as f64 + step.clamp(-1.0, 20.0))
+    }
+
     /// The estimated distance of the `k`-th neighbour. Between two known neighbours it is interpolated linearly in the logarithm of
     /// `k`, and beyond the last of them extrapolated in the same way. `k` may have a fraction: see `Plan::expected`.
     pub(crate) fn expected(&self, k: f64) -> u32 {

@@ -10,7 +10,7 @@ use crate::search::collector::{HitCollector, RowSorter};
 use crate::search::explain::Explanation;
 use crate::search::pipeline::BucketPipeline;
 use crate::search::probing::TableProgress;
-use crate::search::together::SharedScratch;
+use crate::search::shared_scratch::SharedScratch;
 
 /// The most memory that a scratch in the pool holds, in bytes, apart from its row bitset. A row bitset has one bit for each row of the
 /// largest segment: its size depends on the index and not on the search, and making a new one takes longer than many searches do.

@@ -104,11 +104,15 @@ impl<'a> Wanted<'a> {
     #[inline(always)]
     pub(crate) fn add(self, collector: &mut HitCollector, found: Near) -> Result<()> {
         let Near { at: code, distance } = found;
+        if !self.accept.code(code) {
+            return Ok(());
+        }
         if collector.takes_all() {
             collector.add_uncounted(distance, code);
             return Ok(());
         }
-        let items = if self.accept.all() && self.postings.have_one_row_each() {
+        let is_live = self.accept.deleted.is_none();
+        let items = if is_live && self.postings.have_one_row_each() {
             // The row is not read before it is known that it is a hit.
             1
         } else {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::hamming::{self, CodeRange, Near, NearRequest};
 use crate::hits::Reach;
 use crate::search::parallel;
-use crate::search::state::{CODES_PER_LIMIT, SearchState, outside};
+use crate::search::state::{CODES_PER_LIMIT, SearchState};
 use crate::table::linear_hash;
 
 /// Whole codes whose groups in the code hash table are prefetched together before the first of them is looked up.
@@ -85,32 +85,27 @@ impl Flips {
 
 /// Collects the codes of the rows that a filter selects, by comparing these codes one by one.
 pub(crate) fn check_selected_rows(state: &mut SearchState) -> Result<Reach> {
-    let Some(wanted) = state.accept.wanted else { return Ok(Reach::ALL) };
-    let (segment, code_of_row) = (state.segment, state.segment.code_of_row());
-    let mut numbers = std::mem::take(&mut state.scratch.numbers);
-    numbers.clear();
-    for row in wanted {
-        let number = code_of_row.get(row as usize).ok_or_else(|| outside(segment))?;
-        numbers.push(*number);
-    }
-    // Sorted, so that a code with several of the rows is taken once, and memory is read in order.
-    numbers.sort_unstable();
-    numbers.dedup();
+    let Some(chosen) = state.accept.codes else { return Ok(Reach::ALL) };
+    let (codes, numbers) = (state.segment.codes(), chosen.numbers());
     state.scratch.explanation.candidates += numbers.len() as u64;
+    let mut distances = std::mem::take(&mut state.scratch.distances);
     let mut reach = Reach::ALL;
     for some in numbers.chunks(CODES_PER_LIMIT) {
         if state.is_late() {
             reach = Reach::NOTHING;
             break;
         }
-        for &number in some {
-            let distance = hamming::distance(state.query, segment.code(number)?);
+        some.iter()
+            .for_each(|&number| hamming::prefetch(codes, number as usize * state.query.len()));
+        distances.resize(some.len(), 0);
+        hamming::distances_of(state.query, codes, some, &mut distances);
+        for (&number, &distance) in some.iter().zip(&distances) {
             if distance <= state.scratch.collector.limit() {
                 state.collect(number, distance)?;
             }
         }
     }
-    state.scratch.numbers = numbers;
+    state.scratch.distances = distances;
     Ok(reach)
 }
 

@@ -1,42 +1,18 @@
 //! Scans of a segment that many queries share: each block of codes, while it is in the cache, is compared with one query after the other.
 
 use crate::error::Result;
-use crate::flat::together::Pass;
 use crate::flat::topk::Best;
 use crate::hamming::Near;
 use crate::hits::{Accept, Bound, Hit};
 use crate::search::collector::HitCollector;
 use crate::search::scratch::Scratch;
+use crate::search::shared_scratch::SharedScratch;
 use crate::search::state::Wanted;
 use crate::store::segment::Segment;
 
 /// Up to this many hits of a query are kept in a heap, which is small. More hits are kept as codes by their distance, which need no
 /// ordering.
 const HEAP_HITS: usize = 64;
-
-/// The memory of a shared scan. It is kept from one scan to the next.
-#[derive(Debug, Default)]
-pub(crate) struct SharedScratch {
-    pass: Pass,
-    /// What was found so far for each query, if few hits are wanted: rows in the place of ids.
-    bests: Vec<Best>,
-    /// What was found so far for each query, if many hits are wanted: codes.
-    collectors: Vec<HitCollector>,
-    limits: Vec<u32>,
-}
-
-impl SharedScratch {
-    /// Forgets what was found.
-    pub(crate) fn clear(&mut self) {
-        self.collectors.iter_mut().for_each(HitCollector::clear);
-    }
-
-    /// The bytes of memory that it holds after it was cleared, without those of a pass, which are always few.
-    pub(crate) fn bytes(&self) -> usize {
-        let collectors = self.collectors.iter().map(HitCollector::bytes_in_all);
-        collectors.chain(self.bests.iter().map(Best::bytes)).sum()
-    }
-}
 
 /// A scan that several queries share.
 #[derive(Debug, Clone, Copy)]

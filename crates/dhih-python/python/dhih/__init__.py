@@ -28,18 +28,26 @@ from ._dhih import (
     read_codes,
     set_num_threads,
 )
+from .client import Added, Client, Found, Hit, Item, Refused, ServiceError
 from .matching import HashDistance, HashIndex, HashMatch
 
 __all__ = [
+    "Added",
+    "Client",
     "CodeSet",
     "Codec",
     "DhihError",
     "Encoder",
+    "Found",
     "HashDistance",
     "HashIndex",
     "HashMatch",
+    "Hit",
     "Index",
+    "Item",
+    "Refused",
     "Run",
+    "ServiceError",
     "__version__",
     "build",
     "evaluate",

@@ -43,6 +43,10 @@ pub(crate) enum ApiError {
     Taken(u64),
     /// 409: an external id is taken; which, and by which item.
     ExternalIdTaken { external_id: String, id: u64 },
+    /// 409: a snapshot of this name is there, or one is under way; a word for programs, a sentence for people.
+    Conflict(&'static str, String),
+    /// 422: the service was started without a directory for snapshots.
+    NoSnapshots(String),
     /// 409: what is on disk cannot be served.
     NotReloaded,
     /// 409: a reload is under way already.
@@ -190,6 +194,10 @@ impl ApiError {
                 "external_id_taken",
                 format!("item {id} has the external id {external_id:?} already: delete it first, or replace it with `?upsert=true`"),
             ),
+            Self::Conflict(code, message) => (StatusCode::CONFLICT, code, message),
+            Self::NoSnapshots(message) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "no_snapshot_dir", message)
+            }
             Self::NotReloaded => (
                 StatusCode::CONFLICT,
                 "not_reloaded",

@@ -36,7 +36,7 @@ pub(crate) use error::ApiError;
 pub use state::AppState;
 
 use self::routes::{
-    adding, encode, info, items, listing, metadata, page, samples, search, session,
+    adding, encode, info, items, listing, metadata, page, samples, search, session, snapshots,
 };
 
 /// The whole service as a router.
@@ -52,6 +52,8 @@ pub fn app(state: Arc<AppState>) -> Router {
         .route_layer(from_fn_with_state(state.clone(), layers::writing));
     let administering = Router::new()
         .route("/v1/admin/reload", post(info::reload))
+        .route("/v1/admin/compact", post(snapshots::compact))
+        .route("/v1/admin/snapshots", post(snapshots::make).get(snapshots::list))
         .route("/v1/fields", put(metadata::declare).layer(body_memory.clone()))
         .route_layer(from_fn_with_state(state.clone(), layers::administering));
     let session = post(session::begin)

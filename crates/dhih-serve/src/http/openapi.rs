@@ -14,7 +14,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::AppState;
 use crate::http::routes::{
-    adding, encode, info, items, listing, metadata, samples, search, session,
+    adding, encode, info, items, listing, metadata, samples, search, session, snapshots,
 };
 use crate::operation::path_prefix::PathPrefix;
 
@@ -32,6 +32,7 @@ use crate::operation::path_prefix::PathPrefix;
         samples::samples, samples::sample, samples::image,
         session::begin, session::session, session::end,
         info::info, info::healthz, info::readyz, info::metrics_text, info::reload,
+        snapshots::make, snapshots::list, snapshots::compact,
     ),
     modifiers(&Keys, &Refusals),
     security((), ("bearer" = []), ("key" = []), ("session" = [])),

@@ -1,6 +1,7 @@
 //! What every request shares: the run, the limits, the keys, the encode queue, and the workers that decode and search off the
 //! async runtime.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,9 +23,13 @@ use crate::operation::allowed_origin::AllowedOrigin;
 use crate::operation::hosts::Hosts;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
+use crate::operation::snapshots::Snapshots;
 use crate::run::Run;
 use crate::search::Cancellation;
 use crate::{Error, Result};
+
+/// Changes that wait for their turn at once.
+const CHANGES: usize = 64;
 
 /// A loaded run behind a bounded set of workers.
 #[derive(Debug)]
@@ -40,9 +45,12 @@ pub struct AppState {
     in_flight: InFlight,
     pictures: PictureEncoder,
     threads: BlockingPool,
+    /// Threads that change what is served. They wait for each other and for the disk, and the more of them wait, the more is made in one change.
+    changing: BlockingPool,
     /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
     store_threads: BlockingPool,
     bodies: Arc<BodyMemory>,
+    snapshots: Snapshots,
 }
 
 impl AppState {
@@ -53,6 +61,7 @@ impl AppState {
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
         let run = ArcSwap::from_pointee(run);
         let threads = BlockingPool::new(limits.workers, limits.queue_timeout);
+        let changing = BlockingPool::new(CHANGES, limits.queue_timeout);
         let store_threads = BlockingPool::new(limits.store_searches, limits.queue_timeout);
         // A GPU takes one batch after the other; without a network nothing is encoded.
         let workers = match run.load().encoder() {
@@ -79,8 +88,10 @@ impl AppState {
             in_flight,
             pictures,
             threads,
+            changing,
             store_threads,
             bodies,
+            snapshots: Snapshots::default(),
         })
     }
 
@@ -191,6 +202,18 @@ impl AppState {
         self
     }
 
+    /// Makes snapshots below this directory.
+    #[must_use]
+    pub fn with_snapshots(mut self, dir: Option<PathBuf>) -> Self {
+        self.snapshots = Snapshots::new(dir);
+        self
+    }
+
+    /// What makes snapshots.
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
     /// Puts other keys in force, at once. Sessions of keys that are not among them end.
     pub fn set_keys(&self, keys: Keys) {
         self.guard.set_keys(keys);
@@ -227,6 +250,14 @@ impl AppState {
         job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         self.threads.run(|_| job()).await?
+    }
+
+    /// Does `job`, which changes what is served, on a thread for that.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.changing.run(|_| job()).await?
     }
 
     /// Does `job`, which searches `run`, on a thread for that. It ends early where nobody waits for it any more.

@@ -1,16 +1,43 @@
-//! Additions: which id each item of a request gets and whose place it takes, and the change of catalogue and index that follows. How a
-//! change is made: `changing.rs`.
+//! Additions: several requests that wait at the same time become one change of catalogue and index (group commit), because what a change
+//! takes is the time of its syncs. Which id each item gets and whose place it takes: `placing.rs`. How a change is made: `changing.rs`.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dhih_index::{Batch, Index, to_hex};
 
-use super::catalogue::{Change, Entry, Removal};
-use super::changing::{Changes, Steps, Unsettled, Writing};
-use super::metadata::Attributes;
-use super::numbering::{MAX_ID, Numbering};
-use super::{ChangeError, Changed, ItemId, LocalItems, Made, NewItem};
+use super::catalogue::{Change, Entry};
+use super::changing::{Changes, Steps, Writing};
+use super::placing::{Placed, Placing};
+use super::{ChangeError, Changed, LocalItems, Made, NewItem};
+use crate::{Error, Result};
+
+/// Items of one change, as far as several requests bring them.
+const MOST: usize = 100_000;
+
+/// What becomes of the items of a request of which one is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    AllOrNone,
+    Each,
+}
+
+/// Additions that wait for their turn.
+#[derive(Debug, Default)]
+pub(super) struct Additions {
+    waiting: Mutex<Vec<Addition>>,
+    tickets: AtomicU64,
+}
+
+/// The items of one request.
+#[derive(Debug)]
+struct Addition {
+    ticket: u64,
+    items: Vec<NewItem>,
+    mode: Mode,
+    answer: SyncSender<Result<Changed, ChangeError>>,
+}
 
 impl LocalItems {
     /// Adds items, or replaces some, all or none. When this returns they are on disk and are found.
@@ -18,11 +45,7 @@ impl LocalItems {
     /// # Errors
     /// An id that is taken; files that cannot be written to.
     pub(crate) fn add(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
-        let several = items.len() > 1;
-        self.add_by(items, |number, refusal| match several {
-            true => Err(ChangeError::OfItem { number, refusal: refusal.into() }),
-            false => Err(refusal),
-        })
+        self.add_by(items, Mode::AllOrNone)
     }
 
     /// Adds items, or replaces some: those that can be, in one change. What is wrong with the others is told of each.
@@ -30,158 +53,169 @@ impl LocalItems {
     /// # Errors
     /// Files that cannot be written to: then none is added.
     pub(crate) fn add_each(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
-        self.add_by(items, |_, refusal| match refusal {
-            // Of the files, not of the item.
-            ChangeError::Failed(_)
-            | ChangeError::NotWritable(_)
-            | ChangeError::OutcomeUnknown(_) => Err(refusal),
-            refusal => Ok(refusal),
+        self.add_by(items, Mode::Each)
+    }
+
+    fn add_by(self: &Arc<Self>, items: Vec<NewItem>, mode: Mode) -> Result<Changed, ChangeError> {
+        let additions = &self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.additions;
+        let (ticket, answer) = additions.wait(items, mode);
+        let led = self.change(|writing, changes| {
+            // Another request may have taken this one along.
+            let group = additions.take_with(ticket);
+            if group.is_empty() { Ok(()) } else { self.make_group(writing, changes, group) }
+        });
+        if additions.withdraw(ticket) {
+            // It was not its turn, and nobody takes it along any more.
+            return Err(led.err().unwrap_or(ChangeError::Reloading));
+        }
+        // Whoever has taken it along answers, be it this call.
+        answer.recv().unwrap_or_else(|_| {
+            let reason = "the change that it was a part of ended early".into();
+            Err(ChangeError::OutcomeUnknown(Error::NotAdded { reason }))
         })
     }
 
-    /// Adds items. `refuse` says whether an item that cannot be added is left out, or ends the addition.
-    fn add_by(
-        self: &Arc<Self>,
-        items: Vec<NewItem>,
-        refuse: impl Fn(usize, ChangeError) -> Result<ChangeError, ChangeError>,
-    ) -> Result<Changed, ChangeError> {
-        self.change(|writing, changes| {
-            if items.iter().any(NewItem::has_attributes) {
-                self.make_catalogue(writing)?;
-            }
-            let index = self.index();
-            let mut adding = Adding::new(self, &index, writing, changes.numbers);
-            let mut outcomes = Vec::with_capacity(items.len());
-            for (number, item) in items.into_iter().enumerate() {
-                outcomes.push(match adding.take(item) {
-                    Ok(made) => Ok(made),
-                    Err(refusal) => Err(refuse(number, refusal)?),
-                });
-            }
-            let Adding { numbers, entries, touched, .. } = adding;
-            if entries.is_empty() {
-                return Ok(Changed { outcomes, index });
-            }
-            let index = self.make_additions(writing, changes, &entries, touched)?;
-            changes.numbers = numbers;
-            Ok(Changed { outcomes, index })
-        })
-    }
-
-    fn make_additions(
+    /// Makes one change of several requests, and answers each.
+    fn make_group(
         &self,
         writing: &Writing,
         changes: &mut Changes,
-        entries: &[Entry],
-        touched: Vec<Unsettled>,
-    ) -> Result<Arc<Index>, ChangeError> {
-        let records = entries.iter().map(|entry| (entry.id, &entry.record));
-        let batch = Batch::new().upsert(self.shape.set_of(records)?);
-        let change = Change { added: entries, ..Change::default() };
-        let steps = Steps { change, batch, touched };
-        self.make(writing, changes, steps, |index| {
-            let is_there = |entry: &Entry| {
-                index.code(entry.id).map(to_hex).as_ref() == Some(&entry.record.code)
-            };
-            entries.iter().all(is_there)
-        })
-    }
-}
-
-/// The items of a request, as they find their ids one after the other.
-struct Adding<'a> {
-    items: &'a LocalItems,
-    index: &'a Index,
-    writing: &'a Writing,
-    numbers: Numbering,
-    entries: Vec<Entry>,
-    touched: Vec<Unsettled>,
-    /// The places of the entries by id.
-    places: HashMap<u64, usize>,
-    /// The items that entries have given external ids to.
-    external_ids: HashMap<String, u64>,
-}
-
-impl<'a> Adding<'a> {
-    fn new(
-        items: &'a LocalItems,
-        index: &'a Index,
-        writing: &'a Writing,
-        numbers: Numbering,
-    ) -> Self {
-        let (entries, touched, places, external_ids) = Default::default();
-        Self { items, index, writing, numbers, entries, touched, places, external_ids }
-    }
-
-    /// Takes an item, of which nothing is kept where it is refused.
-    fn take(&mut self, item: NewItem) -> Result<Made, ChangeError> {
-        let NewItem { id: wanted, mut record, thumbnail, digest, attributes } = item;
-        self.items.shape.fit(&mut record).map_err(ChangeError::Vector)?;
-        if let (Some(attributes), Some(catalogue)) = (&attributes, self.writing.catalogue()) {
-            catalogue.fields().check(&attributes.metadata)?;
+        group: Vec<Addition>,
+    ) -> Result<(), ChangeError> {
+        if group.iter().flat_map(|one| &one.items).any(NewItem::has_attributes)
+            && let Err(error) = self.make_catalogue(writing)
+        {
+            let error = ChangeError::Failed(error);
+            group.into_iter().for_each(|one| drop(one.answer.send(Err(error.again()))));
+            return Err(error);
         }
-        let external = attributes.as_ref().and_then(|it| it.external_id.as_deref());
-        let known = external.map_or(Ok(None), |external| self.item_of(external))?;
-        let id = match (wanted, known) {
-            (ItemId::Upserted(None), Some(known)) => known,
-            (ItemId::Upserted(Some(id)), Some(known)) if id == known => id,
-            (ItemId::Replaced(id), Some(known)) if id == known => id,
-            (_, Some(known)) => {
-                let external_id = external.unwrap_or_default().to_owned();
-                return Err(ChangeError::ExternalIdTaken { external_id, id: known });
-            }
-            (ItemId::Next | ItemId::Upserted(None), None) => self.next_id()?,
-            (ItemId::Free(id) | ItemId::Upserted(Some(id)), None) if id > MAX_ID => {
-                return Err(ChangeError::IdTooLarge(id));
-            }
-            (ItemId::Free(id), None) if self.is_taken(id) => return Err(ChangeError::Taken(id)),
-            (ItemId::Replaced(id), None) if !self.index.contains(id) => {
-                return Err(ChangeError::Unknown(id));
-            }
-            (ItemId::Free(id) | ItemId::Replaced(id) | ItemId::Upserted(Some(id)), None) => id,
+        let index = self.index();
+        let mut placing = Placing::new(self, &index, writing, changes.numbers);
+        let mut placed = Vec::with_capacity(group.len());
+        for Addition { items, mode, answer, .. } in group {
+            placed.push((answer, self.place(&mut placing, items, mode)));
+        }
+        let Placed { numbers, entries, touched } = placing.placed();
+        let made = match entries.is_empty() {
+            true => Ok(index),
+            false => self.set_of(&entries).map_err(ChangeError::Failed).and_then(|set| {
+                let batch = Batch::new().upsert(set);
+                let change = Change { added: &entries, ..Change::default() };
+                let is_there = |index: &Index, entry: &Entry| {
+                    index.code(entry.id).map(to_hex).as_ref() == Some(&entry.record.code)
+                };
+                let steps = Steps { change, batch, touched };
+                self.make(writing, changes, steps, |index| {
+                    entries.iter().all(|entry| is_there(index, entry))
+                })
+            }),
         };
-        let replaces = self.is_taken(id);
-        self.numbers.note(id);
-        self.external_ids.extend(external.map(|external| (external.to_owned(), id)));
-        let replaced = self.index.code(id).map(to_hex);
-        let undo = Removal { id, code: record.code.clone() };
-        let undo = Some(undo).filter(|_| replaced.is_none());
-        let attributes = attributes.map(|it| Attributes { code: record.code.clone(), ..it });
-        let entry = Entry { id, record, thumbnail, digest, replaced, attributes };
-        match self.places.insert(id, self.entries.len()) {
-            // Twice in one request: the last one counts.
-            Some(place) => {
-                self.places.insert(id, place);
-                self.entries[place] = entry;
-                self.touched[place] = Unsettled { id, undo };
-            }
-            None => {
-                self.entries.push(entry);
-                self.touched.push(Unsettled { id, undo });
+        if made.is_ok() {
+            changes.numbers = numbers;
+        }
+        for (answer, outcomes) in placed {
+            // What is refused may be so because of what another request of the group was to add.
+            let answered = match &made {
+                Ok(index) => outcomes.map(|outcomes| Changed { outcomes, index: index.clone() }),
+                Err(error) => Err(error.again()),
+            };
+            // Who asked waits for it.
+            let _ = answer.send(answered);
+        }
+        made.map(drop)
+    }
+
+    /// Finds the places of a request's items. Where the request is refused, nothing of it is left.
+    fn place(
+        &self,
+        placing: &mut Placing<'_>,
+        items: Vec<NewItem>,
+        mode: Mode,
+    ) -> Result<Vec<Result<Made, ChangeError>>, ChangeError> {
+        let (mark, several) = (placing.mark(), items.len() > 1);
+        let mut outcomes = Vec::with_capacity(items.len());
+        for (number, item) in items.into_iter().enumerate() {
+            let outcome = placing.place(item);
+            match outcome {
+                // Of the files, not of the item.
+                Err(refusal @ (ChangeError::Failed(_) | ChangeError::NotWritable(_))) => {
+                    placing.go_back(mark);
+                    return Err(refusal);
+                }
+                Err(refusal) if mode == Mode::AllOrNone => {
+                    placing.go_back(mark);
+                    return Err(match several {
+                        true => ChangeError::OfItem { number, refusal: refusal.into() },
+                        false => refusal,
+                    });
+                }
+                outcome => outcomes.push(outcome),
             }
         }
-        Ok(Made { id, replaces })
-    }
-
-    fn next_id(&mut self) -> Result<u64, ChangeError> {
-        let mut numbers = self.numbers;
-        let id = numbers.take(|id| {
-            let known = self.writing.catalogue().map_or(Ok(false), |it| it.knows(id))?;
-            Ok(known || self.is_taken(id))
-        })?;
-        self.numbers = numbers;
-        Ok(id)
-    }
-
-    fn is_taken(&self, id: u64) -> bool {
-        self.index.contains(id) || self.places.contains_key(&id)
-    }
-
-    /// The item that has an external id.
-    fn item_of(&self, external: &str) -> Result<Option<u64>, ChangeError> {
-        if let Some(id) = self.external_ids.get(external) {
-            return Ok(Some(*id));
+        // What the index would refuse is refused alone, without those that come with it.
+        let batch = self.set_of(placing.since(mark)).map(|set| Batch::new().upsert(set));
+        let checked = batch.and_then(|batch| {
+            batch.check(placing.index()).map_err(|error| Error::index(&self.dir, error))
+        });
+        match checked {
+            Ok(()) => Ok(outcomes),
+            Err(error) => {
+                placing.go_back(mark);
+                Err(ChangeError::Failed(error))
+            }
         }
-        Ok(LocalItems::item_of(self.writing, self.index, external)?)
+    }
+
+    fn set_of(&self, entries: &[Entry]) -> Result<dhih_index::CodeSet> {
+        self.shape.set_of(entries.iter().map(|entry| (entry.id, &entry.record)))
+    }
+}
+
+impl Additions {
+    /// Lets a request wait for its turn, or for another that takes it along: its ticket, and where it is answered.
+    fn wait(
+        &self,
+        items: Vec<NewItem>,
+        mode: Mode,
+    ) -> (u64, Receiver<Result<Changed, ChangeError>>) {
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = sync_channel(1);
+        self.lock().push(Addition { ticket, items, mode, answer });
+        (ticket, answered)
+    }
+
+    /// The request of a ticket and those that wait with it, in the order in which they came; none where it was taken along.
+    fn take_with(&self, ticket: u64) -> Vec<Addition> {
+        let mut waiting = self.lock();
+        let Some(own) = waiting.iter().position(|one| one.ticket == ticket) else {
+            return Vec::new();
+        };
+        // Its own is among them, however many wait.
+        let mut items = waiting[own].items.len();
+        let mut group = Vec::new();
+        let mut left = Vec::new();
+        for one in waiting.drain(..) {
+            let is_own = one.ticket == ticket;
+            if is_own || items + one.items.len() <= MOST {
+                items += if is_own { 0 } else { one.items.len() };
+                group.push(one);
+            } else {
+                left.push(one);
+            }
+        }
+        *waiting = left;
+        group
+    }
+
+    /// Lets a request wait no more; whether it did.
+    fn withdraw(&self, ticket: u64) -> bool {
+        let mut waiting = self.lock();
+        let before = waiting.len();
+        waiting.retain(|one| one.ticket != ticket);
+        waiting.len() < before
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Addition>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use dhih_index::{Batch, Index, IndexWriter};
 
 use super::ChangeError;
+use super::adding::Additions;
 use super::agreement::Difference;
 use super::catalogue::{Catalogue, Change, Removal};
 use super::keeping::is_current;
@@ -31,6 +32,8 @@ pub(super) struct Writing {
     /// Empty where items have nothing but what is in the index.
     pub(super) catalogue: OnceLock<Arc<Catalogue>>,
     changes: Mutex<Changes>,
+    /// Additions that wait to be made together.
+    pub(super) additions: Additions,
     /// Whether the files are given to another run: no change begins any more.
     pub(super) is_closed: AtomicBool,
     /// Whether a change cannot be made at the moment.
@@ -143,6 +146,14 @@ impl LocalItems {
         Ok(())
     }
 
+    /// Writes the index as one segment without what was removed, and lets searches see it.
+    pub(super) fn compact_index(&self, changes: &mut Changes) -> Result<()> {
+        let writer = self.writer(changes)?;
+        writer.compact().map_err(|error| Error::index(&self.dir, error))?;
+        self.index.store(Arc::new(writer.snapshot()));
+        Ok(())
+    }
+
     /// The writer, which is opened again where an error has closed it: of the same directory and index, or not at all.
     fn writer<'c>(&self, changes: &'c mut Changes) -> Result<&'c mut IndexWriter> {
         let replaced = || Error::Replaced { path: self.dir.clone() };
@@ -249,6 +260,7 @@ impl Writing {
         Self {
             catalogue: catalogue.map(OnceLock::from).unwrap_or_default(),
             changes: Mutex::new(changes),
+            additions: Additions::default(),
             is_closed: AtomicBool::new(false),
             is_broken: AtomicBool::new(false),
             is_recovering: AtomicBool::new(false),

@@ -1,9 +1,10 @@
 //! The items on this machine's disk: the index as searches see it, and the changes to it and to the catalogue.
 //!
 //! ```text
-//! a change -> local.rs, adding.rs, keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
+//! a change -> local.rs, adding.rs (with placing.rs), keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
 //!                            |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
 //! a filter -> selections.rs: the items that it lets through, kept until something changes; metadata/: what it goes by
+//! a copy   -> snapshots.rs: a snapshot beside the items; the same files without what was deleted
 //! a reload ->  handover.rs: are these the same files, and who has them from now on
 //! ```
 //!
@@ -14,26 +15,32 @@ mod adding;
 mod agreement;
 pub(crate) mod catalogue;
 mod changing;
+mod checking;
 mod handover;
 mod keeping;
 mod local;
 pub(crate) mod metadata;
 mod numbering;
+mod placing;
 mod selections;
 mod shape;
+mod snapshots;
 pub(crate) mod thumbnail;
 
 use std::sync::Arc;
 
 use dhih_index::Index;
 
+pub(crate) use self::catalogue::Copied;
 use self::catalogue::Record;
+pub use self::checking::{Checked, check_index};
 pub(crate) use self::keeping::{Kept, is_current};
 pub(crate) use self::local::{LocalItems, Opening};
 use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;
 pub(crate) use self::selections::Wanted;
 pub(crate) use self::shape::{ItemShape, LabelShape};
+pub(crate) use self::snapshots::Compacted;
 use crate::Error;
 
 /// What an index directory is opened for.
@@ -84,6 +91,22 @@ pub(crate) enum ChangeError {
     /// The change was made or not: the disk failed so that it cannot be seen at the moment.
     #[error("it is not known whether the change was made: {0}")]
     OutcomeUnknown(Error),
+}
+
+impl ChangeError {
+    /// The same for another request of the same change.
+    fn again(&self) -> Self {
+        let reason = |error: &Error| match error {
+            Error::DiskFull { path } => Error::DiskFull { path: path.clone() },
+            other => Error::NotAdded { reason: other.to_string() },
+        };
+        match self {
+            Self::OutcomeUnknown(error) => Self::OutcomeUnknown(reason(error)),
+            Self::NotWritable(error) => Self::NotWritable(reason(error)),
+            Self::Failed(error) => Self::Failed(reason(error)),
+            other => Self::Failed(Error::NotAdded { reason: other.to_string() }),
+        }
+    }
 }
 
 /// An item as a request or an import brings it.

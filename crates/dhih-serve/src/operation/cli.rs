@@ -42,6 +42,9 @@ pub enum Command {
     /// Add the pictures of a folder, and of those in it, to the index; what is there already is left out
     #[command(after_help = "Example:\n  dhih-serve import --run runs/latest --input photos")]
     Import(ImportArgs),
+    /// Check that an index is whole and agrees with its catalogue; nothing is changed, and no service may have it open
+    #[command(after_help = "Example:\n  dhih-serve check --index runs/latest/index")]
+    Check(CheckArgs),
     /// Load codes into a store in PostgreSQL, as a new generation, and switch searches to it once every shard holds all of it
     #[cfg(feature = "postgres")]
     #[command(
@@ -64,6 +67,20 @@ pub enum KeysCommand {
         after_help = "Example:\n  openssl rand -hex 24 | tee /dev/stderr | dhih-serve keys hash"
     )]
     Hash,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Run directory, whose index is checked
+    #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
+    pub run: PathBuf,
+    /// Index directory [default: RUN/index]
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
+    pub index: Option<PathBuf>,
+    /// Print one JSON object on stdout, and nothing else there
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
 }
 
 /// Flags of `import`.
@@ -123,6 +140,9 @@ pub struct Config {
     /// Address to listen on; port 0 takes a free one. The last line on stdout is the page's URL
     #[arg(long, env = "DHIH_BIND", value_name = "ADDR", default_value = "127.0.0.1:7878")]
     pub bind: SocketAddr,
+    /// Folder for snapshots of index and catalogue, which `POST /v1/admin/snapshots` makes [default: none are made]
+    #[arg(long, env = "DHIH_SNAPSHOT_DIR", value_name = "DIR")]
+    pub snapshot_dir: Option<PathBuf>,
     /// Another name under which the service is asked, beside those of this machine; repeatable. `*` is any name, and needs keys
     #[arg(long, env = "DHIH_HOST", value_name = "NAME", value_delimiter = ',')]
     pub host: Vec<HostName>,

@@ -1,6 +1,7 @@
 //! What an operator sees of the service: settings and keys, TLS, listeners and signals, the log and its figures.
 
 pub(crate) mod allowed_origin;
+pub(crate) mod check;
 pub(crate) mod cli;
 pub(crate) mod config;
 pub(crate) mod connection;
@@ -15,6 +16,7 @@ pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod settings_file;
 pub(crate) mod signals;
+pub(crate) mod snapshots;
 #[cfg(feature = "postgres")]
 pub(crate) mod store_watch;
 pub(crate) mod supervisor;

@@ -70,8 +70,10 @@ async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
         let run = run.with_path_prefix(settings.path_prefix.clone());
         let hosts = settings.hosts(&keys);
         let state = AppState::new(run, settings.limits(), keys, settings.queue());
-        let origins = settings.cors_origin.clone();
-        let state = state.map(|state| state.with_hosts(hosts).with_allowed_origins(origins));
+        let (origins, snapshots) = (settings.cors_origin.clone(), settings.snapshot_dir.clone());
+        let state = state.map(|state| {
+            state.with_hosts(hosts).with_allowed_origins(origins).with_snapshots(snapshots)
+        });
         state.map(Arc::new).map_err(|source| Error::System { what: "threads", source })
     };
     let state = tokio::select! {

@@ -208,3 +208,64 @@ async fn an_upsert_takes_the_place_of_the_item_that_it_names() {
     );
     assert_eq!(count(&app).await, ITEMS + 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn additions_that_come_at_once_are_each_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let app = open(dir.path(), Access::Writable);
+    declare(&app).await;
+    // Three items each. Of some requests the last one is refused, of some an item of another is replaced, and many want the same external id.
+    let request = |number: u64| {
+        let code = |at: u64| to_hex(&(10 * number + at).to_le_bytes()[..4]);
+        let camera = if number % 5 == 4 { value!(7) } else { value!("north") };
+        let items = value!({"items": [
+            {"code": code(1), "id": 1000 + 10 * number},
+            {"code": code(2), "external_id": format!("x{}", number % 10), "metadata": {"taken": number}},
+            {"code": code(3), "id": 5000 + number % 20, "metadata": {"camera": camera}},
+        ]});
+        let upsert = if number.is_multiple_of(3) { "?upsert=true" } else { "" };
+        json(&format!("/v1/items/batch{upsert}"), &items.to_string())
+    };
+    let mut answers = tokio::task::JoinSet::new();
+    for number in 0..60 {
+        let app = app.clone();
+        let request = request(number);
+        answers.spawn(async move { (number, send(&app, request).await) });
+    }
+    let answers = answers.join_all().await;
+    let mut made = 0;
+    for (number, answer) in &answers {
+        let first = send(&app, get(&format!("/v1/items/{}", 1000 + 10 * number))).await.status;
+        match answer.status.as_u16() {
+            201 => {
+                made += 1;
+                assert_eq!(first, 200, "request {number} is lost");
+                let body = answer.json();
+                let ids: Vec<u64> = body["items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|item| item["id"].as_u64().unwrap())
+                    .collect();
+                assert_eq!((ids[0], ids[2]), (1000 + 10 * number, 5000 + number % 20));
+            }
+            status => {
+                assert!([400, 409].contains(&status), "{}", answer.json());
+                assert_eq!(first, 404, "a part of request {number} is there");
+            }
+        }
+    }
+    assert!((16..48).contains(&made), "{made} requests were made");
+    // Each external id is that of one item, and no item was lost or is there twice.
+    let (all, _) = list(&app, "/v1/items?limit=1000").await;
+    let mut unique = all.clone();
+    unique.dedup();
+    assert_eq!((all.len() as u64, unique.len()), (count(&app).await, all.len()));
+    for number in 0..10 {
+        let (of, _) = list(&app, &format!("/v1/items?external_id=x{number}")).await;
+        assert!(of.len() <= 1);
+    }
+    drop(app);
+    assert_eq!(dhih_serve::check_index(dir.path()).unwrap().items, all.len());
+}

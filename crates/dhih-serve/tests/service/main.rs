@@ -54,6 +54,7 @@ mod routes;
 mod search;
 #[cfg(unix)]
 mod signals;
+mod snapshots;
 mod texts;
 mod traces;
 mod uploads;

@@ -69,14 +69,42 @@ impl Service {
         Ok(status)
     }
 
+    /// The JSON that a request is answered with, which must succeed. The body goes with its media type.
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, &str)>,
+    ) -> Result<Value> {
+        let (kind, body) = body.unwrap_or(("application/json", ""));
+        let (status, answer) = self.exchange(method, path, kind, body.as_bytes())?;
+        let answer = serde_json::from_slice(&answer).with_context(|| format!("{path}: no JSON"))?;
+        if !(200..300).contains(&status) {
+            bail!("{method} {path}: {status} {answer}");
+        }
+        Ok(answer)
+    }
+
     fn ask(&self, method: &str, path: &str) -> Result<(u16, Vec<u8>)> {
+        self.exchange(method, path, "application/json", b"")
+    }
+
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> Result<(u16, Vec<u8>)> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-            self.address
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            self.address,
+            body.len()
         );
         stream.write_all(request.as_bytes())?;
+        stream.write_all(body)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         let at = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no header")?;

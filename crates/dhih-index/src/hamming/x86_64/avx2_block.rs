@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::ones_of_bytes;
 use crate::hamming::block::{self, BlockRequest, LANES};
-use crate::hamming::kernel::Near;
+use crate::hamming::near::Near;
 
 /// Words after which the counts of bytes are added up: a byte adds at most 8 to its count, which must stay below 256.
 const WORDS_PER_SUM: usize = 31;

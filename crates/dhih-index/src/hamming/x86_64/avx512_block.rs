@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use super::avx512::count8;
 use super::avx512_near::append;
 use crate::hamming::block::{BlockRequest, LANES};
-use crate::hamming::kernel::Near;
+use crate::hamming::near::Near;
 
 /// For the common lengths the compiler knows the number of words, and after how many of them most groups are known to be too far.
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]

@@ -6,7 +6,8 @@ use std::arch::x86_64::*;
 
 use super::avx512::{Spread, count8, load8, pairs8, scan};
 use crate::hamming::collect_near::collect_near_by;
-use crate::hamming::kernel::{Near, NearRequest};
+use crate::hamming::kernel::NearRequest;
+use crate::hamming::near::Near;
 
 /// Most ranges are short, so the registers that all of them share are prepared once.
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]

@@ -64,7 +64,7 @@ struct Answers<'a, L> {
 impl<'a> Scope<'a> {
     /// The hits of many queries, found on the threads of the current rayon pool.
     pub(crate) fn batch(self, queries: &Codes, bound: Bound) -> Result<Vec<Vec<Hit>>> {
-        let batch = &self.plan_batch(queries.len(), bound);
+        let batch = &self.plan_batch(queries.len(), bound)?;
         let found = self.tasks(queries, bound, batch, |lists: &mut Vec<Vec<Hit>>, search| {
             let mut hits = Vec::new();
             search(&mut hits)?;
@@ -84,7 +84,7 @@ impl<'a> Scope<'a> {
 
     /// As [`batch`](Self::batch), with all hits in one vector.
     pub(crate) fn batch_flat(self, queries: &Codes, bound: Bound) -> Result<HitLists> {
-        let batch = &self.plan_batch(queries.len(), bound);
+        let batch = &self.plan_batch(queries.len(), bound)?;
         let found = self
             .tasks(queries, bound, batch, |lists: &mut HitLists, search| lists.push_with(search))?;
         let (mut lists, mut waiting) = (Vec::with_capacity(found.len()), Vec::new());
@@ -134,15 +134,16 @@ impl<'a> Scope<'a> {
     }
 
     /// Finds the components that are cheap to scan for a batch of this many queries.
-    fn plan_batch(self, queries: usize, bound: Bound) -> BatchPlan {
+    fn plan_batch(self, queries: usize, bound: Bound) -> Result<BatchPlan> {
         let sharing = queries.min(QUERIES_PER_PASS);
         let is_scanned = |candidates: &Candidates| {
-            let (component, accept) = self.component(candidates);
-            let Data::Segment(segment) = &component.data else { return false };
+            let (component, accept) = self.component(candidates)?;
+            let Data::Segment(segment) = &component.data else { return Ok(false) };
             let request = segment_search(segment, Query::new(&[], bound), accept, candidates.count);
-            is_scanned_at_once(&SegmentSearch { sharing, ..request })
+            Ok(is_scanned_at_once(&SegmentSearch { sharing, ..request }))
         };
-        BatchPlan { sharing, scanned: self.candidates.iter().map(is_scanned).collect() }
+        let scanned = self.candidates.iter().map(is_scanned).collect::<Result<_>>()?;
+        Ok(BatchPlan { sharing, scanned })
     }
 
     /// Searches the components for a query until all are searched or only a scan of one is left. In the latter case it returns the query,
@@ -155,7 +156,7 @@ impl<'a> Scope<'a> {
         let Course { mut query, component: from, hits, start, batch } = course;
         for (place, candidates) in self.candidates.iter().enumerate().skip(from) {
             let middle = hits.len();
-            let (component, accept) = self.component(candidates);
+            let (component, accept) = self.component(candidates)?;
             match &component.data {
                 Data::Segment(_) if batch.scanned[place] => return Ok(Some((query, place))),
                 Data::Segment(segment) => {
@@ -217,7 +218,7 @@ impl<'a> Scope<'a> {
         scratch: &mut Scratch,
     ) -> Result<()> {
         let Some(place) = waiting.first().map(|first| first.component) else { return Ok(()) };
-        let (component, accept) = self.component(&self.candidates[place]);
+        let (component, accept) = self.component(&self.candidates[place])?;
         let Data::Segment(segment) = &component.data else { return Ok(()) };
         let queries: Vec<&[u8]> = waiting.iter().map(|waiting| waiting.query.code).collect();
         let bounds: Vec<Bound> = waiting.iter().map(|waiting| waiting.query.bound).collect();

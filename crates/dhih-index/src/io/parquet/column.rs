@@ -11,9 +11,8 @@ use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 use super::list::ListColumn;
+use super::naming::{Read, type_name};
 use crate::io::fault::Fault;
-
-pub(super) type Read<T> = Result<T, Fault>;
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1 << 16;
@@ -133,17 +132,6 @@ impl Kind {
             }
             _ => Self::Other,
         }
-    }
-}
-
-/// The type of a column as Parquet names it, such as `INT32 (UINT_32)` or `BYTE_ARRAY (String)`.
-pub(super) fn type_name(column: &ColumnDescriptor) -> String {
-    let physical = column.physical_type();
-    match (column.logical_type_ref(), column.converted_type()) {
-        (None, ConvertedType::NONE) => physical.to_string(),
-        (_, converted) if converted != ConvertedType::NONE => format!("{physical} ({converted})"),
-        (Some(logical), _) => format!("{physical} ({logical:?})"),
-        (None, converted) => format!("{physical} ({converted})"),
     }
 }
 

@@ -8,7 +8,7 @@ use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::schema::types::ColumnDescriptor;
 
-use super::column::{Read, type_name};
+use super::naming::{Read, type_name};
 use crate::codes::bits::bytes_per_code;
 use crate::io::fault::Fault;
 use crate::io::signs::SignPacker;

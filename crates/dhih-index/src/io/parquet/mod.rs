@@ -11,6 +11,7 @@
 
 mod column;
 mod list;
+mod naming;
 mod read;
 mod rows;
 mod vectors;

@@ -11,7 +11,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::column::{Group, Read};
+use super::column::Group;
+use super::naming::Read;
 use super::word_of;
 use crate::codes::Codes;
 use crate::codes::bits;

@@ -14,7 +14,8 @@ use parquet::data_type::{DataType, FixedLenByteArray};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-use super::column::{Group, Read, type_name};
+use super::column::Group;
+use super::naming::{Read, type_name};
 use super::read::{open, row_ranges};
 use crate::error::{Error, Result};
 use crate::io::fault::{Fault, at};

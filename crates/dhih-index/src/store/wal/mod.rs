@@ -5,6 +5,7 @@
 //! A record is synced before the next one is begun, so only the last can be torn by a loss of power. Everything else that does not
 //! fit its checksums is damage, and is reported instead of being left out.
 
+mod parsed;
 mod reader;
 mod version_1;
 
@@ -13,11 +14,13 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::store::format::{self, Origin};
 
-pub(crate) use reader::{Lost, Recovered, Torn, parse, recover};
+pub(crate) use parsed::Torn;
+pub(crate) use reader::{Lost, Recovered, parse, recover};
 
 #[cfg(test)]
 mod tests;

@@ -5,38 +5,17 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::parsed::{Log, Torn, items};
 use super::{
     BatchChange, COMMIT, Change, Cursor, HEADER, MAGIC, ORIGIN, RECORD, TOMBSTONES, UNCOUNTED,
     VERSION, header, header_checksum, read_u64, version_1, words,
 };
-use crate::codes::bits;
-use crate::codes::items::{Items, Shape};
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::store::format::{self, Origin};
 
 /// Bytes that a disk writes as a whole: a write is torn at a multiple of it.
 const SECTOR: usize = 512;
-
-/// A log as it was read.
-#[derive(Debug)]
-pub(crate) struct Log {
-    pub(crate) changes: Vec<Change>,
-    /// Bytes of header and sound records.
-    pub(crate) len: usize,
-    /// Where the next record is appended; `None` in a log of version 1, which is no longer written to.
-    pub(crate) cursor: Option<Cursor>,
-    /// What an interrupted write left behind the sound records.
-    pub(crate) torn: Option<Torn>,
-}
-
-/// The end of a log that a loss of power has torn. It was not acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Torn {
-    /// Where it begins in the file.
-    pub(crate) at: usize,
-    /// Its length in bytes.
-    pub(crate) bytes: usize,
-}
 
 /// Reads all changes of a log. Only its last record may be torn.
 ///
@@ -323,17 +302,4 @@ fn take_counted<'a>(rest: &mut &'a [u8], widths: &[usize]) -> Option<Vec<&'a [u8
         Some(taken)
     };
     widths.iter().map(&mut take).collect()
-}
-
-/// Items whose parts have the right lengths; `None` where their contents are wrong.
-pub(super) fn items(ids: &[u8], codes: &[u8], attributes: &[u8], shape: Shape) -> Option<Items> {
-    let ids: Vec<u64> = words(ids).collect();
-    let sound = ids.is_sorted_by(|a, b| a < b)
-        && codes.chunks_exact(shape.width()).all(|code| bits::padding_is_zero(shape.bits, code))
-        && attributes.chunks_exact(shape.attribute_width().max(1)).all(|item| {
-            let (labels, vector) = item.split_at(shape.label_width());
-            (!shape.multi_hot || labels.iter().all(|&label| label <= 1))
-                && shape.vectors.is_none_or(|form| form.is_sound(vector))
-        });
-    sound.then(|| Items { ids, codes: codes.to_vec(), attributes: attributes.to_vec() })
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::reader::{Log, Torn, items};
+use super::parsed::{Log, Torn, items};
 use super::{BatchChange, Change, HEADER, header_checksum, read_u64, words};
-use crate::codes::items::{Items, Shape};
+use crate::codes::items::Items;
+use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 
 /// Bytes of a record before its payload.

@@ -9,6 +9,7 @@ use crate::encode::EncodeError;
 use crate::http::ApiError;
 use crate::http::wanted::no_item;
 use crate::items::ChangeError;
+use crate::operation::snapshots::SnapshotError;
 use crate::run::coder::{Lacking, VectorFault};
 use crate::search::SearchError;
 
@@ -66,6 +67,19 @@ impl From<ChangeError> for ApiError {
                 Self::NotWritable
             }
             ChangeError::Failed(error) => Self::internal(error),
+        }
+    }
+}
+
+impl From<SnapshotError> for ApiError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NoDirectory => Self::NoSnapshots(error.to_string()),
+            SnapshotError::Name => Self::BadRequest("invalid_parameter", error.to_string()),
+            SnapshotError::Exists => Self::Conflict("snapshot_exists", error.to_string()),
+            SnapshotError::UnderWay => Self::Conflict("copy_under_way", error.to_string()),
+            SnapshotError::Items(refusal) => Self::from(*refusal),
+            SnapshotError::Failed(error) => ChangeError::Failed(*error).into(),
         }
     }
 }

@@ -144,7 +144,7 @@ pub(super) async fn change<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let run = state.run();
     run.items()?.check_open()?;
-    state.work(move || Ok(change(&run)?)).await
+    state.change(move || Ok(change(&run)?)).await
 }
 
 impl Thumbnail {

@@ -102,7 +102,7 @@ pub(crate) async fn put(
         run.items()?.check_open()?;
         let of = run.clone();
         let kept = vec![Kept { id, external_id: None, metadata }];
-        let changed = state.work(move || Ok(of.items()?.keep(kept)?));
+        let changed = state.change(move || Ok(of.items()?.keep(kept)?));
         (run, changed.await?)
     };
     let looking = run.clone();

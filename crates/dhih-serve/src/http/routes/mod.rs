@@ -11,4 +11,5 @@ pub(crate) mod page;
 pub(crate) mod samples;
 pub(crate) mod search;
 pub(crate) mod session;
+pub(crate) mod snapshots;
 pub(crate) mod thumbnail;

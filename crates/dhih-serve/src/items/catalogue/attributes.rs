@@ -9,7 +9,7 @@ use super::database::Fault;
 use super::{ATTRIBUTES, Catalogue, Change, EXTERNAL_IDS, FIELDS, parse};
 use crate::Result;
 use crate::items::metadata::{
-    self, Attributes, FieldCounts, FieldType, Fields, IdSet, MetadataFilter, Postings,
+    self, Attributes, FieldCounts, FieldType, Fields, IdSet, Metadata, MetadataFilter, Postings,
 };
 
 /// The postings, and how often they were changed.
@@ -52,6 +52,14 @@ impl Catalogue {
         self.searchable().postings.fields().clone()
     }
 
+    /// Refuses metadata whose values are not of the declared fields' types.
+    ///
+    /// # Errors
+    /// As said.
+    pub(crate) fn check_metadata(&self, metadata: &Metadata) -> Result<(), metadata::Fault> {
+        self.searchable().postings.fields().check(metadata)
+    }
+
     /// What each declared field has, with at most `most` of its values.
     pub(crate) fn field_counts(&self, most: usize) -> Vec<FieldCounts> {
         self.searchable().postings.counts(most)
@@ -82,6 +90,25 @@ impl Catalogue {
         })?;
         self.replace(postings);
         Ok(())
+    }
+
+    /// The items that have attributes of an item with another code.
+    pub(crate) fn foreign_attributes(
+        &self,
+        is_current: impl Fn(u64, &str) -> bool,
+    ) -> Result<Vec<u64>> {
+        self.database.read(|tables| {
+            let mut foreign = Vec::new();
+            each(
+                tables,
+                |id, code| !is_current(id, code),
+                |id, _| {
+                    foreign.push(id);
+                    Ok(())
+                },
+            )?;
+            Ok(foreign)
+        })
     }
 
     /// Declares fields in the place of those before.
@@ -155,16 +182,16 @@ fn declared(tables: &ReadTransaction) -> Result<Fields, Fault> {
     Fields::new(fields).map_err(|fault| Fault::Corrupted(fault.to_string()))
 }
 
-/// Goes through the attributes of the items that are there.
+/// Goes through the attributes of which `is_wanted` says so by the item and the code that they are of.
 fn each(
     tables: &ReadTransaction,
-    is_current: impl Fn(u64, &str) -> bool,
+    is_wanted: impl Fn(u64, &str) -> bool,
     mut take: impl FnMut(u64, Attributes) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     for entry in tables.open_table(ATTRIBUTES)?.iter()? {
         let (id, bytes) = entry?;
         let (id, attributes) = (id.value(), parse::<Attributes>(bytes.value())?);
-        if is_current(id, &attributes.code) {
+        if is_wanted(id, &attributes.code) {
             take(id, attributes)?;
         }
     }

@@ -2,7 +2,7 @@
 //! opens it again, at once and, where that fails, at each later use. What the tables hold is not known here.
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 
@@ -19,7 +19,8 @@ const CACHE: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Database {
     path: PathBuf,
-    identity: FileIdentity,
+    /// Of the file that is open, or was.
+    identity: Mutex<FileIdentity>,
     /// `None` while it could not be opened again.
     open: RwLock<Option<redb::Database>>,
 }
@@ -32,12 +33,14 @@ impl Database {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let open = opened(path)?;
         let identity = FileIdentity::of(path).map_err(|e| Error::catalogue(path, Fault::Io(e)))?;
+        let identity = Mutex::new(identity);
         Ok(Self { path: path.to_owned(), identity, open: RwLock::new(Some(open)) })
     }
 
     /// Whether the path still leads to the file that is open.
     pub(super) fn is_current(&self) -> bool {
-        FileIdentity::of(&self.path).is_ok_and(|identity| identity == self.identity)
+        let known = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        FileIdentity::of(&self.path).is_ok_and(|identity| identity == *known)
     }
 
     /// Reads of one snapshot.
@@ -48,6 +51,38 @@ impl Database {
             Err(Failed::Before) => self.with(once).map_err(|failed| failed.at(&self.path)),
             done => done.map_err(|failed| failed.at(&self.path)),
         }
+    }
+
+    /// A snapshot to read from for as long as it is wanted.
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction> {
+        let once = |database: &redb::Database| Ok(database.begin_read()?);
+        match self.with(once) {
+            Err(Failed::Before) => self.with(once).map_err(|failed| failed.at(&self.path)),
+            done => done.map_err(|failed| failed.at(&self.path)),
+        }
+    }
+
+    /// Lets another database take the place of this one, and opens it. Reads wait meanwhile.
+    ///
+    /// # Errors
+    /// A disk that does not take it; the one that was there is opened again then.
+    pub(super) fn replace_by(&self, new: &Path) -> Result<()> {
+        let failed = |source| Error::catalogue(&self.path, Fault::Io(source));
+        let replaced = {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            let identity = FileIdentity::of(new).map_err(failed)?;
+            open.take();
+            let replaced = std::fs::rename(new, &self.path).map_err(failed);
+            if replaced.is_ok() {
+                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+            }
+            replaced
+        };
+        self.ensure_open()?;
+        replaced?;
+        // A loss of power must not bring back the file before.
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
     }
 
     /// Makes a change. When this returns it is on disk. After an error it may be there or not: read to see.

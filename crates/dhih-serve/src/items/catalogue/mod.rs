@@ -6,6 +6,7 @@
 
 mod attributes;
 mod change;
+mod copying;
 mod database;
 mod record;
 
@@ -17,6 +18,7 @@ use roaring::RoaringTreemap;
 
 use self::attributes::Searchable;
 pub(crate) use self::change::{Change, Claim, Entry, Removal};
+pub(crate) use self::copying::Copied;
 use self::database::{Database, Fault};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
 use crate::{Error, MakerKind, Result};
@@ -68,6 +70,8 @@ impl Catalogue {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let database = Database::open(&path)?;
+        // A copy that was interrupted has what was deleted.
+        copying::remove_leftover(&path);
         match database.write(begin)? {
             None => {
                 let (ids, searchable) = Default::default();
@@ -158,6 +162,11 @@ impl Catalogue {
     /// Whether it has an item of this id. Reads no disk.
     pub(crate) fn has(&self, id: u64) -> bool {
         self.ids.read().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Number of items.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.read().unwrap_or_else(PoisonError::into_inner).len() as usize
     }
 
     /// What is kept of an item.

@@ -1,0 +1,140 @@
+"""The client, against the program `dhih-serve` over an index of codes and over a run."""
+
+import os
+import pathlib
+import subprocess
+import threading
+import unittest
+
+import numpy as np
+
+import dhih
+from support import directory, nearest, picture, png, run, some_codes
+
+BITS = 64
+
+
+class Served:
+    """The program, over an index without a model or over a run, for as long as the block lasts."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def __enter__(self):
+        program = [os.environ["DHIH_SERVE_PROGRAM"], *self.arguments, "--bind", "127.0.0.1:0", "--log-level", "error"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DHIH_")}
+        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment)
+        return dhih.Client(self.process.stdout.readline().strip())
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Client(unittest.TestCase):
+    def setUp(self):
+        self.codes = some_codes(3, 500, BITS)
+        self.index = directory() / "index"
+        dhih.build(self.codes, self.index)
+
+    def hex(self, row):
+        return self.codes[row].tobytes().hex()
+
+    def test_searches_filters_and_items(self):
+        with Served("--index", str(self.index)) as client:
+            self.assertEqual((client.info()["items"], client.count()), (500, 500))
+            distances, ids = nearest(self.codes[:1], self.codes, np.arange(500), 10)
+            found = client.search(code=self.hex(0), k=10, codes=True)
+            self.assertEqual([(hit.distance, hit.id) for hit in found.hits], list(zip(distances[0], ids[0])))
+            self.assertEqual((found.code, found.hits[0].code), (self.hex(0), self.hex(int(ids[0][0]))))
+            self.assertEqual(client.search(id=0, k=10).hits, client.search(code=self.hex(0), k=10).hits)
+
+            client.declare({"part": "keyword", "row": "number"})
+            for row in range(0, 500, 50):
+                item = client.set_metadata(row, {"part": "new" if row < 250 else "old", "row": row})
+                self.assertEqual((item.id, item.metadata["row"]), (row, row))
+            old = {"must": [{"field": "part", "equals": "old"}]}
+            among = np.arange(250, 500, 50)
+            distances, ids = nearest(self.codes[:1], self.codes[among], among, 3)
+            found = client.search(code=self.hex(0), k=3, filter=old, metadata=True)
+            self.assertEqual([(hit.distance, hit.id) for hit in found.hits], list(zip(distances[0], ids[0])))
+            self.assertTrue(all(hit.metadata["row"] == hit.id and hit.external_id is None for hit in found.hits))
+            self.assertEqual([item.id for item in client.items(filter=old, page=2)], list(among))
+            self.assertEqual(len(list(client.items())), 500)
+            self.assertEqual(client.fields()["part"]["values"], [{"value": "new", "items": 5}, {"value": "old", "items": 5}])
+            self.assertEqual((client.delete_where(filter=old), client.count(), client.count(filter=old)), (5, 495, 0))
+            client.delete(0)
+            self.assertEqual(client.search(code=self.hex(0), k=1000, radius=BITS).hits[0].id, int(nearest(self.codes[:1], self.codes[1:], np.arange(1, 500), 1)[1][0][0]))
+            self.assertGreater(client.compact()["bytes_before"], 0)
+
+    def test_many_items_and_what_is_refused(self):
+        with Served("--index", str(self.index)) as client:
+            items = [{"code": self.hex(row), "external_id": f"x{row}", "metadata": {"row": row}} for row in range(25)]
+            items[7] = {"code": "zz"}
+            added = client.add_many(items, per_request=10)
+            self.assertEqual((added.added, added.replaced, len(added.ids)), (24, 0, 25))
+            self.assertEqual([(one.number, one.code) for one in added.refused], [(7, "invalid_code")])
+            self.assertEqual((added.ids[7], added.ids[8]), (None, 507))
+            self.assertEqual(client.find("x9").metadata, {"row": 9})
+            self.assertIsNone(client.find("x7"))
+            again = client.add_many(items, upsert=True)
+            self.assertEqual((again.added, again.replaced, again.ids), (0, 24, added.ids))
+            self.assertEqual(client.add_many([]), ([], 0, 0, []))
+            one = client.add(code=self.hex(3), id=9000, external_id="mine & yours", metadata={"a": [1]})
+            self.assertEqual((one.id, client.get(9000)), (9000, one))
+            self.assertEqual(client.find("mine & yours"), one)
+            for refused, code, status in [
+                (lambda: client.add(code=self.hex(3), id=9000), "id_taken", 409),
+                (lambda: client.get(12345), "not_found", 404),
+                (lambda: client.search(id=1, k=5000), "invalid_parameter", 400),
+                (lambda: client.search(text="a car"), "no_text_tower", 422),
+                (lambda: client.count(filter={"must": [{"field": "b", "equals": 1}]}), "invalid_filter", 400),
+                (lambda: client.snapshot(), "no_snapshot_dir", 422),
+            ]:
+                with self.assertRaises(dhih.ServiceError) as error:
+                    refused()
+                self.assertEqual((error.exception.code, error.exception.status), (code, status))
+                self.assertIsInstance(error.exception, dhih.DhihError)
+            for wrong in [{}, {"id": 1, "code": "00"}]:
+                with self.assertRaises(ValueError):
+                    client.search(**wrong)
+        with self.assertRaises(dhih.ServiceError) as error:
+            client.count()
+        self.assertEqual((error.exception.status, error.exception.code), (0, "no_answer"))
+        with self.assertRaises(ValueError):
+            dhih.Client("127.0.0.1:7878")
+
+    def test_threads_have_connections_of_their_own(self):
+        with Served("--index", str(self.index)) as client:
+            wrong = []
+
+            def ask(first):
+                for row in range(first, 500, 20):
+                    if client.search(id=row, k=1, radius=0).hits[0].distance != 0:
+                        wrong.append(row)
+
+            threads = [threading.Thread(target=ask, args=(first,)) for first in range(20)]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+            self.assertEqual(wrong, [])
+
+    def test_pictures(self):
+        place = run()
+        index = directory() / "pictures"
+        dhih.build(dhih.read_codes(place / "codes.safetensors"), index)
+        image = png(picture(5, 60, 80))
+        path = directory() / 'a "name".png'
+        path.write_bytes(image)
+        with Served("--run", str(place), "--index", str(index), "--snapshot-dir", str(directory() / "copies")) as client:
+            item = client.add_picture(path, external_id="p", metadata={"note": "größer"})
+            self.assertEqual((item.external_id, item.metadata), ("p", {"note": "größer"}))
+            found = client.search(image=image, k=1, radius=0, filter=None)
+            self.assertEqual(found.hits[0].distance, 0)
+            self.assertEqual(found.code, item.code)
+            self.assertTrue(client.snapshot("first")["done"])
+
+
+class Program(unittest.TestCase):
+    def test_the_program_is_there(self):
+        self.assertTrue(pathlib.Path(os.environ["DHIH_SERVE_PROGRAM"]).is_file())

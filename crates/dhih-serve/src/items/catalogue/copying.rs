@@ -1,0 +1,119 @@
+//! Copies of the catalogue: as a file of its own, of one moment, while changes go on; or in its own place, without what was deleted. redb leaves the
+//! bytes of deleted values in its file until something else takes their place, so that only a new file is without them.
+
+use std::path::{Path, PathBuf};
+
+use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
+
+use super::database::Fault;
+use super::record::ImportedFile;
+use super::{
+    ATTRIBUTES, Catalogue, EXTERNAL_IDS, FIELDS, FORMER_CODES, IMPORTS, ITEMS, META, THUMBNAILS,
+    parse,
+};
+use crate::{Error, Result};
+
+/// What a copy leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copied {
+    All,
+    /// Not what keeps deleted items away: their codes, and the files that they were imported from.
+    AllButDeleted,
+}
+
+/// The catalogue as it was at one moment.
+pub(crate) struct CatalogueSnapshot(ReadTransaction);
+
+impl Catalogue {
+    /// The catalogue as it is now. It is kept for as long as this is there, whatever is changed meanwhile.
+    pub(crate) fn snapshot(&self) -> Result<CatalogueSnapshot> {
+        self.database.begin_read().map(CatalogueSnapshot)
+    }
+
+    /// Puts a copy of itself in its own place, without the bytes of what was deleted. Nothing may change it meanwhile.
+    ///
+    /// # Errors
+    /// A disk that does not take it; what was there before is there then.
+    pub(crate) fn rewrite(&self, copied: Copied) -> Result<()> {
+        let new = leftover(&self.path);
+        let snapshot = self.snapshot()?;
+        let written = snapshot.write_to(&new, copied);
+        // The file that takes the place of another must not have readers of the other.
+        drop(snapshot);
+        let replaced = written.and_then(|()| self.database.replace_by(&new));
+        if replaced.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        replaced
+    }
+}
+
+impl CatalogueSnapshot {
+    /// Writes a catalogue of this moment. When this returns it is on disk.
+    ///
+    /// # Errors
+    /// A disk that does not take it.
+    pub(crate) fn write_to(&self, path: &Path, copied: Copied) -> Result<()> {
+        let failed = |fault: Fault| Error::catalogue(path, fault);
+        // What an interrupted copy has left.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(Fault::Io(error)));
+            }
+            _ => {}
+        }
+        let write = || -> Result<(), Fault> {
+            let database = redb::Database::create(path)?;
+            let change = database.begin_write()?;
+            self.copy(&change, copied)?;
+            change.commit()?;
+            Ok(())
+        };
+        write().map_err(failed)
+    }
+
+    fn copy(&self, to: &WriteTransaction, copied: Copied) -> Result<(), Fault> {
+        let Self(from) = self;
+        copy_table(from, to, META, |_, _| Ok(true))?;
+        copy_table(from, to, FIELDS, |_, _| Ok(true))?;
+        copy_table(from, to, ITEMS, |_, _| Ok(true))?;
+        copy_table(from, to, THUMBNAILS, |_, _| Ok(true))?;
+        copy_table(from, to, ATTRIBUTES, |_, _| Ok(true))?;
+        copy_table(from, to, EXTERNAL_IDS, |_, _| Ok(true))?;
+        let items = from.open_table(ITEMS)?;
+        copy_table(from, to, FORMER_CODES, |id, _| {
+            Ok(copied == Copied::All || items.get(id)?.is_some())
+        })?;
+        copy_table(from, to, IMPORTS, |_, file| {
+            Ok(copied == Copied::All || parse::<ImportedFile>(file)?.item.is_some())
+        })
+    }
+}
+
+/// Removes what an interrupted rewriting has left beside a catalogue.
+pub(super) fn remove_leftover(catalogue: &Path) {
+    if std::fs::remove_file(leftover(catalogue)).is_ok() {
+        tracing::info!(path = %catalogue.display(), "an interrupted copy of the catalogue was removed");
+    }
+}
+
+fn leftover(catalogue: &Path) -> PathBuf {
+    catalogue.with_extension("redb.new")
+}
+
+/// Copies the rows that `is_kept` lets through.
+fn copy_table<K: Key + 'static, V: Value + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    table: TableDefinition<'_, K, V>,
+    is_kept: impl Fn(K::SelfType<'_>, V::SelfType<'_>) -> Result<bool, Fault>,
+) -> Result<(), Fault> {
+    let mut copy = to.open_table(table)?;
+    for entry in from.open_table(table)?.iter()? {
+        let (key, value) = entry?;
+        if is_kept(key.value(), value.value())? {
+            copy.insert(key.value(), value.value())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! `Placing`: the items of some requests, as they find their ids one after the other. A request that is refused leaves nothing behind.
+
+use std::collections::HashMap;
+
+use dhih_index::{Index, to_hex};
+
+use super::catalogue::{Entry, Removal};
+use super::changing::{Unsettled, Writing};
+use super::metadata::Attributes;
+use super::numbering::{MAX_ID, Numbering};
+use super::{ChangeError, ItemId, LocalItems, Made, NewItem};
+
+/// Items that have found their places.
+pub(super) struct Placed {
+    pub(super) numbers: Numbering,
+    pub(super) entries: Vec<Entry>,
+    pub(super) touched: Vec<Unsettled>,
+}
+
+/// Items on their way to their places.
+pub(super) struct Placing<'a> {
+    items: &'a LocalItems,
+    index: &'a Index,
+    writing: &'a Writing,
+    numbers: Numbering,
+    entries: Vec<Entry>,
+    touched: Vec<Unsettled>,
+    /// The places of the entries by id.
+    places: HashMap<u64, usize>,
+    /// The items that entries have given external ids to.
+    external_ids: HashMap<String, u64>,
+    /// What was done, to be taken back.
+    done: Vec<Step>,
+}
+
+/// What was done for one item.
+enum Step {
+    /// An entry was put behind the others.
+    Added,
+    /// An entry took the place of another.
+    Replaced(usize, Box<(Entry, Unsettled)>),
+    /// An external id was given to an item; before, to that one.
+    Named(String, Option<u64>),
+}
+
+/// A state to go back to.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    steps: usize,
+    entries: usize,
+    numbers: Numbering,
+}
+
+impl<'a> Placing<'a> {
+    pub(super) fn new(
+        items: &'a LocalItems,
+        index: &'a Index,
+        writing: &'a Writing,
+        numbers: Numbering,
+    ) -> Self {
+        let (entries, touched, places, external_ids, done) = Default::default();
+        Self { items, index, writing, numbers, entries, touched, places, external_ids, done }
+    }
+
+    pub(super) fn placed(self) -> Placed {
+        Placed { numbers: self.numbers, entries: self.entries, touched: self.touched }
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        self.index
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { steps: self.done.len(), entries: self.entries.len(), numbers: self.numbers }
+    }
+
+    /// The entries that were put behind those of a mark.
+    pub(super) fn since(&self, mark: Mark) -> &[Entry] {
+        &self.entries[mark.entries..]
+    }
+
+    /// Takes back what was done since a mark.
+    pub(super) fn go_back(&mut self, mark: Mark) {
+        while self.done.len() > mark.steps {
+            match self.done.pop() {
+                Some(Step::Added) => {
+                    self.touched.pop();
+                    let entry = self.entries.pop();
+                    if let Some(entry) = entry {
+                        self.places.remove(&entry.id);
+                    }
+                }
+                Some(Step::Replaced(place, before)) => {
+                    (self.entries[place], self.touched[place]) = *before;
+                }
+                Some(Step::Named(external_id, Some(before))) => {
+                    self.external_ids.insert(external_id, before);
+                }
+                Some(Step::Named(external_id, None)) => {
+                    self.external_ids.remove(&external_id);
+                }
+                None => {}
+            }
+        }
+        self.numbers = mark.numbers;
+    }
+
+    /// Finds the place of an item, of which nothing is kept where it is refused.
+    pub(super) fn place(&mut self, item: NewItem) -> Result<Made, ChangeError> {
+        let NewItem { id: wanted, mut record, thumbnail, digest, attributes } = item;
+        self.items.shape().fit(&mut record).map_err(ChangeError::Vector)?;
+        if let (Some(attributes), Some(catalogue)) = (&attributes, self.writing.catalogue()) {
+            catalogue.check_metadata(&attributes.metadata)?;
+        }
+        let external = attributes.as_ref().and_then(|it| it.external_id.clone());
+        let known = external.as_deref().map_or(Ok(None), |external| self.item_of(external))?;
+        let id = match (wanted, known) {
+            (ItemId::Upserted(None), Some(known)) => known,
+            (ItemId::Upserted(Some(id)) | ItemId::Replaced(id), Some(known)) if id == known => id,
+            (_, Some(known)) => {
+                let external_id = external.unwrap_or_default();
+                return Err(ChangeError::ExternalIdTaken { external_id, id: known });
+            }
+            (ItemId::Next | ItemId::Upserted(None), None) => self.next_id()?,
+            (ItemId::Free(id) | ItemId::Upserted(Some(id)), None) if id > MAX_ID => {
+                return Err(ChangeError::IdTooLarge(id));
+            }
+            (ItemId::Free(id), None) if self.is_taken(id) => return Err(ChangeError::Taken(id)),
+            (ItemId::Replaced(id), None) if !self.index.contains(id) => {
+                return Err(ChangeError::Unknown(id));
+            }
+            (ItemId::Free(id) | ItemId::Replaced(id) | ItemId::Upserted(Some(id)), None) => id,
+        };
+        let replaces = self.is_taken(id);
+        self.numbers.note(id);
+        if let Some(external) = external {
+            let before = self.external_ids.insert(external.clone(), id);
+            self.done.push(Step::Named(external, before));
+        }
+        let replaced = self.index.code(id).map(to_hex);
+        let undo = Removal { id, code: record.code.clone() };
+        let undo = Some(undo).filter(|_| replaced.is_none());
+        let attributes = attributes.map(|it| Attributes { code: record.code.clone(), ..it });
+        let entry = Entry { id, record, thumbnail, digest, replaced, attributes };
+        self.put(entry, Unsettled { id, undo });
+        Ok(Made { id, replaces })
+    }
+
+    /// Puts an entry in its place. Of two with the same id the last one counts.
+    fn put(&mut self, entry: Entry, touched: Unsettled) {
+        match self.places.get(&entry.id) {
+            Some(&place) => {
+                let entry = std::mem::replace(&mut self.entries[place], entry);
+                let touched = std::mem::replace(&mut self.touched[place], touched);
+                self.done.push(Step::Replaced(place, Box::new((entry, touched))));
+            }
+            None => {
+                self.places.insert(entry.id, self.entries.len());
+                self.entries.push(entry);
+                self.touched.push(touched);
+                self.done.push(Step::Added);
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> Result<u64, ChangeError> {
+        let mut numbers = self.numbers;
+        let id = numbers.take(|id| {
+            let known = self.writing.catalogue().map_or(Ok(false), |it| it.knows(id))?;
+            Ok(known || self.is_taken(id))
+        })?;
+        self.numbers = numbers;
+        Ok(id)
+    }
+
+    fn is_taken(&self, id: u64) -> bool {
+        self.index.contains(id) || self.places.contains_key(&id)
+    }
+
+    /// The item that has an external id.
+    fn item_of(&self, external: &str) -> Result<Option<u64>, ChangeError> {
+        if let Some(id) = self.external_ids.get(external) {
+            return Ok(Some(*id));
+        }
+        let known = LocalItems::item_of(self.writing, self.index, external)?;
+        // One of these entries may take its place, and have another.
+        let is_kept = |id: &u64| {
+            self.places.get(id).is_none_or(|place| self.entries[*place].attributes.is_none())
+        };
+        Ok(known.filter(is_kept))
+    }
+}

@@ -1,0 +1,48 @@
+//! The command `check`: what `items/checking.rs` finds, told to people or programs.
+
+use std::io::{self, Write};
+
+use crate::items::check_index;
+use crate::operation::cli::CheckArgs;
+use crate::operation::config::index_dir;
+use crate::{Error, Result};
+
+/// Ids that are told of each kind.
+const TOLD: usize = 10;
+
+/// Checks as the flags say, and prints what was found.
+///
+/// # Errors
+/// A damaged file; one that another process has open; index and catalogue that do not agree.
+pub fn check(args: &CheckArgs) -> Result<()> {
+    let dir = index_dir(&args.run, args.index.as_deref());
+    let checked = check_index(&dir)?;
+    let mut out = io::stdout().lock();
+    let mut lines =
+        vec![format!("index       {} items, {} bytes, whole", checked.items, checked.bytes)];
+    lines.push(match checked.catalogued {
+        Some(items) => format!("catalogue   {items} items"),
+        None => "catalogue   none".into(),
+    });
+    for (what, ids) in [
+        ("outdated    the index lacks", &checked.outdated),
+        ("removed     the index still has", &checked.removed),
+        ("displaced   the index has others with the ids", &checked.displaced),
+        ("metadata    is kept of other items with the ids", &checked.foreign_metadata),
+    ] {
+        if !ids.is_empty() {
+            let more = if ids.len() > TOLD { ", ..." } else { "" };
+            let some: Vec<String> = ids.iter().take(TOLD).map(u64::to_string).collect();
+            lines.push(format!("{what} {}{more} ({} in all)", some.join(", "), ids.len()));
+        }
+    }
+    // A closed stdout leaves nobody to tell.
+    let _ = match (args.json, serde_json::to_string(&checked)) {
+        (true, Ok(json)) => writeln!(out, "{json}"),
+        _ => writeln!(out, "{}", lines.join("\n")),
+    };
+    match checked.agree() {
+        true => Ok(()),
+        false => Err(Error::Disagreement { path: dir }),
+    }
+}

@@ -1,0 +1,153 @@
+//! Snapshots of what is served: where they are, what they are called, and that one is made at a time. What a snapshot is made of:
+//! `items/snapshots.rs`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::Error;
+use crate::api::Snapshot;
+use crate::items::{ChangeError, Compacted, Copied, LocalItems};
+
+/// The longest name.
+const NAME: usize = 64;
+/// What the name of a snapshot ends with that is not whole yet.
+const PARTIAL: &str = ".partial";
+
+/// Why a snapshot was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SnapshotError {
+    #[error("this service makes no snapshots: start it with --snapshot-dir DIR")]
+    NoDirectory,
+    #[error(
+        "a name has 1 to {NAME} letters, digits, `.`, `-` and `_`, and begins with a letter or a digit"
+    )]
+    Name,
+    #[error("there is a snapshot of this name already: give it another one")]
+    Exists,
+    #[error("a snapshot or a compaction is under way: wait until it has ended")]
+    UnderWay,
+    #[error(transparent)]
+    Items(Box<ChangeError>),
+    #[error(transparent)]
+    Failed(Box<Error>),
+}
+
+impl From<ChangeError> for SnapshotError {
+    fn from(refusal: ChangeError) -> Self {
+        Self::Items(refusal.into())
+    }
+}
+
+/// Makes snapshots in a directory, and compacts, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    dir: Option<PathBuf>,
+    one: Mutex<()>,
+}
+
+impl Snapshots {
+    /// Snapshots below `dir`.
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        Self { dir, one: Mutex::default() }
+    }
+
+    /// Checks a name, or makes one of the seconds since 1970.
+    ///
+    /// # Errors
+    /// No directory for snapshots; a name of other characters, or one that is taken.
+    pub(crate) fn name(&self, wanted: Option<String>) -> Result<String, SnapshotError> {
+        let dir = self.dir()?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let name = wanted.unwrap_or_else(|| format!("snapshot-{}", since.as_secs()));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+        let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !begins_well
+            || name.len() > NAME
+            || !name.chars().all(is_plain)
+            || name.ends_with(PARTIAL)
+        {
+            return Err(SnapshotError::Name);
+        }
+        match dir.join(&name).symlink_metadata() {
+            Ok(_) => Err(SnapshotError::Exists),
+            Err(_) => Ok(name),
+        }
+    }
+
+    /// Makes a snapshot of a name that was checked. When this returns it is on disk.
+    ///
+    /// # Errors
+    /// One is under way; a disk that does not take it.
+    pub(crate) fn make(
+        &self,
+        items: &Arc<LocalItems>,
+        name: &str,
+    ) -> Result<Snapshot, SnapshotError> {
+        let _one = self.one()?;
+        let dir = self.dir()?;
+        let failed = |source| SnapshotError::Failed(Error::written(dir, source).into());
+        fs::create_dir_all(dir).map_err(failed)?;
+        let (partial, whole) = (dir.join(format!("{name}{PARTIAL}")), dir.join(name));
+        // What an interrupted one has left.
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(failed)?;
+        }
+        items.snapshot(&partial)?;
+        fs::rename(&partial, &whole).map_err(failed)?;
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        of(&whole).ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+    }
+
+    /// The snapshots by name, those included that are not whole.
+    ///
+    /// # Errors
+    /// No directory for snapshots.
+    pub(crate) fn list(&self) -> Result<Vec<Snapshot>, SnapshotError> {
+        let entries = fs::read_dir(self.dir()?).into_iter().flatten().flatten();
+        let mut all: Vec<Snapshot> = entries.filter_map(|entry| of(&entry.path())).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Writes index and catalogue anew, without what was deleted.
+    ///
+    /// # Errors
+    /// A snapshot is under way; a disk that does not take it.
+    pub(crate) fn compact(
+        &self,
+        items: &Arc<LocalItems>,
+        copied: Copied,
+    ) -> Result<Compacted, SnapshotError> {
+        let _one = self.one()?;
+        Ok(items.compact(copied)?)
+    }
+
+    fn dir(&self) -> Result<&Path, SnapshotError> {
+        self.dir.as_deref().ok_or(SnapshotError::NoDirectory)
+    }
+
+    fn one(&self) -> Result<MutexGuard<'_, ()>, SnapshotError> {
+        match self.one.try_lock() {
+            Ok(one) => Ok(one),
+            Err(TryLockError::Poisoned(one)) => Ok(one.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(SnapshotError::UnderWay),
+        }
+    }
+}
+
+/// What is known of a directory that may be a snapshot.
+fn of(dir: &Path) -> Option<Snapshot> {
+    let name = dir.file_name()?.to_str()?;
+    let whole = name.strip_suffix(PARTIAL);
+    let files: Vec<fs::Metadata> =
+        fs::read_dir(dir).ok()?.flatten().filter_map(|file| file.metadata().ok()).collect();
+    let made = dir.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Snapshot {
+        name: whole.unwrap_or(name).to_owned(),
+        done: whole.is_none(),
+        bytes: files.iter().map(fs::Metadata::len).sum(),
+        at: made.as_secs(),
+    })
+}
