@@ -11,6 +11,7 @@ use crate::console::{print, print_json};
 use crate::failure::Failure;
 use crate::workspace::Workspace;
 
+mod circles;
 mod format_history;
 mod layering;
 mod sources;
@@ -89,6 +90,7 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
     let sources = paths.iter().map(|path| read(root, path)).collect::<Result<Vec<_>>>()?;
     let mut findings: Vec<Finding> = sources.iter().flat_map(sources::check).collect();
     findings.extend(sources.iter().flat_map(layering::check));
+    findings.extend(circles::check(&sources));
     findings.extend(format_history::check(root, &sources));
     findings.extend(unsafe_list::check(&sources));
     findings.sort();
