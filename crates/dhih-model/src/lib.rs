@@ -55,6 +55,7 @@ pub mod backbone;
 pub mod codec;
 pub mod codewords;
 pub mod device;
+mod frozen;
 mod hash_layer;
 pub mod layer;
 pub mod loss;

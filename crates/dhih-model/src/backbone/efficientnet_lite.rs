@@ -5,6 +5,7 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
 use crate::config::{InputShape, Normalization};
 use crate::layer::{Layer, Sequential};
@@ -48,18 +49,20 @@ const STAGES: [Stage; 7] = [
     stage([3, 1, 6], [320, 1]),
 ];
 
-/// Names `_conv_stem`, `_bn0`, `_blocks.N`, `_conv_head` and `_bn1`; the features are the means of the last 1,280 channels.
-pub(super) fn efficientnet_lite0(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+/// Names `_conv_stem`, `_bn0`, `_blocks.N`, `_conv_head` and `_bn1`; the features are the means of the last 1,280 channels. A block
+/// is an inverted residual.
+pub(super) fn efficientnet_lite0(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let stem = Conv::new((input.channels, 32), 3).stride(2).same();
-    let mut layers = vec![
+    let mut layers = Blocks::new([
         stem.build(Scheme::He, vb.pp("_conv_stem"))?,
         norm(32, Activation::Relu6, vb.pp("_bn0"))?,
-    ];
+    ]);
     let (mut channels, mut number) = (32, 0);
     for Stage { kernel, stride, expansion, out, blocks } in STAGES {
         for i in 0..blocks {
             let stride = if i == 0 { stride } else { 1 };
             let block = Block { channels: (channels, out), kernel, stride, expansion };
+            layers.begin();
             layers.extend(block.build(vb.pp("_blocks").pp(number))?);
             (channels, number) = (out, number + 1);
         }
@@ -70,7 +73,7 @@ pub(super) fn efficientnet_lite0(input: InputShape, vb: VarBuilder<'_>) -> Resul
         Layer::AdaptiveAvgPool((1, 1)),
         Layer::Flatten,
     ]);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
 fn norm(channels: usize, activation: Activation, vb: VarBuilder<'_>) -> Result<Layer> {

@@ -2,6 +2,7 @@
 //! images to feature vectors and knows nothing of codes or losses.
 
 mod alexnet;
+mod blocks;
 pub(crate) mod blueprint;
 mod cifarnet;
 mod convnext;
@@ -25,6 +26,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
+use self::blocks::Blocks;
 use crate::config::{InputShape, Normalization};
 use crate::layer::{Mode, Sequential};
 use crate::text::TextConfig;
@@ -45,6 +47,11 @@ pub trait FeatureExtractor: Send + Sync {
     /// Its layers, where it is made of them: what interpreters other than forward work on.
     fn layers(&self) -> Option<&Sequential> {
         None
+    }
+
+    /// The index of the first layer of each block, ascending; empty where it is not made of layers.
+    fn blocks(&self) -> &[usize] {
+        &[]
     }
 }
 
@@ -74,7 +81,7 @@ struct Spec {
 }
 
 type Describe =
-    fn(input: InputShape, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<Sequential>;
+    fn(input: InputShape, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<Blocks>;
 
 impl Spec {
     /// Of a network for small images.
@@ -196,19 +203,20 @@ impl Backbone {
     /// # Errors
     /// When the image is too small, those of the variable store, and for [`Self::CUSTOM`].
     pub fn build(self, input: InputShape, vb: VarBuilder<'_>) -> Result<Box<dyn FeatureExtractor>> {
-        let layers = self.describe(input, vb, |hidden| hidden)?;
+        let (layers, blocks) = (self.0.layers)(input, vb, |hidden| hidden)?.finish();
         let features = layers.output(input)?.len();
-        Ok(Box::new(Layered { layers, features }))
+        Ok(Box::new(Layered { layers, blocks, features }))
     }
 
-    /// The layers, as [`Spec::layers`] describes them.
+    /// The layers, as [`Spec::layers`] describes them. Only tests want another `width`.
+    #[cfg(test)]
     pub(crate) fn describe(
         self,
         input: InputShape,
         vb: VarBuilder<'_>,
         width: fn(usize) -> usize,
     ) -> Result<Sequential> {
-        (self.0.layers)(input, vb, width)
+        Ok((self.0.layers)(input, vb, width)?.finish().0)
     }
 }
 
@@ -248,6 +256,7 @@ impl TryFrom<String> for Backbone {
 /// A backbone made of layers.
 struct Layered {
     layers: Sequential,
+    blocks: Vec<usize>,
     features: usize,
 }
 
@@ -262,6 +271,10 @@ impl FeatureExtractor for Layered {
 
     fn layers(&self) -> Option<&Sequential> {
         Some(&self.layers)
+    }
+
+    fn blocks(&self) -> &[usize] {
+        &self.blocks
     }
 }
 

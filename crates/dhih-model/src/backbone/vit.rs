@@ -5,6 +5,7 @@ use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{layer_norm, token_linear};
 use super::transformer::{Block, BlockNames, CLIP_BLOCK, SIGLIP_BLOCK};
 use crate::config::{InputShape, Normalization};
@@ -172,13 +173,13 @@ const SIGLIP: Family = Family {
 const DRAWN: Init = Init::Randn { mean: 0.0, stdev: 0.02 };
 
 impl Vit {
-    /// The features are the normalised class token, or what is made of it.
+    /// The features are the normalised class token, or what is made of it. A block is attention and what follows it.
     fn build(
         self,
         input: InputShape,
         vb: VarBuilder<'_>,
         width: fn(usize) -> usize,
-    ) -> Result<Sequential> {
+    ) -> Result<Blocks> {
         let Self { channels, depth, patch, names, .. } = self;
         let all = vb.clone();
         let vb = if names.root.is_empty() { vb } else { vb.pp(names.root) };
@@ -206,7 +207,7 @@ impl Vit {
             registers: registers.transpose()?,
             positions: vb.get_with_hints(positions, names.positions, DRAWN)?,
         };
-        let mut layers = vec![Layer::Conv(patches), Layer::Unary(Unary::Tokens(tokens))];
+        let mut layers = Blocks::new([Layer::Conv(patches), Layer::Unary(Unary::Tokens(tokens))]);
         if let Some(name) = names.first_norm {
             layers.push(layer_norm(channels, names.block.eps, vb.pp(name))?);
         }
@@ -218,6 +219,7 @@ impl Vit {
             names: names.block,
         };
         for number in 0..depth {
+            layers.begin();
             layers.extend(block.layers(&vb.pp(names.blocks).pp(number))?);
         }
         let last = layer_norm(channels, names.block.eps, vb.pp(names.last_norm))?;
@@ -236,7 +238,7 @@ impl Vit {
             }
         }
         layers.push(Layer::Flatten);
-        Ok(Sequential(layers))
+        Ok(layers)
     }
 
     /// The attention of a learnt query, and two linear layers on what comes of it.

@@ -69,6 +69,23 @@ impl Inference {
         Self::compiled(layers, InputShape { height: 1, width: 1, channels: dims }, None)
     }
 
+    /// The outputs of layers of the network that come first, for images that are normalised already, by [`Self::run_values`]; nothing as
+    /// above.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn of_images(network: &Network, layers: &Sequential) -> Result<Option<Self>> {
+        match is_run_by_ours(network) {
+            true => Self::compiled(&layers.folded()?, network.config().input, None).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The shape of one image.
+    pub(crate) fn input(&self) -> InputShape {
+        self.input
+    }
+
     fn new(network: &Network, layers: &Sequential) -> Result<Option<Self>> {
         let NetworkConfig { input, normalization, .. } = network.config();
         if !is_run_by_ours(network) {

@@ -134,6 +134,7 @@ impl TrainOptions {
             min_class_images: options.min_class_images.unwrap_or(0),
             weights,
             freeze_backbone,
+            train_last: options.train_last,
             features_dir: options.features_dir,
             backbone_lr_scale: options.backbone_lr_scale.unwrap_or(1.0),
             norm_shift_lr_scale: options.norm_shift_lr_scale.unwrap_or(1.0),

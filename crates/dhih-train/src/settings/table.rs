@@ -182,6 +182,9 @@ values {
     /// Pretrained backbone: FILE or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind both #sha256=HEX
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE", help_heading = NETWORK)]
     weights: String => Option<WeightsSource>;
+    /// Train the last N blocks of the pretrained backbone and the hash layer, and keep the blocks before them as they are [default: all blocks]
+    #[arg(long, env = "DHIH_TRAIN_LAST", value_name = "N", help_heading = NETWORK)]
+    train_last: usize => Option<usize>;
     /// Folder in which runs share the features of a frozen backbone [default: the run's own]
     #[arg(long, env = "DHIH_FEATURES_DIR", value_name = "DIR", help_heading = NETWORK)]
     features_dir: PathBuf => Option<PathBuf>;
