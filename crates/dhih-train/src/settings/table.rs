@@ -179,7 +179,7 @@ values {
     #[arg(long, env = "DHIH_MIN_CLASS_IMAGES", value_name = "N", help_heading = DATA)]
     #[serde(default)]
     min_class_images: usize => usize;
-    /// Pretrained backbone: FILE or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind both #sha256=HEX
+    /// Pretrained backbone: FILE, a model's folder or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind all #sha256=HEX
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE", help_heading = NETWORK)]
     weights: String => Option<WeightsSource>;
     /// Train the last N blocks of the pretrained backbone and the hash layer, and keep the blocks before them as they are [default: all blocks]
