@@ -21,6 +21,11 @@ pub struct InputShape {
 }
 
 impl InputShape {
+    /// Of so many rows, columns and channels.
+    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
+        Self { height, width, channels }
+    }
+
     /// Bytes (and values) of one image.
     pub fn len(&self) -> usize {
         self.height * self.width * self.channels
@@ -101,7 +106,7 @@ impl NetworkConfig {
         let wrong = |name, got: String, expected: &str| {
             Err(Error::Config { name, got, expected: expected.to_owned() })
         };
-        let InputShape { height, width, channels } = self.input;
+        let InputShape { height, width, channels, .. } = self.input;
         if self.bits == 0 || self.bits > MAX_BITS {
             return wrong("bits", self.bits.to_string(), "1 to 1024");
         }

@@ -325,10 +325,10 @@ impl Layer {
     }
 
     pub(crate) fn output(&self, input: InputShape) -> Result<InputShape> {
-        let InputShape { height, width, channels } = input;
+        let InputShape { height, width, channels, .. } = input;
         let pooled = |config: Pool2dConfig| {
             let (height, width) = (config.positions(height)?, config.positions(width)?);
-            Ok(InputShape { height, width, channels })
+            Ok(InputShape::new(height, width, channels))
         };
         match self {
             Self::Norm(_) | Self::Activation(_) | Self::Dropout(_) => Ok(input),
@@ -339,23 +339,23 @@ impl Layer {
                 }
                 let height = config.positions(height, kernel_height)?;
                 let width = config.positions(width, kernel_width)?;
-                Ok(InputShape { height, width, channels: out })
+                Ok(InputShape::new(height, width, out))
             }
             Self::MaxPool(config) | Self::AvgPool(config) => pooled(*config),
             Self::AdaptiveAvgPool((height, width)) => {
-                Ok(InputShape { height: *height, width: *width, channels })
+                Ok(InputShape::new(*height, *width, channels))
             }
             Self::Linear(Linear { weight, .. }) => {
                 let (out, features) = weight.dims2()?;
                 if features != input.len() {
                     bail!("a linear layer of {features} features on {}", input.len());
                 }
-                Ok(InputShape { height: 1, width: 1, channels: out })
+                Ok(InputShape::new(1, 1, out))
             }
-            Self::Flatten => Ok(InputShape { height: 1, width: 1, channels: input.len() }),
+            Self::Flatten => Ok(InputShape::new(1, 1, input.len())),
             Self::Gate(gate) => {
                 let of_gate = gate.output(input)?;
-                if of_gate != (InputShape { height: 1, width: 1, channels }) {
+                if of_gate != (InputShape::new(1, 1, channels)) {
                     bail!("a gate of {of_gate:?} for {channels} channels");
                 }
                 Ok(input)
@@ -363,7 +363,7 @@ impl Layer {
             Self::Unary(unary) => {
                 let [height, width, channels] =
                     unary.operator().output([height, width, channels])?;
-                Ok(InputShape { height, width, channels })
+                Ok(InputShape::new(height, width, channels))
             }
             Self::Residual { body, shortcut, .. } => {
                 let (sum, other) = (body.output(input)?, shortcut.output(input)?);

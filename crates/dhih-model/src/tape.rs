@@ -295,7 +295,7 @@ mod tests {
         let rounds = training == Training::Tensors;
         // Large enough for each, small enough for a test.
         let side = backbone.min_side().max(16);
-        let input = InputShape { height: side, width: side, channels: 3 };
+        let input = InputShape::new(side, side, 3);
         // The fewer values a batch norm has, the more it multiplies differences.
         let batch = if rounds { 16 } else { 3 };
         let x = variable("x", &[batch, side, side, 3]).as_tensor().detach();

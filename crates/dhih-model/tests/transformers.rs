@@ -50,7 +50,7 @@ fn places_of_images_of_another_size_are_those_of_transformers() {
 
     let config = NetworkConfig {
         backbone,
-        input: InputShape { height: 70, width: 70, channels: 3 },
+        input: InputShape::new(70, 70, 3),
         normalization: backbone.pretrained_normalization(),
         bits: 8,
         hash_layer: HashLayerConfig::default(),

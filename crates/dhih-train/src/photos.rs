@@ -215,7 +215,7 @@ pub fn build(
 }
 
 fn network(config: &PhotosConfig, bits: usize, device: &Device) -> Result<Network> {
-    let input = InputShape { height: config.image_side, width: config.image_side, channels: 3 };
+    let input = InputShape::new(config.image_side, config.image_side, 3);
     let config = NetworkConfig {
         backbone: config.encoder,
         input,

@@ -26,7 +26,7 @@ fn shard(number: usize) -> String {
 /// Random weights with the names and shapes of the published checkpoint, those that no features are made by included.
 fn dinov2() -> BTreeMap<String, Tensor> {
     let parameters = Parameters::seeded(1);
-    let input = InputShape { height: 518, width: 518, channels: 3 };
+    let input = InputShape::new(518, 518, 3);
     let backbone = Backbone::named("dinov2-small").unwrap();
     backbone.build(input, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
     let mut tensors = parameters.snapshot().unwrap();

@@ -17,7 +17,7 @@ use dhih_train::{Progress, RunDir, TrainOptions, run};
 /// A pretrained file for the backbone `small`, of three blocks.
 fn weights(dir: &Path) -> PathBuf {
     let parameters = Parameters::seeded(1);
-    let input = InputShape { height: 16, width: 16, channels: 3 };
+    let input = InputShape::new(16, 16, 3);
     Backbone::SMALL.build(input, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
     let path = dir.join("weights.safetensors");
     let tensors = parameters.snapshot().unwrap().into_iter().collect();

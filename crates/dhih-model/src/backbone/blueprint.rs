@@ -37,7 +37,7 @@ impl Backbone {
     /// For [`Self::CUSTOM`].
     pub fn blocks(self) -> Result<usize> {
         let side = self.default_side();
-        let input = InputShape { height: side, width: side, channels: 3 };
+        let input = InputShape::new(side, side, 3);
         Ok(recorded(|vb| self.build(input, vb))?.0.blocks().len())
     }
 

@@ -10,7 +10,7 @@ use crate::ops::testing::{assert_close, variable};
 use crate::{NetworkConfig, Normalization};
 
 fn square(side: usize, channels: usize) -> InputShape {
-    InputShape { height: side, width: side, channels }
+    InputShape::new(side, side, channels)
 }
 
 /// With narrow linear layers.
@@ -109,7 +109,7 @@ fn smaller_images_are_refused() {
         let side = backbone.min_side();
         let config = |height, width| NetworkConfig {
             backbone,
-            input: InputShape { height, width, channels: 3 },
+            input: InputShape::new(height, width, 3),
             normalization: Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
             bits: 8,
             hash_layer: Default::default(),

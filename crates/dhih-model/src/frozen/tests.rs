@@ -16,7 +16,7 @@ fn network(name: &str) -> Network {
     let side = backbone.min_side().max(32);
     let config = NetworkConfig {
         backbone,
-        input: InputShape { height: side, width: side, channels: 3 },
+        input: InputShape::new(side, side, 3),
         normalization: Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
         bits: 8,
         hash_layer: Default::default(),
@@ -28,7 +28,7 @@ fn network(name: &str) -> Network {
 }
 
 fn images(network: &Network) -> Tensor {
-    let InputShape { height, width, channels } = network.config().input;
+    let InputShape { height, width, channels, .. } = network.config().input;
     variable("x", &[3, height, width, channels]).as_tensor().detach()
 }
 
@@ -100,7 +100,7 @@ fn frozen_batch_norms_are_evaluated_and_their_statistics_stay() {
 #[test]
 fn every_block_of_every_backbone_has_weights() {
     for &backbone in Backbone::ALL {
-        let input = InputShape { height: 64, width: 64, channels: 3 };
+        let input = InputShape::new(64, 64, 3);
         let (built, _) = recorded(|vb| backbone.build(input, vb)).unwrap();
         let (layers, begins) = (&built.layers().unwrap().0, built.blocks());
         assert_eq!(begins.len(), backbone.blocks().unwrap());

@@ -123,14 +123,14 @@ mod tests {
 
     #[test]
     fn fit_keeps_equal_sizes_and_crops_the_centre() {
-        let shape = InputShape { height: 2, width: 2, channels: 3 };
+        let shape = InputShape::new(2, 2, 3);
         let same = Picture { width: 2, height: 2, pixels: (0..12).collect() };
         assert_eq!(same.fit(shape), same.pixels);
         let row = [[0u8; 3], [9; 3], [9; 3], [0; 3]].concat();
         let wide = Picture { width: 4, height: 2, pixels: [row.clone(), row].concat() };
         assert_eq!(wide.fit(shape), vec![9; 12]);
         let dot = Picture { width: 1, height: 1, pixels: vec![10, 10, 10] };
-        assert_eq!(dot.fit(InputShape { height: 32, width: 32, channels: 1 }), vec![10; 1024]);
+        assert_eq!(dot.fit(InputShape::new(32, 32, 1)), vec![10; 1024]);
         let line = Picture { width: 1, height: 500, pixels: vec![3; 1500] };
         assert_eq!(line.fit(shape), vec![3; 12]);
     }

@@ -107,7 +107,7 @@ fn reshaped(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
 
 /// The backbone that a checkpoint fits in every name and shape.
 pub(super) fn looks_like(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
-    let input = InputShape { height: 224, width: 224, channels: 3 };
+    let input = InputShape::new(224, 224, 3);
     let fits = |backbone: &Backbone| {
         let Ok((_, expected)) = backbone.blueprint(input) else { return false };
         let Ok(Fitted { tensors, .. }) = fit(tensors, &expected) else { return false };

@@ -94,7 +94,7 @@ pub(crate) fn golden() -> Golden {
 impl Golden {
     pub(crate) fn input(&self, backbone: Backbone) -> InputShape {
         let (height, width, ..) = self.facts[backbone.name()];
-        InputShape { height, width, channels: 3 }
+        InputShape::new(height, width, 3)
     }
 
     /// Builds the backbone with the weights and compares its features of the formula's image.

@@ -48,7 +48,7 @@ impl CacheKey {
         let source = dhih_index::to_hex(&Sha256::digest(source));
         let digests: Vec<[u8; 32]> = sources.par_iter().map(digest_of_source).collect();
         let mut digest = Sha256::new();
-        let InputShape { height, width, channels } = shape;
+        let InputShape { height, width, channels, .. } = shape;
         let Limits { max_side, max_pixels, .. } = limits;
         digest.update(MAGIC);
         digest.update(format!("{height} {width} {channels} {max_side} {max_pixels}\n"));

@@ -264,7 +264,7 @@ impl TrainConfig {
         DatasetConfig {
             dir: self.data_dir.clone(),
             demo_images: self.demo_images,
-            picture_shape: InputShape { height: side, width: side, channels: 3 },
+            picture_shape: InputShape::new(side, side, 3),
             memory: KEPT_PIXELS,
             strict: self.strict,
             min_class_images: self.min_class_images,
@@ -279,8 +279,8 @@ impl TrainConfig {
 
     /// The shape in which the network takes images of the shape `images`: pretrained networks want RGB.
     pub fn input_shape(&self, images: InputShape) -> InputShape {
-        let InputShape { height, width, channels } = images;
+        let InputShape { height, width, channels, .. } = images;
         let (height, width) = self.image_side.map_or((height, width), |side| (side, side));
-        InputShape { height, width, channels: if self.weights.is_some() { 3 } else { channels } }
+        InputShape::new(height, width, if self.weights.is_some() { 3 } else { channels })
     }
 }
