@@ -6,6 +6,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use rand::RngCore;
 
 use crate::config::InputShape;
+use crate::image::Fit;
 use crate::init::named_rng;
 use crate::ops::{
     self, Activation, BatchNorm, Conv2d, ConvNorm, POOL, Pool2dConfig, Unary, adaptive_avg_pool2d,
@@ -325,6 +326,8 @@ impl Layer {
     }
 
     pub(crate) fn output(&self, input: InputShape) -> Result<InputShape> {
+        // How pictures came to their shape is no matter between layers.
+        let input = input.with_fit(Fit::default());
         let InputShape { height, width, channels, .. } = input;
         let pooled = |config: Pool2dConfig| {
             let (height, width) = (config.positions(height)?, config.positions(width)?);

@@ -215,7 +215,8 @@ pub fn build(
 }
 
 fn network(config: &PhotosConfig, bits: usize, device: &Device) -> Result<Network> {
-    let input = InputShape::new(config.image_side, config.image_side, 3);
+    let (side, fit) = (config.image_side, config.encoder.pretrained_fit());
+    let input = InputShape::new(side, side, 3).with_fit(fit);
     let config = NetworkConfig {
         backbone: config.encoder,
         input,

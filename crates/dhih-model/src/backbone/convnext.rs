@@ -7,6 +7,7 @@ use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, layer_norm, token_linear};
 use crate::config::InputShape;
+use crate::image::{Fit, Interpolation};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Scale, Unary};
 
@@ -15,7 +16,9 @@ pub(super) const CONVNEXT_TINY: Spec = Spec::large(
     "convnext-tiny",
     "a convolutional network in the style of transformers",
     |input, vb, width| convnext(input, vb, width, [(96, 3), (192, 3), (384, 9), (768, 3)]),
-);
+)
+// A smaller side of 236 pixels.
+.with_fit(Fit::scaled(Interpolation::Linear, 949));
 
 /// Added to the variances.
 const EPS: f64 = 1e-6;

@@ -8,6 +8,7 @@ use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
 use crate::config::{InputShape, Normalization};
+use crate::image::Fit;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
 
@@ -20,6 +21,7 @@ pub(super) const LITE0: Spec = Spec {
         "inverted residuals of 3x3 and 5x5 kernels",
         |input, vb, _| efficientnet_lite0(input, vb),
     )
+    .with_fit(Fit::BICUBIC_256)
 };
 
 /// Added to the variance by every batch norm of the family.

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::blocks::Blocks;
 use crate::config::{InputShape, Normalization};
+use crate::image::Fit;
 use crate::layer::{Mode, Sequential};
 use crate::text::TextConfig;
 
@@ -72,6 +73,8 @@ struct Spec {
     default_side: usize,
     /// How the weights that were trained on ImageNet take pixels.
     normalization: fn() -> Normalization,
+    /// How pictures were brought to its side where these weights were evaluated.
+    fit: Fit,
     /// The repository of the Hugging Face hub that has weights for it, `owner/name`.
     published: Option<&'static str>,
     /// The text tower whose vectors are in the space of its features.
@@ -87,17 +90,29 @@ impl Spec {
     /// Of a network for small images.
     const fn small(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let normalization = Normalization::imagenet;
-        let (min_side, default_side) = (8, 32);
-        let (published, text) = (None, None);
-        Self { name, description, min_side, default_side, normalization, published, text, layers }
+        let fit = InputShape::new(1, 1, 1).fit;
+        Self {
+            name,
+            description,
+            min_side: 8,
+            default_side: 32,
+            normalization,
+            fit,
+            published: None,
+            text: None,
+            layers,
+        }
     }
 
     /// Of a network for photographs, of which there are weights trained on ImageNet.
     const fn large(name: &'static str, description: &'static str, layers: Describe) -> Self {
-        let normalization = Normalization::imagenet;
-        let (min_side, default_side) = (32, 224);
-        let (published, text) = (None, None);
-        Self { name, description, min_side, default_side, normalization, published, text, layers }
+        let small = Self::small(name, description, layers);
+        Self { min_side: 32, default_side: 224, fit: Fit::LINEAR_256, ..small }
+    }
+
+    /// The same for weights that were evaluated on pictures brought to its side in another way.
+    const fn with_fit(self, fit: Fit) -> Self {
+        Self { fit, ..self }
     }
 
     /// The same with weights on the hub.
@@ -195,6 +210,11 @@ impl Backbone {
     /// How the weights that were trained on ImageNet take pixels.
     pub fn pretrained_normalization(self) -> Normalization {
         (self.0.normalization)()
+    }
+
+    /// How pictures were brought to the side of the weights where these were evaluated by those who trained them.
+    pub fn pretrained_fit(self) -> Fit {
+        self.0.fit
     }
 
     /// The feature extractor. Its parameters have torchvision's names under `vb`, where torchvision has the network; its

@@ -8,6 +8,7 @@ use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, token_linear};
 use crate::config::InputShape;
+use crate::image::Fit;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
 
@@ -16,7 +17,8 @@ pub(super) const EFFICIENTNET_B0: Spec = Spec::large(
     "efficientnet-b0",
     "inverted residuals whose channels are weighed by each image",
     |input, vb, _| efficientnet_b0(input, vb),
-);
+)
+.with_fit(Fit::BICUBIC_256);
 pub(super) const MOBILENET_V3: Spec = Spec::large(
     "mobilenet-v3",
     "the same idea, made for phones: torchvision's large one",

@@ -9,6 +9,7 @@ use super::blocks::Blocks;
 use super::scheme::{layer_norm, token_linear};
 use super::transformer::{Block, BlockNames, CLIP_BLOCK, SIGLIP_BLOCK};
 use crate::config::{InputShape, Normalization};
+use crate::image::Fit;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Tokens, Unary};
 use crate::text::TextConfig;
@@ -62,11 +63,12 @@ pub(super) const SIGLIP_BASE: Spec = Spec {
         |input, vb, width| Vit { patch: 16, names: &SIGLIP, ..BASE }.build(input, vb, width),
     )
 }
+.with_fit(Fit::BICUBIC_WHOLE)
 .with_text(TextConfig::SIGLIP_BASE)
 .published_as("google/siglip-base-patch16-224");
 
 const fn dinov2(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
-    Spec::large(name, description, layers).with_min_side(28)
+    Spec::large(name, description, layers).with_min_side(28).with_fit(Fit::BICUBIC_256)
 }
 
 const fn clip(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
@@ -74,7 +76,7 @@ const fn clip(name: &'static str, description: &'static str, layers: super::Desc
         mean: vec![0.481_454_66, 0.457_827_5, 0.408_210_73],
         std: vec![0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
-    Spec { normalization, ..Spec::large(name, description, layers) }
+    Spec { normalization, ..Spec::large(name, description, layers).with_fit(Fit::BICUBIC) }
 }
 
 /// The sizes of a transformer.

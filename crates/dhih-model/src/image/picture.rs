@@ -2,6 +2,7 @@
 
 use image::{ImageBuffer, Rgb};
 
+use super::fit::Frame;
 use super::header::unusable;
 use super::resize::Resize;
 use crate::config::InputShape;
@@ -53,14 +54,15 @@ impl Picture {
         self.pixels
     }
 
-    /// The largest centred part of the wanted proportions, scaled to `shape` by area-weighted linear interpolation. Takes, beside what
-    /// it returns, 12 bytes for each column of the picture.
+    /// What a network sees of the picture, as `shape.fit` says: by default the largest centred part of the wanted proportions, scaled to `shape`
+    /// by area-weighted linear interpolation. Takes, beside what it returns, 12 bytes for each column of the picture.
     ///
     /// # Shapes
     /// Returns `height * width * channels` bytes; one channel is luma (ITU-R BT.601). A picture that has the size
-    /// already keeps its pixels.
+    /// already keeps its pixels, unless a part of its sides is to be taken.
     pub fn fit(&self, shape: InputShape) -> Vec<u8> {
-        let rgb = if (self.width, self.height) == (shape.width, shape.height) {
+        let has_size = (self.width, self.height) == (shape.width, shape.height);
+        let rgb = if has_size && shape.fit.keeps_pixels() {
             self.pixels.clone()
         } else {
             self.resized(shape)
@@ -78,15 +80,18 @@ impl Picture {
     }
 
     fn resized(&self, shape: InputShape) -> Vec<u8> {
-        let (width, height) = (self.width, self.height);
-        let [crop_width, crop_height] = crop([width, height], shape);
-        let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
+        let sides = [self.width, self.height];
+        let from = if shape.fit.frame == Frame::Middle { crop(sides, shape) } else { sides };
+        let (to, scaled) = ([shape.width, shape.height], shape.fit.scaled_sides(sides, shape));
         Resize {
             pixels: &self.pixels,
-            stride: width,
-            origin: [left, top],
-            from: [crop_width, crop_height],
-            to: [shape.width, shape.height],
+            stride: self.width,
+            origin: [0, 1].map(|side| (sides[side] - from[side]) / 2),
+            from,
+            scaled,
+            first: [0, 1].map(|side| (scaled[side] - to[side]) / 2),
+            to,
+            interpolation: shape.fit.interpolation,
         }
         .run()
     }

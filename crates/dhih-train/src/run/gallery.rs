@@ -187,7 +187,8 @@ fn thumbnail_shape(shape: InputShape) -> InputShape {
     let scaled = |side: usize| (side * MAX_SIDE / longest).max(1);
     match longest {
         0..=MAX_SIDE => shape,
-        _ => InputShape { height: scaled(shape.height), width: scaled(shape.width), ..shape },
+        // What is there is what the network sees of a picture: nothing more is cut off.
+        _ => InputShape::new(scaled(shape.height), scaled(shape.width), shape.channels),
     }
 }
 

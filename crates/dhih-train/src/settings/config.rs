@@ -264,7 +264,7 @@ impl TrainConfig {
         DatasetConfig {
             dir: self.data_dir.clone(),
             demo_images: self.demo_images,
-            picture_shape: InputShape::new(side, side, 3),
+            picture_shape: InputShape::new(side, side, 3).with_fit(self.fit),
             memory: KEPT_PIXELS,
             strict: self.strict,
             min_class_images: self.min_class_images,
@@ -281,6 +281,7 @@ impl TrainConfig {
     pub fn input_shape(&self, images: InputShape) -> InputShape {
         let InputShape { height, width, channels, .. } = images;
         let (height, width) = self.image_side.map_or((height, width), |side| (side, side));
-        InputShape::new(height, width, if self.weights.is_some() { 3 } else { channels })
+        let channels = if self.weights.is_some() { 3 } else { channels };
+        InputShape::new(height, width, channels).with_fit(self.fit)
     }
 }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dhih_model::image::Fit;
 use dhih_model::ops::BatchNorm;
 use dhih_model::{Backbone, Loss};
 use serde::{Deserialize, Serialize};
@@ -163,6 +164,11 @@ values {
     /// small images keep their size where it is 32]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS", help_heading = DATA)]
     image_side: usize => Option<usize>;
+    /// How pictures are brought to that side: linear or bicubic; behind it the part of the sides whose middle is taken, or whole [default: as
+    /// pretrained weights were evaluated, or `linear middle`]
+    #[arg(long, env = "DHIH_FIT", value_name = "FIT", help_heading = DATA)]
+    #[serde(default)]
+    fit: String => Fit;
     /// Longest side of a picture that is taken, in pixels [default: 65535]
     #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", help_heading = DATA)]
     max_side: u32 => Option<u32>;
