@@ -153,6 +153,7 @@ impl Backbone {
         Self(&squeezenet::SQUEEZENET1_1),
         Self(&mobilenet_v2::MOBILENET_V2),
         Self(&efficientnet_lite::LITE0),
+        Self(&efficientnet_lite::LITE2),
         Self(&squeezed::EFFICIENTNET_B0),
         Self(&squeezed::MOBILENET_V3),
         Self(&convnext::CONVNEXT_TINY),

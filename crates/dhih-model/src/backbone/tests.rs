@@ -50,6 +50,7 @@ fn sizes_are_the_published_ones() {
         (Backbone::named("squeezenet1-1").unwrap(), 512, 722_496),
         (Backbone::named("mobilenet-v2").unwrap(), 1280, 2_223_872),
         (Backbone::named("efficientnet-lite0").unwrap(), 1280, 3_371_008),
+        (Backbone::named("efficientnet-lite2").unwrap(), 1280, 4_811_072),
         (Backbone::named("efficientnet-b0").unwrap(), 1280, 4_007_548),
         (Backbone::named("mobilenet-v3").unwrap(), 1280, 4_202_032),
         (Backbone::named("convnext-tiny").unwrap(), 768, 27_820_128),

@@ -70,6 +70,11 @@ impl SimpleBackend for Formula {
     }
 }
 
+/// Whether a backbone has the names of `transformers`, and is compared in `transformers.rs`.
+pub(crate) fn is_transformer(backbone: Backbone) -> bool {
+    ["dinov2-", "clip-", "siglip-"].iter().any(|family| backbone.name().starts_with(family))
+}
+
 /// What the file says.
 pub(crate) struct Golden {
     /// By backbone: height, width, features, SHA-256 of names and shapes.
