@@ -28,6 +28,9 @@ use crate::run::origin::Origin;
 use crate::run::run_dir::{NewRun, RunDir};
 use crate::train::device::device;
 
+/// The encoder that fits most pictures: a name of the list of backbones.
+pub const DEFAULT_ENCODER: &str = "dinov2-small";
+
 /// What is to be made of pictures, and how.
 #[derive(Debug)]
 pub struct PhotosConfig {

@@ -8,12 +8,13 @@
 
 mod common;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
+use common::dinov2::dinov2;
 use common::hub::{Files, Hub};
-use dhih_model::{Backbone, InputShape, Parameters, Pretrained};
+use dhih_model::Pretrained;
 use dhih_train::RunDir;
 
 const FOLDER: &str = "/facebook/dinov2-small/resolve/main/";
@@ -21,21 +22,6 @@ const KEPT: &str = "data/weights/facebook/dinov2-small/main";
 
 fn shard(number: usize) -> String {
     format!("model-{number:05}-of-00003.safetensors")
-}
-
-/// Random weights with the names and shapes of the published checkpoint, those that no features are made by included.
-fn dinov2() -> BTreeMap<String, Tensor> {
-    let parameters = Parameters::seeded(1);
-    let input = InputShape::new(518, 518, 3);
-    let backbone = Backbone::named("dinov2-small").unwrap();
-    backbone.build(input, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
-    let mut tensors = parameters.snapshot().unwrap();
-    assert_eq!(tensors["embeddings.position_embeddings"].dims(), [1, 1370, 384]);
-    let mask = Tensor::zeros((1, 384), DType::F32, &Device::Cpu).unwrap();
-    tensors.insert("embeddings.mask_token".to_owned(), mask);
-    let ids = Tensor::arange(0i64, 1370, &Device::Cpu).unwrap();
-    tensors.insert("embeddings.position_ids".to_owned(), ids);
-    tensors
 }
 
 fn bytes(dir: &Path, tensors: &HashMap<String, Tensor>) -> Vec<u8> {

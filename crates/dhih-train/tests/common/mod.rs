@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod columns;
+pub(crate) mod dinov2;
 pub(crate) mod hub;
 
 use std::ffi::OsStr;

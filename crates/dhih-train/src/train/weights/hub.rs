@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// Where files of the hub are kept.
-const HUB_DIR: &str = "data/weights";
+pub(crate) const HUB_DIR: &str = "data/weights";
 
 /// A file of a model repository.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use dhih_model::Pretrained;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::hub::HUB_DIR;
 use self::hub::HubFile;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -60,6 +61,14 @@ impl WeightsSource {
             Place::Hub(file) => file.place(self, progress, |path| read(path).map(drop))?,
         };
         Ok((read(&path)?, path))
+    }
+
+    /// Where the weights are on disk, where they need not be fetched.
+    pub fn at_hand(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::File(path) => path.exists().then(|| path.clone()),
+            Place::Hub(file) => file.kept_weights(),
+        }
     }
 
     /// The file of another name beside this one: in the same folder, or in the same revision of a repository.
