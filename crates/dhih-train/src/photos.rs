@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig, VectorSet, VectorType};
 use dhih_model::codec::{FitConfig, Method, Rows, fit};
-use dhih_model::image::PictureReader;
+use dhih_model::image::{Fit, PictureReader};
 use dhih_model::loss::Fitted;
 use dhih_model::pretrained::Loaded;
 use dhih_model::text::{FitText, TextConfig, TextFamily, TextTokenizer, TextTower};
@@ -82,6 +82,8 @@ struct Record<'a> {
     version: u32,
     encoder: &'a str,
     image_side: usize,
+    /// How pictures are brought to that side.
+    fit: Fit,
     weights_sha256: &'a str,
     method: &'a str,
     bits: usize,
@@ -182,6 +184,7 @@ pub fn build(
                 version: RunDir::VERSION,
                 encoder: encoder.name(),
                 image_side,
+                fit: encoder.pretrained_fit(),
                 weights_sha256: weights.sha256(),
                 method: method.name(),
                 bits,
