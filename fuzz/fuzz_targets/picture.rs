@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     let header = Header::read(bytes).expect("what was decoded has a header");
     assert!(header.decoding_bytes() > 0);
     assert_eq!(picture.pixels().len(), picture.width() * picture.height() * 3);
-    let shape = InputShape { height: 8, width: 8, channels: 3 };
+    let shape = InputShape::new(8, 8, 3);
     let fitted = decode_for(bytes, &limits, shape).expect("what is decoded whole is decoded for a shape");
     assert_eq!(fitted.fit(shape).len(), shape.len());
 });

@@ -36,7 +36,7 @@ impl FeatureExtractor for ConvNext {
 
 fn main() -> Result<(), dhih_model::Error> {
     // At 32 pixels the last stage would have one position, where candle's layer norm takes a path without gradient.
-    let input = InputShape { height: 64, width: 64, channels: 3 };
+    let input = InputShape::new(64, 64, 3);
     let stripes = |i: usize| {
         let (image, row, column) = (i / input.len(), i / 192 % 64, i / 3 % 64);
         let along = if image % 2 == 0 { row } else { column };

@@ -10,7 +10,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let side: usize = arguments.next().ok_or("usage: decoding SIDE FILE...")?.parse()?;
     let files = arguments.map(std::fs::read).collect::<std::io::Result<Vec<_>>>()?;
-    let shape = InputShape { height: side, width: side, channels: 3 };
+    let shape = InputShape::new(side, side, 3);
     let reader = PictureReader::new(Limits::files());
     let measure = |fit: &dyn Fn(&[u8]) -> Result<Vec<u8>>| -> Result<f64> {
         let started = Instant::now();

@@ -74,7 +74,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 fn values_of(backbone: Backbone, device: &Device) -> Result<Values, Box<dyn Error>> {
     const BATCH: usize = 8;
     let side = backbone.min_side().max(64);
-    let input = InputShape { height: side, width: side, channels: 3 };
+    let input = InputShape::new(side, side, 3);
     let config = NetworkConfig {
         backbone,
         input,

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::backbone::Backbone;
 use crate::error::{Error, Result};
 use crate::hash_layer::HashLayerConfig;
+use crate::image::{Fit, Frame, Interpolation};
 use crate::loss::Loss;
 use crate::views::Views;
 
-/// Shape of one input image.
+/// Shape of one input image, and how pictures are brought to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputShape {
     /// Rows of pixels.
@@ -18,9 +19,25 @@ pub struct InputShape {
     pub width: usize,
     /// 1 (grey) or 3 (RGB).
     pub channels: usize,
+    /// What of a picture is taken, and by which interpolation: [`Picture::fit`](crate::image::Picture::fit) does it, for training, encoding and
+    /// serving alike.
+    #[serde(default, skip_serializing_if = "Fit::is_default")]
+    pub fit: Fit,
 }
 
 impl InputShape {
+    /// Of so many rows, columns and channels; of pictures, the middle is taken and scaled by linear interpolation.
+    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
+        let fit = Fit { interpolation: Interpolation::Linear, frame: Frame::Middle };
+        Self { height, width, channels, fit }
+    }
+
+    /// The same for pictures that are brought to it in another way.
+    #[must_use]
+    pub const fn with_fit(self, fit: Fit) -> Self {
+        Self { fit, ..self }
+    }
+
     /// Bytes (and values) of one image.
     pub fn len(&self) -> usize {
         self.height * self.width * self.channels
@@ -101,7 +118,7 @@ impl NetworkConfig {
         let wrong = |name, got: String, expected: &str| {
             Err(Error::Config { name, got, expected: expected.to_owned() })
         };
-        let InputShape { height, width, channels } = self.input;
+        let InputShape { height, width, channels, .. } = self.input;
         if self.bits == 0 || self.bits > MAX_BITS {
             return wrong("bits", self.bits.to_string(), "1 to 1024");
         }

@@ -6,6 +6,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use rand::RngCore;
 
 use crate::config::InputShape;
+use crate::image::Fit;
 use crate::init::named_rng;
 use crate::ops::{
     self, Activation, BatchNorm, Conv2d, ConvNorm, POOL, Pool2dConfig, Unary, adaptive_avg_pool2d,
@@ -211,7 +212,20 @@ impl Sequential {
     /// # Errors
     /// Those of the device.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        Ok(Self(self.0.iter().map(|layer| layer.to_dtype(dtype)).collect::<Result<_>>()?))
+        self.map(&|tensor| tensor.to_dtype(dtype))
+    }
+
+    /// The same function in evaluation with every tensor replaced by what `change` makes of it.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub(crate) fn map(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Self(self.0.iter().map(|layer| layer.map(change)).collect::<Result<_>>()?))
+    }
+
+    /// Weights, biases and running statistics of all layers.
+    pub(crate) fn tensors(&self) -> Vec<&Tensor> {
+        self.0.iter().flat_map(Layer::tensors).collect()
     }
 
     /// The shape of one output, from that of one input image; a vector counts as one pixel.
@@ -256,31 +270,31 @@ impl Layer {
         }
     }
 
-    fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        let some = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| t.to_dtype(dtype)).transpose();
+    fn map(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let some = |tensor: &Option<Tensor>| tensor.as_ref().map(change).transpose();
         Ok(match self {
             Self::Conv(conv) => Self::Conv(Conv2d {
-                weight: conv.weight.to_dtype(dtype)?,
+                weight: change(&conv.weight)?,
                 bias: some(&conv.bias)?,
                 ..*conv
             }),
             Self::Linear(linear) => Self::Linear(Linear {
-                weight: linear.weight.to_dtype(dtype)?,
+                weight: change(&linear.weight)?,
                 bias: some(&linear.bias)?,
                 ..*linear
             }),
-            Self::Norm(norm) => Self::Norm(norm.to_dtype(dtype)?),
+            Self::Norm(norm) => Self::Norm(norm.map(change)?),
             Self::Residual { body, shortcut, activation } => Self::Residual {
-                body: body.to_dtype(dtype)?,
-                shortcut: shortcut.to_dtype(dtype)?,
+                body: body.map(change)?,
+                shortcut: shortcut.map(change)?,
                 activation: *activation,
             },
             Self::Concat(branches) => {
-                let branches = branches.iter().map(|branch| branch.to_dtype(dtype));
+                let branches = branches.iter().map(|branch| branch.map(change));
                 Self::Concat(branches.collect::<Result<_>>()?)
             }
-            Self::Gate(gate) => Self::Gate(gate.to_dtype(dtype)?),
-            Self::Unary(unary) => Self::Unary(unary.to_dtype(dtype)?),
+            Self::Gate(gate) => Self::Gate(gate.map(change)?),
+            Self::Unary(unary) => Self::Unary(unary.map(change)?),
             Self::Activation(_)
             | Self::MaxPool(_)
             | Self::AvgPool(_)
@@ -290,11 +304,34 @@ impl Layer {
         })
     }
 
+    fn tensors(&self) -> Vec<&Tensor> {
+        match self {
+            Self::Conv(Conv2d { weight, bias, .. }) | Self::Linear(Linear { weight, bias, .. }) => {
+                std::iter::once(weight).chain(bias).collect()
+            }
+            Self::Norm(BatchNorm { weight, bias, running_mean, running_var, .. }) => {
+                vec![weight, bias, running_mean.as_tensor(), running_var.as_tensor()]
+            }
+            Self::Residual { body, shortcut, .. } => [body.tensors(), shortcut.tensors()].concat(),
+            Self::Concat(branches) => branches.iter().flat_map(Sequential::tensors).collect(),
+            Self::Gate(gate) => gate.tensors(),
+            Self::Unary(unary) => unary.operator().weights(),
+            Self::Activation(_)
+            | Self::MaxPool(_)
+            | Self::AvgPool(_)
+            | Self::AdaptiveAvgPool(_)
+            | Self::Dropout(_)
+            | Self::Flatten => Vec::new(),
+        }
+    }
+
     pub(crate) fn output(&self, input: InputShape) -> Result<InputShape> {
-        let InputShape { height, width, channels } = input;
+        // How pictures came to their shape is no matter between layers.
+        let input = input.with_fit(Fit::default());
+        let InputShape { height, width, channels, .. } = input;
         let pooled = |config: Pool2dConfig| {
             let (height, width) = (config.positions(height)?, config.positions(width)?);
-            Ok(InputShape { height, width, channels })
+            Ok(InputShape::new(height, width, channels))
         };
         match self {
             Self::Norm(_) | Self::Activation(_) | Self::Dropout(_) => Ok(input),
@@ -305,23 +342,23 @@ impl Layer {
                 }
                 let height = config.positions(height, kernel_height)?;
                 let width = config.positions(width, kernel_width)?;
-                Ok(InputShape { height, width, channels: out })
+                Ok(InputShape::new(height, width, out))
             }
             Self::MaxPool(config) | Self::AvgPool(config) => pooled(*config),
             Self::AdaptiveAvgPool((height, width)) => {
-                Ok(InputShape { height: *height, width: *width, channels })
+                Ok(InputShape::new(*height, *width, channels))
             }
             Self::Linear(Linear { weight, .. }) => {
                 let (out, features) = weight.dims2()?;
                 if features != input.len() {
                     bail!("a linear layer of {features} features on {}", input.len());
                 }
-                Ok(InputShape { height: 1, width: 1, channels: out })
+                Ok(InputShape::new(1, 1, out))
             }
-            Self::Flatten => Ok(InputShape { height: 1, width: 1, channels: input.len() }),
+            Self::Flatten => Ok(InputShape::new(1, 1, input.len())),
             Self::Gate(gate) => {
                 let of_gate = gate.output(input)?;
-                if of_gate != (InputShape { height: 1, width: 1, channels }) {
+                if of_gate != (InputShape::new(1, 1, channels)) {
                     bail!("a gate of {of_gate:?} for {channels} channels");
                 }
                 Ok(input)
@@ -329,7 +366,7 @@ impl Layer {
             Self::Unary(unary) => {
                 let [height, width, channels] =
                     unary.operator().output([height, width, channels])?;
-                Ok(InputShape { height, width, channels })
+                Ok(InputShape::new(height, width, channels))
             }
             Self::Residual { body, shortcut, .. } => {
                 let (sum, other) = (body.output(input)?, shortcut.output(input)?);

@@ -11,7 +11,7 @@
 //! use dhih_model::{Backbone, InputShape, Mode, Network, NetworkConfig, Normalization, encode};
 //!
 //! # fn main() -> Result<(), dhih_model::Error> {
-//! let input = InputShape { height: 16, width: 16, channels: 3 };
+//! let input = InputShape::new(16, 16, 3);
 //! let images: Vec<u8> = (0..8 * input.len()).map(|i| (i * 31 % 255) as u8).collect();
 //! let config = NetworkConfig {
 //!     backbone: Backbone::SMALL,
@@ -55,6 +55,7 @@ pub mod backbone;
 pub mod codec;
 pub mod codewords;
 pub mod device;
+mod frozen;
 mod hash_layer;
 pub mod layer;
 pub mod loss;

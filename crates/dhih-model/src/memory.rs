@@ -40,11 +40,11 @@ impl Network {
     /// # Errors
     /// When the images do not fit the network.
     pub fn training_memory(&self, batch: usize) -> crate::Result<Option<usize>> {
-        let Some(layers) = self.layers() else { return Ok(None) };
-        let input = self.config().input;
+        let Some((layers, input)) = self.trained_layers()? else { return Ok(None) };
         let kept = layers.kept(input)?;
-        let weights: usize =
-            self.parameters().trainable().iter().map(|(_, var)| var.elem_count()).sum();
+        let trained = self.parameters().trainable().into_iter();
+        let trained = trained.filter(|(name, _)| !self.is_frozen(name));
+        let weights: usize = trained.map(|(_, var)| var.elem_count()).sum();
         let values = input.len() + kept.peak;
         // Each thread has a sum, two have been added, and there are the transformed filters.
         let sums = kept.sum * (threads() + 3);

@@ -8,6 +8,7 @@ use candle_nn::VarBuilder;
 use crate::backbone::{FeatureExtractor, whitening};
 use crate::config::NetworkConfig;
 use crate::error::Result;
+use crate::frozen::Frozen;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
 use crate::layer::{Mode, Sequential};
@@ -22,6 +23,8 @@ pub struct Network {
     backbone: Box<dyn FeatureExtractor>,
     hash_layer: HashLayer,
     objective: Objective,
+    /// What is not trained of the backbone, where it is not trained as a whole.
+    frozen: Option<Frozen>,
 }
 
 impl Network {
@@ -78,7 +81,8 @@ impl Network {
         let classes = config.classes.len();
         let objective = Objective::new(ObjectiveConfig { loss: &config.loss, classes, bits }, &vb)?;
         let device = device.clone();
-        Ok(Self { config, parameters, device, backbone, hash_layer, objective })
+        let frozen = None;
+        Ok(Self { config, parameters, device, backbone, hash_layer, objective, frozen })
     }
 
     /// The hash layer's output.
@@ -100,7 +104,12 @@ impl Network {
     /// # Errors
     /// When the shape is not the configured one.
     pub fn features(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        Ok(self.backbone.forward(x, mode)?)
+        Ok(match (&self.frozen, mode) {
+            (Some(frozen), Mode::Training { .. }) => {
+                frozen.trained().forward(&frozen.run(x)?, mode)?
+            }
+            _ => self.backbone.forward(x, mode)?,
+        })
     }
 
     /// The backbone's output in training, with the way back to the gradients of its weights: faster, and with less memory, than by the graph
@@ -112,9 +121,10 @@ impl Network {
     /// # Errors
     /// When the shape is not the configured one, or `mode` is not that of training.
     pub fn trace(&self, x: &Tensor, mode: Mode) -> Result<Trace> {
-        Ok(match self.backbone.layers() {
-            Some(layers) => Trace::of_layers(layers, x, mode)?,
-            None => Trace::of_graph(self.features(x, mode)?),
+        Ok(match (&self.frozen, self.backbone.layers()) {
+            (Some(frozen), _) => Trace::of_layers(frozen.trained(), &frozen.run(x)?, mode)?,
+            (None, Some(layers)) => Trace::of_layers(layers, x, mode)?,
+            (None, None) => Trace::of_graph(self.features(x, mode)?),
         })
     }
 
@@ -166,6 +176,14 @@ impl Network {
     pub fn layers(&self) -> Option<Sequential> {
         let backbone = &self.backbone.layers()?.0;
         Some(Sequential(backbone.iter().chain(&self.hash_layer.layers().0).cloned().collect()))
+    }
+
+    pub(crate) fn frozen(&self) -> Option<&Frozen> {
+        self.frozen.as_ref()
+    }
+
+    pub(crate) fn set_frozen(&mut self, frozen: Frozen) {
+        self.frozen = Some(frozen);
     }
 
     /// The loss that trains it, with its class weights or codewords.

@@ -32,7 +32,7 @@ impl Normalization {
     /// # Errors
     /// When the number of bytes is no multiple of an image's.
     pub fn apply(&self, images: &[u8], shape: InputShape, device: &Device) -> Result<Tensor> {
-        let InputShape { height, width, channels } = shape;
+        let InputShape { height, width, channels, .. } = shape;
         let count = shape.count(images)?;
         if !is_chosen(device, DType::F32) {
             let dims = (count, height, width, channels);
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn bytes_on_the_device_become_the_same_values() {
         let normalization = Normalization::imagenet();
-        let shape = InputShape { height: 16, width: 16, channels: 3 };
+        let shape = InputShape::new(16, 16, 3);
         let pixels: Vec<u8> = (0..shape.len()).map(|i| (i * 7 % 256) as u8).collect();
         let expected = normalization.apply(&pixels, shape, &Device::Cpu).unwrap();
         let pixels = Tensor::from_slice(&pixels, (1, 16, 16, 3), &Device::Cpu).unwrap();
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn normalised_images_have_mean_0_and_deviation_1() {
         let images: Vec<u8> = (0..2 * 4 * 4 * 3).map(|i| (i * 37 % 251) as u8).collect();
-        let shape = InputShape { height: 4, width: 4, channels: 3 };
+        let shape = InputShape::new(4, 4, 3);
         let normalization = Normalization::measure(&images, 3);
         let x = normalization.apply(&images, shape, &Device::Cpu).unwrap();
         assert_eq!(x.dims(), [2, 4, 4, 3]);
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_broken_image_is_refused() {
         let normalization = Normalization { mean: vec![0.5], std: vec![1.0] };
-        let shape = InputShape { height: 4, width: 4, channels: 1 };
+        let shape = InputShape::new(4, 4, 1);
         assert!(normalization.apply(&[0; 15], shape, &Device::Cpu).is_err());
     }
 }

@@ -62,6 +62,15 @@ impl Trace {
         &self.features
     }
 
+    /// How many operators have kept something for the way back, which goes through as many; none where candle's graph keeps it.
+    pub fn steps(&self) -> usize {
+        match &self.own {
+            None => 0,
+            Some((_, Kept::Cpu(tape))) => tape.len(),
+            Some((_, Kept::Tensors(tape))) => tape.len(),
+        }
+    }
+
     /// Goes on from the gradient of the features, where candle's backward pass has ended, to those of the weights before them.
     ///
     /// # Errors
@@ -195,6 +204,16 @@ impl Layer {
 }
 
 impl<E: Engine> Tape<E> {
+    fn len(&self) -> usize {
+        let of_record = |record: &Record<E>| match record {
+            Record::Operator(_) | Record::Flatten(_) => 1,
+            Record::Residual { body, shortcut, .. } => 1 + body.len() + shortcut.len(),
+            Record::Concat(branches) => branches.iter().map(|(branch, _)| branch.len()).sum(),
+            Record::Gate { gate, .. } => 1 + gate.len(),
+        };
+        self.0.iter().map(of_record).sum()
+    }
+
     /// From the gradient of the output to that of the input, where it is wanted.
     fn back(
         self,
@@ -276,7 +295,7 @@ mod tests {
         let rounds = training == Training::Tensors;
         // Large enough for each, small enough for a test.
         let side = backbone.min_side().max(16);
-        let input = InputShape { height: side, width: side, channels: 3 };
+        let input = InputShape::new(side, side, 3);
         // The fewer values a batch norm has, the more it multiplies differences.
         let batch = if rounds { 16 } else { 3 };
         let x = variable("x", &[batch, side, side, 3]).as_tensor().detach();

@@ -143,7 +143,7 @@ pub(crate) fn averaged(
 mod tests {
     use super::*;
 
-    const SHAPE: InputShape = InputShape { height: 3, width: 4, channels: 3 };
+    const SHAPE: InputShape = InputShape::new(3, 4, 3);
 
     fn image() -> Vec<u8> {
         (0..SHAPE.len() as u8).collect()
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn columns_are_reversed_and_pixels_are_not() {
-        let shape = InputShape { height: 2, width: 2, channels: 3 };
+        let shape = InputShape::new(2, 2, 3);
         let image: Vec<u8> = (0..12).collect();
         assert_eq!(moved(&image, shape, true, [0, 0]), [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]);
         assert_eq!(moved(&moved(&image, shape, true, [0, 0]), shape, true, [0, 0]), image);

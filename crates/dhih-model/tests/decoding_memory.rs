@@ -113,7 +113,7 @@ fn check(what: &str, bytes: &[u8], limits: &Limits) -> bool {
 fn check_scaled(what: &str, bytes: &[u8], limits: &Limits) {
     let most = Header::read(bytes).unwrap().decoding_bytes() as usize;
     for side in [400, 200, 50] {
-        let shape = InputShape { height: side, width: side, channels: 3 };
+        let shape = InputShape::new(side, side, 3);
         let (took, decoded) = peak(|| decode_for(bytes, limits, shape));
         let decoded = decoded.unwrap();
         assert!(decoded.width() < 1100, "{what} was not scaled to {side}");

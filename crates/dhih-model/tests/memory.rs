@@ -11,7 +11,7 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 /// The most bytes during a step and those that were told, both without the weights, which are there before.
 fn step(backbone: &str, side: usize, batch: usize) -> (usize, usize) {
     let backbone = Backbone::named(backbone).unwrap();
-    let input = InputShape { height: side, width: side, channels: 3 };
+    let input = InputShape::new(side, side, 3);
     let config = NetworkConfig {
         backbone,
         input,

@@ -18,7 +18,7 @@ use dhih_model::{
 fn config(bits: usize) -> NetworkConfig {
     NetworkConfig {
         backbone: Backbone::SMALL,
-        input: InputShape { height: 8, width: 8, channels: 1 },
+        input: InputShape::new(8, 8, 1),
         normalization: Normalization { mean: vec![0.5], std: vec![0.3] },
         bits,
         hash_layer: HashLayerConfig::default(),
@@ -290,7 +290,7 @@ fn a_backbone_of_the_caller_is_trained_saved_and_brought_back() {
 #[test]
 fn a_whitening_convolution_comes_from_the_images_and_others_stay() {
     let weights = |backbone, side: usize, adapt: bool| {
-        let input = InputShape { height: side, width: side, channels: 1 };
+        let input = InputShape::new(side, side, 1);
         let network = NetworkConfig { backbone, input, ..config(12) };
         let network = Network::new(network, 3, &Device::Cpu).unwrap();
         let images: Vec<u8> = (0..4 * input.len()).map(|i| (i * i % 251) as u8).collect();

@@ -227,7 +227,7 @@ fn every_difference_is_listed_and_nothing_is_changed() {
 fn another_backbones_weights_are_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let small = Parameters::seeded(1);
-    let input = InputShape { height: 32, width: 32, channels: 3 };
+    let input = InputShape::new(32, 32, 3);
     Backbone::SMALL.build(input, small.builder(DType::F32, &Device::Cpu)).unwrap();
     let tensors = small.snapshot().unwrap();
     let tensors: Vec<(&str, Tensor)> =

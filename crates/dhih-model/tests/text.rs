@@ -203,11 +203,35 @@ fn texts_that_do_not_fit_the_tower_are_refused() {
             assert!(matches!(tower.features(&[text]), Err(Error::Text { .. })));
         }
         assert_eq!(tower.features(&[]).unwrap().len(), 0);
-        // A text's vector does not depend on those beside it, however long they are.
-        let both = tower.features(&[vec![1; 12], [vec![3; 5], vec![1; 7]].concat()]).unwrap();
-        let alone = tower.features(&[[vec![3; 5], vec![1; 7]].concat()]).unwrap();
-        for (a, b) in both[config.features..].iter().zip(&alone) {
-            assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+}
+
+/// Texts of all lengths, more than go through the tower at a time: none depends on those beside it, nor on what fills it up.
+#[test]
+fn texts_together_have_the_vectors_of_each_alone() {
+    for family in [TextFamily::Clip, TextFamily::Siglip] {
+        let (config, _) = tiny(family);
+        let vb = VarBuilder::from_tensors(tensors(config), DType::F32, &Device::Cpu);
+        let tower = TextTower::new(config, &vb).unwrap();
+        let text = |number: u32| {
+            let length = match family {
+                TextFamily::Clip => 1 + number % config.context as u32,
+                TextFamily::Siglip => config.context as u32,
+            };
+            (0..length).map(|at| (7 * at + 3 * number) % config.vocabulary as u32).collect()
+        };
+        let texts: Vec<Vec<u32>> = (0..40).map(text).collect();
+        let together = tower.features(&texts).unwrap();
+        for (text, together) in texts.iter().zip(together.chunks_exact(config.features)) {
+            let alone = tower.features(std::slice::from_ref(text)).unwrap();
+            let length = alone.iter().map(|x| x * x).sum::<f32>().sqrt();
+            for (a, b) in together.iter().zip(&alone) {
+                assert!(
+                    (a - b).abs() < 1e-6 * length,
+                    "{family:?}, {} tokens: {a} {b}",
+                    text.len()
+                );
+            }
         }
     }
 }

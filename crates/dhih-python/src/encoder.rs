@@ -48,7 +48,7 @@ impl PyEncoder {
 
     fn images<'py>(&self, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, u8, Ix4>> {
         let images = arrays::read::<u8, Ix4>("images", given)?;
-        let InputShape { height, width, channels } = self.0.input();
+        let InputShape { height, width, channels, .. } = self.0.input();
         if images.shape()[1..] != [height, width, channels] {
             let expected = format!("[n, {height}, {width}, {channels}]; `fit` makes pictures so");
             return Err(Error::argument("images", expected, format!("{:?}", images.shape())).into());
@@ -172,7 +172,7 @@ impl PyEncoder {
     /// (height, width, channels) of one image.
     #[getter]
     fn input_shape(&self) -> (usize, usize, usize) {
-        let InputShape { height, width, channels } = self.0.input();
+        let InputShape { height, width, channels, .. } = self.0.input();
         (height, width, channels)
     }
 

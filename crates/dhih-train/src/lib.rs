@@ -44,6 +44,7 @@ pub use run::gallery::GalleryChoice;
 pub use run::origin::Origin;
 pub use run::run_dir::{NewRun, RunConfig, RunDir};
 pub use settings::{
+    at_hand::Chosen,
     hash_norm::HashNormChoice,
     loss_options::{LossOptions, LossParam},
     recipe,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig, VectorSet, VectorType};
 use dhih_model::codec::{FitConfig, Method, Rows, fit};
-use dhih_model::image::PictureReader;
+use dhih_model::image::{Fit, PictureReader};
 use dhih_model::loss::Fitted;
 use dhih_model::pretrained::Loaded;
 use dhih_model::text::{FitText, TextConfig, TextFamily, TextTokenizer, TextTower};
@@ -27,6 +27,9 @@ use crate::run::gallery::{MAX_IMAGES, Thumbnails};
 use crate::run::origin::Origin;
 use crate::run::run_dir::{NewRun, RunDir};
 use crate::train::device::device;
+
+/// The encoder that fits most pictures: a name of the list of backbones.
+pub const DEFAULT_ENCODER: &str = "dinov2-small";
 
 /// What is to be made of pictures, and how.
 #[derive(Debug)]
@@ -79,6 +82,8 @@ struct Record<'a> {
     version: u32,
     encoder: &'a str,
     image_side: usize,
+    /// How pictures are brought to that side.
+    fit: Fit,
     weights_sha256: &'a str,
     method: &'a str,
     bits: usize,
@@ -179,6 +184,7 @@ pub fn build(
                 version: RunDir::VERSION,
                 encoder: encoder.name(),
                 image_side,
+                fit: encoder.pretrained_fit(),
                 weights_sha256: weights.sha256(),
                 method: method.name(),
                 bits,
@@ -215,7 +221,8 @@ pub fn build(
 }
 
 fn network(config: &PhotosConfig, bits: usize, device: &Device) -> Result<Network> {
-    let input = InputShape { height: config.image_side, width: config.image_side, channels: 3 };
+    let (side, fit) = (config.image_side, config.encoder.pretrained_fit());
+    let input = InputShape::new(side, side, 3).with_fit(fit);
     let config = NetworkConfig {
         backbone: config.encoder,
         input,

@@ -15,7 +15,7 @@ use dhih_train::protocol::Protocol;
 use image::{ImageFormat, Luma, Rgb, RgbImage};
 
 fn config(dir: &Path) -> DatasetConfig {
-    let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
+    let picture_shape = InputShape::new(16, 16, 3);
     DatasetConfig {
         dir: dir.to_owned(),
         demo_images: 200,

@@ -16,7 +16,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
 
 fn config(dir: &Path) -> DatasetConfig {
-    let picture_shape = InputShape { height: 8, width: 8, channels: 3 };
+    let picture_shape = InputShape::new(8, 8, 3);
     DatasetConfig {
         dir: dir.to_owned(),
         demo_images: 0,

@@ -58,7 +58,7 @@ fn answer(mut stream: TcpStream, (status, length): (u16, usize), body: &[u8], ge
 /// A pretrained file for the backbone `small`, and its SHA-256.
 fn weights(dir: &Path) -> (Vec<u8>, String) {
     let parameters = Parameters::seeded(1);
-    let input = InputShape { height: 16, width: 16, channels: 3 };
+    let input = InputShape::new(16, 16, 3);
     Backbone::SMALL.build(input, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
     let path = dir.join("hub.safetensors");
     let tensors = parameters.snapshot().unwrap().into_iter().collect();

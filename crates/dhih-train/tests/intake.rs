@@ -27,7 +27,7 @@ fn pictures(dir: &Path) -> PathBuf {
 fn config(data: &Path, memory: usize, cache: Option<&Path>) -> DatasetConfig {
     DatasetConfig {
         dir: data.to_owned(),
-        picture_shape: InputShape { height: 16, width: 16, channels: 3 },
+        picture_shape: InputShape::new(16, 16, 3),
         memory,
         cache: cache.map(Path::to_owned),
         ..DatasetConfig::default()
@@ -115,7 +115,7 @@ fn a_source_has_one_cache_and_nothing_else_is_deleted() {
     std::fs::write(data.join("dark/000.png"), changed).unwrap();
     load(&config(&data));
     assert!(!first.exists() && caches(&cache).len() == 6, "{:?}", caches(&cache));
-    let picture_shape = InputShape { height: 24, width: 24, channels: 3 };
+    let picture_shape = InputShape::new(24, 24, 3);
     load(&DatasetConfig { picture_shape, ..config(&data) });
     assert_eq!(caches(&cache).len(), 6, "{:?}", caches(&cache));
     assert!(strangers.iter().all(|name| cache.join(name).exists()));
@@ -138,7 +138,7 @@ fn the_digest_is_that_of_the_pictures_whatever_a_run_makes_of_them() {
         (24, 1000, Some(&*cache)),
         (24, usize::MAX, Some(&*cache)),
     ] {
-        let picture_shape = InputShape { height: side, width: side, channels: 3 };
+        let picture_shape = InputShape::new(side, side, 3);
         let other = load(&DatasetConfig { picture_shape, ..config(&data, memory, cache) });
         assert_eq!(other.sha256, expected, "{side} {memory} {cache:?}");
     }

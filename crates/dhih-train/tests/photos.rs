@@ -48,7 +48,7 @@ impl Folder {
     fn write_weights(&self) {
         let config = NetworkConfig {
             backbone: Backbone::named("squeezenet1-1").unwrap(),
-            input: InputShape { height: 48, width: 48, channels: 3 },
+            input: InputShape::new(48, 48, 3),
             normalization: Backbone::SMALL.pretrained_normalization(),
             bits: 8,
             hash_layer: HashLayerConfig::default(),

@@ -29,7 +29,7 @@ fn tokenizer_file() -> PathBuf {
 
 /// A small network's features, and a small text tower with as many.
 fn tower() -> TextConfig {
-    let input = InputShape { height: SIDE, width: SIDE, channels: 3 };
+    let input = InputShape::new(SIDE, SIDE, 3);
     TextConfig {
         family: TextFamily::Clip,
         vocabulary: 108,
@@ -49,7 +49,7 @@ fn part(tower: TextConfig) -> Option<TextPart> {
 
 /// Weights of both towers, and 30 pictures.
 fn write(dir: &Path) -> Vec<PathBuf> {
-    let input = InputShape { height: SIDE, width: SIDE, channels: 3 };
+    let input = InputShape::new(SIDE, SIDE, 3);
     let parameters = Parameters::seeded(7);
     let vb = parameters.builder(DType::F32, &Device::Cpu);
     Backbone::SMALL.build(input, vb.clone()).unwrap();

@@ -20,7 +20,7 @@ use flate2::write::ZlibEncoder;
 use image::ImageFormat;
 
 fn config(dir: &Path, memory: usize) -> DatasetConfig {
-    let picture_shape = InputShape { height: 16, width: 16, channels: 3 };
+    let picture_shape = InputShape::new(16, 16, 3);
     DatasetConfig { dir: dir.to_owned(), picture_shape, memory, ..DatasetConfig::default() }
 }
 

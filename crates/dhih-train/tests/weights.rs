@@ -22,7 +22,7 @@ use dhih_train::{Error, Progress, RunDir, TrainConfig, TrainOptions, run};
 /// A pretrained file for the backbone `small`, with the classifier it was trained with.
 fn weights(dir: &Path, seed: u64) -> PathBuf {
     let parameters = Parameters::seeded(seed);
-    let input = InputShape { height: 16, width: 16, channels: 3 };
+    let input = InputShape::new(16, 16, 3);
     Backbone::SMALL.build(input, parameters.builder(DType::F32, &Device::Cpu)).unwrap();
     let mut tensors: HashMap<String, Tensor> = parameters.snapshot().unwrap().into_iter().collect();
     let classifier = Tensor::ones((10, 512), DType::F32, &Device::Cpu).unwrap();
@@ -257,15 +257,15 @@ fn datasets_with_a_size_of_their_own_are_scaled_to_the_side() {
     let path = dir.path().join("run");
     run::start(&options.resolve().unwrap(), Some(&path), Progress::Silent).unwrap();
     let encoder = Encoder::load(&path.join(RunDir::MODEL), &Device::Cpu).unwrap();
-    assert_eq!(encoder.input(), InputShape { height: 24, width: 24, channels: 3 });
+    assert_eq!(encoder.input(), InputShape::new(24, 24, 3));
 }
 
 #[test]
 fn the_input_is_what_backbone_weights_and_user_ask_for() {
     let weights = Path::new("w.safetensors");
     let config = options(Path::new("data"), weights).resolve().unwrap();
-    let grey = InputShape { height: 28, width: 28, channels: 1 };
-    assert_eq!(config.input_shape(grey), InputShape { height: 16, width: 16, channels: 3 });
+    let grey = InputShape::new(28, 28, 1);
+    assert_eq!(config.input_shape(grey), InputShape::new(16, 16, 3));
     for (backbone, side) in [("small", 32), ("resnet18", 224)] {
         let backbone = Some(backbone.to_owned());
         let options = options(Path::new("data"), weights);
@@ -277,7 +277,7 @@ fn the_input_is_what_backbone_weights_and_user_ask_for() {
         backbone: Some("alexnet".into()),
         ..TrainOptions::default()
     };
-    let wide = InputShape { height: 224, width: 224, channels: 1 };
+    let wide = InputShape::new(224, 224, 1);
     assert_eq!(large.resolve().unwrap().input_shape(grey), wide);
     let plain = TrainOptions { dataset: Some("fashion-mnist".into()), ..TrainOptions::default() };
     assert_eq!(plain.resolve().unwrap().input_shape(grey), grey);
@@ -295,7 +295,7 @@ fn a_grey_dataset_trains_a_pretrained_network() {
     let path = dir.path().join("run");
     run::start(&options.resolve().unwrap(), Some(&path), Progress::Silent).unwrap();
     let encoder = Encoder::load(&path.join(RunDir::MODEL), &Device::Cpu).unwrap();
-    assert_eq!(encoder.input(), InputShape { height: 16, width: 16, channels: 3 });
+    assert_eq!(encoder.input(), InputShape::new(16, 16, 3));
     let gallery = std::fs::read(path.join(RunDir::GALLERY)).unwrap();
     let gallery = safetensors::SafeTensors::deserialize(&gallery).unwrap();
     assert_eq!(gallery.tensor("queries").unwrap().shape(), [20, 28, 28, 1]);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hf_hub::{HFClient, HFRepository, RepoType, RepoTypeDataset, RepoTypeModel};
+use hf_hub::{HFClient, HFError, HFRepository, RepoType, RepoTypeDataset, RepoTypeModel};
 
 /// How often the hub library asks again on its own after a passing error.
 const HUB_RETRIES: usize = 2;
@@ -66,6 +66,12 @@ pub enum Error {
     Stalled {
         /// The silence that was borne.
         seconds: u64,
+    },
+    /// The repository is there, and has no such file.
+    #[error("the hub did not give it")]
+    Absent {
+        /// What the library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The server cannot be reached, refused or broke off.
     #[error("{what}")]
@@ -155,7 +161,10 @@ async fn from_hub<T: RepoType>(
     let repository = HFRepository::new(client, kind, owner, name);
     let request = repository.download_file_stream().filename(path).revision(revision).send();
     let answer = stall.guard(request).await?;
-    let (total, mut stream) = answer.map_err(Error::transfer("the hub did not give it"))?;
+    let (total, mut stream) = answer.map_err(|error| match error {
+        HFError::EntryNotFound { .. } => Error::Absent { source: Box::new(error) },
+        error => Error::transfer("the hub did not give it")(error),
+    })?;
     sink.total = total;
     while let Some(block) = stall.guard(stream.next()).await? {
         sink.write(&block.map_err(Error::transfer(BROKEN))?)?;

@@ -31,6 +31,16 @@ impl Backbone {
         Ok(Size { features, parameters: counted.map(|(_, shape)| shape.elem_count()).sum() })
     }
 
+    /// How many blocks it has, counted as in [`Network::train_last`](crate::Network::train_last).
+    ///
+    /// # Errors
+    /// For [`Self::CUSTOM`].
+    pub fn blocks(self) -> Result<usize> {
+        let side = self.default_side();
+        let input = InputShape::new(side, side, 3);
+        Ok(recorded(|vb| self.build(input, vb))?.0.blocks().len())
+    }
+
     /// The number of its features, and the names and shapes of its tensors.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
@@ -45,22 +46,19 @@ pub(super) struct Cifarnet {
 /// Names `whiten` and `block{1,2,3}.{conv1,bn1,conv2,bn2}`, where blocks are deep also `conv3,bn3`. The weights of `whiten` are not
 /// trained: they are drawn like others until [`super::whitening`] sets them. The features are the maxima of 3 x 3 windows, one window
 /// where the image is of 25 to 48 pixels.
-pub(super) fn cifarnet(
-    form: Cifarnet,
-    input: InputShape,
-    vb: VarBuilder<'_>,
-) -> Result<Sequential> {
+pub(super) fn cifarnet(form: Cifarnet, input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let pool =
         |side| Layer::MaxPool(Pool2dConfig { kernel: side, stride: side, padding: 0, ceil: false });
     // All pixels of a patch, and the same with the opposite sign.
     let mut channels = 2 * 4 * input.channels;
     let whiten = Conv::new((input.channels, channels), 2).padding(0).biased(Activation::Gelu);
-    let mut layers = vec![match whiten.build(Scheme::Torch, vb.pp("whiten"))? {
+    let mut layers = Blocks::new([match whiten.build(Scheme::Torch, vb.pp("whiten"))? {
         Layer::Conv(conv) => Layer::Conv(Conv2d { weight: conv.weight.detach(), ..conv }),
         other => other,
-    }];
+    }]);
     for (out, name) in form.widths.into_iter().zip(["block1", "block2", "block3"]) {
         let vb = vb.pp(name);
+        layers.begin();
         layers.extend([
             passing((channels, out), vb.pp("conv1"))?,
             pool(2),
@@ -77,12 +75,12 @@ pub(super) fn cifarnet(
                 activation: Activation::Gelu,
             });
         } else {
-            layers.append(&mut body);
+            layers.extend(body);
         }
         channels = out;
     }
     layers.extend([pool(3), Layer::Flatten]);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
 /// A 3x3 convolution that at first passes its input on in its first channels, and draws the others.

@@ -4,8 +4,10 @@ use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, layer_norm, token_linear};
 use crate::config::InputShape;
+use crate::image::{Fit, Interpolation};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Scale, Unary};
 
@@ -14,20 +16,23 @@ pub(super) const CONVNEXT_TINY: Spec = Spec::large(
     "convnext-tiny",
     "a convolutional network in the style of transformers",
     |input, vb, width| convnext(input, vb, width, [(96, 3), (192, 3), (384, 9), (768, 3)]),
-);
+)
+// A smaller side of 236 pixels.
+.with_fit(Fit::scaled(Interpolation::Linear, 949));
 
 /// Added to the variances.
 const EPS: f64 = 1e-6;
 
-/// Channels and blocks of each resolution. The features are the normalised means of the last channels.
+/// Channels and blocks of each resolution. The features are the normalised means of the last channels. A block
+/// is a residual; what halves the resolution before one belongs to the block before that.
 fn convnext(
     input: InputShape,
     vb: VarBuilder<'_>,
     width: fn(usize) -> usize,
     stages: [(usize, usize); 4],
-) -> Result<Sequential> {
+) -> Result<Blocks> {
     let features = vb.pp("features");
-    let mut layers = Vec::new();
+    let mut layers = Blocks::default();
     let mut before = input.channels;
     for (number, (channels, blocks)) in stages.into_iter().enumerate() {
         let reduce = features.pp(2 * number);
@@ -42,6 +47,7 @@ fn convnext(
             layers.push(layer_norm(channels, EPS, reduce.pp(1))?);
         }
         for block in 0..blocks {
+            layers.begin();
             layers.push(residual(channels, width, features.pp(2 * number + 1).pp(block))?);
         }
         before = channels;
@@ -49,7 +55,7 @@ fn convnext(
     layers.push(Layer::AdaptiveAvgPool((1, 1)));
     layers.push(layer_norm(before, EPS, vb.pp("classifier").pp(0))?);
     layers.push(Layer::Flatten);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
 /// A kernel of 7x7 on each channel, and two linear layers on each pixel.

@@ -4,6 +4,7 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
@@ -16,12 +17,11 @@ pub(super) const MOBILENET_V2: Spec = Spec::large(
     |input, vb, _| mobilenet_v2(input, vb),
 );
 
-/// Names `features.N`; the features are the means of its last 1,280 channels.
-pub(super) fn mobilenet_v2(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+/// Names `features.N`; the features are the means of its last 1,280 channels. A block is an inverted residual.
+fn mobilenet_v2(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let vb = vb.pp("features");
-    let mut layers = Vec::new();
     let stem = Conv::new((input.channels, 32), 3).stride(2);
-    layers.extend(normed(stem, 32, (vb.pp("0.0"), vb.pp("0.1")))?);
+    let mut layers = Blocks::new(normed(stem, 32, (vb.pp("0.0"), vb.pp("0.1")))?);
     let (mut channels, mut number) = (32, 1);
     for (expansion, out, count, first_stride) in [
         (1, 16, 1, 1),
@@ -38,13 +38,14 @@ pub(super) fn mobilenet_v2(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequ
                 expansion,
                 stride: if i == 0 { first_stride } else { 1 },
             };
+            layers.begin();
             layers.extend(block.build(vb.pp(number).pp("conv"))?);
             (channels, number) = (out, number + 1);
         }
     }
     layers.extend(normed(Conv::new((channels, 1280), 1), 1280, (vb.pp("18.0"), vb.pp("18.1")))?);
     layers.extend([Layer::AdaptiveAvgPool((1, 1)), Layer::Flatten]);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
 /// An inverted residual: 1x1 to more channels, 3x3 on each of them, 1x1 to fewer.

@@ -2,6 +2,7 @@
 //! images to feature vectors and knows nothing of codes or losses.
 
 mod alexnet;
+mod blocks;
 pub(crate) mod blueprint;
 mod cifarnet;
 mod convnext;
@@ -25,7 +26,9 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
+use self::blocks::Blocks;
 use crate::config::{InputShape, Normalization};
+use crate::image::Fit;
 use crate::layer::{Mode, Sequential};
 use crate::text::TextConfig;
 
@@ -46,6 +49,11 @@ pub trait FeatureExtractor: Send + Sync {
     fn layers(&self) -> Option<&Sequential> {
         None
     }
+
+    /// The index of the first layer of each block, ascending; empty where it is not made of layers.
+    fn blocks(&self) -> &[usize] {
+        &[]
+    }
 }
 
 /// Which feature extractor a network has: an entry of [`Self::ALL`], or [`Self::CUSTOM`].
@@ -65,6 +73,8 @@ struct Spec {
     default_side: usize,
     /// How the weights that were trained on ImageNet take pixels.
     normalization: fn() -> Normalization,
+    /// How pictures were brought to its side where these weights were evaluated.
+    fit: Fit,
     /// The repository of the Hugging Face hub that has weights for it, `owner/name`.
     published: Option<&'static str>,
     /// The text tower whose vectors are in the space of its features.
@@ -74,23 +84,35 @@ struct Spec {
 }
 
 type Describe =
-    fn(input: InputShape, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<Sequential>;
+    fn(input: InputShape, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<Blocks>;
 
 impl Spec {
     /// Of a network for small images.
     const fn small(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let normalization = Normalization::imagenet;
-        let (min_side, default_side) = (8, 32);
-        let (published, text) = (None, None);
-        Self { name, description, min_side, default_side, normalization, published, text, layers }
+        let fit = InputShape::new(1, 1, 1).fit;
+        Self {
+            name,
+            description,
+            min_side: 8,
+            default_side: 32,
+            normalization,
+            fit,
+            published: None,
+            text: None,
+            layers,
+        }
     }
 
     /// Of a network for photographs, of which there are weights trained on ImageNet.
     const fn large(name: &'static str, description: &'static str, layers: Describe) -> Self {
-        let normalization = Normalization::imagenet;
-        let (min_side, default_side) = (32, 224);
-        let (published, text) = (None, None);
-        Self { name, description, min_side, default_side, normalization, published, text, layers }
+        let small = Self::small(name, description, layers);
+        Self { min_side: 32, default_side: 224, fit: Fit::LINEAR_256, ..small }
+    }
+
+    /// The same for weights that were evaluated on pictures brought to its side in another way.
+    const fn with_fit(self, fit: Fit) -> Self {
+        Self { fit, ..self }
     }
 
     /// The same with weights on the hub.
@@ -131,6 +153,7 @@ impl Backbone {
         Self(&squeezenet::SQUEEZENET1_1),
         Self(&mobilenet_v2::MOBILENET_V2),
         Self(&efficientnet_lite::LITE0),
+        Self(&efficientnet_lite::LITE2),
         Self(&squeezed::EFFICIENTNET_B0),
         Self(&squeezed::MOBILENET_V3),
         Self(&convnext::CONVNEXT_TINY),
@@ -190,25 +213,31 @@ impl Backbone {
         (self.0.normalization)()
     }
 
+    /// How pictures were brought to the side of the weights where these were evaluated by those who trained them.
+    pub fn pretrained_fit(self) -> Fit {
+        self.0.fit
+    }
+
     /// The feature extractor. Its parameters have torchvision's names under `vb`, where torchvision has the network; its
     /// last layer, the classifier, is left out.
     ///
     /// # Errors
     /// When the image is too small, those of the variable store, and for [`Self::CUSTOM`].
     pub fn build(self, input: InputShape, vb: VarBuilder<'_>) -> Result<Box<dyn FeatureExtractor>> {
-        let layers = self.describe(input, vb, |hidden| hidden)?;
+        let (layers, blocks) = (self.0.layers)(input, vb, |hidden| hidden)?.finish();
         let features = layers.output(input)?.len();
-        Ok(Box::new(Layered { layers, features }))
+        Ok(Box::new(Layered { layers, blocks, features }))
     }
 
-    /// The layers, as [`Spec::layers`] describes them.
+    /// The layers, as [`Spec::layers`] describes them. Only tests want another `width`.
+    #[cfg(test)]
     pub(crate) fn describe(
         self,
         input: InputShape,
         vb: VarBuilder<'_>,
         width: fn(usize) -> usize,
     ) -> Result<Sequential> {
-        (self.0.layers)(input, vb, width)
+        Ok((self.0.layers)(input, vb, width)?.finish().0)
     }
 }
 
@@ -248,6 +277,7 @@ impl TryFrom<String> for Backbone {
 /// A backbone made of layers.
 struct Layered {
     layers: Sequential,
+    blocks: Vec<usize>,
     features: usize,
 }
 
@@ -262,6 +292,10 @@ impl FeatureExtractor for Layered {
 
     fn layers(&self) -> Option<&Sequential> {
         Some(&self.layers)
+    }
+
+    fn blocks(&self) -> &[usize] {
+        &self.blocks
     }
 }
 

@@ -5,6 +5,7 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
@@ -66,8 +67,8 @@ pub(super) enum Block {
     Bottleneck,
 }
 
-/// Names `conv1`, `bn1` and `layer{1,2,3,4}`; the features are the means of the last block's channels.
-pub(super) fn resnet(input: InputShape, vb: VarBuilder<'_>, resnet: Resnet) -> Result<Sequential> {
+/// Names `conv1`, `bn1` and `layer{1,2,3,4}`; the features are the means of the last block's channels. A block is a residual.
+pub(super) fn resnet(input: InputShape, vb: VarBuilder<'_>, resnet: Resnet) -> Result<Blocks> {
     let (stem, pool) = match resnet.stem {
         Stem::ImageNet => (
             Conv::new((input.channels, 64), 7).stride(2),
@@ -75,8 +76,8 @@ pub(super) fn resnet(input: InputShape, vb: VarBuilder<'_>, resnet: Resnet) -> R
         ),
         Stem::Cifar => (Conv::new((input.channels, 64), 3), None),
     };
-    let mut layers =
-        vec![stem.build(Scheme::He, vb.pp("conv1"))?, norm(64, Activation::Relu, vb.pp("bn1"))?];
+    let stem = [stem.build(Scheme::He, vb.pp("conv1"))?, norm(64, Activation::Relu, vb.pp("bn1"))?];
+    let mut layers = Blocks::new(stem);
     layers.extend(pool.map(Layer::MaxPool));
     let mut channels = 64;
     for (stage, count) in resnet.blocks.into_iter().enumerate() {
@@ -85,12 +86,13 @@ pub(super) fn resnet(input: InputShape, vb: VarBuilder<'_>, resnet: Resnet) -> R
             let stride = if stage > 0 && number == 0 { 2 } else { 1 };
             let (block, out) =
                 residual(resnet.block, (channels, 64 << stage), stride, vb.pp(number))?;
+            layers.begin();
             layers.push(block);
             channels = out;
         }
     }
     layers.extend([Layer::AdaptiveAvgPool((1, 1)), Layer::Flatten]);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
 /// One block of `width` channels inside; also returns the channels of its output.

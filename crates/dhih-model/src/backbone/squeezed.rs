@@ -5,8 +5,10 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, token_linear};
 use crate::config::InputShape;
+use crate::image::Fit;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
 
@@ -15,7 +17,8 @@ pub(super) const EFFICIENTNET_B0: Spec = Spec::large(
     "efficientnet-b0",
     "inverted residuals whose channels are weighed by each image",
     |input, vb, _| efficientnet_b0(input, vb),
-);
+)
+.with_fit(Fit::BICUBIC_256);
 pub(super) const MOBILENET_V3: Spec = Spec::large(
     "mobilenet-v3",
     "the same idea, made for phones: torchvision's large one",
@@ -73,8 +76,8 @@ impl Block {
     }
 }
 
-/// The features are the means of the last 1,280 channels.
-fn efficientnet_b0(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+/// The features are the means of the last 1,280 channels. A block is an inverted residual.
+fn efficientnet_b0(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let block = |channels: (usize, usize), expansion: usize, kernel, stride| Block {
         channels,
         wide: channels.0 * expansion,
@@ -87,7 +90,7 @@ fn efficientnet_b0(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> 
     let vb = vb.pp("features");
     let plain = block((32, 16), 1, 3, 1);
     let stem = Conv::new((input.channels, 32), 3).stride(2);
-    let mut layers = plain.normed(stem, 32, vb.pp(0))?.to_vec();
+    let mut layers = Blocks::new(plain.normed(stem, 32, vb.pp(0))?);
     let mut channels = 32;
     let stages = [
         (1, 3, 1, 16, 1),
@@ -102,21 +105,22 @@ fn efficientnet_b0(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> 
         for i in 0..count {
             let stride = if i == 0 { stride } else { 1 };
             let block = block((channels, out), expansion, kernel, stride);
+            layers.begin();
             layers.extend(block.build(vb.pp(number + 1).pp(i))?);
             channels = out;
         }
     }
     layers.extend(plain.normed(Conv::new((channels, 1280), 1), 1280, vb.pp(8))?);
     layers.extend([Layer::AdaptiveAvgPool((1, 1)), Layer::Flatten]);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
-/// The features are the 1,280 values of the layer before the classifier.
+/// The features are the 1,280 values of the layer before the classifier. A block is an inverted residual.
 fn mobilenet_v3(
     input: InputShape,
     vb: VarBuilder<'_>,
     width: fn(usize) -> usize,
-) -> Result<Sequential> {
+) -> Result<Blocks> {
     use Activation::{HardSwish, Relu};
     let plain = Block {
         channels: (16, 16),
@@ -129,7 +133,7 @@ fn mobilenet_v3(
     };
     let features = vb.pp("features");
     let stem = Conv::new((input.channels, 16), 3).stride(2);
-    let mut layers = plain.normed(stem, 16, features.pp(0))?.to_vec();
+    let mut layers = Blocks::new(plain.normed(stem, 16, features.pp(0))?);
     let mut channels = 16;
     let blocks = [
         (3, 16, 16, false, Relu, 1),
@@ -154,6 +158,7 @@ fn mobilenet_v3(
         let squeeze = squeezes.then(|| (of_eight(wide / 4), [Relu, Activation::HardSigmoid]));
         let block =
             Block { channels: (channels, out), wide, kernel, stride, squeeze, activation, ..plain };
+        layers.begin();
         layers.extend(block.build(features.pp(number + 1))?);
         channels = out;
     }
@@ -161,7 +166,7 @@ fn mobilenet_v3(
     layers.push(Layer::AdaptiveAvgPool((1, 1)));
     layers.push(token_linear((960, width(1280)), HardSwish, vb.pp("classifier").pp(0))?);
     layers.push(Layer::Flatten);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
 /// The nearest multiple of 8 that is not less than nine tenths of it.

@@ -4,6 +4,7 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
@@ -17,12 +18,12 @@ pub(super) const SQUEEZENET1_1: Spec =
     .with_min_side(25);
 
 /// Names `features.N`; the features are the means of its last 512 channels, which torchvision's classifier convolves first
-/// and averages then.
-pub(super) fn squeezenet1_1(input: InputShape, vb: VarBuilder<'_>) -> Result<Sequential> {
+/// and averages then. A block is a pair of layers that squeeze and expand.
+fn squeezenet1_1(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let vb = vb.pp("features");
     let pool = Layer::MaxPool(Pool2dConfig { kernel: 3, stride: 2, padding: 0, ceil: true });
     let stem = Conv::new((input.channels, 64), 3).stride(2).padding(0).biased(Relu);
-    let mut layers = vec![stem.build(Scheme::HeUniform, vb.pp(0))?, pool.clone()];
+    let mut layers = Blocks::new([stem.build(Scheme::HeUniform, vb.pp(0))?, pool.clone()]);
     let mut channels = 64;
     for (number, squeeze, expand) in [
         (3, 16, 64),
@@ -37,11 +38,12 @@ pub(super) fn squeezenet1_1(input: InputShape, vb: VarBuilder<'_>) -> Result<Seq
         if [6, 9].contains(&number) {
             layers.push(pool.clone());
         }
+        layers.begin();
         layers.extend(fire((channels, squeeze, expand), vb.pp(number))?);
         channels = 2 * expand;
     }
     layers.extend([Layer::AdaptiveAvgPool((1, 1)), Layer::Flatten]);
-    Ok(Sequential(layers))
+    Ok(layers)
 }
 
 /// A 1x1 convolution to few channels, then one of 1x1 and one of 3x3 side by side.

@@ -10,7 +10,7 @@ use crate::ops::testing::{assert_close, variable};
 use crate::{NetworkConfig, Normalization};
 
 fn square(side: usize, channels: usize) -> InputShape {
-    InputShape { height: side, width: side, channels }
+    InputShape::new(side, side, channels)
 }
 
 /// With narrow linear layers.
@@ -50,6 +50,7 @@ fn sizes_are_the_published_ones() {
         (Backbone::named("squeezenet1-1").unwrap(), 512, 722_496),
         (Backbone::named("mobilenet-v2").unwrap(), 1280, 2_223_872),
         (Backbone::named("efficientnet-lite0").unwrap(), 1280, 3_371_008),
+        (Backbone::named("efficientnet-lite2").unwrap(), 1280, 4_811_072),
         (Backbone::named("efficientnet-b0").unwrap(), 1280, 4_007_548),
         (Backbone::named("mobilenet-v3").unwrap(), 1280, 4_202_032),
         (Backbone::named("convnext-tiny").unwrap(), 768, 27_820_128),
@@ -109,7 +110,7 @@ fn smaller_images_are_refused() {
         let side = backbone.min_side();
         let config = |height, width| NetworkConfig {
             backbone,
-            input: InputShape { height, width, channels: 3 },
+            input: InputShape::new(height, width, 3),
             normalization: Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] },
             bits: 8,
             hash_layer: Default::default(),

@@ -4,9 +4,10 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
 use crate::config::InputShape;
-use crate::layer::{Dropout, Layer, Sequential};
+use crate::layer::{Dropout, Layer};
 use crate::ops::{Activation, Pool2dConfig};
 
 /// Convolutions of each resolution in networks of 11 and of 16 layers.
@@ -41,16 +42,17 @@ pub(super) struct Vgg {
 }
 
 /// Names `features.N` and `classifier.{0,3}`, N counting layers as torchvision does (an activation is one); the features are
-/// the values of `classifier.3`, dropped as in torchvision.
-pub(super) fn vgg(input: InputShape, vb: VarBuilder<'_>, vgg: Vgg) -> Result<Sequential> {
+/// the values of `classifier.3`, dropped as in torchvision. A block is a convolution or a linear layer.
+pub(super) fn vgg(input: InputShape, vb: VarBuilder<'_>, vgg: Vgg) -> Result<Blocks> {
     let halve = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
     let (features, classifier) = (vb.pp("features"), vb.pp("classifier"));
     let (mut channels, mut number) = (input.channels, 0);
-    let mut layers = Vec::new();
+    let mut layers = Blocks::default();
     for (count, out) in vgg.convolutions.into_iter().zip([64, 128, 256, 512, 512]) {
         for _ in 0..count {
             let activation = if vgg.batch_norm { Activation::Identity } else { Activation::Relu };
             let conv = Conv::new((channels, out), 3).biased(activation);
+            layers.begin();
             layers.push(conv.build(Scheme::He, features.pp(number))?);
             if vgg.batch_norm {
                 layers.push(norm(out, Activation::Relu, features.pp(number + 1))?);
@@ -62,13 +64,12 @@ pub(super) fn vgg(input: InputShape, vb: VarBuilder<'_>, vgg: Vgg) -> Result<Seq
         number += 1;
     }
     let dropout = |name: &str| Layer::Dropout(Dropout { p: 0.5, name: name.to_owned() });
-    layers.extend([
-        Layer::AdaptiveAvgPool((7, 7)),
-        Layer::Flatten,
-        Scheme::He.linear((512 * 49, vgg.hidden), classifier.pp(0))?,
-        dropout("classifier.2"),
-        Scheme::He.linear((vgg.hidden, vgg.hidden), classifier.pp(3))?,
-        dropout("classifier.5"),
-    ]);
-    Ok(Sequential(layers))
+    layers.extend([Layer::AdaptiveAvgPool((7, 7)), Layer::Flatten]);
+    layers.begin();
+    layers.push(Scheme::He.linear((512 * 49, vgg.hidden), classifier.pp(0))?);
+    layers.push(dropout("classifier.2"));
+    layers.begin();
+    layers.push(Scheme::He.linear((vgg.hidden, vgg.hidden), classifier.pp(3))?);
+    layers.push(dropout("classifier.5"));
+    Ok(layers)
 }

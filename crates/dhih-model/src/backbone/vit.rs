@@ -5,9 +5,11 @@ use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
 
 use super::Spec;
+use super::blocks::Blocks;
 use super::scheme::{layer_norm, token_linear};
 use super::transformer::{Block, BlockNames, CLIP_BLOCK, SIGLIP_BLOCK};
 use crate::config::{InputShape, Normalization};
+use crate::image::Fit;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Tokens, Unary};
 use crate::text::TextConfig;
@@ -61,11 +63,12 @@ pub(super) const SIGLIP_BASE: Spec = Spec {
         |input, vb, width| Vit { patch: 16, names: &SIGLIP, ..BASE }.build(input, vb, width),
     )
 }
+.with_fit(Fit::BICUBIC_WHOLE)
 .with_text(TextConfig::SIGLIP_BASE)
 .published_as("google/siglip-base-patch16-224");
 
 const fn dinov2(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
-    Spec::large(name, description, layers).with_min_side(28)
+    Spec::large(name, description, layers).with_min_side(28).with_fit(Fit::BICUBIC_256)
 }
 
 const fn clip(name: &'static str, description: &'static str, layers: super::Describe) -> Spec {
@@ -73,7 +76,7 @@ const fn clip(name: &'static str, description: &'static str, layers: super::Desc
         mean: vec![0.481_454_66, 0.457_827_5, 0.408_210_73],
         std: vec![0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
-    Spec { normalization, ..Spec::large(name, description, layers) }
+    Spec { normalization, ..Spec::large(name, description, layers).with_fit(Fit::BICUBIC) }
 }
 
 /// The sizes of a transformer.
@@ -172,13 +175,13 @@ const SIGLIP: Family = Family {
 const DRAWN: Init = Init::Randn { mean: 0.0, stdev: 0.02 };
 
 impl Vit {
-    /// The features are the normalised class token, or what is made of it.
+    /// The features are the normalised class token, or what is made of it. A block is attention and what follows it.
     fn build(
         self,
         input: InputShape,
         vb: VarBuilder<'_>,
         width: fn(usize) -> usize,
-    ) -> Result<Sequential> {
+    ) -> Result<Blocks> {
         let Self { channels, depth, patch, names, .. } = self;
         let all = vb.clone();
         let vb = if names.root.is_empty() { vb } else { vb.pp(names.root) };
@@ -206,7 +209,7 @@ impl Vit {
             registers: registers.transpose()?,
             positions: vb.get_with_hints(positions, names.positions, DRAWN)?,
         };
-        let mut layers = vec![Layer::Conv(patches), Layer::Unary(Unary::Tokens(tokens))];
+        let mut layers = Blocks::new([Layer::Conv(patches), Layer::Unary(Unary::Tokens(tokens))]);
         if let Some(name) = names.first_norm {
             layers.push(layer_norm(channels, names.block.eps, vb.pp(name))?);
         }
@@ -218,6 +221,7 @@ impl Vit {
             names: names.block,
         };
         for number in 0..depth {
+            layers.begin();
             layers.extend(block.layers(&vb.pp(names.blocks).pp(number))?);
         }
         let last = layer_norm(channels, names.block.eps, vb.pp(names.last_norm))?;
@@ -236,7 +240,7 @@ impl Vit {
             }
         }
         layers.push(Layer::Flatten);
-        Ok(Sequential(layers))
+        Ok(layers)
     }
 
     /// The attention of a learnt query, and two linear layers on what comes of it.

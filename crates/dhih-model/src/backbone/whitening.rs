@@ -47,7 +47,7 @@ pub(crate) fn whitening(
 
 /// Adds `patch patch^T` of each patch, in the order of weights (channel, row, column); returns how many there were.
 fn add_moments(image: &[f32], input: InputShape, moments: &mut [Vec<f64>]) -> usize {
-    let InputShape { height, width, channels } = input;
+    let InputShape { height, width, channels, .. } = input;
     let mut patch = vec![0f64; moments.len()];
     for y in 0..height - 1 {
         for x in 0..width - 1 {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn whitened_patches_are_uncorrelated_with_variance_1() {
-        let input = InputShape { height: 9, width: 7, channels: 3 };
+        let input = InputShape::new(9, 7, 3);
         let byte = |i: usize| ((i * i * 31 + i * 7) % 251 / 2 + i / 3 % 120) as u8;
         let images: Vec<u8> = (0..20 * input.len()).map(byte).collect();
         let normalization = Normalization::measure(&images, 3);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn images_without_contrast_give_finite_weights() {
-        let input = InputShape { height: 4, width: 4, channels: 1 };
+        let input = InputShape::new(4, 4, 1);
         let normalization = Normalization { mean: vec![0.0], std: vec![1.0] };
         let weights = whitening(&[0; 32], input, &normalization).unwrap();
         let weights = weights.flatten_all().unwrap().to_vec1::<f32>().unwrap();

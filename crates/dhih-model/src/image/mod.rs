@@ -9,6 +9,7 @@
 
 mod budget;
 mod common;
+mod fit;
 mod header;
 mod jpeg;
 mod limits;
@@ -25,6 +26,7 @@ mod webp;
 use image::{DynamicImage, RgbImage};
 
 pub use self::budget::{DecodingBudget, DecodingShare};
+pub use self::fit::{Fit, Frame, Interpolation};
 pub use self::header::Header;
 use self::header::{Format, unusable};
 pub use self::limits::Limits;

@@ -2,6 +2,7 @@
 
 use image::{ImageBuffer, Rgb};
 
+use super::fit::Frame;
 use super::header::unusable;
 use super::resize::Resize;
 use crate::config::InputShape;
@@ -53,14 +54,15 @@ impl Picture {
         self.pixels
     }
 
-    /// The largest centred part of the wanted proportions, scaled to `shape` by area-weighted linear interpolation. Takes, beside what
-    /// it returns, 12 bytes for each column of the picture.
+    /// What a network sees of the picture, as `shape.fit` says: by default the largest centred part of the wanted proportions, scaled to `shape`
+    /// by area-weighted linear interpolation. Takes, beside what it returns, 12 bytes for each column of the picture.
     ///
     /// # Shapes
     /// Returns `height * width * channels` bytes; one channel is luma (ITU-R BT.601). A picture that has the size
-    /// already keeps its pixels.
+    /// already keeps its pixels, unless a part of its sides is to be taken.
     pub fn fit(&self, shape: InputShape) -> Vec<u8> {
-        let rgb = if (self.width, self.height) == (shape.width, shape.height) {
+        let has_size = (self.width, self.height) == (shape.width, shape.height);
+        let rgb = if has_size && shape.fit.keeps_pixels() {
             self.pixels.clone()
         } else {
             self.resized(shape)
@@ -78,15 +80,18 @@ impl Picture {
     }
 
     fn resized(&self, shape: InputShape) -> Vec<u8> {
-        let (width, height) = (self.width, self.height);
-        let [crop_width, crop_height] = crop([width, height], shape);
-        let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
+        let sides = [self.width, self.height];
+        let from = if shape.fit.frame == Frame::Middle { crop(sides, shape) } else { sides };
+        let (to, scaled) = ([shape.width, shape.height], shape.fit.scaled_sides(sides, shape));
         Resize {
             pixels: &self.pixels,
-            stride: width,
-            origin: [left, top],
-            from: [crop_width, crop_height],
-            to: [shape.width, shape.height],
+            stride: self.width,
+            origin: [0, 1].map(|side| (sides[side] - from[side]) / 2),
+            from,
+            scaled,
+            first: [0, 1].map(|side| (scaled[side] - to[side]) / 2),
+            to,
+            interpolation: shape.fit.interpolation,
         }
         .run()
     }
@@ -123,14 +128,14 @@ mod tests {
 
     #[test]
     fn fit_keeps_equal_sizes_and_crops_the_centre() {
-        let shape = InputShape { height: 2, width: 2, channels: 3 };
+        let shape = InputShape::new(2, 2, 3);
         let same = Picture { width: 2, height: 2, pixels: (0..12).collect() };
         assert_eq!(same.fit(shape), same.pixels);
         let row = [[0u8; 3], [9; 3], [9; 3], [0; 3]].concat();
         let wide = Picture { width: 4, height: 2, pixels: [row.clone(), row].concat() };
         assert_eq!(wide.fit(shape), vec![9; 12]);
         let dot = Picture { width: 1, height: 1, pixels: vec![10, 10, 10] };
-        assert_eq!(dot.fit(InputShape { height: 32, width: 32, channels: 1 }), vec![10; 1024]);
+        assert_eq!(dot.fit(InputShape::new(32, 32, 1)), vec![10; 1024]);
         let line = Picture { width: 1, height: 500, pixels: vec![3; 1500] };
         assert_eq!(line.fit(shape), vec![3; 12]);
     }

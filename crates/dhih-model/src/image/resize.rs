@@ -1,5 +1,9 @@
-//! Scaling by area-weighted linear interpolation (a triangle filter), a row at a time. The result is that of `image::imageops::resize` to the
-//! last bit: sums run in the same order. It is many times as fast, and takes two rows of memory, because the rows lie in plain slices.
+//! Scaling by area-weighted linear (a triangle filter) or cubic interpolation, a row at a time. The former gives what `image::imageops::resize`
+//! gives to the last bit: sums run in the same order. It is many times as fast, and takes two rows of memory, because the rows lie in plain slices.
+
+use std::ops::Range;
+
+use super::fit::Interpolation;
 
 /// A part of a picture, RGB of 8 bits a channel, and what is to become of it.
 pub(super) struct Resize<'a> {
@@ -11,8 +15,12 @@ pub(super) struct Resize<'a> {
     pub(super) origin: [usize; 2],
     /// Columns and rows of the part, at least 1 each.
     pub(super) from: [usize; 2],
-    /// Columns and rows of the result, at least 1 each.
+    /// Columns and rows to which the part is scaled, at least 1 each.
+    pub(super) scaled: [usize; 2],
+    /// The first column and row of that which are wanted, and how many.
+    pub(super) first: [usize; 2],
     pub(super) to: [usize; 2],
+    pub(super) interpolation: Interpolation,
 }
 
 /// Source positions that make an output position, and their weights.
@@ -22,17 +30,17 @@ struct Taps {
 }
 
 impl Resize<'_> {
-    /// The scaled part, `to[1] * to[0] * 3` bytes.
+    /// What is wanted of the scaled part, `to[1] * to[0] * 3` bytes.
     pub(super) fn run(&self) -> Vec<u8> {
         let [left, top] = self.origin;
-        let [width, height] = self.from;
+        let [width, _] = self.from;
         let row = |y: usize| &self.pixels[3 * ((top + y) * self.stride + left)..][..3 * width];
-        let columns = taps(width, self.to[0]);
+        let columns = self.taps(0);
         let mut scaled = vec![0; 3 * self.to[0] * self.to[1]];
         // One more, so that each pixel can be read with the value behind it, as four.
         let mut sums = vec![0f32; 3 * width + 1];
         let rows = scaled.chunks_exact_mut(3 * self.to[0]);
-        for (scaled, Taps { first, weights }) in rows.zip(taps(height, self.to[1])) {
+        for (scaled, Taps { first, weights }) in rows.zip(self.taps(1)) {
             sums.fill(0.0);
             for (y, weight) in (first..).zip(weights) {
                 let samples = sums.iter_mut().zip(row(y));
@@ -51,6 +59,12 @@ impl Resize<'_> {
         }
         scaled
     }
+
+    /// The taps of every wanted position along columns (0) or rows (1).
+    fn taps(&self, side: usize) -> Vec<Taps> {
+        let wanted = self.first[side]..self.first[side] + self.to[side];
+        taps(self.from[side], self.scaled[side], wanted, self.interpolation)
+    }
 }
 
 /// A sample as the nearest whole number of a byte, halves up: what `round` gives, by operations that every processor has for several samples
@@ -65,25 +79,43 @@ pub(super) fn rounded(sample: f32) -> u8 {
     (whole.to_bits() + u32::from(is_half_below)) as u8
 }
 
-/// The taps of every output position along one side.
-fn taps(from: usize, to: usize) -> Vec<Taps> {
+/// The taps of some output positions along one side of so many pixels that is scaled to `to`.
+fn taps(from: usize, to: usize, wanted: Range<usize>, by: Interpolation) -> Vec<Taps> {
     let ratio = from as f32 / to as f32;
-    let scale = ratio.max(1.0);
+    // How far pixels count is a multiple of what one output position covers.
+    let covers = ratio.max(1.0);
+    let scale = match by {
+        Interpolation::Linear => covers,
+        Interpolation::Bicubic => 2.0 * covers,
+    };
     let taps = |position: usize| {
         let centre = (position as f32 + 0.5) * ratio;
         let first = ((centre - scale).floor() as i64).clamp(0, from as i64 - 1) as usize;
         let end = ((centre + scale).ceil() as i64).clamp(first as i64 + 1, from as i64) as usize;
         let centre = centre - 0.5;
         let weight = |at: usize| {
-            let distance = ((at as f32 - centre) / scale).abs();
-            if distance < 1.0 { 1.0 - distance } else { 0.0 }
+            let distance = ((at as f32 - centre) / covers).abs();
+            match by {
+                Interpolation::Linear if distance < 1.0 => 1.0 - distance,
+                Interpolation::Linear => 0.0,
+                Interpolation::Bicubic => cubic(distance),
+            }
         };
         let mut weights: Vec<f32> = (first..end).map(weight).collect();
         let sum = weights.iter().fold(0.0, |sum, weight| sum + weight);
         weights.iter_mut().for_each(|weight| *weight /= sum);
         Taps { first, weights }
     };
-    (0..to).map(taps).collect()
+    wanted.map(taps).collect()
+}
+
+/// The weight of a pixel at a distance of 0 or more, by cubic convolution with a = -0.5.
+fn cubic(x: f32) -> f32 {
+    match x {
+        ..1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+        1.0..2.0 => -0.5 * (((x - 5.0) * x + 8.0) * x - 4.0),
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]
@@ -116,8 +148,10 @@ mod tests {
             let [width, height] = [from[0] + 3, from[1] + 2];
             let noise = |i: usize| (i as u32 ^ seed).wrapping_mul(2_654_435_761).rotate_left(9) as u8;
             let pixels: Vec<u8> = (0..3 * width * height).map(noise).collect();
-            let resize = Resize { pixels: &pixels, stride: width, origin: [2, 1], from, to };
-            let whole = RgbImage::from_raw(width as u32, height as u32, pixels.clone()).unwrap();
+            let (first, interpolation) = ([0, 0], Interpolation::Linear);
+            let (pixels, origin, stride) = (&pixels[..], [2, 1], width);
+            let resize = Resize { pixels, stride, origin, from, scaled: to, first, to, interpolation };
+            let whole = RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).unwrap();
             let part = imageops::crop_imm(&whole, 2, 1, from[0] as u32, from[1] as u32);
             let [columns, rows] = to.map(|side| side as u32);
             let expected = imageops::resize(&*part, columns, rows, FilterType::Triangle);

@@ -124,7 +124,7 @@ impl Compiler {
 
     fn layer(&mut self, layer: &Layer, x: Value) -> Result<Value> {
         let shape = layer.output(x.shape)?;
-        let InputShape { height, width, channels } = x.shape;
+        let InputShape { height, width, channels, .. } = x.shape;
         let op = match layer {
             Layer::Dropout(_) => return Ok(x),
             Layer::Flatten if height * width == 1 => return Ok(Value { shape, ..x }),
@@ -242,7 +242,7 @@ impl Compiler {
 
 /// With its weights packed; its output has `pixel` channels where others are written beside its own.
 fn convolution(conv: &Conv2d, input: InputShape, pixel: Option<usize>) -> Result<Box<Convolution>> {
-    let InputShape { height, width, channels } = input;
+    let InputShape { height, width, channels, .. } = input;
     let dims = [1, height, width, channels];
     let (geometry, _) = Geometry::new(&dims, conv.weight.dims(), conv.config)?;
     let geometry = pixel.map_or(geometry, |pixel| geometry.among(pixel));

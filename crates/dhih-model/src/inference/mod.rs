@@ -66,7 +66,24 @@ impl Inference {
     /// # Errors
     /// As above.
     pub(crate) fn of_vectors(layers: &Sequential, dims: usize) -> Result<Self> {
-        Self::compiled(layers, InputShape { height: 1, width: 1, channels: dims }, None)
+        Self::compiled(layers, InputShape::new(1, 1, dims), None)
+    }
+
+    /// The outputs of layers of the network that come first, for images that are normalised already, by [`Self::run_values`]; nothing as
+    /// above.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn of_images(network: &Network, layers: &Sequential) -> Result<Option<Self>> {
+        match is_run_by_ours(network) {
+            true => Self::compiled(&layers.folded()?, network.config().input, None).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The shape of one image.
+    pub(crate) fn input(&self) -> InputShape {
+        self.input
     }
 
     fn new(network: &Network, layers: &Sequential) -> Result<Option<Self>> {

@@ -11,7 +11,7 @@ use crate::loss::Loss;
 use crate::ops::testing::variable;
 
 fn network(backbone: Backbone, side: usize) -> (Network, Vec<u8>) {
-    let input = InputShape { height: side, width: side + 3, channels: 3 };
+    let input = InputShape::new(side, side + 3, 3);
     let config = NetworkConfig {
         backbone,
         input,

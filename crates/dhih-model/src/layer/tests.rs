@@ -15,7 +15,7 @@ fn assert_refused(layer: Layer) {
     let network = Sequential(vec![layer]);
     let x = variable("x", &[1, 4, 4, 3]);
     assert!(network.forward(x.as_tensor(), Mode::Evaluation).is_err(), "{network:?}");
-    let input = InputShape { height: 4, width: 4, channels: 3 };
+    let input = InputShape::new(4, 4, 3);
     assert!(network.output(input).is_err(), "{network:?}");
 }
 
@@ -42,7 +42,7 @@ fn shapes_that_do_not_fit_are_refused() {
 
 #[test]
 fn branches_are_joined_along_the_channels_and_vectors_are_channel_by_channel() {
-    let input = InputShape { height: 2, width: 3, channels: 3 };
+    let input = InputShape::new(2, 3, 3);
     let identity = Sequential::default();
     let layers = Sequential(vec![Layer::Concat(vec![conv((3, 2), 1), identity]), Layer::Flatten]);
     assert_eq!(layers.output(input).unwrap().len(), 2 * 3 * 5);

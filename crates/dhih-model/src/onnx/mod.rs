@@ -46,7 +46,7 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
     };
     let NetworkConfig { input, normalization, bits, views, .. } = network.config();
     let views = views.of(*input);
-    let InputShape { height, width, channels } = *input;
+    let InputShape { height, width, channels, .. } = *input;
     let mut graph = GraphBuilder::default();
     graph.input("images", UINT8, &[height, width, channels]);
     let images = of_views(&mut graph, "images", &views, *input);

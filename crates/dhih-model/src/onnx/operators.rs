@@ -72,7 +72,7 @@ fn by_channel(graph: &mut GraphBuilder, rows: &[f32], channels: usize) -> String
 }
 
 fn row_of_tokens(graph: &mut GraphBuilder, tokens: &Tokens, x: &Value) -> Result<String> {
-    let InputShape { height, width, channels } = x.shape;
+    let InputShape { height, width, channels, .. } = x.shape;
     let (learnt, of_pixels) = tokens.learnt(channels)?;
     let row = reshaped(graph, &x.name, &[channels, 1, height * width]);
     let places = by_channel(graph, &of_pixels, channels);
@@ -90,7 +90,7 @@ fn row_of_tokens(graph: &mut GraphBuilder, tokens: &Tokens, x: &Value) -> Result
 }
 
 fn attend(graph: &mut GraphBuilder, heads: usize, x: &Value) -> String {
-    let InputShape { height, width, channels } = x.shape;
+    let InputShape { height, width, channels, .. } = x.shape;
     let (tokens, dims) = (height * width, channels / (3 * heads));
     let all = reshaped(graph, &x.name, &[3 * heads, dims, tokens]);
     let heads = heads as i64;
@@ -109,7 +109,7 @@ fn attend(graph: &mut GraphBuilder, heads: usize, x: &Value) -> String {
 }
 
 fn one_query(graph: &mut GraphBuilder, probe: &Probe, x: &Value) -> Result<String> {
-    let InputShape { height, width, channels } = x.shape;
+    let InputShape { height, width, channels, .. } = x.shape;
     let (tokens, dims) = (height * width, channels / probe.heads);
     let weight = probe.weight.flatten_all()?.to_vec1::<f32>()?;
     let bias = probe.bias.to_vec1::<f32>()?;

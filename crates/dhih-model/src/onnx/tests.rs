@@ -14,7 +14,7 @@ use crate::loss::Loss;
 fn network(backbone: Backbone, side: usize, bits: usize) -> Network {
     let config = NetworkConfig {
         backbone,
-        input: InputShape { height: side, width: side + 1, channels: 3 },
+        input: InputShape::new(side, side + 1, 3),
         normalization: Normalization::imagenet(),
         bits,
         hash_layer: HashLayerConfig { feature_norm: true, hidden: Some(30), norm: HashNorm::Batch },

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, Var, bail};
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, Var, bail};
 use candle_nn::{Init, VarBuilder};
 use rayon::prelude::*;
 
@@ -61,14 +61,14 @@ impl BatchNorm {
         Ok((scale, shift))
     }
 
-    /// What computes the same in evaluation in another number format. Statistics of images may lie beyond the range of the format, or between its
-    /// values, where scale and shift, which follow from them, do not: the former become 0 and 1.
-    pub(crate) fn to_dtype(&self, dtype: DType) -> Result<Self> {
+    /// What computes the same in evaluation with changed tensors, such as those of another number format. Statistics of images may lie beyond the
+    /// range of the format, or between its values, where scale and shift, which follow from them, do not: the former become 0 and 1.
+    pub(crate) fn map(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let (scale, shift) = self.scale_and_shift()?;
-        let zeros = scale.zeros_like()?.to_dtype(dtype)?;
+        let zeros = change(&scale.zeros_like()?)?;
         Ok(Self {
-            weight: scale.to_dtype(dtype)?,
-            bias: shift.to_dtype(dtype)?,
+            weight: change(&scale)?,
+            bias: change(&shift)?,
             running_mean: Var::from_tensor(&zeros)?,
             running_var: Var::from_tensor(&zeros.ones_like()?)?,
             eps: 0.0,
@@ -327,7 +327,7 @@ mod tests {
         set(&norm.running_var, [1e6, 1e-9]).unwrap();
         let x = Tensor::new(&[[1300f32, 2e-4], [-700.0, 0.0]], &Device::Cpu).unwrap();
         let expected = norm.forward(&x, None).unwrap();
-        let half = norm.to_dtype(DType::F16).unwrap();
+        let half = norm.map(&|tensor| tensor.to_dtype(DType::F16)).unwrap();
         let got = half.forward(&x.to_dtype(DType::F16).unwrap(), None).unwrap();
         assert_close(&got.to_dtype(DType::F32).unwrap(), &expected, 2e-3);
     }

@@ -5,9 +5,10 @@ mod names;
 mod pickle;
 mod positions;
 mod pth;
+mod shards;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Shape, Tensor};
 use safetensors::SafeTensors;
@@ -17,6 +18,7 @@ use crate::checkpoint::hex;
 use crate::checkpoint::is_lfs_pointer;
 use crate::error::{Error, Result};
 use crate::init::Parameters;
+use shards::Index;
 
 /// The part of a network's names that pretrained weights fill.
 pub const BACKBONE: &str = "backbone.";
@@ -38,33 +40,59 @@ pub struct Loaded {
 }
 
 impl Pretrained {
-    /// Reads a checkpoint: safetensors, or PyTorch's `.pth` with a state dict, which may lie under `state_dict` or `model`. The
-    /// content tells them apart. f16, bf16 and f64 become f32; tensors of integers are left out.
+    /// The name of a checkpoint in the folder of a model.
+    pub const FILE: &str = "model.safetensors";
+    /// The name of the index there, where a checkpoint has several files.
+    pub const INDEX: &str = "model.safetensors.index.json";
+
+    /// Reads a checkpoint: safetensors, an index of several such files beside it, or PyTorch's `.pth` with a state dict, which may lie under
+    /// `state_dict` or `model`. The content tells them apart. Of a folder, [`Self::FILE`] is read, or else [`Self::INDEX`]. f16, bf16 and
+    /// f64 become f32; tensors of integers are left out.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be read, [`Error::Pretrained`] where it is damaged or something else.
+    /// [`Error::Io`] where the file cannot be read, [`Error::Pretrained`] where it is damaged or something else, or lacks one of several
+    /// files, or these hold other tensors than the index says.
     pub fn read(path: &Path) -> Result<Self> {
+        let path = if path.is_dir() { &in_folder(path)? } else { path };
         Self::from_bytes(&std::fs::read(path).map_err(Error::io(path))?, path)
     }
 
-    /// As [`Self::read`], of a file's content; `path` is for messages.
+    /// As [`Self::read`], of a file's content; the files of an index are looked for beside `path`.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
-        let tensors = if bytes.starts_with(pth::ZIP) {
-            pth::read_zip(bytes)
-        } else if bytes.starts_with(pth::LEGACY) {
-            pth::read_legacy(bytes)
-        } else {
-            read_safetensors(bytes)
-        };
         let wrong = |reason| Error::Pretrained { path: path.to_owned(), reason };
-        let tensors = names::without_prefix(tensors.map_err(wrong)?);
-        Ok(Self { sha256: hex(&Sha256::digest(bytes)), tensors })
+        let (tensors, sha256) = if Index::is_one(bytes) {
+            Index::parse(bytes).and_then(|index| index.read(bytes, path)).map_err(wrong)?
+        } else {
+            let tensors = if bytes.starts_with(pth::ZIP) {
+                pth::read_zip(bytes)
+            } else if bytes.starts_with(pth::LEGACY) {
+                pth::read_legacy(bytes)
+            } else {
+                floats(bytes)
+            };
+            (tensors.map_err(wrong)?, hex(&Sha256::digest(bytes)))
+        };
+        if tensors.is_empty() {
+            return Err(wrong("it holds no tensors of floating-point numbers".to_owned()));
+        }
+        Ok(Self { sha256, tensors: names::without_prefix(tensors) })
     }
 
-    /// SHA-256 of the file, in hex.
+    /// The names of the files that an index wants beside itself, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn files_of_index(path: &Path) -> Result<Vec<String>> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let wrong = |reason| Error::Pretrained { path: path.to_owned(), reason };
+        Ok(Index::parse(&bytes).map_err(wrong)?.files())
+    }
+
+    /// SHA-256 of the file, in hex. Of several files, it is that of the lines that `sha256sum` prints of them and their index in the order of
+    /// their names: it stands for every byte of them.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
@@ -100,7 +128,21 @@ impl Pretrained {
     }
 }
 
-fn read_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
+/// The checkpoint in a folder.
+fn in_folder(folder: &Path) -> Result<PathBuf> {
+    let [file, index] = [Pretrained::FILE, Pretrained::INDEX].map(|name| folder.join(name));
+    match (file.exists(), index.exists()) {
+        (true, _) => Ok(file),
+        (false, true) => Ok(index),
+        (false, false) => {
+            let names = format!("{} or {}", Pretrained::FILE, Pretrained::INDEX);
+            let reason = format!("the folder has no {names}; name a file");
+            Err(Error::Pretrained { path: folder.to_owned(), reason })
+        }
+    }
+}
+
+fn parse_safetensors(bytes: &[u8]) -> Result<SafeTensors<'_>, String> {
     let hint = match bytes {
         [b'<', ..] => " (a web page came instead of the file)",
         pointer if is_lfs_pointer(pointer) => {
@@ -108,7 +150,17 @@ fn read_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
         }
         _ => "; it is neither safetensors nor a PyTorch checkpoint, or damaged",
     };
-    let file = SafeTensors::deserialize(bytes).map_err(|error| format!("{error}{hint}"))?;
+    SafeTensors::deserialize(bytes).map_err(|error| format!("{error}{hint}"))
+}
+
+/// The names of all tensors of a safetensors file, whatever numbers they have.
+fn names_in(bytes: &[u8]) -> Result<BTreeSet<String>, String> {
+    Ok(parse_safetensors(bytes)?.names().into_iter().map(str::to_owned).collect())
+}
+
+/// The tensors of a safetensors file, but for those of integers.
+fn floats(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
+    let file = parse_safetensors(bytes)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors().into_iter().filter(|(name, _)| !is_counter(name)) {
         let dtype = match view.dtype() {
@@ -121,10 +173,7 @@ fn read_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
         let tensor = to_f32(view.data(), dtype, &Shape::from(view.shape()));
         tensors.insert(name.clone(), tensor.map_err(|error| format!("{name}: {error}"))?);
     }
-    match tensors.is_empty() {
-        true => Err("it holds no tensors of floating-point numbers".to_owned()),
-        false => Ok(tensors),
-    }
+    Ok(tensors)
 }
 
 /// Batch norms count their batches; nothing here needs that.

@@ -11,9 +11,17 @@ use crate::config::InputShape;
 /// What wrappers (data parallelism, training frameworks, compilers) put before all names.
 const WRAPPERS: [&str; 6] = ["module.", "backbone.", "model.", "network.", "_orig_mod.", "dinov2."];
 
-/// Layers that classify the 1,000 classes of ImageNet: the names of torchvision, timm and `efficientnet_pytorch`.
-const CLASSIFIERS: [&str; 7] =
-    ["fc", "classifier.6", "classifier.1", "classifier.2", "classifier.3", "head.fc", "_fc"];
+/// Layers that classify the 1,000 classes of ImageNet: the names of torchvision, timm, `efficientnet_pytorch` and `transformers`.
+const CLASSIFIERS: [&str; 8] = [
+    "fc",
+    "classifier.6",
+    "classifier.1",
+    "classifier.2",
+    "classifier.3",
+    "head.fc",
+    "_fc",
+    "classifier",
+];
 
 /// Parts of published checkpoints that make no features of images: text towers, what joins them to images, and what only pretraining uses.
 const OTHER_PARTS: [&str; 5] =
@@ -33,17 +41,25 @@ pub(super) struct Fitted {
     pub(super) unused: Vec<String>,
 }
 
-/// Takes off what stands before every name.
+/// Takes off what stands before every name, but for those of a classifier beside what is wrapped.
 pub(super) fn without_prefix(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let common = |tensors: &BTreeMap<String, Tensor>| {
-        let everywhere = |prefix: &&str| tensors.keys().all(|name| name.starts_with(*prefix));
-        WRAPPERS.into_iter().find(everywhere).filter(|_| !tensors.is_empty())
+        let mut wrapped = tensors.keys().filter(|name| !is_of_classifier(name)).peekable();
+        wrapped.peek()?;
+        let everywhere = |prefix: &&str| wrapped.clone().all(|name| name.starts_with(*prefix));
+        WRAPPERS.into_iter().find(everywhere)
     };
     while let Some(prefix) = common(&tensors) {
-        let strip = |(name, tensor): (String, Tensor)| (name[prefix.len()..].to_owned(), tensor);
+        let strip = |(name, tensor): (String, Tensor)| {
+            (name.strip_prefix(prefix).unwrap_or(&name).to_owned(), tensor)
+        };
         tensors = tensors.into_iter().map(strip).collect();
     }
     tensors
+}
+
+fn is_of_classifier(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(layer, _)| CLASSIFIERS.contains(&layer))
 }
 
 /// Renames, reshapes, and sets the classifier and other parts aside; whether names and shapes are then the expected ones is not checked.
@@ -53,9 +69,8 @@ pub(super) fn fit(
 ) -> Result<Fitted> {
     let mut fitted = Fitted { tensors: BTreeMap::new(), unused: Vec::new() };
     for (name, tensor) in tensors {
-        let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
         let is_other =
-            CLASSIFIERS.contains(&layer) || OTHER_PARTS.iter().any(|part| name.starts_with(part));
+            is_of_classifier(name) || OTHER_PARTS.iter().any(|part| name.starts_with(part));
         let name = renamed(name, expected).unwrap_or_else(|| name.clone());
         match expected.get(&name) {
             Some(shape) => {
@@ -92,7 +107,7 @@ fn reshaped(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
 
 /// The backbone that a checkpoint fits in every name and shape.
 pub(super) fn looks_like(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
-    let input = InputShape { height: 224, width: 224, channels: 3 };
+    let input = InputShape::new(224, 224, 3);
     let fits = |backbone: &Backbone| {
         let Ok((_, expected)) = backbone.blueprint(input) else { return false };
         let Ok(Fitted { tensors, .. }) = fit(tensors, &expected) else { return false };

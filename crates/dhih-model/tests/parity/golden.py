@@ -5,7 +5,7 @@ and tests/data/text/expected.safetensors: those of texts, and the tokens of a sm
 Weights and images are values of a formula of name and place, the same here and there, so that no checkpoint is stored. Names
 and shapes of the parameters are stored as a digest. Networks that torchvision lacks are written out here.
 
-    pip install torch torchvision transformers tokenizers safetensors
+    pip install torch torchvision timm transformers tokenizers safetensors
     python golden.py [--weights FOLDER with the files of TRAINED] [NETWORK ...]
 
 With names of networks, all others keep what the file has; `texts` names those of texts.
@@ -16,6 +16,7 @@ import math
 import pathlib
 
 import numpy as np
+import timm
 import tokenizers
 import torch
 import torch.nn.functional as F
@@ -268,6 +269,7 @@ NETWORKS = {
     "squeezenet1-1": (lambda: pooled(models.squeezenet1_1()), (97, 122)),
     "mobilenet-v2": (lambda: pooled(models.mobilenet_v2()), (97, 120)),
     "efficientnet-lite0": (EfficientNetLite0, (97, 120)),
+    "efficientnet-lite2": (lambda: timm.create_model("tf_efficientnet_lite2", num_classes=0), (97, 120)),
     "efficientnet-b0": (lambda: classless(models.efficientnet_b0), (97, 120)),
     "mobilenet-v3": (lambda: classless(models.mobilenet_v3_large, 2), (97, 120)),
     "convnext-tiny": (lambda: classless(models.convnext_tiny), (97, 120)),

@@ -70,6 +70,11 @@ impl SimpleBackend for Formula {
     }
 }
 
+/// Whether a backbone has the names of `transformers`, and is compared in `transformers.rs`.
+pub(crate) fn is_transformer(backbone: Backbone) -> bool {
+    ["dinov2-", "clip-", "siglip-"].iter().any(|family| backbone.name().starts_with(family))
+}
+
 /// What the file says.
 pub(crate) struct Golden {
     /// By backbone: height, width, features, SHA-256 of names and shapes.
@@ -94,7 +99,7 @@ pub(crate) fn golden() -> Golden {
 impl Golden {
     pub(crate) fn input(&self, backbone: Backbone) -> InputShape {
         let (height, width, ..) = self.facts[backbone.name()];
-        InputShape { height, width, channels: 3 }
+        InputShape::new(height, width, 3)
     }
 
     /// Builds the backbone with the weights and compares its features of the formula's image.

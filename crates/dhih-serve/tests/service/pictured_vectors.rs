@@ -35,7 +35,7 @@ impl Photos {
         let model = dir.path().join("model.safetensors");
         let config = NetworkConfig {
             backbone: Backbone::SMALL,
-            input: InputShape { height: SIDE, width: SIDE, channels: 3 },
+            input: InputShape::new(SIDE, SIDE, 3),
             normalization: Normalization::measure(&images, 3),
             bits: BITS,
             hash_layer: HashLayerConfig::default(),

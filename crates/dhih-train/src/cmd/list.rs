@@ -77,7 +77,7 @@ fn all() -> Result<Vec<Entry>> {
         datasets.map(entry(Kind::Datasets)).chain(protocols.map(entry(Kind::Protocols))).collect();
     for &backbone in Backbone::ALL {
         let side = backbone.default_side();
-        let size = backbone.size(InputShape { height: side, width: side, channels: 3 })?;
+        let size = backbone.size(InputShape::new(side, side, 3))?;
         let (features, parameters) = (size.features, size.parameters);
         let described = entry(Kind::Backbones)((backbone.name(), backbone.description()));
         entries.push(Entry { size: Some(Size { side, features, parameters }), ..described });

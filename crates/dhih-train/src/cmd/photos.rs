@@ -11,7 +11,7 @@ use dhih_model::image::FORMATS;
 use dhih_model::text::{TextTokenizer, TextTower};
 use dhih_model::walk::{self, LeftOut, Walk};
 use dhih_model::{Backbone, Pretrained};
-use dhih_train::photos::{PhotosConfig, TextPart, build};
+use dhih_train::photos::{DEFAULT_ENCODER, PhotosConfig, TextPart, build};
 use dhih_train::{NewRun, Progress, WeightsSource};
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ pub(crate) struct PhotosArgs {
     #[arg(value_name = "FOLDER", env = "DHIH_FOLDER")]
     folder: PathBuf,
     /// Network that makes features of pictures
-    #[arg(long, env = "DHIH_ENCODER", value_name = "NAME", default_value = "dinov2-small",
+    #[arg(long, env = "DHIH_ENCODER", value_name = "NAME", default_value = DEFAULT_ENCODER,
         hide_possible_values = true, value_parser = encoders())]
     encoder: Backbone,
     /// Its weights: a file, or hf:OWNER/REPO[@REVISION][/FILE] [default: those on the hub, where the encoder has some]

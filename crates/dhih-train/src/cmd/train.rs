@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_train::recipe::Recipe;
 use dhih_train::run::{self, Evaluation};
-use dhih_train::{NewRun, Progress, RunDir, TrainConfig, TrainOptions};
+use dhih_train::{Chosen, NewRun, Progress, RunDir, TrainConfig, TrainOptions};
 use serde::Serialize;
 
 /// Flags of `train`.
@@ -72,6 +72,16 @@ impl TrainArgs {
         Ok(own.or(recipe))
     }
 
+    /// The settings of a new run. What was chosen for the user is told.
+    fn chosen(&self) -> Result<TrainConfig> {
+        let Chosen { options, note } = self.options()?.with_weights_at_hand()?;
+        let config = options.resolve()?;
+        if let Some(note) = note {
+            Progress::Shown.line(note);
+        }
+        Ok(config)
+    }
+
     /// Where a new run's directory is made.
     fn place(&self) -> Result<NewRun> {
         let runs = self.runs_dir();
@@ -118,7 +128,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.print_config {
         let config = match resumed {
             Some((_, config)) => config,
-            None => args.options()?.resolve()?,
+            None => args.chosen()?,
         };
         return super::print(&toml::to_string(&config)?);
     }
@@ -127,7 +137,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
             run::resume_with_data(run.path(), &config.data_dir, Progress::Shown)?
         }
         None => {
-            let (config, place) = (args.options()?.resolve()?, args.place()?);
+            let (config, place) = (args.chosen()?, args.place()?);
             run::start_in(&config, &place, Progress::Shown)?
         }
     };

@@ -12,7 +12,7 @@ use super::raw::Raw;
 use super::read_file;
 use crate::error::{Error, Result};
 
-const SHAPE: InputShape = InputShape { height: 32, width: 32, channels: 3 };
+const SHAPE: InputShape = InputShape::new(32, 32, 3);
 
 /// Which of the sets, and which of its labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ impl Contents<'_> {
     /// The digest of older programs: over the shape to which pictures were brought, labels, and pixels or, where these were not in memory,
     /// encoded pictures.
     fn older_sha256(&self) -> String {
-        let InputShape { height, width, channels } = self.shape;
+        let InputShape { height, width, channels, .. } = self.shape;
         let mut hash = Sha256::new();
         hash.update(format!("{height} {width} {channels} {}\n", self.labels.len()));
         self.hash_labels(&mut hash);

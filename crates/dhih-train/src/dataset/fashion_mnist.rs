@@ -25,7 +25,7 @@ pub(super) fn load(dir: &Path) -> Result<Raw> {
     for [image_file, label_file] in &files {
         let (dims, pixels) = read_idx::<3>(&dir.join(image_file))?;
         let (_, part_labels) = read_idx::<1>(&dir.join(label_file))?;
-        let part_shape = InputShape { height: dims[1], width: dims[2], channels: 1 };
+        let part_shape = InputShape::new(dims[1], dims[2], 1);
         if *shape.get_or_insert(part_shape) != part_shape || dims[0] != part_labels.len() {
             let reason = format!("{dims:?} images do not fit {} labels", part_labels.len());
             return Err(damaged(&dir.join(image_file), reason));
@@ -34,7 +34,7 @@ pub(super) fn load(dir: &Path) -> Result<Raw> {
         labels.extend(part_labels.into_iter().map(u32::from));
         train.get_or_insert(labels.len());
     }
-    let shape = shape.unwrap_or(InputShape { height: 28, width: 28, channels: 1 });
+    let shape = shape.unwrap_or(InputShape::new(28, 28, 1));
     let raw = Raw::in_memory(shape, images, labels, CLASSES.map(str::to_owned).to_vec());
     Ok(Raw {
         official_train: train,

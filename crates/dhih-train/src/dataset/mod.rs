@@ -122,7 +122,7 @@ impl Default for DatasetConfig {
         Self {
             dir: PathBuf::new(),
             demo_images: 10_000,
-            picture_shape: InputShape { height: 32, width: 32, channels: 3 },
+            picture_shape: InputShape::new(32, 32, 3),
             memory: 4 << 30,
             strict: false,
             min_class_images: 0,
@@ -318,7 +318,7 @@ pub(crate) fn fit(images: Vec<u8>, from: InputShape, to: InputShape) -> Result<V
 }
 
 fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Result<Vec<u8>> {
-    let InputShape { height, width, channels } = from;
+    let InputShape { height, width, channels, .. } = from;
     let pixels = match channels {
         1 => image.iter().flat_map(|grey| [*grey; 3]).collect(),
         _ => image.to_vec(),
@@ -329,7 +329,7 @@ fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Result<Vec<u8>> {
 /// The embedded set; its images never change, so its seed is no setting.
 fn render_demo(count: usize) -> Raw {
     let (images, labels) = demo::render_all(0, count);
-    let shape = InputShape { height: demo::SIDE, width: demo::SIDE, channels: 3 };
+    let shape = InputShape::new(demo::SIDE, demo::SIDE, 3);
     let labels = labels.into_iter().map(|label| label as u32).collect();
     Raw::in_memory(shape, images, labels, demo::CLASSES.map(str::to_owned).to_vec())
 }

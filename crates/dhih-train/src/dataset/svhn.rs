@@ -12,7 +12,7 @@ use super::read_file;
 use crate::error::{Error, Result};
 
 const CURE: &str = "put train_32x32.mat and test_32x32.mat, or the hub's cropped_digits/*.parquet, into --data-dir";
-const SHAPE: InputShape = InputShape { height: 32, width: 32, channels: 3 };
+const SHAPE: InputShape = InputShape::new(32, 32, 3);
 const PARQUET: [&str; 2] =
     ["cropped_digits/train-00000-of-00001.parquet", "cropped_digits/test-00000-of-00001.parquet"];
 const MAT: [&str; 2] = ["train_32x32.mat", "test_32x32.mat"];

@@ -103,12 +103,12 @@ fn figure(review: &Review, picture: &Picture, member: Option<&Member>) -> String
 /// A small JPEG; `None` where the file is no picture any more.
 fn thumbnail(path: &Path, reader: &PictureReader) -> Option<Vec<u8>> {
     let bytes = walk::read_picture(path, reader.limits()).ok()?;
-    let square = InputShape { height: SIDE, width: SIDE, channels: 3 };
+    let square = InputShape::new(SIDE, SIDE, 3);
     let picture = reader.picture(&bytes, square).ok()?;
     let (width, height) = (picture.width(), picture.height());
     let longest = width.max(height);
     let scaled = |side: usize| if longest > SIDE { (side * SIDE / longest).max(1) } else { side };
-    let shape = InputShape { height: scaled(height), width: scaled(width), channels: 3 };
+    let shape = InputShape::new(scaled(height), scaled(width), 3);
     let (pixels, mut jpeg) = (picture.fit(shape), Vec::new());
     let encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
     let mut encoder = encoder;

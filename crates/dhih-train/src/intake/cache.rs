@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
 
 use dhih_model::InputShape;
-use dhih_model::image::Limits;
+use dhih_model::image::{Fit, Limits};
 use dhih_model::walk::Reason;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -48,10 +48,14 @@ impl CacheKey {
         let source = dhih_index::to_hex(&Sha256::digest(source));
         let digests: Vec<[u8; 32]> = sources.par_iter().map(digest_of_source).collect();
         let mut digest = Sha256::new();
-        let InputShape { height, width, channels } = shape;
+        let InputShape { height, width, channels, fit } = shape;
         let Limits { max_side, max_pixels, .. } = limits;
         digest.update(MAGIC);
         digest.update(format!("{height} {width} {channels} {max_side} {max_pixels}\n"));
+        // Caches of before there was a choice are those of the default.
+        if fit != Fit::default() {
+            digest.update(format!("{fit}\n"));
+        }
         digests.iter().for_each(|source| digest.update(source));
         let digest = dhih_index::to_hex(&digest.finalize());
         Self { source, digest, shape, pictures: sources.len() }

@@ -167,7 +167,7 @@ fn write_parts(path: &Path, dataset: &Dataset, parts: [&[usize]; 2]) -> Result<(
 
 /// The beginning of a safetensors file: the length of the description of its tensors, and the description, padded to eight bytes.
 fn header(shape: InputShape, [database, queries]: [usize; 2]) -> Vec<u8> {
-    let InputShape { height, width, channels } = shape;
+    let InputShape { height, width, channels, .. } = shape;
     let tensor = |count: usize, start: usize| {
         let end = start + count * shape.len();
         format!(
@@ -187,7 +187,8 @@ fn thumbnail_shape(shape: InputShape) -> InputShape {
     let scaled = |side: usize| (side * MAX_SIDE / longest).max(1);
     match longest {
         0..=MAX_SIDE => shape,
-        _ => InputShape { height: scaled(shape.height), width: scaled(shape.width), ..shape },
+        // What is there is what the network sees of a picture: nothing more is cut off.
+        _ => InputShape::new(scaled(shape.height), scaled(shape.width), shape.channels),
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_header_is_that_of_the_library() {
-        let shape = InputShape { height: 2, width: 3, channels: 1 };
+        let shape = InputShape::new(2, 3, 1);
         for counts in [[0, 1], [7, 0], [100, 2]] {
             let pixels = vec![0; 600];
             let view = |count: usize| {

@@ -166,8 +166,8 @@ pub fn resume_with_data(
         let reason = "the data is no longer what the run began with";
         return Err(wrong(reason, "restore it, or begin a new run"));
     }
-    // All weights are in the checkpoint, but for those of a frozen backbone.
-    let network = if run.checkpoint()?.exists() && !config.freeze_backbone {
+    // All weights are in the checkpoint, but for those that are frozen.
+    let network = if run.checkpoint()?.exists() && !config.keeps_weights() {
         trainer::network(
             &config,
             (&dataset, &split.train),

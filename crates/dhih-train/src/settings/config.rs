@@ -151,6 +151,12 @@ impl TrainConfig {
                 "--weights with it: features of a random backbone are not worth a run",
             ),
             check(
+                "train_last",
+                &self.train_last.unwrap_or(0),
+                self.train_last.is_none() || self.weights.is_some() && !frozen,
+                "--weights with it, and no --freeze-backbone: blocks that keep random weights are not worth a run",
+            ),
+            check(
                 "features_dir",
                 &"given without a frozen backbone",
                 frozen || self.features_dir.is_none(),
@@ -165,10 +171,25 @@ impl TrainConfig {
         ];
         match checks.into_iter().find(|(_, _, fine, _)| !fine) {
             Some((name, got, _, expected)) => {
-                Err(Error::Config { name, got, expected: expected.to_owned() })
+                return Err(Error::Config { name, got, expected: expected.to_owned() });
             }
-            None => Ok(self.loss.check()?),
+            None => self.loss.check()?,
         }
+        let Some(last) = self.train_last else { return Ok(()) };
+        let (backbone, blocks) = (self.backbone.name(), self.backbone.blocks()?);
+        match (1..=blocks).contains(&last) {
+            true => Ok(()),
+            false => Err(Error::Config {
+                name: "train_last",
+                got: last.to_string(),
+                expected: format!("1 to {blocks}, the number of blocks of {backbone}"),
+            }),
+        }
+    }
+
+    /// Whether some weights stay as the pretrained file has them: these are in no checkpoint of a run's training.
+    pub(crate) fn keeps_weights(&self) -> bool {
+        self.freeze_backbone || self.train_last.is_some()
     }
 
     /// The images that a part of a step has at least. Batches differ in size by at most one, and batch norm needs two values.
@@ -243,7 +264,7 @@ impl TrainConfig {
         DatasetConfig {
             dir: self.data_dir.clone(),
             demo_images: self.demo_images,
-            picture_shape: InputShape { height: side, width: side, channels: 3 },
+            picture_shape: InputShape::new(side, side, 3).with_fit(self.fit),
             memory: KEPT_PIXELS,
             strict: self.strict,
             min_class_images: self.min_class_images,
@@ -258,8 +279,9 @@ impl TrainConfig {
 
     /// The shape in which the network takes images of the shape `images`: pretrained networks want RGB.
     pub fn input_shape(&self, images: InputShape) -> InputShape {
-        let InputShape { height, width, channels } = images;
+        let InputShape { height, width, channels, .. } = images;
         let (height, width) = self.image_side.map_or((height, width), |side| (side, side));
-        InputShape { height, width, channels: if self.weights.is_some() { 3 } else { channels } }
+        let channels = if self.weights.is_some() { 3 } else { channels };
+        InputShape::new(height, width, channels).with_fit(self.fit)
     }
 }

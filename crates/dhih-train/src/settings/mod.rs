@@ -4,9 +4,11 @@
 //! ```text
 //! flags, DHIH_... -> TrainOptions  (table.rs)
 //! --config, --recipe -> TrainOptions.or(...)  (options.rs, recipe.rs, fitting.rs)
+//!     -> with_weights_at_hand  (at_hand.rs)
 //!     -> resolve -> TrainConfig -> check  (options.rs, config.rs)
 //! ```
 
+pub(crate) mod at_hand;
 pub(crate) mod config;
 pub(crate) mod fitting;
 pub(crate) mod hash_norm;

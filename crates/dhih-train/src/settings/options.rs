@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use dhih_model::Backbone;
+use dhih_model::image::Fit;
 use dhih_model::ops::BatchNorm;
 
 use crate::dataset::DatasetName;
@@ -127,6 +128,10 @@ impl TrainOptions {
             split_seed: options.split_seed.unwrap_or(0),
             demo_images: options.demo_images.unwrap_or(10_000),
             image_side: options.image_side.or(wanted.then_some(side)),
+            fit: parse_fit(options.fit.as_deref())?.unwrap_or(match weights {
+                Some(_) => backbone.pretrained_fit(),
+                None => Fit::default(),
+            }),
             max_side: options.max_side,
             max_pixels: options.max_pixels,
             cache: options.cache,
@@ -134,6 +139,7 @@ impl TrainOptions {
             min_class_images: options.min_class_images.unwrap_or(0),
             weights,
             freeze_backbone,
+            train_last: options.train_last,
             features_dir: options.features_dir,
             backbone_lr_scale: options.backbone_lr_scale.unwrap_or(1.0),
             norm_shift_lr_scale: options.norm_shift_lr_scale.unwrap_or(1.0),
@@ -235,6 +241,12 @@ fn in_words(message: &str) -> String {
 
 fn parse_backbone(name: &str) -> Result<Backbone> {
     by_name("backbone", name, Backbone::ALL.iter().copied().map(|known| (known.name(), known)))
+}
+
+fn parse_fit(text: Option<&str>) -> Result<Option<Fit>> {
+    let wrong =
+        |text: &str, expected| Error::Config { name: "fit", got: text.to_owned(), expected };
+    text.map(|text| text.parse().map_err(|reason| wrong(text, reason))).transpose()
 }
 
 #[cfg(test)]

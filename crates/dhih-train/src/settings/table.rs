@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dhih_model::image::Fit;
 use dhih_model::ops::BatchNorm;
 use dhih_model::{Backbone, Loss};
 use serde::{Deserialize, Serialize};
@@ -163,6 +164,11 @@ values {
     /// small images keep their size where it is 32]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS", help_heading = DATA)]
     image_side: usize => Option<usize>;
+    /// How pictures are brought to that side: linear or bicubic; behind it the part of the sides whose middle is taken, or whole [default: as
+    /// pretrained weights were evaluated, or `linear middle`]
+    #[arg(long, env = "DHIH_FIT", value_name = "FIT", help_heading = DATA)]
+    #[serde(default)]
+    fit: String => Fit;
     /// Longest side of a picture that is taken, in pixels [default: 65535]
     #[arg(long, env = "DHIH_MAX_SIDE", value_name = "PIXELS", help_heading = DATA)]
     max_side: u32 => Option<u32>;
@@ -179,9 +185,12 @@ values {
     #[arg(long, env = "DHIH_MIN_CLASS_IMAGES", value_name = "N", help_heading = DATA)]
     #[serde(default)]
     min_class_images: usize => usize;
-    /// Pretrained backbone: FILE or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind both #sha256=HEX
+    /// Pretrained backbone: FILE, a model's folder or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind all #sha256=HEX
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE", help_heading = NETWORK)]
     weights: String => Option<WeightsSource>;
+    /// Train the last N blocks of the pretrained backbone and the hash layer, and keep the blocks before them as they are [default: all blocks]
+    #[arg(long, env = "DHIH_TRAIN_LAST", value_name = "N", help_heading = NETWORK)]
+    train_last: usize => Option<usize>;
     /// Folder in which runs share the features of a frozen backbone [default: the run's own]
     #[arg(long, env = "DHIH_FEATURES_DIR", value_name = "DIR", help_heading = NETWORK)]
     features_dir: PathBuf => Option<PathBuf>;

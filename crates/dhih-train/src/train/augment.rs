@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use dhih_model::named_rng;
 
-    const SHAPE: InputShape = InputShape { height: 8, width: 6, channels: 3 };
+    const SHAPE: InputShape = InputShape::new(8, 6, 3);
 
     fn none() -> Augmentation {
         Augmentation {

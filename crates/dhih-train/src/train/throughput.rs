@@ -122,7 +122,7 @@ impl ThroughputConfig {
             let (name, expected) = ("batch_size", "at least 1".to_owned());
             return Err(Error::Config { name, got: "0".to_owned(), expected });
         }
-        let input = InputShape { height: side, width: side, channels: 3 };
+        let input = InputShape::new(side, side, 3);
         let config = NetworkConfig {
             backbone,
             input,

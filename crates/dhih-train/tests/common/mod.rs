@@ -7,6 +7,8 @@
 )]
 
 pub(crate) mod columns;
+pub(crate) mod dinov2;
+pub(crate) mod hub;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -28,7 +30,7 @@ pub(crate) fn config(dir: &Path) -> DatasetConfig {
     DatasetConfig {
         dir: dir.to_owned(),
         demo_images: 0,
-        picture_shape: InputShape { height: 16, width: 16, channels: 3 },
+        picture_shape: InputShape::new(16, 16, 3),
         memory: usize::MAX,
         ..DatasetConfig::default()
     }

@@ -7,7 +7,7 @@ mod scale;
 mod tokens;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use std::fmt::Debug;
 
 pub use attention::Attention;
@@ -76,27 +76,27 @@ impl Unary {
         }
     }
 
-    /// The same in another number format.
+    /// The same with every tensor replaced by what `change` makes of it.
     ///
     /// # Errors
-    /// Those of the device.
-    pub(crate) fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        let some = |it: &Option<Tensor>| it.as_ref().map(|it| it.to_dtype(dtype)).transpose();
+    /// Those of `change`.
+    pub(crate) fn map(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let some = |it: &Option<Tensor>| it.as_ref().map(change).transpose();
         Ok(match self {
             Self::LayerNorm(LayerNorm { weight, bias, eps }) => {
-                let (weight, bias) = (weight.to_dtype(dtype)?, bias.to_dtype(dtype)?);
+                let (weight, bias) = (change(weight)?, change(bias)?);
                 Self::LayerNorm(LayerNorm { weight, bias, eps: *eps })
             }
-            Self::Scale(Scale { weight }) => Self::Scale(Scale { weight: weight.to_dtype(dtype)? }),
+            Self::Scale(Scale { weight }) => Self::Scale(Scale { weight: change(weight)? }),
             Self::Tokens(Tokens { class, registers, positions }) => Self::Tokens(Tokens {
                 class: some(class)?,
                 registers: some(registers)?,
-                positions: positions.to_dtype(dtype)?,
+                positions: change(positions)?,
             }),
             Self::Probe(Probe { probe, weight, bias, heads }) => Self::Probe(Probe {
-                probe: probe.to_dtype(dtype)?,
-                weight: weight.to_dtype(dtype)?,
-                bias: bias.to_dtype(dtype)?,
+                probe: change(probe)?,
+                weight: change(weight)?,
+                bias: change(bias)?,
                 heads: *heads,
             }),
             Self::Attention(_) | Self::FirstToken(_) => self.clone(),

@@ -167,7 +167,7 @@ fn write_model(path: &Path, seed: u64) {
     let images: Vec<u8> = (0..CLASSES.len()).flat_map(picture).collect();
     let config = NetworkConfig {
         backbone: Backbone::SMALL,
-        input: InputShape { height: SIDE, width: SIDE, channels: 3 },
+        input: InputShape::new(SIDE, SIDE, 3),
         normalization: Normalization::measure(&images, 3),
         bits: BITS,
         hash_layer: Default::default(),

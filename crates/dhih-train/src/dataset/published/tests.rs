@@ -8,7 +8,7 @@ use super::*;
 
 /// Two images of two pixels with two channels each, of which the first trains.
 fn tiny() -> Raw {
-    let shape = InputShape { height: 1, width: 2, channels: 2 };
+    let shape = InputShape::new(1, 2, 2);
     let raw = Raw::in_memory(shape, vec![1, 2, 3, 4, 5, 6, 7, 8], vec![3, 4], Vec::new());
     Raw { official_train: Some(1), ..raw }
 }

@@ -65,11 +65,23 @@ impl Moments {
 }
 
 impl Optimizer {
-    /// All moments 0.
+    /// Of all parameters that can be trained, all moments 0.
     ///
     /// # Errors
     /// When the device is out of memory.
     pub(crate) fn new(parameters: &Parameters, config: OptimizerConfig) -> Result<Self> {
+        Self::of_some(parameters, config, |_| true)
+    }
+
+    /// As [`Self::new`], of those whose names pass `is_trained`: the others are neither moved nor decayed.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn of_some(
+        parameters: &Parameters,
+        config: OptimizerConfig,
+        is_trained: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
         let slot = |(name, var): (String, Var)| {
             let role = Role::of(&name, &var, parameters);
             let Some(factors) = config.factors(&name, role) else { return Ok(None) };
@@ -81,7 +93,8 @@ impl Optimizer {
             };
             Ok(Some(Slot { name, var, moments, factors }))
         };
-        let slots = parameters.trainable().into_iter().map(slot);
+        let trained = parameters.trainable().into_iter().filter(|(name, _)| is_trained(name));
+        let slots = trained.map(slot);
         Ok(Self { config, slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
     }
 

@@ -150,12 +150,16 @@ struct StepOutcome {
 impl<'a> Trainer<'a> {
     fn new(
         config: &'a TrainConfig,
-        network: Network,
+        mut network: Network,
         (dataset, split): (&'a Dataset, &'a Split),
         progress: Progress,
     ) -> Result<Self> {
-        let optimizer = Optimizer::new(network.parameters(), config.optimizer_config())?;
-        let is_trained = |name: &str| !config.freeze_backbone || !name.starts_with(BACKBONE);
+        if let Some(blocks) = config.train_last {
+            network.train_last(blocks)?;
+        }
+        let is_trained = |name: &str| is_trained(config, &network, name);
+        let optimizer = config.optimizer_config();
+        let optimizer = Optimizer::of_some(network.parameters(), optimizer, is_trained)?;
         let average = config
             .averaging()
             .map(|averaging| WeightAverage::new(network.parameters(), averaging, is_trained))
@@ -319,6 +323,12 @@ impl<'a> Trainer<'a> {
         }
         Ok(self.network)
     }
+}
+
+/// Whether training may change a parameter of the network.
+fn is_trained(config: &TrainConfig, network: &Network, name: &str) -> bool {
+    let is_frozen = config.freeze_backbone && name.starts_with(BACKBONE);
+    !is_frozen && !network.is_frozen(name)
 }
 
 /// Of `rows`, evenly spaced ones, at most `most`.

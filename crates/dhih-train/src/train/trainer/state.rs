@@ -6,12 +6,11 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use dhih_model::checkpoint::{self, Contents};
-use dhih_model::pretrained::BACKBONE;
 
 use serde::{Deserialize, Serialize};
 
 use super::log::{Hits, Sums};
-use super::{EpochRecord, Trainer};
+use super::{EpochRecord, Trainer, is_trained};
 use crate::error::{Error, Result};
 use crate::run::run_dir::RunDir;
 use crate::train::weight_average::WeightAverage;
@@ -61,18 +60,17 @@ impl From<BegunBits> for Begun {
 }
 
 impl Trainer<'_> {
-    /// All weights that training may change; a frozen backbone is in the pretrained file.
+    /// All weights that training may change; what is frozen is in the pretrained file.
     pub(super) fn trained_weights(&self) -> Result<impl Iterator<Item = (String, Tensor)>> {
-        let (weights, frozen) =
-            (self.network.parameters().snapshot()?, self.config.freeze_backbone);
-        Ok(weights.into_iter().filter(move |(name, _)| !frozen || !name.starts_with(BACKBONE)))
+        let weights = self.network.parameters().snapshot()?.into_iter();
+        Ok(weights.filter(|(name, _)| is_trained(self.config, &self.network, name)))
     }
 
     /// The opposite of [`Self::trained_weights`].
     pub(super) fn load_weights(&self, mut weights: BTreeMap<String, Tensor>) -> Result<()> {
-        if self.config.freeze_backbone {
-            let backbone = self.network.parameters().snapshot()?.into_iter();
-            weights.extend(backbone.filter(|(name, _)| name.starts_with(BACKBONE)));
+        if self.config.keeps_weights() {
+            let all = self.network.parameters().snapshot()?.into_iter();
+            weights.extend(all.filter(|(name, _)| !is_trained(self.config, &self.network, name)));
         }
         Ok(self.network.parameters().load(&weights)?)
     }

@@ -1,4 +1,6 @@
-//! Where pretrained weights come from: a file, or the Hugging Face hub. What is in them is `dhih-model`'s business.
+//! Where pretrained weights come from: a file, a folder, or the Hugging Face hub (`hub.rs`). What is in them is `dhih-model`'s business.
+
+mod hub;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,10 +10,12 @@ use dhih_model::Pretrained;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::hub::HUB_DIR;
+use self::hub::HubFile;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// `FILE` or `hf:OWNER/REPO[@REVISION][/FILE]`, each with `#sha256=HEX` behind it or without.
+/// `FILE`, a folder that holds a model, or `hf:OWNER/REPO[@REVISION][/FILE]`, each with `#sha256=HEX` behind it or without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WeightsSource {
@@ -25,29 +29,21 @@ enum Place {
     Hub(HubFile),
 }
 
-/// A file of a model repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct HubFile {
-    /// `OWNER/NAME`.
-    repo: String,
-    revision: String,
-    path: String,
-}
-
-/// Where files of the hub are kept.
-const HUB_DIR: &str = "data/weights";
-
 impl WeightsSource {
     /// Reads the weights, fetching them first where they are on the hub and not on disk yet.
     ///
     /// # Errors
     /// When they cannot be had, are damaged, or have another SHA-256 than the expected one.
     pub fn open(&self, progress: Progress) -> Result<Pretrained> {
-        let path = self.place(progress, |path| self.read(path).map(drop))?;
-        if let Place::Hub(_) = self.place {
-            progress.line(format!("weights: {}", path.display()));
+        match &self.place {
+            Place::File(path) => self.read(path),
+            Place::Hub(file) => {
+                let check = |path: &Path| self.read(path).map(drop);
+                let path = file.place_weights(self, progress, check)?;
+                progress.line(format!("weights: {}", path.display()));
+                self.read(&path)
+            }
         }
-        self.read(&path)
     }
 
     /// The bytes of a file that is no weights, such as a tokenizer, with its path; fetched first as weights are.
@@ -60,42 +56,30 @@ impl WeightsSource {
             self.check(path, &dhih_index::to_hex(&Sha256::digest(&bytes)))?;
             Ok(bytes)
         };
-        let path = self.place(progress, |path| read(path).map(drop))?;
+        let path = match &self.place {
+            Place::File(path) => path.clone(),
+            Place::Hub(file) => file.place(self, progress, |path| read(path).map(drop))?,
+        };
         Ok((read(&path)?, path))
+    }
+
+    /// Where the weights are on disk, where they need not be fetched.
+    pub fn at_hand(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::File(path) => path.exists().then(|| path.clone()),
+            Place::Hub(file) => file.kept_weights(),
+        }
     }
 
     /// The file of another name beside this one: in the same folder, or in the same revision of a repository.
     #[must_use]
     pub fn beside(&self, name: &str) -> Self {
         let place = match &self.place {
+            Place::File(folder) if folder.is_dir() => Place::File(folder.join(name)),
             Place::File(path) => Place::File(path.with_file_name(name)),
-            Place::Hub(file) => {
-                let path = match file.path.rsplit_once('/') {
-                    Some((folder, _)) => format!("{folder}/{name}"),
-                    None => name.to_owned(),
-                };
-                Place::Hub(HubFile { path, ..file.clone() })
-            }
+            Place::Hub(file) => Place::Hub(file.beside(name)),
         };
         Self { place, sha256: None }
-    }
-
-    /// Where the file is on disk, fetched first where it is on the hub and not there yet; `check` says whether what came is of use.
-    fn place(
-        &self,
-        progress: Progress,
-        check: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<PathBuf> {
-        match &self.place {
-            Place::File(path) => Ok(path.clone()),
-            Place::Hub(file) => {
-                let path = file.kept();
-                if !path.exists() {
-                    self.fetch(file, &path, (progress, check))?;
-                }
-                Ok(path)
-            }
-        }
     }
 
     fn check(&self, path: &Path, got: &str) -> Result<()> {
@@ -113,82 +97,6 @@ impl WeightsSource {
         let weights = Pretrained::read(path)?;
         self.check(path, weights.sha256())?;
         Ok(weights)
-    }
-
-    /// Puts the file under `path`, once it is complete and can be read.
-    #[cfg(feature = "hub")]
-    fn fetch(
-        &self,
-        file: &HubFile,
-        path: &Path,
-        (progress, check): (Progress, impl FnOnce(&Path) -> Result<()>),
-    ) -> Result<()> {
-        let failed = |reason: String| {
-            let cure = "or download the file and give its path";
-            Error::weights(Some(self), format!("{reason}; try again, {cure}"))
-        };
-        let offline = std::env::var_os("HF_HUB_OFFLINE");
-        if offline.is_some_and(|value| !value.is_empty() && value != "0") {
-            return Err(failed("HF_HUB_OFFLINE is set, so nothing is downloaded".to_owned()));
-        }
-        let folder = path.parent().unwrap_or(Path::new(HUB_DIR));
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        // Two runs that fetch at once must not write into one file.
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        progress.line(format!("fetching {self}"));
-        let HubFile { repo, revision, path: name } = file;
-        let hub =
-            dhih_download::HubFile { kind: dhih_download::Kind::Model, repo, revision, path: name };
-        let source = dhih_download::Source::Hub(hub);
-        let done = dhih_download::download(source, &temporary, dhih_download::STALL)
-            .map_err(|error| failed(error.reason()))
-            .and_then(|()| check(&temporary))
-            .and_then(|()| std::fs::rename(&temporary, path).map_err(Error::io(path)));
-        if done.is_err() {
-            // What came is of no use to anybody.
-            let _ = std::fs::remove_file(&temporary);
-        }
-        done
-    }
-
-    #[cfg(not(feature = "hub"))]
-    fn fetch(
-        &self,
-        _: &HubFile,
-        path: &Path,
-        _: (Progress, impl FnOnce(&Path) -> Result<()>),
-    ) -> Result<()> {
-        let reason = format!(
-            "{} is absent, and this program was built without the feature `hub`; build it with \
-             `--features hub`, or download the file and give its path",
-            path.display()
-        );
-        Err(Error::weights(Some(self), reason))
-    }
-}
-
-impl HubFile {
-    fn kept(&self) -> PathBuf {
-        Path::new(HUB_DIR).join(&self.repo).join(&self.revision).join(&self.path)
-    }
-
-    /// `OWNER/REPO[@REVISION][/FILE]`; `None` where it is something else.
-    fn parse(text: &str) -> Option<Self> {
-        let (owner, rest) = text.split_once('/')?;
-        let (repo, path) = rest.split_once('/').unwrap_or((rest, "model.safetensors"));
-        let (name, revision) = repo.split_once('@').unwrap_or((repo, "main"));
-        // The parts become a path: none may lead out of its folder.
-        let plain = |part: &str| {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-            !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
-        };
-        let parts = [owner, name, revision].into_iter().chain(path.split('/'));
-        let (revision, path) = (revision.to_owned(), path.to_owned());
-        parts.into_iter().all(plain).then(|| Self {
-            repo: format!("{owner}/{name}"),
-            revision,
-            path,
-        })
     }
 }
 
@@ -225,9 +133,7 @@ impl fmt::Display for WeightsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::File(path) => write!(f, "{}", path.display())?,
-            Place::Hub(HubFile { repo, revision, path }) => {
-                write!(f, "hf:{repo}@{revision}/{path}")?
-            }
+            Place::Hub(file) => write!(f, "{file}")?,
         }
         self.sha256.iter().try_for_each(|hex| write!(f, "#sha256={hex}"))
     }
