@@ -146,7 +146,7 @@ pub struct Config {
     /// Another name under which the service is asked, beside those of this machine; repeatable. `*` is any name, and needs keys
     #[arg(long, env = "DHIH_HOST", value_name = "NAME", value_delimiter = ',')]
     pub host: Vec<HostName>,
-    /// Origin of pages of another site that may use the service, such as https://photos.example; repeatable. Changes need a key in a header
+    /// Origin of pages of another site that may use the service, such as `https://photos.example`; repeatable. Changes need a key in a header
     #[arg(long, env = "DHIH_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<AllowedOrigin>,
     /// Path below which all of the service is, such as /dhih, for a proxy that has other services beside it and passes paths on unchanged
