@@ -166,8 +166,9 @@ class Client:
         query: list[tuple[str, Any]] = [("k", k), ("radius", radius), ("rescore", rescore), ("budget_us", budget_us)]
         query += [("metadata", "true" if metadata else None), ("codes", "true" if codes else None)]
         query += _choice(label, filter)
-        named = {"code": code, "id": id, "vector": vector, "text": text}
-        by = {name: list(value) if name == "vector" else value for name, value in named.items() if value is not None}
+        named: dict[str, Any] = {"code": code, "id": id, "text": text}
+        named["vector"] = None if vector is None else list(vector)
+        by = {name: value for name, value in named.items() if value is not None}
         if (len(by) + (image is not None)) != 1:
             raise ValueError("give one of code, id, vector, text and image")
         if image is None:
@@ -189,7 +190,7 @@ class Client:
         upsert: bool = False,
     ) -> Item:
         """Adds an item by its code or vector. When this returns it is on disk, and is found."""
-        fields = {"code": code, "label": label, "id": id, "external_id": external_id, "metadata": metadata}
+        fields: dict[str, Any] = {"code": code, "label": label, "id": id, "external_id": external_id, "metadata": metadata}
         fields["vector"] = None if vector is None else list(vector)
         body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
         return _item(self._change("POST", "/v1/items", _upsert(upsert), _JSON, body))

@@ -29,7 +29,14 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Threads that decode, encode, search and answer [default: one for each core]
-    #[arg(short = 'j', long, global = true, env = "DHIH_THREADS", value_name = "N")]
+    #[arg(
+        short = 'j',
+        long,
+        global = true,
+        env = "DHIH_THREADS",
+        value_name = "N",
+        display_order = 900
+    )]
     pub threads: Option<NonZeroUsize>,
     /// Flags of the service.
     #[command(flatten)]
