@@ -7,6 +7,25 @@ export const open = (page, dialog) => page.until((id) => document.getElementById
 export const shut = (page) => page.until(() => !document.querySelector("dialog[open]"), "no dialog");
 
 export const edit = [
+  ["a dialog that is opened again at once is not ended by the one before", async (page) => {
+    await page.open();
+    await page.give("drop", await page.sample(1));
+    await page.results();
+    await page.$("#add").click();
+    await open(page, "add-dialog");
+    // The event of the closing comes only after this.
+    await page.tab.evaluate(() => {
+      document.getElementById("add-dialog").close();
+      document.getElementById("add").click();
+    });
+    await page.tab.waitForTimeout(100);
+    await page.$("#add-dialog [type=submit]").click();
+    await shut(page);
+    await page.until(() => /^Added as item \d+\.$/.test(document.querySelector("#said").textContent), "the new item");
+    const id = new URL(page.tab.url()).searchParams.get("id");
+    const gone = await fetch(`${page.base}/v1/items/${id}`, { method: "DELETE" });
+    assert.equal(gone.status, 204);
+  }],
   ["an uploaded image is added with a label, and found at distance 0", async (page) => {
     await page.open();
     const before = (await page.json("/v1/info")).items;

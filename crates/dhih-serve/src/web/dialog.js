@@ -33,7 +33,8 @@ export function converse(dialog, act) {
     dialog.querySelector("[data-close]").onclick = () => {
       if (!isBusy()) dialog.close();
     };
-    dialog.onclose = async () => resolve(await underWay);
+    // The event comes some time after a dialog was closed: one that is open again by then is another conversation.
+    dialog.onclose = async () => dialog.open || resolve(await underWay);
     dialog.showModal();
   });
 }
