@@ -81,11 +81,15 @@ pub(crate) struct Wanted<'a> {
     segment: &'a Segment,
     postings: Postings<'a>,
     accept: Accept<'a>,
+    /// Whether every code has one row, and every row may be a hit: then no row is read before it is known that it is a hit.
+    is_plain: bool,
 }
 
 impl<'a> Wanted<'a> {
     pub(crate) fn new(segment: &'a Segment, accept: Accept<'a>) -> Self {
-        Self { segment, postings: segment.postings(), accept }
+        let postings = segment.postings();
+        let is_plain = accept.all() && postings.have_one_row_each();
+        Self { segment, postings, accept, is_plain }
     }
 
     /// Calls `visit` with the rows of a code that are wanted.
@@ -103,6 +107,17 @@ impl<'a> Wanted<'a> {
     /// Adds a code within the limit to those found. Where only some items are wanted, a code without any of these does not count.
     #[inline(always)]
     pub(crate) fn add(self, collector: &mut HitCollector, found: Near) -> Result<()> {
+        if !self.is_plain {
+            return self.add_filtered(collector, found);
+        }
+        match collector.takes_all() {
+            true => collector.add_uncounted(found.distance, found.at),
+            false => collector.add(found.distance, found.at, 1),
+        }
+        Ok(())
+    }
+
+    fn add_filtered(self, collector: &mut HitCollector, found: Near) -> Result<()> {
         let Near { at: code, distance } = found;
         if !self.accept.code(code) {
             return Ok(());
@@ -111,9 +126,7 @@ impl<'a> Wanted<'a> {
             collector.add_uncounted(distance, code);
             return Ok(());
         }
-        let is_live = self.accept.deleted.is_none();
-        let items = if is_live && self.postings.have_one_row_each() {
-            // The row is not read before it is known that it is a hit.
+        let items = if self.accept.deleted.is_none() && self.postings.have_one_row_each() {
             1
         } else {
             let rows = self.postings.of(code).ok_or_else(|| self.segment.outside())?;
