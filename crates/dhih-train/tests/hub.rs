@@ -11,7 +11,7 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -68,19 +68,10 @@ fn weights(dir: &Path) -> (Vec<u8>, String) {
 }
 
 fn train(dir: &Path, endpoint: &str, source: &str, run: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
-    let foreign = |name: &str| {
-        name.starts_with("DHIH_")
-            || name.starts_with("HF_")
-            || name.to_lowercase().ends_with("_proxy")
-    };
-    for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
-        command.env_remove(name);
-    }
-    command.env("HF_ENDPOINT", endpoint).env("HF_HOME", dir.join("hf-home")).current_dir(dir);
-    command.args(["--dataset", "folder", "--data-dir", "photos", "--image-side", "16"]);
-    command.args(["--epochs", "1", "--device", "cpu", "--freeze-backbone", "--weights", source]);
-    command.args(["--run-dir", run]).output().unwrap()
+    let data = ["--dataset", "folder", "--data-dir", "photos", "--image-side", "16"];
+    let train = ["--epochs", "1", "--device", "cpu", "--freeze-backbone", "--weights", source];
+    let args = [&data[..], &train, &["--run-dir", run]].concat();
+    common::hub::dhih_train(endpoint, dir, &args)
 }
 
 /// The message of a failed call.

@@ -4,8 +4,8 @@ use axum::http::Uri;
 
 use crate::api::{ChoiceParams, DEFAULT_LIMIT, ListParams};
 use crate::http::ApiError;
-use crate::http::form::{LABEL, too_many_labels};
-use crate::http::params::{Bounds, number, wrong};
+use crate::http::form::too_many_labels;
+use crate::http::params::{Bounds, number, push_label, wrong};
 
 /// Most items of a page.
 const MOST: usize = 1000;
@@ -35,11 +35,10 @@ pub(crate) fn listed(uri: &Uri, bounds: Bounds) -> Result<Listed, ApiError> {
 }
 
 /// Reads and checks a query string that says which items are meant: labels, and a filter of the metadata.
-pub(crate) fn choice(uri: &Uri, bounds: Bounds) -> Result<(Vec<String>, Option<String>), ApiError> {
+pub(crate) fn choice(uri: &Uri, bounds: Bounds) -> Result<ChoiceParams, ApiError> {
     let ListParams { label, filter, .. } = parse(uri, false).map_err(wrong)?;
-    let ChoiceParams { label, filter } = ChoiceParams { label, filter };
     check_labels(&label, bounds)?;
-    Ok((label, filter))
+    Ok(ChoiceParams { label, filter })
 }
 
 fn check_labels(labels: &[String], bounds: Bounds) -> Result<(), ApiError> {
@@ -57,13 +56,7 @@ fn parse(uri: &Uri, is_list: bool) -> Result<ListParams, String> {
             "limit" if is_list => params.limit.replace(number(&name, &value)?).is_some(),
             "external_id" if is_list => params.external_id.replace(value.into_owned()).is_some(),
             "filter" => params.filter.replace(value.into_owned()).is_some(),
-            "label" if value.len() > LABEL => {
-                return Err(format!("a `label` is longer than {LABEL} bytes"));
-            }
-            "label" => {
-                params.label.push(value.into_owned());
-                false
-            }
+            "label" => push_label(&mut params.label, value)?,
             _ => {
                 let others = if is_list { "after, limit, external_id, " } else { "" };
                 return Err(format!(
@@ -100,7 +93,7 @@ mod tests {
         assert_eq!((none.first, none.limit), (0, DEFAULT_LIMIT));
         assert_eq!(read(&format!("after={}", u64::MAX)).unwrap().first, u64::MAX);
         let chosen = choice(&uri("label=a&filter=b"), bounds).unwrap();
-        assert_eq!(chosen, (vec!["a".into()], Some("b".into())));
+        assert_eq!((chosen.label, chosen.filter), (vec!["a".into()], Some("b".into())));
         for (query, part) in [
             ("limit=0", "1 to 1000"),
             ("limit=1001", "1 to 1000"),

@@ -1,5 +1,6 @@
 //! The query string of a search. By hand, because `label` may be repeated, which the usual decoder does not allow.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -176,13 +177,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
             "rerank" => params.rerank.replace(truth(&name, &value)?).is_some(),
             "metadata" => params.metadata.replace(truth(&name, &value)?).is_some(),
             "filter" => params.filter.replace(value.into_owned()).is_some(),
-            "label" if value.len() > LABEL => {
-                return Err(format!("a `label` is longer than {LABEL} bytes"));
-            }
-            "label" => {
-                params.label.push(value.into_owned());
-                false
-            }
+            "label" => push_label(&mut params.label, value)?,
             _ => {
                 return Err(format!(
                     "there is no parameter `{name}`; there are k, offset, radius, label, filter, codes, metadata, rerank, rescore, budget_us, mean and explain"
@@ -194,6 +189,15 @@ fn parse(query: &str) -> Result<SearchParams, String> {
         }
     }
     Ok(params)
+}
+
+/// Takes one more label, which may always be repeated.
+pub(super) fn push_label(labels: &mut Vec<String>, label: Cow<'_, str>) -> Result<bool, String> {
+    if label.len() > LABEL {
+        return Err(format!("a `label` is longer than {LABEL} bytes"));
+    }
+    labels.push(label.into_owned());
+    Ok(false)
 }
 
 pub(super) fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {

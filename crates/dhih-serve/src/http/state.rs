@@ -260,6 +260,18 @@ impl AppState {
         self.changing.run(|_| job()).await?
     }
 
+    /// Does work that may take long on a thread of its own; `None` where it goes on and nobody waits for it any more.
+    pub(crate) async fn work_at_length<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, ApiError> {
+        let task = tokio::task::spawn_blocking(work);
+        match tokio::time::timeout(self.limits.request_timeout / 2, task).await {
+            Err(_) => Ok(None),
+            Ok(ended) => ended.map(Some).map_err(ApiError::internal),
+        }
+    }
+
     /// Does `job`, which searches `run`, on a thread for that. It ends early where nobody waits for it any more.
     pub(crate) async fn search<T: Send + 'static>(
         &self,

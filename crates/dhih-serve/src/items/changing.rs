@@ -103,7 +103,8 @@ impl LocalItems {
         done
     }
 
-    /// Makes the steps of a change; the index that has it. `is_made` tells of an index whether it has the change.
+    /// Makes the steps of a change, whose batch the index takes as far as is known without its disk: of an item that took the place of another,
+    /// the catalogue could not go back. The index that has it. `is_made` tells of an index whether it has the change.
     pub(super) fn make(
         &self,
         writing: &Writing,
@@ -112,8 +113,6 @@ impl LocalItems {
         is_made: impl Fn(&Index) -> bool,
     ) -> Result<Arc<Index>, ChangeError> {
         let Steps { change, batch, touched } = steps;
-        // A change that the index would refuse is not begun: of an item that takes the place of another, the catalogue could not go back.
-        batch.check(&self.index()).map_err(|error| Error::index(&self.dir, error))?;
         let made = writing.commit(&change).and_then(|()| self.apply(changes, &batch));
         let Err(error) = made else { return Ok(self.index()) };
         tracing::error!(%error, "a change of the items failed");

@@ -135,10 +135,14 @@ impl View<'_> {
     /// A catalogue or a store that cannot be read.
     pub(crate) fn items(&self, ids: &[u64]) -> Result<Vec<api::Item>, SearchError> {
         let attributes = self.attributes(ids.iter().copied())?;
+        let records = match self.run.catalogue() {
+            Some(catalogue) => catalogue.records(ids)?,
+            None => vec![None; ids.len()],
+        };
         let mut items = Vec::with_capacity(ids.len());
-        for (&id, kept) in ids.iter().zip(attributes) {
+        for ((&id, kept), record) in ids.iter().zip(attributes).zip(records) {
             let Some(code) = self.code(id)? else { continue };
-            let source = self.record(id, &code)?.and_then(|record| record.source);
+            let source = of_code(record, &code).and_then(|record| record.source);
             items.push(api::Item {
                 id,
                 external_id: kept.external_id,
@@ -183,7 +187,7 @@ impl View<'_> {
     /// What the catalogue has of an item with this code: another one may have got the id since the snapshot.
     fn record(&self, id: u64, code: &[u8]) -> Result<Option<Record>, SearchError> {
         let record = self.run.catalogue().map_or(Ok(None), |catalogue| catalogue.record(id))?;
-        Ok(record.filter(|record| record.code == to_hex(code)))
+        Ok(of_code(record, code))
     }
 
     fn label(&self, id: u64) -> Option<api::Label> {
@@ -207,6 +211,11 @@ impl View<'_> {
             None => format!("{prefix}/v1/items/{id}/image?v={version}"),
         }
     }
+}
+
+/// A record, where it is of an item with this code.
+fn of_code(record: Option<Record>, code: &[u8]) -> Option<Record> {
+    record.filter(|record| record.code == to_hex(code))
 }
 
 /// What hits come with beside what they always have.

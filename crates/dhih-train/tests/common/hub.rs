@@ -45,18 +45,23 @@ impl Hub {
 
     /// Runs the program in a folder, with this hub and without the environment's settings.
     pub(crate) fn dhih_train(&self, dir: &Path, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
-        let foreign = |name: &str| {
-            name.starts_with("DHIH_")
-                || name.starts_with("HF_")
-                || name.to_lowercase().ends_with("_proxy")
-        };
-        for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
-            command.env_remove(name);
-        }
-        command.env("HF_ENDPOINT", &self.endpoint).env("HF_HOME", dir.join("hf-home"));
-        command.current_dir(dir).args(args).output().unwrap()
+        dhih_train(&self.endpoint, dir, args)
     }
+}
+
+/// Runs the program in a folder, with a hub at an address and without the environment's settings.
+pub(crate) fn dhih_train(endpoint: &str, dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dhih-train"));
+    let foreign = |name: &str| {
+        name.starts_with("DHIH_")
+            || name.starts_with("HF_")
+            || name.to_lowercase().ends_with("_proxy")
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
+        command.env_remove(name);
+    }
+    command.env("HF_ENDPOINT", endpoint).env("HF_HOME", dir.join("hf-home"));
+    command.current_dir(dir).args(args).output().unwrap()
 }
 
 fn answer(mut stream: TcpStream, files: &Mutex<Files>, taken: &Mutex<Vec<String>>) {

@@ -14,13 +14,13 @@ use crate::api::{
 };
 use crate::http::form::{Form, Purpose, too_many_labels};
 use crate::http::json::{Kind, json, kind, unsupported};
-use crate::http::routes::items::change;
+use crate::http::routes::items::{change_coded, items_of};
 use crate::http::routes::lines;
 use crate::http::upload::{Upload, held};
 use crate::http::{ApiError, AppState};
 use crate::items::catalogue::Record;
 use crate::items::metadata::{Attributes, Metadata, check_external_id};
-use crate::items::{ChangeError, Changed, ItemId, LabelShape, NewItem};
+use crate::items::{ItemId, LabelShape, NewItem};
 use crate::run::Run;
 
 /// Adds an item: a picture (multipart, or in base64 in JSON), or a code or a vector (JSON). Once this is answered it survives a crash, and is found.
@@ -268,21 +268,10 @@ async fn make(
     before: &Arc<Run>,
     items: Vec<NewItem>,
 ) -> Result<Vec<Item>, ApiError> {
-    let before = before.clone();
-    let changed = change(state, move |run| {
-        // A reload in between may have brought another model or codec, whose codes are others.
-        match run.is_coded_as(&before) {
-            true => run.items()?.add(items),
-            false => Err(ChangeError::Reloading),
-        }
-    });
-    let changed = changed.await?;
+    let changed = change_coded(state, before, move |run| run.items()?.add(items)).await?;
     let ids: Vec<u64> = changed.ids().collect();
     metrics::counter!("dhih_added_total").increment(ids.len() as u64);
-    let run = state.run();
-    let looking = run.clone();
-    let Changed { index, .. } = changed;
-    state.search(&run, move |_| Ok(looking.view_of(index).items(&ids)?)).await
+    items_of(state, changed.index, ids).await
 }
 
 fn classes(run: &Run, labels: &[String]) -> Result<Vec<i64>, ApiError> {

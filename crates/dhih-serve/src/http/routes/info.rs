@@ -118,21 +118,18 @@ pub(crate) fn figures(state: Option<&AppState>) -> Response {
 )]
 pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let reloading = state.clone();
-    let task = tokio::task::spawn_blocking(move || {
+    let reload = move || {
         let reloaded = reloading.try_reload().map(|reloaded| reloaded.map(drop));
         if let Some(Err(error)) = &reloaded {
             // Paths are for the log.
             tracing::error!(%error, "not reloaded");
         }
         reloaded
-    });
-    // The reload goes on where nobody waits for it any more.
-    match tokio::time::timeout(state.limits().request_timeout / 2, task).await {
-        Err(_) => Ok((StatusCode::ACCEPTED, Json(of(&state))).into_response()),
-        Ok(ended) => match ended.map_err(ApiError::internal)? {
-            None => Err(ApiError::ReloadUnderWay),
-            Some(Err(_)) => Err(ApiError::NotReloaded),
-            Some(Ok(())) => Ok(Json(of(&state)).into_response()),
-        },
+    };
+    match state.work_at_length(reload).await? {
+        None => Ok((StatusCode::ACCEPTED, Json(of(&state))).into_response()),
+        Some(None) => Err(ApiError::ReloadUnderWay),
+        Some(Some(Err(_))) => Err(ApiError::NotReloaded),
+        Some(Some(Ok(()))) => Ok(Json(of(&state)).into_response()),
     }
 }

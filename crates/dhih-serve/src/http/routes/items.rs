@@ -9,6 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use dhih_index::Index;
+
 use crate::api::{ErrorAnswer, Item, Pairs, PairsParams};
 use crate::http::params::{Bounds, pairs_extent};
 use crate::http::routes::search::scope;
@@ -145,6 +147,32 @@ pub(super) async fn change<T: Send + 'static>(
     let run = state.run();
     run.items()?.check_open()?;
     state.change(move || Ok(change(&run)?)).await
+}
+
+/// As [`change`], with items whose codes were made for `before`: a reload in between may have brought another model or codec, whose codes
+/// are others.
+pub(super) async fn change_coded<T: Send + 'static>(
+    state: &Arc<AppState>,
+    before: &Arc<Run>,
+    make: impl FnOnce(&Run) -> Result<T, ChangeError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let before = before.clone();
+    let make = move |run: &Run| match run.is_coded_as(&before) {
+        true => make(run),
+        false => Err(ChangeError::Reloading),
+    };
+    change(state, make).await
+}
+
+/// Items of the index that a change has made.
+pub(super) async fn items_of(
+    state: &Arc<AppState>,
+    index: Arc<Index>,
+    ids: Vec<u64>,
+) -> Result<Vec<Item>, ApiError> {
+    let run = state.run();
+    let looking = run.clone();
+    state.search(&run, move |_| Ok(looking.view_of(index).items(&ids)?)).await
 }
 
 impl Thumbnail {

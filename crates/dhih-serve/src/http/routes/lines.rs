@@ -12,9 +12,9 @@ use rayon::prelude::*;
 
 use crate::api::{AddParams, ItemBody, LineRefused, LinesMade, MAX_FAILURES};
 use crate::http::routes::adding::coded;
-use crate::http::routes::items::change;
+use crate::http::routes::items::change_coded;
 use crate::http::{ApiError, AppState};
-use crate::items::{ChangeError, Changed, NewItem};
+use crate::items::NewItem;
 use crate::run::Run;
 
 /// Adds the items of the lines.
@@ -27,17 +27,8 @@ pub(super) async fn add(
     let body = Bytes::from_request(request, &()).await?;
     let of = run.clone();
     let read = state.work(move || Ok(read(&of, params, &body))).await?;
-    let before = run.clone();
-    let made = change(state, move |run| {
-        // A reload in between may have brought another model or codec, whose codes are others.
-        if !run.is_coded_as(&before) {
-            return Err(ChangeError::Reloading);
-        }
-        let Read { lines, items, refused } = read;
-        let Changed { outcomes, .. } = run.items()?.add_each(items)?;
-        Ok((lines, outcomes, refused))
-    });
-    let (lines, outcomes, refused) = made.await?;
+    let Read { lines, items, mut refused } = read;
+    let changed = change_coded(state, run, move |run| run.items()?.add_each(items)).await?;
     let mut made = LinesMade {
         added: 0,
         replaced: 0,
@@ -45,8 +36,7 @@ pub(super) async fn add(
         failed: Vec::new(),
         failures: 0,
     };
-    let mut refused = refused;
-    for (line, outcome) in lines.of_items.into_iter().zip(outcomes) {
+    for (line, outcome) in lines.of_items.into_iter().zip(changed.outcomes) {
         match outcome {
             Ok(item) => {
                 made.ids[line] = Some(item.id);

@@ -74,8 +74,8 @@ pub(crate) async fn count(
     uri: Uri,
 ) -> Result<Json<Count>, ApiError> {
     let run = state.run();
-    let (labels, filter) = choice(&uri, Bounds::of(&run))?;
-    let scope = scope(&run, &labels, filter.as_deref())?;
+    let ChoiceParams { label, filter } = choice(&uri, Bounds::of(&run))?;
+    let scope = scope(&run, &label, filter.as_deref())?;
     let looking = run.clone();
     let count = state.search(&run, move |_| {
         let view = looking.view();
@@ -110,8 +110,8 @@ pub(crate) async fn delete(
     if !run.items()?.is_changeable() {
         return Err(ApiError::ReadOnly);
     }
-    let (labels, filter) = choice(&uri, Bounds::of(&run))?;
-    let Some(scope) = scope(&run, &labels, filter.as_deref())? else {
+    let ChoiceParams { label, filter } = choice(&uri, Bounds::of(&run))?;
+    let Some(scope) = scope(&run, &label, filter.as_deref())? else {
         let message = "say which items are to be deleted: give `label` or `filter`";
         return Err(ApiError::BadRequest("missing_filter", message.into()));
     };

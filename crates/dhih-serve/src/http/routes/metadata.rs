@@ -11,7 +11,7 @@ use crate::api::{
     ErrorAnswer, Field, FieldsAnswer, FieldsBody, Item, MAX_VALUES, MetadataBody, ValueCount,
 };
 use crate::http::json::{Kind, json, kind};
-use crate::http::routes::items::change;
+use crate::http::routes::items::{change, items_of};
 use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
 use crate::items::Kept;
@@ -97,16 +97,9 @@ pub(crate) async fn put(
     let metadata = Metadata::new(metadata.into());
     let metadata =
         metadata.map_err(|fault| ApiError::BadRequest("invalid_metadata", fault.to_string()))?;
-    let (run, index) = {
-        let run = state.run();
-        run.items()?.check_open()?;
-        let of = run.clone();
-        let kept = vec![Kept { id, external_id: None, metadata }];
-        let changed = state.change(move || Ok(of.items()?.keep(kept)?));
-        (run, changed.await?)
-    };
-    let looking = run.clone();
-    let item = state.search(&run, move |_| Ok(looking.view_of(index).item(id)?)).await?;
+    let kept = vec![Kept { id, external_id: None, metadata }];
+    let index = change(&state, move |run| run.items()?.keep(kept)).await?;
+    let item = items_of(&state, index, vec![id]).await?.pop();
     item.map(Json).ok_or_else(|| no_item(id))
 }
 

@@ -98,16 +98,12 @@ pub(crate) async fn compact(
     }
 }
 
-/// Does work on a thread of its own; `None` where it takes so long that it goes on without anybody waiting.
+/// Does work that may take long; `None` where it goes on and nobody waits for it any more.
 async fn in_time<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<Option<T>, ApiError> {
-    let task = tokio::task::spawn_blocking(move || {
-        work().inspect_err(|error| tracing::error!(%error, "no snapshot, or no compaction"))
-    });
-    match tokio::time::timeout(state.limits().request_timeout / 2, task).await {
-        Err(_) => Ok(None),
-        Ok(ended) => Ok(Some(ended.map_err(ApiError::internal)??)),
-    }
+    let logged =
+        || work().inspect_err(|error| tracing::error!(%error, "no snapshot, or no compaction"));
+    Ok(state.work_at_length(logged).await?.transpose()?)
 }

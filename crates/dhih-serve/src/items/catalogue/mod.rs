@@ -171,9 +171,15 @@ impl Catalogue {
 
     /// What is kept of an item.
     pub(crate) fn record(&self, id: u64) -> Result<Option<Record>> {
+        Ok(self.records(&[id])?.pop().flatten())
+    }
+
+    /// What is kept of some items, in order.
+    pub(crate) fn records(&self, ids: &[u64]) -> Result<Vec<Option<Record>>> {
         self.database.read(|tables| {
             let items = tables.open_table(ITEMS)?;
-            items.get(id)?.map(|bytes| parse(bytes.value())).transpose()
+            let one = |id| items.get(id)?.map(|bytes| parse(bytes.value())).transpose();
+            ids.iter().map(one).collect()
         })
     }
 
