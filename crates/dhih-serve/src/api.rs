@@ -2,6 +2,7 @@
 //! `api/`; here is what is left.
 
 mod bounded;
+mod collections;
 mod encode;
 mod explanation;
 mod image;
@@ -15,6 +16,7 @@ mod vector;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::collections::{Collection, CollectionList, NewCollection};
 pub use self::encode::{EncodeAnswer, EncodeBody, EncodeParams};
 pub use self::explanation::{Action, Components, Costs, Explanation, Step};
 pub use self::image::Base64Image;
@@ -72,6 +74,9 @@ pub struct Session {
     pub name: Option<String>,
     /// What the key may do, or anybody.
     pub role: Role,
+    /// The collections that the key is for; absent where it is for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collections: Option<Vec<String>>,
 }
 
 /// Every answer that is not a success.

@@ -143,6 +143,20 @@ pub enum Error {
     /// Files of a folder to import cannot be used, and none may be left out.
     #[error(transparent)]
     LeftOut(dhih_model::Error),
+    /// A directory in the folder of the collections that is none.
+    #[error("{}: {reason}; rename it, or move it away", path.display())]
+    NotACollection {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A collection that is in the folder and is given beside it.
+    #[error("the collection {name} is in the folder of --collections and is given by --run, --codec or --index, too: leave one of them out")]
+    TwoCollections {
+        /// Its name.
+        name: String,
+    },
     /// Certificate or key for TLS cannot be used.
     #[error("TLS: {reason}")]
     Tls {

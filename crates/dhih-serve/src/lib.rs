@@ -26,6 +26,8 @@
 pub mod api;
 mod background;
 mod blocking;
+mod collections;
+mod disk;
 mod encode;
 mod error;
 mod file_identity;
@@ -38,9 +40,10 @@ pub mod postgres;
 mod run;
 mod search;
 
+pub use collections::CollectionName;
 pub use encode::QueueConfig;
 pub use error::{Error, MakerKind, Result};
-pub use http::{Admin, AppState, app};
+pub use http::{Admin, AppState, Collections, CollectionsConfig, Shared, app};
 pub use import::{ImportConfig, Imported, Skipped, import, import_into};
 pub use items::metadata::{FieldDeclaration, FieldType};
 pub use items::{Access, Checked, check_index};
@@ -51,8 +54,9 @@ pub use operation::hosts::{HostName, Hosts};
 pub use operation::keys::{Keys, Role, hash_key};
 pub use operation::limits::Limits;
 pub use operation::path_prefix::PathPrefix;
+pub use operation::plain_name::PlainNameError;
 pub use operation::server::{Server, ServerConfig, Timeouts, bind};
-pub use operation::service::{Served, serve};
+pub use operation::service::serve;
 pub use operation::settings_file::with_file;
 #[cfg(feature = "postgres")]
 pub use operation::store_watch::StoreWatch;
@@ -61,7 +65,7 @@ pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;
 pub use run::coder::Origin;
 pub use run::gallery::{Gallery, Set, Thumbnail};
-pub use run::source::Source;
+pub use run::source::{Served, Source};
 pub use search::{
     CancelOnDrop, Cancellation, Explained, Found, Neighbour, Query, Scope, SearchError, Searcher,
 };

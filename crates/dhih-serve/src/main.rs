@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 use dhih_manual::{compute_on, default_threads, with_fitting_twins};
 use dhih_serve::{
-    Cli, Command, Config, KeysCommand, LogFormat, Served, check, hash_key, import, log, serve,
+    Cli, Command, Config, KeysCommand, LogFormat, check, hash_key, import, log, serve,
     with_file,
 };
 use tracing::level_filters::LevelFilter;
@@ -68,10 +68,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
 fn start(config: Config) -> Result<(), Box<dyn Error>> {
     let keys = config.keys().unwrap_or_else(|message| usage(message));
     config.check(&keys).unwrap_or_else(|message| usage(message));
-    let origin = config.origin().unwrap_or_else(|message| usage(message));
-    let source = config.source().unwrap_or_else(|message| usage(message));
+    let served = config.served().unwrap_or_else(|message| usage(message));
     let _log = log(config.log_level, config.log_format);
-    Ok(serve(config, Served { origin, source }, keys)?)
+    Ok(serve(config, served, keys)?)
 }
 
 fn usage(message: String) -> ! {

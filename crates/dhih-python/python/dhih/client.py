@@ -108,7 +108,7 @@ class Added(NamedTuple):
 
 
 class Client:
-    """A service at a URL.
+    """A service at a URL, or one of its collections.
 
     Searches and reads use one connection for each thread. Every change has a connection of its own and is sent once: where no answer comes,
     `ServiceError` with status 0 says so, and `upsert=True` makes it safe to send it again.
@@ -123,6 +123,7 @@ class Client:
         self,
         url: str,
         *,
+        collection: str | None = None,
         key: str | None = None,
         timeout: float = 30.0,
         ca_file: str | None = None,
@@ -133,13 +134,15 @@ class Client:
         self._url = url.rstrip("/")
         self._secure = parts.scheme == "https"
         self._host, self._port, self._prefix = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._collection = collection
+        self._api = "/v1" if collection is None else f"/v1/collections/{quote(collection, safe='')}"
         self._timeout = timeout
         self._context = ssl.create_default_context(cafile=ca_file) if self._secure else None
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._of_thread = threading.local()
 
     def __repr__(self) -> str:
-        return f"Client({self._url!r})"
+        return f"Client({self._url!r})" if self._collection is None else f"Client({self._url!r}, collection={self._collection!r})"
 
     def info(self) -> dict[str, Any]:
         """What is served: bits, items, classes and limits, as `GET /v1/info`."""
@@ -298,6 +301,19 @@ class Client:
         body = json.dumps({"fields": dict(fields)}).encode()
         return dict(self._change("PUT", "/v1/fields", (), _JSON, body)["fields"])
 
+    def collections(self) -> list[dict[str, Any]]:
+        """The collections of the service that the key may read: name, items, bits and `search_by` of each."""
+        return list(self._read("GET", "/v1/collections")["collections"])
+
+    def make_collection(self, name: str, *, bits: int | None = None, like: str | None = None) -> dict[str, Any]:
+        """Makes a collection of codes of so many bits, or one like another collection, which its model or codec is copied from."""
+        body = {given: value for given, value in (("bits", bits), ("like", like)) if value is not None}
+        return self._change("PUT", f"/v1/collections/{quote(name, safe='')}", (), _JSON, json.dumps(body).encode())
+
+    def remove_collection(self, name: str) -> None:
+        """Removes a collection with all its items and files."""
+        self._change("DELETE", f"/v1/collections/{quote(name, safe='')}")
+
     def snapshot(self, name: str | None = None) -> dict[str, Any]:
         """Makes a snapshot of index and catalogue, where the service was started with `--snapshot-dir`."""
         return self._change("POST", "/v1/admin/snapshots", [("name", name)])
@@ -344,6 +360,9 @@ class Client:
         told: bool = False,
     ) -> Any:
         text = urlencode([(name, value) for name, value in query if value is not None], quote_via=quote)
+        # What is about the collections is of none of them.
+        if not path.startswith("/v1/collections"):
+            path = self._api + path.removeprefix("/v1")
         headers = self._headers | ({"content-type": kind} if body is not None else {})
         try:
             connection.request(method, self._prefix + path + ("?" + text if text else ""), body, headers)

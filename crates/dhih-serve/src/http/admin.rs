@@ -12,17 +12,17 @@ use axum::{Json, Router};
 
 use crate::api::Health;
 use crate::http::routes::info;
-use crate::http::{ApiError, AppState, layers};
+use crate::http::{ApiError, Collections, layers};
 
 /// What the admin listener knows of the service, which comes into being after it.
 #[derive(Debug, Clone, Default)]
-pub struct Admin(Arc<OnceLock<Arc<AppState>>>);
+pub struct Admin(Arc<OnceLock<Collections>>);
 
 impl Admin {
-    /// Tells of `state` from now on.
-    pub fn serve(&self, state: Arc<AppState>) {
+    /// Tells of `collections` from now on.
+    pub fn serve(&self, collections: Collections) {
         // A service is loaded once.
-        let _ = self.0.set(state);
+        let _ = self.0.set(collections);
     }
 
     /// `/healthz`, `/readyz` and `/metrics`.
@@ -40,7 +40,7 @@ impl Admin {
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     match admin.0.get() {
-        Some(state) => info::readiness(state),
+        Some(collections) => info::readiness(collections),
         None => not_ready("loading"),
     }
 }
@@ -52,7 +52,7 @@ pub(crate) fn not_ready(status: &'static str) -> Response {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    info::figures(admin.0.get().map(|state| &**state))
+    info::figures(admin.0.get())
 }
 
 async fn unknown(uri: Uri) -> ApiError {

@@ -29,6 +29,8 @@ pub(crate) enum ApiError {
     Unauthorized,
     /// 403: the key has a role that may not do this. The role that may.
     Forbidden(Role),
+    /// 403: the key is for other collections.
+    OtherCollections,
     /// 403: a page of another site asks for a change.
     CrossSite,
     /// 421: a host that this service is not.
@@ -45,8 +47,8 @@ pub(crate) enum ApiError {
     ExternalIdTaken { external_id: String, id: u64 },
     /// 409: a snapshot of this name is there, or one is under way; a word for programs, a sentence for people.
     Conflict(&'static str, String),
-    /// 422: the service was started without a directory for snapshots.
-    NoSnapshots(String),
+    /// 422: the service was started without a directory that this needs; a word for programs, a sentence for people.
+    NoDirectory(&'static str, String),
     /// 409: what is on disk cannot be served.
     NotReloaded,
     /// 409: a reload is under way already.
@@ -155,6 +157,11 @@ impl ApiError {
                 "forbidden",
                 format!("this key may not do that: it takes one of the role `{role}`"),
             ),
+            Self::OtherCollections => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "this key is for other collections: it takes one that is for this one, or for all".into(),
+            ),
             Self::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "cross_site",
@@ -195,9 +202,7 @@ impl ApiError {
                 format!("item {id} has the external id {external_id:?} already: delete it first, or replace it with `?upsert=true`"),
             ),
             Self::Conflict(code, message) => (StatusCode::CONFLICT, code, message),
-            Self::NoSnapshots(message) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "no_snapshot_dir", message)
-            }
+            Self::NoDirectory(code, message) => (StatusCode::UNPROCESSABLE_ENTITY, code, message),
             Self::NotReloaded => (
                 StatusCode::CONFLICT,
                 "not_reloaded",

@@ -8,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 
+use crate::collections::CollectionName;
 use crate::http::ApiError;
 use crate::http::origin::{AllowedOrigins, Credential};
 use crate::http::sessions::{SessionCookie, Sessions};
@@ -129,15 +130,21 @@ impl Guard {
         limit.count(&client).map_err(ApiError::TooManyRequests)
     }
 
-    /// Lets the caller do what the role may do.
+    /// Lets the caller do what the role may do, to a collection or, without one, to the service as a whole.
     ///
     /// # Errors
-    /// No key, an unknown one, or one whose role is not enough.
-    pub(crate) fn allow(&self, caller: &Caller, needed: Role) -> Result<(), ApiError> {
+    /// No key, an unknown one, one for other collections, or one whose role is not enough.
+    pub(crate) fn allow(
+        &self,
+        caller: &Caller,
+        needed: Role,
+        collection: Option<&CollectionName>,
+    ) -> Result<(), ApiError> {
         if self.keys.load().anybody_may() >= Some(needed) {
             return Ok(());
         }
         match &caller.key {
+            Some(key) if !key.is_for(collection) => Err(ApiError::OtherCollections),
             Some(key) if key.role >= needed => Ok(()),
             Some(_) => Err(ApiError::Forbidden(needed)),
             None if caller.unknown_key => Err(self.unknown_key(caller)),
@@ -145,16 +152,16 @@ impl Guard {
         }
     }
 
-    /// What the caller is and may do: the name of its key, and its role; without a key, what anybody may.
+    /// What the caller may do: the role of its key; without a key, what anybody may.
     ///
     /// # Errors
     /// As for [`allow`](Self::allow).
-    pub(crate) fn role(&self, caller: &Caller) -> Result<(Option<Arc<str>>, Role), ApiError> {
+    pub(crate) fn role(&self, caller: &Caller) -> Result<Role, ApiError> {
         if let Some(key) = &caller.key {
-            return Ok((Some(key.name.clone()), key.role));
+            return Ok(key.role);
         }
-        self.allow(caller, Role::Read)?;
-        Ok((None, self.keys.load().anybody_may().unwrap_or(Role::Read)))
+        self.allow(caller, Role::Read, None)?;
+        Ok(self.keys.load().anybody_may().unwrap_or(Role::Read))
     }
 
     /// Begins a session for who gives a key: the key, and the session's token.

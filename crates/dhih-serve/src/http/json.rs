@@ -61,3 +61,19 @@ pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
         ApiError::BadRequest("malformed_body", format!("the body is not the JSON expected: {e}"))
     })
 }
+
+/// Reads a body that must be JSON.
+///
+/// # Errors
+/// As for [`json`]; a body of another type.
+pub(crate) async fn only_json<T: DeserializeOwned + Send + 'static>(
+    request: Request,
+) -> Result<T, ApiError> {
+    match kind(&request)? {
+        Some(Kind::Json) => json(request).await,
+        _ => Err(ApiError::UnsupportedMediaType(
+            "unsupported_media_type",
+            "send application/json".into(),
+        )),
+    }
+}

@@ -3,7 +3,10 @@
 
 mod admin;
 mod body_memory;
+mod collections;
+mod dispatch;
 mod error;
+mod figures;
 mod form;
 mod guard;
 mod json;
@@ -16,6 +19,7 @@ mod prefix;
 pub(crate) mod readiness;
 mod routes;
 mod sessions;
+mod shared;
 mod state;
 mod trace;
 mod upload;
@@ -33,34 +37,75 @@ use axum::{
 
 pub use admin::Admin;
 pub(crate) use error::ApiError;
+pub use collections::{Collections, CollectionsConfig};
+pub use shared::Shared;
 pub use state::AppState;
 
 use self::routes::{
-    adding, encode, info, items, listing, metadata, page, samples, search, session, snapshots,
+    adding, collections as collection_routes, encode, info, items, listing, metadata, page, samples, search, session, snapshots,
 };
 
-/// The whole service as a router.
-pub fn app(state: Arc<AppState>) -> Router {
+/// A whole service as a router: its collections, or a single one.
+pub fn app(collections: impl Into<Collections>) -> Router {
+    let collections = collections.into();
+    let prefix = collections.shared().path_prefix().clone();
+    let service = service_router(collections.clone());
+    let dispatch = dispatch::Dispatch { collections, service };
+    prefix::below(&prefix, Router::new().fallback(dispatch::dispatch).with_state(dispatch))
+}
+
+/// What is of no single collection.
+fn service_router(collections: Collections) -> Router {
     crate::operation::telemetry::recorder();
-    let body_memory = from_fn_with_state(state.clone(), layers::charge_body);
-    let picture_memory = from_fn_with_state(state.clone(), layers::charge_picture_body);
+    let shared = collections.shared().clone();
+    let gate = layers::Gate { shared: shared.clone(), collection: None };
+    let body_memory = from_fn_with_state(shared.clone(), layers::charge_body);
+    let session = Router::new().route(
+        "/v1/session",
+        post(session::begin)
+            .layer(DefaultBodyLimit::max(session::MAX_BODY))
+            .delete(session::end)
+            .layer(from_fn_with_state(shared.clone(), layers::own_pages))
+            .get(session::session)
+            .with_state(shared.clone()),
+    );
+    let administering = Router::new()
+        .route("/v1/collections/{collection}", put(collection_routes::make).layer(body_memory))
+        .route("/v1/collections/{collection}", delete(collection_routes::remove))
+        .route_layer(from_fn_with_state(gate.clone(), layers::administering));
+    let reading = Router::new()
+        .route("/metrics", get(info::metrics_text))
+        .route_layer(from_fn_with_state(gate, layers::reading));
+    let guarded = administering
+        .merge(reading)
+        .route("/v1/collections", get(collection_routes::list))
+        .route("/v1/collections/{collection}", get(collection_routes::one))
+        .merge(session)
+        .merge(page::assets())
+        .merge(openapi::routes(shared.path_prefix()));
+    let open =
+        Router::new().route("/healthz", get(info::healthz)).route("/readyz", get(info::readyz));
+    surrounded(&shared, guarded.fallback(collection_routes::unknown), open).with_state(collections)
+}
+
+/// A collection's paths.
+fn collection_router(state: Arc<AppState>) -> Router {
+    let shared = state.shared().clone();
+    let gate = layers::Gate { shared: shared.clone(), collection: Some(state.name().clone()) };
+    let body_memory = from_fn_with_state(shared.clone(), layers::charge_body);
+    let picture_memory = from_fn_with_state(shared.clone(), layers::charge_picture_body);
     let writing = Router::new()
         .route("/v1/items", post(adding::add).layer(picture_memory.clone()).delete(listing::delete))
         .route("/v1/items/batch", post(adding::add_batch).layer(body_memory.clone()))
         .route("/v1/items/{id}", delete(items::delete))
         .route("/v1/items/{id}/metadata", put(metadata::put).layer(body_memory.clone()))
-        .route_layer(from_fn_with_state(state.clone(), layers::writing));
+        .route_layer(from_fn_with_state(gate.clone(), layers::writing));
     let administering = Router::new()
         .route("/v1/admin/reload", post(info::reload))
         .route("/v1/admin/compact", post(snapshots::compact))
         .route("/v1/admin/snapshots", post(snapshots::make).get(snapshots::list))
         .route("/v1/fields", put(metadata::declare).layer(body_memory.clone()))
-        .route_layer(from_fn_with_state(state.clone(), layers::administering));
-    let session = post(session::begin)
-        .layer(DefaultBodyLimit::max(session::MAX_BODY))
-        .delete(session::end)
-        .layer(from_fn_with_state(state.clone(), layers::own_pages))
-        .get(session::session);
+        .route_layer(from_fn_with_state(gate.clone(), layers::administering));
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(picture_memory.clone()))
         .route("/v1/encode", post(encode::encode).layer(picture_memory))
@@ -75,29 +120,26 @@ pub fn app(state: Arc<AppState>) -> Router {
         .route("/v1/samples/{index}", get(samples::sample))
         .route("/v1/samples/{index}/image", get(samples::image))
         .route("/v1/info", get(info::info))
-        .route("/metrics", get(info::metrics_text))
-        .route_layer(from_fn_with_state(state.clone(), layers::reading));
-    let open =
-        Router::new().route("/healthz", get(info::healthz)).route("/readyz", get(info::readyz));
+        .route_layer(from_fn_with_state(gate, layers::reading));
+    let guarded = writing.merge(administering).merge(reading).fallback(unknown);
+    surrounded(&shared, guarded, Router::new()).with_state(state)
+}
+
+/// The layers of every answer, around paths that are guarded and paths that are open to all.
+fn surrounded<S: Clone + Send + Sync + 'static>(
+    shared: &Arc<Shared>,
+    guarded: Router<S>,
+    open: Router<S>,
+) -> Router<S> {
     let not_allowed = async || ApiError::MethodNotAllowed;
     // The layer that is added last is asked first: is it this service that is meant, who asks, too often, and are too many under way?
-    let guarded = writing
-        .merge(administering)
-        .merge(reading)
-        .merge(Router::new().route("/v1/session", session))
-        .merge(page::assets())
-        .merge(openapi::routes(state.run().path_prefix()))
-        .fallback(unknown)
+    let guarded = guarded
         .method_not_allowed_fallback(not_allowed)
-        .layer(from_fn_with_state(state.clone(), layers::admit));
-    let run = state.run();
-    let app = open
-        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(shared.clone(), layers::admit));
+    open.method_not_allowed_fallback(not_allowed)
         .merge(guarded)
-        .layer(DefaultBodyLimit::max(state.limits().max_body_bytes))
-        .layer(from_fn_with_state(state.clone(), layers::surround))
-        .with_state(state);
-    prefix::below(run.path_prefix(), app)
+        .layer(DefaultBodyLimit::max(shared.limits().max_body_bytes))
+        .layer(from_fn_with_state(shared.clone(), layers::surround))
 }
 
 async fn unknown(uri: Uri) -> ApiError {

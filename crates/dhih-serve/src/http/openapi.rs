@@ -1,7 +1,5 @@
 //! The description of the API: OpenAPI 3.1 at `/openapi.json`, and Swagger UI over it at `/docs`.
 
-use std::sync::Arc;
-
 use axum::Router;
 use utoipa::{
     Modify, OpenApi,
@@ -12,9 +10,9 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::http::AppState;
+use crate::http::Collections;
 use crate::http::routes::{
-    adding, encode, info, items, listing, metadata, samples, search, session, snapshots,
+    adding, collections, encode, info, items, listing, metadata, samples, search, session, snapshots,
 };
 use crate::operation::path_prefix::PathPrefix;
 
@@ -22,7 +20,7 @@ use crate::operation::path_prefix::PathPrefix;
 #[openapi(
     info(
         title = "dhih-serve",
-        description = "Image search by binary codes. Every answer that is not a success is {\"error\":{\"code\",\"message\"}}.",
+        description = "Image search by binary codes. Every answer that is not a success is {\"error\":{\"code\",\"message\"}}. Paths under /v1 are those of the collection `default`; the other collections have them under /v1/collections/{collection} in place of /v1.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     servers((url = "/", description = "this service")),
@@ -30,6 +28,7 @@ use crate::operation::path_prefix::PathPrefix;
         search::search, search::batch, encode::encode, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
         listing::list, listing::count, listing::delete, metadata::fields, metadata::declare, metadata::put,
         samples::samples, samples::sample, samples::image,
+        collections::list, collections::one, collections::make, collections::remove,
         session::begin, session::session, session::end,
         info::info, info::healthz, info::readyz, info::metrics_text, info::reload,
         snapshots::make, snapshots::list, snapshots::compact,
@@ -84,7 +83,7 @@ impl Modify for Refusals {
     }
 }
 
-pub(crate) fn routes(prefix: &PathPrefix) -> Router<Arc<AppState>> {
+pub(crate) fn routes(prefix: &PathPrefix) -> Router<Collections> {
     let mut api = Description::openapi();
     if !prefix.is_root() {
         let own = ServerBuilder::new().url(prefix.as_str()).description(Some("this service"));

@@ -1,5 +1,5 @@
-//! What every request shares: the run, the limits, the keys, the encode queue, and the workers that decode and search off the
-//! async runtime.
+//! One collection as it is served: its run, how reloads of it went, what encodes its pictures and what makes its snapshots. What all
+//! collections share: `shared.rs`.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,89 +10,76 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::api::LastReload;
 use crate::background::in_background;
-use crate::blocking::BlockingPool;
+use crate::collections::CollectionName;
 use crate::encode::{PictureEncoder, QueueConfig};
-use crate::http::ApiError;
-use crate::http::body_memory::BodyMemory;
-use crate::http::guard::Guard;
-use crate::http::layers::InFlight;
-use crate::http::origin::AllowedOrigins;
-use crate::http::readiness::{Phase, Readiness};
-use crate::http::sessions::SessionCookie;
-use crate::operation::allowed_origin::AllowedOrigin;
-use crate::operation::hosts::Hosts;
+use crate::http::shared::Shared;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::snapshots::Snapshots;
 use crate::run::Run;
-use crate::search::Cancellation;
 use crate::{Error, Result};
 
-/// Changes that wait for their turn at once.
-const CHANGES: usize = 64;
-
-/// A loaded run behind a bounded set of workers.
+/// A collection that is served.
 #[derive(Debug)]
 pub struct AppState {
+    name: CollectionName,
+    shared: Arc<Shared>,
     run: ArcSwap<Run>,
     /// One reload at a time.
     reloading: Mutex<()>,
     is_reloading: AtomicBool,
     last_reload: ArcSwapOption<LastReload>,
-    readiness: Readiness,
-    limits: Limits,
-    guard: Guard,
-    in_flight: InFlight,
+    /// Whether the last check of a store found that searches can be answered. Always true where codes are on this machine's disk.
+    is_store_available: AtomicBool,
     pictures: PictureEncoder,
-    threads: BlockingPool,
-    /// Threads that change what is served. They wait for each other and for the disk, and the more of them wait, the more is made in one change.
-    changing: BlockingPool,
-    /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
-    store_threads: BlockingPool,
-    bodies: Arc<BodyMemory>,
     snapshots: Snapshots,
 }
 
 impl AppState {
-    /// Serves `run` within `limits`, to those with `keys`, under the names of this machine.
+    /// Serves `run` alone, within `limits`, to those with `keys`, under the names of this machine.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
-        let run = ArcSwap::from_pointee(run);
-        let threads = BlockingPool::new(limits.workers, limits.queue_timeout);
-        let changing = BlockingPool::new(CHANGES, limits.queue_timeout);
-        let store_threads = BlockingPool::new(limits.store_searches, limits.queue_timeout);
+        Self::of(CollectionName::default(), run, Arc::new(Shared::new(limits, keys, queue)))
+    }
+
+    /// Serves `run` as the collection of this name.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn of(name: CollectionName, run: Run, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let run = run.with_api_path(name.api_path(shared.path_prefix()));
         // A GPU takes one batch after the other; without a network nothing is encoded.
-        let workers = match run.load().encoder() {
+        let workers = match run.encoder() {
             Ok(encoder) if encoder.is_on_cpu() => rayon::current_num_threads(),
             Ok(_) => 1,
             Err(_) => 0,
         };
-        let image = limits.image.clone();
-        let pictures = PictureEncoder::start(queue, workers, threads.clone(), image)?;
-        let bodies = Arc::new(BodyMemory::new(&limits));
-        let readiness = Readiness::default();
-        readiness.advance(Phase::Serving);
-        let mut guard = Guard::new(keys, limits.rate_limit);
-        guard.cookie = SessionCookie::below(run.load().path_prefix().clone());
-        let in_flight = InFlight::new(limits.max_in_flight);
+        let image = shared.limits().image.clone();
+        let threads = shared.threads().clone();
+        let pictures = PictureEncoder::start(shared.queue(), workers, threads, image)?;
         Ok(Self {
-            run,
+            name,
+            shared,
+            run: ArcSwap::from_pointee(run),
             reloading: Mutex::default(),
             is_reloading: AtomicBool::new(false),
             last_reload: ArcSwapOption::empty(),
-            readiness,
-            limits,
-            guard,
-            in_flight,
+            is_store_available: AtomicBool::new(true),
             pictures,
-            threads,
-            changing,
-            store_threads,
-            bodies,
             snapshots: Snapshots::default(),
         })
+    }
+
+    /// The collection's name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    /// What all collections share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The run being served.
@@ -163,43 +150,15 @@ impl AppState {
         self.last_reload.load().as_deref().copied()
     }
 
-    /// Says at `/readyz` that new requests should go elsewhere. Those that come are still answered.
-    pub fn stop_soon(&self) {
-        self.readiness.advance(Phase::Stopping);
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        self.readiness.phase()
-    }
-
     /// Whether searches can be answered as far as is known: a store elsewhere may have shards that do not answer.
     pub(crate) fn is_store_available(&self) -> bool {
-        self.readiness.is_store_available()
+        self.is_store_available.load(Ordering::Relaxed)
     }
 
     /// Notes what a check of the store found, and says what the one before had found.
     #[cfg(feature = "postgres")]
     pub(crate) fn set_store_available(&self, available: bool) -> bool {
-        self.readiness.set_store_available(available)
-    }
-
-    /// The limits requests are held to.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// Serves under these names instead.
-    #[must_use]
-    pub fn with_hosts(mut self, hosts: Hosts) -> Self {
-        self.guard.hosts = hosts;
-        self
-    }
-
-    /// Lets pages of these origins read what is served, and with a key change it.
-    #[must_use]
-    pub fn with_allowed_origins(mut self, origins: Vec<AllowedOrigin>) -> Self {
-        self.guard.origins = AllowedOrigins::new(origins);
-        self
+        self.is_store_available.swap(available, Ordering::Relaxed)
     }
 
     /// Makes snapshots below this directory.
@@ -214,21 +173,6 @@ impl AppState {
         &self.snapshots
     }
 
-    /// Puts other keys in force, at once. Sessions of keys that are not among them end.
-    pub fn set_keys(&self, keys: Keys) {
-        self.guard.set_keys(keys);
-    }
-
-    /// Who may be answered.
-    pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
-    }
-
-    /// Places for requests under way.
-    pub(crate) fn in_flight(&self) -> &InFlight {
-        &self.in_flight
-    }
-
     /// What encodes pictures.
     pub(crate) fn pictures(&self) -> &PictureEncoder {
         &self.pictures
@@ -237,48 +181,5 @@ impl AppState {
     /// Images that are decoded or encoded, or wait for it.
     pub fn images_under_way(&self) -> usize {
         self.pictures.depth()
-    }
-
-    /// The memory of request bodies.
-    pub(crate) fn bodies(&self) -> &Arc<BodyMemory> {
-        &self.bodies
-    }
-
-    /// Does `job` on a worker thread. The worker stays taken until the job ends, even if its request is given up.
-    pub(crate) async fn work<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        self.threads.run(|_| job()).await?
-    }
-
-    /// Does `job`, which changes what is served, on a thread for that.
-    pub(crate) async fn change<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        self.changing.run(|_| job()).await?
-    }
-
-    /// Does work that may take long on a thread of its own; `None` where it goes on and nobody waits for it any more.
-    pub(crate) async fn work_at_length<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Option<T>, ApiError> {
-        let task = tokio::task::spawn_blocking(work);
-        match tokio::time::timeout(self.limits.request_timeout / 2, task).await {
-            Err(_) => Ok(None),
-            Ok(ended) => ended.map(Some).map_err(ApiError::internal),
-        }
-    }
-
-    /// Does `job`, which searches `run`, on a thread for that. It ends early where nobody waits for it any more.
-    pub(crate) async fn search<T: Send + 'static>(
-        &self,
-        run: &Run,
-        job: impl FnOnce(&Cancellation) -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let threads = if run.is_remote() { &self.store_threads } else { &self.threads };
-        threads.run(job).await?
     }
 }

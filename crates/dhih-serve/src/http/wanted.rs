@@ -183,7 +183,7 @@ impl Reader<'_> {
     async fn read(&self, text: String) -> Result<Wanted, ApiError> {
         self.run.coder().text()?;
         let (run, started) = (self.run.clone(), Instant::now());
-        let made = self.state.work(move || {
+        let made = self.state.shared().work(move || {
             let encoded = run.coder().text()?.encode_all(&[text]);
             encoded.map_err(|error| match error {
                 error @ (dhih_model::Error::Text { .. } | dhih_model::Error::Vectors { .. }) => {

@@ -24,7 +24,7 @@ impl ItemShape {
     }
 
     /// Items as an index takes them.
-    pub(super) fn set_of<'a>(
+    pub(crate) fn set_of<'a>(
         &self,
         records: impl Iterator<Item = (u64, &'a Record)> + Clone,
     ) -> Result<CodeSet> {

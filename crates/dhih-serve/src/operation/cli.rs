@@ -144,6 +144,10 @@ pub struct Config {
     /// Index directory, as `dhih-index build` writes it [default: RUN/index]. Without --run it is searched by codes, with --codec also by vectors
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
+    /// Folder of further collections, a directory each, which are served under /v1/collections/NAME; the service makes and removes some in it. Without
+    /// --run, --codec and --index its directory `default` is served where no collection is named
+    #[arg(long, env = "DHIH_COLLECTIONS", value_name = "DIR")]
+    pub collections: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one. The last line on stdout is the page's URL
     #[arg(long, env = "DHIH_BIND", value_name = "ADDR", default_value = "127.0.0.1:7878")]
     pub bind: SocketAddr,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::encode::QueueConfig;
-use crate::http::AppState;
+use crate::http::{Collections, CollectionsConfig, Shared};
 use crate::items::Access;
 use crate::operation::cli::Config;
 use crate::operation::hosts::{HostName, Hosts};
@@ -14,9 +14,8 @@ use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::server::{ServerConfig, Timeouts};
 use crate::operation::tls::TlsConfig;
-use crate::run::Run;
 use crate::run::coder::Origin;
-use crate::run::source::Source;
+use crate::run::source::{Served, Source};
 
 /// The run that is served where nothing else is said.
 const LATEST: &str = "runs/latest";
@@ -50,10 +49,10 @@ impl Config {
     ///
     /// # Errors
     /// As for [`keys`](Self::keys) and [`check`](Self::check).
-    pub fn reload_keys(&self, state: &AppState) -> Result<(), String> {
+    pub fn reload_keys(&self, shared: &Shared) -> Result<(), String> {
         let keys = self.keys()?;
         self.check(&keys)?;
-        state.set_keys(keys);
+        shared.set_keys(keys);
         tracing::info!("the keys were read again");
         Ok(())
     }
@@ -98,6 +97,31 @@ impl Config {
         ))
     }
 
+    /// What the collection `default` is made of; absent where that is left to the folder of the collections.
+    ///
+    /// # Errors
+    /// As for [`origin`](Self::origin) and [`source`](Self::source).
+    pub fn served(&self) -> Result<Option<Served>, String> {
+        let is_given = self.run.is_some() || self.codec.is_some() || self.index.is_some();
+        let served = Served { origin: self.origin()?, source: self.source()? };
+        let is_local = matches!(served.source, Source::Index { .. });
+        Ok((is_given || !is_local || self.collections.is_none()).then_some(served))
+    }
+
+    /// All that is to be served.
+    pub fn collections(&self, default: Option<Served>) -> CollectionsConfig {
+        CollectionsConfig {
+            default,
+            folder: self.collections.clone(),
+            access: self.access(),
+            snapshots: self.snapshot_dir.clone(),
+        }
+    }
+
+    fn access(&self) -> Access {
+        if self.read_only { Access::ReadOnly } else { Access::Writable }
+    }
+
     /// What makes codes of queries.
     ///
     /// # Errors
@@ -130,15 +154,16 @@ impl Config {
                 Some(_) => Err("--store and --index are both given: search one of them".into()),
             };
         }
-        let access = if self.read_only { Access::ReadOnly } else { Access::Writable };
         let run = self.run.as_deref().unwrap_or(Path::new(LATEST));
-        Ok(Source::Index { dir: index_dir(run, self.index.as_deref()), access })
+        Ok(Source::Index { dir: index_dir(run, self.index.as_deref()), access: self.access() })
     }
 
     /// The line on stdout that says where the page is.
-    pub fn announcement(&self, url: &str, run: &Run) -> String {
+    pub fn announcement(&self, url: &str, collections: &Collections) -> String {
+        let run = collections.default_run();
+        let (items, bits) = (run.as_ref().map(|run| run.len()), run.as_ref().map(|run| run.bits()));
         match self.json {
-            true => json!({ "url": url, "items": run.len(), "bits": run.bits() }).to_string(),
+            true => json!({ "url": url, "items": items, "bits": bits }).to_string(),
             false => url.to_owned(),
         }
     }

@@ -1,6 +1,7 @@
 //! API keys: who may read, who may write, who may reload. Keys are kept and compared as digests, in a time that does not depend on
 //! where they differ. The file that names them: `keys_file.rs`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use axum::http::{HeaderMap, HeaderName, header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
+
+use crate::collections::CollectionName;
 
 /// Shorter keys can be guessed.
 const SHORTEST: usize = 16;
@@ -75,6 +78,24 @@ pub(crate) struct NamedKey {
     pub(crate) name: Arc<str>,
     pub(crate) role: Role,
     pub(crate) digest: Digest,
+    /// The collections that it is for; absent where it is for all, and for the service as a whole.
+    pub(crate) collections: Option<Arc<BTreeSet<CollectionName>>>,
+}
+
+impl NamedKey {
+    /// The names of the collections that it is for; absent where it is for all.
+    pub(crate) fn collections(&self) -> Option<Vec<String>> {
+        self.collections.as_ref().map(|names| names.iter().map(ToString::to_string).collect())
+    }
+
+    /// Whether it is for a collection, or, without one, for the service as a whole.
+    pub(crate) fn is_for(&self, collection: Option<&CollectionName>) -> bool {
+        match (&self.collections, collection) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(name)) => own.contains(name),
+        }
+    }
 }
 
 /// The keys of a service; without one, nobody is asked for it.
@@ -95,7 +116,7 @@ impl Keys {
         let named = |name: &str, role, text: Option<&str>| {
             text.map(|text| {
                 let digest = digest_of_key(name, text)?;
-                Ok::<_, String>(NamedKey { name: name.into(), role, digest })
+                Ok::<_, String>(NamedKey { name: name.into(), role, digest, collections: None })
             })
         };
         let read = named("read", Role::Read, read).transpose()?;

@@ -1,9 +1,12 @@
 //! The file of named keys: `[[key]]` tables in TOML, each with a name, a role, and the key or its digest.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::collections::CollectionName;
 use crate::operation::keys::{Digest, NamedKey, Role, digest_of_key};
 
 /// The longest name of a key.
@@ -23,6 +26,7 @@ struct Entry {
     role: Role,
     sha256: Option<String>,
     key: Option<String>,
+    collections: Option<Vec<String>>,
 }
 
 /// The keys of a file.
@@ -43,7 +47,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<NamedKey>, String> {
 
 impl Entry {
     fn checked(self) -> Result<NamedKey, String> {
-        let Self { name, role, sha256, key } = self;
+        let Self { name, role, sha256, key, collections } = self;
         if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
             return Err(format!(
                 "{name:?} is no name of a key; give 1 to {LONGEST_NAME} bytes without control characters"
@@ -56,8 +60,25 @@ impl Entry {
             (None, Some(key)) => digest_of_key(&name, &key),
             _ => Err(format!("{name:?} needs one of `sha256` and `key`")),
         };
-        Ok(NamedKey { name: name.into(), role, digest: digest? })
+        let collections = collections.map(|names| collections_of(&name, names)).transpose()?;
+        Ok(NamedKey { name: name.into(), role, digest: digest?, collections })
     }
+}
+
+/// The collections that a key is for.
+fn collections_of(
+    key: &str,
+    names: Vec<String>,
+) -> Result<Arc<BTreeSet<CollectionName>>, String> {
+    if names.is_empty() {
+        return Err(format!(
+            "{key:?} is for no collection; name some in `collections`, or leave that out for all"
+        ));
+    }
+    let named = |name: String| {
+        name.parse().map_err(|reason| format!("the collection {name:?} of {key:?}: {reason}"))
+    };
+    names.into_iter().map(named).collect::<Result<_, _>>().map(Arc::new)
 }
 
 #[cfg(test)]
@@ -102,6 +123,8 @@ mod tests {
             (entry("role = 'read'\nkey = 'short-secret'"), "fewer than 16"),
             (entry(&format!("role = 'read'\nkey = '{KEY}'\nkeys = 1")), "unknown field"),
             (entry(&format!("role = 'read'\nkey = '{KEY}")), "keys.toml"),
+            (format!("{good}collections = []"), "\"a\" is for no collection"),
+            (format!("{good}collections = ['a b']"), "the collection \"a b\" of \"a\""),
             (good.replace("'a'", "''"), "is no name"),
             (good.replace("'a'", "'read'"), "two keys are named \"read\""),
             (format!("{good}{good}"), "two keys are named \"a\""),

@@ -10,6 +10,7 @@ pub(crate) mod keys;
 mod keys_file;
 pub(crate) mod limits;
 pub(crate) mod path_prefix;
+pub(crate) mod plain_name;
 mod process;
 pub(crate) mod rate_limit;
 pub(crate) mod server;

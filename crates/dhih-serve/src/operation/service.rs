@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::http::{Admin, AppState, app};
+use crate::http::{Admin, Collections, Shared, app};
 use crate::operation::cli::Config;
 use crate::operation::keys::Keys;
 use crate::operation::server::{Server, ServerConfig, bind};
@@ -16,9 +16,7 @@ use crate::operation::signals::Signals;
 use crate::operation::store_watch::StoreWatch;
 use crate::operation::supervisor;
 use crate::operation::tls::Tls;
-use crate::run::Run;
-use crate::run::coder::Origin;
-use crate::run::source::Source;
+use crate::run::source::Served;
 use crate::{Error, Result};
 
 /// How long work that nobody waits for any more may hold up the end of the process.
@@ -26,20 +24,11 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// Connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// What is served.
-#[derive(Debug, Clone)]
-pub struct Served {
-    /// What makes codes of queries.
-    pub origin: Origin,
-    /// Where the codes are that are searched.
-    pub source: Source,
-}
-
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// A run that cannot be served, an address that cannot be had, a certificate that cannot be used.
-pub fn serve(config: Config, served: Served, keys: Keys) -> Result<()> {
+pub fn serve(config: Config, served: Option<Served>, keys: Keys) -> Result<()> {
     // As many threads answer as compute: `--threads` bounds both.
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(rayon::current_num_threads()).enable_all().build();
@@ -50,7 +39,7 @@ pub fn serve(config: Config, served: Served, keys: Keys) -> Result<()> {
     ended
 }
 
-async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
+async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Result<()> {
     // First of all: a signal that comes while the run is loaded must not be lost, nor end the process the hard way.
     let signals = Signals::watch().map_err(|source| Error::System { what: "signals", source })?;
     let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
@@ -66,17 +55,13 @@ async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
     }
     let settings = config.clone();
     let load = move || {
-        let run = Run::open(&served.origin, &served.source)?;
-        let run = run.with_path_prefix(settings.path_prefix.clone());
         let hosts = settings.hosts(&keys);
-        let state = AppState::new(run, settings.limits(), keys, settings.queue());
-        let (origins, snapshots) = (settings.cors_origin.clone(), settings.snapshot_dir.clone());
-        let state = state.map(|state| {
-            state.with_hosts(hosts).with_allowed_origins(origins).with_snapshots(snapshots)
-        });
-        state.map(Arc::new).map_err(|source| Error::System { what: "threads", source })
+        let shared = Shared::new(settings.limits(), keys, settings.queue()).with_hosts(hosts);
+        let shared = shared.with_allowed_origins(settings.cors_origin.clone());
+        let shared = shared.with_path_prefix(settings.path_prefix.clone());
+        Collections::open(Arc::new(shared), settings.collections(served))
     };
-    let state = tokio::select! {
+    let collections = tokio::select! {
         loaded = spawn_blocking(load) => loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?,
         () = signals.stopped(1) => {
             tracing::info!("stopped while the run was being loaded");
@@ -87,22 +72,24 @@ async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address =
         listener.local_addr().map_err(|source| Error::Bind { addr: config.bind, source })?;
-    admin.serve(state.clone());
-    let reloading = reload_at_hangups(signals.clone(), config.clone(), state.clone(), tls.clone());
+    admin.serve(collections.clone());
+    let reloading = reload_at_hangups(signals.clone(), config.clone(), collections.clone(), tls.clone());
     #[cfg(feature = "postgres")]
-    if state.run().is_remote() {
-        StoreWatch::new(state.clone()).spawn();
+    for state in collections.all() {
+        if state.run().is_remote() {
+            StoreWatch::new(state).spawn();
+        }
     }
     // A closed stdout is no reason to stop serving.
     let announcement =
-        config.announcement(&format!("{scheme}://{address}{}/", config.path_prefix), &state.run());
+        config.announcement(&format!("{scheme}://{address}{}/", config.path_prefix), &collections);
     let _ = writeln!(std::io::stdout(), "{announcement}");
     supervisor::ready();
-    let server = Server { listener, app: app(state.clone()), config: config.server(), tls };
+    let server = Server { listener, app: app(collections.clone()), config: config.server(), tls };
     let stop = async {
         signals.stopped(1).await;
         supervisor::stopping();
-        state.stop_soon();
+        collections.shared().stop_soon();
         tokio::time::sleep(config.drain_delay()).await;
     };
     tokio::select! {
@@ -118,24 +105,23 @@ async fn start(config: Arc<Config>, served: Served, keys: Keys) -> Result<()> {
 fn reload_at_hangups(
     mut signals: Signals,
     config: Arc<Config>,
-    state: Arc<AppState>,
+    collections: Collections,
     tls: Option<Arc<Tls>>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             signals.hangup().await;
             supervisor::reloading();
-            let (config, state, tls) = (config.clone(), state.clone(), tls.clone());
+            let (config, collections, tls) = (config.clone(), collections.clone(), tls.clone());
             let reload = spawn_blocking(move || {
-                if let Err(error) = config.reload_keys(&state) {
+                if let Err(error) = config.reload_keys(collections.shared()) {
                     tracing::error!(
                         error,
                         "the keys were not read again, so that the old ones stay in force"
                     );
                 }
                 let certificate = tls.as_ref().map_or(Ok(()), |tls| tls.reload());
-                let run = state.reload().map(drop);
-                for error in [certificate, run].into_iter().filter_map(Result::err) {
+                for error in certificate.err().into_iter().chain(collections.reload()) {
                     tracing::error!(%error, "not reloaded: what was served before is served on");
                 }
             });

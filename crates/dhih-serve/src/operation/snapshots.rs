@@ -8,10 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Error;
 use crate::api::Snapshot;
+use crate::disk::sync_directory;
+use crate::operation::plain_name::{PlainName, PlainNameError};
 use crate::items::{ChangeError, Compacted, Copied, LocalItems};
 
-/// The longest name.
-const NAME: usize = 64;
 /// What the name of a snapshot ends with that is not whole yet.
 const PARTIAL: &str = ".partial";
 
@@ -20,10 +20,10 @@ const PARTIAL: &str = ".partial";
 pub(crate) enum SnapshotError {
     #[error("this service makes no snapshots: start it with --snapshot-dir DIR")]
     NoDirectory,
-    #[error(
-        "a name has 1 to {NAME} letters, digits, `.`, `-` and `_`, and begins with a letter or a digit"
-    )]
-    Name,
+    #[error(transparent)]
+    Name(#[from] PlainNameError),
+    #[error("a name does not end in `{PARTIAL}`: that is what snapshots are called that are not whole")]
+    Partial,
     #[error("there is a snapshot of this name already: give it another one")]
     Exists,
     #[error("a snapshot or a compaction is under way: wait until it has ended")]
@@ -61,14 +61,9 @@ impl Snapshots {
         let dir = self.dir()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = wanted.unwrap_or_else(|| format!("snapshot-{}", since.as_secs()));
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
-        let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !begins_well
-            || name.len() > NAME
-            || !name.chars().all(is_plain)
-            || name.ends_with(PARTIAL)
-        {
-            return Err(SnapshotError::Name);
+        let plain = PlainName::check(&name)?;
+        if plain.as_str().ends_with(PARTIAL) {
+            return Err(SnapshotError::Partial);
         }
         match dir.join(&name).symlink_metadata() {
             Ok(_) => Err(SnapshotError::Exists),
@@ -96,7 +91,7 @@ impl Snapshots {
         }
         items.snapshot(&partial)?;
         fs::rename(&partial, &whole).map_err(failed)?;
-        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        sync_directory(dir).map_err(failed)?;
         of(&whole).ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
     }
 
@@ -106,7 +101,7 @@ impl Snapshots {
     /// No directory for snapshots.
     pub(crate) fn list(&self) -> Result<Vec<Snapshot>, SnapshotError> {
         let entries = fs::read_dir(self.dir()?).into_iter().flatten().flatten();
-        let mut all: Vec<Snapshot> = entries.filter_map(|entry| of(&entry.path())).collect();
+        let mut all: Vec<Snapshot> = entries.filter(is_shown).filter_map(|entry| of(&entry.path())).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
@@ -135,6 +130,11 @@ impl Snapshots {
             Err(TryLockError::WouldBlock) => Err(SnapshotError::UnderWay),
         }
     }
+}
+
+/// Whether an entry may be a snapshot: those of other collections are in hidden directories.
+fn is_shown(entry: &fs::DirEntry) -> bool {
+    !entry.file_name().to_string_lossy().starts_with('.')
 }
 
 /// What is known of a directory that may be a snapshot.

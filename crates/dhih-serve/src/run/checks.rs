@@ -89,7 +89,7 @@ impl IndexCheck<'_> {
     fn make(&self) -> String {
         let codes = match self.origin {
             Origin::Run(dir) => dir.join("codes.safetensors").display().to_string(),
-            Origin::Codec(_) | Origin::Codes => "CODES".to_owned(),
+            Origin::Model(_) | Origin::Codec(_) | Origin::Codes => "CODES".to_owned(),
         };
         let out = self.path.display();
         format!("cargo run --release -p dhih-index -- build --codes {codes} --out {out}")

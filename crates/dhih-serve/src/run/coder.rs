@@ -16,6 +16,8 @@ use crate::{MakerKind, Result};
 pub enum Origin {
     /// A run directory: its model makes codes of pictures, and it has held-out queries, class names and thumbnails.
     Run(PathBuf),
+    /// A model file alone, as a run has it: it makes codes of pictures, and of texts where `text.safetensors` is beside it.
+    Model(PathBuf),
     /// A codec, as `dhih-train codec` writes it: it makes codes of vectors.
     Codec(PathBuf),
     /// Nothing: queries are codes.
@@ -25,7 +27,7 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Run(path) | Self::Codec(path) => path.display().fmt(f),
+            Self::Run(path) | Self::Model(path) | Self::Codec(path) => path.display().fmt(f),
             Self::Codes => f.write_str("codes alone"),
         }
     }
@@ -115,15 +117,21 @@ impl<'a> Maker<'a> {
     }
 }
 
+impl Model {
+    /// Opens a model file, and the text tower beside it if there is one.
+    fn open(path: &Path) -> Result<Box<Self>> {
+        let encoder = checks::encoder(path)?;
+        let text = checks::text_encoder(&path.with_file_name(TEXT_FILE), &encoder)?;
+        Ok(Box::new(Self { encoder, text }))
+    }
+}
+
 impl Coder {
     /// Opens and checks it.
     pub(super) fn open(origin: &Origin) -> Result<Self> {
         Ok(match origin {
-            Origin::Run(dir) => {
-                let encoder = checks::encoder(&model_file(dir))?;
-                let text = checks::text_encoder(&dir.join("text.safetensors"), &encoder)?;
-                Self::Model(Box::new(Model { encoder, text }))
-            }
+            Origin::Run(dir) => Self::Model(Model::open(&model_file(dir))?),
+            Origin::Model(path) => Self::Model(Model::open(path)?),
             Origin::Codec(path) => Self::Codec(Box::new(checks::codec(path)?)),
             Origin::Codes => Self::None,
         })
@@ -194,7 +202,10 @@ impl Coder {
     }
 }
 
+/// The name of a text tower's file, beside its model.
+pub(crate) const TEXT_FILE: &str = "text.safetensors";
+
 /// The model of a run directory.
-pub(super) fn model_file(run: &Path) -> PathBuf {
+pub(crate) fn model_file(run: &Path) -> PathBuf {
     run.join("model.safetensors")
 }

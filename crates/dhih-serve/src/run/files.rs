@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::file_identity::FileState;
-use crate::run::coder::Origin;
+use crate::run::coder::{Origin, TEXT_FILE};
 
 /// The files of a run that are read when it is opened; some are optional.
 const NAMES: [&str; 7] = [
     "model.safetensors",
-    "text.safetensors",
+    TEXT_FILE,
     "codes.safetensors",
     "queries.safetensors",
     "gallery.safetensors",
@@ -32,6 +32,10 @@ impl OriginFiles {
             Origin::Run(dir) => Self {
                 at: resolved(dir),
                 files: NAMES.iter().map(|name| FileState::of(&dir.join(name))).collect(),
+            },
+            Origin::Model(path) => Self {
+                at: resolved(path),
+                files: vec![FileState::of(path), FileState::of(&path.with_file_name(TEXT_FILE))],
             },
             Origin::Codec(path) => Self { at: resolved(path), files: vec![FileState::of(path)] },
             Origin::Codes => Self { at: None, files: Vec::new() },

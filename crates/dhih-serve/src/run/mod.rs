@@ -27,7 +27,7 @@ use std::{
     time::Instant,
 };
 
-use dhih_index::Codes as PackedCodes;
+use dhih_index::{CodeSet as PackedCodeSet, Codes as PackedCodes};
 use dhih_model::Encoder;
 
 use self::coder::{Coder, Lacking, Origin};
@@ -39,8 +39,7 @@ use self::source::{Codes, Owner, Source};
 use crate::items::catalogue::Catalogue;
 use crate::items::metadata::MetadataFilter;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
-use crate::operation::path_prefix::PathPrefix;
-use crate::{Result, api};
+use crate::{Error, Result, api};
 
 /// What is served: a trained run and its index, or an index with a codec or alone.
 pub struct Run {
@@ -53,7 +52,8 @@ pub struct Run {
     /// What a run directory has beside its model; absent where there is none.
     data: Option<RunData>,
     version: String,
-    path_prefix: PathPrefix,
+    /// What the paths of its pictures begin with, such as `/v1`.
+    api_path: String,
 }
 
 impl Run {
@@ -94,19 +94,14 @@ impl Run {
             return Ok(None);
         }
         let opened = Self::open_after(&self.origin, &self.source, self.local())?;
-        Ok(Some(opened.with_path_prefix(self.path_prefix.clone())))
+        Ok(Some(opened.with_api_path(self.api_path.clone())))
     }
 
     /// Served below this path: the paths of its pictures begin with it.
     #[must_use]
-    pub fn with_path_prefix(mut self, prefix: PathPrefix) -> Self {
-        self.path_prefix = prefix;
+    pub(crate) fn with_api_path(mut self, path: String) -> Self {
+        self.api_path = path;
         self
-    }
-
-    /// The path below which it is served.
-    pub(crate) fn path_prefix(&self) -> &PathPrefix {
-        &self.path_prefix
     }
 
     /// Makes no more changes, unless `successor` has the same files: then it makes them.
@@ -155,11 +150,43 @@ impl Run {
             names,
             data,
             version,
-            path_prefix: PathPrefix::default(),
+            api_path: String::new(),
         };
         let ms = started.elapsed().as_millis();
         tracing::info!(what = %run.origin, items = run.len(), bits = run.bits(), ms, "verified");
         Ok(run)
+    }
+
+    /// What was opened beside the codes.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Makes no more changes.
+    pub(crate) fn close(&self) {
+        if let Some(items) = self.local() {
+            items.close();
+        }
+    }
+
+    /// What an index of such items holds before the first of them: bits, classes, maker, and the forms of labels and vectors.
+    pub(crate) fn without_items(&self) -> Result<PackedCodeSet> {
+        let empty = match self.local() {
+            Some(items) => items.shape().set_of(std::iter::empty())?,
+            None => {
+                let codes = PackedCodes::new(self.bits(), Vec::new());
+                PackedCodeSet::new(codes.map_err(|error| Error::index(Path::new("codes"), error))?)
+            }
+        };
+        let maker = self.coder.maker().map(|maker| maker.sha256.to_owned());
+        let of_index = || self.local()?.index().model_sha256().map(str::to_owned);
+        let model_sha256 = maker.or_else(of_index);
+        Ok(PackedCodeSet { model_sha256, classes: self.names.all().to_vec(), ..empty })
+    }
+
+    /// What the paths of its pictures begin with.
+    pub(crate) fn api_path(&self) -> &str {
+        &self.api_path
     }
 
     /// What makes codes of queries.
@@ -318,7 +345,7 @@ impl Run {
         (index < queries.codes.len()).then(|| api::Sample {
             index,
             label: self.names.of_row(queries.labels.as_ref(), index),
-            image_url: format!("{}/v1/samples/{index}/image?v={}", self.path_prefix, self.version),
+            image_url: format!("{}/samples/{index}/image?v={}", self.api_path, self.version),
         })
     }
 

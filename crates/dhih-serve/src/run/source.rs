@@ -14,6 +14,15 @@ use crate::run::checks::IndexCheck;
 use crate::run::coder::{Coder, Origin};
 use crate::{Error, Result};
 
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// What makes codes of queries.
+    pub origin: Origin,
+    /// Where the codes are that are searched.
+    pub source: Source,
+}
+
 /// Where the codes are that are searched.
 #[derive(Debug, Clone)]
 pub enum Source {

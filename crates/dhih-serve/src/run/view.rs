@@ -200,15 +200,15 @@ impl View<'_> {
     /// Where the thumbnail of an item is. An item of the run's own has the gallery's version, an added one another: an id may have had
     /// another item before.
     fn item_url(&self, id: u64) -> String {
-        let (prefix, version) = (&self.run.path_prefix, &self.run.version);
+        let (path, version) = (&self.run.api_path, &self.run.version);
         let is_added = self.run.catalogue().is_some_and(|catalogue| catalogue.has(id));
         let code = match &self.snapshot {
             Snapshot::Local(index) if is_added => index.code(id),
             _ => None,
         };
         match code {
-            Some(code) => format!("{prefix}/v1/items/{id}/image?v={version}-{:016x}", digest(code)),
-            None => format!("{prefix}/v1/items/{id}/image?v={version}"),
+            Some(code) => format!("{path}/items/{id}/image?v={version}-{:016x}", digest(code)),
+            None => format!("{path}/items/{id}/image?v={version}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 // The search page: what starts a search, and what follows from it. How things look is in results.js.
 import { call } from "./api.js";
 import { candidates, setUpAsk, setUpWords, showWords } from "./ask.js";
+import { setUpCollections } from "./collections.js";
 import { $, element, idOf, number, picture, plural, say, sharpen, words } from "./dom.js";
 import { filterOf, loadFields, showFields } from "./fields.js";
 import { setUpFilter, showFilter } from "./filter.js";
@@ -353,6 +354,7 @@ function listenToDrops() {
 async function start() {
   try {
     showSession(await call("/v1/session"));
+    await setUpCollections();
     await loadInfo();
     setUpSliders();
     setUpAsk(go);

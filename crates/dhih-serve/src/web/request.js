@@ -1,8 +1,16 @@
 // A request to the service, and what its refusals are called.
 import { sentence } from "./dom.js";
 
+/** The collection that the page is about; null for the one that is meant where none is named. */
+export const collection = new URLSearchParams(location.search).get("collection");
+
+/** Paths that are of the service as a whole. */
+const WHOLE = /^\/v1\/(collections|session)(\/|$)/;
+
+const ofCollection = (path) => (collection === null || WHOLE.test(path) ? path : path.replace("/v1/", `/v1/collections/${encodeURIComponent(collection)}/`));
+
 /** Where a path of the service, such as `/v1/info`, is: beside this file, which may be below a prefix. */
-export const urlOf = (path) => new URL(`.${path}`, import.meta.url).href;
+export const urlOf = (path) => new URL(`.${ofCollection(path)}`, import.meta.url).href;
 
 export const TITLES = {
   body_too_large: "This image is too large",

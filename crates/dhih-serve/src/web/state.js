@@ -1,5 +1,6 @@
 // What the page is about, and the address that says so (?id=, ?sample=, ?text= or ?code=, and ?label= for each label of the
-// filter, ?where= for its metadata), so that back, reload and links work.
+// filter, ?where= for its metadata, ?collection= for another collection), so that back, reload and links work.
+import { collection } from "./request.js";
 
 export const state = {
   info: null, // answer of /v1/info
@@ -35,6 +36,7 @@ export function keepUpload(code, upload) {
 
 export function address(query = state.query) {
   const params = new URLSearchParams();
+  if (collection !== null) params.set("collection", collection);
   if (query && !isLong(query)) params.set(query.by, query.value);
   for (const label of state.labels) params.append("label", label);
   if (Object.keys(state.fields).length) params.set("where", JSON.stringify(state.fields));

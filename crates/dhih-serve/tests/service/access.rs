@@ -9,7 +9,7 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
-use dhih_serve::{AppState, Hosts, Keys, Limits, QueueConfig, app};
+use dhih_serve::{AppState, CollectionName, Hosts, Keys, Limits, QueueConfig, Shared, app};
 use serde_json::json as value;
 
 const READ: &str = "read-key-0123456789";
@@ -100,13 +100,10 @@ async fn a_service_with_names_of_its_own_answers_to_them() {
     let fixture = Fixture::new();
     let names = ["photos.example".parse().unwrap()];
     let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &names, false);
-    let state = AppState::new(
-        fixture.load().unwrap(),
-        Limits::default(),
-        Keys::default(),
-        QueueConfig::default(),
-    );
-    let app = app(Arc::new(state.unwrap().with_hosts(hosts)));
+    let shared = Shared::new(Limits::default(), Keys::default(), QueueConfig::default());
+    let shared = Arc::new(shared.with_hosts(hosts));
+    let state = AppState::of(CollectionName::default(), fixture.load().unwrap(), shared);
+    let app = app(Arc::new(state.unwrap()));
     for (host, status) in [("photos.example:443", 200), ("localhost", 200), ("b.example", 421)] {
         assert_eq!(send(&app, with(get("/v1/info"), "host", host)).await.status, status, "{host}");
     }
@@ -248,14 +245,14 @@ async fn keys_that_are_replaced_open_nothing_and_their_sessions_end() {
     let state = guarded(&fixture);
     let app = app(state.clone());
     let (of_read, of_shop) = (session(&app, READ).await, session(&app, WRITE).await);
-    state.set_keys(Keys::new(Some(READ), Some("admin-key-of-today-01")).unwrap());
+    state.shared().set_keys(Keys::new(Some(READ), Some("admin-key-of-today-01")).unwrap());
     for (key, status) in [(READ, 200), (WRITE, 401), (ADMIN, 401), ("admin-key-of-today-01", 200)] {
         assert_eq!(send(&app, with_key(get("/v1/info"), key)).await.status, status);
     }
     for (cookie, status) in [(&of_read, 200), (&of_shop, 401)] {
         assert_eq!(send(&app, with(get("/v1/info"), "cookie", cookie)).await.status, status);
     }
-    state.set_keys(three_keys());
+    state.shared().set_keys(three_keys());
     let back = send(&app, with(get("/v1/info"), "cookie", &of_shop)).await;
     assert_eq!(back.status, 401, "a session that has ended does not come back with its key");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, header};
-use dhih_serve::{AppState, Keys, Limits, QueueConfig, app};
+use dhih_serve::{AppState, CollectionName, Keys, Limits, QueueConfig, Shared, app};
 
 use crate::common::{Answer, Fixture, ITEMS, get, json, send, with_method};
 
@@ -15,10 +15,11 @@ const READ: &str = "read-key-0123456789";
 const ADMIN: &str = "admin-key-0123456789";
 
 fn allowing(fixture: &Fixture, keys: Keys) -> Router {
-    let state =
-        AppState::new(fixture.writable(), Limits::default(), keys, QueueConfig::default()).unwrap();
     let origins = [APP, "http://localhost:3000"].map(|origin| origin.parse().unwrap());
-    app(Arc::new(state.with_allowed_origins(origins.to_vec())))
+    let shared = Shared::new(Limits::default(), keys, QueueConfig::default());
+    let shared = Arc::new(shared.with_allowed_origins(origins.to_vec()));
+    let state = AppState::of(CollectionName::default(), fixture.writable(), shared);
+    app(Arc::new(state.unwrap()))
 }
 
 fn from(origin: &str, mut request: Request<Body>) -> Request<Body> {

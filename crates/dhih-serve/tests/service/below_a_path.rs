@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Request, header};
-use dhih_serve::{AppState, Keys, Limits, QueueConfig, app};
+use dhih_serve::{AppState, CollectionName, Keys, Limits, QueueConfig, Shared, app};
 use serde_json::Value;
 
 use crate::common::{Fixture, form, get, json, png, post, send, with_method};
@@ -12,9 +12,10 @@ use crate::common::{Fixture, form, get, json, png, post, send, with_method};
 const KEY: &str = "admin-key-0123456789";
 
 fn below(fixture: &Fixture, prefix: &str, keys: Keys) -> (Arc<AppState>, Router) {
-    let run = fixture.writable().with_path_prefix(prefix.parse().unwrap());
-    let state = AppState::new(run, Limits::default(), keys, QueueConfig::default()).unwrap();
-    let state = Arc::new(state);
+    let shared = Shared::new(Limits::default(), keys, QueueConfig::default());
+    let shared = Arc::new(shared.with_path_prefix(prefix.parse().unwrap()));
+    let state = AppState::of(CollectionName::default(), fixture.writable(), shared);
+    let state = Arc::new(state.unwrap());
     (state.clone(), app(state))
 }
 

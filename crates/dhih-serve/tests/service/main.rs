@@ -19,6 +19,7 @@ mod bare_durability;
 mod below_a_path;
 mod bounds;
 mod budget;
+mod collections;
 mod connections;
 mod description;
 #[cfg(unix)]

@@ -7,6 +7,7 @@ use crate::Error;
 use crate::blocking::BlockingError;
 use crate::encode::EncodeError;
 use crate::http::ApiError;
+use crate::http::collections::CollectionError;
 use crate::http::wanted::no_item;
 use crate::items::ChangeError;
 use crate::operation::snapshots::SnapshotError;
@@ -74,12 +75,27 @@ impl From<ChangeError> for ApiError {
 impl From<SnapshotError> for ApiError {
     fn from(error: SnapshotError) -> Self {
         match error {
-            SnapshotError::NoDirectory => Self::NoSnapshots(error.to_string()),
-            SnapshotError::Name => Self::BadRequest("invalid_parameter", error.to_string()),
+            SnapshotError::NoDirectory => Self::NoDirectory("no_snapshot_dir", error.to_string()),
+            SnapshotError::Name(_) | SnapshotError::Partial => Self::BadRequest("invalid_parameter", error.to_string()),
             SnapshotError::Exists => Self::Conflict("snapshot_exists", error.to_string()),
             SnapshotError::UnderWay => Self::Conflict("copy_under_way", error.to_string()),
             SnapshotError::Items(refusal) => Self::from(*refusal),
             SnapshotError::Failed(error) => ChangeError::Failed(*error).into(),
+        }
+    }
+}
+
+impl From<CollectionError> for ApiError {
+    fn from(error: CollectionError) -> Self {
+        let message = error.to_string();
+        match error {
+            CollectionError::NoFolder => Self::NoDirectory("no_collections_dir", message),
+            CollectionError::ReadOnly => Self::ReadOnly,
+            CollectionError::Exists(_) => Self::Conflict("collection_exists", message),
+            CollectionError::Named(_) => Self::Conflict("collection_is_given", message),
+            CollectionError::Unknown(_) => Self::NotFound(message),
+            CollectionError::Bits { .. } => Self::BadRequest("invalid_bits", message),
+            CollectionError::Failed(error) => ChangeError::Failed(error).into(),
         }
     }
 }

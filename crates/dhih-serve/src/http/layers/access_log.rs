@@ -15,6 +15,7 @@ use axum::{
     response::Response,
 };
 
+use crate::collections::CollectionName;
 use crate::http::trace::{TRACEPARENT, TraceParent};
 use crate::operation::connection::Connection;
 
@@ -54,6 +55,7 @@ pub(super) struct AccessLog {
     method: Method,
     path: String,
     route: Option<MatchedPath>,
+    collection: Option<CollectionName>,
     peer: Option<SocketAddr>,
     logged: Arc<Logged>,
     started: Instant,
@@ -67,15 +69,16 @@ impl AccessLog {
         let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id)).cloned();
         let id = given.unwrap_or_else(new_id);
         let peer = request.extensions().get::<Connection>().map(|connection| connection.peer);
+        let collection = request.extensions().get::<CollectionName>().cloned();
         let trace = TraceParent::of(request.headers());
         let logged = Arc::new(Logged { id, trace, key: OnceLock::new() });
         request.extensions_mut().insert(logged.clone());
-        Self { method, path, route, peer, logged, started: Instant::now() }
+        Self { method, path, route, collection, peer, logged, started: Instant::now() }
     }
 
     /// Logs and counts the request, and writes its id into the answer.
     pub(super) fn end(self, response: &mut Response) {
-        let Self { method, path, route, peer, logged, started } = self;
+        let Self { method, path, route, collection, peer, logged, started } = self;
         let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
         let route = route.as_ref().map_or("other", MatchedPath::as_str).to_owned();
         metrics::histogram!("dhih_request_seconds", "route" => route.clone()).record(seconds);
@@ -86,6 +89,7 @@ impl AccessLog {
             trace_id = logged.trace_id(),
             %method,
             path,
+            collection = named(collection.as_ref()),
             status,
             ms = format_args!("{:.2}", 1e3 * seconds),
             key = logged.key.get().map(|name| &**name),
@@ -98,6 +102,11 @@ impl AccessLog {
             headers.insert(TRACEPARENT, trace.value().clone());
         }
     }
+}
+
+/// The collection that a line of the log names: none where it is the default one.
+pub(super) fn named(collection: Option<&CollectionName>) -> Option<&str> {
+    collection.filter(|name| !name.is_default()).map(CollectionName::as_str)
 }
 
 fn is_id(id: &HeaderValue) -> bool {

@@ -9,32 +9,32 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::http::AppState;
 use crate::http::body_memory::{ChargedBody, Held, MOST_JSON, Progress, Weight};
 use crate::http::form::media_type;
+use crate::http::shared::Shared;
 
 /// Charges a request's body as it arrives. What it holds is held until the request is answered; handlers that keep its bytes for longer
 /// find an `Arc<Held>` among the request's extensions.
 pub(crate) async fn charge_body(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
 ) -> Response {
-    charge(&state, MOST_JSON, request, next).await
+    charge(&shared, MOST_JSON, request, next).await
 }
 
 /// As [`charge_body`], where JSON may bring a picture in base64: it may be as large as any body, and what is beside the picture as large as other
 /// JSON.
 pub(crate) async fn charge_picture_body(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
 ) -> Response {
-    charge(&state, usize::MAX, request, next).await
+    charge(&shared, usize::MAX, request, next).await
 }
 
-async fn charge(state: &AppState, most_json: usize, mut request: Request, next: Next) -> Response {
-    let most = state.limits().max_body_bytes;
+async fn charge(shared: &Shared, most_json: usize, mut request: Request, next: Next) -> Response {
+    let most = shared.limits().max_body_bytes;
     let (limit, weight) = match media_type(&request).as_deref() {
         Some("application/json") => (most_json.min(most), Weight::Json),
         Some("application/x-ndjson" | "application/jsonl") => (most, Weight::Lines),
@@ -42,7 +42,7 @@ async fn charge(state: &AppState, most_json: usize, mut request: Request, next: 
     };
     let held = Arc::new(Held::default());
     request.extensions_mut().insert(held.clone());
-    let (memory, holder) = (state.bodies().clone(), held.clone());
+    let (memory, holder) = (shared.bodies().clone(), held.clone());
     let request = request.map(|body| {
         // Some more than the largest are read before the answer, so that who sends a little too much reads why it is refused.
         let drained = most.saturating_add(most / 2).max(1 << 20);

@@ -12,22 +12,23 @@ use axum::{
 use crate::http::guard::{Caller, Guard};
 use crate::http::layers::access_log::Logged;
 use crate::http::layers::{cors, host, in_flight_limit};
-use crate::http::{ApiError, AppState};
+use crate::http::ApiError;
+use crate::http::shared::Shared;
 use crate::operation::connection::Connection;
 
 /// Answers only to the service's own names, names the caller, and refuses those who send too many requests, and all where too many are
 /// under way. One layer, because each one copies all that it surrounds for every request.
 pub(crate) async fn admit(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admitted(state.guard(), &request) {
+    match admitted(shared.guard(), &request) {
         Ok(caller) => {
-            if let Some(answer) = cors::preflight(&state.guard().origins, &request) {
+            if let Some(answer) = cors::preflight(&shared.guard().origins, &request) {
                 return answer;
             }
-            let Some(_place) = state.in_flight().begin() else {
+            let Some(_place) = shared.in_flight().begin() else {
                 return in_flight_limit::refuse(request).await;
             };
             request.extensions_mut().insert(caller);

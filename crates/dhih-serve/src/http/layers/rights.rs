@@ -9,23 +9,38 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::http::AppState;
+use crate::collections::CollectionName;
+use crate::http::ApiError;
 use crate::http::guard::Caller;
-use crate::http::layers::{access_log::Logged, caller};
+use crate::http::layers::access_log::{Logged, named};
+use crate::http::layers::caller;
 use crate::http::origin::Origin;
+use crate::http::shared::Shared;
 use crate::operation::keys::Role;
+
+/// Whose rights are asked for: those on a collection or, without one, on the service as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) collection: Option<CollectionName>,
+}
+
+impl Gate {
+    fn allow(&self, caller: &Caller, needed: Role) -> Result<(), ApiError> {
+        self.shared.guard().allow(caller, needed, self.collection.as_ref())
+    }
+}
 
 /// Lets those read who may. What is read behind a key is for who has the key: no cache in between may keep it.
 pub(crate) async fn reading(
-    State(state): State<Arc<AppState>>,
+    State(gate): State<Gate>,
     request: Request,
     next: Next,
 ) -> Response {
-    let guard = state.guard();
-    if let Err(refused) = caller::of(&request).and_then(|caller| guard.allow(caller, Role::Read)) {
+    if let Err(refused) = caller::of(&request).and_then(|caller| gate.allow(caller, Role::Read)) {
         return refused.into_response();
     }
-    let guarded = guard.keys().guard_reading();
+    let guarded = gate.shared.guard().keys().guard_reading();
     let mut response = next.run(request).await;
     if guarded {
         make_private(&mut response);
@@ -35,43 +50,43 @@ pub(crate) async fn reading(
 
 /// Lets those add and delete who may, unless another site's page asks.
 pub(crate) async fn writing(
-    State(state): State<Arc<AppState>>,
+    State(gate): State<Gate>,
     request: Request,
     next: Next,
 ) -> Response {
-    change(&state, Role::Write, request, next).await
+    change(&gate, Role::Write, request, next).await
 }
 
 /// Lets those reload who may, unless another site's page asks.
 pub(crate) async fn administering(
-    State(state): State<Arc<AppState>>,
+    State(gate): State<Gate>,
     request: Request,
     next: Next,
 ) -> Response {
-    change(&state, Role::Admin, request, next).await
+    change(&gate, Role::Admin, request, next).await
 }
 
 /// Lets anybody pass but a page of another site, allowed or not.
 pub(crate) async fn own_pages(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
 ) -> Response {
     let allowed = caller::of(&request)
-        .and_then(|caller| origin(&state, &request, caller).may_have_session(caller.credential()));
+        .and_then(|caller| origin(&shared, &request, caller).may_have_session(caller.credential()));
     match allowed {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-async fn change(state: &AppState, needed: Role, request: Request, next: Next) -> Response {
+async fn change(gate: &Gate, needed: Role, request: Request, next: Next) -> Response {
     let caller = match caller::of(&request) {
         Ok(caller) => caller.clone(),
         Err(refused) => return refused.into_response(),
     };
-    let allowed = origin(state, &request, &caller).may_change(caller.credential());
-    if let Err(refused) = allowed.and_then(|()| state.guard().allow(&caller, needed)) {
+    let allowed = origin(&gate.shared, &request, &caller).may_change(caller.credential());
+    if let Err(refused) = allowed.and_then(|()| gate.allow(&caller, needed)) {
         return refused.into_response();
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -84,6 +99,7 @@ async fn change(state: &AppState, needed: Role, request: Request, next: Next) ->
             trace_id = logged.as_ref().and_then(|logged| logged.trace_id()),
             %method,
             path,
+            collection = named(gate.collection.as_ref()),
             made = made.and_then(|made| made.to_str().ok()),
             key = caller.key.as_ref().map(|key| &*key.name),
             peer = caller.connection.map(|connection| tracing::field::display(connection.peer)),
@@ -93,8 +109,8 @@ async fn change(state: &AppState, needed: Role, request: Request, next: Next) ->
     response
 }
 
-fn origin(state: &AppState, request: &Request, caller: &Caller) -> Origin {
-    state.guard().origins.origin(request.headers(), request.uri(), caller.tls())
+fn origin(shared: &Shared, request: &Request, caller: &Caller) -> Origin {
+    shared.guard().origins.origin(request.headers(), request.uri(), caller.tls())
 }
 
 /// Of an answer that may be kept, only by the client itself.

@@ -8,24 +8,24 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
 
-use crate::http::AppState;
 use crate::http::layers::access_log::AccessLog;
 use crate::http::layers::cors::Cors;
 use crate::http::layers::panicked;
 use crate::http::layers::security_headers::SecurityHeaders;
 use crate::http::layers::time_limit::TimeLimit;
+use crate::http::shared::Shared;
 
 /// Answers in time and with all headers, whatever happens, and logs it. One layer in place of five, because each one copies all that it
 /// surrounds, and allocates, for every request.
 pub(crate) async fn surround(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let log = AccessLog::begin(&mut request);
     let headers = SecurityHeaders::of(&request);
-    let cors = Cors::of(&state.guard().origins, request.headers());
-    let limit = TimeLimit::of(state.limits().request_timeout, &request);
+    let cors = Cors::of(&shared.guard().origins, request.headers());
+    let limit = TimeLimit::of(shared.limits().request_timeout, &request);
     // What a panic leaves of the request is dropped with it; what requests share is behind locks that heed poison.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match tokio::time::timeout(limit.longest, answer).await {

@@ -127,7 +127,7 @@ pub(crate) async fn add_batch(
     }
     let of = run.clone();
     // The codec's map of a thousand vectors takes a while.
-    let coded = state.work(move || {
+    let coded = state.shared().work(move || {
         let numbered = items.into_iter().enumerate();
         let item = |(number, body)| coded(&of, params, body).map_err(|error| error.of_item(number));
         numbered.map(item).collect::<Result<Vec<NewItem>, ApiError>>()

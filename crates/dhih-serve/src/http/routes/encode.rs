@@ -40,7 +40,7 @@ pub(crate) async fn encode(
     let run = state.run();
     let wanted = Reader { state: &state, run: &run }.original(request).await?;
     // The map of a codec takes a while.
-    let answer = state.work(move || {
+    let answer = state.shared().work(move || {
         let Coded { code, values, encode } = wanted.coded(&run, &run.view())?;
         let (bits, code) = (run.bits(), dhih_index::to_hex(&code));
         Ok(EncodeAnswer { bits, code, values: values.filter(|_| wants_values), took_ms: encode })

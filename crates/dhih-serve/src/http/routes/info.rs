@@ -11,8 +11,9 @@ use axum::{
 
 use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_ITEMS, MAX_K, RequestLimits};
 use crate::http::admin::not_ready;
+use crate::http::figures::record;
 use crate::http::readiness::Phase;
-use crate::http::{ApiError, AppState};
+use crate::http::{ApiError, AppState, Collections};
 use crate::operation::telemetry;
 use crate::run::info::Service;
 
@@ -29,11 +30,11 @@ pub(crate) async fn info(State(state): State<Arc<AppState>>) -> Json<Info> {
 }
 
 fn of(state: &AppState) -> Info {
-    let body_bytes = state.limits().max_body_bytes;
+    let body_bytes = state.shared().limits().max_body_bytes;
     let limits = RequestLimits { body_bytes, k: MAX_K, batch: MAX_BATCH, items: MAX_ITEMS };
     state.run().info(Service {
         limits,
-        keys: &state.guard().keys(),
+        keys: &state.shared().guard().keys(),
         is_reloading: state.is_reloading(),
         last_reload: state.last_reload(),
     })
@@ -45,7 +46,7 @@ pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok", items: None, writable: None })
 }
 
-/// Whether requests should be sent here: the model and the index are loaded and verified, a store has answered when it was last
+/// Whether requests should be sent here: models and indexes are loaded and verified, a store has answered when it was last
 /// asked, and the service was not told to stop. Searches are answered also while nothing can be written, which `writable` tells.
 #[utoipa::path(
     get, operation_id = "get_readiness", path = "/readyz", tag = "service",
@@ -54,18 +55,22 @@ pub(crate) async fn healthz() -> Json<Health> {
         (status = 503, body = Health, description = "They should go elsewhere: the service is loading or stopping, or a shard of its store does not answer"),
     )
 )]
-pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Response {
-    readiness(&state)
+pub(crate) async fn readyz(State(collections): State<Collections>) -> Response {
+    readiness(&collections)
 }
 
-pub(crate) fn readiness(state: &AppState) -> Response {
-    match state.phase() {
+pub(crate) fn readiness(collections: &Collections) -> Response {
+    let all = collections.all();
+    match collections.shared().phase() {
         Phase::Loading => not_ready("loading"),
         Phase::Stopping => not_ready("stopping"),
-        Phase::Serving if !state.is_store_available() => not_ready("store_unavailable"),
+        Phase::Serving if !all.iter().all(|state| state.is_store_available()) => {
+            not_ready("store_unavailable")
+        }
         Phase::Serving => {
-            let run = state.run();
-            let (items, writable) = (Some(run.len()), Some(run.is_writable()));
+            let items = all.iter().map(|state| state.run().len()).sum();
+            let writable = all.iter().all(|state| state.run().is_writable());
+            let (items, writable) = (Some(items), Some(writable));
             Json(Health { status: "ready", items, writable }).into_response()
         }
     }
@@ -79,26 +84,14 @@ pub(crate) fn readiness(state: &AppState) -> Response {
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
     )
 )]
-pub(crate) async fn metrics_text(State(state): State<Arc<AppState>>) -> Response {
-    figures(Some(&state))
+pub(crate) async fn metrics_text(State(collections): State<Collections>) -> Response {
+    figures(Some(&collections))
 }
 
 /// Figures of the process, and of the service where there is one yet.
-pub(crate) fn figures(state: Option<&AppState>) -> Response {
-    if let Some(state) = state {
-        let run = state.run();
-        metrics::gauge!("dhih_items").set(run.len() as f64);
-        if let Ok(items) = run.items() {
-            let sizes = items.index().sizes();
-            metrics::gauge!("dhih_index_segments").set(sizes.segments as f64);
-            metrics::gauge!("dhih_index_segment_bytes").set(sizes.segment_bytes as f64);
-            metrics::gauge!("dhih_index_tombstones").set(sizes.tombstones as f64);
-            metrics::gauge!("dhih_index_memtable_items").set(sizes.memtable as f64);
-            metrics::gauge!("dhih_index_log_bytes").set(sizes.log_bytes as f64);
-            let has_error = items.last_error().is_some();
-            metrics::gauge!("dhih_write_error").set(f64::from(u8::from(has_error)));
-        }
-        metrics::gauge!("dhih_encode_queue_images").set(state.images_under_way() as f64);
+pub(crate) fn figures(collections: Option<&Collections>) -> Response {
+    for state in collections.map(Collections::all).unwrap_or_default() {
+        record(&state);
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, telemetry::rendered()).into_response()
@@ -126,7 +119,7 @@ pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Respons
         }
         reloaded
     };
-    match state.work_at_length(reload).await? {
+    match state.shared().work_at_length(reload).await? {
         None => Ok((StatusCode::ACCEPTED, Json(of(&state))).into_response()),
         Some(None) => Err(ApiError::ReloadUnderWay),
         Some(Some(Err(_))) => Err(ApiError::NotReloaded),

@@ -40,7 +40,7 @@ pub(crate) async fn item(
     let Path(id) = id?;
     let run = state.run();
     let looking = run.clone();
-    let item = state.search(&run, move |_| Ok(looking.view().item(id)?)).await?;
+    let item = state.shared().search(&run, move |_| Ok(looking.view().item(id)?)).await?;
     item.map(Json).ok_or_else(|| no_item(id))
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn image(
     let run = state.run();
     let looking = run.clone();
     let found =
-        state.search(&run, move |_| looking.view().thumbnail(id)?.ok_or_else(|| no_item(id)));
+        state.shared().search(&run, move |_| looking.view().thumbnail(id)?.ok_or_else(|| no_item(id)));
     match found.await? {
         ItemThumbnail::Kept(file) => Ok(thumbnail.of_file(file)),
         ItemThumbnail::Gallery(row) => thumbnail.respond(&state, &run, Set::Database, row).await,
@@ -92,7 +92,7 @@ pub(crate) async fn pairs(
     let extent = pairs_extent(&uri, Bounds::of(&run))?;
     let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
     let looking = run.clone();
-    let found = state.search(&run, move |cancellation| {
+    let found = state.shared().search(&run, move |cancellation| {
         let view = looking.view();
         let code = view.code(id)?.ok_or_else(|| no_item(id))?;
         let query = Query {
@@ -146,7 +146,7 @@ pub(super) async fn change<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let run = state.run();
     run.items()?.check_open()?;
-    state.change(move || Ok(change(&run)?)).await
+    state.shared().change(move || Ok(change(&run)?)).await
 }
 
 /// As [`change`], with items whose codes were made for `before`: a reload in between may have brought another model or codec, whose codes
@@ -172,7 +172,7 @@ pub(super) async fn items_of(
 ) -> Result<Vec<Item>, ApiError> {
     let run = state.run();
     let looking = run.clone();
-    state.search(&run, move |_| Ok(looking.view_of(index).items(&ids)?)).await
+    state.shared().search(&run, move |_| Ok(looking.view_of(index).items(&ids)?)).await
 }
 
 impl Thumbnail {

@@ -26,7 +26,7 @@ pub(super) async fn add(
 ) -> Result<Response, ApiError> {
     let body = Bytes::from_request(request, &()).await?;
     let of = run.clone();
-    let read = state.work(move || Ok(read(&of, params, &body))).await?;
+    let read = state.shared().work(move || Ok(read(&of, params, &body))).await?;
     let Read { lines, items, mut refused } = read;
     let changed = change_coded(state, run, move |run| run.items()?.add_each(items)).await?;
     let mut made = LinesMade {

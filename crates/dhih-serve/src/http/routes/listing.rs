@@ -34,7 +34,7 @@ pub(crate) async fn list(
     run.items()?;
     let scope = scope(&run, &labels, filter.as_deref())?;
     let looking = run.clone();
-    let list = state.search(&run, move |_| {
+    let list = state.shared().search(&run, move |_| {
         let view = looking.view();
         let Some(index) = view.index() else { return Err(ApiError::Elsewhere) };
         // One more shows that this is not the last page.
@@ -77,7 +77,7 @@ pub(crate) async fn count(
     let ChoiceParams { label, filter } = choice(&uri, Bounds::of(&run))?;
     let scope = scope(&run, &label, filter.as_deref())?;
     let looking = run.clone();
-    let count = state.search(&run, move |_| {
+    let count = state.shared().search(&run, move |_| {
         let view = looking.view();
         let count = match (&scope, view.index()) {
             (Some(scope), Some(index)) => scope.selection(index).len(),

@@ -10,7 +10,7 @@ use axum::{
 use crate::api::{
     ErrorAnswer, Field, FieldsAnswer, FieldsBody, Item, MAX_VALUES, MetadataBody, ValueCount,
 };
-use crate::http::json::{Kind, json, kind};
+use crate::http::json::only_json;
 use crate::http::routes::items::{change, items_of};
 use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
@@ -32,7 +32,7 @@ pub(crate) async fn fields(
 ) -> Result<Json<FieldsAnswer>, ApiError> {
     let run = state.run();
     let looking = run.clone();
-    let answer = state.search(&run, move |_| Ok(answer(looking.catalogue())));
+    let answer = state.shared().search(&run, move |_| Ok(answer(looking.catalogue())));
     answer.await.map(Json)
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn declare(
     State(state): State<Arc<AppState>>,
     request: Request,
 ) -> Result<Json<FieldsAnswer>, ApiError> {
-    let FieldsBody { fields } = json_of(request).await?;
+    let FieldsBody { fields } = only_json(request).await?;
     let fields = Fields::new(fields);
     let fields =
         fields.map_err(|fault| ApiError::BadRequest("invalid_fields", fault.to_string()))?;
@@ -93,7 +93,7 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<Json<Item>, ApiError> {
     let Path(id) = id?;
-    let MetadataBody(metadata) = json_of(request).await?;
+    let MetadataBody(metadata) = only_json(request).await?;
     let metadata = Metadata::new(metadata.into());
     let metadata =
         metadata.map_err(|fault| ApiError::BadRequest("invalid_metadata", fault.to_string()))?;
@@ -111,17 +111,4 @@ fn answer(catalogue: Option<&Arc<Catalogue>>) -> FieldsAnswer {
         (name, Field { of, items, distinct, values })
     };
     FieldsAnswer { fields: counts.into_iter().map(field).collect() }
-}
-
-/// Reads a body that must be JSON.
-async fn json_of<T: serde::de::DeserializeOwned + Send + 'static>(
-    request: Request,
-) -> Result<T, ApiError> {
-    match kind(&request)? {
-        Some(Kind::Json) => json(request).await,
-        _ => Err(ApiError::UnsupportedMediaType(
-            "unsupported_media_type",
-            "send application/json".into(),
-        )),
-    }
 }

@@ -1,6 +1,7 @@
 //! One file a resource: what is asked of it, and how it answers.
 
 pub(crate) mod adding;
+pub(crate) mod collections;
 pub(crate) mod encode;
 pub(crate) mod info;
 pub(crate) mod items;

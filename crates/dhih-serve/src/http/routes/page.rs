@@ -16,12 +16,13 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, media type and content.
-const ASSETS: [(&str, &str, &str); 16] = [
+const ASSETS: [(&str, &str, &str); 17] = [
     ("/", HTML, include_str!("../../web/index.html")),
     ("/api.js", SCRIPT, include_str!("../../web/api.js")),
     ("/app.js", SCRIPT, include_str!("../../web/app.js")),
     ("/ask.js", SCRIPT, include_str!("../../web/ask.js")),
     ("/bits.js", SCRIPT, include_str!("../../web/bits.js")),
+    ("/collections.js", SCRIPT, include_str!("../../web/collections.js")),
     ("/dialog.js", SCRIPT, include_str!("../../web/dialog.js")),
     ("/dom.js", SCRIPT, include_str!("../../web/dom.js")),
     ("/fields.js", SCRIPT, include_str!("../../web/fields.js")),

@@ -64,7 +64,7 @@ pub(crate) async fn search(
         return search.answer(&wanted).map(Json);
     }
     let of = run.clone();
-    let answer = state.search(&of, move |cancellation| {
+    let answer = state.shared().search(&of, move |cancellation| {
         let (scope, cancellation) = (scope.as_ref(), Some(cancellation));
         Search { run: &run, extent: &extent, scope, cancellation }.answer(&wanted)
     });
@@ -104,7 +104,7 @@ pub(crate) async fn batch(
     }
     let wanted = Reader { state: &state, run: &run }.queries(request).await?;
     let of = run.clone();
-    let answers = state.search(&of, move |cancellation| {
+    let answers = state.shared().search(&of, move |cancellation| {
         let search = Search {
             run: &run,
             extent: &extent,

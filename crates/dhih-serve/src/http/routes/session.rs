@@ -13,7 +13,9 @@ use axum::{
 
 use crate::api::{ErrorAnswer, Session, SessionBody};
 use crate::http::guard::Caller;
-use crate::http::{ApiError, AppState};
+use crate::http::ApiError;
+use crate::http::shared::Shared;
+use crate::operation::keys::NamedKey;
 
 /// The largest body of `POST /v1/session`, in bytes.
 pub(crate) const MAX_BODY: usize = 4 << 10;
@@ -31,7 +33,7 @@ pub(crate) const MAX_BODY: usize = 4 << 10;
     )
 )]
 pub(crate) async fn begin(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -40,15 +42,15 @@ pub(crate) async fn begin(
     let body = serde_json::from_slice::<SessionBody>(&body?).map_err(|_| {
         ApiError::BadRequest("malformed_body", "the body is not {\"key\": \"...\"}".into())
     })?;
-    let (key, token) = state.guard().begin(&caller, &body.key)?;
-    let cookie = &state.guard().cookie;
+    let (key, token) = shared.guard().begin(&caller, &body.key)?;
+    let cookie = &shared.guard().cookie;
     if let Some(last) = cookie.token(&headers, caller.tls()) {
-        state.guard().sessions.end(last);
+        shared.guard().sessions.end(last);
     }
     let peer = caller.connection.map(|connection| tracing::field::display(connection.peer));
     tracing::info!(key = &*key.name, peer, "session begun");
     let cookie = cookie.of(Some(&token), caller.tls()).map_err(ApiError::internal)?;
-    let session = Session { name: Some(key.name.to_string()), role: key.role };
+    let session = Session { name: Some(key.name.to_string()), role: key.role, collections: key.collections() };
     Ok(([(header::SET_COOKIE, cookie)], Json(session)).into_response())
 }
 
@@ -61,11 +63,13 @@ pub(crate) async fn begin(
     )
 )]
 pub(crate) async fn session(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Session>, ApiError> {
-    let (name, role) = state.guard().role(&caller)?;
-    Ok(Json(Session { name: name.map(|name| name.to_string()), role }))
+    let role = shared.guard().role(&caller)?;
+    let name = caller.key.as_ref().map(|key| key.name.to_string());
+    let collections = caller.key.as_ref().and_then(NamedKey::collections);
+    Ok(Json(Session { name, role, collections }))
 }
 
 /// Ends the session whose cookie the request brings, if it brings one.
@@ -77,13 +81,13 @@ pub(crate) async fn session(
     )
 )]
 pub(crate) async fn end(
-    State(state): State<Arc<AppState>>,
+    State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let cookie = &state.guard().cookie;
+    let cookie = &shared.guard().cookie;
     if let Some(token) = cookie.token(&headers, caller.tls()) {
-        state.guard().sessions.end(token);
+        shared.guard().sessions.end(token);
         let key = caller.key.as_ref().map(|key| &*key.name);
         let peer = caller.connection.map(|connection| tracing::field::display(connection.peer));
         tracing::info!(key, peer, "session ended");

@@ -61,7 +61,7 @@ pub(crate) async fn list(
     State(state): State<Arc<AppState>>,
 ) -> Result<Json<SnapshotList>, ApiError> {
     let listing = state.clone();
-    let list = state.work(move || Ok(listing.snapshots().list()?)).await?;
+    let list = state.shared().work(move || Ok(listing.snapshots().list()?)).await?;
     Ok(Json(SnapshotList { snapshots: list }))
 }
 
@@ -105,5 +105,5 @@ async fn in_time<T: Send + 'static>(
 ) -> Result<Option<T>, ApiError> {
     let logged =
         || work().inspect_err(|error| tracing::error!(%error, "no snapshot, or no compaction"));
-    Ok(state.work_at_length(logged).await?.transpose()?)
+    Ok(state.shared().work_at_length(logged).await?.transpose()?)
 }

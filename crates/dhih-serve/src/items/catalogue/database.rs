@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use crate::disk::sync_directory;
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
@@ -82,7 +83,7 @@ impl Database {
         replaced?;
         // A loss of power must not bring back the file before.
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+        sync_directory(dir).map_err(failed)
     }
 
     /// Makes a change. When this returns it is on disk. After an error it may be there or not: read to see.

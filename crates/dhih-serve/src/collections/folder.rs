@@ -1,0 +1,177 @@
+//! The folder of the collections: a directory for each, under its name. What a directory holds says what the collection is:
+//!
+//! ```text
+//! NAME/model.safetensors, codes.safetensors, ..., index/   a run of dhih-train
+//! NAME/model.safetensors, index/                           a model alone, which makes codes of pictures
+//! NAME/codec.safetensors, index/                           a codec, which makes codes of vectors
+//! NAME/index/                                              codes alone
+//! NAME/                                                    an index, as dhih-index build writes it: codes alone
+//! ```
+//!
+//! A directory is made under a hidden name and is removed under one, so that an interruption leaves no half of a collection. Hidden entries are
+//! no collections.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::CollectionName;
+use crate::disk::sync_directory;
+use crate::items::Access;
+use crate::run::coder::Origin;
+use crate::run::source::{Served, Source};
+use crate::{Error, Result};
+
+/// What the names of directories begin with that are being made, and that are being removed.
+const MAKING: &str = ".making-";
+const REMOVING: &str = ".removing-";
+
+/// A directory of collections.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    dir: PathBuf,
+    access: Access,
+}
+
+impl Folder {
+    /// Opens the directory, and makes it where it is missing. What interrupted changes have left is removed.
+    ///
+    /// # Errors
+    /// A directory that cannot be made or read.
+    pub(crate) fn open(dir: PathBuf, access: Access) -> Result<Self> {
+        let folder = Self { dir, access };
+        if access == Access::Writable {
+            fs::create_dir_all(&folder.dir).map_err(|source| folder.failed(source))?;
+            for entry in folder.entries()? {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.starts_with(MAKING) || name.starts_with(REMOVING) {
+                    fs::remove_dir_all(entry.path()).map_err(|source| folder.failed(source))?;
+                }
+            }
+        }
+        Ok(folder)
+    }
+
+    /// The collections that there are.
+    ///
+    /// # Errors
+    /// A directory that cannot be read; one in it whose name is no name of a collection.
+    pub(crate) fn names(&self) -> Result<Vec<CollectionName>> {
+        let mut names = Vec::new();
+        for entry in self.entries()? {
+            let (name, path) = (entry.file_name(), entry.path());
+            let name = name.to_string_lossy();
+            // A link counts as what it leads to.
+            if name.starts_with('.') || !path.is_dir() {
+                continue;
+            }
+            let named = name.parse();
+            names.push(named.map_err(|reason| Error::NotACollection {
+                path: path.clone(),
+                reason: format!("{name:?} is no name of a collection: {reason}"),
+            })?);
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// What a collection is made of.
+    pub(crate) fn served(&self, name: &CollectionName) -> Served {
+        let dir = self.path(name);
+        let has = |file: &str| dir.join(file).symlink_metadata().is_ok();
+        let origin = if has(MODEL) && has("codes.safetensors") {
+            Origin::Run(dir.clone())
+        } else if has(MODEL) {
+            Origin::Model(dir.join(MODEL))
+        } else if has(CODEC) {
+            Origin::Codec(dir.join(CODEC))
+        } else {
+            Origin::Codes
+        };
+        let index = if has("index") || origin != Origin::Codes { dir.join("index") } else { dir };
+        Served { origin, source: Source::Index { dir: index, access: self.access } }
+    }
+
+    /// Makes a collection: `fill` writes its directory, under a name that nobody sees.
+    ///
+    /// # Errors
+    /// What `fill` returns; a disk that does not take it. There is no collection then.
+    pub(crate) fn make(
+        &self,
+        name: &CollectionName,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let making = self.dir.join(format!("{MAKING}{name}"));
+        let made = self.make_at(&making, name, fill);
+        if made.is_err() {
+            // What stays is removed at the next start.
+            let _ = fs::remove_dir_all(&making);
+        }
+        made
+    }
+
+    fn make_at(
+        &self,
+        making: &Path,
+        name: &CollectionName,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let failed = |source| self.failed(source);
+        fs::create_dir(making).map_err(failed)?;
+        fill(making)?;
+        sync_directory(making).map_err(failed)?;
+        fs::rename(making, self.path(name)).map_err(failed)?;
+        sync_directory(&self.dir).map_err(failed)
+    }
+
+    /// Removes a collection, or the link to one. When this returns no start will find it.
+    ///
+    /// # Errors
+    /// A directory that cannot be removed.
+    pub(crate) fn remove(&self, name: &CollectionName) -> Result<()> {
+        let failed = |source| self.failed(source);
+        let path = self.path(name);
+        if path.symlink_metadata().map_err(failed)?.is_symlink() {
+            fs::remove_file(&path).map_err(failed)?;
+            return sync_directory(&self.dir).map_err(failed);
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let hidden = self.dir.join(format!("{REMOVING}{name}-{}", since.as_nanos()));
+        fs::rename(&path, &hidden).map_err(failed)?;
+        sync_directory(&self.dir).map_err(failed)?;
+        // The files go now or at the next start.
+        fs::remove_dir_all(&hidden).or_else(|error| {
+            tracing::warn!(%error, path = %hidden.display(), "files of a removed collection stay until the next start");
+            Ok(())
+        })
+    }
+
+    /// Whether collections can be made and removed.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.access == Access::Writable
+    }
+
+    /// Whether there is anything under this name.
+    pub(crate) fn has(&self, name: &CollectionName) -> bool {
+        self.path(name).symlink_metadata().is_ok()
+    }
+
+    fn path(&self, name: &CollectionName) -> PathBuf {
+        self.dir.join(name.as_str())
+    }
+
+    fn entries(&self) -> Result<Vec<fs::DirEntry>> {
+        let entries = fs::read_dir(&self.dir).and_then(Iterator::collect);
+        entries.map_err(|source| Error::Input { path: self.dir.clone(), source })
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::written(&self.dir, source)
+    }
+}
+
+/// The names of the files that say what a collection is.
+pub(super) const MODEL: &str = "model.safetensors";
+pub(super) const CODEC: &str = "codec.safetensors";

@@ -1,0 +1,291 @@
+//! The collections that a service has open, and who answers for each. Any thread may look one up while others are opened and removed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+
+use crate::collections::CollectionName;
+use crate::collections::folder::Folder;
+use crate::collections::template;
+use crate::http::figures;
+use crate::http::shared::Shared;
+use crate::http::state::AppState;
+use crate::items::Access;
+use crate::run::Run;
+use crate::run::source::Served;
+use crate::{Error, Result};
+
+/// The hidden directory below that of `--snapshot-dir` that has a directory for each collection but the default one.
+const SNAPSHOTS: &str = ".collections";
+
+/// What a service is to serve.
+#[derive(Debug, Clone)]
+pub struct CollectionsConfig {
+    /// What the collection `default` is made of. Without it, that is one of the folder if the folder has it.
+    pub default: Option<Served>,
+    /// The folder of further collections, in which some can be made and removed.
+    pub folder: Option<PathBuf>,
+    /// What those are opened for.
+    pub access: Access,
+    /// Where snapshots are made.
+    pub snapshots: Option<PathBuf>,
+}
+
+/// The collections of a service. A copy stands for the same ones.
+#[derive(Debug, Clone)]
+pub struct Collections(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    folder: Option<Folder>,
+    snapshots: Option<PathBuf>,
+    /// Whether the collection `default` is none of the folder's.
+    is_default_given: bool,
+    open: ArcSwap<BTreeMap<CollectionName, Open>>,
+    /// One collection is made or removed at a time.
+    changing: Mutex<()>,
+}
+
+/// A collection that is open.
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    pub(crate) state: Arc<AppState>,
+    /// Answers for its paths, as if it were the only one.
+    pub(crate) router: Router,
+}
+
+/// Why a collection was not made or removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CollectionError {
+    #[error("this service makes and removes no collections: start it with --collections DIR")]
+    NoFolder,
+    #[error("this service only searches: it was started with --read-only")]
+    ReadOnly,
+    #[error("there is a collection {0} already: remove it first, or give this one another name")]
+    Exists(CollectionName),
+    #[error("there is no collection {0}")]
+    Unknown(CollectionName),
+    #[error("the collection {0} was named when the service was started, and is not removed by it")]
+    Named(CollectionName),
+    #[error("a code has 1 to {most} bits, not {bits}")]
+    Bits { bits: u32, most: u32 },
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// What a new collection is like.
+#[derive(Debug, Clone)]
+pub(crate) enum Template {
+    /// Codes of so many bits.
+    Codes { bits: u32 },
+    /// Items like those of another collection.
+    Like(CollectionName),
+}
+
+impl From<Arc<AppState>> for Collections {
+    /// A single collection.
+    fn from(state: Arc<AppState>) -> Self {
+        let shared = state.shared().clone();
+        let collections = Self::none(shared, None, None, true);
+        collections.insert(state);
+        collections
+    }
+}
+
+impl Collections {
+    /// Opens and checks what is to be served.
+    ///
+    /// # Errors
+    /// As for [`Run::load`], of the first that cannot be opened; a folder that cannot be read, or has the collection that is given beside it.
+    pub fn open(shared: Arc<Shared>, config: CollectionsConfig) -> Result<Self> {
+        let CollectionsConfig { default, folder, access, snapshots } = config;
+        let folder = folder.map(|dir| Folder::open(dir, access)).transpose()?;
+        let collections = Self::none(shared, folder, snapshots, default.is_some());
+        if let Some(served) = default {
+            collections.open_one(CollectionName::default(), &served)?;
+        }
+        let Some(folder) = &collections.0.folder else { return Ok(collections) };
+        for name in folder.names()? {
+            if collections.get(&name).is_some() {
+                return Err(Error::TwoCollections { name: name.to_string() });
+            }
+            collections.open_one(name.clone(), &folder.served(&name))?;
+        }
+        Ok(collections)
+    }
+
+    fn none(
+        shared: Arc<Shared>,
+        folder: Option<Folder>,
+        snapshots: Option<PathBuf>,
+        is_default_given: bool,
+    ) -> Self {
+        let (open, changing) = (ArcSwap::default(), Mutex::default());
+        Self(Arc::new(Inner { shared, folder, snapshots, is_default_given, open, changing }))
+    }
+
+    /// What all collections share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// A collection.
+    pub(crate) fn get(&self, name: &CollectionName) -> Option<Open> {
+        self.0.open.load().get(name).cloned()
+    }
+
+    /// The collections by name.
+    pub fn all(&self) -> Vec<Arc<AppState>> {
+        self.0.open.load().values().map(|open| open.state.clone()).collect()
+    }
+
+    /// What the collection is made of that is meant where none is named, if there is one.
+    pub fn default_run(&self) -> Option<Arc<Run>> {
+        self.default_one().map(|open| open.state.run())
+    }
+
+    /// The collection that is meant where none is named.
+    pub(crate) fn default_one(&self) -> Option<Open> {
+        self.get(&CollectionName::default())
+    }
+
+    /// Makes a collection. When this returns it is on disk, and is served.
+    ///
+    /// # Errors
+    /// See [`CollectionError`].
+    pub(crate) fn make(
+        &self,
+        name: &CollectionName,
+        template: &Template,
+    ) -> Result<Arc<AppState>, CollectionError> {
+        let folder = self.writable_folder()?;
+        let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.get(name).is_some() || folder.has(name) {
+            return Err(CollectionError::Exists(name.clone()));
+        }
+        match template {
+            Template::Codes { bits } => {
+                let most = dhih_index::MAX_BITS;
+                if !(1..=most).contains(bits) {
+                    return Err(CollectionError::Bits { bits: *bits, most });
+                }
+                folder.make(name, |dir| template::write_codes(*bits, dir))?;
+            }
+            Template::Like(other) => {
+                let other = self.get(other).ok_or(CollectionError::Unknown(other.clone()))?;
+                folder.make(name, |dir| template::write_like(&other.state.run(), dir))?;
+            }
+        }
+        let opened = self.open_one(name.clone(), &folder.served(name));
+        // What cannot be opened is not left for the next start to fail on.
+        Ok(opened.inspect_err(|_| {
+            let _ = folder.remove(name);
+        })?)
+    }
+
+    /// Removes a collection with all its files. Requests that are under way end with it.
+    ///
+    /// # Errors
+    /// See [`CollectionError`].
+    pub(crate) fn remove(&self, name: &CollectionName) -> Result<(), CollectionError> {
+        let folder = self.writable_folder()?;
+        let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.get(name).ok_or_else(|| CollectionError::Unknown(name.clone()))?;
+        if !folder.has(name) {
+            return Err(CollectionError::Named(name.clone()));
+        }
+        self.take_out(name);
+        // Nothing is written to files that go.
+        open.state.run().close();
+        folder.remove(name).map_err(|error| {
+            let opened = self.open_one(name.clone(), &folder.served(name));
+            if let Err(error) = opened {
+                tracing::error!(%error, collection = %name, "neither removed nor served");
+            }
+            CollectionError::Failed(error)
+        })
+    }
+
+    /// Opens every collection anew, and those that came into the folder; what went from it is served no more. On failure what was served before is
+    /// served on.
+    ///
+    /// # Errors
+    /// Of each collection that could not be opened.
+    pub fn reload(&self) -> Vec<Error> {
+        let mut errors = Vec::new();
+        if let Some(folder) = &self.0.folder {
+            let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            match folder.names() {
+                Ok(names) => errors.extend(self.follow(folder, &names)),
+                Err(error) => errors.push(error),
+            }
+        }
+        for state in self.all() {
+            errors.extend(state.reload().err());
+        }
+        errors
+    }
+
+    /// Opens and closes collections so that those of the folder are open.
+    fn follow(&self, folder: &Folder, names: &[CollectionName]) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for name in names {
+            if self.get(name).is_none() {
+                errors.extend(self.open_one(name.clone(), &folder.served(name)).err());
+            }
+        }
+        for state in self.all() {
+            let is_given = self.0.is_default_given && state.name().is_default();
+            if !is_given && !names.contains(state.name()) {
+                self.take_out(state.name());
+                state.run().close();
+                tracing::info!(collection = %state.name(), "not served any more");
+            }
+        }
+        errors
+    }
+
+    fn writable_folder(&self) -> Result<&Folder, CollectionError> {
+        let folder = self.0.folder.as_ref().ok_or(CollectionError::NoFolder)?;
+        match folder.is_writable() {
+            true => Ok(folder),
+            false => Err(CollectionError::ReadOnly),
+        }
+    }
+
+    fn open_one(&self, name: CollectionName, served: &Served) -> Result<Arc<AppState>> {
+        let run = Run::open(&served.origin, &served.source)?;
+        let snapshots = self.0.snapshots.as_ref().map(|dir| match name.is_default() {
+            true => dir.clone(),
+            false => dir.join(SNAPSHOTS).join(name.as_str()),
+        });
+        let state = AppState::of(name, run, self.0.shared.clone());
+        let state = state.map_err(|source| Error::System { what: "threads", source })?;
+        let state = Arc::new(state.with_snapshots(snapshots));
+        self.insert(state.clone());
+        Ok(state)
+    }
+
+    fn insert(&self, state: Arc<AppState>) {
+        let router = super::collection_router(state.clone());
+        self.0.open.rcu(|open| {
+            let mut open = BTreeMap::clone(open);
+            let one = Open { state: state.clone(), router: router.clone() };
+            open.insert(state.name().clone(), one);
+            open
+        });
+    }
+
+    fn take_out(&self, name: &CollectionName) {
+        figures::forget(name);
+        self.0.open.rcu(|open| {
+            let mut open = BTreeMap::clone(open);
+            open.remove(name);
+            open
+        });
+    }
+}

@@ -1,0 +1,178 @@
+//! `/v1/collections`: which collections there are, and making and removing some. What one has below its name: `http/dispatch.rs`.
+
+use axum::{
+    Extension, Json,
+    extract::{Path, Request, State},
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::api::{Collection, CollectionList, ErrorAnswer, NewCollection};
+use crate::collections::CollectionName;
+use crate::http::collections::Template;
+use crate::http::guard::Caller;
+use crate::http::json::only_json;
+use crate::http::{ApiError, AppState, Collections};
+use crate::operation::keys::Role;
+
+/// The collections that the caller may read.
+#[utoipa::path(
+    get, operation_id = "list_collections", path = "/v1/collections", tag = "collections",
+    responses(
+        (status = 200, body = CollectionList, description = "By name"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+    )
+)]
+pub(crate) async fn list(
+    State(collections): State<Collections>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<CollectionList>, ApiError> {
+    let guard = collections.shared().guard();
+    // Who may read none is told so.
+    guard.role(&caller)?;
+    let may_read = |state: &AppState| guard.allow(&caller, Role::Read, Some(state.name())).is_ok();
+    let all = collections.all();
+    let shown = all.iter().filter(|state| may_read(state)).map(|state| shown(state));
+    Ok(Json(CollectionList { collections: shown.collect() }))
+}
+
+/// A collection. Its API is below its name, with the paths that are without a name those of `default`.
+#[utoipa::path(
+    get, operation_id = "get_collection", path = "/v1/collections/{collection}", tag = "collections",
+    params(("collection" = String, Path, description = "The collection's name")),
+    responses(
+        (status = 200, body = Collection, description = "The collection"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "The key is for other collections"),
+        (status = 404, body = ErrorAnswer, description = "There is no such collection"),
+    )
+)]
+pub(crate) async fn one(
+    State(collections): State<Collections>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Json<Collection>, ApiError> {
+    // A name that none can have is told nobody either who may not read.
+    let name = name.parse::<CollectionName>();
+    collections.shared().guard().allow(&caller, Role::Read, name.as_ref().ok())?;
+    let name = name.map_err(|reason| ApiError::NotFound(reason.to_string()))?;
+    let open = collections.get(&name).ok_or_else(|| no_collection(&name))?;
+    Ok(Json(shown(&open.state)))
+}
+
+/// Makes a collection without items, in the folder of `--collections`. Once this is answered it survives a crash.
+#[utoipa::path(
+    put, operation_id = "make_collection", path = "/v1/collections/{collection}", tag = "collections",
+    params(("collection" = String, Path, description = "Its name: up to 64 letters, digits, `.`, `-` and `_`")),
+    request_body(content = NewCollection, content_type = "application/json"),
+    responses(
+        (status = 201, body = Collection, description = "The collection"),
+        (status = 202, description = "It takes long and goes on"),
+        (status = 400, body = ErrorAnswer, description = "The name or the body is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
+        (status = 404, body = ErrorAnswer, description = "There is no collection that it could be like"),
+        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
+        (status = 409, body = ErrorAnswer, description = "There is one of this name"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+        (status = 415, body = ErrorAnswer, description = "A body of another type"),
+        (status = 422, body = ErrorAnswer, description = "The service was started without --collections"),
+        (status = 503, body = ErrorAnswer, description = "Too many requests: see Retry-After"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
+    )
+)]
+pub(crate) async fn make(
+    State(collections): State<Collections>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let name = named(&name)?;
+    let template = match only_json(request).await? {
+        NewCollection { bits: Some(bits), like: None } => Template::Codes { bits },
+        NewCollection { bits: None, like: Some(like) } => Template::Like(named(&like)?),
+        _ => {
+            let message = "give one of `bits` and `like`".into();
+            return Err(ApiError::BadRequest("malformed_body", message));
+        }
+    };
+    let making = collections.clone();
+    let make = move || making.make(&name, &template);
+    match collections.shared().work_at_length(make).await?.transpose()? {
+        None => Ok(StatusCode::ACCEPTED.into_response()),
+        Some(state) => {
+            let made = shown(&state);
+            let at = [(header::LOCATION, format!("/v1/collections/{}", made.name))];
+            Ok((StatusCode::CREATED, at, Json(made)).into_response())
+        }
+    }
+}
+
+/// Removes a collection with all its items and files. Snapshots of it stay.
+#[utoipa::path(
+    delete, operation_id = "remove_collection", path = "/v1/collections/{collection}", tag = "collections",
+    params(("collection" = String, Path, description = "The collection's name")),
+    responses(
+        (status = 202, description = "It takes long and goes on"),
+        (status = 204, description = "It is gone"),
+        (status = 400, body = ErrorAnswer, description = "No collection has such a name"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
+        (status = 404, body = ErrorAnswer, description = "There is no such collection"),
+        (status = 409, body = ErrorAnswer, description = "The service was started with it"),
+        (status = 422, body = ErrorAnswer, description = "The service was started without --collections"),
+    )
+)]
+pub(crate) async fn remove(
+    State(collections): State<Collections>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let name = named(&name)?;
+    let removing = collections.clone();
+    let remove = move || removing.remove(&name);
+    let removed = collections.shared().work_at_length(remove).await?.transpose()?;
+    Ok(if removed.is_some() { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED })
+}
+
+/// The answer to a path that the service does not have, or that is of a collection that is not there.
+pub(crate) async fn unknown(
+    State(collections): State<Collections>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> ApiError {
+    let path = uri.path();
+    let Some(rest) = path.strip_prefix("/v1/") else {
+        return ApiError::NotFound(format!("there is nothing at {path}; the API is under /v1"));
+    };
+    let named = rest.strip_prefix("collections/").and_then(|rest| rest.split_once('/'));
+    let name = named.map_or(Ok(CollectionName::default()), |(name, _)| name.parse());
+    match collections.shared().guard().allow(&caller, Role::Read, name.as_ref().ok()) {
+        Err(refused) => refused,
+        Ok(()) => name.map_or_else(
+            |reason| ApiError::NotFound(reason.to_string()),
+            |name| no_collection(&name),
+        ),
+    }
+}
+
+fn named(name: &str) -> Result<CollectionName, ApiError> {
+    name.parse().map_err(|reason| {
+        ApiError::BadRequest("invalid_parameter", format!("the collection {name:?}: {reason}"))
+    })
+}
+
+fn no_collection(name: &CollectionName) -> ApiError {
+    ApiError::NotFound(format!("there is no collection {name}; GET /v1/collections lists them"))
+}
+
+fn shown(state: &AppState) -> Collection {
+    let run = state.run();
+    let somebody_may = state.shared().guard().keys().let_somebody_change();
+    Collection {
+        name: state.name().to_string(),
+        items: run.len(),
+        bits: run.bits(),
+        search_by: run.coder().search_by().to_vec(),
+        writable: run.is_writable() && somebody_may,
+        path: run.api_path().to_owned(),
+    }
+}

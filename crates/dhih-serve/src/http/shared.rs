@@ -1,0 +1,170 @@
+//! What all collections of a service share: limits, keys, places for requests, memory for bodies, and threads.
+
+use std::sync::Arc;
+
+use crate::blocking::BlockingPool;
+use crate::encode::QueueConfig;
+use crate::http::ApiError;
+use crate::http::body_memory::BodyMemory;
+use crate::http::guard::Guard;
+use crate::http::layers::InFlight;
+use crate::http::origin::AllowedOrigins;
+use crate::http::readiness::{Phase, Readiness};
+use crate::http::sessions::SessionCookie;
+use crate::operation::allowed_origin::AllowedOrigin;
+use crate::operation::hosts::Hosts;
+use crate::operation::keys::Keys;
+use crate::operation::limits::Limits;
+use crate::operation::path_prefix::PathPrefix;
+use crate::run::Run;
+use crate::search::Cancellation;
+
+/// Changes that wait for their turn at once.
+const CHANGES: usize = 64;
+
+/// What the requests of a service share, whichever collection they are for.
+#[derive(Debug)]
+pub struct Shared {
+    limits: Limits,
+    guard: Guard,
+    in_flight: InFlight,
+    bodies: Arc<BodyMemory>,
+    readiness: Readiness,
+    queue: QueueConfig,
+    path_prefix: PathPrefix,
+    /// Threads that decode and search.
+    threads: BlockingPool,
+    /// Threads that change what is served. They wait for each other and for the disk, and the more of them wait, the more is made in one change.
+    changing: BlockingPool,
+    /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
+    store_threads: BlockingPool,
+}
+
+impl Shared {
+    /// Serves within `limits`, to those with `keys`, under the names of this machine.
+    pub fn new(limits: Limits, keys: Keys, queue: QueueConfig) -> Self {
+        let readiness = Readiness::default();
+        readiness.advance(Phase::Serving);
+        Self {
+            guard: Guard::new(keys, limits.rate_limit),
+            in_flight: InFlight::new(limits.max_in_flight),
+            bodies: Arc::new(BodyMemory::new(&limits)),
+            readiness,
+            queue,
+            path_prefix: PathPrefix::default(),
+            threads: BlockingPool::new(limits.workers, limits.queue_timeout),
+            changing: BlockingPool::new(CHANGES, limits.queue_timeout),
+            store_threads: BlockingPool::new(limits.store_searches, limits.queue_timeout),
+            limits,
+        }
+    }
+
+    /// Serves under these names instead.
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Hosts) -> Self {
+        self.guard.hosts = hosts;
+        self
+    }
+
+    /// Lets pages of these origins read what is served, and with a key change it.
+    #[must_use]
+    pub fn with_allowed_origins(mut self, origins: Vec<AllowedOrigin>) -> Self {
+        self.guard.origins = AllowedOrigins::new(origins);
+        self
+    }
+
+    /// Serves below this path: the paths in answers begin with it.
+    #[must_use]
+    pub fn with_path_prefix(mut self, prefix: PathPrefix) -> Self {
+        self.guard.cookie = SessionCookie::below(prefix.clone());
+        self.path_prefix = prefix;
+        self
+    }
+
+    /// The path below which all is served.
+    pub(crate) fn path_prefix(&self) -> &PathPrefix {
+        &self.path_prefix
+    }
+
+    /// The limits requests are held to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Puts other keys in force, at once. Sessions of keys that are not among them end.
+    pub fn set_keys(&self, keys: Keys) {
+        self.guard.set_keys(keys);
+    }
+
+    /// Says at `/readyz` that new requests should go elsewhere. Those that come are still answered.
+    pub fn stop_soon(&self) {
+        self.readiness.advance(Phase::Stopping);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.readiness.phase()
+    }
+
+    /// Who may be answered.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Places for requests under way.
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// The memory of request bodies.
+    pub(crate) fn bodies(&self) -> &Arc<BodyMemory> {
+        &self.bodies
+    }
+
+    /// How images are gathered.
+    pub(crate) fn queue(&self) -> QueueConfig {
+        self.queue
+    }
+
+    /// Threads that decode and search.
+    pub(crate) fn threads(&self) -> &BlockingPool {
+        &self.threads
+    }
+
+    /// Does `job` on a worker thread. The worker stays taken until the job ends, even if its request is given up.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.threads.run(|_| job()).await?
+    }
+
+    /// Does `job`, which changes what is served, on a thread for that.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.changing.run(|_| job()).await?
+    }
+
+    /// Does work that may take long on a thread of its own; `None` where it goes on and nobody waits for it any more.
+    pub(crate) async fn work_at_length<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, ApiError> {
+        let task = tokio::task::spawn_blocking(work);
+        match tokio::time::timeout(self.limits.request_timeout / 2, task).await {
+            Err(_) => Ok(None),
+            Ok(ended) => ended.map(Some).map_err(ApiError::internal),
+        }
+    }
+
+    /// Does `job`, which searches `run`, on a thread for that. It ends early where nobody waits for it any more.
+    pub(crate) async fn search<T: Send + 'static>(
+        &self,
+        run: &Run,
+        job: impl FnOnce(&Cancellation) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let threads = if run.is_remote() { &self.store_threads } else { &self.threads };
+        threads.run(job).await?
+    }
+}

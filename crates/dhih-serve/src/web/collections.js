@@ -1,0 +1,26 @@
+// Which collection the page is about, where there are several.
+import { call } from "./api.js";
+import { $ } from "./dom.js";
+import { collection } from "./request.js";
+
+const DEFAULT = "default";
+
+const addressOf = (name) => (name === DEFAULT ? "./" : `?${new URLSearchParams({ collection: name })}`);
+
+/** Offers the collections that there are. Where the one that is meant is not among them, the page goes on to the first. */
+export async function setUpCollections() {
+  const { collections } = await call("/v1/collections");
+  const names = collections.map(({ name }) => name);
+  const current = collection ?? DEFAULT;
+  if (collection === null && names.length > 0 && !names.includes(DEFAULT)) {
+    location.replace(addressOf(names[0]));
+    // Nothing else happens on this page.
+    await new Promise(() => {});
+  }
+  const choice = $("collection");
+  if (collection !== null) $("home").href = addressOf(current);
+  choice.replaceChildren(...names.map((name) => new Option(name, name, false, name === current)));
+  $("collections").hidden = names.length < 2;
+  // Another collection has other items: the page begins anew.
+  choice.addEventListener("change", () => location.assign(addressOf(choice.value)));
+}
