@@ -43,7 +43,7 @@ pub(crate) struct Args {
     bin_dir: Option<PathBuf>,
 }
 
-/// Makes a run, serves it without keys and with them, and indexes without a run, and runs every check; the first that fails ends it.
+/// Makes a run, serves it without keys and with them, indexes without a run, and both as collections, and runs every check; the first that fails ends it.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let chromium =
         env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
@@ -57,7 +57,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let target = workspace.root().join("target");
     let directory = tempfile::Builder::new().prefix("web-test-run-").tempdir_in(&target);
     let directory = directory.with_context(|| format!("cannot write to {}", target.display()))?;
-    let run = make_run(&directory.path().join("run"), &binaries, workspace)?;
+    let collections = directory.path().join("collections");
+    let run = make_run(&collections.join("photos"), &binaries, workspace)?;
     let test = |served: &Served, shots: &str, flags: &[&str]| {
         let step = Step::new("test the page", "node".as_ref(), workspace)
             .args(["xtask/web/test.mjs", &served.url, "--modules", MODULES])
@@ -78,10 +79,15 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         test(&vectors, "vectors", &["--pictureless"])?;
         drop(vectors);
         // The run's own index has a catalogue by now, with pictures in it.
-        let codes = directory.path().join("codes.idx");
+        let codes = collections.join("hashes");
         show(&indexing(&run.join("codes.safetensors"), &codes, &binaries, workspace)?)?;
         let codes = Served::start(&[("--index", &codes)], &binaries, &[], workspace)?;
         test(&codes, "codes", &["--pictureless"])?;
+    }
+    {
+        let several = [("--collections", &*collections)];
+        let several = Served::start(&several, &binaries, &[], workspace)?;
+        test(&several, "collections", &["--collections"])?;
     }
     // One service at a time may change an index. This one is below a path, as it is behind a proxy of several services.
     let keys =

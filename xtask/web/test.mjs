@@ -1,8 +1,8 @@
 // The search page in a real browser, step by step: what is clicked, typed and dropped, and what is seen then.
 //
-//   node xtask/web/test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID] [--read-key KEY --admin-key KEY] [--pictureless]
+//   node xtask/web/test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID] [--read-key KEY --admin-key KEY] [--pictureless] [--collections]
 //
-// The service at URL must be writable. With keys, those that it asks for, only what has to do with keys is checked; with --pictureless, what a service without a model shows. DIR of --modules holds node_modules/playwright-core; CHROMIUM is
+// The service at URL must be writable. With keys, those that it asks for, only what has to do with keys is checked; with --pictureless, what a service without a model shows; with --collections, what one of several collections shows. DIR of --modules holds node_modules/playwright-core; CHROMIUM is
 // the browser, /usr/bin/chromium if not set. With --stop-pid the service is stopped at the end, to see what the page says.
 // `cargo xtask test-web` makes all this ready. One line a check; the first that fails ends it.
 import assert from "node:assert/strict";
@@ -12,6 +12,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { edit } from "./changes.mjs";
+import { collections } from "./collections.mjs";
 import { keys } from "./keys.mjs";
 import { Page } from "./page.mjs";
 import { pictureless } from "./pictureless.mjs";
@@ -19,10 +20,10 @@ import { browse, look, search } from "./searches.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { shots: { type: "string" }, modules: { type: "string", default: "." }, "stop-pid": { type: "string" }, "read-key": { type: "string" }, "admin-key": { type: "string" }, pictureless: { type: "boolean" } },
+  options: { shots: { type: "string" }, modules: { type: "string", default: "." }, "stop-pid": { type: "string" }, "read-key": { type: "string" }, "admin-key": { type: "string" }, pictureless: { type: "boolean" }, collections: { type: "boolean" } },
 });
 if (positionals.length !== 1) {
-  console.error("usage: node test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID] [--read-key KEY --admin-key KEY] [--pictureless]");
+  console.error("usage: node test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID] [--read-key KEY --admin-key KEY] [--pictureless] [--collections]");
   process.exit(2);
 }
 const { chromium } = createRequire(join(resolve(values.modules), "from.cjs"))("playwright-core");
@@ -55,6 +56,7 @@ process.exit(failed ? 1 : 0);
 
 function checks() {
   const given = { read: values["read-key"], admin: values["admin-key"] };
+  if (values.collections) return collections;
   if (values.pictureless) return pictureless;
   return given.read ? keys(given) : [...search, ...browse, ...look, ...edit, ...stopped()];
 }

@@ -24,7 +24,7 @@ pub use self::info::{
     Auth, Codec, Health, Index, Info, LastReload, Model, RequestLimits, Store, Vectors,
 };
 pub use self::items::{
-    AddParams, ChoiceParams, Count, DEFAULT_LIMIT, Deleted, Item, ItemBody, ItemForm, ItemList,
+    AddParams, ChoiceParams, Count, DEFAULT_LIMIT, Deleted, ExportFormat, ExportLine, ExportParams, Item, ItemBody, ItemForm, ItemList,
     ItemsBody, ItemsMade, LineRefused, LinesMade, ListParams, MAX_FAILURES, MAX_ITEMS, Pairs,
     PairsParams,
 };

@@ -55,6 +55,7 @@ pub use operation::keys::{Keys, Role, hash_key};
 pub use operation::limits::Limits;
 pub use operation::path_prefix::PathPrefix;
 pub use operation::plain_name::PlainNameError;
+pub use operation::resource_policy::ResourcePolicy;
 pub use operation::server::{Server, ServerConfig, Timeouts, bind};
 pub use operation::service::serve;
 pub use operation::settings_file::with_file;
@@ -65,6 +66,7 @@ pub use operation::tls::{Tls, TlsConfig};
 pub use run::Run;
 pub use run::coder::Origin;
 pub use run::gallery::{Gallery, Set, Thumbnail};
+pub use run::links::LinkTemplate;
 pub use run::source::{Served, Source};
 pub use search::{
     CancelOnDrop, Cancellation, Explained, Found, Neighbour, Query, Scope, SearchError, Searcher,

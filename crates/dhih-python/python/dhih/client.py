@@ -7,7 +7,9 @@ import json
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike, fspath
 from pathlib import Path
+from shutil import copyfileobj
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -301,6 +303,35 @@ class Client:
         body = json.dumps({"fields": dict(fields)}).encode()
         return dict(self._change("PUT", "/v1/fields", (), _JSON, body)["fields"])
 
+    def export(
+        self,
+        file: str | PathLike[str],
+        *,
+        format: str = "parquet",
+        label: str | Sequence[str] = (),
+        filter: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Writes items to a file: all, or those of some classes that pass a filter.
+
+        `parquet` is a codes file for `dhih.Codes.read` and for other programs; `ndjson` has a line for each item, as `add_many` takes them. The
+        file is there once it is whole.
+        """
+        query = [("format", format), *_choice(label, filter)]
+        partial = Path(f"{fspath(file)}.partial")
+        connection = self._connect()
+        try:
+            response = self._ask(connection, "GET", "/v1/items/export", query)
+            if response.status != 200:
+                raise self._refused(response.status, response.read())
+            with partial.open("wb") as out:
+                copyfileobj(response, out, 1 << 20)
+            partial.replace(file)
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceError(0, "no_answer", f"{self._url} was cut off: {error}") from error
+        finally:
+            connection.close()
+            partial.unlink(missing_ok=True)
+
     def collections(self) -> list[dict[str, Any]]:
         """The collections of the service that the key may read: name, items, bits and `search_by` of each."""
         return list(self._read("GET", "/v1/collections")["collections"])
@@ -359,14 +390,8 @@ class Client:
         body: bytes | None,
         told: bool = False,
     ) -> Any:
-        text = urlencode([(name, value) for name, value in query if value is not None], quote_via=quote)
-        # What is about the collections is of none of them.
-        if not path.startswith("/v1/collections"):
-            path = self._api + path.removeprefix("/v1")
-        headers = self._headers | ({"content-type": kind} if body is not None else {})
         try:
-            connection.request(method, self._prefix + path + ("?" + text if text else ""), body, headers)
-            response = connection.getresponse()
+            response = self._ask(connection, method, path, query, kind, body)
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             if not told and isinstance(error, _CLOSED):
@@ -375,12 +400,32 @@ class Client:
             raise ServiceError(0, "no_answer", f"{self._url} does not answer: {error}") from error
         if 200 <= response.status < 300:
             return json.loads(answer) if answer else None
+        raise self._refused(response.status, answer)
+
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        query: Iterable[tuple[str, Any]],
+        kind: str = _JSON,
+        body: bytes | None = None,
+    ) -> http.client.HTTPResponse:
+        text = urlencode([(name, value) for name, value in query if value is not None], quote_via=quote)
+        # What is about the collections is of none of them.
+        if not path.startswith("/v1/collections"):
+            path = self._api + path.removeprefix("/v1")
+        headers = self._headers | ({"content-type": kind} if body is not None else {})
+        connection.request(method, self._prefix + path + ("?" + text if text else ""), body, headers)
+        return connection.getresponse()
+
+    def _refused(self, status: int, answer: bytes) -> ServiceError:
         try:
             refusal = json.loads(answer)["error"]
             code, message = str(refusal["code"]), str(refusal["message"])
         except (ValueError, KeyError, TypeError):
-            code, message = "no_json", f"{self._url} answered {response.status} without saying why"
-        raise ServiceError(response.status, code, message)
+            code, message = "no_json", f"{self._url} answered {status} without saying why"
+        return ServiceError(status, code, message)
 
 
 def _choice(label: str | Sequence[str], filter: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

@@ -82,6 +82,9 @@ pub struct Item {
     pub code: String,
     /// Where its thumbnail is.
     pub image_url: String,
+    /// Where its original is, for a service that was started with --link-template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// Where it came from, if it was added or imported: a file's name or path.
     pub source: Option<String>,
     /// What users keep with it; empty where that is nothing.
@@ -208,6 +211,48 @@ pub struct ChoiceParams {
     pub label: Vec<String>,
     /// Only items whose metadata this lets through, as in a search.
     pub filter: Option<String>,
+}
+
+/// Query string of `GET /v1/items/export`.
+#[derive(Debug, Clone, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ExportParams {
+    /// Only items of this class, by name or number; repeatable: of any of these.
+    pub label: Vec<String>,
+    /// Only items whose metadata this lets through, as in a search.
+    pub filter: Option<String>,
+    /// What the file is; `parquet` when absent.
+    #[param(inline, required = false)]
+    pub format: ExportFormat,
+}
+
+/// What a file of items is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum ExportFormat {
+    /// A Parquet codes file.
+    #[default]
+    Parquet,
+    /// A line of JSON for each item.
+    Ndjson,
+}
+
+/// A line of an export as `ndjson`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExportLine {
+    /// The item's id.
+    pub id: u64,
+    /// The user's own id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Its code in hexadecimal.
+    pub code: String,
+    /// Its label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// Its metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
 }
 
 /// Items of a page of `GET /v1/items` when `limit` is not given.

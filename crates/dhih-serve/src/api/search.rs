@@ -168,6 +168,9 @@ pub struct Hit {
     /// The user's own id of it, when asked for and if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
+    /// Where its original is, for a service that was started with --link-template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// Its metadata, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,

@@ -63,6 +63,8 @@ pub(crate) enum ApiError {
     DiskFull,
     /// 404: what is not there.
     NotFound(String),
+    /// 404: a collection that is not there.
+    NoCollection(String),
     /// 405.
     MethodNotAllowed,
     /// 408: the request took longer than it may.
@@ -245,6 +247,7 @@ impl ApiError {
                     .into(),
             ),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message),
+            Self::NoCollection(message) => (StatusCode::NOT_FOUND, "no_collection", message),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",

@@ -2,7 +2,7 @@
 
 use axum::http::Uri;
 
-use crate::api::{ChoiceParams, DEFAULT_LIMIT, ListParams};
+use crate::api::{ChoiceParams, DEFAULT_LIMIT, ExportFormat, ExportParams};
 use crate::http::ApiError;
 use crate::http::form::too_many_labels;
 use crate::http::params::{Bounds, number, push_label, wrong};
@@ -23,8 +23,8 @@ pub(crate) struct Listed {
 
 /// Reads and checks the query string of a listing.
 pub(crate) fn listed(uri: &Uri, bounds: Bounds) -> Result<Listed, ApiError> {
-    let params = parse(uri, true).map_err(wrong)?;
-    let ListParams { after, limit, external_id, label, filter } = params;
+    let params = parse(uri, Taken::Page).map_err(wrong)?;
+    let AllParams { after, limit, external_id, label, filter, .. } = params;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MOST).contains(&limit) {
         return Err(wrong(format!("limit is {limit}; give 1 to {MOST}")));
@@ -36,9 +36,46 @@ pub(crate) fn listed(uri: &Uri, bounds: Bounds) -> Result<Listed, ApiError> {
 
 /// Reads and checks a query string that says which items are meant: labels, and a filter of the metadata.
 pub(crate) fn choice(uri: &Uri, bounds: Bounds) -> Result<ChoiceParams, ApiError> {
-    let ListParams { label, filter, .. } = parse(uri, false).map_err(wrong)?;
+    let AllParams { label, filter, .. } = parse(uri, Taken::Choice).map_err(wrong)?;
     check_labels(&label, bounds)?;
     Ok(ChoiceParams { label, filter })
+}
+
+/// Reads and checks the query string of an export.
+pub(crate) fn exported(uri: &Uri, bounds: Bounds) -> Result<ExportParams, ApiError> {
+    let AllParams { label, filter, format, .. } = parse(uri, Taken::Export).map_err(wrong)?;
+    check_labels(&label, bounds)?;
+    Ok(ExportParams { label, filter, format: format.unwrap_or_default() })
+}
+
+fn format(text: &str) -> Result<ExportFormat, String> {
+    match text {
+        "parquet" => Ok(ExportFormat::Parquet),
+        "ndjson" => Ok(ExportFormat::Ndjson),
+        _ => Err(format!("format is {text:?}; give parquet or ndjson")),
+    }
+}
+
+/// Which parameters there are beside `label` and `filter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// Those of a page.
+    Page,
+    /// None.
+    Choice,
+    /// `format`.
+    Export,
+}
+
+/// All parameters together.
+#[derive(Debug, Default)]
+struct AllParams {
+    after: Option<u64>,
+    limit: Option<usize>,
+    external_id: Option<String>,
+    label: Vec<String>,
+    filter: Option<String>,
+    format: Option<ExportFormat>,
 }
 
 fn check_labels(labels: &[String], bounds: Bounds) -> Result<(), ApiError> {
@@ -48,8 +85,9 @@ fn check_labels(labels: &[String], bounds: Bounds) -> Result<(), ApiError> {
     }
 }
 
-fn parse(uri: &Uri, is_list: bool) -> Result<ListParams, String> {
-    let mut params = ListParams::default();
+fn parse(uri: &Uri, taken: Taken) -> Result<AllParams, String> {
+    let is_list = taken == Taken::Page;
+    let mut params = AllParams::default();
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let repeated = match &*name {
             "after" if is_list => params.after.replace(number(&name, &value)?).is_some(),
@@ -57,8 +95,15 @@ fn parse(uri: &Uri, is_list: bool) -> Result<ListParams, String> {
             "external_id" if is_list => params.external_id.replace(value.into_owned()).is_some(),
             "filter" => params.filter.replace(value.into_owned()).is_some(),
             "label" => push_label(&mut params.label, value)?,
+            "format" if taken == Taken::Export => {
+                params.format.replace(format(&value)?).is_some()
+            }
             _ => {
-                let others = if is_list { "after, limit, external_id, " } else { "" };
+                let others = match taken {
+                    Taken::Page => "after, limit, external_id, ",
+                    Taken::Export => "format, ",
+                    Taken::Choice => "",
+                };
                 return Err(format!(
                     "there is no parameter `{name}`; there are {others}label and filter"
                 ));
@@ -109,6 +154,11 @@ mod tests {
             }
         }
         assert!(choice(&uri("limit=3"), bounds).is_err());
+        assert_eq!(exported(&uri(""), bounds).unwrap().format, ExportFormat::Parquet);
+        assert_eq!(exported(&uri("format=ndjson"), bounds).unwrap().format, ExportFormat::Ndjson);
+        for wrong in ["format=csv", "limit=3", "format=ndjson&format=ndjson"] {
+            assert!(exported(&uri(wrong), bounds).is_err(), "{wrong}");
+        }
         assert!(read("label=a&label=b&label=c").is_err());
     }
 }

@@ -42,7 +42,7 @@ pub use shared::Shared;
 pub use state::AppState;
 
 use self::routes::{
-    adding, collections as collection_routes, encode, info, items, listing, metadata, page, samples, search, session, snapshots,
+    adding, collections as collection_routes, encode, export, info, items, listing, metadata, page, samples, search, session, snapshots,
 };
 
 /// A whole service as a router: its collections, or a single one.
@@ -113,6 +113,7 @@ fn collection_router(state: Arc<AppState>) -> Router {
         .route("/v1/fields", get(metadata::fields))
         .route("/v1/items", get(listing::list))
         .route("/v1/items/count", get(listing::count))
+        .route("/v1/items/export", get(export::export))
         .route("/v1/items/{id}", get(items::item))
         .route("/v1/items/{id}/image", get(items::image))
         .route("/v1/items/{id}/pairs", get(items::pairs))

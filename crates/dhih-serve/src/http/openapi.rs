@@ -12,7 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::Collections;
 use crate::http::routes::{
-    adding, collections, encode, info, items, listing, metadata, samples, search, session, snapshots,
+    adding, collections, encode, export, info, items, listing, metadata, samples, search, session, snapshots,
 };
 use crate::operation::path_prefix::PathPrefix;
 
@@ -26,7 +26,7 @@ use crate::operation::path_prefix::PathPrefix;
     servers((url = "/", description = "this service")),
     paths(
         search::search, search::batch, encode::encode, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
-        listing::list, listing::count, listing::delete, metadata::fields, metadata::declare, metadata::put,
+        listing::list, listing::count, export::export, listing::delete, metadata::fields, metadata::declare, metadata::put,
         samples::samples, samples::sample, samples::image,
         collections::list, collections::one, collections::make, collections::remove,
         session::begin, session::session, session::end,

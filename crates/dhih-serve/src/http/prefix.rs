@@ -14,6 +14,7 @@ use axum::{
 use crate::http::ApiError;
 use crate::http::layers::SecurityHeaders;
 use crate::operation::path_prefix::PathPrefix;
+use crate::operation::resource_policy::ResourcePolicy;
 
 /// `app` below a path. Nothing answers beside it.
 pub(super) fn below(prefix: &PathPrefix, app: Router) -> Router {
@@ -29,7 +30,7 @@ async fn strip(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let headers = SecurityHeaders::of(&request);
+    let headers = SecurityHeaders::of(&request, ResourcePolicy::default());
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let mut own = match target.strip_prefix(prefix.as_str()) {
         Some(rest) if rest.starts_with('/') => match below_prefix(request.uri(), rest) {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::blocking::BlockingPool;
 use crate::encode::QueueConfig;
 use crate::http::ApiError;
@@ -16,11 +18,16 @@ use crate::operation::hosts::Hosts;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::path_prefix::PathPrefix;
+use crate::operation::resource_policy::ResourcePolicy;
 use crate::run::Run;
+use crate::run::links::LinkTemplate;
 use crate::search::Cancellation;
 
 /// Changes that wait for their turn at once.
 const CHANGES: usize = 64;
+
+/// Exports at once: each has a thread for as long as its client reads.
+const EXPORTS: usize = 4;
 
 /// What the requests of a service share, whichever collection they are for.
 #[derive(Debug)]
@@ -31,7 +38,11 @@ pub struct Shared {
     bodies: Arc<BodyMemory>,
     readiness: Readiness,
     queue: QueueConfig,
+    /// Places for exports under way.
+    exports: Arc<Semaphore>,
     path_prefix: PathPrefix,
+    links: Option<LinkTemplate>,
+    resource_policy: ResourcePolicy,
     /// Threads that decode and search.
     threads: BlockingPool,
     /// Threads that change what is served. They wait for each other and for the disk, and the more of them wait, the more is made in one change.
@@ -51,7 +62,10 @@ impl Shared {
             bodies: Arc::new(BodyMemory::new(&limits)),
             readiness,
             queue,
+            exports: Arc::new(Semaphore::new(EXPORTS)),
             path_prefix: PathPrefix::default(),
+            links: None,
+            resource_policy: ResourcePolicy::default(),
             threads: BlockingPool::new(limits.workers, limits.queue_timeout),
             changing: BlockingPool::new(CHANGES, limits.queue_timeout),
             store_threads: BlockingPool::new(limits.store_searches, limits.queue_timeout),
@@ -79,6 +93,30 @@ impl Shared {
         self.guard.cookie = SessionCookie::below(prefix.clone());
         self.path_prefix = prefix;
         self
+    }
+
+    /// Gives items links to their originals.
+    #[must_use]
+    pub fn with_links(mut self, links: Option<LinkTemplate>) -> Self {
+        self.links = links;
+        self
+    }
+
+    /// Lets pages of other sites show answers, such as pictures, without reading them.
+    #[must_use]
+    pub fn with_resource_policy(mut self, policy: ResourcePolicy) -> Self {
+        self.resource_policy = policy;
+        self
+    }
+
+    /// Where originals are.
+    pub(crate) fn links(&self) -> Option<&LinkTemplate> {
+        self.links.as_ref()
+    }
+
+    /// Who may show answers.
+    pub(crate) fn resource_policy(&self) -> ResourcePolicy {
+        self.resource_policy
     }
 
     /// The path below which all is served.
@@ -118,6 +156,11 @@ impl Shared {
     /// The memory of request bodies.
     pub(crate) fn bodies(&self) -> &Arc<BodyMemory> {
         &self.bodies
+    }
+
+    /// Places for exports under way.
+    pub(crate) fn exports(&self) -> &Arc<Semaphore> {
+        &self.exports
     }
 
     /// How images are gathered.

@@ -16,7 +16,7 @@ use crate::http::shared::Shared;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::snapshots::Snapshots;
-use crate::run::Run;
+use crate::run::{Addresses, Run};
 use crate::{Error, Result};
 
 /// A collection that is served.
@@ -49,7 +49,8 @@ impl AppState {
     /// # Errors
     /// When the system gives no thread.
     pub fn of(name: CollectionName, run: Run, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let run = run.with_api_path(name.api_path(shared.path_prefix()));
+        let api = name.api_path(shared.path_prefix());
+        let run = run.with_addresses(Addresses { api, links: shared.links().cloned() });
         // A GPU takes one batch after the other; without a network nothing is encoded.
         let workers = match run.encoder() {
             Ok(encoder) if encoder.is_on_cpu() => rayon::current_num_threads(),

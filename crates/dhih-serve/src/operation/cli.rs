@@ -12,7 +12,9 @@ use crate::FieldDeclaration;
 use crate::operation::allowed_origin::AllowedOrigin;
 use crate::operation::hosts::HostName;
 use crate::operation::path_prefix::PathPrefix;
+use crate::operation::resource_policy::ResourcePolicy;
 use crate::operation::telemetry::LogFormat;
+use crate::run::links::LinkTemplate;
 
 const EXAMPLE: &str = "Examples:
   dhih-serve --run runs/latest --bind 127.0.0.1:7878
@@ -163,6 +165,12 @@ pub struct Config {
     /// Path below which all of the service is, such as /dhih, for a proxy that has other services beside it and passes paths on unchanged
     #[arg(long, env = "DHIH_PATH_PREFIX", value_name = "PATH", default_value = "/")]
     pub path_prefix: PathPrefix,
+    /// Sites whose pages may show pictures of this service without reading them
+    #[arg(long, env = "DHIH_RESOURCE_POLICY", value_name = "POLICY", default_value = "same-origin")]
+    pub resource_policy: ResourcePolicy,
+    /// URL of the original of an item, such as https://photos.example/{source}, with {id}, {external_id} or {source} in it [default: no links]
+    #[arg(long, env = "DHIH_LINK_TEMPLATE", value_name = "URL")]
+    pub link_template: Option<LinkTemplate>,
     /// Only search: items can be neither added nor deleted, and others may serve the same index
     #[arg(long, env = "DHIH_READ_ONLY", value_parser = FalseyValueParser::new())]
     pub read_only: bool,

@@ -13,6 +13,7 @@ pub(crate) mod path_prefix;
 pub(crate) mod plain_name;
 mod process;
 pub(crate) mod rate_limit;
+pub(crate) mod resource_policy;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod settings_file;

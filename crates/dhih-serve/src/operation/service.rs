@@ -58,6 +58,8 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
         let hosts = settings.hosts(&keys);
         let shared = Shared::new(settings.limits(), keys, settings.queue()).with_hosts(hosts);
         let shared = shared.with_allowed_origins(settings.cors_origin.clone());
+        let shared = shared.with_links(settings.link_template.clone());
+        let shared = shared.with_resource_policy(settings.resource_policy);
         let shared = shared.with_path_prefix(settings.path_prefix.clone());
         Collections::open(Arc::new(shared), settings.collections(served))
     };

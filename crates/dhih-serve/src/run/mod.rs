@@ -11,11 +11,13 @@
 mod checks;
 pub(crate) mod coder;
 mod data;
+pub(crate) mod exporting;
 pub(crate) mod facts;
 mod files;
 pub(crate) mod gallery;
 pub(crate) mod info;
 pub(crate) mod labels;
+pub(crate) mod links;
 pub(crate) mod source;
 pub(crate) mod view;
 
@@ -35,6 +37,7 @@ use self::data::RunData;
 use self::files::OriginFiles;
 use self::gallery::{Gallery, Set};
 use self::labels::Names;
+use self::links::LinkTemplate;
 use self::source::{Codes, Owner, Source};
 use crate::items::catalogue::Catalogue;
 use crate::items::metadata::MetadataFilter;
@@ -52,8 +55,7 @@ pub struct Run {
     /// What a run directory has beside its model; absent where there is none.
     data: Option<RunData>,
     version: String,
-    /// What the paths of its pictures begin with, such as `/v1`.
-    api_path: String,
+    addresses: Addresses,
 }
 
 impl Run {
@@ -94,13 +96,13 @@ impl Run {
             return Ok(None);
         }
         let opened = Self::open_after(&self.origin, &self.source, self.local())?;
-        Ok(Some(opened.with_api_path(self.api_path.clone())))
+        Ok(Some(opened.with_addresses(self.addresses.clone())))
     }
 
-    /// Served below this path: the paths of its pictures begin with it.
+    /// Served at these addresses.
     #[must_use]
-    pub(crate) fn with_api_path(mut self, path: String) -> Self {
-        self.api_path = path;
+    pub(crate) fn with_addresses(mut self, addresses: Addresses) -> Self {
+        self.addresses = addresses;
         self
     }
 
@@ -150,7 +152,7 @@ impl Run {
             names,
             data,
             version,
-            api_path: String::new(),
+            addresses: Addresses::default(),
         };
         let ms = started.elapsed().as_millis();
         tracing::info!(what = %run.origin, items = run.len(), bits = run.bits(), ms, "verified");
@@ -184,9 +186,15 @@ impl Run {
         Ok(PackedCodeSet { model_sha256, classes: self.names.all().to_vec(), ..empty })
     }
 
+    /// Whether links of hits are read from the catalogue, which may wait for the disk.
+    pub(crate) fn links_need_catalogue(&self) -> bool {
+        let links = self.addresses.links.as_ref();
+        links.is_some_and(|links| links.needs_source() || links.needs_external_id())
+    }
+
     /// What the paths of its pictures begin with.
     pub(crate) fn api_path(&self) -> &str {
-        &self.api_path
+        &self.addresses.api
     }
 
     /// What makes codes of queries.
@@ -345,7 +353,7 @@ impl Run {
         (index < queries.codes.len()).then(|| api::Sample {
             index,
             label: self.names.of_row(queries.labels.as_ref(), index),
-            image_url: format!("{}/samples/{index}/image?v={}", self.api_path, self.version),
+            image_url: format!("{}/samples/{index}/image?v={}", self.api_path(), self.version),
         })
     }
 
@@ -386,6 +394,15 @@ impl Run {
         let thumbnail = gallery.and_then(|gallery| gallery.get(set, row));
         Ok(thumbnail.ok_or("the thumbnail is gone")?.to_png()?)
     }
+}
+
+/// Where what is told of items is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Addresses {
+    /// What the paths of pictures begin with, such as `/v1`.
+    pub(crate) api: String,
+    /// Where originals are.
+    pub(crate) links: Option<LinkTemplate>,
 }
 
 impl fmt::Debug for Run {

@@ -9,6 +9,7 @@ use crate::api;
 use crate::items;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
+use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
 use crate::search::{
@@ -103,21 +104,32 @@ impl View<'_> {
     /// # Errors
     /// A catalogue that cannot be read.
     pub(crate) fn hits(&self, found: &Found, shown: Shown) -> Result<Vec<api::Hit>, SearchError> {
-        let attributes = match shown.metadata {
-            true => self.attributes(found.neighbours.iter().map(|hit| hit.id))?,
+        let links = self.run.addresses.links.as_ref();
+        let ids = || found.neighbours.iter().map(|hit| hit.id);
+        let needs_external_id = links.is_some_and(LinkTemplate::needs_external_id);
+        let attributes = match shown.metadata || needs_external_id {
+            true => self.attributes(ids())?,
             false => Vec::new(),
         };
-        let mut attributes = attributes.into_iter();
+        let records = match (links.is_some_and(LinkTemplate::needs_source), self.run.catalogue()) {
+            (true, Some(catalogue)) => catalogue.records(&ids().collect::<Vec<u64>>())?,
+            _ => Vec::new(),
+        };
+        let (mut attributes, mut records) = (attributes.into_iter(), records.into_iter());
         let hit = |(at, hit): (usize, &Neighbour)| {
             let kept = attributes.next().unwrap_or_default();
+            let record = of_code(records.next().flatten(), &hit.code);
+            let source = record.as_ref().and_then(|record| record.source.as_deref());
+            let linked = Linked { id: hit.id, external_id: kept.external_id.as_deref(), source };
             api::Hit {
+                link: links.and_then(|links| links.link(linked)),
                 id: hit.id,
                 distance: hit.distance,
                 similarity: found.similarities.get(at).copied(),
                 label: self.label(hit.id),
                 image_url: self.item_url(hit.id),
                 code: shown.codes.then(|| to_hex(&hit.code)),
-                external_id: kept.external_id,
+                external_id: kept.external_id.filter(|_| shown.metadata),
                 metadata: shown.metadata.then(|| kept.metadata.into_object()),
             }
         };
@@ -143,7 +155,13 @@ impl View<'_> {
         for ((&id, kept), record) in ids.iter().zip(attributes).zip(records) {
             let Some(code) = self.code(id)? else { continue };
             let source = of_code(record, &code).and_then(|record| record.source);
+            let linked = Linked {
+                id,
+                external_id: kept.external_id.as_deref(),
+                source: source.as_deref(),
+            };
             items.push(api::Item {
+                link: self.run.addresses.links.as_ref().and_then(|links| links.link(linked)),
                 id,
                 external_id: kept.external_id,
                 label: self.label(id),
@@ -200,7 +218,7 @@ impl View<'_> {
     /// Where the thumbnail of an item is. An item of the run's own has the gallery's version, an added one another: an id may have had
     /// another item before.
     fn item_url(&self, id: u64) -> String {
-        let (path, version) = (&self.run.api_path, &self.run.version);
+        let (path, version) = (self.run.api_path(), &self.run.version);
         let is_added = self.run.catalogue().is_some_and(|catalogue| catalogue.has(id));
         let code = match &self.snapshot {
             Snapshot::Local(index) if is_added => index.code(id),

@@ -82,7 +82,7 @@ async function describe(of, signal) {
   if (of.image || !["id", "sample"].includes(of.by)) return {};
   const about = await call(`/v1/${of.by}s/${of.value}`.replace("/ids/", "/items/"), { signal });
   const image = state.info.thumbnails || of.by === "sample" ? about.image_url : null;
-  return { label: about.label, image, source: about.source ?? about.external_id, metadata: about.metadata };
+  return { label: about.label, image, source: about.source ?? about.external_id, metadata: about.metadata, link: about.link };
 }
 
 /** An uploaded image is searched by its code from now on: no second upload, and an address to come back to. */

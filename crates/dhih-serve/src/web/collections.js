@@ -20,7 +20,8 @@ export async function setUpCollections() {
   const choice = $("collection");
   if (collection !== null) $("home").href = addressOf(current);
   choice.replaceChildren(...names.map((name) => new Option(name, name, false, name === current)));
-  $("collections").hidden = names.length < 2;
+  if (!names.includes(current)) choice.selectedIndex = -1;
+  $("collections").hidden = names.length < 2 && names[0] === current;
   // Another collection has other items: the page begins anew.
   choice.addEventListener("change", () => location.assign(addressOf(choice.value)));
 }

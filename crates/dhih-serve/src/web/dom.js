@@ -43,7 +43,7 @@ export function either(names) {
 }
 
 /** An id as digits, from where the picture is: it may be larger than a number of JavaScript holds. */
-export const idOf = (item) => item.image_url.match(/\/v1\/items\/(\d+)\/image/)[1];
+export const idOf = (item) => item.image_url.match(/\/items\/(\d+)\/image/)[1];
 
 let said = 0; // timer of what is said
 

@@ -21,6 +21,7 @@ export const TITLES = {
   id_taken: "This id is taken",
   invalid_code: "This is not a code of these bits",
   invalid_filter: "This filter cannot be used",
+  no_collection: "There is no such collection",
   no_codec: "This service takes no vectors",
   no_model: "This service takes no images",
   no_samples: "This service has no held-out images",

@@ -70,7 +70,15 @@ function showBits() {
   const set = bitsOf(state.answer.code, bits).filter(Boolean).length;
   $("bits").replaceChildren(drawn(state.answer.code, [], columns(bits), `Code of ${bits} bits, ${set} of them set`));
   $("hex").textContent = state.answer.code;
-  $("metadata").replaceChildren(metadataList(state.query.metadata));
+  $("metadata").replaceChildren(metadataList(state.query.metadata), ...original(state.query.link));
+}
+
+/** The way to an item's original, where there is one. */
+function original(url) {
+  if (!url) return [];
+  const link = element("a", "original", "Open the original");
+  Object.assign(link, { href: url, target: "_blank", rel: "noopener" });
+  return [link];
 }
 
 /** Marks in the query's code the bits in which a result differs. */

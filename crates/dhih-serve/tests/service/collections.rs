@@ -111,7 +111,7 @@ async fn each_has_its_own_codes_and_paths_without_a_name_are_those_of_default() 
     assert!(figures.contains("dhih_items 50"), "{figures}");
     assert!(figures.contains("dhih_items{collection=\"hashes\"} 7"), "{figures}");
     for missing in ["/v1/collections/none", "/v1/collections/none/info", "/v1/collections/a%20b/info"] {
-        send(&app, get(missing)).await.refused(404, "not_found", "");
+        send(&app, get(missing)).await.refused(404, "no_collection", "");
     }
     send(&app, get("/v1/collections/photos/collections")).await.refused(404, "not_found", "nothing");
     send(&app, get("/v1/collections/photos/session")).await.refused(404, "not_found", "nothing");
@@ -123,7 +123,7 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     let folder = dir.path().join("collections");
     let app = open(&folder);
     assert_eq!(names(&app).await, [""; 0]);
-    send(&app, get("/v1/info")).await.refused(404, "not_found", "there is no collection default");
+    send(&app, get("/v1/info")).await.refused(404, "no_collection", "there is no collection default");
     assert_eq!(send(&app, get("/readyz")).await.ok()["items"], 0);
     let answer = made(&app, "hashes", value!({"bits": 64})).await;
     assert_eq!(answer.header("location"), "/v1/collections/hashes");
@@ -146,7 +146,7 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
         ("b", value!({"bits": 8, "like": "hashes"}), 400, "malformed_body"),
         ("b", value!({}), 400, "malformed_body"),
         ("b", value!({"bits": 8, "more": 1}), 400, "malformed_body"),
-        ("b", value!({"like": "none"}), 404, "not_found"),
+        ("b", value!({"like": "none"}), 404, "no_collection"),
     ] {
         send(&app, put(&format!("/v1/collections/{name}"), body)).await.refused(status, word, "");
     }
@@ -158,8 +158,8 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     assert_eq!(names(&app).await, ["default", "hashes"]);
     assert_eq!(send(&app, search()).await.ok()["hits"].as_array().unwrap().len(), 1);
     assert_eq!(send(&app, delete(path)).await.status, 204);
-    send(&app, delete(path)).await.refused(404, "not_found", "hashes");
-    send(&app, search()).await.refused(404, "not_found", "hashes");
+    send(&app, delete(path)).await.refused(404, "no_collection", "hashes");
+    send(&app, search()).await.refused(404, "no_collection", "hashes");
     assert_eq!(names(&app).await, ["default"]);
     let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(left, ["default"]);
@@ -236,7 +236,7 @@ async fn keys_may_be_for_some_collections() {
         // Nobody learns without a key what there is.
         send(&app, get(path)).await.refused(401, "unauthorized", "");
     }
-    send(&app, with(PHOTOS, get("/v1/collections/none/info"))).await.refused(404, "not_found", "none");
+    send(&app, with(PHOTOS, get("/v1/collections/none/info"))).await.refused(404, "no_collection", "none");
     assert_eq!(send(&app, with(PHOTOS, delete("/v1/collections/photos/items/1"))).await.status, 204);
     let elsewhere = delete("/v1/collections/private/items/1");
     send(&app, with(PHOTOS, elsewhere)).await.refused(403, "forbidden", "other collections");

@@ -26,6 +26,7 @@ mod description;
 mod durability;
 #[cfg(unix)]
 mod encoding;
+mod exporting;
 #[cfg(target_os = "linux")]
 mod failing_sync;
 mod figures;

@@ -23,6 +23,7 @@ mod tests;
 pub(crate) use read::{count_rows, read};
 pub(crate) use rows::RowGroups;
 pub(crate) use vectors::unpack;
+pub use write::ParquetCodes;
 pub(crate) use write::write;
 
 /// Eight bytes of a code as a number, with zeros in place of the bytes beyond its end.

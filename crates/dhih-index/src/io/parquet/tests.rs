@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
 
+use super::ParquetCodes;
 use super::read::{Rows, SPARK, check_words};
 use crate::codes::Codes;
 use crate::codes::bits;
@@ -51,6 +52,36 @@ fn set(bits: u32, count: usize) -> CodeSet {
         bytes.iter_mut().skip(width - 1).step_by(width).for_each(|b| *b &= (1 << (bits % 8)) - 1);
     }
     CodeSet::new(Codes::new(bits, bytes).unwrap())
+}
+
+#[test]
+fn a_file_is_written_part_by_part_with_texts_beside_the_codes() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::RowAccessor;
+
+    let part = |ids: std::ops::Range<u64>| CodeSet {
+        labels: Some(Labels::Single(ids.clone().map(|id| id as i64 % 3).collect())),
+        classes: vec!["a".into(), "b".into(), "c".into()],
+        ids: Some(ids.clone().collect()),
+        ..set(40, ids.count())
+    };
+    let text = |id: u64| (id % 4 != 0).then(|| format!("text {id}"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("items.parquet");
+    let mut parts = ParquetCodes::new(File::create(&path).unwrap(), &part(0..0), &["text"]).unwrap();
+    for ids in [0..5, 5..6, 6..30] {
+        parts.write(&part(ids.clone()), &[ids.map(text).collect()]).unwrap();
+    }
+    let few = parts.write(&part(30..32), &[vec![None]]).unwrap_err();
+    assert_eq!(few.kind(), std::io::ErrorKind::InvalidInput);
+    parts.finish().unwrap();
+    let read = CodeSet::read(&path, None).unwrap();
+    assert_eq!(read.ids, part(0..30).ids);
+    assert_eq!((read.labels, read.classes), (part(0..30).labels, part(0..30).classes));
+    let rows = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+    let column = rows.metadata().file_metadata().schema_descr().num_columns() - 1;
+    let texts = rows.get_row_iter(None).unwrap().map(|row| row.unwrap().get_string(column).ok().cloned());
+    assert_eq!(texts.collect::<Vec<_>>(), (0..30).map(text).collect::<Vec<_>>());
 }
 
 fn there_and_back(set: &CodeSet) -> CodeSet {

@@ -93,7 +93,7 @@ impl From<CollectionError> for ApiError {
             CollectionError::ReadOnly => Self::ReadOnly,
             CollectionError::Exists(_) => Self::Conflict("collection_exists", message),
             CollectionError::Named(_) => Self::Conflict("collection_is_given", message),
-            CollectionError::Unknown(_) => Self::NotFound(message),
+            CollectionError::Unknown(_) => Self::NoCollection(message),
             CollectionError::Bits { .. } => Self::BadRequest("invalid_bits", message),
             CollectionError::Failed(error) => ChangeError::Failed(error).into(),
         }

@@ -8,6 +8,7 @@ use axum::{
 };
 
 use crate::operation::connection::Connection;
+use crate::operation::resource_policy::ResourcePolicy;
 
 const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -22,16 +23,18 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SecurityHeaders {
     policy: &'static str,
+    resource_policy: &'static str,
     is_tls: bool,
 }
 
 impl SecurityHeaders {
     /// The headers that the answer to a request carries.
-    pub(crate) fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request, resource_policy: ResourcePolicy) -> Self {
         let is_docs = request.uri().path().starts_with("/docs");
         let connection = request.extensions().get::<Connection>();
         Self {
             policy: if is_docs { DOCS_POLICY } else { POLICY },
+            resource_policy: resource_policy.value(),
             is_tls: connection.is_some_and(|connection| connection.tls),
         }
     }
@@ -46,7 +49,7 @@ impl SecurityHeaders {
             (header::CONTENT_SECURITY_POLICY, self.policy),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
-            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+            (HeaderName::from_static("cross-origin-resource-policy"), self.resource_policy),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
@@ -57,7 +60,7 @@ impl SecurityHeaders {
 
 /// Adds them to every answer of a router.
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
-    let headers = SecurityHeaders::of(&request);
+    let headers = SecurityHeaders::of(&request, ResourcePolicy::default());
     let mut response = next.run(request).await;
     headers.add(&mut response);
     response

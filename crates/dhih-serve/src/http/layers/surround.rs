@@ -23,7 +23,7 @@ pub(crate) async fn surround(
     next: Next,
 ) -> Response {
     let log = AccessLog::begin(&mut request);
-    let headers = SecurityHeaders::of(&request);
+    let headers = SecurityHeaders::of(&request, shared.resource_policy());
     let cors = Cors::of(&shared.guard().origins, request.headers());
     let limit = TimeLimit::of(shared.limits().request_timeout, &request);
     // What a panic leaves of the request is dropped with it; what requests share is behind locks that heed poison.

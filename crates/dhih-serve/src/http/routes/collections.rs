@@ -55,7 +55,7 @@ pub(crate) async fn one(
     // A name that none can have is told nobody either who may not read.
     let name = name.parse::<CollectionName>();
     collections.shared().guard().allow(&caller, Role::Read, name.as_ref().ok())?;
-    let name = name.map_err(|reason| ApiError::NotFound(reason.to_string()))?;
+    let name = name.map_err(|reason| ApiError::NoCollection(reason.to_string()))?;
     let open = collections.get(&name).ok_or_else(|| no_collection(&name))?;
     Ok(Json(shown(&open.state)))
 }
@@ -148,7 +148,7 @@ pub(crate) async fn unknown(
     match collections.shared().guard().allow(&caller, Role::Read, name.as_ref().ok()) {
         Err(refused) => refused,
         Ok(()) => name.map_or_else(
-            |reason| ApiError::NotFound(reason.to_string()),
+            |reason| ApiError::NoCollection(reason.to_string()),
             |name| no_collection(&name),
         ),
     }
@@ -161,7 +161,7 @@ fn named(name: &str) -> Result<CollectionName, ApiError> {
 }
 
 fn no_collection(name: &CollectionName) -> ApiError {
-    ApiError::NotFound(format!("there is no collection {name}; GET /v1/collections lists them"))
+    ApiError::NoCollection(format!("there is no collection {name}; GET /v1/collections lists them"))
 }
 
 fn shown(state: &AppState) -> Collection {

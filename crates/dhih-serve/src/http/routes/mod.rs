@@ -3,6 +3,7 @@
 pub(crate) mod adding;
 pub(crate) mod collections;
 pub(crate) mod encode;
+pub(crate) mod export;
 pub(crate) mod info;
 pub(crate) mod items;
 mod lines;

@@ -1,0 +1,148 @@
+//! `GET /v1/items/export`: items as a file, which is sent while it is written, so that no more than a part of it is in memory.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::{Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use crate::api::{ErrorAnswer, ExportFormat, ExportParams};
+use crate::http::list_params::exported;
+use crate::http::params::Bounds;
+use crate::http::routes::search::scope;
+use crate::http::{ApiError, AppState};
+use crate::items::MAX_ID;
+use crate::run::Run;
+use crate::run::exporting::Exported;
+
+/// Items that are read and written together.
+const PART: usize = 16 << 10;
+/// Bytes that are sent together, and how many such pieces wait for a client that is slow.
+const PIECE: usize = 64 << 10;
+const WAITING: usize = 4;
+
+/// Items as a file: all of them, or those that a class or a filter names, by ascending id. Codes and labels are of one moment; external ids,
+/// sources and metadata are as they are when they are read. A file that ends early is none: it was cut off.
+///
+/// `parquet` is a codes file for `dhih-index build` and for other programs, with the columns `external_id`, `source` and `metadata` (JSON) beside
+/// the codes. `ndjson` has a line for each item, as `POST /v1/items/batch` takes them.
+#[utoipa::path(
+    get, operation_id = "export_items", path = "/v1/items/export", tag = "items", params(ExportParams),
+    responses(
+        (status = 200, description = "The file", content(
+            (Vec<u8> = "application/vnd.apache.parquet"),
+            (String = "application/x-ndjson"),
+        )),
+        (status = 400, body = ErrorAnswer, description = "A parameter is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "The service searches a store, whose items are not listed"),
+        (status = 503, body = ErrorAnswer, description = "Other exports are under way: see Retry-After"),
+    )
+)]
+pub(crate) async fn export(
+    State(state): State<Arc<AppState>>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let run = state.run();
+    let ExportParams { label, filter, format } = exported(&uri, Bounds::of(&run))?;
+    run.items()?;
+    let scope = scope(&run, &label, filter.as_deref())?;
+    let place = state.shared().exports().clone().try_acquire_owned();
+    let place = place.map_err(|_| ApiError::Busy)?;
+    let (pieces, received) = mpsc::channel(WAITING);
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        let mut file = Pieces { pieces, piece: Vec::with_capacity(PIECE) };
+        let view = run.view();
+        let Some(index) = view.index() else { return };
+        let ids = match &scope {
+            Some(scope) => scope.selection(index).ids_from(0, usize::MAX),
+            None => index.ids_from(0, usize::MAX),
+        };
+        let written = write(&run, &ids, format, &mut file, |ids| view.exported(index, ids));
+        match written.and_then(|()| file.flush()) {
+            Ok(()) => (),
+            // Nobody reads it any more.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => (),
+            Err(error) => {
+                tracing::error!(%error, "an export was cut off");
+                let _ = file.pieces.blocking_send(Err(error));
+            }
+        }
+    });
+    let body = stream::unfold(received, async |mut received| {
+        received.recv().await.map(|piece| (piece, received))
+    });
+    let (kind, name) = match format {
+        ExportFormat::Parquet => ("application/vnd.apache.parquet", "items.parquet"),
+        ExportFormat::Ndjson => ("application/x-ndjson", "items.ndjson"),
+    };
+    let named = format!("attachment; filename=\"{name}\"");
+    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, named)];
+    Ok((headers, Body::from_stream(body)).into_response())
+}
+
+/// Writes a file of the items with these ids.
+fn write(
+    run: &Run,
+    ids: &[u64],
+    format: ExportFormat,
+    file: &mut Pieces,
+    read: impl Fn(&[u64]) -> io::Result<Exported>,
+) -> io::Result<()> {
+    match format {
+        ExportFormat::Parquet => {
+            let mut like = run.without_items().map_err(io::Error::other)?;
+            // No item of a service has a greater id, unless it was built with it.
+            like.ids = Some(vec![ids.last().copied().unwrap_or_default().max(MAX_ID)]);
+            let texts = ["external_id", "source", "metadata"];
+            let mut parquet = dhih_index::ParquetCodes::new(file, &like, &texts)?;
+            for part in ids.chunks(PART) {
+                let Exported { set, external_ids, sources, metadata, .. } = read(part)?;
+                parquet.write(&set, &[external_ids, sources, metadata])?;
+            }
+            parquet.finish()
+        }
+        ExportFormat::Ndjson => {
+            for part in ids.chunks(PART) {
+                for line in read(part)?.lines() {
+                    serde_json::to_writer(&mut *file, &line)?;
+                    file.write_all(b"\n")?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A file that is sent piece by piece.
+struct Pieces {
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        // Waits for a client that is slow; how long one may be: `operation/server/timed_stream.rs`.
+        let sent = self.pieces.blocking_send(Ok(piece.into()));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
