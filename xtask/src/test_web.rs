@@ -32,6 +32,10 @@ const ADMIN_KEY: &str = "web-test-admin-key";
 /// Where npm installs it, relative to the root of the workspace.
 const MODULES: &str = "target/web-test";
 
+/// The TypeScript client, and where it is compiled, relative to the root of the workspace.
+const CLIENT: &str = "clients/typescript";
+const CLIENT_MADE: &str = "target/typescript-client";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -43,7 +47,7 @@ pub(crate) struct Args {
     bin_dir: Option<PathBuf>,
 }
 
-/// Makes a run, serves it without keys and with them, indexes without a run, and both as collections, and runs every check; the first that fails ends it.
+/// Makes a run, serves it without keys and with them, indexes without a run, and both as collections, runs every check, and tries the TypeScript client; the first that fails ends it.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let chromium =
         env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
@@ -88,12 +92,48 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         let several = [("--collections", &*collections)];
         let several = Served::start(&several, &binaries, &[], workspace)?;
         test(&several, "collections", &["--collections"])?;
+        test_client(&several.url, workspace)?;
     }
     // One service at a time may change an index. This one is below a path, as it is behind a proxy of several services.
     let keys =
         [("DHIH_READ_KEY", READ_KEY), ("DHIH_ADMIN_KEY", ADMIN_KEY), ("DHIH_PATH_PREFIX", "/dhih")];
     let guarded = Served::start(&[("--run", &run)], &binaries, &keys, workspace)?;
     test(&guarded, "keys", &["--read-key", READ_KEY, "--admin-key", ADMIN_KEY])
+}
+
+/// Generates the TypeScript client from the description of a service, compiles it, and tries it there. Nothing is written beside its sources.
+fn test_client(url: &str, workspace: &Workspace) -> Result<()> {
+    let (sources, made) = (workspace.root().join(CLIENT), workspace.root().join(CLIENT_MADE));
+    for folder in ["src", "test"] {
+        let to = made.join(folder);
+        fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+        for file in fs::read_dir(sources.join(folder))? {
+            let file = file?;
+            fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+    }
+    for file in ["package.json", "tsconfig.json"] {
+        fs::copy(sources.join(file), made.join(file))?;
+    }
+    let npm = |name: &'static str, arguments: &[&str]| {
+        let step = Step::new(name, "npm".as_ref(), workspace).args(["--prefix", CLIENT_MADE]);
+        show(&step.args(arguments.iter().copied()))
+    };
+    if !made.join("node_modules").is_dir() {
+        npm("install", &["install", "--ignore-scripts", "--no-audit", "--no-fund"])?;
+    }
+    let description = made.join("openapi.json");
+    let fetch = "fetch(process.argv[1] + 'openapi.json').then((a) => a.text()).then((text) => require('fs').writeFileSync(process.argv[2], text))";
+    let fetch = Step::new("fetch the description", "node".as_ref(), workspace).args([
+        Path::new("-e"),
+        Path::new(fetch),
+        Path::new(url),
+        &description,
+    ]);
+    show(&fetch)?;
+    npm("generate", &["run", "generate"])?;
+    npm("build", &["run", "build"])?;
+    npm("test", &["test", "--", url])
 }
 
 /// Names every program that is missing at once.

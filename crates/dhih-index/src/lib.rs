@@ -86,10 +86,10 @@ pub use flat::Flat;
 pub use hits::{Hit, RescoredHit};
 pub use io::CodesFormat;
 pub use io::natural_order::compare as natural_order;
-#[cfg(feature = "safetensors")]
-pub use io::results::{write_knn, write_rescored, write_within};
 #[cfg(feature = "parquet")]
 pub use io::parquet::ParquetCodes;
+#[cfg(feature = "safetensors")]
+pub use io::results::{write_knn, write_rescored, write_within};
 pub use io::shard::Shard;
 pub use io::vectors::Vectors;
 pub use progress::{Progress, Stage};

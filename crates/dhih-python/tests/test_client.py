@@ -1,5 +1,6 @@
 """The client, against the program `dhih-serve` over an index of codes and over a run."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -40,6 +41,42 @@ class Client(unittest.TestCase):
 
     def hex(self, row):
         return self.codes[row].tobytes().hex()
+
+    def test_collections_and_export(self):
+        folder = directory() / "collections"
+        dhih.build(self.codes, folder / "default")
+        with Served("--collections", str(folder), "--link-template", "https://a.example/{external_id}") as client:
+            self.assertEqual([one["name"] for one in client.collections()], ["default"])
+            made = client.make_collection("a.b", bits=BITS)
+            self.assertEqual((made["items"], made["bits"]), (0, BITS))
+            self.assertEqual(client.make_collection("like", like="default")["bits"], BITS)
+            with self.assertRaises(dhih.ServiceError) as raised:
+                client.make_collection("a.b", bits=BITS)
+            self.assertEqual((raised.exception.status, raised.exception.code), (409, "collection_exists"))
+            url = client._url
+            other = dhih.Client(url, collection="a.b")
+            self.assertEqual(repr(other), f"Client({url!r}, collection='a.b')")
+            other.add_many([{"code": self.hex(row), "id": row, "external_id": f"x {row}"} for row in range(3)])
+            self.assertEqual((other.count(), client.count()), (3, 500))
+            hit = other.search(code=self.hex(1), k=1).hits[0]
+            self.assertEqual((hit.id, hit.link), (1, "https://a.example/x%201"))
+            self.assertIsNone(client.get(0).link)
+            lines = folder.parent / "items.ndjson"
+            other.export(lines, format="ndjson")
+            items = [json.loads(line) for line in lines.read_text().splitlines()]
+            self.assertEqual([(item["id"], item["code"]) for item in items], [(row, self.hex(row)) for row in range(3)])
+            self.assertEqual(dhih.Client(url, collection="like").add_many(items).added, 3)
+            parquet = folder.parent / "items.parquet"
+            client.export(parquet)
+            dhih.build(dhih.read_codes(parquet), folder.parent / "again")
+            self.assertEqual(len(dhih.Index(folder.parent / "again")), 500)
+            with self.assertRaises(dhih.ServiceError) as raised:
+                client.export(folder.parent / "none", format="csv")
+            self.assertEqual((raised.exception.status, (folder.parent / "none").exists()), (400, False))
+            client.remove_collection("a.b")
+            with self.assertRaises(dhih.ServiceError) as raised:
+                other.count()
+            self.assertEqual(raised.exception.code, "no_collection")
 
     def test_searches_filters_and_items(self):
         with Served("--index", str(self.index)) as client:

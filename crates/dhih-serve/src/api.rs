@@ -24,9 +24,9 @@ pub use self::info::{
     Auth, Codec, Health, Index, Info, LastReload, Model, RequestLimits, Store, Vectors,
 };
 pub use self::items::{
-    AddParams, ChoiceParams, Count, DEFAULT_LIMIT, Deleted, ExportFormat, ExportLine, ExportParams, Item, ItemBody, ItemForm, ItemList,
-    ItemsBody, ItemsMade, LineRefused, LinesMade, ListParams, MAX_FAILURES, MAX_ITEMS, Pairs,
-    PairsParams,
+    AddParams, ChoiceParams, Count, DEFAULT_LIMIT, Deleted, ExportFormat, ExportLine, ExportParams,
+    Item, ItemBody, ItemForm, ItemList, ItemsBody, ItemsMade, LineRefused, LinesMade, ListParams,
+    MAX_FAILURES, MAX_ITEMS, Pairs, PairsParams,
 };
 pub use self::metadata::{
     Field, FieldType, FieldsAnswer, FieldsBody, MAX_VALUES, MetadataBody, ValueCount,

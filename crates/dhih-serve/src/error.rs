@@ -152,7 +152,9 @@ pub enum Error {
         reason: String,
     },
     /// A collection that is in the folder and is given beside it.
-    #[error("the collection {name} is in the folder of --collections and is given by --run, --codec or --index, too: leave one of them out")]
+    #[error(
+        "the collection {name} is in the folder of --collections and is given by --run, --codec or --index, too: leave one of them out"
+    )]
     TwoCollections {
         /// Its name.
         name: String,

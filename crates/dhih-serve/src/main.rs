@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 use dhih_manual::{compute_on, default_threads, with_fitting_twins};
 use dhih_serve::{
-    Cli, Command, Config, KeysCommand, LogFormat, check, hash_key, import, log, serve,
-    with_file,
+    Cli, Command, Config, KeysCommand, LogFormat, check, hash_key, import, log, serve, with_file,
 };
 use tracing::level_filters::LevelFilter;
 

@@ -51,6 +51,8 @@ class Hit(NamedTuple):
     """Its metadata, where it was asked for."""
     image_url: str
     """Where its thumbnail is."""
+    link: str | None
+    """Where its original is, for a service with `--link-template`."""
 
 
 class Found(NamedTuple):
@@ -83,6 +85,8 @@ class Item(NamedTuple):
     """What is kept with it."""
     image_url: str
     """Where its thumbnail is."""
+    link: str | None
+    """Where its original is, for a service with `--link-template`."""
 
 
 class Refused(NamedTuple):

@@ -128,7 +128,7 @@ pub struct ItemBody {
     pub external_id: Option<String>,
     /// A JSON object of at most 16 KiB that is kept with the item. Filters go by its declared fields.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>)]
     pub metadata: Value,
 }
 
@@ -198,6 +198,7 @@ pub struct ListParams {
     /// Only the item of this external id.
     pub external_id: Option<String>,
     /// Only items of this class, by name or number; repeatable: of any of these.
+    #[param(required = false)]
     pub label: Vec<String>,
     /// Only items whose metadata this lets through, as in a search.
     pub filter: Option<String>,
@@ -208,6 +209,7 @@ pub struct ListParams {
 #[into_params(parameter_in = Query)]
 pub struct ChoiceParams {
     /// Only items of this class, by name or number; repeatable: of any of these.
+    #[param(required = false)]
     pub label: Vec<String>,
     /// Only items whose metadata this lets through, as in a search.
     pub filter: Option<String>,
@@ -218,6 +220,7 @@ pub struct ChoiceParams {
 #[into_params(parameter_in = Query)]
 pub struct ExportParams {
     /// Only items of this class, by name or number; repeatable: of any of these.
+    #[param(required = false)]
     pub label: Vec<String>,
     /// Only items whose metadata this lets through, as in a search.
     pub filter: Option<String>,
@@ -292,6 +295,7 @@ pub struct PairsParams {
     #[param(minimum = 1, maximum = 1000)]
     pub k: Option<usize>,
     /// Only items of this class, by name or number; repeatable: of any of these.
+    #[param(required = false)]
     pub label: Vec<String>,
     /// Only items whose metadata this lets through, as in a search.
     pub filter: Option<String>,

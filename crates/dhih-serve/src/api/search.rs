@@ -18,6 +18,7 @@ pub struct SearchParams {
     /// Largest Hamming distance, 0 to `bits`; with `k`, the `k` nearest within the radius.
     pub radius: Option<u32>,
     /// Only items of this class, by name or number; repeatable: of any of these.
+    #[param(required = false)]
     pub label: Vec<String>,
     /// Only items whose metadata this lets through: JSON with `must`, `should` and `must_not`, lists of conditions on declared fields.
     #[param(example = r#"{"must":[{"field":"camera","equals":"north"}]}"#)]

@@ -27,7 +27,8 @@ pub(crate) fn write_codes(bits: u32, dir: &Path) -> Result<()> {
 /// Files of the other collection that are gone; a disk that does not take the copies.
 pub(crate) fn write_like(other: &Run, dir: &Path) -> Result<()> {
     let copy = |from: &Path, to: &str| {
-        let copied = fs::copy(from, dir.join(to)).and_then(|_| fs::File::open(dir.join(to))?.sync_all());
+        let copied =
+            fs::copy(from, dir.join(to)).and_then(|_| fs::File::open(dir.join(to))?.sync_all());
         copied.map_err(|source| match from.exists() {
             true => Error::written(dir, source),
             false => Error::Input { path: from.to_owned(), source },

@@ -102,14 +102,16 @@ mod tests {
             Meant::Default => "default".to_owned(),
             Meant::Named(name) => name.to_string(),
         };
-        for path in ["/", "/v1", "/healthz", "/v1/session", "/v1/collections", "/v1/collections/a"] {
+        for path in ["/", "/v1", "/healthz", "/v1/session", "/v1/collections", "/v1/collections/a"]
+        {
             assert_eq!(whose(path), "the service", "{path}");
         }
         assert_eq!(whose("/v1/collections//search"), "the service", "no name is no collection");
         assert_eq!(whose("/v1/search"), "default");
         assert_eq!(whose("/v1/collections/a/search"), "a");
         assert_eq!(whose("/v1/collections/a/collections/b/search"), "a");
-        let own = own_path(&"/v1/collections/a/items/3?x=/v1".parse().unwrap(), &"a".parse().unwrap());
+        let own =
+            own_path(&"/v1/collections/a/items/3?x=/v1".parse().unwrap(), &"a".parse().unwrap());
         assert_eq!(own.unwrap(), "/v1/items/3?x=/v1");
     }
 }

@@ -95,9 +95,7 @@ fn parse(uri: &Uri, taken: Taken) -> Result<AllParams, String> {
             "external_id" if is_list => params.external_id.replace(value.into_owned()).is_some(),
             "filter" => params.filter.replace(value.into_owned()).is_some(),
             "label" => push_label(&mut params.label, value)?,
-            "format" if taken == Taken::Export => {
-                params.format.replace(format(&value)?).is_some()
-            }
+            "format" if taken == Taken::Export => params.format.replace(format(&value)?).is_some(),
             _ => {
                 let others = match taken {
                     Taken::Page => "after, limit, external_id, ",

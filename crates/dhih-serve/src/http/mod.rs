@@ -36,13 +36,14 @@ use axum::{
 };
 
 pub use admin::Admin;
-pub(crate) use error::ApiError;
 pub use collections::{Collections, CollectionsConfig};
+pub(crate) use error::ApiError;
 pub use shared::Shared;
 pub use state::AppState;
 
 use self::routes::{
-    adding, collections as collection_routes, encode, export, info, items, listing, metadata, page, samples, search, session, snapshots,
+    adding, collections as collection_routes, encode, export, info, items, listing, metadata, page,
+    samples, search, session, snapshots,
 };
 
 /// A whole service as a router: its collections, or a single one.

@@ -12,7 +12,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::Collections;
 use crate::http::routes::{
-    adding, collections, encode, export, info, items, listing, metadata, samples, search, session, snapshots,
+    adding, collections, encode, export, info, items, listing, metadata, samples, search, session,
+    snapshots,
 };
 use crate::operation::path_prefix::PathPrefix;
 

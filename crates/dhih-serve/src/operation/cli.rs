@@ -166,7 +166,12 @@ pub struct Config {
     #[arg(long, env = "DHIH_PATH_PREFIX", value_name = "PATH", default_value = "/")]
     pub path_prefix: PathPrefix,
     /// Sites whose pages may show pictures of this service without reading them
-    #[arg(long, env = "DHIH_RESOURCE_POLICY", value_name = "POLICY", default_value = "same-origin")]
+    #[arg(
+        long,
+        env = "DHIH_RESOURCE_POLICY",
+        value_name = "POLICY",
+        default_value = "same-origin"
+    )]
     pub resource_policy: ResourcePolicy,
     /// URL of the original of an item, such as https://photos.example/{source}, with {id}, {external_id} or {source} in it [default: no links]
     #[arg(long, env = "DHIH_LINK_TEMPLATE", value_name = "URL")]

@@ -66,10 +66,7 @@ impl Entry {
 }
 
 /// The collections that a key is for.
-fn collections_of(
-    key: &str,
-    names: Vec<String>,
-) -> Result<Arc<BTreeSet<CollectionName>>, String> {
+fn collections_of(key: &str, names: Vec<String>) -> Result<Arc<BTreeSet<CollectionName>>, String> {
     if names.is_empty() {
         return Err(format!(
             "{key:?} is for no collection; name some in `collections`, or leave that out for all"

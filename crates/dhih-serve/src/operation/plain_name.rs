@@ -9,7 +9,9 @@ pub(crate) struct PlainName<'a>(&'a str);
 
 /// A name that is not plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to {LONGEST} letters, digits, `.`, `-` and `_`, and begins with a letter or a digit")]
+#[error(
+    "a name has 1 to {LONGEST} letters, digits, `.`, `-` and `_`, and begins with a letter or a digit"
+)]
 pub struct PlainNameError;
 
 impl<'a> PlainName<'a> {

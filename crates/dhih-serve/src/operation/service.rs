@@ -75,7 +75,8 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
     let address =
         listener.local_addr().map_err(|source| Error::Bind { addr: config.bind, source })?;
     admin.serve(collections.clone());
-    let reloading = reload_at_hangups(signals.clone(), config.clone(), collections.clone(), tls.clone());
+    let reloading =
+        reload_at_hangups(signals.clone(), config.clone(), collections.clone(), tls.clone());
     #[cfg(feature = "postgres")]
     for state in collections.all() {
         if state.run().is_remote() {

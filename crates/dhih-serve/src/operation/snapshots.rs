@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::Error;
 use crate::api::Snapshot;
 use crate::disk::sync_directory;
-use crate::operation::plain_name::{PlainName, PlainNameError};
 use crate::items::{ChangeError, Compacted, Copied, LocalItems};
+use crate::operation::plain_name::{PlainName, PlainNameError};
 
 /// What the name of a snapshot ends with that is not whole yet.
 const PARTIAL: &str = ".partial";
@@ -22,7 +22,9 @@ pub(crate) enum SnapshotError {
     NoDirectory,
     #[error(transparent)]
     Name(#[from] PlainNameError),
-    #[error("a name does not end in `{PARTIAL}`: that is what snapshots are called that are not whole")]
+    #[error(
+        "a name does not end in `{PARTIAL}`: that is what snapshots are called that are not whole"
+    )]
     Partial,
     #[error("there is a snapshot of this name already: give it another one")]
     Exists,
@@ -101,7 +103,8 @@ impl Snapshots {
     /// No directory for snapshots.
     pub(crate) fn list(&self) -> Result<Vec<Snapshot>, SnapshotError> {
         let entries = fs::read_dir(self.dir()?).into_iter().flatten().flatten();
-        let mut all: Vec<Snapshot> = entries.filter(is_shown).filter_map(|entry| of(&entry.path())).collect();
+        let mut all: Vec<Snapshot> =
+            entries.filter(is_shown).filter_map(|entry| of(&entry.path())).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }

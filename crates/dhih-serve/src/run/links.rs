@@ -63,7 +63,8 @@ impl FromStr for LinkTemplate {
     fn from_str(text: &str) -> Result<Self, String> {
         // A link that a page shows must lead to a page, and run no script.
         let leads = ["https://", "http://", "/"].iter().any(|start| text.starts_with(start));
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte));
+        let is_plain =
+            text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte));
         let wrong = || {
             Err("give a URL such as https://photos.example/{source}, with {id}, {external_id} or {source} in it".into())
         };
@@ -112,10 +113,18 @@ mod tests {
         let link = |template: &str, external_id, source| {
             template.parse::<LinkTemplate>().unwrap().link(Linked { id: 7, external_id, source })
         };
-        let all = link("https://a.example/{id}?x={external_id}#{source}", Some("a/b c"), Some("d e/f?.jpg"));
+        let all = link(
+            "https://a.example/{id}?x={external_id}#{source}",
+            Some("a/b c"),
+            Some("d e/f?.jpg"),
+        );
         assert_eq!(all.unwrap(), "https://a.example/7?x=a%2Fb%20c#d%20e/f%3F.jpg");
         assert_eq!(link("/photos/{source}", None, Some("é.png")).unwrap(), "/photos/%C3%A9.png");
-        assert_eq!(link("/{external_id}", None, Some("a")), None, "an item without one has no link");
+        assert_eq!(
+            link("/{external_id}", None, Some("a")),
+            None,
+            "an item without one has no link"
+        );
         let text = "http://a/{id}/{source}.html";
         assert_eq!(text.parse::<LinkTemplate>().unwrap().to_string(), text);
     }

@@ -155,11 +155,8 @@ impl View<'_> {
         for ((&id, kept), record) in ids.iter().zip(attributes).zip(records) {
             let Some(code) = self.code(id)? else { continue };
             let source = of_code(record, &code).and_then(|record| record.source);
-            let linked = Linked {
-                id,
-                external_id: kept.external_id.as_deref(),
-                source: source.as_deref(),
-            };
+            let linked =
+                Linked { id, external_id: kept.external_id.as_deref(), source: source.as_deref() };
             items.push(api::Item {
                 link: self.run.addresses.links.as_ref().and_then(|links| links.link(linked)),
                 id,

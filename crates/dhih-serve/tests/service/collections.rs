@@ -7,9 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use dhih_index::{CodeSet, Codes, IndexBuilder, to_hex};
-use dhih_serve::{
-    Access, Collections, CollectionsConfig, Keys, Limits, QueueConfig, Shared, app,
-};
+use dhih_serve::{Access, Collections, CollectionsConfig, Keys, Limits, QueueConfig, Shared, app};
 use serde_json::{Value, json as value};
 
 use crate::common::{
@@ -110,10 +108,16 @@ async fn each_has_its_own_codes_and_paths_without_a_name_are_those_of_default() 
     let figures = String::from_utf8(send(&app, get("/metrics")).await.body).unwrap();
     assert!(figures.contains("dhih_items 50"), "{figures}");
     assert!(figures.contains("dhih_items{collection=\"hashes\"} 7"), "{figures}");
-    for missing in ["/v1/collections/none", "/v1/collections/none/info", "/v1/collections/a%20b/info"] {
+    for missing in
+        ["/v1/collections/none", "/v1/collections/none/info", "/v1/collections/a%20b/info"]
+    {
         send(&app, get(missing)).await.refused(404, "no_collection", "");
     }
-    send(&app, get("/v1/collections/photos/collections")).await.refused(404, "not_found", "nothing");
+    send(&app, get("/v1/collections/photos/collections")).await.refused(
+        404,
+        "not_found",
+        "nothing",
+    );
     send(&app, get("/v1/collections/photos/session")).await.refused(404, "not_found", "nothing");
 }
 
@@ -123,7 +127,11 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     let folder = dir.path().join("collections");
     let app = open(&folder);
     assert_eq!(names(&app).await, [""; 0]);
-    send(&app, get("/v1/info")).await.refused(404, "no_collection", "there is no collection default");
+    send(&app, get("/v1/info")).await.refused(
+        404,
+        "no_collection",
+        "there is no collection default",
+    );
     assert_eq!(send(&app, get("/readyz")).await.ok()["items"], 0);
     let answer = made(&app, "hashes", value!({"bits": 64})).await;
     assert_eq!(answer.header("location"), "/v1/collections/hashes");
@@ -133,7 +141,8 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     });
     assert_eq!(answer.json(), expected);
     let code = to_hex(&[7; 8]);
-    let added = send(&app, json(&format!("{path}/items"), &value!({"code": code}).to_string())).await;
+    let added =
+        send(&app, json(&format!("{path}/items"), &value!({"code": code}).to_string())).await;
     assert_eq!(added.status, 201, "{}", String::from_utf8_lossy(&added.body));
     let search = || json(&format!("{path}/search"), &format!("{{\"code\":\"{code}\"}}"));
     assert_eq!(send(&app, search()).await.ok()["hits"].as_array().unwrap().len(), 1);
@@ -161,7 +170,8 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     send(&app, delete(path)).await.refused(404, "no_collection", "hashes");
     send(&app, search()).await.refused(404, "no_collection", "hashes");
     assert_eq!(names(&app).await, ["default"]);
-    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(left, ["default"]);
     // The name is free again.
     made(&app, "hashes", value!({"bits": 8})).await;
@@ -236,8 +246,15 @@ async fn keys_may_be_for_some_collections() {
         // Nobody learns without a key what there is.
         send(&app, get(path)).await.refused(401, "unauthorized", "");
     }
-    send(&app, with(PHOTOS, get("/v1/collections/none/info"))).await.refused(404, "no_collection", "none");
-    assert_eq!(send(&app, with(PHOTOS, delete("/v1/collections/photos/items/1"))).await.status, 204);
+    send(&app, with(PHOTOS, get("/v1/collections/none/info"))).await.refused(
+        404,
+        "no_collection",
+        "none",
+    );
+    assert_eq!(
+        send(&app, with(PHOTOS, delete("/v1/collections/photos/items/1"))).await.status,
+        204
+    );
     let elsewhere = delete("/v1/collections/private/items/1");
     send(&app, with(PHOTOS, elsewhere)).await.refused(403, "forbidden", "other collections");
     // Collections are made and removed by those who may do all.

@@ -20,7 +20,10 @@ const LINES: &str = "/v1/items/export?format=ndjson";
 
 async fn lines(app: &Router, path: &str) -> Vec<Value> {
     let answer = send(app, get(path)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/x-ndjson"));
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("content-type")),
+        (200, "application/x-ndjson")
+    );
     let text = String::from_utf8(answer.body).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -29,7 +32,8 @@ async fn lines(app: &Router, path: &str) -> Vec<Value> {
 async fn all_items_are_in_a_parquet_file_that_indexes_are_built_of() {
     let fixture = Fixture::new();
     let app = app(state(fixture.writable(), Limits::default(), Keys::default()));
-    let add = fields("/v1/items", &[("image", &png(90)), ("label", b"2"), ("external_id", b"mine")]);
+    let add =
+        fields("/v1/items", &[("image", &png(90)), ("label", b"2"), ("external_id", b"mine")]);
     let added = send(&app, add).await;
     assert_eq!(added.status, 201, "{}", String::from_utf8_lossy(&added.body));
     let id = added.json()["id"].as_u64().unwrap();
@@ -59,26 +63,35 @@ async fn all_items_are_in_a_parquet_file_that_indexes_are_built_of() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_are_taken_again() {
     let (from, to) = (Fixture::new(), Fixture::new());
-    let [from, to] =
-        [&from, &to].map(|fixture| app(state(fixture.writable(), Limits::default(), Keys::default())));
+    let [from, to] = [&from, &to]
+        .map(|fixture| app(state(fixture.writable(), Limits::default(), Keys::default())));
     declare(&from).await;
     let codes: Vec<Value> = (0..40_u64)
         .map(|i| {
-            let item = value!({"code": to_hex(&i.to_le_bytes()[..6]), "external_id": format!("x{i}")});
-            if i % 2 == 0 { item } else { merged(item, value!({"metadata": {"taken": i}, "label": 1})) }
+            let item =
+                value!({"code": to_hex(&i.to_le_bytes()[..6]), "external_id": format!("x{i}")});
+            if i % 2 == 0 {
+                item
+            } else {
+                merged(item, value!({"metadata": {"taken": i}, "label": 1}))
+            }
         })
         .collect();
     let body: Vec<String> = codes.iter().map(Value::to_string).collect();
-    let made = send(&from, post("/v1/items/batch", "application/x-ndjson", body.join("\n"))).await.ok();
+    let made =
+        send(&from, post("/v1/items/batch", "application/x-ndjson", body.join("\n"))).await.ok();
     assert_eq!(made["failures"], 0, "{made}");
     let all = lines(&from, LINES).await;
     assert_eq!(all.len(), ITEMS + 40);
     let filter = value!({"must": [{"field": "taken", "exists": true}]});
     let some = lines(&from, &filtered(LINES, &filter)).await;
     assert_eq!(some.len(), 20);
-    assert!(some.iter().all(|line| line["label"].is_string() && line["metadata"]["taken"].is_u64()));
+    assert!(
+        some.iter().all(|line| line["label"].is_string() && line["metadata"]["taken"].is_u64())
+    );
     let again: Vec<String> = some.iter().map(Value::to_string).collect();
-    let made = send(&to, post("/v1/items/batch", "application/x-ndjson", again.join("\n"))).await.ok();
+    let made =
+        send(&to, post("/v1/items/batch", "application/x-ndjson", again.join("\n"))).await.ok();
     assert_eq!((&made["added"], &made["failures"]), (&value!(20), &value!(0)), "{made}");
     let there = lines(&to, LINES).await;
     assert_eq!(there[ITEMS..], some);
@@ -95,7 +108,9 @@ fn merged(mut item: Value, more: Value) -> Value {
 async fn what_cannot_be_exported_says_why() {
     let fixture = Fixture::new();
     let app = fixture.app();
-    for (query, part) in [("format=csv", "parquet or ndjson"), ("limit=3", "format"), ("label=none", "")] {
+    for (query, part) in
+        [("format=csv", "parquet or ndjson"), ("limit=3", "format"), ("label=none", "")]
+    {
         let answer = send(&app, get(&format!("/v1/items/export?{query}"))).await;
         assert_eq!(answer.status, 400, "{query}");
         assert!(answer.json()["error"]["message"].as_str().unwrap().contains(part), "{query}");

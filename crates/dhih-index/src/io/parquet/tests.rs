@@ -68,7 +68,8 @@ fn a_file_is_written_part_by_part_with_texts_beside_the_codes() {
     let text = |id: u64| (id % 4 != 0).then(|| format!("text {id}"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("items.parquet");
-    let mut parts = ParquetCodes::new(File::create(&path).unwrap(), &part(0..0), &["text"]).unwrap();
+    let mut parts =
+        ParquetCodes::new(File::create(&path).unwrap(), &part(0..0), &["text"]).unwrap();
     for ids in [0..5, 5..6, 6..30] {
         parts.write(&part(ids.clone()), &[ids.map(text).collect()]).unwrap();
     }
@@ -80,7 +81,8 @@ fn a_file_is_written_part_by_part_with_texts_beside_the_codes() {
     assert_eq!((read.labels, read.classes), (part(0..30).labels, part(0..30).classes));
     let rows = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
     let column = rows.metadata().file_metadata().schema_descr().num_columns() - 1;
-    let texts = rows.get_row_iter(None).unwrap().map(|row| row.unwrap().get_string(column).ok().cloned());
+    let texts =
+        rows.get_row_iter(None).unwrap().map(|row| row.unwrap().get_string(column).ok().cloned());
     assert_eq!(texts.collect::<Vec<_>>(), (0..30).map(text).collect::<Vec<_>>());
 }
 

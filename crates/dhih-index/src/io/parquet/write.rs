@@ -80,7 +80,8 @@ impl<W: Write + Send> ParquetCodes<W> {
             && texts.len() == self.texts
             && texts.iter().all(|column| column.len() == rows);
         if !fit {
-            let reason = "a part of a file needs an id for each item, and as many texts in each column";
+            let reason =
+                "a part of a file needs an id for each item, and as many texts in each column";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
         self.write_rows(part, 0..rows, texts).map_err(io::Error::other)
@@ -105,7 +106,8 @@ impl<W: Write + Send> ParquetCodes<W> {
         let words: String = (0..words).map(word).collect();
         // Ids are signed where that is enough: Spark reads unsigned numbers of 64 bits as decimals.
         let large = like.ids.iter().flatten().any(|id| i64::try_from(*id).is_err());
-        let id = if large { "required int64 id (INTEGER(64,false));" } else { "required int64 id;" };
+        let id =
+            if large { "required int64 id (INTEGER(64,false));" } else { "required int64 id;" };
         let text = |name: &&str| format!("optional binary {name} (STRING);");
         let further: String = texts.iter().map(text).collect();
         let schema =
@@ -137,8 +139,13 @@ impl<W: Write + Send> ParquetCodes<W> {
         write_group(&mut group, set, rows)?;
         for column in texts {
             let levels: Vec<i16> = column.iter().map(|text| text.is_some().into()).collect();
-            let texts = column.iter().flatten().map(|text| ByteArray::from(text.as_bytes().to_vec()));
-            write_levels::<ByteArrayType, _>(&mut group, &texts.collect::<Vec<_>>(), Some(&levels))?;
+            let texts =
+                column.iter().flatten().map(|text| ByteArray::from(text.as_bytes().to_vec()));
+            write_levels::<ByteArrayType, _>(
+                &mut group,
+                &texts.collect::<Vec<_>>(),
+                Some(&levels),
+            )?;
         }
         group.close().map(drop)
     }

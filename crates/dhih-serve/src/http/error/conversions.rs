@@ -76,7 +76,9 @@ impl From<SnapshotError> for ApiError {
     fn from(error: SnapshotError) -> Self {
         match error {
             SnapshotError::NoDirectory => Self::NoDirectory("no_snapshot_dir", error.to_string()),
-            SnapshotError::Name(_) | SnapshotError::Partial => Self::BadRequest("invalid_parameter", error.to_string()),
+            SnapshotError::Name(_) | SnapshotError::Partial => {
+                Self::BadRequest("invalid_parameter", error.to_string())
+            }
             SnapshotError::Exists => Self::Conflict("snapshot_exists", error.to_string()),
             SnapshotError::UnderWay => Self::Conflict("copy_under_way", error.to_string()),
             SnapshotError::Items(refusal) => Self::from(*refusal),

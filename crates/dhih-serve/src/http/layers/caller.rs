@@ -9,10 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::http::ApiError;
 use crate::http::guard::{Caller, Guard};
 use crate::http::layers::access_log::Logged;
 use crate::http::layers::{cors, host, in_flight_limit};
-use crate::http::ApiError;
 use crate::http::shared::Shared;
 use crate::operation::connection::Connection;
 

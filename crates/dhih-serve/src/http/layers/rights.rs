@@ -32,11 +32,7 @@ impl Gate {
 }
 
 /// Lets those read who may. What is read behind a key is for who has the key: no cache in between may keep it.
-pub(crate) async fn reading(
-    State(gate): State<Gate>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn reading(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     if let Err(refused) = caller::of(&request).and_then(|caller| gate.allow(caller, Role::Read)) {
         return refused.into_response();
     }
@@ -49,11 +45,7 @@ pub(crate) async fn reading(
 }
 
 /// Lets those add and delete who may, unless another site's page asks.
-pub(crate) async fn writing(
-    State(gate): State<Gate>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn writing(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     change(&gate, Role::Write, request, next).await
 }
 

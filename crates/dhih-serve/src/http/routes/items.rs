@@ -63,8 +63,9 @@ pub(crate) async fn image(
     let Path(id) = id?;
     let run = state.run();
     let looking = run.clone();
-    let found =
-        state.shared().search(&run, move |_| looking.view().thumbnail(id)?.ok_or_else(|| no_item(id)));
+    let found = state
+        .shared()
+        .search(&run, move |_| looking.view().thumbnail(id)?.ok_or_else(|| no_item(id)));
     match found.await? {
         ItemThumbnail::Kept(file) => Ok(thumbnail.of_file(file)),
         ItemThumbnail::Gallery(row) => thumbnail.respond(&state, &run, Set::Database, row).await,

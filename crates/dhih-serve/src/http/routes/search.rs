@@ -59,7 +59,11 @@ pub(crate) async fn search(
         false => reader.query(request).await?,
     };
     // The map of a codec may take longer than a search.
-    if extent.is_plain() && !run.links_need_catalogue() && run.is_scanned_soon() && !matches!(wanted, Wanted::Vector(_)) {
+    if extent.is_plain()
+        && !run.links_need_catalogue()
+        && run.is_scanned_soon()
+        && !matches!(wanted, Wanted::Vector(_))
+    {
         let search = Search { run: &run, extent: &extent, scope: None, cancellation: None };
         return search.answer(&wanted).map(Json);
     }

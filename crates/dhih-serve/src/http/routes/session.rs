@@ -12,8 +12,8 @@ use axum::{
 };
 
 use crate::api::{ErrorAnswer, Session, SessionBody};
-use crate::http::guard::Caller;
 use crate::http::ApiError;
+use crate::http::guard::Caller;
 use crate::http::shared::Shared;
 use crate::operation::keys::NamedKey;
 
@@ -50,7 +50,11 @@ pub(crate) async fn begin(
     let peer = caller.connection.map(|connection| tracing::field::display(connection.peer));
     tracing::info!(key = &*key.name, peer, "session begun");
     let cookie = cookie.of(Some(&token), caller.tls()).map_err(ApiError::internal)?;
-    let session = Session { name: Some(key.name.to_string()), role: key.role, collections: key.collections() };
+    let session = Session {
+        name: Some(key.name.to_string()),
+        role: key.role,
+        collections: key.collections(),
+    };
     Ok(([(header::SET_COOKIE, cookie)], Json(session)).into_response())
 }
 

@@ -73,7 +73,8 @@ impl Thumbnail {
             return Ok((StatusCode::NOT_MODIFIED, keep).into_response());
         }
         let run = run.clone();
-        let png = state.shared().work(move || run.png(set, row).map_err(ApiError::internal)).await?;
+        let png =
+            state.shared().work(move || run.png(set, row).map_err(ApiError::internal)).await?;
         Ok((keep, [(header::CONTENT_TYPE, "image/png")], png).into_response())
     }
 }
