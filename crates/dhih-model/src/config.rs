@@ -1,86 +1,15 @@
-//! What defines a network: backbone, input, hash layer, classes, loss. Stored in the checkpoint's metadata.
-//! Training settings (epochs, rates) are not here but in `dhih-train`.
+//! What defines a network: backbone, input, hash layer, classes, loss. Stored in the metadata of the checkpoint. Training settings such as epochs and
+//! learning rates are not here but in `dhih-train`; the parts of a configuration are declared where they are used, and know nothing of this file.
 
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Backbone;
 use crate::error::{Error, Result};
 use crate::hash_layer::HashLayerConfig;
-use crate::image::{Fit, Frame, Interpolation};
+pub(crate) use crate::image::InputShape;
 use crate::loss::Loss;
+pub(crate) use crate::preprocess::Normalization;
 use crate::views::Views;
-
-/// Shape of one input image, and how pictures are brought to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputShape {
-    /// Rows of pixels.
-    pub height: usize,
-    /// Columns of pixels.
-    pub width: usize,
-    /// 1 (grey) or 3 (RGB).
-    pub channels: usize,
-    /// What of a picture is taken, and by which interpolation: [`Picture::fit`](crate::image::Picture::fit) does it, for training, encoding and
-    /// serving alike.
-    #[serde(default, skip_serializing_if = "Fit::is_default")]
-    pub fit: Fit,
-}
-
-impl InputShape {
-    /// Of so many rows, columns and channels; of pictures, the middle is taken and scaled by linear interpolation.
-    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
-        let fit = Fit { interpolation: Interpolation::Linear, frame: Frame::Middle };
-        Self { height, width, channels, fit }
-    }
-
-    /// The same for pictures that are brought to it in another way.
-    #[must_use]
-    pub const fn with_fit(self, fit: Fit) -> Self {
-        Self { fit, ..self }
-    }
-
-    /// Bytes (and values) of one image.
-    pub fn len(&self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// How many images go through a network at once where no gradient is wanted: at most 256, fewer where they are large, so
-    /// that the activations fit into memory.
-    pub fn inference_batch(&self) -> usize {
-        ((1 << 21) / (self.height * self.width).max(1)).clamp(1, 256)
-    }
-
-    /// How many images these bytes are.
-    ///
-    /// # Errors
-    /// When their number is no multiple of an image's.
-    pub fn count(&self, images: &[u8]) -> Result<usize> {
-        if self.is_empty() || !images.len().is_multiple_of(self.len()) {
-            return Err(Error::Config {
-                name: "images",
-                got: format!("{} bytes", images.len()),
-                expected: format!(
-                    "a multiple of {} x {} x {}",
-                    self.height, self.width, self.channels
-                ),
-            });
-        }
-        Ok(images.len() / self.len())
-    }
-
-    /// Whether an image of this shape has no pixel; never true for a checked configuration.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Per-channel normalisation of pixels scaled to 0..=1: `(x - mean) / std`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Normalization {
-    /// Mean of each channel.
-    pub mean: Vec<f32>,
-    /// Standard deviation of each channel.
-    pub std: Vec<f32>,
-}
 
 /// Everything needed to build a network, but for its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

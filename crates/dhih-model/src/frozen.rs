@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use candle_core::{Tensor, TensorId};
 
-use crate::config::InputShape;
 use crate::error::{Error, Result};
+use crate::image::InputShape;
 use crate::inference::Inference;
 use crate::layer::{Layer, Mode, Sequential};
 use crate::network::Network;

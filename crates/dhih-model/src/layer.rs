@@ -5,8 +5,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 use rand::RngCore;
 
-use crate::config::InputShape;
-use crate::image::Fit;
+use crate::image::{Fit, InputShape};
 use crate::init::named_rng;
 use crate::ops::{
     self, Activation, BatchNorm, Conv2d, ConvNorm, POOL, Pool2dConfig, Unary, adaptive_avg_pool2d,

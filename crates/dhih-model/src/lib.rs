@@ -73,15 +73,16 @@ mod views;
 pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
-pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
+pub use config::{MAX_BITS, NetworkConfig};
 pub use encoder::{CodeEncoder, Encoded, Encoder, FeatureEncoder, HeadEncoder, encode};
 pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
+pub use image::InputShape;
 pub use init::{Parameters, named_rng};
 pub use layer::Mode;
 pub use loss::{Hi, HiMode, Loss};
 pub use network::Network;
-pub use preprocess::NormalizationMeasure;
+pub use preprocess::{Normalization, NormalizationMeasure};
 pub use pretrained::Pretrained;
 pub use tape::Trace;
 pub use views::{Views, moved};

@@ -3,7 +3,7 @@
 
 use candle_core::Result;
 
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::network::Network;
 use crate::ops::{Activation, Conv2d, POOL, filters, threads};

@@ -3,10 +3,20 @@
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{InputShape, Normalization};
 use crate::error::Result;
+use crate::image::InputShape;
 use crate::ops::is_chosen;
+
+/// Per-channel normalisation of pixels scaled to 0..=1: `(x - mean) / std`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Normalization {
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+}
 
 impl Normalization {
     /// Of the RGB images of ImageNet, as torchvision's and timm's `tv_in1k` networks take them.

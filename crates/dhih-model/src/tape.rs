@@ -283,7 +283,7 @@ fn total<E: Engine>(gradients: [Option<E::Gradient>; 2]) -> Result<Option<E::Gra
 mod tests {
     use super::*;
     use crate::backbone::Backbone;
-    use crate::config::InputShape;
+    use crate::image::InputShape;
     use crate::init::Parameters;
     use crate::ops::testing::{assert_close, variable};
     use candle_core::{DType, Device};

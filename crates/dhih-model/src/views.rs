@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{InputShape, NetworkConfig};
-use crate::error::Result;
+use crate::image::InputShape;
 
 /// Which views of an image a code is made of, beside the image itself. More of them make better codes of pictures that mean the same when
 /// they are mirrored or shifted, and take more time.
@@ -55,7 +54,7 @@ impl View {
         sources(shape.width, self.mirrored, self.shift)
     }
 
-    fn is_image(self) -> bool {
+    pub(crate) fn is_image(self) -> bool {
         !self.mirrored && self.shift == 0
     }
 }
@@ -75,7 +74,13 @@ fn sources(length: usize, mirrored: bool, shift: i64) -> Vec<usize> {
 }
 
 /// Appends `image`, `[height, width, channels]`, to `out` with its rows and columns taken from those that are named.
-fn gather(image: &[u8], channels: usize, rows: &[usize], columns: &[usize], out: &mut Vec<u8>) {
+pub(crate) fn gather(
+    image: &[u8],
+    channels: usize,
+    rows: &[usize],
+    columns: &[usize],
+    out: &mut Vec<u8>,
+) {
     for row in rows {
         let row = &image[row * columns.len() * channels..][..columns.len() * channels];
         for column in columns {
@@ -95,48 +100,6 @@ pub fn moved(image: &[u8], shape: InputShape, mirrored: bool, shift: [i64; 2]) -
     let mut out = Vec::with_capacity(image.len());
     gather(image, shape.channels, &rows, &columns, &mut out);
     out
-}
-
-/// Calls `encode` on each view of images that the configuration asks for, to take the weighted mean of what it returns.
-///
-/// # Shapes
-/// `images`: `[n, height, width, channels]` u8, `codes`: `[n, bits]`, as `encode` takes them.
-///
-/// # Errors
-/// Those of `encode`.
-pub(crate) fn averaged(
-    config: &NetworkConfig,
-    images: &[u8],
-    codes: &mut [f32],
-    mut encode: impl FnMut(&[u8], &mut [f32]) -> Result<()>,
-) -> Result<()> {
-    let shape = config.input;
-    let views = config.views.of(shape);
-    if let [_] = views[..] {
-        return encode(images, codes);
-    }
-    // In parts, so that the copies stay small.
-    let (part, mut of_view, mut moved) = (4 * shape.inference_batch(), Vec::new(), Vec::new());
-    let parts = images.chunks(part * shape.len());
-    for (images, codes) in parts.zip(codes.chunks_mut(part * config.bits)) {
-        codes.fill(0.0);
-        of_view.resize(codes.len(), 0.0);
-        for view in &views {
-            match view.is_image() {
-                true => encode(images, &mut of_view)?,
-                false => {
-                    let (rows, columns) = (view.rows(shape), view.columns(shape));
-                    moved.clear();
-                    for image in images.chunks_exact(shape.len()) {
-                        gather(image, shape.channels, &rows, &columns, &mut moved);
-                    }
-                    encode(&moved, &mut of_view)?;
-                }
-            }
-            codes.iter_mut().zip(&of_view).for_each(|(code, value)| *code += view.weight * value);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use super::Backbone;
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::init::is_running_statistic;
 
 /// Numbers of a backbone for one shape of image.

@@ -6,8 +6,7 @@ use candle_nn::{Init, VarBuilder};
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, layer_norm, token_linear};
-use crate::config::InputShape;
-use crate::image::{Fit, Interpolation};
+use crate::image::{Fit, InputShape, Interpolation};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Scale, Unary};
 

@@ -8,10 +8,10 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
-use crate::config::{InputShape, Normalization};
-use crate::image::{Fit, Interpolation};
+use crate::image::{Fit, InputShape, Interpolation};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
+use crate::preprocess::Normalization;
 
 /// Their entries in the table.
 pub(super) const LITE0: Spec = Spec {

@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::Activation;
 

@@ -27,9 +27,9 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use self::blocks::Blocks;
-use crate::config::{InputShape, Normalization};
-use crate::image::Fit;
+use crate::image::{Fit, InputShape};
 use crate::layer::{Mode, Sequential};
+use crate::preprocess::Normalization;
 use crate::text::TextConfig;
 
 /// What a network needs of its backbone. Any candle model can be plugged in by it, see

@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::norm;
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::Layer;
 use crate::ops::{Activation, Conv2d, Conv2dConfig, Padding, Pool2dConfig};
 

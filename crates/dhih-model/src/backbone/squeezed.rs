@@ -7,8 +7,7 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, token_linear};
-use crate::config::InputShape;
-use crate::image::Fit;
+use crate::image::{Fit, InputShape};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
 

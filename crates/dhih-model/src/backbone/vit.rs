@@ -8,10 +8,10 @@ use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{layer_norm, token_linear};
 use super::transformer::{Block, BlockNames, CLIP_BLOCK, SIGLIP_BLOCK};
-use crate::config::{InputShape, Normalization};
-use crate::image::Fit;
+use crate::image::{Fit, InputShape};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Tokens, Unary};
+use crate::preprocess::Normalization;
 use crate::text::TextConfig;
 
 const SMALL: Vit = Vit { channels: 384, depth: 12, heads: 6, patch: 14, names: &DINOV2 };

@@ -2,8 +2,9 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::config::{InputShape, Normalization};
 use crate::error::Result;
+use crate::image::InputShape;
+use crate::preprocess::Normalization;
 
 /// Images that are looked at, spread over all that are given.
 const IMAGES: usize = 5000;

@@ -1,21 +1,24 @@
 //! A trained network as a function from pixels to codes, preprocessing included. A network in training, and its parts: `parts.rs`.
 
+mod averaging;
 mod parts;
 
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+use self::averaging::averaged;
 use self::parts::in_batches;
 pub use self::parts::{CodeEncoder, FeatureEncoder, HeadEncoder, encode};
 use crate::checkpoint;
-use crate::config::{InputShape, NetworkConfig};
+use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
+use crate::image::InputShape;
 use crate::inference::Inference;
 use crate::layer::{Mode, Sequential};
 use crate::loss::{Loss, Objective};
 use crate::network::Network;
-use crate::views::{self, Views};
+use crate::views::Views;
 
 /// What a network makes of images.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,7 +169,7 @@ impl Encoder {
     /// When the number of bytes is no multiple of an image's, or `codes` is not as long as they need.
     pub fn encode_into(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
         self.check_len(codes.len(), images, self.bits())?;
-        views::averaged(&self.config, images, codes, |images, codes| self.run(images, codes))
+        averaged(&self.config, images, codes, |images, codes| self.run(images, codes))
     }
 
     /// The numbers of the features that [`Self::encode_all`] returns: vectors by whose cosine images are compared more finely than by their

@@ -2,12 +2,12 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::averaging::averaged;
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
 use crate::inference::Inference;
 use crate::layer::Mode;
 use crate::network::Network;
-use crate::views;
 
 /// As [`Encoder::encode`](super::Encoder::encode), for a network in training.
 ///
@@ -40,7 +40,7 @@ impl<'a> CodeEncoder<'a> {
         let Self { network, inference } = self;
         let config = network.config();
         let mut codes = vec![0.0; config.input.count(images)? * config.bits];
-        views::averaged(config, images, &mut codes, |images, codes| {
+        averaged(config, images, &mut codes, |images, codes| {
             let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
             infer(network, inference.as_ref(), (images, codes), &forward)
         })?;

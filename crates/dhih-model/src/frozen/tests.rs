@@ -6,10 +6,12 @@ use candle_core::{Device, Tensor};
 
 use crate::backbone::Backbone;
 use crate::backbone::blueprint::recorded;
-use crate::config::{InputShape, NetworkConfig, Normalization};
+use crate::config::NetworkConfig;
+use crate::image::InputShape;
 use crate::layer::{Mode, Sequential};
 use crate::network::Network;
 use crate::ops::testing::{assert_close, variable};
+use crate::preprocess::Normalization;
 
 fn network(name: &str) -> Network {
     let backbone = Backbone::named(name).unwrap();

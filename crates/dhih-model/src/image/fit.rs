@@ -6,9 +6,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::picture::crop;
-use crate::config::InputShape;
-
 /// An interpolation and a frame, as text: `linear`, `bicubic`, either with the part of the sides that is taken of the middle behind it
 /// (`bicubic 0.875`), or with `whole`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,30 +63,6 @@ impl Fit {
     /// Whether a picture that has the network's sides already is what the network sees.
     pub(super) fn keeps_pixels(self) -> bool {
         !matches!(self.frame, Frame::Scaled(thousandths) if thousandths < 1000)
-    }
-
-    /// About how many columns and rows of a picture of such sides a network sees.
-    pub(super) fn seen(self, sides: [usize; 2], shape: InputShape) -> [usize; 2] {
-        match self.frame {
-            Frame::Middle => crop(sides, shape),
-            Frame::Scaled(part) => crop(sides, shape).map(|side| side * usize::from(part) / 1000),
-            Frame::Whole => sides,
-        }
-    }
-
-    /// Columns and rows to which a picture of such sides is scaled, of which the middle `shape` is then taken.
-    pub(super) fn scaled_sides(self, [width, height]: [usize; 2], shape: InputShape) -> [usize; 2] {
-        let Frame::Scaled(thousandths) = self.frame else { return [shape.width, shape.height] };
-        let larger = |side: usize| {
-            let thousandths = usize::from(thousandths).clamp(1, 1000);
-            ((side * 1000 + thousandths / 2) / thousandths).max(side)
-        };
-        let [columns, rows] = [larger(shape.width), larger(shape.height)];
-        // The side that is scarce has what is wanted, and the other what follows from it, rounded down.
-        match width * rows <= columns * height {
-            true => [columns, (columns * height / width).max(rows)],
-            false => [(rows * width / height).max(columns), rows],
-        }
     }
 }
 
@@ -163,22 +136,5 @@ mod tests {
         for text in ["cubic", "", "bicubic 0", "bicubic 1.1", "bicubic NaN", "bicubic half"] {
             assert!(text.parse::<Fit>().is_err(), "{text}");
         }
-    }
-
-    /// `Resize(256)` of torchvision and `shortest_edge` of transformers.
-    #[test]
-    fn pictures_are_scaled_to_the_sides_of_others() {
-        let shape = InputShape::new(224, 224, 3);
-        for (from, to) in
-            [([640, 480], [341, 256]), ([480, 640], [256, 341]), ([256, 256], [256, 256])]
-        {
-            assert_eq!(Fit::LINEAR_256.scaled_sides(from, shape), to);
-        }
-        assert_eq!(Fit::BICUBIC.scaled_sides([640, 480], shape), [298, 224]);
-        assert_eq!(Fit::BICUBIC_WHOLE.scaled_sides([640, 480], shape), [224, 224]);
-        let convnext = Fit::scaled(Interpolation::Linear, 949);
-        assert_eq!(convnext.scaled_sides([300, 300], shape), [236, 236]);
-        // A line has no second pixel to take.
-        assert_eq!(Fit::BICUBIC.scaled_sides([1, 500], shape), [224, 112_000]);
     }
 }

@@ -4,8 +4,8 @@ use image::{ImageBuffer, Rgb};
 
 use super::fit::Frame;
 use super::header::unusable;
+use super::input_shape::InputShape;
 use super::resize::Resize;
-use crate::config::InputShape;
 use crate::error::Result;
 
 /// A decoded picture: RGB, 8 bits a channel, row-major.
@@ -81,8 +81,8 @@ impl Picture {
 
     fn resized(&self, shape: InputShape) -> Vec<u8> {
         let sides = [self.width, self.height];
-        let from = if shape.fit.frame == Frame::Middle { crop(sides, shape) } else { sides };
-        let (to, scaled) = ([shape.width, shape.height], shape.fit.scaled_sides(sides, shape));
+        let from = if shape.fit.frame == Frame::Middle { shape.crop(sides) } else { sides };
+        let (to, scaled) = ([shape.width, shape.height], shape.scaled_sides(sides));
         Resize {
             pixels: &self.pixels,
             stride: self.width,
@@ -95,15 +95,6 @@ impl Picture {
         }
         .run()
     }
-}
-
-/// Columns and rows of the largest part of a picture that has the proportions of `shape`. They are rounded down, but never to nothing:
-/// pictures of 1 x n pixels stay usable.
-pub(super) fn crop([width, height]: [usize; 2], shape: InputShape) -> [usize; 2] {
-    [
-        (height * shape.width / shape.height).clamp(1, width),
-        (width * shape.height / shape.width).clamp(1, height),
-    ]
 }
 
 fn luma(rgb: &[u8]) -> u8 {

@@ -5,10 +5,10 @@ use image::{DynamicImage, RgbImage};
 
 use super::budget::DecodingBudget;
 use super::header::{Format, Header};
+use super::input_shape::InputShape;
 use super::limits::Limits;
 use super::picture::Picture;
 use super::{decode_header, jpeg, oriented};
-use crate::config::InputShape;
 use crate::error::Result;
 
 /// A decoder that threads share.
@@ -116,7 +116,7 @@ impl<'a> Scaled<'a> {
     fn is_enough(&self, shape: InputShape) -> bool {
         let [columns, rows] = self.sides();
         let turned = if self.header.is_turned() { [rows, columns] } else { [columns, rows] };
-        let [width, height] = shape.fit.seen(turned, shape);
+        let [width, height] = shape.seen(turned);
         let is_large = 4 * width >= 5 * shape.width && 4 * height >= 5 * shape.height;
         is_large && columns.max(rows) >= LEAST_SIDE
     }

@@ -5,9 +5,10 @@ use candle_core::{Result, Tensor};
 use super::graph::GraphBuilder;
 use super::operators;
 use super::proto::FLOAT;
-use crate::config::{InputShape, Normalization};
+use crate::image::InputShape;
 use crate::layer::{Layer, Linear, Sequential};
 use crate::ops::{Activation, BatchNorm, Conv2d, Grid, Pool2dConfig, filters};
+use crate::preprocess::Normalization;
 
 /// u8 images to normalised ones, by the same operations in the same order as [`Normalization::apply`].
 pub(super) fn pixels(

@@ -17,8 +17,9 @@ use self::graph::GraphBuilder;
 use self::layers::Value;
 use self::proto::{FLOAT, Model, OperatorSet, Property, UINT8};
 use crate::checkpoint;
-use crate::config::{InputShape, NetworkConfig};
+use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
+use crate::image::InputShape;
 use crate::network::Network;
 use crate::views::View;
 

@@ -4,7 +4,7 @@ use candle_core::{Result, bail};
 
 use super::graph::GraphBuilder;
 use super::layers::Value;
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::ops::{Attention, LayerNorm, Probe, Scale, Tokens, Unary};
 
 /// The output of an operator on an image, `[n, channels, height, width]`.

@@ -7,9 +7,9 @@ use candle_core::Device;
 use super::proto::Graph;
 use super::*;
 use crate::backbone::Backbone;
-use crate::config::Normalization;
 use crate::hash_layer::{HashLayerConfig, HashNorm};
 use crate::loss::Loss;
+use crate::preprocess::Normalization;
 
 fn network(backbone: Backbone, side: usize, bits: usize) -> Network {
     let config = NetworkConfig {

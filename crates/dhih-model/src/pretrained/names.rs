@@ -6,7 +6,7 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::positions;
 use crate::backbone::Backbone;
-use crate::config::InputShape;
+use crate::image::InputShape;
 
 /// What wrappers (data parallelism, training frameworks, compilers) put before all names.
 const WRAPPERS: [&str; 6] = ["module.", "backbone.", "model.", "network.", "_orig_mod.", "dinov2."];
