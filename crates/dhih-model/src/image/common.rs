@@ -7,7 +7,8 @@ use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, tiff::TiffDecoder};
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder};
 
-use super::header::{Format, Header, OVERHEAD, array, unusable};
+use super::header::{Format, Header};
+use super::parse::{OVERHEAD, array, unusable};
 use super::rgb::{Channels, drop_alpha};
 use crate::error::Result;
 

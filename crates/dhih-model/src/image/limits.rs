@@ -1,7 +1,8 @@
 //! What a picture may cost to decode: its sides, its area and the memory that decoding takes. All of it is compared with the header, before
 //! any pixel is read. How many pictures are decoded at the same time is in `budget`.
 
-use super::header::{Header, unusable};
+use super::header::Header;
+use super::parse::unusable;
 use crate::error::Result;
 
 /// What a picture may cost to decode; checked before its pixels are read.

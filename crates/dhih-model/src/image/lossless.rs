@@ -2,7 +2,7 @@
 //! thousand, and there may be 65,536 groups of five codes, whatever the size of the picture; so what comes before its pixels is read here
 //! once, without making any table.
 
-use super::header::{cut_off, unusable};
+use super::parse::{cut_off, unusable};
 use crate::error::Result;
 
 /// Codes of a group: green with lengths and cached colours, red, blue, alpha, distances.

@@ -2,7 +2,7 @@
 //! picture means the same to both. No files and no normalisation here.
 //!
 //! ```text
-//! bytes -> header.rs -> limits.rs, budget.rs -> a decoder a format -> rgb.rs -> profile.rs -> Picture -> fit
+//! bytes -> recognise.rs -> header.rs -> limits.rs, budget.rs -> a decoder a format -> rgb.rs -> profile.rs -> Picture -> fit
 //! ```
 //!
 //! The size of a picture and the memory that decoding it takes are known from its header, before any pixel is read.
@@ -15,10 +15,12 @@ mod input_shape;
 mod jpeg;
 mod limits;
 mod lossless;
+mod parse;
 mod picture;
 mod png;
 mod profile;
 mod reader;
+mod recognise;
 mod resize;
 mod rgb;
 mod tiff;
@@ -28,10 +30,11 @@ use image::{DynamicImage, RgbImage};
 
 pub use self::budget::{DecodingBudget, DecodingShare};
 pub use self::fit::{Fit, Frame, Interpolation};
+use self::header::Format;
 pub use self::header::Header;
-use self::header::{Format, unusable};
 pub use self::input_shape::InputShape;
 pub use self::limits::Limits;
+use self::parse::unusable;
 pub use self::picture::Picture;
 pub use self::reader::{PictureReader, decode_for};
 use crate::error::Result;

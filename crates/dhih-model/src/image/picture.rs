@@ -3,8 +3,8 @@
 use image::{ImageBuffer, Rgb};
 
 use super::fit::Frame;
-use super::header::unusable;
 use super::input_shape::InputShape;
+use super::parse::unusable;
 use super::resize::Resize;
 use crate::error::Result;
 

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use png::{BitDepth, ColorType, InterlaceInfo, Transformations};
 
-use super::header::{Format, Header, MAX_CHUNKS, OVERHEAD, array, orientation, unusable};
+use super::header::{Format, Header};
+use super::parse::{MAX_CHUNKS, OVERHEAD, array, orientation, unusable};
 use super::profile::Profile;
 use super::rgb::Channels;
 use crate::error::Result;

@@ -6,6 +6,7 @@ use image::{DynamicImage, RgbImage};
 use super::budget::DecodingBudget;
 use super::header::{Format, Header};
 use super::input_shape::InputShape;
+use super::jpeg::layout::Layout;
 use super::limits::Limits;
 use super::picture::Picture;
 use super::{decode_header, jpeg, oriented};
@@ -94,7 +95,7 @@ pub fn decode_for(bytes: &[u8], limits: &Limits, shape: InputShape) -> Result<Pi
 /// A JPEG that is scaled while it is decoded.
 struct Scaled<'a> {
     header: &'a Header,
-    layout: &'a jpeg::Layout,
+    layout: &'a Layout,
     /// What the sides are divided by.
     scale: u32,
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use image::metadata::Orientation;
 
-use super::header::{Format, Header, OVERHEAD, array, cut_off, unusable};
+use super::header::{Format, Header};
+use super::parse::{OVERHEAD, array, cut_off, unusable};
 use super::profile::Profile;
 use crate::error::Result;
 

@@ -5,10 +5,9 @@ use std::ops::Range;
 
 use image_webp::WebPDecoder;
 
-use super::header::{
-    CUT_OFF, Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable,
-};
+use super::header::{Format, Header};
 use super::lossless::table_bytes;
+use super::parse::{CUT_OFF, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable};
 use super::profile::Profile;
 use super::rgb::drop_alpha;
 use crate::error::Result;

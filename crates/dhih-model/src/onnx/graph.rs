@@ -4,6 +4,16 @@ use super::proto::{
     Attribute, Dimension, FLOAT, Graph, INT, INT64, INTS, Node, TensorShape, TensorType, Type,
     ValueInfo, Values,
 };
+use crate::image::InputShape;
+
+/// A value in the graph.
+#[derive(Clone)]
+pub(super) struct Value {
+    pub(super) name: String,
+    pub(super) shape: InputShape,
+    /// Whether it is a vector; else it is an image, even one of one pixel.
+    pub(super) is_vector: bool,
+}
 
 #[derive(Default)]
 pub(super) struct GraphBuilder {

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::graph::GraphBuilder;
+use super::graph::{GraphBuilder, Value};
 use super::operators;
 use super::proto::FLOAT;
 use crate::image::InputShape;
@@ -25,15 +25,6 @@ pub(super) fn pixels(
     let std = graph.floats(&[std.len()], std);
     let x = graph.node("Div", &[&x, &std]);
     graph.node_with("Transpose", &[&x], &[("perm", &[0, 3, 1, 2])])
-}
-
-/// A value in the graph.
-#[derive(Clone)]
-pub(super) struct Value {
-    pub(super) name: String,
-    pub(super) shape: InputShape,
-    /// Whether it is a vector; else it is an image, even one of one pixel.
-    pub(super) is_vector: bool,
 }
 
 /// The value behind folded layers.

@@ -13,8 +13,7 @@ use std::path::Path;
 
 use prost::Message;
 
-use self::graph::GraphBuilder;
-use self::layers::Value;
+use self::graph::{GraphBuilder, Value};
 use self::proto::{FLOAT, Model, OperatorSet, Property, UINT8};
 use crate::checkpoint;
 use crate::config::NetworkConfig;

@@ -2,8 +2,7 @@
 
 use candle_core::{Result, bail};
 
-use super::graph::GraphBuilder;
-use super::layers::Value;
+use super::graph::{GraphBuilder, Value};
 use crate::image::InputShape;
 use crate::ops::{Attention, LayerNorm, Probe, Scale, Tokens, Unary};
 

@@ -1,10 +1,10 @@
 //! Pictures of several scans, progressive and not: their scans one after the other, into as many coefficients of each block as are wanted.
 //! Of the others it is kept whether they are zero, which the data of later scans depend on. What a scan brings is in `coefficients`.
 
-use super::Layout;
 use super::baseline::Ending;
 use super::bits::{Bits, Entropy, Intervals};
 use super::coefficients::{Band, Plane};
+use super::layout::Layout;
 use super::scans::{SCAN, next_marker, segment_end};
 use super::tables::{Frame, ScanHeader, Tables};
 

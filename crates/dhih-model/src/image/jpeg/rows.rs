@@ -2,11 +2,17 @@
 
 use super::super::resize::rounded;
 use super::samples::{Place, Samples};
-use super::scaled::Scaled;
 use super::tables::Frame;
 
 /// Pixels that are converted at once.
 const CHUNK: usize = 16;
+
+/// RGB of 8 bits a channel, with its columns and rows: those of the whole picture divided by the scale, rounded up.
+pub(in crate::image) struct Scaled {
+    pub(in crate::image) width: usize,
+    pub(in crate::image) height: usize,
+    pub(in crate::image) pixels: Vec<u8>,
+}
 
 /// The samples of a row of units: of luma and of two chromas, with as many of these as of luma.
 pub(super) struct Rows {

@@ -2,21 +2,14 @@
 //! the others are passed over, several at a time, by a table of the Huffman codes. Pictures with the usual colours are read so; of others,
 //! and of damaged ones, there is no scaled picture, and the whole is decoded.
 
-use super::Layout;
 use super::baseline::{Baseline, Coded, Ending};
 use super::bits::{Bits, Entropy};
 use super::coefficients::Plane;
+use super::layout::Layout;
 use super::progressive::Progressive;
-use super::rows::Rows;
+use super::rows::{Rows, Scaled};
 use super::samples::{Block, sample};
 use super::tables::{self, Frame, ZIGZAG};
-
-/// RGB of 8 bits a channel, with its columns and rows: those of the whole picture divided by the scale, rounded up.
-pub(in crate::image) struct Scaled {
-    pub(in crate::image) width: usize,
-    pub(in crate::image) height: usize,
-    pub(in crate::image) pixels: Vec<u8>,
-}
 
 /// The picture at `1 / scale` of its sides, where `scale` is 2, 4 or 8; `None` where it is of another kind, or where any of its data are
 /// missing or damaged.

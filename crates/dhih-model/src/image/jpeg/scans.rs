@@ -1,8 +1,8 @@
 //! The scans of a JPEG without decoding them: where their data end, whether the last marker is there, and whether a picture of several
 //! scans has all of its coefficients. It tells a file that was cut off from one that lacks its last marker or has bytes behind it.
 
-use super::super::header::array;
-use super::Layout;
+use super::super::parse::array;
+use super::layout::Layout;
 
 const END: u8 = 0xd9;
 pub(super) const SCAN: u8 = 0xda;

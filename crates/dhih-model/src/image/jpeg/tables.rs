@@ -1,8 +1,8 @@
 //! What the segments of a JPEG say about its scans: the frame, the quantisers, the Huffman tables, the restart interval, and which
 //! components and coefficients a scan has.
 
-use super::Layout;
 use super::huffman::Codes;
+use super::layout::Layout;
 
 /// Where each coefficient lies in a block of 8 x 8, in the order in which they are stored.
 pub(super) const ZIGZAG: [u8; 64] = [
