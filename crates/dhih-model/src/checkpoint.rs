@@ -7,7 +7,6 @@
 //! they were for training.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
+use crate::files::{hex, is_lfs_pointer, write_atomically};
 use crate::network::Network;
 
 const VERSION: &str = "2";
@@ -102,11 +102,6 @@ pub fn read(path: &Path) -> Result<(Contents, String)> {
     Ok((contents, hex(&Sha256::digest(&bytes))))
 }
 
-/// Whether bytes are the text that Git LFS leaves in place of a large file until it is fetched.
-pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"version https://git-lfs.github.com/spec/")
-}
-
 fn damaged(path: &Path, reason: impl ToString) -> Error {
     Error::Checkpoint { path: path.to_owned(), reason: reason.to_string() }
 }
@@ -160,23 +155,4 @@ pub(crate) fn digest(contents: &Contents) -> Result<String> {
         }
     }
     Ok(hex(&hash.finalize()))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes a file that appears only when it is complete.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = std::path::PathBuf::from(temporary);
-    let mut file = std::fs::File::create(&temporary).map_err(Error::io(&temporary))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // On a disk that is full, what is half-written is the first to go.
-        let _ = std::fs::remove_file(&temporary);
-        return Err(Error::io(&temporary)(error));
-    }
-    std::fs::rename(&temporary, path).map_err(Error::io(path))
 }

@@ -14,18 +14,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+pub use crate::init::is_codeword;
 use crate::init::named_rng;
 
 use distant::{PackedCodes, min_distance};
-
-/// What the names of a network's codewords begin with among its parameters, before a dot.
-pub(crate) const CODEWORDS: &str = "codewords";
-
-/// Whether a parameter's name is that of codewords, which are neither trained nor averaged: of the one loss, or of one among several.
-pub fn is_codeword(name: &str) -> bool {
-    name.rsplit_once('.')
-        .is_some_and(|(path, _)| path.rsplit('.').next().is_some_and(|last| last == CODEWORDS))
-}
 
 /// How codewords are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,7 +287,7 @@ mod tests {
             let words = codewords(scheme, classes, bits, seed).unwrap();
             let bytes: Vec<u8> =
                 words.values().iter().chain(words.tie()).map(|bit| *bit as u8).collect();
-            let digest = crate::checkpoint::hex(&Sha256::digest(&bytes)[..8]);
+            let digest = crate::files::hex(&Sha256::digest(&bytes)[..8]);
             assert_eq!(digest, expected, "{scheme:?} {classes} {bits} {seed}");
         }
     }

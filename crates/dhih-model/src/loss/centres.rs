@@ -5,7 +5,8 @@ use candle_nn::{Init, VarBuilder};
 
 use super::parts::sign;
 use super::supervision::Supervision;
-use crate::codewords::{CODEWORDS, CodewordConfig, Codewords};
+use crate::codewords::{CodewordConfig, Codewords};
+use crate::init::CODEWORDS;
 
 /// The codewords of the classes on a device; not trained.
 #[derive(Debug, Clone)]

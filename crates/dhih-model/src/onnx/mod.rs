@@ -15,9 +15,9 @@ use prost::Message;
 
 use self::graph::{GraphBuilder, Value};
 use self::proto::{FLOAT, Model, OperatorSet, Property, UINT8};
-use crate::checkpoint;
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
+use crate::files::write_atomically;
 use crate::image::InputShape;
 use crate::network::Network;
 use crate::views::View;
@@ -31,7 +31,7 @@ const IR_VERSION: i64 = 8;
 /// # Errors
 /// As [`to_bytes`], and when the file cannot be written.
 pub fn write(network: &Network, model_sha256: &str, path: &Path) -> Result<()> {
-    checkpoint::write_atomically(path, &to_bytes(network, model_sha256)?)
+    write_atomically(path, &to_bytes(network, model_sha256)?)
 }
 
 /// The network as the bytes of an ONNX file; the same network gives the same bytes.

@@ -14,14 +14,11 @@ use candle_core::{DType, Device, Shape, Tensor};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::hex;
-use crate::checkpoint::is_lfs_pointer;
 use crate::error::{Error, Result};
+use crate::files::{hex, is_lfs_pointer};
+pub use crate::init::BACKBONE;
 use crate::init::Parameters;
 use shards::Index;
-
-/// The part of a network's names that pretrained weights fill.
-pub const BACKBONE: &str = "backbone.";
 
 /// The tensors of a checkpoint, in f32 on the CPU, by torchvision's names.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::hex;
+use crate::files::hex;
 
 /// An index: the names of the tensors by the file that holds them.
 pub(super) struct Index(BTreeMap<String, BTreeSet<String>>);

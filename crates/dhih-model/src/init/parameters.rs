@@ -1,7 +1,4 @@
-//! The network's parameters: named, ordered, and initialised from a seed.
-//!
-//! candle's own initialisation cannot be seeded on the CPU and its `VarMap` has no fixed order. Here every tensor's
-//! values depend on the seed and its name alone, whatever the order in which layers are built.
+//! The store of a network's variables, by name.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal, Uniform};
-use sha2::{Digest, Sha256};
 
-use crate::codewords::is_codeword;
+use super::draw::draw;
+use super::names::{is_codeword, is_fixed};
 use crate::error::Result;
 
 /// Named variables of a network, created on first use, iterated in the order of their names.
@@ -127,15 +121,6 @@ impl Parameters {
     }
 }
 
-fn is_fixed(name: &str) -> bool {
-    is_running_statistic(name) || name.ends_with(".whiten.weight") || is_codeword(name)
-}
-
-/// Whether a name is that of a batch norm's mean or variance.
-pub(crate) fn is_running_statistic(name: &str) -> bool {
-    name.ends_with(".running_mean") || name.ends_with(".running_var")
-}
-
 /// Compares the names and shapes that a network has with those of a file.
 ///
 /// # Errors
@@ -205,41 +190,6 @@ impl SimpleBackend for Parameters {
 
     fn contains_tensor(&self, name: &str) -> bool {
         self.lock().contains_key(name) || self.stored().contains_key(name)
-    }
-}
-
-/// A generator that depends on `seed` and `name` alone.
-pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
-    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
-    let mut key = [0; 32];
-    key.copy_from_slice(&digest);
-    ChaCha8Rng::from_seed(key)
-}
-
-fn draw(seed: u64, name: &str, shape: &Shape, init: Init) -> candle_core::Result<Vec<f32>> {
-    let rng = named_rng(seed, name);
-    let count = shape.elem_count();
-    let uniform = |low: f64, high: f64| match Uniform::new(low as f32, high as f32) {
-        Ok(uniform) => Ok(uniform.sample_iter(rng.clone()).take(count).collect()),
-        Err(error) => candle_core::bail!("{name}: {error}"),
-    };
-    let normal = |mean: f64, std: f64| match Normal::new(mean as f32, std as f32) {
-        Ok(normal) => Ok(normal.sample_iter(rng.clone()).take(count).collect()),
-        Err(error) => candle_core::bail!("{name}: {error}"),
-    };
-    match init {
-        Init::Const(value) => Ok(vec![value as f32; count]),
-        Init::Uniform { lo, up } => uniform(lo, up),
-        Init::Randn { mean, stdev } => normal(mean, stdev),
-        Init::Kaiming { dist, fan, non_linearity } => {
-            let std = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
-            match dist {
-                candle_nn::init::NormalOrUniform::Normal => normal(0.0, std),
-                candle_nn::init::NormalOrUniform::Uniform => {
-                    uniform(-std * 3f64.sqrt(), std * 3f64.sqrt())
-                }
-            }
-        }
     }
 }
 
