@@ -8,25 +8,19 @@ use candle_core::{Tensor, TensorId};
 use crate::error::{Error, Result};
 use crate::image::InputShape;
 use crate::inference::Inference;
+use crate::init::BACKBONE;
 use crate::layer::{Layer, Mode, Sequential};
-use crate::network::Network;
-use crate::pretrained::BACKBONE;
+use crate::network::{Frozen, FrozenLayers, Network};
 
-/// The part of a backbone that is not trained, and the layers behind it.
-pub(crate) struct Frozen {
-    engine: Engine,
-    /// The shape of what goes from the one part to the other, without the number of images.
-    between: Vec<usize>,
-    trained: Sequential,
-    /// Parameters of the frozen part.
-    names: BTreeSet<String>,
-}
-
-/// What computes the frozen part.
+/// Frozen layers as they are computed.
 enum Engine {
-    /// The CPU, by operators of ours.
-    Compiled(Inference),
-    /// Layers without gradients.
+    /// On the CPU, by operators of ours.
+    Compiled {
+        inference: Inference,
+        /// The shape of one output.
+        output: Vec<usize>,
+    },
+    /// By candle's operators, with weights that have no gradient.
     Layers(Sequential),
 }
 
@@ -51,8 +45,9 @@ impl Network {
         };
         let (before, trained) = layers.0.split_at(first);
         let (before, trained) = (Sequential(before.to_vec()), Sequential(trained.to_vec()));
-        let frozen = Frozen::new(self, &before, trained)?;
-        self.set_frozen(frozen);
+        let first = Box::new(Engine::new(self, &before)?);
+        let names = names(self, &trained);
+        self.set_frozen(Frozen { first, trained, names });
         Ok(())
     }
 
@@ -79,33 +74,26 @@ impl Network {
     }
 }
 
-impl Frozen {
-    fn new(network: &Network, before: &Sequential, trained: Sequential) -> Result<Self> {
-        let shape = before.output(network.config().input)?;
-        let is_flat = before.0.iter().any(|layer| matches!(layer, Layer::Flatten));
-        let between = match is_flat {
+impl Engine {
+    fn new(network: &Network, layers: &Sequential) -> Result<Self> {
+        let Some(inference) = Inference::of_images(network, layers)? else {
+            return Ok(Self::Layers(layers.folded()?.map(&|tensor| Ok(tensor.detach()))?));
+        };
+        let shape = layers.output(network.config().input)?;
+        let is_flat = layers.0.iter().any(|layer| matches!(layer, Layer::Flatten));
+        let output = match is_flat {
             true => vec![shape.len()],
             false => vec![shape.height, shape.width, shape.channels],
         };
-        let engine = match Inference::of_images(network, before)? {
-            Some(inference) => Engine::Compiled(inference),
-            None => Engine::Layers(before.folded()?.map(&|tensor| Ok(tensor.detach()))?),
-        };
-        let names = names(network, &trained);
-        Ok(Self { engine, between, trained, names })
+        Ok(Self::Compiled { inference, output })
     }
+}
 
-    /// What the frozen part makes of images; no gradient leads back from it.
-    ///
-    /// # Shapes
-    /// `x`: `[n, height, width, channels]`, normalised.
-    ///
-    /// # Errors
-    /// When the shape is not the configured one.
-    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.engine {
-            Engine::Layers(layers) => Ok(layers.forward(&x.detach(), Mode::Evaluation)?),
-            Engine::Compiled(inference) => {
+impl FrozenLayers for Engine {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Layers(layers) => Ok(layers.forward(&x.detach(), Mode::Evaluation)?),
+            Self::Compiled { inference, output } => {
                 let n = x.dim(0)?;
                 let input = inference.input();
                 let expected = [n, input.height, input.width, input.channels];
@@ -113,17 +101,12 @@ impl Frozen {
                     let (name, got) = ("images", format!("{:?}", x.dims()));
                     return Err(Error::Config { name, got, expected: format!("{expected:?}") });
                 }
-                let mut values = vec![0.0; n * self.between.iter().product::<usize>()];
+                let mut values = vec![0.0; n * output.iter().product::<usize>()];
                 inference.run_values(&x.flatten_all()?.to_vec1::<f32>()?, &mut values);
-                let dims = [&[n], &self.between[..]].concat();
+                let dims = [&[n], &output[..]].concat();
                 Ok(Tensor::from_vec(values, dims, x.device())?)
             }
         }
-    }
-
-    /// The layers behind it.
-    pub(crate) fn trained(&self) -> &Sequential {
-        &self.trained
     }
 }
 

@@ -1,6 +1,6 @@
 //! The whole network: backbone, hash layer, and the loss with what it trains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
@@ -8,7 +8,6 @@ use candle_nn::VarBuilder;
 use crate::backbone::{FeatureExtractor, whitening};
 use crate::config::NetworkConfig;
 use crate::error::Result;
-use crate::frozen::Frozen;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
 use crate::layer::{Mode, Sequential};
@@ -23,8 +22,30 @@ pub struct Network {
     backbone: Box<dyn FeatureExtractor>,
     hash_layer: HashLayer,
     objective: Objective,
-    /// What is not trained of the backbone, where it is not trained as a whole.
+    /// Present where only the last layers of the backbone are trained.
     frozen: Option<Frozen>,
+}
+
+/// The division of a backbone into first layers, which are not trained, and last layers, which are. `frozen.rs` makes it.
+pub(crate) struct Frozen {
+    /// The layers that are not trained.
+    pub(crate) first: Box<dyn FrozenLayers>,
+    /// The layers behind them.
+    pub(crate) trained: Sequential,
+    /// The names of the parameters of the first layers.
+    pub(crate) names: BTreeSet<String>,
+}
+
+/// Layers that are not trained, in whatever form they are computed.
+pub(crate) trait FrozenLayers: Send + Sync {
+    /// Their output in evaluation mode; no gradient leads back through it.
+    ///
+    /// # Shapes
+    /// `x`: `[n, height, width, channels]`, normalised.
+    ///
+    /// # Errors
+    /// When the shape is not the configured one.
+    fn forward(&self, x: &Tensor) -> Result<Tensor>;
 }
 
 impl Network {
@@ -106,7 +127,7 @@ impl Network {
     pub fn features(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         Ok(match (&self.frozen, mode) {
             (Some(frozen), Mode::Training { .. }) => {
-                frozen.trained().forward(&frozen.run(x)?, mode)?
+                frozen.trained.forward(&frozen.first.forward(x)?, mode)?
             }
             _ => self.backbone.forward(x, mode)?,
         })
@@ -122,7 +143,9 @@ impl Network {
     /// When the shape is not the configured one, or `mode` is not that of training.
     pub fn trace(&self, x: &Tensor, mode: Mode) -> Result<Trace> {
         Ok(match (&self.frozen, self.backbone.layers()) {
-            (Some(frozen), _) => Trace::of_layers(frozen.trained(), &frozen.run(x)?, mode)?,
+            (Some(frozen), _) => {
+                Trace::of_layers(&frozen.trained, &frozen.first.forward(x)?, mode)?
+            }
             (None, Some(layers)) => Trace::of_layers(layers, x, mode)?,
             (None, None) => Trace::of_graph(self.features(x, mode)?),
         })
