@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::fresh::fill_parts;
+use super::grid::{Grid, sides};
 use super::multiversion::multiversion;
 use super::{Back, Pool2dConfig, Traced, Value, is_ours, portable, values, with_values};
 
@@ -33,59 +34,11 @@ pub fn adaptive_avg_pool2d(x: &Tensor, (height, width): (usize, usize)) -> Resul
     average(x, Grid::adaptive(sides(x)?, (height, width))?)
 }
 
-pub(super) fn sides(x: &Tensor) -> Result<(usize, usize)> {
-    let (_, height, width, _) = x.dims4()?;
-    Ok((height, width))
-}
-
 fn average(x: &Tensor, grid: Grid) -> Result<Tensor> {
     if is_ours(x) { x.contiguous()?.apply_op1(grid) } else { portable::average(x, &grid) }
 }
 
-/// The windows of an image: each range of rows with each range of columns. No range is empty; along either side both ends
-/// rise, or stay.
-#[derive(Debug)]
-pub(crate) struct Grid {
-    pub(crate) rows: Vec<Range<usize>>,
-    pub(crate) columns: Vec<Range<usize>>,
-}
-
 impl Grid {
-    /// Those of a window that slides over an image of `height` x `width`.
-    pub(crate) fn sliding((height, width): (usize, usize), config: Pool2dConfig) -> Result<Self> {
-        let Pool2dConfig { kernel, stride, padding, .. } = config;
-        if padding > kernel / 2 {
-            bail!("avg_pool2d takes padding up to half of the kernel, got {config:?}");
-        }
-        let windows = |size: usize| -> Result<Vec<_>> {
-            let window = |o: usize| {
-                let first = o * stride;
-                first.saturating_sub(padding)..(first + kernel - padding).min(size)
-            };
-            Ok((0..config.positions(size)?).map(window).collect())
-        };
-        Self { rows: windows(height)?, columns: windows(width)? }.checked()
-    }
-
-    /// `height` x `width` that cover an image of `rows` x `columns`.
-    pub(crate) fn adaptive(
-        (rows, columns): (usize, usize),
-        (height, width): (usize, usize),
-    ) -> Result<Self> {
-        let windows = |size: usize, count: usize| -> Vec<_> {
-            (0..count).map(|o| o * size / count..((o + 1) * size).div_ceil(count)).collect()
-        };
-        Self { rows: windows(rows, height), columns: windows(columns, width) }.checked()
-    }
-
-    fn checked(self) -> Result<Self> {
-        let sides = [&self.rows, &self.columns];
-        if sides.iter().any(|side| side.is_empty() || side.iter().any(Range::is_empty)) {
-            bail!("means without pixels, or none: {:?} x {:?}", self.rows, self.columns);
-        }
-        Ok(self)
-    }
-
     /// The means of one image of `width` columns.
     pub(crate) fn image(&self, (width, channels): (usize, usize), x: &[f32], y: &mut [f32]) {
         y.fill(0.0);
@@ -102,9 +55,7 @@ impl Grid {
     fn share(rows: &Range<usize>, columns: &Range<usize>) -> f32 {
         1.0 / (rows.len() * columns.len()) as f32
     }
-}
 
-impl Grid {
     /// The means of all images, each of `height`, `width` and `channels`.
     fn means(&self, sizes: (usize, usize, usize), x: &[f32]) -> Vec<f32> {
         let (image, output) = self.sizes(sizes);

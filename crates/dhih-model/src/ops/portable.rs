@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor, bail};
 
-use super::avg_pool2d::{Grid, sides};
-use super::dropout::mask;
+use super::grid::{Grid, sides};
+use super::mask::mask;
 use super::{Activation, Conv2dConfig, Pool2dConfig, filters};
 
 /// As [`super::conv2d`], by candle's convolution.

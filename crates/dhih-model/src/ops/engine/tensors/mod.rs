@@ -12,7 +12,7 @@ use candle_core::{Device, Result, Tensor, Var};
 
 use self::activation::{Activated, activated};
 use super::{Back, Engine, Traced, add_tensor};
-use crate::ops::dropout::mask;
+use crate::ops::mask::mask;
 use crate::ops::portable::{add_bias, averaged, averaging};
 use crate::ops::{
     Activation, BatchNorm, Conv2d, Conv2dConfig, ConvNorm, Grid, Operator, POOL, Pool2dConfig,
