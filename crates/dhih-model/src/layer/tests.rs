@@ -1,6 +1,8 @@
 //! Shapes that do not fit, and the order of joined channels.
 
 use super::*;
+use crate::image::InputShape;
+use crate::ops;
 use crate::ops::testing::variable;
 
 fn conv(channels: (usize, usize), stride: usize) -> Sequential {
