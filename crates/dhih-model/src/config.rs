@@ -1,5 +1,6 @@
-//! What defines a network: backbone, input, hash layer, classes, loss. Stored in the metadata of the checkpoint. Training settings such as epochs and
-//! learning rates are not here but in `dhih-train`; the parts of a configuration are declared where they are used, and know nothing of this file.
+//! What defines a network: its backbone, input, hash layer, classes and loss. A checkpoint stores it in its metadata. Training settings such as
+//! epochs and learning rates are in `dhih-train`. The parts of a configuration are declared where they are used, and those files do not use this
+//! one.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,27 +12,27 @@ use crate::loss::Loss;
 pub(crate) use crate::preprocess::Normalization;
 use crate::views::Views;
 
-/// Everything needed to build a network, but for its weights.
+/// Everything that is needed to build a network, except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NetworkConfig {
     /// The feature extractor.
     pub backbone: Backbone,
-    /// Images it takes.
+    /// The images that it takes.
     pub input: InputShape,
     /// How pixels are normalised.
     pub normalization: Normalization,
     /// Code length K in bits, 1 to 1,024.
     pub bits: usize,
-    /// The form of the hash layer; plain where a file does not say.
+    /// The form of the hash layer. In a file, a missing value means the default.
     #[serde(default)]
     pub hash_layer: HashLayerConfig,
-    /// The loss that trains it; the HI loss as it was, where a file does not say.
+    /// The loss that trains the network. In a file, a missing value means the HI loss with the constants of that time.
     #[serde(default = "Loss::of_older_files")]
     pub loss: Loss,
-    /// Which views of an image a code is made of; the image alone where a file does not say.
+    /// The views of an image that a code is made of. In a file, missing values mean the image alone.
     #[serde(flatten)]
     pub views: Views,
-    /// Names of the C classes, in label order; none where the hash layer is fitted and not trained.
+    /// Names of the C classes in label order; empty where the hash layer is fitted and not trained.
     pub classes: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! Training the end of a network alone. The layers before it compute in evaluation mode and outside of candle's graph: nothing is kept of them
-//! for the way back, which ends behind them, and their weights and running statistics stay as they are.
+//! Training of the last layers alone. The layers before them run in evaluation mode and outside of candle's graph. They keep nothing for the
+//! backward pass, which ends behind them, and their weights and running statistics do not change.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,9 @@ use crate::init::BACKBONE;
 use crate::layer::{Layer, Mode, Sequential};
 use crate::network::{Frozen, FrozenLayers, Network};
 
-/// Frozen layers as they are computed.
+/// How the frozen layers are computed.
 enum Engine {
-    /// On the CPU, by operators of ours.
+    /// On the CPU, by the operators of this crate.
     Compiled {
         inference: Inference,
         /// The shape of one output.
@@ -25,12 +25,12 @@ enum Engine {
 }
 
 impl Network {
-    /// Limits training to the last blocks of the backbone, what is behind them, and the hash layer. What a block is, the family's file
-    /// under [`crate::backbone`] says: a residual, a transformer's attention with the two layers behind it, or a convolution. The frozen
-    /// weights are taken as they are now: load others before.
+    /// Limits training to the last `blocks` blocks of the backbone, the layers behind these, and the hash layer. The file of each family under
+    /// [`crate::backbone`] says what a block is: a residual, a transformer's attention with the two layers behind it, or a convolution. The
+    /// frozen layers keep the weights that they have now, so load other weights before.
     ///
     /// # Errors
-    /// [`Error::Config`] where there are not as many blocks, or none is asked for, and where the backbone is not made of layers.
+    /// [`Error::Config`] where `blocks` is 0 or more than the backbone has, and where the backbone is not made of layers.
     pub fn train_last(&mut self, blocks: usize) -> Result<()> {
         let wrong = |expected: String| {
             Err(Error::Config { name: "train_last", got: blocks.to_string(), expected })
@@ -56,7 +56,7 @@ impl Network {
         self.frozen().is_some_and(|frozen| frozen.names.contains(name))
     }
 
-    /// The layers that are trained, hash layer included, and the shape of the images that these take.
+    /// The layers that are trained, with the hash layer, and the shape of their input. `None` where the backbone is not made of layers.
     ///
     /// # Errors
     /// When the layers do not fit each other.
@@ -110,7 +110,7 @@ impl FrozenLayers for Engine {
     }
 }
 
-/// The names of the backbone's parameters that are not those of `trained` layers.
+/// The names of those parameters of the backbone that do not belong to `trained`.
 fn names(network: &Network, trained: &Sequential) -> BTreeSet<String> {
     let ids: Vec<TensorId> = trained.tensors().into_iter().map(Tensor::id).collect();
     let of_backbone = network.parameters().all().into_iter();

@@ -1,8 +1,8 @@
-//! Deep highly interrelated hashing: a CNN with a hash layer, its losses, and the encoder that turns pictures into
-//! real-valued codes. Built on candle; trains fast on CPUs by operators of its own ([`ops`]).
+//! Deep highly interrelated hashing: a neural network with a hash layer, the losses that train it, and the encoder that turns pictures into
+//! real-valued codes. The crate is built on candle and has its own operators for fast training on CPUs ([`ops`]).
 //!
-//! Images go in as u8 pixels, channels last; codes come out as K real values an image, whose signs are the bits. Packing
-//! them and searching among them is `dhih-index`'s part, files of images and training loops are `dhih-train`'s.
+//! Images go in as u8 pixels, channels last. Codes come out as K real values for each image, whose signs are the bits. `dhih-index` packs and
+//! searches codes; `dhih-train` has datasets and the training loop.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};

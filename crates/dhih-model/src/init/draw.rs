@@ -1,4 +1,4 @@
-//! Random numbers and initial values that depend on a seed and a name alone, whatever is drawn before them.
+//! Random numbers and initial values that depend on a seed and a name alone, not on what was drawn before.
 
 use candle_core::Shape;
 use candle_nn::Init;
@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Uniform};
 use sha2::{Digest, Sha256};
 
-/// A generator that depends on `seed` and `name` alone.
+/// A random number generator whose state depends on `seed` and `name` alone.
 pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
     let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
     let mut key = [0; 32];

@@ -1,12 +1,12 @@
-//! The names of a network's parameters, and what a name tells of its parameter.
+//! The names of a network's parameters, and what a name says about its parameter.
 
-/// What the names of a backbone's parameters begin with. Pretrained weights fill these.
+/// The prefix of the names of a backbone's parameters, which pretrained weights fill.
 pub const BACKBONE: &str = "backbone.";
 
-/// What the names of a network's codewords begin with among its parameters, before a dot.
+/// The last part but one of the names of codewords.
 pub(crate) const CODEWORDS: &str = "codewords";
 
-/// Whether a parameter's name is that of codewords, which are neither trained nor averaged: of the one loss, or of one among several.
+/// Whether a parameter's name is that of codewords, which are neither trained nor averaged. They may belong to the loss or to one of several.
 pub fn is_codeword(name: &str) -> bool {
     name.rsplit_once('.')
         .is_some_and(|(path, _)| path.rsplit('.').next().is_some_and(|last| last == CODEWORDS))

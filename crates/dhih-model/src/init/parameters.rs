@@ -1,4 +1,4 @@
-//! The store of a network's variables, by name.
+//! The store of a network's variables.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,29 +12,29 @@ use super::draw::draw;
 use super::names::{is_codeword, is_fixed};
 use crate::error::Result;
 
-/// Named variables of a network, created on first use, iterated in the order of their names.
+/// The named variables of a network. A variable is created when it is first used, and they are iterated in the order of their names.
 ///
 /// Cloning is cheap and shares the variables.
 #[derive(Clone)]
 pub struct Parameters {
     seed: u64,
     vars: Arc<Mutex<BTreeMap<String, Var>>>,
-    /// Values of variables that are not created yet.
+    /// Values for variables that are not created yet.
     stored: Arc<Mutex<BTreeMap<String, Tensor>>>,
-    /// How many more values may be drawn.
+    /// How many more values may be drawn; see [`Parameters::restored`].
     may_draw: Arc<AtomicUsize>,
 }
 
 impl Parameters {
-    /// No variables yet; those that a builder asks for are drawn from `seed`.
+    /// An empty store. The variables that a builder asks for are drawn from `seed`.
     pub fn seeded(seed: u64) -> Self {
         let may_draw = Arc::new(AtomicUsize::new(usize::MAX));
         Self { seed, vars: Arc::default(), stored: Arc::default(), may_draw }
     }
 
-    /// No variables yet; those that a builder asks for take the values of `tensors`, and what these do not have is drawn, at most as many
-    /// values as `tensors` have: a configuration that asks for more has nothing to do with them, and may ask for any memory. Whether all fits
-    /// is checked by [`Self::check`], when the network is there.
+    /// An empty store. The variables that a builder asks for take the values of `tensors`; what these lack is drawn, up to as many values as
+    /// `tensors` hold. The bound is there because a configuration from a damaged file may ask for any amount of memory. [`Self::check`] compares
+    /// names and shapes once the network is built.
     pub(crate) fn restored(tensors: BTreeMap<String, Tensor>) -> Self {
         let held = tensors.values().map(Tensor::elem_count).sum();
         let may_draw = Arc::new(AtomicUsize::new(held));
@@ -46,12 +46,12 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
     }
 
-    /// Everything that gradient descent changes, by name: all but running statistics, whitening weights and codewords.
+    /// Everything that gradient descent changes, by name: all variables except running statistics, whitening weights and codewords.
     pub fn trainable(&self) -> Vec<(String, Var)> {
         self.all().into_iter().filter(|(name, _)| !is_fixed(name)).collect()
     }
 
-    /// The variable of a name, where there is one.
+    /// The variable of this name, where there is one.
     pub fn get(&self, name: &str) -> Option<Var> {
         self.lock().get(name).cloned()
     }
@@ -61,7 +61,7 @@ impl Parameters {
         self.lock().iter().map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
-    /// Copies of all values, on the CPU.
+    /// Copies of all values on the CPU.
     ///
     /// # Errors
     /// Those of the device.
@@ -75,13 +75,13 @@ impl Parameters {
     /// Overwrites variables with the tensors of the same name.
     ///
     /// # Errors
-    /// Lists every missing, unknown and misshapen tensor; then nothing was changed. Codewords may be missing, because older files do not
-    /// have them: they stay as they were drawn.
+    /// A list of every missing, unknown and misshapen tensor; nothing was changed then. Codewords may be missing, because older files lack them;
+    /// they keep the values that were drawn.
     pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         self.load_under("", tensors)
     }
 
-    /// As [`Self::load`], of the variables whose names begin with `prefix`; the others stay as they are.
+    /// As [`Self::load`], but only for variables whose names begin with `prefix`; the others do not change.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -105,7 +105,7 @@ impl Parameters {
         check_names(self.lock().iter().map(|(name, var)| (name.as_str(), var.shape())), tensors)
     }
 
-    /// Whether as many values as `shape` has may still be drawn; they are then taken off.
+    /// Takes the number of values in `shape` off the budget of values that may be drawn, and returns whether there was enough.
     fn takes(&self, shape: &Shape) -> bool {
         let count = shape.dims().iter().try_fold(1usize, |count, side| count.checked_mul(*side));
         let taken = |left: usize| left.checked_sub(count?);

@@ -1,4 +1,4 @@
-//! The same function in evaluation with fewer layers.
+//! Fewer layers that compute the same function in evaluation.
 
 use candle_core::Result;
 
@@ -6,8 +6,8 @@ use super::{Layer, Linear, Sequential};
 use crate::ops::{Activation, BatchNorm, Unary};
 
 impl Sequential {
-    /// The same function in evaluation with fewer layers: batch norm goes into the convolution or linear layer before it, so do
-    /// factors, and dropout goes away.
+    /// Fewer layers that compute the same function in evaluation: batch norm and factors are folded into the convolution or linear layer before
+    /// them, or batch norm into the linear layer behind it, and dropout is left out.
     ///
     /// # Errors
     /// When a batch norm does not fit the layer before it.
@@ -56,13 +56,13 @@ impl Sequential {
 }
 
 impl Linear {
-    /// As [`Conv2d::followed_by`].
+    /// A linear layer that computes what this one with `norm` behind it does, as [`Conv2d::followed_by`](crate::ops::Conv2d::followed_by).
     fn followed_by(&self, norm: &BatchNorm) -> Result<Self> {
         let (weight, bias) = norm.folded(&self.weight, self.bias.as_ref())?;
         Ok(Self { weight, bias: Some(bias), activation: norm.activation })
     }
 
-    /// One linear layer that computes what `norm`, which has no activation, and this one behind it do in evaluation.
+    /// A linear layer that computes what this one with `norm` before it does in evaluation; `norm` has no activation.
     fn preceded_by(&self, norm: &BatchNorm) -> Result<Self> {
         let (scale, shift) = norm.scale_and_shift()?;
         let moved = self.weight.matmul(&shift.unsqueeze(1)?)?.squeeze(1)?;

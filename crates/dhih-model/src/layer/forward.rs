@@ -62,7 +62,7 @@ impl Layer {
 
 impl Linear {
     /// # Shapes
-    /// `[n, in]` to `[n, out]`.
+    /// `x`: `[n, in]`; returns `[n, out]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::linear(x, &self.weight, self.bias.as_ref(), self.activation)
     }

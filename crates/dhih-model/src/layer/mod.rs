@@ -1,5 +1,5 @@
-//! Networks as data: a [`Sequential`] describes what is computed, and interpreters over it do the rest. How the families of backbones are made
-//! of layers is in [`crate::backbone`], the arithmetic in [`crate::ops`].
+//! Networks as data: a [`Sequential`] describes what is computed, and interpreters of it do the rest. [`crate::backbone`] says how the families
+//! of backbones are made of layers, [`crate::ops`] is the arithmetic.
 //!
 //! ```text
 //! shape.rs     the shape of the output
@@ -21,35 +21,34 @@ use rand::RngCore;
 use crate::init::named_rng;
 use crate::ops::{Activation, BatchNorm, Conv2d, Pool2dConfig, Unary};
 
-/// What a forward pass is for.
+/// The purpose of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
-    /// Values depend on the image alone.
+    /// The values of an image depend on that image alone.
     Evaluation,
-    /// Batch norm takes the batch's statistics and dropout drops.
+    /// Batch norm uses the statistics of the batch, and dropout drops values.
     Training {
-        /// What the masks of this step are drawn from: same seed, same masks.
+        /// The seed of the dropout masks of this step: the same seed gives the same masks.
         seed: u64,
-        /// The share of the batch in the running statistics of batch norm, above 0, at most 1.
+        /// The weight of the batch in the running statistics of batch norm, above 0 and at most 1.
         norm_momentum: f64,
     },
 }
 
 impl Mode {
-    /// Training, at a step of a run with a seed: the masks of each step are its own, also after the run was resumed.
+    /// Training, at a step of a run with a seed. Each step has its own masks, and a resumed run has the same ones.
     pub fn training_step(run_seed: u64, step: usize) -> Self {
         let seed = named_rng(run_seed, &format!("step {step}")).next_u64();
         Self::Training { seed, norm_momentum: BatchNorm::MOMENTUM }
     }
 
-    /// The same with another share of the batch in the running statistics of batch norm.
+    /// The same mode with another weight of the batch in the running statistics of batch norm.
     pub fn with_norm_momentum(self, norm_momentum: f64) -> Self {
         match self {
             Self::Evaluation => self,
             Self::Training { seed, .. } => Self::Training { seed, norm_momentum },
         }
     }
-
 }
 
 /// One layer. Images are `[n, height, width, channels]`, vectors `[n, features]`.
@@ -60,34 +59,34 @@ pub enum Layer {
     Conv(Conv2d),
     /// Batch norm with its activation.
     Norm(BatchNorm),
-    /// An activation alone.
+    /// An activation without another operator.
     Activation(Activation),
-    /// The largest value of each window.
+    /// Max pooling.
     MaxPool(Pool2dConfig),
-    /// The mean of each window.
+    /// Average pooling.
     AvgPool(Pool2dConfig),
-    /// Means over as many windows as stated, rows and columns.
+    /// Average pooling to a given number of rows and columns.
     AdaptiveAvgPool((usize, usize)),
-    /// Linear with its activation, on vectors.
+    /// Linear layer with its activation, on vectors.
     Linear(Linear),
-    /// Random zeros in training.
+    /// Dropout, in training.
     Dropout(Dropout),
-    /// Images to vectors, channel by channel, as PyTorch has them in memory.
+    /// Images to vectors, channel by channel, which is the order of PyTorch.
     Flatten,
     /// `activation(body(x) + shortcut(x))`; an empty shortcut is the identity.
     Residual {
-        /// What is learnt on top of the shortcut.
+        /// The layers whose output is added to the shortcut.
         body: Sequential,
-        /// Fits the shape of the input to that of the body's output.
+        /// Brings the input to the shape of the output of `body`.
         shortcut: Sequential,
-        /// Of the sum.
+        /// The activation of the sum.
         activation: Activation,
     },
     /// The outputs of several branches, joined along the channels.
     Concat(Vec<Sequential>),
-    /// `x gate(x)`, where the gate makes one pixel of an image: squeeze and excitation (Hu, Shen and Sun, 2017).
+    /// `x * gate(x)`, where the gate returns one value for each channel: squeeze and excitation (Hu, Shen and Sun, 2017).
     Gate(Sequential),
-    /// An operator that only some networks have.
+    /// An operator that only some families of networks have.
     Unary(Unary),
 }
 
@@ -105,7 +104,7 @@ pub struct Linear {
 #[derive(Debug, Clone)]
 pub struct Dropout {
     pub(crate) p: f64,
-    /// Two layers of one network have two names, and so two masks.
+    /// The mask depends on the name: two layers of one network have two names.
     pub(crate) name: String,
 }
 

@@ -1,4 +1,4 @@
-//! The shape of what layers return, from that of what they are given.
+//! The shape of the output of layers, from the shape of their input.
 
 use candle_core::{Result, bail};
 
@@ -7,7 +7,7 @@ use crate::image::{Fit, InputShape};
 use crate::ops::{Conv2d, Pool2dConfig, filters};
 
 impl Sequential {
-    /// The shape of one output, from that of one input image; a vector counts as one pixel.
+    /// The shape of the output for one input image. A vector counts as an image of one pixel.
     ///
     /// # Errors
     /// When the image is too small for a window, or the channels do not fit.
@@ -18,7 +18,7 @@ impl Sequential {
 
 impl Layer {
     pub(crate) fn output(&self, input: InputShape) -> Result<InputShape> {
-        // How pictures came to their shape is no matter between layers.
+        // How pictures were brought to their shape does not matter between layers.
         let input = input.with_fit(Fit::default());
         let InputShape { height, width, channels, .. } = input;
         let pooled = |config: Pool2dConfig| {

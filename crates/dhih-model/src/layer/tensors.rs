@@ -1,4 +1,4 @@
-//! The tensors of layers: all of them as a list, and the same layers with others in their place.
+//! The tensors of layers: a list of all of them, and the same layers with other tensors in their place.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -6,7 +6,7 @@ use super::{Layer, Linear, Sequential};
 use crate::ops::{BatchNorm, Conv2d};
 
 impl Sequential {
-    /// The same function in another number format.
+    /// The same layers with tensors of another number format.
     ///
     /// # Errors
     /// Those of the device.
@@ -14,7 +14,7 @@ impl Sequential {
         self.map(&|tensor| tensor.to_dtype(dtype))
     }
 
-    /// The same function in evaluation with every tensor replaced by what `change` makes of it.
+    /// The same layers, for evaluation, with each tensor replaced by what `change` returns for it.
     ///
     /// # Errors
     /// Those of `change`.
@@ -22,7 +22,7 @@ impl Sequential {
         Ok(Self(self.0.iter().map(|layer| layer.map(change)).collect::<Result<_>>()?))
     }
 
-    /// Weights, biases and running statistics of all layers.
+    /// The weights, biases and running statistics of all layers.
     pub(crate) fn tensors(&self) -> Vec<&Tensor> {
         self.0.iter().flat_map(Layer::tensors).collect()
     }
