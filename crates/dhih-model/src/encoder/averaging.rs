@@ -1,13 +1,13 @@
-//! The code of an image as the weighted mean of what its views come to.
+//! The code of an image as the weighted mean over its views.
 
 use crate::config::NetworkConfig;
 use crate::error::Result;
 use crate::views::gather;
 
-/// Calls `encode` on each view of images that the configuration asks for, to take the weighted mean of what it returns.
+/// Calls `encode` on each view of the images that the configuration asks for, and writes the weighted mean of the results to `codes`.
 ///
 /// # Shapes
-/// `images`: `[n, height, width, channels]` u8, `codes`: `[n, bits]`, as `encode` takes them.
+/// `images`: `[n, height, width, channels]` u8; `codes`: `[n, bits]`. `encode` takes the same.
 ///
 /// # Errors
 /// Those of `encode`.
@@ -22,7 +22,7 @@ pub(super) fn averaged(
     if let [_] = views[..] {
         return encode(images, codes);
     }
-    // In parts, so that the copies stay small.
+    // Images are processed in parts, so that the copies of shifted images stay small.
     let (part, mut of_view, mut moved) = (4 * shape.inference_batch(), Vec::new(), Vec::new());
     let parts = images.chunks(part * shape.len());
     for (images, codes) in parts.zip(codes.chunks_mut(part * config.bits)) {
