@@ -1,4 +1,4 @@
-//! Dropout whose mask is a function of a seed: nothing is kept from the forward pass to the backward pass.
+//! Dropout whose mask follows from a seed, so that the backward pass needs nothing from the forward pass.
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -6,10 +6,10 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use super::mask::Mask;
 use super::{Back, Traced, Value, is_ours, portable, values, with_values};
 
-/// Sets each value to 0 with probability `p`, and divides the others by `1 - p` (Srivastava et al., 2014).
+/// Sets each value to 0 with probability `p`, and divides the other values by `1 - p` (Srivastava et al., 2014).
 ///
-/// The mask is the same on every device: value `i` is dropped where draw `i mod 8192` of stream `i div 8192` of ChaCha8
-/// under `seed` is below `p 2^32`.
+/// The mask is the same on every device: value `i` is dropped where draw number `i mod 8192` of stream `i div 8192` of ChaCha8 with seed `seed`
+/// is below `p 2^32`.
 ///
 /// # Errors
 /// When `p` is not in 0..1.
@@ -20,7 +20,7 @@ pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Mask::new(p, seed)?)
 }
 
-/// As [`dropout`], with its way back.
+/// As [`dropout`], with its backward pass.
 pub(crate) fn traced_dropout(x: &Value, p: f64, seed: u64) -> Result<Traced> {
     let mask = Mask::new(p, seed)?;
     let y = Value::new(mask.apply(&x.values), &x.dims);
@@ -99,7 +99,7 @@ mod tests {
         let ours = || dropout(x.as_tensor(), 0.5, 3);
         assert_same_gradients(&[&x], ours, || portable::dropout(x.as_tensor(), 0.5, 3), 0.0);
         assert_finite_differences(&[&x], ours);
-        // Strided.
+        // The tensor is not contiguous.
         assert_finite_differences(&[&x], || dropout(&x.t()?, 0.5, 3));
     }
 

@@ -6,8 +6,8 @@ use candle_core::{Result, Tensor, bail};
 
 use super::Pool2dConfig;
 
-/// The windows of an image: each range of rows with each range of columns. No range is empty; along either side both ends
-/// rise, or stay.
+/// The windows of an image: every range of rows combined with every range of columns. No range is empty. From one range to the next, neither end
+/// decreases.
 #[derive(Debug)]
 pub(crate) struct Grid {
     pub(crate) rows: Vec<Range<usize>>,
@@ -15,7 +15,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Those of a window that slides over an image of `height` x `width`.
+    /// The positions of a window that slides over an image of `height` x `width` pixels.
     pub(crate) fn sliding((height, width): (usize, usize), config: Pool2dConfig) -> Result<Self> {
         let Pool2dConfig { kernel, stride, padding, .. } = config;
         if padding > kernel / 2 {
@@ -31,7 +31,7 @@ impl Grid {
         Self { rows: windows(height)?, columns: windows(width)? }.checked()
     }
 
-    /// `height` x `width` that cover an image of `rows` x `columns`.
+    /// `height` x `width` windows that cover an image of `rows` x `columns` pixels.
     pub(crate) fn adaptive(
         (rows, columns): (usize, usize),
         (height, width): (usize, usize),

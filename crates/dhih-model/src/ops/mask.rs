@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 
-/// Values whose mask is drawn together, from a stream of its own.
+/// The number of values whose mask is drawn from one stream.
 const PART_VALUES: usize = 1 << 13;
 
 /// The mask of a dropout: 0 where a value is dropped and `1 / (1 - p)` elsewhere. It is drawn again whenever it is applied, and never kept.
@@ -47,7 +47,7 @@ impl Mask {
 multiversion! {
     fn drop_values(draws: &[u32], below: u32, scale: f32, x: &[f32], y: &mut [f32]) {
         for ((y, x), draw) in y.iter_mut().zip(x).zip(draws) {
-            // A product, so that NaN is seen and not hidden.
+            // A product passes NaN on, so that it is not hidden.
             *y = x * if *draw < below { 0.0 } else { scale };
         }
     }

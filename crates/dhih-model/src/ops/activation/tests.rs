@@ -1,4 +1,4 @@
-//! Values and gradients of all activations, at their ends, and how exact their pieces are.
+//! Values and gradients of all activations, at the ends of their ranges, and the accuracy of the approximations.
 
 use super::*;
 use crate::ops::testing::{assert_close, assert_finite_differences, variable};
