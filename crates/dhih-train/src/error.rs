@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::train::weights::WeightsSource;
-
 /// Everything that can go wrong in `dhih-train`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -156,9 +154,9 @@ impl Error {
         move |cause| Self::Io { path, cause }
     }
 
-    /// What is wrong with pretrained weights.
-    pub(crate) fn weights(source: Option<&WeightsSource>, reason: String) -> Self {
-        Self::Weights { origin: source.map(ToString::to_string).unwrap_or_default(), reason }
+    /// What is wrong with the pretrained weights from `origin`.
+    pub(crate) fn weights(origin: impl std::fmt::Display, reason: String) -> Self {
+        Self::Weights { origin: origin.to_string(), reason }
     }
 
     /// How all settings are listed.

@@ -40,17 +40,18 @@ pub mod vectors;
 pub use error::{Error, Result};
 pub use progress::Progress;
 pub use run::data_record::DataRecord;
-pub use run::gallery::GalleryChoice;
+pub use run::epoch_record::EpochRecord;
 pub use run::origin::Origin;
 pub use run::run_dir::{NewRun, RunConfig, RunDir};
 pub use settings::{
     at_hand::Chosen,
+    gallery::GalleryChoice,
     hash_norm::HashNormChoice,
     loss_options::{LossOptions, LossParam},
     recipe,
     table::{TrainConfig, TrainOptions},
 };
 pub use train::{
-    device::device, optim::OptimizerName, schedule::ScheduleName, throughput, trainer::EpochRecord,
+    device::device, optim::OptimizerName, schedule::ScheduleName, throughput,
     weights::WeightsSource,
 };

@@ -23,9 +23,10 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::pictures::Pictures;
 use crate::progress::Progress;
-use crate::run::gallery::{MAX_IMAGES, Thumbnails};
+use crate::run::gallery::Thumbnails;
 use crate::run::origin::Origin;
 use crate::run::run_dir::{NewRun, RunDir};
+use crate::settings::gallery::MAX_IMAGES;
 use crate::train::device::device;
 
 /// The encoder that fits most pictures: a name of the list of backbones.

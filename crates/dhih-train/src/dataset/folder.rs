@@ -13,7 +13,8 @@ use super::Lists;
 use super::part::Part;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 fn cure() -> String {
     format!("give --data-dir a folder with one sub-folder of {FORMATS} images for each class")

@@ -4,6 +4,7 @@ mod cifar;
 mod cifar_names;
 mod class_names;
 mod classes;
+mod config;
 mod csv_columns;
 mod csv_list;
 pub mod demo;
@@ -29,18 +30,18 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
-use dhih_model::image::{Limits, Picture};
+use dhih_model::image::Picture;
 use dhih_model::walk::{Entry, LeftOut, Walk, text_of};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Pixels};
-use crate::progress::Progress;
+use crate::intake::pixels::Pixels;
 use cifar::Cifar;
 use digest::Contents;
 use provenance::Provenance;
 use raw::Raw;
 
+pub use config::DatasetConfig;
 pub use labels::ClassLabels;
 pub use name::DatasetName;
 pub use published::PartVerification;
@@ -93,46 +94,6 @@ pub struct Dataset {
     pub warnings: Vec<Warning>,
 }
 
-/// Where a dataset is and how it is to be read.
-#[derive(Debug, Clone)]
-pub struct DatasetConfig {
-    /// Its folder.
-    pub dir: PathBuf,
-    /// Images of the demo set.
-    pub demo_images: usize,
-    /// Size to which pictures of any size are brought.
-    pub picture_shape: InputShape,
-    /// Bytes up to which the pixels of such pictures are kept; of more, each is decoded whenever it is wanted.
-    pub memory: usize,
-    /// Whether a file or folder that is left out for a fault is an error.
-    pub strict: bool,
-    /// Images that a class needs; classes with fewer are dropped, and with them the images that have no other class.
-    pub min_class_images: usize,
-    /// What such a picture may measure.
-    pub limits: Limits,
-    /// Folder in which decoded pictures are kept for the next run; without one they are decoded again.
-    pub cache: Option<PathBuf>,
-    /// Where the decoding of pictures is shown.
-    pub progress: Progress,
-}
-
-impl Default for DatasetConfig {
-    /// The demo set, and pictures of 32 x 32 pixels of which 4 GiB are kept in memory, without a cache.
-    fn default() -> Self {
-        Self {
-            dir: PathBuf::new(),
-            demo_images: 10_000,
-            picture_shape: InputShape::new(32, 32, 3),
-            memory: 4 << 30,
-            strict: false,
-            min_class_images: 0,
-            limits: Limits::files(),
-            cache: None,
-            progress: Progress::Silent,
-        }
-    }
-}
-
 impl Dataset {
     /// Reads a dataset and checks it.
     ///
@@ -141,7 +102,7 @@ impl Dataset {
     /// what would be left out for a fault.
     pub fn load(name: DatasetName, config: &DatasetConfig) -> Result<Self> {
         let dir = config.dir.as_path();
-        let intake = &Intake::new(name, config);
+        let intake = &config.intake(name);
         let raw = match name {
             DatasetName::Demo => render_demo(config.demo_images),
             DatasetName::FashionMnist => fashion_mnist::load(dir)?,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::Lists;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 const CURE: &str = "put the lists nuswide_{21,81}_{train,database,test}.txt and the images they name into --data-dir";
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::file_name;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 const CURE: &str = "give --data-dir the folder of one year, such as VOCdevkit/VOC2007, with ImageSets/Main and JPEGImages";
 

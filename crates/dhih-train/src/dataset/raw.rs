@@ -11,7 +11,8 @@ use super::classes::{UsedClasses, too_few_classes, used_classes};
 use super::labels::ClassLabels;
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::{self, Intake, Loaded, Pixels, Source};
+use crate::intake::pixels::{self, Intake, Loaded, Pixels};
+use crate::intake::source::Source;
 
 /// What a reader returns, not yet checked.
 #[derive(Debug)]

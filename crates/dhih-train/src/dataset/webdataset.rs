@@ -11,7 +11,8 @@ use dhih_model::walk::{self, Reason, Walk, text_of};
 use super::class_names::class_names;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a picture (.jpg, .png, .tiff or another ending of pictures) \
                     and a class number (.cls); optionally classes.txt, a name a line";

@@ -20,7 +20,7 @@ use dhih_model::walk::Reason;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::pixels::Source;
+use super::source::Source;
 use crate::error::{Error, Result};
 
 /// The end of a whole file; it counts up when the format or the decoding of pictures changes.

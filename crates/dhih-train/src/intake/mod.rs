@@ -3,3 +3,4 @@
 
 mod cache;
 pub(crate) mod pixels;
+pub(crate) mod source;

@@ -1,20 +1,17 @@
 //! Where the pixels of pictures are: in memory, in a cache file, or in the files they were published in, to be decoded whenever they are
 //! wanted. Pictures are decoded once when a set is loaded, by all threads, so that those that cannot be used are known.
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dhih_model::InputShape;
-use dhih_model::image::{FORMATS, Limits, PictureReader};
-use dhih_model::walk::{self, Entry, Reason, text_of};
+use dhih_model::image::PictureReader;
+use dhih_model::walk::{Entry, Reason};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::cache::{self, Cache, CacheKey};
-use crate::dataset::{DatasetConfig, DatasetName};
+use super::source::Source;
 use crate::error::Result;
 use crate::progress::Progress;
 
@@ -24,28 +21,13 @@ pub(crate) struct Intake {
     /// The shape to which they are brought.
     pub(crate) shape: InputShape,
     /// Bytes up to which the pixels of all of them are kept in memory.
-    memory: usize,
-    reader: Arc<PictureReader>,
+    pub(crate) memory: usize,
+    pub(crate) reader: Arc<PictureReader>,
     /// Folder of the cache.
-    cache: Option<PathBuf>,
+    pub(crate) cache: Option<PathBuf>,
     /// Name and folder of the dataset, by which its cache is told from those of others.
-    source: String,
-    progress: Progress,
-}
-
-impl Intake {
-    /// Of a dataset, as its configuration says.
-    pub(crate) fn new(name: DatasetName, config: &DatasetConfig) -> Self {
-        let dir = config.dir.canonicalize().unwrap_or_else(|_| config.dir.clone());
-        Self {
-            shape: config.picture_shape,
-            memory: config.memory,
-            reader: Arc::new(PictureReader::new(config.limits.clone())),
-            cache: config.cache.clone(),
-            source: format!("{} {}", name.name(), text_of(dir.as_os_str())),
-            progress: config.progress,
-        }
-    }
+    pub(crate) source: String,
+    pub(crate) progress: Progress,
 }
 
 /// Pixels of images of one shape.
@@ -91,76 +73,6 @@ fn keep<T>(values: &mut Vec<T>, places: &[usize]) {
     values.truncate(places.len());
 }
 
-/// A picture in a file.
-#[derive(Debug, Clone)]
-pub(crate) enum Source {
-    /// The whole file.
-    File(PathBuf),
-    /// A part of an archive.
-    Part { path: PathBuf, offset: u64, bytes: usize },
-    /// In memory, encoded; the name is for messages.
-    Bytes { name: PathBuf, bytes: Arc<[u8]> },
-}
-
-impl Source {
-    /// The file, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::File(path) | Self::Part { path, .. } | Self::Bytes { name: path, .. } => path,
-        }
-    }
-
-    fn read(&self, limits: &Limits) -> Result<Cow<'_, [u8]>, Reason> {
-        match self {
-            Self::File(path) => match walk::read_picture(path, limits) {
-                // A list named it, so that its ending does not matter.
-                Err(Reason::OtherFile) => {
-                    Err(Reason::broken(format!("its content is no {FORMATS} image")))
-                }
-                read => read.map(Cow::Owned),
-            },
-            Self::Part { bytes, .. } if *bytes as u64 > limits.max_file_bytes() => {
-                Err(Reason::TooLong { most_bytes: limits.max_file_bytes() })
-            }
-            Self::Part { path, offset, bytes } => {
-                let part = read_part(path, *offset, *bytes);
-                part.map(Cow::Owned).map_err(|error| Reason::unreadable(&error))
-            }
-            Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
-        }
-    }
-
-    /// The picture in a shape, or why there is none.
-    pub(crate) fn pixels(
-        &self,
-        reader: &PictureReader,
-        shape: InputShape,
-    ) -> Result<Vec<u8>, Reason> {
-        let bytes = self.read(reader.limits())?;
-        reader.fitted(&bytes, shape).map_err(Reason::broken)
-    }
-
-    /// The SHA-256 of the encoded picture, where its pixels can be decoded; `write` gets them.
-    fn decode(
-        &self,
-        intake: &Intake,
-        write: impl FnOnce(&[u8]) -> Result<(), Reason>,
-    ) -> Result<[u8; 32], Reason> {
-        let bytes = self.read(intake.reader.limits())?;
-        let pixels = intake.reader.fitted(&bytes, intake.shape);
-        write(&pixels.map_err(Reason::broken)?)?;
-        Ok(Sha256::digest(&bytes).into())
-    }
-}
-
-fn read_part(path: &Path, offset: u64, bytes: usize) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    let mut part = vec![0; bytes];
-    file.read_exact(&mut part)?;
-    Ok(part)
-}
-
 /// What became of pictures.
 pub(crate) struct Loaded {
     pub(crate) pixels: Pixels,
@@ -196,7 +108,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
             None => {
                 let bar = intake.progress.bar("decoding", sources.len());
                 let decode = |i: usize, write: &mut dyn FnMut(&[u8]) -> Result<(), Reason>| {
-                    let digest = sources[i].decode(intake, write);
+                    let digest = sources[i].decode(&intake.reader, intake.shape, write);
                     bar.inc(1);
                     digest
                 };
@@ -221,7 +133,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     let results: Vec<Result<[u8; 32], Reason>> = if in_memory {
         let places = pixels.par_chunks_exact_mut(image).zip(&sources);
         let decode = |(place, source): (&mut [u8], &Source)| {
-            let digest = source.decode(intake, |pixels| {
+            let digest = source.decode(&intake.reader, intake.shape, |pixels| {
                 place.copy_from_slice(pixels);
                 Ok(())
             });
@@ -231,7 +143,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
         places.map(decode).collect()
     } else {
         let decode = |source: &Source| {
-            let digest = source.decode(intake, |_| Ok(()));
+            let digest = source.decode(&intake.reader, intake.shape, |_| Ok(()));
             bar.inc(1);
             digest
         };

@@ -12,8 +12,8 @@ use dhih_index::CodeSet;
 use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, Metrics, evaluate};
 use crate::run::Evaluation;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::{RunConfig, RunDir};
-use crate::train::trainer::EpochRecord;
 use bits::BitStatistics;
 use chart::{Scale, Series, Titles};
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use prost::Message;
 
 use crate::error::{Error, Result};
-use crate::train::trainer::EpochRecord;
+use crate::run::epoch_record::EpochRecord;
 
 /// An event, as far as scalars need it.
 #[derive(Clone, PartialEq, Message)]

@@ -3,53 +3,19 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use dhih_model::InputShape;
-use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, fit};
-use crate::error::{Error, Result, by_name};
+use crate::error::{Error, Result};
 use crate::protocol::Split;
 use crate::run::run_dir::RunDir;
+use crate::settings::gallery::GalleryChoice;
 
 /// The longest side of a thumbnail, in pixels.
 const MAX_SIDE: usize = 64;
-/// Images of which all have thumbnails where nothing else is asked for.
-pub(crate) const MAX_IMAGES: usize = 100_000;
 /// Images that are scaled at a time: bounds memory, whatever their number.
 const CHUNK: usize = 1024;
-
-/// Which images of a run have thumbnails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GalleryChoice {
-    /// No image: there is no file.
-    None,
-    /// Queries; the database's tensor is empty.
-    Queries,
-    /// Queries and database.
-    All,
-}
-
-impl FromStr for GalleryChoice {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let known = [("none", Self::None), ("queries", Self::Queries), ("all", Self::All)];
-        by_name("gallery", name, known.into_iter())
-    }
-}
-
-impl GalleryChoice {
-    /// What is kept of a split where the user asks for nothing: all thumbnails, unless the images are over 100,000.
-    pub(crate) fn default_for(split: &Split) -> Self {
-        match split.database.len() + split.queries.len() {
-            0..=MAX_IMAGES => Self::All,
-            _ => Self::Queries,
-        }
-    }
-}
 
 /// Writes tensors `database` and `queries`, `[n, height, width, channels]` u8, in the order of the codes, as far as `choice` says; larger
 /// images are scaled down to 64 pixels. The pixels go to the file as they are made.

@@ -2,6 +2,7 @@
 
 pub(crate) mod data_record;
 mod encoding;
+pub(crate) mod epoch_record;
 pub(crate) mod gallery;
 pub(crate) mod origin;
 pub(crate) mod run_dir;
@@ -25,9 +26,9 @@ use crate::progress::Progress;
 use crate::protocol::{Protocol, Split};
 use crate::run::data_record::DataRecord;
 use crate::run::encoding::{Encoded, EncodingConfig, Source};
-use crate::run::gallery::GalleryChoice;
 use crate::run::origin::Origin;
 use crate::run::run_dir::{NewRun, RunConfig, RunDir};
+use crate::settings::gallery::GalleryChoice;
 use crate::settings::table::TrainConfig;
 use crate::train::device::device;
 use crate::train::{parts, trainer};
@@ -182,7 +183,8 @@ pub fn resume_with_data(
                 sha256.unwrap_or_default(),
                 weights_sha256.unwrap_or_default()
             );
-            return Err(Error::weights(config.weights.as_ref(), reason));
+            let origin = config.weights.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Err(Error::weights(origin, reason));
         }
         network
     };

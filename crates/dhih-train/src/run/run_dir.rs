@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
 use crate::run::data_record::DataRecord;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::origin::Origin;
 use crate::settings::table::TrainConfig;
-use crate::train::trainer::EpochRecord;
 
 /// The state of training, within a run's directory.
 const STATE: &str = "checkpoint/state.safetensors";

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::DatasetName;
 use crate::protocol::Protocol;
-use crate::run::gallery::GalleryChoice;
+use crate::settings::gallery::GalleryChoice;
 use crate::settings::hash_norm::HashNormChoice;
 use crate::settings::loss_options::{LossOptions, LossParam};
 use crate::train::optim::OptimizerName;

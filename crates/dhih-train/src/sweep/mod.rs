@@ -12,10 +12,10 @@ use toml::{Table, Value};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
 use crate::settings::table::{TrainConfig, TrainOptions};
-use crate::train::trainer::EpochRecord;
 
 use table::csv;
 pub use table::markdown;

@@ -18,7 +18,8 @@ use super::part::Part;
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 pub(super) use table::TableConfig;
 use table::{Table, TableLabels};

@@ -1,7 +1,8 @@
-//! The training loop. `log.rs` is what it tells of an epoch, `state.rs` keeps what it needs to go on, `validation.rs` watches it.
+//! The training loop. `sums.rs` adds up what the batches of an epoch give, `state.rs` keeps what the loop needs to go on, `validation.rs` watches
+//! it.
 
-mod log;
 mod state;
+mod sums;
 mod validation;
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::protocol::Split;
 use crate::report::tensorboard;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::RunDir;
 use crate::settings::table::TrainConfig;
 use crate::train::batches::{Batch, BatchConfig, Epoch};
@@ -26,9 +28,8 @@ use crate::train::optim::{LossPart, Optimizer, Step};
 use crate::train::schedule::Schedule;
 use crate::train::weight_average::WeightAverage;
 
-pub use log::EpochRecord;
-use log::{Hits, Sums};
 use state::Begun;
+use sums::{Hits, Sums};
 
 /// The network before its first step, for the images `rows` of `dataset`: random, but for a pretrained backbone.
 ///

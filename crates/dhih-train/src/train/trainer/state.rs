@@ -9,9 +9,10 @@ use dhih_model::checkpoint::{self, Contents};
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Hits, Sums};
-use super::{EpochRecord, Trainer, is_trained};
+use super::sums::{Hits, Sums};
+use super::{Trainer, is_trained};
 use crate::error::{Error, Result};
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::RunDir;
 use crate::train::weight_average::WeightAverage;
 

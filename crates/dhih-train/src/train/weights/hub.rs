@@ -157,7 +157,7 @@ fn is_index(path: &Path) -> bool {
 
 fn not_given(source: &WeightsSource, reason: &str) -> Error {
     let cure = "or download the file and give its path";
-    Error::weights(Some(source), format!("{reason}; try again, {cure}"))
+    Error::weights(source, format!("{reason}; try again, {cure}"))
 }
 
 /// A folder for files on their way, beside where they are kept: two runs that fetch at once must not write into one file. It goes away, with
@@ -214,7 +214,7 @@ impl Fetched {
              `--features hub`, or download the file and give its path",
             file.kept().display()
         );
-        Err(Error::weights(Some(source), reason))
+        Err(Error::weights(source, reason))
     }
 }
 

@@ -87,7 +87,7 @@ impl WeightsSource {
             Some(expected) if expected != got => {
                 let path = path.display();
                 let reason = format!("the SHA-256 of {path} is {got}; take an intact copy");
-                Err(Error::weights(Some(self), reason))
+                Err(Error::weights(self, reason))
             }
             _ => Ok(()),
         }
