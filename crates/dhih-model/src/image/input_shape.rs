@@ -1,11 +1,11 @@
-//! The shape of the images that a network takes, and what part of a picture becomes such an image.
+//! The shape of the images that a network takes, and which part of a picture becomes such an image.
 
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, Frame, Interpolation};
 use crate::error::{Error, Result};
 
-/// Shape of one input image, and how pictures are brought to it.
+/// The shape of an input image, and how pictures are brought to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputShape {
     /// Rows of pixels.
@@ -14,40 +14,40 @@ pub struct InputShape {
     pub width: usize,
     /// 1 (grey) or 3 (RGB).
     pub channels: usize,
-    /// What of a picture is taken, and by which interpolation: [`Picture::fit`](super::Picture::fit) does it, for training, encoding and
+    /// Which part of a picture is used, and by which interpolation. [`Picture::fit`](super::Picture::fit) applies it, in training, encoding and
     /// serving alike.
     #[serde(default, skip_serializing_if = "Fit::is_default")]
     pub fit: Fit,
 }
 
 impl InputShape {
-    /// Of so many rows, columns and channels; of pictures, the middle is taken and scaled by linear interpolation.
+    /// A shape with the default fit: the middle of a picture, by linear interpolation.
     pub const fn new(height: usize, width: usize, channels: usize) -> Self {
         let fit = Fit { interpolation: Interpolation::Linear, frame: Frame::Middle };
         Self { height, width, channels, fit }
     }
 
-    /// The same for pictures that are brought to it in another way.
+    /// The same shape with another fit.
     #[must_use]
     pub const fn with_fit(self, fit: Fit) -> Self {
         Self { fit, ..self }
     }
 
-    /// Bytes (and values) of one image.
+    /// The number of bytes (and values) of an image.
     pub fn len(&self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// How many images go through a network at once where no gradient is wanted: at most 256, fewer where they are large, so
-    /// that the activations fit into memory.
+    /// How many images go through a network at once where no gradient is wanted: at most 256, and fewer of large images, so that the activations
+    /// fit into memory.
     pub fn inference_batch(&self) -> usize {
         ((1 << 21) / (self.height * self.width).max(1)).clamp(1, 256)
     }
 
-    /// How many images these bytes are.
+    /// The number of images in these bytes.
     ///
     /// # Errors
-    /// When their number is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn count(&self, images: &[u8]) -> Result<usize> {
         if self.is_empty() || !images.len().is_multiple_of(self.len()) {
             return Err(Error::Config {
@@ -67,8 +67,8 @@ impl InputShape {
         self.len() == 0
     }
 
-    /// Columns and rows of the largest part of a picture that has the proportions of the input. They are rounded down, but never to nothing:
-    /// pictures of 1 x n pixels stay usable.
+    /// Columns and rows of the largest part of a picture that has the proportions of the input. They are rounded down, but to 1 at least, so
+    /// that pictures of 1 x n pixels can be used.
     pub(super) fn crop(self, [width, height]: [usize; 2]) -> [usize; 2] {
         [
             (height * self.width / self.height).clamp(1, width),
@@ -76,7 +76,7 @@ impl InputShape {
         ]
     }
 
-    /// About how many columns and rows of a picture of such sides a network sees.
+    /// About how many columns and rows of a picture of this size the network sees.
     pub(super) fn seen(self, sides: [usize; 2]) -> [usize; 2] {
         match self.fit.frame {
             Frame::Middle => self.crop(sides),
@@ -85,7 +85,7 @@ impl InputShape {
         }
     }
 
-    /// Columns and rows to which a picture of such sides is scaled, of which the middle is then taken.
+    /// Columns and rows to which a picture of this size is scaled before its middle is cut out.
     pub(super) fn scaled_sides(self, [width, height]: [usize; 2]) -> [usize; 2] {
         let Frame::Scaled(thousandths) = self.fit.frame else { return [self.width, self.height] };
         let larger = |side: usize| {
@@ -93,7 +93,7 @@ impl InputShape {
             ((side * 1000 + thousandths / 2) / thousandths).max(side)
         };
         let [columns, rows] = [larger(self.width), larger(self.height)];
-        // The side that is scarce has what is wanted, and the other what follows from it, rounded down.
+        // One side is scaled exactly to the wanted length; the other one follows from the proportions, rounded down.
         match width * rows <= columns * height {
             true => [columns, (columns * height / width).max(rows)],
             false => [(rows * width / height).max(columns), rows],
@@ -105,7 +105,7 @@ impl InputShape {
 mod tests {
     use super::*;
 
-    /// `Resize(256)` of torchvision and `shortest_edge` of transformers.
+    /// Expected are the sizes of torchvision's `Resize(256)` and of `shortest_edge` in transformers.
     #[test]
     fn pictures_are_scaled_to_the_sides_of_others() {
         let shape = InputShape::new(224, 224, 3);
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(shape.with_fit(Fit::BICUBIC_WHOLE).scaled_sides([640, 480]), [224, 224]);
         let convnext = Fit::scaled(Interpolation::Linear, 949);
         assert_eq!(shape.with_fit(convnext).scaled_sides([300, 300]), [236, 236]);
-        // A line has no second pixel to take.
+        // A line has only one pixel in a row.
         assert_eq!(shape.with_fit(Fit::BICUBIC).scaled_sides([1, 500]), [224, 112_000]);
     }
 }

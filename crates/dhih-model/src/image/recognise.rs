@@ -1,5 +1,5 @@
-//! Which format bytes have, by their first bytes, and the header that they begin with. Reads a bounded number of bytes, allocates next to
-//! nothing and inflates nothing, so that pictures can be refused before any work is done.
+//! Recognises the format of a picture by its first bytes and reads its header. This reads a bounded number of bytes, allocates next to nothing
+//! and inflates nothing, so that pictures can be refused before any work is done.
 
 use image::ImageFormat;
 
@@ -12,8 +12,8 @@ impl Header {
     /// Reads the header of a JPEG, PNG, WebP, GIF, BMP or TIFF.
     ///
     /// # Errors
-    /// [`Error::NotAnImage`] where no such picture begins; formats that are known but not read are named, with a command that converts
-    /// them. [`Error::UnusableImage`] where the header is damaged, ends early or contradicts itself.
+    /// [`Error::NotAnImage`] where the bytes begin with none of these formats; formats that are recognised but not read are named, with a
+    /// command that converts them. [`Error::UnusableImage`] where the header is damaged, incomplete or contradictory.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let not_an_image = |reason: String| Err(Error::NotAnImage { reason });
         if let Some(foreign) = Foreign::recognise(bytes) {
@@ -36,7 +36,7 @@ impl Header {
     }
 }
 
-/// A format of pictures that is recognised and not read.
+/// A picture format that is recognised but not read.
 #[derive(Debug, Clone, Copy)]
 enum Foreign {
     Avif,
@@ -49,7 +49,7 @@ impl Foreign {
         if bytes.starts_with(b"\xff\x0a") || bytes.starts_with(b"\0\0\0\x0cJXL ") {
             return Some(Self::JpegXl);
         }
-        // A box `ftyp` with a major brand, a version, and compatible brands.
+        // A box `ftyp` has a major brand, a version, and compatible brands.
         let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
         let brands = bytes.get(4..length.min(bytes.len()))?.strip_prefix(b"ftyp")?;
         let brands = brands.as_chunks::<4>().0;
@@ -74,7 +74,7 @@ impl Foreign {
 mod tests {
     use super::*;
 
-    /// What phones and browsers write is no fault of the user's: the message names a program that converts it.
+    /// Phones and browsers write these formats, so that the message names a program that converts them.
     #[test]
     fn formats_that_are_not_read_are_named_with_a_command_that_converts_them() {
         for (bytes, parts) in [

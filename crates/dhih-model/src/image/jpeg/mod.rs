@@ -1,8 +1,8 @@
-//! JPEG: the segments before its first scan, and decoding it without those that do not matter to its pixels. Colour profiles, EXIF, XMP and
-//! comments never reach the decoder, so that all it keeps is known from the frame header.
+//! JPEG: the segments before its first scan, and decoding. The decoder gets only the segments that its pixels depend on. Colour profiles, EXIF,
+//! XMP and comments are left out, so that the frame header alone determines its memory.
 //!
-//! The decoder makes up the pixels of data that are not there. A picture is taken only where its pixels come from its own data: see
-//! [`decode`], and `scans`.
+//! The decoder invents pixels where data are missing. A picture is accepted only if its pixels come from its own data: see [`decode`] and
+//! `scans`.
 
 mod baseline;
 mod bits;
@@ -39,16 +39,16 @@ use super::parse::{CUT_OFF, unusable};
 use super::rgb::spread_grey;
 use crate::error::Result;
 
-/// The picture at `1 / scale` of its sides, where `scale` is 2, 4 or 8; `None` where it is of a kind that [`scaled`] does not read, or any of
-/// the data that it is made of are missing. At an eighth these are the scans of means and, where chroma has fewer samples than luma, of
-/// chroma; the others need only be there.
+/// Decodes the picture at `1 / scale` of its sides, where `scale` is 2, 4 or 8. `None` where [`scaled`] does not read this kind of picture, or
+/// where data are missing that it needs. At an eighth it needs the scans of DC coefficients and, where chroma is subsampled, all scans of
+/// chroma; the other scans need only be there.
 pub(super) fn read_scaled(bytes: &[u8], layout: &Layout, scale: usize) -> Option<Scaled> {
     let scans = Scans::read(bytes, layout);
     let is_whole = scans.has_all_coefficients && (scans.has_end || !layout.is_in_parts);
     is_whole.then(|| scaled::read(&bytes[..scans.end], layout, scale))?
 }
 
-/// How the data of all scans end; `None` where their tables or their structure are not understood. `bytes` end where the last scan does.
+/// How the data of all scans end; `None` where their tables or their structure are not understood. `bytes` end with the last scan.
 fn ending(bytes: &[u8], layout: &Layout) -> Option<Ending> {
     let tables::Start { frame, tables, scan } = tables::read(bytes, layout)?;
     if !layout.is_in_parts {
@@ -60,12 +60,12 @@ fn ending(bytes: &[u8], layout: &Layout) -> Option<Ending> {
     Some(Progressive { bytes, layout, frame: &frame, tables, first: scan }.decode(&mut planes))
 }
 
-/// `height * width * 3` bytes.
+/// Decodes the picture to `height * width * 3` bytes.
 ///
-/// The decoder makes up the pixels of data that are not there, so these are looked for first: the codes of all scans are passed over. Where
-/// they are damaged, that says nothing. A picture with its last marker is then decoded strictly. Where that fails, or the marker is missing,
-/// it is decoded twice, with different bytes behind its data: pixels that depend on them were not in the file, and the picture is refused.
-/// Damage that leaves no data missing is forgiven as other decoders do.
+/// The decoder invents pixels where data are missing. Therefore the codes of all scans are first read without being decoded, to see whether they
+/// are complete. That is inconclusive where they are damaged. A picture with its last marker is then decoded strictly. Where that fails, or the
+/// marker is missing, it is decoded twice, with different bytes appended to its data. If the pixels differ, then some were not in the file, and
+/// the picture is refused. Damage without missing data is tolerated, as by other decoders.
 pub(super) fn decode(bytes: &[u8], header: &Header, layout: &Layout) -> Result<Vec<u8>> {
     let scans = Scans::read(bytes, layout);
     let ending = ending(&bytes[..scans.end], layout);
@@ -105,7 +105,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header, layout: &Layout) -> Result<V
 }
 
 const END_MARKER: [u8; 2] = [0xff, 0xd9];
-/// Bytes that are put behind the data to see whether pixels depend on them.
+/// The number of bytes that are appended to the data, to see whether pixels depend on them.
 const PAD: usize = 4096;
 
 #[derive(PartialEq, Eq)]
@@ -114,7 +114,7 @@ enum Strictness {
     Lenient,
 }
 
-/// Decodes a file of the segments that matter into `pixels`, `height * width * 3` bytes.
+/// Decodes a file of the necessary segments into `pixels`, `height * width * 3` bytes.
 fn decode_file(
     file: &[u8],
     header: &Header,

@@ -1,4 +1,4 @@
-//! The segments of a JPEG before its first scan: its header, and where the decoder finds what it needs.
+//! The segments of a JPEG before its first scan, which make its [`Header`] and its [`Layout`].
 
 use std::ops::Range;
 
@@ -9,9 +9,9 @@ use crate::image::header::{Format, Header};
 use crate::image::parse::{MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable};
 use crate::image::profile::Profile;
 
-/// Bytes that belong to no segment before the first scan; some cameras leave a few.
+/// The most bytes before the first scan that belong to no segment; some cameras write a few.
 const MAX_STRAY: usize = 64 << 10;
-/// Bytes of a marker and of the length that follows it.
+/// The bytes of a marker, and of the length that follows it.
 const MARKER: usize = 2;
 const LENGTH: usize = 2;
 
@@ -20,9 +20,9 @@ struct FrameHeader {
     width: u32,
     height: u32,
     is_progressive: bool,
-    /// Horizontal and vertical sampling factor of each component.
+    /// Horizontal and vertical sampling factors of each component.
     sampling: Vec<[u64; 2]>,
-    /// The name of each component.
+    /// The identifier of each component.
     components: Vec<u8>,
 }
 
@@ -40,7 +40,7 @@ pub(in crate::image) fn header(bytes: &[u8]) -> Result<Header> {
         match marker {
             0xc0..=0xc2 if frame.is_some() => return Err(unusable("it has two frame headers")),
             0xc0..=0xc2 => frame = Some(FrameHeader::read(data, marker == 0xc2)?),
-            // The last one counts.
+            // The last EXIF segment is used.
             0xe1 => exif = data.strip_prefix(b"Exif\0\0").or(exif),
             0xe2 => profile.add(data, end),
             0xd9 => return Err(unusable("it ends before its first scan")),
@@ -75,7 +75,7 @@ pub(in crate::image) fn header(bytes: &[u8]) -> Result<Header> {
     Err(unusable(format!("there is no scan within its first {MAX_CHUNKS} segments")))
 }
 
-/// Where the next marker is: 0xff and another byte, before which there may be stray bytes, and more of 0xff.
+/// The position of the next marker: 0xff and another byte. Stray bytes, and more bytes 0xff, may come before it.
 fn marker(bytes: &[u8], from: usize) -> Result<usize> {
     let end = bytes.len().min(from + MAX_STRAY);
     let pairs = bytes.get(from..end).unwrap_or_default().windows(2);
@@ -101,35 +101,35 @@ impl FrameHeader {
         Ok(Self { width: side(3)?, height: side(1)?, is_progressive, sampling, components })
     }
 
-    /// Whether there are several scans, where the first has so many of the components.
+    /// Whether there are several scans, given the number of components of the first one.
     fn is_in_parts(&self, scan_components: usize) -> bool {
         self.is_progressive || scan_components != self.sampling.len()
     }
 
-    /// Horizontal and vertical sampling factor of the component that has the most of them.
+    /// The largest horizontal and vertical sampling factors.
     fn most(&self) -> [u64; 2] {
         [0, 1].map(|k| self.sampling.iter().map(|factors| factors[k]).max().unwrap_or(1))
     }
 
-    /// Units (MCU) across and down.
+    /// MCUs across and down.
     fn units(&self) -> [u64; 2] {
         let [across, down] = self.most();
         [u64::from(self.width).div_ceil(8 * across), u64::from(self.height).div_ceil(8 * down)]
     }
 
-    /// Blocks of the component that has the most.
+    /// The number of blocks of the component that has the most.
     fn blocks(&self) -> u64 {
         self.units().iter().chain(&self.most()).product()
     }
 
-    /// Bytes that the decoder takes, its output included, where the first scan has so many of the components.
+    /// The bytes that the decoder takes, including its output, given the number of components of the first scan.
     fn decoder_bytes(&self, scan_components: usize) -> u64 {
         let (width, height) = (u64::from(self.width), u64::from(self.height));
         let ([across, down], units) = (self.most(), self.units());
         let blocks = units[0] * units[1] * self.sampling.iter().map(|[h, v]| h * v).sum::<u64>();
-        // Unless all components come together the coefficients of all blocks are kept, of two bytes each.
+        // Unless all components come in one scan, the coefficients of all blocks are kept, two bytes each.
         let coefficients = if self.is_in_parts(scan_components) { 128 * blocks } else { 0 };
-        // A row of blocks before and after it is scaled up, and the rows above and below.
+        // A row of blocks before and after upsampling, and the rows above and below.
         let padded = 8 * units[0] * across;
         let scale = across * down;
         let rows = |&[_, v]: &[u64; 2]| padded * (36 * v + 2 * v * scale + 32 * scale);
@@ -138,19 +138,19 @@ impl FrameHeader {
     }
 }
 
-/// The pieces of a colour profile, each in a segment APP2 with its number and how many there are.
+/// The pieces of a colour profile. Each is in a segment APP2, with its number and the number of pieces.
 #[derive(Default)]
 struct ProfilePieces(Vec<(u8, u8, Range<usize>)>);
 
 impl ProfilePieces {
-    /// Adds the piece in a segment with these data, which end at `end`, where it is one.
+    /// Adds the piece in a segment whose data end at `end`, if it is one.
     fn add(&mut self, data: &[u8], end: usize) {
         if let Some([number, count, piece @ ..]) = data.strip_prefix(b"ICC_PROFILE\0") {
             self.0.push((*number, *count, end - piece.len()..end));
         }
     }
 
-    /// The profile, where every piece is there once.
+    /// The profile, if every piece is there exactly once.
     fn whole(mut self) -> Option<Profile> {
         self.0.sort_by_key(|(number, ..)| *number);
         let is_whole = self.0.iter().zip(1..).all(|((number, count, _), expected)| {
