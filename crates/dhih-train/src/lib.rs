@@ -1,7 +1,7 @@
 //! Datasets, protocols, training and evaluation of hashing networks: from labelled images to codes and their metrics.
 //!
-//! The network and its losses are `dhih-model`'s, packed codes and their distances `dhih-index`'s; this crate joins them. A
-//! run is a directory ([`RunDir`]) that holds everything its figures depend on.
+//! `dhih-model` has the network and its losses, `dhih-index` has packed codes and their distances; this crate joins them. A run is a directory
+//! ([`RunDir`]) with everything that its figures depend on.
 //!
 //! ```no_run
 //! use dhih_train::{Progress, TrainOptions, run};

@@ -1,4 +1,4 @@
-//! Where a dataset is, and how it is to be read.
+//! The place of a dataset, and how it is read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,31 +11,31 @@ use super::DatasetName;
 use crate::intake::pixels::Intake;
 use crate::progress::Progress;
 
-/// Where a dataset is and how it is to be read.
+/// The place of a dataset, and how it is read.
 #[derive(Debug, Clone)]
 pub struct DatasetConfig {
     /// Its folder.
     pub dir: PathBuf,
-    /// Images of the demo set.
+    /// The number of images of the demo set.
     pub demo_images: usize,
-    /// Size to which pictures of any size are brought.
+    /// The size to which pictures of any size are brought.
     pub picture_shape: InputShape,
-    /// Bytes up to which the pixels of such pictures are kept; of more, each is decoded whenever it is wanted.
+    /// The most bytes of pixels that are kept in memory. Otherwise each picture is decoded whenever it is needed.
     pub memory: usize,
     /// Whether a file or folder that is left out for a fault is an error.
     pub strict: bool,
-    /// Images that a class needs; classes with fewer are dropped, and with them the images that have no other class.
+    /// The fewest images of a class. Smaller classes are removed, together with the images that have no other class.
     pub min_class_images: usize,
-    /// What such a picture may measure.
+    /// The limits of a picture.
     pub limits: Limits,
-    /// Folder in which decoded pictures are kept for the next run; without one they are decoded again.
+    /// The folder in which decoded pictures are kept for the next run; without one they are decoded again.
     pub cache: Option<PathBuf>,
-    /// Where the decoding of pictures is shown.
+    /// How the progress of decoding is shown.
     pub progress: Progress,
 }
 
 impl Default for DatasetConfig {
-    /// The demo set, and pictures of 32 x 32 pixels of which 4 GiB are kept in memory, without a cache.
+    /// The demo set, and pictures of 32 x 32 pixels, kept in memory up to 4 GiB, without a cache.
     fn default() -> Self {
         Self {
             dir: PathBuf::new(),

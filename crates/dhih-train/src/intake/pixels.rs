@@ -1,5 +1,5 @@
-//! Where the pixels of pictures are: in memory, in a cache file, or in the files they were published in, to be decoded whenever they are
-//! wanted. Pictures are decoded once when a set is loaded, by all threads, so that those that cannot be used are known.
+//! Where the pixels of pictures are: in memory, in a cache file, or in the published files, from which they are decoded whenever they are
+//! needed. All threads decode each picture once when a set is loaded, so that unusable ones are known.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::progress::Progress;
 /// How pictures are read.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    /// The shape to which they are brought.
+    /// The shape that pictures are brought to.
     pub(crate) shape: InputShape,
-    /// Bytes up to which the pixels of all of them are kept in memory.
+    /// The most bytes of pixels that are kept in memory.
     pub(crate) memory: usize,
     pub(crate) reader: Arc<PictureReader>,
-    /// Folder of the cache.
+    /// The folder of the cache.
     pub(crate) cache: Option<PathBuf>,
-    /// Name and folder of the dataset, by which its cache is told from those of others.
+    /// The name and folder of the dataset, which identify its cache.
     pub(crate) source: String,
     pub(crate) progress: Progress,
 }
@@ -33,26 +33,26 @@ pub(crate) struct Intake {
 /// Pixels of images of one shape.
 #[derive(Debug, Clone)]
 pub(crate) enum Pixels {
-    /// `[n, height, width, channels]` u8.
+    /// Pixels in memory, `[n, height, width, channels]` u8.
     Memory(Vec<u8>),
-    /// Decoded pixels in a file.
+    /// Decoded pixels in a cache file.
     Cached {
         /// The file.
         cache: Arc<Cache>,
-        /// The number of each image among the pictures of the file that can be used.
+        /// For each image, its number among the usable pictures of the file.
         rows: Vec<usize>,
     },
-    /// Pictures that are decoded, cropped and scaled when they are wanted.
+    /// Pictures that are decoded, cropped and scaled whenever they are needed.
     Stream {
         /// The pictures.
         sources: Vec<Source>,
-        /// What decodes them.
+        /// The decoder.
         reader: Arc<PictureReader>,
     },
 }
 
 impl Pixels {
-    /// Keeps the images of these rows, which are in ascending order; an image has `bytes` bytes.
+    /// Keeps only the images `rows`, in ascending order; `bytes` is the size of an image.
     pub(crate) fn retain(&mut self, rows: &[usize], bytes: usize) {
         match self {
             Self::Memory(images) => {
@@ -67,34 +67,34 @@ impl Pixels {
     }
 }
 
-/// Keeps the values at these places, which are in ascending order.
+/// Keeps only the values at these positions, in ascending order.
 fn keep<T>(values: &mut Vec<T>, places: &[usize]) {
     places.iter().enumerate().for_each(|(to, from)| values.swap(to, *from));
     values.truncate(places.len());
 }
 
-/// What became of pictures.
+/// The result of loading pictures.
 pub(crate) struct Loaded {
     pub(crate) pixels: Pixels,
-    /// Numbers of the pictures that can be used.
+    /// The numbers of the usable pictures.
     pub(crate) kept: Vec<usize>,
-    /// The others, with the reason.
+    /// The other pictures, with the reasons.
     pub(crate) skipped: Vec<Entry>,
-    /// SHA-256 over those of the encoded pictures that can be used.
+    /// SHA-256 over the usable encoded pictures.
     pub(crate) digest: [u8; 32],
 }
 
-/// Reads and decodes every picture once, in parallel, and keeps the pixels where all together take at most the intake's memory. With a
-/// cache, pictures that an earlier run has decoded are read from there.
+/// Reads and decodes every picture once, in parallel, and keeps the pixels if all together fit into the intake's memory. With a cache, pictures
+/// that an earlier run decoded are read from there.
 ///
 /// # Errors
-/// When the cache cannot be written or read. Pictures that cannot be used are no error.
+/// When the cache cannot be written or read. Unusable pictures are not an error.
 pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     let image = intake.shape.len();
     let in_memory = sources.len().saturating_mul(image) <= intake.memory;
     if let Some(dir) = &intake.cache {
         let key = CacheKey::of(&intake.source, &sources, intake.shape, intake.reader.limits());
-        // What is kept in memory is read whole at once, so that damage is found here, and the cache made anew.
+        // What is kept in memory is read completely at once, so that damage is detected here and the cache is made anew.
         let whole = Cache::open(dir, &key).and_then(|cache| match in_memory {
             true => cache.read_all().ok().map(|pixels| (cache, Some(pixels))),
             false => Some((cache, None)),
@@ -128,7 +128,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
         return Ok(from_cache(&sources, cache, pixels));
     }
     let bar = intake.progress.bar("decoding", sources.len());
-    // Memory for all pictures is reserved once, and each is decoded into its place.
+    // Memory for all pictures is allocated once, and each is decoded into its place.
     let mut pixels = vec![0; if in_memory { sources.len() * image } else { 0 }];
     let results: Vec<Result<[u8; 32], Reason>> = if in_memory {
         let places = pixels.par_chunks_exact_mut(image).zip(&sources);
@@ -175,7 +175,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     Ok(Loaded { pixels, kept, skipped, digest: digest.finalize().into() })
 }
 
-/// What a cache holds of the pictures it was made of; their pixels, where they are kept in memory.
+/// The content of a cache of these pictures, with their pixels if they are kept in memory.
 fn from_cache(sources: &[Source], cache: Cache, pixels: Option<Vec<u8>>) -> Loaded {
     let mut digest = Sha256::new();
     let (mut kept, mut skipped) = (vec![], vec![]);

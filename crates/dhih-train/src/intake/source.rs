@@ -1,4 +1,4 @@
-//! One picture as it was published: where its bytes are, and decoding them.
+//! A picture as it was published: where its bytes are, and how it is decoded.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -11,14 +11,14 @@ use dhih_model::image::{FORMATS, Limits, PictureReader};
 use dhih_model::walk::{self, Reason};
 use sha2::{Digest, Sha256};
 
-/// A picture in a file.
+/// The place of a picture's bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
-    /// The whole file.
+    /// A whole file.
     File(PathBuf),
     /// A part of an archive.
     Part { path: PathBuf, offset: u64, bytes: usize },
-    /// In memory, encoded; the name is for messages.
+    /// An encoded picture in memory; the name is for messages.
     Bytes { name: PathBuf, bytes: Arc<[u8]> },
 }
 
@@ -33,7 +33,7 @@ impl Source {
     fn read(&self, limits: &Limits) -> Result<Cow<'_, [u8]>, Reason> {
         match self {
             Self::File(path) => match walk::read_picture(path, limits) {
-                // A list named it, so that its ending does not matter.
+                // The file was named in a list, so that its extension does not matter.
                 Err(Reason::OtherFile) => {
                     Err(Reason::broken(format!("its content is no {FORMATS} image")))
                 }
@@ -50,7 +50,7 @@ impl Source {
         }
     }
 
-    /// The picture in a shape, or why there is none.
+    /// The pixels of the picture in a shape, or why there are none.
     pub(crate) fn pixels(
         &self,
         reader: &PictureReader,
@@ -60,7 +60,7 @@ impl Source {
         reader.fitted(&bytes, shape).map_err(Reason::broken)
     }
 
-    /// The SHA-256 of the encoded picture, where its pixels can be decoded; `write` gets them in the given shape.
+    /// Decodes the picture to the given shape, passes the pixels to `write`, and returns the SHA-256 of the encoded picture.
     pub(super) fn decode(
         &self,
         reader: &PictureReader,

@@ -1,4 +1,4 @@
-//! Thumbnails of a run's database and queries, so that the run can be searched and looked at without its dataset.
+//! Thumbnails of a run's database and queries, so that the run can be searched and viewed without its dataset.
 
 use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
@@ -14,14 +14,14 @@ use crate::settings::gallery::GalleryChoice;
 
 /// The longest side of a thumbnail, in pixels.
 const MAX_SIDE: usize = 64;
-/// Images that are scaled at a time: bounds memory, whatever their number.
+/// The number of images that are scaled at a time, which bounds memory.
 const CHUNK: usize = 1024;
 
-/// Writes tensors `database` and `queries`, `[n, height, width, channels]` u8, in the order of the codes, as far as `choice` says; larger
-/// images are scaled down to 64 pixels. The pixels go to the file as they are made.
+/// Writes tensors `database` and `queries`, `[n, height, width, channels]` u8, in the order of the codes, for the images that `choice` asks for.
+/// Larger images are scaled down to 64 pixels. Pixels are written to the file as they are made.
 ///
 /// # Errors
-/// When an image or the file cannot be read or written; the file never appears half-written.
+/// When an image or the file cannot be read or written. The file never appears half-written.
 pub(crate) fn write(
     path: &Path,
     dataset: &Dataset,
@@ -44,7 +44,7 @@ pub(crate) fn write(
     }
 }
 
-/// Thumbnails of a database that are written as they come, where their number is not known before.
+/// Thumbnails of a database of unknown size, written one part after the other.
 pub(crate) struct Thumbnails {
     path: PathBuf,
     body: BufWriter<File>,
@@ -53,7 +53,7 @@ pub(crate) struct Thumbnails {
 }
 
 impl Thumbnails {
-    /// Of images of a shape, to be the gallery `path`.
+    /// Starts the gallery `path`, for images of a shape.
     ///
     /// # Errors
     /// When no file can be made beside it.
@@ -68,7 +68,7 @@ impl Thumbnails {
         self.path.with_extension("body.tmp")
     }
 
-    /// Adds those of images `[n, height, width, channels]`.
+    /// Adds thumbnails of images `[n, height, width, channels]`.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -123,7 +123,7 @@ fn write_parts(path: &Path, dataset: &Dataset, parts: [&[usize]; 2]) -> Result<(
         file.write_all(&dataset.gather_fitted(rows, shape)?).map_err(Error::io(path))?;
     }
     let file = file.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
-    // A run is served by others, too.
+    // The file gets the permissions of the run's other files, because a run may be served by other users.
     let like = path.with_file_name(RunDir::CONFIG);
     if let Ok(metadata) = std::fs::metadata(like) {
         file.set_permissions(metadata.permissions()).map_err(Error::io(path))?;
@@ -131,7 +131,7 @@ fn write_parts(path: &Path, dataset: &Dataset, parts: [&[usize]; 2]) -> Result<(
     file.sync_all().map_err(Error::io(path))
 }
 
-/// The beginning of a safetensors file: the length of the description of its tensors, and the description, padded to eight bytes.
+/// The beginning of a safetensors file: the length of the header, and the header, padded to eight bytes.
 fn header(shape: InputShape, [database, queries]: [usize; 2]) -> Vec<u8> {
     let InputShape { height, width, channels, .. } = shape;
     let tensor = |count: usize, start: usize| {
@@ -153,7 +153,7 @@ fn thumbnail_shape(shape: InputShape) -> InputShape {
     let scaled = |side: usize| (side * MAX_SIDE / longest).max(1);
     match longest {
         0..=MAX_SIDE => shape,
-        // What is there is what the network sees of a picture: nothing more is cut off.
+        // The image is what the network sees of a picture; nothing more is cut off.
         _ => InputShape::new(scaled(shape.height), scaled(shape.width), shape.channels),
     }
 }

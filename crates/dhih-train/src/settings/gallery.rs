@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, by_name};
 use crate::protocol::Split;
 
-/// Images of which all have thumbnails where nothing else is asked for.
+/// The most images for which all thumbnails are kept by default.
 pub(crate) const MAX_IMAGES: usize = 100_000;
 
 /// Which images of a run have thumbnails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GalleryChoice {
-    /// No image: there is no file.
+    /// No thumbnails; there is no file.
     None,
-    /// Queries; the database's tensor is empty.
+    /// Thumbnails of the queries; the tensor of the database is empty.
     Queries,
-    /// Queries and database.
+    /// Thumbnails of queries and database.
     All,
 }
 
@@ -32,7 +32,7 @@ impl FromStr for GalleryChoice {
 }
 
 impl GalleryChoice {
-    /// What is kept of a split where the user asks for nothing: all thumbnails, unless the images are over 100,000.
+    /// The default for a split: all thumbnails for up to 100,000 images, else those of the queries.
     pub(crate) fn default_for(split: &Split) -> Self {
         match split.database.len() + split.queries.len() {
             0..=MAX_IMAGES => Self::All,

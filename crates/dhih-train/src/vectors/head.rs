@@ -1,5 +1,5 @@
-//! Trains a hash layer on labelled vectors, such as embeddings: the losses, the optimiser and the schedule are those of networks, and what comes out
-//! is a codec. A network with a frozen backbone is trained the same way on features that it computes itself: `train/trainer`.
+//! Trains a hash layer on labelled vectors, such as embeddings, into a codec. The losses, the optimiser and the schedule are those of networks.
+//! `train/trainer` trains a network with a frozen backbone in the same way, on features that it computes itself.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -20,40 +20,41 @@ use crate::train::batches::Order;
 use crate::train::optim::{LossPart, Optimizer, OptimizerConfig, Step};
 use crate::train::schedule::{Schedule, ScheduleName};
 
-/// Vectors of a step at least: batch norm needs the statistics of several, and batches differ in size by at most one.
+/// The fewest vectors of a step. Batch norm needs the statistics of several, and the sizes of batches differ by at most one.
 const LEAST_BATCH: usize = 3;
 
-/// What is trained, and how.
+/// The settings of the training.
 #[derive(Debug, Clone)]
 pub struct HeadConfig {
-    /// Code length.
+    /// Code length in bits.
     pub bits: usize,
-    /// Shorter lengths, ascending, at which the first bits are codes of their own: each has a loss of its own, and the mean of all is trained.
+    /// Shorter code lengths, ascending, whose first bits are codes of their own. Each length has its own loss, and the mean of all losses is
+    /// trained.
     pub nested: Vec<usize>,
-    /// Whether vectors are brought to length 1 first.
+    /// Whether vectors are normalised to length 1 first.
     pub normalize: bool,
-    /// The loss, and those of its constants that are not its defaults.
+    /// The loss, and those of its constants that differ from its defaults.
     pub loss: LossOptions,
-    /// Units of a hidden layer; none at 0.
+    /// Units of a hidden layer; 0 means none.
     pub hidden: usize,
     /// Passes over the vectors.
     pub epochs: usize,
-    /// Vectors a step.
+    /// Vectors of a step.
     pub batch_size: usize,
     /// The highest learning rate, after the first epoch.
     pub learning_rate: f64,
     /// L2 penalty of weights.
     pub weight_decay: f64,
-    /// Part of the labels' weight that is spread over all classes.
+    /// The share of the labels' weight that is spread over all classes.
     pub label_smoothing: f64,
-    /// Part of the labelled vectors that is held out to watch training by.
+    /// The share of the labelled vectors that is held out for validation.
     pub validation: f64,
-    /// Of weights and order.
+    /// The seed of weights and order.
     pub seed: u64,
 }
 
 impl Default for HeadConfig {
-    /// 64 bits of vectors of length 1 by the HI loss, trained as a hash layer on a frozen backbone is.
+    /// 64 bits of normalised vectors by the HI loss, trained like a hash layer on a frozen backbone.
     fn default() -> Self {
         Self {
             bits: 64,
@@ -72,39 +73,39 @@ impl Default for HeadConfig {
     }
 }
 
-/// Vectors and the labels of each.
+/// Vectors with their labels.
 #[derive(Clone, Copy)]
 pub struct Labelled<'a> {
     /// The vectors.
     pub rows: &'a dyn Rows,
-    /// As many labels. Vectors without one are not trained on.
+    /// The labels of each vector. Vectors without a label are not trained on.
     pub labels: &'a Labels,
 }
 
-/// What came of training.
+/// The result of training.
 pub struct TrainedHead {
     /// The codec.
     pub codec: Codec,
-    /// Vectors that were trained on.
+    /// The number of vectors that were trained on.
     pub trained: usize,
-    /// What the held-out vectors tell, where there are some.
+    /// The results on the held-out vectors, where there are some.
     pub validation: Option<Validation>,
 }
 
-/// What held-out vectors tell of a hash layer.
+/// The results of a hash layer on held-out vectors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Validation {
-    /// mAP of their codes among themselves, each compared with all others but itself.
+    /// The mAP of their codes among themselves, each compared with all others except itself.
     pub map: f64,
-    /// The share of those that the loss's classifier gets right; absent where the loss is pairwise and knows no classes.
+    /// The share of vectors that the classifier of the loss classifies correctly; absent where the loss is pairwise and knows no classes.
     pub accuracy: Option<f64>,
 }
 
-/// Trains a hash layer to a codec.
+/// Trains a hash layer and returns it as a codec.
 ///
 /// # Errors
-/// [`Error::Config`] where a setting is out of range, labels are not as many as vectors or of fewer than two classes, or fewer vectors have one than a
-/// step needs; [`Error::Diverged`] where the loss is no longer finite; those of the vectors.
+/// [`Error::Config`] where a setting is out of range, the number of labels is not that of vectors, there are fewer than two classes, or fewer
+/// labelled vectors than a step needs; [`Error::Diverged`] where the loss is no longer finite; those of the vectors.
 pub fn train_head(
     data: Labelled<'_>,
     config: &HeadConfig,
@@ -190,7 +191,7 @@ impl HeadConfig {
         }
     }
 
-    /// The loss of codes of `bits`, checked.
+    /// The loss for codes of `bits`, checked.
     fn loss_of(&self, bits: usize) -> Result<Loss> {
         let loss = self.loss.clone().resolve(bits)?;
         loss.check()?;
@@ -199,15 +200,15 @@ impl HeadConfig {
 
     fn layer(&self, loss: &Loss) -> HashLayerConfig {
         let hidden = (self.hidden > 0).then_some(self.hidden);
-        // The numbers of vectors that others have made may have any mean and any size.
+        // Vectors from elsewhere may have any mean and scale.
         HashLayerConfig { feature_norm: true, hidden, norm: loss.hash_norm() }
     }
 }
 
-/// The classes of vectors, numbered by those that occur.
+/// The classes of vectors, numbered among those that occur.
 struct Targets<'a> {
     labels: &'a Labels,
-    /// The labels that occur, in ascending order; of labels in columns, all columns.
+    /// The labels that occur, in ascending order. Of labels in columns, these are all columns.
     classes: Vec<i64>,
 }
 
@@ -238,7 +239,7 @@ impl<'a> Targets<'a> {
         Ok(Self { labels, classes })
     }
 
-    /// The numbers of a vector's classes.
+    /// The numbers of the classes of a vector.
     fn of(&self, row: usize) -> Vec<usize> {
         match self.labels {
             Labels::Single(labels) => {
@@ -256,7 +257,7 @@ impl<'a> Targets<'a> {
         !self.of(row).is_empty()
     }
 
-    /// `[n, classes]` of 0 and 1.
+    /// The classes of rows as `[n, classes]` of 0 and 1.
     fn multi_hot(&self, rows: &[usize]) -> Vec<u8> {
         let mut values = vec![0; rows.len() * self.classes.len()];
         for (row, values) in rows.iter().zip(values.chunks_exact_mut(self.classes.len())) {
@@ -266,7 +267,7 @@ impl<'a> Targets<'a> {
     }
 }
 
-/// The loss of the first bits of codes.
+/// The loss of the first bits of codes, for one code length.
 struct LossOfLength {
     bits: usize,
     objective: Objective,
@@ -279,7 +280,7 @@ struct Training<'a> {
     targets: &'a Targets<'a>,
     codec: CodecConfig,
     layer: HashLayer,
-    /// Of all lengths; the last one is that of whole codes.
+    /// The losses of all lengths; the last one is that of whole codes.
     losses: Vec<LossOfLength>,
     optimizer: Optimizer,
 }
@@ -307,7 +308,7 @@ impl<'a> Training<'a> {
         Ok(Self { data, config, targets, codec, layer, losses, optimizer })
     }
 
-    /// One pass over the vectors `rows`; returns the mean loss.
+    /// Trains one epoch on the vectors `rows`, and returns the mean loss.
     fn epoch(&self, number: usize, rows: &[usize], progress: Progress) -> Result<f64> {
         let HeadConfig { seed, batch_size, epochs, learning_rate, .. } = *self.config;
         let order = Order::new(rows, batch_size, (seed, number));
@@ -333,7 +334,7 @@ impl<'a> Training<'a> {
         Ok(sum / rows.len() as f64)
     }
 
-    /// One step on the vectors `rows`, when the part `done` of training is done; returns the loss.
+    /// Takes one step on the vectors `rows`, when the share `done` of training is done, and returns the loss.
     fn step(&self, rows: &[usize], at: Step, done: f64) -> Result<f32> {
         let HeadConfig { seed, label_smoothing, .. } = *self.config;
         let v = self.layer.forward(&self.vectors(rows)?, Mode::training_step(seed, at.number))?;
@@ -356,7 +357,7 @@ impl<'a> Training<'a> {
         self.optimizer.descend(LossPart { loss, weight: 1.0, trace: None }, at)
     }
 
-    /// The vectors `rows`, `[n, dims]`, in the form that the hash layer takes.
+    /// The vectors `rows`, `[n, dims]`, prepared for the hash layer.
     fn vectors(&self, rows: &[usize]) -> Result<Tensor> {
         let mut values = Vec::with_capacity(rows.len() * self.codec.dims);
         for row in rows {
@@ -366,7 +367,7 @@ impl<'a> Training<'a> {
         Ok(Tensor::from_vec(values, (rows.len(), self.codec.dims), &Device::Cpu)?)
     }
 
-    /// Measures the held-out vectors `rows`, where there are some.
+    /// Evaluates the held-out vectors `rows`; `None` where there are none.
     fn validate(&self, rows: &[usize]) -> Result<Option<Validation>> {
         let Some(LossOfLength { bits, objective }) = self.losses.last() else { return Ok(None) };
         if rows.is_empty() {

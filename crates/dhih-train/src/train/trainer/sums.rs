@@ -1,16 +1,16 @@
-//! What is summed over the batches of an epoch.
+//! Sums over the batches of an epoch.
 
 /// Sums over the batches of an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Sums {
-    /// Of the loss, an image at a time.
+    /// The sum of the losses of all images.
     pub(super) loss: f64,
     pub(super) hits: Hits,
-    /// Time spent on them.
+    /// The time of the batches, in seconds.
     pub(super) seconds: f64,
 }
 
-/// Labelled images, and those of them that are classified right.
+/// The number of labelled images, and of those that are classified correctly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Hits {
     pub(super) right: usize,
@@ -18,7 +18,7 @@ pub(super) struct Hits {
 }
 
 impl Hits {
-    /// Of a batch.
+    /// Counts the images of a batch.
     ///
     /// # Shapes
     /// `predicted`: `[n]` classes; `targets`: `[n, classes]` of 0 and 1.
@@ -37,7 +37,7 @@ impl Hits {
         self.labelled += other.labelled;
     }
 
-    /// The share that is right; `None` where nothing was classified.
+    /// The share that is classified correctly; `None` where nothing was classified.
     pub(super) fn share(self) -> Option<f64> {
         (self.labelled > 0).then(|| self.right as f64 / self.labelled as f64)
     }
