@@ -5,31 +5,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::linear_algebra::{Eigen, Square, eigen, nearest_orthogonal, random_orthogonal};
+use super::itq::Fitted;
+use super::linear_algebra::{Eigen, Square, eigen, random_orthogonal};
+use super::rows::{Rows, prepare_rows};
 use super::{Codec, CodecConfig, Map, Method};
 use crate::error::{Error, Result};
 use crate::init::named_rng;
 use crate::ops::{Matrix, Size, product};
-
-/// A source of vectors.
-pub trait Rows {
-    /// The number of vectors.
-    fn len(&self) -> usize;
-
-    /// Whether there are no vectors.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The length of a vector.
-    fn dims(&self) -> usize;
-
-    /// Appends the given rows to `to`, row by row.
-    ///
-    /// # Errors
-    /// Those of the source; use [`Error::Vectors`] for what is wrong with its content.
-    fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Result<()>;
-}
 
 /// The settings of a fit.
 #[derive(Debug, Clone)]
@@ -65,9 +47,6 @@ impl Default for FitConfig {
 
 /// The number of values that are read and multiplied at once.
 const CHUNK_VALUES: usize = 1 << 22;
-/// The number of vectors that a rotation is fitted to: so many for each bit, and so many at least.
-const ROTATED_PER_BIT: usize = 64;
-const LEAST_ROTATED: usize = 1 << 14;
 
 /// Fits a codec. `told` is called from time to time with the number of vectors that have been read.
 ///
@@ -100,7 +79,13 @@ pub fn fit(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> 
         let components = principal(covariance, bits)?;
         match method {
             Method::Itq => {
-                let fitted = Fitted { rows, of_codec: &of_codec, config, centre: &centre };
+                let fitted = Fitted {
+                    rows,
+                    of_codec: &of_codec,
+                    seed,
+                    iterations: config.iterations,
+                    centre: &centre,
+                };
                 fitted.turned(&components)?
             }
             _ => single(&components),
@@ -128,45 +113,6 @@ fn for_each_chunk(
         rows.read(chunk.clone(), &mut values)?;
         prepare_rows(&mut values, config, |row| chunk.start + row)?;
         f(chunk, &mut values)?;
-    }
-    Ok(())
-}
-
-/// Prepares vectors for the map of a codec: checks them and, where the configuration says so, normalises them to length 1.
-///
-/// # Shapes
-/// `values`: `[n, dims]`, row-major.
-///
-/// # Errors
-/// [`Error::Vectors`] where a vector has a number that is not finite, or must be normalised and is all zeros. The message names the vector by
-/// what `number` returns for its row.
-pub fn prepare_rows(
-    values: &mut [f32],
-    config: &CodecConfig,
-    number: impl Fn(usize) -> usize + Sync,
-) -> Result<()> {
-    let CodecConfig { dims, normalize, .. } = *config;
-    let wrong = values.par_chunks_exact_mut(dims).enumerate().find_map_first(|(row, vector)| {
-        prepare(vector, normalize).err().map(|reason| (number(row), reason))
-    });
-    match wrong {
-        None => Ok(()),
-        Some((row, reason)) => Err(Error::Vectors { reason: format!("vector {row} {reason}") }),
-    }
-}
-
-/// Checks a vector and normalises it to length 1 where wanted. The error says why the vector cannot be used.
-fn prepare(vector: &mut [f32], normalize: bool) -> std::result::Result<(), &'static str> {
-    let square: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    if !square.is_finite() {
-        return Err("has a number that is not finite");
-    }
-    if normalize {
-        if square == 0.0 {
-            return Err("has only zeros, and so no direction");
-        }
-        let scale = (1.0 / square.sqrt()) as f32;
-        vector.iter_mut().for_each(|x| *x *= scale);
     }
     Ok(())
 }
@@ -240,101 +186,4 @@ fn principal(covariance: Square, bits: usize) -> Result<Vec<f64>> {
         }
     }
     Ok(components)
-}
-
-/// The data that the rotation of iterative quantisation is fitted to.
-struct Fitted<'a> {
-    rows: &'a dyn Rows,
-    of_codec: &'a CodecConfig,
-    config: &'a FitConfig,
-    /// The mean of the vectors, `[dims]`.
-    centre: &'a [f32],
-}
-
-impl Fitted<'_> {
-    /// The principal components, `[bits, dims]`, rotated by iterative quantisation: with `V` the components of the vectors, alternately `B =
-    /// sign(V R)` is computed and R is set to the rotation that brings V nearest to B. Where shorter lengths are codes of their own, the
-    /// components up to each length are rotated among themselves.
-    fn turned(&self, components: &[f64]) -> Result<Vec<f32>> {
-        let CodecConfig { dims, bits, ref nested, .. } = *self.of_codec;
-        let v = self.components_of_some(components)?;
-        let mut matrix = vec![0f32; bits * dims];
-        let mut start = 0;
-        for end in nested.iter().copied().chain([bits]) {
-            let rotation = self.rotation(&v, start..end)?;
-            // Each bit is a column of R, applied to the components.
-            let of_block = &components[start * dims..end * dims];
-            let rows = matrix[start * dims..end * dims].par_chunks_exact_mut(dims).enumerate();
-            rows.for_each(|(bit, to)| {
-                let mut sum = vec![0f64; dims];
-                for (row, component) in of_block.chunks_exact(dims).enumerate() {
-                    let factor = rotation.row(row)[bit];
-                    sum.iter_mut().zip(component).for_each(|(sum, x)| *sum += factor * x);
-                }
-                to.iter_mut().zip(sum).for_each(|(to, sum)| *to = sum as f32);
-            });
-            start = end;
-        }
-        Ok(matrix)
-    }
-
-    /// The components V of a sample of the vectors, `[n, bits]`.
-    fn components_of_some(&self, components: &[f64]) -> Result<Vec<f32>> {
-        let CodecConfig { dims, bits, .. } = *self.of_codec;
-        let (centre, most) = (self.centre, (bits * ROTATED_PER_BIT).max(LEAST_ROTATED));
-        let mut some = sample(self.rows, most, self.of_codec)?;
-        some.par_chunks_exact_mut(dims).for_each(|vector| {
-            vector.iter_mut().zip(centre).for_each(|(x, mean)| *x -= mean);
-        });
-        let single: Vec<f32> = components.iter().map(|x| *x as f32).collect();
-        Ok(product(
-            Size { rows: some.len() / dims, inner: dims, columns: bits },
-            Matrix::rows_of(&some, dims),
-            Matrix::rows_of(&single, dims).transposed(),
-        ))
-    }
-
-    /// The rotation R of the components `block` of V.
-    fn rotation(&self, v: &[f32], block: Range<usize>) -> Result<Square> {
-        let (bits, width) = (self.of_codec.bits, block.len());
-        let of_block: Vec<f32> =
-            v.chunks_exact(bits).flat_map(|row| &row[block.clone()]).copied().collect();
-        let n = of_block.len() / width;
-        let v = Matrix::rows_of(&of_block, width);
-        let mut rotation =
-            random_orthogonal(width, &mut named_rng(self.config.seed, "codec rotation"));
-        for _ in 0..self.config.iterations {
-            let as_single: Vec<f32> = rotation.values.iter().map(|x| *x as f32).collect();
-            let turned = Size { rows: n, inner: width, columns: width };
-            let mut b = product(turned, v, Matrix::rows_of(&as_single, width));
-            b.par_iter_mut().for_each(|x| *x = if *x >= 0.0 { 1.0 } else { -1.0 });
-            let size = Size { rows: width, inner: n, columns: width };
-            let both = product(size, v.transposed(), Matrix::rows_of(&b, width));
-            let both = Square { side: width, values: both.into_iter().map(f64::from).collect() };
-            let not_finite =
-                || Error::Vectors { reason: "their components are not finite".to_owned() };
-            rotation = nearest_orthogonal(&both).ok_or_else(not_finite)?;
-        }
-        Ok(rotation)
-    }
-}
-
-/// At most `most` vectors, evenly spaced.
-fn sample(rows: &dyn Rows, most: usize, config: &CodecConfig) -> Result<Vec<f32>> {
-    let (n, dims) = (rows.len(), rows.dims());
-    let count = n.min(most);
-    let mut some = Vec::with_capacity(count * dims);
-    let at = |i: usize| i * n / count;
-    let mut i = 0;
-    while i < count {
-        // Rows next to each other are read in one call.
-        let mut end = i + 1;
-        while end < count && at(end) == at(end - 1) + 1 {
-            end += 1;
-        }
-        rows.read(at(i)..at(end - 1) + 1, &mut some)?;
-        i = end;
-    }
-    prepare_rows(&mut some, config, at)?;
-    Ok(some)
 }

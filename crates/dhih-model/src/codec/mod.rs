@@ -3,15 +3,18 @@
 //! `map.rs` says what the map is and how it is stored.
 
 mod fit;
+mod itq;
 mod linear_algebra;
 mod map;
+mod rows;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::fit::{FitConfig, Rows, fit, prepare_rows};
+pub use self::fit::{FitConfig, fit};
 pub use self::map::Map;
+pub use self::rows::{Rows, prepare_rows};
 use crate::checkpoint::{self, Contents};
 use crate::error::{Error, Result};
 use crate::hash_layer::HashLayer;
