@@ -1,24 +1,22 @@
 //! Trains a hash layer on labelled vectors, such as embeddings, into a codec. The losses, the optimiser and the schedule are those of networks.
 //! `train/trainer` trains a network with a frozen backbone in the same way, on features that it computes itself.
 
-use std::collections::BTreeSet;
+mod targets;
+mod training;
+
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
-use dhih_index::{CodeSet, Codes, Labels};
-use dhih_model::codec::{Codec, CodecConfig, Method, Rows, prepare_rows};
-use dhih_model::loss::{Objective, ObjectiveConfig};
-use dhih_model::{HashLayer, HashLayerConfig, Loss, Mode, Parameters};
+use dhih_index::Labels;
+use dhih_model::codec::{Codec, Rows};
+use dhih_model::{HashLayerConfig, Loss};
 use rand::seq::SliceRandom;
 
+use self::targets::Targets;
+use self::training::Training;
 use crate::error::{Error, Result};
-use crate::evaluation::{accuracy, leave_one_out_map};
 use crate::progress::Progress;
 use crate::settings::loss_options::LossOptions;
 use crate::settings::options::Frozen;
-use crate::train::batches::Order;
-use crate::train::optim::{LossPart, Optimizer, OptimizerConfig, Step};
-use crate::train::schedule::{Schedule, ScheduleName};
 
 /// The fewest vectors of a step. Batch norm needs the statistics of several, and the sizes of batches differ by at most one.
 const LEAST_BATCH: usize = 3;
@@ -202,192 +200,6 @@ impl HeadConfig {
         let hidden = (self.hidden > 0).then_some(self.hidden);
         // Vectors from elsewhere may have any mean and scale.
         HashLayerConfig { feature_norm: true, hidden, norm: loss.hash_norm() }
-    }
-}
-
-/// The classes of vectors, numbered among those that occur.
-struct Targets<'a> {
-    labels: &'a Labels,
-    /// The labels that occur, in ascending order. Of labels in columns, these are all columns.
-    classes: Vec<i64>,
-}
-
-impl<'a> Targets<'a> {
-    fn new(data: Labelled<'a>) -> Result<Self> {
-        let wrong = |name, got: String, expected: &str| {
-            Err(Error::Config { name, got, expected: expected.to_owned() })
-        };
-        let Labelled { rows, labels } = data;
-        if labels.len() != rows.len() {
-            let expected = format!("{}, one for each vector", rows.len());
-            return wrong("the number of labels", labels.len().to_string(), &expected);
-        }
-        let classes: Vec<i64> = match labels {
-            Labels::Single(labels) => {
-                let occurring: BTreeSet<i64> = labels.iter().copied().collect();
-                if let Some(label) = occurring.iter().find(|label| **label < Labels::NONE) {
-                    return wrong("label", label.to_string(), "a class from 0 on, or -1 for none");
-                }
-                occurring.into_iter().filter(|label| *label != Labels::NONE).collect()
-            }
-            Labels::MultiHot { classes, .. } => (0..*classes as i64).collect(),
-            _ => Vec::new(),
-        };
-        if classes.len() < 2 {
-            return wrong("the number of classes", classes.len().to_string(), "at least 2");
-        }
-        Ok(Self { labels, classes })
-    }
-
-    /// The numbers of the classes of a vector.
-    fn of(&self, row: usize) -> Vec<usize> {
-        match self.labels {
-            Labels::Single(labels) => {
-                self.classes.binary_search(&labels[row]).into_iter().collect()
-            }
-            Labels::MultiHot { classes, values } => {
-                let columns = values[row * classes..(row + 1) * classes].iter().enumerate();
-                columns.filter(|(_, value)| **value != 0).map(|(class, _)| class).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn has_label(&self, row: usize) -> bool {
-        !self.of(row).is_empty()
-    }
-
-    /// The classes of rows as `[n, classes]` of 0 and 1.
-    fn multi_hot(&self, rows: &[usize]) -> Vec<u8> {
-        let mut values = vec![0; rows.len() * self.classes.len()];
-        for (row, values) in rows.iter().zip(values.chunks_exact_mut(self.classes.len())) {
-            self.of(*row).into_iter().for_each(|class| values[class] = 1);
-        }
-        values
-    }
-}
-
-/// The loss of the first bits of codes, for one code length.
-struct LossOfLength {
-    bits: usize,
-    objective: Objective,
-}
-
-/// A hash layer in training.
-struct Training<'a> {
-    data: Labelled<'a>,
-    config: &'a HeadConfig,
-    targets: &'a Targets<'a>,
-    codec: CodecConfig,
-    layer: HashLayer,
-    /// The losses of all lengths; the last one is that of whole codes.
-    losses: Vec<LossOfLength>,
-    optimizer: Optimizer,
-}
-
-impl<'a> Training<'a> {
-    fn new(data: Labelled<'a>, config: &'a HeadConfig, targets: &'a Targets<'a>) -> Result<Self> {
-        let HeadConfig { bits, nested, normalize, .. } = config.clone();
-        let dims = data.rows.dims();
-        let codec = CodecConfig { method: Method::Head, dims, bits, normalize, nested };
-        codec.check()?;
-        let parameters = Parameters::seeded(config.seed);
-        let vb = parameters.builder(DType::F32, &Device::Cpu);
-        let loss = config.loss_of(bits)?;
-        let layer = HashLayer::new(dims, bits, config.layer(&loss), vb.pp("hash_layer"))?;
-        let classes = targets.classes.len();
-        let of_length = |(length, vb)| -> Result<LossOfLength> {
-            let loss = &config.loss_of(length)?;
-            let objective = Objective::new(ObjectiveConfig { loss, classes, bits: length }, &vb)?;
-            Ok(LossOfLength { bits: length, objective })
-        };
-        let nested = codec.nested.iter().map(|length| (*length, vb.pp(format!("first_{length}"))));
-        let losses = nested.chain([(bits, vb.clone())]).map(of_length).collect::<Result<_>>()?;
-        let optimizer = OptimizerConfig { weight_decay: config.weight_decay, ..Default::default() };
-        let optimizer = Optimizer::new(&parameters, optimizer)?;
-        Ok(Self { data, config, targets, codec, layer, losses, optimizer })
-    }
-
-    /// Trains one epoch on the vectors `rows`, and returns the mean loss.
-    fn epoch(&self, number: usize, rows: &[usize], progress: Progress) -> Result<f64> {
-        let HeadConfig { seed, batch_size, epochs, learning_rate, .. } = *self.config;
-        let order = Order::new(rows, batch_size, (seed, number));
-        let per_epoch = order.len() as f64;
-        let (warmup, steps) =
-            (per_epoch.min(0.5 * per_epoch * epochs as f64), epochs as f64 * per_epoch);
-        let schedule = Schedule { peak: learning_rate, warmup, steps, shape: ScheduleName::Cosine };
-        let bar = progress.bar(&format!("epoch {number}/{epochs}"), rows.len());
-        let mut sum = 0.0;
-        for batch in 0..order.len() {
-            let rows = order.batch(batch);
-            let step = (number - 1) * order.len() + batch;
-            let at = Step { number: step, learning_rate: schedule.rate(step) };
-            let loss = self.step(rows, at, step as f64 / steps)?;
-            if !loss.is_finite() {
-                let (batch, step, learning_rate) = (batch + 1, step + 1, at.learning_rate);
-                return Err(Error::Diverged { loss, epoch: number, batch, step, learning_rate });
-            }
-            sum += f64::from(loss) * rows.len() as f64;
-            bar.inc(rows.len() as u64);
-        }
-        bar.finish_and_clear();
-        Ok(sum / rows.len() as f64)
-    }
-
-    /// Takes one step on the vectors `rows`, when the share `done` of training is done, and returns the loss.
-    fn step(&self, rows: &[usize], at: Step, done: f64) -> Result<f32> {
-        let HeadConfig { seed, label_smoothing, .. } = *self.config;
-        let v = self.layer.forward(&self.vectors(rows)?, Mode::training_step(seed, at.number))?;
-        let shape = (rows.len(), self.targets.classes.len());
-        let labels = Tensor::from_vec(self.targets.multi_hot(rows), shape, &Device::Cpu)?;
-        let labels = labels.to_dtype(DType::F32)?;
-        let part = |LossOfLength { bits, objective }: &LossOfLength| {
-            let v = v.narrow(1, 0, *bits)?.contiguous()?;
-            let loss = match label_smoothing {
-                0.0 => objective.value(&v, &labels, done)?,
-                smoothing => objective.smoothed(&v, &labels, done, smoothing)?,
-            };
-            Ok(loss)
-        };
-        let mut losses = self.losses.iter().map(part).collect::<Result<Vec<Tensor>>>()?;
-        let loss = match losses.len() {
-            1 => losses.remove(0),
-            _ => Tensor::stack(&losses, 0)?.mean(0)?,
-        };
-        self.optimizer.descend(LossPart { loss, weight: 1.0, trace: None }, at)
-    }
-
-    /// The vectors `rows`, `[n, dims]`, prepared for the hash layer.
-    fn vectors(&self, rows: &[usize]) -> Result<Tensor> {
-        let mut values = Vec::with_capacity(rows.len() * self.codec.dims);
-        for row in rows {
-            self.data.rows.read(*row..row + 1, &mut values)?;
-        }
-        prepare_rows(&mut values, &self.codec, |at| rows[at])?;
-        Ok(Tensor::from_vec(values, (rows.len(), self.codec.dims), &Device::Cpu)?)
-    }
-
-    /// Evaluates the held-out vectors `rows`; `None` where there are none.
-    fn validate(&self, rows: &[usize]) -> Result<Option<Validation>> {
-        let Some(LossOfLength { bits, objective }) = self.losses.last() else { return Ok(None) };
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let (mut values, mut predicted) = (Vec::new(), Vec::new());
-        for rows in rows.chunks(self.config.batch_size) {
-            let v = self.layer.forward(&self.vectors(rows)?, Mode::Evaluation)?;
-            values.extend(v.flatten_all()?.to_vec1::<f32>()?);
-            if let Some(classes) = objective.classify(&v)? {
-                predicted.extend(classes.to_vec1::<u32>()?);
-            }
-        }
-        let (classes, multi_hot) = (self.targets.classes.len(), self.targets.multi_hot(rows));
-        let labels = Labels::MultiHot { classes, values: multi_hot };
-        let is_classified = !predicted.is_empty();
-        let accuracy = is_classified.then(|| accuracy(&labels, &predicted)).flatten();
-        let mut set = CodeSet::new(Codes::from_real(*bits as u32, &values)?);
-        set.labels = Some(labels);
-        Ok(Some(Validation { map: leave_one_out_map(&set)?, accuracy }))
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::ops::Range;
 
+use dhih_index::{CodeSet, Codes};
 use rand::Rng;
 
 use super::*;
+use crate::evaluation::leave_one_out_map;
 
 /// Vectors around the corner points of their class. Most of their dimensions are noise, which is larger than the difference of classes.
 struct Clouds {
