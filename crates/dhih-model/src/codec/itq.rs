@@ -26,8 +26,8 @@ pub(super) struct Fitted<'a> {
 }
 
 impl Fitted<'_> {
-    /// The principal components, `[bits, dims]`, rotated by iterative quantisation: with `V` the components of the vectors, alternately `B =
-    /// sign(V R)` is computed and R is set to the rotation that brings V nearest to B. Where shorter lengths are codes of their own, the
+    /// The principal components, `[bits, dims]`, rotated by iterative quantisation: with `V` the components of the vectors, alternately
+    /// `B = sign(V R)` is computed and R is set to the rotation that brings V nearest to B. Where shorter lengths are codes of their own, the
     /// components up to each length are rotated among themselves.
     pub(super) fn turned(&self, components: &[f64]) -> Result<Vec<f32>> {
         let CodecConfig { dims, bits, ref nested, .. } = *self.of_codec;

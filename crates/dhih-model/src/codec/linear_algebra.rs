@@ -31,7 +31,7 @@ impl Square {
         &mut self.values[row * self.side..][..self.side]
     }
 
-    /// `self^T self`.
+    /// The product `self^T self`.
     fn gram(&self) -> Self {
         let side = self.side;
         let mut gram = Self::zeros(side);

@@ -22,7 +22,7 @@ const OUTPUTS: &str = "outputs";
 pub enum Map {
     /// The first values of the vector.
     FirstValues,
-    /// `matrix (x - centre)`.
+    /// The product `matrix (x - centre)`.
     Linear {
         /// The matrix, `[bits, dims]`, row-major.
         matrix: Vec<f32>,

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An interpolation and a frame. As text they are `linear` or `bicubic`, followed by the part of the sides whose middle is used (`bicubic
-/// 0.875`), by `middle`, or by `whole`.
+/// An interpolation and a frame. As text they are `linear` or `bicubic`, followed by the part of the sides whose middle is used
+/// (`bicubic 0.875`), by `middle`, or by `whole`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fit {

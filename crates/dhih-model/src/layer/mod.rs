@@ -90,12 +90,12 @@ pub enum Layer {
     Unary(Unary),
 }
 
-/// `activation(x weight^T + bias)`.
+/// A linear layer: `activation(x weight^T + bias)`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// `[out, in]`.
+    /// The weight, `[out, in]`.
     pub(crate) weight: Tensor,
-    /// `[out]`.
+    /// The bias, `[out]`.
     pub(crate) bias: Option<Tensor>,
     pub(crate) activation: Activation,
 }

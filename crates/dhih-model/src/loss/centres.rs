@@ -68,9 +68,9 @@ impl Centres {
         sign(&labels.matmul(&self.codes)?.broadcast_add(&(&self.tie * 0.5)?)?)
     }
 
-    /// The cost of each output: `price(v_ik t_ik)`, where t is the sample's target code. With smoothed labels it is `(1 - s) price(v_ik t_ik) +
-    /// s mean_c price(v_ik t_ck)` over all classes c. For a price that is linear in t, such as cross-entropy, this is the price of the mixed
-    /// target `(1 - s) t_i + s mean_c t_c`.
+    /// The cost of each output: `price(v_ik t_ik)`, where t is the sample's target code. With smoothed labels it is
+    /// `(1 - s) price(v_ik t_ik) + s mean_c price(v_ik t_ck)` over all classes c. For a price that is linear in t, such as cross-entropy, this
+    /// is the price of the mixed target `(1 - s) t_i + s mean_c t_c`.
     ///
     /// # Shapes
     /// `v`: `[n, K]`; `price` keeps the shape of its argument; returns `[n, K]`.

@@ -60,8 +60,8 @@ impl HashLoss for Dpsh {
 
 /// The loss of a batch, over all ordered pairs of its labelled samples, including each sample with itself:
 ///
-/// `mean_ij [ softplus(q_ij) - s_ij q_ij ] + eta mean_ik (v_ik - b_ik)^2`, where `q_ij = v_i . v_j / 2`, `b = sign(v)` is held fixed, and `s_ij
-/// = 1` where i and j share a label.
+/// `mean_ij [ softplus(q_ij) - s_ij q_ij ] + eta mean_ik (v_ik - b_ik)^2`, where `q_ij = v_i . v_j / 2`, `b = sign(v)` is held fixed, and
+/// `s_ij = 1` where i and j share a label.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `supervision`: labels `[n, C]`; returns a scalar.

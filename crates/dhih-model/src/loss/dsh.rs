@@ -62,8 +62,8 @@ impl HashLoss for Dsh {
 
 /// The loss of a batch, over all ordered pairs of its labelled samples, including each sample with itself:
 ///
-/// `mean_ij [ s_ij d_ij / 2 + (1 - s_ij)/2 max(0, margin - d_ij) ] + alpha mean_i sum_k ||v_ik| - 1|`, where `d_ij = |v_i - v_j|^2`, and `s_ij =
-/// 1` where i and j share a label.
+/// `mean_ij [ s_ij d_ij / 2 + (1 - s_ij)/2 max(0, margin - d_ij) ] + alpha mean_i sum_k ||v_ik| - 1|`, where `d_ij = |v_i - v_j|^2`, and
+/// `s_ij = 1` where i and j share a label.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `supervision`: labels `[n, C]`; returns a scalar.

@@ -1,10 +1,10 @@
 //! Losses of the hash layer's output: pure functions of tensors, one in each file. [`Loss`] lists them. An [`Objective`] is a loss with its
 //! class weights or codewords.
 //!
-//! Symbols, as in the literature: `v` `[n, K]` is the output of the hash layer, `h = tanh(v)` the relaxed code, `b = sign(v)` with `sign(0) =
-//! +1` the code, `W` `[C, K]` the class weights without bias, `z = h W^T` `[n, C]` the class logits, `Y` `[n, C]` the labels as 0 and 1, and t
-//! `[C, K]` are the codewords. Unary losses treat each sample on its own, pairwise losses treat all pairs of a batch. Both ignore samples
-//! without labels.
+//! Symbols, as in the literature: `v` `[n, K]` is the output of the hash layer, `h = tanh(v)` the relaxed code, `b = sign(v)` with
+//! `sign(0) = +1` the code, `W` `[C, K]` the class weights without bias, `z = h W^T` `[n, C]` the class logits, `Y` `[n, C]` the labels as 0 and
+//! 1, and t `[C, K]` are the codewords. Unary losses treat each sample on its own, pairwise losses treat all pairs of a batch. Both ignore
+//! samples without labels.
 
 mod centres;
 mod csq;

@@ -1,8 +1,8 @@
 //! Export of a trained network as an ONNX model, which takes pixels and returns packed codes.
 //!
-//! The input is `images`: u8 `[n, height, width, channels]`, as for [`Encoder`](crate::Encoder). The outputs are `codes`: u8 `[n, ceil(bits /
-//! 8)]`, packed as by [`Encoder::encode_packed_into`](crate::Encoder::encode_packed_into), and `values`: f32 `[n, bits]`, whose signs are the
-//! bits. The metadata are `dhih.bits`, `dhih.model_sha256` and `dhih.config`.
+//! The input is `images`: u8 `[n, height, width, channels]`, as for [`Encoder`](crate::Encoder). The outputs are `codes`: u8
+//! `[n, ceil(bits / 8)]`, packed as by [`Encoder::encode_packed_into`](crate::Encoder::encode_packed_into), and `values`: f32 `[n, bits]`, whose
+//! signs are the bits. The metadata are `dhih.bits`, `dhih.model_sha256` and `dhih.config`.
 
 mod graph;
 mod layers;

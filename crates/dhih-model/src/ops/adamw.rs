@@ -25,9 +25,9 @@ pub struct AdamW {
     pub weight_decay: f32,
 }
 
-/// Updates `variable` and its moments `(m, v)` in place: `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`, `x -= learning_rate
-/// (weight_decay x + m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps))` (Loshchilov and Hutter, 2019, in the form of PyTorch). Moments
-/// start as 0, and steps are counted from 1.
+/// Updates `variable` and its moments `(m, v)` in place: `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
+/// `x -= learning_rate (weight_decay x + m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps))` (Loshchilov and Hutter, 2019, in the form
+/// of PyTorch). Moments start as 0, and steps are counted from 1.
 ///
 /// # Shapes
 /// All four have the same shape.

@@ -10,7 +10,7 @@ use super::{Activation, Tasks, Traced, Value, is_ours, portable, values};
 /// The number of values that one task adds. The three parts fit into the first level of cache.
 const PART_VALUES: usize = 1 << 12;
 
-/// `activation(x + y)`.
+/// Computes `activation(x + y)`.
 ///
 /// # Shapes
 /// All have the same shape.
@@ -68,7 +68,7 @@ multiversion! {
 struct Add(Activation);
 
 multiversion! {
-    /// `z = x + y`.
+    /// Computes `z = x + y`.
     pub(crate) fn sum(x: &[f32], y: &[f32], z: &mut [f32]) {
         for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
             *z = x + y;

@@ -81,8 +81,8 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Builds a convolution without bias, because the bias of batch norm usually follows. The parameter `weight` `[out, in / groups, kernel,
-    /// kernel]` is initialised with the normal distribution of He et al. (2015), fan-in.
+    /// Builds a convolution without bias, because the bias of batch norm usually follows. The parameter `weight`
+    /// `[out, in / groups, kernel, kernel]` is initialised with the normal distribution of He et al. (2015), fan-in.
     ///
     /// # Errors
     /// Those of the variable store.

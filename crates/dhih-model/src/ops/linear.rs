@@ -7,7 +7,7 @@ use super::matrix::{Matrix, Size, product};
 use super::weighted::{self, Array, Weighted};
 use super::{Activation, Tasks, Traced, Value, is_ours, portable};
 
-/// `activation(x weight^T + bias)`.
+/// Computes `activation(x weight^T + bias)`.
 ///
 /// # Shapes
 /// `x`: `[n, in]`; `weight`: `[out, in]`; `bias`: `[out]`; returns `[n, out]`.

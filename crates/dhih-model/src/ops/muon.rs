@@ -29,10 +29,10 @@ pub struct Muon {
     pub momentum: f32,
 }
 
-/// Updates `variable` and its `velocity` in place: `v = momentum v + gradient`, `u = gradient + momentum v`, `x = sqrt(rows) x / |x| -
-/// learning_rate orthogonal(u)`. The weight is treated as a matrix with as many rows as its first dimension. `orthogonal(u)` is `u / |u|` with
-/// singular values near 1, by three steps of the Newton-Schulz iteration `X = a X + (b A + c A^2) X` with `A = X X^T` and (a, b, c) = (3.4445,
-/// -4.775, 2.0315).
+/// Updates `variable` and its `velocity` in place: `v = momentum v + gradient`, `u = gradient + momentum v`,
+/// `x = sqrt(rows) x / |x| - learning_rate orthogonal(u)`. The weight is treated as a matrix with as many rows as its first dimension.
+/// `orthogonal(u)` is `u / |u|` with singular values near 1, by three steps of the Newton-Schulz iteration `X = a X + (b A + c A^2) X` with
+/// `A = X X^T` and (a, b, c) = (3.4445, -4.775, 2.0315).
 ///
 /// # Shapes
 /// All three have the same shape, of two or more dimensions.

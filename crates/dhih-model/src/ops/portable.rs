@@ -69,7 +69,7 @@ fn depthwise(
         let at = (0..count).map(|o| (o * stride + tap * dilation) as u32);
         Tensor::from_iter(at, padded.device())
     };
-    // `[taps, channels]`
+    // As `[taps, channels]`.
     let weight = weight.reshape((channels, ()))?.t()?;
     let mut sum: Option<Tensor> = None;
     for ky in 0..kernel_height {

@@ -27,7 +27,7 @@ impl<'a> Array<'a> {
 pub(super) trait Weighted: Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// `activation(x . weight + bias)`.
+    /// Computes `activation(x . weight + bias)`.
     fn forward(
         &self,
         x_and_weight: (Array<'_>, Array<'_>),

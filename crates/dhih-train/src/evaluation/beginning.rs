@@ -99,9 +99,9 @@ impl Before {
     /// A beginning that ends inside a tie, after `places` of its places.
     ///
     /// The number r of relevant items among these m places has a hypergeometric distribution: m of the tie's n items are drawn, and p of the n
-    /// are relevant. Given r, the places are those of a tie of m items of which r are relevant. Their precisions sum to `r/m ((P + 1) A + (r -
-    /// 1)/(m - 1) B)` on average, with `A = sum_t 1/(N + t)` and `B = sum_t (t - 1)/(N + t)`, t = 1..m, behind N items of which P are relevant.
-    /// Where the divisor is `P + r`, the quotient is averaged over r.
+    /// are relevant. Given r, the places are those of a tie of m items of which r are relevant. Their precisions sum to
+    /// `r/m ((P + 1) A + (r - 1)/(m - 1) B)` on average, with `A = sum_t 1/(N + t)` and `B = sum_t (t - 1)/(N + t)`, t = 1..m, behind N items of
+    /// which P are relevant. Where the divisor is `P + r`, the quotient is averaged over r.
     fn with_part_of(&self, tie: Tie, places: u32, reachable: f64) -> Beginning {
         let m = f64::from(places);
         let [a, b] = [Line { at_0: 1.0, slope: 0.0 }, Line { at_0: -1.0, slope: 1.0 }]

@@ -61,8 +61,8 @@ impl HiClasses {
         }
     }
 
-    /// How far the rows are from orthogonal: the mean square of the cosines of all ordered pairs of different classes, `|W^ W^^T - I|_F^2 / (C
-    /// (C - 1))`, where `W^` are the rows scaled to length 1.
+    /// How far the rows are from orthogonal: the mean square of the cosines of all ordered pairs of different classes,
+    /// `|W^ W^^T - I|_F^2 / (C (C - 1))`, where `W^` are the rows scaled to length 1.
     ///
     /// # Shapes
     /// Returns a scalar.

@@ -114,7 +114,7 @@ pub(super) fn verify(name: DatasetName, raw: &Raw) -> Option<Vec<PartVerificatio
 
 /// Images of one shape with one label each.
 struct Images<'a> {
-    /// `[n, height, width, channels]`.
+    /// The pixels, `[n, height, width, channels]`.
     pixels: &'a [u8],
     /// The number of bytes of an image.
     bytes: usize,

@@ -15,7 +15,7 @@ pub(crate) const HUB_DIR: &str = "data/weights";
 /// A file of a model repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HubFile {
-    /// `OWNER/NAME`.
+    /// The repository, `OWNER/NAME`.
     repo: String,
     revision: String,
     path: String,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! forward.rs          y  = patches of x  * weights          kernel: product.rs
-//! input_gradient.rs   dx = patches of dy * turned weights   kernel: product.rs, once for each phase of the stride
+//! input_gradient.rs   dx = patches of dy * transposed weights   kernel: product.rs, for each phase of the stride
 //! weight_gradient.rs  dw = sum over pixels of patch of x * dy   kernel: outer.rs
 //! border.rs           the copy of an image with its border of zeros
 //! ```
@@ -16,9 +16,9 @@
 //! - The rows of a packed matrix come in the order of the values of a patch, and its columns are output channels, cut into blocks of vectors
 //!   ([`Packed`](super::packed::Packed)). A convolution in groups has one matrix for each group. A group sees the same segments, shifted by
 //!   its first channel.
-//! - The kernels never read beyond the slice that they are given. Where patches reach over its border, `border.rs` first copies the image into scratch
-//!   memory with zeros around it; where they do not, the image itself is read. `Product::run` and `Outer::run` assert that the last patch lies
-//!   within what they are given.
+//! - The kernels never read beyond the slice that they are given. Where patches reach over the border of an image, `border.rs` first copies the
+//!   image into scratch memory with zeros around it; elsewhere the image itself is read. `Product::run` and `Outer::run` assert that the last
+//!   patch lies within their slice.
 //! - Of the columns beyond the last output channel, which fill up the last vector, the packed weights are zeros and the results are not stored.
 
 mod border;
