@@ -178,7 +178,7 @@ impl Network {
     /// `images`: `[n, height, width, channels]` u8.
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn adapt_to(&self, images: &[u8]) -> Result<()> {
         let Some(weight) = self.whitening_weight() else { return Ok(()) };
         let weights = whitening(images, self.config.input, &self.config.normalization)?;

@@ -40,7 +40,7 @@ impl Normalization {
     /// `images`: `[n, height, width, channels]` u8; returns the same shape in f32.
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn apply(&self, images: &[u8], shape: InputShape, device: &Device) -> Result<Tensor> {
         let InputShape { height, width, channels, .. } = shape;
         let count = shape.count(images)?;

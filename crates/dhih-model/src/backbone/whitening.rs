@@ -18,7 +18,7 @@ const EPS: f64 = 5e-4;
 /// `images`: `[n, height, width, channels]` u8; returns `[8 channels, channels, 2, 2]` on the CPU.
 ///
 /// # Errors
-/// When the number of bytes is no multiple of an image's.
+/// When the number of bytes is not a multiple of an image's.
 pub(crate) fn whitening(
     images: &[u8],
     input: InputShape,
