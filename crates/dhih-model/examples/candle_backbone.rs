@@ -1,4 +1,4 @@
-//! A candle model as the backbone: ConvNeXt of candle-transformers takes a few training steps and encodes.
+//! A candle model as the backbone: ConvNeXt of candle-transformers is trained for a few steps and encodes.
 //!
 //! ```text
 //! cargo run --release -p dhih-model --example candle_backbone
@@ -13,7 +13,7 @@ use dhih_model::{
     Normalization, encode,
 };
 
-/// The smallest ConvNeXt without its classifier.
+/// The smallest ConvNeXt, without its classifier.
 struct ConvNext(Func<'static>);
 
 impl ConvNext {
@@ -24,7 +24,7 @@ impl ConvNext {
 }
 
 impl FeatureExtractor for ConvNext {
-    /// Candle's models take channels first, and this one has nothing that differs between training and evaluation.
+    /// Models of candle take channels first. This one computes the same in training and evaluation.
     fn forward(&self, x: &Tensor, _: Mode) -> candle_core::Result<Tensor> {
         self.0.forward(&x.permute((0, 3, 1, 2))?.contiguous()?)
     }
@@ -35,7 +35,7 @@ impl FeatureExtractor for ConvNext {
 }
 
 fn main() -> Result<(), dhih_model::Error> {
-    // At 32 pixels the last stage would have one position, where candle's layer norm takes a path without gradient.
+    // At 32 pixels the last stage would have a single position, for which candle's layer norm has no gradient.
     let input = InputShape::new(64, 64, 3);
     let stripes = |i: usize| {
         let (image, row, column) = (i / input.len(), i / 192 % 64, i / 3 % 64);

@@ -1,5 +1,5 @@
-//! Measures how fast pictures are read for a network: each file is decoded, cropped and scaled, on one thread. `cargo xtask bench intake`
-//! runs it beside Pillow.
+//! Measures how fast pictures are read for a network, on one thread: each file is decoded, cropped and scaled. `cargo xtask bench intake` runs
+//! it beside Pillow.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Compares what a device computes with what the CPU has computed before: features, gradients and codes of every backbone.
+//! Compares what a device computes with what the CPU computed before: features, gradients and codes of every backbone.
 //!
 //! ```text
 //! cargo run --release -p dhih-model --example parity -- --write cpu.safetensors
@@ -6,7 +6,7 @@
 //! DHIH_OPS=portable cargo run --release -p dhih-model --example parity -- --compare cpu.safetensors
 //! ```
 //!
-//! It prints a JSON object a line, and fails where an error is beyond what rounding explains.
+//! It prints a JSON object on each line, and fails where an error is larger than rounding explains.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -38,7 +38,7 @@ struct Args {
     backbone: Vec<String>,
 }
 
-/// By name; all f32, on the CPU.
+/// Values by name; all in f32, on the CPU.
 type Values = HashMap<String, Tensor>;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -70,7 +70,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One step of training, and codes in f32 and bf16.
+/// Computes one training step, and codes in f32 and bf16.
 fn values_of(backbone: Backbone, device: &Device) -> Result<Values, Box<dyn Error>> {
     const BATCH: usize = 8;
     let side = backbone.min_side().max(64);
@@ -85,7 +85,7 @@ fn values_of(backbone: Backbone, device: &Device) -> Result<Values, Box<dyn Erro
         views: Default::default(),
         classes: (0..10).map(|class| class.to_string()).collect(),
     };
-    // Noise that is the same everywhere: in smooth images neighbours are so alike that rounding decides which is the largest.
+    // Noise that is the same on every machine. In smooth images neighbours are so similar that rounding would decide which is the largest.
     let mut images = vec![0; BATCH * input.len()];
     named_rng(1, "images").fill_bytes(&mut images);
     let network = Network::new(config.clone(), 1, device)?;
@@ -115,7 +115,7 @@ fn values_of(backbone: Backbone, device: &Device) -> Result<Values, Box<dyn Erro
     }
     keep("gradients", &Tensor::cat(&all, 0)?)?;
     for dtype in [DType::F32, DType::BF16] {
-        // Half precision is not computed on the CPU: what it is to be compared with is f32.
+        // Half precision is not supported on the CPU, where f32 is computed for the comparison.
         let computed = if device.is_cpu() { DType::F32 } else { dtype };
         let network = Network::new(config.clone(), 1, device)?;
         let encoder = Encoder::new(network, String::new(), computed)?;
@@ -125,7 +125,7 @@ fn values_of(backbone: Backbone, device: &Device) -> Result<Values, Box<dyn Erro
     Ok(values)
 }
 
-/// Whether the errors, relative to the length of what is expected, are those of rounding.
+/// Whether the errors, relative to the norm of the expected values, are explained by rounding.
 fn compare(name: &str, values: &Values, expected: &Values) -> Result<bool, Box<dyn Error>> {
     let mut agrees = true;
     let mut lines: Vec<String> = Vec::new();
@@ -138,7 +138,7 @@ fn compare(name: &str, values: &Values, expected: &Values) -> Result<bool, Box<d
         };
         let length = |x: &Tensor| x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>();
         let error = (length(&(got - expected)?)? / length(expected)?.max(f64::MIN_POSITIVE)).sqrt();
-        // NaN is no agreement.
+        // NaN counts as disagreement.
         agrees &= error <= bound;
         lines.push(format!("\"{what}\": {error:.2e}"));
     }

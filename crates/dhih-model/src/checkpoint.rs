@@ -1,13 +1,12 @@
-//! Networks as files: safetensors with the configuration and a digest in the metadata.
+//! Networks as files: safetensors files with the configuration and a digest in their metadata.
 //!
-//! Metadata: `dhih.version` (format, 2), `dhih.config` ([`NetworkConfig`] as JSON), `dhih.digest` (SHA-256 over the other
-//! metadata, names, shapes and values), so that a damaged file is noticed and not used.
+//! The metadata are `dhih.version` (the version of the format, 2), `dhih.config` ([`NetworkConfig`] as JSON) and `dhih.digest`: SHA-256 over the
+//! other metadata and the names, shapes and values of all tensors. A damaged file is thereby noticed and not used.
 //!
-//! Tensors: the network's parameters by name, codewords among them. Files of older versions have no codewords: these are drawn from their seed, as
-//! they were for training.
+//! The tensors are the parameters of the network by name, codewords among them. Files of older versions have no codewords; these are drawn again
+//! from their seed, as they were for training.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
+use crate::files::{hex, is_lfs_pointer, write_atomically};
 use crate::network::Network;
 
 const VERSION: &str = "2";
@@ -24,7 +24,7 @@ const VERSION_KEY: &str = "dhih.version";
 const DIGEST_KEY: &str = "dhih.digest";
 const CONFIG_KEY: &str = "dhih.config";
 
-/// Named f32 tensors on the CPU and named texts: what a checkpoint file holds.
+/// What a checkpoint file holds: named f32 tensors on the CPU, and named texts.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
     /// Tensors by name.
@@ -36,18 +36,18 @@ pub struct Contents {
 /// Writes the network under `path`, which appears only when it is complete, and returns the file's SHA-256 in hex.
 ///
 /// # Errors
-/// When the file cannot be written; an older one is then still there.
+/// When the file cannot be written. An older file of that name is then still there.
 pub fn save(network: &Network, path: &Path) -> Result<String> {
     let config = serde_json::to_string(network.config()).map_err(|e| damaged(path, e))?;
     let metadata = BTreeMap::from([(CONFIG_KEY.to_owned(), config)]);
     write(&Contents { tensors: network.parameters().snapshot()?, metadata }, path)
 }
 
-/// Reads a network, verified, and the file's SHA-256 in hex.
+/// Reads and verifies a network, and returns it with the SHA-256 of the file in hex.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read, [`Error::Checkpoint`] where it is damaged, [`Error::Weights`] where it
-/// holds other tensors than the configuration needs.
+/// [`Error::Io`] where the file cannot be read, [`Error::Checkpoint`] where it is damaged, [`Error::Weights`] where its tensors are not those
+/// that the configuration needs.
 pub fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
     let (contents, sha256) = read(path)?;
     let Some(config) = contents.metadata.get(CONFIG_KEY) else {
@@ -65,18 +65,18 @@ pub fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
 /// Writes tensors and texts under `path`, which appears only when it is complete, and returns the file's SHA-256 in hex.
 ///
 /// # Errors
-/// When the file cannot be written; an older one is then still there.
+/// When the file cannot be written. An older file of that name is then still there.
 pub fn write(contents: &Contents, path: &Path) -> Result<String> {
     let bytes = to_bytes(contents)?;
     write_atomically(path, &bytes)?;
     Ok(hex(&Sha256::digest(&bytes)))
 }
 
-/// Reads what [`write()`] wrote, verified, and the file's SHA-256 in hex.
+/// Reads and verifies what [`write()`] wrote, and returns it with the SHA-256 of the file in hex.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read, [`Error::Pointer`] where it was not fetched, [`Error::Checkpoint`] where it is damaged
-/// or of another version.
+/// [`Error::Io`] where the file cannot be read, [`Error::Pointer`] where it is a Git LFS pointer, [`Error::Checkpoint`] where it is damaged or
+/// of another version.
 pub fn read(path: &Path) -> Result<(Contents, String)> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     if is_lfs_pointer(&bytes) {
@@ -102,11 +102,6 @@ pub fn read(path: &Path) -> Result<(Contents, String)> {
     Ok((contents, hex(&Sha256::digest(&bytes))))
 }
 
-/// Whether bytes are the text that Git LFS leaves in place of a large file until it is fetched.
-pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"version https://git-lfs.github.com/spec/")
-}
-
 fn damaged(path: &Path, reason: impl ToString) -> Error {
     Error::Checkpoint { path: path.to_owned(), reason: reason.to_string() }
 }
@@ -123,8 +118,8 @@ fn read_tensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>> {
     file.tensors().into_iter().map(read).collect()
 }
 
-/// The safetensors form: the header's length, the header in JSON, the values. The library's own writer puts metadata in an
-/// order that changes from run to run; the same contents are to give the same bytes.
+/// The bytes of a safetensors file: the length of the header, the header as JSON, the values. We write the header ourselves because the
+/// safetensors library puts metadata in an order that changes from run to run, and equal contents have to give equal bytes.
 fn to_bytes(contents: &Contents) -> Result<Vec<u8>> {
     let mut metadata = contents.metadata.clone();
     metadata.insert(VERSION_KEY.to_owned(), VERSION.to_owned());
@@ -141,13 +136,13 @@ fn to_bytes(contents: &Contents) -> Result<Vec<u8>> {
         header.insert(name.clone(), entry);
     }
     let mut header = serde_json::Value::Object(header).to_string();
-    // Values begin at a multiple of 8 bytes.
+    // The format aligns values to 8 bytes.
     header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
     let length = (header.len() as u64).to_le_bytes();
     Ok([&length, header.as_bytes(), &values].concat())
 }
 
-/// SHA-256 of names, shapes and values, in hex.
+/// SHA-256 over metadata, names, shapes and values, in hex.
 pub(crate) fn digest(contents: &Contents) -> Result<String> {
     let mut hash = Sha256::new();
     for (name, text) in &contents.metadata {
@@ -160,23 +155,4 @@ pub(crate) fn digest(contents: &Contents) -> Result<String> {
         }
     }
     Ok(hex(&hash.finalize()))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes a file that appears only when it is complete.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = std::path::PathBuf::from(temporary);
-    let mut file = std::fs::File::create(&temporary).map_err(Error::io(&temporary))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // On a disk that is full, what is half-written is the first to go.
-        let _ = std::fs::remove_file(&temporary);
-        return Err(Error::io(&temporary)(error));
-    }
-    std::fs::rename(&temporary, path).map_err(Error::io(path))
 }

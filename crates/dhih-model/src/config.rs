@@ -1,108 +1,38 @@
-//! What defines a network: backbone, input, hash layer, classes, loss. Stored in the checkpoint's metadata.
-//! Training settings (epochs, rates) are not here but in `dhih-train`.
+//! What defines a network: its backbone, input, hash layer, classes and loss. A checkpoint stores it in its metadata. Training settings such as
+//! epochs and learning rates are in `dhih-train`. The parts of a configuration are declared where they are used, and those files do not use this
+//! one.
 
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Backbone;
 use crate::error::{Error, Result};
 use crate::hash_layer::HashLayerConfig;
-use crate::image::{Fit, Frame, Interpolation};
+pub(crate) use crate::image::InputShape;
 use crate::loss::Loss;
+pub(crate) use crate::preprocess::Normalization;
 use crate::views::Views;
 
-/// Shape of one input image, and how pictures are brought to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputShape {
-    /// Rows of pixels.
-    pub height: usize,
-    /// Columns of pixels.
-    pub width: usize,
-    /// 1 (grey) or 3 (RGB).
-    pub channels: usize,
-    /// What of a picture is taken, and by which interpolation: [`Picture::fit`](crate::image::Picture::fit) does it, for training, encoding and
-    /// serving alike.
-    #[serde(default, skip_serializing_if = "Fit::is_default")]
-    pub fit: Fit,
-}
-
-impl InputShape {
-    /// Of so many rows, columns and channels; of pictures, the middle is taken and scaled by linear interpolation.
-    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
-        let fit = Fit { interpolation: Interpolation::Linear, frame: Frame::Middle };
-        Self { height, width, channels, fit }
-    }
-
-    /// The same for pictures that are brought to it in another way.
-    #[must_use]
-    pub const fn with_fit(self, fit: Fit) -> Self {
-        Self { fit, ..self }
-    }
-
-    /// Bytes (and values) of one image.
-    pub fn len(&self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// How many images go through a network at once where no gradient is wanted: at most 256, fewer where they are large, so
-    /// that the activations fit into memory.
-    pub fn inference_batch(&self) -> usize {
-        ((1 << 21) / (self.height * self.width).max(1)).clamp(1, 256)
-    }
-
-    /// How many images these bytes are.
-    ///
-    /// # Errors
-    /// When their number is no multiple of an image's.
-    pub fn count(&self, images: &[u8]) -> Result<usize> {
-        if self.is_empty() || !images.len().is_multiple_of(self.len()) {
-            return Err(Error::Config {
-                name: "images",
-                got: format!("{} bytes", images.len()),
-                expected: format!(
-                    "a multiple of {} x {} x {}",
-                    self.height, self.width, self.channels
-                ),
-            });
-        }
-        Ok(images.len() / self.len())
-    }
-
-    /// Whether an image of this shape has no pixel; never true for a checked configuration.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Per-channel normalisation of pixels scaled to 0..=1: `(x - mean) / std`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Normalization {
-    /// Mean of each channel.
-    pub mean: Vec<f32>,
-    /// Standard deviation of each channel.
-    pub std: Vec<f32>,
-}
-
-/// Everything needed to build a network, but for its weights.
+/// Everything that is needed to build a network, except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NetworkConfig {
     /// The feature extractor.
     pub backbone: Backbone,
-    /// Images it takes.
+    /// The images that it takes.
     pub input: InputShape,
     /// How pixels are normalised.
     pub normalization: Normalization,
     /// Code length K in bits, 1 to 1,024.
     pub bits: usize,
-    /// The form of the hash layer; plain where a file does not say.
+    /// The form of the hash layer. In a file, a missing value means the default.
     #[serde(default)]
     pub hash_layer: HashLayerConfig,
-    /// The loss that trains it; the HI loss as it was, where a file does not say.
+    /// The loss that trains the network. In a file, a missing value means the HI loss with the constants of that time.
     #[serde(default = "Loss::of_older_files")]
     pub loss: Loss,
-    /// Which views of an image a code is made of; the image alone where a file does not say.
+    /// The views of an image that a code is made of. In a file, missing values mean the image alone.
     #[serde(flatten)]
     pub views: Views,
-    /// Names of the C classes, in label order; none where the hash layer is fitted and not trained.
+    /// Names of the C classes in label order; empty where the hash layer is fitted and not trained.
     pub classes: Vec<String>,
 }
 

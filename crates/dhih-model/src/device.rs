@@ -1,17 +1,17 @@
-//! Where a network computes, where the user does not say.
+//! The device that a network computes on where the user names none.
 
 use candle_core::{Device, Result};
 
-/// The first GPU, where this program was built for one and one is there, and otherwise the CPU; and why the GPU of a program that was built
-/// for one cannot be used.
+/// The first GPU, where this program was built for GPUs and one is present, else the CPU. The second value says why the GPU cannot be used,
+/// where the program was built for GPUs and falls back to the CPU.
 pub fn best() -> (Device, Option<candle_core::Error>) {
     if candle_core::utils::cuda_is_available() { or_cpu(gpu(0)) } else { (Device::Cpu, None) }
 }
 
-/// The GPU of that number. All threads share one stream of work: what one thread has computed, another may read.
+/// The GPU of that number. All threads share one stream, so that one thread may read what another has computed.
 ///
 /// # Errors
-/// Where there is none, or this program was not built for one.
+/// When there is no such GPU, or this program was not built for GPUs.
 pub fn gpu(number: usize) -> Result<Device> {
     Device::new_cuda_with_stream(number)
 }

@@ -14,7 +14,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// What the operating system reported.
         cause: std::io::Error,
     },
     /// A checkpoint is damaged or was not written by this program.
@@ -25,7 +25,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file of Git LFS was not fetched: a small text that points to it is there in its place.
+    /// The file is a Git LFS pointer: a small text that stands in place of a large file until it is fetched.
     #[error("{}: a Git LFS pointer is there in place of the file; `git lfs pull` fetches it", path.display())]
     Pointer {
         /// The file.
@@ -41,79 +41,79 @@ pub enum Error {
         missing: Vec<String>,
         /// Tensors that the network does not know.
         unknown: Vec<String>,
-        /// Tensors of another shape, with expected and got.
+        /// Tensors of another shape, each with the expected and the actual shape.
         misshapen: Vec<String>,
-        /// The backbone whose weights they seem to be, where they are another's.
+        /// The backbone that the weights seem to belong to, where that is another one.
         looks_like: Option<&'static str>,
     },
-    /// A file is damaged, or no checkpoint of a kind that can be read.
+    /// A file is damaged, or is no checkpoint of a kind that this program reads.
     #[error("{}: not usable as pretrained weights: {reason}", path.display())]
     Pretrained {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with the file, and what to do.
         reason: String,
     },
-    /// A file is no tokenizer, or not that of the text tower.
+    /// A file is not a tokenizer, or not the tokenizer of the text tower.
     #[error("{}: not usable as a tokenizer: {reason}", path.display())]
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with the file, and what to do.
         reason: String,
     },
-    /// A text that has no code.
+    /// A text has no code.
     #[error("the text cannot be used: {reason}")]
     Text {
-        /// Why not.
+        /// Why the text cannot be used.
         reason: String,
     },
-    /// Vectors that no codec can be fitted to, or that cannot be encoded.
+    /// No codec can be fitted to the vectors, or they cannot be encoded.
     #[error("the vectors cannot be used: {reason}")]
     Vectors {
-        /// Why not.
+        /// Why the vectors cannot be used.
         reason: String,
     },
     /// A configuration value is out of its range.
     #[error("{name} is {got}, expected {expected}")]
     Config {
-        /// The value's name.
+        /// The name of the value.
         name: &'static str,
         /// What was given.
         got: String,
         /// What is accepted.
         expected: String,
     },
-    /// A code without bits: the network's weights are not numbers any more, or too large.
+    /// A code has no bits because its values are not numbers: the weights of the network have overflowed or are NaN.
     #[error(
         "the code of image {image} is not a number at bit {bit}: the model is broken, train it again"
     )]
     NotANumber {
-        /// The image, from 0.
+        /// The number of the image, from 0.
         image: usize,
-        /// The bit, from 0.
+        /// The number of the bit, from 0.
         bit: usize,
     },
-    /// Image bytes that are of none of the [formats](crate::image::FORMATS).
+    /// The bytes of an image have none of the known [formats](crate::image::FORMATS).
     #[error("not a {} image: {reason}", crate::image::FORMATS)]
     NotAnImage {
-        /// What the decoder said.
+        /// What the decoder reported.
         reason: String,
     },
-    /// An image whose header is fine but which cannot be used.
+    /// The header of an image is intact, but the image cannot be used.
     #[error("the image cannot be used: {reason}")]
     UnusableImage {
-        /// Why not.
+        /// Why the image cannot be used.
         reason: String,
     },
-    /// Files or folders are left out for a fault, which `--strict` refuses.
+    /// Files or folders cannot be used, and `--strict` forbids to leave them out.
     #[error(
         "files or folders that cannot be used ({count}): {first}; mend or remove them, or leave out --strict to pass them over"
     )]
     LeftOut {
-        /// How many.
+        /// How many there are.
         count: usize,
-        /// The first of them, each with the reason.
+        /// The first of them, each with its reason.
         first: String,
     },
 }

@@ -1,42 +1,36 @@
-//! Training the end of a network alone. The layers before it compute in evaluation mode and outside of candle's graph: nothing is kept of them
-//! for the way back, which ends behind them, and their weights and running statistics stay as they are.
+//! Training of the last layers alone. The layers before them run in evaluation mode and outside of candle's graph. They keep nothing for the
+//! backward pass, which ends behind them, and their weights and running statistics do not change.
 
 use std::collections::BTreeSet;
 
 use candle_core::{Tensor, TensorId};
 
-use crate::config::InputShape;
 use crate::error::{Error, Result};
+use crate::image::InputShape;
 use crate::inference::Inference;
+use crate::init::BACKBONE;
 use crate::layer::{Layer, Mode, Sequential};
-use crate::network::Network;
-use crate::pretrained::BACKBONE;
+use crate::network::{Frozen, FrozenLayers, Network};
 
-/// The part of a backbone that is not trained, and the layers behind it.
-pub(crate) struct Frozen {
-    engine: Engine,
-    /// The shape of what goes from the one part to the other, without the number of images.
-    between: Vec<usize>,
-    trained: Sequential,
-    /// Parameters of the frozen part.
-    names: BTreeSet<String>,
-}
-
-/// What computes the frozen part.
+/// How the frozen layers are computed.
 enum Engine {
-    /// The CPU, by operators of ours.
-    Compiled(Inference),
-    /// Layers without gradients.
+    /// On the CPU, by the operators of this crate.
+    Compiled {
+        inference: Inference,
+        /// The shape of one output.
+        output: Vec<usize>,
+    },
+    /// By candle's operators, with weights that have no gradient.
     Layers(Sequential),
 }
 
 impl Network {
-    /// Limits training to the last blocks of the backbone, what is behind them, and the hash layer. What a block is, the family's file
-    /// under [`crate::backbone`] says: a residual, a transformer's attention with the two layers behind it, or a convolution. The frozen
-    /// weights are taken as they are now: load others before.
+    /// Limits training to the last `blocks` blocks of the backbone, the layers behind these, and the hash layer. The file of each family under
+    /// [`crate::backbone`] says what a block is: a residual, a transformer's attention with the two layers behind it, or a convolution. The
+    /// frozen layers keep the weights that they have now, so load other weights before.
     ///
     /// # Errors
-    /// [`Error::Config`] where there are not as many blocks, or none is asked for, and where the backbone is not made of layers.
+    /// [`Error::Config`] where `blocks` is 0 or more than the backbone has, and where the backbone is not made of layers.
     pub fn train_last(&mut self, blocks: usize) -> Result<()> {
         let wrong = |expected: String| {
             Err(Error::Config { name: "train_last", got: blocks.to_string(), expected })
@@ -51,8 +45,9 @@ impl Network {
         };
         let (before, trained) = layers.0.split_at(first);
         let (before, trained) = (Sequential(before.to_vec()), Sequential(trained.to_vec()));
-        let frozen = Frozen::new(self, &before, trained)?;
-        self.set_frozen(frozen);
+        let first = Box::new(Engine::new(self, &before)?);
+        let names = names(self, &trained);
+        self.set_frozen(Frozen { first, trained, names });
         Ok(())
     }
 
@@ -61,7 +56,7 @@ impl Network {
         self.frozen().is_some_and(|frozen| frozen.names.contains(name))
     }
 
-    /// The layers that are trained, hash layer included, and the shape of the images that these take.
+    /// The layers that are trained, with the hash layer, and the shape of their input. `None` where the backbone is not made of layers.
     ///
     /// # Errors
     /// When the layers do not fit each other.
@@ -79,33 +74,26 @@ impl Network {
     }
 }
 
-impl Frozen {
-    fn new(network: &Network, before: &Sequential, trained: Sequential) -> Result<Self> {
-        let shape = before.output(network.config().input)?;
-        let is_flat = before.0.iter().any(|layer| matches!(layer, Layer::Flatten));
-        let between = match is_flat {
+impl Engine {
+    fn new(network: &Network, layers: &Sequential) -> Result<Self> {
+        let Some(inference) = Inference::of_images(network, layers)? else {
+            return Ok(Self::Layers(layers.folded()?.map(&|tensor| Ok(tensor.detach()))?));
+        };
+        let shape = layers.output(network.config().input)?;
+        let is_flat = layers.0.iter().any(|layer| matches!(layer, Layer::Flatten));
+        let output = match is_flat {
             true => vec![shape.len()],
             false => vec![shape.height, shape.width, shape.channels],
         };
-        let engine = match Inference::of_images(network, before)? {
-            Some(inference) => Engine::Compiled(inference),
-            None => Engine::Layers(before.folded()?.map(&|tensor| Ok(tensor.detach()))?),
-        };
-        let names = names(network, &trained);
-        Ok(Self { engine, between, trained, names })
+        Ok(Self::Compiled { inference, output })
     }
+}
 
-    /// What the frozen part makes of images; no gradient leads back from it.
-    ///
-    /// # Shapes
-    /// `x`: `[n, height, width, channels]`, normalised.
-    ///
-    /// # Errors
-    /// When the shape is not the configured one.
-    pub(crate) fn run(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.engine {
-            Engine::Layers(layers) => Ok(layers.forward(&x.detach(), Mode::Evaluation)?),
-            Engine::Compiled(inference) => {
+impl FrozenLayers for Engine {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Layers(layers) => Ok(layers.forward(&x.detach(), Mode::Evaluation)?),
+            Self::Compiled { inference, output } => {
                 let n = x.dim(0)?;
                 let input = inference.input();
                 let expected = [n, input.height, input.width, input.channels];
@@ -113,21 +101,16 @@ impl Frozen {
                     let (name, got) = ("images", format!("{:?}", x.dims()));
                     return Err(Error::Config { name, got, expected: format!("{expected:?}") });
                 }
-                let mut values = vec![0.0; n * self.between.iter().product::<usize>()];
+                let mut values = vec![0.0; n * output.iter().product::<usize>()];
                 inference.run_values(&x.flatten_all()?.to_vec1::<f32>()?, &mut values);
-                let dims = [&[n], &self.between[..]].concat();
+                let dims = [&[n], &output[..]].concat();
                 Ok(Tensor::from_vec(values, dims, x.device())?)
             }
         }
     }
-
-    /// The layers behind it.
-    pub(crate) fn trained(&self) -> &Sequential {
-        &self.trained
-    }
 }
 
-/// The names of the backbone's parameters that are not those of `trained` layers.
+/// The names of those parameters of the backbone that do not belong to `trained`.
 fn names(network: &Network, trained: &Sequential) -> BTreeSet<String> {
     let ids: Vec<TensorId> = trained.tensors().into_iter().map(Tensor::id).collect();
     let of_backbone = network.parameters().all().into_iter();

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{Layer, Linear, Mode, Sequential};
 use crate::ops::{Activation, BatchNorm};
 
-/// What the hash layer ends in.
+/// The last layer of the hash layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HashNorm {
-    /// Its linear layer.
+    /// Its linear layer is the last.
     #[default]
     None,
-    /// Batch norm: each bit is set for about half of the training images.
+    /// Batch norm follows the linear layer, so that each bit is set for about half of the training images.
     Batch,
 }
 
@@ -22,30 +22,31 @@ pub enum HashNorm {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HashLayerConfig {
-    /// Whether it begins with batch norm of the features; it does not where a file does not say.
+    /// Whether batch norm of the features comes first. In a file, a missing value means that it does not.
     #[serde(default)]
     pub feature_norm: bool,
-    /// Units of a hidden layer with ReLU before the outputs; none by default.
+    /// Units of a hidden layer with ReLU before the outputs; no hidden layer by default.
     pub hidden: Option<usize>,
-    /// What it ends in.
+    /// The last layer.
     pub norm: HashNorm,
 }
 
 impl HashLayerConfig {
-    /// Whether it has batch norm, which needs the statistics of several images in training.
+    /// Whether there is batch norm, which in training needs the statistics of several images.
     pub fn has_norm(&self) -> bool {
         self.feature_norm || self.norm == HashNorm::Batch
     }
 }
 
-/// A linear layer with K outputs, optionally with batch norm of the features and a hidden layer before, and batch norm behind. Relaxation (tanh and the like) is
-/// the loss's business.
+/// A linear layer with K outputs. Optionally batch norm of the features and a hidden layer come before it, and batch norm behind it. Relaxation
+/// (tanh and the like) belongs to the loss.
 #[derive(Debug, Clone)]
 pub struct HashLayer(Sequential);
 
 impl HashLayer {
-    /// Names `weight` `[bits, features]` and `bias` `[bits]` under `vb`; those of a hidden layer under `hidden`, those of batch
-    /// norm under `norm`, that of the features under `feature_norm`. Linear layers start uniform in +-1/sqrt(inputs).
+    /// Builds the layer. The parameters are named `weight` `[bits, features]` and `bias` `[bits]` under `vb`; those of a hidden layer are under
+    /// `hidden`, those of batch norm under `norm`, those of the batch norm of features under `feature_norm`. Initial weights of linear layers
+    /// are uniform in +-1/sqrt(inputs).
     ///
     /// # Errors
     /// Those of the variable store.
@@ -73,15 +74,15 @@ impl HashLayer {
     }
 
     /// # Shapes
-    /// `[n, features]` to `v`, `[n, bits]`.
+    /// `x`: `[n, features]`; returns `v`, `[n, bits]`.
     ///
     /// # Errors
-    /// When the shape is another.
+    /// When `x` has another shape.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         self.0.forward(x, mode)
     }
 
-    /// What it is made of.
+    /// The layers that it is made of.
     pub fn layers(&self) -> &Sequential {
         &self.0
     }

@@ -1,8 +1,8 @@
-//! Deep highly interrelated hashing: a CNN with a hash layer, its losses, and the encoder that turns pictures into
-//! real-valued codes. Built on candle; trains fast on CPUs by operators of its own ([`ops`]).
+//! Deep highly interrelated hashing: a neural network with a hash layer, the losses that train it, and the encoder that turns pictures into
+//! real-valued codes. The crate is built on candle and has its own operators for fast training on CPUs ([`ops`]).
 //!
-//! Images go in as u8 pixels, channels last; codes come out as K real values an image, whose signs are the bits. Packing
-//! them and searching among them is `dhih-index`'s part, files of images and training loops are `dhih-train`'s.
+//! Images go in as u8 pixels, channels last. Codes come out as K real values for each image, whose signs are the bits. `dhih-index` packs and
+//! searches codes; `dhih-train` has datasets and the training loop.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -45,6 +45,7 @@
 
 mod config;
 mod error;
+mod files;
 pub mod image;
 mod init;
 pub mod ops;
@@ -73,15 +74,16 @@ mod views;
 pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
-pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
+pub use config::{MAX_BITS, NetworkConfig};
 pub use encoder::{CodeEncoder, Encoded, Encoder, FeatureEncoder, HeadEncoder, encode};
 pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
+pub use image::InputShape;
 pub use init::{Parameters, named_rng};
 pub use layer::Mode;
 pub use loss::{Hi, HiMode, Loss};
 pub use network::Network;
-pub use preprocess::NormalizationMeasure;
+pub use preprocess::{Normalization, NormalizationMeasure};
 pub use pretrained::Pretrained;
 pub use tape::Trace;
 pub use views::{Views, moved};

@@ -1,41 +1,42 @@
-//! The memory of a step of training, as an interpreter of layers: what each operator keeps for its way back, as in [`crate::tape`], before
-//! anything is computed.
+//! An estimate of the memory that a training step takes, made before anything is computed. It is an interpreter of layers: it counts what each
+//! operator keeps for its backward pass in [`crate::tape`].
 
 use candle_core::Result;
 
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::network::Network;
 use crate::ops::{Activation, Conv2d, POOL, filters, threads};
 
-/// Values that are alive at a time: of one image, but for those of filters.
+/// Counts of values that are in memory at the same time. All but `sum` are for one image.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
-    /// What is kept until the way back.
+    /// Values that are kept until the backward pass.
     values: usize,
-    /// The most that is alive on the way back, when what is behind has been freed: what is kept, and gradients.
+    /// The largest number of values in memory during the backward pass, in which layers are freed one after the other: what is still kept, and
+    /// gradients.
     peak: usize,
-    /// The largest sum of a convolution's weights.
+    /// Values of the largest sum of weight gradients of a convolution.
     sum: usize,
     output: InputShape,
 }
 
 impl Kept {
-    /// Of an operator alone, with the gradients of its output and input.
+    /// The counts of one operator: what it keeps, and the gradients of its output and input.
     fn new(values: usize, input: InputShape, output: InputShape) -> Self {
         Self { values, peak: values + input.len() + output.len(), sum: 0, output }
     }
 
-    /// Gradients and what else is alive beside what is kept.
+    /// The values that are in memory at the peak beside those that are kept.
     fn beside(&self) -> usize {
         self.peak - self.values
     }
 }
 
 impl Network {
-    /// About the number of bytes that a step of training with a batch of so many images needs on the CPU, without the images themselves:
-    /// values that are kept, the largest gradients, sums of each thread, and weights with their gradients and one moment each. `None` for a
-    /// backbone that is not made of layers.
+    /// An estimate of the bytes that a training step with a batch of `batch` images needs on the CPU, without the images themselves: values that
+    /// are kept, the largest gradients, one sum of weight gradients for each thread, and the weights with their gradients and one moment each.
+    /// `None` for a backbone that is not made of layers.
     ///
     /// # Errors
     /// When the images do not fit the network.
@@ -46,7 +47,7 @@ impl Network {
         let trained = trained.filter(|(name, _)| !self.is_frozen(name));
         let weights: usize = trained.map(|(_, var)| var.elem_count()).sum();
         let values = input.len() + kept.peak;
-        // Each thread has a sum, two have been added, and there are the transformed filters.
+        // Each thread has one sum, two more hold partial results, and one holds the transformed filters.
         let sums = kept.sum * (threads() + 3);
         Ok(Some(size_of::<f32>() * (batch * values + sums + 3 * weights)))
     }
@@ -62,7 +63,7 @@ impl Sequential {
                 [conv @ Layer::Conv(_), pool @ Layer::MaxPool(POOL), Layer::Norm(_), rest @ ..] => {
                     let convolved = conv.kept(input)?;
                     let output = pool.output(convolved.output)?;
-                    // What is normalised, the output, and a byte for the place of each maximum.
+                    // The normalised values, the output, and one byte for the position of each maximum.
                     let values = 2 * output.len() + output.len() / 4;
                     (Kept { sum: convolved.sum, ..Kept::new(values, input, output) }, rest)
                 }
@@ -98,7 +99,7 @@ impl Layer {
             Self::Flatten if input.height * input.width == 1 || input.channels == 1 => of(0),
             Self::Residual { body, shortcut, activation } => {
                 let branches = [body.kept(input)?, shortcut.kept(input)?];
-                // Both branches go back from the same gradient.
+                // Both branches start from the same gradient.
                 together(&branches, with_activation(output.len(), *activation), output)
             }
             Self::Concat(branches) => {
@@ -106,7 +107,7 @@ impl Layer {
                 together(&branches.collect::<Result<Vec<_>>>()?, output.len(), output)
             }
             Self::Gate(gate) => together(&[gate.kept(input)?], output.len(), output),
-            // They keep their input, which the operator before has counted.
+            // These operators keep their input, which the operator before has counted.
             Self::Unary(_) => of(output.len()),
             Self::Norm(_)
             | Self::Activation(_)
@@ -118,7 +119,7 @@ impl Layer {
     }
 }
 
-/// Branches, and as many `values` of what is made of their outputs.
+/// Branches that are joined, where the join itself keeps as many `values`.
 fn together(branches: &[Kept], values: usize, output: InputShape) -> Kept {
     let values = values + branches.iter().map(|branch| branch.values).sum::<usize>();
     let beside = branches.iter().map(Kept::beside).max().unwrap_or(0);
@@ -126,14 +127,14 @@ fn together(branches: &[Kept], values: usize, output: InputShape) -> Kept {
     Kept { values, peak: values + beside + output.len(), sum, output }
 }
 
-/// Values of the sum of a convolution's weights: of 3 x 3 filters it may be Winograd's, four times as many.
+/// Values of the sum of a convolution's weight gradients. The Winograd algorithm, which 3 x 3 filters may use, has four times as many.
 fn sum_of_weights(conv: &Conv2d) -> Result<usize> {
     let [_, _, height, width] = filters(conv.weight.dims())?;
     let times = if (height, width) == (3, 3) && conv.config.groups == 1 { 4 } else { 1 };
     Ok(times * conv.weight.elem_count())
 }
 
-/// Values kept of an operator's output: also those before the activation, where its gradient needs them.
+/// Values that are kept of an operator's output, with the values before the activation where its gradient needs them.
 fn with_activation(values: usize, activation: Activation) -> usize {
     if activation.needs_input() { 2 * values } else { values }
 }

@@ -1,6 +1,6 @@
-//! The whole network: backbone, hash layer, and the loss with what it trains.
+//! The whole network: the backbone, the hash layer, and the loss with its parameters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
@@ -8,7 +8,6 @@ use candle_nn::VarBuilder;
 use crate::backbone::{FeatureExtractor, whitening};
 use crate::config::NetworkConfig;
 use crate::error::Result;
-use crate::frozen::Frozen;
 use crate::hash_layer::HashLayer;
 use crate::init::Parameters;
 use crate::layer::{Mode, Sequential};
@@ -23,8 +22,30 @@ pub struct Network {
     backbone: Box<dyn FeatureExtractor>,
     hash_layer: HashLayer,
     objective: Objective,
-    /// What is not trained of the backbone, where it is not trained as a whole.
+    /// Present where only the last layers of the backbone are trained.
     frozen: Option<Frozen>,
+}
+
+/// The division of a backbone into first layers, which are not trained, and last layers, which are. `frozen.rs` makes it.
+pub(crate) struct Frozen {
+    /// The layers that are not trained.
+    pub(crate) first: Box<dyn FrozenLayers>,
+    /// The layers behind those.
+    pub(crate) trained: Sequential,
+    /// The names of the parameters of the first layers.
+    pub(crate) names: BTreeSet<String>,
+}
+
+/// Layers that are not trained, in whatever form they are computed.
+pub(crate) trait FrozenLayers: Send + Sync {
+    /// Their output in evaluation mode; no gradient leads back through it.
+    ///
+    /// # Shapes
+    /// `x`: `[n, height, width, channels]`, normalised.
+    ///
+    /// # Errors
+    /// When the shape is not the configured one.
+    fn forward(&self, x: &Tensor) -> Result<Tensor>;
 }
 
 impl Network {
@@ -37,10 +58,10 @@ impl Network {
         Self::with_backbone(config, (seed, device), |vb| backbone.build(input, vb))
     }
 
-    /// A network with the weights and codewords `tensors`, by name.
+    /// A network with the given weights and codewords, by name.
     ///
     /// # Errors
-    /// As [`Self::new`]; and lists every missing, unknown and misshapen tensor. Codewords may be missing, and are drawn then.
+    /// As [`Self::new`], and a list of every missing, unknown and misshapen tensor. Codewords may be missing, and are drawn then.
     pub(crate) fn restored(
         config: NetworkConfig,
         tensors: BTreeMap<String, Tensor>,
@@ -53,9 +74,9 @@ impl Network {
         Ok(network)
     }
 
-    /// A network around a backbone of the caller's own, which takes its variables from the builder it is given. The
-    /// configuration says [`Backbone::CUSTOM`](crate::Backbone::CUSTOM); to bring such a network back from a checkpoint,
-    /// build it again and load the tensors that [`checkpoint::read`](crate::checkpoint::read) returns into its parameters.
+    /// A network around a backbone of the caller's own, which takes its variables from the builder that it is given. The configuration names
+    /// [`Backbone::CUSTOM`](crate::Backbone::CUSTOM). To restore such a network from a checkpoint, build it again and load the tensors that
+    /// [`checkpoint::read`](crate::checkpoint::read) returns into its parameters.
     ///
     /// # Errors
     /// As [`Self::new`], and those of `build`.
@@ -85,7 +106,7 @@ impl Network {
         Ok(Self { config, parameters, device, backbone, hash_layer, objective, frozen })
     }
 
-    /// The hash layer's output.
+    /// Computes the output of the hash layer.
     ///
     /// # Shapes
     /// `x`: `[n, height, width, channels]`, normalised; returns `v`, `[n, bits]`.
@@ -96,7 +117,7 @@ impl Network {
         self.head(&self.features(x, mode)?, mode)
     }
 
-    /// The backbone's output.
+    /// Computes the output of the backbone.
     ///
     /// # Shapes
     /// `x`: `[n, height, width, channels]`, normalised; returns `[n, features]`.
@@ -106,40 +127,42 @@ impl Network {
     pub fn features(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         Ok(match (&self.frozen, mode) {
             (Some(frozen), Mode::Training { .. }) => {
-                frozen.trained().forward(&frozen.run(x)?, mode)?
+                frozen.trained.forward(&frozen.first.forward(x)?, mode)?
             }
             _ => self.backbone.forward(x, mode)?,
         })
     }
 
-    /// The backbone's output in training, with the way back to the gradients of its weights: faster, and with less memory, than by the graph
-    /// that [`Self::features`] makes.
+    /// Computes the output of the backbone in training, and records what the gradients of its weights need. This is faster and takes less memory
+    /// than the graph of [`Self::features`].
     ///
     /// # Shapes
     /// As [`Self::features`].
     ///
     /// # Errors
-    /// When the shape is not the configured one, or `mode` is not that of training.
+    /// When the shape is not the configured one, or `mode` is not [`Mode::Training`].
     pub fn trace(&self, x: &Tensor, mode: Mode) -> Result<Trace> {
         Ok(match (&self.frozen, self.backbone.layers()) {
-            (Some(frozen), _) => Trace::of_layers(frozen.trained(), &frozen.run(x)?, mode)?,
+            (Some(frozen), _) => {
+                Trace::of_layers(&frozen.trained, &frozen.first.forward(x)?, mode)?
+            }
             (None, Some(layers)) => Trace::of_layers(layers, x, mode)?,
             (None, None) => Trace::of_graph(self.features(x, mode)?),
         })
     }
 
-    /// The hash layer's output for features of the backbone.
+    /// Computes the output of the hash layer from features of the backbone.
     ///
     /// # Shapes
     /// `features`: `[n, features]`; returns `v`, `[n, bits]`.
     ///
     /// # Errors
-    /// When the shape is another.
+    /// When `features` has another shape.
     pub fn head(&self, features: &Tensor, mode: Mode) -> Result<Tensor> {
         Ok(self.hash_layer.forward(features, mode)?)
     }
 
-    /// Whether [`Self::adapt_to`] has weights to set.
+    /// Whether [`Self::adapt_to`] sets any weights of this network.
     pub fn is_adaptable(&self) -> bool {
         self.whitening_weight().is_some()
     }
@@ -148,14 +171,14 @@ impl Network {
         self.parameters.get("backbone.whiten.weight")
     }
 
-    /// Sets weights that come from images and not from training: those of a whitening convolution, where there is one.
-    /// For a new network, before its first step.
+    /// Sets the weights that are computed from images and not trained: those of a whitening convolution, where there is one. Call it on a new
+    /// network, before the first training step.
     ///
     /// # Shapes
     /// `images`: `[n, height, width, channels]` u8.
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn adapt_to(&self, images: &[u8]) -> Result<()> {
         let Some(weight) = self.whitening_weight() else { return Ok(()) };
         let weights = whitening(images, self.config.input, &self.config.normalization)?;
@@ -172,7 +195,7 @@ impl Network {
         &self.hash_layer
     }
 
-    /// Backbone and hash layer as one, where the backbone is made of layers.
+    /// Backbone and hash layer as one sequence of layers; `None` where the backbone is not made of layers.
     pub fn layers(&self) -> Option<Sequential> {
         let backbone = &self.backbone.layers()?.0;
         Some(Sequential(backbone.iter().chain(&self.hash_layer.layers().0).cloned().collect()))
@@ -186,22 +209,22 @@ impl Network {
         self.frozen = Some(frozen);
     }
 
-    /// The loss that trains it, with its class weights or codewords.
+    /// The loss that trains the network, with its class weights or codewords.
     pub fn objective(&self) -> &Objective {
         &self.objective
     }
 
-    /// What defines the network, but for its weights.
+    /// What defines the network, except its weights.
     pub fn config(&self) -> &NetworkConfig {
         &self.config
     }
 
-    /// The variables, shared with the layers.
+    /// The variables, which the layers share.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// Where it computes.
+    /// The device that it computes on.
     pub fn device(&self) -> &Device {
         &self.device
     }

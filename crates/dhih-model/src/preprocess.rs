@@ -3,18 +3,28 @@
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{InputShape, Normalization};
 use crate::error::Result;
+use crate::image::InputShape;
 use crate::ops::is_chosen;
 
+/// Per-channel normalisation of pixels scaled to 0..=1: `(x - mean) / std`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Normalization {
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+}
+
 impl Normalization {
-    /// Of the RGB images of ImageNet, as torchvision's and timm's `tv_in1k` networks take them.
+    /// The normalisation of ImageNet, which the pretrained networks of torchvision and timm's `tv_in1k` expect.
     pub fn imagenet() -> Self {
         Self { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
     }
 
-    /// Mean and standard deviation of every channel over the given images.
+    /// Measures mean and standard deviation of each channel over the given images.
     ///
     /// # Shapes
     /// `images`: `[n, height, width, channels]`, n at least 1.
@@ -24,13 +34,13 @@ impl Normalization {
         measure.finish()
     }
 
-    /// The network's input.
+    /// Normalises images into the input tensor of a network.
     ///
     /// # Shapes
     /// `images`: `[n, height, width, channels]` u8; returns the same shape in f32.
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn apply(&self, images: &[u8], shape: InputShape, device: &Device) -> Result<Tensor> {
         let InputShape { height, width, channels, .. } = shape;
         let count = shape.count(images)?;
@@ -45,7 +55,7 @@ impl Normalization {
         Ok(Tensor::from_vec(values, (count, height, width, channels), device)?)
     }
 
-    /// As [`Self::apply`], of pixels that are on the device: they travel there as bytes.
+    /// As [`Self::apply`], for pixels that are already on the device: bytes take a quarter of the transfer.
     fn apply_to(&self, pixels: &Tensor) -> Result<Tensor> {
         let channel = |values: Vec<f32>| Tensor::from_vec(values, self.mean.len(), pixels.device());
         let scale = channel(self.std.iter().map(|std| 1.0 / (255.0 * std)).collect())?;
@@ -55,7 +65,7 @@ impl Normalization {
     }
 }
 
-/// Measures mean and standard deviation of every channel over images that come in parts.
+/// Measures mean and standard deviation of each channel over images that come in several parts.
 #[derive(Debug)]
 pub struct NormalizationMeasure {
     /// How often each value occurs in each channel.
@@ -63,7 +73,7 @@ pub struct NormalizationMeasure {
 }
 
 impl NormalizationMeasure {
-    /// Of images of so many channels.
+    /// Starts a measurement of images with so many channels.
     pub fn new(channels: usize) -> Self {
         Self { histograms: vec![[0; 256]; channels] }
     }
@@ -71,7 +81,7 @@ impl NormalizationMeasure {
     /// Adds images.
     ///
     /// # Shapes
-    /// `images`: `[n, height, width, channels]`, n at least 0.
+    /// `images`: `[n, height, width, channels]`; n may be 0.
     pub fn add(&mut self, images: &[u8]) {
         for pixel in images.chunks_exact(self.histograms.len().max(1)) {
             for (histogram, &value) in self.histograms.iter_mut().zip(pixel) {
@@ -80,7 +90,7 @@ impl NormalizationMeasure {
         }
     }
 
-    /// Mean and standard deviation of what was added, on a scale of 0 to 1; the deviation of a constant channel is 1.
+    /// Mean and standard deviation of the added images, on a scale of 0 to 1. The deviation of a constant channel is given as 1.
     pub fn finish(&self) -> Normalization {
         let moments = self.histograms.iter().map(|histogram| {
             let count = histogram.iter().sum::<u64>().max(1) as f64;
@@ -90,7 +100,7 @@ impl NormalizationMeasure {
             };
             let mean = expect(&|x| x);
             let std = expect(&|x| (x - mean) * (x - mean)).sqrt();
-            // A constant channel carries nothing; dividing by one leaves it so.
+            // A constant channel has a deviation of 0, which must not become a divisor.
             (mean as f32, if std > 1e-6 { std as f32 } else { 1.0 })
         });
         let (mean, std) = moments.unzip();
@@ -98,7 +108,7 @@ impl NormalizationMeasure {
     }
 }
 
-/// The normalised value of each byte in each channel: a look-up instead of arithmetic.
+/// A table with the normalised value of each byte in each channel.
 #[derive(Debug)]
 pub(crate) struct NormalizationTable(Vec<[f32; 256]>);
 

@@ -1,6 +1,7 @@
-//! Training as an interpreter of layers: forward, keeping what the way back needs, and back, giving every weight its gradient. candle's graph
-//! would do the same with a tensor of zeros and an addition for each value, and keep all values to the end; here each is freed on the way.
-//! What each operator keeps, and what it computes with, is the engine's ([`crate::ops::Engine`]). Where it meets candle: [`Trace`].
+//! Training as an interpreter of layers. The forward pass records what the backward pass needs, and the backward pass computes the gradient of
+//! each weight and frees the records on its way. candle's graph would allocate a tensor of zeros and add to it for each value, and would keep
+//! all values to the end. What is recorded for an operator, and how it is computed, is the business of an [engine](crate::ops::Engine).
+//! [`Trace`] is where this tape meets candle's graph.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var, bail};
@@ -12,27 +13,27 @@ use crate::ops::{
     Back, ConvNorm, Cpu, Engine, Grid, POOL, Tensors, Traced, Training, Value, training,
 };
 
-/// A backbone's features in training. Layers of ours are computed outside of candle's graph, other backbones inside; [`Self::back`] makes no
-/// difference between the two.
+/// The features of a backbone in training. Backbones made of layers are computed outside of candle's graph, others within it; [`Self::back`]
+/// works for both.
 pub struct Trace {
     features: Tensor,
-    /// The features as a variable, at which candle's graph ends, and the layers before it.
+    /// The features as a variable at which candle's graph ends, and what the layers before it have recorded.
     own: Option<(Var, Kept)>,
 }
 
-/// What the layers have kept, by the engine that has computed them.
+/// The records of the layers, by the engine that made them.
 enum Kept {
     Cpu(Tape<Cpu>),
     Tensors(Tape<Tensors>),
 }
 
 impl Trace {
-    /// Features that candle has computed.
+    /// Wraps features that candle's graph has computed.
     pub(crate) fn of_graph(features: Tensor) -> Self {
         Self { features, own: None }
     }
 
-    /// Of layers on a batch, `[n, height, width, channels]`, which itself has no gradient.
+    /// Runs layers on a batch, `[n, height, width, channels]`, which itself has no gradient.
     ///
     /// # Errors
     /// When a shape does not fit its layer.
@@ -57,12 +58,12 @@ impl Trace {
         Ok(Self { features: features.as_tensor().clone(), own: Some((features, kept)) })
     }
 
-    /// `[n, features]`: the loss is made of these.
+    /// The features, `[n, features]`, from which the loss is computed.
     pub fn features(&self) -> &Tensor {
         &self.features
     }
 
-    /// How many operators have kept something for the way back, which goes through as many; none where candle's graph keeps it.
+    /// How many operators have recorded something for the backward pass; 0 where candle's graph does.
     pub fn steps(&self) -> usize {
         match &self.own {
             None => 0,
@@ -71,10 +72,11 @@ impl Trace {
         }
     }
 
-    /// Goes on from the gradient of the features, where candle's backward pass has ended, to those of the weights before them.
+    /// Continues the backward pass: candle's graph ends at the gradient of the features, and this computes the gradients of the weights before
+    /// them.
     ///
     /// # Errors
-    /// When a weight is computed from others.
+    /// When a weight is not a variable but is computed from others.
     pub fn back(self, gradients: &mut GradStore) -> Result<()> {
         let Some((features, kept)) = self.own else { return Ok(()) };
         let Some(gradient) = gradients.remove(&features) else { return Ok(()) };
@@ -90,21 +92,21 @@ impl Trace {
     }
 }
 
-/// What layers have kept, in their order.
+/// The records of layers, in the order of the forward pass.
 struct Tape<E: Engine>(Vec<Record<E>>);
 
 enum Record<E: Engine> {
     Operator(Box<dyn Back<E::Gradient>>),
-    /// Rows and channels of `[n, height, width, channels]`.
+    /// The shape before flattening, `[n, height, width, channels]`.
     Flatten([usize; 4]),
     Residual {
         body: Tape<E>,
         shortcut: Tape<E>,
         sum: Box<dyn Back<E::Gradient>>,
     },
-    /// Each branch and its channels.
+    /// The records of each branch, and its number of channels.
     Concat(Vec<(Tape<E>, usize)>),
-    /// A gate with what it was given and what it gave.
+    /// The records of a gate, with its input and output.
     Gate {
         gate: Tape<E>,
         x: E::Value,
@@ -151,7 +153,7 @@ impl Sequential {
 }
 
 impl Layer {
-    /// The output, with what is kept at the end of `tape`.
+    /// Computes the output and appends the records to `tape`.
     fn trace<E: Engine>(&self, x: E::Value, mode: Mode, tape: &mut Tape<E>) -> Result<E::Value> {
         let Mode::Training { seed, norm_momentum } = mode else {
             bail!("gradients are those of training");
@@ -214,7 +216,7 @@ impl<E: Engine> Tape<E> {
         self.0.iter().map(of_record).sum()
     }
 
-    /// From the gradient of the output to that of the input, where it is wanted.
+    /// Computes the gradient of the input from that of the output, where it is wanted.
     fn back(
         self,
         dy: E::Gradient,
@@ -271,7 +273,7 @@ fn sides<E: Engine>(x: &E::Value) -> Result<(usize, usize)> {
     Ok((height, width))
 }
 
-/// The sum of those that are there.
+/// The sum of the gradients that are present.
 fn total<E: Engine>(gradients: [Option<E::Gradient>; 2]) -> Result<Option<E::Gradient>> {
     match gradients {
         [Some(a), Some(b)] => E::total(a, b).map(Some),
@@ -280,103 +282,4 @@ fn total<E: Engine>(gradients: [Option<E::Gradient>; 2]) -> Result<Option<E::Gra
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backbone::Backbone;
-    use crate::config::InputShape;
-    use crate::init::Parameters;
-    use crate::ops::testing::{assert_close, variable};
-    use candle_core::{DType, Device};
-
-    /// Compares features, gradients of all trained variables and running statistics by an engine with those by candle's graph.
-    fn agrees_with_the_graph(training: Training, backbone: Backbone) {
-        // Where an engine rounds otherwise, values near 0 may be on the other side of it, and gradients a little different. Some are nothing
-        // but rounding: those of biases that the next batch norm takes away.
-        let rounds = training == Training::Tensors;
-        // Large enough for each, small enough for a test.
-        let side = backbone.min_side().max(16);
-        let input = InputShape::new(side, side, 3);
-        // The fewer values a batch norm has, the more it multiplies differences.
-        let batch = if rounds { 16 } else { 3 };
-        let x = variable("x", &[batch, side, side, 3]).as_tensor().detach();
-        let mode = Mode::training_step(5, 1);
-        let run = |training| {
-            let parameters = Parameters::seeded(2);
-            let vb = parameters.builder(DType::F32, &Device::Cpu).pp("backbone");
-            // With narrow linear layers.
-            let layers = backbone.describe(input, vb, |_| 8).unwrap();
-            let trace = Trace::by(training, &layers, &x, mode).unwrap();
-            let y = trace.features().clone();
-            let weight = variable("dy", y.dims());
-            let loss = (&y * weight.as_tensor()).unwrap().sum_all().unwrap();
-            let mut gradients = loss.backward().unwrap();
-            trace.back(&mut gradients).unwrap();
-            ((y, layers), gradients, parameters)
-        };
-        let ((y, layers), got, of_tape) = run(training);
-        let ((expected_y, _), expected, of_graph) = run(Training::Graph);
-        // What only some networks have, the graph computes in candle's operations.
-        let (tolerance, of_gradients) = match (rounds, has_unary(&layers)) {
-            (true, _) => (1e-3, 0.0),
-            (false, true) => (1e-4, 1e-3),
-            (false, false) => (0.0, 1e-5),
-        };
-        assert_close(&y, &expected_y, tolerance);
-        for ((name, var), (_, other)) in of_tape.trainable().into_iter().zip(of_graph.trainable()) {
-            match (got.get(&var), expected.get(&other)) {
-                (Some(got), Some(expected)) if rounds => {
-                    let length = |x: &Tensor| {
-                        let sum = x.sqr().unwrap().sum_all().unwrap();
-                        sum.to_scalar::<f32>().unwrap().sqrt()
-                    };
-                    let error = length(&(got - expected).unwrap());
-                    assert!(error <= 5e-2 * length(expected).max(0.1), "{name}: {error}");
-                }
-                (Some(got), Some(expected)) => assert_close(got, expected, of_gradients),
-                (None, None) => assert!(name.ends_with(".bias"), "{name} has no gradient"),
-                (got, _) => panic!("{name}: one gradient, of the tape: {}", got.is_some()),
-            }
-        }
-        for ((name, var), (_, other)) in of_tape.all().into_iter().zip(of_graph.all()) {
-            if name.contains("running") {
-                assert_close(var.as_tensor(), other.as_tensor(), tolerance);
-            }
-        }
-    }
-
-    fn has_unary(layers: &Sequential) -> bool {
-        layers.0.iter().any(|layer| match layer {
-            Layer::Unary(_) | Layer::Gate(_) => true,
-            Layer::Residual { body, shortcut, .. } => has_unary(body) || has_unary(shortcut),
-            Layer::Concat(branches) => branches.iter().any(has_unary),
-            _ => false,
-        })
-    }
-
-    #[test]
-    fn the_cpu_has_the_values_and_gradients_of_the_graph() {
-        for &backbone in Backbone::ALL {
-            agrees_with_the_graph(Training::Cpu, backbone);
-        }
-    }
-
-    #[test]
-    fn tensors_have_the_values_and_gradients_of_the_graph() {
-        // All kinds of layers, in networks that are not so deep that they multiply what rounding differs by.
-        for backbone in [
-            Backbone::SMALL,
-            Backbone::named("cifarnet-deep").unwrap(),
-            Backbone::named("resnet18-cifar").unwrap(),
-            Backbone::named("alexnet").unwrap(),
-            Backbone::named("vgg11-bn").unwrap(),
-            Backbone::named("squeezenet1-1").unwrap(),
-            Backbone::named("mobilenet-v2").unwrap(),
-            Backbone::named("efficientnet-b0").unwrap(),
-            Backbone::named("convnext-tiny").unwrap(),
-            Backbone::named("dinov2-small-registers").unwrap(),
-            Backbone::named("siglip-base").unwrap(),
-        ] {
-            agrees_with_the_graph(Training::Tensors, backbone);
-        }
-    }
-}
+mod tests;

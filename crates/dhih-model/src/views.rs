@@ -1,24 +1,23 @@
-//! Views of an image: the image mirrored or shifted by a pixel or so. A code is made of the mean of what its views come to.
+//! Views of an image: the image mirrored, or shifted by a pixel or so. The code of an image is the weighted mean over its views.
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{InputShape, NetworkConfig};
-use crate::error::Result;
+use crate::image::InputShape;
 
-/// Which views of an image a code is made of, beside the image itself. More of them make better codes of pictures that mean the same when
-/// they are mirrored or shifted, and take more time.
+/// Which views of an image a code is made of, beside the image itself. More views make better codes where mirroring and small shifts do not
+/// change the meaning of a picture, and take more time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Views {
-    /// The mirror image: twice the work.
+    /// The mirror image. Encoding takes twice the time.
     pub mirror: bool,
-    /// The image shifted to the upper left and to the lower right, by a pixel where it is of 32 pixels or so, with half the weight that the
-    /// image itself has (Jordan, 2024): three times the work.
+    /// The image shifted to the upper left and to the lower right, each with half the weight of the image itself (Jordan, 2024). The shift is
+    /// one pixel for each 32 pixels of the shorter side, at least one. Encoding takes three times the time.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shifted: bool,
 }
 
-/// One view, and its part in the mean.
+/// One view, and its weight in the mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct View {
     pub(crate) mirrored: bool,
@@ -28,7 +27,7 @@ pub(crate) struct View {
 }
 
 impl Views {
-    /// All views of images of a shape; their weights sum to 1.
+    /// All views of images of a given shape. Their weights sum to 1.
     pub(crate) fn of(self, shape: InputShape) -> Vec<View> {
         let step = (shape.height.min(shape.width) as i64 / 32).max(1);
         let shifts = match self.shifted {
@@ -45,23 +44,23 @@ impl Views {
 }
 
 impl View {
-    /// For each row of the view the row of the image that it shows.
+    /// For each row of the view, the row of the image that it shows.
     pub(crate) fn rows(self, shape: InputShape) -> Vec<usize> {
         sources(shape.height, false, self.shift)
     }
 
-    /// For each column of the view the column of the image that it shows.
+    /// For each column of the view, the column of the image that it shows.
     pub(crate) fn columns(self, shape: InputShape) -> Vec<usize> {
         sources(shape.width, self.mirrored, self.shift)
     }
 
-    fn is_image(self) -> bool {
+    pub(crate) fn is_image(self) -> bool {
         !self.mirrored && self.shift == 0
     }
 }
 
-/// Where each of `length` pixels comes from when they are mirrored and then shifted by `shift` towards the first one. Beyond its border an
-/// image goes on as its mirror image, of which the border pixel itself is no part.
+/// For each of `length` pixels, the position that it comes from when the pixels are mirrored and then shifted by `shift` towards the first one.
+/// Beyond its border an image is continued by reflection, without repeating the border pixel.
 fn sources(length: usize, mirrored: bool, shift: i64) -> Vec<usize> {
     let last = length as i64 - 1;
     let source = |at: i64| {
@@ -74,8 +73,14 @@ fn sources(length: usize, mirrored: bool, shift: i64) -> Vec<usize> {
     (0..length as i64).map(source).collect()
 }
 
-/// Appends `image`, `[height, width, channels]`, to `out` with its rows and columns taken from those that are named.
-fn gather(image: &[u8], channels: usize, rows: &[usize], columns: &[usize], out: &mut Vec<u8>) {
+/// Appends to `out` the given rows and columns of `image`.
+pub(crate) fn gather(
+    image: &[u8],
+    channels: usize,
+    rows: &[usize],
+    columns: &[usize],
+    out: &mut Vec<u8>,
+) {
     for row in rows {
         let row = &image[row * columns.len() * channels..][..columns.len() * channels];
         for column in columns {
@@ -84,59 +89,17 @@ fn gather(image: &[u8], channels: usize, rows: &[usize], columns: &[usize], out:
     }
 }
 
-/// An image mirrored from left to right where `mirrored`, and then shifted by `shift`, rows and columns, towards its first pixel. Beyond its
-/// border it goes on as its mirror image.
+/// An image that is first mirrored from left to right, where `mirrored`, and then shifted by `shift` (rows, columns) towards its first pixel.
+/// Beyond its border the image is continued by reflection.
 ///
 /// # Shapes
-/// `image`: `[height, width, channels]`; returns the same.
+/// `image`: `[height, width, channels]`; returns the same shape.
 pub fn moved(image: &[u8], shape: InputShape, mirrored: bool, shift: [i64; 2]) -> Vec<u8> {
     let rows = sources(shape.height, false, shift[0]);
     let columns = sources(shape.width, mirrored, shift[1]);
     let mut out = Vec::with_capacity(image.len());
     gather(image, shape.channels, &rows, &columns, &mut out);
     out
-}
-
-/// Calls `encode` on each view of images that the configuration asks for, to take the weighted mean of what it returns.
-///
-/// # Shapes
-/// `images`: `[n, height, width, channels]` u8, `codes`: `[n, bits]`, as `encode` takes them.
-///
-/// # Errors
-/// Those of `encode`.
-pub(crate) fn averaged(
-    config: &NetworkConfig,
-    images: &[u8],
-    codes: &mut [f32],
-    mut encode: impl FnMut(&[u8], &mut [f32]) -> Result<()>,
-) -> Result<()> {
-    let shape = config.input;
-    let views = config.views.of(shape);
-    if let [_] = views[..] {
-        return encode(images, codes);
-    }
-    // In parts, so that the copies stay small.
-    let (part, mut of_view, mut moved) = (4 * shape.inference_batch(), Vec::new(), Vec::new());
-    let parts = images.chunks(part * shape.len());
-    for (images, codes) in parts.zip(codes.chunks_mut(part * config.bits)) {
-        codes.fill(0.0);
-        of_view.resize(codes.len(), 0.0);
-        for view in &views {
-            match view.is_image() {
-                true => encode(images, &mut of_view)?,
-                false => {
-                    let (rows, columns) = (view.rows(shape), view.columns(shape));
-                    moved.clear();
-                    for image in images.chunks_exact(shape.len()) {
-                        gather(image, shape.channels, &rows, &columns, &mut moved);
-                    }
-                    encode(&moved, &mut of_view)?;
-                }
-            }
-            codes.iter_mut().zip(&of_view).for_each(|(code, value)| *code += view.weight * value);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -162,7 +125,7 @@ mod tests {
         assert_eq!(sources(5, false, 2), [2, 3, 4, 3, 2]);
         assert_eq!(sources(5, false, -2), [2, 1, 0, 1, 2]);
         assert_eq!(sources(5, true, 1), [3, 2, 1, 0, 1]);
-        // Smaller than the shift.
+        // The image is smaller than the shift.
         assert_eq!(sources(2, false, 4), [0, 0]);
         assert_eq!(sources(1, false, 1), [0]);
         assert_eq!(sources(3, false, -4), [2, 2, 2]);

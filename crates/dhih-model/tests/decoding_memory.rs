@@ -1,5 +1,5 @@
-//! Decoding takes no more memory than the header of a picture says, and refusing one takes next to none. The bugs: a colour profile of half
-//! a megabyte that became half a gigabyte, and deep pictures that took 15 bytes a pixel where 11 were counted.
+//! Decoding takes no more memory than the header of a picture says, and refusing a picture takes next to none. The bugs: a colour profile of
+//! half a megabyte was inflated to half a gigabyte, and deep pictures took 15 bytes for each pixel where 11 were counted.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::io::Cursor;
@@ -12,10 +12,10 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Bytes for messages, and for what a refused picture is looked at with.
+/// The allowance for messages, and for examining a picture that is refused, in bytes.
 const SMALL: usize = 64 << 10;
 
-/// The most bytes that `work` held at a time.
+/// The most bytes that `work` had allocated at a time.
 fn peak<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -49,7 +49,7 @@ fn with_chunk(png: &[u8], name: &[u8; 4], data: &[u8]) -> Vec<u8> {
 fn zeros() -> Vec<u8> {
     let image = DynamicImage::new_luma8(8191, 8192);
     let png = encoded(&image, ImageFormat::Png);
-    // Its data, chunk by chunk.
+    // The data of the PNG, chunk by chunk.
     let (mut rest, mut data) = (&png[8..], Vec::new());
     while rest.len() >= 12 {
         let length = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
@@ -99,7 +99,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Decoding within limits, and looking at the header: both within what they may take.
+/// Checks that decoding within limits, and reading the header, stay within their memory.
 fn check(what: &str, bytes: &[u8], limits: &Limits) -> bool {
     let (looked, header) = peak(|| Header::read(bytes));
     assert!(looked < SMALL, "{what}: {looked} bytes for the header");
@@ -109,7 +109,7 @@ fn check(what: &str, bytes: &[u8], limits: &Limits) -> bool {
     decoded.is_ok()
 }
 
-/// Decoding a JPEG at a half, a quarter and an eighth: within what decoding it whole may take.
+/// Checks that decoding a JPEG at a half, a quarter and an eighth stays within the memory for decoding it in full size.
 fn check_scaled(what: &str, bytes: &[u8], limits: &Limits) {
     let most = Header::read(bytes).unwrap().decoding_bytes() as usize;
     for side in [400, 200, 50] {
@@ -124,7 +124,7 @@ fn check_scaled(what: &str, bytes: &[u8], limits: &Limits) {
 #[test]
 fn decoding_takes_what_the_header_says() {
     let limits = Limits { max_bytes: 128 << 20, ..Limits::default() };
-    // 2100 x 1000 pixels.
+    // The picture has 2100 x 1000 pixels.
     let large = include_bytes!("data/jpeg/large-progressive.jpg");
     check_scaled("JPEG, progressive", large, &limits);
     for (what, bytes) in
@@ -134,10 +134,10 @@ fn decoding_takes_what_the_header_says() {
     }
     for (what, bytes) in files() {
         assert!(check(what, &bytes, &limits), "{what} is good");
-        // Far from what is allowed it is refused before anything is done.
+        // A picture far beyond the limits is refused before any work is done.
         let few = Limits { max_bytes: 1000, ..limits.clone() };
         assert!(!check(what, &bytes, &few), "{what} is refused");
-        // Every byte of the first ones, which say the sizes, is something else.
+        // Every byte of the first ones, which contain the sizes, is changed.
         for at in 0..bytes.len().min(160) {
             for value in [0, 1, 0x7f, 0xff] {
                 let mut changed = bytes[..bytes.len().min(100_000)].to_vec();

@@ -1,4 +1,4 @@
-//! Pictures as networks see them, against the image processors of transformers and torchvision: see `data/fit/golden.py`.
+//! Pictures as networks see them, compared with the image processors of transformers and torchvision: see `data/fit/golden.py`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use dhih_model::{Backbone, InputShape};
 use safetensors::SafeTensors;
 
 const SIDE: usize = 56;
-/// Left, upper, right and lower border, as in `golden.py`.
+/// The left, upper, right and lower border, as in `golden.py`.
 const PARTS: [(&str, [usize; 4]); 4] = [
     ("whole", [0, 0, 128, 128]),
     ("wide", [0, 20, 128, 100]),
@@ -26,7 +26,7 @@ fn part(picture: &Picture, [left, upper, right, lower]: [usize; 4]) -> Picture {
     Picture::new(right - left, lower - upper, pixels).unwrap()
 }
 
-/// Pillow rounds to bytes between columns and rows, ours only at the end.
+/// Pillow rounds to bytes between columns and rows; this crate rounds at the end only.
 #[test]
 fn pictures_are_those_of_the_processors_of_others() {
     let bytes = data("fit/expected.safetensors");
@@ -71,7 +71,7 @@ fn encoders_have_the_fit_of_their_publishers() {
     }
 }
 
-/// Files of before there was a choice do not have the field, and stay as they were.
+/// Files from before there was a choice do not have the field, and mean what they always meant.
 #[test]
 fn shapes_of_older_files_have_the_fit_of_then() {
     let old = r#"{"height":4,"width":6,"channels":3}"#;
@@ -85,7 +85,7 @@ fn shapes_of_older_files_have_the_fit_of_then() {
     assert!(serde_json::from_str::<InputShape>(&text.replace("whole", "most")).is_err());
 }
 
-/// A picture that is scaled while it is decoded has to be large enough for what is cut out of it.
+/// A picture that is scaled while it is decoded must be large enough for the part that is cut out of it.
 #[test]
 fn large_pictures_are_nearly_the_same_by_way_of_the_reader() {
     let file = data("jpeg/large-progressive.jpg");

@@ -1,5 +1,5 @@
-//! The HI loss in all its modes against its formulas, written out sample by sample in float64, and in limiting cases against other losses.
-//! Gradients of the same modes are compared with finite differences in `losses.rs`.
+//! The HI loss in all its modes, compared with its formulas written out sample by sample in float64, and with other losses in limiting cases.
+//! `losses.rs` compares the gradients with finite differences.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -14,7 +14,7 @@ use rand::Rng;
 const BITS: usize = 6;
 const CLASSES: usize = 4;
 const SAMPLES: usize = 5;
-/// One label, several, none, and all.
+/// Samples with one label, several, none, and all.
 const LABELS: [[f64; CLASSES]; SAMPLES] =
     [[1., 0., 0., 0.], [0., 1., 0., 1.], [0., 0., 0., 0.], [0., 0., 1., 0.], [1., 1., 1., 1.]];
 const SINGLE: [[f64; CLASSES]; SAMPLES] =
@@ -51,10 +51,10 @@ fn rows_of(tensor: &Tensor) -> Vec<[f64; BITS]> {
     tensor.to_vec2::<f64>().unwrap().into_iter().map(|row| row.try_into().unwrap()).collect()
 }
 
-/// What samples are compared with, and how.
+/// The rows that samples are compared with, and how.
 struct Case<'a> {
     rows: &'a [[f64; BITS]],
-    /// The signs where the rows of a sample's classes sum to 0.
+    /// The target signs where the rows of a sample's classes sum to 0.
     tie: &'a [f64; BITS],
     labels: &'a [[f64; CLASSES]],
     smoothing: f64,
@@ -208,7 +208,7 @@ fn a_lower_alpha_is_harder_and_is_reached_along_the_ramp() {
     }
 }
 
-/// With nothing but supervised quantisation towards fixed codewords, what is left is CSQ, classes of several labels included.
+/// With supervised quantisation towards fixed codewords and nothing else, the loss is CSQ, also for samples of several classes.
 #[test]
 fn supervised_quantisation_towards_codewords_is_central_similarity() {
     let (v, labels, centres) = (tensor(&random(SAMPLES, "v")), tensor(&LABELS), centres());
@@ -222,7 +222,7 @@ fn supervised_quantisation_towards_codewords_is_central_similarity() {
     assert!((value(0.8) - value(0.0) - 0.8 * expected).abs() < 1e-12);
 }
 
-/// The class's signs are a target: weights have the gradient of the classification alone.
+/// The signs of a class are a target: class weights get no gradient through them.
 #[test]
 fn no_gradient_goes_through_the_signs_of_class_weights() {
     let weights = Var::from_tensor(&tensor(&random(CLASSES, "weights"))).unwrap();
@@ -248,7 +248,7 @@ fn trained_directions_begin_at_the_codewords_and_stay_where_they_are_stored() {
     for (got, expected) in rows_of(&directions).iter().zip(rows_of(&expected)) {
         assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?}");
     }
-    // An objective around the same variables does not set them anew.
+    // A second objective on the same variables does not overwrite them.
     directions.set(&(directions.as_tensor() * 0.5).unwrap()).unwrap();
     let moved = rows_of(&directions);
     Objective::new(config, &vb).unwrap();

@@ -1,4 +1,4 @@
-//! Every loss through its objective: gradients against finite differences, samples without labels, edges, training and classes.
+//! Every loss through its objective: gradients against finite differences, samples without labels, edge cases, training, and classification.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ const CLASSES: usize = 4;
 /// Each sample has one label.
 const SINGLE: [[f64; CLASSES]; 5] =
     [[1., 0., 0., 0.], [0., 1., 0., 0.], [0., 0., 0., 1.], [0., 1., 0., 0.], [1., 0., 0., 0.]];
-/// Several, none, and all.
+/// Samples with several labels, none, and all.
 const MULTI: [[f64; CLASSES]; 5] =
     [[1., 1., 0., 0.], [0., 0., 0., 0.], [0., 1., 0., 1.], [1., 1., 1., 1.], [0., 0., 1., 0.]];
 
@@ -29,7 +29,7 @@ fn losses() -> Vec<Loss> {
     losses.extend(modes.map(|mode| Loss::Hi(Hi::of_mode(mode))));
     let alpha = 1.5;
     losses.push(Loss::Hi(Hi { alpha, lambda_q: 0.2, ..Hi::of_mode(HiMode::Global) }));
-    // Every term, and every schedule under way.
+    // Every term is there, and every schedule is under way.
     let all = Hi { alpha_ramp: 0.5, scale_ramp: 0.8, lambda_q: 0.1, mu: 0.7, ..Hi::default() };
     losses.extend(modes.map(|mode| Loss::Hi(Hi { mode, beta: 0.3, ..all })));
     losses
@@ -54,7 +54,7 @@ fn var(values: Vec<f64>) -> Var {
     Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
 }
 
-/// Values in -2..2, no nearer than 0.05 to the places where some loss has a kink in each value: 0 and +-1.
+/// Values between -2 and 2, at least 0.05 away from the kinks that some losses have at 0 and +-1.
 fn outputs(n: usize) -> Var {
     let mut rng = named_rng(11, "outputs");
     let kinks = [0.0, 1.0];
@@ -99,7 +99,7 @@ fn gradients_are_those_of_finite_differences() {
         for rows in [SINGLE, MULTI] {
             let (objective, parameters) = objective(&loss);
             let (v, labels) = (outputs(5), labels(&rows));
-            // At the codewords the signs of sums of rows are in ties, which the smallest step decides.
+            // At the codewords, sums of rows have ties in their signs, which the smallest step would change.
             if let Some(directions) = parameters.get(CLASS_DIRECTIONS) {
                 let anywhere = outputs(CLASSES).as_tensor().copy().unwrap();
                 directions.set(&anywhere).unwrap();
@@ -107,7 +107,7 @@ fn gradients_are_those_of_finite_differences() {
             let value = || objective.value(v.as_tensor(), &labels, 0.3).unwrap();
             let gradients = value().backward().unwrap();
             let mut vars = parameters.trainable();
-            // A step's derivative is 0: what passes straight through is compared below.
+            // The derivative of the sign is 0; the straight-through gradient is tested below.
             if !matches!(loss, Loss::GreedyHash(_)) {
                 vars.push(("v".to_owned(), v.clone()));
             }
@@ -120,8 +120,8 @@ fn gradients_are_those_of_finite_differences() {
     }
 }
 
-/// A sample of smoothed labels counts in part as one of its own class, and for the rest as one of each class; what does not depend on labels
-/// counts as before.
+/// A sample with smoothed labels counts partly as one of its own class, and for the rest as one of each class. Terms that do not depend on
+/// labels keep their weight.
 #[test]
 fn smoothed_labels_are_spread_over_the_classes_and_other_terms_keep_their_weight() {
     let smoothing = 0.3;
@@ -139,7 +139,7 @@ fn smoothed_labels_are_spread_over_the_classes_and_other_terms_keep_their_weight
             let what = format!("{loss:?}");
             assert_finite_differences(&what, &v, &gradient, || scalar(&smoothed().unwrap()));
         }
-        // What is spread over the classes is without the margin.
+        // The smoothed part is without the margin.
         let plain = match loss {
             Loss::OrthoCos(c) | Loss::OrthoArc(c) => Loss::OrthoCos(Ortho { margin: 0.0, ..c }),
             Loss::Hi(c) if c.mode != HiMode::Global => {
@@ -163,7 +163,7 @@ fn smoothed_labels_are_spread_over_the_classes_and_other_terms_keep_their_weight
             value(&plain, &self::labels(&rows))
         };
         let mean = (0..CLASSES).map(of_class).sum::<f64>() / CLASSES as f64;
-        // The part of the loss that is smoothed: all of it but for the other terms.
+        // The part of the loss that is smoothed: all of it except the other terms.
         let own = match loss {
             Loss::OrthoCos(_) | Loss::OrthoArc(_) => value(&loss, &labels),
             Loss::Hi(c) => value(&Loss::Hi(Hi { lambda_q: 0.0, mu: 0.0, beta: 0.0, ..c }), &labels),
@@ -176,7 +176,7 @@ fn smoothed_labels_are_spread_over_the_classes_and_other_terms_keep_their_weight
     }
 }
 
-/// GreedyHash's gradient is that of the loss with `b0 + (v - v0)` in place of the code, `v0` being where it is taken.
+/// The gradient of GreedyHash is that of the loss with `b0 + (v - v0)` in place of the code, where `v0` is the point at which it is taken.
 #[test]
 fn greedyhash_passes_the_gradient_of_the_code() {
     let (objective, parameters) = objective(&Loss::named("greedyhash", BITS).unwrap());
@@ -206,7 +206,7 @@ fn values_and_gradients_are_finite_at_the_edges() {
     let codeword: Vec<f64> =
         codewords.values()[BITS..2 * BITS].iter().map(|bit| f64::from(*bit)).collect();
     let negative = codeword.iter().map(|x| -x).collect();
-    // Nothing; the codeword, with cosine 1 and |v| = 1; its opposite; saturated either way.
+    // Zeros; the codeword, with cosine 1 and |v| = 1; its negative; values that saturate in either direction.
     let rows = [vec![0.0; BITS], codeword, negative, vec![60.0; BITS], vec![-1e4; BITS]].concat();
     let v = var(rows);
     for loss in losses() {
@@ -242,7 +242,7 @@ fn losses_leave_out_samples_without_labels() {
         let gradient = flat(got.backward().unwrap().get(&more).unwrap());
         assert!(gradient[..5 * BITS].iter().any(|g| *g != 0.0), "{loss:?}");
         assert!(gradient[5 * BITS..].iter().all(|g| *g == 0.0), "{loss:?}");
-        // Without any label, only what does not depend on the samples is left: how orthogonal class weights are.
+        // Without any label, only the term that does not depend on samples is left: that of orthogonal class weights.
         let none = value(v.as_tensor(), &labels(&[[0.; CLASSES]; 5]));
         let gradient = flat(none.backward().unwrap().get(&v).unwrap());
         assert!(gradient.iter().all(|g| *g == 0.0), "{loss:?}");
@@ -256,7 +256,7 @@ fn kind(loss: &Loss) -> &'static str {
     line.split(';').next().unwrap()
 }
 
-/// Gradient descent on outputs and weights: the loss falls and the classifier knows the classes, or the codes part.
+/// Gradient descent on outputs and weights: the loss falls, and the classifier learns the classes, or the codes of classes separate.
 #[test]
 fn descent_separates_classes() {
     for loss in losses() {
@@ -298,14 +298,14 @@ fn several_labels_share_the_target_or_the_code() {
     let value = |loss: &Loss, rows: [f64; CLASSES]| {
         scalar(&objective(loss).0.value(v.as_tensor(), &labels(&[rows]), 0.0).unwrap())
     };
-    // Cross-entropy with a target spread over two classes is the mean of that with either.
+    // The cross-entropy with a target spread over two classes is the mean of those with either class.
     for name in ["softmax", "ssdh", "greedyhash"] {
         let loss = Loss::named(name, BITS).unwrap();
         let either = [value(&loss, [1., 0., 0., 0.]), value(&loss, [0., 0., 1., 0.])];
         let both = value(&loss, [1., 0., 1., 0.]);
         assert!((both - (either[0] + either[1]) / 2.0).abs() < 1e-12, "{name}");
     }
-    // Two Hadamard rows tie in half of their bits; where they agree the target is theirs.
+    // Two Hadamard rows tie in half of their bits; where they agree, the target is the same as theirs.
     let csq = Csq { lambda: 0.0, ..Csq::default() };
     let config = CodewordConfig { scheme: Scheme::Auto, classes: CLASSES, bits: BITS, seed: 0 };
     let codewords = Codewords::new(config).unwrap();
@@ -342,7 +342,7 @@ fn names_constants_and_forms_belong_together() {
         let centred = name.starts_with("ortho") || kind(&loss) == "pairwise" || name == "hi";
         assert_eq!(loss.hash_norm() == HashNorm::Batch, centred, "{name}");
 
-        // Every number has a range, and unknown constants are refused.
+        // Every constant has a range, and unknown constants are refused.
         for (constant, value) in json.as_object().unwrap() {
             if value.is_f64() {
                 let mut wrong = json.clone();

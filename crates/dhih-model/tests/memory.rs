@@ -1,4 +1,4 @@
-//! That the memory of a step of training is known beforehand.
+//! The memory of a training step is predicted before it runs.
 #![allow(clippy::unwrap_used, reason = "a panic is the failure")]
 
 use candle_core::{Device, Tensor};
@@ -8,7 +8,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// The most bytes during a step and those that were told, both without the weights, which are there before.
+/// The most bytes allocated during a step, and the predicted number, both without the weights, which exist before.
 fn step(backbone: &str, side: usize, batch: usize) -> (usize, usize) {
     let backbone = Backbone::named(backbone).unwrap();
     let input = InputShape::new(side, side, 3);
@@ -35,7 +35,7 @@ fn step(backbone: &str, side: usize, batch: usize) -> (usize, usize) {
             network.objective().value(&v, &labels, 0.0).unwrap().backward().unwrap();
         trace.back(&mut gradients).unwrap();
     };
-    // Buffers that threads keep are there after the first.
+    // The first run allocates buffers that threads keep.
     run();
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
@@ -43,13 +43,14 @@ fn step(backbone: &str, side: usize, batch: usize) -> (usize, usize) {
     let used = ALLOCATOR.peak_usage() - before;
     let weights: usize =
         network.parameters().trainable().iter().map(|(_, var)| 4 * var.elem_count()).sum();
-    // Of three times the weights, the gradients alone are in a step without an optimiser.
+    // The prediction counts weights, gradients and a moment. In a step without an optimiser only the gradients are new.
     (used, network.training_memory(batch).unwrap().unwrap() - 2 * weights)
 }
 
 #[test]
 fn a_step_takes_about_as_much_memory_as_is_told_beforehand() {
-    // What threads keep is told by the most that each may; the more there are, the less likely it is that all do at a time.
+    // The prediction assumes that each thread uses its maximum. The more threads there are, the less likely it is that all do so at the same
+    // time.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     pool.install(compare);
 }

@@ -1,4 +1,4 @@
-//! A network learns, is saved and comes back the same; damaged checkpoints are refused.
+//! A network learns, is saved, and is the same after loading. Damaged checkpoints are refused.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +28,7 @@ fn config(bits: usize) -> NetworkConfig {
     }
 }
 
-/// Bright on the left or on the right.
+/// Images that are bright on the left or on the right.
 fn images() -> Vec<u8> {
     let pixel = |i: usize| {
         let (image, x) = (i / 64, i % 8);
@@ -124,13 +124,13 @@ fn every_form_of_hash_layer_is_restored_and_names_its_tensors() {
         let encoder = Encoder::load(&path, &Device::Cpu).unwrap();
         let codes = encoder.encode(&images()).unwrap();
         assert_eq!(codes, encode(&network, &images()).unwrap());
-        // An image's code does not depend on what it is encoded with.
+        // The code of an image does not depend on the other images of the call.
         let alone = encoder.encode(&images()[..64]).unwrap();
         assert!(alone.iter().zip(&codes).all(|(a, b)| (a - b).abs() < 1e-4), "{alone:?}");
     }
 }
 
-/// Checkpoints written before the hash layer had forms and the network knew its loss.
+/// These checkpoints were written before the hash layer had forms and the configuration named the loss.
 #[test]
 fn a_configuration_without_hash_layer_and_loss_is_that_of_old_checkpoints() {
     let mut json = serde_json::to_value(config(12)).unwrap();
@@ -177,7 +177,7 @@ fn codewords_come_from_the_checkpoint_and_are_drawn_where_it_has_none() {
     misshapen.tensors.insert("codewords.codes".to_owned(), codes.narrow(0, 0, 1).unwrap());
     let error = loaded(&misshapen).unwrap_err().to_string();
     assert!(error.contains("codewords.codes: expected [2, 12], got [1, 12]"), "{error}");
-    // What a run goes on with is loaded into a network that has drawn its own; older states have none.
+    // A resumed run loads its state into a network that has drawn its own codewords; older states have none.
     network.parameters().load(&swapped.tensors).unwrap();
     assert_eq!(classes(&network), [1, 0]);
     network.parameters().load(&old.tensors).unwrap();
@@ -216,7 +216,7 @@ fn a_configuration_of_many_more_weights_than_the_file_is_refused_before_they_are
     let mut contents = checkpoint::read(&path).unwrap().0;
     let text = contents.metadata.values_mut().find(|text| text.contains("hash_layer")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(text).unwrap();
-    // 512 GB of weights of the hidden layer.
+    // The hidden layer would have 512 GB of weights.
     for side in ["height", "width"] {
         config["input"][side] = 1024.into();
     }
@@ -330,7 +330,7 @@ fn packed_codes_are_the_signs_of_the_real_ones() {
     let broken = Encoder::new(broken, String::new(), DType::F32).unwrap();
     let refused = broken.encode_packed_into(&images, &mut packed);
     assert!(matches!(refused, Err(Error::NotANumber { image: 0, bit: 0 })));
-    // Buffers of another size, and images that are none, are refused and nothing is written.
+    // Buffers of another size, and bytes that are not whole images, are refused, and nothing is written.
     let mut short = vec![7u8; packed.len() - 1];
     let refused = encoder.encode_packed_into(&images, &mut short);
     assert!(matches!(refused, Err(Error::Config { name: "codes", .. })));
@@ -350,7 +350,7 @@ fn half_precision_gives_nearly_the_same_codes() {
         assert!((code - value).abs() <= 0.01 * scale, "{code}, {value}");
     }
     assert_ne!(codes, values);
-    // The library that multiplies matrices on the CPU has no bf16.
+    // The library that multiplies matrices on the CPU does not support bf16.
     for dtype in [DType::BF16, DType::U8] {
         let refused = Encoder::new(train(5, 3).0, String::new(), dtype).err();
         assert!(matches!(refused, Some(Error::Config { name: "dtype", .. })));

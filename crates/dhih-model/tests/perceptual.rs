@@ -1,5 +1,5 @@
-//! Perceptual hashes are those of the programs that others use, bit by bit: `pdqhash` and `imagehash`, whose hashes of the pictures in
-//! `data/perceptual` stand in `golden.jsonl`; `golden.py` made it. `DHIH_PERCEPTUAL` names another folder with such a file.
+//! Perceptual hashes equal those of other programs, bit for bit: `data/perceptual/golden.jsonl` has the hashes of its pictures by `pdqhash` and
+//! `imagehash`, written by `golden.py`. `DHIH_PERCEPTUAL` names another folder with such a file.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use dhih_model::image::{Limits, Picture, decode};
 use dhih_model::perceptual::{Pdq, SYMMETRIES, dhash};
 use serde_json::Value;
 
-/// Signs as the text of their bits, the lowest bit of a byte first.
+/// Signs as hexadecimal text of their bits, the least significant bit of a byte first.
 fn hexadecimal(values: &[f32]) -> String {
     let byte = |bits: &[f32]| {
         bits.iter().rev().fold(0_u8, |byte, value| byte << 1 | u8::from(*value > 0.0))
@@ -40,7 +40,7 @@ fn check(folder: &Path) -> usize {
         assert_eq!(pdq.quality() as usize, number("quality"), "{line}");
         let expected = golden["symmetries"].as_array().unwrap().iter();
         for ((values, expected), name) in pdq.symmetries().iter().zip(expected).zip(SYMMETRIES) {
-            // Of pictures of 64 x 64, that package filters the symmetries alone, by a window of one pixel.
+            // For pictures of 64 x 64, that package filters only the symmetries, with a window of one pixel.
             assert_eq!(hexadecimal(values), *expected.as_str().unwrap(), "{name}: {line}");
         }
         assert_eq!(hexadecimal(&dhash(&picture)), text("dhash"), "{line}");

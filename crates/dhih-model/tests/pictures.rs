@@ -1,5 +1,5 @@
-//! Decoding against the decoders of the crate `image`, called as they usually are: the same pixels, whatever the format, and also where
-//! bytes are damaged. They inflate metadata and make copies, which ours may not; `decoding_memory.rs` holds that down.
+//! Decoding, compared with the decoders of the crate `image` in their usual use: the pixels are the same in all formats, also where bytes are
+//! damaged. Those decoders inflate metadata and make copies, which this crate must not; `decoding_memory.rs` tests that.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::io::Cursor;
@@ -8,7 +8,7 @@ use dhih_model::image::{Limits, decode};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbaImage};
 use proptest::prelude::*;
 
-/// Files that no encoder at hand writes.
+/// Files that no available encoder writes.
 const FILES: [&[u8]; 9] = [
     include_bytes!("data/animated.webp"),
     include_bytes!("data/animated-lossless.webp"),
@@ -24,7 +24,7 @@ const FILES: [&[u8]; 9] = [
 /// Width, height, pixels.
 type Decoded = (u32, u32, Vec<u8>);
 
-/// A picture by the crate `image`, laid over white.
+/// A picture decoded by the crate `image`, laid over white.
 fn reference(bytes: &[u8]) -> Option<Decoded> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
     let mut decoder = reader.into_decoder().ok()?;
@@ -56,7 +56,7 @@ fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A picture of noise and ramps, as every kind of file.
+/// A picture of noise and ramps, in every kind of file.
 fn files(width: u32, height: u32) -> Vec<Vec<u8>> {
     let noise = |x: u32, y: u32, k: u32| (x * 37 + y * 101 + k * 59 + x * y * 7 % 83) as u8;
     let rgba =
@@ -96,7 +96,7 @@ fn files(width: u32, height: u32) -> Vec<Vec<u8>> {
     files
 }
 
-/// PNGs of less than a byte a pixel, with and without a palette, in order and interlaced.
+/// PNGs of less than a byte for each pixel, with and without a palette, interlaced and not.
 fn few_bits(width: u32, height: u32) -> Vec<Vec<u8>> {
     use png::{BitDepth, ColorType};
     let mut files = Vec::new();
@@ -118,12 +118,12 @@ fn few_bits(width: u32, height: u32) -> Vec<Vec<u8>> {
             files.push(bytes);
         }
     }
-    // Of 3 bytes a pixel, interlaced: its passes one after the other.
+    // 3 bytes for each pixel, interlaced: one pass after the other.
     files.push(interlaced(width, height));
     files
 }
 
-/// An interlaced PNG of RGB, by hand: seven passes, each of rows without a filter.
+/// An interlaced RGB PNG made by hand: seven passes, each with rows without a filter.
 fn interlaced(width: u32, height: u32) -> Vec<u8> {
     let passes = [
         (0, 0, 8, 8),
@@ -148,7 +148,7 @@ fn interlaced(width: u32, height: u32) -> Vec<u8> {
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     drop(encoder.write_header().unwrap());
-    // The header again, with the interlacing that the encoder does not write, and the data in a block that is not compressed.
+    // The header with interlacing, which the encoder does not write, and the data in an uncompressed block.
     let head = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 1]].concat();
     let length = u16::try_from(data.len()).unwrap();
     let sum = data.iter().fold((1u32, 0u32), |(a, b), byte| {
@@ -192,7 +192,7 @@ fn every_kind_of_file_has_the_same_pixels() {
     }
 }
 
-/// A damaged file may have any bits where there were floating-point numbers. NaN once was black here, and white for the other decoder.
+/// A damaged file may have any bits as floating-point numbers. NaN once became black here, and white in the other decoder.
 #[test]
 fn numbers_that_are_no_brightness_have_the_same_pixels() {
     let odd =
@@ -207,7 +207,7 @@ fn numbers_that_are_no_brightness_have_the_same_pixels() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
-    /// Damage does not panic, and what both take has the same pixels.
+    /// Damage does not panic, and where both decoders accept a file the pixels are the same.
     #[test]
     fn damaged_files_are_refused_or_have_the_same_pixels(
         number in any::<prop::sample::Index>(),
@@ -221,10 +221,10 @@ proptest! {
         for (at, byte) in changes {
             *at.get_mut(&mut bytes) = byte;
         }
-        // Every other file is whole.
+        // Every other file is complete.
         let half = bytes.len();
         bytes.truncate(half.min(1 + end.index(2 * half)));
-        // Where ours refuses, the other may panic.
+        // The other decoder may panic where this crate refuses.
         if let Some(ours) = ours(&bytes)
             && let Some(expected) = reference(&bytes)
         {

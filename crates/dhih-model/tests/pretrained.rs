@@ -1,4 +1,4 @@
-//! Pretrained weights from files that PyTorch wrote, from safetensors, and from damaged ones.
+//! Pretrained weights from files that PyTorch wrote, from safetensors, and from damaged files.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pretrained").join(name)
 }
 
-/// What every fixture holds.
+/// The content of every fixture.
 fn expected() -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
     vec![
         ("bn1.bias", vec![2], vec![1.0, 1.125]),
@@ -39,7 +39,7 @@ fn contents(tensors: &BTreeMap<String, Tensor>) -> Vec<(&str, Vec<usize>, Vec<f3
     tensors.iter().map(|(name, t)| (name.as_str(), t.dims().to_vec(), flat(t))).collect()
 }
 
-/// A network's variables, all 7.
+/// The variables of a network, all with the value 7.
 fn parameters(shapes: &[(&str, &[usize])]) -> Parameters {
     let parameters = Parameters::seeded(0);
     let vb = parameters.builder(DType::F32, &Device::Cpu);
@@ -105,7 +105,7 @@ fn safetensors_of_every_float_type_are_read_and_counters_are_not() {
         let expected = vec![("conv1.weight", vec![2, 3, 1, 1], flat(&ramp(&[6])))];
         assert_eq!(contents(pretrained.tensors()), expected, "{dtype:?}");
     }
-    // Numbers of positions and the like are left out.
+    // Tensors of integers, such as position numbers, are left out.
     let ids = || ("ids", Tensor::new(&[1u32, 2], &Device::Cpu).unwrap());
     let path = save(dir.path(), &[ids(), ("conv1.weight", ramp(&[2]))]);
     assert_eq!(contents(Pretrained::read(&path).unwrap().tensors()).len(), 1);
@@ -178,13 +178,13 @@ fn a_transformer_takes_its_part_of_a_checkpoint_and_places_for_its_own_images() 
     let loaded = Pretrained::read(&path).unwrap().load_into(&parameters).unwrap();
     let others = ["logit_scale", "text_model.final_layer_norm.weight", "text_projection.weight"];
     assert_eq!((loaded.loaded, &loaded.unused[..]), (3, &others.map(str::to_owned)[..]));
-    // The ramp of 4 x 4 places at 3 x 3 of them is the same ramp.
+    // A ramp over 4 x 4 positions is the same ramp over 3 x 3 positions.
     let table = flat(parameters.get(&format!("backbone.{positions}")).unwrap().as_tensor());
     assert_eq!(table[..2], [0.0, 1.0], "the class token's");
     let middle = (2.0 + 32.0) / 2.0;
     assert!((table[2 + 2 * 4] - middle).abs() < 1e-4, "{}", table[2 + 2 * 4]);
 
-    // What `transformers` saves of the image tower alone has no prefix.
+    // `transformers` saves an image tower alone without the prefix.
     let alone = [
         ("embeddings.position_embedding.weight", ramp(&[10, 2])),
         ("post_layernorm.weight", ramp(&[2])),
@@ -268,7 +268,7 @@ fn damaged_files_give_errors_and_never_other_weights() {
             bytes[at] ^= 1 << (at % 8);
             match Pretrained::from_bytes(&bytes, path) {
                 Err(error) => assert!(matches!(error, Error::Pretrained { .. }), "{error}"),
-                // Archives carry checksums; the older form has none.
+                // Zip archives have checksums; the older format has none.
                 Ok(read) if name != "legacy.pth" => {
                     assert_eq!(contents(read.tensors()), expected(), "{name} at {at}");
                 }

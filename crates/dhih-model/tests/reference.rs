@@ -1,5 +1,5 @@
-//! The losses agree with independent float64 values and gradients. The folder comes from `DHIH_REFERENCE`, or lies beside
-//! the repository; where it is absent the test says so and passes.
+//! The losses agree with independent float64 values and gradients. `DHIH_REFERENCE` names the folder with these, which by default lies beside
+//! the repository. Where it is absent, the test says so and passes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,7 +42,7 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64]) {
     }
 }
 
-/// What the losses of the file are computed from.
+/// The inputs of the losses in the file.
 struct Inputs {
     v: Var,
     w: Var,
@@ -149,7 +149,7 @@ fn losses_agree_with_the_reference() {
     assert_eq!((cases, gradients_compared), (19, 32), "cases and gradients in the reference");
 }
 
-/// The constants that the file has for 16 bits are the defaults.
+/// The constants in the file for 16 bits are the defaults.
 #[test]
 fn defaults_agree_with_the_reference() {
     let Some(reference) = reference("losses.json") else { return };

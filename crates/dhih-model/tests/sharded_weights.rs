@@ -1,4 +1,4 @@
-//! Pretrained weights in several files: the index is believed in nothing, and what is read is what one file would have given.
+//! Pretrained weights in several files: nothing in the index is trusted, and the result is the same as from one file.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ fn floats(values: &[f32]) -> Tensor {
     Tensor::new(values, &Device::Cpu).unwrap()
 }
 
-/// Two files of three tensors of numbers and one of integers.
+/// Two files with three tensors of floating-point numbers and one of integers.
 fn write(dir: &Path) {
     let ids = Tensor::arange(0i64, 4, &Device::Cpu).unwrap();
     let first: HashMap<&str, Tensor> =
@@ -55,7 +55,7 @@ fn several_files_are_read_as_one_by_their_index_or_their_folder() {
     assert_eq!(values, expected);
     let folder = Pretrained::read(dir.path()).unwrap();
     assert_eq!(folder.sha256(), read.sha256());
-    // Where there is one file, it is the checkpoint.
+    // Where there is a single file, it is read and the index is not.
     std::fs::copy(dir.path().join(FIRST), dir.path().join(Pretrained::FILE)).unwrap();
     assert_eq!(Pretrained::read(dir.path()).unwrap().tensors().len(), 1);
 }

@@ -1,5 +1,6 @@
-//! Text towers compute what `transformers` computes with the same weights, under the names of its published checkpoints, and tokens are those of the
-//! package `tokenizers`. `parity/golden.py` wrote what is expected. The tokenizers in `data/text` are small ones, made as CLIP's and SigLIP's are.
+//! Text towers compute the same as `transformers` with the same weights, under the names of its published checkpoints, and tokens equal those of
+//! the package `tokenizers`. `parity/golden.py` wrote the expected values. The tokenizers in `data/text` are small ones, built like those of
+//! CLIP and SigLIP.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 mod parity;
@@ -26,7 +27,7 @@ fn expected() -> HashMap<String, Tensor> {
     candle_core::safetensors::load(data("expected.safetensors"), &Device::Cpu).unwrap()
 }
 
-/// As `tokens` of `golden.py`: SigLIP's are filled up.
+/// The same as `tokens` in `golden.py`; those for SigLIP are padded.
 fn tokens(config: &TextConfig) -> Vec<Vec<u32>> {
     let one = |(number, length): (usize, usize)| {
         let of = (config.vocabulary - 3) as f64;
@@ -88,7 +89,7 @@ fn tiny(family: TextFamily) -> (TextConfig, TextTokenizer) {
     (config, TextTokenizer::read(&data(file), &config).unwrap())
 }
 
-/// The tensors of a tower by the formula.
+/// The tensors of a tower, by a formula.
 fn tensors(config: TextConfig) -> HashMap<String, Tensor> {
     let weights = Formula::default();
     let vb = VarBuilder::from_backend(Box::new(weights.clone()), DType::F32, Device::Cpu);
@@ -131,7 +132,7 @@ fn what_is_no_text_is_refused() {
     let (_, siglip) = tiny(TextFamily::Siglip);
     let error = siglip.tokens("?!").unwrap_err().to_string();
     assert!(error.contains("no word"), "{error}");
-    // The name of a special token is a word like others.
+    // The name of a special token is an ordinary word.
     let (_, clip) = tiny(TextFamily::Clip);
     let tokens = clip.tokens("a<|endoftext|>b").unwrap();
     assert_eq!(tokens.iter().filter(|token| **token == 107).count(), 1, "{tokens:?}");
@@ -160,7 +161,7 @@ fn every_tensor_that_does_not_fit_is_named() {
     let (config, _) = tiny(TextFamily::Clip);
     let mut all = tensors(config);
     let zeros = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
-    // What is the image tower's does not count.
+    // The tensors of the image tower do not matter.
     all.insert("vision_model.post_layernorm.weight".to_owned(), zeros.clone());
     let weights = pretrained(&all, dir.path());
     assert!(TextTower::is_in(&weights));
@@ -206,7 +207,7 @@ fn texts_that_do_not_fit_the_tower_are_refused() {
     }
 }
 
-/// Texts of all lengths, more than go through the tower at a time: none depends on those beside it, nor on what fills it up.
+/// More texts than go through the tower together, of all lengths: none depends on its neighbours or on its padding.
 #[test]
 fn texts_together_have_the_vectors_of_each_alone() {
     for family in [TextFamily::Clip, TextFamily::Siglip] {
@@ -301,7 +302,7 @@ fn what_does_not_belong_together_is_refused() {
     let error = fit.write(&path).unwrap_err().to_string();
     assert!(error.contains("features of the text tower is 10, expected 9"), "{error}");
     assert!(!path.exists());
-    // A codec alone is no encoder of texts.
+    // A codec alone is not a text encoder.
     codec.save(&path).unwrap();
     let error = TextEncoder::load(&path, device).err().unwrap();
     assert!(matches!(error, Error::Checkpoint { .. }), "{error}");

@@ -1,6 +1,5 @@
-//! Every backbone of torchvision computes what PyTorch computes with the same weights, under torchvision's names; so do those that are
-//! written out in `parity/golden.py`. Weights trained on ImageNet are compared where they lie beside the repository. Transformers are in
-//! `transformers.rs`.
+//! Every backbone of torchvision computes the same as PyTorch with the same weights, under torchvision's names, and so do the backbones that
+//! `parity/golden.py` writes out. ImageNet weights are compared where they lie beside the repository. `transformers.rs` tests transformers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

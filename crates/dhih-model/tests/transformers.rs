@@ -1,5 +1,5 @@
-//! Transformers compute what the package `transformers` computes with the same weights, under the names of its published checkpoints, and take
-//! images of another size as it does. `parity/golden.py` wrote the expected features.
+//! Transformers compute the same as the package `transformers` with the same weights, under the names of its published checkpoints, also for
+//! images of another size. `parity/golden.py` wrote the expected features.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,8 @@ fn features_and_names_are_those_of_transformers() {
     }
 }
 
-/// A checkpoint for images of 56 pixels, with a text tower beside, on images of 70: its table of 4 x 4 places is interpolated to 5 x 5.
+/// A checkpoint for images of 56 pixels, with a text tower, applied to images of 70 pixels: its 4 x 4 position embeddings are interpolated to 5
+/// x 5.
 #[test]
 fn places_of_images_of_another_size_are_those_of_transformers() {
     let golden = golden();

@@ -1,5 +1,5 @@
-//! A picture of which a part is missing is refused, and one that is whole is taken, whatever lies behind it. The bug: half a JPEG passed as
-//! a picture whose lower half is grey, was trained on, encoded and found.
+//! A truncated picture is refused, and a complete one is accepted whatever follows it. The bug: half a JPEG passed as a picture with a grey
+//! lower half, which was trained on, encoded and found.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::io::Cursor;
@@ -56,7 +56,7 @@ fn a_part_of_a_picture_is_refused_or_has_all_of_its_pixels() {
                 part.is_some()
             })
             .collect();
-        // What is not needed for the pixels, at the end of the file, is short, unless it is further frames.
+        // What may be missing at the end of a file without affecting the pixels is short, except for further frames.
         if what.contains("animated") {
             continue;
         }
@@ -97,7 +97,7 @@ fn a_jpeg_whose_lost_data_became_zeros_is_refused() {
             );
         }
     }
-    // With a last marker, too.
+    // The same with a last marker appended.
     let bytes = encoded(&photo(75, 41), ImageFormat::Jpeg);
     let half = [&bytes[..bytes.len() / 2], &[0xff, 0xd9]].concat();
     assert!(decoded(&half).is_none());

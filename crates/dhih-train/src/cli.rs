@@ -71,7 +71,7 @@ pub(crate) enum Command {
     List(list::ListArgs),
     /// Measure how fast a network trains and encodes on this machine
     Bench(bench::BenchArgs),
-    /// What is the same in every program.
+    /// The flags that all programs share.
     #[command(flatten)]
     Manual(Manual),
 }

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::train::weights::WeightsSource;
-
 /// Everything that can go wrong in `dhih-train`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,7 +11,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// What the operating system reported.
         cause: std::io::Error,
     },
     /// A dataset's file is absent, damaged, or not of the expected format.
@@ -39,14 +37,14 @@ pub enum Error {
     /// A name that is not known.
     #[error("there is no {kind} {got:?}{}; `dhih-train list` shows all", suggestion(nearest))]
     Unknown {
-        /// Kind of thing: dataset, protocol, backbone, loss.
+        /// The kind of the name: dataset, protocol, backbone, loss.
         kind: &'static str,
         /// What was given.
         got: String,
         /// The most similar known name.
         nearest: Option<String>,
     },
-    /// A name that is no setting, or a value that a setting does not take.
+    /// A name that is not a setting, or a value that a setting does not accept.
     #[error("{origin}: {reason}; {}", Self::SETTINGS)]
     Setting {
         /// The flags that gave it.
@@ -68,11 +66,11 @@ pub enum Error {
         path.display()
     )]
     RunVersion {
-        /// Its configuration.
+        /// The configuration of the run.
         path: PathBuf,
-        /// Its version.
+        /// The version of the run.
         found: i64,
-        /// The version that is known.
+        /// The version that this program knows.
         supported: u32,
     },
     /// Training diverged.
@@ -81,18 +79,18 @@ pub enum Error {
          {learning_rate}, or cut gradients with --clip-norm"
     )]
     Diverged {
-        /// The loss, not finite.
+        /// The loss, which is not finite.
         loss: f32,
-        /// Counted from 1.
+        /// The number of the epoch, from 1.
         epoch: usize,
-        /// Counted from 1.
+        /// The number of the batch, from 1.
         batch: usize,
-        /// Counted from 1, over all epochs.
+        /// The number of the step over all epochs, from 1.
         step: usize,
-        /// Of this step.
+        /// The learning rate of this step.
         learning_rate: f64,
     },
-    /// Weights that are to be trained do not take part in the loss: an operator on the way has no gradient.
+    /// Weights that should be trained do not influence the loss: an operator between them and the loss has no gradient.
     #[error(
         "no gradient reaches {}: an operator of the backbone between them and the loss has none, so that they would stay as they were drawn",
         names.join(", ")
@@ -113,26 +111,26 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
-    /// A part of an evaluation that does not belong to it, or is absent.
+    /// A part of an evaluation does not belong to it, or is missing.
     #[error("{}: no usable part of this evaluation: {reason}", path.display())]
     Part {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong and how to mend it.
+        /// What is wrong, and how to mend it.
         reason: String,
     },
-    /// A stream of record batches that is not as it should be.
+    /// A stream of record batches is not as it should be.
     #[error("the Arrow stream cannot be encoded: {reason}")]
     Stream {
-        /// What is wrong and how to mend it.
+        /// What is wrong, and how to mend it.
         reason: String,
     },
-    /// Pretrained weights cannot be had, or are not the expected ones.
+    /// Pretrained weights cannot be loaded, or are not the expected ones.
     #[error("weights {origin}: {reason}")]
     Weights {
-        /// What was given as their source.
+        /// The source that was given.
         origin: String,
-        /// What is wrong and how to mend it.
+        /// What is wrong, and how to mend it.
         reason: String,
     },
     /// An error of the model.
@@ -150,18 +148,18 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Gives an I/O error its path.
+    /// Adds its path to an I/O error.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |cause| Self::Io { path, cause }
     }
 
-    /// What is wrong with pretrained weights.
-    pub(crate) fn weights(source: Option<&WeightsSource>, reason: String) -> Self {
-        Self::Weights { origin: source.map(ToString::to_string).unwrap_or_default(), reason }
+    /// An error about the pretrained weights from `origin`.
+    pub(crate) fn weights(origin: impl std::fmt::Display, reason: String) -> Self {
+        Self::Weights { origin: origin.to_string(), reason }
     }
 
-    /// How all settings are listed.
+    /// The hint on how to list all settings.
     pub const SETTINGS: &'static str =
         "`dhih-train train --help` shows the names and what they take";
 
@@ -177,7 +175,7 @@ impl Error {
     }
 }
 
-/// What has a name among those that are known.
+/// Looks up a name among the known ones.
 ///
 /// # Errors
 /// [`Error::Unknown`] with the most similar name.

@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// Writes a whole file: beside its place, then renamed.
+/// Writes a whole file: under a temporary name, which is then renamed.
 ///
 /// # Errors
-/// When it cannot be written; an older one is then still there, and nothing half-written beside it.
+/// When the file cannot be written. An older one is then still there, and the temporary file is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.tmp"));
@@ -35,8 +35,8 @@ struct Row<'a> {
     path: &'a str,
 }
 
-/// Writes the names of the codes' files beside the codes `out`: `OUT.files.txt` as text, line i for the code with id i, and `OUT.files.jsonl` as
-/// JSON lines.
+/// Writes the names of the encoded files beside the codes `out`: `OUT.files.txt` as text, with line i for the code with id i, and
+/// `OUT.files.jsonl` as JSON lines.
 ///
 /// # Errors
 /// As [`write()`].
@@ -60,7 +60,7 @@ pub fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> R
 /// Writes the real values behind codes, `values` `[n, bits]`, as safetensors.
 ///
 /// # Errors
-/// Those of the file system; an older file is then still there.
+/// Those of the file system. An older file is then still there.
 pub fn write_values(path: &Path, values: Vec<f32>, bits: usize) -> Result<()> {
     let shape = (values.len() / bits, bits);
     let values = Tensor::from_vec(values, shape, &Device::Cpu)?;

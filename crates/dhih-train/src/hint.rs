@@ -1,9 +1,9 @@
-//! How a failure is reported: a line `error:` with its causes, and a line `hint:` with what helps, where the error knows it. The style is
-//! that of CONTRIBUTING.md.
+//! How a failure is reported: a line `error:` with its causes, and a line `hint:` with what helps, where the error knows it. CONTRIBUTING.md
+//! describes the style.
 
 use dhih_train::Error;
 
-/// What is printed of an error.
+/// The text that is printed for an error.
 pub(crate) fn report(error: &anyhow::Error) -> String {
     let message = without_stack_trace(&format!("{error:#}"));
     let cure = error.chain().find_map(|cause| cause.downcast_ref::<Error>().and_then(cure));
@@ -14,7 +14,7 @@ pub(crate) fn report(error: &anyhow::Error) -> String {
     split.unwrap_or_else(|| format!("error: {message}"))
 }
 
-/// What an error advises at the end of its message.
+/// The advice at the end of an error's message.
 fn cure(error: &Error) -> Option<String> {
     match error {
         Error::Data { cure, .. } => Some(cure.clone()),
@@ -32,7 +32,7 @@ fn cure(error: &Error) -> Option<String> {
     }
 }
 
-/// The message without the frames that errors of tensors show where `RUST_BACKTRACE` is set: they say nothing to a user.
+/// The message without the stack frames that tensor errors contain where `RUST_BACKTRACE` is set.
 fn without_stack_trace(message: &str) -> String {
     let is_frame = |line: &str| {
         let number = line.trim_start().split(':').next().unwrap_or_default();

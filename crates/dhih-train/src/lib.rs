@@ -1,7 +1,7 @@
 //! Datasets, protocols, training and evaluation of hashing networks: from labelled images to codes and their metrics.
 //!
-//! The network and its losses are `dhih-model`'s, packed codes and their distances `dhih-index`'s; this crate joins them. A
-//! run is a directory ([`RunDir`]) that holds everything its figures depend on.
+//! `dhih-model` has the network and its losses, `dhih-index` has packed codes and their distances; this crate joins them. A run is a directory
+//! ([`RunDir`]) with everything that its figures depend on.
 //!
 //! ```no_run
 //! use dhih_train::{Progress, TrainOptions, run};
@@ -40,17 +40,18 @@ pub mod vectors;
 pub use error::{Error, Result};
 pub use progress::Progress;
 pub use run::data_record::DataRecord;
-pub use run::gallery::GalleryChoice;
+pub use run::epoch_record::EpochRecord;
 pub use run::origin::Origin;
 pub use run::run_dir::{NewRun, RunConfig, RunDir};
 pub use settings::{
     at_hand::Chosen,
+    gallery::GalleryChoice,
     hash_norm::HashNormChoice,
     loss_options::{LossOptions, LossParam},
     recipe,
     table::{TrainConfig, TrainOptions},
 };
 pub use train::{
-    device::device, optim::OptimizerName, schedule::ScheduleName, throughput, trainer::EpochRecord,
+    device::device, optim::OptimizerName, schedule::ScheduleName, throughput,
     weights::WeightsSource,
 };

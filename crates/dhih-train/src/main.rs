@@ -1,4 +1,4 @@
-//! The command `dhih-train`: parses, calls, reports. What it does is in `cmd` and in the library.
+//! The command `dhih-train`: parses, calls, reports. The commands are in `cmd`, their work in the library.
 
 mod allocator;
 mod cli;

@@ -1,5 +1,5 @@
-//! Pictures without labels to a directory that is searched as a trained run is: a pretrained network makes features of them, and a hash layer that is
-//! fitted to the features ([`dhih_model::codec`]) makes codes of these. Nothing is trained.
+//! Makes a directory of pictures without labels that can be searched like a trained run. A pretrained network computes features, and a hash
+//! layer fitted to these features ([`dhih_model::codec`]) makes codes of them. Nothing is trained.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -23,52 +23,53 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::pictures::Pictures;
 use crate::progress::Progress;
-use crate::run::gallery::{MAX_IMAGES, Thumbnails};
+use crate::run::gallery::Thumbnails;
 use crate::run::origin::Origin;
 use crate::run::run_dir::{NewRun, RunDir};
+use crate::settings::gallery::MAX_IMAGES;
 use crate::train::device::device;
 
-/// The encoder that fits most pictures: a name of the list of backbones.
+/// The encoder that suits most pictures: the name of a backbone.
 pub const DEFAULT_ENCODER: &str = "dinov2-small";
 
-/// What is to be made of pictures, and how.
+/// The settings of the directory.
 #[derive(Debug)]
 pub struct PhotosConfig {
-    /// What makes features.
+    /// The network that computes features.
     pub encoder: Backbone,
-    /// Side to which pictures are scaled, in pixels.
+    /// The side to which pictures are scaled, in pixels.
     pub image_side: usize,
-    /// Code length; else the largest of 256, 128, 64, 32, 16 and 8 bits that pictures and features are enough for.
+    /// Code length. If absent, it is the largest of 256, 128, 64, 32, 16 and 8 bits for which there are enough pictures and features.
     pub bits: Option<usize>,
     /// How the hash layer is fitted.
     pub method: Method,
-    /// How the index keeps the features beside the codes, to put candidates in order by; it keeps none where this is absent.
+    /// How the index stores the features beside the codes, to rerank candidates; absent where it stores none.
     pub vectors: Option<VectorType>,
-    /// Of what is drawn.
+    /// The seed of everything that is drawn.
     pub seed: u64,
-    /// What decodes pictures.
+    /// The decoder of pictures.
     pub reader: PictureReader,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
-    /// The text tower in the weights, where the directory is to be searched by texts.
+    /// The text tower of the weights, where the directory should be searchable by text.
     pub text: Option<TextPart>,
 }
 
-/// What makes codes of texts.
+/// What encodes texts.
 #[derive(Debug)]
 pub struct TextPart {
     /// The sizes of the tower.
     pub tower: TextConfig,
-    /// Texts to its tokens.
+    /// The tokenizer of the tower.
     pub tokenizer: TextTokenizer,
 }
 
-/// What was made.
+/// The result.
 #[derive(Debug)]
 pub struct Photos {
     /// The directory.
     pub run: RunDir,
-    /// Pictures that have a code.
+    /// The number of pictures that have a code.
     pub images: usize,
     /// Code length.
     pub bits: usize,
@@ -76,7 +77,7 @@ pub struct Photos {
     pub model_sha256: String,
 }
 
-/// `photos.json`: what the directory was made of.
+/// The content of `photos.json`: what the directory was made of.
 #[derive(Serialize)]
 struct Record<'a> {
     version: u32,
@@ -91,7 +92,7 @@ struct Record<'a> {
     seed: u64,
     images: usize,
     model_sha256: &'a str,
-    /// The kind of the text tower, where there is one.
+    /// The family of the text tower, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<TextFamily>,
     origin: Origin,
@@ -118,11 +119,13 @@ impl Rows for Features {
     }
 }
 
-/// Makes a directory of pictures: `model.safetensors`, `codes.safetensors` with the names of its pictures beside it and their `index`, `gallery.safetensors` where
-/// they are not more than 100,000, `text.safetensors` where the configuration has a text tower, and `photos.json`. In memory are the features of all pictures. What cannot be read goes to `left_out`.
+/// Makes a directory of pictures: `model.safetensors`, `codes.safetensors` with the names of its pictures beside it and their `index`,
+/// `gallery.safetensors` for up to 100,000 pictures, `text.safetensors` where the configuration has a text tower, and `photos.json`. The
+/// features of all pictures are in memory. Files that cannot be read are added to `left_out`.
 ///
 /// # Errors
-/// When the weights do not fit the network or the text tower, or these not each other, there are too few pictures for the code length, or a file cannot be written.
+/// When the weights do not fit the network or the text tower, or network and tower do not fit each other, when there are too few pictures for
+/// the code length, or when a file cannot be written.
 pub fn build(
     pictures: &[PathBuf],
     weights: &Pretrained,
@@ -133,7 +136,7 @@ pub fn build(
 ) -> Result<Photos> {
     let device = device(&config.device, progress)?;
     let PhotosConfig { encoder, image_side, method, seed, .. } = *config;
-    // A first network, for features alone: how many bits there can be is known when all pictures have been read.
+    // A first network for features alone: the possible number of bits is known only when all pictures have been read.
     let network = network(config, 1, &device)?;
     let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
     let (unused, sha256) = (unused.len(), weights.sha256());
@@ -173,7 +176,7 @@ pub fn build(
         let vectors = |kept| VectorSet::from_f32(features.dims, &features.values)?.to_type(kept);
         set.vectors = config.vectors.map(vectors).transpose()?;
         IndexBuilder::new(IndexConfig::default()).build(&set, &run.file(RunDir::INDEX))?;
-        // Nothing is held out: all pictures are searched.
+        // No queries are held out: all pictures are searched.
         let mut queries = CodeSet::new(Codes::new(bits as u32, Vec::new())?);
         queries.model_sha256 = Some(model_sha256.clone());
         queries.write(run.file(RunDir::QUERIES))?;
@@ -200,7 +203,7 @@ pub fn build(
         Ok(Photos { run: run.clone(), images, bits, model_sha256 })
     })();
     if made.is_err() {
-        // Nothing of it can be used; a directory that held something else stays.
+        // A directory without codes is of no use. One that held something else before is kept.
         let names =
             [".files.txt", ".files.jsonl"].map(|ending| format!("{}{ending}", RunDir::CODES));
         let made = [
@@ -236,7 +239,7 @@ fn network(config: &PhotosConfig, bits: usize, device: &Device) -> Result<Networ
     Ok(Network::new(config, 0, device)?)
 }
 
-/// The text tower, before anything is made: whether it fits is known without pictures.
+/// Loads the text tower before anything is made: no pictures are needed to see whether it fits.
 fn tower(
     config: &PhotosConfig,
     network: &Network,
@@ -264,7 +267,7 @@ fn set(network: &Network, name: &str, value: Tensor) -> Result<()> {
     Ok(())
 }
 
-/// The features of all pictures that can be read, with their numbers; thumbnails go to the gallery as pictures come.
+/// Computes the features of all readable pictures, with their numbers, and writes thumbnails to the gallery on the way.
 fn features(
     pictures: &[PathBuf],
     network: &Network,
@@ -303,7 +306,7 @@ fn features(
     Ok((features, named))
 }
 
-/// A hash layer of K bits is fitted to more than K pictures, and to at least K features.
+/// A hash layer of K bits needs more than K pictures and at least K features.
 fn code_length(config: &PhotosConfig, features: &Features) -> Result<usize> {
     let most = features.dims.min(features.len().saturating_sub(1));
     let fitting = [256, 128, 64, 32, 16, 8].into_iter().find(|bits| *bits <= most);

@@ -1,4 +1,4 @@
-//! Files of pictures to pixels, some at a time: what `encode` and `photos` begin with.
+//! Reads files of pictures in parts; `encode` and `photos` begin with it.
 
 use std::path::PathBuf;
 
@@ -9,24 +9,24 @@ use rayon::prelude::*;
 
 use crate::progress::Progress;
 
-/// Pictures to be read for a network.
+/// The pictures to be read for a network.
 #[derive(Clone, Copy)]
 pub struct Pictures<'a> {
-    /// Where they are.
+    /// Their files.
     pub files: &'a [PathBuf],
-    /// What decodes them.
+    /// The decoder.
     pub reader: &'a PictureReader,
     /// The shape that they are brought to.
     pub input: InputShape,
 }
 
 impl Pictures<'_> {
-    /// Calls `visit` with the pixels of some pictures, `[n, height, width, channels]`, and the files that they are of, part by part, in the
-    /// order of the files; a bar with this title tells how far it is. A file that is no usable picture goes to `left_out`. Returns the numbers of
-    /// the files whose pixels were given. In memory are the pixels of a few batches.
+    /// Calls `visit` with the pixels of some pictures, `[n, height, width, channels]`, and their files, part by part in the order of the files.
+    /// A progress bar has the given title. A file that is not a usable picture is added to `left_out`. Returns the numbers of the files that
+    /// were read. The pixels of a few batches are in memory.
     ///
     /// # Errors
-    /// The first one of `visit`.
+    /// The first error of `visit`.
     pub fn for_each_part<E>(
         self,
         (progress, title): (Progress, &'static str),
@@ -38,7 +38,7 @@ impl Pictures<'_> {
             let bytes = walk::read_picture(file, reader.limits())?;
             reader.fitted(&bytes, input).map_err(Reason::broken)
         };
-        // At least two pictures a thread, so that all threads have pictures to decode.
+        // At least two pictures for each thread, so that all threads decode.
         let at_once = (4 * input.inference_batch()).max(2 * rayon::current_num_threads());
         let bar = progress.bar(title, files.len());
         let mut usable = Vec::new();

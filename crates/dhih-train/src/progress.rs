@@ -1,5 +1,4 @@
-//! What a user sees while work goes on: a bar with rate and ETA on a terminal, one plain line an epoch elsewhere. All of it on
-//! stderr.
+//! What a user sees during work, on stderr: a bar with rate and ETA on a terminal, and one plain line for each epoch elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -16,7 +15,7 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// A bar over `total` items, with images/s and ETA; it draws nothing where stderr is no terminal.
+    /// A bar over `total` items with images/s and ETA. It draws nothing where stderr is not a terminal.
     pub fn bar(self, what: &str, total: usize) -> ProgressBar {
         let visible = self == Self::Shown && std::io::stderr().is_terminal();
         let target = if visible {
@@ -30,7 +29,7 @@ impl Progress {
             bar.set_style(style.with_key(
                 "per_sec",
                 |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                    // A bar that cannot be drawn is no reason to stop.
+                    // Work continues even if the bar cannot be drawn.
                     let _ = write!(out, "{:.0} images/s", state.per_sec());
                 },
             ));
@@ -42,7 +41,7 @@ impl Progress {
         bar
     }
 
-    /// One line.
+    /// Prints one line.
     pub fn line(self, text: impl AsRef<str>) {
         if self == Self::Shown {
             eprintln!("{}", text.as_ref());

@@ -1,4 +1,4 @@
-//! `encode` from stdin to stdout: the codes are those of the same images as files; what is no such stream is refused.
+//! `encode` from stdin to stdout: the codes are those of the same images as files, and input that is not such a stream is refused.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -91,7 +91,7 @@ fn assert_codes(got: &[RecordBatch], expected: &CodeSet) {
     assert_eq!(row, expected.codes.len());
 }
 
-/// A way to hold images in a column.
+/// A layout of images in a column.
 type Layout = fn(&[Option<&[u8]>]) -> ArrayRef;
 
 #[test]
@@ -129,7 +129,7 @@ fn codes_are_those_of_files_batch_for_batch() {
     let (got, _) = encode(&stream(&[batch(vec![("image", binary(&many))])]), &encoder).unwrap();
     let indices: Vec<usize> = (0..600).map(|i| i % images.len()).collect();
     assert_codes(&got, &CodeSet::new(expected.codes.select(&indices)));
-    // No batch at all: what the codes will be is known.
+    // A stream without batches has the schema of the codes.
     let empty = batch(vec![("image", binary(&[]))]);
     let mut writer = StreamWriter::try_new(Vec::new(), &empty.schema()).unwrap();
     writer.finish().unwrap();
@@ -156,7 +156,7 @@ fn a_row_without_an_image_has_a_reason_in_place_of_a_code() {
     }
     assert!(errors.is_null(1));
     assert_eq!(got[0]["code"].as_binary::<i32>().value(1), expected.codes.get(3));
-    // None at all.
+    // A stream without rows of images.
     let (got, _) =
         encode(&stream(&[batch(vec![("image", binary(&[None; 3]))])]), &encoder).unwrap();
     assert_eq!(got[0]["code"].null_count(), 3);
@@ -197,11 +197,11 @@ fn what_is_no_stream_of_images_is_refused() {
         for bit in 0..8 {
             let mut changed = whole.clone();
             changed[at] ^= 1 << bit;
-            // An image or a name may be another; what matters is that nothing panics.
+            // An image or a name may have changed; what matters is that nothing panics.
             let _ = encode(&changed, &encoder);
         }
     }
-    // Nobody reads the codes.
+    // The reader of the codes has gone away.
     let error = arrow_stream::encode(&whole[..], Closed, Coder::Pictures(&encoder))
         .unwrap_err()
         .to_string();
@@ -234,7 +234,7 @@ fn child(dir: &Path, args: &[&str]) -> Child {
 
 const ARROW: [&str; 2] = ["--arrow-stdin", "--arrow-stdout"];
 
-/// As an engine does it: the next batch is given when the codes of the last were read.
+/// An engine sends the next batch when it has read the codes of the last one.
 #[test]
 fn a_child_process_answers_each_batch_before_the_next() {
     let dir = tempfile::tempdir().unwrap();
@@ -263,7 +263,7 @@ fn a_child_process_answers_each_batch_before_the_next() {
 }
 
 fn ended(mut child: Child, input: &[u8]) -> Output {
-    // It may have ended before all was read.
+    // The program may have ended before it read everything.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }

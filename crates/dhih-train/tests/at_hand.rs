@@ -1,4 +1,4 @@
-//! A folder of pictures for which neither a network nor weights are named: weights that are at hand are taken, and what is taken is told.
+//! A folder of pictures for which neither a network nor weights are named: available weights are used, and the choice is reported.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ fn write_weights(dir: &Path) {
     candle_core::safetensors::save(&dinov2().into_iter().collect(), &path).unwrap();
 }
 
-/// The settings of a run with these flags, and what is told.
+/// The settings of a run with these flags, and the message about the choice.
 fn settings(dir: &Path, flags: &[&str]) -> (toml::Table, String) {
     let output = dhih_train(dir, &[&["--print-config"], flags].concat());
     let message = String::from_utf8(output.stderr).unwrap();
@@ -40,7 +40,7 @@ fn without_weights_a_small_network_is_trained_and_the_way_to_weights_is_named() 
     for part in ["from scratch", "--backbone dinov2-small --weights hf:facebook/dinov2-small"] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    // What is chosen by the user, or fits no pictures, is not told of.
+    // Nothing is reported where the user chooses, or where the choice does not apply.
     for flags in [&[&FOLDER[..], &["--backbone", "small"]].concat(), &["--dataset", "demo"][..]] {
         assert_eq!(settings(dir.path(), flags).1, "");
     }
@@ -76,13 +76,13 @@ fn other_settings_keep_their_meaning() {
     let (whole, _) = with(&["--no-freeze-backbone"]);
     assert_eq!(whole["freeze_backbone"].as_bool(), Some(false));
     assert_eq!(whole["backbone"].as_str(), Some("dinov2-small"));
-    // A frozen backbone sees no mixed images.
+    // A frozen backbone cannot be trained on mixed images.
     let (mixed, message) = with(&["--cutmix", "0.5"]);
     assert_eq!(mixed["backbone"].as_str(), Some("small"));
     assert!(message.contains("are not used"), "{message}");
     let (own, message) = with(&["--backbone", "resnet18"]);
     assert_eq!((own["backbone"].as_str(), &*message), (Some("resnet18"), ""));
-    // Of what is wrong in any case, nothing else is told.
+    // Where an option is wrong in any case, only that is reported.
     let output = dhih_train(dir.path(), &[&FOLDER[..], &["--bits", "0"]].concat());
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && !message.contains("NOTE"), "{message}");

@@ -1,4 +1,4 @@
-//! Commands around runs: reports, sweeps, settings that a run goes on with, codes made by others.
+//! Commands around runs: reports, sweeps, settings of resumed runs, codes from elsewhere.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -69,7 +69,7 @@ fn a_report_is_one_page_and_several_runs_are_compared() {
     ] {
         assert!(page.contains(part), "{part}");
     }
-    // The one address is the name of SVG itself.
+    // The only address is the XML namespace of SVG.
     let fetching = ["src=\"http", "href=", "url(", "@import", "<script"];
     assert!(fetching.iter().all(|part| !page.contains(part)), "it fetches something");
     assert_eq!(page.matches("<svg").count(), 8);
@@ -79,7 +79,7 @@ fn a_report_is_one_page_and_several_runs_are_compared() {
     let written: serde_json::Value = serde_json::from_str(&printed).unwrap();
     let page = std::fs::read_to_string(dir.path().join(written["out"].as_str().unwrap())).unwrap();
     assert!(page.contains("<td>csq</td>") && page.contains("<td>hi</td>"));
-    // One of them held images out: their training parts differ.
+    // One of them held out images, so that their training parts differ.
     assert!(page.contains("not to be compared"));
     let message = failure(&dhih_train(dir.path(), &["report", "--run", "photos"]));
     assert!(message.contains("config.toml"), "{message}");
@@ -125,7 +125,7 @@ fn a_sweep_runs_what_is_missing_and_refuses_other_settings() {
             )),
         "{table}"
     );
-    // Complete runs are read, not run: their files stay as they are.
+    // Complete runs are read and not repeated: their files do not change.
     let model = run.join(RunDir::MODEL);
     let before = std::fs::metadata(&model).unwrap().modified().unwrap();
     assert_eq!(stdout(&sweep(&["--set", "epochs=1", "--seeds", "2"])), first);
@@ -340,7 +340,7 @@ fn a_run_killed_again_and_again_ends_in_the_same_bytes() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // Moments that have nothing to do with epochs; longer ones, so that it ends on any machine.
+        // The moments of interruption are unrelated to epochs, and become later each time, so that the run ends on any machine.
         milliseconds = milliseconds * 17 / 16 + 37;
     }
     assert!(resumed, "it was never killed after an epoch");

@@ -61,7 +61,7 @@ fn the_lines_of_a_picture_are_joined_however_its_path_is_spelt() {
     let dataset = list.read(&text);
     assert_eq!(dataset.classes, ["animal", "cat", "dog"]);
     assert_eq!(labels(&dataset), [&[0, 1][..], &[2]]);
-    // The same label twice is no second label.
+    // Repeating a label does not add a second one.
     let dataset = list.read("image,label\n0.png,cat\n1.png,dog\n0.png,cat\n");
     assert!(matches!(dataset.labels, ClassLabels::Single(_)));
 }
@@ -86,7 +86,7 @@ fn columns_may_be_separated_and_saved_in_several_ways() {
     }
 }
 
-/// "Salt; Pepper" is one label in a column `label`, and a picture without a label there is not one that shows nothing.
+/// "Salt; Pepper" is a single label in a column `label`, and a picture without a label there is left out.
 #[test]
 fn a_single_label_is_not_split_and_an_empty_one_is_no_class() {
     let list = List::new();
@@ -102,7 +102,7 @@ fn a_single_label_is_not_split_and_an_empty_one_is_no_class() {
     assert_eq!(labels(&dataset), [&[0, 1][..], &[1, 2]]);
 }
 
-/// A file system may write an accent as one character or as two, and so may a list: it is one class all the same.
+/// A file system may store an accented letter as one character or as two, and so may a list: it is the same class.
 #[test]
 fn classes_are_compared_in_one_normal_form() {
     let list = List::new();
@@ -113,7 +113,7 @@ fn classes_are_compared_in_one_normal_form() {
     assert_eq!(labels(&dataset), [&[0], &[1]]);
 }
 
-/// Sets of several labels are often published as a table of 0 and 1, which once had to be rewritten.
+/// Sets with several labels are often published as a table of 0 and 1, which once was not supported.
 #[test]
 fn a_column_for_each_class_is_read_where_there_is_no_column_of_labels() {
     let list = List::new();
@@ -157,7 +157,7 @@ fn a_column_of_parts_is_the_protocol() {
         (&vec![0, 1], &vec![0, 1], &vec![3, 4])
     );
     assert_eq!(split.hold_out(&dataset, 0.1).unwrap().validation, [2]);
-    // A training image that is searched as well has a line for each part.
+    // A training image that is also searched has a line for each part.
     let text = format!("{text}0.png,a,database\n5.png,b,database\n");
     let split = Protocol::Official.split(&list.read(&text), 0).unwrap();
     assert_eq!((split.train, split.database), (vec![0, 1], vec![0, 5]));
@@ -186,7 +186,7 @@ fn a_refusal_names_the_line_and_the_columns() {
     }
 }
 
-/// Tags of one picture each are of no use to training and once were an error.
+/// Tags that occur on one picture only are useless for training; they once were an error.
 #[test]
 fn small_classes_are_dropped_where_that_is_asked_for() {
     let list = List::new();

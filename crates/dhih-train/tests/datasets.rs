@@ -29,7 +29,7 @@ fn load(name: DatasetName, dir: &Path) -> Dataset {
     Dataset::load(name, &config(dir)).unwrap()
 }
 
-/// The message of the refusal, which must name what to do.
+/// The message of an error, which must say what to do.
 fn refusal(name: DatasetName, dir: &Path) -> String {
     let error = Dataset::load(name, &config(dir)).unwrap_err().to_string();
     assert!(error.contains("fetch-data") || error.contains("--data-dir"), "no cure: {error}");
@@ -152,7 +152,7 @@ fn images_decide_whether_data_is_verified_where_they_are_known() {
     assert!(refusal(DatasetName::FashionMnist, dir.path()).contains("sha256"));
 }
 
-/// A batch as Python 2 pickled it, instruction by instruction.
+/// A batch as Python 2 pickled it, opcode by opcode.
 fn pickled(planes: &[u8], labels: &[u8]) -> Vec<u8> {
     let text = |text: &str| [&[b'U', text.len() as u8][..], text.as_bytes()].concat();
     let long = |bytes: &[u8]| [&b"T"[..], &(bytes.len() as u32).to_le_bytes(), bytes].concat();
@@ -177,7 +177,7 @@ fn pickled(planes: &[u8], labels: &[u8]) -> Vec<u8> {
     file
 }
 
-/// All versions of CIFAR-10 hold the same pixels at the same places.
+/// All versions of CIFAR-10 have the same pixels at the same positions.
 #[test]
 fn cifar10_of_every_version_agrees_with_known_pixels() {
     let dir = tempfile::tempdir().unwrap();
@@ -223,7 +223,7 @@ fn cifar10_of_every_version_agrees_with_known_pixels() {
     assert_eq!((parquet.len(), parquet.official_train), (12, Some(10)));
     assert_eq!(parquet.labels, binary.labels);
     assert_eq!(parquet.sha256, binary.sha256);
-    // Row 5, column 9 of image 3: red follows the column, green the row.
+    // Row 5, column 9 of image 3: red depends on the column, green on the row.
     assert_eq!(parquet.image(3).unwrap()[(5 * 32 + 9) * 3..][..3], [72, 40, 3]);
 }
 

@@ -1,4 +1,4 @@
-//! Duplicates in folders of pictures: what is found, which picture is kept, what is written, and that nothing is deleted.
+//! Duplicates in folders of pictures: which are found, which picture is kept, what is written, and that nothing is deleted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +15,7 @@ use common::{dhih_train, encoded, stdout};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, imageops};
 use serde_json::Value;
 
-/// Soft blobs whose places depend on the seed, so that no two seeds look alike.
+/// Soft blobs at positions that depend on the seed, so that different seeds look different.
 fn scene(seed: u32, side: u32) -> RgbImage {
     let blobs: Vec<[f32; 3]> = (0..6_u32)
         .map(|blob| {
@@ -42,7 +42,7 @@ struct Photos {
 }
 
 impl Photos {
-    /// Eight scenes; of scene 1 also a smaller JPEG and a larger picture, of scene 2 a copy, of scene 3 a mirror image.
+    /// Eight scenes. Scene 1 also has a smaller JPEG and a larger picture, scene 2 a copy, scene 3 a mirror image.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let photos = Self { dir };
@@ -111,7 +111,7 @@ fn copies_are_found_shown_and_listed_and_nothing_is_deleted() {
     );
     assert_eq!((&told["largest_group"], &told["radius"]), (&3.into(), &31.into()));
     assert_eq!(told["list"], "review.delete.txt");
-    // The largest picture is kept; of equal ones, the first.
+    // The largest picture is kept; among equal ones, the first.
     assert_eq!(photos.list(), ["photos/1.png", "photos/copy of 2.png", "photos/small/1.jpg"]);
     let page = photos.page();
     assert_eq!(page.matches("<figure class=kept>").count(), 2);

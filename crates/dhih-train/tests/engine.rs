@@ -1,4 +1,4 @@
-//! A GPU's engine, run on the CPU, trains networks as ours does.
+//! The engine of GPUs, run on the CPU, trains networks like the CPU's own engine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,7 +27,7 @@ fn losses(dir: &Path, engine: &str, backbone: &str) -> Vec<f64> {
 fn losses_are_those_of_our_own_operators() {
     let dir = tempfile::tempdir().unwrap();
     common::folder(&dir.path().join("photos"), 40);
-    // Deeper networks multiply what rounding differs by.
+    // Deeper networks amplify differences of rounding.
     for backbone in ["small", "squeezenet1-1"] {
         let own = losses(dir.path(), "own", backbone);
         let portable = losses(dir.path(), "portable", backbone);

@@ -1,4 +1,4 @@
-//! How pictures are brought to a network is recorded in the run, and is the same for training and for what comes after it.
+//! How pictures are brought to a network's size is recorded in the run, and is the same for training and all later uses.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,7 @@
-//! Folders as people have them, read by `folder`, `webdataset`, `parquet` and `encode`. Once, images in folders below the class folders were
-//! ignored without a word, a thumbnail folder of a network disk was a class without images that ended the run, two class folders whose
-//! names were no UTF-8 became one class, one dangling link ended `encode`, and a line feed in a file's name put the list of names out of
-//! step with the codes. The walk itself is tested in `dhih-model`.
+//! Folders as they occur in practice, read by `folder`, `webdataset`, `parquet` and `encode`. The bugs: images in folders below the class
+//! folders were ignored silently; a thumbnail folder of a network disk was a class without images, which ended the run; two class folders whose
+//! names were not UTF-8 became one class; one dangling link ended `encode`; a line feed in a file's name put the list of names out of step with
+//! the codes. `dhih-model` tests the walk itself.
 #![allow(clippy::unwrap_used, reason = "a panic is the failure")]
 
 mod common;
@@ -118,11 +118,11 @@ fn folders_of_parts_hold_the_class_folders() {
     assert_eq!((lists.queries, lists.validation), (vec![2, 3], vec![4]));
     assert_eq!(left_out(&dataset), json!({"no_class": 1}));
     assert!(DatasetName::Folder.publishes_parts(dir.path()));
-    // Without a test part, the validation part is tested on, as is the custom for ImageNet.
+    // Without a test part, the validation part serves as test part, as is usual for ImageNet.
     std::fs::remove_dir_all(dir.path().join("test")).unwrap();
     let lists = load(dir.path()).lists.unwrap();
     assert_eq!((lists.train, lists.queries, lists.validation), (vec![0, 1], vec![2], vec![]));
-    // With another folder beside them, these are classes.
+    // With another folder beside them, these folders are classes.
     put(dir.path(), "bus/f.png", 6);
     let dataset = load(dir.path());
     assert_eq!((dataset.classes.len(), dataset.lists), (3, None));

@@ -1,4 +1,4 @@
-//! Weights from the hub, against a server in the test that behaves, or does not.
+//! Weights from the hub, with a server in the test that behaves well or badly.
 #![cfg(feature = "hub")]
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ const PATH: &str = "/owner/tiny/resolve/v1/sub/w.safetensors";
 const SOURCE: &str = "hf:owner/tiny@v1/sub/w.safetensors";
 const KEPT: &str = "data/weights/owner/tiny/v1/sub/w.safetensors";
 
-/// A hub with one file, on a free port of this machine until the process ends, and how often the file was taken.
+/// A hub with one file, on a free port of this machine until the process ends, and how often the file was fetched.
 fn hub(status: u16, announced: usize, body: Vec<u8>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -47,7 +47,7 @@ fn answer(mut stream: TcpStream, (status, length): (u16, usize), body: &[u8], ge
         "HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nETag: \"e\"\r\nX-Repo-Commit: {}\r\nConnection: close\r\n\r\n",
         "0".repeat(40)
     );
-    // Whoever goes away early is the one under test.
+    // The program under test may close the connection early.
     let _ = stream.write_all(head.as_bytes());
     if request.starts_with("GET ") {
         gets.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! DINOv2's weights from a hub, in one file and in several: fetched once, checked as a whole, and trained on.
+//! DINOv2's weights from a hub, in one file and in several: they are fetched once, checked as a whole, and trained on.
 #![cfg(feature = "hub")]
 #![allow(
     clippy::unwrap_used,
@@ -74,7 +74,7 @@ fn one_file_and_several_train_the_same_network() {
         let kept: Vec<_> = std::fs::read_dir(dir.join(KEPT)).unwrap().collect();
         assert_eq!(kept.len(), count, "{kept:?}");
         models.push(std::fs::read(dir.join("run").join(RunDir::MODEL)).unwrap());
-        // Nothing is asked for again, and the digest is that of all files.
+        // Nothing is fetched again, and the digest covers all files.
         let sha256 = Pretrained::read(&dir.join(KEPT)).unwrap().sha256().to_owned();
         let source = format!("hf:facebook/dinov2-small#sha256={sha256}");
         let output = hub.dhih_train(&dir, &train(&source, "again"));
@@ -82,7 +82,7 @@ fn one_file_and_several_train_the_same_network() {
         assert!(hub.taken().is_empty());
         let config = std::fs::read_to_string(dir.join("again").join(RunDir::CONFIG)).unwrap();
         assert!(config.contains(&format!("weights_sha256 = \"{sha256}\"")), "{config}");
-        // Neither is it where the files are given by their folder.
+        // Nothing is fetched either where the folder of the files is given.
         let output = hub.dhih_train(&dir, &train(KEPT, "local"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         models.push(std::fs::read(dir.join("local").join(RunDir::MODEL)).unwrap());

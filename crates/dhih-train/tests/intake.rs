@@ -1,5 +1,5 @@
-//! Pictures come in once, and a large set does not end a run. The stories: a set was decoded anew in each run, and a run over a million
-//! pictures was killed by the thumbnails it held in memory, after training and before its evaluation was written.
+//! Pictures are decoded once, and a large set does not end a run. The bugs: a set was decoded anew in each run, and a run over a million
+//! pictures was killed because it held thumbnails in memory, after training and before its evaluation was written.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -75,7 +75,7 @@ fn a_cache_gives_the_same_set_and_is_made_anew_when_it_is_stale_or_broken() {
             assert!(std::fs::read(file).unwrap() == whole, "it is whole again");
         }
     }
-    // Damaged pixels are noticed: a set in memory is decoded again, another says what to do.
+    // Damaged pixels are noticed: a set in memory is decoded again, and another set reports what to do.
     let file = caches(&cache).remove(0);
     let whole = std::fs::read(&file).unwrap();
     let mut damaged = whole.clone();
@@ -98,7 +98,7 @@ fn a_source_has_one_cache_and_nothing_else_is_deleted() {
     load(&config(&data));
     let first = caches(&cache).remove(0);
     load(&config(&other));
-    // Files that only look like caches, and one of an older program, whose source nobody knows.
+    // Files that only look like caches, and a cache of an older program, whose source is unknown.
     let source = first.file_name().unwrap().to_str().unwrap().split_once('-').unwrap().0;
     let strangers = [
         format!("{source}-{}.pixels", "a".repeat(32)),
@@ -119,7 +119,7 @@ fn a_source_has_one_cache_and_nothing_else_is_deleted() {
     load(&DatasetConfig { picture_shape, ..config(&data) });
     assert_eq!(caches(&cache).len(), 6, "{:?}", caches(&cache));
     assert!(strangers.iter().all(|name| cache.join(name).exists()));
-    // That of the other folder is still read.
+    // The cache of the other folder is still used.
     let before = caches(&cache);
     load(&config(&other));
     assert_eq!(caches(&cache).len(), before.len());
@@ -149,7 +149,7 @@ fn the_digest_is_that_of_the_pictures_whatever_a_run_makes_of_them() {
     assert_ne!(load(&config(&data, usize::MAX, None)).sha256, expected, "another order");
 }
 
-/// Digests as version 0.1.0 made them, of the same pictures, in memory and not.
+/// Digests from version 0.1.0 of the same pictures, in memory and streamed.
 #[test]
 fn the_digests_of_older_programs_are_known() {
     use sha2::{Digest, Sha256};
@@ -240,7 +240,7 @@ fn a_run_whose_thumbnails_cannot_be_written_has_its_evaluation() {
     for name in [RunDir::GALLERY, RunDir::EVALUATION] {
         std::fs::remove_file(path.join(name)).unwrap();
     }
-    // A folder stands where the thumbnails go.
+    // A folder is in the place of the thumbnails.
     std::fs::create_dir_all(path.join(RunDir::GALLERY).join("in the way")).unwrap();
     run::resume(&path, Progress::Silent).unwrap_err();
     assert!(path.join(RunDir::EVALUATION).is_file());

@@ -1,6 +1,6 @@
-//! Help, output and failures once read differently from command to command, and changed without anybody noticing. What a user reads is kept
-//! here, word for word, in `snapshots/`; `INSTA_UPDATE=always cargo nextest run -p dhih-train -E 'binary(messages)'` takes over what a change is
-//! meant to say. The style is described in CONTRIBUTING.md.
+//! Help, output and error messages once differed in style from command to command, and changed unnoticed. `snapshots/` has the text that a user
+//! reads. `INSTA_UPDATE=always cargo nextest run -p dhih-train -E 'binary(messages)'` accepts intended changes. CONTRIBUTING.md describes the
+//! style.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +14,7 @@ use std::path::Path;
 use common::dhih_train;
 use insta::assert_snapshot;
 
-/// The words of a command, its exit code, and what it prints.
+/// A command, its exit code, and what it prints.
 fn told(dir: &Path, words: &str) -> String {
     let output = dhih_train(dir, &words.split_whitespace().collect::<Vec<_>>());
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));

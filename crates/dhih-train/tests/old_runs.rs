@@ -1,5 +1,5 @@
-//! A new setting, or a new name for one, once would have made runs of older versions unreadable: their `config.toml` does not have it. Here are
-//! settings as older versions wrote them; all of them must still be read, and mean what they meant.
+//! A new setting, or a new name for one, would have made runs of older versions unreadable, whose `config.toml` lacks it. Settings written by
+//! older versions must still be read with the same meaning.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use dhih_train::run::Evaluation;
 use dhih_train::{RunConfig, ScheduleName, TrainConfig, TrainOptions};
 
-/// `config.toml` of version 0.1.0, without the settings that it had as defaults.
+/// `config.toml` of version 0.1.0, without later settings.
 const OLD: &str = r#"
 version = 1
 
@@ -51,7 +51,7 @@ fn a_configuration_of_an_older_version_is_read_and_goes_on() {
     let TrainConfig { schedule, warmup_epochs, min_class_images, .. } = old.train;
     assert_eq!((schedule, warmup_epochs, min_class_images), (ScheduleName::Linear, 6.0, 0));
     assert!(old.origin.is_none() && old.resumed_by.is_empty());
-    // The flags that began it resolve to the same settings, by the names of this version.
+    // The flags of that run resolve to the same settings, under the names of this version.
     let asked = TrainOptions { warmup: Some(0.1875), ..TrainOptions::default() };
     let asked = asked.or(TrainOptions::of(&old.train).unwrap()).resolve().unwrap();
     assert_eq!(asked.differences(&old.train), [""; 0]);
@@ -69,7 +69,7 @@ fn settings_and_figures_of_recorded_runs_are_read() {
         record["settings"]["data_dir"] = "data".into();
         let settings = serde_json::from_value::<TrainConfig>(record["settings"].take());
         settings.unwrap_or_else(|error| panic!("{}: {error}", path.display())).check().unwrap();
-        // Records leave the curves out.
+        // Records do not contain the curves.
         record["evaluation"]["curves"] = serde_json::json!({"precision_recall_by_radius": []});
         let evaluation = serde_json::from_value::<Evaluation>(record["evaluation"].take()).unwrap();
         assert!(evaluation.accuracy.is_none_or(|share| share > 0.0), "{}", path.display());

@@ -1,5 +1,5 @@
-//! Exported networks give the codes of `dhih-train encode` in onnxruntime, but for values that are 0 within rounding. Ignored
-//! where it is not installed: `DHIH_PYTHON` names a Python that has it.
+//! Exported networks give the codes of `dhih-train encode` in onnxruntime, except for bits whose values are 0 within rounding. Ignored where
+//! onnxruntime is not installed: `DHIH_PYTHON` names a Python that has it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -96,7 +96,7 @@ fn codes_are_those_of_onnxruntime() {
         assert_eq!(compared["model_sha256"], report["model_sha256"]);
         let images = if is_large(backbone) { 160 } else { 1000 };
         assert_eq!(compared["images"], images, "{backbone}: {printed}");
-        // Whether two epochs of some networks lead far is chance; that their codes differ from image to image is not.
+        // Whether two epochs of training are enough for some networks is chance, but their codes do differ between images.
         assert!(compared["distinct_codes"].as_u64().unwrap() > 20, "{backbone}: {printed}");
     }
 }

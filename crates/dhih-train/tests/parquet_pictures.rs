@@ -1,7 +1,7 @@
 //! Parquet files of pictures as other programs write them.
 //!
-//! One type of label or one compression decided once whether a whole set could be read: labels in numpy's u8, text, or -1 for "no label" ended
-//! in a sentence about a missing picture, Zstandard in "disabled feature", and a folder `test` was trained on.
+//! A whole set once was unreadable because of a single type of label or a compression: labels in numpy's u8, text, or -1 for "no label" ended in
+//! a message about a missing picture, Zstandard in "disabled feature", and a folder `test` was trained on.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -62,7 +62,7 @@ fn labels_of_every_whole_number_type_are_class_numbers() {
             assert_eq!(dataset.labels, vec![0, 1, 2, 0, 1, 2].into(), "{presence} {kind}");
         }
     }
-    // 200 is -56 where an unsigned number of 8 bits is read as a signed one.
+    // 200 becomes -56 where an unsigned number of 8 bits is read as signed.
     let values = [Some(200), Some(255), Some(200), Some(255)];
     let label = Column::integers("required int32 label (INTEGER(8,false))", &values);
     write(&path, SNAPPY, &[("image", pictures(4)), ("label", label)]);
@@ -107,7 +107,7 @@ fn text_is_the_names_of_classes_over_all_files() {
     assert_eq!(dataset.classes, ["Caf\u{e9}", "owl"]);
     std::fs::remove_file(dir.path().join("train-1.parquet")).unwrap();
     put("train-2.parquet", &[Some("owl"), Some(" cat ")]);
-    // Comes after part 2, not before it.
+    // Part 10 comes after part 2, not before it.
     put("train-10.parquet", &[Some("dog"), None, Some(""), Some("owl")]);
     let dataset = load(dir.path());
     assert_eq!(dataset.classes, ["cat", "dog", "owl"]);
@@ -185,7 +185,7 @@ fn names_of_files_and_folders_tell_the_parts() {
         assert_eq!(dataset.official_validation_rows(), (14..18).collect::<Vec<_>>());
         std::fs::remove_file(dir.path().join(name)).unwrap();
     }
-    // ImageNet publishes its test part without labels: the validation part is tested on, and does not train.
+    // ImageNet publishes its test part without labels, so that the validation part is tested on and does not train.
     let unlabelled = Column::integers("optional int64 label", &[Some(-1), Some(-1)]);
     let path = dir.path().join("default/test/0000.parquet");
     write(&path, SNAPPY, &[("image", pictures(2)), ("label", unlabelled)]);
@@ -194,7 +194,7 @@ fn names_of_files_and_folders_tell_the_parts() {
     assert_eq!((split.train.len(), split.queries), (8, vec![8, 9, 10, 11]));
     assert!(dataset.official_validation_rows().is_empty());
     std::fs::remove_file(path).unwrap();
-    // A word within a longer one is none: `contest` holds no test part.
+    // Only whole words count: `contest` is not a test part.
     put("contest/latest.parquet", 2);
     assert_eq!(load(dir.path()).official_train, Some(10));
     std::fs::remove_dir_all(dir.path().join("default/train")).unwrap();
@@ -244,7 +244,7 @@ fn no_damaged_byte_panics() {
             let mut bytes = whole.clone();
             bytes[at] ^= change;
             std::fs::write(&path, &bytes).unwrap();
-            // Either is right, and the process goes on.
+            // Either result is fine, as long as the process continues.
             let _ = try_load(dir.path());
         }
     }

@@ -1,4 +1,4 @@
-//! Pictures without labels: what `photos` makes of a folder, that it is searched and encoded with as a run is, and what it refuses.
+//! Pictures without labels: what `photos` makes of a folder, that it is searched and encoded with like a run, and what is refused.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -168,7 +168,7 @@ fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
         let set = codes.codes.iter().filter(|code| code[bit / 8] >> (bit % 8) & 1 == 1).count();
         assert!((1..40).contains(&set), "bit {bit} is set in {set} of 40 codes");
     }
-    // The same pictures and weights: the same bytes, with vectors or without.
+    // The same pictures and weights give the same bytes, with vectors or without.
     let bare = ["--run-dir", "second", "--vectors", "none"];
     assert!(folder.photos(&bare).status.success());
     assert_eq!(Index::open(folder.path("second/index")).unwrap().vector(7), None);
@@ -211,7 +211,7 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
     assert!(text.contains("no weights on the hub"), "{text}");
 }
 
-/// Labels that nothing was made with: of aerial photographs of 21 kinds, the nearest by code is mostly of the same kind.
+/// Labels that were not used in making the codes: among aerial photographs of 21 kinds, the nearest by code is mostly of the same kind.
 #[test]
 fn pictures_of_one_kind_are_near_each_other_without_labels() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");

@@ -1,5 +1,5 @@
-//! Texts of a run that `photos` made: the run keeps its text tower, `encode --text` makes codes that are compared with those of its pictures, and
-//! what has no text tower says so.
+//! Texts of a run that `photos` made: the run keeps its text tower, `encode --text` makes codes that can be compared with those of its pictures,
+//! and a run without a text tower says so.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 mod common;
@@ -104,7 +104,7 @@ fn a_run_keeps_its_text_tower_and_encodes_texts_with_it() {
     let dir = dir.path();
     let run = make(dir, "run", part(tower())).unwrap();
     assert_eq!(json(&run.join("photos.json"))["text"], "clip");
-    // The run is moved, and what it was made of is gone: it has all it needs.
+    // The run is moved and its sources are deleted: it has everything it needs.
     fs::rename(&run, dir.join("moved")).unwrap();
     fs::remove_file(dir.join("weights.safetensors")).unwrap();
     let texts = ["a red car", "A photo of a dog\n", "cats"];
@@ -128,7 +128,7 @@ fn a_run_keeps_its_text_tower_and_encodes_texts_with_it() {
     assert_eq!(codes.codes.as_bytes(), signs.as_bytes());
     let names = fs::read_to_string(dir.join("q.safetensors.files.txt")).unwrap();
     assert_eq!(names, "a red car\nA photo of a dog\\x0A\ncats\n");
-    // Centred by texts, not by pictures: of several texts no bit is alike in all, but for few.
+    // Codes of texts are centred at the mean of texts, so that few bits are the same for all texts.
     let alike = (0..encoder.bits()).filter(|bit| {
         let set = codes.codes.iter().filter(|code| code[bit / 8] >> (bit % 8) & 1 == 1).count();
         set == 0 || set == 3
@@ -162,7 +162,7 @@ fn what_has_no_text_tower_says_so() {
     };
     let error = photos("small");
     assert!(error.contains("small has no text tower") && error.contains("siglip-base"), "{error}");
-    // The tower in these weights is not that of the encoder: its tokens are fewer.
+    // The tower in these weights is not that of the encoder: its vocabulary is smaller.
     let error = photos("clip-vit-b32");
     assert!(error.contains("do not fit"), "{error}");
     candle_core::safetensors::save(

@@ -73,7 +73,7 @@ fn a_list_has_one_label_or_several() {
     let labels: Vec<&[u32]> = (0..6).map(|i| dataset.labels.of(i)).collect();
     assert_eq!(labels, [&[0][..], &[1], &[0, 1], &[0], &[1], &[]]);
 
-    // One label each: not multi-hot. What cannot be read is listed.
+    // One label for each picture is not multi-hot. Unreadable files are listed.
     let mut single: Vec<String> = lines
         .iter()
         .enumerate()
@@ -239,7 +239,7 @@ fn mat(images: &[u8], labels: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Both versions of SVHN hold the same pixels at the same places.
+/// Both versions of SVHN have the same pixels at the same positions.
 #[test]
 fn svhn_of_matlab_and_of_the_hub_agree_with_known_pixels() {
     let dir = tempfile::tempdir().unwrap();

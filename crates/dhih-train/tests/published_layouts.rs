@@ -1,4 +1,4 @@
-//! CIFAR-100 and Pascal VOC in the folders and files that they are published in: intact ones, and each way in which they can be wrong.
+//! CIFAR-100 and Pascal VOC in their published folders and files: intact, and with each kind of damage.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A run goes on wherever its data and the user are.
+//! A run can be resumed wherever its data and the user are.
 //!
 //! A run that was begun with a relative `--data-dir` could only be resumed from the folder in which it was begun: another folder was refused as
 //! another setting, although the digest of the data is compared anyway.
@@ -38,7 +38,7 @@ fn the_digest_of_the_data_decides_and_not_its_place() {
     let config = std::fs::read(run.join(RunDir::CONFIG)).unwrap();
     cut_off(&run);
 
-    // Not found below the folder of the moment: the refusal names the flag that helps.
+    // The data is not below the current folder: the error names the flag that helps.
     let resume = ["train", "--resume", "../home/run"];
     let refused = dhih_train(&elsewhere, &resume);
     let error = String::from_utf8(refused.stderr).unwrap();

@@ -105,7 +105,7 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     let error = run::resume(&killed, Progress::Silent).unwrap_err().to_string();
     assert!(error.contains("no longer what the run began with"), "{error}");
     assert!(run::resume(&dir.path().join("nowhere"), Progress::Silent).is_err());
-    // A later program's run, whose settings this one may not even have.
+    // A run of a later program, whose settings this one may not know.
     let config = killed.join("config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     assert!(text.starts_with("version = 1\n"), "{text}");
@@ -210,7 +210,7 @@ fn a_run_records_its_loss_and_a_pairwise_one_has_no_classifier() {
         assert_eq!(evaluation.class_code_map.is_some(), classifier);
         assert_eq!(evaluation.posterior_map.is_some(), classifier);
         assert_eq!(evaluation.loss, name);
-        // What was not set is written out, too.
+        // Settings that were not given are written out, too.
         let text = std::fs::read_to_string(run.file(RunDir::CONFIG)).unwrap();
         let derived = if classifier { "scale = 3.46" } else { "alpha = 0.01" };
         assert!(text.contains("[train.loss]") && text.contains(derived), "{text}");

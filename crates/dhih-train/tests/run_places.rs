@@ -1,5 +1,5 @@
-//! A run that was cut off had to be searched for by hand, since `latest` points to complete runs alone; and a `latest` that a copy had turned
-//! into a folder kept the old run in use without a word. Where runs are made, found again, and what is told of `latest`.
+//! Where runs are made and found again, and messages about `latest`. The bugs: an interrupted run had to be searched for by hand, since `latest`
+//! points to complete runs only; and a `latest` that copying had turned into a folder silently kept the old run in use.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +31,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Takes away what a run has only when it is complete.
+/// Removes what only a complete run has.
 fn cut_off(run: &Path) {
     for name in [RunDir::MODEL, RunDir::EVALUATION, RunDir::CODES, RunDir::QUERIES] {
         std::fs::remove_file(run.join(name)).unwrap();

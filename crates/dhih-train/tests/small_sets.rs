@@ -1,4 +1,4 @@
-//! Sets were smaller than the settings took for granted: a step was cut into more parts than it had images, which ended in a stack trace.
+//! Sets that are smaller than the settings assume: once a step was divided into more parts than it had images, which ended in a stack trace.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

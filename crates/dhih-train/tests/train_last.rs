@@ -1,4 +1,4 @@
-//! Runs that train the last blocks of a pretrained backbone: what is frozen keeps its bytes, also over an interruption.
+//! Runs that train the last blocks of a pretrained backbone: frozen weights keep their bytes, also over an interruption.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -55,7 +55,7 @@ fn what_is_frozen_keeps_its_bytes_and_the_last_block_learns() {
     let weights = weights(dir.path());
     let before = dhih_model::Pretrained::read(&weights).unwrap();
     for (name, ema_decay, lookahead) in [("plain", 0.0, 0), ("ema", 0.5, 0), ("slow", 0.0, 2)] {
-        // Decay that would be seen in every weight after one step.
+        // A decay that would show in every weight after one step.
         let (ema_decay, lookahead) = (Some(ema_decay), Some(lookahead));
         let decayed = TrainOptions { weight_decay: Some(0.5), ..options(&data, &weights) };
         let options = TrainOptions { ema_decay, lookahead, ..decayed };

@@ -1,4 +1,4 @@
-//! From a file of vectors to a codec and to codes, by the program; and what it refuses.
+//! The program: from a file of vectors to a codec and to codes, and what it refuses.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -78,7 +78,7 @@ fn vectors_become_codes_of_every_method() {
     }
 }
 
-/// Two classes, told apart by the sign of one of the numbers.
+/// Two classes that differ in the sign of one of the numbers.
 #[test]
 fn labels_train_a_codec_whose_first_bits_are_codes_too() {
     let dir = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn labels_train_a_codec_whose_first_bits_are_codes_too() {
     let told = |text: &str| -> serde_json::Value {
         serde_json::from_str(&stdout(&dhih_train(dir.path(), &words(text)))).unwrap()
     };
-    // More bits than a vector has numbers.
+    // There are more bits than a vector has numbers.
     let train = "codec --vectors v.npy --labels y.npy --bits 24 --nested 4,8 --epochs 20 --batch-size 32 --validation 0.2 \
                  --loss csq --loss-param lambda=0.1 --hash-hidden 64 --json";
     let codec = told(train);
@@ -263,7 +263,7 @@ fn a_row_without_a_usable_vector_has_a_reason_in_place_of_a_code() {
         assert!(batch["code"].is_null(row) && batch["w0"].is_null(row));
         assert!(errors.value(row).contains(part), "{}", errors.value(row));
     }
-    // What is no column of vectors.
+    // This is not a column of vectors.
     let names: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
     let error = encode(&stream(names)[..], Vec::new(), Coder::Vectors(&codec)).unwrap_err();
     assert!(error.to_string().contains("expected lists of 4 floats"), "{error}");

@@ -46,7 +46,7 @@ fn options(data: &Path, weights: &Path) -> TrainOptions {
     }
 }
 
-/// With a hidden layer far smaller than the default one, which takes minutes where many epochs are trained.
+/// The hidden layer is far smaller than by default, where many epochs would take minutes.
 fn frozen(data: &Path, weights: &Path) -> TrainConfig {
     let (freeze_backbone, hash_hidden) = (Some(true), Some(16));
     let options = TrainOptions { freeze_backbone, hash_hidden, ..options(data, weights) };
@@ -175,7 +175,7 @@ fn a_killed_frozen_run_resumes_to_the_same_bytes() {
     assert!(!killed.join(RunDir::MODEL).exists(), "no half-trained model under the final name");
     let config = TrainConfig { epochs: 300, ..frozen(&data, &path) };
     run::start(&config, Some(&whole), Progress::Silent).unwrap();
-    // Other features in the cache are not believed, damaged ones neither.
+    // Features of other images in the cache are not used, and neither are damaged ones.
     let features = killed.join(RunDir::FEATURES);
     let mut bytes = std::fs::read(&features).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -201,7 +201,8 @@ fn runs_share_features_where_they_are_told_to_and_have_the_same_codes() {
     let start = |name: &str, config: &TrainConfig| {
         run::start(config, Some(&dir.path().join(name)), Progress::Silent).unwrap().0
     };
-    // A file of what is trained on, and one of what is encoded. Features of images alone are read where there are those of mirror images, too.
+    // A file for the images that are trained on, and one for those that are encoded. Features of images alone are also read from files that have
+    // those of mirror images.
     for (name, weights, bits, mirror, expected) in [
         ("a", &one, 12, true, 2),
         ("b", &one, 20, true, 2),
@@ -359,8 +360,8 @@ fn settings_that_contradict_one_another_are_refused() {
     }
 }
 
-/// A pretrained network takes grey images as RGB, but they are varied before that: the square that is painted over had three values, and the
-/// thread that makes batches panicked.
+/// A pretrained network takes grey images as RGB, but they are augmented before. The cutout had three values for one channel, and the thread
+/// that makes batches panicked.
 #[test]
 fn grey_images_are_painted_over_in_their_own_channel() {
     let dir = tempfile::tempdir().unwrap();

@@ -6,19 +6,19 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Dropout, Layer};
 use crate::ops::{Activation::Relu, Pool2dConfig};
 
-/// Its entry in the table.
+/// The entry in the table of backbones.
 pub(super) const ALEXNET: Spec =
     Spec::large("alexnet", "five convolutions and two linear layers", |input, vb, width| {
         alexnet(input, vb, width(4096))
     })
     .with_min_side(63);
 
-/// Names `features.{0,3,6,8,10}` and `classifier.{1,4}`; the features are the `hidden` values (4,096) of the latter.
-/// A block is a convolution or a linear layer, with what is behind it.
+/// Names the parameters `features.{0,3,6,8,10}` and `classifier.{1,4}`. The features are the `hidden` values (4,096) of `classifier.4`. A block
+/// is a convolution or a linear layer, with what follows it.
 fn alexnet(input: InputShape, vb: VarBuilder<'_>, hidden: usize) -> Result<Blocks> {
     let pool = Layer::MaxPool(Pool2dConfig { kernel: 3, stride: 2, padding: 0, ceil: false });
     let (features, classifier) = (vb.pp("features"), vb.pp("classifier"));

@@ -1,24 +1,24 @@
-//! A backbone while it is described: its layers, and where each of its blocks begins. Blocks are what training can be limited to, see
+//! The layers of a backbone under construction, and where each block begins. Training can be limited to the last blocks, see
 //! [`Network::train_last`](crate::Network::train_last).
 
 use crate::layer::{Layer, Sequential};
 
-/// Layers in their order, of which some begin a block. What stands before the first block is the stem; what follows the last block without
-/// beginning another, such as the last normalisation, belongs to the last one.
+/// Layers in their order, some of which begin a block. The layers before the first block are the stem. Layers behind the last block, such as a
+/// last normalisation, belong to that block.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blocks {
     layers: Vec<Layer>,
-    /// The index of each block's first layer, ascending.
+    /// The index of the first layer of each block, ascending.
     begins: Vec<usize>,
 }
 
 impl Blocks {
-    /// A stem.
+    /// Starts with the layers of a stem.
     pub(super) fn new(stem: impl IntoIterator<Item = Layer>) -> Self {
         Self { layers: stem.into_iter().collect(), begins: Vec::new() }
     }
 
-    /// The next layer begins a block.
+    /// Lets the next layer begin a block.
     pub(super) fn begin(&mut self) {
         self.begins.push(self.layers.len());
     }
@@ -36,7 +36,7 @@ impl Blocks {
         Sequential(self.layers.clone())
     }
 
-    /// All layers, and the index of each block's first one.
+    /// All layers, and the index of the first layer of each block.
     pub(super) fn finish(self) -> (Sequential, Vec<usize>) {
         (Sequential(self.layers), self.begins)
     }

@@ -1,4 +1,4 @@
-//! What a backbone or a text tower asks of its variable store, told from its description alone: no weight is drawn or stored for it.
+//! The names and shapes of the tensors of a backbone or a text tower, taken from its description alone: no weight is drawn or stored.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +8,20 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use super::Backbone;
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::init::is_running_statistic;
 
-/// Numbers of a backbone for one shape of image.
+/// Sizes of a backbone for one shape of image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Values of one feature vector.
     pub features: usize,
-    /// Values of all its weights and biases, without the running statistics of batch norm.
+    /// The number of weights and biases, without the running statistics of batch norm.
     pub parameters: usize,
 }
 
 impl Backbone {
-    /// Its size for images of a shape.
+    /// The sizes for images of the given shape.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -31,7 +31,7 @@ impl Backbone {
         Ok(Size { features, parameters: counted.map(|(_, shape)| shape.elem_count()).sum() })
     }
 
-    /// How many blocks it has, counted as in [`Network::train_last`](crate::Network::train_last).
+    /// The number of blocks, as [`Network::train_last`](crate::Network::train_last) counts them.
     ///
     /// # Errors
     /// For [`Self::CUSTOM`].
@@ -41,7 +41,7 @@ impl Backbone {
         Ok(recorded(|vb| self.build(input, vb))?.0.blocks().len())
     }
 
-    /// The number of its features, and the names and shapes of its tensors.
+    /// The number of features, and the names and shapes of the tensors.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -50,7 +50,7 @@ impl Backbone {
     }
 }
 
-/// What `build` makes, and the names and shapes of the tensors that it asks for.
+/// The result of `build`, and the names and shapes of the tensors that it asks its variable store for.
 ///
 /// # Errors
 /// Those of `build`.
@@ -64,7 +64,7 @@ pub(crate) fn recorded<T>(
     Ok((built, shapes))
 }
 
-/// Notes what is asked for and gives out one value that stands for all.
+/// A variable store that records what it is asked for. Each tensor that it returns is a single zero, broadcast to the shape.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<BTreeMap<String, Shape>>>);
 

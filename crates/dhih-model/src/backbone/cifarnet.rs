@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Conv2d, Pool2dConfig};
 
@@ -19,14 +19,14 @@ pub(super) const PLAIN: Spec = Spec::small(
 )
 .with_min_side(25);
 
-/// With more channels.
+/// The network with more channels.
 pub(super) const WIDE: Spec =
     Spec::small("cifarnet-wide", "cifarnet with 2.5 times the arithmetic", |input, vb, _| {
         cifarnet(Cifarnet { widths: [128, 384, 384], is_deep: false }, input, vb)
     })
     .with_min_side(25);
 
-/// With still more, and residual blocks of three convolutions.
+/// The network with still more channels, and residual blocks of three convolutions.
 pub(super) const DEEP: Spec = Spec::small(
     "cifarnet-deep",
     "cifarnet with residual blocks, 4 times the arithmetic",
@@ -34,22 +34,22 @@ pub(super) const DEEP: Spec = Spec::small(
 )
 .with_min_side(25);
 
-/// A network of this family.
+/// The sizes of a network of this family.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cifarnet {
     /// Channels of the three blocks.
     pub(super) widths: [usize; 3],
-    /// Whether a block has a third convolution, and adds what comes out of its first one to what comes out of the last.
+    /// Whether each block has a third convolution and a shortcut from the output of its first convolution to that of its last.
     pub(super) is_deep: bool,
 }
 
-/// Names `whiten` and `block{1,2,3}.{conv1,bn1,conv2,bn2}`, where blocks are deep also `conv3,bn3`. The weights of `whiten` are not
-/// trained: they are drawn like others until [`super::whitening`] sets them. The features are the maxima of 3 x 3 windows, one window
-/// where the image is of 25 to 48 pixels.
+/// Names the parameters `whiten` and `block{1,2,3}.{conv1,bn1,conv2,bn2}`, in deep blocks also `conv3` and `bn3`. The weights of `whiten` are
+/// not trained: they are random until [`super::whitening`] sets them. The features are the maxima over 3 x 3 windows; for images of 25 to 48
+/// pixels there is one window.
 pub(super) fn cifarnet(form: Cifarnet, input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let pool =
         |side| Layer::MaxPool(Pool2dConfig { kernel: side, stride: side, padding: 0, ceil: false });
-    // All pixels of a patch, and the same with the opposite sign.
+    // One channel for each value of a 2 x 2 patch, and one for each with the opposite sign.
     let mut channels = 2 * 4 * input.channels;
     let whiten = Conv::new((input.channels, channels), 2).padding(0).biased(Activation::Gelu);
     let mut layers = Blocks::new([match whiten.build(Scheme::Torch, vb.pp("whiten"))? {
@@ -83,7 +83,7 @@ pub(super) fn cifarnet(form: Cifarnet, input: InputShape, vb: VarBuilder<'_>) ->
     Ok(layers)
 }
 
-/// A 3x3 convolution that at first passes its input on in its first channels, and draws the others.
+/// A 3x3 convolution whose first output channels initially pass the input through; the other channels are drawn.
 fn passing((channels, out): (usize, usize), vb: VarBuilder<'_>) -> Result<Layer> {
     let is_new = !vb.contains_tensor("weight");
     let layer = Conv::new((channels, out), 3).build(Scheme::Torch, vb)?;
@@ -93,7 +93,7 @@ fn passing((channels, out): (usize, usize), vb: VarBuilder<'_>) -> Result<Layer>
     {
         let size = channels * 9;
         let mut pass = vec![0f32; channels * size];
-        // The middle of the kernel of each channel upon itself.
+        // The centre of the kernel from each channel to itself is 1.
         (0..channels).for_each(|c| pass[c * size + c * 9 + 4] = 1.0);
         let pass = Tensor::from_vec(pass, (channels, channels, 3, 3), weight.device())?;
         let drawn = weight.detach().narrow(0, channels, out - channels)?;

@@ -6,25 +6,24 @@ use candle_nn::{Init, VarBuilder};
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, layer_norm, token_linear};
-use crate::config::InputShape;
-use crate::image::{Fit, Interpolation};
+use crate::image::{Fit, InputShape, Interpolation};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Scale, Unary};
 
-/// Its entry in the table.
+/// The entry in the table of backbones.
 pub(super) const CONVNEXT_TINY: Spec = Spec::large(
     "convnext-tiny",
     "a convolutional network in the style of transformers",
     |input, vb, width| convnext(input, vb, width, [(96, 3), (192, 3), (384, 9), (768, 3)]),
 )
-// A smaller side of 236 pixels.
+// The smaller side is scaled to 236 pixels.
 .with_fit(Fit::scaled(Interpolation::Linear, 949));
 
-/// Added to the variances.
+/// The constant that layer norm adds to variances.
 const EPS: f64 = 1e-6;
 
-/// Channels and blocks of each resolution. The features are the normalised means of the last channels. A block
-/// is a residual; what halves the resolution before one belongs to the block before that.
+/// `channels` and `blocks` are those of each resolution. The features are the normalised means of the last channels. A block is a residual; a
+/// layer that halves the resolution belongs to the block before it.
 fn convnext(
     input: InputShape,
     vb: VarBuilder<'_>,
@@ -58,7 +57,7 @@ fn convnext(
     Ok(layers)
 }
 
-/// A kernel of 7x7 on each channel, and two linear layers on each pixel.
+/// A depthwise 7x7 convolution and two linear layers on each pixel.
 fn residual(channels: usize, width: fn(usize) -> usize, vb: VarBuilder<'_>) -> Result<Layer> {
     let hidden = width(4 * channels);
     let names = vb.pp("block");

@@ -6,11 +6,11 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::Layer;
 use crate::ops::{Activation, Pool2dConfig};
 
-/// Its entry in the table.
+/// The entry in the table of backbones.
 pub(super) const DSH_CNN: Spec = Spec::small(
     "dsh-cnn",
     "three 5x5 convolutions, of deep supervised hashing",
@@ -18,8 +18,8 @@ pub(super) const DSH_CNN: Spec = Spec::small(
 )
 .with_min_side(12);
 
-/// Names `conv{1,2,3}` and `fc1`, whose `hidden` values are the features. As in the authors' Caffe model, pooling windows
-/// may reach over the border; its local response normalisation is left out.
+/// Names the parameters `conv{1,2,3}` and `fc1`. The features are the `hidden` values of `fc1`. As in the authors' Caffe model, pooling windows
+/// may reach over the border. Its local response normalisation is left out.
 fn dsh_cnn(input: InputShape, vb: VarBuilder<'_>, hidden: usize) -> Result<Blocks> {
     let pool = Pool2dConfig { kernel: 3, stride: 2, padding: 0, ceil: true };
     let conv = |channels, activation, name| {

@@ -8,14 +8,14 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
-use crate::config::{InputShape, Normalization};
-use crate::image::{Fit, Interpolation};
+use crate::image::{Fit, InputShape, Interpolation};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
+use crate::preprocess::Normalization;
 
-/// Their entries in the table.
+/// The entries in the table of backbones.
 pub(super) const LITE0: Spec = Spec {
-    // (x - 127) / 128, of bytes.
+    // This is (x - 127) / 128 for bytes x.
     normalization: || Normalization { mean: vec![127.0 / 255.0; 3], std: vec![128.0 / 255.0; 3] },
     ..Spec::large(
         "efficientnet-lite0",
@@ -34,13 +34,13 @@ pub(super) const LITE2: Spec = Spec {
 }
 .published_as("timm/tf_efficientnet_lite2.in1k");
 
-/// Added to the variance by every batch norm of the family.
+/// The constant that the batch norms of the family add to variances.
 const EPS: f64 = 1e-3;
 
-/// Blocks of one resolution.
+/// The blocks of one resolution.
 struct Stage {
     kernel: usize,
-    /// Of the first block; the others have stride 1.
+    /// The stride of the first block; the others have stride 1.
     stride: usize,
     expansion: usize,
     out: usize,
@@ -61,7 +61,7 @@ const LITE0_STAGES: [Stage; 7] = [
     stage([3, 1, 6], [320, 1]),
 ];
 
-/// 1.1 times the channels, as the nearest multiples of 8, and 1.2 times the blocks, rounded up; but for the first stage and the last.
+/// 1.1 times the channels, rounded to multiples of 8, and 1.2 times the blocks, rounded up. The first and the last stage keep their blocks.
 const LITE2_STAGES: [Stage; 7] = [
     stage([3, 1, 1], [16, 1]),
     stage([3, 2, 6], [24, 3]),
@@ -72,17 +72,17 @@ const LITE2_STAGES: [Stage; 7] = [
     stage([3, 1, 6], [352, 1]),
 ];
 
-/// Whose names weights have.
+/// Which library's names the weights have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Names {
-    /// `_conv_stem`, `_bn0`, `_blocks.N`, `_conv_head` and `_bn1`.
+    /// The names `_conv_stem`, `_bn0`, `_blocks.N`, `_conv_head` and `_bn1`.
     EfficientnetPytorch,
-    /// `conv_stem`, `bn1`, `blocks.STAGE.N`, `conv_head` and `bn2`.
+    /// The names `conv_stem`, `bn1`, `blocks.STAGE.N`, `conv_head` and `bn2`.
     Timm,
 }
 
 impl Names {
-    /// Convolution and norm of the stem, and of the head.
+    /// The names of convolution and norm, of the stem and of the head.
     fn ends(self) -> [[&'static str; 2]; 2] {
         match self {
             Self::EfficientnetPytorch => [["_conv_stem", "_bn0"], ["_conv_head", "_bn1"]],
@@ -90,7 +90,7 @@ impl Names {
         }
     }
 
-    /// Convolution and norm that expand, that are of each channel, and that project.
+    /// The names of convolution and norm in a block: of the expansion, of the depthwise convolution, and of the projection.
     fn block(self, expands: bool) -> [[&'static str; 2]; 3] {
         match (self, expands) {
             (Self::EfficientnetPytorch, _) => {
@@ -102,7 +102,7 @@ impl Names {
     }
 }
 
-/// The features are the means of the last 1,280 channels. A block is an inverted residual.
+/// Names the parameters as `names` says. The features are the means of the last 1,280 channels. A block is an inverted residual.
 fn efficientnet_lite(
     input: InputShape,
     vb: VarBuilder<'_>,
@@ -133,7 +133,7 @@ fn efficientnet_lite(
     Ok(layers)
 }
 
-/// A convolution, and batch norm with an activation.
+/// A convolution, followed by batch norm with an activation.
 fn normed(
     conv: Conv,
     (channels, activation): (usize, Activation),
@@ -144,7 +144,7 @@ fn normed(
     Ok([conv.build(Scheme::He, vb.pp(conv_name))?, Layer::Norm(norm)])
 }
 
-/// An inverted residual: 1x1 to more channels, a kernel on each of them, 1x1 to fewer.
+/// An inverted residual: a 1x1 convolution to more channels, a depthwise convolution, a 1x1 convolution to fewer channels.
 struct Block {
     channels: (usize, usize),
     kernel: usize,

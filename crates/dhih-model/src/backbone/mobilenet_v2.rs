@@ -6,18 +6,18 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::Activation;
 
-/// Its entry in the table.
+/// The entry in the table of backbones.
 pub(super) const MOBILENET_V2: Spec = Spec::large(
     "mobilenet-v2",
     "inverted residuals with a kernel for each channel",
     |input, vb, _| mobilenet_v2(input, vb),
 );
 
-/// Names `features.N`; the features are the means of its last 1,280 channels. A block is an inverted residual.
+/// Names the parameters `features.N`. The features are the means of the last 1,280 channels. A block is an inverted residual.
 fn mobilenet_v2(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let vb = vb.pp("features");
     let stem = Conv::new((input.channels, 32), 3).stride(2);
@@ -48,7 +48,7 @@ fn mobilenet_v2(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     Ok(layers)
 }
 
-/// An inverted residual: 1x1 to more channels, 3x3 on each of them, 1x1 to fewer.
+/// An inverted residual: a 1x1 convolution to more channels, a depthwise 3x3 convolution, a 1x1 convolution to fewer channels.
 struct Block {
     channels: (usize, usize),
     expansion: usize,
@@ -82,7 +82,7 @@ impl Block {
     }
 }
 
-/// A convolution, batch norm and ReLU up to 6.
+/// A convolution, followed by batch norm and ReLU6.
 fn normed(
     conv: Conv,
     out: usize,

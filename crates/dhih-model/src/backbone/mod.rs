@@ -1,5 +1,5 @@
-//! Feature extractors: one family a file, each a function that describes a network as a [`Sequential`]. A backbone maps
-//! images to feature vectors and knows nothing of codes or losses.
+//! Feature extractors. Each family has a file with functions that describe its networks as a [`Sequential`]. A backbone maps images to feature
+//! vectors and knows nothing of codes or losses.
 
 mod alexnet;
 mod blocks;
@@ -27,30 +27,30 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use self::blocks::Blocks;
-use crate::config::{InputShape, Normalization};
-use crate::image::Fit;
+use crate::image::{Fit, InputShape};
 use crate::layer::{Mode, Sequential};
+use crate::preprocess::Normalization;
 use crate::text::TextConfig;
 
-/// What a network needs of its backbone. Any candle model can be plugged in by it, see
+/// What a network needs of its backbone. Implement it to plug in any candle model, see
 /// [`Network::with_backbone`](crate::Network::with_backbone).
 pub trait FeatureExtractor: Send + Sync {
     /// # Shapes
-    /// `[n, height, width, channels]` to `[n, features]`.
+    /// `x`: `[n, height, width, channels]`; returns `[n, features]`.
     ///
     /// # Errors
-    /// When the shape is not the one it was built for.
+    /// When the shape is not the one that the backbone was built for.
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor>;
 
-    /// Values of one feature vector.
+    /// The number of values of a feature vector.
     fn features(&self) -> usize;
 
-    /// Its layers, where it is made of them: what interpreters other than forward work on.
+    /// The layers, where the backbone is made of [`Layer`](crate::layer::Layer)s. Interpreters other than the forward pass need them.
     fn layers(&self) -> Option<&Sequential> {
         None
     }
 
-    /// The index of the first layer of each block, ascending; empty where it is not made of layers.
+    /// The index of the first layer of each block, ascending; empty where the backbone is not made of layers.
     fn blocks(&self) -> &[usize] {
         &[]
     }
@@ -61,25 +61,25 @@ pub trait FeatureExtractor: Send + Sync {
 #[serde(try_from = "String", into = "&'static str")]
 pub struct Backbone(&'static Spec);
 
-/// What is fixed about a backbone. Those of a family are in the file that describes its layers.
+/// The fixed properties of a backbone. The file of a family has those of its members.
 struct Spec {
     /// The name used in flags and files.
     name: &'static str,
-    /// One line on what it is for.
+    /// One line on its purpose.
     description: &'static str,
     /// The smallest image side that it takes, in pixels.
     min_side: usize,
-    /// The image side that it was made for, in pixels.
+    /// The image side that it was designed for, in pixels.
     default_side: usize,
-    /// How the weights that were trained on ImageNet take pixels.
+    /// The normalisation of pixels that its ImageNet weights expect.
     normalization: fn() -> Normalization,
-    /// How pictures were brought to its side where these weights were evaluated.
+    /// How pictures were brought to the network's size when these weights were evaluated.
     fit: Fit,
     /// The repository of the Hugging Face hub that has weights for it, `owner/name`.
     published: Option<&'static str>,
-    /// The text tower whose vectors are in the space of its features.
+    /// The text tower whose vectors are in the same space as its features.
     text: Option<TextConfig>,
-    /// Its layers; `width` is applied to the number of values of hidden linear layers, so that tests need not draw 100 million weights.
+    /// Builds its layers. `width` is applied to the size of hidden linear layers, so that tests need not draw 100 million weights.
     layers: Describe,
 }
 
@@ -87,7 +87,7 @@ type Describe =
     fn(input: InputShape, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<Blocks>;
 
 impl Spec {
-    /// Of a network for small images.
+    /// The specification of a network for small images.
     const fn small(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let normalization = Normalization::imagenet;
         let fit = InputShape::new(1, 1, 1).fit;
@@ -104,35 +104,35 @@ impl Spec {
         }
     }
 
-    /// Of a network for photographs, of which there are weights trained on ImageNet.
+    /// The specification of a network for photographs, with weights trained on ImageNet.
     const fn large(name: &'static str, description: &'static str, layers: Describe) -> Self {
         let small = Self::small(name, description, layers);
         Self { min_side: 32, default_side: 224, fit: Fit::LINEAR_256, ..small }
     }
 
-    /// The same for weights that were evaluated on pictures brought to its side in another way.
+    /// Sets how pictures were brought to the network's size when its weights were evaluated.
     const fn with_fit(self, fit: Fit) -> Self {
         Self { fit, ..self }
     }
 
-    /// The same with weights on the hub.
+    /// Sets the repository of weights on the hub.
     const fn published_as(self, repository: &'static str) -> Self {
         Self { published: Some(repository), ..self }
     }
 
-    /// The same with a text tower.
+    /// Sets the text tower.
     const fn with_text(self, text: TextConfig) -> Self {
         Self { text: Some(text), ..self }
     }
 
-    /// The same with another smallest side.
+    /// Sets the smallest side.
     const fn with_min_side(self, min_side: usize) -> Self {
         Self { min_side, ..self }
     }
 }
 
 impl Backbone {
-    /// All that are built by name, in the order in which they are listed.
+    /// All backbones that can be built by name, in the order in which they are listed.
     pub const ALL: &[Self] = &[
         Self::SMALL,
         Self(&dsh_cnn::DSH_CNN),
@@ -166,13 +166,13 @@ impl Backbone {
         Self(&vit::SIGLIP_BASE),
     ];
 
-    /// Three convolutions: the one that trains in seconds.
+    /// Three convolutions; it trains in seconds.
     pub const SMALL: Self = Self(&small::SMALL);
 
-    /// A [`FeatureExtractor`] of the program's own; not listed, and not built by name.
+    /// A [`FeatureExtractor`] that the calling program provides. It is not listed, and cannot be built by name.
     pub const CUSTOM: Self = Self(&CUSTOM);
 
-    /// The backbone of that name; `None` where there is none.
+    /// The backbone of this name; `None` where there is none.
     pub fn named(name: &str) -> Option<Self> {
         let mut all = Self::ALL.iter().chain(&[Self::CUSTOM]);
         all.find(|backbone| backbone.name() == name).copied()
@@ -183,17 +183,17 @@ impl Backbone {
         self.0.name
     }
 
-    /// One line on what it is for.
+    /// One line on its purpose.
     pub fn description(self) -> &'static str {
         self.0.description
     }
 
-    /// The smallest image side it takes, in pixels.
+    /// The smallest image side that it takes, in pixels.
     pub fn min_side(self) -> usize {
         self.0.min_side
     }
 
-    /// The image side it was made for, in pixels: 224 where there are weights trained on ImageNet, or 32.
+    /// The image side that it was designed for, in pixels: 224 for backbones with ImageNet weights, else 32.
     pub fn default_side(self) -> usize {
         self.0.default_side
     }
@@ -203,23 +203,23 @@ impl Backbone {
         self.0.published
     }
 
-    /// The text tower that was trained with it, where there is one: vectors of texts are in the space of its features.
+    /// The text tower that was trained with it, where there is one. Vectors of texts are in the same space as its features.
     pub fn text(self) -> Option<TextConfig> {
         self.0.text
     }
 
-    /// How the weights that were trained on ImageNet take pixels.
+    /// The normalisation of pixels that its ImageNet weights expect.
     pub fn pretrained_normalization(self) -> Normalization {
         (self.0.normalization)()
     }
 
-    /// How pictures were brought to the side of the weights where these were evaluated by those who trained them.
+    /// How the authors of its weights brought pictures to the network's size when they evaluated these weights.
     pub fn pretrained_fit(self) -> Fit {
         self.0.fit
     }
 
-    /// The feature extractor. Its parameters have torchvision's names under `vb`, where torchvision has the network; its
-    /// last layer, the classifier, is left out.
+    /// Builds the feature extractor, without the classifier at its end. The parameters have torchvision's names under `vb`, where torchvision
+    /// has the network.
     ///
     /// # Errors
     /// When the image is too small, those of the variable store, and for [`Self::CUSTOM`].
@@ -229,7 +229,7 @@ impl Backbone {
         Ok(Box::new(Layered { layers, blocks, features }))
     }
 
-    /// The layers, as [`Spec::layers`] describes them. Only tests want another `width`.
+    /// The layers, as [`Spec::layers`] describes them; only tests set another `width`.
     #[cfg(test)]
     pub(crate) fn describe(
         self,

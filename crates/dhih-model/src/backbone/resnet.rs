@@ -1,5 +1,5 @@
-//! `resnet18`, `resnet34` and `resnet50` (He et al., 2016), with torchvision's layers and names, and their forms with a stem
-//! for images of 32 x 32: a 3x3 convolution in place of one of 7x7 with stride 2 and the maximum behind it.
+//! `resnet18`, `resnet34` and `resnet50` (He et al., 2016), with torchvision's layers and names. Their forms for images of 32 x 32 have another
+//! stem: a 3x3 convolution instead of a 7x7 convolution with stride 2 and max pooling.
 
 use candle_core::Result;
 use candle_nn::VarBuilder;
@@ -7,11 +7,11 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Pool2dConfig};
 
-/// Blocks of each resolution in networks of 18 layers, and of 34 or 50.
+/// The blocks of each resolution in networks of 18 layers, and of 34 or 50 layers.
 const EIGHTEEN: [usize; 4] = [2, 2, 2, 2];
 const MORE: [usize; 4] = [3, 4, 6, 3];
 
@@ -45,29 +45,29 @@ pub(super) const RESNET50: Spec =
 pub(super) struct Resnet {
     pub(super) stem: Stem,
     pub(super) block: Block,
-    /// Blocks at each of four resolutions.
+    /// The blocks of each of the four resolutions.
     pub(super) blocks: [usize; 4],
 }
 
-/// What is before the blocks.
+/// The layers before the blocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stem {
-    /// Quarters the resolution.
+    /// This stem quarters the resolution.
     ImageNet,
-    /// Keeps the resolution.
+    /// This stem keeps the resolution.
     Cifar,
 }
 
-/// What the network is made of.
+/// The kind of the blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Block {
     /// Two 3x3 convolutions.
     Basic,
-    /// 1x1, 3x3 and 1x1 to four times the width.
+    /// 1x1 and 3x3 convolutions, and a 1x1 convolution to four times the width.
     Bottleneck,
 }
 
-/// Names `conv1`, `bn1` and `layer{1,2,3,4}`; the features are the means of the last block's channels. A block is a residual.
+/// Names the parameters `conv1`, `bn1` and `layer{1,2,3,4}`. The features are the means of the last block's channels. A block is a residual.
 pub(super) fn resnet(input: InputShape, vb: VarBuilder<'_>, resnet: Resnet) -> Result<Blocks> {
     let (stem, pool) = match resnet.stem {
         Stem::ImageNet => (
@@ -95,7 +95,7 @@ pub(super) fn resnet(input: InputShape, vb: VarBuilder<'_>, resnet: Resnet) -> R
     Ok(layers)
 }
 
-/// One block of `width` channels inside; also returns the channels of its output.
+/// One block with `width` inner channels. Returns the block and its output channels.
 fn residual(
     block: Block,
     (channels, width): (usize, usize),

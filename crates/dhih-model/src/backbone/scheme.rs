@@ -1,4 +1,4 @@
-//! How the families draw their weights at first, and the layers with weights made so.
+//! The schemes by which the families initialise their weights, and builders of layers with such weights.
 
 use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
@@ -6,21 +6,21 @@ use candle_nn::{Init, VarBuilder};
 use crate::layer::{Layer, Linear};
 use crate::ops::{Activation, BatchNorm, Conv2d, Conv2dConfig, LayerNorm, Padding, Unary};
 
-/// A rule for weights by the numbers of inputs and outputs of a neuron; biases begin at 0 but for [`Self::Torch`].
+/// A rule for initial weights from the numbers of inputs and outputs of a neuron. Biases begin at 0, except with [`Self::Torch`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scheme {
-    /// He et al. (2015): convolutions normal with variance `2 / outputs`, linear layers with deviation 0.01.
+    /// He et al. (2015): convolutions are normal with variance `2 / outputs`, linear layers are normal with deviation 0.01.
     He,
     /// He et al. (2015): uniform with variance `2 / inputs`.
     HeUniform,
-    /// PyTorch's default: weights and biases uniform in `+-1 / sqrt(inputs)`.
+    /// PyTorch's default: weights and biases are uniform in `+-1 / sqrt(inputs)`.
     Torch,
-    /// Glorot and Bengio (2010) as Caffe has it: uniform with variance `1 / inputs`.
+    /// Glorot and Bengio (2010) as implemented in Caffe: uniform with variance `1 / inputs`.
     Xavier,
 }
 
 impl Scheme {
-    /// A linear layer with ReLU: `weight`, `bias`.
+    /// A linear layer with ReLU. The parameters are named `weight` and `bias`.
     pub(super) fn linear(
         self,
         (inputs, outputs): (usize, usize),
@@ -62,7 +62,7 @@ impl Scheme {
     }
 }
 
-/// A convolution to be built; without bias and activation at first, for batch norm to follow.
+/// A convolution to be built. At first it has no bias and no activation, because batch norm usually follows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conv {
     channels: (usize, usize),
@@ -73,43 +73,43 @@ pub(super) struct Conv {
 }
 
 impl Conv {
-    /// From and to so many channels, with a square kernel, stride 1 and the padding that keeps the size.
+    /// A convolution between so many input and output channels, with a square kernel, stride 1 and the padding that keeps the size.
     pub(super) fn new(channels: (usize, usize), kernel: usize) -> Self {
         let config = Conv2dConfig { padding: Padding::Each(kernel / 2), ..Default::default() };
         Self { channels, kernel, config, bias: false, activation: Activation::Identity }
     }
 
-    /// With another stride, in pixels.
+    /// Sets the stride, in pixels.
     pub(super) fn stride(mut self, stride: usize) -> Self {
         self.config.stride = stride;
         self
     }
 
-    /// With another padding, in pixels.
+    /// Sets the padding, in pixels.
     pub(super) fn padding(mut self, padding: usize) -> Self {
         self.config.padding = Padding::Each(padding);
         self
     }
 
-    /// With [`Padding::Same`].
+    /// Sets [`Padding::Same`].
     pub(super) fn same(mut self) -> Self {
         self.config.padding = Padding::Same;
         self
     }
 
-    /// Each channel by itself.
+    /// Makes it depthwise: each channel is convolved on its own.
     pub(super) fn depthwise(mut self) -> Self {
         self.config.groups = self.channels.0;
         self
     }
 
-    /// With a bias, and an activation behind it.
+    /// Adds a bias, and an activation behind it.
     pub(super) fn biased(mut self, activation: Activation) -> Self {
         (self.bias, self.activation) = (true, activation);
         self
     }
 
-    /// Names `weight` and, where there is one, `bias`.
+    /// Builds the layer. The parameters are named `weight` and, where there is a bias, `bias`.
     pub(super) fn build(self, scheme: Scheme, vb: VarBuilder<'_>) -> Result<Layer> {
         let Self { channels: (channels, out), kernel, config, bias, activation } = self;
         let per_group = channels / config.groups;
@@ -121,19 +121,20 @@ impl Conv {
     }
 }
 
-/// Batch norm with its activation: `weight`, `bias`, `running_mean`, `running_var`.
+/// Batch norm with its activation. The parameters are named `weight`, `bias`, `running_mean` and `running_var`.
 pub(super) fn norm(channels: usize, activation: Activation, vb: VarBuilder<'_>) -> Result<Layer> {
     Ok(Layer::Norm(BatchNorm::new(channels, activation, vb)?))
 }
 
-/// Layer norm of each pixel or token: `weight`, `bias`.
+/// Layer norm of each pixel or token. The parameters are named `weight` and `bias`.
 pub(crate) fn layer_norm(channels: usize, eps: f64, vb: VarBuilder<'_>) -> Result<Layer> {
     let weight = vb.get_with_hints(channels, "weight", Init::Const(1.0))?;
     let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
     Ok(Layer::Unary(Unary::LayerNorm(LayerNorm { weight, bias, eps })))
 }
 
-/// A linear layer on each pixel or token, `weight` `[out, in]` and `bias`, drawn as transformers are: normal with deviation 0.02.
+/// A linear layer on each pixel or token. The parameters are `weight` `[out, in]`, initialised as in transformers (normal with deviation 0.02),
+/// and `bias`.
 pub(crate) fn token_linear(
     (inputs, outputs): (usize, usize),
     activation: Activation,

@@ -1,5 +1,4 @@
-//! `small`: three 3x3 convolutions of 32, 64 and 128 channels, each with a halving of the resolution, batch norm
-//! and ReLU.
+//! `small`: three 3x3 convolutions of 32, 64 and 128 channels, each followed by 2x2 max pooling, batch norm and ReLU.
 
 use candle_core::Result;
 use candle_nn::VarBuilder;
@@ -7,18 +6,18 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::norm;
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::Layer;
 use crate::ops::{Activation, Conv2d, Conv2dConfig, Padding, Pool2dConfig};
 
-/// Its entry in the table.
+/// The entry in the table of backbones.
 pub(super) const SMALL: Spec = Spec::small(
     "small",
     "three 3x3 convolutions with batch norm; seconds an epoch on a CPU",
     |input, vb, _| small(input, vb),
 );
 
-/// Names `conv{1,2,3}` and `bn{1,2,3}`. The features are the last block's values.
+/// Names the parameters `conv{1,2,3}` and `bn{1,2,3}`. The features are the values of the last block.
 fn small(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
     let halve = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };

@@ -7,12 +7,11 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, token_linear};
-use crate::config::InputShape;
-use crate::image::Fit;
+use crate::image::{Fit, InputShape};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, BatchNorm};
 
-/// Their entries in the table.
+/// The entries in the table of backbones.
 pub(super) const EFFICIENTNET_B0: Spec = Spec::large(
     "efficientnet-b0",
     "inverted residuals whose channels are weighed by each image",
@@ -29,11 +28,11 @@ pub(super) const MOBILENET_V3: Spec = Spec::large(
 #[derive(Clone, Copy)]
 struct Block {
     channels: (usize, usize),
-    /// Channels between.
+    /// Channels between the first and the last convolution.
     wide: usize,
     kernel: usize,
     stride: usize,
-    /// Channels to which an image is squeezed to weigh its channels, and the activations behind the two layers that do it.
+    /// The size of the hidden layer of squeeze and excitation, and the activations behind its two layers; `None` where a block has no such gate.
     squeeze: Option<(usize, [Activation; 2])>,
     activation: Activation,
     eps: f64,
@@ -76,7 +75,7 @@ impl Block {
     }
 }
 
-/// The features are the means of the last 1,280 channels. A block is an inverted residual.
+/// Names the parameters as torchvision does. The features are the means of the last 1,280 channels. A block is an inverted residual.
 fn efficientnet_b0(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let block = |channels: (usize, usize), expansion: usize, kernel, stride| Block {
         channels,
@@ -115,7 +114,8 @@ fn efficientnet_b0(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     Ok(layers)
 }
 
-/// The features are the 1,280 values of the layer before the classifier. A block is an inverted residual.
+/// Names the parameters as torchvision does. The features are the 1,280 values of the layer before the classifier. A block is an inverted
+/// residual.
 fn mobilenet_v3(
     input: InputShape,
     vb: VarBuilder<'_>,
@@ -169,7 +169,7 @@ fn mobilenet_v3(
     Ok(layers)
 }
 
-/// The nearest multiple of 8 that is not less than nine tenths of it.
+/// The nearest multiple of 8 that is not less than nine tenths of `channels`.
 fn of_eight(channels: usize) -> usize {
     let nearest = ((channels + 4) / 8 * 8).max(8);
     if 10 * nearest < 9 * channels { nearest + 8 } else { nearest }

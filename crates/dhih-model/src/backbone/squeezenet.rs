@@ -6,19 +6,19 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation::Relu, Pool2dConfig};
 
-/// Its entry in the table.
+/// The entry in the table of backbones.
 pub(super) const SQUEEZENET1_1: Spec =
     Spec::large("squeezenet1-1", "few weights: 1x1 and 3x3 side by side", |input, vb, _| {
         squeezenet1_1(input, vb)
     })
     .with_min_side(25);
 
-/// Names `features.N`; the features are the means of its last 512 channels, which torchvision's classifier convolves first
-/// and averages then. A block is a pair of layers that squeeze and expand.
+/// Names the parameters `features.N`. The features are the means of the last 512 channels; torchvision's classifier convolves these channels
+/// before it averages. A block is a pair of fire layers.
 fn squeezenet1_1(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     let vb = vb.pp("features");
     let pool = Layer::MaxPool(Pool2dConfig { kernel: 3, stride: 2, padding: 0, ceil: true });
@@ -46,7 +46,7 @@ fn squeezenet1_1(input: InputShape, vb: VarBuilder<'_>) -> Result<Blocks> {
     Ok(layers)
 }
 
-/// A 1x1 convolution to few channels, then one of 1x1 and one of 3x3 side by side.
+/// A fire layer: a 1x1 convolution to few channels, then a 1x1 and a 3x3 convolution side by side.
 fn fire(
     (channels, squeeze, expand): (usize, usize, usize),
     vb: VarBuilder<'_>,

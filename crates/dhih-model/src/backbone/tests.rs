@@ -1,5 +1,4 @@
-//! Every backbone: its numbers, its limits, and that all of it can be trained. Agreement with torchvision is in
-//! `tests/torchvision.rs`.
+//! Every backbone: its sizes, its limits, and that each of its parameters is trained. `tests/torchvision.rs` compares with torchvision.
 
 use candle_core::{DType, Device, IndexOp, Tensor};
 
@@ -13,7 +12,7 @@ fn square(side: usize, channels: usize) -> InputShape {
     InputShape::new(side, side, channels)
 }
 
-/// With narrow linear layers.
+/// Describes a backbone with narrow linear layers.
 fn describe(backbone: Backbone, input: InputShape) -> (Sequential, Parameters) {
     let parameters = Parameters::seeded(1);
     let vb = parameters.builder(DType::F32, &Device::Cpu).pp("backbone");
@@ -30,7 +29,7 @@ fn names_in_files_are_those_of_flags() {
     }
 }
 
-/// Parameters of torchvision's networks without their classifiers.
+/// The expected numbers are the parameters of torchvision's networks without their classifiers.
 #[test]
 fn sizes_are_the_published_ones() {
     for (backbone, features, parameters) in [
@@ -65,7 +64,7 @@ fn sizes_are_the_published_ones() {
         let size = backbone.size(square(backbone.default_side(), 3)).unwrap();
         assert_eq!(size, Size { features, parameters }, "{}", backbone.name());
     }
-    // The stem of 3x3 in place of 7x7.
+    // The stem has a 3x3 kernel in place of a 7x7 kernel.
     let small_stem = Backbone::named("resnet18-cifar").unwrap().size(square(32, 3)).unwrap();
     assert_eq!(small_stem, Size { features: 512, parameters: 11_176_512 - 64 * 3 * (49 - 9) });
 }
@@ -87,7 +86,7 @@ fn at_the_smallest_size_every_parameter_is_trained() {
         let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
         for (name, var) in parameters.trainable() {
             let what = format!("{} {name}", backbone.name());
-            // Batch norm takes the bias before it away again: its gradient is 0 and is not computed.
+            // Batch norm cancels the bias before it, whose gradient is therefore 0 and is not computed.
             let before_norm = backbone.name().ends_with("-bn")
                 && name.ends_with(".bias")
                 && parameters.all().iter().any(|(other, weight)| {
@@ -124,7 +123,7 @@ fn smaller_images_are_refused() {
             assert!(matches!(error, crate::Error::Config { name: "input", .. }), "{error}");
         }
     }
-    // Where windows do not fit any more the description itself says so.
+    // Where the image is too small for a window, the description itself is an error.
     for backbone in [
         Backbone::SMALL,
         Backbone::named("dsh-cnn").unwrap(),
@@ -169,7 +168,7 @@ fn layers_joined_into_one_operator_compute_the_same() {
         for layer in &layers.0 {
             one_by_one = Sequential(vec![layer.clone()]).forward(&one_by_one, mode).unwrap();
         }
-        // In evaluation the statistics have moved by two training steps more.
+        // The running statistics have changed by two more training steps, so both are evaluated now.
         let joined = layers.forward(x.as_tensor(), mode).unwrap();
         assert_close(&joined, &one_by_one, 1e-4);
     }
@@ -185,7 +184,7 @@ fn whitening_weights_are_not_trained_and_new_convolutions_pass_their_input_on() 
     let weights = weights.i((5, 0..64)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let one_at = |at: usize| (0..64 * 9).map(|i| f32::from(u8::from(i == at))).collect::<Vec<_>>();
     assert_eq!(weights, one_at(5 * 9 + 4));
-    // What is loaded afterwards is seen by the detached weights, too.
+    // Detached weights share their storage with the variables, so they see values that are loaded later.
     let x = variable("x", &[1, 25, 25, 3]);
     let stem = Sequential(layers.0[..1].to_vec());
     let before = stem.forward(x.as_tensor(), Mode::Evaluation).unwrap();

@@ -1,5 +1,5 @@
-//! The block that all transformers here are made of, of images and of texts: attention between tokens and two linear layers on each token, both
-//! normalised first and added to what they are given (Xiong et al., 2020). Tokens are images of one row, `[n, 1, tokens, channels]`.
+//! The block of all transformers here, of images and of texts: attention between tokens, and two linear layers on each token. Both are pre-norm
+//! residuals (Xiong et al., 2020). Tokens are images of one row, `[n, 1, tokens, channels]`.
 
 use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
@@ -12,22 +12,22 @@ use crate::ops::{Activation, Attention, Scale, Unary};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Block {
     pub(crate) channels: usize,
-    /// Values of a token between the two linear layers.
+    /// The size of the hidden layer on each token.
     pub(crate) hidden: usize,
     pub(crate) attention: Attention,
     pub(crate) activation: Activation,
     pub(crate) names: BlockNames,
 }
 
-/// What is common to the blocks of a family.
+/// What the blocks of a family have in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockNames {
-    /// Added to the variances.
+    /// The constant that layer norm adds to variances.
     pub(crate) eps: f64,
-    /// Whether branches end with a factor for each channel.
+    /// Whether each branch ends with a factor for each channel (layer scale).
     pub(crate) scales: bool,
     pub(crate) norms: [&'static str; 2],
-    /// Queries, keys, values and what is behind them.
+    /// The names of the projections to queries, keys and values, and of the projection behind attention.
     pub(crate) attention: [&'static str; 4],
 }
 
@@ -41,7 +41,7 @@ pub(crate) const CLIP_BLOCK: BlockNames = BlockNames {
 pub(crate) const SIGLIP_BLOCK: BlockNames = BlockNames { eps: 1e-6, ..CLIP_BLOCK };
 
 impl Block {
-    /// Attention between the tokens, and two linear layers on each.
+    /// Attention between the tokens, and two linear layers on each token.
     ///
     /// # Errors
     /// Those of the variable store.

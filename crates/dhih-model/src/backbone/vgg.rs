@@ -6,11 +6,11 @@ use candle_nn::VarBuilder;
 use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{Conv, Scheme, norm};
-use crate::config::InputShape;
+use crate::image::InputShape;
 use crate::layer::{Dropout, Layer};
 use crate::ops::{Activation, Pool2dConfig};
 
-/// Convolutions of each resolution in networks of 11 and of 16 layers.
+/// The convolutions of each resolution in networks of 11 and of 16 layers.
 const ELEVEN: [usize; 5] = [1, 1, 2, 2, 2];
 const SIXTEEN: [usize; 5] = [2, 2, 3, 3, 3];
 
@@ -34,15 +34,15 @@ pub(super) const VGG16_BN: Spec =
 /// A member of the family.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vgg {
-    /// 3x3 convolutions before each halving of the resolution.
+    /// The number of 3x3 convolutions before each max pooling.
     pub(super) convolutions: [usize; 5],
     pub(super) batch_norm: bool,
-    /// Values of the two linear layers: 4,096.
+    /// The size of the two linear layers, 4,096.
     pub(super) hidden: usize,
 }
 
-/// Names `features.N` and `classifier.{0,3}`, N counting layers as torchvision does (an activation is one); the features are
-/// the values of `classifier.3`, dropped as in torchvision. A block is a convolution or a linear layer.
+/// Names the parameters `features.N` and `classifier.{0,3}`; N counts layers as torchvision does, where an activation is a layer. The features
+/// are the values of `classifier.3`, with dropout as in torchvision. A block is a convolution or a linear layer.
 pub(super) fn vgg(input: InputShape, vb: VarBuilder<'_>, vgg: Vgg) -> Result<Blocks> {
     let halve = Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
     let (features, classifier) = (vb.pp("features"), vb.pp("classifier"));

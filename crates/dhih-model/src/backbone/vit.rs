@@ -1,5 +1,5 @@
-//! Vision transformers (Dosovitskiy et al., 2020): DINOv2 (Oquab et al., 2023), with registers or without (Darcet et al., 2023), and CLIP
-//! (Radford et al., 2021) and SigLIP (Zhai et al., 2023), with the names of Hugging Face's `transformers`. Tokens are images of one row.
+//! Vision transformers (Dosovitskiy et al., 2020): DINOv2 (Oquab et al., 2023) with and without registers (Darcet et al., 2023), CLIP (Radford
+//! et al., 2021) and SigLIP (Zhai et al., 2023). The parameters have the names of Hugging Face's `transformers`. Tokens are images of one row.
 
 use candle_core::Result;
 use candle_nn::{Init, VarBuilder};
@@ -8,16 +8,16 @@ use super::Spec;
 use super::blocks::Blocks;
 use super::scheme::{layer_norm, token_linear};
 use super::transformer::{Block, BlockNames, CLIP_BLOCK, SIGLIP_BLOCK};
-use crate::config::{InputShape, Normalization};
-use crate::image::Fit;
+use crate::image::{Fit, InputShape};
 use crate::layer::{Layer, Sequential};
 use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Tokens, Unary};
+use crate::preprocess::Normalization;
 use crate::text::TextConfig;
 
 const SMALL: Vit = Vit { channels: 384, depth: 12, heads: 6, patch: 14, names: &DINOV2 };
 const BASE: Vit = Vit { channels: 768, depth: 12, heads: 12, patch: 14, names: &DINOV2 };
 
-/// Their entries in the table.
+/// The entries in the table of backbones.
 pub(super) const DINOV2_SMALL: Spec = dinov2(
     "dinov2-small",
     "a transformer that learnt without labels; its features fit most pictures",
@@ -85,37 +85,37 @@ struct Vit {
     channels: usize,
     depth: usize,
     heads: usize,
-    /// Side of the squares that become tokens, in pixels.
+    /// The side of the square patches that become tokens, in pixels.
     patch: usize,
     names: &'static Family,
 }
 
-/// What is common to a family, and the names of its weights.
+/// What the members of a family have in common, and the names of their weights.
 struct Family {
     registers: usize,
     activation: Activation,
     end: End,
-    /// Whether patches have a bias, and tokens are normalised before the first block.
+    /// Whether the patch embedding has a bias, and whether tokens are normalised before the first block.
     patch_bias: bool,
     first_norm: Option<&'static str>,
-    /// Stands before all names but the projection's.
+    /// The prefix of all names except that of the projection.
     root: &'static str,
     class: Option<&'static str>,
     positions: &'static str,
     patches: &'static str,
-    /// Stands before the number of a block.
+    /// The prefix of the names of blocks, before their number.
     blocks: &'static str,
     block: BlockNames,
     last_norm: &'static str,
 }
 
-/// How tokens become features.
+/// How the features are made of the tokens.
 enum End {
-    /// The normalised class token.
+    /// The features are the normalised class token.
     Class,
-    /// A linear layer behind it, without bias, to so many values.
+    /// The features are a linear map of the normalised class token, without bias, to so many values.
     Projection(usize),
-    /// Attention of a learnt query to all tokens.
+    /// The features are the attention of a learnt query to all tokens.
     Probe,
 }
 
@@ -171,11 +171,12 @@ const SIGLIP: Family = Family {
     ..CLIP
 };
 
-/// Weights as they are drawn at first.
+/// How weights are initialised.
 const DRAWN: Init = Init::Randn { mean: 0.0, stdev: 0.02 };
 
 impl Vit {
-    /// The features are the normalised class token, or what is made of it. A block is attention and what follows it.
+    /// Builds the network. The features are the normalised class token, or what [`End`] makes of the tokens. A block is attention and the layers
+    /// up to the next attention.
     fn build(
         self,
         input: InputShape,
@@ -196,7 +197,7 @@ impl Vit {
         };
         let pixels = (input.height / patch) * (input.width / patch);
         let tokens = pixels + usize::from(names.class.is_some());
-        // What is a table of its own in `transformers` has no dimension for the batch.
+        // An embedding table of `transformers`, whose name ends in `.weight`, has no batch dimension.
         let (class, positions) = match names.positions.ends_with(".weight") {
             true => (vec![channels], vec![tokens, channels]),
             false => (vec![1, 1, channels], vec![1, tokens, channels]),
@@ -243,7 +244,7 @@ impl Vit {
         Ok(layers)
     }
 
-    /// The attention of a learnt query, and two linear layers on what comes of it.
+    /// The attention of a learnt query, followed by two linear layers.
     fn probe(self, vb: VarBuilder<'_>, width: fn(usize) -> usize) -> Result<[Layer; 3]> {
         let Self { channels, heads, names, .. } = self;
         let attention = vb.pp("attention");

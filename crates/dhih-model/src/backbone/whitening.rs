@@ -1,23 +1,24 @@
-//! Weights that whiten the 2 x 2 patches of training images: the first convolution of [`super::cifarnet`].
+//! Weights that whiten the 2 x 2 patches of training images, for the first convolution of [`super::cifarnet`].
 
 use candle_core::{Device, Tensor};
 
-use crate::config::{InputShape, Normalization};
 use crate::error::Result;
+use crate::image::InputShape;
+use crate::preprocess::Normalization;
 
-/// Images that are looked at, spread over all that are given.
+/// The most images that are used. They are spread evenly over the given ones.
 const IMAGES: usize = 5000;
-/// Added to the patches' variances, so that directions without variance are not blown up.
+/// Added to the variances of the patches, so that directions without variance are not amplified.
 const EPS: f64 = 5e-4;
 
-/// The eigenvectors of the second moments of all patches, each divided by the root of its eigenvalue, largest first, then
-/// all of them with the opposite sign.
+/// Computes whitening weights: the eigenvectors of the second moments of all patches, each divided by the square root of its eigenvalue, in
+/// descending order of the eigenvalues, then the same vectors with the opposite sign.
 ///
 /// # Shapes
 /// `images`: `[n, height, width, channels]` u8; returns `[8 channels, channels, 2, 2]` on the CPU.
 ///
 /// # Errors
-/// When the number of bytes is no multiple of an image's.
+/// When the number of bytes is not a multiple of an image's.
 pub(crate) fn whitening(
     images: &[u8],
     input: InputShape,
@@ -45,7 +46,7 @@ pub(crate) fn whitening(
     Ok(Tensor::from_vec(weights, (2 * size, input.channels, 2, 2), &Device::Cpu)?)
 }
 
-/// Adds `patch patch^T` of each patch, in the order of weights (channel, row, column); returns how many there were.
+/// Adds the outer product of each patch with itself, in the order of weights (channel, row, column), and returns the number of patches.
 fn add_moments(image: &[f32], input: InputShape, moments: &mut [Vec<f64>]) -> usize {
     let InputShape { height, width, channels, .. } = input;
     let mut patch = vec![0f64; moments.len()];
@@ -64,12 +65,12 @@ fn add_moments(image: &[f32], input: InputShape, moments: &mut [Vec<f64>]) -> us
     (height - 1) * (width - 1)
 }
 
-/// Eigenvalues and eigenvectors of a symmetric matrix, by Jacobi's rotations in a fixed order.
+/// The eigenvalues and eigenvectors of a symmetric matrix, by Jacobi rotations in a fixed order.
 fn eigenvectors(mut matrix: Vec<Vec<f64>>) -> Vec<(f64, Vec<f64>)> {
     let size = matrix.len();
     let mut vectors: Vec<Vec<f64>> =
         (0..size).map(|i| (0..size).map(|j| f64::from(u8::from(i == j))).collect()).collect();
-    // Convergence is quadratic: a dozen sweeps is plenty for matrices this small.
+    // Convergence is quadratic: a dozen sweeps suffice for matrices of this size.
     for _ in 0..12 {
         for p in 0..size {
             for q in p + 1..size {

@@ -1,56 +1,38 @@
-//! Fits a codec to vectors: their mean and covariances in one pass over all of them, a rotation on some of them. Vectors are read a few at a
-//! time, wherever they are.
+//! Fits a codec to vectors: their mean and covariances in one pass over all of them, and a rotation on a sample. Vectors are read in chunks from
+//! any source.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::linear_algebra::{Eigen, Square, eigen, nearest_orthogonal, random_orthogonal};
+use super::itq::Fitted;
+use super::linear_algebra::{Eigen, Square, eigen, random_orthogonal};
+use super::rows::{Rows, prepare_rows};
 use super::{Codec, CodecConfig, Map, Method};
 use crate::error::{Error, Result};
 use crate::init::named_rng;
 use crate::ops::{Matrix, Size, product};
 
-/// Where vectors come from.
-pub trait Rows {
-    /// How many there are.
-    fn len(&self) -> usize;
-
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Numbers of a vector.
-    fn dims(&self) -> usize;
-
-    /// Appends some of them to `to`, row by row.
-    ///
-    /// # Errors
-    /// Those of the source; [`Error::Vectors`] is for what is wrong with its content.
-    fn read(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Result<()>;
-}
-
-/// What is to be fitted, and how.
+/// The settings of a fit.
 #[derive(Debug, Clone)]
 pub struct FitConfig {
     /// How the map is found.
     pub method: Method,
-    /// Code length.
+    /// Code length in bits.
     pub bits: usize,
-    /// Whether vectors are brought to length 1 first.
+    /// Whether vectors are normalised to length 1 first.
     pub normalize: bool,
-    /// Of what is drawn.
+    /// The seed of everything that is drawn.
     pub seed: u64,
-    /// Rounds in which the rotation of [`Method::Itq`] and the signs follow each other.
+    /// Iterations of [`Method::Itq`], each of which updates the signs and then the rotation.
     pub iterations: usize,
-    /// Shorter lengths at which the first bits are codes of their own: [`CodecConfig::nested`]. [`Method::Itq`] turns the components of each length among
-    /// themselves; the other methods find the same codes without.
+    /// Shorter code lengths whose first bits are codes of their own, see [`CodecConfig::nested`]. [`Method::Itq`] rotates the components of each
+    /// length among themselves. The other methods need no change for it.
     pub nested: Vec<usize>,
 }
 
 impl Default for FitConfig {
-    /// 256 bits by ITQ in 50 rounds, as published, of vectors of length 1.
+    /// 256 bits by ITQ with 50 iterations, as published, of vectors normalised to length 1.
     fn default() -> Self {
         Self {
             method: Method::Itq,
@@ -63,17 +45,14 @@ impl Default for FitConfig {
     }
 }
 
-/// Values that are read and multiplied at once.
+/// The number of values that are read and multiplied at once.
 const CHUNK_VALUES: usize = 1 << 22;
-/// Vectors that a rotation is fitted to, for each of its bits, and at least.
-const ROTATED_PER_BIT: usize = 64;
-const LEAST_ROTATED: usize = 1 << 14;
 
-/// Fits a codec. `told` is called with the number of vectors that have been read, now and then.
+/// Fits a codec. `told` is called from time to time with the number of vectors that have been read.
 ///
 /// # Errors
-/// [`Error::Config`] where the bits are out of range or the method needs labels, [`Error::Vectors`] where there are too few vectors or they vary in fewer directions than
-/// there are bits; those of the source.
+/// [`Error::Config`] where the bits are out of range or the method needs labels, [`Error::Vectors`] where there are too few vectors or they vary
+/// in fewer directions than there are bits, and those of the source.
 pub fn fit(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> Result<Codec> {
     let FitConfig { method, bits, normalize, seed, .. } = *config;
     let dims = rows.dims();
@@ -100,7 +79,13 @@ pub fn fit(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> 
         let components = principal(covariance, bits)?;
         match method {
             Method::Itq => {
-                let fitted = Fitted { rows, of_codec: &of_codec, config, centre: &centre };
+                let fitted = Fitted {
+                    rows,
+                    of_codec: &of_codec,
+                    seed,
+                    iterations: config.iterations,
+                    centre: &centre,
+                };
                 fitted.turned(&components)?
             }
             _ => single(&components),
@@ -114,7 +99,7 @@ struct Moments {
     covariance: Square,
 }
 
-/// Calls `f` with all vectors, some at a time, as they enter the map but for the centre.
+/// Calls `f` with all vectors, a chunk at a time, prepared as for the map but not centred.
 fn for_each_chunk(
     rows: &dyn Rows,
     config: &CodecConfig,
@@ -132,46 +117,7 @@ fn for_each_chunk(
     Ok(())
 }
 
-/// Brings vectors to the form in which the map of a codec takes them: to length 1, where the configuration says so.
-///
-/// # Shapes
-/// `values`: `[n, dims]`, row-major.
-///
-/// # Errors
-/// [`Error::Vectors`] where one has a number that is not finite, or only zeros where vectors are brought to length 1; it is named by what `number`
-/// makes of its row.
-pub fn prepare_rows(
-    values: &mut [f32],
-    config: &CodecConfig,
-    number: impl Fn(usize) -> usize + Sync,
-) -> Result<()> {
-    let CodecConfig { dims, normalize, .. } = *config;
-    let wrong = values.par_chunks_exact_mut(dims).enumerate().find_map_first(|(row, vector)| {
-        prepare(vector, normalize).err().map(|reason| (number(row), reason))
-    });
-    match wrong {
-        None => Ok(()),
-        Some((row, reason)) => Err(Error::Vectors { reason: format!("vector {row} {reason}") }),
-    }
-}
-
-/// Brings a vector to length 1 where it is to be; else why it cannot be used.
-fn prepare(vector: &mut [f32], normalize: bool) -> std::result::Result<(), &'static str> {
-    let square: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    if !square.is_finite() {
-        return Err("has a number that is not finite");
-    }
-    if normalize {
-        if square == 0.0 {
-            return Err("has only zeros, and so no direction");
-        }
-        let scale = (1.0 / square.sqrt()) as f32;
-        vector.iter_mut().for_each(|x| *x *= scale);
-    }
-    Ok(())
-}
-
-/// Mean and covariances, the latter by products of what the first vectors' mean is taken off, so that little is lost to rounding.
+/// Mean and covariances. The covariances are computed around the mean of the first vectors, so that little is lost to rounding.
 fn moments(rows: &dyn Rows, config: &CodecConfig, told: &mut dyn FnMut(usize)) -> Result<Moments> {
     let (dims, needs_covariance) = (rows.dims(), config.method != Method::Rotation);
     let mut origin: Option<Vec<f32>> = None;
@@ -218,7 +164,8 @@ fn add_rows(values: &[f32], sums: &mut [f64]) {
     }
 }
 
-/// The eigenvectors of the largest eigenvalues as rows, each with its largest number positive: its sign is nothing that vectors decide.
+/// The eigenvectors of the largest eigenvalues as rows. The sign of an eigenvector is arbitrary, so the sign is chosen by which the number of
+/// largest magnitude is positive.
 fn principal(covariance: Square, bits: usize) -> Result<Vec<f64>> {
     let dims = covariance.side;
     let not_finite = || Error::Vectors { reason: "their covariances are not finite".to_owned() };
@@ -239,101 +186,4 @@ fn principal(covariance: Square, bits: usize) -> Result<Vec<f64>> {
         }
     }
     Ok(components)
-}
-
-/// What the rotation of iterative quantisation is fitted to.
-struct Fitted<'a> {
-    rows: &'a dyn Rows,
-    of_codec: &'a CodecConfig,
-    config: &'a FitConfig,
-    /// `[dims]`: the mean of the vectors.
-    centre: &'a [f32],
-}
-
-impl Fitted<'_> {
-    /// The principal components, `[bits, dims]`, behind the rotation of iterative quantisation: with `V` the components of vectors and `B = sign(V R)`, R
-    /// becomes the rotation that brings V nearest to B, again and again. Where shorter lengths are codes of their own, the components up to
-    /// a length are turned among themselves, apart from those behind it.
-    fn turned(&self, components: &[f64]) -> Result<Vec<f32>> {
-        let CodecConfig { dims, bits, ref nested, .. } = *self.of_codec;
-        let v = self.components_of_some(components)?;
-        let mut matrix = vec![0f32; bits * dims];
-        let mut start = 0;
-        for end in nested.iter().copied().chain([bits]) {
-            let rotation = self.rotation(&v, start..end)?;
-            // A bit is a column of R applied to the components.
-            let of_block = &components[start * dims..end * dims];
-            let rows = matrix[start * dims..end * dims].par_chunks_exact_mut(dims).enumerate();
-            rows.for_each(|(bit, to)| {
-                let mut sum = vec![0f64; dims];
-                for (row, component) in of_block.chunks_exact(dims).enumerate() {
-                    let factor = rotation.row(row)[bit];
-                    sum.iter_mut().zip(component).for_each(|(sum, x)| *sum += factor * x);
-                }
-                to.iter_mut().zip(sum).for_each(|(to, sum)| *to = sum as f32);
-            });
-            start = end;
-        }
-        Ok(matrix)
-    }
-
-    /// V: the components of some of the vectors, `[n, bits]`.
-    fn components_of_some(&self, components: &[f64]) -> Result<Vec<f32>> {
-        let CodecConfig { dims, bits, .. } = *self.of_codec;
-        let (centre, most) = (self.centre, (bits * ROTATED_PER_BIT).max(LEAST_ROTATED));
-        let mut some = sample(self.rows, most, self.of_codec)?;
-        some.par_chunks_exact_mut(dims).for_each(|vector| {
-            vector.iter_mut().zip(centre).for_each(|(x, mean)| *x -= mean);
-        });
-        let single: Vec<f32> = components.iter().map(|x| *x as f32).collect();
-        Ok(product(
-            Size { rows: some.len() / dims, inner: dims, columns: bits },
-            Matrix::rows_of(&some, dims),
-            Matrix::rows_of(&single, dims).transposed(),
-        ))
-    }
-
-    /// R for the components `block` of V.
-    fn rotation(&self, v: &[f32], block: Range<usize>) -> Result<Square> {
-        let (bits, width) = (self.of_codec.bits, block.len());
-        let of_block: Vec<f32> =
-            v.chunks_exact(bits).flat_map(|row| &row[block.clone()]).copied().collect();
-        let n = of_block.len() / width;
-        let v = Matrix::rows_of(&of_block, width);
-        let mut rotation =
-            random_orthogonal(width, &mut named_rng(self.config.seed, "codec rotation"));
-        for _ in 0..self.config.iterations {
-            let as_single: Vec<f32> = rotation.values.iter().map(|x| *x as f32).collect();
-            let turned = Size { rows: n, inner: width, columns: width };
-            let mut b = product(turned, v, Matrix::rows_of(&as_single, width));
-            b.par_iter_mut().for_each(|x| *x = if *x >= 0.0 { 1.0 } else { -1.0 });
-            let size = Size { rows: width, inner: n, columns: width };
-            let both = product(size, v.transposed(), Matrix::rows_of(&b, width));
-            let both = Square { side: width, values: both.into_iter().map(f64::from).collect() };
-            let not_finite =
-                || Error::Vectors { reason: "their components are not finite".to_owned() };
-            rotation = nearest_orthogonal(&both).ok_or_else(not_finite)?;
-        }
-        Ok(rotation)
-    }
-}
-
-/// At most `most` vectors, evenly spaced.
-fn sample(rows: &dyn Rows, most: usize, config: &CodecConfig) -> Result<Vec<f32>> {
-    let (n, dims) = (rows.len(), rows.dims());
-    let count = n.min(most);
-    let mut some = Vec::with_capacity(count * dims);
-    let at = |i: usize| i * n / count;
-    let mut i = 0;
-    while i < count {
-        // Neighbours are read together.
-        let mut end = i + 1;
-        while end < count && at(end) == at(end - 1) + 1 {
-            end += 1;
-        }
-        rows.read(at(i)..at(end - 1) + 1, &mut some)?;
-        i = end;
-    }
-    prepare_rows(&mut some, config, at)?;
-    Ok(some)
 }

@@ -1,11 +1,11 @@
-//! The linear algebra that fitting a codec takes, in f64 and on matrices of a few thousand rows: eigenvectors of a symmetric matrix, orthogonal
-//! matrices that are drawn, and the orthogonal matrix nearest to another. Large products are [`crate::ops`]'s.
+//! The linear algebra of fitting a codec, in f64 and for matrices of a few thousand rows: eigenvectors of a symmetric matrix, random orthogonal
+//! matrices, and the orthogonal matrix nearest to a given one. Large products use [`crate::ops`].
 
 use rand::Rng;
 use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
-/// A square matrix, row by row.
+/// A square matrix in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Square {
     pub(super) side: usize,
@@ -31,7 +31,7 @@ impl Square {
         &mut self.values[row * self.side..][..self.side]
     }
 
-    /// `self^T self`.
+    /// The product `self^T self`.
     fn gram(&self) -> Self {
         let side = self.side;
         let mut gram = Self::zeros(side);
@@ -45,14 +45,14 @@ impl Square {
     }
 }
 
-/// Eigenvalues in descending order, and of each its eigenvector of length 1 as a row.
+/// Eigenvalues in descending order, and the eigenvector of each as a row of length 1.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Eigen {
     pub(super) values: Vec<f64>,
     pub(super) vectors: Square,
 }
 
-/// QL steps for one eigenvalue before it is given up: two or three are usual.
+/// The number of QL steps for one eigenvalue after which the search is given up. Two or three are usual.
 const MOST_STEPS: usize = 100;
 
 /// The eigenvalues and eigenvectors of a symmetric matrix: Householder's reduction to a tridiagonal one, and the QL algorithm with implicit
@@ -90,7 +90,7 @@ pub(super) fn eigen(symmetric: Square) -> Option<Eigen> {
     Some(Eigen { values, vectors: Square { side, values: rows } })
 }
 
-/// One step on the block of the rows `block.start` to `block.end`, both included. The rows of `basis` turn along.
+/// One QL step on the rows `block.start` to `block.end`, both included. It applies the same rotations to the rows of `basis`.
 fn ql_step(
     block: std::ops::Range<usize>,
     diagonal: &mut [f64],
@@ -107,7 +107,7 @@ fn ql_step(
         let length = f.hypot(g);
         beside[i + 1] = length;
         if length == 0.0 {
-            // The block falls into two.
+            // The block splits into two.
             diagonal[i + 1] -= p;
             beside[last] = 0.0;
             return;
@@ -129,12 +129,12 @@ fn ql_step(
     beside[last] = 0.0;
 }
 
-/// `basis^T T basis`, where T is tridiagonal and symmetric.
+/// The factorisation `basis^T T basis`, where T is tridiagonal and symmetric.
 struct Tridiagonal {
     diagonal: Vec<f64>,
-    /// The entry right of each diagonal one; the last is 0.
+    /// The entry to the right of each diagonal entry; the last one is 0.
     beside: Vec<f64>,
-    /// Orthogonal.
+    /// An orthogonal matrix.
     basis: Square,
 }
 
@@ -151,7 +151,7 @@ fn tridiagonal(mut a: Square) -> Tridiagonal {
         }
         v[0] -= beside[k];
         let beta = 2.0 / v.iter().map(|x| x * x).sum::<f64>();
-        // The part of the matrix below becomes H A H with H = 1 - beta v v^T.
+        // The remaining part A of the matrix becomes H A H with H = 1 - beta v v^T.
         let rows = &a.values[(k + 1) * side..];
         let product = |row: &[f64]| beta * dot(&row[k + 1..], &v);
         let mut w: Vec<f64> = rows.par_chunks(side).with_min_len(64).map(product).collect();
@@ -163,7 +163,7 @@ fn tridiagonal(mut a: Square) -> Tridiagonal {
                 *x -= v[i] * w_j + w[i] * v_j;
             }
         });
-        // The basis becomes H basis.
+        // The basis becomes H times the basis.
         let mut sums = vec![0.0; side];
         for (v, row) in v.iter().zip(basis.values[(k + 1) * side..].chunks_exact(side)) {
             sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += beta * v * x);
@@ -181,7 +181,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// An orthogonal matrix, each as likely as any other: a matrix of normal numbers whose rows are made orthogonal.
+/// A random orthogonal matrix, uniformly distributed: a matrix of normal numbers whose rows are orthogonalised.
 pub(super) fn random_orthogonal(side: usize, rng: &mut impl Rng) -> Square {
     let values = (0..side * side).map(|_| rng.sample::<f64, _>(StandardNormal)).collect();
     let mut drawn = Square { side, values };
@@ -189,7 +189,7 @@ pub(super) fn random_orthogonal(side: usize, rng: &mut impl Rng) -> Square {
     drawn
 }
 
-/// Makes the rows from `first` on orthogonal to each other and to those before, and of length 1. A row that depends on those before it is
+/// Makes the rows from `first` on orthogonal to each other and to the rows before, and of length 1. A row that depends linearly on others is
 /// replaced by one that does not.
 fn orthogonalise(matrix: &mut Square, first: usize) {
     let side = matrix.side;
@@ -199,7 +199,7 @@ fn orthogonalise(matrix: &mut Square, first: usize) {
             let (before, own) = matrix.values.split_at_mut(row * side);
             let own = &mut own[..side];
             let length = dot(own, own).sqrt();
-            // Twice, for what rounding leaves the first time.
+            // The second pass removes what rounding leaves after the first.
             for _ in 0..2 {
                 for other in before.chunks_exact(side) {
                     let along = dot(other, own);
@@ -218,12 +218,12 @@ fn orthogonalise(matrix: &mut Square, first: usize) {
     }
 }
 
-/// The orthogonal matrix nearest to a matrix: the orthogonal factor of its polar decomposition (Schönemann, 1966). `None` where a value is not
-/// finite.
+/// The orthogonal matrix nearest to a given one: the orthogonal factor of its polar decomposition (Schönemann, 1966). `None` where a value is
+/// not finite.
 pub(super) fn nearest_orthogonal(matrix: &Square) -> Option<Square> {
     let side = matrix.side;
     let Eigen { values, vectors: right } = eigen(matrix.gram())?;
-    // Left singular vectors as rows: M w / s, and any others where s is nothing but rounding.
+    // The left singular vectors as rows: M w / s. Where s is nothing but rounding, any orthogonal vector will do.
     let mut left = Square::zeros(side);
     let mut rank = 0;
     let least = values.first().map_or(0.0, |largest| largest.max(0.0) * 1e-20);
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn the_nearest_orthogonal_matrix_turns_back_a_rotation_and_takes_any_rank() {
         let rotation = random_orthogonal(20, &mut named_rng(3, "r"));
-        // A positive matrix behind a rotation.
+        // The product of a rotation and a positive definite matrix.
         let positive = random(20, "p").gram();
         let mut product = Square::zeros(20);
         for i in 0..20 {

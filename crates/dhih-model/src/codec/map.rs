@@ -1,5 +1,5 @@
-//! What a codec makes of a vector: the first values, a linear map about a centre, or the layers of a trained hash layer; and the tensors that it is
-//! stored as. Reading and writing files: `mod.rs`.
+//! The map of a codec, from a vector to values: the first values, a linear map around a centre, or the layers of a trained hash layer. Also the
+//! tensors that it is stored as; `mod.rs` reads and writes the file.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,23 @@ use crate::ops::Activation;
 
 const MATRIX: &str = "matrix";
 const CENTRE: &str = "centre";
-/// Layers of a trained hash layer: each has a weight `[outputs, inputs]` and a bias `[outputs]`.
+/// The names of the layers of a trained hash layer. Each has a weight `[outputs, inputs]` and a bias `[outputs]`.
 const HIDDEN: &str = "hidden";
 const OUTPUTS: &str = "outputs";
 
-/// From a vector of `dims` numbers to the `bits` values behind a code.
+/// A map from a vector of `dims` numbers to the `bits` values whose signs are the code.
 #[derive(Debug, Clone)]
 pub enum Map {
-    /// The first values themselves.
+    /// The first values of the vector.
     FirstValues,
-    /// `matrix (x - centre)`.
+    /// The product `matrix (x - centre)`.
     Linear {
-        /// `[bits, dims]`, row-major.
+        /// The matrix, `[bits, dims]`, row-major.
         matrix: Vec<f32>,
-        /// `[dims]`.
+        /// The centre, `[dims]`.
         centre: Vec<f32>,
     },
-    /// The layers of a hash layer: a linear one, or a hidden one with ReLU before it.
+    /// The layers of a hash layer: one linear layer, or a hidden layer with ReLU and a linear layer.
     Head(HeadLayers),
 }
 
@@ -41,14 +41,14 @@ pub struct HeadLayers {
 }
 
 impl HeadLayers {
-    /// The layers in their order, each with the name that its tensors begin with.
+    /// The layers in their order, each with the prefix of its tensors' names.
     fn named(&self) -> impl Iterator<Item = (&'static str, &Linear)> {
         self.hidden.iter().map(|layer| (HIDDEN, layer)).chain([(OUTPUTS, &self.outputs)])
     }
 }
 
 impl Map {
-    /// Of a hash layer in evaluation.
+    /// The layers of a hash layer in evaluation.
     pub(super) fn of_hash_layer(layer: &HashLayer) -> Result<Self> {
         let mut linear = Vec::new();
         for layer in layer.layers().folded()?.0 {
@@ -64,7 +64,7 @@ impl Map {
         }
     }
 
-    /// Checks that it is from vectors of `config` to codes of it.
+    /// Checks that it maps vectors of `config` to codes of `config`.
     pub(super) fn check(&self, config: &CodecConfig) -> Result<()> {
         let CodecConfig { dims, bits, .. } = *config;
         let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
@@ -97,7 +97,7 @@ impl Map {
         }
     }
 
-    /// The map to the first values alone, of a configuration with fewer bits.
+    /// The map to the first values alone, for a configuration with fewer bits.
     pub(super) fn shortened(&self, config: &CodecConfig) -> Result<Self> {
         let CodecConfig { dims, bits, .. } = *config;
         Ok(match self {
@@ -117,7 +117,7 @@ impl Map {
         })
     }
 
-    /// As a weight `[bits, dims]` and a bias `[bits]`, row-major; `None` where it has a hidden layer.
+    /// The map as a weight `[bits, dims]` and a bias `[bits]`, row-major; `None` where it has a hidden layer.
     pub(super) fn affine(&self, config: &CodecConfig) -> Option<(Vec<f32>, Vec<f32>)> {
         let CodecConfig { dims, bits, .. } = *config;
         match self {
@@ -143,7 +143,7 @@ impl Map {
         }
     }
 
-    /// As layers; `None` where the first values are taken as they are.
+    /// The map as layers; `None` where it takes the first values as they are.
     pub(super) fn layers(&self, config: &CodecConfig) -> Result<Option<Sequential>> {
         let CodecConfig { dims, bits, .. } = *config;
         Ok(match self {
@@ -161,7 +161,7 @@ impl Map {
         })
     }
 
-    /// Its numbers by the names that files have them under.
+    /// Its tensors, by the names that they have in files.
     pub(super) fn tensors(&self, config: &CodecConfig) -> Result<BTreeMap<String, Tensor>> {
         let CodecConfig { dims, bits, .. } = *config;
         let named = |name: &str, tensor: Tensor| (name.to_owned(), tensor);
@@ -189,7 +189,7 @@ impl Map {
         })
     }
 
-    /// Of what [`Self::tensors`] returned; else what is wrong with it.
+    /// Restores what [`Self::tensors`] returned. The error says what is wrong.
     pub(super) fn of_tensors(
         config: &CodecConfig,
         tensors: BTreeMap<String, Tensor>,

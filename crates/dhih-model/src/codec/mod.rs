@@ -1,17 +1,20 @@
-//! Codecs: from vectors that somebody has already, such as embeddings, to codes. A codec is a map whose signs are the bits. It is fitted to
-//! vectors in [`fit`], or it is a hash layer that was trained on their labels; it takes the place of a network in `encode`, the service and
-//! the wheel. What the map is made of, and how it is stored: `map.rs`.
+//! Codecs turn existing vectors, such as embeddings, into codes. A codec is a map whose signs are the bits. It is fitted to vectors by [`fit`],
+//! or it is a hash layer that was trained on labels of vectors. In `encode`, the service and the Python package it takes the place of a network.
+//! `map.rs` says what the map is and how it is stored.
 
 mod fit;
+mod itq;
 mod linear_algebra;
 mod map;
+mod rows;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::fit::{FitConfig, Rows, fit, prepare_rows};
+pub use self::fit::{FitConfig, fit};
 pub use self::map::Map;
+pub use self::rows::{Rows, prepare_rows};
 use crate::checkpoint::{self, Contents};
 use crate::error::{Error, Result};
 use crate::hash_layer::HashLayer;
@@ -21,24 +24,25 @@ use crate::inference::Inference;
 pub const MAX_CODEC_BITS: usize = 4096;
 const CONFIG_KEY: &str = "dhih.codec";
 
-/// How the linear map of a codec is found.
+/// How the map of a codec is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// The first values themselves.
+    /// The first values of the vector; nothing is fitted.
     Sign,
-    /// The directions in which the vectors vary most (principal components).
+    /// The principal components: the directions in which the vectors vary most.
     PcaSign,
-    /// Directions that are drawn, orthogonal to each other.
+    /// Random orthogonal directions.
     Rotation,
-    /// Principal components turned so that signs lose as little as can be: iterative quantisation (Gong and Lazebnik, CVPR 2011).
+    /// Principal components, rotated so that quantising to signs loses as little as possible: iterative quantisation (Gong and Lazebnik, CVPR
+    /// 2011).
     Itq,
-    /// A hash layer that was trained on labels with one of the losses.
+    /// A hash layer that was trained on labels.
     Head,
 }
 
 impl Method {
-    /// All, with one line on each.
+    /// All methods: name, method, and one line on each.
     pub const ALL: [(&str, Self, &str); 5] = [
         ("sign", Self::Sign, "signs of the first values"),
         ("pca-sign", Self::PcaSign, "signs of the principal components"),
@@ -51,7 +55,7 @@ impl Method {
         ("head", Self::Head, "a hash layer that is trained on labels with one of the losses"),
     ];
 
-    /// The method of that name; `None` where there is none.
+    /// The method of this name; `None` where there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(known, ..)| *known == name).map(|(_, method, _)| method)
     }
@@ -61,42 +65,41 @@ impl Method {
         Self::ALL.iter().find(|(_, method, _)| *method == self).map_or("", |(name, ..)| name)
     }
 
-    /// Whether labels are needed to find it.
+    /// Whether it is trained on labels.
     pub fn needs_labels(self) -> bool {
         self == Self::Head
     }
 }
 
-/// What defines a codec, but for its numbers.
+/// What defines a codec, except the numbers of its map.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodecConfig {
     /// How its map was found.
     pub method: Method,
-    /// Numbers of a vector.
+    /// The length of a vector.
     pub dims: usize,
-    /// Code length.
+    /// Code length in bits.
     pub bits: usize,
-    /// Whether vectors are brought to length 1 first, so that their length does not count.
+    /// Whether vectors are normalised to length 1 first, so that their length does not matter.
     pub normalize: bool,
-    /// Lengths in bits, ascending and shorter than the whole code, whose first bits are codes of their own: see [`Codec::shortened`]. Older files
-    /// have none.
+    /// Shorter code lengths in bits, ascending, whose first bits are codes of their own: see [`Codec::shortened`]. Older files have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nested: Vec<usize>,
 }
 
 impl CodecConfig {
-    /// Checks that there can be such a codec.
+    /// Checks that such a codec can exist.
     ///
     /// # Errors
-    /// [`Error::Config`] names what is out of range.
+    /// [`Error::Config`] names the value that is out of range.
     pub fn check(&self) -> Result<()> {
         let Self { dims, bits, nested, .. } = self;
         if *dims == 0 || *dims > MAX_DIMS {
             let expected = format!("1 to {MAX_DIMS}");
             return Err(Error::Config { name: "dims", got: dims.to_string(), expected });
         }
-        // A trained layer may have more outputs than a vector has directions.
+        // A trained layer may have more outputs than the vector has dimensions.
         let most = match self.method {
             Method::Head => MAX_CODEC_BITS,
             _ => MAX_CODEC_BITS.min(*dims),
@@ -114,10 +117,10 @@ impl CodecConfig {
     }
 }
 
-/// The most numbers of a vector: a matrix of their covariances is in memory while a codec is fitted.
+/// The longest vector. While a codec is fitted, a matrix of covariances of that size is in memory.
 const MAX_DIMS: usize = 1 << 14;
 
-/// Vectors to codes. Threads may share it.
+/// Encodes vectors as codes. Threads may share it.
 pub struct Codec {
     config: CodecConfig,
     map: Map,
@@ -126,10 +129,10 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// Of its numbers.
+    /// A codec with the given map.
     ///
     /// # Errors
-    /// [`Error::Config`] where the configuration is out of range, or the map is not from its vectors to its bits, or has a number that is not finite.
+    /// [`Error::Config`] where the configuration is out of range, or the map has other sizes or a number that is not finite.
     pub fn new(config: CodecConfig, map: Map) -> Result<Self> {
         config.check()?;
         map.check(&config)?;
@@ -142,18 +145,19 @@ impl Codec {
         Ok(codec)
     }
 
-    /// A hash layer as it is now, in evaluation, of vectors as [`prepare_rows`] leaves them.
+    /// A codec of a hash layer with its current weights in evaluation, for vectors as [`prepare_rows`] returns them.
     ///
     /// # Errors
-    /// As [`Self::new`], and [`Error::Config`] where the layer is not of that configuration.
+    /// As [`Self::new`], and [`Error::Config`] where the layer does not fit the configuration.
     pub fn of_hash_layer(config: CodecConfig, layer: &HashLayer) -> Result<Self> {
         Self::new(config, Map::of_hash_layer(layer)?)
     }
 
-    /// The codec of the first `bits` of its codes, which the configuration lists as [`CodecConfig::nested`]. Its codes are those of this codec, cut short.
+    /// The codec of the first `bits` bits. [`CodecConfig::nested`] must list this length. Its codes are the beginnings of the codes of this
+    /// codec.
     ///
     /// # Errors
-    /// [`Error::Config`] names the lengths that there are.
+    /// [`Error::Config`] names the lengths that are available.
     pub fn shortened(&self, bits: usize) -> Result<Self> {
         let CodecConfig { bits: whole, nested, .. } = &self.config;
         if bits != *whole && !nested.contains(&bits) {
@@ -168,7 +172,7 @@ impl Codec {
         Self::new(config, map)
     }
 
-    /// What defines it, but for its numbers.
+    /// What defines it, except the numbers of its map.
     pub fn config(&self) -> &CodecConfig {
         &self.config
     }
@@ -178,36 +182,35 @@ impl Codec {
         self.config.bits
     }
 
-    /// Numbers of a vector.
+    /// The length of a vector.
     pub fn dims(&self) -> usize {
         self.config.dims
     }
 
-    /// SHA-256 of its content, in hex: it is written into the codes, so that codes of two codecs are never mixed.
+    /// SHA-256 of its content, in hex. It is stored with the codes, so that codes of two codecs are never mixed.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// What it makes of a vector.
+    /// The map from vectors to values.
     pub(crate) fn map(&self) -> &Map {
         &self.map
     }
 
-    /// The map as a linear layer: weights `[bits, dims]`, row-major, and biases `[bits]`. Where vectors are brought to length 1, it is of
-    /// those. `None` where it has a hidden layer.
+    /// The map as a linear layer: weights `[bits, dims]`, row-major, and biases `[bits]`, applied to normalised vectors where the codec
+    /// normalises. `None` where the map has a hidden layer.
     pub fn affine(&self) -> Option<(Vec<f32>, Vec<f32>)> {
         self.map.affine(&self.config)
     }
 
-    /// Real values behind the codes of vectors; their signs are the bits, the sign of 0 being +1. The values of a vector are the same to the
-    /// last bit, whatever it is encoded with.
+    /// Computes the real values behind the codes of vectors. Their signs are the bits; the sign of 0 is +1. The values of a vector do not depend
+    /// on the other vectors, to the last bit.
     ///
     /// # Shapes
     /// `vectors`: `[n, dims]`; returns `[n, bits]`, row-major.
     ///
     /// # Errors
-    /// [`Error::Vectors`] where they are no whole vectors, or one of them has a number that is not finite, or only zeros where vectors are brought
-    /// to length 1.
+    /// [`Error::Vectors`] where the length is not a multiple of `dims`, a number is not finite, or a vector must be normalised and is all zeros.
     pub fn encode(&self, vectors: &[f32]) -> Result<Vec<f32>> {
         let CodecConfig { dims, bits, .. } = self.config;
         if !vectors.len().is_multiple_of(dims) {
@@ -239,14 +242,14 @@ impl Codec {
     /// Reads what [`Self::save`] wrote.
     ///
     /// # Errors
-    /// As [`checkpoint::read`]; and [`Error::Checkpoint`] where the file is no codec.
+    /// As [`checkpoint::read`], and [`Error::Checkpoint`] where the file is not a codec.
     pub fn load(path: &Path) -> Result<Self> {
         let (contents, _) = checkpoint::read(path)?;
         Self::from_contents(contents)
             .map_err(|reason| Error::Checkpoint { path: path.to_owned(), reason })
     }
 
-    /// Of what [`Self::contents`] made, which may have other things beside it; or why it is none.
+    /// Restores what [`Self::contents`] made; further tensors are ignored. The error says what is wrong.
     pub(crate) fn from_contents(contents: Contents) -> std::result::Result<Self, String> {
         let Some(config) = contents.metadata.get(CONFIG_KEY) else {
             return Err("it is no codec: `dhih-train codec` makes one".to_owned());

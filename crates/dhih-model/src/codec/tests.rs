@@ -1,5 +1,5 @@
-//! Codecs of every method on vectors with few strong directions, beside a plain form in f64; files that come back; vectors that cannot be used.
-//! Codecs of hash layers: `trained.rs`.
+//! Codecs of every method on vectors with few strong directions, compared with a plain implementation in f64; saving and loading; vectors that
+//! cannot be used. `trained.rs` tests codecs of hash layers.
 
 mod trained;
 
@@ -21,7 +21,7 @@ struct Drawn {
 }
 
 impl Drawn {
-    /// About a point off the origin, with less and less variance from direction to direction.
+    /// Draws vectors around a point that is not the origin, with a variance that falls from direction to direction.
     fn new(n: usize, dims: usize) -> Self {
         let mut rng = named_rng(1, "vectors");
         let rotation = random_orthogonal(dims, &mut rng);
@@ -58,7 +58,7 @@ fn fitted(rows: &Drawn, method: Method, bits: usize) -> Codec {
     fit(rows, &config, &mut |_| ()).unwrap()
 }
 
-/// Those that are fitted to vectors alone.
+/// The methods that need no labels.
 fn fitted_methods() -> impl Iterator<Item = Method> {
     Method::ALL.into_iter().map(|(_, method, _)| method).filter(|method| !method.needs_labels())
 }
@@ -70,7 +70,7 @@ fn matrix_of(codec: &Codec) -> Vec<f32> {
     }
 }
 
-/// The vectors at length 1 about their mean, in f64.
+/// The vectors, normalised to length 1 and centred, in f64.
 fn centred(rows: &Drawn) -> Vec<Vec<f64>> {
     let mut all: Vec<Vec<f64>> = rows
         .values
@@ -146,7 +146,7 @@ fn iterative_quantisation_is_that_of_its_formula_in_f64() {
     let turned = |rotation: &Square, v: &[f64]| -> Vec<f64> {
         (0..bits).map(|j| (0..bits).map(|i| v[i] * rotation.row(i)[j]).sum()).collect()
     };
-    // What quantisation loses, which every round makes smaller.
+    // The quantisation loss, which every iteration makes smaller.
     let loss = |rotation: &Square| -> f64 {
         let each = v.iter().flat_map(|v| turned(rotation, v));
         each.map(|x| (x - if x >= 0.0 { 1.0 } else { -1.0 }).powi(2)).sum()
@@ -184,7 +184,7 @@ fn every_method_gives_the_same_bytes_again_and_comes_back_from_its_file() {
         assert_eq!(loaded.sha256(), a.sha256());
         let whole = a.encode(&rows.values).unwrap();
         assert_eq!(loaded.encode(&rows.values).unwrap(), whole);
-        // One vector by itself has the same values to the last bit.
+        // A vector encoded on its own has the same values to the last bit.
         for row in [0, 7, 499] {
             let own = a.encode(&rows.values[row * 16..][..16]).unwrap();
             assert_eq!(own, whole[row * 8..][..8], "{name} {row}");
@@ -223,8 +223,8 @@ fn the_first_bits_are_codes_of_their_own_at_nested_lengths() {
     }
 }
 
-/// The bits of a shorter length see the principal components of that length and no others, and lose as little by their signs as bits that were
-/// fitted alone.
+/// The bits of a shorter length depend on the principal components of that length alone, and lose as little by their signs as bits that were
+/// fitted to that length.
 #[test]
 fn nested_quantisation_turns_the_components_of_a_length_among_themselves() {
     let rows = Drawn::new(2000, 12);

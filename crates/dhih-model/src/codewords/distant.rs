@@ -1,5 +1,5 @@
-//! Codewords whose smallest distance is made large: the search for them, on bits packed into words. How codewords are drawn before
-//! the search, and what they are for, is in `mod.rs`.
+//! The search for codewords whose smallest distance is large, on bits packed into words. `mod.rs` says how codewords are drawn before the
+//! search, and what they are for.
 
 use std::cmp::Reverse;
 
@@ -15,7 +15,7 @@ pub(super) struct PackedCodes {
     words: Vec<u64>,
 }
 
-/// How near a code is to the nearest of the others, and how many of them are as near. The greater, the better.
+/// The distance of a code to the nearest other code, and how many other codes are at that distance (reversed). The greater, the better.
 pub(super) type Closeness = (usize, Reverse<usize>);
 
 impl PackedCodes {
@@ -33,7 +33,7 @@ impl PackedCodes {
         Self { bits, words_per_code: bits.div_ceil(64), words }
     }
 
-    /// The codes as values of +-1.
+    /// The codes as values +1 and -1.
     pub(super) fn unpack(&self) -> Vec<i8> {
         let value =
             |code: &[u64], bit: usize| if code[bit / 64] >> (bit % 64) & 1 == 1 { 1 } else { -1 };
@@ -49,7 +49,7 @@ impl PackedCodes {
         &self.words[i * self.words_per_code..][..self.words_per_code]
     }
 
-    /// The closeness of `code` to all codes but the `i`-th.
+    /// The closeness of `code` to all codes except code number `i`.
     fn closeness(&self, i: usize, code: &[u64]) -> Closeness {
         let mut nearest = (self.bits, Reverse(0));
         for (j, other) in self.words.chunks_exact(self.words_per_code).enumerate() {
@@ -60,13 +60,13 @@ impl PackedCodes {
         nearest
     }
 
-    /// The closeness of each code to the others: `O(C^2 K / 64)`, on all threads.
+    /// The closeness of each code to the others. It takes `O(C^2 K / 64)` operations, on all threads.
     pub(super) fn all_closeness(&self) -> Vec<Closeness> {
         (0..self.len()).into_par_iter().map(|i| self.closeness(i, self.code(i))).collect()
     }
 
-    /// Puts `code` in the place of the `i`-th code and brings `nearest`, the closeness of each code, up to date. Only the closeness of a
-    /// code that loses the last of its nearest ones is counted anew.
+    /// Replaces code number `i` by `code` and updates `nearest`, the closeness of each code. It recomputes a closeness from scratch only where a
+    /// code loses its last nearest neighbour.
     fn replace(&mut self, i: usize, code: &[u64], nearest: &mut [Closeness]) {
         let old = self.code(i).to_vec();
         self.words[i * self.words_per_code..][..self.words_per_code].copy_from_slice(code);
@@ -89,11 +89,11 @@ impl PackedCodes {
         });
     }
 
-    /// Hill climbing: changes a bit or two of a code that is in a closest pair, and keeps the change where the code is then no closer to the
-    /// others than before.
+    /// Hill climbing: flips one or two bits of a code that belongs to a closest pair, and keeps the change where the code is then no closer to
+    /// the others than before.
     pub(super) fn spread(&mut self, mut nearest: Vec<Closeness>, rng: &mut ChaCha8Rng) {
         let classes = self.len();
-        // Many proposals for few codes, where there is something to be won.
+        // Few codes get many proposals, because there the search has the most to gain.
         let proposals = ((1 << 32) / (classes * classes * self.bits).max(1)).clamp(64, 20_000);
         for _ in 0..proposals {
             let Some(closest) = min_distance(&nearest) else { break };
@@ -111,12 +111,12 @@ impl PackedCodes {
     }
 }
 
-/// The smallest distance of any two codes, of which `nearest` is the closeness of each; `None` without codes.
+/// The smallest distance of any two codes, where `nearest` is the closeness of each; `None` without codes.
 pub(super) fn min_distance(nearest: &[Closeness]) -> Option<usize> {
     nearest.iter().map(|(distance, _)| *distance).min()
 }
 
-/// Counts one more code at `distance`.
+/// Adds one more code at `distance`.
 fn count(nearest: &mut Closeness, distance: usize) {
     if distance < nearest.0 {
         *nearest = (distance, Reverse(1));
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::init::named_rng;
 
-    /// Random codes; few bits, so that many are equally near.
+    /// Random codes of few bits, so that many distances are equal.
     fn random(codes: usize, bits: usize) -> Vec<i8> {
         let mut rng = named_rng(codes as u64, "random codes");
         (0..codes * bits).map(|_| if rng.random_bool(0.5) { 1 } else { -1 }).collect()

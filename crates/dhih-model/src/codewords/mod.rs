@@ -1,9 +1,9 @@
-//! Codewords: fixed codes, one a class, that some losses draw samples to. Not trained; a function of scheme, seed and size, as long as the
-//! generator of random numbers is the same. A checkpoint holds those of its network.
-//! `distant.rs` searches for codewords that are far from each other.
+//! Codewords: fixed codes, one for each class, to which some losses draw samples. They are not trained, but follow from scheme, seed and size,
+//! as long as the random number generator stays the same. A checkpoint contains the codewords of its network. `distant.rs` searches for
+//! codewords that are far from each other.
 //!
-//! Hadamard and Bernoulli codewords are those of CSQ (Yuan et al., CVPR 2020), codewords of maximised minimum distance those
-//! of OrthoHash (Hoe et al., NeurIPS 2021). The search for the latter is ours.
+//! The Hadamard and Bernoulli codewords are those of CSQ (Yuan et al., CVPR 2020). Codewords of maximised minimum distance are those of
+//! OrthoHash (Hoe et al., NeurIPS 2021); the search for them is our own.
 
 mod distant;
 
@@ -14,32 +14,24 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+pub use crate::init::is_codeword;
 use crate::init::named_rng;
 
 use distant::{PackedCodes, min_distance};
-
-/// What the names of a network's codewords begin with among its parameters, before a dot.
-pub(crate) const CODEWORDS: &str = "codewords";
-
-/// Whether a parameter's name is that of codewords, which are neither trained nor averaged: of the one loss, or of one among several.
-pub fn is_codeword(name: &str) -> bool {
-    name.rsplit_once('.')
-        .is_some_and(|(path, _)| path.rsplit('.').next().is_some_and(|last| last == CODEWORDS))
-}
 
 /// How codewords are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
-    /// Hadamard where it applies, else Bernoulli: the rule of CSQ.
+    /// Hadamard where the sizes allow it, else Bernoulli, as in CSQ.
     #[default]
     Auto,
-    /// Rows of the Hadamard matrix H, then of -H: any two differ in half of their bits or in all. The bits are a power of two,
-    /// the classes at most twice as many.
+    /// Rows of the Hadamard matrix H, then of -H. Any two differ in half of their bits or in all. The number of bits must be a power of two, and
+    /// there are at most twice as many classes as bits.
     Hadamard,
-    /// Drawn at random, distinct, with as many bits set as not.
+    /// Random and distinct, with half of the bits set.
     Bernoulli,
-    /// The smallest distance of any two made as large as a search from the other two finds it.
+    /// The smallest distance of any two is made as large as possible by a search that starts from the other two schemes.
     Distant,
 }
 
@@ -58,13 +50,13 @@ impl Scheme {
 /// What codewords depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodewordConfig {
-    /// How they are made.
+    /// How the codewords are made.
     pub scheme: Scheme,
-    /// Number of them.
+    /// How many codewords there are.
     pub classes: usize,
-    /// Their length.
+    /// The length of a codeword.
     pub bits: usize,
-    /// Seed of those that are drawn, and of the tie-breaking code.
+    /// The seed of the random schemes and of the tie-breaking code.
     pub seed: u64,
 }
 
@@ -107,17 +99,17 @@ impl Codewords {
         self.values.len() / self.bits
     }
 
-    /// The codes, `[classes, bits]` of +-1, row-major.
+    /// The codes as +1 and -1, `[classes, bits]`, row-major.
     pub fn values(&self) -> &[i8] {
         &self.values
     }
 
-    /// A further code, `[bits]` of +-1, that decides where several codes are in a tie.
+    /// A further code of +1 and -1, `[bits]`, which decides ties between codes.
     pub fn tie(&self) -> &[i8] {
         &self.tie
     }
 
-    /// The smallest Hamming distance of any two; the number of bits where there is but one.
+    /// The smallest Hamming distance of any two codes; the number of bits where there is only one code.
     pub fn min_distance(&self) -> usize {
         let codes = PackedCodes::pack(&self.values, self.bits);
         min_distance(&codes.all_closeness()).unwrap_or(self.bits)
@@ -140,7 +132,7 @@ fn has_hadamard(classes: usize, bits: usize) -> bool {
     bits.is_power_of_two() && classes <= 2 * bits
 }
 
-/// Sylvester's matrix and its negative, one above the other.
+/// Rows of Sylvester's matrix, followed by those of its negative.
 fn hadamard(classes: usize, bits: usize) -> Vec<Vec<i8>> {
     let value = |row: usize, column: usize| {
         let odd = ((row % bits) & column).count_ones() % 2 == 1;
@@ -149,8 +141,8 @@ fn hadamard(classes: usize, bits: usize) -> Vec<Vec<i8>> {
     (0..classes).map(|row| (0..bits).map(|column| value(row, column)).collect()).collect()
 }
 
-/// Hadamard rows of several sizes side by side, as the powers of two in `bits` have it; rows repeat where a size has too few.
-/// Two rows differ in half of the bits or more while classes are at most twice the smallest size.
+/// Rows of Hadamard matrices side by side, one matrix for each power of two in the binary form of `bits`. Rows repeat where a matrix has too
+/// few. Two codes differ in at least half of the bits as long as there are at most twice as many classes as the smallest matrix has rows.
 fn hadamard_blocks(classes: usize, bits: usize) -> Vec<Vec<i8>> {
     let sizes = (0..usize::BITS).rev().map(|power| 1usize << power).filter(|size| bits & size != 0);
     let blocks: Vec<Vec<Vec<i8>>> = sizes.map(|size| hadamard(2 * size, size)).collect();
@@ -159,7 +151,7 @@ fn hadamard_blocks(classes: usize, bits: usize) -> Vec<Vec<i8>> {
     (0..classes).map(row).collect()
 }
 
-/// As many +1 as -1, in random order; with an odd number of bits one more +1.
+/// As many +1 as -1 in random order; one more +1 where the number of bits is odd.
 fn balanced(bits: usize, rng: &mut ChaCha8Rng) -> Vec<i8> {
     let mut code: Vec<i8> = (0..bits).map(|bit| if bit < bits / 2 { -1 } else { 1 }).collect();
     code.shuffle(rng);
@@ -168,7 +160,7 @@ fn balanced(bits: usize, rng: &mut ChaCha8Rng) -> Vec<i8> {
 
 fn bernoulli(config: CodewordConfig) -> Result<Vec<Vec<i8>>> {
     let CodewordConfig { classes, bits, seed, .. } = config;
-    // Number of balanced codes, as far as it matters.
+    // The number of balanced codes, in floating point because it may be huge.
     let ways = (1..=bits / 2).fold(1.0, |ways: f64, k| ways * (bits + 1 - k) as f64 / k as f64);
     if ways + 0.5 < classes as f64 {
         return Err(impossible(config, "more"));
@@ -184,7 +176,7 @@ fn bernoulli(config: CodewordConfig) -> Result<Vec<Vec<i8>>> {
     Ok(rows)
 }
 
-/// The better of [`hadamard_blocks`] and [`bernoulli`], spread by hill climbing.
+/// The better of [`hadamard_blocks`] and [`bernoulli`], improved by hill climbing.
 fn distant(config: CodewordConfig) -> Result<Vec<i8>> {
     let CodewordConfig { classes, bits, seed, .. } = config;
     let with_closeness = |rows: Vec<Vec<i8>>| {
@@ -270,15 +262,16 @@ mod tests {
         }
         let distance =
             |classes, bits| codewords(Scheme::Distant, classes, bits, 0).unwrap().min_distance();
-        // The search itself gains: two codes can be opposite; half of 48 bits without a Hadamard matrix of that size.
+        // The search itself gains something: two codes can be opposite, and 48 bits reach half of the bits although there is no Hadamard matrix
+        // of that size here.
         assert_eq!(distance(2, 16), 16);
         assert!(distance(10, 48) >= 24);
         let drawn = codewords(Scheme::Bernoulli, 40, 24, 0).unwrap().min_distance();
         assert!(distance(40, 24) > drawn, "{} {drawn}", distance(40, 24));
     }
 
-    /// Checkpoints of older versions have no codewords: these are drawn again, and must be the same. Digests of the values and the
-    /// tie-breaking code, a byte each.
+    /// Checkpoints of older versions have no codewords. They are drawn again and must be the same. These are digests of the values and the
+    /// tie-breaking code, one byte for each value.
     #[test]
     fn codewords_are_those_of_older_versions() {
         for (scheme, classes, bits, seed, expected) in [
@@ -295,7 +288,7 @@ mod tests {
             let words = codewords(scheme, classes, bits, seed).unwrap();
             let bytes: Vec<u8> =
                 words.values().iter().chain(words.tie()).map(|bit| *bit as u8).collect();
-            let digest = crate::checkpoint::hex(&Sha256::digest(&bytes)[..8]);
+            let digest = crate::files::hex(&Sha256::digest(&bytes)[..8]);
             assert_eq!(digest, expected, "{scheme:?} {classes} {bits} {seed}");
         }
     }

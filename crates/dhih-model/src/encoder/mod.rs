@@ -1,32 +1,35 @@
-//! A trained network as a function from pixels to codes, preprocessing included. A network in training, and its parts: `parts.rs`.
+//! A trained network as a function from pixels to codes, with preprocessing. `parts.rs` has the same for a network in training.
 
+mod averaging;
 mod parts;
 
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+use self::averaging::averaged;
 use self::parts::in_batches;
 pub use self::parts::{CodeEncoder, FeatureEncoder, HeadEncoder, encode};
 use crate::checkpoint;
-use crate::config::{InputShape, NetworkConfig};
+use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
+use crate::image::InputShape;
 use crate::inference::Inference;
 use crate::layer::{Mode, Sequential};
 use crate::loss::{Loss, Objective};
 use crate::network::Network;
-use crate::views::{self, Views};
+use crate::views::Views;
 
-/// What a network makes of images.
+/// The result of encoding images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
-    /// `[n, bits]`: real-valued codes, as [`Encoder::encode`] returns them.
+    /// Real-valued codes, `[n, bits]`, as [`Encoder::encode`] returns them.
     pub values: Vec<f32>,
-    /// `[n, features]`: the features that these were made of; absent where [`Encoder::features`] says so.
+    /// The features from which the codes were made, `[n, features]`; absent where [`Encoder::features`] is `None`.
     pub features: Option<Vec<f32>>,
 }
 
-/// Encodes images with a trained network, at the speed of the machine. Threads may share it.
+/// Encodes images with a trained network. Threads may share it.
 pub struct Encoder {
     config: NetworkConfig,
     objective: Objective,
@@ -35,19 +38,19 @@ pub struct Encoder {
     model_sha256: String,
 }
 
-/// What computes.
+/// How codes are computed.
 enum Engine {
-    /// The CPU, by operators of ours.
+    /// Compiled for the CPU, by the operators of this crate.
     Compiled(Inference),
-    /// The same with the features in between, for a network whose hash layer was fitted to them.
+    /// Compiled in two halves that keep the features, for a network whose hash layer was fitted to them.
     Split(Split),
-    /// Batch norm folded away, in a number format.
+    /// Layers with batch norm folded, in some number format, by candle's operators.
     Layers(Sequential, DType),
-    /// A backbone that is not made of layers.
+    /// A network whose backbone is not made of layers.
     Network(Box<Network>),
 }
 
-/// Backbone and hash layer, one after the other.
+/// Backbone and hash layer, compiled separately.
 struct Split {
     backbone: Inference,
     head: Inference,
@@ -55,7 +58,7 @@ struct Split {
 }
 
 impl Split {
-    /// The codes of `count` images, into `codes`; returns their features.
+    /// Writes the codes of `count` images to `codes`, and returns their features.
     fn run(&self, images: &[u8], count: usize, codes: &mut [f32]) -> Vec<f32> {
         let mut features = vec![0.0; count * self.features];
         self.backbone.run(images, &mut features);
@@ -65,7 +68,7 @@ impl Split {
 }
 
 impl Encoder {
-    /// Reads `model.safetensors` of a run.
+    /// Reads the checkpoint of a network, such as `model.safetensors` of a run, to compute in f32.
     ///
     /// # Errors
     /// As [`checkpoint::load`].
@@ -73,7 +76,7 @@ impl Encoder {
         Self::load_as(path, device, DType::F32)
     }
 
-    /// As [`Self::load`], to compute in `dtype`: f32, f16, or bf16 on a GPU. The CPU is fastest in f32.
+    /// As [`Self::load`], but computes in `dtype`: f32, f16, or bf16 on a GPU. f32 is the fastest on the CPU.
     ///
     /// # Errors
     /// As [`checkpoint::load`], and [`Error::Config`] for other formats.
@@ -82,11 +85,10 @@ impl Encoder {
         Self::new(network, model_sha256, dtype)
     }
 
-    /// Of a network as it is now; `model_sha256` is that of its checkpoint.
+    /// Makes an encoder of a network with its current weights. `model_sha256` is the SHA-256 of its checkpoint.
     ///
     /// # Errors
-    /// [`Error::Config`] where `dtype` is not f32, f16 or, on a GPU, bf16; or not f32 while the backbone is one of the program's
-    /// own.
+    /// [`Error::Config`] where `dtype` is not f32, f16 or, on a GPU, bf16, and where it is not f32 although the backbone is not made of layers.
     pub fn new(network: Network, model_sha256: String, dtype: DType) -> Result<Self> {
         let refused = |expected: &str| {
             let (name, got, expected) = ("dtype", dtype.as_str().to_owned(), expected.to_owned());
@@ -124,12 +126,12 @@ impl Encoder {
         self.config.bits
     }
 
-    /// Whether the CPU computes.
+    /// Whether it computes on the CPU.
     pub fn is_on_cpu(&self) -> bool {
         self.device.is_cpu()
     }
 
-    /// The shape of one image.
+    /// The shape of the images that it takes.
     pub fn input(&self) -> InputShape {
         self.config.input
     }
@@ -139,38 +141,38 @@ impl Encoder {
         &self.config.classes
     }
 
-    /// SHA-256 of the checkpoint file, in hex: it is written into the codes, so that codes of two models are never mixed.
+    /// SHA-256 of the checkpoint file, in hex. It is stored with the codes, so that codes of two models are never mixed.
     pub fn model_sha256(&self) -> &str {
         &self.model_sha256
     }
 
-    /// Real-valued codes of images; their signs are the bits, the sign of 0 being +1. In f32 on the CPU, by
-    /// operators of ours, the code of an image is the same to the last bit, whatever it is encoded with. By candle's operators, which run on a
-    /// GPU, in other formats, and where the backbone is one of the program's own, the last digits may depend on how many images there are,
-    /// and with them a bit whose value is next to 0.
+    /// Computes real-valued codes of images. Their signs are the bits; the sign of 0 is +1. In f32 on the CPU, by the operators of this crate,
+    /// the code of an image does not depend on the other images, to the last bit. With candle's operators (on a GPU, in other number formats, or
+    /// with a backbone that is not made of layers) the last digits may depend on the size of the batch, and with them a bit whose value is close
+    /// to 0.
     ///
     /// # Shapes
-    /// `images`: `[n, height, width, channels]` u8 in the shape [`Self::input`]; returns `[n, bits]`, row-major.
+    /// `images`: `[n, height, width, channels]` u8 of the shape [`Self::input`]; returns `[n, bits]`, row-major.
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
         let mut codes = vec![0.0; self.input().count(images)? * self.bits()];
         self.encode_into(images, &mut codes)?;
         Ok(codes)
     }
 
-    /// As [`Self::encode`], into `codes`.
+    /// As [`Self::encode`], but writes to `codes`.
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's, or `codes` is not as long as they need.
+    /// When the number of bytes is not a multiple of an image's, or `codes` has another length than the codes need.
     pub fn encode_into(&self, images: &[u8], codes: &mut [f32]) -> Result<()> {
         self.check_len(codes.len(), images, self.bits())?;
-        views::averaged(&self.config, images, codes, |images, codes| self.run(images, codes))
+        averaged(&self.config, images, codes, |images, codes| self.run(images, codes))
     }
 
-    /// The numbers of the features that [`Self::encode_all`] returns: vectors by whose cosine images are compared more finely than by their
-    /// codes. `None` for networks that were trained to make codes, and where layers of ours do not run.
+    /// The number of features that [`Self::encode_all`] returns for each image. The cosine similarity of these vectors compares images more
+    /// finely than their codes. `None` for networks that were trained to make codes, and where the operators of this crate do not run.
     pub fn features(&self) -> Option<usize> {
         match self.engine {
             Engine::Split(Split { features, .. }) => Some(features),
@@ -178,7 +180,7 @@ impl Encoder {
         }
     }
 
-    /// As [`Self::encode`], with the features behind the codes where there are some.
+    /// As [`Self::encode`], with the features from which the codes are made, where [`Self::features`] says that there are some.
     ///
     /// # Errors
     /// As [`Self::encode`].
@@ -214,11 +216,11 @@ impl Encoder {
         }
     }
 
-    /// The bits of images' codes, eight to a byte: bit k of a code is bit `k mod 8` of byte `k / 8`, set where the real value is
-    /// not negative. The last byte is filled up with zeros.
+    /// Writes packed codes of images, eight bits to a byte: bit k of a code is bit `k mod 8` of byte `k / 8`, and is set where the real value is
+    /// not negative. Unused bits of the last byte are 0.
     ///
     /// # Shapes
-    /// `images` as for [`Self::encode`]; `codes`: `[n, ceil(bits / 8)]`.
+    /// `images` is as for [`Self::encode`]; `codes`: `[n, ceil(bits / 8)]`.
     ///
     /// # Errors
     /// As [`Self::encode_into`], and [`Error::NotANumber`].
@@ -251,33 +253,32 @@ impl Encoder {
         Ok(())
     }
 
-    /// The class each code is nearest to under the loss that the network was trained with; `None` for pairwise losses, which
-    /// know no classes.
+    /// The class that each code is nearest to, by the loss that the network was trained with; `None` for pairwise losses, which know no classes.
     ///
     /// # Shapes
     /// `codes`: `[n, bits]` as [`Self::encode`] returns them; returns `[n]` labels.
     ///
     /// # Errors
-    /// When the number of values is no multiple of the bits.
+    /// When the number of values is not a multiple of the bits.
     pub fn classify(&self, codes: &[f32]) -> Result<Option<Vec<u32>>> {
         let classes = self.objective.classify(&self.outputs(codes)?)?;
         Ok(classes.map(|classes| classes.to_vec1()).transpose()?)
     }
 
-    /// What the loss's classifier makes of each image: a score for each class, in the order of their posterior probabilities; `None` for
-    /// pairwise losses, which know no classes.
+    /// A score of each class for each image, by the classifier of the loss. The classes are in the order of their posterior probabilities.
+    /// `None` for pairwise losses, which know no classes.
     ///
     /// # Shapes
-    /// `codes`: `[n, K]` as from [`Self::encode`]; result `[n, C]`, row by row.
+    /// `codes`: `[n, K]` as [`Self::encode`] returns them; returns `[n, C]`, row-major.
     ///
     /// # Errors
-    /// When `codes` is no multiple of K values.
+    /// When the number of values is not a multiple of K.
     pub fn class_scores(&self, codes: &[f32]) -> Result<Option<Vec<f32>>> {
         let scores = self.objective.class_scores(&self.outputs(codes)?)?;
         Ok(scores.map(|scores| scores.flatten_all()?.to_vec1()).transpose()?)
     }
 
-    /// Codes as the hash layer's output, `[n, bits]`.
+    /// Codes as an output of the hash layer, `[n, bits]`.
     fn outputs(&self, codes: &[f32]) -> Result<Tensor> {
         let bits = self.bits();
         Ok(Tensor::from_slice(codes, (codes.len() / bits, bits), &self.device)?)

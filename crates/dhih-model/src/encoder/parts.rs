@@ -1,30 +1,30 @@
-//! What a network in training makes of images, as it is now: codes, features, and codes of features.
+//! Codes and features of a network in training, with its current weights.
 
 use candle_core::{DType, Device, Tensor};
 
+use super::averaging::averaged;
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
 use crate::inference::Inference;
 use crate::layer::Mode;
 use crate::network::Network;
-use crate::views;
 
 /// As [`Encoder::encode`](super::Encoder::encode), for a network in training.
 ///
 /// # Errors
-/// When the number of bytes is no multiple of an image's.
+/// When the number of bytes is not a multiple of an image's.
 pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
     CodeEncoder::new(network)?.encode(images)
 }
 
-/// What a network in training makes of images, as it is now; prepared once for many calls.
+/// Encodes images with the current weights of a network in training; prepared once for many calls.
 pub struct CodeEncoder<'a> {
     network: &'a Network,
     inference: Option<Inference>,
 }
 
 impl<'a> CodeEncoder<'a> {
-    /// Of a network.
+    /// Prepares the encoder for the current weights.
     ///
     /// # Errors
     /// Those of the device.
@@ -35,12 +35,12 @@ impl<'a> CodeEncoder<'a> {
     /// As [`Encoder::encode`](super::Encoder::encode).
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
         let Self { network, inference } = self;
         let config = network.config();
         let mut codes = vec![0.0; config.input.count(images)? * config.bits];
-        views::averaged(config, images, &mut codes, |images, codes| {
+        averaged(config, images, &mut codes, |images, codes| {
             let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
             infer(network, inference.as_ref(), (images, codes), &forward)
         })?;
@@ -48,14 +48,14 @@ impl<'a> CodeEncoder<'a> {
     }
 }
 
-/// What a network's backbone makes of images, as it is now.
+/// Computes features of images with the current weights of a network's backbone.
 pub struct FeatureEncoder<'a> {
     network: &'a Network,
     inference: Option<Inference>,
 }
 
 impl<'a> FeatureEncoder<'a> {
-    /// Of a network.
+    /// Prepares the encoder for the current weights.
     ///
     /// # Errors
     /// Those of the device.
@@ -63,13 +63,13 @@ impl<'a> FeatureEncoder<'a> {
         Ok(Self { network, inference: Inference::of_features(network)? })
     }
 
-    /// Features of images.
+    /// Computes the features of images.
     ///
     /// # Shapes
     /// `images`: `[n, height, width, channels]` u8; returns `[n, features]`, row-major.
     ///
     /// # Errors
-    /// When the number of bytes is no multiple of an image's.
+    /// When the number of bytes is not a multiple of an image's.
     pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
         let Self { network, inference } = self;
         let count = network.config().input.count(images)?;
@@ -80,14 +80,14 @@ impl<'a> FeatureEncoder<'a> {
     }
 }
 
-/// What a network's hash layer makes of features, as it is now.
+/// Computes codes from features with the current weights of a network's hash layer.
 pub struct HeadEncoder<'a> {
     network: &'a Network,
     inference: Option<Inference>,
 }
 
 impl<'a> HeadEncoder<'a> {
-    /// Of a network.
+    /// Prepares the encoder for the current weights.
     ///
     /// # Errors
     /// Those of the device.
@@ -95,15 +95,15 @@ impl<'a> HeadEncoder<'a> {
         Ok(Self { network, inference: Inference::of_head(network)? })
     }
 
-    /// What [`Encoder::encode`](super::Encoder::encode) makes of the images whose features are given, of an image's views one after the other. Where layers of ours
-    /// run on the CPU, it is the same to the last bit.
+    /// Computes the codes of images whose features are given: the same values as [`Encoder::encode`](super::Encoder::encode), to the last bit
+    /// where the operators of this crate run on the CPU.
     ///
     /// # Shapes
-    /// `views`: for each view of [`NetworkConfig::views`], in their order, the features `[n, features]` as [`FeatureEncoder::encode`] returns
+    /// `views`: the features `[n, features]` of each view of [`NetworkConfig::views`], in their order, as [`FeatureEncoder::encode`] returns
     /// them; returns `[n, bits]`, row-major.
     ///
     /// # Errors
-    /// When the views are not as many, or not as long.
+    /// When the number of views or their length is another.
     pub fn encode(&self, views: &[&[f32]]) -> Result<Vec<f32>> {
         let (config, features) = (self.network.config(), self.network.backbone().features());
         let weights = config.views.of(config.input);
@@ -159,7 +159,7 @@ fn infer(
     Ok(())
 }
 
-/// Tensors of a batch of images at a time.
+/// Runs `forward` on tensors of a batch of images at a time, and writes the results to `values`.
 pub(super) fn in_batches(
     config: &NetworkConfig,
     device: &Device,

@@ -1,4 +1,4 @@
-//! The frozen part stays as it is, costs nothing on the way back, and takes nothing from the gradients behind it.
+//! Frozen layers do not change, cost nothing in the backward pass, and take nothing from the gradients of the layers behind them.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,12 @@ use candle_core::{Device, Tensor};
 
 use crate::backbone::Backbone;
 use crate::backbone::blueprint::recorded;
-use crate::config::{InputShape, NetworkConfig, Normalization};
+use crate::config::NetworkConfig;
+use crate::image::InputShape;
 use crate::layer::{Mode, Sequential};
 use crate::network::Network;
 use crate::ops::testing::{assert_close, variable};
+use crate::preprocess::Normalization;
 
 fn network(name: &str) -> Network {
     let backbone = Backbone::named(name).unwrap();
@@ -32,7 +34,7 @@ fn images(network: &Network) -> Tensor {
     variable("x", &[3, height, width, channels]).as_tensor().detach()
 }
 
-/// Gradients by name, of a loss that weighs the features, and the number of steps on the way back.
+/// Gradients by name of a loss that is a weighted sum of the features, and the number of recorded steps.
 fn gradients(network: &Network) -> (BTreeMap<String, Tensor>, usize) {
     let trace = network.trace(&images(network), Mode::training_step(1, 0)).unwrap();
     let weights = variable("dy", trace.features().dims());
@@ -46,7 +48,7 @@ fn gradients(network: &Network) -> (BTreeMap<String, Tensor>, usize) {
     (by_name, steps)
 }
 
-/// Networks without batch norm compute the same in both modes: what is trained has the gradients of the whole network.
+/// Networks without batch norm compute the same in both modes, so that the trained layers have the same gradients as in the whole network.
 #[test]
 fn what_is_trained_has_the_gradients_of_the_whole_network() {
     for name in ["dinov2-small", "convnext-tiny", "squeezenet1-1"] {
@@ -65,7 +67,7 @@ fn what_is_trained_has_the_gradients_of_the_whole_network() {
     }
 }
 
-/// With batch norm: the frozen layers in evaluation mode, the others in training mode, by candle's graph.
+/// With batch norm, the frozen layers run in evaluation mode and the others in training mode. The reference is candle's graph.
 #[test]
 fn frozen_batch_norms_are_evaluated_and_their_statistics_stay() {
     for name in ["resnet18", "mobilenet-v2", "efficientnet-b0"] {

@@ -1,9 +1,9 @@
-//! Memory that the pictures of several threads take at the same time: a semaphore that counts bytes. What one picture takes is known from
-//! its header; what one picture may take is in `limits`.
+//! A bound on the memory that several threads use for decoding at the same time: a semaphore that counts bytes. The header of a picture tells
+//! how many bytes it needs; `limits` bounds a single picture.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that decoders may hold together. A picture that needs more than all of them is decoded alone.
+/// The bytes that all decoders together may use. A picture that needs more than that is decoded alone.
 #[derive(Debug)]
 pub struct DecodingBudget {
     bytes: u64,
@@ -14,12 +14,12 @@ pub struct DecodingBudget {
 #[derive(Debug, Default)]
 struct Taken {
     bytes: u64,
-    /// Tickets are handed out and called in order, so that a large picture is not passed by small ones for ever.
+    /// Tickets are numbered and served in order, so that small pictures do not overtake a large one for ever.
     next_ticket: u64,
     called: u64,
 }
 
-/// Bytes of a budget that are in use. They are returned when this is dropped.
+/// A share of a budget. Dropping it returns the bytes.
 #[derive(Debug)]
 pub struct DecodingShare<'a> {
     budget: &'a DecodingBudget,
@@ -27,13 +27,13 @@ pub struct DecodingShare<'a> {
 }
 
 impl DecodingBudget {
-    /// A budget of so many bytes.
+    /// A budget of `bytes` bytes.
     pub fn new(bytes: u64) -> Self {
         Self { bytes, taken: Mutex::default(), returned: Condvar::new() }
     }
 
-    /// Waits until `bytes` are free, or until nothing is in use where `bytes` are more than the whole budget. Threads get their share in the
-    /// order in which they ask. The caller must not wait for another thread that wants a share while it holds one.
+    /// Waits until `bytes` are free, or, where `bytes` exceed the whole budget, until nothing is in use. Threads are served in the order in
+    /// which they ask. A caller that holds a share must not wait for another thread that wants one: that is a deadlock.
     pub fn take(&self, bytes: u64) -> DecodingShare<'_> {
         let bytes = bytes.min(self.bytes);
         let mut taken = self.lock();
@@ -45,7 +45,7 @@ impl DecodingBudget {
         taken.called += 1;
         taken.bytes += bytes;
         drop(taken);
-        // The next in the queue may fit, too.
+        // There may be room for the next in the queue, too.
         self.returned.notify_all();
         DecodingShare { budget: self, bytes }
     }

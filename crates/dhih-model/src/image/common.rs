@@ -1,5 +1,5 @@
-//! GIF, BMP and TIFF: decoded by the crate `image` within the memory that the header says, and made RGB. Of a GIF the first frame is taken,
-//! of a TIFF the first page. The header of a TIFF is read in `tiff`.
+//! GIF, BMP and TIFF: decoded by the crate `image` within the memory that the header allows, and converted to RGB. Of a GIF the first frame is
+//! used, of a TIFF the first page. `tiff` reads the header of a TIFF.
 
 use std::io::Cursor;
 
@@ -7,15 +7,16 @@ use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, tiff::TiffDecoder};
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder};
 
-use super::header::{Format, Header, OVERHEAD, array, unusable};
+use super::header::{Format, Header};
+use super::parse::{OVERHEAD, array, unusable};
 use super::rgb::{Channels, drop_alpha};
 use crate::error::Result;
 
-/// Reads the size of a GIF's canvas.
+/// Reads the size of the canvas of a GIF.
 pub(super) fn gif_header(bytes: &[u8]) -> Result<Header> {
     let side = |at| -> Result<u32> { Ok(u16::from_le_bytes(array(bytes, at)?).into()) };
     let (width, height) = (side(6)?, side(8)?);
-    // RGBA of the canvas, and of a frame that does not fill it, and the frame's numbers of colours.
+    // The canvas in RGBA, a frame in RGBA that does not fill it, and the palette indices of the frame.
     let decoder_bytes = 9 * u64::from(width) * u64::from(height);
     Ok(header(Format::Gif, [width, height], decoder_bytes + file_bytes(bytes)))
 }
@@ -24,12 +25,12 @@ pub(super) fn gif_header(bytes: &[u8]) -> Result<Header> {
 pub(super) fn bmp_header(bytes: &[u8]) -> Result<Header> {
     let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(unusable)?;
     let (width, height) = decoder.dimensions();
-    // A row as it is stored has up to 4 bytes a pixel.
+    // A stored row has up to 4 bytes for each pixel.
     let decoder_bytes = decoder.total_bytes().saturating_add(8 * u64::from(width));
     Ok(header(Format::Bmp, [width, height], decoder_bytes.saturating_add(OVERHEAD)))
 }
 
-/// What is kept of extensions of a GIF, which may be most of the file; buffers grow by doubling.
+/// The memory for extensions of a GIF, which may be most of the file; buffers grow by doubling.
 fn file_bytes(bytes: &[u8]) -> u64 {
     2 * bytes.len() as u64 + OVERHEAD
 }
@@ -39,7 +40,7 @@ fn header(format: Format, [width, height]: [u32; 2], decoder_bytes: u64) -> Head
     Header { format, width, height, orientation, profile: None, decoder_bytes }
 }
 
-/// `height * width * 3` bytes.
+/// Returns `height * width * 3` bytes.
 pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>> {
     let file = Cursor::new(bytes);
     match header.format {
@@ -58,7 +59,7 @@ fn samples(mut decoder: impl ImageDecoder, header: &Header) -> Result<Vec<u8>> {
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(match header.format {
         Format::Gif => length,
-        // What the decoder keeps beside what it hands out.
+        // The memory of the decoder without its output.
         _ => header.decoder_bytes.saturating_sub(length),
     });
     if length > header.decoder_bytes {
@@ -70,7 +71,7 @@ fn samples(mut decoder: impl ImageDecoder, header: &Header) -> Result<Vec<u8>> {
     into_rgb(color, samples, header)
 }
 
-/// Samples as the crate `image` hands them out, of 8, 16 or 32 bits in the machine's order of bytes.
+/// Converts samples as the crate `image` returns them, of 8, 16 or 32 bits in native byte order.
 fn into_rgb(color: ColorType, mut samples: Vec<u8>, header: &Header) -> Result<Vec<u8>> {
     let channels = match color {
         ColorType::Rgb8 => return Ok(samples),
@@ -91,7 +92,7 @@ fn into_rgb(color: ColorType, mut samples: Vec<u8>, header: &Header) -> Result<V
             channels.write_deep_row(&samples, &mut rgb);
         }
         _ => {
-            // NaN is white, as it is for browsers and for the crate `image`.
+            // NaN becomes white, as in browsers and in the crate `image`.
             let sample = |bytes: &[u8; 4]| match f32::from_ne_bytes(*bytes) {
                 value if value.is_nan() => 255,
                 value => (value * 255.0).round() as u8,

@@ -1,29 +1,27 @@
-//! How a picture becomes the pixels that a network takes: what part of it, and by which interpolation. Networks that were trained by others
-//! expect what they were trained with; what other libraries call it is said at each variant.
+//! How a picture is brought to the size of a network's input: which part of it is used, and by which interpolation. Pretrained networks expect
+//! what they were trained with; each variant says what other libraries call it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::picture::crop;
-use crate::config::InputShape;
-
-/// An interpolation and a frame, as text: `linear`, `bicubic`, either with the part of the sides that is taken of the middle behind it
-/// (`bicubic 0.875`), or with `whole`.
+/// An interpolation and a frame. As text they are `linear` or `bicubic`, followed by the part of the sides whose middle is used
+/// (`bicubic 0.875`), by `middle`, or by `whole`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fit {
-    /// How values between pixels are made.
+    /// How values between pixels are computed.
     pub interpolation: Interpolation,
-    /// What part of the picture is taken.
+    /// Which part of the picture is used.
     pub frame: Frame,
 }
 
-/// An interpolation that averages over areas where pictures become smaller, as Pillow and torchvision (`antialias=True`) have it.
+/// An interpolation with antialiasing: where a picture is scaled down it averages over areas, as Pillow does, and torchvision with
+/// `antialias=True`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Interpolation {
-    /// A triangle: `BILINEAR` of Pillow.
+    /// A triangle filter: `BILINEAR` of Pillow.
     #[default]
     Linear,
     /// Cubic convolution with a = -0.5 (Keys, 1981): `BICUBIC` of Pillow.
@@ -33,24 +31,25 @@ pub enum Interpolation {
 /// The part of a picture that a network sees.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Frame {
-    /// The largest centred part of the network's proportions. It is cut out first and scaled then, so that nothing outside of it counts.
+    /// The largest centred part that has the proportions of the input. It is cut out first and then scaled, so that pixels outside of it have no
+    /// influence.
     #[default]
     Middle,
-    /// As [`Self::Middle`], of sides that are so many thousandths of the largest: the picture is scaled until its sides are that much larger
-    /// than those of the network, and the middle is cut out. `Resize(256)` and `CenterCrop(224)` of torchvision are 875.
+    /// The middle of the picture, with a side of so many thousandths: the picture is scaled until its sides are larger than those of the input
+    /// by that ratio, and the middle is cut out. torchvision's `Resize(256)` followed by `CenterCrop(224)` is 875.
     Scaled(u16),
-    /// All of it, squeezed into the network's proportions.
+    /// The whole picture, stretched to the proportions of the input.
     Whole,
 }
 
 impl Fit {
-    /// A smaller side of 256 pixels of which 224 are taken, by linear interpolation: most networks of torchvision.
+    /// The shorter side becomes 256 pixels, of which the middle 224 are used, by linear interpolation: most networks of torchvision.
     pub(crate) const LINEAR_256: Self = Self::scaled(Interpolation::Linear, 875);
     /// The same by bicubic interpolation: DINOv2.
     pub(crate) const BICUBIC_256: Self = Self::scaled(Interpolation::Bicubic, 875);
-    /// The largest middle part, by bicubic interpolation: CLIP.
+    /// The largest middle part by bicubic interpolation: CLIP.
     pub(crate) const BICUBIC: Self = Self::scaled(Interpolation::Bicubic, 1000);
-    /// The whole picture, by bicubic interpolation: SigLIP.
+    /// The whole picture by bicubic interpolation: SigLIP.
     pub(crate) const BICUBIC_WHOLE: Self =
         Self { interpolation: Interpolation::Bicubic, frame: Frame::Whole };
 
@@ -58,38 +57,14 @@ impl Fit {
         Self { interpolation, frame: Frame::Scaled(thousandths) }
     }
 
-    /// Whether it is that of files that do not say.
+    /// Whether it is what a missing value in a file means.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether a picture that has the network's sides already is what the network sees.
+    /// Whether a picture that already has the size of the input is used without scaling.
     pub(super) fn keeps_pixels(self) -> bool {
         !matches!(self.frame, Frame::Scaled(thousandths) if thousandths < 1000)
-    }
-
-    /// About how many columns and rows of a picture of such sides a network sees.
-    pub(super) fn seen(self, sides: [usize; 2], shape: InputShape) -> [usize; 2] {
-        match self.frame {
-            Frame::Middle => crop(sides, shape),
-            Frame::Scaled(part) => crop(sides, shape).map(|side| side * usize::from(part) / 1000),
-            Frame::Whole => sides,
-        }
-    }
-
-    /// Columns and rows to which a picture of such sides is scaled, of which the middle `shape` is then taken.
-    pub(super) fn scaled_sides(self, [width, height]: [usize; 2], shape: InputShape) -> [usize; 2] {
-        let Frame::Scaled(thousandths) = self.frame else { return [shape.width, shape.height] };
-        let larger = |side: usize| {
-            let thousandths = usize::from(thousandths).clamp(1, 1000);
-            ((side * 1000 + thousandths / 2) / thousandths).max(side)
-        };
-        let [columns, rows] = [larger(shape.width), larger(shape.height)];
-        // The side that is scarce has what is wanted, and the other what follows from it, rounded down.
-        match width * rows <= columns * height {
-            true => [columns, (columns * height / width).max(rows)],
-            false => [(rows * width / height).max(columns), rows],
-        }
     }
 }
 
@@ -163,22 +138,5 @@ mod tests {
         for text in ["cubic", "", "bicubic 0", "bicubic 1.1", "bicubic NaN", "bicubic half"] {
             assert!(text.parse::<Fit>().is_err(), "{text}");
         }
-    }
-
-    /// `Resize(256)` of torchvision and `shortest_edge` of transformers.
-    #[test]
-    fn pictures_are_scaled_to_the_sides_of_others() {
-        let shape = InputShape::new(224, 224, 3);
-        for (from, to) in
-            [([640, 480], [341, 256]), ([480, 640], [256, 341]), ([256, 256], [256, 256])]
-        {
-            assert_eq!(Fit::LINEAR_256.scaled_sides(from, shape), to);
-        }
-        assert_eq!(Fit::BICUBIC.scaled_sides([640, 480], shape), [298, 224]);
-        assert_eq!(Fit::BICUBIC_WHOLE.scaled_sides([640, 480], shape), [224, 224]);
-        let convnext = Fit::scaled(Interpolation::Linear, 949);
-        assert_eq!(convnext.scaled_sides([300, 300], shape), [236, 236]);
-        // A line has no second pixel to take.
-        assert_eq!(Fit::BICUBIC.scaled_sides([1, 500], shape), [224, 112_000]);
     }
 }

@@ -1,25 +1,25 @@
-//! The prefix codes of a lossless WebP (RFC 9649): how much memory the decoder's tables for them take. A few bytes of the file make a table of some
-//! thousand, and there may be 65,536 groups of five codes, whatever the size of the picture; so what comes before its pixels is read here
-//! once, without making any table.
+//! The memory for the prefix codes of a lossless WebP (RFC 9649). A few bytes of the file can make the decoder build a table of some thousand
+//! bytes, and there may be 65,536 groups of five codes in a picture of any size. Therefore this file reads everything before the pixels once,
+//! without building any table, and counts.
 
-use super::header::{cut_off, unusable};
+use super::parse::{cut_off, unusable};
 use crate::error::Result;
 
-/// Codes of a group: green with lengths and cached colours, red, blue, alpha, distances.
+/// The codes of a group: green with lengths and cached colours, red, blue, alpha, distances.
 const CODES: usize = 5;
-/// Symbols of the first code that are greens, and those that are lengths of copies.
+/// The numbers of symbols of the first code that are green values, and that are lengths of copies.
 const GREENS: u16 = 256;
 const LENGTHS: u16 = 24;
 const DISTANCES: u16 = 40;
-/// The longest code, in bits, and up to which one is looked up at once.
+/// The longest code in bits, and the longest that the decoder finds in one look-up.
 const LONGEST: usize = 15;
 const LOOKED_UP: usize = 10;
-/// The order in which the lengths of the code of lengths come.
+/// The order in which the lengths of the code for lengths are stored.
 const ORDER: [usize; 19] = [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 const UNKNOWN: &str = "one of its codes is for something that there is not";
 
-/// Bytes of the decoder's tables. `stream` begins at the transforms, behind the header where there is one.
+/// The bytes of the decoder's tables. `stream` begins at the transforms, behind the header where there is one.
 pub(super) fn table_bytes(stream: &[u8], [width, height]: [u32; 2]) -> Result<u64> {
     let mut bits = Bits { bytes: stream, at: 0 };
     let mut width = width;
@@ -59,7 +59,7 @@ pub(super) fn table_bytes(stream: &[u8], [width, height]: [u32; 2]) -> Result<u6
     Ok(bytes)
 }
 
-/// The number of cached colours.
+/// Reads the size of the colour cache.
 fn cached_colors(bits: &mut Bits<'_>) -> Result<u16> {
     Ok(if bits.read(1)? == 1 { 1 << bits.read(4)?.min(11) } else { 0 })
 }
@@ -73,8 +73,8 @@ fn group(bits: &mut Bits<'_>, cached: u16) -> Result<[Code; CODES]> {
     Ok(group)
 }
 
-/// Reads an image of one group of codes, and remembers of its pixels the greatest number that red and green make: in the image that says
-/// which groups are used where it is the last group. Colours that are copied or cached have come before.
+/// Reads an image that has one group of codes, and returns the greatest number that red and green make in its pixels. In the image that selects
+/// groups, this is the last group. Colours that are copied or cached have occurred before and need not be looked at.
 fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Result<u32> {
     let cached = cached_colors(bits)?;
     let [green, red, blue, alpha, distance] = group(bits, cached)?;
@@ -86,7 +86,7 @@ fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Result<u32> {
             greatest = greatest.max(u32::from(red.symbol(bits)?) << 8 | u32::from(symbol));
             blue.symbol(bits)?;
             alpha.symbol(bits)?;
-            // Where a pixel takes no bits all are equal.
+            // If a pixel takes no bits, then all are equal.
             left = if bits.at == start { 0 } else { left - 1 };
         } else if symbol < GREENS + LENGTHS {
             let length = copied(bits, symbol - GREENS)?;
@@ -102,7 +102,7 @@ fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Result<u32> {
     Ok(greatest)
 }
 
-/// A length or a distance: a symbol, and bits that follow it.
+/// Reads a length or a distance: a symbol, followed by extra bits.
 fn copied(bits: &mut Bits<'_>, symbol: u16) -> Result<u32> {
     let symbol = u32::from(symbol);
     if symbol < 4 {
@@ -114,16 +114,16 @@ fn copied(bits: &mut Bits<'_>, symbol: u16) -> Result<u32> {
 
 /// A canonical prefix code.
 struct Code {
-    /// Symbols by the lengths of their codes; at 0 those without one.
+    /// The number of symbols by the length of their code; at 0 those without a code.
     counts: [u16; LONGEST + 1],
-    /// In the order of their codes.
+    /// The symbols in the order of their codes.
     symbols: Vec<u16>,
 }
 
 impl Code {
     const EMPTY: Self = Self { counts: [0; LONGEST + 1], symbols: Vec::new() };
 
-    /// Reads a code of so many symbols.
+    /// Reads a code of at most `symbols` symbols.
     fn read(bits: &mut Bits<'_>, symbols: u16) -> Result<Self> {
         if bits.read(1)? == 1 {
             let two = bits.read(1)? == 1;
@@ -165,7 +165,7 @@ impl Code {
         Ok(Self::of(&lengths))
     }
 
-    /// The code whose symbols have codes of these lengths; 0 where a symbol has none.
+    /// The code whose symbols have codes of these lengths; 0 means that a symbol has none.
     fn of(lengths: &[u8]) -> Self {
         let mut counts = [0; LONGEST + 1];
         lengths.iter().for_each(|length| counts[usize::from(*length)] += 1);
@@ -178,7 +178,7 @@ impl Code {
         Self { counts, symbols }
     }
 
-    /// Reads a symbol. The only one of a code takes no bits.
+    /// Reads a symbol. A code with a single symbol takes no bits.
     fn symbol(&self, bits: &mut Bits<'_>) -> Result<u16> {
         if let [only] = self.symbols[..] {
             return Ok(only);
@@ -196,9 +196,9 @@ impl Code {
         Err(unusable(UNKNOWN))
     }
 
-    /// Bytes of the decoder's table: of codes that are looked up at once, and a tree of those that are longer.
+    /// The bytes of the decoder's tables: one look-up table for short codes, and a tree for longer ones.
     fn table_bytes(&self) -> u64 {
-        /// What the decoder keeps of a code without its tables, and an allocator of a piece of memory.
+        /// The memory of a code beside its tables, with the overhead of an allocation.
         const FIXED: u64 = 200;
         let longest = self.counts.iter().rposition(|count| *count > 0).unwrap_or(0);
         let in_tree: u64 = self.counts[LOOKED_UP + 1..].iter().map(|count| u64::from(*count)).sum();
@@ -206,15 +206,15 @@ impl Code {
     }
 }
 
-/// Bits of bytes, the least significant first.
+/// Reads bits of bytes, the least significant bit first.
 struct Bits<'a> {
     bytes: &'a [u8],
-    /// In bits.
+    /// The position in bits.
     at: usize,
 }
 
 impl Bits<'_> {
-    /// A number of at most 24 bits.
+    /// Reads a number of at most 24 bits.
     fn read(&mut self, count: u32) -> Result<u32> {
         let mut number = 0;
         for k in 0..count {
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use crate::image::{Limits, decode};
 
-    /// Bits as they are written.
+    /// Writes bits, as an encoder does.
     #[derive(Default)]
     struct Writer(Vec<bool>);
 
@@ -241,7 +241,7 @@ mod tests {
             self
         }
 
-        /// A code of one symbol, of eight bits.
+        /// A code with a single symbol of eight bits.
         fn only(&mut self, symbol: u32) -> &mut Self {
             self.put(0b101, 3).put(symbol, 8)
         }
@@ -253,15 +253,15 @@ mod tests {
         }
     }
 
-    /// A picture of one pixel, which says that it has so many groups, each of five codes of up to ten bits. Its pixel follows.
+    /// A picture of one pixel with this number of groups, each of five codes of up to ten bits. The pixel follows.
     fn bomb(groups: u32) -> Vec<u8> {
         let mut writer = Writer::default();
-        // No transforms, no cached colours; groups, of blocks of 4 x 4 pixels; the image of them without cached colours.
+        // No transforms, no colour cache; groups for blocks of 4 x 4 pixels, and the image of groups without a colour cache.
         writer.put(0, 2).put(1, 1).put(0, 3).put(0, 1);
         let last = groups - 1;
         writer.only(last & 255).only(last >> 8).only(0).only(0).only(0);
         for _ in 0..groups * CODES as u32 {
-            // The lengths 1 to 6 have codes of 3 bits, 7 to 10 of 4 bits.
+            // The lengths 1 to 6 have codes of 3 bits, and 7 to 10 have codes of 4 bits.
             writer.put(0, 1).put(10, 4);
             for symbol in &ORDER[..14] {
                 let length = match symbol {
@@ -283,7 +283,7 @@ mod tests {
         writer.put(0, 32).bytes()
     }
 
-    /// A file of a stream of one pixel.
+    /// A file with a stream of one pixel.
     fn file(stream: &[u8]) -> Vec<u8> {
         let length = stream.len() as u32 + 5;
         let riff = (length + length % 2 + 12).to_le_bytes();

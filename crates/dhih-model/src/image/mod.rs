@@ -1,23 +1,26 @@
-//! From the bytes of a picture to the pixels a network takes. Training and serving share this path, so that a
-//! picture means the same to both. No files and no normalisation here.
+//! From the bytes of a picture to the pixels of a network's input. Training, encoding and serving share this code, so that they see the same
+//! pixels. There is no file access and no normalisation here.
 //!
 //! ```text
-//! bytes -> header.rs -> limits.rs, budget.rs -> a decoder a format -> rgb.rs -> profile.rs -> Picture -> fit
+//! bytes -> recognise.rs -> header.rs -> limits.rs, budget.rs -> a decoder a format -> rgb.rs -> profile.rs -> Picture -> fit
 //! ```
 //!
-//! The size of a picture and the memory that decoding it takes are known from its header, before any pixel is read.
+//! The header of a picture tells its size and the memory for decoding it, before any pixel is read.
 
 mod budget;
 mod common;
 mod fit;
 mod header;
+mod input_shape;
 mod jpeg;
 mod limits;
 mod lossless;
+mod parse;
 mod picture;
 mod png;
 mod profile;
 mod reader;
+mod recognise;
 mod resize;
 mod rgb;
 mod tiff;
@@ -27,9 +30,11 @@ use image::{DynamicImage, RgbImage};
 
 pub use self::budget::{DecodingBudget, DecodingShare};
 pub use self::fit::{Fit, Frame, Interpolation};
+use self::header::Format;
 pub use self::header::Header;
-use self::header::{Format, unusable};
+pub use self::input_shape::InputShape;
 pub use self::limits::Limits;
+use self::parse::unusable;
 pub use self::picture::Picture;
 pub use self::reader::{PictureReader, decode_for};
 use crate::error::Result;
@@ -37,12 +42,13 @@ use crate::error::Result;
 /// The formats that are decoded, as messages and help name them.
 pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 
-/// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF. Grey, CMYK and deep pictures become RGB of 8 bits a channel, colours of a wider gamut become
-/// sRGB, EXIF orientation is applied, transparency is laid over white. Of an animation the first frame is taken. Memory: [`Header::decoding_bytes`].
+/// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF to RGB of 8 bits a channel. Grey, CMYK and deeper pictures are converted, colours of a wider
+/// gamut become sRGB, EXIF orientation is applied, and transparency is laid over white. Of an animation the first frame is used.
+/// [`Header::decoding_bytes`] tells how much memory this takes.
 ///
 /// # Errors
-/// [`Error::NotAnImage`](crate::Error::NotAnImage) where no such picture begins;
-/// [`Error::UnusableImage`](crate::Error::UnusableImage) where it is truncated, damaged or over the limits.
+/// [`Error::NotAnImage`](crate::Error::NotAnImage) where the bytes begin with none of these formats;
+/// [`Error::UnusableImage`](crate::Error::UnusableImage) where the picture is truncated, damaged or over the limits.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
     let header = Header::read(bytes)?;
     limits.check(&header)?;
@@ -63,7 +69,7 @@ fn decode_header(bytes: &[u8], header: &Header) -> Result<Picture> {
     Ok(oriented(rgb.into(), header))
 }
 
-/// Turns a picture as its header says.
+/// Applies EXIF orientation.
 fn oriented(mut image: DynamicImage, header: &Header) -> Picture {
     image.apply_orientation(header.orientation);
     let rgb = image.into_rgb8();

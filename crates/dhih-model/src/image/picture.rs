@@ -1,11 +1,11 @@
-//! A decoded picture, and what a network takes of it: its middle, in the network's size.
+//! A decoded picture, and its conversion to a network's input.
 
 use image::{ImageBuffer, Rgb};
 
 use super::fit::Frame;
-use super::header::unusable;
+use super::input_shape::InputShape;
+use super::parse::unusable;
 use super::resize::Resize;
-use crate::config::InputShape;
 use crate::error::Result;
 
 /// A decoded picture: RGB, 8 bits a channel, row-major.
@@ -13,18 +13,18 @@ use crate::error::Result;
 pub struct Picture {
     pub(super) width: usize,
     pub(super) height: usize,
-    /// `height * width * 3` bytes, of one pixel or more.
+    /// `height * width * 3` bytes, for at least one pixel.
     pub(super) pixels: Vec<u8>,
 }
 
 impl Picture {
-    /// Of so many columns and rows.
+    /// A picture with this number of columns and rows.
     ///
     /// # Shapes
     /// `pixels`: `[height, width, 3]`.
     ///
     /// # Errors
-    /// [`Error::UnusableImage`](crate::Error::UnusableImage) where there is no pixel, or there are more or fewer than that.
+    /// [`Error::UnusableImage`](crate::Error::UnusableImage) where there are no pixels, or the number of bytes is not `height * width * 3`.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
         let count = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3));
         if pixels.is_empty() || count != Some(pixels.len()) {
@@ -34,32 +34,32 @@ impl Picture {
         Ok(Self { width, height, pixels })
     }
 
-    /// Columns.
+    /// The number of columns.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Rows.
+    /// The number of rows.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// `[height, width, 3]`.
+    /// The pixels, `[height, width, 3]`.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// `[height, width, 3]`.
+    /// The pixels, `[height, width, 3]`.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
     }
 
-    /// What a network sees of the picture, as `shape.fit` says: by default the largest centred part of the wanted proportions, scaled to `shape`
-    /// by area-weighted linear interpolation. Takes, beside what it returns, 12 bytes for each column of the picture.
+    /// The input of a network, by `shape.fit`. The default is the largest centred part with the proportions of `shape`, scaled by linear
+    /// interpolation with antialiasing. Beside the result this takes 12 bytes of memory for each column of the picture.
     ///
     /// # Shapes
-    /// Returns `height * width * channels` bytes; one channel is luma (ITU-R BT.601). A picture that has the size
-    /// already keeps its pixels, unless a part of its sides is to be taken.
+    /// Returns `height * width * channels` bytes; a single channel is luma (ITU-R BT.601). A picture that already has the size keeps its pixels,
+    /// unless only a part of its sides is to be used.
     pub fn fit(&self, shape: InputShape) -> Vec<u8> {
         let has_size = (self.width, self.height) == (shape.width, shape.height);
         let rgb = if has_size && shape.fit.keeps_pixels() {
@@ -73,7 +73,7 @@ impl Picture {
         }
     }
 
-    /// The pixels as the crate `image` sees them, without a copy.
+    /// A view of the pixels for the crate `image`, without a copy.
     pub fn view(&self) -> ImageBuffer<Rgb<u8>, &[u8]> {
         let view = ImageBuffer::from_raw(self.width as u32, self.height as u32, &self.pixels[..]);
         view.unwrap_or_default()
@@ -81,8 +81,8 @@ impl Picture {
 
     fn resized(&self, shape: InputShape) -> Vec<u8> {
         let sides = [self.width, self.height];
-        let from = if shape.fit.frame == Frame::Middle { crop(sides, shape) } else { sides };
-        let (to, scaled) = ([shape.width, shape.height], shape.fit.scaled_sides(sides, shape));
+        let from = if shape.fit.frame == Frame::Middle { shape.crop(sides) } else { sides };
+        let (to, scaled) = ([shape.width, shape.height], shape.scaled_sides(sides));
         Resize {
             pixels: &self.pixels,
             stride: self.width,
@@ -95,15 +95,6 @@ impl Picture {
         }
         .run()
     }
-}
-
-/// Columns and rows of the largest part of a picture that has the proportions of `shape`. They are rounded down, but never to nothing:
-/// pictures of 1 x n pixels stay usable.
-pub(super) fn crop([width, height]: [usize; 2], shape: InputShape) -> [usize; 2] {
-    [
-        (height * shape.width / shape.height).clamp(1, width),
-        (width * shape.height / shape.width).clamp(1, height),
-    ]
 }
 
 fn luma(rgb: &[u8]) -> u8 {

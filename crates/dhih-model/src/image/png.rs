@@ -1,31 +1,33 @@
-//! PNG: its header, and its rows, each converted as it comes, so that a picture of any depth takes 3 bytes a pixel. The decoder inflates
-//! neither texts nor colour profiles, which may be a thousand times as long as they look; `profile` inflates the latter within a bound.
+//! PNG: its header, and its rows, each of which is converted as it is decoded, so that a picture of any depth takes 3 bytes for each pixel. The
+//! decoder does not inflate texts and colour profiles, which may be a thousand times as long as their compressed form; `profile` inflates colour
+//! profiles up to a limit.
 
 use std::io::Cursor;
 use std::ops::Range;
 
 use png::{BitDepth, ColorType, InterlaceInfo, Transformations};
 
-use super::header::{Format, Header, MAX_CHUNKS, OVERHEAD, array, orientation, unusable};
+use super::header::{Format, Header};
+use super::parse::{MAX_CHUNKS, OVERHEAD, array, orientation, unusable};
 use super::profile::Profile;
 use super::rgb::Channels;
 use crate::error::Result;
 
-/// Where the first chunk begins, behind the signature.
+/// The position of the first chunk, behind the signature.
 const CHUNKS: usize = 8;
 /// The longest name of a colour profile.
 const MAX_PROFILE_NAME: usize = 79;
-/// Chunks other than pixels and EXIF are short.
+/// Room for the other chunks, which are short.
 const SHORT_CHUNKS: usize = 64 << 10;
 
-/// Reads the chunk IHDR, and looks for EXIF before the pixels.
+/// Reads the chunk IHDR, and looks for EXIF and a colour profile before the pixels.
 pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     let field = |at| -> Result<u32> { Ok(u32::from_be_bytes(array(bytes, CHUNKS + at)?)) };
     if field(0)? != 13 || array(bytes, CHUNKS + 4)? != *b"IHDR" {
         return Err(unusable("its first chunk is no header"));
     }
     let (width, height) = (field(8)?, field(12)?);
-    // Rows as they are stored, as they are unfiltered, and as they are expanded: of 8 bytes a pixel at most.
+    // A row as stored, unfiltered and expanded, of at most 8 bytes for each pixel.
     let rows = 64 * u64::from(width);
     let pixels = u64::from(width) * u64::from(height);
     let Metadata { exif, profile } = Metadata::find(bytes);
@@ -39,7 +41,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     })
 }
 
-/// The first chunks eXIf and iCCP, where they lie before the pixels.
+/// The first chunks eXIf and iCCP before the pixels.
 #[derive(Default)]
 struct Metadata<'a> {
     exif: Option<&'a [u8]>,
@@ -57,14 +59,14 @@ impl<'a> Metadata<'a> {
                 b"IDAT" => break,
                 _ => {}
             }
-            // A checksum of four bytes follows.
+            // A chunk ends with a checksum of four bytes.
             at = data.end + 4;
         }
         metadata
     }
 }
 
-/// The name of a chunk, and where its data lie.
+/// The name of a chunk, and the position of its data.
 fn chunk(bytes: &[u8], at: usize) -> Option<([u8; 4], Range<usize>)> {
     let length = u32::from_be_bytes(array(bytes, at).ok()?) as usize;
     let name = array(bytes, at + 4).ok()?;
@@ -78,12 +80,12 @@ fn profile(bytes: &[u8], chunk: &Range<usize>) -> Option<Profile> {
     (data.get(name + 1) == Some(&0)).then(|| Profile::Deflated(chunk.start + name + 2..chunk.end))
 }
 
-/// What the decoder keeps of EXIF: its buffer grows by doubling.
+/// The memory of the decoder for EXIF; its buffer grows by doubling.
 fn buffered(exif: Option<&[u8]>) -> u64 {
     2 * exif.map_or(0, <[u8]>::len) as u64
 }
 
-/// `height * width * 3` bytes.
+/// Returns `height * width * 3` bytes.
 pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>> {
     let (width, height) = (header.width as usize, header.height as usize);
     let metadata = buffered(Metadata::find(bytes).exif) as usize + SHORT_CHUNKS;

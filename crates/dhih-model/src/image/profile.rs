@@ -1,5 +1,5 @@
-//! Colour profiles (ICC): pictures of a wide gamut, such as Display P3 or Adobe RGB, become sRGB. Where a profile lies in a file is found by
-//! the module of its format. A profile that cannot be read changes nothing, and no profile is inflated beyond 1 MiB.
+//! Colour profiles (ICC): pictures of a wide gamut, such as Display P3 or Adobe RGB, are converted to sRGB. The module of each format finds the
+//! profile in a file. A profile that cannot be read is ignored, and no profile is inflated beyond 1 MiB.
 
 use std::io::Read;
 use std::ops::Range;
@@ -7,24 +7,24 @@ use std::sync::Arc;
 
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformExecutor, TransformOptions};
 
-/// The longest profile that is read, in bytes. Those of cameras and screens have 0.5 to 10 KiB, those of printers are not converted.
+/// The longest profile that is read, in bytes. Those of cameras and screens have 0.5 to 10 KiB; those of printers are not converted.
 const MAX_BYTES: usize = 1 << 20;
-/// What a picture with a profile may take beside its pixels: the profile, and the tables of the conversion.
+/// The memory for a profile and the tables of its conversion, in bytes.
 pub(super) const MEMORY: u64 = 6 << 20;
-/// The largest difference of a channel up to which a profile is taken for sRGB. Its published variants round their curves differently.
+/// The largest difference of a channel up to which a profile counts as sRGB. The published variants of sRGB round their curves differently.
 const SAME: u8 = 2;
 
-/// Where the profile of a picture lies in its file.
+/// The position of a picture's profile in its file.
 #[derive(Debug, Clone)]
 pub(super) enum Profile {
-    /// Pieces that follow each other, in order.
+    /// Pieces of the profile, in order.
     Pieces(Vec<Range<usize>>),
-    /// Compressed with zlib.
+    /// A profile compressed with zlib.
     Deflated(Range<usize>),
 }
 
 impl Profile {
-    /// The bytes of the profile; `None` where they are not there, cannot be inflated, or are too many.
+    /// The bytes of the profile; `None` where they are absent, cannot be inflated, or are too many.
     fn read(&self, file: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Pieces(pieces) => {
@@ -46,22 +46,22 @@ impl Profile {
     }
 }
 
-/// Converts pixels, RGB of 8 bits a channel, to sRGB in place. Pixels with a profile that is sRGB, is unreadable, or is not one of RGB with
-/// a matrix and curves keep their values.
+/// Converts pixels, RGB of 8 bits a channel, to sRGB in place. They do not change where the profile is sRGB, cannot be read, or is not an RGB
+/// profile with a matrix and curves.
 pub(super) fn to_srgb(profile: &Profile, file: &[u8], width: usize, pixels: &mut [u8]) {
     let Some(transform) = profile.read(file).and_then(|bytes| conversion(&bytes)) else { return };
     let mut row = vec![0; 3 * width];
     for pixels in pixels.chunks_exact_mut(3 * width) {
         row.copy_from_slice(pixels);
         if transform.transform(&row, pixels).is_err() {
-            // The lengths of rows are all equal, so that this can only be the first row, which the transform has refused as a whole.
+            // All rows have the same length, so this can only be the first row, which the transform has refused as a whole.
             pixels.copy_from_slice(&row);
             return;
         }
     }
 }
 
-/// The conversion to sRGB; `None` where there is none, or nothing to convert.
+/// The conversion to sRGB; `None` where the profile cannot be used or is sRGB.
 fn conversion(profile: &[u8]) -> Option<Arc<dyn TransformExecutor<u8> + Send + Sync>> {
     let source = ColorProfile::new_from_slice(profile).ok()?;
     let is_matrix_and_curves = source.color_space == DataColorSpace::Rgb
@@ -75,7 +75,7 @@ fn conversion(profile: &[u8]) -> Option<Arc<dyn TransformExecutor<u8> + Send + S
     let srgb = ColorProfile::new_srgb();
     let options = TransformOptions::default();
     let transform = source.create_transform_8bit(Layout::Rgb, &srgb, Layout::Rgb, options).ok()?;
-    // Colours all over the cube: where they stay what they are, the profile is one of the many variants of sRGB.
+    // Colours from the whole RGB cube. If they do not change, the profile is one of the many variants of sRGB.
     let steps = (0..=8u32).map(|step| (255 * step / 8) as u8);
     let colours: Vec<u8> = steps
         .clone()
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn wide_gamuts_become_srgb_and_srgb_stays_as_it_is() {
-        // The expected values are those of LittleCMS 2.19 with the relative intent.
+        // The expected values were computed by LittleCMS 2.19 with the relative colorimetric intent.
         let near = |a: [u8; 3], b: [u8; 3]| a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= 2);
         let (p3, adobe) = (ColorProfile::new_display_p3(), ColorProfile::new_adobe_rgb());
         for (profile, from, to) in [

@@ -1,14 +1,15 @@
-//! Pictures on their way to a network: decoded for the size that it takes, by many threads, within a bound of memory. Training, encoding and
-//! serving all come through here, so that a picture has the same code for each of them.
+//! Decoding pictures for a network: at the smallest sufficient size, by many threads, and within a bound of memory. Training, encoding and
+//! serving all use it, so that a picture has the same code in each of them.
 
 use image::{DynamicImage, RgbImage};
 
 use super::budget::DecodingBudget;
 use super::header::{Format, Header};
+use super::input_shape::InputShape;
+use super::jpeg::layout::Layout;
 use super::limits::Limits;
 use super::picture::Picture;
 use super::{decode_header, jpeg, oriented};
-use crate::config::InputShape;
 use crate::error::Result;
 
 /// A decoder that threads share.
@@ -18,13 +19,13 @@ pub struct PictureReader {
     budget: DecodingBudget,
 }
 
-/// Memory that the large pictures of all threads take together, unless one alone takes more.
+/// The memory that large pictures of all threads may take together, in bytes. A single larger picture is decoded alone.
 const BUDGET: u64 = 1 << 30;
-/// Pictures that take less are decoded without a share of the budget.
+/// Pictures that need less memory are decoded without a share of the budget.
 const SMALL: u64 = 16 << 20;
-/// The shortest longest side of a picture that was scaled while it was decoded: thumbnails are made of it, too.
+/// The least longest side of a picture that is scaled while it is decoded; thumbnails are made of such pictures, too.
 const LEAST_SIDE: usize = 256;
-/// What the sides of a picture may be divided by while it is decoded, the smallest picture first.
+/// The divisors of the sides that are tried, beginning with the smallest picture.
 const SCALES: [u32; 3] = [8, 4, 2];
 
 impl PictureReader {
@@ -33,12 +34,12 @@ impl PictureReader {
         Self { limits, budget: DecodingBudget::new(BUDGET) }
     }
 
-    /// What a picture may measure.
+    /// The limits of a single picture.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The picture for a network that takes `shape`, as [`decode_for`]. Waits while other threads have too much memory in use.
+    /// Decodes a picture for a network that takes `shape`, as [`decode_for`]. Waits while other threads use too much memory.
     ///
     /// # Errors
     /// Those of [`decode_for`].
@@ -56,7 +57,7 @@ impl PictureReader {
         decode_header(bytes, &header)
     }
 
-    /// The picture with all of its pixels, as [`decode`](super::decode). Waits while other threads have too much memory in use.
+    /// Decodes a picture in full size, as [`decode`](super::decode). Waits while other threads use too much memory.
     ///
     /// # Errors
     /// Those of [`decode`](super::decode).
@@ -68,7 +69,7 @@ impl PictureReader {
         decode_header(bytes, &header)
     }
 
-    /// The picture as [`Picture::fit`] brings it to `shape`: `height * width * channels` bytes.
+    /// Decodes a picture and brings it to `shape` by [`Picture::fit`]. Returns `height * width * channels` bytes.
     ///
     /// # Errors
     /// Those of [`decode_for`].
@@ -77,8 +78,8 @@ impl PictureReader {
     }
 }
 
-/// Decodes a picture for a network that takes `shape`. A JPEG is decoded at an eighth, a quarter or half of its sides, where it is
-/// then still a quarter larger than what the network takes; other pictures are decoded whole, as by [`decode`](super::decode).
+/// Decodes a picture for a network that takes `shape`. A JPEG is decoded at an eighth, a quarter or half of its sides, as long as it is then at
+/// least a quarter larger than what the network takes. Other pictures are decoded in full size, as by [`decode`](super::decode).
 ///
 /// # Errors
 /// Those of [`decode`](super::decode).
@@ -94,41 +95,41 @@ pub fn decode_for(bytes: &[u8], limits: &Limits, shape: InputShape) -> Result<Pi
 /// A JPEG that is scaled while it is decoded.
 struct Scaled<'a> {
     header: &'a Header,
-    layout: &'a jpeg::Layout,
-    /// What the sides are divided by.
+    layout: &'a Layout,
+    /// The divisor of the sides.
     scale: u32,
 }
 
 impl<'a> Scaled<'a> {
-    /// The smallest that is large enough for `shape`; `None` where none is, or where the picture is no JPEG.
+    /// The smallest scale that is large enough for `shape`; `None` where none is, or where the picture is not a JPEG.
     fn choose(header: &'a Header, shape: InputShape) -> Option<Self> {
         let Format::Jpeg(layout) = &header.format else { return None };
         let mut all = SCALES.into_iter().map(|scale| Self { header, layout, scale });
         all.find(|scaled| scaled.is_enough(shape))
     }
 
-    /// Columns and rows as they are stored.
+    /// Columns and rows as stored.
     fn sides(&self) -> [usize; 2] {
         [self.header.width, self.header.height].map(|side| side.div_ceil(self.scale) as usize)
     }
 
-    /// Whether the sides are a quarter more than those of `shape`.
+    /// Whether the sides are at least a quarter larger than those of `shape`.
     fn is_enough(&self, shape: InputShape) -> bool {
         let [columns, rows] = self.sides();
         let turned = if self.header.is_turned() { [rows, columns] } else { [columns, rows] };
-        let [width, height] = shape.fit.seen(turned, shape);
+        let [width, height] = shape.seen(turned);
         let is_large = 4 * width >= 5 * shape.width && 4 * height >= 5 * shape.height;
         is_large && columns.max(rows) >= LEAST_SIDE
     }
 
-    /// The most bytes that decoding takes at a time, the picture included.
+    /// The most bytes that decoding takes at a time, including the picture.
     fn memory(&self, bytes: &[u8]) -> u64 {
         let pixels = self.sides().map(|side| side as u64).iter().product::<u64>();
         let copies = if self.header.is_turned() { 2 } else { 1 };
         self.layout.scaled_bytes(bytes.len() as u64, self.scale.into()) + 3 * copies * pixels
     }
 
-    /// `None` where the picture is of a kind that cannot be decoded so, or is damaged.
+    /// `None` where this kind of JPEG cannot be scaled while it is decoded, or the file is damaged.
     fn decode(&self, bytes: &[u8]) -> Option<Picture> {
         let mut scaled = jpeg::read_scaled(bytes, self.layout, self.scale as usize)?;
         self.header.convert_colours(bytes, scaled.width, &mut scaled.pixels);

@@ -1,15 +1,16 @@
-//! Scaling by area-weighted linear (a triangle filter) or cubic interpolation, a row at a time. The former gives what `image::imageops::resize`
-//! gives to the last bit: sums run in the same order. It is many times as fast, and takes two rows of memory, because the rows lie in plain slices.
+//! Scaling by linear (triangle filter) or cubic interpolation with antialiasing, a row at a time. Linear interpolation gives the same result as
+//! `image::imageops::resize` to the last bit, because sums run in the same order. It is many times as fast and takes two rows of memory, because
+//! rows are plain slices.
 
 use std::ops::Range;
 
 use super::fit::Interpolation;
 
-/// A part of a picture, RGB of 8 bits a channel, and what is to become of it.
+/// A part of a picture, RGB of 8 bits a channel, and the size that it is scaled to.
 pub(super) struct Resize<'a> {
-    /// Rows of the whole picture.
+    /// The rows of the whole picture.
     pub(super) pixels: &'a [u8],
-    /// Columns of the whole picture.
+    /// The columns of the whole picture.
     pub(super) stride: usize,
     /// The first column and row of the part.
     pub(super) origin: [usize; 2],
@@ -17,27 +18,27 @@ pub(super) struct Resize<'a> {
     pub(super) from: [usize; 2],
     /// Columns and rows to which the part is scaled, at least 1 each.
     pub(super) scaled: [usize; 2],
-    /// The first column and row of that which are wanted, and how many.
+    /// The first column and row of the scaled part that is wanted, and the number of columns and rows.
     pub(super) first: [usize; 2],
     pub(super) to: [usize; 2],
     pub(super) interpolation: Interpolation,
 }
 
-/// Source positions that make an output position, and their weights.
+/// The source positions of an output position, and their weights.
 struct Taps {
     first: usize,
     weights: Vec<f32>,
 }
 
 impl Resize<'_> {
-    /// What is wanted of the scaled part, `to[1] * to[0] * 3` bytes.
+    /// Computes the wanted region of the scaled part, `to[1] * to[0] * 3` bytes.
     pub(super) fn run(&self) -> Vec<u8> {
         let [left, top] = self.origin;
         let [width, _] = self.from;
         let row = |y: usize| &self.pixels[3 * ((top + y) * self.stride + left)..][..3 * width];
         let columns = self.taps(0);
         let mut scaled = vec![0; 3 * self.to[0] * self.to[1]];
-        // One more, so that each pixel can be read with the value behind it, as four.
+        // One more value, so that each pixel can be read as four values.
         let mut sums = vec![0f32; 3 * width + 1];
         let rows = scaled.chunks_exact_mut(3 * self.to[0]);
         for (scaled, Taps { first, weights }) in rows.zip(self.taps(1)) {
@@ -60,18 +61,17 @@ impl Resize<'_> {
         scaled
     }
 
-    /// The taps of every wanted position along columns (0) or rows (1).
+    /// The taps of each wanted position along columns (0) or rows (1).
     fn taps(&self, side: usize) -> Vec<Taps> {
         let wanted = self.first[side]..self.first[side] + self.to[side];
         taps(self.from[side], self.scaled[side], wanted, self.interpolation)
     }
 }
 
-/// A sample as the nearest whole number of a byte, halves up: what `round` gives, by operations that every processor has for several samples
-/// at once.
+/// A sample rounded to the nearest byte, halves up, as `round` does. It uses operations that every processor has as vector instructions.
 #[inline(always)]
 pub(super) fn rounded(sample: f32) -> u8 {
-    // In [2^23, 2^24) numbers are whole, so that the sum is rounded, halves to even.
+    // Numbers from 2^23 to 2^24 are integers, so the addition rounds the sample, halves to even.
     const WHOLE: f32 = 8_388_608.0;
     let sample = sample.clamp(0.0, 255.0);
     let whole = sample + WHOLE;
@@ -79,10 +79,10 @@ pub(super) fn rounded(sample: f32) -> u8 {
     (whole.to_bits() + u32::from(is_half_below)) as u8
 }
 
-/// The taps of some output positions along one side of so many pixels that is scaled to `to`.
+/// The taps of the output positions `wanted` along a side of `from` pixels that is scaled to `to`.
 fn taps(from: usize, to: usize, wanted: Range<usize>, by: Interpolation) -> Vec<Taps> {
     let ratio = from as f32 / to as f32;
-    // How far pixels count is a multiple of what one output position covers.
+    // The reach of the filter is a multiple of what one output position covers.
     let covers = ratio.max(1.0);
     let scale = match by {
         Interpolation::Linear => covers,
@@ -109,7 +109,7 @@ fn taps(from: usize, to: usize, wanted: Range<usize>, by: Interpolation) -> Vec<
     wanted.map(taps).collect()
 }
 
-/// The weight of a pixel at a distance of 0 or more, by cubic convolution with a = -0.5.
+/// The weight of a pixel at distance `x`, 0 or more, in cubic convolution with a = -0.5.
 fn cubic(x: f32) -> f32 {
     match x {
         ..1.0 => (1.5 * x - 2.5) * x * x + 1.0,

@@ -1,4 +1,4 @@
-//! Samples of any colour type into RGB of 8 bits a channel: row by row, or in place, so that no second copy of a picture is made.
+//! Conversion of samples of any colour type to RGB of 8 bits a channel, row by row or in place, so that there is no second copy of a picture.
 
 /// What the samples of a pixel mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Channels {
         }
     }
 
-    /// One pixel, of 8 bits a channel, laid over white.
+    /// Converts one pixel with 8 bits a channel, laid over white.
     fn pixel(self, samples: &[u8]) -> [u8; 3] {
         match (self, samples) {
             (Self::Grey, &[grey]) => [grey; 3],
@@ -30,7 +30,7 @@ impl Channels {
         }
     }
 
-    /// Writes a row of samples of 8 bits.
+    /// Converts a row of samples of 8 bits.
     pub(super) fn write_row(self, samples: &[u8], rgb: &mut [u8]) {
         if self == Self::Rgb {
             return rgb.copy_from_slice(samples);
@@ -40,13 +40,13 @@ impl Channels {
         }
     }
 
-    /// Writes a row of samples of 16 bits, most significant byte first.
+    /// Converts a row of samples of 16 bits, the most significant byte first.
     pub(super) fn write_deep_row(self, samples: &[u8], rgb: &mut [u8]) {
         let mut rounded = [0; 4];
         let rounded = &mut rounded[..self.count()];
         for (from, to) in samples.chunks_exact(2 * self.count()).zip(rgb.as_chunks_mut::<3>().0) {
             for (sample, rounded) in from.as_chunks().0.iter().zip(&mut *rounded) {
-                // The nearest, as 65,535 is 257 times 255.
+                // The nearest value, because 65,535 is 257 times 255.
                 *rounded = ((u32::from(u16::from_be_bytes(*sample)) + 128) / 257) as u8;
             }
             *to = self.pixel(rounded);
@@ -54,7 +54,7 @@ impl Channels {
     }
 }
 
-/// RGB and alpha into RGB over white, within the same memory.
+/// Converts RGBA to RGB over white, in the same memory.
 pub(super) fn drop_alpha(mut pixels: Vec<u8>) -> Vec<u8> {
     let count = pixels.len() / 4;
     for i in 0..count {
@@ -66,9 +66,9 @@ pub(super) fn drop_alpha(mut pixels: Vec<u8>) -> Vec<u8> {
     pixels
 }
 
-/// The first third, which is grey, into RGB that fills all.
+/// Expands grey values in the first third of `pixels` to RGB that fills all of it.
 pub(super) fn spread_grey(pixels: &mut [u8]) {
-    // From the end, so that no sample is overwritten before it is read.
+    // It begins at the end, so that no sample is overwritten before it is read.
     for i in (0..pixels.len() / 3).rev() {
         let grey = pixels[i];
         pixels[3 * i..3 * i + 3].fill(grey);

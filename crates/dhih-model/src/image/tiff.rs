@@ -1,10 +1,11 @@
-//! TIFF: what its first directory says of the picture. Its pixels are decoded in `common`. Further pages are not looked at.
+//! TIFF: its first directory, which describes the picture. `common` decodes the pixels. Further pages are ignored.
 
 use std::ops::Range;
 
 use image::metadata::Orientation;
 
-use super::header::{Format, Header, OVERHEAD, array, cut_off, unusable};
+use super::header::{Format, Header};
+use super::parse::{OVERHEAD, array, cut_off, unusable};
 use super::profile::Profile;
 use crate::error::Result;
 
@@ -16,9 +17,9 @@ const ORIENTATION: u16 = 274;
 const SAMPLES: u16 = 277;
 const PROFILE: u16 = 34675;
 
-/// Bytes of an entry of the directory: tag, type, count, and the value or where it is.
+/// The bytes of an entry of the directory: tag, type, count, and the value or its position.
 const ENTRY: usize = 12;
-/// The compressions that are JPEG; the decoder keeps coefficients of such pictures.
+/// The compressions that are JPEG; for these the decoder keeps coefficients.
 const JPEG: [u32; 2] = [6, 7];
 
 /// Reads the first directory.
@@ -35,12 +36,12 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     let is_jpeg = directory.number(COMPRESSION)?.is_some_and(|kind| JPEG.contains(&kind));
 
     let pixels = u64::from(width).saturating_mul(height.into());
-    // Samples are widened to 8, 16 or 32 bits, and those of ink become three.
+    // Samples are widened to 8, 16 or 32 bits, and CMYK becomes RGB.
     let stored = pixels.saturating_mul(samples.max(3) * bits.div_ceil(8).next_power_of_two());
-    // The samples twice, as the decoder keeps them and hands them out, and a strip or tile, which may be the whole picture; or, later, the
-    // samples and RGB. Of a JPEG also its coefficients.
+    // The samples twice, in the decoder and in its output, and a strip or tile, which may be the whole picture; later the samples and RGB. A
+    // JPEG also has its coefficients.
     let decoder = stored.saturating_mul(if is_jpeg { 6 } else { 3 });
-    // The directory's numbers of strips and tiles are kept in 32 bytes each, and take at least 2 bytes of the file.
+    // The decoder keeps the positions of strips and tiles in 32 bytes each; in the file they take at least 2 bytes each.
     let lists = 32 * (bytes.len() as u64).min(1 << 20);
     Ok(Header {
         format: Format::Tiff,
@@ -56,7 +57,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
 struct Directory<'a> {
     bytes: &'a [u8],
     is_little_endian: bool,
-    /// Where its entries lie.
+    /// The position of its entries.
     entries: Range<usize>,
 }
 
@@ -94,13 +95,13 @@ impl<'a> Directory<'a> {
         })
     }
 
-    /// Where the entry of a tag begins.
+    /// The position of the entry of a tag.
     fn entry(&self, tag: u16) -> Option<usize> {
         let mut entries = self.entries.clone().step_by(ENTRY);
         entries.find(|at| self.short(*at).is_ok_and(|found| found == tag))
     }
 
-    /// The first number of a tag, of one, two or four bytes; `None` where there is no such tag.
+    /// The first number of a tag, of one, two or four bytes; `None` where the tag is absent.
     fn number(&self, tag: u16) -> Result<Option<u32>> {
         let Some(entry) = self.entry(tag) else { return Ok(None) };
         let (kind, count) = (self.short(entry + 2)?, self.long(entry + 4)?);
@@ -110,7 +111,7 @@ impl<'a> Directory<'a> {
             4 => 4,
             _ => return Err(unusable(format!("its tag {tag} is no whole number"))),
         };
-        // Values that take more than four bytes lie elsewhere.
+        // Values of more than four bytes are stored elsewhere.
         let at =
             if u64::from(count) * size <= 4 { entry + 8 } else { self.long(entry + 8)? as usize };
         Ok(Some(match size {
@@ -120,7 +121,7 @@ impl<'a> Directory<'a> {
         }))
     }
 
-    /// Where the bytes of a tag lie.
+    /// The position of the bytes of a tag.
     fn bytes(&self, tag: u16) -> Option<Range<usize>> {
         let entry = self.entry(tag)?;
         let (length, start) = (self.long(entry + 4).ok()?, self.long(entry + 8).ok()?);

@@ -1,35 +1,34 @@
-//! WebP: the header and the chunks that say how its pixels are stored, and decoding it: of an animation the first frame.
+//! WebP: its header, the chunks that tell how its pixels are stored, and decoding. Of an animation the first frame is used.
 
 use std::io::Cursor;
 use std::ops::Range;
 
 use image_webp::WebPDecoder;
 
-use super::header::{
-    CUT_OFF, Format, Header, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable,
-};
+use super::header::{Format, Header};
 use super::lossless::table_bytes;
+use super::parse::{CUT_OFF, MAX_CHUNKS, OVERHEAD, array, cut_off, orientation, unusable};
 use super::profile::Profile;
 use super::rgb::drop_alpha;
 use crate::error::Result;
 
-/// The first chunk, behind `RIFF`, a length and `WEBP`.
+/// The position of the first chunk, behind `RIFF`, a length and `WEBP`.
 const CHUNKS: usize = 12;
 
-/// Lossy data come in partitions, and room for one is made by a length of three bytes before it is read.
+/// Lossy data come in partitions, for which the decoder allocates what a length of three bytes says before it reads them.
 const PARTITION: u64 = 16 << 20;
 
 /// A chunk of a container.
 #[derive(Clone)]
 struct Chunk<'a> {
     name: [u8; 4],
-    /// As far as the file goes.
+    /// The data, as far as the file has them.
     data: &'a [u8],
-    /// Where the data begin in the file.
+    /// The position of the data in the file.
     start: usize,
-    /// Where the next one begins.
+    /// The position of the next chunk.
     end: usize,
-    /// Whether the file has all of its data.
+    /// Whether the file has all of the data.
     is_whole: bool,
 }
 
@@ -50,10 +49,10 @@ struct Layout<'a> {
     lossless: Option<Lossless<'a>>,
 }
 
-/// A stream of lossless pixels, or of alpha stored like them.
+/// A stream of lossless pixels, or of alpha stored in the same way.
 #[derive(Clone, Copy)]
 struct Lossless<'a> {
-    /// Behind its header.
+    /// The data behind its header.
     stream: &'a [u8],
     size: [u32; 2],
 }
@@ -73,7 +72,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     })
 }
 
-/// What tables for prefix codes may take. Those of pictures take less than a tenth of it.
+/// The most memory for tables of prefix codes, in bytes. Real pictures take less than a tenth of it.
 fn most_table_bytes(bytes: &[u8]) -> u64 {
     ((256 << 10) + 32 * bytes.len() as u64).min(64 << 20)
 }
@@ -100,8 +99,8 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Of a WebP of several chunks. The decoder makes room for a lossy image by what that itself says of its size, so it is compared
-    /// with the canvas here.
+    /// Reads a WebP of several chunks. The decoder allocates memory for a lossy image by the size in that image's own header, so that size is
+    /// compared with the canvas here.
     fn extended(bytes: &'a [u8], first: &Chunk<'a>) -> Result<Self> {
         let flags = first.data.first().copied().ok_or_else(cut_off)?;
         let side = |at| -> Result<u32> { Ok(three(first.data, at)? + 1) };
@@ -119,7 +118,7 @@ impl<'a> Layout<'a> {
             let size = [three(frame.data, 6)? + 1, three(frame.data, 9)? + 1];
             (size, std::iter::once(image).chain(behind).collect())
         } else {
-            // The first of each kind counts.
+            // The first chunk of each kind is used.
             let first = |name: &[u8; 4]| chunks.clone().find(|chunk| chunk.name == *name);
             (size, [first(b"ALPH"), first(b"VP8 "), first(b"VP8L")].into_iter().flatten().collect())
         };
@@ -144,7 +143,7 @@ impl<'a> Layout<'a> {
 }
 
 impl<'a> Lossless<'a> {
-    /// The stream in a chunk of pixels or of alpha; `None` where alpha is stored as it is.
+    /// The stream in a chunk of pixels or of alpha; `None` where alpha is not compressed.
     fn of(chunk: &Chunk<'a>, size: [u32; 2]) -> Option<Self> {
         let stream = match &chunk.name {
             b"VP8L" => chunk.data.get(5..),
@@ -154,7 +153,7 @@ impl<'a> Lossless<'a> {
     }
 }
 
-/// The size that a lossy image says it has.
+/// The size in the header of a lossy image.
 fn lossy_size(data: &[u8]) -> Result<[u32; 2]> {
     if array(data, 3)? != [0x9d, 0x01, 0x2a] {
         return Err(unusable("its image does not begin as one"));
@@ -179,17 +178,17 @@ impl<'a> Chunk<'a> {
         Ok(Self { name, data, start, end, is_whole })
     }
 
-    /// The chunk, where the file has all of it.
+    /// The chunk, or an error where the file lacks a part of it.
     fn checked(self) -> Result<Self> {
         if self.is_whole { Ok(self) } else { Err(unusable(CUT_OFF)) }
     }
 
-    /// Where its data lie in the file.
+    /// The position of its data in the file.
     fn range(&self) -> Range<usize> {
         self.start..self.start + self.data.len()
     }
 
-    /// Those behind it, as far as any are looked at.
+    /// The chunks behind it, up to a limit.
     fn following(&self, bytes: &'a [u8]) -> impl Iterator<Item = Self> + Clone + use<'a> {
         let next = move |at: &mut usize| {
             let chunk = Self::read(bytes, *at).ok()?;
@@ -202,13 +201,13 @@ impl<'a> Chunk<'a> {
 }
 
 impl Storage {
-    /// Bytes that the decoder takes, its output included.
+    /// The bytes that the decoder takes, including its output.
     fn decoder_bytes(self, [width, height]: [u32; 2]) -> u64 {
         let pixels = u64::from(width) * u64::from(height);
         let output = if self.has_alpha { 4 * pixels } else { 3 * pixels };
-        // Luma and two chromas of half the sides, in blocks of 16 x 16 pixels.
+        // Luma and two chroma planes of half the sides, in blocks of 16 x 16 pixels.
         let lossy = (u64::from(width) + 15) * (u64::from(height) + 15) * 3 / 2 + PARTITION;
-        // Four channels, and what its transforms and codes say of blocks of 4 x 4 pixels.
+        // Four channels, and the transforms and codes of blocks of 4 x 4 pixels.
         let lossless = 5 * pixels;
         let image = match self {
             // A frame, and the canvas that it is laid on.
@@ -223,7 +222,7 @@ impl Storage {
     }
 }
 
-/// `height * width * 3` bytes.
+/// Returns `height * width * 3` bytes.
 pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>> {
     if let Some(Lossless { stream, size }) = Layout::read(bytes)?.lossless
         && table_bytes(stream, size)? > most_table_bytes(bytes)

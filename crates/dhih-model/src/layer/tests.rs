@@ -1,6 +1,8 @@
-//! Shapes that do not fit, and the order of joined channels.
+//! Shapes that do not fit are refused, and channels are joined in the order of the branches.
 
 use super::*;
+use crate::image::InputShape;
+use crate::ops;
 use crate::ops::testing::variable;
 
 fn conv(channels: (usize, usize), stride: usize) -> Sequential {
@@ -10,7 +12,7 @@ fn conv(channels: (usize, usize), stride: usize) -> Sequential {
     Sequential(vec![Layer::Conv(Conv2d { weight, bias: None, config, activation })])
 }
 
-/// Both the description and the computation refuse.
+/// Asserts that both the shape and the forward pass refuse the layer.
 fn assert_refused(layer: Layer) {
     let network = Sequential(vec![layer]);
     let x = variable("x", &[1, 4, 4, 3]);

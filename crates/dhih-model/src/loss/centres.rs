@@ -1,18 +1,19 @@
-//! Codewords as tensors, the code that a sample of several classes is drawn to, and what bits cost that are another.
+//! Codewords as tensors, the target code of a sample with several classes, and the cost of bits that differ from it.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 use super::parts::sign;
 use super::supervision::Supervision;
-use crate::codewords::{CODEWORDS, CodewordConfig, Codewords};
+use crate::codewords::{CodewordConfig, Codewords};
+use crate::init::CODEWORDS;
 
 /// The codewords of the classes on a device; not trained.
 #[derive(Debug, Clone)]
 pub struct Centres {
-    /// `[C, K]` of +-1.
+    /// The codewords as +1 and -1, `[C, K]`.
     pub codes: Tensor,
-    /// `[K]` of +-1: what bits are where the codewords of a sample's classes are in a tie.
+    /// The tie-breaking code of +1 and -1, `[K]`: the bits of a target code where the codewords of a sample's classes are in a tie.
     pub tie: Tensor,
 }
 
@@ -33,11 +34,11 @@ impl Centres {
         })
     }
 
-    /// The codewords that a variable store has under `codewords`; where it has none they are drawn and put there, so that a checkpoint
-    /// holds them: a network keeps its codewords even if another version of the program draws others.
+    /// The codewords that a variable store has under `codewords`. Where it has none, they are drawn and stored, so that a checkpoint contains
+    /// them: a network keeps its codewords even if a later version of the program draws others.
     ///
     /// # Errors
-    /// When there are no such codewords; those of the variable store.
+    /// When the scheme has no such codewords, and those of the variable store.
     pub(super) fn stored(config: CodewordConfig, vb: &VarBuilder<'_>) -> crate::Result<Self> {
         let vb = vb.pp(CODEWORDS);
         let is_stored = vb.contains_tensor("codes") && vb.contains_tensor("tie");
@@ -50,29 +51,29 @@ impl Centres {
             codes.set(&drawn.codes)?;
             tie.set(&drawn.tie)?;
         }
-        // Detached tensors share the variables' values, and gradients are not computed for them.
+        // Detached tensors share the values of the variables but have no gradient.
         Ok(Self { codes: codes.as_tensor().detach(), tie: tie.as_tensor().detach() })
     }
 
-    /// The code each sample is drawn to: the codeword of its class; with several, the sign of their sum, and the
-    /// tie-breaking code's bit where that is 0.
+    /// The target code of each sample: the codeword of its class. With several classes it is the sign of the sum of their codewords, and the bit
+    /// of the tie-breaking code where the sum is 0.
     ///
     /// # Shapes
-    /// `labels`: `[n, C]` of 0 and 1; returns `[n, K]` of +-1.
+    /// `labels`: `[n, C]` of 0 and 1; returns `[n, K]` of +1 and -1.
     ///
     /// # Errors
     /// When shapes differ.
     pub fn targets(&self, labels: &Tensor) -> Result<Tensor> {
-        // The sum is an integer: half a bit decides ties and nothing else.
+        // The sum is an integer, so half of a tie bit changes the sign only where the sum is 0.
         sign(&labels.matmul(&self.codes)?.broadcast_add(&(&self.tie * 0.5)?)?)
     }
 
-    /// What each output costs: `price(v_ik t_ik)` for the bit t of the sample's target code. With smoothed labels it is
-    /// `(1 - s) price(v_ik t_ik) + s mean_c price(v_ik t_ck)` over all classes. A price that is linear in t, such as cross-entropy, is then
-    /// that of the mixed target `(1 - s) t_i + s mean_c t_c`.
+    /// The cost of each output: `price(v_ik t_ik)`, where t is the sample's target code. With smoothed labels it is
+    /// `(1 - s) price(v_ik t_ik) + s mean_c price(v_ik t_ck)` over all classes c. For a price that is linear in t, such as cross-entropy, this
+    /// is the price of the mixed target `(1 - s) t_i + s mean_c t_c`.
     ///
     /// # Shapes
-    /// `v`: `[n, K]`, `price`: any shape to the same; returns `[n, K]`.
+    /// `v`: `[n, K]`; `price` keeps the shape of its argument; returns `[n, K]`.
     pub(super) fn price_of_bits(
         &self,
         v: &Tensor,
@@ -81,7 +82,7 @@ impl Centres {
     ) -> Result<Tensor> {
         let each = price(&(v * self.targets(supervision.labels)?)?)?;
         supervision.smooth(each, || {
-            // The part of the codewords that have +1 at a bit.
+            // The share of the codewords that have +1 at each bit.
             let plus = self.codes.mean(0)?.affine(0.5, 0.5)?;
             let minus = plus.affine(-1.0, 1.0)?;
             price(v)?.broadcast_mul(&plus)? + price(&v.neg()?)?.broadcast_mul(&minus)?

@@ -1,4 +1,4 @@
-//! CSQ: every bit is classified as that of the class's codeword.
+//! CSQ: each bit is classified as the bit of the class's codeword.
 //!
 //! Li Yuan, Tao Wang, Xiaopeng Zhang, Francis E. H. Tay, Zequn Jie, Wei Liu, Jiashi Feng: "Central Similarity Quantization
 //! for Efficient Image and Video Retrieval", CVPR 2020.
@@ -20,9 +20,9 @@ use crate::codewords::Scheme;
 pub struct Csq {
     /// Weight of the quantisation term.
     pub lambda: f64,
-    /// How codewords are made.
+    /// The scheme of the codewords.
     pub codewords: Scheme,
-    /// Seed of those that are drawn.
+    /// The seed of random codewords.
     pub codeword_seed: u64,
 }
 
@@ -67,9 +67,9 @@ impl HashLoss for Csq {
 
 /// The loss of a batch, the mean over its labelled samples of
 ///
-/// `mean_k BCE((h_ik + 1)/2, (t_ik + 1)/2) + lambda mean_k (|h_ik| - 1)^2`, `h = tanh(v)`, t the sample's target code
-/// ([`Centres::targets`]). With smoothed labels t is `(1 - s) t + s mean_c t_c` of the classes' codewords t_c: a sample costs in part s
-/// what it would cost, on average, as a sample of each of the classes.
+/// `mean_k BCE((h_ik + 1)/2, (t_ik + 1)/2) + lambda mean_k (|h_ik| - 1)^2`, where `h = tanh(v)` and t is the sample's target code
+/// ([`Centres::targets`]). With smoothed labels t is `(1 - s) t + s mean_c t_c` over the codewords t_c of all classes: a share s of the cost is
+/// that of a sample of each class, on average.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `centres`: C codewords of K bits, `supervision`: labels `[n, C]`; returns a scalar.
@@ -82,7 +82,7 @@ pub fn csq(
     supervision: Supervision<'_>,
     config: &Csq,
 ) -> Result<Tensor> {
-    // (tanh(v) + 1)/2 = sigmoid(2v), of which the cross-entropy is finite also where tanh is +-1.
+    // Because (tanh(v) + 1)/2 = sigmoid(2v), the cross-entropy is finite even where tanh rounds to +-1.
     let price = |margin: &Tensor| softplus(&(margin * -2.0)?);
     let each = centres.price_of_bits(v, supervision, price)?.mean(D::Minus1)?;
     supervision.mean(&(each + (quantization(&v.tanh()?)? * config.lambda)?)?)

@@ -1,4 +1,4 @@
-//! DPN: every output is polarised to the sign of its bit in the class's codeword, beyond a margin.
+//! DPN: each output is pushed beyond a margin, to the side of its bit in the class's codeword.
 //!
 //! Lixin Fan, Kam Woh Ng, Ce Ju, Tianyu Zhang, Chee Seng Chan: "Deep Polarized Network for Supervised Learning of Accurate
 //! Binary Hashing Codes", IJCAI 2020.
@@ -16,11 +16,11 @@ use crate::codewords::Scheme;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dpn {
-    /// Outputs beyond it on the right side cost nothing.
+    /// Outputs on the right side beyond this margin cost nothing.
     pub margin: f64,
-    /// How codewords are made.
+    /// The scheme of the codewords.
     pub codewords: Scheme,
-    /// Seed of those that are drawn.
+    /// The seed of random codewords.
     pub codeword_seed: u64,
 }
 
@@ -65,8 +65,8 @@ impl HashLoss for Dpn {
 
 /// The loss of a batch, the mean over its labelled samples of
 ///
-/// `sum_k max(0, margin - v_ik t_ik)`, t the sample's target code ([`Centres::targets`]). With smoothed labels it is
-/// `(1 - s)` times this plus `s mean_c sum_k max(0, margin - v_ik t_ck)` over the classes' codewords t_c.
+/// `sum_k max(0, margin - v_ik t_ik)`, where t is the sample's target code ([`Centres::targets`]). With smoothed labels it is `(1 - s)` times
+/// this plus `s mean_c sum_k max(0, margin - v_ik t_ck)` over the codewords t_c of all classes.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `centres`: C codewords of K bits, `supervision`: labels `[n, C]`; returns a scalar.

@@ -1,4 +1,4 @@
-//! DPSH: the likelihood of pairwise similarities under inner products of outputs.
+//! DPSH: the likelihood of pairwise similarities, given inner products of outputs.
 //!
 //! Wu-Jun Li, Sheng Wang, Wang-Cheng Kang: "Feature Learning based Deep Supervised Hashing with Pairwise Labels", IJCAI 2016.
 
@@ -58,9 +58,9 @@ impl HashLoss for Dpsh {
     }
 }
 
-/// The loss of a batch, over all ordered pairs of its labelled samples, each sample with itself included:
+/// The loss of a batch, over all ordered pairs of its labelled samples, including each sample with itself:
 ///
-/// `mean_ij [ softplus(q_ij) - s_ij q_ij ] + eta mean_ik (v_ik - b_ik)^2`, `q_ij = v_i . v_j / 2`, `b = sign(v)` held fixed,
+/// `mean_ij [ softplus(q_ij) - s_ij q_ij ] + eta mean_ik (v_ik - b_ik)^2`, where `q_ij = v_i . v_j / 2`, `b = sign(v)` is held fixed, and
 /// `s_ij = 1` where i and j share a label.
 ///
 /// # Shapes

@@ -1,4 +1,4 @@
-//! DSH: pairs of a class are drawn together, others pushed apart up to a margin.
+//! DSH: pairs of one class are drawn together, and other pairs are pushed apart up to a margin.
 //!
 //! Haomiao Liu, Ruiping Wang, Shiguang Shan, Xilin Chen: "Deep Supervised Hashing for Fast Image Retrieval", CVPR 2016.
 
@@ -15,14 +15,14 @@ use crate::hash_layer::HashNorm;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dsh {
-    /// Squared distance beyond which unlike pairs cost nothing.
+    /// The squared distance beyond which dissimilar pairs cost nothing.
     pub margin: f64,
-    /// Weight of the term that draws outputs to +-1.
+    /// The weight of the term that draws outputs to +1 or -1.
     pub alpha: f64,
 }
 
 impl Dsh {
-    /// The defaults for codes of `bits`: the margin is twice as much, what codes have that differ in half of their bits.
+    /// The defaults for codes of `bits`. The margin is `2 bits`, the squared distance of codes that differ in half of their bits.
     pub fn new(bits: usize) -> Self {
         Self { margin: 2.0 * bits as f64, alpha: 0.01 }
     }
@@ -60,9 +60,9 @@ impl HashLoss for Dsh {
     }
 }
 
-/// The loss of a batch, over all ordered pairs of its labelled samples, each sample with itself included:
+/// The loss of a batch, over all ordered pairs of its labelled samples, including each sample with itself:
 ///
-/// `mean_ij [ s_ij d_ij / 2 + (1 - s_ij)/2 max(0, margin - d_ij) ] + alpha mean_i sum_k ||v_ik| - 1|`, `d_ij = |v_i - v_j|^2`,
+/// `mean_ij [ s_ij d_ij / 2 + (1 - s_ij)/2 max(0, margin - d_ij) ] + alpha mean_i sum_k ||v_ik| - 1|`, where `d_ij = |v_i - v_j|^2`, and
 /// `s_ij = 1` where i and j share a label.
 ///
 /// # Shapes

@@ -1,4 +1,4 @@
-//! No loss: the hash layer was fitted to features without labels, as a codec is ([`crate::codec`]), and is not trained.
+//! No loss. The hash layer was fitted to features without labels, as a codec is ([`crate::codec`]), and is not trained.
 
 use candle_core::{Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::hash_loss::{ClassSource, HashLoss};
 use super::range::Range;
 use super::supervision::Supervision;
 
-/// In place of a loss, of networks whose hash layer was fitted.
+/// Stands in place of a loss in networks whose hash layer was fitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fitted {}

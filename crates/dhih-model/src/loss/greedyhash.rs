@@ -1,4 +1,4 @@
-//! GreedyHash: classification by the codes themselves; the gradient passes the sign as if it were not there.
+//! GreedyHash: classification by the codes themselves. The gradient passes through the sign unchanged.
 //!
 //! Shupeng Su, Chao Zhang, Kai Han, Yonghong Tian: "Greedy Hash: Towards Fast Optimization for Accurate Hash Coding in CNN",
 //! NeurIPS 2018.
@@ -15,7 +15,7 @@ use super::supervision::Supervision;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GreedyHash {
-    /// Weight of the term that draws `v` to +-1.
+    /// The weight of the term that draws `v` to +1 or -1.
     pub penalty: f64,
 }
 
@@ -60,10 +60,10 @@ impl HashLoss for GreedyHash {
 
 /// The loss of a batch, the mean over its labelled samples of
 ///
-/// `CE(softmax(b_i W^T), Y_i / |Y_i|) + penalty mean_k ||v_ik| - 1|^3`, `b = sign(v)`.
+/// `CE(softmax(b_i W^T), Y_i / |Y_i|) + penalty mean_k ||v_ik| - 1|^3`, where `b = sign(v)`.
 ///
-/// The gradient with respect to `v` is that with respect to `b` (straight-through), plus the penalty's. With several labels
-/// the target is spread over them equally.
+/// The gradient with respect to `v` is the gradient with respect to `b` (straight-through estimator), plus that of the penalty. With several
+/// labels the target is spread over them equally.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `weight`: `[C, K]`, `supervision`: labels `[n, C]`; returns a scalar.

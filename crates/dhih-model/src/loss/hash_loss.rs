@@ -1,4 +1,4 @@
-//! What a loss is to the rest of the crate. Each has a file, with its constants, its formula, and what is here of it.
+//! The trait of losses. Each loss has a file with its constants, its formula and its implementation of the trait.
 
 use std::fmt::Debug;
 
@@ -16,7 +16,7 @@ use crate::hash_layer::HashNorm;
 pub(super) trait HashLoss: Copy + Debug + Send + Sync + 'static {
     /// The name used in flags and files.
     const NAME: &'static str;
-    /// One line on it.
+    /// One line about the loss.
     const DESCRIPTION: &'static str;
     /// Whether it compares the samples of a batch with each other.
     const IS_PAIRWISE: bool = false;
@@ -27,21 +27,21 @@ pub(super) trait HashLoss: Copy + Debug + Send + Sync + 'static {
     /// The defaults for codes of `bits`.
     fn for_bits(bits: usize) -> Self;
 
-    /// The ranges of its constants.
+    /// The constants with their ranges.
     fn ranges(&self) -> Vec<Range>;
 
-    /// What the hash layer is to end in, where the user does not say.
+    /// How the hash layer ends where the user does not say.
     fn hash_norm(&self) -> HashNorm {
         HashNorm::None
     }
 
-    /// Takes what outputs are compared with from the variable store, or puts it there.
+    /// The class weights or codewords from the variable store, which creates them where it has none.
     ///
     /// # Errors
-    /// When there are no such codewords; those of the variable store.
+    /// When the scheme has no such codewords, and those of the variable store.
     fn classes(&self, source: &ClassSource<'_>) -> error::Result<Self::Classes>;
 
-    /// The loss of a batch, a scalar.
+    /// Computes the loss of a batch, a scalar.
     ///
     /// # Shapes
     /// `v`: `[n, K]`, `supervision`: labels `[n, C]`.
@@ -55,7 +55,7 @@ pub(super) trait HashLoss: Copy + Debug + Send + Sync + 'static {
         supervision: Supervision<'_>,
     ) -> Result<Tensor>;
 
-    /// A score of each class for each sample, highest for the likeliest; `None` for pairwise losses, which know no classes.
+    /// Computes a score of each class for each sample, highest for the most likely class. `None` for pairwise losses, which know no classes.
     ///
     /// # Shapes
     /// `v`: `[n, K]`; returns `[n, C]`.
@@ -65,11 +65,11 @@ pub(super) trait HashLoss: Copy + Debug + Send + Sync + 'static {
     fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>>;
 }
 
-/// Where class weights and codewords come from.
+/// The source of class weights and codewords.
 pub(super) struct ClassSource<'a> {
-    /// Number of classes C.
+    /// The number of classes C.
     pub(super) classes: usize,
-    /// Code length K.
+    /// The code length K.
     pub(super) bits: usize,
     pub(super) vb: &'a VarBuilder<'a>,
 }
@@ -81,12 +81,12 @@ impl ClassSource<'_> {
         self.vb.get_with_hints((self.classes, self.bits), "class_weights", init)
     }
 
-    /// How codewords of this scheme are drawn.
+    /// The configuration of codewords of this scheme.
     pub(super) fn codewords(&self, scheme: Scheme, seed: u64) -> CodewordConfig {
         CodewordConfig { scheme, classes: self.classes, bits: self.bits, seed }
     }
 
-    /// Fixed codewords: those that the store has, else new ones.
+    /// Fixed codewords: those of the store, or new ones where it has none.
     pub(super) fn centres(&self, scheme: Scheme, seed: u64) -> error::Result<Centres> {
         Centres::stored(self.codewords(scheme, seed), self.vb)
     }

@@ -1,4 +1,4 @@
-//! HashNet: the weighted likelihood of pairwise similarities under relaxed codes that sharpen as training goes on.
+//! HashNet: the weighted likelihood of pairwise similarities, given relaxed codes that become sharper during training.
 //!
 //! Zhangjie Cao, Mingsheng Long, Jianmin Wang, Philip S. Yu: "HashNet: Deep Learning to Hash by Continuation", ICCV 2017.
 
@@ -15,16 +15,16 @@ use crate::hash_layer::HashNorm;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HashNet {
-    /// What inner products of relaxed codes are multiplied by.
+    /// The factor of inner products of relaxed codes.
     pub alpha: f64,
-    /// Sharpness of the relaxation at the beginning.
+    /// The sharpness of the relaxation at the beginning.
     pub beta: f64,
-    /// How it grows: to `beta sqrt(1 + growth)` at the end.
+    /// The growth of the sharpness, to `beta sqrt(1 + growth)` at the end of training.
     pub growth: f64,
 }
 
 impl HashNet {
-    /// The defaults for codes of `bits`: equal codes have the inner product 10, whatever their length.
+    /// The defaults for codes of `bits`: `alpha` is such that equal codes of any length have an inner product of 10.
     pub fn new(bits: usize) -> Self {
         Self { alpha: 10.0 / bits as f64, beta: 1.0, growth: 50.0 }
     }
@@ -65,10 +65,10 @@ impl HashLoss for HashNet {
     }
 }
 
-/// The loss of a batch, over all ordered pairs of its labelled samples, each sample with itself included:
+/// The loss of a batch, over all ordered pairs of its labelled samples, including each sample with itself:
 ///
-/// the mean of `softplus(q_ij) - s_ij q_ij`, `q_ij = alpha h_i . h_j`, `h = tanh(beta sqrt(1 + growth progress) v)`, with
-/// `s_ij = 1` where i and j share a label. Similar pairs together weigh as much as all others: 1/2, however few they are.
+/// the mean of `softplus(q_ij) - s_ij q_ij`, where `q_ij = alpha h_i . h_j`, `h = tanh(beta sqrt(1 + growth progress) v)`, and `s_ij = 1` where
+/// i and j share a label. The similar pairs and the other pairs each have half of the weight, however few they are.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `supervision`: labels `[n, C]`, and progress; returns a scalar.

@@ -1,10 +1,10 @@
-//! Losses of the hash layer's output: one file each, pure functions of tensors; [`Loss`] is the list, [`Objective`] one of
-//! them with what it compares codes with.
+//! Losses of the hash layer's output: pure functions of tensors, one in each file. [`Loss`] lists them. An [`Objective`] is a loss with its
+//! class weights or codewords.
 //!
-//! Symbols, as in the literature: `v` `[n, K]` is the hash layer's output, `h = tanh(v)` the relaxed code, `b = sign(v)` with
-//! `sign(0) = +1` the code, `W` `[C, K]` the class weights without bias, `z = h W^T` `[n, C]` the class logits, `Y` `[n, C]`
-//! the labels as 0 and 1, t `[C, K]` codewords. Unary losses take each sample by itself, pairwise ones
-//! all pairs of a batch; both leave out samples without labels.
+//! Symbols, as in the literature: `v` `[n, K]` is the output of the hash layer, `h = tanh(v)` the relaxed code, `b = sign(v)` with
+//! `sign(0) = +1` the code, `W` `[C, K]` the class weights without bias, `z = h W^T` `[n, C]` the class logits, `Y` `[n, C]` the labels as 0 and
+//! 1, and t `[C, K]` are the codewords. Unary losses treat each sample on its own, pairwise losses treat all pairs of a batch. Both ignore
+//! samples without labels.
 
 mod centres;
 mod csq;
@@ -51,7 +51,7 @@ use hash_loss::HashLoss;
 use ortho::Margin;
 use range::Range;
 
-/// Which loss trains a network, with its constants.
+/// The loss that trains a network, with its constants.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each is described where its constants are")]
@@ -72,7 +72,7 @@ pub enum Loss {
     Fitted(Fitted),
 }
 
-/// `$value`, where `$constants` is a [`HashLoss`]: the constants of `$loss`, whichever it is.
+/// Evaluates `$value`, in which `$constants` is bound to the constants of `$loss` as a [`HashLoss`].
 macro_rules! with_constants {
     ($loss:expr, $constants:ident => $value:expr) => {
         match *$loss {
@@ -132,12 +132,12 @@ impl Default for Loss {
 }
 
 impl Loss {
-    /// The loss of networks whose configuration does not name one: the HI loss, which all were trained with at the time.
+    /// The loss of networks whose configuration names none: the HI loss, which at that time was the only one.
     pub(crate) fn of_older_files() -> Self {
         Self::Hi(Hi::of_older_files())
     }
 
-    /// Names of those that train, and one line on each.
+    /// The losses that train, each with its name and one line about it.
     pub const ALL: [(&str, &str); TABLE.len()] = {
         let mut all = [("", ""); TABLE.len()];
         let mut i = 0;
@@ -148,7 +148,7 @@ impl Loss {
         all
     };
 
-    /// The loss of that name with its defaults for codes of `bits`; `None` where there is none.
+    /// The loss of this name with its defaults for codes of `bits`; `None` where there is none.
     pub fn named(name: &str, bits: usize) -> Option<Self> {
         TABLE.iter().find(|entry| entry.name == name).map(|entry| (entry.for_bits)(bits))
     }
@@ -161,7 +161,8 @@ impl Loss {
         with_constants!(self, loss => of(loss))
     }
 
-    /// Whether it compares the samples of a batch with each other. Then it knows no classes, and labels can neither be smoothed nor mixed.
+    /// Whether it compares the samples of a batch with each other. Such a loss knows no classes, and its labels can neither be smoothed nor
+    /// mixed.
     pub fn is_pairwise(&self) -> bool {
         fn of<L: HashLoss>(_: L) -> bool {
             L::IS_PAIRWISE
@@ -169,17 +170,17 @@ impl Loss {
         with_constants!(self, loss => of(loss))
     }
 
-    /// What the hash layer is to end in, where the user does not say: batch norm for OrthoHash, as published, for HI where its constants say so,
-    /// and for pairwise losses, whose inner products and distances otherwise run away from a fresh network's common mean until all images
-    /// have one code.
+    /// How the hash layer ends where the user does not say. It ends in batch norm for OrthoHash, as published, for HI where its constants say
+    /// so, and for pairwise losses. The outputs of a new network have a common mean, and without batch norm the inner products and distances of
+    /// pairwise losses grow with it until all images have the same code.
     pub fn hash_norm(&self) -> HashNorm {
         with_constants!(self, loss => loss.hash_norm())
     }
 
-    /// Checks every constant's range.
+    /// Checks the range of every constant.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) names the first that is out of range.
+    /// [`Error::Config`](crate::Error::Config) names the first constant that is out of range.
     pub fn check(&self) -> Result<()> {
         with_constants!(self, loss => loss.ranges()).into_iter().try_for_each(Range::check)
     }

@@ -1,4 +1,4 @@
-//! A loss together with what it compares codes with: trained class weights, or fixed codewords, or nothing.
+//! A loss together with its trained class weights or fixed codewords, if it has any.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use super::hash_loss::{ClassSource, HashLoss};
 use super::{Loss, Supervision, with_constants};
 use crate::error::Result;
 
-/// What an objective depends on.
+/// The settings of an objective.
 #[derive(Debug, Clone, Copy)]
 pub struct ObjectiveConfig<'a> {
     /// The loss with its constants.
     pub loss: &'a Loss,
-    /// Number of classes C.
+    /// The number of classes C.
     pub classes: usize,
-    /// Code length K.
+    /// The code length K.
     pub bits: usize,
 }
 
-/// A loss, ready to use.
+/// A loss with its class weights or codewords.
 #[derive(Debug, Clone)]
 pub struct Objective(Arc<dyn Ready>);
 
-/// Any loss with its classes.
+/// [`WithClasses`] of any loss.
 trait Ready: Debug + Send + Sync {
     fn is_pairwise(&self) -> bool;
 
@@ -34,7 +34,7 @@ trait Ready: Debug + Send + Sync {
     fn class_scores(&self, v: &Tensor) -> candle_core::Result<Option<Tensor>>;
 }
 
-/// A loss with its classes.
+/// A loss of one type with its class weights or codewords.
 #[derive(Debug)]
 struct WithClasses<L: HashLoss> {
     loss: L,
@@ -56,12 +56,13 @@ impl<L: HashLoss> Ready for WithClasses<L> {
 }
 
 impl Objective {
-    /// Names under `vb` what the loss trains: `class_weights` `[classes, bits]`, for SSDH also `class_bias` `[classes]`, and for the HI loss
-    /// with trained directions [`CLASS_DIRECTIONS`](super::CLASS_DIRECTIONS) in place of the weights. Where the loss needs fixed codewords
-    /// they are `codewords.codes` `[classes, bits]` and `codewords.tie` `[bits]`: those that the store has, else new ones.
+    /// Takes the class weights or codewords from a variable store. What the loss trains is named `class_weights` `[classes, bits]` under `vb`,
+    /// for SSDH also `class_bias` `[classes]`, and for the HI loss with trained directions [`CLASS_DIRECTIONS`](super::CLASS_DIRECTIONS) in
+    /// place of `class_weights`. Fixed codewords are `codewords.codes` `[classes, bits]` and `codewords.tie` `[bits]`; they are drawn where the
+    /// store has none.
     ///
     /// # Errors
-    /// When there are no such codewords; those of the variable store.
+    /// When the scheme has no such codewords, and those of the variable store.
     pub fn new(config: ObjectiveConfig<'_>, vb: &VarBuilder<'_>) -> Result<Self> {
         let ObjectiveConfig { loss, classes, bits } = config;
         let source = ClassSource { classes, bits, vb };
@@ -72,11 +73,11 @@ impl Objective {
         Ok(Self(Arc::new(WithClasses { classes: loss.classes(source)?, loss })))
     }
 
-    /// The loss of a batch.
+    /// Computes the loss of a batch.
     ///
     /// # Shapes
-    /// `v`: `[n, bits]`, `labels`: `[n, classes]` of 0 and 1, `progress`: the part of training that is done, 0 to 1, which
-    /// schedules of constants go by; returns a scalar.
+    /// `v`: `[n, bits]`; `labels`: `[n, classes]` of 0 and 1; `progress`: the share of training that is done, 0 to 1, on which schedules of
+    /// constants depend; returns a scalar.
     ///
     /// # Errors
     /// When shapes differ.
@@ -84,15 +85,15 @@ impl Objective {
         self.0.value(v, Supervision { labels, smoothing: 0.0, progress })
     }
 
-    /// [`Self::value`] with smoothed labels (Szegedy et al., 2016): a sample counts in part 1 - `smoothing` as one of its own classes and for
-    /// the rest as one of each class equally, which keeps logits from growing. What that is for a loss is described there. Terms that do not depend
-    /// on labels, such as that of quantisation, keep their weight.
+    /// As [`Self::value`] with smoothed labels (Szegedy et al., 2016): a sample counts with weight 1 - `smoothing` as one of its own classes,
+    /// and with the rest equally as one of each class, which keeps logits from growing. Each loss describes what this means for it. Terms that
+    /// do not depend on labels, such as that of quantisation, keep their weight.
     ///
     /// # Shapes
     /// As for [`Self::value`].
     ///
     /// # Errors
-    /// When shapes differ, or the loss knows no classes: see [`Loss::is_pairwise`].
+    /// When shapes differ, or the loss is pairwise: see [`Loss::is_pairwise`].
     pub fn smoothed(
         &self,
         v: &Tensor,
@@ -106,11 +107,11 @@ impl Objective {
         self.0.value(v, Supervision { labels, smoothing, progress })
     }
 
-    /// What the loss's classifier makes of each sample: a score for each class, highest for the likeliest. The order of the classes is that of
-    /// their posterior probabilities. `None` for pairwise losses, which know no classes.
+    /// Computes a score of each class for each sample, by the classifier of the loss, highest for the most likely class. The classes are in the
+    /// order of their posterior probabilities. `None` for pairwise losses, which know no classes.
     ///
     /// # Shapes
-    /// `v`: `[n, K]`; result `[n, C]`.
+    /// `v`: `[n, K]`; returns `[n, C]`.
     ///
     /// # Errors
     /// When the number of bits differs.
@@ -118,8 +119,8 @@ impl Objective {
         self.0.class_scores(v)
     }
 
-    /// The class whose weight or codeword each output is nearest to, in the relaxation that the loss was trained with; `None`
-    /// for pairwise losses, which know no classes.
+    /// The class whose weight or codeword each output is nearest to, in the relaxation of the loss; `None` for pairwise losses, which know no
+    /// classes.
     ///
     /// # Shapes
     /// `v`: `[n, bits]`; returns `[n]`, u32.

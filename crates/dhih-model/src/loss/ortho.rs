@@ -14,29 +14,29 @@ use super::supervision::{Supervision, uniform_cross_entropy};
 use crate::codewords::Scheme;
 use crate::hash_layer::HashNorm;
 
-/// The constants of OrthoHash, with either margin.
+/// The constants of OrthoHash, for either margin.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ortho {
-    /// Taken off the true class's cosine, or added to its angle in radians.
+    /// The margin, subtracted from the true class's cosine or added to its angle in radians.
     pub margin: f64,
-    /// What cosines are multiplied by.
+    /// The factor of cosines.
     pub scale: f64,
-    /// How codewords are made.
+    /// The scheme of the codewords.
     pub codewords: Scheme,
-    /// Seed of those that are drawn.
+    /// The seed of random codewords.
     pub codeword_seed: u64,
 }
 
 impl Ortho {
-    /// The defaults for codes of `bits`: the scale is their root.
+    /// The defaults for codes of `bits`: the scale is the square root of `bits`.
     pub fn new(bits: usize) -> Self {
         let scale = (bits as f64).sqrt();
         Self { margin: 0.2, scale, codewords: Scheme::Auto, codeword_seed: 0 }
     }
 }
 
-/// OrthoHash with its margin on the angle, or else on the cosine.
+/// OrthoHash with its margin on the angle (`true`) or on the cosine (`false`).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Margin<const ON_ANGLE: bool>(pub(super) Ortho);
 
@@ -59,7 +59,7 @@ impl<const ON_ANGLE: bool> HashLoss for Margin<ON_ANGLE> {
     }
 
     fn hash_norm(&self) -> HashNorm {
-        // As published.
+        // The published hash layer ends in batch norm.
         HashNorm::Batch
     }
 
@@ -86,8 +86,8 @@ impl<const ON_ANGLE: bool> HashLoss for Margin<ON_ANGLE> {
 ///
 /// `z_ic = scale (cos(v_i, t_c) - margin Y_ic)`.
 ///
-/// The hash layer ends in batch norm, so that outputs are balanced about 0. With several labels each has the margin, and the
-/// target is spread over them equally. Smoothed labels are those of the cosines without the margin.
+/// The hash layer ends in batch norm, so that outputs are balanced around 0. With several labels each label has the margin, and the target is
+/// spread over them equally. Label smoothing uses the cosines without the margin.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `centres`: C codewords of K bits, `supervision`: labels `[n, C]`; returns a scalar.
@@ -119,14 +119,15 @@ pub fn ortho_arc(
     config: &Ortho,
 ) -> Result<Tensor> {
     let cos = cosine(v, &centres.codes)?;
-    // cos(a + m) = cos a cos m - sin a sin m. The floor keeps the root's gradient finite where a codeword is met exactly.
+    // cos(a + m) = cos a cos m - sin a sin m. The lower bound keeps the gradient of the square root finite where an output points exactly to a
+    // codeword.
     let sin = cos.sqr()?.affine(-1.0, 1.0)?.maximum(1e-6)?.sqrt()?;
     let turned = ((&cos * config.margin.cos())? - (sin * config.margin.sin())?)?;
     let harder = (&cos + ((turned - &cos)? * supervision.labels)?)?;
     classify(&cos, &harder, supervision, config.scale)
 }
 
-/// Classification by `scale harder`, the cosines with the margin; what smoothing spreads over all classes goes by `scale cos`.
+/// Classification by `scale harder`, where `harder` are the cosines with the margin. Label smoothing uses `scale cos`.
 fn classify(
     cos: &Tensor,
     harder: &Tensor,

@@ -1,12 +1,12 @@
-//! The pairs of a batch, which pairwise losses compare. Samples without labels are left out of them here: nothing says whether such a
-//! sample is like another, not even like itself.
+//! The pairs of a batch for pairwise losses. Samples without labels are left out here: nothing says which samples they are similar to, not even
+//! themselves.
 
 use candle_core::{Result, Tensor};
 
 use super::parts::softplus;
 use super::supervision::Supervision;
 
-/// All `n^2` ordered pairs of a batch, each sample with itself included.
+/// All `n^2` ordered pairs of a batch, including each sample with itself.
 pub(super) struct Pairs {
     /// `[n, n]`: 1 where two samples share a label, else 0.
     pub(super) similar: Tensor,
@@ -23,18 +23,19 @@ impl Pairs {
         Ok(Self { similar, dissimilar })
     }
 
-    /// Mean of `each` over the pairs of labelled samples, `[n, n]` to a scalar.
+    /// The mean of `each` `[n, n]` over the pairs of labelled samples, a scalar.
     pub(super) fn mean(&self, each: &Tensor) -> Result<Tensor> {
         mean_of(each, &(&self.similar + &self.dissimilar)?)
     }
 
-    /// Negative log-likelihood of each pair's similarity s where `sigmoid(q)` is its probability, `softplus(q) - s q`: `[n, n]`.
+    /// The negative log-likelihood of the similarity s of each pair, `softplus(q) - s q` `[n, n]`, where `sigmoid(q)` is the probability of s =
+    /// 1.
     pub(super) fn nll(&self, q: &Tensor) -> Result<Tensor> {
         softplus(q)? - (&self.similar * q)?
     }
 }
 
-/// Mean of `each` over the pairs for which `mask` is 1; 0 where there are none.
+/// The mean of `each` over the pairs for which `mask` is 1; 0 where there are none.
 pub(super) fn mean_of(each: &Tensor, mask: &Tensor) -> Result<Tensor> {
     (each * mask)?.sum_all()? / mask.sum_all()?.maximum(1f64)?
 }

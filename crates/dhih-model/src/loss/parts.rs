@@ -1,23 +1,23 @@
-//! Functions of values that several losses are made of. What depends on labels is in `supervision.rs` and `pairs.rs`.
+//! Functions that several losses are made of. `supervision.rs` and `pairs.rs` have those that depend on labels.
 
 use candle_core::{D, Result, Tensor};
 
-/// `ln(1 + e^x)`, without overflow.
+/// `ln(1 + e^x)`, computed without overflow.
 pub(super) fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
-/// Signs as -1 and +1, that of 0 being +1. They have no gradient.
+/// Signs as -1 and +1, where the sign of 0 is +1. They have no gradient.
 pub(super) fn sign(v: &Tensor) -> Result<Tensor> {
     v.ge(0f64)?.to_dtype(v.dtype())?.affine(2.0, -1.0)
 }
 
-/// [`sign`] with the gradient of the identity.
+/// As [`sign`], with the gradient of the identity.
 pub(super) fn sign_straight_through(v: &Tensor) -> Result<Tensor> {
     (sign(v)? - v.detach())? + v
 }
 
-/// Cosine of each sample and the row of each class; a sample or a row of length 0 counts as orthogonal to all.
+/// The cosine of each sample with each row. A sample or row of length 0 counts as orthogonal to all others.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `rows`: `[C, K]`; returns `[n, C]`.
@@ -26,7 +26,7 @@ pub(super) fn cosine(v: &Tensor, rows: &Tensor) -> Result<Tensor> {
     v.matmul(&rows.t()?)? / lengths
 }
 
-/// The length of each row, at least 1e-6. The floor is under the root, whose gradient at 0 is infinite.
+/// The length of each row, at least 1e-6. The lower bound is under the square root, whose gradient at 0 is infinite.
 ///
 /// # Shapes
 /// `rows`: `[n, K]`; returns `[n, 1]`.

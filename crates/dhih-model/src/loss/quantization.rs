@@ -1,11 +1,11 @@
-//! The price of rounding relaxed codes to signs.
+//! The cost of quantising relaxed codes to signs.
 
 use candle_core::{D, Result, Tensor};
 
 /// `mean_k (|h_ik| - 1)^2` of each sample.
 ///
 /// # Shapes
-/// `h`: `[n, K]`, returns `[n]`.
+/// `h`: `[n, K]`; returns `[n]`.
 ///
 /// # Errors
 /// Those of candle.

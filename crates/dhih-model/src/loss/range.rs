@@ -1,8 +1,8 @@
-//! A constant of a loss, whether it is in its range, and what the range is.
+//! The range of a constant of a loss.
 
 use crate::error::{Error, Result};
 
-/// One number of a loss.
+/// A constant with its range.
 pub(super) struct Range {
     pub(super) name: &'static str,
     pub(super) got: f64,
@@ -11,13 +11,13 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// The weight of a term.
+    /// The range of a weight of a term: 0 or more.
     pub(super) fn weight(name: &'static str, got: f64) -> Self {
         let fits = got >= 0.0 && got.is_finite();
         Self { name, got, fits, expected: "a number of at least 0" }
     }
 
-    /// A factor, or a margin that must be there.
+    /// The range of a factor, or of a margin that must not be 0.
     pub(super) fn factor(name: &'static str, got: f64) -> Self {
         let fits = got > 0.0 && got.is_finite();
         Self { name, got, fits, expected: "a number above 0" }

@@ -1,4 +1,4 @@
-//! Softmax: plain classification by relaxed codes, the baseline of every unary loss.
+//! Softmax: plain classification by relaxed codes, the baseline of the unary losses.
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use super::supervision::Supervision;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Softmax {
-    /// Weight of the quantisation term, that of the HI loss; 0 leaves it out.
+    /// The weight of the quantisation term, as in the HI loss; 0 leaves it out.
     pub lambda_q: f64,
 }
 
@@ -50,9 +50,9 @@ impl HashLoss for Softmax {
 
 /// The loss of a batch, the mean over its labelled samples of
 ///
-/// `CE(softmax(h_i W^T), Y_i / |Y_i|) + lambda_q mean_k (|h_ik| - 1)^2`, `h = tanh(v)`.
+/// `CE(softmax(h_i W^T), Y_i / |Y_i|) + lambda_q mean_k (|h_ik| - 1)^2`, where `h = tanh(v)`.
 ///
-/// With several labels the target is spread over them equally, so that they compete; the HI loss is without this.
+/// With several labels the target is spread over them equally, so that they compete with each other. In the HI loss they do not.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `weight`: `[C, K]`, `supervision`: labels `[n, C]`; returns a scalar.

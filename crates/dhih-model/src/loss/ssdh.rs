@@ -1,4 +1,4 @@
-//! SSDH: classification by sigmoid codes that are pushed to 0 and 1 and kept balanced.
+//! SSDH: classification by sigmoid codes that are pushed to 0 or 1 and kept balanced.
 //!
 //! Huei-Fang Yang, Kevin Lin, Chu-Song Chen: "Supervised Learning of Semantics-Preserving Hash via Deep Convolutional Neural
 //! Networks", IEEE Transactions on Pattern Analysis and Machine Intelligence 40(2):437-451, 2018.
@@ -16,9 +16,9 @@ use super::supervision::Supervision;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ssdh {
-    /// Weight of the term that pushes each bit away from 1/2.
+    /// The weight of the term that pushes each bit away from 1/2.
     pub binary: f64,
-    /// Weight of the term that keeps half of each code's bits set.
+    /// The weight of the term that keeps half of the bits of each code set.
     pub balance: f64,
 }
 
@@ -31,9 +31,9 @@ impl Default for Ssdh {
 /// A linear classifier of relaxed codes.
 #[derive(Debug, Clone)]
 pub struct Classifier {
-    /// W, `[C, K]`.
+    /// The weight W, `[C, K]`.
     pub weight: Tensor,
-    /// a, `[C]`.
+    /// The bias a, `[C]`.
     pub bias: Tensor,
 }
 
@@ -86,12 +86,12 @@ impl HashLoss for Ssdh {
 
 /// The loss of a batch, the mean over its labelled samples of
 ///
-/// `CE(softmax(h_i W^T + a), Y_i / |Y_i|) - binary mean_k (h_ik - 1/2)^2 + balance (mean_k h_ik - 1/2)^2`, `h = sigmoid(v)`.
+/// `CE(softmax(h_i W^T + a), Y_i / |Y_i|) - binary mean_k (h_ik - 1/2)^2 + balance (mean_k h_ik - 1/2)^2`, where `h = sigmoid(v)`.
 ///
-/// A bit is set where `h >= 1/2`, which is `v >= 0`. With several labels the target is spread over them equally.
+/// A bit is set where `h >= 1/2`, that is where `v >= 0`. With several labels the target is spread over them equally.
 ///
 /// # Shapes
-/// `v`: `[n, K]`, `classifier`: of C classes, `supervision`: labels `[n, C]`; returns a scalar.
+/// `v`: `[n, K]`; `classifier`: of C classes; `supervision`: labels `[n, C]`; returns a scalar.
 ///
 /// # Errors
 /// When shapes differ.

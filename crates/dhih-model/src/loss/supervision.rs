@@ -1,15 +1,16 @@
-//! What a batch is trained towards: its labels, how much of their weight is spread over all classes, and how far training has come.
+//! The targets of a batch: its labels, their smoothing, and the progress of training.
 
 use candle_core::{D, Result, Tensor};
 
-/// The labels of a batch and what changes their effect. [`Supervision::of`] has the labels alone.
+/// The labels of a batch, and what changes their effect.
 #[derive(Debug, Clone, Copy)]
 pub struct Supervision<'a> {
-    /// `[n, C]` of 0 and 1; a sample may have several labels, or none.
+    /// Labels, `[n, C]` of 0 and 1. A sample may have several labels, or none.
     pub labels: &'a Tensor,
-    /// Label smoothing s (Szegedy et al., 2016): the part of the labels' weight that is spread over all classes equally, 0 to below 1.
+    /// Label smoothing s (Szegedy et al., 2016): the share of the labels' weight that is spread over all classes equally, at least 0 and below
+    /// 1.
     pub smoothing: f64,
-    /// The part of training that is done, 0 to 1. Schedules of constants go by it.
+    /// The share of training that is done, 0 to 1, on which schedules of constants depend.
     pub progress: f64,
 }
 
@@ -19,11 +20,10 @@ impl<'a> Supervision<'a> {
         Self { labels, smoothing: 0.0, progress: 0.0 }
     }
 
-    /// `(1 - s) each + s uniform`, where `uniform` is what each sample would cost if it had all classes equally. It is not computed
-    /// where labels are not smoothed.
+    /// `(1 - s) each + s uniform`, where `uniform` is the cost of each sample if it had all classes equally. It is not computed where s is 0.
     ///
     /// # Shapes
-    /// `each`: any, the shape of what `uniform` returns.
+    /// `each` has any shape, and `uniform` returns the same.
     pub(super) fn smooth(
         &self,
         each: Tensor,
@@ -35,11 +35,10 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Cross-entropy of each sample's logits and its smoothed labels, which share the rest of the probability equally:
-    /// `(1 - s) Y / sum(Y) + s / C`.
+    /// The cross-entropy of each sample's logits with its smoothed labels `(1 - s) Y / sum(Y) + s / C`.
     ///
     /// # Shapes
-    /// `z`: `[n, C]`; returns `[n]`, of no meaning for a sample without labels.
+    /// `z`: `[n, C]`; returns `[n]`, which is meaningless for samples without labels.
     pub(super) fn cross_entropy(&self, z: &Tensor) -> Result<Tensor> {
         let shared = self.labels.sum_keepdim(D::Minus1)?.maximum(1f64)?;
         let target = self.labels.broadcast_div(&shared)?;
@@ -48,7 +47,7 @@ impl<'a> Supervision<'a> {
         self.smooth(each, || uniform_cross_entropy(z))
     }
 
-    /// Mean over the samples that have a label. Samples without labels are left out of unary losses here, and only here.
+    /// The mean over the samples that have a label. This is the only place where unary losses leave out samples without labels.
     ///
     /// # Shapes
     /// `each`: `[n]`; returns a scalar, 0 where nothing is labelled.
@@ -57,13 +56,13 @@ impl<'a> Supervision<'a> {
         (each * &labelled)?.sum_all()? / labelled.sum_all()?.maximum(1f64)?
     }
 
-    /// 1 for each sample that has a label, else 0: `[n]`.
+    /// `[n]`: 1 for each sample that has a label, else 0.
     pub(super) fn labelled(&self) -> Result<Tensor> {
         self.labels.sum(D::Minus1)?.minimum(1f64)
     }
 }
 
-/// Cross-entropy of each sample's logits and the uniform distribution, `-1/C sum_c log softmax(z)_c`.
+/// The cross-entropy of each sample's logits with the uniform distribution, `-1/C sum_c log softmax(z)_c`.
 ///
 /// # Shapes
 /// `z`: `[n, C]`; returns `[n]`.

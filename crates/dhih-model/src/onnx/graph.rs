@@ -1,9 +1,19 @@
-//! A graph under construction: nodes in the order in which they are computed, each value with a name of its own.
+//! An ONNX graph under construction: nodes in the order in which they are computed, each value with a unique name.
 
 use super::proto::{
     Attribute, Dimension, FLOAT, Graph, INT, INT64, INTS, Node, TensorShape, TensorType, Type,
     ValueInfo, Values,
 };
+use crate::image::InputShape;
+
+/// A value in the graph.
+#[derive(Clone)]
+pub(super) struct Value {
+    pub(super) name: String,
+    pub(super) shape: InputShape,
+    /// Whether the value is a vector. Otherwise it is an image, possibly of one pixel.
+    pub(super) is_vector: bool,
+}
 
 #[derive(Default)]
 pub(super) struct GraphBuilder {
@@ -11,17 +21,17 @@ pub(super) struct GraphBuilder {
     names: usize,
 }
 
-/// Names of those attributes that are one number and not a list.
+/// The names of the attributes that hold a single number and not a list.
 const SINGLE: [&str; 8] =
     ["to", "axis", "group", "keepdims", "transB", "count_include_pad", "start", "end"];
 
 impl GraphBuilder {
-    /// A value that the caller gives, of `[n, ..dims]`.
+    /// Declares an input of the graph, of shape `[n, ..dims]`.
     pub(super) fn input(&mut self, name: &str, elem_type: i32, dims: &[usize]) {
         self.graph.input.push(value_info(name, elem_type, dims));
     }
 
-    /// A value that is returned, of `[n, ..dims]`: what the last node that `compute` adds makes.
+    /// Declares an output of the graph, of shape `[n, ..dims]`: the value that `compute` returns.
     pub(super) fn output(
         &mut self,
         name: &str,
@@ -38,12 +48,12 @@ impl GraphBuilder {
         self.graph.output.push(value_info(name, elem_type, dims));
     }
 
-    /// A node without attributes; returns the name of its output.
+    /// Adds a node without attributes and returns the name of its output.
     pub(super) fn node(&mut self, op_type: &str, inputs: &[&str]) -> String {
         self.node_with(op_type, inputs, &[])
     }
 
-    /// A node; returns the name of its output.
+    /// Adds a node and returns the name of its output.
     pub(super) fn node_with(
         &mut self,
         op_type: &str,
@@ -69,18 +79,18 @@ impl GraphBuilder {
         output
     }
 
-    /// The same values in another type.
+    /// Converts values to another type.
     pub(super) fn cast(&mut self, value: &str, elem_type: i32) -> String {
         self.node_with("Cast", &[value], &[("to", &[elem_type.into()])])
     }
 
-    /// A constant.
+    /// Adds a constant.
     pub(super) fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant("weights", dims, FLOAT, bytes)
     }
 
-    /// A constant vector.
+    /// Adds a constant vector.
     pub(super) fn ints(&mut self, values: &[i64]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant("sizes", &[values.len()], INT64, bytes)
@@ -102,7 +112,7 @@ impl GraphBuilder {
         format!("{kind}_{}", self.names)
     }
 
-    /// The graph.
+    /// The finished graph.
     pub(super) fn finish(mut self, name: &str) -> Graph {
         self.graph.name = Some(name.to_owned());
         self.graph

@@ -1,15 +1,16 @@
-//! Layers as ONNX operators. Inside the graph images are `[n, channels, height, width]`, as ONNX has them.
+//! Layers as ONNX operators. Images inside the graph are `[n, channels, height, width]`, the layout of ONNX.
 
 use candle_core::{Result, Tensor};
 
-use super::graph::GraphBuilder;
+use super::graph::{GraphBuilder, Value};
 use super::operators;
 use super::proto::FLOAT;
-use crate::config::{InputShape, Normalization};
+use crate::image::InputShape;
 use crate::layer::{Layer, Linear, Sequential};
 use crate::ops::{Activation, BatchNorm, Conv2d, Grid, Pool2dConfig, filters};
+use crate::preprocess::Normalization;
 
-/// u8 images to normalised ones, by the same operations in the same order as [`Normalization::apply`].
+/// Normalises u8 images, by the same operations in the same order as [`Normalization::apply`].
 pub(super) fn pixels(
     graph: &mut GraphBuilder,
     images: &str,
@@ -26,16 +27,7 @@ pub(super) fn pixels(
     graph.node_with("Transpose", &[&x], &[("perm", &[0, 3, 1, 2])])
 }
 
-/// A value in the graph.
-#[derive(Clone)]
-pub(super) struct Value {
-    pub(super) name: String,
-    pub(super) shape: InputShape,
-    /// Whether it is a vector; else it is an image, even one of one pixel.
-    pub(super) is_vector: bool,
-}
-
-/// The value behind folded layers.
+/// Adds folded layers and returns their output.
 pub(super) fn sequential(graph: &mut GraphBuilder, layers: &Sequential, x: Value) -> Result<Value> {
     layers.0.iter().try_fold(x, |x, layer| {
         let is_vector = x.is_vector || matches!(layer, Layer::Flatten);
@@ -112,7 +104,7 @@ fn fully_connected(graph: &mut GraphBuilder, linear: &Linear, x: &str) -> Result
     Ok(activated(graph, *activation, y))
 }
 
-/// Batch norm that no layer before it could take in.
+/// Batch norm that could not be folded into a layer before it.
 fn normalization(graph: &mut GraphBuilder, norm: &BatchNorm, x: &Value) -> Result<String> {
     let (scale, shift) = norm.scale_and_shift()?;
     let channels = x.shape.channels;
@@ -172,7 +164,7 @@ fn times_sigmoid(graph: &mut GraphBuilder, x: &str, inner: &str) -> String {
     graph.node("Mul", &[x, &sigmoid])
 }
 
-/// `min(max(x + 3, 0), 6) / 6`.
+/// The value of `min(max(x + 3, 0), 6) / 6`.
 fn ramp(graph: &mut GraphBuilder, x: &str) -> String {
     let (three, low, high) =
         (graph.floats(&[], &[3.0]), graph.floats(&[], &[0.0]), graph.floats(&[], &[6.0]));
@@ -181,7 +173,7 @@ fn ramp(graph: &mut GraphBuilder, x: &str) -> String {
     times(graph, &clipped, 1.0 / 6.0)
 }
 
-/// A last window that reaches over the far border is padding there: programs differ in how they round sizes up.
+/// Pooling. A last window that reaches over the far border becomes explicit padding, because runtimes differ in how they round sizes up.
 fn pool(
     graph: &mut GraphBuilder,
     op_type: &str,
@@ -208,7 +200,7 @@ fn pool(
     Ok(graph.node_with(op_type, &[&x.name], &attributes))
 }
 
-/// Adaptive average pooling: nothing, one window, or the product of the image with each direction's means.
+/// Adaptive average pooling: no operator where the size does not change, one for a single window, else a matrix product along each side.
 fn means(graph: &mut GraphBuilder, size: (usize, usize), x: Value) -> Result<String> {
     let InputShape { height, width, .. } = x.shape;
     if size == (height, width) {

@@ -1,8 +1,8 @@
-//! A trained network as an ONNX model, for every program that runs such models: pixels in, packed codes out.
+//! Export of a trained network as an ONNX model, which takes pixels and returns packed codes.
 //!
-//! Input `images`: u8 `[n, height, width, channels]`, as [`Encoder`](crate::Encoder) takes them. Outputs `codes`: u8 `[n, ceil(bits / 8)]`,
-//! packed as by [`Encoder::encode_packed_into`](crate::Encoder::encode_packed_into), and `values`: f32 `[n, bits]`, whose signs
-//! they are. The metadata have `dhih.bits`, `dhih.model_sha256` and `dhih.config`.
+//! The input is `images`: u8 `[n, height, width, channels]`, as for [`Encoder`](crate::Encoder). The outputs are `codes`: u8
+//! `[n, ceil(bits / 8)]`, packed as by [`Encoder::encode_packed_into`](crate::Encoder::encode_packed_into), and `values`: f32 `[n, bits]`, whose
+//! signs are the bits. The metadata are `dhih.bits`, `dhih.model_sha256` and `dhih.config`.
 
 mod graph;
 mod layers;
@@ -13,31 +13,31 @@ use std::path::Path;
 
 use prost::Message;
 
-use self::graph::GraphBuilder;
-use self::layers::Value;
+use self::graph::{GraphBuilder, Value};
 use self::proto::{FLOAT, Model, OperatorSet, Property, UINT8};
-use crate::checkpoint;
-use crate::config::{InputShape, NetworkConfig};
+use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::image::InputShape;
 use crate::network::Network;
 use crate::views::View;
 
-/// The versions of operators and of the file format: those of 2022, which today's programs and those of some years ago know.
+/// The versions of the operator set and of the file format. They are those of 2022, so that older runtimes read them, too.
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 
-/// Writes the network under `path`, which appears only when it is complete. `model_sha256` is that of its checkpoint.
+/// Writes the network under `path`, which appears only when it is complete. `model_sha256` is the SHA-256 of its checkpoint.
 ///
 /// # Errors
 /// As [`to_bytes`], and when the file cannot be written.
 pub fn write(network: &Network, model_sha256: &str, path: &Path) -> Result<()> {
-    checkpoint::write_atomically(path, &to_bytes(network, model_sha256)?)
+    write_atomically(path, &to_bytes(network, model_sha256)?)
 }
 
 /// The network as the bytes of an ONNX file; the same network gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Config`] where the backbone is one of the program's own, whose layers are not known.
+/// [`Error::Config`] where the backbone is not made of layers.
 pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
     let Some(layers) = network.layers() else {
         let (name, got) = ("backbone", network.config().backbone.name().to_owned());
@@ -80,7 +80,7 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
     Ok(model.encode_to_vec())
 }
 
-/// All views of the images, one view after the other.
+/// All views of the images, one view after the other along the first dimension.
 fn of_views(graph: &mut GraphBuilder, images: &str, views: &[View], shape: InputShape) -> String {
     if let [_] = views {
         return images.to_owned();
@@ -99,7 +99,7 @@ fn of_views(graph: &mut GraphBuilder, images: &str, views: &[View], shape: Input
     graph.node_with("Concat", &names, &[("axis", &[0])])
 }
 
-/// The weighted mean over the views of the rows that [`of_views`] has made of each image.
+/// The weighted mean over the views of each image, from rows in the order of [`of_views`].
 fn weighted_mean(graph: &mut GraphBuilder, values: &str, views: &[View], bits: usize) -> String {
     if let [_] = views {
         return values.to_owned();
@@ -113,7 +113,7 @@ fn weighted_mean(graph: &mut GraphBuilder, values: &str, views: &[View], bits: u
     graph.node_with("ReduceSum", &[&weighted, &first], &[("keepdims", &[0])])
 }
 
-/// Eight signs to a byte, the first one lowest.
+/// Packs eight signs into a byte, the first one into the lowest bit.
 fn pack(graph: &mut GraphBuilder, values: &str, bits: usize) -> String {
     let zero = graph.floats(&[], &[0.0]);
     let set = graph.node("GreaterOrEqual", &[values, &zero]);

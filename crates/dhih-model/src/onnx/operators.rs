@@ -1,13 +1,12 @@
-//! The operators that only some networks have, in those of ONNX.
+//! The operators that only some networks have, as ONNX operators.
 
 use candle_core::{Result, bail};
 
-use super::graph::GraphBuilder;
-use super::layers::Value;
-use crate::config::InputShape;
+use super::graph::{GraphBuilder, Value};
+use crate::image::InputShape;
 use crate::ops::{Attention, LayerNorm, Probe, Scale, Tokens, Unary};
 
-/// The output of an operator on an image, `[n, channels, height, width]`.
+/// Adds an operator on images `[n, channels, height, width]` and returns the name of its output.
 pub(super) fn unary(graph: &mut GraphBuilder, unary: &Unary, x: &Value) -> Result<String> {
     match unary {
         Unary::LayerNorm(norm) => layer_norm(graph, norm, x),
@@ -16,7 +15,7 @@ pub(super) fn unary(graph: &mut GraphBuilder, unary: &Unary, x: &Value) -> Resul
             Ok(graph.node("Mul", &[&x.name, &factors]))
         }
         Unary::Tokens(tokens) => row_of_tokens(graph, tokens, x),
-        // Only towers of texts have it, and these are no part of a network of images.
+        // Only text towers have causal attention, and they are not part of a network for images.
         Unary::Attention(Attention { causal: true, .. }) => {
             bail!("causal attention is not exported")
         }
@@ -33,14 +32,14 @@ fn per_channel(graph: &mut GraphBuilder, values: &[f32]) -> String {
     graph.floats(&[values.len(), 1, 1], values)
 }
 
-/// Some places along an axis.
+/// The positions from `start` to `end` along an axis.
 fn sliced(graph: &mut GraphBuilder, x: &str, axis: i64, [start, end]: [i64; 2]) -> String {
     let (start, end, axis) = (graph.ints(&[start]), graph.ints(&[end]), graph.ints(&[axis]));
     graph.node("Slice", &[x, &start, &end, &axis])
 }
 
 fn reshaped(graph: &mut GraphBuilder, x: &str, dims: &[usize]) -> String {
-    // A size of 0 stays what it is: the number of images.
+    // In ONNX a size of 0 keeps the size of the input, here the number of images.
     let dims: Vec<i64> = std::iter::once(0).chain(dims.iter().map(|dim| *dim as i64)).collect();
     let dims = graph.ints(&dims);
     graph.node("Reshape", &[x, &dims])
@@ -63,7 +62,7 @@ fn layer_norm(graph: &mut GraphBuilder, norm: &LayerNorm, x: &Value) -> Result<S
     Ok(graph.node("Add", &[&scaled, &bias]))
 }
 
-/// `[tokens, channels]` to `[channels, 1, tokens]`.
+/// Transposes `[tokens, channels]` to a constant `[channels, 1, tokens]`.
 fn by_channel(graph: &mut GraphBuilder, rows: &[f32], channels: usize) -> String {
     let tokens = rows.len() / channels;
     let value = |at: usize| rows[at % tokens * channels + at / tokens];

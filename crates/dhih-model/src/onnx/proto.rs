@@ -74,11 +74,11 @@ pub(super) struct Attribute {
     pub(super) kind: Option<i32>,
 }
 
-/// [`Attribute::kind`].
+/// A value of [`Attribute::kind`].
 pub(super) const INT: i32 = 2;
 pub(super) const INTS: i32 = 7;
 
-/// `TensorProto`.
+/// The message `TensorProto`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Values {
     #[prost(int64, repeated, tag = "1")]
@@ -87,12 +87,12 @@ pub(super) struct Values {
     pub(super) data_type: Option<i32>,
     #[prost(string, optional, tag = "8")]
     pub(super) name: Option<String>,
-    /// Little-endian.
+    /// Values are little-endian.
     #[prost(bytes = "vec", optional, tag = "9")]
     pub(super) raw_data: Option<Vec<u8>>,
 }
 
-/// [`Values::data_type`].
+/// A value of [`Values::data_type`].
 pub(super) const FLOAT: i32 = 1;
 pub(super) const UINT8: i32 = 2;
 pub(super) const INT64: i32 = 7;
@@ -125,7 +125,7 @@ pub(super) struct TensorShape {
     pub(super) dim: Vec<Dimension>,
 }
 
-/// One of the two.
+/// Either a number or a name.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Dimension {
     #[prost(int64, optional, tag = "1")]

@@ -1,4 +1,4 @@
-//! The exported graph is whole. That other programs compute the same with it is checked by `cargo xtask test-onnx`.
+//! The exported graph is complete. `cargo xtask test-onnx` compares its results in another runtime.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use candle_core::Device;
 use super::proto::Graph;
 use super::*;
 use crate::backbone::Backbone;
-use crate::config::Normalization;
 use crate::hash_layer::{HashLayerConfig, HashNorm};
 use crate::loss::Loss;
+use crate::preprocess::Normalization;
 
 fn network(backbone: Backbone, side: usize, bits: usize) -> Network {
     let config = NetworkConfig {
@@ -31,7 +31,7 @@ fn export(network: &Network) -> (Model, Graph) {
     (model, graph)
 }
 
-/// Every value is made once, and before it is used; every constant is as long as its shape says, and used.
+/// Asserts that every value is made once and before it is used, and that every constant is used and as long as its shape says.
 fn assert_whole(graph: &Graph) {
     let mut known: BTreeSet<&str> = graph.input.iter().map(|input| input.name()).collect();
     let mut unused = BTreeSet::new();
@@ -71,7 +71,7 @@ fn every_backbone_gives_a_whole_graph() {
         assert_whole(&graph);
         let ops: BTreeSet<&str> = graph.node.iter().map(|node| node.op_type()).collect();
         assert!(!ops.contains("BatchNormalization"), "{ops:?}");
-        // All weights are there: folding adds biases and takes four vectors a batch norm away.
+        // All weights are exported. Folding adds one bias and removes four vectors for each batch norm.
         let floats = graph.initializer.iter().filter(|values| values.data_type() == FLOAT);
         let stored: i64 = floats.map(|values| values.dims.iter().product::<i64>()).sum();
         let trained = network.parameters().all().into_iter().filter(|(name, var)| {

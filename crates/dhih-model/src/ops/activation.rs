@@ -1,4 +1,6 @@
-//! Activations, element by element, with their gradients.
+//! Activation functions, applied element by element, and their gradients. `loops.rs` has the arithmetic.
+
+mod loops;
 
 use std::sync::Arc;
 
@@ -7,15 +9,20 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::loops::exp_negative;
+use self::loops::{
+    QUICK, clamp, gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient, hard_sigmoid,
+    hard_sigmoid_gradient, hard_swish, hard_swish_gradient, keep_inside, logistic,
+    logistic_gradient, swish, swish_gradient,
+};
 use super::fresh::fill_parts;
-use super::multiversion::multiversion;
 use super::{Back, Tasks, Traced, Value, is_ours, portable, values, with_values};
 
-/// A function of each value.
+/// An activation function.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
-    /// Nothing.
+    /// The identity.
     #[default]
     Identity,
     /// `max(x, 0)`, with gradient 0 at 0.
@@ -24,9 +31,9 @@ pub enum Activation {
     Relu6,
     /// `x/2 (1 + erf(x / sqrt(2)))` (Hendrycks and Gimpel, 2016).
     Gelu,
-    /// `x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))`, an approximation of [`Self::Gelu`] by the same.
+    /// `x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))`, an approximation of [`Self::Gelu`] from the same paper.
     GeluTanh,
-    /// `x sigmoid(1.702 x)`, another.
+    /// `x sigmoid(1.702 x)`, another approximation of [`Self::Gelu`].
     QuickGelu,
     /// `x sigmoid(x)` (Elfwing, Uchibe and Doya, 2017).
     Silu,
@@ -34,7 +41,7 @@ pub enum Activation {
     Sigmoid,
     /// `x min(max(x + 3, 0), 6) / 6` (Howard et al., 2019).
     HardSwish,
-    /// `min(max(x + 3, 0), 6) / 6`, by the same.
+    /// `min(max(x + 3, 0), 6) / 6`, from the same paper.
     HardSigmoid,
 }
 
@@ -54,11 +61,11 @@ impl Activation {
     ];
 }
 
-/// Values that one task handles.
+/// The number of values that one task handles.
 const PART_VALUES: usize = 1 << 13;
 
 impl Activation {
-    /// The activation of a tensor of any shape.
+    /// Applies the function to a tensor of any shape.
     ///
     /// # Errors
     /// Those of candle.
@@ -70,7 +77,7 @@ impl Activation {
         }
     }
 
-    /// The gradient before it, from the value and the gradient behind it; not for those that [`Self::needs_input`].
+    /// The gradient before the activation, from the value and the gradient behind it. Not for functions that [`Self::needs_input`].
     pub(super) fn gradient(self, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
         if self == Self::Identity {
             return dy.contiguous();
@@ -83,7 +90,7 @@ impl Activation {
         copied(dy, |start, dx| self.gradient_in_place(&seen[start..][..dx.len()], dx))
     }
 
-    /// As [`Self::apply`], with its way back.
+    /// As [`Self::apply`], with its backward pass.
     pub(crate) fn trace(self, x: &Value) -> Traced {
         let y = copied(&x.values, |_, part| self.apply_in_place(part));
         let y = Value::new(y, &x.dims);
@@ -92,12 +99,12 @@ impl Activation {
         Traced { y, back }
     }
 
-    /// The way back, by the values before it where it [`Self::needs_input`], else behind it.
+    /// The backward pass. `seen` are the values before the activation where it [`Self::needs_input`], else those behind it.
     pub(super) fn way_back(self, seen: Arc<Vec<f32>>) -> Box<dyn Back> {
         Box::new(Activated { activation: self, seen })
     }
 
-    /// Turns all gradients behind the activation into those before it, as [`Self::gradient_in_place`] does.
+    /// Replaces all gradients behind the activation by those before it, as [`Self::gradient_in_place`].
     pub(super) fn turn_back(self, seen: &[f32], gradient: &mut [f32]) {
         if self != Self::Identity {
             let parts = gradient.par_chunks_mut(PART_VALUES).zip(seen.par_chunks(PART_VALUES));
@@ -105,7 +112,7 @@ impl Activation {
         }
     }
 
-    /// The range to which values are cut, where that is all.
+    /// The range that values are clamped to, where the function is no more than that.
     pub(super) fn range(self) -> Option<(f32, f32)> {
         match self {
             Self::Relu => Some((0.0, f32::INFINITY)),
@@ -114,7 +121,7 @@ impl Activation {
         }
     }
 
-    /// Applies it to each value.
+    /// Applies the function to each value.
     pub(crate) fn apply_in_place(self, values: &mut [f32]) {
         match self {
             Self::Identity => (),
@@ -130,14 +137,14 @@ impl Activation {
         }
     }
 
-    /// Whether the gradient needs the value before the activation; else the one behind it tells. These are also the ones that are more than a
-    /// range.
+    /// Whether the gradient needs the value before the activation. Otherwise the value behind it suffices, and the function only clamps values
+    /// to a range.
     pub(crate) fn needs_input(self) -> bool {
         self != Self::Identity && self.range().is_none()
     }
 
-    /// Turns gradients behind the activation into those before it. `seen` is the value before it where
-    /// [`Self::needs_input`], else behind it.
+    /// Replaces gradients behind the activation by those before it. `seen` are the values before the activation where it [`Self::needs_input`],
+    /// else those behind it.
     pub(super) fn gradient_in_place(self, seen: &[f32], gradient: &mut [f32]) {
         match self {
             Self::Identity => (),
@@ -154,185 +161,9 @@ impl Activation {
     }
 }
 
-multiversion! {
-    fn clamp(values: &mut [f32], low: f32, high: f32) {
-        for value in values {
-            // NaN passes, unlike with `f32::max`.
-            let x = if *value < low { low } else { *value };
-            *value = if x > high { high } else { x };
-        }
-    }
-}
-
-multiversion! {
-    fn keep_inside(y: &[f32], gradient: &mut [f32], high: f32) {
-        for (gradient, y) in gradient.iter_mut().zip(y) {
-            *gradient = if *y <= 0.0 || *y >= high { 0.0 } else { *gradient };
-        }
-    }
-}
-
-multiversion! {
-    fn gelu(values: &mut [f32]) {
-        for value in values {
-            *value *= normal_cdf(*value, exp_negative(0.5 * *value * *value));
-        }
-    }
-}
-
-multiversion! {
-    fn gelu_gradient(x: &[f32], gradient: &mut [f32]) {
-        const DENSITY_AT_0: f32 = 0.398_942_3;
-        for (gradient, x) in gradient.iter_mut().zip(x) {
-            let bell = exp_negative(0.5 * x * x);
-            *gradient *= normal_cdf(*x, bell) + x * DENSITY_AT_0 * bell;
-        }
-    }
-}
-
-/// Of [`Activation::QuickGelu`].
-const QUICK: f32 = 1.702;
-
-/// `1 / (1 + e^-x)`, to 2e-7.
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    let tail = exp_negative(x.abs());
-    let above = 1.0 / (1.0 + tail);
-    if x < 0.0 { tail * above } else { above }
-}
-
-multiversion! {
-    fn swish(values: &mut [f32], factor: f32) {
-        for value in values {
-            *value *= sigmoid(factor * *value);
-        }
-    }
-}
-
-multiversion! {
-    fn swish_gradient(x: &[f32], gradient: &mut [f32], factor: f32) {
-        for (gradient, x) in gradient.iter_mut().zip(x) {
-            let s = sigmoid(factor * x);
-            *gradient *= s + factor * x * s * (1.0 - s);
-        }
-    }
-}
-
-/// What [`Activation::GeluTanh`] takes the sigmoid of, and its slope.
-#[inline(always)]
-fn tanh_inner(x: f32) -> (f32, f32) {
-    /// `2 sqrt(2 / pi)`.
-    const SCALE: f32 = 1.595_769_2;
-    const CUBIC: f32 = 0.044_715;
-    let square = x * x;
-    (SCALE * x * (1.0 + CUBIC * square), SCALE * (1.0 + 3.0 * CUBIC * square))
-}
-
-multiversion! {
-    fn gelu_tanh(values: &mut [f32]) {
-        for value in values {
-            *value *= sigmoid(tanh_inner(*value).0);
-        }
-    }
-}
-
-multiversion! {
-    fn gelu_tanh_gradient(x: &[f32], gradient: &mut [f32]) {
-        for (gradient, x) in gradient.iter_mut().zip(x) {
-            let (inner, slope) = tanh_inner(*x);
-            let s = sigmoid(inner);
-            *gradient *= s + x * s * (1.0 - s) * slope;
-        }
-    }
-}
-
-multiversion! {
-    fn logistic(values: &mut [f32]) {
-        values.iter_mut().for_each(|value| *value = sigmoid(*value));
-    }
-}
-
-multiversion! {
-    fn logistic_gradient(x: &[f32], gradient: &mut [f32]) {
-        for (gradient, x) in gradient.iter_mut().zip(x) {
-            let s = sigmoid(*x);
-            *gradient *= s * (1.0 - s);
-        }
-    }
-}
-
-/// `min(max(x + 3, 0), 6) / 6`; NaN passes.
-#[inline(always)]
-fn ramp(x: f32) -> f32 {
-    let x = if x < -3.0 { -3.0 } else { x };
-    let x = if x > 3.0 { 3.0 } else { x };
-    (x + 3.0) / 6.0
-}
-
-multiversion! {
-    fn hard_swish(values: &mut [f32]) {
-        values.iter_mut().for_each(|value| *value *= ramp(*value));
-    }
-}
-
-multiversion! {
-    fn hard_swish_gradient(x: &[f32], gradient: &mut [f32]) {
-        for (gradient, x) in gradient.iter_mut().zip(x) {
-            let slope = if *x > -3.0 && *x < 3.0 { x / 6.0 } else { 0.0 };
-            *gradient *= ramp(*x) + slope;
-        }
-    }
-}
-
-multiversion! {
-    fn hard_sigmoid(values: &mut [f32]) {
-        values.iter_mut().for_each(|value| *value = ramp(*value));
-    }
-}
-
-multiversion! {
-    fn hard_sigmoid_gradient(x: &[f32], gradient: &mut [f32]) {
-        for (gradient, x) in gradient.iter_mut().zip(x) {
-            *gradient = if *x > -3.0 && *x < 3.0 { *gradient / 6.0 } else { 0.0 };
-        }
-    }
-}
-
-/// The standard normal distribution function at `x`, where `bell` is `e^(-x^2/2)`, to 2e-7: the rational approximation
-/// 7.1.26's form with five terms of Hastings in Abramowitz and Stegun (1964), without branches.
-#[inline(always)]
-fn normal_cdf(x: f32, bell: f32) -> f32 {
-    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let poly = ((((1.061_405_4 * t - 1.453_152) * t + 1.421_413_8) * t - 0.284_496_74) * t
-        + 0.254_829_6)
-        * t;
-    let tail = 0.5 * poly * bell;
-    if x < 0.0 { tail } else { 1.0 - tail }
-}
-
-/// `e^-x` for `x >= 0`, to 2e-7, without branches: a power of two times a polynomial.
-#[inline(always)]
-pub(super) fn exp_negative(x: f32) -> f32 {
-    const TWO_TO_23: f32 = 8_388_608.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // NaN passes: the comparison is false.
-    let x = if x > 87.0 { 87.0 } else { x };
-    let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
-    let r = (n * LN_2_HIGH - x) + n * LN_2_LOW;
-    let p = ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r
-        + 0.166_666_66)
-        * r
-        + 0.5;
-    // The lowest bits of this sum are the integer: a conversion with `as` is not vectorised.
-    let power = f32::from_bits((127.0 - n + TWO_TO_23).to_bits() << 23);
-    (p * r * r + r + 1.0) * power
-}
-
 struct Apply(Activation);
 
-/// What is kept of an activation: the values before it or behind it.
+/// What the backward pass of an activation needs: the values before or behind it.
 struct Activated {
     activation: Activation,
     seen: Arc<Vec<f32>>,
@@ -345,7 +176,7 @@ impl Back for Activated {
     }
 }
 
-/// A copy of `values`, each part of it gone over by `f(offset, part)` while it is in cache.
+/// A copy of `values` in which `f(offset, part)` has changed each part while it was in cache.
 fn copied(values: &[f32], f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let parts = values.par_chunks(PART_VALUES).enumerate();
     let (copy, _) = fill_parts(values.len(), PART_VALUES, parts, |copy, (i, values)| {

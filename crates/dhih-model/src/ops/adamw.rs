@@ -1,4 +1,4 @@
-//! Adam with decoupled weight decay, one pass over memory a variable.
+//! AdamW: Adam with decoupled weight decay, in one pass over the memory of a variable.
 
 use candle_core::{Result, Tensor, Var, bail};
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use super::in_place::update;
 use super::multiversion::multiversion;
 use super::{Tasks, is_ours};
 
-/// Values that one task updates.
+/// The number of values that one task updates.
 const PART_VALUES: usize = 1 << 14;
 
 /// The constants of one step.
@@ -15,26 +15,25 @@ const PART_VALUES: usize = 1 << 14;
 pub struct AdamW {
     /// Learning rate.
     pub learning_rate: f32,
-    /// Decay of the gradient's running mean, 0 to below 1; usually 0.9.
+    /// Decay rate of the running mean of the gradient, at least 0 and below 1; usually 0.9.
     pub beta1: f32,
-    /// Decay of the squared gradient's running mean, 0 to below 1; usually 0.999.
+    /// Decay rate of the running mean of the squared gradient, at least 0 and below 1; usually 0.999.
     pub beta2: f32,
-    /// Added to the root of the latter; usually 1e-8.
+    /// Added to the square root of the latter; usually 1e-8.
     pub eps: f32,
-    /// What is taken off the variable itself, times the learning rate.
+    /// The share of the variable itself that a step subtracts, times the learning rate.
     pub weight_decay: f32,
 }
 
 /// Updates `variable` and its moments `(m, v)` in place: `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
-/// `x -= learning_rate (weight_decay x + m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps))` (Loshchilov and
-/// Hutter, 2019, in the form that PyTorch uses). Moments begin as 0, steps are counted from 1.
+/// `x -= learning_rate (weight_decay x + m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps))` (Loshchilov and Hutter, 2019, in the form
+/// of PyTorch). Moments start as 0, and steps are counted from 1.
 ///
 /// # Shapes
-/// All four alike.
+/// All four have the same shape.
 ///
 /// # Errors
-/// When they are not, when two of them are the same or lie on different devices, when `step` is 0, and when a beta is not
-/// in 0..1.
+/// When shapes differ, when two of the tensors are the same or lie on different devices, when `step` is 0, and when a beta is not in 0..1.
 pub fn adamw_step(
     variable: &Var,
     (first, second): (&Var, &Var),
@@ -68,8 +67,7 @@ pub fn adamw_step(
     })
 }
 
-/// What a step multiplies by: `m = m_kept m + m_new g`, `v = v_kept v + v_new g^2`,
-/// `x = x_kept x - rate m / (sqrt(v_scale v) + eps)`.
+/// The factors of a step: `m = m_kept m + m_new g`, `v = v_kept v + v_new g^2`, `x = x_kept x - rate m / (sqrt(v_scale v) + eps)`.
 #[derive(Clone, Copy)]
 struct Rates {
     m_kept: f32,
@@ -147,7 +145,7 @@ mod tests {
         [x.clone(), zero(), zero()]
     }
 
-    /// One that changes from step to step, and is 0 in places.
+    /// A gradient that depends on `x`, so that it changes from step to step, and is 0 in places.
     fn gradient(x: &Tensor) -> Tensor {
         let gradient = (x.sqr().unwrap() - 0.3).unwrap() + x.relu().unwrap();
         (gradient.unwrap() * x.gt(-0.5).unwrap().to_dtype(x.dtype()).unwrap()).unwrap().detach()
@@ -238,7 +236,7 @@ mod tests {
         refused(&x, (&m, &m), g.as_tensor(), 1, CONFIG);
         refused(&x, (&x, &v), g.as_tensor(), 1, CONFIG);
         refused(&x, (&m, &x), g.as_tensor(), 1, CONFIG);
-        // The gradient is one of the variables.
+        // The gradient is the same tensor as one of the variables.
         for shared in [&x, &m, &v] {
             refused(&x, (&m, &v), shared.as_tensor(), 1, CONFIG);
         }

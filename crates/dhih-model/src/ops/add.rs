@@ -1,4 +1,4 @@
-//! The sum of two tensors through an activation: where a residual block's paths meet.
+//! The sum of two tensors with an activation, as at the end of a residual block.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -7,13 +7,13 @@ use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::{Activation, Tasks, Traced, Value, is_ours, portable, values};
 
-/// Values that one task adds: the three parts stay in the first cache level.
+/// The number of values that one task adds. The three parts fit into the first level of cache.
 const PART_VALUES: usize = 1 << 12;
 
-/// `activation(x + y)`.
+/// Computes `activation(x + y)`.
 ///
 /// # Shapes
-/// All alike.
+/// All have the same shape.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -24,14 +24,14 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     if !is_ours(x) {
         return portable::add(x, y, activation);
     }
-    // An activation whose gradient needs its input is an operator of its own where there is to be a gradient.
+    // Where there is to be a gradient that needs the input of the activation, the activation becomes an operator of its own.
     if (x.track_op() || y.track_op()) && activation.needs_input() {
         return activation.apply(&add(x, y, Activation::Identity)?);
     }
     x.contiguous()?.apply_op2(&y.contiguous()?, Add(activation))
 }
 
-/// As [`add`], with the way back to either of the two.
+/// As [`add`], with its backward pass, whose gradient is that of either summand.
 pub(crate) fn traced_add(x: &Value, y: &Value, activation: Activation) -> Result<Traced> {
     if x.dims != y.dims {
         bail!("add takes equal shapes, got {:?} and {:?}", x.dims, y.dims);
@@ -68,7 +68,7 @@ multiversion! {
 struct Add(Activation);
 
 multiversion! {
-    /// `z = x + y`.
+    /// Computes `z = x + y`.
     pub(crate) fn sum(x: &[f32], y: &[f32], z: &mut [f32]) {
         for ((z, x), y) in z.iter_mut().zip(x).zip(y) {
             *z = x + y;
@@ -119,7 +119,7 @@ mod tests {
             let ours = || add(x.as_tensor(), y.as_tensor(), activation);
             let oracle = || portable::add(x.as_tensor(), y.as_tensor(), activation);
             assert_same_gradients(&[&x, &y], ours, oracle, 1e-6);
-            // Only one has a gradient; none has; both are the same.
+            // Only one of them has a gradient, then neither, and then both are the same tensor.
             let fixed = y.detach();
             let ours = || add(x.as_tensor(), &fixed, activation);
             let oracle = || portable::add(x.as_tensor(), &fixed, activation);
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn agrees_with_finite_differences() {
         for activation in [Activation::Identity, Activation::Gelu] {
-            // Strided.
+            // The tensors are not contiguous.
             let (x, y) = (variable("x", &[3, 14]), variable("y", &[14, 3]));
             assert_finite_differences(&[&x, &y], || add(x.as_tensor(), &y.t()?, activation));
         }
-        // No sum nearer to the kink than the step.
+        // No sum is nearer to the kink than the step of the finite differences.
         let x = Tensor::new(&[-1.5f32, -0.1, 0.1, 0.5, 2.9, 3.1], &candle_core::Device::Cpu);
         let x = candle_core::Var::from_tensor(&x.unwrap()).unwrap();
         for activation in [Activation::Relu, Activation::Relu6] {

@@ -1,4 +1,4 @@
-//! 2-D average pooling: windows that slide, and windows that cover an image as evenly as can be.
+//! 2-D average pooling, with a sliding window or with a given number of windows that cover the image as evenly as possible.
 
 use std::ops::Range;
 
@@ -7,25 +7,25 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::fresh::fill_parts;
+use super::grid::{Grid, sides};
 use super::multiversion::multiversion;
 use super::{Back, Pool2dConfig, Traced, Value, is_ours, portable, values, with_values};
 
-/// The mean of each window, of the pixels within the image.
+/// The mean of each window over those of its pixels that are within the image.
 ///
 /// # Shapes
 /// As [`super::max_pool2d`].
 ///
 /// # Errors
-/// When the window does not fit, or the padding is more than half of it.
+/// When the window does not fit, or the padding is more than half of the window.
 pub fn avg_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
     average(x, Grid::sliding(sides(x)?, config)?)
 }
 
-/// The mean of each of `height` x `width` windows that cover the image as evenly as can be (PyTorch's
-/// `AdaptiveAvgPool2d`).
+/// The mean of each of `height` x `width` windows that cover the image as evenly as possible (PyTorch's `AdaptiveAvgPool2d`).
 ///
 /// # Shapes
-/// `[n, .., .., c]` to `[n, height, width, c]`.
+/// `x`: `[n, .., .., c]`; returns `[n, height, width, c]`.
 ///
 /// # Errors
 /// When there are no pixels or no windows.
@@ -33,79 +33,29 @@ pub fn adaptive_avg_pool2d(x: &Tensor, (height, width): (usize, usize)) -> Resul
     average(x, Grid::adaptive(sides(x)?, (height, width))?)
 }
 
-pub(super) fn sides(x: &Tensor) -> Result<(usize, usize)> {
-    let (_, height, width, _) = x.dims4()?;
-    Ok((height, width))
-}
-
 fn average(x: &Tensor, grid: Grid) -> Result<Tensor> {
     if is_ours(x) { x.contiguous()?.apply_op1(grid) } else { portable::average(x, &grid) }
 }
 
-/// The windows of an image: each range of rows with each range of columns. No range is empty; along either side both ends
-/// rise, or stay.
-#[derive(Debug)]
-pub(crate) struct Grid {
-    pub(crate) rows: Vec<Range<usize>>,
-    pub(crate) columns: Vec<Range<usize>>,
-}
-
 impl Grid {
-    /// Those of a window that slides over an image of `height` x `width`.
-    pub(crate) fn sliding((height, width): (usize, usize), config: Pool2dConfig) -> Result<Self> {
-        let Pool2dConfig { kernel, stride, padding, .. } = config;
-        if padding > kernel / 2 {
-            bail!("avg_pool2d takes padding up to half of the kernel, got {config:?}");
-        }
-        let windows = |size: usize| -> Result<Vec<_>> {
-            let window = |o: usize| {
-                let first = o * stride;
-                first.saturating_sub(padding)..(first + kernel - padding).min(size)
-            };
-            Ok((0..config.positions(size)?).map(window).collect())
-        };
-        Self { rows: windows(height)?, columns: windows(width)? }.checked()
-    }
-
-    /// `height` x `width` that cover an image of `rows` x `columns`.
-    pub(crate) fn adaptive(
-        (rows, columns): (usize, usize),
-        (height, width): (usize, usize),
-    ) -> Result<Self> {
-        let windows = |size: usize, count: usize| -> Vec<_> {
-            (0..count).map(|o| o * size / count..((o + 1) * size).div_ceil(count)).collect()
-        };
-        Self { rows: windows(rows, height), columns: windows(columns, width) }.checked()
-    }
-
-    fn checked(self) -> Result<Self> {
-        let sides = [&self.rows, &self.columns];
-        if sides.iter().any(|side| side.is_empty() || side.iter().any(Range::is_empty)) {
-            bail!("means without pixels, or none: {:?} x {:?}", self.rows, self.columns);
-        }
-        Ok(self)
-    }
-
-    /// The means of one image of `width` columns.
+    /// Computes the means of one image of `width` columns.
     pub(crate) fn image(&self, (width, channels): (usize, usize), x: &[f32], y: &mut [f32]) {
         y.fill(0.0);
         forward(self, width, channels, x, y);
     }
 
-    /// Values of one input and of one output image, at least 1.
+    /// The numbers of values of one input and of one output image, at least 1.
     fn sizes(&self, (height, width, channels): (usize, usize, usize)) -> (usize, usize) {
         let windows = self.rows.len() * self.columns.len();
         ((height * width * channels).max(1), (windows * channels).max(1))
     }
 
-    /// What each pixel of a window has in its mean.
+    /// The weight of a pixel in the mean of its window.
     fn share(rows: &Range<usize>, columns: &Range<usize>) -> f32 {
         1.0 / (rows.len() * columns.len()) as f32
     }
-}
 
-impl Grid {
-    /// The means of all images, each of `height`, `width` and `channels`.
+    /// The means of all images; `sizes` are height, width and channels of an image.
     fn means(&self, sizes: (usize, usize, usize), x: &[f32]) -> Vec<f32> {
         let (image, output) = self.sizes(sizes);
         let len = x.len() / image * output;
@@ -113,7 +63,7 @@ impl Grid {
         fill_parts(len, output, x.par_chunks(image), fill).0
     }
 
-    /// The gradients of `len` inputs of such images.
+    /// The gradients of such images, `len` values in all.
     fn spread(&self, sizes: (usize, usize, usize), dy: &[f32], len: usize) -> Vec<f32> {
         let (height, width, channels) = sizes;
         let (image, output) = self.sizes(sizes);
@@ -122,7 +72,7 @@ impl Grid {
         fill_parts(len, image, dy.par_chunks(output), fill).0
     }
 
-    /// The means of all windows, with the way back.
+    /// The means of all windows, with the backward pass.
     pub(crate) fn trace(self, x: &Value) -> Result<Traced> {
         let &[n, height, width, channels] = &x.dims[..] else {
             bail!("means of windows of {:?}", x.dims);
@@ -134,11 +84,11 @@ impl Grid {
     }
 }
 
-/// What is kept of means.
+/// What the backward pass of average pooling needs.
 struct Averaged {
     grid: Grid,
     sizes: (usize, usize, usize),
-    /// Values of the input.
+    /// The number of values of the input.
     len: usize,
 }
 
@@ -148,7 +98,7 @@ impl Back for Averaged {
     }
 }
 
-/// For each place the windows that hold it.
+/// For each position, the windows that contain it.
 fn covering(windows: &[Range<usize>], size: usize) -> Vec<Range<usize>> {
     let of = |at: usize| {
         windows.partition_point(|w| w.end <= at)..windows.partition_point(|w| w.start <= at)
@@ -157,7 +107,7 @@ fn covering(windows: &[Range<usize>], size: usize) -> Vec<Range<usize>> {
 }
 
 multiversion! {
-    /// The means of one image, added to zeros.
+    /// Adds the means of one image to `y`, which is 0 before.
     fn forward(grid: &Grid, width: usize, channels: usize, x: &[f32], y: &mut [f32]) {
         let windows = grid.rows.iter().flat_map(|r| grid.columns.iter().map(move |c| (r, c)));
         for (y, (rows, columns)) in y.chunks_exact_mut(channels).zip(windows) {
@@ -174,8 +124,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// The gradient of one image, added to zeros pixel by pixel. `covering`: for each row and each column the windows that
-    /// hold it.
+    /// Adds the gradient of one image to `dx`, which is 0 before. `covering` has, for each row and for each column, the windows that contain it.
     fn backward(
         grid: &Grid,
         covering: &[Vec<Range<usize>>; 2],
@@ -238,7 +187,7 @@ mod tests {
         let means = [3f32, 4.5, 6.0, 10.5, 12.0, 13.5, 18.0, 19.5, 21.0];
         let y = avg_pool2d(&x, config(3, 2, 1, false)).unwrap();
         assert_close(&y, &expected(&means, (3, 3)), 1e-6);
-        // The last windows hold one row or column only.
+        // The last windows contain one row or column only.
         let means = [3f32, 5.0, 6.5, 13.0, 15.0, 16.5, 20.5, 22.5, 24.0];
         let y = avg_pool2d(&x, config(2, 2, 0, true)).unwrap();
         assert_close(&y, &expected(&means, (3, 3)), 1e-6);
@@ -282,7 +231,7 @@ mod tests {
             let oracle = || portable::adaptive_avg_pool2d(x.as_tensor(), size);
             assert_same_gradients(&[&x], ours, oracle, 1e-6);
         }
-        // As no operator of ours leaves them.
+        // A layout that no operator of this crate produces.
         let x = variable("x", &[21, 6, 3, 5]);
         let turned = || x.permute((2, 1, 3, 0));
         let ours = || adaptive_avg_pool2d(&turned()?, (3, 2))?.transpose(1, 2);

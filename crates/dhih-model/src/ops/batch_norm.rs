@@ -1,5 +1,4 @@
-//! Batch normalisation fused with the activation behind it, over the last dimension, forward and backward in two passes
-//! over memory each.
+//! Batch normalisation over the last dimension, fused with the activation behind it. Forward and backward pass take two passes over memory each.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,18 +20,18 @@ pub struct BatchNorm {
     pub(crate) bias: Tensor,
     pub(crate) running_mean: Var,
     pub(crate) running_var: Var,
-    /// Added to the variance.
+    /// Added to variances.
     pub(crate) eps: f64,
     pub(crate) activation: Activation,
 }
 
 impl BatchNorm {
-    /// What is usually added to the variance.
+    /// The usual constant that is added to variances.
     pub(super) const EPS: f64 = 1e-5;
-    /// The usual share of a new batch in the running statistics.
+    /// The usual weight of a new batch in the running statistics.
     pub const MOMENTUM: f64 = 0.1;
 
-    /// Names `weight`, `bias`, `running_mean` and `running_var`, each `[channels]`, under `vb`.
+    /// Builds the layer. The parameters `weight`, `bias`, `running_mean` and `running_var` are `[channels]` each.
     ///
     /// # Errors
     /// Those of the variable store.
@@ -48,12 +47,12 @@ impl BatchNorm {
         })
     }
 
-    /// The same with another number added to the variance.
+    /// The same layer with another constant added to variances.
     pub(crate) fn with_eps(self, eps: f64) -> Self {
         Self { eps, ..self }
     }
 
-    /// What makes it one multiplication and one addition in evaluation, `[channels]` each.
+    /// The scale and the shift of each channel, `[channels]` each, that have the effect of the layer in evaluation.
     pub(crate) fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
         let std = (self.running_var.as_tensor().detach() + self.eps)?.sqrt()?;
         let scale = (&self.weight / std)?;
@@ -61,8 +60,9 @@ impl BatchNorm {
         Ok((scale, shift))
     }
 
-    /// What computes the same in evaluation with changed tensors, such as those of another number format. Statistics of images may lie beyond the
-    /// range of the format, or between its values, where scale and shift, which follow from them, do not: the former become 0 and 1.
+    /// A layer that computes the same in evaluation with changed tensors, such as those of another number format. Running statistics may be out
+    /// of the range of such a format or too fine for it, while scale and shift, which follow from them, are not. Therefore the statistics become
+    /// 0 and 1, and scale and shift become weight and bias.
     pub(crate) fn map(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let (scale, shift) = self.scale_and_shift()?;
         let zeros = change(&scale.zeros_like()?)?;
@@ -76,8 +76,8 @@ impl BatchNorm {
         })
     }
 
-    /// Weight, `[out, ..]`, and bias of a linear operator that computes what the one with these and this layer behind it do
-    /// in evaluation, but for the activation.
+    /// The weight `[out, ..]` and bias of a linear operator that computes what a linear operator with the given weight and bias, followed by
+    /// this layer, does in evaluation, without the activation.
     pub(crate) fn folded(
         &self,
         weight: &Tensor,
@@ -99,7 +99,7 @@ impl BatchNorm {
         Tensor::stack(&[&self.weight, &self.bias], 0)
     }
 
-    /// Moves the running statistics towards those of a batch of `rows` values a channel, whose share in them is `momentum`.
+    /// Updates the running statistics with those of a batch of `rows` values for each channel. `momentum` is the weight of the batch.
     pub(super) fn update(&self, rows: usize, batch: BatchMoments<'_>, momentum: f64) -> Result<()> {
         let BatchMoments { mean, var } = batch;
         let unbiased = rows as f64 / (rows as f64 - 1.0).max(1.0);
@@ -111,7 +111,7 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// As [`Self::forward`] in training, with its way back.
+    /// As [`Self::forward`] in training, with its backward pass.
     pub(crate) fn trace(&self, x: &Value, momentum: f64) -> Result<Traced> {
         let channels = self.weight.elem_count();
         if x.dims.last() != Some(&channels) || x.values.len() <= channels {
@@ -125,7 +125,7 @@ impl BatchNorm {
         Ok(Traced { y: Value::new(y, &x.dims), back: Box::new(back) })
     }
 
-    /// Weights, then biases.
+    /// Weights, followed by biases.
     pub(super) fn affine_values(&self) -> Result<Vec<f32>> {
         Ok([self.weight.to_vec1::<f32>()?, self.bias.to_vec1()?].concat())
     }
@@ -138,21 +138,21 @@ impl BatchNorm {
         self.update(rows, BatchMoments { mean: &mean, var: &var }, momentum)
     }
 
-    /// Takes the gradients of weights and biases, one after the other, to those that are there.
+    /// Adds the gradients of weights and biases, which follow each other in `affine`, to those in `to`.
     pub(super) fn add_gradients(&self, mut affine: Vec<f32>, to: &mut GradStore) -> Result<()> {
         let biases = affine.split_off(affine.len() / 2);
         add_gradient(to, &self.weight, affine)?;
         add_gradient(to, &self.bias, biases)
     }
 
-    /// With the running statistics where `momentum` is absent; else with those of the batch, towards which the running ones move: their new
-    /// value is `(1 - momentum) running + momentum batch`.
+    /// Normalises with the running statistics where `momentum` is `None`. Otherwise it normalises with the statistics of the batch and updates
+    /// the running ones: `(1 - momentum) running + momentum batch`.
     ///
     /// # Shapes
-    /// `[.., channels]`, the same out.
+    /// `x`: `[.., channels]`; returns the same shape.
     ///
     /// # Errors
-    /// When the channels are others, or there is one value a channel in training.
+    /// When the number of channels is another, or in training there is one value only for each channel.
     pub fn forward(&self, x: &Tensor, momentum: Option<f64>) -> Result<Tensor> {
         let Some(momentum) = momentum else {
             let (scale, shift) = self.scale_and_shift()?;
@@ -172,13 +172,13 @@ pub(super) struct BatchMoments<'a> {
     pub(super) var: &'a Tensor,
 }
 
-/// `activation(weight (x - mean) / sqrt(var + eps) + bias)` with the batch's own statistics (Ioffe and Szegedy, 2015).
+/// `activation(weight (x - mean) / sqrt(var + eps) + bias)` with the statistics of the batch (Ioffe and Szegedy, 2015).
 ///
 /// # Shapes
-/// `x`: `[.., c]`; `weight`, `bias`: `[c]`. Returns y like `x`, then the mean and the biased variance, `[c]`.
+/// `x`: `[.., c]`; `weight`, `bias`: `[c]`. Returns y with the shape of `x`, then the mean and the biased variance, `[c]` each.
 ///
 /// # Errors
-/// When the shapes differ, or there is just one value a channel: its variance is not defined.
+/// When the shapes differ, or there is one value only for each channel, whose variance is not defined.
 pub fn batch_norm(
     x: &Tensor,
     (weight, bias): (&Tensor, &Tensor),
@@ -207,7 +207,7 @@ pub fn batch_norm(
 struct Normalize {
     eps: f64,
     activation: Activation,
-    /// Of the one call this operator serves.
+    /// The statistics of the batch. An operator serves one call only.
     moments: Arc<Mutex<Moments>>,
 }
 
@@ -253,7 +253,7 @@ impl CustomOp2 for Normalize {
     }
 }
 
-/// The gradients of the values, and of weights and biases one after the other.
+/// The gradients of the values, and those of weights and biases, which follow each other.
 fn gradients(
     (moments, affine, eps): (&Moments, &[f32], f64),
     activation: Activation,
@@ -270,7 +270,7 @@ fn gradients(
     (dx, slopes.affine_gradient())
 }
 
-/// What is kept of a batch norm in training.
+/// What the backward pass of batch norm needs.
 struct Normalized {
     norm: BatchNorm,
     x: Value,
@@ -302,7 +302,7 @@ mod tests {
         for (dims, eps, activation) in [
             (vec![4, 5, 6, 3], 1e-5, Activation::Relu),
             (vec![4, 5, 6, 3], 0.5, Activation::Identity),
-            // Large: several parts. Without ReLU, whose gradient jumps where rounding moves a value over 0.
+            // A batch of several parts. There is no ReLU, whose gradient jumps where rounding moves a value across 0.
             (vec![9, 80, 90, 16], 1e-5, Activation::Identity),
             (vec![2, 7], 1e-3, Activation::Relu),
         ] {
@@ -322,7 +322,7 @@ mod tests {
         let vb = parameters.builder(DType::F32, &Device::Cpu);
         let norm = BatchNorm::new(2, Activation::Identity, vb).unwrap();
         let set = |var: &Var, values: [f32; 2]| var.set(&Tensor::new(&values, &Device::Cpu)?);
-        // The first variance is infinite in f16, the second 0.
+        // The first variance overflows in f16, the second becomes 0.
         set(&norm.running_mean, [300.0, 1e-4]).unwrap();
         set(&norm.running_var, [1e6, 1e-9]).unwrap();
         let x = Tensor::new(&[[1300f32, 2e-4], [-700.0, 0.0]], &Device::Cpu).unwrap();
@@ -363,9 +363,9 @@ mod tests {
         for _ in 0..200 {
             trained = Some(norm.forward(&x, Some(0.1)).unwrap());
         }
-        // The running variance is unbiased, the batch's is not: 49/50 apart.
+        // The running variance is unbiased and that of the batch is not; they differ by a factor of 49/50.
         assert_close(&norm.forward(&x, None).unwrap(), &trained.unwrap(), 2e-2);
-        // With a share of 1 they are those of the last batch.
+        // With a momentum of 1 the running statistics are those of the last batch.
         let other = (variable("other", &[50, 3]).as_tensor() - 2.0).unwrap();
         norm.forward(&other, Some(1.0)).unwrap();
         let mean = other.mean(0).unwrap();

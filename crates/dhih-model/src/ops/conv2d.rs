@@ -10,26 +10,26 @@ use super::{
     Activation, BatchNorm, Traced, Training, Value, is_ours, portable, positions, training,
 };
 
-/// How the kernel moves over the image, alike in both directions.
+/// How the kernel moves over the image, in the same way along both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dConfig {
-    /// Step between outputs, in pixels.
+    /// The step between outputs, in pixels.
     pub stride: usize,
     /// Zeros added around the image.
     pub padding: Padding,
-    /// Pixels from one place of the kernel to the next.
+    /// The distance between neighbouring positions of the kernel, in pixels.
     pub dilation: usize,
-    /// Groups of channels that are convolved on their own.
+    /// The number of groups of channels that are convolved separately.
     pub groups: usize,
 }
 
-/// Zeros added along a side of an image, at both of its ends.
+/// Zeros added at both ends of a side of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding {
-    /// So many pixels at each end.
+    /// This number of pixels at each end.
     Each(usize),
-    /// As many as give one output for every `stride` pixels, rounded up. An odd number has its greater half behind the last pixel:
-    /// TensorFlow's `SAME`.
+    /// As many pixels as give one output for every `stride` pixels, rounded up (TensorFlow's `SAME`). Of an odd number, the greater half comes
+    /// after the last pixel.
     Same,
 }
 
@@ -40,7 +40,7 @@ impl Default for Conv2dConfig {
 }
 
 impl Conv2dConfig {
-    /// Outputs along a side of `size` pixels.
+    /// The number of outputs along a side of `size` pixels.
     ///
     /// # Errors
     /// When the kernel does not fit.
@@ -52,12 +52,12 @@ impl Conv2dConfig {
         positions(size, self.reach(kernel), self.stride, border)
     }
 
-    /// Pixels from the first to the last that a kernel sees.
+    /// The number of pixels from the first to the last that a kernel covers.
     fn reach(self, kernel: usize) -> usize {
         kernel.checked_sub(1).map_or(0, |last| last * self.dilation + 1)
     }
 
-    /// Zeros before and behind a side of `size` pixels.
+    /// The numbers of zeros before and behind a side of `size` pixels.
     pub(crate) fn border(self, size: usize, kernel: usize) -> [usize; 2] {
         match self.padding {
             Padding::Each(each) => [each; 2],
@@ -73,7 +73,7 @@ impl Conv2dConfig {
 /// A convolution, with or without bias.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    /// `[out, in / groups, kernel, kernel]`, or `[out, in]`: then it is a linear layer of each pixel.
+    /// Filters `[out, in / groups, kernel, kernel]`, or `[out, in]` for a linear layer on each pixel.
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
     pub(crate) config: Conv2dConfig,
@@ -81,8 +81,8 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Without bias, for batch norm brings its own. Names `weight` `[out, in / groups, kernel, kernel]` under `vb`, initialised
-    /// after He et al. (2015), fan-in, normal.
+    /// Builds a convolution without bias, because the bias of batch norm usually follows. The parameter `weight`
+    /// `[out, in / groups, kernel, kernel]` is initialised with the normal distribution of He et al. (2015), fan-in.
     ///
     /// # Errors
     /// Those of the variable store.
@@ -100,17 +100,17 @@ impl Conv2d {
         Ok(Self { weight, bias: None, config, activation: Activation::Identity })
     }
 
-    /// One convolution that computes what this one and `norm` behind it do in evaluation. This one has no activation.
+    /// A convolution that computes what this one, followed by `norm`, does in evaluation. This one must have no activation.
     ///
     /// # Errors
-    /// When the channels differ.
+    /// When the numbers of channels differ.
     pub(crate) fn followed_by(&self, norm: &BatchNorm) -> Result<Self> {
         let (weight, bias) = norm.folded(&self.weight, self.bias.as_ref())?;
         let (config, activation) = (self.config, norm.activation);
         Ok(Self { weight, bias: Some(bias), config, activation })
     }
 
-    /// One convolution that computes what this one, which has no activation, and a factor for each of its channels do.
+    /// A convolution that computes this one, which has no activation, times a factor for each output channel.
     pub(crate) fn scaled(&self, factors: &Tensor) -> Result<Self> {
         let mut by_filter = vec![1; self.weight.rank()];
         by_filter[0] = factors.elem_count();
@@ -119,20 +119,20 @@ impl Conv2d {
         Ok(Self { weight, bias, ..self.clone() })
     }
 
-    /// As [`Self::forward`], with its way back.
+    /// As [`Self::forward`], with its backward pass.
     pub(crate) fn trace(&self, x: &Value) -> Result<Traced> {
         let Self { weight, bias, config, activation } = self;
         weighted::trace(Convolve(*config), (x, weight, bias.as_ref()), *activation)
     }
 
     /// # Shapes
-    /// `[n, height, width, in]` to `[n, height', width', out]`.
+    /// `x`: `[n, height, width, in]`; returns `[n, height', width', out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         conv2d(x, &self.weight, self.bias.as_ref(), self.config, self.activation)
     }
 }
 
-/// Convolution of a batch of images, plus bias, through an activation.
+/// Convolution of a batch of images, plus bias, followed by an activation.
 ///
 /// # Shapes
 /// `x`: `[n, height, width, in]`; `weight`: `[out, in / groups, kernel height, kernel width]` or `[out, in]`; `bias`: `[out]`; returns
@@ -140,7 +140,7 @@ impl Conv2d {
 /// zeros at both ends.
 ///
 /// # Errors
-/// When the channels differ or the kernel does not fit the padded image.
+/// When the numbers of channels differ, or the kernel does not fit into the padded image.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,

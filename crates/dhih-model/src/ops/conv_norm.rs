@@ -1,8 +1,7 @@
-//! Convolution, batch norm and activation as one operator in training, with the maximum of each 2 x 2 window between
-//! convolution and norm where it is wanted.
+//! Convolution, batch norm and activation as one operator in training, optionally with 2 x 2 max pooling between convolution and norm.
 //!
-//! As one operator it keeps from memory what several would write and read: statistics are measured while the convolution's
-//! output is in cache, with pooling that output never leaves it, and its gradient exists for a few images at a time.
+//! One operator saves memory traffic: statistics are measured while the convolution's output is in cache, with pooling this output is never
+//! written to memory, and its gradient exists for a few images at a time.
 
 #![allow(unsafe_code)]
 
@@ -26,7 +25,7 @@ use super::{
     Activation, BatchNorm, Conv2d, Pool2dConfig, conv2d, is_ours, max_pool2d, values, with_values,
 };
 
-/// A convolution, the maximum of each 2 x 2 window where `pool`, and batch norm with its activation.
+/// A convolution, 2 x 2 max pooling where `pool`, and batch norm with its activation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConvNorm<'a> {
     pub(crate) conv: &'a Conv2d,
@@ -34,18 +33,18 @@ pub(crate) struct ConvNorm<'a> {
     pub(crate) pool: bool,
 }
 
-/// The windows of a pooled convolution.
+/// The pooling that can be fused.
 pub(crate) const POOL: Pool2dConfig =
     Pool2dConfig { kernel: 2, stride: 2, padding: 0, ceil: false };
 
 impl ConvNorm<'_> {
-    /// The operators one by one: the oracle of the fused one, and what runs on a GPU and in evaluation.
+    /// Runs the operators one by one: in evaluation, on a GPU, and as the oracle of the fused operator.
     pub(crate) fn unfused(&self, x: &Tensor, momentum: Option<f64>) -> Result<Tensor> {
         let Self { conv, norm, pool } = *self;
         if momentum.is_none() && !pool {
             return conv.followed_by(norm)?.forward(x);
         }
-        // In training batch norm takes the bias away again: its gradient is nothing but rounding.
+        // In training, batch norm cancels a bias before it, whose gradient would be nothing but rounding errors.
         let is_fixed = momentum.is_some() && conv.activation == Activation::Identity;
         let bias =
             conv.bias.as_ref().map(|bias| if is_fixed { bias.detach() } else { bias.clone() });
@@ -53,10 +52,10 @@ impl ConvNorm<'_> {
         norm.forward(&if pool { max_pool2d(&z, POOL)? } else { z }, momentum)
     }
 
-    /// In training with the share `momentum` of the batch in the running statistics, as [`BatchNorm::forward`].
+    /// As [`BatchNorm::forward`], where in training `momentum` is the weight of the batch in the running statistics.
     ///
     /// # Shapes
-    /// `[n, height, width, in]` to `[n, height', width', out]`, with sides halved where pooled.
+    /// `x`: `[n, height, width, in]`; returns `[n, height', width', out]`, with half of the sides where it is pooled.
     pub(crate) fn forward(&self, x: &Tensor, momentum: Option<f64>) -> Result<Tensor> {
         let Some(share) = momentum.filter(|_| self.is_fusible(x)) else {
             return self.unfused(x, momentum);
@@ -71,7 +70,7 @@ impl ConvNorm<'_> {
         Ok(y)
     }
 
-    /// As [`Self::forward`] in training, with its way back; nothing where the operators have to run one by one.
+    /// As [`Self::forward`] in training, with its backward pass; `None` where the operators have to run one by one.
     pub(crate) fn trace(&self, x: &Value, momentum: f64) -> Result<Option<Traced>> {
         if self.conv.activation != Activation::Identity {
             return Ok(None);
@@ -100,62 +99,62 @@ impl ConvNorm<'_> {
 
 struct Fused {
     block: Block,
-    /// Of the one call this operator serves.
+    /// What the forward pass has measured. An operator serves one call only.
     state: Arc<Mutex<State>>,
 }
 
 /// The constants of the operator.
 struct Block {
     config: super::Conv2dConfig,
-    /// The convolution's. Batch norm takes it away again: its gradient is 0 and is not computed.
+    /// The bias of the convolution. Batch norm cancels it; its gradient is 0 and is not computed.
     bias: Option<Vec<f32>>,
-    /// Added to the variances.
+    /// Added to variances.
     eps: f64,
     activation: Activation,
     pool: bool,
 }
 
-/// What backward needs of forward.
+/// What the backward pass needs from the forward pass.
 #[derive(Default)]
 struct State {
     moments: Moments,
-    /// The values that are normalised: the convolution's output, pooled where it is.
+    /// The values before normalisation: the output of the convolution, pooled where the operator pools.
     z: Vec<f32>,
-    /// The place of each pooled value in its window.
+    /// The position of each pooled value in its window.
     winners: Vec<u8>,
 }
 
-/// How a batch is cut.
+/// How a batch is divided.
 struct Cut {
-    /// What is convolved in one go.
+    /// The pieces that are convolved at once.
     bands: Vec<Band>,
-    /// Values that are measured on their own.
+    /// The number of values whose statistics are measured together.
     part: usize,
 }
 
 impl Block {
-    /// The windows of some rows of an image.
+    /// The pooling windows of some rows of an image.
     fn windows(&self, geometry: &Geometry, rows: usize) -> Windows {
         Windows { height: rows, width: geometry.out.1, channels: geometry.out_channels }
     }
 
-    /// The shape of the normalised values of some rows of an image.
+    /// The shape of the values before normalisation, for some rows of an image.
     fn shape(&self, geometry: &Geometry, rows: usize) -> (usize, usize) {
         if self.pool { self.windows(geometry, rows).pooled() } else { (rows, geometry.out.1) }
     }
 
-    /// Values that are normalised of some rows of an image.
+    /// The number of values before normalisation, for some rows of an image.
     fn len(&self, geometry: &Geometry, rows: usize) -> usize {
         let (height, width) = self.shape(geometry, rows);
         height * width * geometry.out_channels
     }
 
-    /// Parts that are measured on their own are a few small images, or some rows of a large one. They do not depend on the machine;
-    /// how many are convolved together does.
+    /// Divides a batch of `n` images. Statistics are measured for a few small images or for some rows of a large one at a time; these parts do
+    /// not depend on the machine. How many parts are convolved at once does.
     fn cut(&self, geometry: &Geometry, n: usize) -> Cut {
         const PART: usize = 1 << 13;
         const LARGEST_PART: usize = 1 << 17;
-        // Tiles of Winograd's, and pairs of them where there is pooling.
+        // Rows of two Winograd tiles, so that pooling windows do not cross tiles.
         const ROWS: usize = 8;
         let (height, row) = (geometry.out.0, geometry.out_row());
         let image = height * row;
@@ -170,7 +169,7 @@ impl Block {
             return Cut { bands, part: self.len(geometry, rows).max(1) };
         }
         let images = (PART / image.max(geometry.image())).max(1);
-        // As many as fit the cache, but some for each thread.
+        // As many as fit into the cache, but enough for each thread to have some.
         let most = (LARGEST_PART / image.max(geometry.image()) / images).max(1);
         let together = (n.div_ceil(images) / (4 * threads())).clamp(1, most) * images;
         let bands = (0..n).step_by(together);
@@ -178,7 +177,7 @@ impl Block {
         Cut { bands: bands.collect(), part: (images * self.len(geometry, height)).max(1) }
     }
 
-    /// Convolution, pooling and statistics.
+    /// Convolution, pooling and measuring of statistics.
     fn measure(&self, convolution: &Convolution, x: &[f32]) -> State {
         let geometry = convolution.geometry();
         let (image, channels) = (geometry.image(), geometry.out_channels);
@@ -204,12 +203,12 @@ impl Block {
             });
             measured.into_iter().flatten().collect::<Vec<_>>()
         };
-        // SAFETY: the bands are all rows of all images, and each is zeroed.
+        // SAFETY: the bands are all rows of all images, and each band is zeroed.
         let (z, parts) = unsafe { fresh(len, measure) };
         State { moments: Moments::merge(&parts, channels), z, winners }
     }
 
-    /// Convolution of some rows of images, and pooling.
+    /// Convolves some rows of images, and pools them.
     fn convolve(
         &self,
         convolution: &Convolution,
@@ -236,7 +235,7 @@ impl Block {
         });
     }
 
-    /// What backward needs, the output, the sizes of the convolution and the output's shape.
+    /// Runs the forward pass. Returns what the backward pass needs, the output, the sizes of the convolution, and the shape of the output.
     fn forward(
         &self,
         (x, x_dims): (&[f32], &[usize]),
@@ -308,7 +307,7 @@ impl CustomOp3 for Fused {
     }
 }
 
-/// What is kept of such a block in training.
+/// What the backward pass of the block needs.
 struct Normalized {
     block: Block,
     state: State,

@@ -1,22 +1,15 @@
-//! Dropout whose mask is a function of a seed: nothing is kept from the forward pass to the backward pass.
+//! Dropout whose mask follows from a seed, so that the backward pass needs nothing from the forward pass.
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::fresh::fill_parts;
-use super::multiversion::multiversion;
+use super::mask::Mask;
 use super::{Back, Traced, Value, is_ours, portable, values, with_values};
 
-/// Values whose mask is drawn together, from a stream of its own.
-const PART_VALUES: usize = 1 << 13;
-
-/// Sets each value to 0 with probability `p`, and divides the others by `1 - p` (Srivastava et al., 2014).
+/// Sets each value to 0 with probability `p`, and divides the other values by `1 - p` (Srivastava et al., 2014).
 ///
-/// The mask is the same on every device: value `i` is dropped where draw `i mod 8192` of stream `i div 8192` of ChaCha8
-/// under `seed` is below `p 2^32`.
+/// The mask is the same on every device: value `i` is dropped where draw number `i mod 8192` of stream `i div 8192` of ChaCha8 with seed `seed`
+/// is below `p 2^32`.
 ///
 /// # Errors
 /// When `p` is not in 0..1.
@@ -24,69 +17,23 @@ pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
     if !is_ours(x) {
         return portable::dropout(x, p, seed);
     }
-    x.contiguous()?.apply_op1(Dropout::new(p, seed)?)
+    x.contiguous()?.apply_op1(Mask::new(p, seed)?)
 }
 
-/// What [`dropout`] multiplies each of `count` values by, in order.
-///
-/// # Errors
-/// When `p` is not in 0..1.
-pub(super) fn mask(count: usize, p: f64, seed: u64) -> Result<Vec<f32>> {
-    Ok(Dropout::new(p, seed)?.apply(&vec![1.0; count]))
-}
-
-/// As [`dropout`], with its way back.
+/// As [`dropout`], with its backward pass.
 pub(crate) fn traced_dropout(x: &Value, p: f64, seed: u64) -> Result<Traced> {
-    let dropout = Dropout::new(p, seed)?;
-    let y = Value::new(dropout.apply(&x.values), &x.dims);
-    Ok(Traced { y, back: Box::new(dropout) })
+    let mask = Mask::new(p, seed)?;
+    let y = Value::new(mask.apply(&x.values), &x.dims);
+    Ok(Traced { y, back: Box::new(mask) })
 }
 
-impl Back for Dropout {
+impl Back for Mask {
     fn back(&self, dy: Vec<f32>, _: bool, _: &mut GradStore) -> Result<Option<Vec<f32>>> {
         Ok(Some(self.apply(&dy)))
     }
 }
 
-struct Dropout {
-    p: f64,
-    seed: u64,
-}
-
-impl Dropout {
-    fn new(p: f64, seed: u64) -> Result<Self> {
-        if !(0.0..1.0).contains(&p) {
-            bail!("dropout takes a probability in 0..1, got {p}");
-        }
-        Ok(Self { p, seed })
-    }
-
-    fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let below = (self.p * (1u64 << 32) as f64) as u32;
-        let scale = (1.0 / (1.0 - self.p)) as f32;
-        let rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let parts = x.par_chunks(PART_VALUES).enumerate();
-        let (y, _) = fill_parts(x.len(), PART_VALUES, parts, |y, (part, x)| {
-            let mut rng = rng.clone();
-            rng.set_stream(part as u64);
-            let mut draws = [0u32; PART_VALUES];
-            rng.fill(&mut draws[..x.len()]);
-            drop_values(&draws, below, scale, x, y);
-        });
-        y
-    }
-}
-
-multiversion! {
-    fn drop_values(draws: &[u32], below: u32, scale: f32, x: &[f32], y: &mut [f32]) {
-        for ((y, x), draw) in y.iter_mut().zip(x).zip(draws) {
-            // A product, so that NaN is seen and not hidden.
-            *y = x * if *draw < below { 0.0 } else { scale };
-        }
-    }
-}
-
-impl CustomOp1 for Dropout {
+impl CustomOp1 for Mask {
     fn name(&self) -> &'static str {
         "dropout"
     }
@@ -108,6 +55,8 @@ mod tests {
     };
     use super::*;
     use candle_core::{DType, Device};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     fn dropped(x: &Tensor, p: f64, seed: u64) -> Vec<f32> {
         let y = dropout(x, p, seed).unwrap();
@@ -150,7 +99,7 @@ mod tests {
         let ours = || dropout(x.as_tensor(), 0.5, 3);
         assert_same_gradients(&[&x], ours, || portable::dropout(x.as_tensor(), 0.5, 3), 0.0);
         assert_finite_differences(&[&x], ours);
-        // Strided.
+        // The tensor is not contiguous.
         assert_finite_differences(&[&x], || dropout(&x.t()?, 0.5, 3));
     }
 

@@ -1,5 +1,5 @@
-//! Memory for what an operator returns. Each task zeroes its own part just before it fills it: the pages are touched by all
-//! threads, and the zeros are still in cache. `vec![0.0; len]` does both on one thread.
+//! Memory for the output of an operator. Each task zeroes its own part just before it fills it, so that all threads share the page faults and
+//! the zeros are still in cache. `vec![0.0; len]` would do both on one thread.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -8,11 +8,11 @@ use rayon::prelude::*;
 
 use super::Tasks;
 
-/// A vector of `len` values and what `f` returns: `f` fills parts of `part` values, side by side, each from one of `inputs`.
-/// A part is zero before.
+/// A vector of `len` values, and what `f` returns. `f` fills parts of `part` values in parallel, each from one of `inputs`. A part is zero
+/// before.
 ///
 /// # Panics
-/// When there are not as many inputs as parts.
+/// When the number of inputs is not that of parts.
 pub(super) fn fill_parts<I: IndexedParallelIterator, R: Send>(
     len: usize,
     part: usize,
@@ -24,26 +24,26 @@ pub(super) fn fill_parts<I: IndexedParallelIterator, R: Send>(
         assert_eq!(parts.len(), inputs.len(), "parts and their inputs");
         parts.zip(inputs).run_all(|(part, input)| f(zeroed(part), input))
     };
-    // SAFETY: the parts are all there is, and each is zeroed.
+    // SAFETY: the parts cover all values, and each part is zeroed.
     unsafe { fresh(len, write) }
 }
 
 /// A vector of `len` values and what `write` returns.
 ///
 /// # Safety
-/// When `write` returns it has written every value, as [`zeroed`] does.
+/// `write` must have written every value when it returns, for instance by [`zeroed`].
 pub(super) unsafe fn fresh<R>(
     len: usize,
     write: impl FnOnce(&mut [MaybeUninit<f32>]) -> R,
 ) -> (Vec<f32>, R) {
     let mut values = Vec::with_capacity(len);
     let result = write(&mut values.spare_capacity_mut()[..len]);
-    // SAFETY: within the capacity, and written, as the caller promises.
+    // SAFETY: `len` is within the capacity, and the caller promises that `write` wrote all values.
     unsafe { values.set_len(len) };
     (values, result)
 }
 
-/// The same place, with zeros.
+/// The same memory, filled with zeros.
 pub(super) fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     part.fill(MaybeUninit::new(0.0));
     // SAFETY: all values have just been written.

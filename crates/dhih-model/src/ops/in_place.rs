@@ -1,4 +1,4 @@
-//! Variables changed where they lie, in one pass over several of them: candle's own in-place operators change one each.
+//! In-place updates of several variables in one pass over memory; candle's own in-place operators change one variable each.
 
 use std::cell::RefCell;
 
@@ -6,11 +6,10 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
 use super::values;
 
-/// Calls `f` with the values of `variable` and of `source`, both contiguous f32 on the CPU. `f` may update other
-/// variables.
+/// Calls `f` with the values of `variable` and `source`, both contiguous f32 on the CPU. `f` may update other variables.
 ///
 /// # Errors
-/// Those of `f`, and where the two share their memory.
+/// Those of `f`, and when the two share their memory.
 pub(super) fn update(
     variable: &Var,
     source: &Tensor,

@@ -1,5 +1,5 @@
-//! Layer normalisation: each vector of channels has mean 0 and variance 1 before it is scaled and shifted (Ba, Kiros and Hinton, 2016).
-//! candle-nn's has no gradient on contiguous inputs.
+//! Layer normalisation: each vector of channels is brought to mean 0 and variance 1, then scaled and shifted (Ba, Kiros and Hinton, 2016).
+//! candle-nn's layer norm has no gradient for contiguous inputs.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -10,14 +10,13 @@ use super::normalize::rows_per_part;
 use super::operator::{Compiled, Gradients, Operator, Sides};
 use super::{Tasks, is_ours, portable, values, with_values};
 
-/// Layer normalisation over the last dimension:
-/// `y = weight (x - mean) / sqrt(var + eps) + bias`, with mean and biased variance of each vector.
+/// Layer normalisation over the last dimension: `y = weight (x - mean) / sqrt(var + eps) + bias`, with mean and biased variance of each vector.
 ///
 /// # Shapes
 /// `x`: `[.., channels]`; `weight`, `bias`: `[channels]`; returns the shape of `x`.
 ///
 /// # Errors
-/// When the channels differ or there are none.
+/// When the numbers of channels differ or are 0.
 pub fn layer_norm(x: &Tensor, (weight, bias): (&Tensor, &Tensor), eps: f64) -> Result<Tensor> {
     let channels = x.dims().last().copied().unwrap_or(0);
     if channels == 0 || weight.dims() != [channels] || bias.dims() != [channels] {
@@ -34,14 +33,14 @@ struct Normalize {
     eps: f64,
 }
 
-/// Layer normalisation of each pixel, as an operator of networks.
+/// Layer normalisation of each pixel, as a layer of networks.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
-    /// `[channels]`.
+    /// The scale, `[channels]`.
     pub(crate) weight: Tensor,
-    /// `[channels]`.
+    /// The shift, `[channels]`.
     pub(crate) bias: Tensor,
-    /// Added to the variance.
+    /// Added to variances.
     pub(crate) eps: f64,
 }
 
@@ -68,7 +67,7 @@ impl Operator for LayerNorm {
     }
 }
 
-/// Weights, biases and what is added to the variance.
+/// Scales, shifts, and the constant added to variances.
 #[derive(Debug)]
 struct Rows {
     weight: Vec<f32>,
@@ -95,7 +94,7 @@ impl Compiled for Rows {
     }
 }
 
-/// Sums in lanes, in a fixed order: what the compiler makes vectors of.
+/// Sums are computed in this number of lanes, in a fixed order, which the compiler turns into vector instructions.
 const LANES: usize = 16;
 
 #[inline(always)]
@@ -107,7 +106,7 @@ fn sum(values: impl Iterator<Item = f32>) -> f32 {
     sums.iter().sum()
 }
 
-/// Mean and 1 / standard deviation of a vector.
+/// The mean of a vector, and 1 / its standard deviation.
 #[inline(always)]
 fn statistics(x: &[f32], eps: f32) -> (f32, f32) {
     let mean = sum(x.iter().copied()) / x.len() as f32;
@@ -129,7 +128,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// Writes the gradients of `x`, and adds those of weights and biases.
+    /// Writes the gradients of `x` and adds those of scales and shifts.
     fn turn_back(
         inputs: (&[f32], &[f32], &[f32]),
         eps: f32,
@@ -157,7 +156,7 @@ multiversion! {
 }
 
 impl Normalize {
-    /// The gradients of x, and of weights and biases.
+    /// The gradients of x, of scales and of shifts.
     fn gradients(&self, x: &[f32], weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
         let channels = weight.len();
         let part = rows_per_part(channels) * channels;
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn agrees_with_the_portable_form_and_with_finite_differences() {
-        // One row, whole lanes and others, and several parts.
+        // The shapes have one row, full lanes and incomplete ones, and several parts.
         for dims in [&[1usize, 7][..], &[2, 3, 64], &[2, 1, 5, 33], &[300, 384]] {
             let [x, w, b] = &case(dims);
             let weights = (w.as_tensor(), b.as_tensor());

@@ -7,7 +7,7 @@ use super::matrix::{Matrix, Size, product};
 use super::weighted::{self, Array, Weighted};
 use super::{Activation, Tasks, Traced, Value, is_ours, portable};
 
-/// `activation(x weight^T + bias)`.
+/// Computes `activation(x weight^T + bias)`.
 ///
 /// # Shapes
 /// `x`: `[n, in]`; `weight`: `[out, in]`; `bias`: `[out]`; returns `[n, out]`.
@@ -31,7 +31,7 @@ pub fn linear(
     weighted::apply(Product, (x, weight, bias), activation)
 }
 
-/// As [`linear`], with its way back.
+/// As [`linear`], with its backward pass.
 pub(crate) fn traced_linear(
     x: &Value,
     weight: &Tensor,
@@ -95,12 +95,12 @@ mod tests {
 
     #[test]
     fn agrees_with_the_portable_form() {
-        // Within one piece, one row, and beyond a piece in each direction.
+        // Within one piece, a single row, and more than a piece along each side.
         for (n, inputs, outputs) in [(3, 4, 5), (1, 70, 9), (200, 30, 700), (7, 1100, 300)] {
             let (x, w) = (variable("x", &[n, inputs]), variable("w", &[outputs, inputs]));
             let b = variable("b", &[outputs]);
             let arguments = (x.as_tensor(), w.as_tensor(), b.as_tensor());
-            // Without ReLU, whose gradient jumps where rounding moves a value over 0.
+            // There is no ReLU, whose gradient jumps where rounding moves a value across 0.
             let none = Activation::Identity;
             let ours = || linear(arguments.0, arguments.1, Some(arguments.2), none);
             let oracle = || portable::linear(arguments.0, arguments.1, Some(arguments.2), none);

@@ -1,5 +1,5 @@
-//! Products of matrices. They are the gemm library's; where they are cut for the threads is ours: few images and many weights are cut
-//! along the weights, so that each is read once.
+//! Products of matrices. The gemm library multiplies; this file divides the work among threads. With few images and many weights it is divided
+//! along the weights, so that each weight is read once.
 #![allow(unsafe_code)]
 
 use gemm::{Parallelism, gemm};
@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::Tasks;
 
-/// Rows and columns of the largest piece that one task computes.
+/// The most rows and columns of a piece that one task computes.
 const PIECE: (usize, usize) = (128, 512);
 
-/// Values as a matrix: how far apart neighbours in a column are, and those in a row.
+/// Values as a matrix: the distances in memory between neighbours in a column and in a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     values: &'a [f32],
@@ -18,7 +18,7 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows that lie one after the other.
+    /// A matrix whose rows lie one after the other.
     pub(crate) fn rows_of(values: &'a [f32], columns: usize) -> Self {
         Self { values, strides: (columns, 1) }
     }
@@ -27,7 +27,7 @@ impl<'a> Matrix<'a> {
         Self { strides: (self.strides.1, self.strides.0), ..self }
     }
 
-    /// What begins so many values later.
+    /// The matrix that begins `offset` values later.
     fn from(self, offset: usize) -> Self {
         Self { values: &self.values[offset..], ..self }
     }
@@ -38,10 +38,10 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Where pieces of a product go; no two write to the same place.
+/// The memory of a product, written in pieces by several tasks. No two of them write to the same place.
 struct Target(*mut f32);
 
-// SAFETY: `product` gives each task a piece of its own.
+// SAFETY: `product` gives each task its own piece.
 unsafe impl Sync for Target {}
 
 impl Target {
@@ -54,12 +54,12 @@ impl Target {
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) rows: usize,
-    /// Columns of the first factor, rows of the second.
+    /// Columns of the first factor and rows of the second.
     pub(crate) inner: usize,
     pub(crate) columns: usize,
 }
 
-/// `a b`, `[rows, inner]` times `[inner, columns]`, row by row. The sums do not depend on the number of threads.
+/// The product `a b` of `[rows, inner]` and `[inner, columns]`, row-major. The sums do not depend on the number of threads.
 pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     let Size { rows, inner, columns } = size;
     let mut to = vec![0.0; rows * columns];
@@ -74,8 +74,7 @@ pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
         let size =
             Size { rows: PIECE.0.min(rows - row), inner, columns: PIECE.1.min(columns - column) };
         let (a, b) = (a.from(row * a.strides.0), b.from(column * b.strides.1));
-        // SAFETY: the piece lies within `to` and is this task's alone; that `a` and `b` hold all they are asked for is
-        // asserted above.
+        // SAFETY: the piece lies within `to` and belongs to this task alone. The assertions above show that `a` and `b` are large enough.
         unsafe {
             multiply_into(size, 1.0, a, b, target.at(row * columns + column), columns, false);
         }
@@ -83,41 +82,42 @@ pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     to
 }
 
-/// Where a product goes.
+/// The memory that a product is written to.
 pub(crate) struct Output<'a> {
     values: &'a mut [f32],
-    /// Values from one row to the next.
+    /// The distance between rows, in values.
     stride: usize,
     adds: bool,
 }
 
 impl<'a> Output<'a> {
-    /// Rows that are so many values apart; what is there is overwritten.
+    /// Rows that are `stride` values apart, to be overwritten.
     pub(crate) fn new(values: &'a mut [f32], stride: usize) -> Self {
         Self { values, stride, adds: false }
     }
 
-    /// The same, added to what is there.
+    /// The same memory, to which the product is added.
     pub(crate) fn adding(self) -> Self {
         Self { adds: true, ..self }
     }
 }
 
-/// `scale a b` on this thread, in one piece.
+/// Computes `scale a b` on this thread, in one piece.
 ///
 /// # Panics
-/// When a matrix is too short, or nothing is to be summed.
+/// When a matrix is too short, or `inner` is 0.
 pub(crate) fn multiply(size: Size, scale: f32, a: Matrix<'_>, b: Matrix<'_>, to: Output<'_>) {
     let Size { rows, inner, columns } = size;
     let last = (rows - 1) * to.stride + columns - 1;
     let fits = a.covers(rows, inner) && b.covers(inner, columns) && last < to.values.len();
     assert!(fits && columns <= to.stride, "matrices too short");
-    // SAFETY: all three hold what is asked for, and `to` is this call's alone.
+    // SAFETY: all three are large enough, and `to` is borrowed by this call alone.
     unsafe { multiply_into(size, scale, a, b, to.values.as_mut_ptr(), to.stride, to.adds) }
 }
 
 /// # Safety
-/// `a` and `b` hold the matrices of that size, and `to` is valid for as many rows, `stride` values apart, and no one else's.
+/// `a` and `b` must hold matrices of that size. `to` must be valid for writes of that many rows, `stride` values apart, and not be accessed by
+/// others.
 unsafe fn multiply_into(
     Size { rows, inner, columns }: Size,
     scale: f32,
@@ -127,7 +127,7 @@ unsafe fn multiply_into(
     stride: usize,
     adds: bool,
 ) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises this.
     unsafe {
         gemm(
             rows,

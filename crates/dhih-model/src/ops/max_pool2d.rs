@@ -1,4 +1,4 @@
-//! 2-D maximum pooling with any kernel, stride and padding.
+//! 2-D max pooling with any kernel, stride and padding.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,16 +10,16 @@ use super::fresh::fill_parts;
 use super::multiversion::multiversion;
 use super::{Back, Tasks, Traced, Value, is_ours, portable, positions, values, with_values};
 
-/// A pooling window, alike in both directions.
+/// A pooling window, the same along both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool2dConfig {
-    /// Side of the window, in pixels; at most 15.
+    /// The side of the window, in pixels; at most 15.
     pub kernel: usize,
-    /// Step between outputs, in pixels.
+    /// The step between outputs, in pixels.
     pub stride: usize,
-    /// Pixels by which the window may reach over the border, at most half of it; nothing there is counted.
+    /// By how many pixels the window may reach over the border, at most half of the window. Pixels outside are ignored.
     pub padding: usize,
-    /// Whether a last window that reaches over the far border is taken too, as long as it begins within the image.
+    /// Whether a last window that reaches over the far border is used, too, as long as it begins within the image.
     pub ceil: bool,
 }
 
@@ -31,7 +31,7 @@ impl Pool2dConfig {
         Ok(())
     }
 
-    /// Windows along a side of `size` pixels.
+    /// The number of windows along a side of `size` pixels.
     ///
     /// # Errors
     /// When the window does not fit.
@@ -44,13 +44,13 @@ impl Pool2dConfig {
     }
 }
 
-/// The largest value of each window; its gradient goes to the first place that has it, rows first.
+/// The largest value of each window. Its gradient goes to the first position that has this value, in row-major order.
 ///
 /// # Shapes
-/// `[n, height, width, c]` to `[n, height', width', c]` with `height' = (height + 2 padding - kernel) / stride + 1`.
+/// `x`: `[n, height, width, c]`; returns `[n, height', width', c]` with `height' = (height + 2 padding - kernel) / stride + 1`.
 ///
 /// # Errors
-/// When the window does not fit, or the padding is more than half of it.
+/// When the window does not fit, or the padding is more than half of the window.
 pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
     config.check()?;
     if !is_ours(x) {
@@ -61,11 +61,11 @@ pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
 
 struct MaxPool {
     config: Pool2dConfig,
-    /// For each output the place of its value in the window, `ky * kernel + kx`; one operator serves one call.
+    /// For each output, the position of its value in the window, `ky * kernel + kx`. An operator serves one call only.
     winners: Mutex<Vec<u8>>,
 }
 
-/// One image's sizes.
+/// The sizes for one image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxWindows {
     height: usize,
@@ -85,7 +85,7 @@ impl MaxPool {
 }
 
 impl MaxWindows {
-    /// Those of an image of `height` x `width` x `channels`.
+    /// The sizes for an image of `height` x `width` x `channels`.
     ///
     /// # Errors
     /// When the window does not fit.
@@ -97,18 +97,17 @@ impl MaxWindows {
         Ok(Self { height, width, channels, out, config })
     }
 
-    /// Values of a row of the output.
+    /// The number of values of a row of the output.
     pub(crate) fn out_row(&self) -> usize {
         self.out.1 * self.channels
     }
 
-    /// The largest value of each window of one row of the output.
+    /// Computes one row of the output.
     pub(crate) fn row(&self, x: &[f32], row: usize, y: &mut [f32]) {
         maxima(self, x, row, y);
     }
 
-    /// Calls `f(output offset, place in the window, input offset)` for every pixel of every window; offsets are of the
-    /// first channel.
+    /// Calls `f(output offset, position in the window, input offset)` for every pixel of every window. Offsets are those of the first channel.
     fn for_each(&self, mut f: impl FnMut(usize, u8, usize)) {
         let Pool2dConfig { kernel, stride, padding, .. } = self.config;
         for oy in 0..self.out.0 {
@@ -133,7 +132,7 @@ impl MaxWindows {
         self.for_each(|to, place, from| {
             let (y, winners) = (&mut y[to..to + c], &mut winners[to..to + c]);
             for ((y, winner), &x) in y.iter_mut().zip(winners).zip(&x[from..from + c]) {
-                // NaN wins and stays, so that it is seen and not hidden.
+                // NaN counts as the largest value, so that it is not hidden.
                 let larger = x > *y || x.is_nan();
                 *y = if larger { x } else { *y };
                 *winner = if larger { place } else { *winner };
@@ -173,7 +172,7 @@ impl CustomOp1 for MaxPool {
     }
 }
 
-/// As [`max_pool2d`], with its way back.
+/// As [`max_pool2d`], with its backward pass.
 pub(crate) fn traced_max_pool2d(x: &Value, config: Pool2dConfig) -> Result<Traced> {
     config.check()?;
     let windows = MaxPool { config, winners: Mutex::default() }.windows(&x.dims)?;
@@ -183,11 +182,11 @@ pub(crate) fn traced_max_pool2d(x: &Value, config: Pool2dConfig) -> Result<Trace
     Ok(Traced { y: Value::new(y, &dims), back })
 }
 
-/// What is kept of the windows of a batch.
+/// What the backward pass of max pooling needs.
 struct Pooled {
     windows: MaxWindows,
     winners: Vec<u8>,
-    /// Values of the input.
+    /// The number of values of the input.
     len: usize,
 }
 
@@ -198,7 +197,7 @@ impl Back for Pooled {
 }
 
 impl MaxWindows {
-    /// The largest value of each window of all images, and its place.
+    /// The largest value of each window of all images, and its position.
     fn maxima_of(&self, x: &[f32]) -> (Vec<f32>, Vec<u8>) {
         let (image, output) = self.sizes();
         let mut y = vec![f32::NEG_INFINITY; x.len() / image * output];
@@ -208,7 +207,7 @@ impl MaxWindows {
         (y, winners)
     }
 
-    /// The gradients of `len` inputs.
+    /// The gradients of the inputs, `len` values in all.
     fn scattered(&self, dy: &[f32], winners: &[u8], len: usize) -> Vec<f32> {
         let (image, output) = self.sizes();
         let inputs = dy.par_chunks(output).zip(winners.par_chunks(output));
@@ -216,7 +215,7 @@ impl MaxWindows {
         fill_parts(len, image, inputs, fill).0
     }
 
-    /// Values of one input and of one output image.
+    /// The numbers of values of one input and of one output image.
     fn sizes(&self) -> (usize, usize) {
         let image = self.height * self.width * self.channels;
         (image.max(1), (self.out.0 * self.out.1 * self.channels).max(1))
@@ -225,7 +224,7 @@ impl MaxWindows {
 
 multiversion! {
     fn maxima(windows: &MaxWindows, x: &[f32], row: usize, y: &mut [f32]) {
-        /// Channels that stay in registers while a window is looked at.
+        /// The number of channels whose maxima are kept in registers while a window is read.
         const CHANNELS: usize = 32;
         let MaxWindows { height, width, channels, config, .. } = *windows;
         let Pool2dConfig { kernel, stride, padding, .. } = config;
@@ -241,7 +240,7 @@ multiversion! {
                     for column in columns.clone() {
                         let x = &x[(row * width + column) * channels + c * CHANNELS..][..y.len()];
                         for (best, &x) in best.iter_mut().zip(x) {
-                            // NaN wins and stays, so that it is seen and not hidden.
+                            // NaN counts as the largest value, so that it is not hidden.
                             *best = if x > *best || x.is_nan() { x } else { *best };
                         }
                     }
@@ -272,7 +271,7 @@ mod tests {
 
     #[test]
     fn agrees_with_finite_differences() {
-        // Distinct values further apart than the step, so that no window changes its winner.
+        // The values are distinct and further apart than the step of the finite differences, so that no window changes its maximum.
         let count = 2 * 6 * 6 * 2;
         let spread: Vec<f32> = (0..count).map(|i| (i * 89 % count) as f32 * 0.05).collect();
         let spread = Tensor::from_vec(spread, (2, 6, 6, 2), &candle_core::Device::Cpu).unwrap();

@@ -1,11 +1,11 @@
-//! Training operators, forward and backward. Activations are channels-last, `[n, height, width, channels]`; weights keep
-//! the usual `[out, in, kernel height, kernel width]`.
+//! Operators for training, with forward and backward pass. Activations are channels-last, `[n, height, width, channels]`; weights have the usual
+//! order `[out, in, kernel height, kernel width]`.
 //!
-//! On the CPU each operator is ours: candle's convolution backward and pooling are an order of magnitude slower than they
-//! need be, and its `max_pool2d` backward is too small by the square of the kernel. Elsewhere, and as the oracle of the
-//! tests, each has a portable form made of candle's own operations, in a function of the same name in `portable`.
+//! On the CPU we use operators of our own: candle's backward pass of convolution, and its pooling, are an order of magnitude slower than
+//! necessary, and its backward pass of `max_pool2d` is too small by the square of the kernel. Elsewhere, and as the oracle in tests, each
+//! operator has a portable form made of candle's operations, in a function of the same name in [`portable`].
 //!
-//! Results do not depend on the number of threads: work is cut at fixed places and reduced in a fixed order.
+//! Results do not depend on the number of threads: work is divided at fixed places and reduced in a fixed order.
 
 mod activation;
 mod adamw;
@@ -18,9 +18,11 @@ mod convolution;
 mod dropout;
 mod engine;
 mod fresh;
+mod grid;
 mod in_place;
 mod layer_norm;
 mod linear;
+mod mask;
 mod matrix;
 mod max_pool2d;
 mod moments;
@@ -41,7 +43,6 @@ pub use adamw::{AdamW, adamw_step};
 pub use add::add;
 pub(crate) use add::sum;
 pub(crate) use add::{add_to, traced_add};
-pub(crate) use avg_pool2d::Grid;
 pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d};
 pub use batch_norm::{BatchNorm, batch_norm};
 pub(crate) use conv_norm::{ConvNorm, POOL};
@@ -50,6 +51,7 @@ pub(crate) use convolution::{Convolution, Geometry, filters};
 pub use dropout::dropout;
 pub(crate) use dropout::traced_dropout;
 pub(crate) use engine::{Back, Cpu, Engine, Tensors, Traced, Value, times};
+pub(crate) use grid::Grid;
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use linear::linear;
 pub(crate) use linear::traced_linear;
@@ -70,15 +72,15 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
 
-/// What computes operators on the CPU; elsewhere it is always [`Self::Portable`].
+/// Which operators compute on the CPU. On other devices it is always [`Self::Portable`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OpsOnCpu {
     /// The operators of this crate.
     #[default]
     Own,
-    /// What runs on a GPU: tensor operations of candle, without its graph in training.
+    /// Those of a GPU: candle's tensor operations, in training without candle's graph.
     Portable,
-    /// candle's operations and its graph: the oracle of the others, slow.
+    /// candle's operations and graph: slow, and the oracle of the others.
     Candle,
 }
 
@@ -97,10 +99,10 @@ impl std::str::FromStr for OpsOnCpu {
     }
 }
 
-/// Chooses what computes on the CPU in this process; before the first operator, and once.
+/// Chooses the operators on the CPU in this process. Call it once, before the first operator.
 ///
 /// # Errors
-/// When another choice has been made.
+/// When another choice has been made already.
 pub fn choose_on_cpu(ops: OpsOnCpu) -> Result<()> {
     if *ON_CPU.get_or_init(|| ops) == ops {
         return Ok(());
@@ -108,7 +110,7 @@ pub fn choose_on_cpu(ops: OpsOnCpu) -> Result<()> {
     bail!("operators have run on the CPU: they stay what they are")
 }
 
-/// What was chosen, or is asked for by the environment variable `DHIH_OPS`: `candle` or `portable`.
+/// The choice of this process, or else that of the environment variable `DHIH_OPS`: `candle` or `portable`.
 fn on_cpu() -> OpsOnCpu {
     *ON_CPU.get_or_init(|| {
         let asked = std::env::var("DHIH_OPS").ok();
@@ -116,12 +118,12 @@ fn on_cpu() -> OpsOnCpu {
     })
 }
 
-/// Whether an operator on `x` is ours: f32 on the CPU, unless others are asked for.
+/// Whether an operator of this crate computes on `x`: f32 on the CPU, unless other operators are chosen.
 fn is_ours(x: &Tensor) -> bool {
     is_chosen(x.device(), x.dtype())
 }
 
-/// As [`is_ours`], on tensors of a kind.
+/// As [`is_ours`], for tensors of this device and type.
 pub(crate) fn is_chosen(device: &Device, dtype: DType) -> bool {
     device.is_cpu() && dtype == DType::F32 && on_cpu() == OpsOnCpu::Own
 }
@@ -129,15 +131,15 @@ pub(crate) fn is_chosen(device: &Device, dtype: DType) -> bool {
 /// How layers are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Training {
-    /// By [`Cpu`].
+    /// By the engine [`Cpu`].
     Cpu,
-    /// By [`Tensors`].
+    /// By the engine [`Tensors`].
     Tensors,
     /// By candle's graph.
     Graph,
 }
 
-/// How layers are trained on tensors of a kind.
+/// How layers are trained on tensors of this device and type.
 pub(crate) fn training(device: &Device, dtype: DType) -> Training {
     match on_cpu() {
         OpsOnCpu::Own if device.is_cpu() && dtype == DType::F32 => Training::Cpu,
@@ -160,7 +162,7 @@ fn storage_dtype(storage: &CpuStorage) -> DType {
     storage.dtype()
 }
 
-/// Runs `f` on the values of a tensor, made contiguous first where it is not.
+/// Calls `f` with the values of a tensor, which is made contiguous where it is not.
 fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -170,14 +172,14 @@ fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Resul
     }
 }
 
-/// The sum over all dimensions but the last, in fixed parts.
+/// The sum over all dimensions except the last, in fixed parts.
 fn sum_rows(x: &Tensor) -> Result<Tensor> {
     let columns = x.dim(candle_core::D::Minus1)?;
     let sums = with_values(x, |x| Ok(normalize::sum_rows(x, columns)))?;
     Tensor::from_vec(sums, columns, x.device())
 }
 
-/// Positions a window of `kernel` takes along `size` with a border before and behind.
+/// The number of positions of a window of `kernel` pixels along `size` pixels with a border at both ends.
 fn positions(size: usize, kernel: usize, stride: usize, border: [usize; 2]) -> Result<usize> {
     let padded = size + border[0] + border[1];
     if kernel == 0 || stride == 0 || kernel > padded {
@@ -188,11 +190,11 @@ fn positions(size: usize, kernel: usize, stride: usize, border: [usize; 2]) -> R
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! What the operators' tests share.
+    //! What the tests of the operators share.
     use candle_core::{Device, Result, Tensor, Var};
     use rand::Rng;
 
-    /// A variable with values in -1..1, a function of `name` and the shape.
+    /// A variable with values between -1 and 1, which depend on `name` and the shape.
     pub(crate) fn variable(name: &str, dims: &[usize]) -> Var {
         let mut rng = crate::init::named_rng(7, name);
         let count = dims.iter().product();
@@ -210,7 +212,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// Compares value and gradients of two functions of `vars`, under a weighted sum that gives each output its own
+    /// Compares value and gradients of two functions of `vars`. The loss is a weighted sum of the outputs, so that each output has another
     /// gradient.
     pub(crate) fn assert_same_gradients(
         vars: &[&Var],
@@ -228,8 +230,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// The values of `f`, after those and the gradient of `var` have been seen to be the same bits on one thread and on
-    /// three.
+    /// Returns the values of `f`, after asserting that these and the gradient of `var` are the same, bit for bit, on one thread and on three.
     pub(crate) fn bits_by_threads(
         var: &Var,
         f: impl Fn() -> Result<Tensor> + Send + Sync,
@@ -248,7 +249,7 @@ pub(crate) mod testing {
         y
     }
 
-    /// Compares the gradients of `f` with central differences of its weighted sum, at a few places of each variable.
+    /// Compares the gradients of `f` with central differences of a weighted sum of its outputs, at a few positions of each variable.
     pub(crate) fn assert_finite_differences(vars: &[&Var], f: impl Fn() -> Result<Tensor>) {
         let weight = variable("output gradient", f().unwrap().dims());
         let value = || {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Tasks;
 use super::multiversion::multiversion;
 
-/// Values of a part whose statistics are summed on their own: fixed, so that results do not depend on the machine.
+/// The number of values whose statistics are summed together. It is fixed, so that results do not depend on the machine.
 const PART_VALUES: usize = 1 << 16;
 
 /// Mean and biased variance of each channel.
@@ -16,7 +16,7 @@ pub(super) struct Moments {
 }
 
 multiversion! {
-    /// Mean and sum of squared deviations of each channel.
+    /// The mean and the sum of squared deviations of each channel.
     fn measure_part(rows: &[f32], mean: &mut [f32], squares: &mut [f32]) {
         let channels = mean.len();
         for row in rows.chunks_exact(channels) {
@@ -33,7 +33,7 @@ multiversion! {
     }
 }
 
-/// Count, mean and sum of squared deviations of some rows.
+/// The number of rows, and the mean and the sum of squared deviations of each channel.
 pub(super) struct Part {
     count: f64,
     mean: Vec<f32>,
@@ -41,7 +41,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Two passes over the rows, which are best in cache.
+    /// Two passes over the rows, which should be in cache.
     pub(super) fn measure(rows: &[f32], channels: usize) -> Self {
         let (mut mean, mut squares) = (vec![0f32; channels], vec![0f32; channels]);
         measure_part(rows, &mut mean, &mut squares);
@@ -50,14 +50,14 @@ impl Part {
 }
 
 impl Moments {
-    /// Of all rows.
+    /// The moments of all rows.
     pub(super) fn measure(x: &[f32], channels: usize) -> Self {
         let rows = (PART_VALUES / channels).max(1);
         let parts = x.par_chunks(rows * channels).run_all(|rows| Part::measure(rows, channels));
         Self::merge(&parts, channels)
     }
 
-    /// Of all parts, in their order (Chan et al., 1979).
+    /// Combines all parts in their order (Chan et al., 1979).
     pub(super) fn merge(parts: &[Part], channels: usize) -> Self {
         let (mut count, mut mean) = (0.0, vec![0f64; channels]);
         let mut squares = vec![0f64; channels];

@@ -1,6 +1,5 @@
-//! One loop, compiled for several instruction sets; the best is chosen when it is called. No intrinsics: the compiler's
-//! vectoriser does the work, and as it never reorders additions nor fuses them with multiplications, all versions give
-//! the same bits.
+//! Functions that are compiled for several instruction sets, of which the best is chosen at the call. They have no intrinsics; the compiler
+//! vectorises them. It neither reorders additions nor fuses them with multiplications, so that all versions give the same bits.
 #![allow(unsafe_code)]
 
 /// Defines a function whose body is compiled once for each [`Isa`].
@@ -22,10 +21,10 @@ macro_rules! multiversion {
                 body($($arg),*)
             }
             match $crate::ops::simd::isa() {
-                // SAFETY: `isa` has seen that this machine has these features.
+                // SAFETY: `isa` has checked that this machine has these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
-                // SAFETY: as above.
+                // SAFETY: `isa` has checked that this machine has these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 $crate::ops::simd::Isa::Baseline => body($($arg),*),

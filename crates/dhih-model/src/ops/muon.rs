@@ -1,7 +1,7 @@
-//! Muon: momentum whose direction is made orthogonal, for weights that are matrices or filters of convolutions.
+//! Muon: momentum whose direction is orthogonalised, for weights that are matrices or filters of convolutions.
 //!
 //! Keller Jordan, Yuchen Jin, Vlado Boza, Jiacheng You, Franz Cesista, Laker Newhouse, Jeremy Bernstein: "Muon: An optimizer for hidden layers
-//! in neural networks", 2024; here as in Jordan's training runs on CIFAR-10, which keep the length of each weight.
+//! in neural networks", 2024. This is the form of Jordan's training runs on CIFAR-10, which keep the norm of each weight.
 
 use candle_core::{D, Result, Tensor, Var, bail};
 use rayon::prelude::*;
@@ -11,34 +11,34 @@ use super::matrix::{Matrix, Size, product};
 use super::multiversion::multiversion;
 use super::{Tasks, is_ours};
 
-/// Values that one task updates.
+/// The number of values that one task updates.
 const PART_VALUES: usize = 1 << 15;
-/// Steps of the Newton-Schulz iteration: singular values above a hundredth of the largest come to 0.7 to 1.2.
+/// Steps of the Newton-Schulz iteration. They bring singular values above a hundredth of the largest to between 0.7 and 1.2.
 const ITERATIONS: usize = 3;
-/// Of its polynomial `a x + b x^3 + c x^5`.
+/// The coefficients of its polynomial `a x + b x^3 + c x^5`.
 const COEFFICIENTS: [f32; 3] = [3.4445, -4.775, 2.0315];
-/// Added to the length of a gradient, which may be 0.
+/// Added to the norm of a gradient, which may be 0.
 const EPS: f32 = 1e-7;
 
 /// The constants of one step.
 #[derive(Debug, Clone, Copy)]
 pub struct Muon {
-    /// Learning rate: the step's length, as a part of the weight's own.
+    /// Learning rate: the norm of the step, relative to that of the weight.
     pub learning_rate: f32,
     /// Nesterov momentum, 0 for none.
     pub momentum: f32,
 }
 
-/// Updates `variable` and its `velocity` in place: `v = momentum v + gradient`, `u = gradient + momentum v`, `x = sqrt(rows) x / |x| -
-/// learning_rate orthogonal(u)`, where the weight is taken as a matrix of as many rows as its first dimension says, and `orthogonal(u)` is
-/// `u / |u|` with its singular values brought near 1 by three steps of the Newton-Schulz iteration
-/// `X = a X + (b A + c A^2) X`, `A = X X^T`, (a, b, c) = (3.4445, -4.775, 2.0315).
+/// Updates `variable` and its `velocity` in place: `v = momentum v + gradient`, `u = gradient + momentum v`,
+/// `x = sqrt(rows) x / |x| - learning_rate orthogonal(u)`. The weight is treated as a matrix with as many rows as its first dimension.
+/// `orthogonal(u)` is `u / |u|` with singular values near 1, by three steps of the Newton-Schulz iteration `X = a X + (b A + c A^2) X` with
+/// `A = X X^T` and (a, b, c) = (3.4445, -4.775, 2.0315).
 ///
 /// # Shapes
-/// All three alike, of two dimensions or more.
+/// All three have the same shape, of two or more dimensions.
 ///
 /// # Errors
-/// When they are not, when two of them are the same, or lie on different devices.
+/// When shapes differ, or two of the tensors are the same or lie on different devices.
 pub fn muon_step(variable: &Var, velocity: &Var, gradient: &Tensor, muon: Muon) -> Result<()> {
     if variable.shape() != velocity.shape()
         || variable.shape() != gradient.shape()
@@ -71,19 +71,19 @@ pub fn muon_step(variable: &Var, velocity: &Var, gradient: &Tensor, muon: Muon) 
     })
 }
 
-/// The factor that brings a weight of length `length` to `wanted`; a weight of zeros has no direction and stays.
+/// The factor that brings a weight of norm `length` to `wanted`. A weight of zeros has no direction and is not changed.
 fn scale_to(wanted: f32, length: f32) -> f32 {
     if length > 0.0 { wanted / length } else { 1.0 }
 }
 
-/// The length of the values as one vector. The sum does not depend on the number of threads.
+/// The norm of the values as one vector. The sum does not depend on the number of threads.
 fn length(values: &[f32]) -> f32 {
     let squares = |part: &[f32]| part.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
     let parts: Vec<f64> = values.par_chunks(PART_VALUES).run_all(squares);
     parts.into_iter().sum::<f64>().sqrt() as f32
 }
 
-/// A matrix of `rows` rows with its singular values brought near 1.
+/// A matrix of `rows` rows whose singular values are near 1.
 fn orthogonal(mut x: Vec<f32>, rows: usize) -> Vec<f32> {
     let columns = x.len() / rows;
     let scale = 1.0 / (length(&x) + EPS);
@@ -92,7 +92,7 @@ fn orthogonal(mut x: Vec<f32>, rows: usize) -> Vec<f32> {
     let side = rows.min(columns);
     for _ in 0..ITERATIONS {
         let matrix = Matrix::rows_of(&x, columns);
-        // The smaller of the two squares: both give the same X.
+        // X X^T and X^T X lead to the same result; the smaller one is used.
         let (left, right) = match rows <= columns {
             true => (matrix, matrix.transposed()),
             false => (matrix.transposed(), matrix),
@@ -179,7 +179,7 @@ mod tests {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// The step in double precision, by the formula of [`muon_step`], loop by loop.
+    /// The step in double precision, by the formula of [`muon_step`], in plain loops.
     fn in_double_precision(x: &mut [f64], v: &mut [f64], g: &[f64], rows: usize) {
         let columns = x.len() / rows;
         let momentum = f64::from(MUON.momentum);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn agrees_with_the_formula_in_double_precision_and_with_the_portable_form() {
-        // Wide, high, and square.
+        // Wide, tall and square matrices.
         for dims in [vec![6, 3, 3, 3], vec![40, 2, 3, 3], vec![9, 9]] {
             let run = |step: fn(&Var, &Var, &Tensor, Muon) -> Result<()>| {
                 let (x, v) = (variable("x", &dims), variable("v", &dims));

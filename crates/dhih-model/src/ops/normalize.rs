@@ -1,4 +1,4 @@
-//! The loops of batch normalisation over rows of channels, forward and backward.
+//! The loops of batch normalisation over rows of channels, for forward and backward pass.
 
 use rayon::prelude::*;
 
@@ -8,10 +8,10 @@ use super::multiversion::multiversion;
 use super::scratch::{Scratch, with_scratch};
 use super::{Activation, Tasks};
 
-/// Values that are handled together, in cache; fixed, so that sums do not depend on the machine.
+/// The number of values that are handled together, in cache. It is fixed, so that sums do not depend on the machine.
 const PART_VALUES: usize = 1 << 14;
 
-/// Rows of `channels` values that are handled together.
+/// The number of rows of `channels` values that are handled together.
 pub(super) fn rows_per_part(channels: usize) -> usize {
     (PART_VALUES / channels.max(1)).max(1)
 }
@@ -38,17 +38,17 @@ multiversion! {
     }
 }
 
-/// Batch norm with given statistics: per channel, `normalised = (z - mean) rstd`, `a = normalised weight + bias`.
+/// Batch norm with given statistics. For each channel `normalised = (z - mean) rstd`, `a = normalised weight + bias`.
 pub(super) struct Affine<'a> {
     mean: &'a [f32],
     rstd: Vec<f32>,
-    /// `a = (z - mean) scale + bias`.
+    /// The factor in `a = (z - mean) scale + bias`.
     scale: Vec<f32>,
     bias: &'a [f32],
 }
 
 impl<'a> Affine<'a> {
-    /// `affine`: weights, then biases; `eps` is added to the variances.
+    /// `affine` are the weights, followed by the biases; `eps` is added to variances.
     pub(super) fn new(moments: &'a Moments, affine: &'a [f32], eps: f64) -> Self {
         let (weight, bias) = affine.split_at(affine.len() / 2);
         let rstd = |var: &f32| 1.0 / (var + eps as f32).sqrt();
@@ -57,12 +57,12 @@ impl<'a> Affine<'a> {
         Self { mean: &moments.mean, rstd, scale, bias }
     }
 
-    /// `a` of each value.
+    /// Computes `a` of each value.
     fn forward(&self, z: &[f32], a: &mut [f32]) {
         scale_rows(z, self.mean, &self.scale, self.bias, a);
     }
 
-    /// `activation(a)` of all values, in parallel.
+    /// Computes `activation(a)` of all values, in parallel.
     pub(super) fn activated(&self, activation: Activation, z: &[f32]) -> Vec<f32> {
         let channels = self.mean.len();
         let part = rows_per_part(channels) * channels;
@@ -87,7 +87,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// `a = scale z + shift`, channel by channel.
+    /// Computes `a = scale z + shift`, channel by channel.
     pub(crate) fn scale_and_shift(z: &[f32], scale: &[f32], shift: &[f32], a: &mut [f32]) {
         let c = scale.len();
         let shift = &shift[..c];
@@ -99,18 +99,18 @@ multiversion! {
     }
 }
 
-/// What the gradients of all values share.
+/// The sums that the gradients of all values need.
 pub(super) struct Slopes {
     /// Sums over rows of `g` and of `g normalised`, where `g` is the gradient before the activation.
     bias: Vec<f32>,
     weight: Vec<f32>,
-    /// Means of the same.
+    /// The means of the same.
     mean: Vec<f32>,
     mean_normalised: Vec<f32>,
 }
 
 impl Slopes {
-    /// Sums over all values.
+    /// Computes the sums over all values.
     pub(super) fn measure(
         affine: &Affine<'_>,
         activation: Activation,
@@ -145,12 +145,12 @@ impl Slopes {
         }
     }
 
-    /// The gradients of weights and biases, one after the other.
+    /// The gradients of weights and biases, which follow each other.
     pub(super) fn affine_gradient(&self) -> Vec<f32> {
         [&self.weight[..], &self.bias].concat()
     }
 
-    /// The gradient of some rows of `z`: `scale (g - mean(g) - normalised mean(g normalised))`.
+    /// Computes the gradient of some rows of `z`: `scale (g - mean(g) - normalised mean(g normalised))`.
     pub(super) fn input_gradient(
         &self,
         affine: &Affine<'_>,
@@ -189,7 +189,7 @@ fn before_activation<'a>(
     let (g, a) = scratch.resize(2 * z.len()).split_at_mut(z.len());
     g.copy_from_slice(dy);
     affine.forward(z, a);
-    // For the others too the value before tells: it is inside the range where the one behind is.
+    // For the other activations the value before serves as well as the value behind: both are inside of the range or neither is.
     activation.gradient_in_place(a, g);
     g
 }

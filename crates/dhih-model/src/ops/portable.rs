@@ -1,17 +1,17 @@
-//! The operators made of candle's own operations: what runs on a GPU, and the oracle that the CPU forms are tested against.
+//! The operators made of candle's operations. They run on a GPU, and are the oracle of the operators on the CPU.
 
 use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor, bail};
 
-use super::avg_pool2d::{Grid, sides};
-use super::dropout::mask;
+use super::grid::{Grid, sides};
+use super::mask::mask;
 use super::{Activation, Conv2dConfig, Pool2dConfig, filters};
 
 /// As [`super::conv2d`], by candle's convolution.
 ///
 /// # Errors
-/// Those of candle, and where the channels cannot be cut into the groups.
+/// Those of candle, and when the channels cannot be divided into the groups.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -41,8 +41,8 @@ pub fn conv2d(
             "a convolution of {n} images gathers {gathered} values, and candle's kernels count to 2^32: take a smaller batch"
         );
     }
-    // candle's backward fails on oblong images where the stride is not 1: they are made square by more zeros, and what
-    // these add is cut off.
+    // candle's backward pass fails on images that are not square where the stride is not 1. More zeros make them square, and the additional
+    // outputs are cut off.
     let (_, height, width, _) = x.dims4()?;
     let side = height.max(width);
     let x = match stride {
@@ -55,7 +55,7 @@ pub fn conv2d(
     add_bias(&y.contiguous()?, bias, activation)
 }
 
-/// Each channel of a padded image with its own kernel, tap by tap: the convolution that candle makes channel by channel.
+/// Depthwise convolution of a padded image, tap by tap; candle would convolve channel by channel.
 fn depthwise(
     padded: &Tensor,
     weight: &Tensor,
@@ -69,7 +69,7 @@ fn depthwise(
         let at = (0..count).map(|o| (o * stride + tap * dilation) as u32);
         Tensor::from_iter(at, padded.device())
     };
-    // `[taps, channels]`
+    // As `[taps, channels]`.
     let weight = weight.reshape((channels, ()))?.t()?;
     let mut sum: Option<Tensor> = None;
     for ky in 0..kernel_height {
@@ -103,7 +103,7 @@ pub(super) fn add_bias(
 /// # Errors
 /// Those of candle.
 pub fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
-    // NaN compares as false and so passes.
+    // The comparison is false for NaN, which thereby passes.
     let relu = || x.le(0.0)?.where_cond(&x.zeros_like()?, x);
     match activation {
         Activation::Identity => Ok(x.clone()),
@@ -125,7 +125,7 @@ pub fn activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// By the hyperbolic tangent, which does not overflow.
+/// The hyperbolic tangent does not overflow.
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
     ((x * 0.5)?.tanh()? * 0.5)? + 0.5
 }
@@ -180,13 +180,13 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
     average(x, &Grid::adaptive(sides(x)?, size)?)
 }
 
-/// The means over all windows: one matrix product along each side.
+/// The means of all windows: one matrix product along each side.
 pub(super) fn average(x: &Tensor, grid: &Grid) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
     averaged(x, &averaging(&grid.rows, height, x)?, &averaging(&grid.columns, width, x)?)
 }
 
-/// One matrix along the rows of images, `[n, height, width, channels]`, and one along their columns.
+/// Multiplies images `[n, height, width, channels]` by one matrix along their rows and one along their columns.
 pub(super) fn averaged(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
     let (n, height, width, channels) = x.dims4()?;
     let (tall, wide) = (rows.dim(0)?, columns.dim(0)?);
@@ -195,7 +195,7 @@ pub(super) fn averaged(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Te
     columns.broadcast_matmul(&x)?.reshape((n, tall, wide, channels))
 }
 
-/// `[windows, size]`: the product with it is the mean of each window along one side of `x`.
+/// The matrix `[windows, size]` whose product with one side of `x` is the mean of each window.
 pub(super) fn averaging(windows: &[Range<usize>], size: usize, x: &Tensor) -> Result<Tensor> {
     let share = |window: &Range<usize>, at| {
         if window.contains(&at) { 1.0 / window.len() as f32 } else { 0.0 }
@@ -205,8 +205,7 @@ pub(super) fn averaging(windows: &[Range<usize>], size: usize, x: &Tensor) -> Re
         .to_dtype(x.dtype())
 }
 
-/// As [`super::max_pool2d`], as the maximum over shifted copies (candle's pooling has a wrong gradient); equal values share
-/// the gradient.
+/// As [`super::max_pool2d`], by the maximum over shifted copies, because candle's pooling has a wrong gradient. Equal values share the gradient.
 ///
 /// # Errors
 /// When the window does not fit.
@@ -214,8 +213,8 @@ pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
     let Pool2dConfig { kernel, stride, padding, .. } = config;
     let (_, height, width, _) = x.dims4()?;
     let out = [config.positions(height)?, config.positions(width)?];
-    // Copies of the border pixels stand in for the padding: the window then holds a pixel twice, which changes no
-    // maximum as long as padding is at most half the window.
+    // Copies of the border pixels replace the padding. A window then contains a pixel twice, which does not change its maximum as long as the
+    // padding is at most half of the window.
     let pick = |along: usize, size: usize, offset: usize| {
         let clamp = |o: usize| (o * stride + offset).saturating_sub(padding).min(size - 1) as u32;
         Tensor::from_iter((0..out[along]).map(clamp), x.device())
@@ -234,7 +233,7 @@ pub fn max_pool2d(x: &Tensor, config: Pool2dConfig) -> Result<Tensor> {
     largest.map_or_else(|| x.narrow(0, 0, 0), Ok)
 }
 
-/// As [`super::batch_norm`]: also returns mean and biased variance of each channel.
+/// As [`super::batch_norm`]. Also returns mean and biased variance of each channel.
 ///
 /// # Errors
 /// Those of candle.
@@ -323,7 +322,7 @@ mod tests {
                     t.narrow(dim, g * size, size).unwrap()
                 };
                 let (x, w) = (part(x.as_tensor(), 3), part(w.as_tensor(), 0));
-                // Dilated by hand.
+                // The kernel is dilated by inserting zeros.
                 let w = w.reshape((out / groups, channels / groups, 3, 1, 3, 1)).unwrap();
                 let w = w.pad_with_zeros(3, 0, 1).unwrap().pad_with_zeros(5, 0, 1).unwrap();
                 let w = w.reshape((out / groups, channels / groups, 6, 6)).unwrap();

@@ -1,5 +1,5 @@
-//! Buffers that threads keep from call to call, aligned to cache lines: fresh pages cost as much as the arithmetic, and
-//! vectors that straddle two lines cost two loads.
+//! Buffers that threads keep from call to call, aligned to cache lines. New pages would cost as much time as the arithmetic, and a vector that
+//! straddles two lines costs two loads.
 
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ pub(crate) struct Buffer {
     len: usize,
 }
 
-/// Values of a cache line.
+/// The number of values of a cache line.
 const LINE: usize = 16;
 
 impl Buffer {
@@ -22,10 +22,10 @@ impl Buffer {
         buffer
     }
 
-    /// `len` values, whatever they are: what was there before, or 0.
+    /// Changes the length to `len` values. Their content is arbitrary: what was there before, or 0.
     pub(crate) fn resize(&mut self, len: usize) -> &mut [f32] {
         if self.values.len() < len + LINE {
-            // Not `resize`: what was there need not be copied.
+            // `resize` would copy the old values, which are not needed.
             self.values = vec![0.0; len + LINE];
             let misaligned = self.values.as_ptr().addr() / size_of::<f32>() % LINE;
             self.start = (LINE - misaligned) % LINE;
@@ -49,7 +49,7 @@ impl std::ops::DerefMut for Buffer {
     }
 }
 
-/// The buffers of one thread. Each is for one use at a time; the names say whose.
+/// The buffers of one thread. Each has one use at a time, which its name tells.
 #[derive(Default)]
 pub(super) struct Scratch {
     /// An image with its border of zeros.
@@ -70,7 +70,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `f` with a set of this thread's buffers; a call within `f` gets another set.
+/// Calls `f` with a set of buffers of this thread. A nested call gets another set.
 pub(super) fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = f(&mut scratch);

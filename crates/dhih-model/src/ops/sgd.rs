@@ -1,5 +1,4 @@
-//! Stochastic gradient descent with Nesterov momentum and decoupled-from-schedule weight decay, one pass over memory a
-//! variable.
+//! Stochastic gradient descent with Nesterov momentum and L2 penalty, in one pass over the memory of a variable.
 
 use candle_core::{Result, Tensor, Var, bail};
 use rayon::prelude::*;
@@ -8,7 +7,7 @@ use super::in_place::update;
 use super::multiversion::multiversion;
 use super::{Tasks, is_ours};
 
-/// Values that one task updates.
+/// The number of values that one task updates.
 const PART_VALUES: usize = 1 << 15;
 
 /// The constants of one step.
@@ -22,14 +21,14 @@ pub struct Sgd {
     pub weight_decay: f32,
 }
 
-/// Updates `variable` and its `velocity` in place: `g = gradient + weight_decay x`, `v = momentum v + g`,
-/// `x -= learning_rate (g + momentum v)` (Sutskever et al., 2013, in the form that PyTorch uses).
+/// Updates `variable` and its `velocity` in place: `g = gradient + weight_decay x`, `v = momentum v + g`, `x -= learning_rate (g + momentum v)`
+/// (Sutskever et al., 2013, in the form of PyTorch).
 ///
 /// # Shapes
-/// All three alike.
+/// All three have the same shape.
 ///
 /// # Errors
-/// When they are not, when two of them are the same, or lie on different devices.
+/// When shapes differ, or two of the tensors are the same or lie on different devices.
 pub fn sgd_step(variable: &Var, velocity: &Var, gradient: &Tensor, sgd: Sgd) -> Result<()> {
     if variable.shape() != velocity.shape() || variable.shape() != gradient.shape() {
         bail!("sgd_step of {:?} with a gradient {:?}", variable.shape(), gradient.shape());

@@ -1,5 +1,5 @@
-//! Work for all threads: independent tasks, run by rayon, which can be counted and timed to see how they would fill more cores than there
-//! are. How work is cut may depend on [`threads`]; results never do.
+//! Parallel loops of independent tasks, run by rayon. They can be counted and timed to predict how the work would scale to more cores than the
+//! machine has. How work is divided may depend on [`threads`]; results never do.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-/// Loops whose rounds are tasks.
+/// Parallel loops whose iterations are tasks.
 pub(crate) trait Tasks: IndexedParallelIterator {
     /// Calls `f` on each item.
     fn run(self, f: impl Fn(Self::Item) + Sync + Send) {
         region(|| self.for_each(|item| task(|| f(item))));
     }
 
-    /// What `f` returns for each item, in their order.
+    /// Calls `f` on each item, and returns the results in order.
     fn run_all<R: Send>(self, f: impl Fn(Self::Item) -> R + Sync + Send) -> Vec<R> {
         region(|| self.map(|item| task(|| f(item))).collect())
     }
@@ -22,13 +22,13 @@ pub(crate) trait Tasks: IndexedParallelIterator {
 
 impl<I: IndexedParallelIterator> Tasks for I {}
 
-/// Threads for which work is cut.
+/// The number of threads among which work is divided.
 pub(crate) fn threads() -> usize {
     let simulated = RECORDER.with_borrow(|recorder| recorder.as_ref().map(|it| it.threads));
     simulated.unwrap_or_else(rayon::current_num_threads)
 }
 
-/// Runs `f`, whose tasks may run side by side; all have ended when it returns. A region within a task is a part of the task.
+/// Runs `f`, whose tasks may run in parallel. All have ended when it returns. A region within a task is a part of that task.
 pub(super) fn region<R>(f: impl FnOnce() -> R) -> R {
     let begun = RECORDER.with_borrow_mut(|recorder| match recorder {
         Some(recorder) if recorder.open.is_none() => {
@@ -79,12 +79,12 @@ thread_local! {
 struct Recorder {
     threads: usize,
     regions: Vec<Region>,
-    /// The tasks of the region that has begun.
+    /// The tasks of the region that is being recorded.
     open: Option<Vec<Duration>>,
     in_task: bool,
 }
 
-/// Times of tasks that may run side by side.
+/// The times of tasks that may run in parallel.
 #[derive(Debug, Clone)]
 pub struct Region(Vec<Duration>);
 
@@ -99,7 +99,7 @@ impl Region {
         self.0.iter().sum()
     }
 
-    /// The time that `cores` take when each takes the next task as soon as it is free.
+    /// The time on `cores` cores, where each core takes the next task as soon as it is free.
     pub fn on(&self, cores: usize) -> Duration {
         let mut busy_until = vec![Duration::ZERO; cores.max(1)];
         for time in &self.0 {
@@ -111,7 +111,7 @@ impl Region {
     }
 }
 
-/// What a piece of work was made of, as one thread has run it.
+/// The regions of a piece of work, recorded on one thread.
 #[derive(Debug, Clone)]
 pub struct Recording {
     regions: Vec<Region>,
@@ -119,10 +119,10 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Runs `f` on one thread, its work cut as for `threads` threads.
+    /// Runs `f` on one thread, with its work divided as for `threads` threads.
     ///
     /// # Errors
-    /// Those of `f`, and where a thread cannot be started.
+    /// Those of `f`, and when a thread cannot be started.
     pub fn of<R: Send>(threads: usize, f: impl FnOnce() -> Result<R> + Send) -> Result<(R, Self)> {
         let pool = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
             Ok(pool) => pool,
@@ -139,7 +139,7 @@ impl Recording {
         })
     }
 
-    /// The time that it takes the threads there are to start and end a region whose tasks do nothing: the median of many.
+    /// The median time that the threads of this machine take to start and end a region whose tasks do nothing.
     pub fn time_to_start() -> Duration {
         const TIMES: usize = 201;
         let threads = rayon::current_num_threads();
@@ -153,18 +153,18 @@ impl Recording {
         times[TIMES / 2]
     }
 
-    /// What can run side by side.
+    /// The parts of the work that can run in parallel.
     pub fn regions(&self) -> &[Region] {
         &self.regions
     }
 
-    /// The time of what one thread runs alone.
+    /// The time of the parts that run on one thread.
     pub fn serial(&self) -> Duration {
         self.time.saturating_sub(self.regions.iter().map(Region::work).sum())
     }
 
-    /// The time that `cores` would take, were each as fast with others beside it as alone, and starting and awaiting the tasks of a region to
-    /// take `start`.
+    /// The predicted time on `cores` cores, if each core is as fast with the others busy as alone, and starting and awaiting the tasks of a
+    /// region takes `start`.
     pub fn on(&self, cores: usize, start: Duration) -> Duration {
         let started = self.regions.iter().filter(|region| cores > 1 && region.tasks() > 1).count();
         let regions: Duration = self.regions.iter().map(|region| region.on(cores)).sum();

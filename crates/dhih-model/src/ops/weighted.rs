@@ -1,5 +1,5 @@
-//! What convolutions and linear layers share: `activation(x . weight + bias)` as an operator of candle's, with or without
-//! bias. What the product is, they say themselves.
+//! What convolutions and linear layers share: `activation(x . weight + bias)` as an operator of candle's graph, with or without bias. Each of
+//! them defines its product.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ impl<'a> Array<'a> {
     }
 }
 
-/// A product of an input and weights whose last dimension is that of a bias.
+/// A product of an input and weights whose last dimension is that of the bias.
 pub(super) trait Weighted: Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// `activation(x . weight + bias)`.
+    /// Computes `activation(x . weight + bias)`.
     fn forward(
         &self,
         x_and_weight: (Array<'_>, Array<'_>),
@@ -35,7 +35,7 @@ pub(super) trait Weighted: Send + Sync + 'static {
         activation: Activation,
     ) -> Result<(Vec<f32>, Shape)>;
 
-    /// The gradients of x, where wanted, and of the weight, from that of their product.
+    /// The gradients of the weight and, where wanted, of x, from that of their product.
     fn gradients(
         &self,
         x_and_weight: (Array<'_>, Array<'_>),
@@ -44,13 +44,13 @@ pub(super) trait Weighted: Send + Sync + 'static {
     ) -> Result<(Option<Vec<f32>>, Vec<f32>)>;
 }
 
-/// The operator on f32 tensors on the CPU.
+/// Applies the operator to f32 tensors on the CPU.
 pub(super) fn apply(
     weighted: impl Weighted,
     (x, weight, bias): (&Tensor, &Tensor, Option<&Tensor>),
     activation: Activation,
 ) -> Result<Tensor> {
-    // An activation whose gradient needs its input is an operator of its own where there is to be a gradient.
+    // Where there is to be a gradient that needs the input of the activation, the activation becomes an operator of its own.
     let tracked = x.track_op() || weight.track_op() || bias.is_some_and(Tensor::track_op);
     if tracked && activation.needs_input() {
         let y = apply(weighted, (x, weight, bias), Activation::Identity)?;
@@ -64,7 +64,7 @@ pub(super) fn apply(
     }
 }
 
-/// As [`apply`] of weights that are variables or fixed, with its way back.
+/// As [`apply`], with its backward pass; the weights are variables or constants.
 pub(super) fn trace<W: Weighted>(
     weighted: W,
     (x, weight, bias): (&Value, &Tensor, Option<&Tensor>),
@@ -90,14 +90,14 @@ impl Value {
     }
 }
 
-/// What is kept of a product.
+/// What the backward pass of a product needs.
 struct Product<W> {
     weighted: W,
     x: Value,
     weight: Tensor,
     bias: Option<Tensor>,
     activation: Activation,
-    /// The values before the activation or behind it, where there is one.
+    /// The values before or behind the activation, where there is one.
     seen: Option<Arc<Vec<f32>>>,
 }
 
@@ -129,7 +129,7 @@ impl<W: Weighted> Back for Product<W> {
 
 struct Operator<W> {
     weighted: W,
-    /// Its output tells its gradient, where there is to be one.
+    /// An activation whose gradient follows from its output, where there is to be a gradient.
     activation: Activation,
 }
 
@@ -143,7 +143,7 @@ impl<W: Weighted> Operator<W> {
         Ok((CpuStorage::F32(y), shape))
     }
 
-    /// The gradients of x, where wanted, and of the weight; also that of their product, before the activation.
+    /// The gradients of the weight and, where wanted, of x; also the gradient of their product, before the activation.
     fn backward(
         &self,
         (x, weight): (&Tensor, &Tensor),

@@ -1,4 +1,4 @@
-//! The maximum of each 2 x 2 window of one image, and its transpose: the loops of pooled convolutions.
+//! 2 x 2 max pooling of one image and its transpose, for pooled convolutions.
 
 use super::multiversion::multiversion;
 
@@ -11,17 +11,17 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// Rows and columns behind the pooling.
+    /// Rows and columns after pooling.
     pub(super) fn pooled(&self) -> (usize, usize) {
         (self.height / 2, self.width / 2)
     }
 
-    /// The largest value of each window, and its place there, rows first.
+    /// Writes the largest value of each window and its position there, in row-major order.
     pub(super) fn pool(self, x: &[f32], y: &mut [f32], winners: &mut [u8]) {
         pool(self, x, y, winners);
     }
 
-    /// Values back to the places they came from, zeros elsewhere.
+    /// Writes values back to the positions that they came from, and zeros elsewhere.
     pub(super) fn scatter(self, y: &[f32], winners: &[u8], x: &mut [f32]) {
         scatter(self, y, winners, x);
     }
@@ -40,7 +40,7 @@ multiversion! {
                 let (mut best, mut winner) = (first[i], 0u8);
                 for (tap, values) in taps.iter().enumerate() {
                     let candidate = values[i];
-                    // NaN wins and stays, so that it is seen and not hidden.
+                    // NaN counts as the largest value, so that it is not hidden.
                     let better = candidate > best || candidate.is_nan();
                     best = if better { candidate } else { best };
                     winner = if better { tap as u8 + 1 } else { winner };

@@ -1,7 +1,7 @@
-//! The difference hash of 64 bits (N. Krawetz, "Kind of Like That", 2013): whether the picture, scaled to 9 x 8 grey pixels, becomes lighter
-//! from each pixel to the next one in its row. It is that of the Python package `imagehash`, bit by bit, which scales as Pillow does: by
-//! Lanczos filters in whole numbers, rows first. (From version 12 on, Pillow begins with columns where that is cheaper, which now and then
-//! changes a bit.)
+//! The difference hash of 64 bits (N. Krawetz, "Kind of Like That", 2013). The picture is scaled to 9 x 8 grey pixels; a bit says whether a
+//! pixel is darker than the next one in its row. The hash equals that of the Python package `imagehash`, bit for bit. That package scales as
+//! Pillow does: by Lanczos filters in integer arithmetic, rows first. (From version 12 on, Pillow begins with columns where that is cheaper,
+//! which changes a bit now and then.)
 
 use std::f64::consts::PI;
 
@@ -13,13 +13,13 @@ pub const DHASH_BITS: usize = 64;
 /// Columns and rows of the scaled picture.
 const COLUMNS: usize = 9;
 const ROWS: usize = 8;
-/// Lobes of the filter on either side.
+/// Lobes of the filter on each side.
 const LOBES: f64 = 3.0;
-/// Bits behind the point of the weights.
+/// Fractional bits of the weights.
 const FRACTION: u32 = 22;
 
-/// The signs of the bits of the difference hash. Packed, and in hexadecimal, they are the hash as `imagehash` writes it. Takes a byte of
-/// memory for each pixel.
+/// The hash as signs of its bits. Packed and in hexadecimal, it is the text that `imagehash` writes. This takes one byte of memory for each
+/// pixel.
 ///
 /// ```
 /// use dhih_model::{image::Picture, perceptual::dhash};
@@ -33,11 +33,11 @@ pub fn dhash(picture: &Picture) -> [f32; DHASH_BITS] {
     Grey::of(picture).hash()
 }
 
-/// The signs of the hashes of the picture turned and mirrored, in the order of [`SYMMETRIES`](super::SYMMETRIES). Each turned picture is
-/// hashed anew.
+/// The hashes of the rotated and mirrored pictures, in the order of [`SYMMETRIES`](super::SYMMETRIES), as signs of their bits. Each of these
+/// pictures is hashed anew.
 pub fn dhash_symmetries(picture: &Picture) -> [[f32; DHASH_BITS]; 8] {
     let grey = Grey::of(picture);
-    // Half a turn is both mirrors; a turn by a quarter is the falling diagonal and one of the mirrors. Turns are against the clock.
+    // A rotation by 180 degrees is both mirrors; one by 90 degrees is the transpose and one of the mirrors. Rotations are counter-clockwise.
     std::array::from_fn(|symmetry| match symmetry {
         0 => grey.hash(),
         1 => grey.transposed().upside_down().hash(),
@@ -86,7 +86,7 @@ impl Grey {
 
     fn hash(&self) -> [f32; DHASH_BITS] {
         let scaled = self.scaled_rows().scaled_columns();
-        // The first bit of a row is the highest of its byte.
+        // The first bit of a row is the most significant one of its byte.
         std::array::from_fn(|bit| {
             let (row, column) = (bit / 8, 7 - bit % 8);
             let pixel = |column: usize| scaled.pixels[row * COLUMNS + column];
@@ -94,7 +94,7 @@ impl Grey {
         })
     }
 
-    /// Each row scaled to 9 pixels.
+    /// Scales each row to 9 pixels.
     fn scaled_rows(&self) -> Self {
         if self.width == COLUMNS {
             return Self { pixels: self.pixels.clone(), ..*self };
@@ -105,7 +105,7 @@ impl Grey {
         Self { width: COLUMNS, height: self.height, pixels: scaled.collect() }
     }
 
-    /// Each column scaled to 8 pixels.
+    /// Scales each column to 8 pixels.
     fn scaled_columns(&self) -> Self {
         if self.height == ROWS {
             return Self { pixels: self.pixels.clone(), ..*self };
@@ -121,7 +121,7 @@ impl Grey {
     }
 }
 
-/// The samples that make one of the scaled ones, and their weights.
+/// The samples that a scaled sample is made of, and their weights.
 struct Tap {
     first: usize,
     weights: Vec<i32>,
@@ -136,14 +136,14 @@ impl Tap {
     }
 }
 
-/// The taps of a side that is scaled from `from` to `to` samples.
+/// The taps for scaling a side from `from` to `to` samples.
 fn taps(from: usize, to: usize) -> Vec<Tap> {
     let scale = from as f64 / to as f64;
     let filter_scale = scale.max(1.0);
     let support = LOBES * filter_scale;
     let tap = |position: usize| {
         let centre = (position as f64 + 0.5) * scale;
-        // Numbers below zero become zero.
+        // A negative number becomes 0.
         let first = (centre - support + 0.5) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
         let weight = |at: usize| lanczos((at as f64 - centre + 0.5) * (1.0 / filter_scale));

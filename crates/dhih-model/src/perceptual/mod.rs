@@ -1,9 +1,8 @@
-//! Perceptual hashes: codes of pictures that need no model, so that pictures which look alike differ in few bits, whatever was done to
-//! their files. They are for finding copies, not pictures of like content. From the bytes of a picture to its pixels: `image/`.
+//! Perceptual hashes: codes of pictures without a model. Pictures that look alike differ in few bits, whatever was done to their files. They
+//! serve to find copies, not pictures of similar content. `image/` decodes the pictures.
 //!
-//! A hash is given as the signs of its bits, +1 or -1, as a network gives its values; packing them is for those who have codes
-//! (`dhih_index::Codes::from_real`). Their order is such that the packed code, written in hexadecimal, is the text in which other
-//! programs exchange the same hash.
+//! A hash is given as the signs of its bits, +1 or -1, like the values of a network. `dhih_index::Codes::from_real` packs them. The order of the
+//! bits is such that the packed code in hexadecimal is the text in which other programs exchange the same hash.
 
 mod dhash;
 mod pdq;
@@ -11,7 +10,7 @@ mod pdq;
 pub use self::dhash::{DHASH_BITS, dhash, dhash_symmetries};
 pub use self::pdq::{PDQ_BITS, Pdq};
 
-/// The ways in which a square can be turned and mirrored: the symmetries of which a picture can have a hash each. The first leaves it as it is.
+/// The rotations and reflections of a square, for each of which a picture can have a hash. The first is the identity.
 pub const SYMMETRIES: [&str; 8] = [
     "as it is",
     "turned by 90°",

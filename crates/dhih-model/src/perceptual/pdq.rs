@@ -1,12 +1,12 @@
-//! PDQ, the hash of 256 bits that platforms share to recognise pictures (Facebook, "The TMK+PDQF Video-Hashing Algorithm and the PDQ
-//! Image-Hashing Algorithm", 2019). Two pictures are usually taken for one where their hashes differ in at most 31 bits.
+//! PDQ, the hash of 256 bits by which platforms recognise pictures (Facebook, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing
+//! Algorithm", 2019). Two pictures usually count as the same where their hashes differ in at most 31 bits.
 //!
 //! ```text
 //! luma -> two passes of a box filter -> 64 x 64 samples -> 16 x 16 coefficients of the DCT -> greater than their median?
 //!                                           \-> quality: how much the samples vary
 //! ```
 //!
-//! Sums run in the order of the reference implementation and in its precision, so that every bit is the same.
+//! Sums run in the order and in the precision of the reference implementation, so that every bit is the same.
 
 use std::f64::consts::PI;
 
@@ -15,13 +15,13 @@ use crate::image::Picture;
 /// The length of the hash in bits.
 pub const PDQ_BITS: usize = 256;
 
-/// Samples along one side of the picture that is transformed.
+/// Samples along each side of the picture that is transformed.
 const SIDE: usize = 64;
-/// Coefficients along one side that are kept, from the second lowest frequency on.
+/// Coefficients along each side that are kept, beginning with the second lowest frequency.
 const KEPT: usize = 16;
-/// Passes of the box filter in either direction.
+/// Passes of the box filter along each side.
 const PASSES: usize = 2;
-/// Pictures with a shorter side have a hash of zeros and quality 0.
+/// Pictures with a shorter side have a hash of zeros and a quality of 0.
 const LEAST_SIDE: usize = 5;
 
 /// The PDQ hash of a picture.
@@ -33,7 +33,7 @@ pub struct Pdq {
 }
 
 impl Pdq {
-    /// Hashes a picture. Takes 4 bytes of memory for each pixel.
+    /// Hashes a picture. This takes 4 bytes of memory for each pixel.
     ///
     /// ```
     /// use dhih_model::{image::Picture, perceptual::Pdq};
@@ -51,7 +51,7 @@ impl Pdq {
             return Self { coefficients: None, quality: 0 };
         }
         let mut luma: Vec<f32> = picture.pixels().as_chunks::<3>().0.iter().map(luma).collect();
-        // A picture of this size is taken as it is.
+        // A picture of this size is not scaled.
         if (width, height) != (SIDE, SIDE) {
             blur(&mut luma, width, height);
         }
@@ -59,19 +59,19 @@ impl Pdq {
         Self { coefficients: Some(transform(&samples)), quality: quality(&samples) }
     }
 
-    /// How much there is to see in the picture, from 0 to 100. Hashes of less than 50 are usually not compared: such pictures are nearly
-    /// of one colour, and are alike by accident.
+    /// How much detail the picture has, from 0 to 100. Hashes with less than 50 are usually not compared: such pictures have almost a single
+    /// colour and are similar by accident.
     pub fn quality(&self) -> u32 {
         self.quality
     }
 
-    /// The signs of the bits. Packed, and in hexadecimal, they are the hash as PDQ's tools write it.
+    /// The hash as signs of its bits. Packed and in hexadecimal, it is the text that PDQ's tools write.
     pub fn values(&self) -> [f32; PDQ_BITS] {
         self.symmetry(0)
     }
 
-    /// The signs of the hashes of the picture turned and mirrored, in the order of [`SYMMETRIES`](super::SYMMETRIES): those of the
-    /// coefficients, of which some change their signs and their places.
+    /// The hashes of the rotated and mirrored pictures, in the order of [`SYMMETRIES`](super::SYMMETRIES), as signs of their bits. Their
+    /// coefficients are those of the picture with other signs and positions.
     pub fn symmetries(&self) -> [[f32; PDQ_BITS]; 8] {
         std::array::from_fn(|symmetry| self.symmetry(symmetry))
     }
@@ -82,7 +82,7 @@ impl Pdq {
         let moved = std::array::from_fn(|row| {
             std::array::from_fn(|column| {
                 let [i, j] = if transposed { [column, row] } else { [row, column] };
-                // Row and column 0 have the frequency 1, so that those with an even number are odd functions.
+                // Row and column 0 have frequency 1, so that rows and columns with an even number are odd functions.
                 let negative = match symmetry {
                     1 | 5 => j % 2 == 0,
                     2 | 7 => (i + j) % 2 == 1,
@@ -101,7 +101,7 @@ fn luma([r, g, b]: &[u8; 3]) -> f32 {
     (f64::from(*r) * 0.299 + f64::from(*g) * 0.587 + f64::from(*b) * 0.114) as f32
 }
 
-/// Samples that are averaged along a side of this length: about half of those between two samples that are kept.
+/// The width of the box filter along a side of this length: about half of the distance between two samples that are kept.
 fn window(side: usize) -> usize {
     side.div_ceil(2 * SIDE)
 }
@@ -115,11 +115,11 @@ fn blur(luma: &mut [f32], width: usize, height: usize) {
     }
 }
 
-/// Replaces samples by the mean of those around them, by sums that move along. Its memory is reused.
+/// Replaces samples by the mean of those around them, with sliding sums. Its memory is reused.
 #[derive(Default)]
 struct BoxFilter {
     sums: Vec<f32>,
-    /// The samples of the window as they were, `[window, lanes]`, in a ring.
+    /// The original samples of the window, `[window, lanes]`, as a ring buffer.
     ring: Vec<f32>,
 }
 
@@ -133,7 +133,7 @@ impl BoxFilter {
         self.ring.clear();
         self.ring.resize(window * lanes, 0.0);
         for step in 0..n + ahead {
-            // The sample that enters, and the one that leaves the window and whose place in the ring it takes.
+            // The sample that enters the window, and the one that leaves it, whose place in the ring is reused.
             let (enters, leaves) = (step < n, step >= window);
             let slot = (step % window) * lanes;
             for lane in 0..lanes {
@@ -157,7 +157,7 @@ impl BoxFilter {
     }
 }
 
-/// The samples nearest to the centres of 64 x 64 parts.
+/// The samples nearest to the centres of 64 x 64 cells.
 fn decimate(luma: &[f32], width: usize, height: usize) -> [[f32; SIDE]; SIDE] {
     let centre =
         |part: usize, side: usize| ((part as f64 + 0.5) * side as f64 / SIDE as f64) as usize;
@@ -167,7 +167,7 @@ fn decimate(luma: &[f32], width: usize, height: usize) -> [[f32; SIDE]; SIDE] {
     })
 }
 
-/// The differences of neighbouring samples, in hundredths of the range.
+/// The sum of differences of neighbouring samples, in hundredths of the range.
 fn quality(samples: &[[f32; SIDE]; SIDE]) -> u32 {
     let difference = |a: f32, b: f32| (((a - b) * 100.0) / 255.0) as i32;
     let mut sum = 0;
@@ -202,13 +202,13 @@ fn transform(samples: &[[f32; SIDE]; SIDE]) -> [[f32; KEPT]; KEPT] {
     })
 }
 
-/// +1 where a coefficient is greater than the median, which of an even number is the lower one of the two in the middle.
+/// +1 where a coefficient is greater than the median. Of an even number of values, the median is the lower one of the two in the middle.
 fn signs(coefficients: &[[f32; KEPT]; KEPT]) -> [f32; PDQ_BITS] {
     let all = coefficients.as_flattened();
     let mut sorted = all.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     let median = sorted[PDQ_BITS / 2 - 1];
-    // PDQ writes its bits from the last to the first, eight of them a byte.
+    // PDQ writes its bits from the last to the first, eight in a byte.
     std::array::from_fn(|bit| {
         let coefficient = all[PDQ_BITS - 8 - bit / 8 * 8 + bit % 8];
         if coefficient > median { 1.0 } else { -1.0 }
@@ -219,7 +219,7 @@ fn signs(coefficients: &[[f32; KEPT]; KEPT]) -> [f32; PDQ_BITS] {
 mod tests {
     use super::*;
 
-    /// The mean of the samples around each one, by its definition.
+    /// The mean of the samples around each sample, by its definition.
     fn means(samples: &[f32], window: usize) -> Vec<f32> {
         let (n, ahead) = (samples.len(), (window + 2) / 2 - 1);
         let mean = |at: usize| {
@@ -233,7 +233,7 @@ mod tests {
     fn a_box_filter_averages_the_samples_around_each_one() {
         for n in [5, 17, 200] {
             for window in [1, 2, 3, 4, 5] {
-                // Whole numbers, so that sums are exact in any order.
+                // Sums of integers are exact in any order.
                 let samples: Vec<f32> = (0..n).map(|i| ((i * 37) % 256) as f32).collect();
                 let mut filtered = samples.clone();
                 BoxFilter::default().run(&mut filtered, 1, window);
@@ -262,12 +262,12 @@ mod tests {
         let pdq = Pdq::of(&Picture::new(90, 70, pixels).unwrap());
         let all = pdq.symmetries();
         assert_eq!(all[0], pdq.values());
-        // Signs and places, applied to the coefficients of the turned picture.
+        // The coefficients of the rotated or mirrored picture, from those of the picture by signs and positions.
         let turned = |from: &Pdq, symmetry: usize| {
             let from = from.coefficients.unwrap();
             let moved = std::array::from_fn(|row| {
                 std::array::from_fn(|column| {
-                    // Of the coefficient that comes here, the row is `column` and the column is `row`.
+                    // The coefficient that belongs here comes from row `column` and column `row`.
                     let negative = [row, column][usize::from(symmetry == 3)] % 2 == 0;
                     if negative { -from[column][row] } else { from[column][row] }
                 })

@@ -1,5 +1,5 @@
-//! Pretrained backbones: a checkpoint of torchvision, of timm's `tv_in1k`, of `efficientnet_pytorch` or of `transformers`, into the backbone of a network. Networks that this
-//! crate trained are [`crate::checkpoint`]'s; where files come from is the caller's business.
+//! Loads pretrained weights into the backbone of a network, from a checkpoint of torchvision, of timm's `tv_in1k`, of `efficientnet_pytorch` or
+//! of `transformers`. [`crate::checkpoint`] reads networks that this crate trained. Downloading files is the caller's business.
 
 mod names;
 mod pickle;
@@ -14,50 +14,48 @@ use candle_core::{DType, Device, Shape, Tensor};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::hex;
-use crate::checkpoint::is_lfs_pointer;
 use crate::error::{Error, Result};
+use crate::files::{hex, is_lfs_pointer};
+pub use crate::init::BACKBONE;
 use crate::init::Parameters;
 use shards::Index;
 
-/// The part of a network's names that pretrained weights fill.
-pub const BACKBONE: &str = "backbone.";
-
-/// The tensors of a checkpoint, in f32 on the CPU, by torchvision's names.
+/// The tensors of a checkpoint in f32 on the CPU, by torchvision's names.
 #[derive(Debug, Clone)]
 pub struct Pretrained {
     sha256: String,
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// What became of a checkpoint's tensors.
+/// The result of loading a checkpoint into a backbone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// How many the backbone took.
+    /// The number of tensors that were loaded.
     pub loaded: usize,
-    /// Those of the classifier, which the hash layer replaces, and of parts that make no features of images, such as text towers.
+    /// The names of tensors that were not used: those of the classifier, which the hash layer replaces, and of parts that compute no features of
+    /// images, such as text towers.
     pub unused: Vec<String>,
 }
 
 impl Pretrained {
-    /// The name of a checkpoint in the folder of a model.
+    /// The name of a checkpoint in a model's folder.
     pub const FILE: &str = "model.safetensors";
-    /// The name of the index there, where a checkpoint has several files.
+    /// The name of the index in a model's folder, where a checkpoint has several files.
     pub const INDEX: &str = "model.safetensors.index.json";
 
-    /// Reads a checkpoint: safetensors, an index of several such files beside it, or PyTorch's `.pth` with a state dict, which may lie under
-    /// `state_dict` or `model`. The content tells them apart. Of a folder, [`Self::FILE`] is read, or else [`Self::INDEX`]. f16, bf16 and
-    /// f64 become f32; tensors of integers are left out.
+    /// Reads a checkpoint: safetensors, an index of several safetensors files beside it, or a `.pth` file of PyTorch with a state dict, which
+    /// may be nested under `state_dict` or `model`. The format is recognised by the content. In a folder, [`Self::FILE`] is read, or else
+    /// [`Self::INDEX`]. f16, bf16 and f64 are converted to f32, and tensors of integers are left out.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be read, [`Error::Pretrained`] where it is damaged or something else, or lacks one of several
-    /// files, or these hold other tensors than the index says.
+    /// [`Error::Io`] where the file cannot be read, [`Error::Pretrained`] where it is damaged or of another kind, where one of several files is
+    /// missing, or where these hold other tensors than the index says.
     pub fn read(path: &Path) -> Result<Self> {
         let path = if path.is_dir() { &in_folder(path)? } else { path };
         Self::from_bytes(&std::fs::read(path).map_err(Error::io(path))?, path)
     }
 
-    /// As [`Self::read`], of a file's content; the files of an index are looked for beside `path`.
+    /// As [`Self::read`], from the content of a file. The files of an index are read from the folder of `path`.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -81,7 +79,7 @@ impl Pretrained {
         Ok(Self { sha256, tensors: names::without_prefix(tensors) })
     }
 
-    /// The names of the files that an index wants beside itself, in their order.
+    /// The names of the files that an index refers to, in their order.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -91,22 +89,22 @@ impl Pretrained {
         Ok(Index::parse(&bytes).map_err(wrong)?.files())
     }
 
-    /// SHA-256 of the file, in hex. Of several files, it is that of the lines that `sha256sum` prints of them and their index in the order of
-    /// their names: it stands for every byte of them.
+    /// SHA-256 of the file, in hex. For several files it is the SHA-256 of the lines that `sha256sum` prints for them and their index, in the
+    /// order of their names, so that it covers every byte of them.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// The tensors by name, without what stood before every name and without batch norms' counters.
+    /// The tensors by name, without common prefixes and without the counters of batch norm.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
     }
 
-    /// Overwrites the variables under `backbone.`. The checkpoint's classifier and parts for something else than images are left over. A
-    /// transformer's table of places is interpolated where the images have another size.
+    /// Overwrites the variables under `backbone.`. The checkpoint's classifier, and parts that are not for images, are not used. The position
+    /// embeddings of a transformer are interpolated where the images have another size.
     ///
     /// # Errors
-    /// [`Error::Weights`] lists every other tensor that is missing, unknown or misshapen; then nothing was changed.
+    /// [`Error::Weights`] lists every other tensor that is missing, unknown or misshapen. Nothing was changed then.
     pub fn load_into(&self, parameters: &Parameters) -> Result<Loaded> {
         let vars = parameters.all().into_iter();
         let shape = |(name, var): (String, candle_core::Var)| {
@@ -128,7 +126,7 @@ impl Pretrained {
     }
 }
 
-/// The checkpoint in a folder.
+/// The path of the checkpoint in a folder.
 fn in_folder(folder: &Path) -> Result<PathBuf> {
     let [file, index] = [Pretrained::FILE, Pretrained::INDEX].map(|name| folder.join(name));
     match (file.exists(), index.exists()) {
@@ -153,12 +151,12 @@ fn parse_safetensors(bytes: &[u8]) -> Result<SafeTensors<'_>, String> {
     SafeTensors::deserialize(bytes).map_err(|error| format!("{error}{hint}"))
 }
 
-/// The names of all tensors of a safetensors file, whatever numbers they have.
+/// The names of all tensors of a safetensors file, whatever their type.
 fn names_in(bytes: &[u8]) -> Result<BTreeSet<String>, String> {
     Ok(parse_safetensors(bytes)?.names().into_iter().map(str::to_owned).collect())
 }
 
-/// The tensors of a safetensors file, but for those of integers.
+/// The tensors of a safetensors file, except those of integers.
 fn floats(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     let file = parse_safetensors(bytes)?;
     let mut tensors = BTreeMap::new();
@@ -176,7 +174,7 @@ fn floats(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     Ok(tensors)
 }
 
-/// Batch norms count their batches; nothing here needs that.
+/// Whether a tensor is batch norm's counter of batches, which is not needed here.
 fn is_counter(name: &str) -> bool {
     name.ends_with("num_batches_tracked")
 }

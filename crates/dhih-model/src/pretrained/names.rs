@@ -1,4 +1,4 @@
-//! From the names and shapes in a checkpoint to those of a backbone, which are torchvision's where that has the network.
+//! Maps the names and shapes of a checkpoint to those of a backbone. The latter are torchvision's, where torchvision has the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::positions;
 use crate::backbone::Backbone;
-use crate::config::InputShape;
+use crate::image::InputShape;
 
-/// What wrappers (data parallelism, training frameworks, compilers) put before all names.
+/// Prefixes that wrappers (data parallelism, training frameworks, compilers) put before all names.
 const WRAPPERS: [&str; 6] = ["module.", "backbone.", "model.", "network.", "_orig_mod.", "dinov2."];
 
-/// Layers that classify the 1,000 classes of ImageNet: the names of torchvision, timm, `efficientnet_pytorch` and `transformers`.
+/// Layers that classify the 1,000 classes of ImageNet, by the names of torchvision, timm, `efficientnet_pytorch` and `transformers`.
 const CLASSIFIERS: [&str; 8] = [
     "fc",
     "classifier.6",
@@ -23,25 +23,25 @@ const CLASSIFIERS: [&str; 8] = [
     "classifier",
 ];
 
-/// Parts of published checkpoints that make no features of images: text towers, what joins them to images, and what only pretraining uses.
+/// Parts of published checkpoints that compute no features of images: text towers, what joins them to images, and what only pretraining uses.
 const OTHER_PARTS: [&str; 5] =
     ["text_model.", "text_projection.", "logit_scale", "logit_bias", "embeddings.mask_token"];
 
-/// What a transformer has learnt of each place, in the names of `transformers`.
+/// Position embeddings of a transformer, by the names of `transformers`.
 const POSITIONS: [&str; 2] =
     ["embeddings.position_embeddings", "embeddings.position_embedding.weight"];
 
-/// timm has VGG's first two linear layers as convolutions over the whole map.
+/// In timm, the first two linear layers of VGG are convolutions over the whole feature map.
 const RENAMED: [(&str, &str); 2] =
     [("pre_logits.fc1.", "classifier.0."), ("pre_logits.fc2.", "classifier.3.")];
 
-/// The tensors for a backbone, and the names of those left over.
+/// The tensors for a backbone, and the names of those that are left over.
 pub(super) struct Fitted {
     pub(super) tensors: BTreeMap<String, Tensor>,
     pub(super) unused: Vec<String>,
 }
 
-/// Takes off what stands before every name, but for those of a classifier beside what is wrapped.
+/// Removes prefixes that all names have; a classifier beside a wrapped backbone does not count.
 pub(super) fn without_prefix(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let common = |tensors: &BTreeMap<String, Tensor>| {
         let mut wrapped = tensors.keys().filter(|name| !is_of_classifier(name)).peekable();
@@ -62,7 +62,8 @@ fn is_of_classifier(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(layer, _)| CLASSIFIERS.contains(&layer))
 }
 
-/// Renames, reshapes, and sets the classifier and other parts aside; whether names and shapes are then the expected ones is not checked.
+/// Renames and reshapes tensors, and sets the classifier and other parts aside. It does not check that names and shapes are then the expected
+/// ones.
 pub(super) fn fit(
     tensors: &BTreeMap<String, Tensor>,
     expected: &BTreeMap<String, Shape>,
@@ -84,21 +85,21 @@ pub(super) fn fit(
     Ok(fitted)
 }
 
-/// The expected name of a tensor that has another.
+/// The expected name of a tensor that has another name.
 fn renamed(name: &str, expected: &BTreeMap<String, Shape>) -> Option<String> {
     let prefixes = RENAMED.iter().filter_map(|(from, to)| Some((*to, name.strip_prefix(from)?)));
-    // What is saved of an image tower alone has no name for it.
+    // A checkpoint of an image tower alone does not have the prefix of the tower.
     let tower = ("vision_model.", name);
     let mut names = prefixes.chain([tower]).map(|(prefix, rest)| format!("{prefix}{rest}"));
     names.find(|renamed| !expected.contains_key(name) && expected.contains_key(renamed))
 }
 
-/// The tensor in the expected shape, where it is the same in another form or for images of another size.
+/// The tensor in the expected shape, where it is the same in another layout or for images of another size.
 fn reshaped(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
     if POSITIONS.iter().any(|positions| name.ends_with(positions)) {
         return positions::resized(tensor, shape);
     }
-    // A window as large as the map sees it in the order in which PyTorch flattens it.
+    // A convolution over the whole map has its weights in the order in which PyTorch flattens the map.
     match (tensor.rank(), shape.len()) {
         (4, 2) => tensor.flatten_from(1),
         _ => Ok(tensor.clone()),

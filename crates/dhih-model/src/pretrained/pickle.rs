@@ -1,8 +1,8 @@
-//! Python's pickle format, as far as PyTorch's checkpoints use it: bytes to values. No code is run and nothing is believed:
-//! a name of a function stays a name. What the values mean is in [`super::pth`].
+//! Python's pickle format, as far as PyTorch's checkpoints use it: bytes to values. No code is executed and nothing is trusted: the name of a
+//! function remains a name. [`super::pth`] interprets the values.
 //!
-//! Values lie in one vector and refer to each other by number. So neither deep nesting nor an object that contains itself
-//! costs more than its bytes, and nothing here recurses.
+//! Values are stored in one vector and refer to each other by number. Therefore neither deep nesting nor an object that contains itself costs
+//! more than its bytes, and nothing here is recursive.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ pub(super) type Id = usize;
 /// A value, as far as checkpoints need it.
 #[derive(Debug)]
 pub(super) enum Value {
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A text.
+    /// A string.
     Text(String),
-    /// The name of a class or function, `module.name`.
+    /// The qualified name of a class or function, `module.name`.
     Global(String),
     /// A tuple or list.
     Sequence(Vec<Id>),
-    /// A dictionary's entries, in their order.
+    /// A dictionary's entries in their order.
     Dict(Vec<(Id, Id)>),
-    /// What a function, never called here, would make of arguments.
+    /// A call of a function, which is not executed.
     Call { function: Id, arguments: Id },
-    /// A reference to data outside.
+    /// A reference to data outside of the pickle.
     Persistent(Id),
-    /// None, a truth value, a real number: nothing that matters here.
+    /// None, a boolean or a float, none of which is needed here.
     Other,
-    /// The beginning of a sequence being built.
+    /// The start of a sequence that is being built.
     Mark,
 }
 
-/// One pickle, read.
+/// The values of a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle {
     values: Vec<Value>,
@@ -40,7 +40,7 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    /// Reads one pickle from the beginning of `bytes` and moves them on behind it.
+    /// Reads one pickle from the beginning of `bytes`, which it advances to the end of the pickle.
     pub(super) fn read(bytes: &mut &[u8]) -> Result<Self, String> {
         let mut machine =
             Machine { bytes, values: Vec::new(), stack: Vec::new(), memo: BTreeMap::new() };
@@ -74,7 +74,7 @@ struct Machine<'a, 'b> {
 }
 
 impl<'b> Machine<'_, 'b> {
-    /// Obeys one instruction; `false` at the end. The numbers are those of CPython's `pickletools`.
+    /// Executes one opcode; returns `false` at the end. The opcodes are those of CPython's `pickletools`.
     fn step(&mut self) -> Result<bool, String> {
         match self.take::<1>()?[0] {
             b'.' => return Ok(false),
@@ -168,12 +168,12 @@ impl<'b> Machine<'_, 'b> {
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                // An OrderedDict is made empty and filled afterwards.
+                // An OrderedDict is created empty and filled afterwards.
                 let ordered = matches!(&self.values[function], Value::Global(name) if name == "collections.OrderedDict");
                 let call = Value::Call { function, arguments };
                 self.push(if ordered { Value::Dict(Vec::new()) } else { call });
             }
-            // Attributes of an object, such as a state dict's `_metadata`.
+            // Attributes of an object, such as `_metadata` of a state dict.
             b'b' => drop(self.pop()?),
             b'Q' => {
                 let id = self.pop()?;
@@ -209,7 +209,7 @@ impl<'b> Machine<'_, 'b> {
         Ok(())
     }
 
-    /// A whole number of any length; one beyond 64 bits matters to nobody.
+    /// An integer of any length. One of more than 64 bits is not needed.
     fn long(&mut self) -> Result<(), String> {
         let [length] = self.take()?;
         let digits = self.slice(length.into())?;
@@ -255,7 +255,7 @@ impl<'b> Machine<'_, 'b> {
             Some(Value::Dict(dict)) => {
                 dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])))
             }
-            // Keyed state of an object of another class.
+            // Keyed state of an object of another class is ignored.
             Some(Value::Call { .. }) => {}
             _ => return Err("something is entered into what is no dictionary".to_owned()),
         }

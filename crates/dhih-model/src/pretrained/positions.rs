@@ -1,9 +1,9 @@
-//! Tables of what a transformer has learnt of each place, for images of another size than those it was trained on.
+//! Interpolates the position embeddings of a transformer for images of another size than those it was trained on.
 
 use candle_core::{Result, Tensor};
 
-/// The table of `[.., places, channels]` for a square of another size, by bicubic interpolation as PyTorch has it (`a = -0.75`, no
-/// antialiasing); the table itself where it is not one of a square, with or without a class token before it.
+/// The embeddings `[.., places, channels]` for a square of another size, by bicubic interpolation as in PyTorch (`a = -0.75`, no antialiasing).
+/// The table is returned unchanged where it is not one of a square, with or without a class token before it.
 pub(super) fn resized(table: &Tensor, shape: &[usize]) -> Result<Tensor> {
     let (&[.., places, channels], &[.., wanted, _]) = (table.dims(), shape) else {
         return Ok(table.clone());
@@ -27,14 +27,14 @@ pub(super) fn resized(table: &Tensor, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(all, dims, table.device())
 }
 
-/// So many class tokens before a square of that side.
+/// The number of class tokens before a square, and the side of the square.
 fn square(places: usize, classes: usize) -> Option<(usize, usize)> {
     let pixels = places.checked_sub(classes)?;
     let side = pixels.isqrt();
     (side > 0 && side * side == pixels).then_some((classes, side))
 }
 
-/// Four places that a new one is made of, with their weights.
+/// The four positions that a new one is interpolated from, with their weights.
 fn taps(at: usize, from: usize, to: usize) -> [(usize, f64); 4] {
     const A: f64 = -0.75;
     let place = (at as f64 + 0.5) * from as f64 / to as f64 - 0.5;
@@ -50,7 +50,7 @@ fn taps(at: usize, from: usize, to: usize) -> [(usize, f64); 4] {
     taps
 }
 
-/// `[height, width, channels]` with other rows.
+/// `[height, width, channels]` with another number of rows.
 fn interpolated(x: &[f32], [height, width, channels]: [usize; 3], to: usize) -> Vec<f32> {
     let row = width * channels;
     let mut y = Vec::with_capacity(to * row);
@@ -64,7 +64,7 @@ fn interpolated(x: &[f32], [height, width, channels]: [usize; 3], to: usize) -> 
     y
 }
 
-/// With other columns.
+/// `[height, width, channels]` with another number of columns.
 fn columns_interpolated(x: &[f32], [height, width, channels]: [usize; 3], to: usize) -> Vec<f32> {
     let rows = x.chunks_exact(width * channels).take(height);
     rows.flat_map(|row| interpolated(row, [width, 1, channels], to)).collect()
@@ -83,7 +83,7 @@ mod tests {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// `torch.nn.functional.interpolate(x, size=3, mode="bicubic")` of `[[0, 1], [4, 9]]`.
+    /// The expected values are those of `torch.nn.functional.interpolate(x, size=3, mode="bicubic")` for `[[0, 1], [4, 9]]`.
     #[test]
     fn values_are_those_of_pytorch() {
         let values = [7.0, 0.0, 1.0, 4.0, 9.0];
@@ -94,7 +94,7 @@ mod tests {
         for (got, expected) in got[1..].iter().zip(EXPECTED) {
             assert!((got - expected).abs() < 1e-5, "{got} for {expected}");
         }
-        // Without a class token, and channels by themselves.
+        // Without a class token; channels are independent of each other.
         let pairs: Vec<f32> = values[1..].iter().flat_map(|x| [*x, 10.0 * x]).collect();
         let got = flat(&resized(&table(&pairs, &[4, 2]), &[9, 2]).unwrap());
         for (got, expected) in got.chunks(2).zip(EXPECTED) {

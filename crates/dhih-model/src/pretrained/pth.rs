@@ -1,5 +1,5 @@
-//! PyTorch's checkpoint files: a zip archive with a pickle and one file a storage (since version 1.6), or pickles
-//! and storages one after the other (before). What the pickle's instructions mean is in [`super::pickle`].
+//! PyTorch's checkpoint files: a zip archive with a pickle and one file for each storage (since version 1.6), or pickles and storages one after
+//! the other (before). [`super::pickle`] executes the opcodes of pickles.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -10,24 +10,24 @@ use zip::ZipArchive;
 use super::pickle::{Id, Pickle, Value};
 use super::{is_counter, to_f32};
 
-/// What every zip archive begins with.
+/// The first bytes of every zip archive.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
-/// What every file of the older form begins with: a pickled constant.
+/// The first bytes of every file of the older format: a pickled constant.
 pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 
-/// Under which names checkpoints of a training keep the state dict.
+/// The names under which training checkpoints keep the state dict.
 const NESTED: [&str; 2] = ["state_dict", "model"];
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// Reads the zip form.
+/// Reads the zip format.
 pub(super) fn read_zip(bytes: &[u8]) -> Result<Tensors, String> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
     let names: Vec<_> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
     let name = names.into_iter().find(|name| name.ends_with("/data.pkl"));
     let name = name.ok_or("the archive holds no data.pkl")?;
     let folder = name.trim_end_matches(".pkl").to_owned();
-    // Read to the end, so that the archive's checksums are compared.
+    // A file is read to its end, so that its checksum is verified.
     let mut file = |name: &str| {
         let mut content = Vec::new();
         let mut file = archive.by_name(name).map_err(|error| format!("{name}: {error}"))?;
@@ -51,8 +51,8 @@ pub(super) fn read_zip(bytes: &[u8]) -> Result<Tensors, String> {
     Ok(tensors)
 }
 
-/// Reads the older form: constant, version, facts on the machine, state dict, keys of the storages; then for each its
-/// number of values and the values.
+/// Reads the older format: a constant, a version, facts about the machine, the state dict, and the keys of the storages; then for each storage
+/// its number of values and the values.
 pub(super) fn read_legacy(mut bytes: &[u8]) -> Result<Tensors, String> {
     let length = bytes.len();
     let bytes = &mut bytes;
@@ -83,7 +83,7 @@ pub(super) fn read_legacy(mut bytes: &[u8]) -> Result<Tensors, String> {
     Ok(tensors)
 }
 
-/// A tensor's place in a storage; numbers count values.
+/// The part of a storage that a tensor is; sizes and positions count values.
 struct View {
     name: String,
     key: String,
@@ -93,10 +93,10 @@ struct View {
     strides: Vec<usize>,
 }
 
-/// How many times the file's own length its tensors may have: weights that are tied have one storage and several names.
+/// How many times as long as the file all tensors together may be. Tied weights are one storage with several names.
 const MOST_COPIES: usize = 4;
 
-/// The same tensors, where they are not many times larger than the file, as names for parts of one storage can be.
+/// Checks that the tensors are not many times larger than the file, which many views of one storage could be.
 fn bounded(views: Vec<View>, file_bytes: usize) -> Result<Vec<View>, String> {
     let bytes_of = |view: &View| {
         let size = view.dtype.size_in_bytes();
@@ -111,7 +111,7 @@ fn bounded(views: Vec<View>, file_bytes: usize) -> Result<Vec<View>, String> {
     }
 }
 
-/// The tensors of floating-point numbers of the state dict, but for batch norms' counters and those without values.
+/// The tensors of floating-point numbers of the state dict, without batch norm's counters and empty tensors.
 fn views(pickle: &Pickle) -> Result<Vec<View>, String> {
     let nested = NESTED.iter().find_map(|name| {
         let entries = entries(pickle, pickle.root())?;
@@ -136,9 +136,9 @@ fn entries_of_tensors(pickle: &Pickle, dict: Id) -> Option<Vec<(&str, &[Id])>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// The arguments with which PyTorch makes a tensor: storage, offset, shape, strides and more.
+/// The arguments from which PyTorch makes a tensor: storage, offset, shape, strides and more.
 fn tensor(pickle: &Pickle, mut id: Id) -> Option<&[Id]> {
-    // A parameter is wrapped around its tensor, once.
+    // A parameter wraps its tensor once.
     for _ in 0..2 {
         let Value::Call { function, arguments } = pickle.get(id) else { return None };
         let Value::Global(function) = pickle.get(*function) else { return None };
@@ -155,7 +155,7 @@ fn tensor(pickle: &Pickle, mut id: Id) -> Option<&[Id]> {
     None
 }
 
-/// `None` for a tensor without values, or of integers: such as the numbers of positions, which no backbone here has among its weights.
+/// `None` for a tensor that is empty or has integers, such as position numbers, which are no weights of any backbone here.
 fn view(pickle: &Pickle, name: &str, arguments: &[Id]) -> Result<Option<View>, String> {
     let place = |name: &str| -> Option<_> {
         let [storage, offset, shape, strides, ..] = arguments else { return None };
@@ -173,7 +173,7 @@ fn view(pickle: &Pickle, name: &str, arguments: &[Id]) -> Result<Option<View>, S
     Ok(view.filter(|view| !view.shape.contains(&0)))
 }
 
-/// Type and key of a storage.
+/// The type and the key of a storage.
 fn storage_of(pickle: &Pickle, id: Id) -> Option<(&str, &str)> {
     let Value::Persistent(id) = pickle.get(id) else { return None };
     let [_, kind, key, ..] = sequence(pickle, *id)? else { return None };
@@ -181,7 +181,7 @@ fn storage_of(pickle: &Pickle, id: Id) -> Option<(&str, &str)> {
     Some((kind.trim_start_matches("torch."), text(pickle, *key)?))
 }
 
-/// Bytes a value of every storage that the pickle refers to.
+/// The bytes of a value, for every storage that the pickle refers to.
 fn storage_sizes(pickle: &Pickle) -> BTreeMap<&str, usize> {
     let size = |kind: &str| match kind {
         "DoubleStorage" | "LongStorage" => 8,
@@ -204,7 +204,7 @@ fn dtype(storage: &str) -> Option<DType> {
 }
 
 impl View {
-    /// The tensor, in f32.
+    /// The tensor in f32.
     fn tensor(&self, storage: &[u8]) -> Result<Tensor, String> {
         let Self { name, dtype, offset, shape, strides, .. } = self;
         let stored = storage.len() / dtype.size_in_bytes();
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn names_that_share_values_are_no_way_to_much_memory() {
         let many = |count: usize| (0..count).map(|_| view(&[10, 10])).collect::<Vec<_>>();
-        // A storage of 400 bytes, in a file of 500.
+        // A storage of 400 bytes, in a file of 500 bytes.
         assert_eq!(bounded(many(2), 500).unwrap().len(), 2);
         let error = bounded(many(1000), 500).err().unwrap();
         assert!(error.contains("500 bytes of the file"), "{error}");

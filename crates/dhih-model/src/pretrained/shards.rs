@@ -1,5 +1,5 @@
-//! Checkpoints in several files: an index, `model.safetensors.index.json`, that says which tensor is in which safetensors file beside it, as
-//! the Hugging Face hub has large models.
+//! Checkpoints of several files: an index, `model.safetensors.index.json`, says which tensor is in which safetensors file beside it. The Hugging
+//! Face hub stores large models in this form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,9 +8,9 @@ use candle_core::Tensor;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::hex;
+use crate::files::hex;
 
-/// An index: the names of the tensors by the file that holds them.
+/// The names of the tensors, by the file that holds them.
 pub(super) struct Index(BTreeMap<String, BTreeSet<String>>);
 
 #[derive(Deserialize)]
@@ -18,11 +18,11 @@ struct Json {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Names that are told of many.
+/// The most names that a message shows.
 const SHOWN: usize = 5;
 
 impl Index {
-    /// Whether bytes are those of an index. No checkpoint begins with a brace.
+    /// Whether the bytes are an index. No checkpoint begins with a brace.
     pub(super) fn is_one(bytes: &[u8]) -> bool {
         bytes.trim_ascii_start().starts_with(b"{")
     }
@@ -33,7 +33,7 @@ impl Index {
         })?;
         let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (tensor, file) in json.weight_map {
-            // A name becomes a path beside the index: it must not lead anywhere else.
+            // A name becomes a path in the folder of the index, so that it must not lead elsewhere.
             let is_plain =
                 !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\\']);
             if !is_plain {
@@ -49,13 +49,13 @@ impl Index {
         }
     }
 
-    /// The files, in the order of their names.
+    /// The names of the files, in order.
     pub(super) fn files(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
 
-    /// The tensors of all files in the folder of `path`, which is that of the index with the content `bytes`, and the digest of them all:
-    /// that of the lines that `sha256sum` prints of index and files in the order of their names.
+    /// Reads the tensors of all files from the folder of `path`, the index whose content is `bytes`. Also returns the digest of all of them:
+    /// that of the lines that `sha256sum` prints for index and files, in the order of their names.
     pub(super) fn read(
         &self,
         bytes: &[u8],
@@ -80,7 +80,7 @@ impl Index {
     }
 }
 
-/// Compares the tensors of a file with those that the index expects there.
+/// Checks that a file has exactly the tensors that the index expects there.
 fn differing(expected: &BTreeSet<String>, got: &BTreeSet<String>) -> Result<(), String> {
     let some = |names: Vec<&String>| {
         let more = names.len().saturating_sub(SHOWN);

@@ -1,16 +1,16 @@
-//! What defines a text tower, but for its weights.
+//! What defines a text tower, except its weights.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How a text becomes tokens, and tokens one vector.
+/// How a text becomes tokens, and how the tokens become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TextFamily {
-    /// CLIP: a token attends to those before it, and the vector is what becomes of the token at the end of the text.
+    /// CLIP: a token attends to those before it, and the vector comes from the token at the end of the text.
     Clip,
-    /// SigLIP: all texts are filled up to one length, a token attends to all, and the vector is what becomes of the last place.
+    /// SigLIP: all texts are padded to one length, each token attends to all, and the vector comes from the last position.
     Siglip,
 }
 
@@ -18,26 +18,26 @@ pub enum TextFamily {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextConfig {
-    /// What kind it is.
+    /// The family of the tower.
     pub family: TextFamily,
-    /// Tokens that it knows.
+    /// The number of tokens in its vocabulary.
     pub vocabulary: usize,
-    /// Tokens of the longest text, those at its ends included.
+    /// Tokens of the longest text, including those at its start and end.
     pub context: usize,
-    /// Values of a token.
+    /// The number of values of a token.
     pub channels: usize,
-    /// Values of a token between the two linear layers of a block.
+    /// The size of the hidden layer on each token.
     pub hidden: usize,
-    /// Parts of a token's values that attend by themselves.
+    /// The number of attention heads.
     pub heads: usize,
-    /// Blocks.
+    /// The number of blocks.
     pub depth: usize,
-    /// Values of the vector: as many as an image has features.
+    /// The number of values of the vector; an image has as many features.
     pub features: usize,
 }
 
 impl TextConfig {
-    /// That of `openai/clip-vit-base-patch32` and `-patch16`.
+    /// The tower of `openai/clip-vit-base-patch32` and `-patch16`.
     pub const CLIP_BASE: Self = Self {
         family: TextFamily::Clip,
         vocabulary: 49_408,
@@ -49,7 +49,7 @@ impl TextConfig {
         features: 512,
     };
 
-    /// That of `google/siglip-base-patch16-224`.
+    /// The tower of `google/siglip-base-patch16-224`.
     pub const SIGLIP_BASE: Self = Self {
         family: TextFamily::Siglip,
         vocabulary: 32_000,
@@ -61,10 +61,10 @@ impl TextConfig {
         features: 768,
     };
 
-    /// Checks that there can be such a tower.
+    /// Checks that such a tower can exist.
     ///
     /// # Errors
-    /// [`Error::Config`] names what is out of range.
+    /// [`Error::Config`] names the value that is out of range.
     pub fn check(&self) -> Result<()> {
         let Self { channels, heads, .. } = *self;
         for (name, got, expected) in [

@@ -1,10 +1,10 @@
-//! Texts to the values behind codes of pictures. A code of a text is to be near those of the pictures that it is about.
+//! Encodes texts in the same code space as pictures: the code of a text should be near those of the pictures that it describes.
 //!
-//! In the common space of text and image tower, texts lie apart from pictures: the means of both differ by about as much for any sets of them
-//! (Liang et al., "Mind the Gap", NeurIPS 2022). A hash layer that was fitted to pictures has their mean as its centre; seen from there, all
-//! texts lie on one side, and most of their bits would say so and nothing else. Each modality is therefore centred at its own mean, which
-//! closes the gap as far as it is a constant (Zhang et al., "Connect, Collapse, Corrupt", ICLR 2024): a text's vector of length 1, less the mean
-//! of [`prompts`](super::prompts())' vectors, goes through the pictures' directions.
+//! In the common space of text and image tower, texts lie apart from pictures: their means differ by about the same vector for any sets of texts
+//! and pictures (Liang et al., "Mind the Gap", NeurIPS 2022). A hash layer that was fitted to pictures is centred at the mean of pictures. Seen
+//! from there, all texts lie on one side, and most of their bits would say nothing else. Therefore each modality is centred at its own mean,
+//! which closes the gap as far as it is a constant (Zhang et al., "Connect, Collapse, Corrupt", ICLR 2024): the normalised vector of a text,
+//! minus the mean vector of [`prompts`](super::prompts()), is mapped by the matrix that was fitted to pictures.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,37 +24,37 @@ use crate::pretrained::Pretrained;
 
 const CONFIG_KEY: &str = "dhih.text";
 const TOKENIZER_KEY: &str = "dhih.tokenizer";
-/// Stands before the names of the tower's tensors.
+/// The prefix of the names of the tower's tensors.
 const TOWER: &str = "tower.";
 
-/// What is stored of it beside tensors and tokenizer.
+/// The settings that are stored beside tensors and tokenizer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
     tower: TextConfig,
-    /// SHA-256 of the network whose codes those of texts are compared with, in hex.
+    /// SHA-256, in hex, of the network whose codes are compared with those of texts.
     model_sha256: String,
 }
 
-/// What an encoder of texts is made of.
+/// The parts of a text encoder.
 pub struct FitText<'a> {
-    /// Tokens to vectors.
+    /// The tower, from tokens to vectors.
     pub tower: &'a TextTower,
-    /// The checkpoint that the tower is of.
+    /// The checkpoint that the tower was read from.
     pub weights: &'a Pretrained,
-    /// Texts to tokens.
+    /// The tokenizer, from texts to tokens.
     pub tokenizer: &'a TextTokenizer,
-    /// What was fitted to the features of pictures.
+    /// The codec that was fitted to the features of pictures.
     pub codec: &'a Codec,
-    /// SHA-256 of the network that makes the codes of pictures, in hex.
+    /// SHA-256, in hex, of the network that encodes pictures.
     pub model_sha256: &'a str,
 }
 
 impl FitText<'_> {
-    /// Fits it and writes it under `path`, which appears only when it is complete.
+    /// Fits the encoder and writes it under `path`, where the file appears only when it is complete.
     ///
     /// # Errors
-    /// [`Error::Config`] where the tower's vectors are not of the codec's length, and those of the file system.
+    /// [`Error::Config`] where the tower's vectors do not have the length of the codec's, and those of the file system.
     pub fn write(&self, path: &Path) -> Result<()> {
         let Self { tower, weights, tokenizer, codec, model_sha256 } = *self;
         let tower_config = *tower.config();
@@ -87,10 +87,10 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Reads what [`FitText::write`] wrote, verified.
+    /// Reads and verifies what [`FitText::write`] wrote.
     ///
     /// # Errors
-    /// As [`checkpoint::read`]; and [`Error::Checkpoint`] where the file is something else, or its parts do not belong together.
+    /// As [`checkpoint::read`], and [`Error::Checkpoint`] where the file is something else, or its parts do not belong together.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let wrong = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
         let (Contents { tensors, metadata }, _) = checkpoint::read(path)?;
@@ -125,12 +125,12 @@ impl TextEncoder {
         self.codec.bits()
     }
 
-    /// SHA-256 of the network that makes the codes of pictures which those of texts are compared with, in hex.
+    /// SHA-256, in hex, of the network that makes the codes of pictures with which those of texts are compared.
     pub fn model_sha256(&self) -> &str {
         &self.model_sha256
     }
 
-    /// Real values behind the codes of texts; their signs are the bits, the sign of 0 being +1.
+    /// Computes the real values behind the codes of texts. Their signs are the bits; the sign of 0 is +1.
     ///
     /// # Shapes
     /// Returns `[n, bits]`, row-major.
@@ -141,8 +141,8 @@ impl TextEncoder {
         Ok(self.encode_all(texts)?.values)
     }
 
-    /// As [`Self::encode`], with the vectors of texts in the space that they share with pictures: by their cosine to the features of pictures, which
-    /// takes no centre, pictures are put in order for a text.
+    /// As [`Self::encode`], with the vectors of the texts in the space that they share with pictures. Their cosine similarity to the features of
+    /// pictures ranks pictures for a text; this needs no centring.
     ///
     /// # Errors
     /// As [`Self::encode`].
@@ -161,7 +161,7 @@ fn vectors<T: AsRef<str>>(
     tower.features(&tokens.collect::<Result<Vec<_>>>()?)
 }
 
-/// The pictures' codec with texts' centre. Where pictures are not centred, neither are texts.
+/// The codec of pictures with the centre of texts. Where pictures are not centred, neither are texts.
 fn fitted(tower: &TextTower, tokenizer: &TextTokenizer, codec: &Codec) -> Result<Codec> {
     let map = match codec.map() {
         Map::FirstValues => Map::FirstValues,
@@ -176,7 +176,7 @@ fn fitted(tower: &TextTower, tokenizer: &TextTokenizer, codec: &Codec) -> Result
     Codec::new(CodecConfig { normalize: true, ..codec.config().clone() }, map)
 }
 
-/// The mean of the prompts' vectors, each of length 1.
+/// The mean of the normalised vectors of the prompts.
 fn mean(tower: &TextTower, tokenizer: &TextTokenizer) -> Result<Vec<f32>> {
     let prompts: Vec<String> = prompts().collect();
     let dims = tower.config().features;

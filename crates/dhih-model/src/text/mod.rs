@@ -1,11 +1,11 @@
-//! Texts to codes of pictures: the text towers of CLIP (Radford et al., 2021) and SigLIP (Zhai et al., 2023), which make of a text a vector in the
-//! space of their image towers' features. The image towers are backbones.
+//! Encodes texts for the search among pictures, by the text towers of CLIP (Radford et al., 2021) and SigLIP (Zhai et al., 2023). They map a
+//! text to a vector in the same space as the features of their image towers, which are backbones.
 //!
 //! ```text
 //! text -> tokenizer.rs (numbers of tokens) -> tower.rs (a vector) -> encoder.rs (the values of a code, and the file that holds all three)
 //! ```
 //!
-//! `config.rs` says how large a tower is, `prompts.rs` which texts the mean is taken of that codes are about.
+//! `config.rs` has the sizes of a tower; `prompts.rs` has the texts whose mean is the centre of texts.
 
 mod config;
 mod encoder;

@@ -1,6 +1,6 @@
-//! The texts whose mean is taken off every text's vector before it is coded: short captions of all kinds of pictures.
+//! Short captions of all kinds of pictures. The mean of their vectors is subtracted from the vector of each text before it is encoded.
 
-/// What the captions are of: people, animals, plants, food, things, vehicles, buildings, landscapes, weather, rooms and events.
+/// What the captions describe: people, animals, plants, food, things, vehicles, buildings, landscapes, weather, rooms and events.
 const SUBJECTS: [&str; 96] = [
     "a person",
     "a man",

@@ -1,4 +1,4 @@
-//! Texts to numbers of tokens, by the `tokenizer.json` that is published beside the weights of a text tower.
+//! Texts to token numbers, by the `tokenizer.json` that is published beside the weights of a text tower.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use tokenizers::Tokenizer;
 use super::config::{TextConfig, TextFamily};
 use crate::error::{Error, Result};
 
-/// The longest text, in bytes of UTF-8: many times what the context of a tower holds.
+/// The longest text, in bytes of UTF-8: many times as long as the context of a tower.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
-/// The largest file of a tokenizer, in bytes: those of CLIP and SigLIP have 2 to 3 MB.
+/// The largest tokenizer file, in bytes. Those of CLIP and SigLIP have 2 to 3 MB.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
-/// A tokenizer with what its family does with texts before it and with tokens behind it. Threads may share it.
+/// A tokenizer, with the preprocessing of texts and the padding of its family. Threads may share it.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     family: TextFamily,
@@ -29,12 +29,12 @@ impl TextTokenizer {
     /// Reads `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be read, [`Error::Tokenizer`] where it is no tokenizer, or not one of this tower.
+    /// [`Error::Io`] where the file cannot be read, [`Error::Tokenizer`] where it is not a tokenizer, or not one of this tower.
     pub fn read(path: &Path, config: &TextConfig) -> Result<Self> {
         Self::from_bytes(&std::fs::read(path).map_err(Error::io(path))?, config, path)
     }
 
-    /// As [`Self::read`], of a file's content; `path` is for messages.
+    /// As [`Self::read`], from the content of a file; `path` is for messages.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -47,10 +47,10 @@ impl TextTokenizer {
         let cure = "give the tokenizer.json that is published with the weights";
         let mut tokenizer =
             Tokenizer::from_bytes(bytes).map_err(|error| wrong(format!("{error}; {cure}")))?;
-        // What is cut off and filled up is decided here, whatever the file says.
+        // Truncation and padding are done here, whatever the file says.
         tokenizer.with_truncation(None).map_err(|error| wrong(error.to_string()))?;
         tokenizer.with_padding(None);
-        // A text that has the name of a special token in it is a text.
+        // The name of a special token within a text is ordinary text.
         tokenizer.set_encode_special_tokens(true);
         let TextConfig { family, vocabulary, context, .. } = *config;
         let largest = tokenizer.get_vocab(true).into_values().max();
@@ -78,11 +78,11 @@ impl TextTokenizer {
         &self.json
     }
 
-    /// The tokens of a text, those at its ends included. Of a text that is too long for the context, the last ones are left out, but for
-    /// the token of the end. SigLIP's texts are filled up to the context.
+    /// The tokens of a text, including those at its start and end. A text that is too long for the context loses its last tokens, but keeps the
+    /// end token. Texts for SigLIP are padded to the length of the context.
     ///
     /// # Errors
-    /// [`Error::Text`] where there is nothing in it, or it has more than [`MAX_TEXT_BYTES`].
+    /// [`Error::Text`] where the text is empty or has more than [`MAX_TEXT_BYTES`].
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
         let unusable = |reason: String| Error::Text { reason };
         if text.len() > MAX_TEXT_BYTES {
@@ -119,7 +119,7 @@ impl std::fmt::Debug for TextTokenizer {
     }
 }
 
-/// In lower case, without the punctuation of ASCII, words with one space between them: what SigLIP was trained on.
+/// Lower case, without ASCII punctuation, and with one space between words, as in the training of SigLIP.
 fn canonical(text: &str) -> String {
     let lower = text.to_lowercase();
     let plain: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();

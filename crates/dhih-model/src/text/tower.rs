@@ -1,4 +1,4 @@
-//! The tower: tokens to the vector of a text. Names of the weights are those of `transformers`, in which a checkpoint has text tower and image
+//! The text tower, from tokens to a vector. The names of its weights are those of `transformers`, in which a checkpoint has text tower and image
 //! tower side by side.
 
 use std::collections::BTreeMap;
@@ -16,30 +16,30 @@ use crate::layer::{Layer, Mode, Sequential};
 use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig};
 use crate::pretrained::Pretrained;
 
-/// Parts of a checkpoint that are the text tower's.
+/// The prefixes of the text tower's tensors in a checkpoint.
 const PARTS: [&str; 2] = ["text_model.", "text_projection."];
 
-/// Texts that go through the tower together.
+/// The number of texts that go through the tower together.
 const TOGETHER: usize = 16;
 
 /// A text tower. Threads may share it.
 pub struct TextTower {
     config: TextConfig,
-    /// `[vocabulary, channels]`.
+    /// The embeddings of tokens, `[vocabulary, channels]`.
     embedding: Tensor,
-    /// `[context, channels]`.
+    /// The embeddings of positions, `[context, channels]`.
     positions: Tensor,
     blocks: Sequential,
-    /// What becomes of the one token that stands for the text.
+    /// The layers on the token that stands for the text.
     head: Sequential,
     device: Device,
 }
 
 impl TextTower {
-    /// A tower that takes its weights from `vb`.
+    /// Builds a tower with weights from `vb`.
     ///
     /// # Errors
-    /// Where the sizes are out of range, and those of the variable store.
+    /// When the sizes are out of range, and those of the variable store.
     pub fn new(config: TextConfig, vb: &VarBuilder<'_>) -> Result<Self> {
         config.check()?;
         Ok(Self::build(config, vb)?)
@@ -79,7 +79,7 @@ impl TextTower {
         Ok(Self { config, embedding, positions, blocks, head, device: all.device().clone() })
     }
 
-    /// The text tower in a checkpoint that has image and text tower, by the names of `transformers`.
+    /// Loads the text tower of a checkpoint that has image and text tower, by the names of `transformers`.
     ///
     /// # Errors
     /// [`Error::Weights`] lists every tensor of a text tower that is missing, unknown or misshapen.
@@ -91,7 +91,7 @@ impl TextTower {
         Self::restored(config, Self::tensors_of(weights), device)
     }
 
-    /// The text tower's tensors in a checkpoint.
+    /// The tensors of the text tower in a checkpoint.
     pub(super) fn tensors_of(weights: &Pretrained) -> BTreeMap<String, Tensor> {
         let is_own = |name: &&String| PARTS.iter().any(|part| name.starts_with(part));
         let tensors = weights.tensors().iter().filter(|(name, _)| is_own(name));
@@ -103,7 +103,7 @@ impl TextTower {
         weights.tensors().keys().any(|name| name.starts_with(PARTS[0]))
     }
 
-    /// A tower of tensors by name; on the CPU it shares their memory.
+    /// A tower with the given tensors, by name. On the CPU it shares their memory.
     ///
     /// # Errors
     /// As [`Self::from_pretrained`].
@@ -119,18 +119,19 @@ impl TextTower {
         Self::new(config, &vb)
     }
 
-    /// What defines it, but for its weights.
+    /// What defines the tower, except its weights.
     pub fn config(&self) -> &TextConfig {
         &self.config
     }
 
-    /// Vectors of texts, in the space of the image tower's features; their length is as it comes.
+    /// Computes the vectors of texts, in the space of the image tower's features. They are not normalised.
     ///
     /// # Shapes
     /// `texts`: the tokens of each, as [`TextTokenizer::tokens`](super::TextTokenizer::tokens) makes them; returns `[n, features]`, row-major.
     ///
     /// # Errors
-    /// [`Error::Text`] where a text has no tokens, more than the context, or of SigLIP's less, or a token is unknown.
+    /// [`Error::Text`] where a text has no tokens or more than the context, for SigLIP also where it has fewer, and where a token is not in the
+    /// vocabulary.
     pub fn features(&self, texts: &[Vec<u32>]) -> Result<Vec<f32>> {
         let mut features = Vec::with_capacity(texts.len() * self.config.features);
         for texts in texts.chunks(TOGETHER) {
@@ -162,7 +163,7 @@ impl TextTower {
     fn some(&self, texts: &[Vec<u32>]) -> TensorResult<Tensor> {
         let (n, channels) = (texts.len(), self.config.channels);
         let length = texts.iter().map(Vec::len).max().unwrap_or(0);
-        // What fills a shorter text up stands behind its last token, which does not attend to it.
+        // The padding of a shorter text follows its last token, which does not attend to it.
         let filled = texts.iter().flat_map(|text| {
             let last = text.last().copied().unwrap_or(0);
             text.iter().copied().chain(std::iter::repeat(last)).take(length)
@@ -179,5 +180,5 @@ impl TextTower {
     }
 }
 
-/// Weights as they are drawn at first.
+/// How weights are initialised.
 const DRAWN: Init = Init::Randn { mean: 0.0, stdev: 0.02 };

@@ -1,8 +1,8 @@
-//! Which files are pictures: by their first bytes, and by the ending of their names. Decoding them: `image/`.
+//! Which files are pictures, by their first bytes and by the extensions of their names. `image/` decodes them.
 
 use std::path::Path;
 
-/// The format of a picture, told by its first bytes. Whether it can be decoded, `image` says.
+/// The format of a picture, recognised by its first bytes. `image` knows which of them can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PictureKind {
@@ -24,14 +24,14 @@ pub enum PictureKind {
     Avif,
 }
 
-/// Endings of names that say that a file is a picture, in lower case.
+/// File name extensions of pictures, in lower case.
 pub const PICTURE_ENDINGS: [&str; 14] = [
     "avif", "bmp", "dib", "gif", "heic", "heif", "jfif", "jpe", "jpeg", "jpg", "png", "tif",
     "tiff", "webp",
 ];
 
 impl PictureKind {
-    /// So many bytes of a file are enough for [`Self::of`].
+    /// The number of bytes that [`Self::of`] needs at most.
     pub const BYTES: usize = 64;
 
     /// The format of a file that begins with `start`; `None` where it is none of these.
@@ -42,7 +42,7 @@ impl PictureKind {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::WebP),
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
             [b'B', b'M', ..] => is_bitmap(start).then_some(Self::Bmp),
-            // Canon's raw format is a TIFF by its first four bytes.
+            // By its first four bytes, Canon's raw format is a TIFF.
             [b'I', b'I', b'*', 0, _, _, _, _, b'C', b'R', ..] => None,
             [b'I', b'I', b'*' | b'+', 0, ..] | [b'M', b'M', 0, b'*' | b'+', ..] => Some(Self::Tiff),
             _ if start.get(4..8) == Some(b"ftyp") => heif(start),
@@ -51,14 +51,14 @@ impl PictureKind {
     }
 }
 
-/// Whether "BM" begins a bitmap and not a text: its two reserved fields are zero, and its second header has one of the known lengths.
+/// Whether "BM" begins a bitmap and not a text: in a bitmap two reserved fields are zero, and the second header has one of the known lengths.
 fn is_bitmap(start: &[u8]) -> bool {
     let header = start.get(14..18).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     start.get(6..10) == Some(&[0; 4])
         && matches!(header, Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124))
 }
 
-/// The kind of an ISO base media file, by the brands of its first box: the major brand, then the compatible ones.
+/// The kind of an ISO base media file, by the brands in its first box: the major brand, then the compatible ones.
 fn heif(start: &[u8]) -> Option<PictureKind> {
     let length = start.first_chunk().map(|bytes| u32::from_be_bytes(*bytes) as usize)?;
     let brands = start.get(8..length.min(start.len()))?.as_chunks::<4>().0;
@@ -72,7 +72,7 @@ fn heif(start: &[u8]) -> Option<PictureKind> {
     }
 }
 
-/// Whether the ending of a file's name says that it is a picture.
+/// Whether the extension of a file's name is that of a picture.
 pub fn has_picture_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| {

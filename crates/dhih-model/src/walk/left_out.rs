@@ -19,13 +19,13 @@ pub enum Reason {
     /// Its name begins with a dot.
     #[error("its name begins with a dot")]
     Hidden,
-    /// A folder that a system or an editor put there.
+    /// A folder that a system or an editor made.
     #[error("a folder that a system or an editor made")]
     HelperFolder,
     /// A link to a file or folder that was reached by another path before.
     #[error("a link to what was reached before")]
     Repeated,
-    /// A file that is not of the kind that is looked for, and whose ending does not say that it is.
+    /// A file of another kind than the walk looks for, whose extension is not that of this kind either.
     #[error("a file of another kind")]
     OtherFile,
     /// A class without files.
@@ -34,19 +34,19 @@ pub enum Reason {
     /// A picture without a class.
     #[error("a picture without a class")]
     NoClass,
-    /// A picture whose classes have too few pictures.
+    /// A picture whose classes all have too few pictures.
     #[error("a picture whose classes have too few pictures")]
     SmallClass,
     /// A link whose target does not exist, or that leads to itself.
     #[error("a link that leads nowhere: {cause}")]
     DanglingLink {
-        /// What the operating system said.
+        /// What the operating system reported.
         cause: String,
     },
-    /// A file or folder that the user may not read, or that the disk does not give.
+    /// A file or folder that the user may not read, or that the disk fails to read.
     #[error("it cannot be read: {cause}")]
     Unreadable {
-        /// What the operating system said.
+        /// What the operating system reported.
         cause: String,
     },
     /// A pipe, socket or device.
@@ -58,37 +58,37 @@ pub enum Reason {
         most_bytes >> 20
     )]
     TooLong {
-        /// The most that is taken: [`Limits::max_file_bytes`](crate::image::Limits::max_file_bytes).
+        /// The limit: [`Limits::max_file_bytes`](crate::image::Limits::max_file_bytes).
         most_bytes: u64,
     },
-    /// A file whose ending says picture, while its first bytes do not.
+    /// A file with the extension of a picture, whose first bytes are not those of one.
     #[error("not a picture by its content, though its ending says so")]
     NotAPicture,
     /// A picture that cannot be decoded.
     #[error("{cause}")]
     Broken {
-        /// What the decoder said.
+        /// What the decoder reported.
         cause: String,
     },
 }
 
 impl Reason {
-    /// Of a file or folder that cannot be read.
+    /// The reason for a file or folder that cannot be read.
     pub fn unreadable(error: &io::Error) -> Self {
         Self::Unreadable { cause: error.to_string() }
     }
 
-    /// Of a picture that cannot be decoded. What the decoder says may quote the file, so control characters are escaped.
+    /// The reason for a picture that cannot be decoded. The message of the decoder may quote the file, so that control characters are escaped.
     pub fn broken(error: impl ToString) -> Self {
         Self::Broken { cause: text_of(OsStr::new(&error.to_string())) }
     }
 
-    /// Of a file that is no picture by its content.
+    /// The reason for a file whose content is not a picture.
     pub(super) fn of_other_content(path: &Path) -> Self {
         if has_picture_ending(path) { Self::NotAPicture } else { Self::OtherFile }
     }
 
-    /// Its name in JSON.
+    /// The name of the reason in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Hidden => "hidden",
@@ -107,7 +107,7 @@ impl Reason {
         }
     }
 
-    /// Whether something is wrong that the user should know of: such entries are listed one by one, and `--strict` refuses them.
+    /// Whether this is a fault that the user should know of. Faults are listed one by one, and `--strict` refuses them.
     pub fn is_fault(&self) -> bool {
         match self {
             Self::Hidden
@@ -130,9 +130,9 @@ impl Reason {
 /// An entry that is left out for a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its path, beginning with the root as it was given.
+    /// Its path, which begins with the root as it was given.
     pub path: PathBuf,
-    /// Why.
+    /// Why it is left out.
     pub reason: Reason,
 }
 
@@ -145,11 +145,11 @@ pub struct LeftOut {
     faults: Vec<Entry>,
 }
 
-/// So many names, or faults in an error, are shown.
+/// The most names, or faults in an error, that are shown.
 const SHOWN: usize = 5;
 
 impl Serialize for LeftOut {
-    /// As the number of entries by their reasons.
+    /// As a map from reasons to numbers of entries.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.counts.serialize(serializer)
     }
@@ -186,12 +186,12 @@ impl LeftOut {
         self.faults.extend(other.faults);
     }
 
-    /// The number of entries that are left out for this reason, whatever its cause says.
+    /// The number of entries that are left out for this reason, whatever its cause.
     pub fn count(&self, reason: &Reason) -> usize {
         self.counts.get(reason.name()).copied().unwrap_or_default()
     }
 
-    /// The number of entries by the names of their reasons, as JSON has them.
+    /// The number of entries for each reason, by the names of the reasons in JSON.
     pub fn counts(&self) -> &BTreeMap<&'static str, usize> {
         &self.counts
     }
@@ -225,7 +225,7 @@ impl LeftOut {
         (!counts.is_empty()).then(|| format!("left out: {}", counts.join(", ")))
     }
 
-    /// What `--strict` asks: that nothing is left out for a fault.
+    /// Checks, for `--strict`, that nothing is left out for a fault.
     ///
     /// # Errors
     /// [`Error::LeftOut`] with the first faults.

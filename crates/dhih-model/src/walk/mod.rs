@@ -1,17 +1,16 @@
-//! One walk of folders for every program: training, `encode`, the wheel and the service's import find their files here, so that all of
-//! them see the same files of a folder. Reading shards, decoding pictures and giving labels do not live here.
+//! The walk of folders that all programs share: training, `encode`, the Python package and the import of the service find their files here, so
+//! that all of them see the same files of a folder. Reading shards, decoding pictures and assigning labels happen elsewhere.
 //!
 //! ```text
 //! folder -> walker.rs: folders and links -> Walk: files by path, and what was left out (left_out.rs)
 //!                  kind.rs: pictures by their first bytes ----^        names.rs: paths as text
 //! ```
 //!
-//! - Links are followed, to files and to folders of any place. Each folder is entered once, so that a link to a parent folder ends; a
-//!   file that is reached by a link and by its own path, or by two links, counts once. Hard links are files of their own.
-//! - Names that begin with a dot, and the folders that systems and editors put among the user's ([`HELPER_FOLDERS`]), are left out.
-//!   The root itself may have any name and may be a link.
-//! - What cannot be read, links that lead nowhere, pipes, sockets and devices are left out and listed. Nothing but regular files is
-//!   opened.
+//! - Links to files and folders are followed, wherever they lead. Each folder is entered once, so that a link to a parent folder does not loop.
+//!   A file that is reached by a link and by its own path, or by two links, counts once. Hard links are separate files.
+//! - Names that begin with a dot, and folders that systems and editors create ([`HELPER_FOLDERS`]), are left out. The root itself may have any
+//!   name and may be a link.
+//! - Unreadable files and folders, dangling links, pipes, sockets and devices are left out and listed. Only regular files are opened.
 //! - The order of the files depends on their paths alone.
 
 mod kind;
@@ -37,25 +36,25 @@ use crate::image::Limits;
 /// The files below a folder.
 #[derive(Debug, Clone, Default)]
 pub struct Walk {
-    /// The files, ascending by path. Each path begins with the root as it was given.
+    /// The files, in ascending order of their paths. Each path begins with the root as it was given.
     pub files: Vec<PathBuf>,
-    /// The folders that were entered, ascending by path, without the root.
+    /// The folders that were entered, in ascending order of their paths, without the root.
     pub folders: Vec<PathBuf>,
-    /// What is not among the files.
+    /// What was left out.
     pub left_out: LeftOut,
 }
 
 impl Walk {
-    /// All regular files below `root`, at any depth.
+    /// Finds all regular files below `root`, at any depth.
     ///
     /// # Errors
-    /// `root` is no folder, or cannot be read. What cannot be read below it is left out.
+    /// When `root` is not a folder or cannot be read. What cannot be read below it is left out.
     pub fn of(root: &Path) -> io::Result<Self> {
         Walker::default().walk(root)
     }
 
-    /// The pictures below `root`: files whose ending says that they are pictures, and files whose first bytes do. Other files are
-    /// counted as [`Reason::OtherFile`].
+    /// Finds the pictures below `root`: files whose extension or first bytes are those of a picture. Other files are counted as
+    /// [`Reason::OtherFile`].
     ///
     /// # Errors
     /// As for [`Self::of`].
@@ -78,8 +77,8 @@ impl Walk {
     }
 }
 
-/// Finds the files that cannot be opened, or whose ending says picture while their first bytes do not. Reads the beginnings of all
-/// regular files, and is meant for `--strict`, which refuses before work begins.
+/// Finds the files that cannot be opened, and those with the extension of a picture whose first bytes are not those of one. It reads the
+/// beginnings of all regular files. `--strict` uses it to refuse before work begins.
 pub fn faults_of(pictures: &[PathBuf]) -> LeftOut {
     let found: Vec<_> =
         pictures.par_iter().filter_map(|path| Some((path.clone(), no_picture(path)?))).collect();
@@ -88,11 +87,11 @@ pub fn faults_of(pictures: &[PathBuf]) -> LeftOut {
     faults
 }
 
-/// Why a regular file is no picture, by its first bytes.
+/// Why a regular file is not a picture, by its first bytes.
 fn no_picture(path: &Path) -> Option<Reason> {
     let mut start = Vec::new();
     let read = std::fs::metadata(path).and_then(|metadata| {
-        // A pipe that the user named gives its bytes once.
+        // A pipe that the user named can be read only once.
         if !metadata.is_file() {
             return Ok(false);
         }
@@ -106,8 +105,8 @@ fn no_picture(path: &Path) -> Option<Reason> {
     }
 }
 
-/// Reads a picture's file of at most [`Limits::max_file_bytes`]; of a file whose first bytes are those of no picture, no more than these. What
-/// a walk found is a regular file; a path that the user named may be a pipe, which is waited for.
+/// Reads the file of a picture, of at most [`Limits::max_file_bytes`]. Of a file whose first bytes are not those of a picture, no more is read.
+/// What a walk found is a regular file; a path that the user named may be a pipe, which is waited for.
 ///
 /// # Errors
 /// Why the file is left out.
@@ -126,7 +125,7 @@ pub fn read_picture(path: &Path, limits: &Limits) -> Result<Vec<u8>, Reason> {
         return Err(Reason::TooLong { most_bytes });
     }
     bytes.reserve_exact(length.saturating_sub(start) as usize);
-    // A pipe tells no length, and a file may grow while it is read.
+    // A pipe has no length, and a file may grow while it is read.
     file.take(most_bytes + 1 - start).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > most_bytes {
         return Err(Reason::TooLong { most_bytes });

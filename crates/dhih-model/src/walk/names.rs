@@ -1,4 +1,4 @@
-//! Names of files as text: an escape that loses nothing, and the normal form in which names of classes are compared.
+//! Names of files as text: a reversible escape, and the normal form in which names of classes are compared.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// A name or path as text on one line. Bytes that are no UTF-8, control characters and the two line separators of Unicode are written
-/// `\xHH`, one for each byte, and a backslash is written `\\`. So the text leads back to the bytes, and two names never have one text.
+/// A name or path as text on one line. Bytes that are not UTF-8, control characters and the two line separators of Unicode are written as
+/// `\xHH`, one for each byte, and a backslash as `\\`. The escape is reversible, so that two names never have the same text.
 pub fn text_of(name: &OsStr) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.as_encoded_bytes().utf8_chunks() {
@@ -32,8 +32,8 @@ fn escape(bytes: &[u8], text: &mut String) {
     }
 }
 
-/// A name in Unicode's normal form C, in which an accented letter is one character. macOS splits such letters in the names of files, so
-/// that names of classes are compared in this form.
+/// A name in Unicode's normal form C, in which an accented letter is one character. macOS decomposes such letters in file names, so that names
+/// of classes are compared in this form.
 pub fn nfc(name: &str) -> Cow<'_, str> {
     match is_nfc(name) {
         true => Cow::Borrowed(name),

@@ -1,6 +1,6 @@
-//! The walk among what real folders hold. Programs that list folders by themselves came to grief here: a link to a parent folder was
-//! entered without end, one dangling link or unreadable folder ended the whole, a pipe was waited for, thumbnails of a network disk were
-//! taken for pictures, and files that may not be read were passed over without a word.
+//! The walk in folders as they occur in practice. Programs that listed folders on their own failed here: they followed a link to a parent folder
+//! without end, a dangling link or unreadable folder ended the whole walk, they waited for a pipe, took thumbnails of a network disk for
+//! pictures, and skipped unreadable files without a word.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ fn pictures_are_known_by_their_content() {
     assert_eq!(files, ["a.jfif", "b.JPG_large", "c", "empty.png", "page.jpg"]);
     assert_eq!(walk.left_out.count(&Reason::OtherFile), 1);
     assert!(walk.left_out.faults().is_empty());
-    // What their endings promise is looked at when they are read, or before work begins.
+    // The content of files is checked when they are read, or before work begins.
     assert_eq!(
         read_picture(&root.path().join("page.jpg"), &Limits::files()),
         Err(Reason::NotAPicture)
@@ -92,7 +92,7 @@ fn pictures_are_known_by_their_content() {
     assert_eq!(faults_of(&walk.files).faults().len(), 2);
 }
 
-/// A picture of 200 megapixels, stored without compression in four channels, was once too long.
+/// An uncompressed picture of 200 megapixels with four channels was once refused as too long.
 #[test]
 fn a_file_is_read_where_a_picture_within_the_limits_may_have_its_length() {
     assert!(Limits::files().max_file_bytes() > 4 * 200_000_000);
@@ -102,7 +102,7 @@ fn a_file_is_read_where_a_picture_within_the_limits_may_have_its_length() {
     std::fs::write(&path, PNG).unwrap();
     let limits = Limits::of_files(65_535, 40_000_000);
     let most_bytes = 320_000_000;
-    // The file has no more blocks on the disk.
+    // The file is sparse.
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(most_bytes + 1).unwrap();
     let refused = read_picture(&path, &limits).unwrap_err();
@@ -112,7 +112,7 @@ fn a_file_is_read_where_a_picture_within_the_limits_may_have_its_length() {
     );
     file.set_len(270 << 20).unwrap();
     assert_eq!(read_picture(&path, &limits).unwrap().len(), 270 << 20);
-    // What is no picture is not read on.
+    // A file that is not a picture is not read any further.
     let other = root.path().join("film.jpg");
     File::create(&other).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(read_picture(&other, &limits), Err(Reason::NotAPicture));
@@ -138,7 +138,7 @@ mod unix {
         }
         symlink("loop", root.path().join("loop")).unwrap();
         let walk = Walk::of(root.path()).unwrap();
-        // Files are known by their own paths, although the link `0` comes first by name.
+        // Files have their own paths, although the link `0` comes first by name.
         assert_eq!(below(root.path(), &walk.files), ["a/1.png", "b/2.png"]);
         assert_eq!(
             (
@@ -218,7 +218,7 @@ mod unix {
         }
         let locked = root.path().join("locked");
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
-        // The user root reads everything.
+        // The user root can read everything.
         let reads_all = std::fs::read_dir(&locked).is_ok();
         let walk = Walk::of(root.path());
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o755)).unwrap();

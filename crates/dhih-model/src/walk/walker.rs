@@ -1,5 +1,6 @@
-//! Entering folders and following links. The root's own folders come first, then the links one after the other by their paths: so a file
-//! is known by its own path where it has one below the root, and the result does not depend on the order of the file system.
+//! Entering folders and following links. The folders of the root come first, and then the links one after the other in the order of their paths.
+//! Therefore a file that has a path of its own below the root is listed under it, and the result does not depend on the order of the file
+//! system.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Reason, Walk};
 
-/// Folders that systems and editors put among the user's: thumbnails, waste bins, what a file system check found, caches. Names are
+/// Folders that systems and editors create among the user's: thumbnails, waste bins, files recovered by a file system check, caches. Names are
 /// compared without regard to case. Names that begin with a dot are left out in any case.
 pub const HELPER_FOLDERS: [&str; 9] = [
     "#recycle",
@@ -23,10 +24,10 @@ pub const HELPER_FOLDERS: [&str; 9] = [
     "lost+found",
 ];
 
-/// What tells whether two paths lead to one file or folder: its device and inode.
+/// Identifies a file or folder, whatever path leads to it: its device and inode.
 #[cfg(unix)]
 type Identity = (u64, u64);
-/// What tells whether two paths lead to one file or folder: its path without links.
+/// Identifies a file or folder, whatever path leads to it: its path with all links resolved.
 #[cfg(not(unix))]
 type Identity = PathBuf;
 
@@ -41,20 +42,20 @@ fn identity(path: &Path, _metadata: &Metadata) -> io::Result<Identity> {
     path.canonicalize()
 }
 
-/// A walk in the making.
+/// The state of a walk.
 #[derive(Default)]
 pub(super) struct Walker {
     walk: Walk,
-    /// Folders that were found and are not entered yet.
+    /// Folders that were found and not yet entered.
     pending: Vec<PathBuf>,
-    /// Links that were found and are not followed yet.
+    /// Links that were found and not yet followed.
     links: BTreeSet<PathBuf>,
     /// Folders that were entered.
     entered: HashSet<Identity>,
-    /// Files that are reached by their own paths. Made when the first link to a file is followed, because it takes a call of the system
-    /// for each file.
+    /// Files that are reached by their own paths. The set is made when the first link to a file is followed, because it takes a system call for
+    /// each file.
     files: Option<HashSet<Identity>>,
-    /// Files that are reached by links to them.
+    /// Files that are reached by links.
     linked: HashSet<Identity>,
 }
 
@@ -62,7 +63,7 @@ impl Walker {
     /// Walks all folders below `root`.
     ///
     /// # Errors
-    /// `root` itself cannot be read, or is no folder.
+    /// When `root` itself cannot be read, or is not a folder.
     pub(super) fn walk(mut self, root: &Path) -> io::Result<Walk> {
         self.entered.insert(identity(root, &std::fs::metadata(root)?)?);
         self.list(root)?;
@@ -105,7 +106,7 @@ impl Walker {
     /// Sorts the entries of a folder into files, folders and links.
     ///
     /// # Errors
-    /// The folder cannot be opened. An entry that cannot be read is left out.
+    /// When the folder cannot be opened. An entry that cannot be read is left out.
     fn list(&mut self, folder: &Path) -> io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
             let entry = match entry {
@@ -167,7 +168,7 @@ impl Walker {
         if found.is_dir() {
             match link.file_name().is_some_and(is_helper) {
                 true => self.leave_out(link, Reason::HelperFolder),
-                // Whether it was entered before is asked when it is entered.
+                // Whether the folder was entered before is checked when it is entered.
                 false => self.pending.push(link),
             }
         } else if !found.is_file() {

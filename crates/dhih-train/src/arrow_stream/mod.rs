@@ -1,6 +1,6 @@
-//! Encoding a stream of record batches, as engines hand them to a child process: a batch with images or vectors comes in, a batch with their
-//! codes goes out, and the next is read. What cannot be used is a row without a code, not the end of the job. Codes of
-//! files: `dhih-train encode --input`. How the rows of a column are read and coded: `source.rs`.
+//! Encodes a stream of record batches, which data engines send to a child process: reads a batch with images or vectors, writes a batch with
+//! their codes, and goes on with the next. A row that cannot be used has no code and does not end the job. `dhih-train encode --input` encodes
+//! files. `source.rs` encodes the rows of a column.
 
 mod source;
 
@@ -20,34 +20,34 @@ use self::source::Coded;
 pub use self::source::Coder;
 use crate::error::{Error, Result};
 
-/// The column of the images: bytes of a picture's file.
+/// The name of the column of images: bytes of picture files.
 pub const IMAGE: &str = "image";
-/// The column of the vectors: lists of floating-point numbers.
+/// The name of the column of vectors: lists of floating-point numbers.
 pub const VECTOR: &str = "vector";
-/// The column of the codes: bit k of a code is bit k % 8 of byte k / 8.
+/// The name of the column of codes: bit k of a code is bit k % 8 of byte k / 8.
 pub const CODE: &str = "code";
-/// The column that says why a row has no code.
+/// The name of the column that says why a row has no code.
 pub const ERROR: &str = "error";
 
-/// Rows coded at once: bounds memory whatever the size of a batch.
+/// Rows that are encoded at once. This bounds memory, whatever the size of a batch.
 const PART: usize = 256;
 
-/// What was done.
+/// How many rows were encoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// Rows read and written.
     pub rows: usize,
-    /// Rows whose image or vector could not be used.
+    /// Rows whose image or vector cannot be used.
     pub without_code: usize,
 }
 
-/// Reads an Arrow IPC stream with a column [`IMAGE`] or [`VECTOR`], as the coder takes it, and writes one with the same batches: the other columns as they are,
-/// then [`CODE`] (binary), `w0`, `w1`, ... (int64, 64 bits of the code each, the lowest first) and [`ERROR`] (text, null where there
-/// is a code). The schema's metadata say `dhih.bits` and `dhih.model_sha256`. A batch is written before the next is read.
+/// Reads an Arrow IPC stream with a column [`IMAGE`] or [`VECTOR`], depending on the coder, and writes one with the same batches: the other
+/// columns unchanged, then [`CODE`] (binary), `w0`, `w1`, ... (int64, 64 bits of the code each, the lowest first) and [`ERROR`] (text, null
+/// where there is a code). The metadata of the schema are `dhih.bits` and `dhih.model_sha256`. A batch is written before the next one is read.
 ///
 /// # Errors
-/// [`Error::Stream`] where the input is no such stream, is damaged, or ends without its end marker, and where the output cannot be
-/// written; those of the coder.
+/// [`Error::Stream`] where the input is not such a stream, is damaged, or lacks its end marker, and where the output cannot be written; those of
+/// the coder.
 pub fn encode(input: impl Read, output: impl Write, coder: Coder<'_>) -> Result<Encoded> {
     let input = Watched { inner: input, ended: false };
     let mut reader = caught(|| StreamReader::try_new(input, None))?;
@@ -55,7 +55,7 @@ pub fn encode(input: impl Read, output: impl Write, coder: Coder<'_>) -> Result<
     let mut writer = StreamWriter::try_new(output, &columns.schema).map_err(unwritable)?;
     writer.flush().map_err(unwritable)?;
     let mut done = Encoded::default();
-    // Not by `for`: the reader is asked afterwards how its stream ended.
+    // A `for` loop would consume the reader, which is asked afterwards how its stream ended.
     while let Some(batch) = caught(|| reader.next().transpose())? {
         let (batch, without_code) = columns.encode(&batch, coder)?;
         writer.write(&batch).and_then(|()| writer.flush()).map_err(unwritable)?;
@@ -72,9 +72,9 @@ pub fn encode(input: impl Read, output: impl Write, coder: Coder<'_>) -> Result<
     Ok(done)
 }
 
-/// Which column is what.
+/// The meaning of the columns.
 struct Columns {
-    /// The column that is coded.
+    /// The column that is encoded.
     source: usize,
     words: usize,
     schema: SchemaRef,
@@ -114,7 +114,7 @@ impl Columns {
         Ok(Self { source, words, schema, reader: PictureReader::new(Limits::files()) })
     }
 
-    /// A batch with codes in place of what they are made of, and how many rows have none.
+    /// Replaces the images or vectors of a batch by their codes. Also returns the number of rows without a code.
     fn encode(&self, batch: &RecordBatch, coder: Coder<'_>) -> Result<(RecordBatch, usize)> {
         let mut code = BinaryBuilder::new();
         let mut words: Vec<Int64Builder> = (0..self.words).map(|_| Int64Builder::new()).collect();
@@ -157,7 +157,7 @@ impl Columns {
     }
 }
 
-/// Eight bytes each, the first the lowest, the last filled up with zeros.
+/// Eight bytes each, the lowest first; zeros fill the last one.
 fn words_of(code: &[u8]) -> impl Iterator<Item = i64> {
     code.chunks(8).map(|part| {
         let mut bytes = [0; 8];
@@ -166,7 +166,7 @@ fn words_of(code: &[u8]) -> impl Iterator<Item = i64> {
     })
 }
 
-/// A reader that knows whether its end was met: a whole stream is read up to its end marker and not beyond.
+/// A reader that records whether the end marker was read: a complete stream is read up to its end marker and not beyond.
 struct Watched<R> {
     inner: R,
     ended: bool,
@@ -180,8 +180,8 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-/// What the reader gives. It checks most of what a stream says, but not all: a buffer that lies outside its message, or that ends inside a
-/// number, lets it panic. That is an error here like any other; the reader is not used again.
+/// Calls the reader and turns a panic into an error. The Arrow reader checks most of a stream, but panics on a buffer that lies outside of its
+/// message or ends within a number. After such an error it is not used again.
 fn caught<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T> {
     let damaged = |_| ArrowError::IpcError("a message is damaged".to_owned());
     catch_unwind(AssertUnwindSafe(read)).map_err(damaged).flatten().map_err(unreadable)

@@ -1,4 +1,4 @@
-//! What the codes of a stream are made of: the rows of a column of pictures, or of a column of vectors. The stream itself: `mod.rs`.
+//! Encodes the rows of a column of pictures or of a column of vectors; `mod.rs` handles the stream.
 
 use arrow_array::types::{Float16Type, Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, BinaryArray, BinaryViewArray, LargeBinaryArray, cast::AsArray};
@@ -12,25 +12,25 @@ use rayon::prelude::*;
 use super::{IMAGE, VECTOR, wrong};
 use crate::error::Result;
 
-/// What makes the codes of a stream.
+/// What computes the codes of a stream.
 #[derive(Clone, Copy)]
 pub enum Coder<'a> {
-    /// A network, of the pictures in the column [`IMAGE`].
+    /// A network, for the pictures in the column [`IMAGE`].
     Pictures(&'a Encoder),
-    /// A codec, of the vectors in the column [`VECTOR`].
+    /// A codec, for the vectors in the column [`VECTOR`].
     Vectors(&'a Codec),
 }
 
 /// The codes of some rows.
 pub(super) struct Coded {
-    /// For each row nothing, or why it has no code.
+    /// For each row, the reason why it has no code, if it has none.
     pub(super) faults: Vec<Option<String>>,
-    /// The codes of the rows without a fault, in their order.
+    /// The codes of the rows without a fault, in order.
     pub(super) codes: Codes,
 }
 
 impl<'a> Coder<'a> {
-    /// The column that is read.
+    /// The name of the column that is read.
     pub(super) fn column(self) -> &'static str {
         match self {
             Self::Pictures(_) => IMAGE,
@@ -73,7 +73,7 @@ impl<'a> Coder<'a> {
         }
     }
 
-    /// Codes rows of a column that was checked.
+    /// Encodes rows of a column that was checked.
     pub(super) fn code(
         self,
         column: &ArrayRef,
@@ -97,14 +97,14 @@ impl<'a> Coder<'a> {
     }
 }
 
-/// What could not be read, and one after the other what could.
+/// Separates the reasons of rows that could not be read from the values of those that could.
 fn apart<T>(read: Vec<Result<Vec<T>, String>>) -> (Vec<Option<String>>, Vec<T>) {
     let mut all = Vec::new();
     let mut fault = |row: Result<Vec<T>, String>| row.map(|values| all.extend(values)).err();
     (read.into_iter().map(&mut fault).collect(), all)
 }
 
-/// The three ways in which bytes are laid out.
+/// The three layouts of binary columns in Arrow.
 enum Images<'a> {
     Small(&'a BinaryArray),
     Large(&'a LargeBinaryArray),
@@ -121,7 +121,7 @@ impl<'a> Images<'a> {
         small.or_else(large).or_else(view).ok_or_else(other)
     }
 
-    /// The bytes of a row; `None` where it is null.
+    /// The bytes of a row; `None` where the row is null.
     fn get(&self, row: usize) -> Option<&'a [u8]> {
         match self {
             Self::Small(column) => (!column.is_null(row)).then(|| column.value(row)),
@@ -149,7 +149,7 @@ fn is_list_of_floats(kind: &DataType) -> bool {
     }
 }
 
-/// The vector in a row; else why the codec cannot take it.
+/// The vector in a row. The error says why the codec cannot use it.
 fn vector(column: &ArrayRef, row: usize, codec: &Codec) -> Result<Vec<f32>, String> {
     if column.is_null(row) {
         return Err("there is no vector: it is null".to_owned());
@@ -175,7 +175,7 @@ fn vector(column: &ArrayRef, row: usize, codec: &Codec) -> Result<Vec<f32>, Stri
         let (got, expected) = (numbers.len(), codec.dims());
         return Err(format!("the vector has {got} numbers; the codec takes {expected}"));
     }
-    // It is brought to length 1 when it is coded, once: of what was rounded before, the last bits would be others.
+    // This is a trial on a copy. The vector is normalised when it is encoded; normalising it twice would change its last bits.
     let mut tried = numbers.clone();
     match prepare_rows(&mut tried, codec.config(), |row| row) {
         Ok(()) => Ok(numbers),

@@ -46,16 +46,16 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
-/// What `--json` prints of each kind of work.
+/// The JSON object of each kind of work.
 #[derive(Debug, Serialize)]
 struct Measured {
     #[serde(flatten)]
     throughput: Throughput,
-    /// The most memory that the process had until then, where the system tells (Linux).
+    /// The peak memory of the process up to then, where the system reports it (Linux).
     most_memory_mib: Option<f64>,
 }
 
-/// The most memory that this process has had, as Linux tells it.
+/// The peak memory of this process, as Linux reports it.
 fn most_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -63,10 +63,10 @@ fn most_memory_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// Measures and prints.
+/// Runs the measurements and prints them.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let device = device(&args.device, Progress::Shown)?;
-    // Names are read as for training.
+    // Names are parsed as in training.
     let options = TrainOptions {
         backbone: Some(args.backbone.clone()),
         loss: Some(args.loss.clone()),

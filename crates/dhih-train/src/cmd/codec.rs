@@ -97,12 +97,12 @@ struct HeadArgs {
     validation: Option<f64>,
 }
 
-/// What `--json` prints.
+/// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     out: &'a Path,
     method: &'a str,
-    /// Those that it was fitted to or trained on; absent where it is a shorter form of another codec.
+    /// The number of vectors that it was fitted to or trained on; absent where it is a shortened codec.
     #[serde(skip_serializing_if = "Option::is_none")]
     vectors: Option<usize>,
     dims: usize,
@@ -110,7 +110,7 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "<[usize]>::is_empty")]
     nested: &'a [usize],
     sha256: &'a str,
-    /// Of held-out vectors, where there are some.
+    /// The results on held-out vectors, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     validation_map: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,7 @@ struct Made {
     validation: Option<Validation>,
 }
 
-/// A value parser of the names of those methods.
+/// A value parser for the names of the wanted methods.
 pub(super) fn methods(
     is_offered: impl Fn(Method) -> bool,
 ) -> impl TypedValueParser<Value = Method> {
@@ -134,7 +134,7 @@ pub(super) fn methods(
         .try_map(|name| Method::named(&name).ok_or("no such method"))
 }
 
-/// Fits, trains or shortens, writes and reports.
+/// Fits, trains or shortens a codec, writes it, and reports.
 pub(crate) fn run(args: &CodecArgs) -> Result<()> {
     let Made { codec, vectors, validation } = args.make()?;
     codec.save(&args.out)?;
@@ -166,7 +166,7 @@ impl CodecArgs {
             let codec = Codec::load(whole)?.shortened(bits)?;
             return Ok(Made { codec, vectors: None, validation: None });
         }
-        // The flags make sure that there are vectors where nothing is shortened.
+        // The flags guarantee that there are vectors unless a codec is shortened.
         let vectors = Vectors::open(self.vectors.as_ref().context("no --vectors")?)?;
         match (&self.head.labels, self.method) {
             (Some(labels), None | Some(Method::Head)) => {

@@ -1,5 +1,5 @@
-//! `dhih-train dedup`: duplicates among the pictures of a folder, or pictures that two folders share, for somebody to look at. Finding them
-//! is `dhih_train::dedup`'s.
+//! `dhih-train dedup`: duplicates among the pictures of a folder, or pictures that two folders share, for a person to review.
+//! `dhih_train::dedup` finds them.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -101,7 +101,7 @@ enum KeepBy {
 struct Folder {
     pictures: Vec<Picture>,
     files: usize,
-    /// Pictures of less quality than was asked for.
+    /// The number of pictures whose quality is too low.
     low_quality: usize,
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &DedupArgs) -> Result<()> {
     let against = args.against.as_deref().map(&mut folder).transpose()?;
     tell_left_out(&left_out);
     if args.strict {
-        // A picture that is broken behind its first bytes is known only now.
+        // Only now it is known which pictures are broken behind their first bytes.
         left_out.refuse_faults()?;
     }
     let config = DedupConfig {
@@ -223,7 +223,7 @@ fn read_folder(
     Ok(Folder { low_quality: all - pictures.len(), pictures, files })
 }
 
-/// What was found, and what it was found in.
+/// The result, and what it was computed from.
 struct Outcome<'a> {
     args: &'a DedupArgs,
     radius: u32,
@@ -241,7 +241,7 @@ impl Outcome<'_> {
         self.duplicates.groups.iter().map(|group| group.diameter).max().unwrap_or(0)
     }
 
-    /// Writes the page and the list; returns where the list is.
+    /// Writes the page and the list, and returns the path of the list.
     fn write(&self, reader: &PictureReader) -> Result<PathBuf> {
         let args = self.args;
         let list = args.list.clone().unwrap_or_else(|| args.out.with_extension("delete.txt"));

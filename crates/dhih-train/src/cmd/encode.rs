@@ -1,4 +1,5 @@
-//! `dhih-train encode`: images to codes with a trained network, texts with the text tower beside it, or vectors with a codec. Which files are images, `dhih_model::walk` says.
+//! `dhih-train encode`: encodes images with a trained network, texts with the text tower beside it, or vectors with a codec. `dhih_model::walk`
+//! decides which files are images.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -97,14 +98,14 @@ pub(crate) struct EncodeArgs {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     out: &'a Path,
     encoded: usize,
-    /// What is left out for a fault.
+    /// Entries that are left out for a fault.
     skipped: Vec<Skipped>,
-    /// The number of all entries that are left out, by the reason.
+    /// The number of entries that are left out, by the reason.
     left_out: &'a LeftOut,
 }
 
@@ -116,9 +117,9 @@ struct Skipped {
 
 /// The codes of files.
 struct Encoded {
-    /// `[n, ceil(bits / 8)]`, packed.
+    /// Packed codes, `[n, ceil(bits / 8)]`.
     codes: Vec<u8>,
-    /// The number of each code's file.
+    /// The number of the file of each code.
     files: Vec<usize>,
 }
 
@@ -144,7 +145,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     if args.arrow_stdin {
         return stream(Coder::Pictures(&encoder));
     }
-    // The flags make sure that there is `--out` wherever there is no stream.
+    // The flags guarantee that there is `--out` unless there is a stream.
     let out = args.out.as_deref().context("no --out")?;
     let (files, mut left_out) = find(&args.input)?;
     if args.strict {
@@ -164,10 +165,10 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let encoded = encode(files, &encoder, &reader, &mut left_out)?;
     tell_left_out(&left_out);
     if args.strict {
-        // A picture that is broken behind its first bytes is known only now.
+        // Only now it is known which pictures are broken behind their first bytes.
         left_out.refuse_faults()?;
     }
-    // A part of `--shard` may be without images: the other parts are whole without it.
+    // A part of `--shard` may have no images; the other parts are complete without it.
     if encoded.files.is_empty() && (args.shard.is_none() || count == 0) {
         bail!("no usable image among {count} files; give --input {FORMATS} images");
     }
@@ -201,7 +202,7 @@ fn of_vectors(codec: &Codec, vectors: &Path, out: &Path, json: bool) -> Result<(
     super::print(&format!("{encoded} codes of {bits} bits in {}\n", out.display()))
 }
 
-/// Encodes texts and reports. Beside the codes, each text is named in the place of a file.
+/// Encodes texts and reports. In the list beside the codes, each text takes the place of a file name.
 fn of_texts(args: &EncodeArgs, out: &Path, device: &Device) -> Result<()> {
     let file = args.run.join(RunDir::TEXT);
     if !file.exists() {
@@ -232,10 +233,10 @@ fn of_texts(args: &EncodeArgs, out: &Path, device: &Device) -> Result<()> {
     super::print(&format!("{encoded} codes of {bits} bits in {}\n", out.display()))
 }
 
-/// The files of `--input`: files as they are named, and the pictures of folders.
+/// The files of `--input`: named files, and the pictures of folders.
 ///
 /// # Errors
-/// An input that does not exist or cannot be read. What cannot be read below a folder is left out.
+/// When an input does not exist or cannot be read. What cannot be read below a folder is left out.
 fn find(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, LeftOut)> {
     let (mut files, mut left_out) = (Vec::new(), LeftOut::default());
     for input in inputs {
@@ -251,7 +252,7 @@ fn find(inputs: &[PathBuf]) -> Result<(Vec<PathBuf>, LeftOut)> {
     Ok((files, left_out))
 }
 
-/// Encodes files. In memory are the pixels of a few batches, and the packed codes of all files.
+/// Encodes files. The pixels of a few batches and the packed codes of all files are in memory.
 fn encode(
     files: &[PathBuf],
     encoder: &Encoder,
@@ -273,7 +274,7 @@ fn encode(
     Ok(Encoded { codes, files })
 }
 
-/// Encodes from stdin to stdout.
+/// Encodes a stream from stdin to stdout.
 fn stream(coder: Coder<'_>) -> Result<()> {
     let out = BufWriter::new(std::io::stdout().lock());
     let arrow_stream::Encoded { rows, without_code } =

@@ -1,4 +1,4 @@
-//! `dhih-train evaluate`: metrics of a run's codes, or of codes of any origin.
+//! `dhih-train evaluate`: computes metrics of the codes of a run, or of other codes.
 
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ enum EmptyArg {
     Omit,
 }
 
-/// What `--json` prints of a run.
+/// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -93,7 +93,7 @@ struct Report<'a> {
     map_asymmetric: Option<f64>,
 }
 
-/// Measures and reports.
+/// Computes metrics and reports.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let empty = match args.empty {
         EmptyArg::Zero => Empty::Zero,
@@ -152,7 +152,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     super::print(&(head + &table + &asymmetric.unwrap_or_default()))
 }
 
-/// The metrics, of the codes or of the parts that are there; none where only a part was wanted, which is told.
+/// The metrics, from codes or from the parts of an evaluation. `None` where only a part was computed, which is reported.
 fn measure(
     args: &EvaluateArgs,
     sets: (&CodeSet, &CodeSet),

@@ -27,7 +27,7 @@ pub(crate) struct ExportArgs {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     out: &'a Path,

@@ -39,7 +39,7 @@ struct Entry {
     size: Option<Size>,
 }
 
-/// Of a backbone, for colour images of the side it was made for.
+/// A backbone, with its sizes for colour images of its default side.
 #[derive(Serialize)]
 struct Size {
     side: usize,
@@ -47,7 +47,7 @@ struct Size {
     parameters: usize,
 }
 
-/// Lists.
+/// Prints the lists.
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let wanted = |entry: &Entry| args.kind.is_none_or(|kind| kind == entry.kind);
     let entries: Vec<Entry> = all()?.into_iter().filter(wanted).collect();

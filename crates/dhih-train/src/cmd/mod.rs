@@ -1,4 +1,4 @@
-//! One file a subcommand: flags, calls into the library, output.
+//! The subcommands, one in each file: flags, calls into the library, output.
 
 pub(crate) mod bench;
 pub(crate) mod codec;
@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use dhih_train::RunDir;
 use serde::Serialize;
 
-/// The run that is named, or else the last one. A `runs/latest` that is no link is told.
+/// Opens the named run, or else the last one. Reports a `runs/latest` that is not a link.
 pub(crate) fn open_run(named: Option<&Path>) -> Result<RunDir> {
     let last = Path::new("runs/latest");
     if named.is_none() {
@@ -29,7 +29,7 @@ pub(crate) fn open_run(named: Option<&Path>) -> Result<RunDir> {
     Ok(RunDir::open(named.unwrap_or(last))?)
 }
 
-/// Writes text to stdout; a reader that went away is no error.
+/// Writes text to stdout. A closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,4 +1,4 @@
-//! `dhih-train photos`: a folder of pictures without labels to a directory that `dhih-serve` searches. Making it is `dhih_train::photos`'s.
+//! `dhih-train photos`: makes a directory of pictures without labels that `dhih-serve` searches, by `dhih_train::photos`.
 
 use std::path::{Path, PathBuf};
 
@@ -69,18 +69,18 @@ pub(crate) struct PhotosArgs {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     run_dir: &'a Path,
     images: usize,
     bits: usize,
     model_sha256: &'a str,
-    /// The number of all entries that are left out, by the reason.
+    /// The number of entries that are left out, by the reason.
     left_out: &'a LeftOut,
 }
 
-/// How features are kept, if at all.
+/// How features are stored, if at all.
 #[derive(Debug, Clone, Copy)]
 struct Kept(Option<VectorType>);
 

@@ -16,13 +16,13 @@ pub(super) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// A reader of pictures within them.
+    /// A reader of pictures within these limits.
     pub(super) fn reader(&self) -> PictureReader {
         PictureReader::new(Limits::of_files(self.max_side, self.max_pixels))
     }
 }
 
-/// Tells what is left out for a fault, and the number of all entries that are left out.
+/// Reports entries that are left out for a fault, and the number of all entries that are left out.
 pub(super) fn tell_left_out(left_out: &LeftOut) {
     for Entry { path, reason } in left_out.faults() {
         eprintln!("skipped {}: {reason}", text_of(path.as_os_str()));

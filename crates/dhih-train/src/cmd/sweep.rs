@@ -102,7 +102,7 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
     super::print(&markdown(&points))
 }
 
-/// Seeds separated by commas, each of them once.
+/// Parses seeds separated by commas, without repetition.
 fn seeds_of(text: &str) -> Result<Vec<u64>> {
     let parse = |seed: &str| {
         seed.trim().parse().with_context(|| format!("{seed:?} is no seed: expected a whole number"))
@@ -118,7 +118,7 @@ fn split(setting: &str) -> Result<(&str, &str)> {
     parts.with_context(|| format!("{setting:?} is no setting: expected NAME=VALUE"))
 }
 
-/// A value as TOML writes it; what is none is text.
+/// Parses a value in TOML's syntax; anything else is text.
 fn value_of(text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<Table>();
     let value = parsed.ok().and_then(|mut table| table.remove("value"));

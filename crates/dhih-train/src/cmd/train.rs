@@ -1,4 +1,4 @@
-//! `dhih-train train`: a whole run, or the rest of one.
+//! `dhih-train train`: starts a run, or continues one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,18 +46,19 @@ pub(crate) struct TrainArgs {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     run: &'a Path,
     seconds: f64,
-    /// The number of all entries that were left out of the data, by the reason, as `encode --json` has it.
+    /// The number of entries of the data that were left out, by the reason, as in `encode --json`.
     left_out: &'a BTreeMap<String, usize>,
     evaluation: &'a Evaluation,
 }
 
 impl TrainArgs {
-    /// Flags before file before recipe. What the recipe has for other losses than this one is left out, and told.
+    /// The options from flags, file and recipe, in this order of precedence. Options of the recipe for other losses than this one are left out,
+    /// with a message.
     fn options(&self) -> Result<TrainOptions> {
         let file = self.config.as_deref().map(TrainOptions::read).transpose()?;
         let own = self.options.clone().or(file.unwrap_or_default());
@@ -72,7 +73,7 @@ impl TrainArgs {
         Ok(own.or(recipe))
     }
 
-    /// The settings of a new run. What was chosen for the user is told.
+    /// The settings of a new run. Choices made for the user are reported.
     fn chosen(&self) -> Result<TrainConfig> {
         let Chosen { options, note } = self.options()?.with_weights_at_hand()?;
         let config = options.resolve()?;
@@ -82,7 +83,7 @@ impl TrainArgs {
         Ok(config)
     }
 
-    /// Where a new run's directory is made.
+    /// The place of a new run's directory.
     fn place(&self) -> Result<NewRun> {
         let runs = self.runs_dir();
         Ok(match (&self.run_dir, &self.name) {
@@ -101,7 +102,7 @@ impl TrainArgs {
         self.runs_dir.as_deref().unwrap_or("runs".as_ref())
     }
 
-    /// The run to go on with, and its settings, which those that are given must not contradict.
+    /// The run to continue with its settings. Settings that are given must agree with them.
     fn resumed(&self, dir: &Path) -> Result<(RunDir, TrainConfig)> {
         let run = match dir == Path::new("last") {
             true => RunDir::last_unfinished(self.runs_dir())?,
@@ -117,7 +118,7 @@ impl TrainArgs {
                 run.path().display()
             );
         }
-        // Where the data is now is no setting.
+        // The data may have been moved; its place may differ.
         Ok((run, TrainConfig { data_dir: asked.data_dir, ..own }))
     }
 }

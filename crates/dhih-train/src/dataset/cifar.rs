@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): as the Hugging Face hub's Parquet files, as the original binary version, or as the original Python
-//! version. CIFAR-100 has two labels an image: one of 100 fine classes and one of 20 coarse ones; each is a dataset of its own here.
+//! CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), from the Parquet files of the Hugging Face hub, the original binary version, or the original
+//! Python version. Images of CIFAR-100 have two labels, one of 100 fine classes and one of 20 coarse classes; each is a dataset of its own here.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 const SHAPE: InputShape = InputShape::new(32, 32, 3);
 
-/// Which of the sets, and which of its labels.
+/// Which of the sets, with which of its labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cifar {
     Ten,
@@ -22,7 +22,7 @@ pub(super) enum Cifar {
     HundredCoarse,
 }
 
-/// Pixels `[n, 32, 32, 3]` and labels of one file.
+/// The pixels `[n, 32, 32, 3]` and the labels of a file.
 type Part = (Vec<u8>, Vec<u32>);
 
 /// How the files of a version are read.
@@ -33,7 +33,7 @@ enum Format {
     Pickle,
 }
 
-/// A form in which a set is published: where its folder may be, and its files.
+/// A published form of a set: the folders where it may be, and its files.
 struct Version {
     format: Format,
     folders: &'static [&'static str],
@@ -42,14 +42,14 @@ struct Version {
 }
 
 impl Version {
-    /// The folder that has its first file, relative to `dir`.
+    /// The folder with the first file of the version, relative to `dir`.
     fn folder(&self, dir: &Path) -> Option<&'static str> {
         let has = |folder: &&str| dir.join(folder).join(&self.train[0]).is_file();
         self.folders.iter().copied().find(has)
     }
 }
 
-/// Reads a set. Of several versions in the folder the first is read: Parquet, binary, Python.
+/// Reads a set. If the folder has several versions, the first of Parquet, binary and Python is read.
 ///
 /// # Errors
 /// [`Error::Data`] names the file that is missing or damaged.
@@ -118,7 +118,7 @@ impl Cifar {
         }
     }
 
-    /// The byte of the label in a binary record, and the number of bytes before the pixels.
+    /// The position of the label byte in a binary record, and the number of bytes before the pixels.
     fn binary_label(self) -> (usize, usize) {
         match self {
             Self::Ten => (0, 1),
@@ -168,7 +168,7 @@ impl Cifar {
         Error::Data { path: path.to_owned(), reason, cure: self.cure().to_owned() }
     }
 
-    /// Records of one or two label bytes and 3,072 pixels, a plane for each channel.
+    /// Reads records of one or two label bytes and 3,072 pixels, one plane for each channel.
     fn read_binary(self, path: &Path) -> Result<Part> {
         let (label, head) = self.binary_label();
         let bytes = read_file(path, self.cure())?;
@@ -184,7 +184,7 @@ impl Cifar {
         Ok((images, labels))
     }
 
-    /// A pickled dictionary: `data`, a numpy array `[n, 3072]` of bytes, a plane for each channel, and a list of labels.
+    /// Reads a pickled dictionary with `data`, a numpy array `[n, 3072]` of bytes with one plane for each channel, and a list of labels.
     fn read_pickle(self, path: &Path) -> Result<Part> {
         let bytes = read_file(path, self.cure())?;
         let dict = Dict::read(&bytes).map_err(|reason| self.damaged(path, reason))?;
@@ -206,7 +206,7 @@ impl Cifar {
     }
 }
 
-/// The pixels of an image, channels last, from a plane for each channel.
+/// The pixels of an image channels-last, from one plane for each channel.
 fn interleaved(planes: &[u8]) -> impl Iterator<Item = u8> {
     let plane = SHAPE.height * SHAPE.width;
     (0..SHAPE.len()).map(move |i| planes[i % 3 * plane + i / 3])

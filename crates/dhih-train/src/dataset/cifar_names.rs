@@ -1,5 +1,4 @@
-//! Names of the classes of CIFAR-10 and CIFAR-100, in the order of their numbers, as the sets' own lists have them. How the sets are read is in
-//! `cifar.rs`.
+//! Names of the classes of CIFAR-10 and CIFAR-100, in the order of their numbers, as in the lists of the sets. `cifar.rs` reads the sets.
 
 /// CIFAR-10.
 pub(super) const CIFAR10: [&str; 10] =

@@ -1,5 +1,4 @@
-//! Names of classes whose labels are numbers, and the dropping of classes that have too few images. Which classes occur is found in
-//! `classes.rs`.
+//! Names of classes whose labels are numbers, and the removal of classes with too few images. `classes.rs` finds the classes that occur.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,8 +12,8 @@ use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
 
-/// The names of the classes of pictures whose labels are numbers: the known ones, which count from 0; or else, of each number that occurs, the
-/// number itself, and the pictures' labels are renumbered without gaps.
+/// The names of classes of pictures whose labels are numbers. With known names, labels count from 0. Otherwise each number that occurs becomes a
+/// name, and the labels of the pictures are renumbered without gaps.
 pub(super) fn class_names(pictures: &mut Pictures, known: Option<Vec<String>>) -> Vec<String> {
     if let Some(known) = known {
         return known;
@@ -37,7 +36,7 @@ pub(super) fn class_names(pictures: &mut Pictures, known: Option<Vec<String>>) -
 }
 
 impl Raw {
-    /// Drops the classes that have fewer than `least` images, and the images all of whose classes are dropped, and warns of both.
+    /// Removes the classes with fewer than `least` images, and the images whose classes are all removed, with warnings.
     ///
     /// # Errors
     /// When fewer than two classes remain.
@@ -79,7 +78,7 @@ impl Raw {
         Ok(self)
     }
 
-    /// Keeps the pixels of some of `count` images, and numbers the rows of the parts anew.
+    /// Keeps the pixels of some of `count` images, and renumbers the rows of the parts.
     fn retain(&mut self, kept: &[usize], count: usize) {
         self.pixels.retain(kept, self.shape.len());
         let before = |end: usize| kept.partition_point(|row| *row < end);

@@ -1,25 +1,25 @@
-//! The classes that occur among pictures, numbered anew without the others. Names of classes whose labels are numbers, and classes that are
-//! dropped, are in `class_names.rs`; the classes of a row, in `labels.rs`.
+//! The classes that occur among pictures, renumbered without the others. `class_names.rs` has names of numeric labels and removes classes;
+//! `labels.rs` has the classes of each row.
 
 use std::path::Path;
 
 use dhih_model::walk::{Entry, text_of};
 
-/// Classes that occur, with the labels in their numbers.
+/// The classes that occur, and the labels with their new numbers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UsedClasses {
     /// Names of the classes that occur.
     pub(super) names: Vec<String>,
-    /// Names of the others.
+    /// Names of the other classes.
     pub(super) empty: Vec<String>,
-    /// Classes of each picture.
+    /// The classes of each picture.
     pub(super) labels: Vec<Vec<u32>>,
 }
 
-/// Leaves out the classes that no picture has, and numbers the others anew in their order.
+/// Removes the classes that no picture has, and renumbers the others in their order.
 ///
 /// # Errors
-/// The reason, where a label is beyond the names.
+/// The reason, where a label is not among the names.
 pub(super) fn used_classes(
     names: Vec<String>,
     mut labels: Vec<Vec<u32>>,
@@ -60,7 +60,7 @@ fn beyond(class: u32, classes: usize, labels: &[Vec<u32>]) -> String {
     format!("label {class}, but there are {classes} classes{hint}")
 }
 
-/// Why there are too few classes: their number, and the first of the classes without a usable picture.
+/// The message that there are too few classes: their number, and the first classes without a usable picture.
 pub(super) fn too_few_classes(used: &UsedClasses, skipped: &[Entry], dir: &Path) -> String {
     let reason = format!("it has {} classes, at least 2 are needed", used.names.len());
     let Some(name) = used.empty.first() else { return reason };

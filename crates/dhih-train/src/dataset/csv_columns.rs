@@ -1,5 +1,4 @@
-//! The columns of a list of pictures as CSV: which character separates them, and which are pictures, labels and parts. What becomes of the
-//! lines is in `csv_list.rs`.
+//! The columns of a list of pictures as CSV: the separator, and which columns are pictures, labels and parts. `csv_list.rs` reads the lines.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -8,12 +7,12 @@ use std::path::Path;
 use csv::{Reader, ReaderBuilder, StringRecord};
 use dhih_model::walk::nfc;
 
-/// The last one heads the corner of a table whose columns are labels, as UC Merced's is published.
+/// The last name heads the corner of a table whose columns are labels, as UC Merced's is published.
 const IMAGE: [&str; 5] = ["image", "path", "file", "filename", "image\\label"];
 const LABEL: [&str; 2] = ["label", "labels"];
 const PART: [&str; 2] = ["part", "split"];
 
-/// Where the columns are.
+/// The positions of the columns.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns {
     pub(super) image: usize,
@@ -23,14 +22,14 @@ pub(super) struct Columns {
     separator: u8,
 }
 
-/// In which form the labels are.
+/// The form of the labels.
 #[derive(Debug, PartialEq, Eq)]
 enum LabelColumns {
-    /// A column `label`: the cell is the name of a class.
+    /// A column `label`: each cell is the name of a class.
     Single(usize),
-    /// A column `labels`: the cell has the names of several classes, separated.
+    /// A column `labels`: each cell has the names of several classes.
     Several(usize),
-    /// The wide form: a column of 0 and 1 for each class, which is named by the header.
+    /// The wide form: a column of 0 and 1 for each class, named by the header.
     Wide(Vec<ClassColumn>),
 }
 
@@ -52,7 +51,7 @@ pub(super) enum Part {
 
 impl Part {
     /// # Errors
-    /// The reason, where it is no part.
+    /// The reason, where the text is not the name of a part.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         match text.to_lowercase().as_str() {
             "train" | "training" => Ok(Self::Train),
@@ -93,7 +92,7 @@ impl Columns {
             }
         };
         match &labels {
-            // A table of a single class divides nothing, so that this is no table.
+            // A table of a single class does not divide pictures into classes, so it is not taken for the wide form.
             LabelColumns::Wide(classes) if classes.len() < 2 => return Err(missing("label")),
             LabelColumns::Wide(classes) => check_classes(classes)?,
             LabelColumns::Single(_) | LabelColumns::Several(_) => (),
@@ -102,12 +101,12 @@ impl Columns {
         Ok(Self { image, image_name, labels, part, separator })
     }
 
-    /// Whether a picture may have several labels, and one without a label shows none of the classes.
+    /// Whether a picture may have several labels. Then a picture without a label shows none of the classes.
     pub(super) fn has_several_labels(&self) -> bool {
         !matches!(self.labels, LabelColumns::Single(_))
     }
 
-    /// The labels of a line, in Unicode's normal form C. Several in one cell are separated by `;`, or by `,` in a file whose columns are
+    /// The labels of a line, in Unicode's normal form C. Several labels in a cell are separated by `;`, or by `,` in a file whose columns are
     /// separated by `;`.
     ///
     /// # Errors
@@ -138,13 +137,13 @@ impl Columns {
     }
 }
 
-/// The name of a class, as it is compared with others.
+/// The name of a class in the form in which names are compared.
 fn name_of(text: &str) -> String {
     nfc(text.trim()).into_owned()
 }
 
 /// # Errors
-/// The reason, where a column of the wide form has no name, or that of another one.
+/// The reason, where a column of the wide form has no name, or the same name as another one.
 fn check_classes(classes: &[ClassColumn]) -> Result<(), String> {
     let mut known = HashSet::new();
     for ClassColumn { at, class } in classes {
@@ -161,7 +160,7 @@ fn check_classes(classes: &[ClassColumn]) -> Result<(), String> {
 /// Opens a list and finds its columns, which are separated by commas, semicolons or tabs.
 ///
 /// # Errors
-/// The reason: the file cannot be read, or its header lacks a column, whatever separates them.
+/// The reason: the file cannot be read, or its header lacks a column with each of the separators.
 pub(super) fn open(list: &Path) -> Result<(Reader<File>, Columns), String> {
     let mut first = None;
     for separator in [b',', b';', b'\t'] {
@@ -173,7 +172,7 @@ pub(super) fn open(list: &Path) -> Result<(Reader<File>, Columns), String> {
         })?;
         match Columns::of(header, separator) {
             Ok(columns) => return Ok((reader, columns)),
-            // The header is described as the separator sees it that finds most columns.
+            // The message describes the header with the separator that finds the most columns.
             Err(reason) => {
                 let found = header.len();
                 if first.as_ref().is_none_or(|(most, _)| found > *most) {

@@ -1,5 +1,5 @@
-//! A list of pictures as CSV, `labels.csv`: a column `image`, relative to the list's folder, a column `label` or `labels` or one for each class,
-//! and optionally a column `part`. The lines of one picture are joined. How its columns are found is in `csv_columns.rs`.
+//! A list of pictures as CSV, `labels.csv`: a column `image` with paths relative to the list's folder, a column `label` or `labels` or one for
+//! each class, and optionally a column `part`. Several lines of one picture are joined. `csv_columns.rs` finds the columns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,8 @@ use super::csv_columns::{self, Columns, Part};
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 const LIST: &str = "labels.csv";
 const CURE: &str = "give --data-dir a folder with labels.csv: a header `image,label` (or `image,labels`, several \
@@ -21,20 +22,20 @@ const CURE: &str = "give --data-dir a folder with labels.csv: a header `image,la
 /// What the lines of a picture say.
 #[derive(Default)]
 struct Entry {
-    /// Its first line, counted from 1.
+    /// The number of its first line, from 1.
     line: usize,
     path: PathBuf,
     labels: BTreeSet<String>,
     parts: BTreeSet<Part>,
 }
 
-/// Whether the list in `dir` says which part a picture is of.
+/// Whether the list in `dir` assigns pictures to parts.
 pub(super) fn has_parts(dir: &Path) -> bool {
     csv_columns::open(&dir.join(LIST)).is_ok_and(|(_, columns)| columns.part.is_some())
 }
 
-/// Reads the list. In a list with a column `label`, pictures without one are left out and counted; in a list with a column `labels`, they
-/// show none of the classes.
+/// Reads the list. With a column `label`, pictures without a label are left out and counted. With a column `labels`, they show none of the
+/// classes.
 ///
 /// # Errors
 /// [`Error::Data`] names the line, the columns that were found, and what is expected.
@@ -110,13 +111,13 @@ fn entries(dir: &Path, list: &Path) -> Result<(Vec<Entry>, Columns), String> {
 /// The pictures that a list may name.
 struct Files<'a> {
     dir: &'a Path,
-    /// The pictures below the folder by their names without the ending, from the first time that one is asked for.
+    /// The pictures below the folder by their names without extension; filled when such a name is looked up for the first time.
     by_stem: Option<HashMap<OsString, Vec<PathBuf>>>,
 }
 
 impl Files<'_> {
-    /// The path of a picture. A name without folder and ending, of which there is no file, is that of the one picture below the folder which
-    /// has it as its name without the ending: some sets publish their labels so.
+    /// The path of a picture. Some sets publish names without folder and extension. Where there is no file of such a name, it stands for the
+    /// only picture below the folder that has this name without its extension.
     ///
     /// # Errors
     /// The reason, where several pictures have such a name.
@@ -146,7 +147,7 @@ impl Files<'_> {
     }
 }
 
-/// A path in one spelling: absolute, without `.` and `..`. Links are not followed.
+/// The path in one spelling: absolute, without `.` and `..`. Links are not followed.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in std::path::absolute(path).as_deref().unwrap_or(path).components() {
@@ -161,7 +162,7 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// The parts by rows. Where no picture is listed for the database, those that train are searched.
+/// The parts as rows. Where no picture is listed for the database, the training pictures are searched.
 fn lists(entries: &[&Entry]) -> Lists {
     let of = |part: Part| -> Vec<usize> {
         let rows = entries.iter().enumerate();

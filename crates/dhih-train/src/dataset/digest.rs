@@ -1,6 +1,6 @@
-//! The digest by which two runs know that they saw the same images with the same labels. It depends on what the images are, not on how a run
-//! takes them: of pictures of any size it is made of their encoded bytes, because their pixels depend on `--image-side` and large JPEGs are
-//! never decoded whole; of sets of one shape it is made of the decoded pixels, whatever files they came in.
+//! The digest by which two runs know that they used the same images with the same labels. It depends on the images, not on how a run reads them.
+//! For pictures of any size it covers their encoded bytes, because their pixels depend on `--image-side` and large JPEGs are never decoded in
+//! full size. For sets of one shape it covers the decoded pixels, whatever files they came from.
 
 use dhih_model::InputShape;
 use sha2::{Digest, Sha256};
@@ -10,12 +10,12 @@ use super::labels::ClassLabels;
 use super::raw::Raw;
 use crate::intake::pixels::Pixels;
 
-/// What a digest is made of.
+/// The content that a digest covers.
 pub(super) struct Contents<'a> {
     shape: InputShape,
     labels: &'a ClassLabels,
     pixels: &'a Pixels,
-    /// Of the encoded pictures; absent for sets of one shape.
+    /// The digest of the encoded pictures; absent for sets of one shape.
     encoded: Option<[u8; 32]>,
 }
 
@@ -27,7 +27,7 @@ impl<'a> From<&'a Raw> for Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// SHA-256 in hex: of pictures of any size over their number, labels and encoded bytes; of others over shape, labels and pixels.
+    /// SHA-256 in hex: for pictures of any size over their number, labels and encoded bytes; for others over shape, labels and pixels.
     pub(super) fn sha256(&self) -> String {
         let Some(encoded) = self.encoded else { return self.older_sha256() };
         let mut hash = Sha256::new();
@@ -69,7 +69,7 @@ impl Contents<'_> {
 }
 
 impl Dataset {
-    /// Whether a run recorded this digest of the same images and labels, as this program makes it or as older ones did.
+    /// Whether a recorded digest, of this program or an older one, is that of the same images and labels.
     pub fn has_digest(&self, sha256: &str) -> bool {
         let Self { shape, labels, pixels, encoded, .. } = self;
         let contents = Contents { shape: *shape, labels, pixels, encoded: *encoded };

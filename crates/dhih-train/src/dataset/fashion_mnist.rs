@@ -14,7 +14,7 @@ const CURE: &str = "run `cargo xtask fetch-data fashion-mnist`";
 const CLASSES: [&str; 10] = [
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
 ];
-/// More than any file of the set unpacks to; a limit on what a damaged or hostile one may.
+/// More bytes than any file of the set unpacks to: a limit for damaged or hostile files.
 const MAX_BYTES: u64 = 1 << 28;
 
 pub(super) fn load(dir: &Path) -> Result<Raw> {
@@ -47,7 +47,7 @@ fn damaged(path: &Path, reason: String) -> Error {
     Error::Data { path: path.to_owned(), reason, cure: CURE.to_owned() }
 }
 
-/// An IDX file of unsigned bytes with `RANK` dimensions, gzipped: magic `00 00 08 RANK`, big-endian sizes, values.
+/// Reads a gzipped IDX file of unsigned bytes with `RANK` dimensions: magic `00 00 08 RANK`, big-endian sizes, values.
 fn read_idx<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>)> {
     let packed = read_file(path, CURE)?;
     let mut bytes = Vec::new();

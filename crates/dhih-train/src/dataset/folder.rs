@@ -1,6 +1,6 @@
-//! The user's own images: one folder for each class, and below it images at any depth. Where the set has folders `train`, `val` and `test`
-//! that hold the class folders, as torchvision lays out ImageNet, they are the parts of the set. Which files are images,
-//! `dhih_model::walk` says; what cannot be used is left out and counted, never fatal.
+//! The user's own images: one folder for each class, with images below it at any depth. Folders `train`, `val` and `test` that contain the class
+//! folders, as in torchvision's layout of ImageNet, are the parts of the set. `dhih_model::walk` decides which files are images. Files that
+//! cannot be used are left out and counted, and are never fatal.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -13,13 +13,14 @@ use super::Lists;
 use super::part::Part;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 fn cure() -> String {
     format!("give --data-dir a folder with one sub-folder of {FORMATS} images for each class")
 }
 
-/// An image with its class folder. Ordered as the rows of the dataset: by part, then by path.
+/// An image with its class folder. The order is that of the rows of the dataset: by part, then by path.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Image {
     part: Part,
@@ -57,7 +58,7 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
         pictures.lists = Some(lists(&images));
     }
     for Image { path, class, .. } in images {
-        // Each class folder of an image has a number.
+        // Each class folder of an image has a number, so the default is never used.
         let label = numbers.get(&class).copied().unwrap_or_default();
         pictures.push(Source::File(path), vec![label]);
     }
@@ -73,8 +74,8 @@ struct Classes {
 }
 
 impl Classes {
-    /// Classes are numbered in the order of their folders' names. Folders whose names differ in the spelling of accents alone are one
-    /// class. A name that is no UTF-8 is escaped, so that different folders stay different classes.
+    /// Numbers classes in the order of their folders' names. Folders whose names differ only in the encoding of accents are one class. A name
+    /// that is not UTF-8 is escaped, so that different folders remain different classes.
     fn of(images: &[Image]) -> Self {
         let folders: BTreeSet<&OsString> = images.iter().map(|image| &image.class).collect();
         let (mut names, mut by_name) = (Vec::new(), HashMap::new());
@@ -91,8 +92,8 @@ impl Classes {
     }
 }
 
-/// Whether the images below `dir` are divided into parts: all folders that hold images have the names of parts, one of them is the training
-/// part, and that one has class folders.
+/// Whether the images below `dir` are divided into parts: all folders with images have the names of parts, one of them is the training part, and
+/// that one has class folders.
 fn has_parts(dir: &Path, files: &[PathBuf]) -> bool {
     let mut tops: BTreeMap<&OsStr, usize> = BTreeMap::new();
     for path in files {
@@ -108,16 +109,16 @@ fn has_parts(dir: &Path, files: &[PathBuf]) -> bool {
     parts.is_some_and(|parts| parts.iter().any(has_classes))
 }
 
-/// The part and the class folder of an image; `None` where it lies beside the class folders.
+/// The part and the class folder of an image; `None` where it is not in a class folder.
 fn place_of<'a>(dir: &Path, path: &'a Path, has_parts: bool) -> Option<(Part, &'a OsStr)> {
     let mut names = below(dir, path);
     let part = if has_parts { Part::of_folder(names.next()?)? } else { Part::Train };
     let class = names.next()?;
-    // The file itself is no class folder.
+    // A file in place of a class folder has no class.
     names.next().map(|_| (part, class))
 }
 
-/// The names of the folders from `dir` to a file, and its own.
+/// The names of the folders from `dir` to a file, and the name of the file.
 fn below<'a>(dir: &Path, path: &'a Path) -> impl Iterator<Item = &'a OsStr> {
     path.strip_prefix(dir).unwrap_or(path).iter()
 }
@@ -137,7 +138,7 @@ fn empty_classes(
     folders.into_iter().filter(is_empty).collect()
 }
 
-/// The rows of each part. A validation part without a test part beside it is what is tested on.
+/// The rows of each part. A validation part without a test part beside it serves as the test part.
 fn lists(images: &[Image]) -> Lists {
     let rows = |part: Part| -> Vec<usize> {
         let rows = images.iter().enumerate().filter(|(_, image)| image.part == part);
@@ -149,7 +150,7 @@ fn lists(images: &[Image]) -> Lists {
     Lists { database: train.clone(), train, queries, validation }
 }
 
-/// Whether a set has a training part and a part to test on. Only the names of folders are looked at.
+/// Whether a set has a training part and a part to test on. Only the names of folders are read.
 pub(super) fn publishes_parts(dir: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(dir) else { return false };
     let (mut trains, mut tests) = (false, false);

@@ -1,18 +1,18 @@
-//! The classes of images: one each, or several.
+//! The classes of images: one or several for each.
 
 use dhih_index::Labels;
 
-/// The classes of images, by number.
+/// The classes of images, as numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClassLabels {
-    /// One class an image.
+    /// One class for each image.
     Single(Vec<u32>),
-    /// Any number of classes an image, in ascending order, none twice.
+    /// Any number of classes for each image, in ascending order without repetition.
     Multiple(Vec<Vec<u32>>),
 }
 
 impl ClassLabels {
-    /// Number of images.
+    /// The number of images.
     pub fn len(&self) -> usize {
         match self {
             Self::Single(labels) => labels.len(),
@@ -20,7 +20,7 @@ impl ClassLabels {
         }
     }
 
-    /// Whether there is no image.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -33,7 +33,7 @@ impl ClassLabels {
         }
     }
 
-    /// Rows of 0 and 1, `[rows, classes]`.
+    /// Labels of rows as 0 and 1, `[rows, classes]`.
     pub(crate) fn multi_hot(&self, rows: &[usize], classes: usize) -> Vec<f32> {
         let mut values = vec![0.0; rows.len() * classes];
         for (row, values) in rows.iter().zip(values.chunks_exact_mut(classes)) {
@@ -42,7 +42,7 @@ impl ClassLabels {
         values
     }
 
-    /// In the form that codes carry.
+    /// Labels of rows in the form in which codes carry them.
     pub(crate) fn of_codes(&self, rows: &[usize], classes: usize) -> Labels {
         match self {
             Self::Single(labels) => {

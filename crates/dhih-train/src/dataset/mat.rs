@@ -1,11 +1,10 @@
-//! MATLAB's files of version 5, as far as arrays of small whole numbers need them. All sizes are believed only as far as there are
-//! bytes.
+//! MATLAB files of version 5, as far as arrays of small integers need them. Sizes in a file are checked against the bytes that are there.
 
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
 
-/// A named array of values 0 to 255, the first index changing fastest.
+/// A named array of values from 0 to 255; the first index changes fastest.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Array {
     pub(super) name: String,
@@ -20,10 +19,10 @@ const UINT32: u32 = 6;
 const DOUBLE: u32 = 9;
 const MATRIX: u32 = 14;
 const COMPRESSED: u32 = 15;
-/// More than any array of the sets that are read; a limit on what a hostile file may unpack to.
+/// More bytes than any array of the known sets: a limit for hostile files.
 const MAX_BYTES: u64 = 1 << 31;
 
-/// All arrays of a file.
+/// Reads all arrays of a file.
 pub(super) fn read(file: &[u8]) -> Result<Vec<Array>, String> {
     let header = file.get(..128).ok_or("it is cut short")?;
     if header[126..] != *b"IM" || header[125] != 1 {
@@ -49,12 +48,12 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Array>, String> {
     Ok(arrays)
 }
 
-/// Kind and data of the next element; inside a matrix they are padded to 8 bytes.
+/// The kind and the data of the next element. Within a matrix, elements are padded to 8 bytes.
 fn element<'a>(rest: &mut &'a [u8], is_padded: bool) -> Result<(u32, &'a [u8]), String> {
     let short = || "it is cut short".to_owned();
     let word = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
     let (first, after) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-    // Up to four bytes of data take the place of the size, which moves into the kind's upper half.
+    // An element of up to four bytes has its data in place of the size, and the size in the upper half of the kind.
     let (kind, small) = (word(first) & 0xffff, (word(first) >> 16) as usize);
     let (data, after) = match small {
         0 => {
@@ -119,7 +118,7 @@ mod tests {
 
     fn array(name: &str, dims: &[u32], kind: u32, values: &[u8]) -> Vec<u8> {
         let dims: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
-        // A short name, in the small form.
+        // A short name in this small form.
         let mut small = (INT8 | (name.len() as u32) << 16).to_le_bytes().to_vec();
         small.extend(name.bytes().chain([0; 4]).take(4));
         let parts = [padded(UINT32, &[9, 0, 0, 0, 0, 0, 0, 0]), padded(INT32, &dims), small];

@@ -1,9 +1,10 @@
-//! Labelled images: one file a dataset. What is drawn from them for training and for evaluation is in `protocol`.
+//! Labelled images, one file for each dataset. `protocol` divides them for training and evaluation.
 
 mod cifar;
 mod cifar_names;
 mod class_names;
 mod classes;
+mod config;
 mod csv_columns;
 mod csv_list;
 pub mod demo;
@@ -29,119 +30,80 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use dhih_model::InputShape;
-use dhih_model::image::{Limits, Picture};
+use dhih_model::image::Picture;
 use dhih_model::walk::{Entry, LeftOut, Walk, text_of};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Pixels};
-use crate::progress::Progress;
+use crate::intake::pixels::Pixels;
 use cifar::Cifar;
 use digest::Contents;
 use provenance::Provenance;
 use raw::Raw;
 
+pub use config::DatasetConfig;
 pub use labels::ClassLabels;
 pub use name::DatasetName;
 pub use published::PartVerification;
 pub use warning::Warning;
 
-/// The parts of a protocol, where the data itself says them: rows, in ascending order.
+/// The parts of a protocol, where the data publishes them, as rows in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lists {
-    /// Rows that train.
+    /// Training rows.
     pub train: Vec<usize>,
-    /// Rows that are searched.
+    /// Rows of the database, which are searched.
     pub database: Vec<usize>,
-    /// Rows that are the queries.
+    /// Rows of the queries.
     pub queries: Vec<usize>,
-    /// Rows that training is watched by; they are neither trained on nor searched.
+    /// Validation rows, which are neither trained on nor searched.
     pub validation: Vec<usize>,
 }
 
-/// Labelled images of one shape: u8 in memory, or decoded when they are wanted where they would take too much of it.
+/// Labelled images of one shape: u8 in memory, or, where they would take too much memory, decoded when they are needed.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// Which one.
+    /// Which dataset it is.
     pub name: DatasetName,
     /// Shape of an image.
     pub shape: InputShape,
     pixels: Pixels,
-    /// Of `n` images, each below the number of classes.
+    /// The labels of the images, each below the number of classes.
     pub labels: ClassLabels,
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// How many images, from the first, are the official training part; the others are the official test part.
+    /// The number of images, from the first, in the official training part; the others are the official test part.
     pub official_train: Option<usize>,
-    /// How many images, at the end, are the official validation part, which is neither trained on nor searched.
+    /// The number of images, at the end, in the official validation part, which is neither trained on nor searched.
     pub official_validation: usize,
     /// The parts, where lists of them are published.
     pub lists: Option<Lists>,
     /// SHA-256 over labels and images, in hex: over the encoded bytes of pictures of any size, over the pixels of others.
     pub sha256: String,
-    /// Of the encoded pictures; absent for sets of one shape.
+    /// The digest of the encoded pictures; absent for sets of one shape.
     encoded: Option<[u8; 32]>,
-    /// Whether the images, or where no digests of them are known their files, are the published ones; absent where nothing is published.
+    /// Whether the images are the published ones. Where no digests of images are known, it says so of their files. Absent where nothing is
+    /// published.
     pub verified: Option<bool>,
-    /// What is known of the images of each part of a published set; empty where no digests of its images are known.
+    /// How many images of each part of a published set are verified; empty where no digests of its images are known.
     pub verified_parts: Vec<PartVerification>,
     /// Files that could not be used, with the reason.
     pub skipped: Vec<(PathBuf, String)>,
-    /// What is left out, counted by the reason; the faults among it are those of `skipped`.
+    /// What was left out, counted by the reason; its faults are those of `skipped`.
     pub left_out: LeftOut,
-    /// What is odd about the set and does not keep it from being used.
+    /// Oddities of the set that do not prevent its use.
     pub warnings: Vec<Warning>,
-}
-
-/// Where a dataset is and how it is to be read.
-#[derive(Debug, Clone)]
-pub struct DatasetConfig {
-    /// Its folder.
-    pub dir: PathBuf,
-    /// Images of the demo set.
-    pub demo_images: usize,
-    /// Size to which pictures of any size are brought.
-    pub picture_shape: InputShape,
-    /// Bytes up to which the pixels of such pictures are kept; of more, each is decoded whenever it is wanted.
-    pub memory: usize,
-    /// Whether a file or folder that is left out for a fault is an error.
-    pub strict: bool,
-    /// Images that a class needs; classes with fewer are dropped, and with them the images that have no other class.
-    pub min_class_images: usize,
-    /// What such a picture may measure.
-    pub limits: Limits,
-    /// Folder in which decoded pictures are kept for the next run; without one they are decoded again.
-    pub cache: Option<PathBuf>,
-    /// Where the decoding of pictures is shown.
-    pub progress: Progress,
-}
-
-impl Default for DatasetConfig {
-    /// The demo set, and pictures of 32 x 32 pixels of which 4 GiB are kept in memory, without a cache.
-    fn default() -> Self {
-        Self {
-            dir: PathBuf::new(),
-            demo_images: 10_000,
-            picture_shape: InputShape::new(32, 32, 3),
-            memory: 4 << 30,
-            strict: false,
-            min_class_images: 0,
-            limits: Limits::files(),
-            cache: None,
-            progress: Progress::Silent,
-        }
-    }
 }
 
 impl Dataset {
     /// Reads a dataset and checks it.
     ///
     /// # Errors
-    /// [`Error::Data`] names the file, what is wrong and how to mend it. Where the configuration is strict, an error of the model names
-    /// what would be left out for a fault.
+    /// [`Error::Data`] names the file, what is wrong and how to mend it. Where the configuration is strict, an error of the model names what
+    /// would be left out for a fault.
     pub fn load(name: DatasetName, config: &DatasetConfig) -> Result<Self> {
         let dir = config.dir.as_path();
-        let intake = &Intake::new(name, config);
+        let intake = &config.intake(name);
         let raw = match name {
             DatasetName::Demo => render_demo(config.demo_images),
             DatasetName::FashionMnist => fashion_mnist::load(dir)?,
@@ -189,12 +151,12 @@ impl Dataset {
         })
     }
 
-    /// Number of images.
+    /// The number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is no image; never true for a loaded dataset.
+    /// Whether there are no images; never true for a loaded dataset.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -224,7 +186,7 @@ impl Dataset {
         }
     }
 
-    /// Whether images are decoded, or read from a cache, whenever they are wanted.
+    /// Whether images are decoded, or read from a cache, whenever they are needed.
     pub fn is_streamed(&self) -> bool {
         !matches!(self.pixels, Pixels::Memory(_))
     }
@@ -232,7 +194,7 @@ impl Dataset {
     /// The pixels of image `i`, `[height, width, channels]`.
     ///
     /// # Errors
-    /// When a streamed image is no longer what it was.
+    /// When a streamed image can no longer be read as it was.
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>> {
         match &self.pixels {
             Pixels::Memory(images) => Ok(images[i * self.shape.len()..][..self.shape.len()].into()),
@@ -264,8 +226,7 @@ impl Dataset {
         copied.map(|()| pixels)
     }
 
-    /// As [`Self::gather`], brought to another shape as encoding and serving bring pictures to it; grey becomes RGB with
-    /// three equal channels.
+    /// As [`Self::gather`], brought to another shape in the same way as in encoding and serving. Grey becomes RGB with three equal channels.
     ///
     /// # Errors
     /// As [`Self::image`].
@@ -274,11 +235,11 @@ impl Dataset {
     }
 }
 
-/// Whether the images are the published ones. Images whose digests are known are compared with them, whatever files they came in; of other
-/// sets, the files are compared with what was fetched.
+/// Whether the images are the published ones. Where digests of the images are known, these are compared, whatever files the images came from.
+/// Otherwise the files are compared with what was fetched.
 ///
 /// # Errors
-/// A file changed since it was fetched, and what it holds is not known to be the published set.
+/// When a file changed since it was fetched, and its content is not known to be the published set.
 fn verification(
     name: DatasetName,
     dir: &Path,
@@ -300,7 +261,7 @@ fn verification(
     Ok((Some(parts.is_none() && fetched), parts.unwrap_or_default()))
 }
 
-/// As [`Dataset::gather_fitted`], of images `[n, height, width, channels]`; those that have the shape stay as they are.
+/// As [`Dataset::gather_fitted`], for images `[n, height, width, channels]`. Images that already have the shape do not change.
 ///
 /// # Errors
 /// When images have no pixels.
@@ -326,7 +287,7 @@ fn fit_one(image: &[u8], from: InputShape, to: InputShape) -> Result<Vec<u8>> {
     Ok(Picture::new(width, height, pixels)?.fit(to))
 }
 
-/// The embedded set; its images never change, so its seed is no setting.
+/// The embedded set. Its images never change, so its seed is not a setting.
 fn render_demo(count: usize) -> Raw {
     let (images, labels) = demo::render_all(0, count);
     let shape = InputShape::new(demo::SIDE, demo::SIDE, 3);
@@ -355,13 +316,13 @@ fn walked(walk: std::io::Result<Walk>, dir: &Path, cure: &str) -> Result<Walk> {
     })
 }
 
-/// The last part of a path as text.
+/// The last component of a path as text.
 fn file_name(path: &Path) -> String {
     path.file_name().map(text_of).unwrap_or_default()
 }
 
-/// Reads a list of class names, one a line, where there is one. Blank lines are warned of: at the end of the list they are passed over, and
-/// one in between stands for a class, which is named by its number.
+/// Reads a list of class names, one on each line; `None` where there is no such file. Blank lines cause a warning: at the end of the list they
+/// are ignored, and one in between stands for a class that is named by its number.
 fn read_names(path: &Path, warnings: &mut Vec<Warning>) -> Result<Option<Vec<String>>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -383,7 +344,7 @@ fn read_names(path: &Path, warnings: &mut Vec<Warning>) -> Result<Option<Vec<Str
     Ok(Some(names.into_iter().enumerate().map(name).collect()))
 }
 
-/// Reads a whole file; says how to get a missing one.
+/// Reads a whole file; the error says how to get a missing one.
 fn read_file(path: &Path, cure: &str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| Error::Data {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! The names of the datasets, and what is known of each without reading it. How they are read is in a file each.
+//! The names of the datasets, and what is known of each without reading it. Each dataset has a file that reads it.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub enum DatasetName {
     NusWide81,
     /// A year of Pascal VOC (Everingham et al. 2010), whose pictures have several of 20 classes.
     PascalVoc,
-    /// The user's own images, one sub-folder a class.
+    /// The user's own images, one sub-folder for each class.
     Folder,
     /// The user's own images, listed with one or several labels each.
     Csv,
@@ -43,7 +43,7 @@ pub enum DatasetName {
 }
 
 impl DatasetName {
-    /// All of them, in the order in which they are listed.
+    /// All datasets, in the order in which they are listed.
     pub const ALL: [Self; 13] = [
         Self::Demo,
         Self::FashionMnist,
@@ -79,7 +79,7 @@ impl DatasetName {
         }
     }
 
-    /// The sub-folder of `data` in which it is looked for: sets that differ in their labels alone share one.
+    /// The sub-folder of `data` with its files. Sets that differ only in their labels share one.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Cifar100Coarse => Self::Cifar100.name(),
@@ -87,7 +87,7 @@ impl DatasetName {
         }
     }
 
-    /// One line on what it holds.
+    /// One line about its content.
     pub fn description(self) -> &'static str {
         match self {
             Self::Demo => {
@@ -110,7 +110,7 @@ impl DatasetName {
         }
     }
 
-    /// The dataset of that name.
+    /// The dataset of this name.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) with the most similar name.
@@ -118,7 +118,7 @@ impl DatasetName {
         by_name("dataset", name, Self::ALL.into_iter().map(|known| (known.name(), known)))
     }
 
-    /// Whether its images come in any size, to be brought to that of the network when they are read.
+    /// Whether its images have any size and are brought to that of the network when they are read.
     pub fn is_of_pictures(self) -> bool {
         !matches!(
             self,
@@ -131,8 +131,8 @@ impl DatasetName {
         )
     }
 
-    /// Whether the user's own set in the folder `dir` says which of its images are the test part. Only names of files, or the head of a list, are
-    /// read; a folder that cannot be read says nothing.
+    /// Whether the user's set in the folder `dir` says which of its images are the test part. Only names of files, or the head of a list, are
+    /// read; if the folder cannot be read, the answer is no.
     pub fn publishes_parts(self, dir: &Path) -> bool {
         match self {
             Self::Folder => folder::publishes_parts(dir),

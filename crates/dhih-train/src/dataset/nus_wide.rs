@@ -1,6 +1,5 @@
-//! NUS-WIDE (Chua et al., 2009) as the usual image lists: a line an image, its path and a 0 or 1 for each concept. The lists of training
-//! images, of the database, and of queries are the protocol's parts. Images that are no longer to be had are skipped and
-//! listed.
+//! NUS-WIDE (Chua et al., 2009) as the usual image lists: each line has the path of an image and a 0 or 1 for each concept. The lists of
+//! training images, database and queries are the parts of the protocol. Images that are no longer available are skipped and listed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::Lists;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 const CURE: &str = "put the lists nuswide_{21,81}_{train,database,test}.txt and the images they name into --data-dir";
 
@@ -47,7 +47,7 @@ pub(super) fn load(dir: &Path, concepts: usize, intake: &Intake) -> Result<Raw> 
     Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
-/// A line's path and the concepts that it marks.
+/// The path of a line, and the concepts that it marks.
 fn parse(line: &str, concepts: usize) -> Result<(&str, Vec<u32>), String> {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap_or_default();
@@ -67,7 +67,7 @@ fn parse(line: &str, concepts: usize) -> Result<(&str, Vec<u32>), String> {
     }
 }
 
-/// Where an image is: as the list says, or by its name alone in `images`.
+/// The path of an image: as in the list, or by its name alone in `images`.
 fn locate(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
     let by_name = || Some(dir.join("images").join(Path::new(name).file_name()?));

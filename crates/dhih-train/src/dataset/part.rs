@@ -1,10 +1,9 @@
-//! The parts into which a set is published, and the names by which folders and files say which one they are. The parts of a list are in
-//! `csv_columns.rs`.
+//! The parts in which a set is published, and the names of folders and files that denote them. `csv_columns.rs` has the parts of a list.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// A part of a set, in the order of their rows in the dataset.
+/// A part of a set. The order is that of their rows in the dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     Train,
@@ -13,7 +12,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// The part that a folder of this name holds.
+    /// The part that a folder of this name contains.
     pub(super) fn of_folder(name: &OsStr) -> Option<Self> {
         match name.to_ascii_lowercase().to_str()? {
             "train" => Some(Self::Train),
@@ -23,7 +22,8 @@ impl Part {
         }
     }
 
-    /// The part that a name is one of: one of its words is that of a part. Where several are, nothing that may be tested on trains.
+    /// The part that a name denotes by one of its words. Among words of several parts, test comes before validation and validation before
+    /// training, so that nothing that may be tested on is trained on.
     fn named(name: &str) -> Option<Self> {
         let lower = name.to_lowercase();
         let has = |wanted: &[&str]| {
@@ -37,7 +37,7 @@ impl Part {
         parts.into_iter().find(|(_, words)| has(words)).map(|(part, _)| part)
     }
 
-    /// The part of a file below `dir`: its own name counts before that of its folder, and that before the folder above.
+    /// The part of a file below `dir`. Its own name counts first, then the name of its folder, and then that of the folder above.
     pub(super) fn of_file(file: &Path, dir: &Path) -> Self {
         let relative = file.strip_prefix(dir).unwrap_or(file);
         let mut names = relative.components().rev().map(|name| name.as_os_str().to_string_lossy());

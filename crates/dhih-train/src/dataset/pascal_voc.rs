@@ -1,6 +1,6 @@
-//! Pascal VOC (Everingham et al., 2010) as it is unpacked: the pictures in `JPEGImages`, and for each class and part a list
-//! `ImageSets/Main/CLASS_PART.txt`, a line a picture with 1 (the class is there), -1 (it is not) or 0 (only hard to see, which counts as not
-//! there). Boxes and their XML files are not read.
+//! Pascal VOC (Everingham et al., 2010) as unpacked: the pictures in `JPEGImages`, and for each class and part a list
+//! `ImageSets/Main/CLASS_PART.txt`. A line has a picture with 1 (it shows the class), -1 (it does not) or 0 (hard to see, which counts as -1).
+//! Boxes and their XML files are not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use super::file_name;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 const CURE: &str = "give --data-dir the folder of one year, such as VOCdevkit/VOC2007, with ImageSets/Main and JPEGImages";
 
-/// Reads a year. `trainval` trains and `test` is tested on; in a year without a published `test`, `train` trains and `val` is tested on.
+/// Reads a year. `trainval` trains and `test` is the test part. In a year without a published `test`, `train` trains and `val` is the test part.
 pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let root = year(dir)?;
     let lists = root.join("ImageSets/Main");
@@ -44,7 +45,7 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
-/// The entries of a folder, by name.
+/// The entries of a folder, sorted by name.
 fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir).and_then(|entries| {
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
@@ -58,7 +59,7 @@ fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-/// The folder of the year: `dir`, or the only year in it or in `VOCdevkit` in it.
+/// The folder of the year: `dir`, or the only year in it or in its `VOCdevkit`.
 fn year(dir: &Path) -> Result<PathBuf> {
     let is_year = |path: &PathBuf| path.join("ImageSets/Main").is_dir();
     if is_year(&dir.to_owned()) {
@@ -82,7 +83,7 @@ fn year(dir: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Adds class `number` to the pictures that a list marks with it; the others are there without it.
+/// Adds class `number` to the pictures that a list marks; the other pictures of the list get no class from it.
 fn read_list(path: &Path, number: u32, labels: &mut BTreeMap<String, Vec<u32>>) -> Result<()> {
     let bytes = super::read_file(path, CURE)?;
     let text = String::from_utf8_lossy(&bytes);

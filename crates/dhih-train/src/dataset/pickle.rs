@@ -1,5 +1,5 @@
-//! Python's pickle format, as far as CIFAR-10's batches use it: a dictionary of texts, lists of numbers, and numpy arrays of bytes. No code is
-//! run; names of functions are passed over. (`dhih-model` reads PyTorch's, which hold other things.)
+//! Python's pickle format, as far as CIFAR-10's batches use it: a dictionary of strings, lists of numbers, and numpy arrays of bytes. No code is
+//! executed; names of functions are ignored. (`dhih-model` reads PyTorch's pickles, which have other content.)
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,18 +9,18 @@ type Id = usize;
 
 #[derive(Debug, Clone)]
 enum Value {
-    /// Where in the file a text or bytes are.
+    /// The position in the file of a string or bytes.
     Bytes(Range<usize>),
     Int(i64),
     Sequence(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// An object and what it is made of.
+    /// An object, with what it is made from.
     Object(Id),
     Mark,
     Other,
 }
 
-/// A dictionary, read.
+/// The content of a dictionary.
 pub(super) struct Dict<'a> {
     file: &'a [u8],
     values: Vec<Value>,
@@ -28,10 +28,10 @@ pub(super) struct Dict<'a> {
 }
 
 impl<'a> Dict<'a> {
-    /// Reads a file that holds one dictionary.
+    /// Reads a file with one dictionary.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// A message that says what is wrong.
     pub(super) fn read(file: &'a [u8]) -> Result<Self, String> {
         let mut machine =
             Machine { file, at: 0, values: Vec::new(), stack: Vec::new(), memo: BTreeMap::new() };
@@ -61,7 +61,7 @@ impl<'a> Dict<'a> {
         }
     }
 
-    /// A list of whole numbers.
+    /// A list of integers.
     pub(super) fn numbers(&self, name: &str) -> Option<Vec<i64>> {
         let Value::Sequence(items) = self.get(name)? else { return None };
         let number = |id: &Id| match self.values[*id] {
@@ -81,7 +81,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Obeys one instruction; `false` at the end. The numbers are those of CPython's `pickletools`.
+    /// Executes one opcode; returns `false` at the end. The opcodes are those of CPython's `pickletools`.
     fn step(&mut self) -> Result<bool, String> {
         let code = self.unsigned(1)? as u8;
         match code {
@@ -122,7 +122,7 @@ impl Machine<'_> {
                 self.push(Value::Sequence(items));
             }
             b'R' | b'b' => {
-                // What a function would make of its arguments, or what an object's state is set to.
+                // A function's result is represented by its arguments, and an object by its state.
                 let (state, _) = (self.pop()?, self.pop()?);
                 self.push(Value::Object(state));
             }

@@ -1,4 +1,4 @@
-//! Where a dataset's files come from: `provenance.json`, as `cargo xtask fetch-data` writes it beside them.
+//! The origin of a dataset's files: `provenance.json`, which `cargo xtask fetch-data` writes beside them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// The parts of `provenance.json` that results depend on; the default is that of files which nobody checked.
+/// The parts of `provenance.json` that matter for results. The default is that of unverified files.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Provenance {
     verified: bool,

@@ -1,4 +1,4 @@
-//! What a reader returns, and its checks. Its digest is in `digest.rs`.
+//! The output of a reader, and its checks. `digest.rs` has its digest.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use super::classes::{UsedClasses, too_few_classes, used_classes};
 use super::labels::ClassLabels;
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::{self, Intake, Loaded, Pixels, Source};
+use crate::intake::pixels::{self, Intake, Loaded, Pixels};
+use crate::intake::source::Source;
 
-/// What a reader returns, not yet checked.
+/// The unchecked output of a reader.
 #[derive(Debug)]
 pub(super) struct Raw {
     pub(super) shape: InputShape,
@@ -21,34 +22,34 @@ pub(super) struct Raw {
     pub(super) labels: ClassLabels,
     pub(super) classes: Vec<String>,
     pub(super) official_train: Option<usize>,
-    /// How many, at the end, are the official validation part.
+    /// The number of images, at the end, in the official validation part.
     pub(super) official_validation: usize,
     pub(super) lists: Option<Lists>,
     pub(super) skipped: Vec<Entry>,
     /// What the walk of the dataset's folder left out.
     pub(super) left_out: LeftOut,
-    /// What is odd about the set.
+    /// Oddities of the set.
     pub(super) warnings: Vec<Warning>,
     /// The files that were read, relative to the dataset's folder.
     pub(super) files: Vec<PathBuf>,
-    /// Of the encoded pictures; absent where the images have one shape by nature and were never scaled.
+    /// The digest of the encoded pictures; absent where the images have one shape by nature and were never scaled.
     pub(super) encoded: Option<[u8; 32]>,
 }
 
-/// Pictures and their classes, in the making.
+/// Pictures and their classes, collected by a reader.
 #[derive(Default)]
 pub(super) struct Pictures {
     pub(super) sources: Vec<Source>,
     pub(super) labels: Vec<Vec<u32>>,
-    /// How many, from the first, are the official training part.
+    /// The number of pictures, from the first, in the official training part.
     pub(super) official_train: Option<usize>,
-    /// How many, at the end, are the official validation part.
+    /// The number of pictures, at the end, in the official validation part.
     pub(super) official_validation: usize,
     /// Pictures that the reader found to be unusable, with the reason.
     pub(super) skipped: Vec<Entry>,
-    /// What the reader found to be odd.
+    /// Oddities that the reader found.
     pub(super) warnings: Vec<Warning>,
-    /// The parts by lists, in any order.
+    /// The parts as lists, in any order.
     pub(super) lists: Option<Lists>,
     /// What the walk of the dataset's folder left out.
     pub(super) left_out: LeftOut,
@@ -66,7 +67,7 @@ impl Pictures {
 }
 
 impl Raw {
-    /// Of pixels in memory, one class an image.
+    /// A set of pixels in memory, with one class for each image.
     pub(super) fn in_memory(
         shape: InputShape,
         images: Vec<u8>,
@@ -89,11 +90,11 @@ impl Raw {
         }
     }
 
-    /// Of pictures of any size. Those that cannot be used are skipped and listed, and left out of every part. Classes without a usable
-    /// picture are left out with a warning. Labels are single where every picture has exactly one.
+    /// A set of pictures of any size. Unusable pictures are skipped and listed, and removed from every part. Classes without a usable picture
+    /// are removed with a warning. Labels are single where every picture has exactly one.
     ///
     /// # Errors
-    /// When fewer than two classes have a usable picture, or a label is beyond the classes.
+    /// When fewer than two classes have a usable picture, or a label is not among the classes.
     pub(super) fn of_pictures(
         pictures: Pictures,
         classes: Vec<String>,
@@ -129,7 +130,7 @@ impl Raw {
         if without_class > 0 {
             warnings.push(Warning::WithoutClass { count: without_class });
         }
-        // Rows are numbered anew without the pictures that were skipped.
+        // Rows are renumbered without the skipped pictures.
         let official_train = official_train.map(|count| kept.partition_point(|i| *i < count));
         let before_validation = kept.partition_point(|i| *i < count - official_validation);
         let official_validation = kept.len() - before_validation;

@@ -1,5 +1,5 @@
-//! SVHN (Netzer et al., 2011), the cropped digits: as published (`train_32x32.mat`, `test_32x32.mat`), or the hub's Parquet files
-//! (`cropped_digits/*.parquet`). The extra images are left out.
+//! SVHN (Netzer et al., 2011), the cropped digits: as published (`train_32x32.mat`, `test_32x32.mat`), or as the hub's Parquet files
+//! (`cropped_digits/*.parquet`). The extra images are not used.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ pub(super) fn load(dir: &Path) -> Result<Raw> {
     Ok(Raw { official_train: Some(official), files, ..raw })
 }
 
-/// `X`, 32 x 32 x 3 x n with the first index changing fastest, and `y`, n x 1, where the digit 0 has label 10.
+/// Pixels and labels from `X`, 32 x 32 x 3 x n with the first index changing fastest, and `y`, n x 1, where the digit 0 has label 10.
 fn digits(arrays: &[Array]) -> Result<(Vec<u8>, Vec<u32>), String> {
     let named = |name: &str| {
         let found = arrays.iter().find(|array| array.name == name);

@@ -1,17 +1,17 @@
-//! What is odd about a dataset and does not keep it from being used: said in the summary of a run and recorded in its files. What makes a
-//! dataset unusable is an error, and a picture that cannot be read is in `Dataset::skipped`.
+//! Oddities of a dataset that do not prevent its use. They appear in the summary of a run and are recorded in its files. What makes a dataset
+//! unusable is an error, and a picture that cannot be read is in `Dataset::skipped`.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Something odd about a dataset that was read.
+/// An oddity of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Warning {
-    /// Classes that have a name but no usable picture; they are no classes of the dataset.
+    /// Classes that have a name but no usable picture; they are removed.
     EmptyClasses {
         /// Their names.
         classes: Vec<String>,
@@ -23,14 +23,14 @@ pub enum Warning {
         /// How many numbers below the highest are not used.
         missing: u64,
     },
-    /// Lines of a list of class names are blank; they were passed over, or stand for classes without a name.
+    /// Lines of a list of class names are blank. They were ignored, or stand for classes without a name.
     BlankLines {
         /// The list.
         path: PathBuf,
         /// How many of its lines are blank.
         count: usize,
     },
-    /// Rows or lines without a label; their pictures are left out.
+    /// Rows or lines have no label; their pictures are left out.
     Unlabelled {
         /// The file.
         path: PathBuf,
@@ -39,21 +39,21 @@ pub enum Warning {
         /// The first of them: a row counted from 0, or a line counted from 1.
         first: usize,
     },
-    /// Pictures that show none of the classes, in a set of several labels; they are kept.
+    /// Pictures that show none of the classes, in a set with several labels for each picture; they are kept.
     WithoutClass {
         /// How many there are.
         count: usize,
     },
-    /// Classes that were dropped because they have fewer pictures than `--min-class-images`.
+    /// Classes that were removed because they have fewer pictures than `--min-class-images`.
     SmallClasses {
         /// Their names.
         classes: Vec<String>,
-        /// Pictures that are left out because all their classes were dropped.
+        /// Pictures that are left out because all their classes were removed.
         images: usize,
     },
 }
 
-/// Names that are listed in a message; of more, the number is said.
+/// The most names that a message lists; it tells how many more there are.
 const SHOWN: usize = 10;
 
 fn listed(names: &[String]) -> String {

@@ -1,5 +1,5 @@
-//! WebDataset shards: tar archives whose members belong together by their name up to the first dot, a picture and its class, `.cls`.
-//! Samples without a class are left out and counted.
+//! WebDataset shards: tar archives. Members with the same name up to the first dot are one sample, with a picture and its class, `.cls`. Samples
+//! without a class are left out and counted.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,7 +11,8 @@ use dhih_model::walk::{self, Reason, Walk, text_of};
 use super::class_names::class_names;
 use super::raw::{Pictures, Raw};
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a picture (.jpg, .png, .tiff or another ending of pictures) \
                     and a class number (.cls); optionally classes.txt, a name a line";
@@ -36,10 +37,10 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     Raw::of_pictures(pictures, classes, intake, (dir, CURE))
 }
 
-/// The names of the classes, one a line.
+/// The names of the classes, one on each line.
 const CLASSES: &str = "classes.txt";
 
-/// What the members of one name are.
+/// The members of one sample.
 #[derive(Default)]
 struct Sample {
     picture: Option<Source>,
@@ -54,7 +55,7 @@ fn shard(path: &Path, pictures: &mut Pictures) -> Result<()> {
     let file = std::fs::File::open(path).map_err(damaged)?;
     let length = file.metadata().map_err(damaged)?.len();
     let mut archive = tar::Archive::new(file);
-    // Names are bytes: two that are no UTF-8 are two samples.
+    // Names are bytes: two names that are not UTF-8 remain two samples.
     let mut samples: BTreeMap<Vec<u8>, Sample> = BTreeMap::new();
     for entry in archive.entries_with_seek().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;

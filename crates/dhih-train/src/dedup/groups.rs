@@ -1,5 +1,5 @@
-//! Pictures that are near each other as groups, and which picture of each is kept. Pictures get ids in the order in which they would be
-//! kept, so that the item with the least id, which is the one that a group keeps, is the right one whatever the rule.
+//! Groups pictures that are near each other, and decides which picture of a group is kept. Pictures get ids in the order of preference for
+//! keeping, so that the item with the least id, which a group keeps, is the right one for any rule.
 
 use std::cmp::Reverse;
 
@@ -19,14 +19,14 @@ pub enum Keep {
     Earliest,
 }
 
-/// What is taken for a duplicate.
+/// What counts as a duplicate.
 #[derive(Debug, Clone, Copy)]
 pub struct DedupConfig {
     /// The length of a code in bits.
     pub bits: u32,
-    /// Pictures whose codes differ in at most so many bits are duplicates.
+    /// Pictures whose codes differ in at most this number of bits are duplicates.
     pub radius: u32,
-    /// When duplicates are one group.
+    /// When duplicates form one group.
     pub linkage: Linkage,
     /// Which picture of a group is kept.
     pub keep: Keep,
@@ -37,37 +37,38 @@ pub struct DedupConfig {
 /// A picture of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Its number among the pictures that were given.
+    /// The number of the picture in the list that was given.
     pub picture: usize,
-    /// The distance of its code to that of the kept one; of symmetries the least.
+    /// The distance between its code and that of the kept picture; with symmetries, the least distance.
     pub distance: u32,
 }
 
-/// Pictures that belong together.
+/// Pictures that are duplicates of each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuplicateGroup {
-    /// The number of the picture that is kept: among the pictures themselves, or of those that they were compared with.
+    /// The number of the kept picture: among the pictures themselves, or among those that they were compared with.
     pub kept: usize,
-    /// The others, in the order in which they would be kept.
+    /// The other pictures, in the order of preference for keeping.
     pub others: Vec<Member>,
-    /// The greatest distance of two pictures of the group; of those that were compared with others, the greatest distance to the kept one.
+    /// The greatest distance between two pictures of the group. Where pictures were compared with others, it is the greatest distance to the
+    /// kept one.
     pub diameter: u32,
 }
 
-/// What was found.
+/// The groups of duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Duplicates {
     /// The groups, in the order of the files of their kept pictures.
     pub groups: Vec<DuplicateGroup>,
-    /// The pictures that are not kept, ascending.
+    /// The numbers of the pictures that are not kept, ascending.
     pub doomed: Vec<usize>,
 }
 
-/// Groups pictures by their codes. With `against`, each group is one of those pictures, which are all kept, with the pictures that are near
-/// it: what a training set must not share with a test set. Of these the linkage does not matter.
+/// Groups pictures by their codes. With `against`, each group consists of one of those pictures, which are all kept, and the pictures that are
+/// near it; this finds the training pictures that are in a test set. The linkage does not matter then.
 ///
 /// # Errors
-/// Codes of another length.
+/// When codes have another length.
 pub fn find(
     pictures: &[Picture],
     against: Option<&[Picture]>,
@@ -85,7 +86,7 @@ pub fn find(
     Ok(duplicates)
 }
 
-/// The pictures in the order in which they would be kept.
+/// The pictures in the order of preference for keeping.
 fn order(pictures: &[Picture], keep: Keep) -> Vec<usize> {
     let mut order: Vec<usize> = (0..pictures.len()).collect();
     match keep {
@@ -94,7 +95,7 @@ fn order(pictures: &[Picture], keep: Keep) -> Vec<usize> {
             let Picture { width, height, bytes, path, .. } = &pictures[at];
             (Reverse((u64::from(*width) * u64::from(*height), *bytes)), path)
         }),
-        // A file system that tells no time comes last.
+        // Files without a time come last.
         Keep::Earliest => order.sort_by_key(|&at| {
             (pictures[at].modified.is_none(), pictures[at].modified, &pictures[at].path)
         }),
@@ -110,7 +111,7 @@ fn codes<'a>(pictures: impl Iterator<Item = &'a Picture>, bits: u32, all: bool) 
     Ok(CodeSet::new(Codes::new(bits, bytes)?))
 }
 
-/// Codes of a picture: one for each symmetry, or one.
+/// The number of codes of a picture: one, or one for each symmetry.
 fn codes_each(config: &DedupConfig) -> u64 {
     if config.symmetries { 8 } else { 1 }
 }
@@ -144,14 +145,14 @@ fn groups(pictures: &[Picture], config: &DedupConfig) -> Result<Duplicates> {
     Ok(Duplicates { groups: found.into_iter().map(group).collect(), doomed: Vec::new() })
 }
 
-/// The least distance of one picture to the symmetries of another.
+/// The least distance between one picture and the symmetries of another.
 fn least_distance(a: &Picture, b: &Picture, bits: u32) -> u32 {
     let width = bits.div_ceil(8) as usize;
     let all = b.codes.chunks_exact(width);
     all.map(|code| hamming::distance(&a.codes[..width], code)).min().unwrap_or(u32::MAX)
 }
 
-/// The pairs of a picture of `left` and one of `right`, which has a code for each symmetry: of several symmetries the nearest.
+/// The pairs of a picture of `left` and one of `right`, which has a code for each symmetry. The nearest symmetry counts.
 fn symmetric_pairs(left: &CodeSet, right: &CodeSet, config: &DedupConfig) -> Result<Vec<Pair>> {
     let each = codes_each(config);
     let mut pairs: Vec<Pair> = Vec::new();
@@ -192,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// Pictures with codes of 8 bits; the fourth has a symmetry that is near the first.
+    /// Pictures with codes of 8 bits. The fourth has a symmetry that is near the first picture.
     fn pictures() -> Vec<Picture> {
         let picture = |number: u64, code: u8, side: u32| Picture {
             path: format!("{number}.png").into(),
@@ -242,7 +243,7 @@ mod tests {
     fn a_turned_picture_is_found_by_its_symmetries_alone() {
         let symmetric = DedupConfig { symmetries: true, ..config(Linkage::Stars, Keep::First) };
         let found = find(&pictures(), None, &symmetric).unwrap();
-        // Pictures 1 and 3 are as far from each other as 1 is from the nearest symmetry of 3.
+        // Picture 1 is as far from picture 3 as from the nearest symmetry of picture 3.
         assert_eq!(shown(&found), [(0, vec![(1, 1), (3, 0)], 1)]);
     }
 

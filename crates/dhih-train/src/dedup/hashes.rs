@@ -1,4 +1,4 @@
-//! Pictures to codes: by a perceptual hash, or by the network of a run.
+//! Codes of pictures, by a perceptual hash or by the network of a run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,9 +35,9 @@ pub struct Picture {
     pub height: u32,
     /// The length of its file.
     pub bytes: u64,
-    /// When its file was changed last, where the file system tells.
+    /// When its file was last changed, where the file system knows.
     pub modified: Option<SystemTime>,
-    /// How much there is to see in it, from 0 to 100, where the hash tells.
+    /// How much detail it has, from 0 to 100, where the hash tells.
     pub quality: Option<u32>,
     /// Its packed codes: one, or one for each symmetry.
     pub codes: Vec<u8>,
@@ -46,7 +46,7 @@ pub struct Picture {
 /// A picture that was read.
 struct Read {
     picture: Picture,
-    /// What the network takes; empty for other hashes, which are computed at once.
+    /// The input of the network; empty for other hashes, which are computed at once.
     pixels: Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ impl Hasher {
         }
     }
 
-    /// Files that are read at a time.
+    /// The number of files that are read at a time.
     fn batch(&self) -> usize {
         let threads = rayon::current_num_threads();
         match self {
@@ -69,7 +69,7 @@ impl Hasher {
         }
     }
 
-    /// Reads a picture, or says why it is left out.
+    /// Reads a picture, or returns why it is left out.
     fn read(&self, path: PathBuf, job: Job) -> std::result::Result<Read, (PathBuf, Reason)> {
         self.try_read(&path, job).map_err(|reason| (path, reason))
     }
@@ -128,8 +128,7 @@ struct Job<'a> {
     symmetries: bool,
 }
 
-/// The pictures among some files, in their order, with a code each, or with a code for each symmetry. Those that cannot be used are left out
-/// and counted.
+/// The pictures among some files, in order, each with one code or a code for each symmetry. Those that cannot be used are left out and counted.
 ///
 /// # Errors
 /// Those of the network.

@@ -1,6 +1,6 @@
-//! Duplicates among pictures: the files of a folder to codes (`hashes.rs`), pictures whose codes are near each other to groups
-//! (`groups.rs`), and a page on which somebody looks at them (`review.rs`). Nothing is ever deleted here. How pairs of codes are found
-//! is `dhih-index`'s, what a perceptual hash is `dhih-model`'s.
+//! Duplicates among pictures: codes of the files of a folder (`hashes.rs`), groups of pictures whose codes are near each other (`groups.rs`),
+//! and a page for their review (`review.rs`). Nothing is ever deleted here. `dhih-index` finds pairs of codes, `dhih-model` computes perceptual
+//! hashes.
 //!
 //! ```text
 //! folder -> walk -> hashes.rs: a code a picture -> groups.rs: ids in the order of keeping -> pairs -> groups -> review.rs

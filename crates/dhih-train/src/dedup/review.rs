@@ -1,5 +1,5 @@
-//! The page on which somebody looks at duplicates: one file of HTML with small pictures in it, the groups one below the other, the pictures
-//! of a group side by side. Which pictures are to go can be changed there, and the list taken from there.
+//! The page for reviewing duplicates: one HTML file with thumbnails. The groups are one below the other, and the pictures of a group side by
+//! side. The reviewer can change which pictures should go, and take the list from the page.
 
 use std::path::Path;
 
@@ -16,14 +16,14 @@ use crate::dedup::groups::{DuplicateGroup, Duplicates, Member};
 use crate::dedup::hashes::Picture;
 use crate::report::page::{escape, facts, page as frame};
 
-/// The longest side of a small picture, in pixels.
+/// The longest side of a thumbnail, in pixels.
 const SIDE: usize = 160;
 /// The quality of its JPEG.
 const QUALITY: u8 = 75;
-/// PDQ's own programs do not compare pictures of less quality.
+/// PDQ's own programs do not compare pictures of lower quality.
 const LOW_QUALITY: u32 = 50;
 
-/// What a page shows.
+/// The content of a page.
 pub struct Review<'a> {
     /// The title.
     pub title: &'a str,
@@ -31,17 +31,17 @@ pub struct Review<'a> {
     pub facts: &'a [(&'a str, String)],
     /// The pictures that were grouped.
     pub pictures: &'a [Picture],
-    /// The pictures among which the kept ones are; the same where pictures were compared among themselves.
+    /// The pictures from which the kept ones are; the same list where pictures were compared among themselves.
     pub kept: &'a [Picture],
-    /// What was found.
+    /// The groups of duplicates.
     pub duplicates: &'a Duplicates,
-    /// The most groups that are shown. The page says how many there are besides.
+    /// The most groups that are shown. The page tells how many more there are.
     pub most_groups: usize,
-    /// Decodes the small pictures.
+    /// The decoder for thumbnails.
     pub reader: &'a PictureReader,
 }
 
-/// The page. A picture that cannot be read any more is named without being shown.
+/// The page as HTML. A picture that can no longer be read is named but not shown.
 pub fn page(review: &Review) -> String {
     let groups = &review.duplicates.groups;
     let shown = &groups[..groups.len().min(review.most_groups)];
@@ -60,7 +60,7 @@ pub fn page(review: &Review) -> String {
     frame(review.title, &format!("<style>{STYLE}</style>\n{}{body}", facts(review.facts)))
 }
 
-/// A group, by its number from 1.
+/// A group, with its number from 1.
 fn section(review: &Review, number: usize) -> String {
     let DuplicateGroup { kept, others, diameter } = &review.duplicates.groups[number - 1];
     let kept = figure(review, &review.kept[*kept], None);
@@ -74,7 +74,7 @@ fn section(review: &Review, number: usize) -> String {
     )
 }
 
-/// A picture with its name and what is known of it; the kept one where it is no member.
+/// A picture with its name and properties; the kept one where it is not a member.
 fn figure(review: &Review, picture: &Picture, member: Option<&Member>) -> String {
     let name = escape(&text_of(picture.path.as_os_str()));
     let image = match thumbnail(&picture.path, review.reader) {
@@ -100,7 +100,7 @@ fn figure(review: &Review, picture: &Picture, member: Option<&Member>) -> String
     }
 }
 
-/// A small JPEG; `None` where the file is no picture any more.
+/// A thumbnail as JPEG; `None` where the file is no longer a picture.
 fn thumbnail(path: &Path, reader: &PictureReader) -> Option<Vec<u8>> {
     let bytes = walk::read_picture(path, reader.limits()).ok()?;
     let square = InputShape::new(SIDE, SIDE, 3);
@@ -117,7 +117,7 @@ fn thumbnail(path: &Path, reader: &PictureReader) -> Option<Vec<u8>> {
     Some(jpeg)
 }
 
-/// A length as people read it.
+/// A file size for people.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),

@@ -1,5 +1,5 @@
-//! Asymmetric re-ranking: items at one Hamming distance ordered by the query's real values, which a search service has at hand
-//! and which cost no byte in the database.
+//! Asymmetric reranking: items at the same Hamming distance are ordered by the query's real values, which a search service has anyway and which
+//! need no memory in the database.
 
 use dhih_index::{CodeSet, Codes, hamming};
 use rayon::prelude::*;
@@ -10,14 +10,14 @@ use super::relevance::{Relevance, Relevant, order};
 use super::{QUERIES_AT_ONCE, check};
 use crate::error::{Error, Result};
 
-/// Mean average precision where items are ranked by Hamming distance, and those at one distance by the inner product of the
-/// query's real values and the item's code of +-1, largest first. Items of one code still tie: their orders are averaged.
+/// The mean average precision where items are ranked by Hamming distance, and those at the same distance by the inner product of the query's
+/// real values and the item's code of +1 and -1, largest first. Items with the same code still tie, and their orders are averaged.
 ///
 /// # Shapes
-/// `values`: `[queries, bits]`, whose signs are the queries' codes.
+/// `values`: `[queries, bits]`, whose signs are the codes of the queries.
 ///
 /// # Errors
-/// As [`evaluate`](super::evaluate), and where `values` are not of the queries.
+/// As [`evaluate`](super::evaluate), and where `values` do not belong to the queries.
 pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> Result<f64> {
     check(database, queries)?;
     let bits = queries.codes.bits();
@@ -43,10 +43,10 @@ pub fn asymmetric_map(database: &CodeSet, queries: &CodeSet, values: &[f32]) -> 
     Ok(scores.iter().sum::<f64>() / queries.codes.len() as f64)
 }
 
-/// Average precision of one query, its code and its values.
+/// The average precision of one query, given its code and its values.
 ///
 /// # Shapes
-/// `counts`: of each of the distinct codes, items and relevant items.
+/// `counts`: for each distinct code, the numbers of items and of relevant items.
 fn score(codes: &Codes, (query, values): (&[u8], &[f32]), counts: &[[u32; 2]]) -> f64 {
     let mut distances = vec![0; codes.len()];
     hamming::distances_into(query, codes.as_bytes(), &mut distances);
@@ -66,7 +66,7 @@ fn score(codes: &Codes, (query, values): (&[u8], &[f32]), counts: &[[u32; 2]]) -
     average_precision(sums, Ties::Averaged)
 }
 
-/// Of each byte of a code and each of its values: its part of the inner product.
+/// For each byte of a code and each value of that byte, its contribution to the inner product.
 struct Table(Vec<[f32; 256]>);
 
 impl Table {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn real_values_order_what_hamming_distance_cannot() {
-        // Both items differ from the query in one bit; the bit of the relevant one was nearly the other.
+        // Both items differ from the query in one bit. The value of that bit is nearest to 0 for the relevant item.
         let values = [0.1, 2.0, 3.0];
         let queries = set(3, &values, &[7]);
         let database = set(3, &[1.0, -1.0, 1.0, -1.0, 1.0, 1.0], &[0, 7]);

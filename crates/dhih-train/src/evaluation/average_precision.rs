@@ -1,5 +1,5 @@
-//! Average precision of one whole ranking: from histograms of distances where ties matter, from a list where they are ordered. That of
-//! the beginning of a ranking with ties: `beginning.rs`.
+//! Average precision of a whole ranking: from histograms of distances where ties matter, from a list where items are ordered. `beginning.rs` has
+//! that of the beginning of a ranking with ties.
 
 /// The order of items at equal distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,14 +12,14 @@ pub(super) enum Ties {
     Pessimistic,
 }
 
-/// Average precision over the whole ranking; 0 without relevant items.
+/// The average precision over the whole ranking; 0 without relevant items.
 ///
-/// With n items at a distance, p of them relevant, behind N items of which P are relevant, the precision at the t-th of
-/// the n places, given that it holds a relevant item, is on average `(P + 1 + (t - 1)(p - 1)/(n - 1)) / (N + t)`, and it
-/// holds one with probability p/n (McSherry and Najork, ECIR 2008).
+/// Let n items be at a distance, p of them relevant, behind N items of which P are relevant. If the t-th of the n places has a relevant item,
+/// the precision there is on average `(P + 1 + (t - 1)(p - 1)/(n - 1)) / (N + t)`, and it has one with probability p/n (McSherry and Najork,
+/// ECIR 2008).
 ///
 /// # Shapes
-/// `groups`: of each distance in ascending order, items and relevant items.
+/// `groups`: for each distance in ascending order, the numbers of items and of relevant items.
 pub(super) fn average_precision(groups: impl Iterator<Item = [u32; 2]>, ties: Ties) -> f64 {
     let (mut before, mut relevant_before, mut sum) = (0.0, 0.0, 0.0);
     for [items, relevant] in groups {
@@ -65,9 +65,9 @@ pub(super) fn sum_of_ratios(line: Line, before: f64, count: u32) -> f64 {
     b * count + (a - b * before) * harmonic_difference(before, before + count)
 }
 
-/// `H(last) - H(first)` for whole numbers that lie at least 16 apart, to 15 digits.
+/// `H(last) - H(first)` for integers that are at least 16 apart, to 15 digits.
 fn harmonic_difference(first: f64, last: f64) -> f64 {
-    // The expansion's error falls with the 8th power of its argument: small ones are added up to 16.
+    // The error of the expansion falls with the 8th power of its argument, so that the terms below 16 are added one by one.
     let start = first.max(16.0);
     let mut sum = 0.0;
     let mut at = first + 1.0;
@@ -78,17 +78,17 @@ fn harmonic_difference(first: f64, last: f64) -> f64 {
     sum + ((last - start) / start).ln_1p() + tail(last) - tail(start)
 }
 
-/// What `ln n` and Euler's constant lack of the n-th harmonic number, by the Euler-Maclaurin formula.
+/// The difference between the n-th harmonic number and `ln n` plus Euler's constant, by the Euler-Maclaurin formula.
 fn tail(n: f64) -> f64 {
     let square = (n * n).recip();
     0.5 / n
         - square * (1.0 / 12.0 - square * (1.0 / 120.0 - square * (1.0 / 252.0 - square / 240.0)))
 }
 
-/// Average precision of the beginnings of an ordered list, each divided by the relevant items inside it; `None` without any.
+/// The average precision of each beginning of an ordered list, divided by the number of relevant items in it; `None` without any.
 ///
 /// # Shapes
-/// `ends`: how long each beginning is, in ascending order; longer than the list is all of it.
+/// `ends`: the lengths of the beginnings in ascending order. A length beyond the list means all of it.
 pub(super) fn stable_average_precisions(
     ranked: &[bool],
     ends: impl Iterator<Item = usize>,
@@ -105,8 +105,8 @@ pub(super) fn stable_average_precisions(
     })
 }
 
-/// Every order of the items of each distance, one after the other: the oracle of what is averaged over ties. Orders that put relevant
-/// items into the same places are counted once: of each such set of places there are equally many.
+/// Every order of the items at each distance: the oracle for averages over ties. Orders that put relevant items into the same places are counted
+/// once, because each such set of places belongs to the same number of orders.
 #[cfg(test)]
 pub(super) fn orders(groups: &[(usize, usize)]) -> Vec<Vec<bool>> {
     let mut lists = vec![Vec::new()];
@@ -122,7 +122,7 @@ pub(super) fn orders(groups: &[(usize, usize)]) -> Vec<Vec<bool>> {
     lists
 }
 
-/// Items and relevant items at each distance, as [`average_precision`] takes them.
+/// The numbers of items and of relevant items at each distance, as for [`average_precision`].
 #[cfg(test)]
 pub(super) fn histogram_of(groups: &[(usize, usize)]) -> Vec<[u32; 2]> {
     groups.iter().map(|&(n, p)| [n as u32, p as u32]).collect()

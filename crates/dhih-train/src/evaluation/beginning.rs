@@ -1,9 +1,10 @@
-//! The first k places of a ranking with ties: AP@k and precision@k as means over all orders of the tied items, in closed form. The whole
-//! ranking: `average_precision.rs`; one given order: [`stable_average_precisions`](super::average_precision::stable_average_precisions).
+//! The first k places of a ranking with ties: AP@k and precision@k averaged over all orders of tied items, in closed form.
+//! `average_precision.rs` has the whole ranking, and [`stable_average_precisions`](super::average_precision::stable_average_precisions) a given
+//! order.
 
 use super::average_precision::{Line, sum_of_ratios};
 
-/// What the first k places give, as means over all orders of items at equal distance.
+/// Values of the first k places, averaged over all orders of items at equal distance.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Beginning {
     /// Average precision, divided by the number of relevant items among the first k; 0 in the orders that have none there.
@@ -14,12 +15,12 @@ pub(super) struct Beginning {
     pub(super) by_min_k_r: f64,
 }
 
-/// The part of a ranking whose order does not matter for a beginning: all groups of ties that lie inside it.
+/// The part of a ranking before a tie: all groups of ties that are completely inside of a beginning, where their order does not matter.
 #[derive(Debug, Clone, Copy, Default)]
 struct Before {
     items: f64,
     relevant: f64,
-    /// The sum of the precisions at the places of relevant items, as a mean over orders.
+    /// The sum of the precisions at the places of relevant items, averaged over orders.
     precisions: f64,
 }
 
@@ -33,8 +34,8 @@ struct Tie {
 /// The [`Beginning`] of each length in `ends`.
 ///
 /// # Shapes
-/// `groups`: for each distance in ascending order, items and relevant items. `ends`: lengths in ascending order; one that is longer than
-/// the ranking is all of it.
+/// `groups`: for each distance in ascending order, the numbers of items and of relevant items. `ends`: lengths in ascending order; a length
+/// beyond the ranking means all of it.
 pub(super) fn beginnings(
     groups: &[[u32; 2]],
     ends: impl Iterator<Item = usize>,
@@ -67,7 +68,7 @@ pub(super) fn beginnings(
     })
 }
 
-/// The relevant items among the first `end` places, as a mean over all orders of tied items.
+/// The number of relevant items among the first `end` places, averaged over all orders of tied items.
 ///
 /// # Shapes
 /// `groups`: as for [`beginnings`].
@@ -83,9 +84,8 @@ pub(super) fn expected_relevant(groups: &[[u32; 2]], end: usize) -> f64 {
 }
 
 impl Before {
-    /// The sum of the precisions at relevant items in the first `places` places of a tie that follows, as a mean over its orders. The
-    /// derivation is that of [`average_precision`](super::average_precision::average_precision): a place of the tie holds a relevant
-    /// item with probability p/n.
+    /// The sum of the precisions at relevant items in the first `places` places of the next tie, averaged over its orders. The derivation is
+    /// that of [`average_precision`](super::average_precision::average_precision): a place of the tie has a relevant item with probability p/n.
     fn expected(&self, tie: Tie, places: u32) -> f64 {
         if tie.relevant == 0 {
             return 0.0;
@@ -98,10 +98,10 @@ impl Before {
 
     /// A beginning that ends inside a tie, after `places` of its places.
     ///
-    /// The number r of relevant items among these m places is hypergeometrically distributed: m of the tie's n items are drawn, p of
-    /// which are relevant. Given r, the places are those of a tie of m items of which r are relevant, whose precisions sum to
-    /// `r/m ((P + 1) A + (r - 1)/(m - 1) B)` on average, with `A = sum_t 1/(N + t)` and `B = sum_t (t - 1)/(N + t)`, t = 1..m, behind N
-    /// items of which P are relevant. What is divided by `P + r` is then averaged over r.
+    /// The number r of relevant items among these m places has a hypergeometric distribution: m of the tie's n items are drawn, and p of the n
+    /// are relevant. Given r, the places are those of a tie of m items of which r are relevant. Their precisions sum to
+    /// `r/m ((P + 1) A + (r - 1)/(m - 1) B)` on average, with `A = sum_t 1/(N + t)` and `B = sum_t (t - 1)/(N + t)`, t = 1..m, behind N items of
+    /// which P are relevant. Where the divisor is `P + r`, the quotient is averaged over r.
     fn with_part_of(&self, tie: Tie, places: u32, reachable: f64) -> Beginning {
         let m = f64::from(places);
         let [a, b] = [Line { at_0: 1.0, slope: 0.0 }, Line { at_0: -1.0, slope: 1.0 }]
@@ -127,10 +127,10 @@ impl Before {
     }
 }
 
-/// Calls `f` with every number of relevant items that `places` of a tie's items may have, and a weight proportional to its
-/// hypergeometric probability. It goes from the most probable number outwards, and leaves out those that no longer count.
+/// Calls `f` with each possible number of relevant items in `places` places of a tie, and a weight proportional to its hypergeometric
+/// probability. It goes from the most probable number outwards and stops at negligible weights.
 fn each_count(tie: Tie, places: u32, mut f: impl FnMut(f64, f64)) {
-    /// Smaller weights change no digit: that of the most probable number is 1.
+    /// Smaller weights do not change any digit. The weight of the most probable number is 1.
     const NEGLIGIBLE: f64 = 1e-18;
     let [n, p, m] = [tie.items, tie.relevant, places].map(f64::from);
     let (least, most) = ((m - (n - p)).max(0.0), p.min(m));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn large_ties_are_summed_as_far_as_they_count() {
-        // Every item has one code: AP@k is a mean over draws of k items, and tends to the share of relevant items.
+        // Every item has the same code: AP@k is a mean over draws of k items, and tends to the share of relevant items.
         let groups = [[1_000_000, 100_000]];
         let [first, large] =
             [1, 5000].map(|k| beginnings(&groups, [k].into_iter()).next().unwrap());

@@ -1,5 +1,5 @@
-//! Class numbers of two sets of codes, made to agree by the names of the classes. Two exports of one dataset may number its classes
-//! differently; comparing numbers would then give a wrong figure without a word. Which items are relevant: `relevance.rs`.
+//! Makes the class numbers of two sets of codes agree by the names of the classes. Two exports of one dataset may number its classes
+//! differently, and comparing numbers would then silently give a wrong figure. `relevance.rs` decides which items are relevant.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use dhih_model::walk::nfc;
 use super::labels;
 use crate::error::{Error, Result};
 
-/// Class names that a message lists before it stops.
+/// The most class names that a message lists.
 const LISTED: usize = 5;
 
-/// The labels of the queries, numbered as the database numbers its classes; names are compared in the normalisation form NFC. They are the
-/// queries' own labels where the names are equal, or where one of the two sets has no names; they are renumbered where the same names stand in another order.
+/// The labels of the queries, with the class numbers of the database; names are compared in normal form NFC. They do not change where the names
+/// are equal, or where one of the two sets has no names. They are renumbered where the same names are in another order.
 ///
 /// # Errors
 /// [`Error::Codes`] where the queries have no labels, or the classes have different names.
@@ -53,7 +53,7 @@ pub(super) fn query_labels<'a>(
     }
 }
 
-/// Labels under new class numbers: class `c` becomes `renumbered[c]`. A label that is no class stays as it is.
+/// Labels with new class numbers: class `c` becomes `renumbered[c]`. A label that is not a class does not change.
 fn renumber(labels: &Labels, renumbered: &[usize]) -> Labels {
     match labels {
         Labels::Single(labels) => {
@@ -110,7 +110,7 @@ mod tests {
             let expected = evaluate(&database, &database, &config).unwrap();
             let queries = set(theirs, &other_names);
             assert_eq!(evaluate(&database, &queries, &config).unwrap(), expected);
-            // However their accents are written.
+            // The same names with composed and decomposed accents.
             let [composed, decomposed] =
                 [["caf\u{e9}", "dog", "owl"], ["cafe\u{301}", "dog", "owl"]];
             let database = set(database.labels.clone().unwrap(), &composed);

@@ -1,4 +1,4 @@
-//! Figures of the classifier that trains a network, to be read beside those of its codes. Distances and rankings are not computed here.
+//! Figures of the classifier that trains a network, for comparison with those of its codes. No distances and rankings are computed here.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::relevance::{Relevance, Relevant, order};
 use super::{EvaluationConfig, evaluate};
 use crate::error::Result;
 
-/// Queries whose class scores are in memory at a time.
+/// The number of queries whose class scores are in memory at a time.
 const QUERIES: usize = 1024;
 
 /// The share of labelled items whose predicted class is one of their labels; `None` where no item has a label.
@@ -37,12 +37,12 @@ pub fn accuracy(labels: &Labels, predicted: &[u32]) -> Option<f64> {
     (labelled > 0).then(|| right as f64 / labelled as f64)
 }
 
-/// Mean average precision of single-label predictions taken as codes: items of the predicted class first, all others
-/// after, ties averaged. It is what a mere classifier reaches on classes seen in training, and is to be reported beside every
-/// supervised result (Sablayrolles et al., arXiv 1609.06753).
+/// The mean average precision of predicted classes used as codes: items of the predicted class first and all others behind, with ties averaged.
+/// A mere classifier reaches this on classes seen in training, so it should be reported beside every supervised result (Sablayrolles et al.,
+/// arXiv 1609.06753).
 ///
 /// # Shapes
-/// `predicted`: classes of the database's and of the queries' items, each below `classes`, which is at most 1,024.
+/// `predicted`: the classes of the items of database and queries, each below `classes`, which is at most 1,024.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -66,9 +66,9 @@ pub fn class_code_map(
     Ok(evaluate(&database, &queries, &EvaluationConfig::default())?.map)
 }
 
-/// Mean average precision where items are ranked by what the query's classifier thinks of the class that each was taken for, the likeliest
-/// class first; the items of one class, and of classes of equal scores, are ties, averaged over. An item takes log2 C bits, a query a score
-/// for each class: it is what a classifier reaches that keeps its second guesses, and so harder to beat than [`class_code_map`].
+/// The mean average precision where items are ranked by the query's score for the class that each item was classified as, the most likely class
+/// first. Items of one class, and of classes with equal scores, are ties and averaged. An item takes log2 C bits, and a query a score for each
+/// class: this is what a classifier reaches that keeps its second guesses, and so harder to beat than [`class_code_map`].
 ///
 /// # Shapes
 /// `predicted`: a class for each item of the database, below `classes`. `scores_of`: the scores of a range of queries, `[queries, classes]`.
@@ -86,7 +86,7 @@ pub fn posterior_map(
     for first in (0..queries.codes.len()).step_by(QUERIES) {
         let rows = first..queries.codes.len().min(first + QUERIES);
         let scores = scores_of(rows.clone())?;
-        // Queries of equal labels follow each other: their relevant items are counted once.
+        // Queries with equal labels follow each other, so that their relevant items are counted once.
         let ordered = order(&relevance, &queries.codes, rows);
         let part = ordered.len().div_ceil(rayon::current_num_threads());
         let sums = ordered.par_chunks(part).map(|rows| {
@@ -132,20 +132,20 @@ mod tests {
     fn items_are_ranked_by_the_querys_scores_of_their_classes() {
         let database = set(Labels::Single(vec![0, 0, 1, 2, 2]));
         let queries = set(Labels::Single(vec![0, 2]));
-        // One item of class 0 is taken for class 2.
+        // One item of class 0 is classified as class 2.
         let predicted = [0, 2, 1, 2, 2];
         let of = |scores: [f32; 6]| {
             let rows = |rows: Range<usize>| Ok(scores[rows.start * 3..rows.end * 3].to_vec());
             posterior_map((&database, &queries), &predicted, 3, rows).unwrap()
         };
-        // The first query: the item of class 0, that of class 1, then three of which one is relevant, at rank 3, 4 or 5.
+        // The first query finds the item of class 0, that of class 1, and then three items of which one is relevant, at rank 3, 4 or 5.
         let first = (1.0 + 2.0 * (1.0 / 3.0 + 1.0 / 4.0 + 1.0 / 5.0) / 3.0) / 2.0;
-        // The second: two of three are relevant at each of the first three ranks.
+        // The second query finds two of three items relevant at each of the first three ranks.
         let orders = [(1.0, 1.0), (1.0, 2.0 / 3.0), (0.5, 2.0 / 3.0)];
         let second = orders.iter().map(|(a, b)| (a + b) / 2.0).sum::<f64>() / 3.0;
         let got = of([0.9, 0.8, 0.1, -3.0, 0.5, 2.0]);
         assert!((got - (first + second) / 2.0).abs() < 1e-12, "{got}");
-        // Without a preference all orders are averaged; that is what equal codes score.
+        // Without a preference all orders are averaged, as for equal codes.
         let flat = evaluate(&database, &queries, &EvaluationConfig::default()).unwrap().map;
         assert!((of([0.0; 6]) - flat).abs() < 1e-12);
     }
@@ -156,7 +156,7 @@ mod tests {
         let database = set(Labels::Single(labels.clone()));
         let predicted: Vec<u32> =
             (0..5000).map(|item| item * item % 7 * (item % 11).min(1)).collect();
-        // More queries than are scored at a time.
+        // There are more queries than are scored at a time.
         let queries = set(Labels::Single(labels[..3000].to_vec()));
         let classified = &predicted[..3000];
         let scores = |rows: Range<usize>| {

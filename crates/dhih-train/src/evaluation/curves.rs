@@ -1,16 +1,16 @@
-//! Values along the ranking, as means over queries.
+//! Values along the ranking, averaged over queries.
 
 use serde::{Deserialize, Serialize};
 
 /// Values along the ranking.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curves {
-    /// `[precision, recall]` within each Hamming radius 0..=bits; an empty ball has precision 0.
+    /// `[precision, recall]` within each Hamming radius 0..=bits. The precision of an empty ball is 0.
     pub precision_recall_by_radius: Vec<[f64; 2]>,
-    /// `[rank, precision, recall]` of the first `rank` items, ties averaged, at ranks of 1, 2, 5, 10 and so on up to all.
+    /// `[rank, precision, recall]` of the first `rank` items, with ties averaged, at the ranks 1, 2, 5, 10 and so on up to all items.
     #[serde(default)]
     pub precision_recall_by_rank: Vec<[f64; 3]>,
-    /// Of the pairs of query and item at each distance 0..=bits: the share of all relevant pairs, and of all others.
+    /// For each distance 0..=bits: the share of all relevant pairs of query and item at this distance, and the share of all other pairs.
     #[serde(default)]
     pub distances: Vec<[f64; 2]>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Sums {
     pairs: Vec<[f64; 2]>,
 }
 
-/// 1, 2, 5, 10, 20, 50 and so on below `n`, and `n`.
+/// The ranks 1, 2, 5, 10, 20, 50 and so on below `n`, and `n`.
 pub(super) fn ranks(n: usize) -> Vec<usize> {
     let decades = std::iter::successors(Some(1usize), |decade| decade.checked_mul(10));
     let steps = decades.flat_map(|decade| [1, 2, 5].map(|step| step * decade));
@@ -32,10 +32,10 @@ pub(super) fn ranks(n: usize) -> Vec<usize> {
 }
 
 impl Sums {
-    /// Adds the ranking that `times` queries have.
+    /// Adds a ranking that `times` queries have.
     ///
     /// # Shapes
-    /// `histogram`: per distance, items and relevant items.
+    /// `histogram`: for each distance, the numbers of items and of relevant items.
     pub(super) fn add(&mut self, histogram: &[[u32; 2]], ranks: &[usize], times: f64) {
         let total: u32 = histogram.iter().map(|bin| bin[1]).sum();
         let total = f64::from(total);
@@ -48,7 +48,7 @@ impl Sums {
         let mut ranks = ranks.iter().zip(&mut self.by_rank).peekable();
         for (i, bin) in histogram.iter().enumerate() {
             let [n, p] = bin.map(f64::from);
-            // Inside a tie, relevant items are spread evenly on average.
+            // Within a tie, relevant items are spread evenly on average.
             while let Some((rank, at)) = ranks.next_if(|(rank, _)| **rank as f64 <= items + n) {
                 let rank = *rank as f64;
                 let found = relevant + share(p, n) * (rank - items);
@@ -77,13 +77,13 @@ impl Sums {
         add(&mut self.pairs, &other.pairs);
     }
 
-    /// All values in a row, for a file.
+    /// All values as a sequence, for a file.
     pub(super) fn values(&self) -> impl Iterator<Item = f64> {
         let pairs = self.by_radius.iter().chain(&self.by_rank).chain(&self.pairs);
         std::iter::once(self.queries).chain(pairs.flatten().copied())
     }
 
-    /// What has these [`values`](Self::values); `None` where they are too few or too many.
+    /// Restores what [`values`](Self::values) returned; `None` where there are too few or too many.
     pub(super) fn of_values(values: &[f64], (radii, ranks): (usize, usize)) -> Option<Self> {
         let (queries, pairs) = values.split_first()?;
         let (pairs, rest) = pairs.as_chunks::<2>();
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn means_of_two_queries_by_hand() {
-        // Distances 0, 1, 2: the first query finds 1 of 2 at once; the second has nothing near, and nothing relevant.
+        // At the distances 0, 1 and 2, the first query finds 1 of 2 relevant items at once. The second has nothing near, and nothing relevant.
         let [first, second] = [[[1, 1], [2, 1], [1, 0]], [[0, 0], [0, 0], [4, 0]]];
         let ranks = ranks(4);
         let (mut sums, mut other) = (Sums::default(), Sums::default());

@@ -1,21 +1,21 @@
-//! The distinct codes of a database and where their items are. Learned codes repeat massively: what holds of one item holds of
-//! all that have its code.
+//! The distinct codes of a database, and the items of each. Learned codes repeat many times, and what holds for one item holds for all items
+//! with the same code.
 
 use dhih_index::Codes;
 use rayon::prelude::*;
 
-/// Items by their code.
+/// Items, grouped by their codes.
 pub(super) struct Distinct {
     /// Each code once.
     pub(super) codes: Codes,
-    /// Items by their code, ascending among those of one.
+    /// Items by their code, in ascending order for each code.
     items: Vec<u32>,
-    /// Where the items of each code start, and the end.
+    /// The start of each code's items, and the end of all items.
     starts: Vec<usize>,
 }
 
 impl Distinct {
-    /// Of a database.
+    /// Groups the items of a database.
     pub(super) fn of(codes: &Codes) -> Self {
         const BEGIN: usize = 8;
         let begin = |item: u32| {
@@ -23,7 +23,7 @@ impl Distinct {
             code.iter().take(BEGIN).fold(0u64, |word, byte| word << 8 | u64::from(*byte))
         };
         let rest = |item: u32| codes.get(item as usize).get(BEGIN..).unwrap_or_default();
-        // The begin of a code lies beside its item, so that few comparisons look further.
+        // The beginning of a code is stored beside its item, so that few comparisons read further.
         let mut keys: Vec<(u64, u32)> =
             (0..codes.len() as u32).into_par_iter().map(|item| (begin(item), item)).collect();
         if codes.bytes_per_code() <= BEGIN {
@@ -44,12 +44,12 @@ impl Distinct {
         Self { codes: codes.select(&firsts), items, starts }
     }
 
-    /// Whether codes repeat so much that looking at each code once is less work than looking at each item.
+    /// Whether codes repeat so often that processing each code once is less work than processing each item.
     pub(super) fn pays(&self) -> bool {
         2 * self.codes.len() <= self.items.len()
     }
 
-    /// The items of each code, ascending, one code after the other.
+    /// The items of each code in ascending order, one code after the other.
     pub(super) fn groups(&self) -> impl Iterator<Item = &[u32]> {
         (0..self.codes.len()).map(|number| self.items(number))
     }
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn equal_codes_are_together_and_their_items_in_order() {
         for width in [1, 8, 9, 17] {
-            // Codes that differ in the first byte, and in the last.
+            // Codes that differ in the first byte, and codes that differ in the last.
             let code = |first: u8, last: u8| {
                 let mut code = vec![7; width];
                 code[0] = first;

@@ -1,5 +1,5 @@
-//! Items compared among themselves, each with all others but itself. With few items a class, the item itself would be most of what is
-//! found. A database and queries apart: [`evaluate`](super::evaluate).
+//! Compares items among themselves, each with all others except itself. With few items in a class, the item itself would be most of what is
+//! found. [`evaluate`](super::evaluate) compares queries with a separate database.
 
 use dhih_index::CodeSet;
 use rayon::prelude::*;
@@ -10,8 +10,8 @@ use super::relevance::{Relevance, Relevant, order};
 use super::{QUERIES_AT_ONCE, check};
 use crate::error::Result;
 
-/// Mean average precision over the whole ranking where every item in turn is the query and the others are the database, ties averaged. An
-/// item that shares its labels with no other one scores 0 and counts.
+/// The mean average precision over the whole ranking where each item in turn is the query and the others are the database, with ties averaged.
+/// An item that shares no label with others scores 0 and counts.
 ///
 /// # Errors
 /// As [`evaluate`](super::evaluate).
@@ -24,14 +24,14 @@ pub fn leave_one_out_map(items: &CodeSet) -> Result<f64> {
         let score = |row: &usize| {
             let relevant = &relevant.to(*row).items;
             ranking.rank(&items.codes, items.codes.get(*row), relevant, 0);
-            // The item itself is at distance 0; it is relevant unless it has no label.
+            // The item itself is at distance 0. It is relevant unless it has no label.
             let [found, found_relevant] = ranking.histogram[0];
             ranking.histogram[0] = [found - 1, found_relevant - u32::from(relevant[*row])];
             average_precision(ranking.histogram.iter().copied(), Ties::Averaged)
         };
         rows.iter().map(score).sum()
     };
-    // Chunks are summed in their order, so that the number of threads does not count.
+    // Chunks are summed in order, so that the result does not depend on the number of threads.
     let sums: Vec<f64> =
         order.par_chunks(QUERIES_AT_ONCE).map_init(Ranking::new, of_chunk).collect();
     Ok(sums.iter().sum::<f64>() / items.codes.len() as f64)
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn an_item_is_not_found_by_itself() {
-        // Two items a class, the other one always farther than an item of another class: at rank 1 would be the item itself.
+        // Two items in each class, where the other one is always farther than an item of another class. The item itself would be at rank 1.
         let rows = [(0b0000, 0), (0b0001, 1), (0b1110, 0), (0b1111, 1), (0b0111, Labels::NONE)];
         let all = set(&rows);
         let mut expected = 0.0;

@@ -1,5 +1,5 @@
-//! Retrieval metrics of a set of queries against a database of codes, under Hamming distance. An item is relevant where it
-//! shares at least one label with the query; an item without a label is relevant to no query. Every query is compared with every item.
+//! Retrieval metrics of a set of queries against a database of codes, by Hamming distance. An item is relevant where it shares at least one
+//! label with the query; an item without a label is relevant to no query. Every query is compared with every item.
 
 mod asymmetric;
 mod average_precision;
@@ -33,14 +33,14 @@ pub use curves::Curves;
 pub use leave_one_out::leave_one_out_map;
 pub use partial::{evaluate_part, merge_parts};
 
-/// What to measure beside the metrics that are always there.
+/// What is computed beside the metrics that are always there.
 #[derive(Debug, Clone)]
 pub struct EvaluationConfig {
-    /// The k of mAP@k; those larger than the database are cut to it.
+    /// The values of k of mAP@k. Those larger than the database are reduced to its size.
     pub map_at: Vec<usize>,
-    /// The N of precision@N; those larger than the database are left out.
+    /// The values of N of precision@N. Those larger than the database are left out.
     pub precision_at: Vec<usize>,
-    /// What a query without a relevant item in its top k adds to mAP@k.
+    /// What a query without a relevant item in its top k contributes to mAP@k.
     pub empty: Empty,
 }
 
@@ -51,14 +51,14 @@ impl Default for EvaluationConfig {
     }
 }
 
-/// What becomes of queries without a relevant item in the top k of mAP@k.
+/// How mAP@k treats queries without a relevant item in their top k.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Empty {
     /// They score 0 and count.
     #[default]
     Zero,
-    /// They are left out, as HashNet's code does.
+    /// They are left out, as in HashNet's code.
     Omit,
 }
 
@@ -67,24 +67,23 @@ pub enum Empty {
 pub struct Metrics {
     /// Code length.
     pub bits: u32,
-    /// Number of queries.
+    /// The number of queries.
     pub queries: usize,
-    /// Number of items searched.
+    /// The number of items of the database.
     pub database: usize,
-    /// Mean average precision over the whole ranking, ties averaged over all their orders; a query without relevant items
-    /// scores 0 and counts.
+    /// Mean average precision over the whole ranking, averaged over all orders of ties. A query without relevant items scores 0 and counts.
     pub map: f64,
     /// The same with the best and the worst order of ties.
     pub map_bounds: Bounds,
-    /// mAP@k with ties in database order, divided by the relevant items inside the top k: what most published code computes.
+    /// mAP@k with ties in database order, divided by the number of relevant items in the top k, as most published code computes it.
     #[serde(deserialize_with = "by_number")]
     pub map_at: BTreeMap<usize, f64>,
-    /// mAP@k with the same divisor, averaged over all orders of tied items, so that the order of the database does not count. Where
+    /// mAP@k with the same divisor, averaged over all orders of tied items, so that it does not depend on the order of the database. Where
     /// queries without a relevant item are left out, it is the ratio of two such means. Evaluations of older programs lack it.
     #[serde(default, deserialize_with = "by_number")]
     pub map_at_tie_aware: BTreeMap<usize, f64>,
-    /// mAP@k averaged over all orders of tied items, divided by min(k, R) with R relevant items in the database: a query that could find
-    /// more than it does in its top k scores less. A query without a relevant item scores 0 and counts.
+    /// mAP@k averaged over all orders of tied items, divided by min(k, R) with R relevant items in the database: a query that finds less than it
+    /// could in its top k scores less. A query without a relevant item scores 0 and counts.
     #[serde(default, deserialize_with = "by_number")]
     pub map_at_min_k_r: BTreeMap<usize, f64>,
     /// Share of relevant items among the first N, ties in database order.
@@ -93,17 +92,17 @@ pub struct Metrics {
     /// The same, averaged over all orders of tied items.
     #[serde(default, deserialize_with = "by_number")]
     pub precision_at_tie_aware: BTreeMap<usize, f64>,
-    /// Share of relevant items within Hamming radius 2; an empty ball scores 0 and counts.
+    /// The share of relevant items within Hamming radius 2. An empty ball scores 0 and counts.
     pub precision_radius_2: f64,
-    /// Share of the relevant items that lie within Hamming radius 2.
+    /// The share of the relevant items that are within Hamming radius 2.
     pub recall_radius_2: f64,
     /// Values along the ranking.
     pub curves: Curves,
-    /// Different codes in the database.
+    /// The number of different codes in the database.
     pub distinct_codes: usize,
 }
 
-/// Reads numbers as keys, which are texts in JSON, also where the map is part of a flattened structure.
+/// Reads a map with numbers as keys, which are strings in JSON, also where the map is part of a flattened structure.
 fn by_number<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<usize, f64>, D::Error> {
     let entries = BTreeMap::<String, f64>::deserialize(from)?.into_iter();
     let parse = |(key, value): (String, f64)| Ok((key.parse().map_err(D::Error::custom)?, value));
@@ -113,16 +112,16 @@ fn by_number<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<usize, f64>,
 /// Best and worst case over ties.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
-    /// Relevant items last among equals.
+    /// Relevant items are last among ties.
     pub pessimistic: f64,
-    /// Relevant items first among equals.
+    /// Relevant items are first among ties.
     pub optimistic: f64,
 }
 
-/// Measures labelled queries against a labelled database.
+/// Evaluates labelled queries against a labelled database.
 ///
 /// # Errors
-/// [`Error::Codes`] where lengths, models, kinds of labels or names of classes differ, labels are missing, or a side is empty.
+/// [`Error::Codes`] where lengths, models, kinds of labels or names of classes differ, labels are missing, or one side is empty.
 pub fn evaluate(
     database: &CodeSet,
     queries: &CodeSet,
@@ -132,16 +131,16 @@ pub fn evaluate(
     Ok(work.metrics(&work.sums(Shard::WHOLE)))
 }
 
-/// An evaluation that is prepared: what belongs to all queries.
+/// A prepared evaluation, with what all queries share.
 struct Work<'a> {
     database: &'a CodeSet,
     queries: &'a CodeSet,
-    /// With each k of mAP@k once, in ascending order.
+    /// The settings, with each k of mAP@k once, in ascending order.
     config: EvaluationConfig,
     relevance: Relevance<'a>,
     distinct: Distinct,
     ranks: Vec<usize>,
-    /// The first of queries that are alike, and how many they are.
+    /// The first of equivalent queries, and the number of them.
     alike: Vec<(usize, usize)>,
 }
 
@@ -157,7 +156,7 @@ impl<'a> Work<'a> {
         Ok(Self { database, queries, config, relevance, distinct, ranks, alike })
     }
 
-    /// The sums over each chunk of queries, in their order, of a part of the chunks.
+    /// The sums of each chunk of queries, in order, for one part of the chunks.
     fn sums(&self, shard: Shard) -> Vec<Sums> {
         let Self { database, queries, config, relevance, distinct, ranks, alike } = self;
         let places = config.places(database.codes.len());
@@ -179,10 +178,10 @@ impl<'a> Work<'a> {
         chunks.par_iter().map_init(Ranking::new, of_chunk).collect()
     }
 
-    /// The metrics, of the sums over all chunks.
+    /// The metrics from the sums of all chunks.
     fn metrics(&self, chunks: &[Sums]) -> Metrics {
         let mut sums = Sums::new(&self.config);
-        // In their order, so that the last digit does not depend on the number of threads or parts.
+        // They are added in order, so that the last digit does not depend on the number of threads or parts.
         chunks.iter().for_each(|chunk| sums.merge(chunk));
         let counts = (self.queries.codes.len(), self.distinct.codes.len());
         sums.metrics(self.database, counts, &self.config, &self.ranks)
@@ -211,11 +210,11 @@ fn labels<'a>(set: &'a CodeSet, what: &str) -> Result<&'a Labels> {
     set.labels.as_ref().ok_or_else(missing)
 }
 
-/// Queries that one thread takes at a time.
+/// The number of queries that one thread handles at a time.
 const QUERIES_AT_ONCE: usize = 64;
 
 impl EvaluationConfig {
-    /// The same with each k of mAP@k once, in ascending order.
+    /// The same settings with each k of mAP@k once, in ascending order.
     fn ascending(&self) -> Self {
         let mut config = self.clone();
         config.map_at.sort_unstable();
@@ -223,13 +222,13 @@ impl EvaluationConfig {
         config
     }
 
-    /// How many places of a ranking of `n` items must be known one by one.
+    /// The number of places of a ranking of `n` items that must be listed.
     fn places(&self, n: usize) -> usize {
         let precision = self.precision_at.iter().filter(|at| **at <= n);
         self.map_at.iter().chain(precision).copied().max().unwrap_or(0).min(n)
     }
 
-    /// The N of precision@N that a database of `n` items has.
+    /// The values of N of precision@N for a database of `n` items.
     fn wanted(&self, n: usize) -> impl Iterator<Item = (usize, usize)> {
         let wanted = self.precision_at.iter().copied().enumerate();
         wanted.filter(move |(_, at)| (1..=n).contains(at))

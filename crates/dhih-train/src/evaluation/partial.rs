@@ -1,5 +1,5 @@
-//! An evaluation in parts, each of some of the queries, on several machines or one after the other. A part is a file of sums; joined,
-//! they are the figures of the whole evaluation to the last digit. What is summed: `sums.rs`.
+//! An evaluation in parts of the queries, on several machines or one after the other. A part is a file of sums. Joined, the parts give the
+//! figures of the whole evaluation to the last digit. `sums.rs` has the sums.
 
 use std::path::{Path, PathBuf};
 
@@ -12,23 +12,23 @@ use super::{Empty, EvaluationConfig, Metrics, QUERIES_AT_ONCE, Work};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// The version of the file's format. The second has means over the orders of ties, and items without a label are relevant to no query.
+/// The version of the file format. The second one has means over the orders of ties, and items without a label are relevant to no query.
 const VERSION: u32 = 2;
 
 /// One part of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Partial {
     version: u32,
-    /// Which part, and of how many.
+    /// The number of the part, and the number of all parts.
     shard: [usize; 2],
-    /// SHA-256 of all that the figures depend on, in hex.
+    /// SHA-256, in hex, of everything that the figures depend on.
     inputs: String,
-    /// The sums over each chunk of its queries, in their order: numbers of 64 bits, as integers, of which no digit is lost.
+    /// The sums of each chunk of its queries, in order: floating-point numbers as the integers of their 64 bits, so that no digit is lost.
     sums: Vec<Vec<u64>>,
 }
 
-/// Measures one part of the queries, and writes it into `folder`, which is made where it is absent. Where the same part of the
-/// same evaluation is there already, it is left alone. Returns its file.
+/// Evaluates one part of the queries and writes it into `folder`, which is made if it is absent. An existing file of the same part of the same
+/// evaluation is kept. Returns the file.
 ///
 /// # Errors
 /// As [`evaluate`](super::evaluate), and when the file cannot be written.
@@ -52,10 +52,10 @@ pub fn evaluate_part(
     Ok(path)
 }
 
-/// Joins the parts in `folder` to the metrics that [`evaluate`](super::evaluate) gives.
+/// Joins the parts in `folder` to the metrics that [`evaluate`](super::evaluate) computes.
 ///
 /// # Errors
-/// As `evaluate`; [`Error::Part`] where a part is absent, damaged, or of other codes, labels or settings.
+/// As `evaluate`, and [`Error::Part`] where a part is missing, damaged, or of other codes, labels or settings.
 pub fn merge_parts(
     (database, queries): (&CodeSet, &CodeSet),
     config: &EvaluationConfig,
@@ -108,7 +108,7 @@ fn read(path: &Path) -> Result<Partial> {
     }
 }
 
-/// The parts whose files are in `folder`, all of one job.
+/// The parts whose files are in `folder`, all of one evaluation.
 fn shards(folder: &Path) -> Result<Vec<Shard>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -125,7 +125,7 @@ fn shards(folder: &Path) -> Result<Vec<Shard>> {
         let reason = "it has parts of different numbers of parts: leave those of one";
         return Err(wrong(folder, reason));
     }
-    // Each is there once: they are names of files.
+    // Each number occurs once, because they are names of files.
     let numbers = found.iter().map(|shard| shard.number()).chain([count + 1]);
     match numbers.zip(1..).find(|(number, expected)| number != expected) {
         Some((_, number)) => {
@@ -181,7 +181,7 @@ mod tests {
     use dhih_model::named_rng;
     use rand::Rng;
 
-    /// Codes of which some repeat, with labels.
+    /// Codes with labels, some of which repeat.
     fn set(count: usize, name: &str) -> CodeSet {
         let mut rng = named_rng(3, name);
         let bytes = (0..count).flat_map(|_| [rng.random_range(0..9u8), rng.random()]).collect();
@@ -197,7 +197,7 @@ mod tests {
         for empty in [Empty::Zero, Empty::Omit] {
             let config = EvaluationConfig { empty, ..EvaluationConfig::default() };
             let expected = evaluate(&database, &queries, &config).unwrap();
-            // From one part to more than there are chunks.
+            // From one part to more parts than there are chunks.
             for count in [1, 2, 3, 7, 40] {
                 let dir = tempfile::tempdir().unwrap();
                 for number in (1..=count).rev() {
@@ -221,7 +221,7 @@ mod tests {
         let part = || evaluate_part((&database, &queries), &config, (Shard::WHOLE, dir.path()));
         let path = part().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        // That it is not written again is seen by a space.
+        // A trailing space shows whether the file is written again.
         std::fs::write(&path, format!("{text} ")).unwrap();
         part().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{text} "));

@@ -1,6 +1,6 @@
-//! One query's ranking: histograms over distances, and the first places with ties in database order. Distances are computed a
-//! block at a time and not kept, so that memory does not grow with the database but by a byte an item; where codes repeat, a
-//! distance of each different one is kept.
+//! The ranking for one query: histograms over distances, and the first places with ties in database order. Distances are computed a block at a
+//! time and not stored, so that memory grows with the database only by one byte for each item. Where codes repeat, the distance of each distinct
+//! code is stored.
 
 use std::slice;
 
@@ -9,25 +9,25 @@ use dhih_index::{Codes, MAX_BITS, hamming};
 use super::distinct::Distinct;
 use super::relevance::Relevant;
 
-/// Codes whose distances are computed at once: they and what is made of them stay in the first cache.
+/// The number of codes whose distances are computed at once, so that they stay in the first level of cache.
 const BLOCK: usize = 2048;
-/// Bins for a distance of up to [`MAX_BITS`] and one bit of relevance; a power of two, so that no index is out of bounds.
+/// Bins for distances up to [`MAX_BITS`] and one bit of relevance. A power of two, so that no index is out of bounds.
 const BINS: usize = (2 * (MAX_BITS as usize + 1)).next_power_of_two();
-/// Histograms that are filled in turns: increments of one bin need not wait for each other.
+/// The number of histograms that are filled in turn, so that increments of one bin need not wait for each other.
 const LANES: usize = 4;
 
-/// A ranking, in buffers that are used again.
+/// A ranking, with buffers that are reused.
 pub(super) struct Ranking {
-    /// Per distance: items and relevant items.
+    /// For each distance, the numbers of items and of relevant items.
     pub(super) histogram: Vec<[u32; 2]>,
-    /// Relevance of the first places, ties in database order.
+    /// The relevance of the first places, with ties in database order.
     pub(super) head: Vec<bool>,
     lanes: Box<[[u32; BINS]; LANES]>,
-    /// The same lanes for codes that stand for several items: items in the lower half of a word, relevant ones in the upper.
+    /// The same lanes for codes that stand for several items. The lower half of a word counts items, and the upper half counts relevant ones.
     pairs: Box<[[u64; BINS / 2]; LANES]>,
     distances: Vec<u32>,
     places: Vec<usize>,
-    /// Per distance: numbers of the codes there.
+    /// For each distance, the numbers of the codes at that distance.
     near: Vec<Vec<u32>>,
     ties: Ties,
 }
@@ -74,7 +74,7 @@ impl Ranking {
         self.list(database, query, relevant, places.min(database.len()));
     }
 
-    /// As [`Self::rank`], from the distances of each code once.
+    /// As [`Self::rank`], from the distances of each distinct code.
     pub(super) fn rank_distinct(
         &mut self,
         distinct: &Distinct,
@@ -102,7 +102,7 @@ impl Ranking {
         self.list_distinct(distinct, &relevant.bits, places.min(relevant.items.len()));
     }
 
-    /// The first places of [`Self::rank_distinct`], from the items of the near codes.
+    /// Lists the first places of [`Self::rank_distinct`], from the items of the near codes.
     fn list_distinct(&mut self, distinct: &Distinct, relevant: &[u64], places: usize) {
         let reached = self.begin_list(places);
         let Self { histogram, head, distances, near, ties, .. } = self;
@@ -121,7 +121,7 @@ impl Ranking {
         }
     }
 
-    /// A counting sort of the items up to the distance where the last place is: stable, so ties stay in database order.
+    /// A counting sort of the items up to the distance of the last place. It is stable, so that ties stay in database order.
     fn list(&mut self, database: &Codes, query: &[u8], relevant: &[u8], places: usize) {
         self.begin_list(places);
         let Self { places: next, head, distances, .. } = self;
@@ -132,7 +132,7 @@ impl Ranking {
         });
     }
 
-    /// Empties the list, and notes the first place of each distance that it reaches; returns how many distances these are.
+    /// Clears the list, sets the first place of each distance that it reaches, and returns the number of these distances.
     fn begin_list(&mut self, places: usize) -> usize {
         self.head.clear();
         self.head.resize(places, false);
@@ -149,20 +149,20 @@ impl Ranking {
     }
 }
 
-/// Items at one distance, listed in database order.
+/// Lists the items at one distance in database order.
 #[derive(Default)]
 struct Ties {
     few: Vec<u32>,
-    /// A bit an item, all 0 between uses.
+    /// One bit for each item, all 0 between uses.
     marks: Vec<u64>,
 }
 
 impl Ties {
-    /// Lists the relevance of `count` items, given by their codes, as long as there is room: few are sorted; many are marked in a
-    /// set of bits, which is then read from its beginning.
+    /// Lists the relevance of `count` items, given by their codes, as long as there is room. Few items are sorted. Many are marked in a bit set,
+    /// which is then read from its beginning.
     ///
     /// # Shapes
-    /// `relevant`: a bit an item.
+    /// `relevant`: one bit for each item.
     fn list<'a>(
         &mut self,
         codes: impl Iterator<Item = &'a [u32]>,
@@ -170,14 +170,14 @@ impl Ties {
         relevant: &[u64],
         listed: &mut slice::IterMut<'_, bool>,
     ) {
-        /// Sorting an item takes as long as reading so many words.
+        /// Sorting an item takes as long as reading this number of words.
         const SORTED: usize = 16;
         let Self { few, marks } = self;
         if count * SORTED < relevant.len() {
             few.clear();
             codes.for_each(|items| few.extend_from_slice(items));
             few.sort_unstable();
-            // In this order, for the other would take a place too many.
+            // `zip` would take one place too many from the list if that came first.
             for (item, listed) in few.iter().zip(listed) {
                 *listed = relevant[*item as usize / 64] >> (item % 64) & 1 != 0;
             }
@@ -199,7 +199,7 @@ impl Ties {
     }
 }
 
-/// Puts the next item into the list, where its distance has places there.
+/// Puts the next item into the list, if there is a place for its distance.
 fn place(next: &mut [usize], head: &mut [bool], distance: u32, relevant: u8) {
     if let Some(place) = next.get_mut(distance as usize) {
         if let Some(listed) = head.get_mut(*place) {
@@ -209,7 +209,7 @@ fn place(next: &mut [usize], head: &mut [bool], distance: u32, relevant: u8) {
     }
 }
 
-/// Calls `f` with the distances of one block of codes after the other, and their relevance.
+/// Calls `f` with the distances and the relevance of one block of codes after the other.
 fn blocks(
     database: &Codes,
     query: &[u8],
@@ -292,7 +292,7 @@ mod tests {
             let mut relevant = Relevant::new(&relevance, Some(&distinct));
             let (mut ranking, mut expected) = (Ranking::new(), Ranking::new());
             for row in 0..5 {
-                // From a few places, for which items are sorted, to all, for which they are looked at in order.
+                // From a few places, for which items are sorted, to all places, for which bits are read.
                 for places in [0, 1, 40, n / 2, n + 5] {
                     let (query, relevant) = (database.get(row), relevant.to(row));
                     ranking.rank_distinct(&distinct, query, relevant, places);

@@ -1,5 +1,5 @@
-//! Which items are relevant to a query: those that share a label with it. An item without a label shares none, also not with another
-//! item without one. How the class numbers of two sets are made to agree: `classes.rs`.
+//! Which items are relevant to a query: those that share a label with it. An item without a label shares none, not even with another item
+//! without one. `classes.rs` makes the class numbers of two sets agree.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub(super) enum Relevance<'a> {
 }
 
 impl<'a> Relevance<'a> {
-    /// Of labelled codes. The queries' classes are renumbered where their names stand in another order than the database's.
+    /// Prepares the labels of labelled codes. The classes of queries are renumbered where their names are in another order than the database's.
     ///
     /// # Errors
     /// [`Error::Codes`] where labels are missing, of different kinds, or of classes with different names.
@@ -70,7 +70,7 @@ impl<'a> Relevance<'a> {
         }
     }
 
-    /// What decides which items are relevant to query `row`.
+    /// The labels of query `row`, which decide what is relevant to it.
     pub(super) fn labels_of(&self, row: usize) -> Vec<u64> {
         match self {
             Self::Single { queries, .. } => vec![queries[row] as u64],
@@ -85,14 +85,14 @@ fn other_kinds() -> Error {
     Error::Codes { reason: reason.to_owned() }
 }
 
-/// Rows of queries such that those of equal labels follow each other, and among them those of equal codes.
+/// The rows of queries, sorted such that those with equal labels follow each other, and among them those with equal codes.
 pub(super) fn order(relevance: &Relevance<'_>, queries: &Codes, rows: Range<usize>) -> Vec<usize> {
     let mut rows: Vec<usize> = rows.collect();
     rows.sort_by_cached_key(|row| (relevance.labels_of(*row), queries.get(*row)));
     rows
 }
 
-/// Queries of equal labels and codes, whose rankings are the same: the first of them, and how many they are.
+/// Groups of queries with equal labels and codes, which have the same ranking: the first query of each group, and the number of queries.
 pub(super) fn alike(
     relevance: &Relevance<'_>,
     queries: &Codes,
@@ -104,27 +104,27 @@ pub(super) fn alike(
     order.chunk_by(same).map(|rows| (rows[0], rows.len())).collect()
 }
 
-/// Which items are relevant to one query after the other. Queries of equal labels that follow each other share the answer.
+/// The items that are relevant to one query after the other. Consecutive queries with equal labels share the computation.
 pub(super) struct Relevant<'a> {
     relevance: &'a Relevance<'a>,
     distinct: Option<&'a Distinct>,
     labels: Option<Vec<u64>>,
-    /// Of each item, whether it is relevant, as 0 or 1.
+    /// For each item, whether it is relevant, as 0 or 1.
     pub(super) items: Vec<u8>,
-    /// The same as bits, where distinct codes are given.
+    /// The same as bits, where distinct codes are used.
     pub(super) bits: Vec<u64>,
-    /// Of each distinct code: items, and relevant items.
+    /// For each distinct code, the numbers of items and of relevant items.
     pub(super) counts: Vec<[u32; 2]>,
 }
 
 impl<'a> Relevant<'a> {
-    /// Items are counted by their codes where these are given.
+    /// Items are counted by their codes where `distinct` is given.
     pub(super) fn new(relevance: &'a Relevance<'a>, distinct: Option<&'a Distinct>) -> Self {
         let (items, bits, counts) = (Vec::new(), Vec::new(), Vec::new());
         Self { relevance, distinct, labels: None, items, bits, counts }
     }
 
-    /// The same for query `row`.
+    /// Computes the same for query `row`.
     pub(super) fn to(&mut self, row: usize) -> &Self {
         let labels = self.relevance.labels_of(row);
         if self.labels.as_ref() != Some(&labels) {
@@ -151,7 +151,7 @@ fn masks(values: &[u8], classes: usize) -> Vec<u64> {
     values.chunks_exact(classes).flat_map(mask).collect()
 }
 
-/// Up to 64 values as bits, whether each is not 0.
+/// Up to 64 values as bits: whether each value is not 0.
 fn word(values: &[u8]) -> u64 {
     values.iter().rev().fold(0, |word, value| word << 1 | u64::from(*value != 0))
 }

@@ -1,4 +1,4 @@
-//! Sums over queries, of which the metrics are made.
+//! Sums over queries, from which the metrics are computed.
 
 use dhih_index::CodeSet;
 
@@ -10,9 +10,9 @@ use super::{Bounds, Empty, EvaluationConfig, Metrics, curves};
 /// Sums over queries.
 pub(super) struct Sums {
     map: [f64; 3],
-    /// For each k: the sum, and how many queries have a relevant item in their top k.
+    /// For each k: the sum, and the number of queries with a relevant item in their top k.
     map_at: Vec<(f64, usize)>,
-    /// The same, averaged over the orders of ties; the second is a sum of shares of orders.
+    /// The same, averaged over the orders of ties; the second value is a sum of shares of orders.
     map_at_tie_aware: Vec<[f64; 2]>,
     map_at_min_k_r: Vec<f64>,
     precision_at: Vec<f64>,
@@ -33,7 +33,7 @@ impl Sums {
         }
     }
 
-    /// Adds the ranking that `count` queries have.
+    /// Adds a ranking that `count` queries have.
     pub(super) fn add(
         &mut self,
         ranking: &Ranking,
@@ -68,7 +68,7 @@ impl Sums {
         self.curves.add(&ranking.histogram, ranks, times);
     }
 
-    /// All values in a row, for a file.
+    /// All values as a sequence, for a file.
     pub(super) fn values(&self) -> Vec<f64> {
         let pairs = self.map_at.iter().flat_map(|(sum, found)| [*sum, *found as f64]);
         self.map
@@ -83,7 +83,7 @@ impl Sums {
             .collect()
     }
 
-    /// What has these [`values`](Self::values), for codes of `bits` bits; `None` where they are too few or too many.
+    /// Restores what [`values`](Self::values) returned, for codes of `bits` bits; `None` where there are too few or too many.
     pub(super) fn of_values(
         values: &[f64],
         config: &EvaluationConfig,
@@ -143,7 +143,7 @@ impl Sums {
             };
             ((*k).min(n), value)
         });
-        // Where queries are left out, both sums are means over orders, and their ratio is taken.
+        // Where queries are left out, both sums are means over orders, and the result is their ratio.
         let tie_aware =
             config.map_at.iter().zip(&self.map_at_tie_aware).map(|(k, [sum, found])| {
                 let value = match config.empty {

@@ -1,7 +1,7 @@
-//! Decoded pictures in a file, for the next run over the same files: `SOURCE-KEY.pixels` in a folder of the user's. SOURCE is a digest of the
-//! dataset's name and folder; KEY one of the names, sizes and times of its files and of how they are decoded, so that a cache of other files is
-//! never found. A source has one cache: when another is made, the one before is deleted. Pixels are read at their place when they are wanted;
-//! a checksum a picture tells damaged ones.
+//! A cache of decoded pictures for the next run over the same files: `SOURCE-KEY.pixels` in a folder that the user chooses. SOURCE is a digest
+//! of the dataset's name and folder. KEY is a digest of the names, sizes and times of its files and of how they are decoded, so that a cache of
+//! other files is never used. There is one cache for each source: making a new one deletes the old one. Pixels are read from the file when they
+//! are needed, and a checksum for each picture detects damage.
 //!
 //! ```text
 //! pixels of picture 0, of picture 1, ...   rows of height * width * channels bytes; of one that cannot be used, zeros
@@ -20,20 +20,20 @@ use dhih_model::walk::Reason;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::pixels::Source;
+use super::source::Source;
 use crate::error::{Error, Result};
 
-/// The end of a whole file; it counts up when the format or the decoding of pictures changes.
+/// The end of a complete file. Its number is increased when the format or the decoding of pictures changes.
 const MAGIC: &[u8; 12] = b"DHIH pixels2";
-/// What MAGIC begins with in every version of the format.
+/// The beginning of MAGIC in every version of the format.
 const MAGIC_OF_ALL: &[u8; 11] = b"DHIH pixels";
 const ENDING: &str = ".pixels";
-/// Characters of a digest in a file's name.
+/// The number of hexadecimal digits of a digest in the file's name.
 const DIGITS: usize = 32;
-/// Bytes behind the entries.
+/// The number of bytes behind the entries.
 const FOOTER: usize = 8 + 4 + MAGIC.len();
 
-/// What a cache is made of.
+/// What identifies a cache.
 #[derive(Debug)]
 pub(super) struct CacheKey {
     source: String,
@@ -43,7 +43,7 @@ pub(super) struct CacheKey {
 }
 
 impl CacheKey {
-    /// Of these pictures of the set `source`, brought to `shape`. Files that cannot be found count by their name.
+    /// The key for these pictures of the set `source`, brought to `shape`. Of files that cannot be found, only the name counts.
     pub(super) fn of(source: &str, sources: &[Source], shape: InputShape, limits: &Limits) -> Self {
         let source = dhih_index::to_hex(&Sha256::digest(source));
         let digests: Vec<[u8; 32]> = sources.par_iter().map(digest_of_source).collect();
@@ -52,7 +52,7 @@ impl CacheKey {
         let Limits { max_side, max_pixels, .. } = limits;
         digest.update(MAGIC);
         digest.update(format!("{height} {width} {channels} {max_side} {max_pixels}\n"));
-        // Caches of before there was a choice are those of the default.
+        // Caches from before there was a choice are those of the default.
         if fit != Fit::default() {
             digest.update(format!("{fit}\n"));
         }
@@ -89,14 +89,14 @@ pub(crate) struct Cache {
     path: PathBuf,
     file: File,
     shape: InputShape,
-    /// Of each picture the SHA-256 of its file, or why it cannot be used.
+    /// For each picture the SHA-256 of its file, or why it cannot be used.
     results: Vec<Result<[u8; 32], Reason>>,
-    /// The places of the pictures that can be used, and the checksums of their pixels.
+    /// The positions of the usable pictures, and the checksums of their pixels.
     places: Vec<(usize, u32)>,
 }
 
 impl Cache {
-    /// The cache of a key; `None` where there is none, or it is not whole.
+    /// Opens the cache for a key; `None` where there is none, or it is incomplete.
     pub(super) fn open(dir: &Path, key: &CacheKey) -> Option<Self> {
         let path = path_of(dir, key);
         let file = File::open(&path).ok()?;
@@ -136,8 +136,8 @@ impl Cache {
         Some(cache)
     }
 
-    /// Makes the cache of a key. `decode` gets the number of a picture and what takes its pixels, and returns the SHA-256 of its file, or why
-    /// it cannot be used. Many threads call it. The cache appears under its name when it is whole.
+    /// Makes the cache for a key. `decode` gets the number of a picture and a function that takes its pixels, and returns the SHA-256 of its
+    /// file, or why it cannot be used. It is called by many threads. The cache appears under its name when it is complete.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -160,22 +160,22 @@ impl Cache {
         Self::open(dir, key).ok_or_else(|| Error::io(&path)(unreadable()))
     }
 
-    /// Where it is, and what it takes on the disk.
+    /// Its path and its size on disk.
     pub(super) fn describe(&self) -> String {
         described(&self.path)
     }
 
-    /// Of each picture the SHA-256 of its file, or why it cannot be used.
+    /// For each picture the SHA-256 of its file, or why it cannot be used.
     pub(super) fn results(&self) -> &[Result<[u8; 32], Reason>] {
         &self.results
     }
 
-    /// Number of the pictures that can be used.
+    /// The number of usable pictures.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// The pixels of picture `i` of those that can be used.
+    /// The pixels of usable picture number `i`.
     ///
     /// # Errors
     /// When they cannot be read, or are damaged.
@@ -185,7 +185,7 @@ impl Cache {
         Ok(pixels)
     }
 
-    /// The pixels of all pictures that can be used.
+    /// The pixels of all usable pictures.
     ///
     /// # Errors
     /// As [`Self::image`].
@@ -221,8 +221,8 @@ fn described(path: &Path) -> String {
     format!("{} ({} MiB)", path.display(), bytes.div_ceil(1 << 20))
 }
 
-/// Deletes the caches of other pictures, or of other sizes of them, that were made of the same source; returns those that are gone, with
-/// their sizes. A file is deleted where its name and its last bytes both say that it is such a cache, and nothing else is.
+/// Deletes the caches of the same source with another key, and returns their descriptions. A file is deleted only if its name and its last bytes
+/// say that it is such a cache.
 pub(super) fn delete_others(dir: &Path, key: &CacheKey) -> Vec<String> {
     let own = path_of(dir, key);
     let others = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -235,7 +235,7 @@ pub(super) fn delete_others(dir: &Path, key: &CacheKey) -> Vec<String> {
         .collect()
 }
 
-/// Whether a file is a whole cache of this source.
+/// Whether a file is a complete cache of this source.
 fn is_cache_of(path: &Path, source: &str) -> bool {
     let is_digest =
         |text: &str| text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -263,7 +263,7 @@ fn fill(
 ) -> Result<()> {
     let file = File::create(path).map_err(Error::io(path))?;
     let image = key.shape.len();
-    // A full disk is no fault of a picture.
+    // A full disk must not be reported as a fault of a picture.
     let failed = OnceLock::new();
     let entry = |i: usize| -> Result<([u8; 32], u32), Reason> {
         let mut checksum = 0;

@@ -1,76 +1,58 @@
-//! Where the pixels of pictures are: in memory, in a cache file, or in the files they were published in, to be decoded whenever they are
-//! wanted. Pictures are decoded once when a set is loaded, by all threads, so that those that cannot be used are known.
+//! Where the pixels of pictures are: in memory, in a cache file, or in the published files, from which they are decoded whenever they are
+//! needed. All threads decode each picture once when a set is loaded, so that unusable ones are known.
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dhih_model::InputShape;
-use dhih_model::image::{FORMATS, Limits, PictureReader};
-use dhih_model::walk::{self, Entry, Reason, text_of};
+use dhih_model::image::PictureReader;
+use dhih_model::walk::{Entry, Reason};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::cache::{self, Cache, CacheKey};
-use crate::dataset::{DatasetConfig, DatasetName};
+use super::source::Source;
 use crate::error::Result;
 use crate::progress::Progress;
 
 /// How pictures are read.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    /// The shape to which they are brought.
+    /// The shape that pictures are brought to.
     pub(crate) shape: InputShape,
-    /// Bytes up to which the pixels of all of them are kept in memory.
-    memory: usize,
-    reader: Arc<PictureReader>,
-    /// Folder of the cache.
-    cache: Option<PathBuf>,
-    /// Name and folder of the dataset, by which its cache is told from those of others.
-    source: String,
-    progress: Progress,
-}
-
-impl Intake {
-    /// Of a dataset, as its configuration says.
-    pub(crate) fn new(name: DatasetName, config: &DatasetConfig) -> Self {
-        let dir = config.dir.canonicalize().unwrap_or_else(|_| config.dir.clone());
-        Self {
-            shape: config.picture_shape,
-            memory: config.memory,
-            reader: Arc::new(PictureReader::new(config.limits.clone())),
-            cache: config.cache.clone(),
-            source: format!("{} {}", name.name(), text_of(dir.as_os_str())),
-            progress: config.progress,
-        }
-    }
+    /// The most bytes of pixels that are kept in memory.
+    pub(crate) memory: usize,
+    pub(crate) reader: Arc<PictureReader>,
+    /// The folder of the cache.
+    pub(crate) cache: Option<PathBuf>,
+    /// The name and folder of the dataset, which identify its cache.
+    pub(crate) source: String,
+    pub(crate) progress: Progress,
 }
 
 /// Pixels of images of one shape.
 #[derive(Debug, Clone)]
 pub(crate) enum Pixels {
-    /// `[n, height, width, channels]` u8.
+    /// Pixels in memory, `[n, height, width, channels]` u8.
     Memory(Vec<u8>),
-    /// Decoded pixels in a file.
+    /// Decoded pixels in a cache file.
     Cached {
         /// The file.
         cache: Arc<Cache>,
-        /// The number of each image among the pictures of the file that can be used.
+        /// For each image, its number among the usable pictures of the file.
         rows: Vec<usize>,
     },
-    /// Pictures that are decoded, cropped and scaled when they are wanted.
+    /// Pictures that are decoded, cropped and scaled whenever they are needed.
     Stream {
         /// The pictures.
         sources: Vec<Source>,
-        /// What decodes them.
+        /// The decoder.
         reader: Arc<PictureReader>,
     },
 }
 
 impl Pixels {
-    /// Keeps the images of these rows, which are in ascending order; an image has `bytes` bytes.
+    /// Keeps only the images `rows`, in ascending order; `bytes` is the size of an image.
     pub(crate) fn retain(&mut self, rows: &[usize], bytes: usize) {
         match self {
             Self::Memory(images) => {
@@ -85,104 +67,34 @@ impl Pixels {
     }
 }
 
-/// Keeps the values at these places, which are in ascending order.
+/// Keeps only the values at these positions, in ascending order.
 fn keep<T>(values: &mut Vec<T>, places: &[usize]) {
     places.iter().enumerate().for_each(|(to, from)| values.swap(to, *from));
     values.truncate(places.len());
 }
 
-/// A picture in a file.
-#[derive(Debug, Clone)]
-pub(crate) enum Source {
-    /// The whole file.
-    File(PathBuf),
-    /// A part of an archive.
-    Part { path: PathBuf, offset: u64, bytes: usize },
-    /// In memory, encoded; the name is for messages.
-    Bytes { name: PathBuf, bytes: Arc<[u8]> },
-}
-
-impl Source {
-    /// The file, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::File(path) | Self::Part { path, .. } | Self::Bytes { name: path, .. } => path,
-        }
-    }
-
-    fn read(&self, limits: &Limits) -> Result<Cow<'_, [u8]>, Reason> {
-        match self {
-            Self::File(path) => match walk::read_picture(path, limits) {
-                // A list named it, so that its ending does not matter.
-                Err(Reason::OtherFile) => {
-                    Err(Reason::broken(format!("its content is no {FORMATS} image")))
-                }
-                read => read.map(Cow::Owned),
-            },
-            Self::Part { bytes, .. } if *bytes as u64 > limits.max_file_bytes() => {
-                Err(Reason::TooLong { most_bytes: limits.max_file_bytes() })
-            }
-            Self::Part { path, offset, bytes } => {
-                let part = read_part(path, *offset, *bytes);
-                part.map(Cow::Owned).map_err(|error| Reason::unreadable(&error))
-            }
-            Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
-        }
-    }
-
-    /// The picture in a shape, or why there is none.
-    pub(crate) fn pixels(
-        &self,
-        reader: &PictureReader,
-        shape: InputShape,
-    ) -> Result<Vec<u8>, Reason> {
-        let bytes = self.read(reader.limits())?;
-        reader.fitted(&bytes, shape).map_err(Reason::broken)
-    }
-
-    /// The SHA-256 of the encoded picture, where its pixels can be decoded; `write` gets them.
-    fn decode(
-        &self,
-        intake: &Intake,
-        write: impl FnOnce(&[u8]) -> Result<(), Reason>,
-    ) -> Result<[u8; 32], Reason> {
-        let bytes = self.read(intake.reader.limits())?;
-        let pixels = intake.reader.fitted(&bytes, intake.shape);
-        write(&pixels.map_err(Reason::broken)?)?;
-        Ok(Sha256::digest(&bytes).into())
-    }
-}
-
-fn read_part(path: &Path, offset: u64, bytes: usize) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    let mut part = vec![0; bytes];
-    file.read_exact(&mut part)?;
-    Ok(part)
-}
-
-/// What became of pictures.
+/// The result of loading pictures.
 pub(crate) struct Loaded {
     pub(crate) pixels: Pixels,
-    /// Numbers of the pictures that can be used.
+    /// The numbers of the usable pictures.
     pub(crate) kept: Vec<usize>,
-    /// The others, with the reason.
+    /// The other pictures, with the reasons.
     pub(crate) skipped: Vec<Entry>,
-    /// SHA-256 over those of the encoded pictures that can be used.
+    /// SHA-256 over the usable encoded pictures.
     pub(crate) digest: [u8; 32],
 }
 
-/// Reads and decodes every picture once, in parallel, and keeps the pixels where all together take at most the intake's memory. With a
-/// cache, pictures that an earlier run has decoded are read from there.
+/// Reads and decodes every picture once, in parallel, and keeps the pixels if all together fit into the intake's memory. With a cache, pictures
+/// that an earlier run decoded are read from there.
 ///
 /// # Errors
-/// When the cache cannot be written or read. Pictures that cannot be used are no error.
+/// When the cache cannot be written or read. Unusable pictures are not an error.
 pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     let image = intake.shape.len();
     let in_memory = sources.len().saturating_mul(image) <= intake.memory;
     if let Some(dir) = &intake.cache {
         let key = CacheKey::of(&intake.source, &sources, intake.shape, intake.reader.limits());
-        // What is kept in memory is read whole at once, so that damage is found here, and the cache made anew.
+        // What is kept in memory is read completely at once, so that damage is detected here and the cache is made anew.
         let whole = Cache::open(dir, &key).and_then(|cache| match in_memory {
             true => cache.read_all().ok().map(|pixels| (cache, Some(pixels))),
             false => Some((cache, None)),
@@ -196,7 +108,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
             None => {
                 let bar = intake.progress.bar("decoding", sources.len());
                 let decode = |i: usize, write: &mut dyn FnMut(&[u8]) -> Result<(), Reason>| {
-                    let digest = sources[i].decode(intake, write);
+                    let digest = sources[i].decode(&intake.reader, intake.shape, write);
                     bar.inc(1);
                     digest
                 };
@@ -216,12 +128,12 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
         return Ok(from_cache(&sources, cache, pixels));
     }
     let bar = intake.progress.bar("decoding", sources.len());
-    // Memory for all pictures is reserved once, and each is decoded into its place.
+    // Memory for all pictures is allocated once, and each is decoded into its place.
     let mut pixels = vec![0; if in_memory { sources.len() * image } else { 0 }];
     let results: Vec<Result<[u8; 32], Reason>> = if in_memory {
         let places = pixels.par_chunks_exact_mut(image).zip(&sources);
         let decode = |(place, source): (&mut [u8], &Source)| {
-            let digest = source.decode(intake, |pixels| {
+            let digest = source.decode(&intake.reader, intake.shape, |pixels| {
                 place.copy_from_slice(pixels);
                 Ok(())
             });
@@ -231,7 +143,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
         places.map(decode).collect()
     } else {
         let decode = |source: &Source| {
-            let digest = source.decode(intake, |_| Ok(()));
+            let digest = source.decode(&intake.reader, intake.shape, |_| Ok(()));
             bar.inc(1);
             digest
         };
@@ -263,7 +175,7 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     Ok(Loaded { pixels, kept, skipped, digest: digest.finalize().into() })
 }
 
-/// What a cache holds of the pictures it was made of; their pixels, where they are kept in memory.
+/// The content of a cache of these pictures, with their pixels if they are kept in memory.
 fn from_cache(sources: &[Source], cache: Cache, pixels: Option<Vec<u8>>) -> Loaded {
     let mut digest = Sha256::new();
     let (mut kept, mut skipped) = (vec![], vec![]);

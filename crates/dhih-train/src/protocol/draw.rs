@@ -1,32 +1,31 @@
-//! Drawing disjoint parts of a dataset class by class, from a seed. Which parts a protocol has is in `mod.rs`; what a split is, in
-//! `split.rs`.
+//! Draws disjoint parts of a dataset from a seed, class by class. `mod.rs` has the parts of each protocol, `split.rs` has splits.
 
 use rand::seq::SliceRandom;
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 
-/// What is drawn, and from what.
+/// The settings of a drawing.
 pub(super) struct Drawing<'a, F> {
     pub(super) dataset: &'a Dataset,
     /// The same seed draws the same rows.
     pub(super) seed: u64,
-    /// Rows to draw from, in ascending order.
+    /// The rows to draw from, in ascending order.
     pub(super) rows: &'a [usize],
-    /// Classes to draw of, in ascending order.
+    /// The classes to draw for, in ascending order.
     pub(super) classes: &'a [u32],
-    /// How many images each part gets of a class that has so many which were not drawn for a class before it.
+    /// How many images each part gets of a class, given how many images of the class are left that were not drawn for an earlier class.
     pub(super) counts: F,
-    /// Whether a class with too few images gives none to any part; else it is an error.
+    /// Whether a class with too few images contributes to no part; otherwise it is an error.
     pub(super) skip_small_classes: bool,
 }
 
 impl<F> Drawing<'_, F> {
-    /// Draws disjoint parts; each in ascending order. At least one image of each class is left. An image of several classes is drawn for the
-    /// first of them that wants it.
+    /// Draws disjoint parts, each in ascending order. At least one image of each class is left. An image of several classes is drawn for the
+    /// first class that wants it.
     ///
     /// # Errors
-    /// When a class has too few images, unless such classes are passed over, and when all of them have.
+    /// When a class has too few images, unless such classes are skipped, and when all classes have too few.
     pub(super) fn draw<const N: usize>(self) -> Result<[Vec<usize>; N]>
     where
         F: Fn(usize) -> [usize; N],

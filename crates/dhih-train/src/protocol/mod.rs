@@ -1,5 +1,5 @@
-//! Named protocols: which images train, which are searched (the database), and which are the queries. A protocol makes of a dataset and a
-//! seed a [`Split`], which is written out with a digest (`split.rs`); parts that are not published are drawn (`draw.rs`).
+//! Named protocols: which images train, which are searched (the database), and which are queries. A protocol turns a dataset and a seed into a
+//! [`Split`], which is written out with a digest (`split.rs`). Parts that are not published are drawn (`draw.rs`).
 
 mod draw;
 mod split;
@@ -48,7 +48,7 @@ pub enum Protocol {
     #[serde(rename = "nuswide-81")]
     NusWide81,
     /// The user's own images: a tenth of each class, at least one image, are queries; the others train and are searched. A class with a single
-    /// image has no query. Published test and validation parts are left out.
+    /// image has no query. Published test and validation parts are not used.
     #[serde(rename = "folder")]
     Folder,
     /// A set with a training and a test part: the test part holds the queries; the training part trains, and is searched where no database is
@@ -61,7 +61,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them, in the order in which they are listed.
+    /// All protocols, in the order in which they are listed.
     pub const ALL: [Self; 12] = [
         Self::Demo,
         Self::FashionMnistFull,
@@ -95,7 +95,7 @@ impl Protocol {
         }
     }
 
-    /// One line on its parts.
+    /// One line about its parts.
     pub fn description(self) -> &'static str {
         match self {
             Self::Demo => "100 queries a class held out; the others train and are the database",
@@ -127,7 +127,7 @@ impl Protocol {
         }
     }
 
-    /// Whether it is defined on a dataset.
+    /// Whether it is defined for a dataset.
     pub fn is_for(self, dataset: DatasetName) -> bool {
         use DatasetName as Name;
         match self {
@@ -154,7 +154,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol of a dataset for which none is named, whatever its files.
+    /// The default protocol of a dataset, whatever its files.
     pub fn default_for(dataset: DatasetName) -> Self {
         match dataset {
             DatasetName::Demo => Self::Demo,
@@ -173,8 +173,8 @@ impl Protocol {
         }
     }
 
-    /// As [`Self::default_for`], for the set in the folder `dir`: `official` where the set publishes a test part. Only the names of its files,
-    /// or the head of its list, are looked at.
+    /// As [`Self::default_for`], for the set in the folder `dir`: `official` where the set publishes a test part. It looks only at the names of
+    /// files, or at the head of a list.
     pub fn default_in(dataset: DatasetName, dir: &Path) -> Self {
         match dataset.publishes_parts(dir) {
             true => Self::Official,
@@ -182,12 +182,12 @@ impl Protocol {
         }
     }
 
-    /// Whether its parts are those that the data itself says.
+    /// Whether its parts are published with the data.
     pub(crate) fn has_published_parts(self) -> bool {
         matches!(self, Self::Official | Self::NusWide21 | Self::NusWide81)
     }
 
-    /// The protocol of that name.
+    /// The protocol of this name.
     ///
     /// # Errors
     /// [`Error::Unknown`] with the most similar name.
@@ -195,11 +195,11 @@ impl Protocol {
         by_name("protocol", name, Self::ALL.into_iter().map(|known| (known.name(), known)))
     }
 
-    /// The parts of a dataset; those that are not published are drawn.
+    /// The parts of a dataset. Those that are not published are drawn.
     ///
     /// # Errors
-    /// When the protocol belongs to another dataset, a class has too few images for it, a part has no image, or published lists have queries
-    /// among the images that train or are searched.
+    /// When the protocol belongs to another dataset, a class has too few images for it, a part is empty, or published lists have queries among
+    /// the images that train or are searched.
     pub fn split(self, dataset: &Dataset, seed: u64) -> Result<Split> {
         if !self.is_for(dataset.name) {
             return Err(Error::Config {
@@ -244,7 +244,7 @@ impl Protocol {
             .check_parts()
     }
 
-    /// The parts that the data itself says, by lists or by the order of its rows.
+    /// The parts that the data publishes, by lists or by the order of its rows.
     fn published(self, dataset: &Dataset) -> Result<Rows> {
         let Some(Lists { train, database, queries, .. }) = dataset.lists.clone() else {
             let (train, queries) = (dataset.official_train_rows(), dataset.official_test_rows());
@@ -289,8 +289,7 @@ fn all_classes(dataset: &Dataset) -> Vec<u32> {
     (0..dataset.classes.len() as u32).collect()
 }
 
-/// Queries drawn of each class, as many as `count` says; the others train and are searched. Published test and validation parts are left
-/// out.
+/// Draws `count` queries of each class; the others train and are searched. Published test and validation parts are not used.
 fn rest_and_queries(
     dataset: &Dataset,
     seed: u64,
@@ -311,7 +310,7 @@ fn rest_and_queries(
     Ok(Rows { train: rest.clone(), database: rest, queries })
 }
 
-/// All images of the classes that train; of each of the others, queries and a database. Where a set of pictures publishes a test part, none of it
+/// All images of the training classes; of each of the others, queries and a database. Where a set of pictures publishes a test part, none of it
 /// trains.
 fn unseen_classes(dataset: &Dataset, seed: u64) -> Result<Rows> {
     let (seen, unseen) = unseen(dataset, seed)?;
@@ -342,7 +341,7 @@ fn unseen_classes(dataset: &Dataset, seed: u64) -> Result<Rows> {
     Ok(Rows { train, database: without(&others, &queries), queries })
 }
 
-/// The classes that train, and the others: three tenths, at least two, drawn.
+/// The training classes, and the others: three tenths of all classes, at least two, drawn at random.
 fn unseen(dataset: &Dataset, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
     let mut classes: Vec<u32> = (0..dataset.classes.len() as u32).collect();
     let count = (classes.len() * 3 / 10).max(2);
@@ -360,7 +359,7 @@ fn unseen(dataset: &Dataset, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
     Ok((classes, unseen))
 }
 
-/// The rows that are not in `part`; both in ascending order.
+/// The rows that are not in `part`; both are in ascending order.
 fn without(rows: &[usize], part: &[usize]) -> Vec<usize> {
     rows.iter().copied().filter(|row| part.binary_search(row).is_err()).collect()
 }

@@ -1,5 +1,4 @@
-//! A split: the rows of a dataset by their part, its checks and its digest. How parts are drawn is in `draw.rs`; which parts a protocol has,
-//! in `mod.rs`.
+//! A split: the rows of a dataset by their part, with checks and digest. `draw.rs` draws parts; `mod.rs` has the parts of each protocol.
 
 use std::collections::BTreeSet;
 
@@ -16,28 +15,28 @@ use crate::error::{Error, Result};
 pub struct Split {
     /// The protocol.
     pub protocol: Protocol,
-    /// Seed of the drawing; unused where the parts are official.
+    /// The seed of the drawing, which is unused where the parts are published.
     pub seed: u64,
-    /// Rows that train.
+    /// Training rows.
     pub train: Vec<usize>,
-    /// Rows that are searched.
+    /// Rows of the database, which are searched.
     pub database: Vec<usize>,
-    /// Rows that are the queries.
+    /// Rows of the queries.
     pub queries: Vec<usize>,
-    /// Rows that training is watched by: neither trained on nor queries, though searched where the protocol says so.
+    /// Validation rows: neither trained on nor queries, but searched where the protocol says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<usize>,
 }
 
-/// Makes the drawing of validation images differ from that of the queries.
+/// Makes the drawing of validation images different from that of queries.
 const VALIDATION: u64 = 0x5641_4c49_4441_5445;
 
 impl Split {
-    /// Sets images aside to watch training by: the published validation part where the protocol uses published parts and there is one, else a
-    /// part `share` of the training rows of each class. A class with a single training row gives none.
+    /// Holds out validation images: the published validation part where the protocol uses published parts and there is one, else the share
+    /// `share` of the training rows of each class. A class with a single training row contributes none.
     ///
     /// # Errors
-    /// When no class has enough of them for one image on either side.
+    /// When no class has enough rows for one image on each side.
     pub fn hold_out(mut self, dataset: &Dataset, share: f64) -> Result<Self> {
         let published = dataset.official_validation_rows();
         if self.protocol.has_published_parts() && !published.is_empty() {
@@ -60,7 +59,7 @@ impl Split {
         Ok(self)
     }
 
-    /// Refuses a split with an empty part, which would be noticed only after training.
+    /// Refuses a split with an empty part, which would otherwise be noticed only after training.
     pub(super) fn check_parts(self) -> Result<Self> {
         let parts =
             [("train", &self.train), ("database", &self.database), ("queries", &self.queries)];

@@ -1,5 +1,5 @@
-//! Drawing agrees with its definition and with the digests of runs that exist; published parts are kept apart; sets with long tails and sets that
-//! are too small for a step.
+//! Drawing agrees with its definition and with the digests of existing runs. Published parts are kept apart. Long-tailed sets, and sets that are
+//! too small for a step, are handled.
 
 use rand::seq::SliceRandom;
 
@@ -14,7 +14,7 @@ fn demo(images: usize) -> Dataset {
     Dataset::load(DatasetName::Demo, &config).unwrap()
 }
 
-/// A set of the user's own with these labels, the pixels of which do not matter.
+/// A user's own set with these labels, whose pixels do not matter.
 fn labelled(labels: Vec<Vec<u32>>) -> Dataset {
     let classes = labels.iter().flatten().max().map_or(0, |highest| *highest + 1);
     let mut dataset = demo(10);
@@ -24,7 +24,7 @@ fn labelled(labels: Vec<Vec<u32>>) -> Dataset {
     dataset
 }
 
-/// 60 images of five classes with 1 to 4 labels each.
+/// 60 images of five classes, with 1 to 4 labels each.
 fn five_tags() -> Dataset {
     let has = |image: u32, class: u32| image.is_multiple_of(class + 2) || class == image % 5;
     labelled((0..60).map(|i| (0..5).filter(|class| has(i, *class)).collect()).collect())
@@ -68,7 +68,7 @@ fn drawing_is_what_its_definition_says() {
     }
 }
 
-/// The digests are of runs made before classes were gathered in one pass: a split that differs would make their figures incomparable.
+/// The digests are those of runs from before classes were gathered in one pass. Another split would make their figures incomparable.
 #[test]
 fn splits_of_existing_runs_stay_as_they_are() {
     let digest = |protocol: Protocol, dataset: &Dataset, seed, validation| {
@@ -89,7 +89,8 @@ fn splits_of_existing_runs_stay_as_they_are() {
     );
 }
 
-/// Own sets have classes of one image, and images that were drawn for another of their classes. Either once made the whole set unusable.
+/// Users' sets have classes with one image, and images that were already drawn for another of their classes. Either once made the whole set
+/// unusable.
 #[test]
 fn a_long_tail_gives_no_queries_and_no_error() {
     let mut labels = vec![vec![0]; 30];

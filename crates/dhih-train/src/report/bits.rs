@@ -1,18 +1,18 @@
-//! What the bits of a set of codes are worth: how often each is set, and how they depend on each other.
+//! How much the bits of a set of codes are worth: how often each bit is set, and how the bits correlate.
 
 use dhih_index::Codes;
 
 /// Statistics of the bits of codes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct BitStatistics {
-    /// Of each bit, the share of codes in which it is set; 1/2 is best.
+    /// For each bit, the share of codes in which it is set; 1/2 is best.
     pub(super) balance: Vec<f64>,
-    /// Pearson's correlation of each two bits; 0 where one never changes.
+    /// Pearson's correlation of each two bits; 0 where one of them never changes.
     pub(super) correlation: Vec<Vec<f64>>,
 }
 
 impl BitStatistics {
-    /// Of all codes.
+    /// The statistics of all codes.
     pub(super) fn new(codes: &Codes) -> Self {
         let (bits, n) = (codes.bits() as usize, codes.len() as f64);
         let mut both = vec![vec![0u32; bits]; bits];
@@ -35,7 +35,7 @@ impl BitStatistics {
         Self { correlation: correlation.collect(), balance }
     }
 
-    /// The mean size of the correlation of two different bits.
+    /// The mean absolute correlation of two different bits.
     pub(super) fn mean_correlation(&self) -> f64 {
         let bits = self.balance.len();
         let sum: f64 = self.correlation.iter().flatten().map(|value| value.abs()).sum();
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn equal_opposite_independent_and_constant_bits() {
-        // Bit 1 is bit 0, bit 2 its opposite, bit 3 has nothing to do with it, bit 4 is always set.
+        // Bit 1 equals bit 0, bit 2 is its opposite, bit 3 is independent of it, and bit 4 is always set.
         let code = |a: u8, b: u8| a | a << 1 | (1 - a) << 2 | b << 3 | 1 << 4;
         let codes = Codes::new(5, vec![code(0, 0), code(0, 1), code(1, 0), code(1, 1)]).unwrap();
         let statistics = BitStatistics::new(&codes);

@@ -1,4 +1,4 @@
-//! Charts as SVG text: lines, bars and a matrix, in colours that all eyes can tell apart.
+//! Charts as SVG text: lines, bars and a matrix, in colours that colour-blind readers can distinguish.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 const SIZE: (u32, u32) = (560, 340);
 const FONT: &str = "sans-serif";
 
-/// Of Okabe and Ito (2008), the strongest first.
+/// The palette of Okabe and Ito (2008), the strongest colours first.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -24,7 +24,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 0, 0),
 ];
 
-/// What a chart says about itself.
+/// The titles of a chart and its axes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Titles<'a> {
     pub(super) title: &'a str,
@@ -42,14 +42,14 @@ pub(super) struct Series {
 /// How the x axis is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// 0 to 1.
+    /// The axis is from 0 to 1.
     Unit,
-    /// Whole numbers.
+    /// The axis has integers.
     Whole,
     Logarithmic,
 }
 
-/// Lines through points. The y axis covers `y`, or where that is absent the points.
+/// Lines through points. The y axis covers the range `y`, or that of the points where `y` is absent.
 pub(super) fn lines(
     titles: Titles<'_>,
     series: &[Series],
@@ -99,7 +99,7 @@ pub(super) fn lines(
     })
 }
 
-/// Bars at 0, 1, 2 and so on, those of several series through one another.
+/// Bars at 0, 1, 2 and so on. Those of several series overlap.
 pub(super) fn bars(titles: Titles<'_>, series: &[(&str, Vec<f64>)]) -> Result<String> {
     let count = series.iter().map(|(_, values)| values.len()).max().unwrap_or(0).max(1);
     let highest = series.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
@@ -134,7 +134,7 @@ pub(super) fn bars(titles: Titles<'_>, series: &[(&str, Vec<f64>)]) -> Result<St
     })
 }
 
-/// A square matrix of values of -1 to 1: blue below 0, orange above, white at 0.
+/// A square matrix of values from -1 to 1: blue below 0, orange above, white at 0.
 pub(super) fn matrix(titles: Titles<'_>, values: &[Vec<f64>]) -> Result<String> {
     let n = values.len() as f64;
     drawn(|root| {
@@ -164,7 +164,7 @@ type Root<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'r, 'a> = ChartContext<'r, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Failure = Box<dyn std::error::Error>;
 
-/// A chart's title and the room around its area of `x` and `y`.
+/// A chart with its title, axes and margins around the area of `x` and `y`.
 fn frame<'r, 'a>(
     root: &'r Root<'a>,
     titles: Titles<'_>,
@@ -176,7 +176,7 @@ fn frame<'r, 'a>(
     Ok(builder.build_cartesian_2d(x, y)?)
 }
 
-/// The names of the series.
+/// Draws the names of the series.
 fn legend<'r, 'a: 'r>(chart: &mut Chart<'r, 'a>) -> Result<(), Failure> {
     let mut labels = chart.configure_series_labels();
     Ok(labels.background_style(WHITE.mix(0.8)).label_font((FONT, 12)).draw()?)
@@ -193,7 +193,7 @@ fn drawn(draw: impl FnOnce(&Root<'_>) -> Result<(), Failure>) -> Result<String> 
     Ok(text)
 }
 
-/// The least and the greatest value, somewhat apart where they are one.
+/// The least and the greatest value, moved apart where they are equal.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let finite = values.filter(|value| value.is_finite());
     let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
@@ -206,7 +206,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     }
 }
 
-/// Three digits, and thousands as such.
+/// Three digits, with an abbreviation for thousands.
 fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 1e6 => format!("{:.1}M", value / 1e6).replace(".0M", "M"),

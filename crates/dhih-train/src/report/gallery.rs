@@ -1,4 +1,4 @@
-//! Queries with their nearest neighbours, right and wrong ones, as pictures inside the page.
+//! Queries with their nearest neighbours, relevant and not, as pictures within the page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,14 +11,14 @@ use super::page::escape;
 use crate::error::{Error, Result};
 use crate::run::run_dir::RunDir;
 
-/// Neighbours shown of a query.
+/// The number of neighbours that are shown for a query.
 const NEIGHBOURS: usize = 10;
-/// Queries shown, evenly spaced.
+/// The number of queries that are shown at even distances.
 const SPACED: usize = 12;
-/// Queries shown that have the fewest right neighbours.
+/// The number of queries that are shown because they have the fewest relevant neighbours.
 const WORST: usize = 6;
 
-/// The gallery as HTML; says so where the run has no pictures.
+/// The gallery as HTML. It says so where the run has no pictures.
 pub(super) fn gallery(run: &RunDir, database: &CodeSet, queries: &CodeSet) -> Result<String> {
     let path = run.file(RunDir::GALLERY);
     let Ok(bytes) = std::fs::read(&path) else {
@@ -93,7 +93,7 @@ impl Pictures<'_> {
     fn html(&self, i: usize, label: &str) -> Result<String> {
         let Self { tensor, count, height, width, channels } = self;
         if i >= *count {
-            // A run over many images keeps thumbnails of its queries alone.
+            // A run with many images keeps thumbnails of its queries only.
             return Ok(format!("<span>{}</span>", escape(label)));
         }
         let pixels = &tensor.data()[i * height * width * channels..][..height * width * channels];

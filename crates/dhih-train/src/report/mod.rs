@@ -1,5 +1,4 @@
-//! What a run came to as one self-contained HTML page, and several runs side by side. Everything is computed anew from the
-//! run's codes.
+//! The results of a run as one self-contained HTML page, or of several runs side by side. Everything is recomputed from the codes of the runs.
 
 mod bits;
 mod chart;
@@ -12,12 +11,12 @@ use dhih_index::CodeSet;
 use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, Metrics, evaluate};
 use crate::run::Evaluation;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::{RunConfig, RunDir};
-use crate::train::trainer::EpochRecord;
 use bits::BitStatistics;
 use chart::{Scale, Series, Titles};
 
-/// A complete run, read.
+/// A complete run, as read from its directory.
 struct Run {
     name: String,
     config: RunConfig,
@@ -108,7 +107,7 @@ pub fn of_run(dir: &RunDir) -> Result<String> {
     Ok(page::page(&run.name, &body))
 }
 
-/// Several runs side by side.
+/// The page that compares several runs.
 ///
 /// # Errors
 /// When a run is not complete, or damaged.
@@ -253,7 +252,7 @@ fn result(run: &Run) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The charts that one run and several have.
+/// The charts that the page of one run and that of several share.
 fn curves(runs: &[&Run]) -> Result<Vec<String>> {
     let unit = Some((0.0, 1.0));
     let of = |f: fn(&Run) -> Series| runs.iter().map(|run| f(run)).collect::<Vec<_>>();

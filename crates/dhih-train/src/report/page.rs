@@ -1,4 +1,4 @@
-//! The frame of a page: HTML and style in one file, nothing fetched from anywhere.
+//! The frame of a page: HTML and style in one file that loads nothing from elsewhere.
 
 /// A whole page.
 pub(crate) fn page(title: &str, body: &str) -> String {
@@ -34,7 +34,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     format!("<table class=runs>\n{header}{}</table>\n", rows.collect::<String>())
 }
 
-/// Text that is no markup.
+/// Text with HTML's special characters escaped.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

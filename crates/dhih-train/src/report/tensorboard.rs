@@ -1,4 +1,4 @@
-//! The log of a run as TensorBoard reads it: a file of events in TensorFlow's record format.
+//! The log of a run for TensorBoard: a file of events in TensorFlow's record format.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use prost::Message;
 
 use crate::error::{Error, Result};
-use crate::train::trainer::EpochRecord;
+use crate::run::epoch_record::EpochRecord;
 
-/// An event, as far as scalars need it.
+/// An event, with the fields that scalars need.
 #[derive(Clone, PartialEq, Message)]
 struct Event {
     #[prost(double, tag = "1")]
@@ -36,7 +36,7 @@ struct Value {
     simple_value: f32,
 }
 
-/// Writes all epochs so far; what was there is replaced.
+/// Writes all epochs so far and replaces an existing file.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -51,7 +51,7 @@ pub(crate) fn begin(path: &Path, records: &[EpochRecord]) -> Result<()> {
     std::fs::write(path, bytes).map_err(Error::io(path))
 }
 
-/// Adds an epoch, for a TensorBoard that is looking on.
+/// Appends an epoch, for a TensorBoard that is running.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -82,14 +82,14 @@ fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// Length, its checksum, the event, its checksum.
+/// A record: length, checksum of the length, event, checksum of the event.
 fn record(event: &Event) -> Vec<u8> {
     let event = event.encode_to_vec();
     let length = (event.len() as u64).to_le_bytes();
     [&length[..], &masked_crc(&length), &event, &masked_crc(&event)].concat()
 }
 
-/// CRC-32C, turned and shifted so that a checksum of data that holds checksums is of use.
+/// CRC-32C, rotated and shifted as TensorFlow does, so that it is useful for data that contain checksums.
 fn masked_crc(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn epochs_come_back_and_checksums_are_those_of_the_format() {
-        // The header of a record of 24 bytes, as TensorFlow writes it.
+        // The checksum of the length 24, as TensorFlow writes it.
         assert_eq!(masked_crc(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tb/events");

@@ -1,4 +1,4 @@
-//! A run's images as codes, when its network is trained.
+//! Encodes the images of a run when its network is trained.
 
 use dhih_index::{CodeSet, Codes};
 use dhih_model::{Encoder, HeadEncoder, Network, Views};
@@ -11,7 +11,7 @@ use crate::run::run_dir::RunDir;
 use crate::settings::table::TrainConfig;
 use crate::train::features::{FeatureCache, Wanted};
 
-/// Classes up to which images are classified, too: beyond, codes of one bit a class are none that are used.
+/// The most classes for which images are also classified. With more classes, codes of one bit for each class are not practical.
 const MAX_CLASSES: usize = 1024;
 
 /// What is encoded.
@@ -22,27 +22,27 @@ pub(super) struct EncodingConfig<'a> {
     pub(super) keeps_values: bool,
 }
 
-/// Images as codes.
+/// Encoded images.
 pub(super) struct Encoded {
     pub(super) set: CodeSet,
-    /// The classes they are taken for, where the loss knows classes, of which there are at most 1,024.
+    /// The predicted classes, where the loss knows classes and there are at most 1,024.
     pub(super) classes: Option<Vec<u32>>,
     /// The real values behind the codes, `[n, bits]`, where they are kept.
     pub(super) values: Vec<f32>,
 }
 
-/// What makes codes of the rows of a dataset.
+/// The source of codes for the rows of a dataset.
 pub(super) struct Source<'a> {
     encoder: &'a Encoder,
     dataset: &'a Dataset,
-    /// Those of a frozen backbone, which are the same in other runs, and the hash layer.
+    /// Features of a frozen backbone, which are the same in other runs, with the hash layer.
     features: Option<(FeatureCache, HeadEncoder<'a>)>,
     views: Views,
 }
 
 impl<'a> Source<'a> {
-    /// Of a trained network, whose encoder is that of its checkpoint. Where a frozen backbone's features are kept for several runs, those of
-    /// the database and the queries are read there, or computed and kept, too.
+    /// Encodes with a trained network, by the encoder of its checkpoint. Where runs share the features of a frozen backbone, those of database
+    /// and queries are also read from there, or computed and stored.
     ///
     /// # Errors
     /// Those of the network and the file system.
@@ -68,7 +68,7 @@ impl<'a> Source<'a> {
         Ok(Self { encoder, dataset, features, views })
     }
 
-    /// Encodes images in parts: scaled up, all of them may take more memory than the dataset, and so may their logits.
+    /// Encodes images in parts: in the network's size, all images may take more memory than the dataset, and so may their logits.
     ///
     /// # Errors
     /// Those of the dataset and the network.
@@ -78,7 +78,7 @@ impl<'a> Source<'a> {
         let bits = encoder.bits() as u32;
         let (mut codes, mut values) = (Codes::new(bits, Vec::new())?, Vec::new());
         let mut classes = (dataset.classes.len() <= MAX_CLASSES).then(Vec::new);
-        // A multiple of the encoder's batches.
+        // A part is a multiple of the encoder's batches.
         for rows in rows.chunks(4 * encoder.input().inference_batch()) {
             let part = match &self.features {
                 Some((features, head)) => features.encode(head, rows, self.views)?,

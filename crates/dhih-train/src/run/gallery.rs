@@ -1,61 +1,27 @@
-//! Thumbnails of a run's database and queries, so that the run can be searched and looked at without its dataset.
+//! Thumbnails of a run's database and queries, so that the run can be searched and viewed without its dataset.
 
 use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use dhih_model::InputShape;
-use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, fit};
-use crate::error::{Error, Result, by_name};
+use crate::error::{Error, Result};
 use crate::protocol::Split;
 use crate::run::run_dir::RunDir;
+use crate::settings::gallery::GalleryChoice;
 
 /// The longest side of a thumbnail, in pixels.
 const MAX_SIDE: usize = 64;
-/// Images of which all have thumbnails where nothing else is asked for.
-pub(crate) const MAX_IMAGES: usize = 100_000;
-/// Images that are scaled at a time: bounds memory, whatever their number.
+/// The number of images that are scaled at a time, which bounds memory.
 const CHUNK: usize = 1024;
 
-/// Which images of a run have thumbnails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GalleryChoice {
-    /// No image: there is no file.
-    None,
-    /// Queries; the database's tensor is empty.
-    Queries,
-    /// Queries and database.
-    All,
-}
-
-impl FromStr for GalleryChoice {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let known = [("none", Self::None), ("queries", Self::Queries), ("all", Self::All)];
-        by_name("gallery", name, known.into_iter())
-    }
-}
-
-impl GalleryChoice {
-    /// What is kept of a split where the user asks for nothing: all thumbnails, unless the images are over 100,000.
-    pub(crate) fn default_for(split: &Split) -> Self {
-        match split.database.len() + split.queries.len() {
-            0..=MAX_IMAGES => Self::All,
-            _ => Self::Queries,
-        }
-    }
-}
-
-/// Writes tensors `database` and `queries`, `[n, height, width, channels]` u8, in the order of the codes, as far as `choice` says; larger
-/// images are scaled down to 64 pixels. The pixels go to the file as they are made.
+/// Writes tensors `database` and `queries`, `[n, height, width, channels]` u8, in the order of the codes, for the images that `choice` asks for.
+/// Larger images are scaled down to 64 pixels. Pixels are written to the file as they are made.
 ///
 /// # Errors
-/// When an image or the file cannot be read or written; the file never appears half-written.
+/// When an image or the file cannot be read or written. The file never appears half-written.
 pub(crate) fn write(
     path: &Path,
     dataset: &Dataset,
@@ -78,7 +44,7 @@ pub(crate) fn write(
     }
 }
 
-/// Thumbnails of a database that are written as they come, where their number is not known before.
+/// Thumbnails of a database of unknown size, written one part after the other.
 pub(crate) struct Thumbnails {
     path: PathBuf,
     body: BufWriter<File>,
@@ -87,7 +53,7 @@ pub(crate) struct Thumbnails {
 }
 
 impl Thumbnails {
-    /// Of images of a shape, to be the gallery `path`.
+    /// Starts the gallery `path`, for images of a shape.
     ///
     /// # Errors
     /// When no file can be made beside it.
@@ -102,7 +68,7 @@ impl Thumbnails {
         self.path.with_extension("body.tmp")
     }
 
-    /// Adds those of images `[n, height, width, channels]`.
+    /// Adds thumbnails of images `[n, height, width, channels]`.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -157,7 +123,7 @@ fn write_parts(path: &Path, dataset: &Dataset, parts: [&[usize]; 2]) -> Result<(
         file.write_all(&dataset.gather_fitted(rows, shape)?).map_err(Error::io(path))?;
     }
     let file = file.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
-    // A run is served by others, too.
+    // The file gets the permissions of the run's other files, because a run may be served by other users.
     let like = path.with_file_name(RunDir::CONFIG);
     if let Ok(metadata) = std::fs::metadata(like) {
         file.set_permissions(metadata.permissions()).map_err(Error::io(path))?;
@@ -165,7 +131,7 @@ fn write_parts(path: &Path, dataset: &Dataset, parts: [&[usize]; 2]) -> Result<(
     file.sync_all().map_err(Error::io(path))
 }
 
-/// The beginning of a safetensors file: the length of the description of its tensors, and the description, padded to eight bytes.
+/// The beginning of a safetensors file: the length of the header, and the header, padded to eight bytes.
 fn header(shape: InputShape, [database, queries]: [usize; 2]) -> Vec<u8> {
     let InputShape { height, width, channels, .. } = shape;
     let tensor = |count: usize, start: usize| {
@@ -187,7 +153,7 @@ fn thumbnail_shape(shape: InputShape) -> InputShape {
     let scaled = |side: usize| (side * MAX_SIDE / longest).max(1);
     match longest {
         0..=MAX_SIDE => shape,
-        // What is there is what the network sees of a picture: nothing more is cut off.
+        // The image is what the network sees of a picture; nothing more is cut off.
         _ => InputShape::new(scaled(shape.height), scaled(shape.width), shape.channels),
     }
 }

@@ -1,7 +1,8 @@
-//! A whole run: data, split, training, codes, evaluation, each written to the run's directory.
+//! A complete run: data, split, training, codes, evaluation. Each result is written to the run's directory.
 
 pub(crate) mod data_record;
 mod encoding;
+pub(crate) mod epoch_record;
 pub(crate) mod gallery;
 pub(crate) mod origin;
 pub(crate) mod run_dir;
@@ -25,46 +26,46 @@ use crate::progress::Progress;
 use crate::protocol::{Protocol, Split};
 use crate::run::data_record::DataRecord;
 use crate::run::encoding::{Encoded, EncodingConfig, Source};
-use crate::run::gallery::GalleryChoice;
 use crate::run::origin::Origin;
 use crate::run::run_dir::{NewRun, RunConfig, RunDir};
+use crate::settings::gallery::GalleryChoice;
 use crate::settings::table::TrainConfig;
 use crate::train::device::device;
 use crate::train::{parts, trainer};
 
-/// `evaluation.json`: the metrics and everything they depend on.
+/// The content of `evaluation.json`: the metrics and everything that they depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Which images were trained on, searched, and asked for.
+    /// Which images were trained on, searched, and used as queries.
     pub protocol: Protocol,
     /// The data.
     pub dataset: DatasetRecord,
     /// The metrics of the codes.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// mAP of the classifier's predictions taken as codes; absent beyond 1,024 classes, and where the loss is pairwise.
+    /// The mAP of predicted classes used as codes; absent beyond 1,024 classes, and where the loss is pairwise.
     pub class_code_map: Option<f64>,
-    /// mAP of the items ranked by the query's classifier alone: by its score of the class that each item was taken for, the likeliest class
-    /// first. Absent where `class_code_map` is, and in evaluations of older programs.
+    /// The mAP of items ranked by the query's classifier alone: by its score for the class that each item was classified as, the most likely
+    /// class first. Absent where `class_code_map` is, and in evaluations of older programs.
     #[serde(default)]
     pub posterior_map: Option<f64>,
-    /// The share of the labelled queries whose class the loss's classifier predicts; absent where the loss is pairwise and knows no
-    /// classes, and in evaluations of older programs.
+    /// The share of labelled queries whose class the classifier of the loss predicts; absent where the loss is pairwise and knows no classes,
+    /// and in evaluations of older programs.
     #[serde(default)]
     pub accuracy: Option<f64>,
-    /// Time of training, in seconds.
+    /// The time of training, in seconds.
     pub seconds: f64,
-    /// Seed of weights, order and augmentation.
+    /// The seed of weights, order and augmentation.
     pub seed: u64,
     /// The commit of the program that began the run.
     pub commit: String,
     /// The program and the machine that began the run; absent in evaluations of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Other programs or machines that the run went on with, in order.
+    /// Other programs or machines that continued the run, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed_by: Vec<Origin>,
-    /// The network and its loss.
+    /// The backbone.
     pub backbone: String,
     /// The loss.
     pub loss: String,
@@ -79,7 +80,7 @@ pub struct Evaluation {
 pub struct DatasetRecord {
     /// Which dataset.
     pub name: DatasetName,
-    /// What results depend on.
+    /// Everything about it that results depend on.
     #[serde(flatten)]
     pub record: DataRecord,
 }
@@ -89,7 +90,7 @@ pub use origin::COMMIT;
 /// Trains and evaluates in a new directory, `run_dir` or the next free one under `runs/`.
 ///
 /// # Errors
-/// Those of data, files, device and training; the directory then holds what was complete.
+/// Those of data, files, device and training. The directory then has what was complete.
 pub fn start(
     config: &TrainConfig,
     run_dir: Option<&Path>,
@@ -98,7 +99,7 @@ pub fn start(
     start_in(config, &NewRun::from(run_dir), progress)
 }
 
-/// As [`start`], in a directory at `place`.
+/// As [`start`], with the directory at `place`.
 ///
 /// # Errors
 /// As [`start`].
@@ -107,10 +108,10 @@ pub fn start_in(
     place: &NewRun,
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
-    // A device that is not there is known before the data is read.
+    // A missing device is reported before the data is read.
     device(&config.device, progress)?;
     let (dataset, split) = load(config, progress)?;
-    // Whether there are codewords for so many classes is known now; refuse before anything is written.
+    // If there are no codewords for this number of classes, the run is refused before anything is written.
     let vb = Parameters::seeded(config.seed).builder(DType::F32, &Device::Cpu);
     let (loss, classes, bits) = (&config.loss, dataset.classes.len(), config.bits);
     Objective::new(ObjectiveConfig { loss, classes, bits }, &vb)?;
@@ -129,16 +130,17 @@ pub fn start_in(
     Ok((run, evaluation))
 }
 
-/// Goes on with a run that was cut off, from its last complete epoch, as if it had not been, with the data where it was when the run began.
+/// Continues an interrupted run from its last complete state, as if it had not been interrupted, with the data in the same place as when the run
+/// began.
 ///
 /// # Errors
-/// When the run is damaged, or its data is absent or changed; else as [`start`].
+/// When the run is damaged, or its data is missing or changed; else as [`start`].
 pub fn resume(run_dir: &Path, progress: Progress) -> Result<(RunDir, Evaluation)> {
     let data_dir = RunDir::open(run_dir)?.read_config()?.train.data_dir;
     resume_with_data(run_dir, &data_dir, progress)
 }
 
-/// As [`resume`], with the data in the folder `data_dir`. Its digest decides whether it is what the run began with.
+/// As [`resume`], with the data in the folder `data_dir`. A digest tells whether it is the data that the run began with.
 ///
 /// # Errors
 /// As [`resume`].
@@ -166,7 +168,7 @@ pub fn resume_with_data(
         let reason = "the data is no longer what the run began with";
         return Err(wrong(reason, "restore it, or begin a new run"));
     }
-    // All weights are in the checkpoint, but for those that are frozen.
+    // The checkpoint has all weights except those that are frozen.
     let network = if run.checkpoint()?.exists() && !config.keeps_weights() {
         trainer::network(
             &config,
@@ -182,7 +184,8 @@ pub fn resume_with_data(
                 sha256.unwrap_or_default(),
                 weights_sha256.unwrap_or_default()
             );
-            return Err(Error::weights(config.weights.as_ref(), reason));
+            let origin = config.weights.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Err(Error::weights(origin, reason));
         }
         network
     };
@@ -191,7 +194,7 @@ pub fn resume_with_data(
     Ok((run, evaluation))
 }
 
-/// Records that the run goes on with another program or on another machine than before, and tells so.
+/// Records and reports that the run continues with another program or on another machine.
 fn note_origin(run: &RunDir, mut record: RunConfig, progress: Progress) -> Result<()> {
     let here = Origin::here();
     let differences = match record.resumed_by.last().or(record.origin.as_ref()) {
@@ -337,7 +340,7 @@ fn finish(
     };
     run.write_json(RunDir::EVALUATION, &evaluation)?;
     run.write(RunDir::RESULTS, evaluation.to_csv().as_bytes())?;
-    // Thumbnails are for looking at; the results are on disk before they are made.
+    // Thumbnails come last: the results are on disk before they are made.
     let choice = config.gallery.unwrap_or_else(|| GalleryChoice::default_for(split));
     if config.gallery.is_none() && choice == GalleryChoice::Queries {
         progress.line(format!(
@@ -350,7 +353,7 @@ fn finish(
 }
 
 impl Evaluation {
-    /// A header and one line: what a table of runs is made of.
+    /// A header and one line, as in a table of runs.
     pub fn to_csv(&self) -> String {
         let Metrics { bits, queries, database, map, precision_radius_2, .. } = &self.metrics;
         let header = "protocol,dataset,verified,backbone,loss,bits,epochs,seed,queries,\

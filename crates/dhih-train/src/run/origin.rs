@@ -1,5 +1,5 @@
-//! Where a run comes from: the program and the machine that trained it, recorded when it begins, so that a figure can be traced. The
-//! settings and the data are recorded in `run_dir.rs`.
+//! The origin of a run: the program and the machine that trained it, recorded when it begins, so that figures can be traced. `run_dir.rs`
+//! records settings and data.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 pub struct Origin {
     /// The commit that the program was built from.
     pub commit: String,
-    /// The model of the processor, the number of its cores that the program may use, and the system.
+    /// The model of the processor, the number of its cores that the program may use, and the operating system.
     pub machine: String,
-    /// Threads that compute.
+    /// The number of computing threads.
     pub threads: usize,
-    /// The instruction set of the Hamming kernels: the widest of the machine, unless `DHIH_ISA` names another.
+    /// The instruction set of the Hamming kernels: the widest that the machine has, unless `DHIH_ISA` names another.
     pub isa: String,
 }
 
@@ -35,7 +35,7 @@ impl Origin {
         }
     }
 
-    /// What differs from `other`: `name: ours, theirs` each.
+    /// The differences to `other`, each as `name: ours, theirs`.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let fields = |origin: &Self| {
             let Self { commit, machine, threads, isa } = origin.clone();

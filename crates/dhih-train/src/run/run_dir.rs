@@ -1,4 +1,4 @@
-//! A run's directory: names of its files, atomic writing, and the link `latest`.
+//! The directory of a run: names of its files, atomic writing, and the link `latest`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
 use crate::run::data_record::DataRecord;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::origin::Origin;
 use crate::settings::table::TrainConfig;
-use crate::train::trainer::EpochRecord;
 
-/// The state of training, within a run's directory.
+/// The state of training, relative to the run's directory.
 const STATE: &str = "checkpoint/state.safetensors";
 
 /// The directory of one run.
@@ -22,13 +22,13 @@ pub struct RunDir {
     path: PathBuf,
 }
 
-/// `config.toml`: the settings and what they were applied to.
+/// The content of `config.toml`: the settings and what they were applied to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
-    /// Of the directory's layout; those from before it was written are of the first.
+    /// The version of the directory's layout. A missing value means the first version.
     #[serde(default = "first_version")]
     pub version: u32,
-    /// SHA-256 of the pretrained weights; absent where the network began at random.
+    /// SHA-256 of the pretrained weights; absent where the weights began at random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_sha256: Option<String>,
     /// The resolved settings.
@@ -38,7 +38,7 @@ pub struct RunConfig {
     /// The program and the machine that began the run; absent in runs of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Other programs or machines that the run went on with, in order.
+    /// Other programs or machines that continued the run, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed_by: Vec<Origin>,
 }
@@ -48,12 +48,12 @@ pub struct RunConfig {
 pub enum NewRun {
     /// This directory, which holds no run yet.
     At(PathBuf),
-    /// `DATASET-LOSS-BITS-NNN` in this folder, or what else it is a run of, with the lowest free number.
+    /// `DATASET-LOSS-BITS-NNN` in this folder, with the lowest free number. Other kinds of runs have other stems.
     NumberedIn(PathBuf),
 }
 
 impl From<Option<&Path>> for NewRun {
-    /// The directory, or a numbered one in `runs`.
+    /// The given directory, or a numbered one in `runs`.
     fn from(run_dir: Option<&Path>) -> Self {
         run_dir.map_or_else(|| Self::NumberedIn("runs".into()), |path| Self::At(path.to_owned()))
     }
@@ -64,47 +64,47 @@ fn first_version() -> u32 {
 }
 
 impl RunDir {
-    /// Of the directory's layout. A greater one is refused.
+    /// The version of the directory's layout. Other versions are refused.
     pub const VERSION: u32 = 1;
     /// The settings.
     pub const CONFIG: &str = "config.toml";
     /// The trained network.
     pub const MODEL: &str = "model.safetensors";
-    /// What makes codes of texts.
+    /// The encoder of texts.
     pub const TEXT: &str = "text.safetensors";
-    /// The database's codes.
+    /// The codes of the database.
     pub const CODES: &str = "codes.safetensors";
-    /// The queries' codes.
+    /// The codes of the queries.
     pub const QUERIES: &str = "queries.safetensors";
-    /// The real values whose signs the queries' codes are.
+    /// The real values whose signs are the codes of the queries.
     pub const QUERY_VALUES: &str = "query-values.safetensors";
-    /// Thumbnails of both.
+    /// Thumbnails of database and queries.
     pub const GALLERY: &str = "gallery.safetensors";
     /// The metrics.
     pub const EVALUATION: &str = "evaluation.json";
-    /// The same as one line of a table.
+    /// The metrics as one line of a table.
     pub const RESULTS: &str = "results.csv";
-    /// One line an epoch.
+    /// The log: one line for each epoch.
     pub const METRICS: &str = "metrics.jsonl";
-    /// What a frozen backbone makes of the training images.
+    /// The features of a frozen backbone for the training images.
     pub const FEATURES: &str = "features.safetensors";
-    /// What TensorBoard reads.
+    /// The log for TensorBoard.
     pub const EVENTS: &str = "tb/events.out.tfevents.dhih";
-    /// The page of the run.
+    /// The report of the run.
     pub const REPORT: &str = "report.html";
-    /// Why training was given up, where it diverged.
+    /// The message about a training that diverged.
     pub const DIVERGED: &str = "diverged.txt";
-    /// The index of the database's codes, a directory.
+    /// The index of the database's codes, which is a directory.
     pub const INDEX: &str = "index";
-    /// What a run of pictures without labels was made of, in place of the settings.
+    /// What a run of pictures without labels was made of; it has no settings.
     pub const PHOTOS: &str = "photos.json";
-    /// The protocol's parts.
+    /// The split.
     pub const SPLIT: &str = "split.json";
 
-    /// Makes a new directory; a numbered one is called `stem` and its number.
+    /// Makes a new directory. A numbered one is called `stem` and its number.
     ///
     /// # Errors
-    /// When it cannot be made, or already holds a run.
+    /// When it cannot be made, or already contains a run.
     pub fn create(place: &NewRun, stem: &str) -> Result<Self> {
         let path = match place {
             NewRun::At(path) => {
@@ -124,7 +124,7 @@ impl RunDir {
         Ok(Self { path })
     }
 
-    /// An existing run.
+    /// Opens an existing run.
     ///
     /// # Errors
     /// When it has no configuration.
@@ -136,7 +136,7 @@ impl RunDir {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// The run of a folder of runs that was cut off last: the one without an evaluation whose state or settings are the newest.
+    /// The run that was interrupted last in a folder of runs: the one without an evaluation whose state or settings are the newest.
     ///
     /// # Errors
     /// When the folder cannot be read, or all its runs are complete.
@@ -184,7 +184,7 @@ impl RunDir {
         self.path.join(name)
     }
 
-    /// The path of the training state; its folder is made.
+    /// The path of the training state. Its folder is made.
     ///
     /// # Errors
     /// When the folder cannot be made.
@@ -192,7 +192,7 @@ impl RunDir {
         self.in_checkpoint(STATE)
     }
 
-    /// The path of the best epoch's weights; their folder is made.
+    /// The path of the best epoch's weights. Their folder is made.
     ///
     /// # Errors
     /// When the folder cannot be made.
@@ -209,7 +209,7 @@ impl RunDir {
     /// Writes a file that appears under its name only when it is complete.
     ///
     /// # Errors
-    /// When it cannot be written; an older one is then still there.
+    /// When it cannot be written. An older file is then still there.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         files::write(&self.file(name), bytes)
     }
@@ -235,7 +235,7 @@ impl RunDir {
         serde_json::from_slice(&bytes).map_err(|error| self.wrong(name, &error))
     }
 
-    /// One line of JSON a value.
+    /// One line of JSON for each value.
     ///
     /// # Errors
     /// When a value has no JSON form.
@@ -249,7 +249,7 @@ impl RunDir {
         Ok(text)
     }
 
-    /// The log: one record an epoch.
+    /// Reads the log, one record for each epoch.
     ///
     /// # Errors
     /// When it is absent or damaged.
@@ -268,7 +268,7 @@ impl RunDir {
         files::write_values(&self.file(Self::QUERY_VALUES), values, bits)
     }
 
-    /// What [`Self::write_query_values`] wrote, row-major.
+    /// Reads what [`Self::write_query_values`] wrote, row-major.
     ///
     /// # Errors
     /// When it is absent or damaged.
@@ -297,7 +297,7 @@ impl RunDir {
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let wrong = |error: toml::de::Error| self.wrong(Self::CONFIG, &error);
         let table: toml::Table = text.parse().map_err(wrong)?;
-        // Another version may have other settings: its number is what the user should read.
+        // Another version may have other settings, so its number is checked first.
         match table.get("version").and_then(toml::Value::as_integer) {
             Some(found) if found != i64::from(Self::VERSION) => {
                 Err(Error::RunVersion { path, found, supported: Self::VERSION })
@@ -306,7 +306,7 @@ impl RunDir {
         }
     }
 
-    /// Lets `latest`, beside this run, point to it. A folder or file of that name is left as it is, and told.
+    /// Makes `latest`, beside this run, a link to it. An existing folder or file of that name is kept, with a message.
     ///
     /// # Errors
     /// When the link cannot be made.
@@ -328,7 +328,7 @@ impl RunDir {
             ));
             return Ok(());
         }
-        // Left behind by a run that was killed here.
+        // A run that was killed here leaves this file behind.
         let _ = std::fs::remove_file(&temporary);
         std::os::unix::fs::symlink(name, &temporary).map_err(Error::io(&temporary))?;
         std::fs::rename(&temporary, &link).map_err(Error::io(&link))

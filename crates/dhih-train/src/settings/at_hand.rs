@@ -1,5 +1,5 @@
-//! What a folder of pictures is trained with where neither a network nor its weights are named: a hash layer on pretrained features where weights
-//! are on this machine, else a small network from scratch. Either is told.
+//! Chooses what a folder of pictures is trained with where neither a network nor its weights are named: a hash layer on pretrained features if
+//! weights are on this machine, else a small network from scratch. The choice is reported.
 
 use dhih_model::Backbone;
 
@@ -9,19 +9,19 @@ use crate::photos::DEFAULT_ENCODER;
 use crate::settings::table::TrainOptions;
 use crate::train::weights::{HUB_DIR, WeightsSource};
 
-/// Options, and what was chosen in them.
+/// Options, with the choice that was made.
 #[derive(Debug)]
 pub struct Chosen {
     /// The options with the choice.
     pub options: TrainOptions,
-    /// A line that says what was chosen, why, and how to choose otherwise; absent where nothing was to be chosen.
+    /// A line that says what was chosen, why, and how to choose otherwise; absent where there was nothing to choose.
     pub note: Option<String>,
 }
 
 impl TrainOptions {
-    /// Chooses network and weights for a folder of pictures where these options name neither. Weights are at hand where `data/weights` has those
-    /// of a backbone's published repository, as `photos` and `--weights hf:...` leave them there. Then the hash layer alone is trained,
-    /// unless the options say how the backbone is to be.
+    /// Chooses network and weights for a folder of pictures where these options name neither. Weights are available where `data/weights` has
+    /// those of a backbone's published repository; `photos` and `--weights hf:...` put them there. Then only the hash layer is trained, unless
+    /// the options say how the backbone should be trained.
     ///
     /// # Errors
     /// When the name of the dataset is unknown.
@@ -59,7 +59,7 @@ impl TrainOptions {
         Ok(Chosen { options, note: Some(note) })
     }
 
-    /// Frozen, unless something says how the backbone is to be trained.
+    /// The backbone is frozen, unless the options say how it should be trained.
     fn on_pretrained(self, backbone: Backbone, weights: &WeightsSource) -> Self {
         let mut options = self.with_switches();
         let trains_backbone = options.train_last.is_some() || options.backbone_lr_scale.is_some();
@@ -71,7 +71,7 @@ impl TrainOptions {
         options
     }
 
-    /// Whether they are wrong even where the weights that some of them ask for are there.
+    /// Whether the options are wrong even if the weights that they need are there.
     fn resolves_to_error(self) -> bool {
         let asks_for_weights = self.freeze_backbone == Some(true) || self.train_last.is_some();
         !asks_for_weights && self.resolve().is_err()
@@ -91,7 +91,7 @@ fn scratch_note() -> String {
     )
 }
 
-/// Backbones with weights on the hub; that of `photos` comes first.
+/// Backbones with weights on the hub, the default of `photos` first.
 fn published() -> Vec<(Backbone, WeightsSource)> {
     let source = |backbone: &Backbone| {
         let source = format!("hf:{}", backbone.published_weights()?).parse().ok()?;

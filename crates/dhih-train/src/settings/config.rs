@@ -1,4 +1,4 @@
-//! Checks of a run's resolved settings, and what the parts of a run are told of them. The settings are declared in `table.rs`.
+//! Checks the resolved settings of a run, and derives the configurations of its parts from them. `table.rs` declares the settings.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -14,14 +14,14 @@ use crate::train::augment::Augmentation;
 use crate::train::optim::{FilterRates, OptimizerConfig};
 use crate::train::weight_average::Averaging;
 
-/// Bytes of pixels of pictures that are kept in memory, at most; larger sets are decoded anew in each epoch.
+/// The most bytes of pixels that are kept in memory; larger sets are decoded anew in each epoch.
 const KEPT_PIXELS: usize = 4 << 30;
 
 impl TrainConfig {
-    /// Checks every value's range.
+    /// Checks the range of every value.
     ///
     /// # Errors
-    /// [`Error::Config`], or for the loss's constants [`dhih_model::Error::Config`], names the first that is out of range.
+    /// [`Error::Config`], or for constants of the loss [`dhih_model::Error::Config`], names the first value that is out of range.
     pub fn check(&self) -> Result<()> {
         let least = self.least_part();
         let batch = match self.hash_layer().has_norm() {
@@ -187,25 +187,25 @@ impl TrainConfig {
         }
     }
 
-    /// Whether some weights stay as the pretrained file has them: these are in no checkpoint of a run's training.
+    /// Whether some weights stay as in the pretrained file; the training state of a run does not contain these.
     pub(crate) fn keeps_weights(&self) -> bool {
         self.freeze_backbone || self.train_last.is_some()
     }
 
-    /// The images that a part of a step has at least. Batches differ in size by at most one, and batch norm needs two values.
+    /// The fewest images of a part of a step. The sizes of batches differ by at most one, and batch norm needs two values.
     pub(crate) fn least_part(&self) -> usize {
         if self.hash_layer().has_norm() { 3 } else { 2 }
     }
 
-    /// The form of the hash layer: the user's choice, and the loss's where the user leaves it to that.
+    /// The form of the hash layer: the user's choice, or the loss's where the user leaves the choice to it.
     pub fn hash_layer(&self) -> HashLayerConfig {
         let hidden = (self.hash_hidden > 0).then_some(self.hash_hidden);
         let (feature_norm, norm) = (self.feature_norm, self.hash_norm.for_loss(&self.loss));
         HashLayerConfig { feature_norm, hidden, norm }
     }
 
-    /// What differs from `other`: lines of `name: ours, theirs`, in the order of `config.toml`. Where the data is does not count: its digest says
-    /// whether it is the same.
+    /// The differences to `other`, as lines of `name: ours, theirs` in the order of `config.toml`. The place of the data does not count; its
+    /// digest tells whether it is the same.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
         let (ours, theirs) = (table(self), table(other));
@@ -220,14 +220,14 @@ impl TrainConfig {
             .collect()
     }
 
-    /// How images are varied whose channels have the means `means`, on a scale of 0 to 1.
+    /// The augmentation of images whose channels have the means `means`, on a scale of 0 to 1.
     pub(crate) fn augmentation(&self, means: &[f32]) -> Augmentation {
         let Self { flip, shift, cutout, color_jitter, crop_scale, cutmix, .. } = *self;
         let paint = means.iter().map(|mean| (mean * 255.0).round() as u8).collect();
         Augmentation { flip, shift, cutout, paint, color_jitter, crop_scale, cutmix }
     }
 
-    /// What the optimiser works with.
+    /// The constants of the optimiser.
     pub(crate) fn optimizer_config(&self) -> OptimizerConfig {
         OptimizerConfig {
             method: self.optimizer,
@@ -244,12 +244,12 @@ impl TrainConfig {
         }
     }
 
-    /// The views of an image of which a code is made.
+    /// The views of an image from which a code is made.
     pub(crate) fn views(&self) -> Views {
         Views { mirror: self.mirror, shifted: self.shifted_views }
     }
 
-    /// How weights are averaged over the steps, where they are.
+    /// How weights are averaged over the steps, if they are.
     pub(crate) fn averaging(&self) -> Option<Averaging> {
         match (self.ema_decay, self.lookahead) {
             (0.0, 0) => None,
@@ -277,7 +277,7 @@ impl TrainConfig {
         }
     }
 
-    /// The shape in which the network takes images of the shape `images`: pretrained networks want RGB.
+    /// The shape in which the network takes images of the shape `images`. Pretrained networks take RGB.
     pub fn input_shape(&self, images: InputShape) -> InputShape {
         let InputShape { height, width, channels, .. } = images;
         let (height, width) = self.image_side.map_or((height, width), |side| (side, side));

@@ -1,5 +1,5 @@
-//! Settings that a loss cannot use, such as a recipe's label smoothing where the loss compares pairs: left out with a note where they
-//! were meant for several losses. A setting that a user gives for one run is never left out: it is refused by `config.rs`.
+//! Leaves out settings that a loss cannot use, such as a recipe's label smoothing for a loss that compares pairs, with a note, where the
+//! settings were meant for several losses. A setting that a user gives for a single run is not left out: `config.rs` refuses it.
 
 use dhih_model::Loss;
 
@@ -11,8 +11,8 @@ impl TrainOptions {
         self.loss.as_ref().map_or("hi", |loss| loss.name())
     }
 
-    /// These options without what the loss of name `loss` cannot use, and the names of what was left out. An unknown loss leaves all: its
-    /// name is refused where it is resolved.
+    /// These options without those that the loss named `loss` cannot use, and the names of the latter. An unknown loss changes nothing: its name
+    /// is refused where it is resolved.
     pub fn fitted_to(mut self, loss: &str) -> (Self, Vec<&'static str>) {
         let mut left_out = Vec::new();
         let Some(known) = Loss::named(loss, 1) else { return (self, left_out) };

@@ -1,20 +1,20 @@
-//! What a user wants the hash layer to end in. What it can end in is `dhih-model`'s.
+//! The user's choice of how the hash layer ends. `dhih-model` has the possible ends.
 
 use dhih_model::{HashNorm, Loss};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, by_name};
 
-/// The user's choice of the hash layer's end.
+/// The user's choice of how the hash layer ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HashNormChoice {
-    /// What the loss says: [`Loss::hash_norm`].
+    /// As the loss says: [`Loss::hash_norm`].
     #[default]
     Auto,
-    /// Its linear layer, whatever the loss.
+    /// In its linear layer, whatever the loss.
     None,
-    /// Batch norm, whatever the loss.
+    /// In batch norm, whatever the loss.
     Batch,
 }
 
@@ -22,7 +22,7 @@ impl HashNormChoice {
     const ALL: [(&'static str, Self); 3] =
         [("auto", Self::Auto), ("none", Self::None), ("batch", Self::Batch)];
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
@@ -30,7 +30,7 @@ impl HashNormChoice {
         by_name("hash norm", name, Self::ALL.into_iter())
     }
 
-    /// What the hash layer ends in with `loss`.
+    /// How the hash layer ends with `loss`.
     pub(crate) fn for_loss(self, loss: &Loss) -> HashNorm {
         match self {
             Self::Auto => loss.hash_norm(),
@@ -71,7 +71,7 @@ mod tests {
         );
     }
 
-    /// A file without the setting, and without the constant of the HI loss that decides it, is of a version that had no batch norm for it.
+    /// A file without the setting, and without the constant of the HI loss that decides it, is of a version without batch norm.
     #[test]
     fn files_of_older_versions_mean_what_they_meant() {
         for (loss, constant, expected) in

@@ -1,4 +1,4 @@
-//! The loss as a user names it, and the constants that are to differ from its defaults. The losses are `dhih-model`'s.
+//! The loss by name, with the constants that should differ from its defaults. `dhih-model` has the losses.
 
 use std::str::FromStr;
 
@@ -8,12 +8,12 @@ use toml::{Table, Value};
 
 use crate::error::{Error, Result};
 
-/// A loss by name, and some of its constants: `csq` or `csq:lambda=0.5:codewords=distant` as text, in a TOML file also a table `[loss]` of `name` and
-/// constants.
+/// A loss by name with some of its constants: `csq` or `csq:lambda=0.5:codewords=distant` as text, in a TOML file also a table `[loss]` of
+/// `name` and constants.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(try_from = "Form")]
 pub struct LossOptions {
-    /// The name; absent, it is `hi`.
+    /// The name; absent means `hi`.
     pub name: Option<String>,
     /// Constants by name.
     pub constants: Table,
@@ -86,8 +86,7 @@ impl LossOptions {
         self.name.as_deref().unwrap_or("hi")
     }
 
-    /// These options, and those of `other` where these are silent. Where these name another loss, constants of `other` are not
-    /// for it.
+    /// These options, completed by `other`. If these name another loss than `other`, the constants of `other` are dropped.
     pub(crate) fn or(self, other: Self) -> Self {
         if self.name.is_some() && self.name() != other.name() {
             return self;
@@ -97,13 +96,13 @@ impl LossOptions {
         Self { name: self.name.or(other.name), constants }
     }
 
-    /// These options with constants that flags gave; later ones override earlier ones.
+    /// Adds constants from flags; later ones override earlier ones.
     pub fn with_params(mut self, params: Vec<LossParam>) -> Self {
         self.constants.extend(params.into_iter().map(|LossParam { name, value }| (name, value)));
         self
     }
 
-    /// Sets a constant of the HI loss by its own flag.
+    /// Sets a constant of the HI loss that has its own flag.
     ///
     /// # Errors
     /// When the loss is another one, or the constant is set already.
@@ -127,10 +126,10 @@ impl LossOptions {
         }
     }
 
-    /// The loss for codes of `bits`, its ranges unchecked.
+    /// The loss for codes of `bits`; its ranges are not checked.
     ///
     /// # Errors
-    /// When there is no such loss, or it has no such constant, or the constant does not take such a value.
+    /// When there is no such loss, it has no such constant, or the constant does not accept such a value.
     pub(crate) fn resolve(self, bits: usize) -> Result<Loss> {
         let mut loss = self.defaults(bits)?;
         for (constant, value) in &self.constants {
@@ -139,8 +138,8 @@ impl LossOptions {
         Ok(loss)
     }
 
-    /// The loss with its defaults for codes of `bits`. Those of the HI loss follow from two of its constants: the mode, and whether there is
-    /// supervised quantisation.
+    /// The loss with its defaults for codes of `bits`. The defaults of the HI loss depend on two of its constants: the mode, and whether there
+    /// is supervised quantisation.
     fn defaults(&self, bits: usize) -> Result<Loss> {
         let names = Loss::ALL.iter().map(|(name, _)| *name);
         let Some(loss) = Loss::named(self.name(), bits) else {
@@ -243,7 +242,7 @@ mod tests {
         assert_eq!(of(&["mode=target"]), hi(HiMode::Target));
         assert_eq!(of(&["mode=cosine"]), hi(HiMode::Cosine));
         assert_eq!(of(&["beta=0.2", "mode=cosine-weights"])[2], 0.2);
-        // Supervised quantisation takes the place of the other, unless both are given.
+        // Supervised quantisation replaces the other term, unless both are given.
         assert_eq!(of(&["mu=0"])[..2], [0.0, 0.01]);
         assert_eq!(of(&["mu=0.5"])[..2], [0.5, 0.0]);
         assert_eq!(of(&["lambda_q=0.02", "mu=0.5"])[..2], [0.5, 0.02]);

@@ -11,6 +11,7 @@
 pub(crate) mod at_hand;
 pub(crate) mod config;
 pub(crate) mod fitting;
+pub(crate) mod gallery;
 pub(crate) mod hash_norm;
 pub(crate) mod loss_options;
 pub(crate) mod options;

@@ -1,5 +1,5 @@
-//! From what a user gives to a [`TrainConfig`]: files of options are read, names are looked up, and every default is filled in. The settings
-//! themselves are declared in `table.rs`; which of them a loss can use is in `fitting.rs`.
+//! From what a user gives to a [`TrainConfig`]: reads files of options, looks up names, and fills in every default. `table.rs` declares the
+//! settings; `fitting.rs` knows which of them a loss can use.
 
 use std::path::Path;
 
@@ -17,7 +17,8 @@ use crate::train::optim::OptimizerName;
 use crate::train::schedule::ScheduleName;
 use crate::train::weights::WeightsSource;
 
-/// Defaults of training on the features of a frozen backbone, chosen on held-out images of four sets: `docs/results/tables/frozen-heads.md`.
+/// Defaults of training on features of a frozen backbone. They were chosen on held-out images of four sets:
+/// `docs/results/tables/frozen-heads.md`.
 pub(crate) struct Frozen;
 
 impl Frozen {
@@ -32,15 +33,15 @@ impl TrainOptions {
     /// Reads options from a TOML file.
     ///
     /// # Errors
-    /// When it cannot be read, or holds an unknown name or a value of the wrong type.
+    /// When the file cannot be read, or contains an unknown name or a value of the wrong type.
     pub fn read(path: &Path) -> Result<Self> {
         Self::parse(&std::fs::read_to_string(path).map_err(Error::io(path))?, path)
     }
 
-    /// Reads options from TOML that came from `path`.
+    /// Parses options in TOML that came from `path`.
     ///
     /// # Errors
-    /// When it holds an unknown name or a value of the wrong type.
+    /// When the text contains an unknown name or a value of the wrong type.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::Data {
             path: path.to_owned(),
@@ -52,11 +53,11 @@ impl TrainOptions {
     /// Options that flags gave by name, as in a TOML file; `origin` says which flags.
     ///
     /// # Errors
-    /// An unknown name with those that it may be meant for, or a value of the wrong type.
+    /// An unknown name, with similar known names, or a value of the wrong type.
     pub fn of_table(table: toml::Table, origin: &str) -> Result<Self> {
         table.try_into().map_err(|error: toml::de::Error| Error::Setting {
             origin: origin.to_owned(),
-            // The place is that in a table that nobody sees, but for the name of the setting.
+            // The message gives a position in a table that the user has not written; only the name of the setting is kept.
             reason: in_words(error.to_string().trim_end()).replace("\nin ", " in "),
         })
     }
@@ -64,7 +65,7 @@ impl TrainOptions {
     /// The settings of a run, as options.
     ///
     /// # Errors
-    /// When they have no such form.
+    /// When they cannot be written as options.
     pub fn of(config: &TrainConfig) -> Result<Self> {
         let wrong = |reason: String| Error::Data {
             path: RunDir::CONFIG.into(),
@@ -78,11 +79,11 @@ impl TrainOptions {
     /// Fills in the defaults and checks every value.
     ///
     /// # Errors
-    /// Unknown names with the nearest known one; values out of range.
+    /// Unknown names, with the nearest known one, and values out of range.
     pub fn resolve(self) -> Result<TrainConfig> {
         let options = self.with_switches();
         let dataset = DatasetName::parse(options.dataset.as_deref().unwrap_or("demo"))?;
-        // Small sets need the stronger weight decay; centred images are not to be shifted.
+        // Small sets need a stronger weight decay; centred images should not be shifted.
         let (epochs, flip, shift, weight_decay) = match dataset {
             DatasetName::Demo => (8, true, 2, 5e-3),
             DatasetName::FashionMnist => (8, false, 0, 2e-3),
@@ -102,7 +103,7 @@ impl TrainOptions {
             None => Protocol::default_in(dataset, &data_dir),
         };
         let weights = options.weights.as_deref().map(str::parse::<WeightsSource>).transpose()?;
-        // A lower rate keeps pretrained features, and they are larger than random ones: a higher rate diverges.
+        // A lower rate preserves pretrained features. They are also larger than random ones, so that a higher rate diverges.
         let optimizer =
             options.optimizer.as_deref().map_or(Ok(OptimizerName::Sgd), OptimizerName::parse)?;
         let (rate, weight_decay) = match (optimizer, &weights) {
@@ -112,7 +113,7 @@ impl TrainOptions {
             (OptimizerName::Sgd | OptimizerName::Muon, None) => (0.05, weight_decay),
         };
         let backbone = parse_backbone(options.backbone.as_deref().unwrap_or("small"))?;
-        // Images of a set with one fixed size keep that size, unless the backbone was made for photographs.
+        // Images of a set with one fixed size keep it, unless the backbone was designed for photographs.
         let side = backbone.default_side();
         let wanted = weights.is_some() || dataset.is_of_pictures() || side > 32;
         let bits = options.bits.unwrap_or(48);
@@ -198,7 +199,7 @@ impl TrainOptions {
         Ok(config)
     }
 
-    /// The epochs in which the learning rate rises: a part of `epochs`, or a number of its own.
+    /// The number of epochs in which the learning rate rises, given directly or as a share of `epochs`.
     fn warmup_epochs(&self, epochs: usize) -> Result<f64> {
         let wrong = |got: String, expected: &str| {
             Err(Error::Config { name: "warmup", got, expected: expected.to_owned() })
@@ -216,8 +217,8 @@ impl TrainOptions {
     }
 }
 
-/// A message of the TOML reader in the words of settings: with the most similar names in place of the list of all, which is longer than a
-/// screen, and without the types of the code.
+/// An error of the TOML reader in the words of settings: with the most similar names in place of the list of all names, which is longer than a
+/// screen, and without type names of the code.
 fn in_words(message: &str) -> String {
     let mut message = message.to_owned();
     if let Some((before, _)) = message.split_once(", expected one of `dataset`") {
@@ -283,7 +284,7 @@ mod tests {
         assert_eq!(epochs(of("epochs = 4\nwarmup = 0.1875")).unwrap(), 0.75);
         assert_eq!(epochs(of("epochs = 4\nwarmup_epochs = 3")).unwrap(), 3.0);
         assert_eq!(epochs(of("epochs = 4")).unwrap(), 1.0);
-        // The flag is the last word, whichever of the two it is.
+        // A flag overrides the file, whichever of the two forms it has.
         let file = || of("warmup_epochs = 3");
         assert_eq!(epochs(of("epochs = 10\nwarmup = 0.5").or(file())).unwrap(), 5.0);
         assert_eq!(epochs(file().or(of("warmup = 0.5"))).unwrap(), 3.0);

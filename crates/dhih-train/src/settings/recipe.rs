@@ -1,5 +1,5 @@
-//! Recipes: settings that belong together, by name. Each is a TOML file of `recipes/`, as `--config` reads it, whose first line says
-//! what it is for; flags and the user's own file override it.
+//! Recipes: named sets of settings that belong together. Each is a TOML file in `recipes/` in the format of `--config`, whose first line says
+//! what it is for. Flags and the user's own file override it.
 
 use crate::error::{Result, by_name};
 use crate::settings::table::TrainOptions;
@@ -13,7 +13,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// All of them, in the order in which they are listed.
+    /// All recipes, in the order in which they are listed.
     pub const ALL: [Self; 5] = [
         Self { name: "cifar10-fast", text: include_str!("../../recipes/cifar10-fast.toml") },
         Self { name: "cifar10-best", text: include_str!("../../recipes/cifar10-best.toml") },
@@ -22,7 +22,7 @@ impl Recipe {
         Self { name: "cifar10-5k", text: include_str!("../../recipes/cifar10-5k.toml") },
     ];
 
-    /// The recipe of that name.
+    /// The recipe of this name.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) with the most similar name.
@@ -30,7 +30,7 @@ impl Recipe {
         by_name("recipe", name, Self::ALL.into_iter().map(|recipe| (recipe.name, recipe)))
     }
 
-    /// One line on what it is for.
+    /// One line about its purpose.
     pub fn description(self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
     }
@@ -38,7 +38,7 @@ impl Recipe {
     /// Its settings.
     ///
     /// # Errors
-    /// Never, for those in [`Self::ALL`]: a test reads them all.
+    /// Never for those in [`Self::ALL`], all of which a test reads.
     pub fn options(self) -> Result<TrainOptions> {
         TrainOptions::parse(self.text, self.name.as_ref())
     }

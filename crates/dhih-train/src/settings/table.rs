@@ -1,6 +1,6 @@
-//! Every setting of a training run, declared once: its flag, its twin in the environment, its name in a TOML file, what a user may give
-//! ([`TrainOptions`]), and what it is resolved to ([`TrainConfig`]). Defaults and names are resolved in `options.rs`, ranges are checked
-//! in `config.rs`. To add a setting, add a line here, a line in `options.rs`, and a check in `config.rs`.
+//! Every setting of a training run, declared once: its flag, its environment variable, its name in a TOML file, what a user may give
+//! ([`TrainOptions`]), and what it is resolved to ([`TrainConfig`]). `options.rs` resolves defaults and names, `config.rs` checks ranges. To add
+//! a setting, add a line here, a line in `options.rs`, and a check in `config.rs`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::DatasetName;
 use crate::protocol::Protocol;
-use crate::run::gallery::GalleryChoice;
+use crate::settings::gallery::GalleryChoice;
 use crate::settings::hash_norm::HashNormChoice;
 use crate::settings::loss_options::{LossOptions, LossParam};
 use crate::train::optim::OptimizerName;
@@ -25,9 +25,9 @@ const LOSS: &str = "Loss";
 const TRAINING: &str = "Training";
 const VARIATION: &str = "Variation of images";
 
-/// Declares the settings. A row of `values` is `name: type given => type resolved`; its `arg` attribute describes the flag, its `serde`
-/// attribute tells what older `config.toml` files without the setting meant. A row of `switches` is a pair of flags without a value. A row of
-/// `given` resolves to no setting of its own.
+/// Declares the settings. A row of `values` is `name: type given => type resolved`. Its `arg` attribute describes the flag; its `serde`
+/// attribute says what a missing value in older `config.toml` files means. A row of `switches` is a pair of flags without a value. A row of
+/// `given` is not resolved to a setting of its own.
 macro_rules! settings {
     (
         values {
@@ -79,15 +79,15 @@ macro_rules! settings {
         }
 
         impl TrainOptions {
-            /// The names of all settings, as files have them.
+            /// The names of all settings in files.
             pub const NAMES: &'static [&'static str] = &[
                 $(stringify!($name),)+ $(stringify!($on),)+ "loss", $(stringify!($only),)+
             ];
 
-            /// These options, and those of `other` where these are silent.
+            /// These options, completed by `other`.
             pub fn or(self, other: Self) -> Self {
                 let (own, mut other) = (self.with_switches(), other.with_switches());
-                // Both say how long the learning rate rises: one of them is the user's last word.
+                // Both options set the length of warm-up, so that either of them overrides both of `other`.
                 if own.warmup.is_some() || own.warmup_epochs.is_some() {
                     (other.warmup, other.warmup_epochs) = (None, None);
                 }
@@ -104,7 +104,7 @@ macro_rules! settings {
                 }
             }
 
-            /// The same with each `--no-SWITCH` as a value of its switch.
+            /// The same options with each `--no-SWITCH` as a value of its switch.
             pub(super) fn with_switches(mut self) -> Self {
                 $(if std::mem::take(&mut self.$off) {
                     self.$on = Some(false);

@@ -1,5 +1,5 @@
-//! Many runs of one kind: every combination of some settings, several seeds each, one after the other, and one table of them.
-//! What was cut off goes on where it was. The table: `table.rs`.
+//! Runs every combination of some settings with several seeds each, one after the other, and makes one table of them. A sweep that was
+//! interrupted continues where it was. `table.rs` writes the table.
 
 mod table;
 
@@ -12,44 +12,44 @@ use toml::{Table, Value};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
 use crate::settings::table::{TrainConfig, TrainOptions};
-use crate::train::trainer::EpochRecord;
 
 use table::csv;
 pub use table::markdown;
 
-/// What is swept.
+/// The settings of a sweep.
 #[derive(Debug, Clone, Default)]
 pub struct SweepConfig {
-    /// Settings of all runs. What a loss cannot use, such as label smoothing, is left out of its runs, and told.
+    /// Settings of all runs. Those that the loss of a run cannot use, such as label smoothing, are left out of this run with a message.
     pub base: TrainOptions,
-    /// Settings that vary, by their names in a `--config` file, and their values; every combination is run.
+    /// Settings that vary, by their names in a `--config` file, and their values. Every combination is run.
     pub axes: Vec<(String, Vec<Value>)>,
-    /// The seeds that each combination is run with, each of them once.
+    /// The seeds of each combination, without repetition.
     pub seeds: Vec<u64>,
 }
 
-/// A combination of settings and the runs of it so far.
+/// A combination of settings, and the results of its runs so far.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
     /// The settings that vary, in the order of the axes.
     pub settings: Vec<(String, String)>,
-    /// The seeds that were run.
+    /// The seeds of the runs.
     pub seeds: Vec<u64>,
-    /// mAP of each seed; absent where training diverged.
+    /// The mAP for each seed; absent where training diverged.
     pub map: Vec<Option<f64>>,
-    /// mAP of the held-out images of each seed, where some are held out: what constants are chosen by. It is that of the epoch whose weights
-    /// the run keeps: the best with patience, else the last.
+    /// The mAP of the held-out images for each seed, where images are held out to choose constants. It is that of the epoch whose weights the
+    /// run keeps: with patience the best one, else the last.
     pub validation_map: Vec<Option<f64>>,
-    /// mAP of class codes of each seed, where the loss has a classifier.
+    /// The mAP of class codes for each seed, where the loss has a classifier.
     pub class_code_map: Vec<Option<f64>>,
-    /// mAP by the classifier's scores of each seed, where the loss has a classifier.
+    /// The mAP by the scores of the classifier for each seed, where the loss has a classifier.
     pub posterior_map: Vec<Option<f64>>,
-    /// Accuracy of the classifier on the queries of each seed, where the loss has one.
+    /// The accuracy of the classifier on the queries for each seed, where the loss has a classifier.
     pub accuracy: Vec<Option<f64>>,
-    /// Training time of each seed that did not diverge.
+    /// The training time for each seed that did not diverge, in seconds.
     pub seconds: Vec<f64>,
 }
 
@@ -65,13 +65,13 @@ struct Combination {
     left_out: Vec<&'static str>,
 }
 
-/// Runs what is still missing under `dir` and writes `table.md`, `table.csv` and `table.json` there after each run.
+/// Runs what is missing under `dir`, and writes `table.md`, `table.csv` and `table.json` there after each run.
 ///
 /// # Errors
-/// Those of a run, but for divergence, which the table shows; and where `dir` holds runs with other settings.
+/// Those of a run, except divergence, which the table shows; and where `dir` has runs with other settings.
 pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec<Point>> {
     let combinations = config.combinations();
-    // Everything is checked before anything is run.
+    // Everything is checked before the first run.
     let mut notes = BTreeSet::new();
     for settings in &combinations {
         for seed in &config.seeds {
@@ -133,7 +133,7 @@ pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec
     Ok(points)
 }
 
-/// The epoch whose weights a run keeps: with patience the best, of equals the first; else the last.
+/// The epoch whose weights a run keeps: with patience the first of the best ones, else the last.
 fn kept(records: Vec<EpochRecord>, patience: usize) -> Option<EpochRecord> {
     if patience == 0 {
         return records.into_iter().next_back();
@@ -142,7 +142,7 @@ fn kept(records: Vec<EpochRecord>, patience: usize) -> Option<EpochRecord> {
     records.into_iter().reduce(|best, next| if scores(&next) > scores(&best) { next } else { best })
 }
 
-/// One run: what is there already, the rest of it, or all of it. A run that diverged is not trained again.
+/// Makes one run: takes it from disk where it is complete, else finishes or starts it. A run that diverged is not trained again.
 fn one(options: TrainOptions, path: &Path, progress: Progress) -> Result<Outcome> {
     let config = options.resolve()?;
     let done = match RunDir::open(path) {
@@ -181,7 +181,7 @@ fn one(options: TrainOptions, path: &Path, progress: Progress) -> Result<Outcome
 }
 
 impl SweepConfig {
-    /// Every combination, the last axis changing fastest.
+    /// Every combination; the last axis changes fastest.
     fn combinations(&self) -> Vec<Vec<(String, Value)>> {
         self.axes.iter().fold(vec![Vec::new()], |combinations, (name, values)| {
             let with = |combination: &Vec<(String, Value)>| {
@@ -192,7 +192,7 @@ impl SweepConfig {
         })
     }
 
-    /// The directory of each run under `dir`, in order, and its settings.
+    /// The directory of each run under `dir` with its settings, in order.
     ///
     /// # Errors
     /// Those of the settings.
@@ -210,7 +210,7 @@ impl SweepConfig {
 
     fn combination(&self, settings: &[(String, Value)], seed: u64) -> Result<Combination> {
         let own: Table = settings.iter().cloned().collect();
-        // Losses and code lengths have flags of their own, and are of the right type.
+        // Losses and code lengths have flags of their own, which have checked them.
         let varied = settings.iter().filter(|(name, _)| !["loss", "bits"].contains(&&**name));
         let varied: Vec<String> = varied.map(|(name, value)| format!("{name}={value}")).collect();
         let own = TrainOptions::of_table(own, &format!("--vary {}", varied.join(" --vary ")))?;
@@ -287,7 +287,7 @@ mod tests {
         );
         let resolved = dpsh.options.resolve().unwrap();
         assert_eq!((resolved.seed, resolved.warmup_epochs), (5, 1.0));
-        // What varies itself is never left out: the table would name a value that was not used.
+        // A setting that varies is never left out: the table would show a value that was not used.
         let axes = vec![("label_smoothing".to_owned(), vec![Value::Float(0.1)])];
         let base = TrainOptions { loss: Some("dpsh".parse().unwrap()), ..TrainOptions::default() };
         let varied = SweepConfig { base, axes, seeds: vec![0] };

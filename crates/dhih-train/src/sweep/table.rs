@@ -1,9 +1,9 @@
-//! The table of a sweep, in Markdown and as comma-separated values. What is in it: `mod.rs`.
+//! The table of a sweep, in Markdown and as comma-separated values; `mod.rs` computes its content.
 
 use super::Point;
 use crate::error::{Error, Result};
 
-/// Mean and sample standard deviation; the latter of two values and more.
+/// The mean, and for two or more values the sample standard deviation.
 fn mean_and_spread(values: &[f64]) -> (f64, Option<f64>) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -11,7 +11,7 @@ fn mean_and_spread(values: &[f64]) -> (f64, Option<f64>) {
     (mean, (values.len() > 1).then(|| (square / (n - 1.0)).sqrt()))
 }
 
-/// The table in Markdown: a line a combination, means over its seeds with their spread.
+/// The table in Markdown: a line for each combination, with means over its seeds and their standard deviations.
 pub fn markdown(points: &[Point]) -> String {
     let names = points.first().map_or(&[][..], |point| &point.settings);
     let names = names.iter().map(|(name, _)| format!(" {name} |")).collect::<String>();
@@ -53,7 +53,7 @@ pub fn markdown(points: &[Point]) -> String {
     text
 }
 
-/// A header, and a line for each run. Values that hold a comma or a quote are quoted.
+/// A header, and a line for each run. Values with a comma or a quote are quoted.
 pub(super) fn csv(points: &[Point]) -> Result<String> {
     let wrong = |error: String| Error::Codes { reason: error };
     let mut writer = ::csv::Writer::from_writer(Vec::new());

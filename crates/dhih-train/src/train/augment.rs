@@ -1,32 +1,31 @@
-//! How training images are varied: what is drawn for an image, and what it does to its pixels. Always in the same order: crop,
-//! mirror, shift, colours, cutout; then pairs of a batch are mixed.
+//! Augmentation of training images, always in the same order: crop, mirror, shift, colours, cutout. Then pairs of a batch are mixed.
 
 use std::ops::Range;
 
 use dhih_model::{InputShape, moved};
 use rand::Rng;
 
-/// Which variations, and how strong.
+/// Which augmentations are applied, and how strongly.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Augmentation {
-    /// Mirror an image in every second epoch: each is seen both ways equally often (Jordan, 2024).
+    /// Mirrors each image in every second epoch, so that both views occur equally often (Jordan, 2024).
     pub(crate) flip: bool,
-    /// Largest shift along each axis, in pixels; beyond its border an image goes on as its mirror image.
+    /// The largest shift along each axis, in pixels. Beyond its border an image is continued by reflection.
     pub(crate) shift: usize,
-    /// Side of a square that is painted over, in pixels; 0 is none (DeVries and Taylor, 2017).
+    /// The side of a square that is painted over, in pixels; 0 means none (DeVries and Taylor, 2017).
     pub(crate) cutout: usize,
-    /// What it is painted with: the mean of each channel.
+    /// The colour of that square: the mean of each channel.
     pub(crate) paint: Vec<u8>,
     /// Brightness, contrast and saturation are multiplied by factors within `1 +- color_jitter`.
     pub(crate) color_jitter: f64,
-    /// The smallest part of an image's area that a random crop keeps, before it is scaled back; 1 is none (Szegedy et al., 2015).
+    /// The smallest share of an image's area that a random crop keeps, before it is scaled back; 1 means no crop (Szegedy et al., 2015).
     pub(crate) crop_scale: f64,
-    /// Part of the batches whose images are mixed (Yun et al., 2019).
+    /// The share of batches whose images are mixed (Yun et al., 2019).
     pub(crate) cutmix: f64,
 }
 
 impl Augmentation {
-    /// Varies `image`, `[height, width, channels]`, in place. `mirrored` is what [`Self::flip`] comes to in this epoch.
+    /// Augments `image`, `[height, width, channels]`, in place. `mirrored` says whether [`Self::flip`] mirrors it in this epoch.
     pub(crate) fn apply(
         &self,
         image: &mut [u8],
@@ -58,8 +57,8 @@ impl Augmentation {
         }
     }
 
-    /// Where the batch is to be mixed: the images of each pair, the first and the last of the batch, the second and the last but
-    /// one, and so on, exchange a rectangle. Returns its part of the area, 0 where nothing was done.
+    /// If the batch is to be mixed, exchanges a rectangle between the images of each pair: the first and the last of the batch, the second and
+    /// the last but one, and so on. Returns the share of the area that was exchanged, or 0.
     pub(crate) fn mix(&self, images: &mut [u8], shape: InputShape, rng: &mut impl Rng) -> f32 {
         if self.cutmix == 0.0 || rng.random::<f64>() >= self.cutmix {
             return 0.0;
@@ -81,7 +80,7 @@ impl Augmentation {
         (rows.len() * columns.len()) as f32 / (shape.height * shape.width) as f32
     }
 
-    /// Paints over a square around a pixel, as much of it as lies inside.
+    /// Paints over a square around a pixel, as far as it lies within the image.
     fn cut_out(&self, image: &mut [u8], shape: InputShape, (y, x): (usize, usize)) {
         for y in around(y, self.cutout, shape.height) {
             for x in around(x, self.cutout, shape.width) {
@@ -92,12 +91,12 @@ impl Augmentation {
     }
 }
 
-/// `side` pixels around `centre`, as many of them as lie below `length`.
+/// `side` pixels around `centre`, as far as they are below `length`.
 fn around(centre: usize, side: usize, length: usize) -> Range<usize> {
     centre.saturating_sub(side / 2)..(centre + side.div_ceil(2)).min(length)
 }
 
-/// Brightness, contrast around the mean, and saturation around grey, one after the other.
+/// Changes brightness, contrast around the mean, and saturation around grey, one after the other.
 fn recolour(
     image: &mut [u8],
     channels: usize,
@@ -127,7 +126,7 @@ struct Window {
 }
 
 impl Window {
-    /// Of a part `scale..=1` of the area, sides at most 3:4 from the image's own, anywhere.
+    /// Draws a window anywhere in the image, with a share `scale..=1` of its area and an aspect ratio within 3:4 of the image's.
     fn draw(shape: InputShape, scale: f64, rng: &mut impl Rng) -> Self {
         let area = rng.random_range(scale..=1.0);
         let ratio = rng.random_range(-1.0..=1.0f64) * (4.0f64 / 3.0).ln() / 2.0;
@@ -141,9 +140,9 @@ impl Window {
         Self { top, left, height, width }
     }
 
-    /// The part brought to the whole image's size, between pixels in straight lines.
+    /// Scales the window to the size of the whole image, by linear interpolation.
     fn scaled(&self, image: &[u8], shape: InputShape) -> Vec<u8> {
-        // Of each output position: the two pixels it lies between, and how near it is to the second.
+        // For each output position: the two pixels around it, and the weight of the second.
         let positions = |first: usize, part: usize, whole: usize| -> Vec<(usize, usize, f32)> {
             let position = |i: usize| {
                 let at = (i as f32 + 0.5) * part as f32 / whole as f32 - 0.5;
@@ -236,7 +235,7 @@ mod tests {
 
     #[test]
     fn mixed_pairs_exchange_a_rectangle_of_the_told_area() {
-        // Of three images the one in the middle has no partner.
+        // The middle one of three images has no partner.
         let images: Vec<u8> = (1..=3).flat_map(|value| vec![value; SHAPE.len()]).collect();
         let always = Augmentation { cutmix: 1.0, ..none() };
         let mut areas = Vec::new();

@@ -1,5 +1,5 @@
-//! Mini-batches: shuffled anew each epoch, augmented, as u8 pixels and labels of 0 and 1, made while the batch before is trained on.
-//! Everything is a function of seed, epoch and batch alone, so that a resumed run sees the same batches.
+//! Mini-batches: shuffled anew in each epoch, augmented, as u8 pixels and labels of 0 and 1. A batch is made while the one before is trained on.
+//! Everything is a function of seed, epoch and batch number alone, so that a resumed run sees the same batches.
 
 use std::sync::mpsc::sync_channel;
 
@@ -11,25 +11,26 @@ use crate::dataset::{Dataset, fit};
 use crate::error::Result;
 use crate::train::augment::Augmentation;
 
-/// What batches are made of and how.
+/// The settings of batches.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchConfig {
-    /// Images a batch, at most.
+    /// The most images of a batch.
     pub(crate) size: usize,
-    /// How images are varied.
+    /// The augmentation of images.
     pub(crate) augmentation: Augmentation,
-    /// The shape to which they are brought then; absent, batches have no pixels.
+    /// The shape to which images are brought afterwards; absent means batches without pixels.
     pub(crate) input: Option<InputShape>,
 }
 
-/// What is trained on in one epoch, in its order.
+/// The rows of one epoch, in the order of training.
 pub(crate) struct Order {
     rows: Vec<usize>,
     batches: usize,
 }
 
 impl Order {
-    /// Shuffles `rows` for epoch `number` and cuts them into as few batches of at most `size` as there can be, whose sizes differ by at most one.
+    /// Shuffles `rows` for epoch `number` and divides them into the least number of batches of at most `size` rows; the sizes of batches differ
+    /// by at most one.
     pub(crate) fn new(rows: &[usize], size: usize, (seed, number): (u64, usize)) -> Self {
         let mut rows = rows.to_vec();
         rows.shuffle(&mut dhih_model::named_rng(seed, &format!("order {number}")));
@@ -37,7 +38,7 @@ impl Order {
         Self { rows, batches }
     }
 
-    /// Number of batches.
+    /// The number of batches.
     pub(crate) fn len(&self) -> usize {
         self.batches
     }
@@ -49,7 +50,7 @@ impl Order {
     }
 }
 
-/// The training images of one epoch, in their order.
+/// The training images of one epoch, in order.
 pub(crate) struct Epoch<'a> {
     dataset: &'a Dataset,
     config: &'a BatchConfig,
@@ -60,15 +61,16 @@ pub(crate) struct Epoch<'a> {
 
 /// Images `[n, height, width, channels]` u8 and their classes.
 pub(crate) struct Batch<'a> {
-    /// `[n]` rows of the dataset.
+    /// The rows of the dataset, `[n]`.
     pub(crate) rows: &'a [usize],
-    /// `[n]`: whether the image of a row is mirrored in this epoch.
+    /// For each row, whether its image is mirrored in this epoch, `[n]`.
     pub(crate) mirrored: Vec<bool>,
-    /// The pixels, in the network's shape.
+    /// The pixels in the network's shape.
     pub(crate) images: Vec<u8>,
-    /// `[n, classes]` of 0 and 1.
+    /// The classes as 0 and 1, `[n, classes]`.
     pub(crate) targets: Vec<f32>,
-    /// The part of each image's area that comes from its partner, the image as far from the batch's end as it is from its begin.
+    /// The share of each image's area that comes from its partner: the image that is as far from the end of the batch as this one is from its
+    /// beginning.
     pub(crate) mixed: f32,
 }
 
@@ -84,15 +86,15 @@ impl<'a> Epoch<'a> {
         Self { dataset, config, seed, number, order }
     }
 
-    /// Number of batches.
+    /// The number of batches.
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Calls `f` with the number of a batch and the batch, from batch `first` to the last, while the next one is made.
+    /// Calls `f` with each batch and its number, from batch `first` to the last, while the next one is made.
     ///
     /// # Errors
-    /// The first of `f` or of a streamed image, after which no batch follows.
+    /// The first error of `f` or of a streamed image, after which no batch follows.
     pub(crate) fn try_for_each_from(
         &self,
         first: usize,
@@ -100,13 +102,13 @@ impl<'a> Epoch<'a> {
     ) -> Result<()> {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
-            // Nobody receives any more after an error.
+            // After an error nobody receives, and sending fails.
             scope.spawn(move || (first..self.len()).try_for_each(|i| sender.send(self.batch(i))));
             (first..).zip(receiver.iter()).try_for_each(|(i, batch)| f(i, batch?))
         })
     }
 
-    /// Batch `i`.
+    /// Makes batch number `i`.
     fn batch(&self, i: usize) -> Result<Batch<'_>> {
         let rows = self.order.batch(i);
         let targets = self.dataset.labels.multi_hot(rows, self.dataset.classes.len());
@@ -120,7 +122,7 @@ impl<'a> Epoch<'a> {
         Ok(Batch { rows, mirrored, images, targets, mixed })
     }
 
-    /// The pixels, and how much of them is mixed.
+    /// The pixels, and the share of them that is mixed.
     fn images(
         &self,
         i: usize,
@@ -138,9 +140,9 @@ impl<'a> Epoch<'a> {
     }
 }
 
-/// Whether the image of a row is mirrored in odd epochs, or in even ones.
+/// Whether the image of a row is mirrored in odd epochs or in even ones.
 fn mirrored_first(seed: u64, row: usize) -> bool {
-    // One step of SplitMix64 (Steele, Lea, Flood 2014): good bits, without a generator an image.
+    // One step of SplitMix64 (Steele, Lea, Flood 2014): good bits without a generator for each image.
     let mut x = seed.wrapping_add((row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -148,7 +150,7 @@ fn mirrored_first(seed: u64, row: usize) -> bool {
 }
 
 impl Batch<'_> {
-    /// Number of images.
+    /// The number of images.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }

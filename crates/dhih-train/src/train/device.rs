@@ -1,4 +1,4 @@
-//! From a device's name to the device.
+//! The device of a given name.
 
 use candle_core::Device;
 use dhih_model::device::{best, gpu};
@@ -6,7 +6,7 @@ use dhih_model::device::{best, gpu};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// `auto` (a GPU where the program was built for one and one is there, else the CPU, which is then told), `cpu`, or `cuda:N`.
+/// The device `auto` (a GPU where the program was built for GPUs and one is present, else the CPU, with a message), `cpu`, or `cuda:N`.
 ///
 /// # Errors
 /// When the name is none of these, or there is no such GPU.

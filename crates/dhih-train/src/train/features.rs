@@ -1,5 +1,5 @@
-//! What a frozen backbone makes of images, and of their mirror images where these are trained on or coded: computed once, kept in a
-//! file, read by every epoch, and by other runs where the files have a folder of their own.
+//! The features of a frozen backbone for images, and for their mirror images where these are trained on or encoded. They are computed once,
+//! stored in a file and read in every epoch. Other runs use them, too, where the files have a folder of their own.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,10 +17,10 @@ use crate::run::run_dir::{RunConfig, RunDir};
 /// The features of some rows of a dataset, in memory.
 pub(crate) struct FeatureCache {
     values: Vec<f32>,
-    /// Those of the mirror images, where there are some.
+    /// The features of the mirror images, where there are some.
     mirrored: Option<Vec<f32>>,
     width: usize,
-    /// Of each row of the dataset, where its features are.
+    /// For each row of the dataset, the position of its features.
     positions: Vec<usize>,
 }
 
@@ -28,7 +28,7 @@ const TENSOR: &str = "features";
 const MIRRORED: &str = "mirrored";
 const KEY: &str = "dhih.features";
 
-/// Images whose features are wanted.
+/// The images whose features are wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) dataset: &'a Dataset,
@@ -39,7 +39,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl FeatureCache {
-    /// Reads features from the run's file, or computes and writes them.
+    /// Reads features from the file, or computes and writes them.
     ///
     /// # Errors
     /// Those of the network and the file system.
@@ -82,7 +82,7 @@ impl FeatureCache {
         Ok(Self { values, mirrored: features.next().transpose()?, width, positions })
     }
 
-    /// Whether such files have the features of every view that codes are made of.
+    /// Whether a file of features has all views from which codes are made.
     pub(crate) fn serves(views: Views) -> bool {
         !views.shifted
     }
@@ -90,7 +90,7 @@ impl FeatureCache {
     /// The codes of rows of the dataset, `[n, bits]`.
     ///
     /// # Errors
-    /// When there are no features of a view.
+    /// When a view has no features.
     pub(crate) fn encode(
         &self,
         head: &HeadEncoder<'_>,
@@ -103,7 +103,7 @@ impl FeatureCache {
         Ok(head.encode(&features.iter().map(Vec::as_slice).collect::<Vec<_>>())?)
     }
 
-    /// The features of rows of the dataset, `[n, features]`, each of the mirror image where `mirrored`, `[n]`, says so and there are some.
+    /// The features of rows of the dataset, `[n, features]`, of the mirror image where `mirrored` `[n]` says so and there are some.
     ///
     /// # Errors
     /// When the device is out of memory.
@@ -126,18 +126,19 @@ impl FeatureCache {
     }
 }
 
-/// A digest of everything that features depend on.
+/// A digest of everything that the features depend on.
 fn key(config: &NetworkConfig, weights: &str, (dataset, rows): (&Dataset, &[usize])) -> String {
     let NetworkConfig { backbone, input, normalization, .. } = config;
     let mut hash = Sha256::new();
     hash.update(format!("{} {input:?} {normalization:?}\n", backbone.name()));
-    // The digest of the dataset does not say to which shape its pictures were brought.
+    // The digest of the dataset does not cover the shape to which its pictures were brought.
     hash.update(format!("{weights} {} {:?} {}\n", dataset.sha256, dataset.shape, rows.len()));
     rows.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
     dhih_index::to_hex(&hash.finalize())
 }
 
-/// The file's features, one of each name; `None` where it is absent, damaged, or of something else, or lacks those of mirror images.
+/// The features in a file, one tensor for each name; `None` where the file is absent, damaged or of other images, or lacks those of mirror
+/// images.
 fn read(path: &Path, key: &str, tensors: &[&str], rows: usize) -> Option<Vec<Tensor>> {
     let (contents, _) = checkpoint::read(path).ok()?;
     if contents.metadata.get(KEY)? != key {
@@ -157,7 +158,7 @@ fn write(path: &Path, contents: &Contents) -> Result<()> {
     std::fs::rename(&own, path).map_err(Error::io(path))
 }
 
-/// One pass in evaluation mode: running statistics are used and not moved. Returns a tensor `[rows, features]` of each name.
+/// One pass in evaluation mode, which uses running statistics and does not change them. Returns a tensor `[rows, features]` for each name.
 fn compute(
     network: &Network,
     (dataset, rows): (&Dataset, &[usize]),

@@ -1,5 +1,5 @@
-//! Training: batches of varied images, the network's steps, learning rate, averages of weights, and where the state is kept. What a
-//! run is made of besides, such as its codes and figures, is in `run`.
+//! Training: batches of augmented images, the training steps, learning rate, averages of weights, and the saved state. `run` has the other parts
+//! of a run, such as codes and metrics.
 
 pub(crate) mod augment;
 pub(crate) mod batches;

@@ -1,14 +1,14 @@
-//! Whether the parts of a split can be trained on and measured: known before the first step, not after hours of training. How parts are
-//! drawn: `protocol.rs`.
+//! Checks before the first step, and not after hours of training, that the parts of a split can be trained on and evaluated. `protocol.rs` draws
+//! parts.
 
 use crate::error::{Error, Result};
 use crate::protocol::Split;
 use crate::settings::table::TrainConfig;
 
-/// The images of the smallest set that can be trained on: batch norm takes the deviation of a step's images, and so few are one step.
+/// The images of the smallest set that can be trained on: batch norm needs the variance of a step's images, and such a set is one step.
 const LEAST: usize = 2;
 
-/// Checks that no part is empty, and that there are images enough for a step of training.
+/// Checks that no part is empty, and that there are enough images for a training step.
 ///
 /// # Errors
 /// [`Error::Config`] names the part.
@@ -53,7 +53,7 @@ mod tests {
             queries: vec![2],
             validation: Vec::new(),
         };
-        // Two images are enough, also where the hash layer ends in batch norm.
+        // Two images suffice, even where the hash layer ends in batch norm.
         for loss in ["softmax", "hi", "ortho-arc"] {
             check(&config(loss), &whole).unwrap();
         }

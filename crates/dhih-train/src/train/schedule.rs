@@ -4,17 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, by_name};
 
-/// How the rate goes after warm-up, during which it rises in a line from 0.
+/// The course of the learning rate after warm-up, in which it rises linearly from 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleName {
-    /// Half a cosine to 0 (Loshchilov and Hutter, 2017).
+    /// Half a cosine, to 0 (Loshchilov and Hutter, 2017).
     #[default]
     Cosine,
-    /// A line to 0: with a long warm-up one triangle (Smith and Topin, 2019). Older versions called it `one-cycle`.
+    /// Linear to 0; with a long warm-up this is a triangle (Smith and Topin, 2019). Older versions called it `one-cycle`.
     #[serde(alias = "one-cycle")]
     Linear,
-    /// The rate stays.
+    /// The learning rate does not change.
     Constant,
 }
 
@@ -22,7 +22,7 @@ impl ScheduleName {
     const ALL: [(&'static str, Self); 3] =
         [("cosine", Self::Cosine), ("linear", Self::Linear), ("constant", Self::Constant)];
 
-    /// Reads a name, also one of an older version.
+    /// Parses a name, including those of older versions.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
@@ -32,22 +32,22 @@ impl ScheduleName {
     }
 }
 
-/// Linear warm-up, then a shape.
+/// Linear warm-up, followed by the rest of the schedule.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
-    /// The highest rate.
+    /// The highest learning rate.
     pub(crate) peak: f64,
-    /// Steps of the rise; may be a fraction.
+    /// The number of warm-up steps, which may be fractional.
     pub(crate) warmup: f64,
-    /// Steps of the whole run.
+    /// The number of steps of the whole run.
     pub(crate) steps: f64,
     pub(crate) shape: ScheduleName,
 }
 
 impl Schedule {
-    /// The rate of step `step`, counted from 0.
+    /// The learning rate of step number `step`, from 0.
     pub(crate) fn rate(&self, step: usize) -> f64 {
-        // The middle of the step, so that neither the first nor the last is lost.
+        // The middle of the step, so that neither the first nor the last step has a rate of 0.
         let at = step as f64 + 0.5;
         if at < self.warmup {
             return self.peak * at / self.warmup;

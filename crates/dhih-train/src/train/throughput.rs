@@ -1,5 +1,4 @@
-//! How fast a network trains and encodes on this machine, measured on random images. Reading and augmenting images is not
-//! in it.
+//! Measures how fast a network trains and encodes on this machine, on random images. Reading and augmenting images is not included.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::train::optim::{LossPart, Optimizer, OptimizerConfig, Step};
 
-/// What is measured.
+/// The kind of work that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
@@ -24,43 +23,43 @@ pub enum Work {
     Inference,
 }
 
-/// A network, a batch, and how long to look at them.
+/// The settings of a measurement.
 #[derive(Debug, Clone)]
 pub struct ThroughputConfig {
-    /// The feature extractor; before it square RGB images, behind it a hash layer of 48 bits for 10 classes.
+    /// The backbone. It takes square RGB images, and a hash layer of 48 bits for 10 classes follows.
     pub backbone: Backbone,
-    /// Of an image, in pixels.
+    /// The side of the images, in pixels.
     pub side: usize,
-    /// Images a step.
+    /// Images of a step.
     pub batch_size: usize,
-    /// What its training step minimises.
+    /// The loss of the training step.
     pub loss: Loss,
-    /// How long, after two steps to warm up; at least three steps are measured.
+    /// The duration of the measurement, after two steps of warm-up. At least three steps are measured.
     pub duration: Duration,
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Throughput {
-    /// What a step was.
+    /// The kind of work.
     pub work: Work,
-    /// The batch over the median step.
+    /// The size of the batch divided by the median time of a step.
     pub images_per_second: f64,
-    /// The median step, in seconds.
+    /// The median time of a step, in seconds.
     pub step_seconds: f64,
-    /// How many were measured.
+    /// The number of measured steps.
     pub steps: usize,
 }
 
-/// A training step as more cores would run it. Its tasks were run one after the other and timed; each is given to the core that is free first.
-/// That a core is as fast with the others beside it as alone is an assumption: shared caches and memory make it slower.
+/// A training step, simulated on more cores. Its tasks are run one after the other and timed, and each is assigned to the core that is free
+/// first. This assumes that a core is as fast with the others busy as alone; in reality shared caches and memory make it slower.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Simulated {
-    /// For which the work was cut.
+    /// The number of cores.
     pub cores: usize,
-    /// The step, the median of those recorded.
+    /// The time of a step, in seconds; the median of the recorded steps.
     pub step_seconds: f64,
-    /// The part of it that has no tasks.
+    /// The part of it that does not run in parallel, in seconds.
     pub serial_seconds: f64,
 }
 
@@ -68,7 +67,7 @@ const CLASSES: usize = 10;
 const BITS: usize = 48;
 
 impl ThroughputConfig {
-    /// Measures.
+    /// Runs a measurement.
     ///
     /// # Errors
     /// When the batch is empty, or the side too small for the backbone; those of the device.
@@ -87,7 +86,7 @@ impl ThroughputConfig {
         }
     }
 
-    /// Training on the CPU, simulated for each number of `cores`.
+    /// Simulates training on the CPU for each number of cores.
     ///
     /// # Errors
     /// As [`Self::measure`].
@@ -115,7 +114,7 @@ impl ThroughputConfig {
         cores.iter().map(simulate).collect()
     }
 
-    /// The network, and pixels of a batch.
+    /// The network, and the pixels of a batch.
     fn network(&self, device: &Device) -> Result<(Network, Vec<u8>)> {
         let Self { backbone, side, batch_size, loss, .. } = *self;
         if batch_size == 0 {
@@ -156,7 +155,7 @@ impl ThroughputConfig {
     }
 }
 
-/// A network in training, and a batch of it.
+/// A network in training, with a batch.
 struct Training {
     network: Network,
     optimizer: Optimizer,

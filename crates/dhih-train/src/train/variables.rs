@@ -1,4 +1,4 @@
-//! Named variables to tensors for a file, and back.
+//! Saves named variables as tensors, and restores them.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) fn snapshot<'a>(
     named.map(copy).collect()
 }
 
-/// Takes values back; `false` where one is missing, left over or of another shape, and then nothing is to be relied on.
+/// Restores values. Returns `false` where one is missing, unknown or of another shape; the state is undefined then.
 ///
 /// # Errors
 /// Those of the device.

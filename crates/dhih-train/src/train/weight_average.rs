@@ -1,5 +1,5 @@
-//! Averages of a network's weights over the steps of training, which generalise better than the last weights. Running statistics of
-//! batch norm are averaged along.
+//! Averages of a network's weights over the steps of training, which generalise better than the last weights. Running statistics of batch norm
+//! are averaged, too.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use crate::train::variables;
 /// How weights are averaged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Averaging {
-    /// An exponential moving average of this decay, which training does not feel (Polyak and Juditsky, 1992).
+    /// An exponential moving average with this decay, which does not influence training (Polyak and Juditsky, 1992).
     Moving { decay: f64 },
-    /// Every so many steps slow weights move towards the trained ones, which then go on from there (Zhang et al., "Lookahead optimizer",
-    /// 2019). Of the slow weights remains 0.95^5 p^3, where p is the part of training that is done (Jordan, 2024): hardly anything at
-    /// first, three quarters at last.
+    /// Every `every` steps, slow weights move towards the trained ones, which then continue from there (Zhang et al., "Lookahead optimizer",
+    /// 2019). The slow weights keep a share of 0.95^5 p^3, where p is the share of training that is done (Jordan, 2024): almost nothing at
+    /// first, three quarters at the end.
     Lookahead { every: usize },
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct WeightAverage {
 }
 
 impl WeightAverage {
-    /// Of the variables whose names pass `wanted`, as they are now. Codewords do not change, and are left out.
+    /// Averages of the variables whose names pass `wanted`, beginning with their current values. Codewords never change and are left out.
     ///
     /// # Errors
     /// When the device is out of memory.
@@ -46,8 +46,7 @@ impl WeightAverage {
         Ok(Self { averaging, entries: all.map(copied).collect::<Result<_>>()? })
     }
 
-    /// Draws the averages towards the weights after step `step`, counted from 0, when the part `progress` of training is done. Early
-    /// weights are soon forgotten.
+    /// Updates the averages after step number `step`, from 0, when the share `progress` of training is done. Early weights are soon forgotten.
     ///
     /// # Errors
     /// Those of the device.
@@ -69,7 +68,7 @@ impl WeightAverage {
         Ok(())
     }
 
-    /// Exchanges weights and averages: the network computes with the averages until it is done again.
+    /// Exchanges weights and averages: the network uses the averages until this is called again.
     ///
     /// # Errors
     /// Those of the device.
@@ -90,7 +89,7 @@ impl WeightAverage {
         variables::snapshot(self.named())
     }
 
-    /// Takes averages back; `false` where one is missing or has another shape.
+    /// Restores averages. Returns `false` where one is missing or has another shape.
     ///
     /// # Errors
     /// Those of the device.
@@ -109,7 +108,7 @@ mod tests {
     use candle_core::{DType, Device};
     use candle_nn::Init;
 
-    /// The weight and its average when the weight becomes `steps[t]` at step t.
+    /// A weight and its average, when the weight becomes `steps[t]` at step t.
     fn averaged(averaging: Averaging, steps: &[f32]) -> Vec<(f32, f32)> {
         let parameters = Parameters::seeded(0);
         let vb = parameters.builder(DType::F32, &Device::Cpu);

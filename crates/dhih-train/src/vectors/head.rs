@@ -1,59 +1,58 @@
-//! Trains a hash layer on labelled vectors, such as embeddings: the losses, the optimiser and the schedule are those of networks, and what comes out
-//! is a codec. A network with a frozen backbone is trained the same way on features that it computes itself: `train/trainer`.
+//! Trains a hash layer on labelled vectors, such as embeddings, into a codec. The losses, the optimiser and the schedule are those of networks.
+//! `train/trainer` trains a network with a frozen backbone in the same way, on features that it computes itself.
 
-use std::collections::BTreeSet;
+mod targets;
+mod training;
+
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
-use dhih_index::{CodeSet, Codes, Labels};
-use dhih_model::codec::{Codec, CodecConfig, Method, Rows, prepare_rows};
-use dhih_model::loss::{Objective, ObjectiveConfig};
-use dhih_model::{HashLayer, HashLayerConfig, Loss, Mode, Parameters};
+use dhih_index::Labels;
+use dhih_model::codec::{Codec, Rows};
+use dhih_model::{HashLayerConfig, Loss};
 use rand::seq::SliceRandom;
 
+use self::targets::Targets;
+use self::training::Training;
 use crate::error::{Error, Result};
-use crate::evaluation::{accuracy, leave_one_out_map};
 use crate::progress::Progress;
 use crate::settings::loss_options::LossOptions;
 use crate::settings::options::Frozen;
-use crate::train::batches::Order;
-use crate::train::optim::{LossPart, Optimizer, OptimizerConfig, Step};
-use crate::train::schedule::{Schedule, ScheduleName};
 
-/// Vectors of a step at least: batch norm needs the statistics of several, and batches differ in size by at most one.
+/// The fewest vectors of a step. Batch norm needs the statistics of several, and the sizes of batches differ by at most one.
 const LEAST_BATCH: usize = 3;
 
-/// What is trained, and how.
+/// The settings of the training.
 #[derive(Debug, Clone)]
 pub struct HeadConfig {
-    /// Code length.
+    /// Code length in bits.
     pub bits: usize,
-    /// Shorter lengths, ascending, at which the first bits are codes of their own: each has a loss of its own, and the mean of all is trained.
+    /// Shorter code lengths, ascending, whose first bits are codes of their own. Each length has its own loss, and the mean of all losses is
+    /// trained.
     pub nested: Vec<usize>,
-    /// Whether vectors are brought to length 1 first.
+    /// Whether vectors are normalised to length 1 first.
     pub normalize: bool,
-    /// The loss, and those of its constants that are not its defaults.
+    /// The loss, and those of its constants that differ from its defaults.
     pub loss: LossOptions,
-    /// Units of a hidden layer; none at 0.
+    /// Units of a hidden layer; 0 means none.
     pub hidden: usize,
     /// Passes over the vectors.
     pub epochs: usize,
-    /// Vectors a step.
+    /// Vectors of a step.
     pub batch_size: usize,
     /// The highest learning rate, after the first epoch.
     pub learning_rate: f64,
     /// L2 penalty of weights.
     pub weight_decay: f64,
-    /// Part of the labels' weight that is spread over all classes.
+    /// The share of the labels' weight that is spread over all classes.
     pub label_smoothing: f64,
-    /// Part of the labelled vectors that is held out to watch training by.
+    /// The share of the labelled vectors that is held out for validation.
     pub validation: f64,
-    /// Of weights and order.
+    /// The seed of weights and order.
     pub seed: u64,
 }
 
 impl Default for HeadConfig {
-    /// 64 bits of vectors of length 1 by the HI loss, trained as a hash layer on a frozen backbone is.
+    /// 64 bits of normalised vectors by the HI loss, trained like a hash layer on a frozen backbone.
     fn default() -> Self {
         Self {
             bits: 64,
@@ -72,39 +71,39 @@ impl Default for HeadConfig {
     }
 }
 
-/// Vectors and the labels of each.
+/// Vectors with their labels.
 #[derive(Clone, Copy)]
 pub struct Labelled<'a> {
     /// The vectors.
     pub rows: &'a dyn Rows,
-    /// As many labels. Vectors without one are not trained on.
+    /// The labels of each vector. Vectors without a label are not trained on.
     pub labels: &'a Labels,
 }
 
-/// What came of training.
+/// The result of training.
 pub struct TrainedHead {
     /// The codec.
     pub codec: Codec,
-    /// Vectors that were trained on.
+    /// The number of vectors that were trained on.
     pub trained: usize,
-    /// What the held-out vectors tell, where there are some.
+    /// The results on the held-out vectors, where there are some.
     pub validation: Option<Validation>,
 }
 
-/// What held-out vectors tell of a hash layer.
+/// The results of a hash layer on held-out vectors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Validation {
-    /// mAP of their codes among themselves, each compared with all others but itself.
+    /// The mAP of their codes among themselves, each compared with all others except itself.
     pub map: f64,
-    /// The share of those that the loss's classifier gets right; absent where the loss is pairwise and knows no classes.
+    /// The share of vectors that the classifier of the loss classifies correctly; absent where the loss is pairwise and knows no classes.
     pub accuracy: Option<f64>,
 }
 
-/// Trains a hash layer to a codec.
+/// Trains a hash layer and returns it as a codec.
 ///
 /// # Errors
-/// [`Error::Config`] where a setting is out of range, labels are not as many as vectors or of fewer than two classes, or fewer vectors have one than a
-/// step needs; [`Error::Diverged`] where the loss is no longer finite; those of the vectors.
+/// [`Error::Config`] where a setting is out of range, the number of labels is not that of vectors, there are fewer than two classes, or fewer
+/// labelled vectors than a step needs; [`Error::Diverged`] where the loss is no longer finite; those of the vectors.
 pub fn train_head(
     data: Labelled<'_>,
     config: &HeadConfig,
@@ -190,7 +189,7 @@ impl HeadConfig {
         }
     }
 
-    /// The loss of codes of `bits`, checked.
+    /// The loss for codes of `bits`, checked.
     fn loss_of(&self, bits: usize) -> Result<Loss> {
         let loss = self.loss.clone().resolve(bits)?;
         loss.check()?;
@@ -199,194 +198,8 @@ impl HeadConfig {
 
     fn layer(&self, loss: &Loss) -> HashLayerConfig {
         let hidden = (self.hidden > 0).then_some(self.hidden);
-        // The numbers of vectors that others have made may have any mean and any size.
+        // Vectors from elsewhere may have any mean and scale.
         HashLayerConfig { feature_norm: true, hidden, norm: loss.hash_norm() }
-    }
-}
-
-/// The classes of vectors, numbered by those that occur.
-struct Targets<'a> {
-    labels: &'a Labels,
-    /// The labels that occur, in ascending order; of labels in columns, all columns.
-    classes: Vec<i64>,
-}
-
-impl<'a> Targets<'a> {
-    fn new(data: Labelled<'a>) -> Result<Self> {
-        let wrong = |name, got: String, expected: &str| {
-            Err(Error::Config { name, got, expected: expected.to_owned() })
-        };
-        let Labelled { rows, labels } = data;
-        if labels.len() != rows.len() {
-            let expected = format!("{}, one for each vector", rows.len());
-            return wrong("the number of labels", labels.len().to_string(), &expected);
-        }
-        let classes: Vec<i64> = match labels {
-            Labels::Single(labels) => {
-                let occurring: BTreeSet<i64> = labels.iter().copied().collect();
-                if let Some(label) = occurring.iter().find(|label| **label < Labels::NONE) {
-                    return wrong("label", label.to_string(), "a class from 0 on, or -1 for none");
-                }
-                occurring.into_iter().filter(|label| *label != Labels::NONE).collect()
-            }
-            Labels::MultiHot { classes, .. } => (0..*classes as i64).collect(),
-            _ => Vec::new(),
-        };
-        if classes.len() < 2 {
-            return wrong("the number of classes", classes.len().to_string(), "at least 2");
-        }
-        Ok(Self { labels, classes })
-    }
-
-    /// The numbers of a vector's classes.
-    fn of(&self, row: usize) -> Vec<usize> {
-        match self.labels {
-            Labels::Single(labels) => {
-                self.classes.binary_search(&labels[row]).into_iter().collect()
-            }
-            Labels::MultiHot { classes, values } => {
-                let columns = values[row * classes..(row + 1) * classes].iter().enumerate();
-                columns.filter(|(_, value)| **value != 0).map(|(class, _)| class).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn has_label(&self, row: usize) -> bool {
-        !self.of(row).is_empty()
-    }
-
-    /// `[n, classes]` of 0 and 1.
-    fn multi_hot(&self, rows: &[usize]) -> Vec<u8> {
-        let mut values = vec![0; rows.len() * self.classes.len()];
-        for (row, values) in rows.iter().zip(values.chunks_exact_mut(self.classes.len())) {
-            self.of(*row).into_iter().for_each(|class| values[class] = 1);
-        }
-        values
-    }
-}
-
-/// The loss of the first bits of codes.
-struct LossOfLength {
-    bits: usize,
-    objective: Objective,
-}
-
-/// A hash layer in training.
-struct Training<'a> {
-    data: Labelled<'a>,
-    config: &'a HeadConfig,
-    targets: &'a Targets<'a>,
-    codec: CodecConfig,
-    layer: HashLayer,
-    /// Of all lengths; the last one is that of whole codes.
-    losses: Vec<LossOfLength>,
-    optimizer: Optimizer,
-}
-
-impl<'a> Training<'a> {
-    fn new(data: Labelled<'a>, config: &'a HeadConfig, targets: &'a Targets<'a>) -> Result<Self> {
-        let HeadConfig { bits, nested, normalize, .. } = config.clone();
-        let dims = data.rows.dims();
-        let codec = CodecConfig { method: Method::Head, dims, bits, normalize, nested };
-        codec.check()?;
-        let parameters = Parameters::seeded(config.seed);
-        let vb = parameters.builder(DType::F32, &Device::Cpu);
-        let loss = config.loss_of(bits)?;
-        let layer = HashLayer::new(dims, bits, config.layer(&loss), vb.pp("hash_layer"))?;
-        let classes = targets.classes.len();
-        let of_length = |(length, vb)| -> Result<LossOfLength> {
-            let loss = &config.loss_of(length)?;
-            let objective = Objective::new(ObjectiveConfig { loss, classes, bits: length }, &vb)?;
-            Ok(LossOfLength { bits: length, objective })
-        };
-        let nested = codec.nested.iter().map(|length| (*length, vb.pp(format!("first_{length}"))));
-        let losses = nested.chain([(bits, vb.clone())]).map(of_length).collect::<Result<_>>()?;
-        let optimizer = OptimizerConfig { weight_decay: config.weight_decay, ..Default::default() };
-        let optimizer = Optimizer::new(&parameters, optimizer)?;
-        Ok(Self { data, config, targets, codec, layer, losses, optimizer })
-    }
-
-    /// One pass over the vectors `rows`; returns the mean loss.
-    fn epoch(&self, number: usize, rows: &[usize], progress: Progress) -> Result<f64> {
-        let HeadConfig { seed, batch_size, epochs, learning_rate, .. } = *self.config;
-        let order = Order::new(rows, batch_size, (seed, number));
-        let per_epoch = order.len() as f64;
-        let (warmup, steps) =
-            (per_epoch.min(0.5 * per_epoch * epochs as f64), epochs as f64 * per_epoch);
-        let schedule = Schedule { peak: learning_rate, warmup, steps, shape: ScheduleName::Cosine };
-        let bar = progress.bar(&format!("epoch {number}/{epochs}"), rows.len());
-        let mut sum = 0.0;
-        for batch in 0..order.len() {
-            let rows = order.batch(batch);
-            let step = (number - 1) * order.len() + batch;
-            let at = Step { number: step, learning_rate: schedule.rate(step) };
-            let loss = self.step(rows, at, step as f64 / steps)?;
-            if !loss.is_finite() {
-                let (batch, step, learning_rate) = (batch + 1, step + 1, at.learning_rate);
-                return Err(Error::Diverged { loss, epoch: number, batch, step, learning_rate });
-            }
-            sum += f64::from(loss) * rows.len() as f64;
-            bar.inc(rows.len() as u64);
-        }
-        bar.finish_and_clear();
-        Ok(sum / rows.len() as f64)
-    }
-
-    /// One step on the vectors `rows`, when the part `done` of training is done; returns the loss.
-    fn step(&self, rows: &[usize], at: Step, done: f64) -> Result<f32> {
-        let HeadConfig { seed, label_smoothing, .. } = *self.config;
-        let v = self.layer.forward(&self.vectors(rows)?, Mode::training_step(seed, at.number))?;
-        let shape = (rows.len(), self.targets.classes.len());
-        let labels = Tensor::from_vec(self.targets.multi_hot(rows), shape, &Device::Cpu)?;
-        let labels = labels.to_dtype(DType::F32)?;
-        let part = |LossOfLength { bits, objective }: &LossOfLength| {
-            let v = v.narrow(1, 0, *bits)?.contiguous()?;
-            let loss = match label_smoothing {
-                0.0 => objective.value(&v, &labels, done)?,
-                smoothing => objective.smoothed(&v, &labels, done, smoothing)?,
-            };
-            Ok(loss)
-        };
-        let mut losses = self.losses.iter().map(part).collect::<Result<Vec<Tensor>>>()?;
-        let loss = match losses.len() {
-            1 => losses.remove(0),
-            _ => Tensor::stack(&losses, 0)?.mean(0)?,
-        };
-        self.optimizer.descend(LossPart { loss, weight: 1.0, trace: None }, at)
-    }
-
-    /// The vectors `rows`, `[n, dims]`, in the form that the hash layer takes.
-    fn vectors(&self, rows: &[usize]) -> Result<Tensor> {
-        let mut values = Vec::with_capacity(rows.len() * self.codec.dims);
-        for row in rows {
-            self.data.rows.read(*row..row + 1, &mut values)?;
-        }
-        prepare_rows(&mut values, &self.codec, |at| rows[at])?;
-        Ok(Tensor::from_vec(values, (rows.len(), self.codec.dims), &Device::Cpu)?)
-    }
-
-    /// Measures the held-out vectors `rows`, where there are some.
-    fn validate(&self, rows: &[usize]) -> Result<Option<Validation>> {
-        let Some(LossOfLength { bits, objective }) = self.losses.last() else { return Ok(None) };
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let (mut values, mut predicted) = (Vec::new(), Vec::new());
-        for rows in rows.chunks(self.config.batch_size) {
-            let v = self.layer.forward(&self.vectors(rows)?, Mode::Evaluation)?;
-            values.extend(v.flatten_all()?.to_vec1::<f32>()?);
-            if let Some(classes) = objective.classify(&v)? {
-                predicted.extend(classes.to_vec1::<u32>()?);
-            }
-        }
-        let (classes, multi_hot) = (self.targets.classes.len(), self.targets.multi_hot(rows));
-        let labels = Labels::MultiHot { classes, values: multi_hot };
-        let is_classified = !predicted.is_empty();
-        let accuracy = is_classified.then(|| accuracy(&labels, &predicted)).flatten();
-        let mut set = CodeSet::new(Codes::from_real(*bits as u32, &values)?);
-        set.labels = Some(labels);
-        Ok(Some(Validation { map: leave_one_out_map(&set)?, accuracy }))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Vectors in files, such as embeddings: fitting a codec to them, training one on their labels (`head.rs`), and coding them. The arithmetic is
-//! `dhih_model::codec`'s, the files are `dhih-index`'s. A few thousand vectors are in memory at a time.
+//! Files of vectors, such as embeddings: fits a codec to them, trains one on their labels (`head.rs`), and encodes them. `dhih_model::codec` has
+//! the arithmetic, `dhih-index` reads the files. A few thousand vectors are in memory at a time.
 
 pub mod head;
 
@@ -13,10 +13,10 @@ use self::head::{HeadConfig, Labelled, TrainedHead, train_head};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// Values that are coded at once.
+/// The number of values that are encoded at once.
 const PART_VALUES: usize = 1 << 20;
 
-/// A file of vectors as a codec is fitted to them.
+/// A file of vectors as the source of a fit.
 struct FileRows<'a>(&'a Vectors);
 
 impl Rows for FileRows<'_> {
@@ -61,10 +61,10 @@ pub fn train_codec(
     train_head(Labelled { rows: &FileRows(vectors), labels }, config, progress)
 }
 
-/// The codes of all vectors of a file, with the codec's digest.
+/// Encodes all vectors of a file; the codes carry the digest of the codec.
 ///
 /// # Errors
-/// Where the vectors are not of the codec's length; as [`Codec::encode`], naming the vector.
+/// When the vectors do not have the length of the codec's, and those of [`Codec::encode`], with the number of the vector.
 pub fn encode_vectors(codec: &Codec, vectors: &Vectors, progress: Progress) -> Result<CodeSet> {
     if vectors.dims() != codec.dims() {
         return Err(Error::Config {

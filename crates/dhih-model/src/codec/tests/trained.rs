@@ -1,4 +1,4 @@
-//! Codecs of hash layers compute what the layers do, and come back from their files.
+//! Codecs of hash layers compute what the layers do, and are the same after saving and loading.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -7,7 +7,7 @@ use crate::hash_layer::{HashLayerConfig, HashNorm};
 use crate::init::Parameters;
 use crate::layer::Mode;
 
-/// A hash layer of 12 features with statistics that are not those of a fresh one.
+/// A hash layer of 12 features, with running statistics unlike those of a new one.
 fn hash_layer(hidden: Option<usize>, norm: HashNorm) -> HashLayer {
     let parameters = Parameters::seeded(3);
     let config = HashLayerConfig { feature_norm: true, hidden, norm };

@@ -1,5 +1,5 @@
-//! The data of a baseline JPEG in one scan, unit for unit: its tables, its data between restarts, and whether the data are all there. What
-//! is made of the coefficients is in `scaled`; pictures of several scans are in `progressive`.
+//! The data of a baseline JPEG in one scan, MCU by MCU: its tables, its restart intervals, and whether the data are complete. `scaled` makes
+//! samples of the coefficients; `progressive` reads pictures of several scans.
 
 use super::bits::{Bits, Entropy, Intervals};
 use super::huffman::{Codes, Skips};
@@ -7,17 +7,17 @@ use super::tables::{Frame, ScanHeader, Tables};
 
 /// A component with its tables.
 pub(super) struct Coded<'a> {
-    /// Blocks in a unit (MCU).
+    /// Blocks of the component in an MCU.
     pub(super) blocks: usize,
     pub(super) dc: &'a Codes,
     pub(super) ac: &'a Codes,
     pub(super) skips: &'a Skips,
 }
 
-/// The scan of a picture that has one.
+/// The scan of a picture that has only one.
 pub(super) struct Baseline<'a> {
     pub(super) components: Vec<Coded<'a>>,
-    /// Units in the picture, and between restarts; 0 where there are none.
+    /// The numbers of MCUs in the picture, and between restart markers; the latter is 0 where there are none.
     units: usize,
     restart_interval: usize,
 }
@@ -25,16 +25,16 @@ pub(super) struct Baseline<'a> {
 /// How the data of a picture end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The data of every unit are there.
+    /// The data of every MCU are there.
     Whole,
-    /// They end before the last unit.
+    /// The data end before the last MCU.
     CutOff,
-    /// One of them is no code of its table.
+    /// Some bits are not a code of their table.
     Damaged,
 }
 
 impl Ending {
-    /// The ending after a unit or block, where it is one; `done` is `None` where it has bits that are no code.
+    /// The ending after an MCU or block, if it is one. `done` is `None` where some bits are not a code.
     #[inline(always)]
     pub(super) fn of_unit(done: Option<()>, intervals: &Intervals<'_>) -> Option<Self> {
         match done {
@@ -77,7 +77,7 @@ impl<'a> Baseline<'a> {
         })
     }
 
-    /// Calls `unit` for each unit, with the mean of each component before it, and the data from it on.
+    /// Calls `unit` for each MCU, with the last DC value of each component and the data from the MCU on.
     #[inline(always)]
     pub(super) fn units(
         &self,
@@ -94,7 +94,7 @@ impl<'a> Baseline<'a> {
                 }
                 means = [0; 4];
             }
-            // A copy, which stays in registers.
+            // A copy stays in registers.
             let mut bits = intervals.bits;
             let done = unit(&mut means, &mut bits);
             intervals.bits = bits;

@@ -1,14 +1,14 @@
 //! The entropy-coded data of a scan: bytes without stuffing, split at restart markers, and a reader of their bits.
 
-/// The data of a scan without stuffed bytes, in the intervals between restart markers.
+/// The data of a scan without stuffed bytes, divided into the intervals between restart markers.
 pub(super) struct Entropy {
     data: Vec<u8>,
-    /// Where each interval ends; an interval begins where the one before it ends.
+    /// The end of each interval; the next one begins there.
     ends: Vec<usize>,
 }
 
 impl Entropy {
-    /// Of the bytes from the scan's data on; they end at the first marker that is no restart.
+    /// Removes stuffing from the data of a scan. They end at the first marker that is not a restart marker.
     pub(super) fn unstuff(scan: &[u8]) -> Self {
         let (mut data, mut ends) = (Vec::with_capacity(scan.len() + Bits::PADDING), Vec::new());
         let mut rest = scan;
@@ -34,7 +34,7 @@ impl Entropy {
         Self { data, ends }
     }
 
-    /// The first interval.
+    /// The intervals, beginning with the first.
     pub(super) fn intervals(&self) -> Intervals<'_> {
         let bits = Bits::at(&self.data, 0);
         let (first, rest) =
@@ -43,11 +43,11 @@ impl Entropy {
     }
 }
 
-/// A walk through the intervals of a scan.
+/// A reader of the intervals of a scan.
 pub(super) struct Intervals<'a> {
     data: &'a [u8],
     pub(super) bits: Bits<'a>,
-    /// Where the current interval ends, in bytes.
+    /// The end of the current interval, in bytes.
     end: usize,
     /// The ends of the intervals behind it.
     rest: &'a [usize],
@@ -60,7 +60,7 @@ impl Intervals<'_> {
         self.bits.position() > 8 * self.end
     }
 
-    /// Whether bits that are no code may be the begin of one whose end is missing: they are the last of the scan.
+    /// Whether bits that are not a code may be the beginning of an incomplete one: they are the last of the scan.
     pub(super) fn may_be_cut(&self) -> bool {
         const LONGEST_CODE: usize = 16;
         self.rest.is_empty() && self.bits.position() + LONGEST_CODE > 8 * self.end
@@ -75,37 +75,37 @@ impl Intervals<'_> {
     }
 }
 
-/// A position in data without stuffed bytes, the most significant bit first. Behind the data bits are zero.
+/// A reader of bits in data without stuffing, the most significant bit first. Behind the data all bits are 0.
 #[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
     data: &'a [u8],
-    /// The next byte that is not wholly in the window.
+    /// The first byte that is not completely in the window.
     at: usize,
-    /// The next bits, from the highest on.
+    /// The next bits, from the most significant one on.
     window: u64,
-    /// How many bits of the window belong to bytes before `at`. Those below them are zero, or are bits of the bytes from `at` on.
+    /// How many bits of the window belong to bytes before `at`. The bits below them are 0, or are bits of the bytes from `at` on.
     count: u32,
 }
 
 impl<'a> Bits<'a> {
     /// Bytes that must follow the data, so that a window can be read at their end.
     const PADDING: usize = 8;
-    /// Bits that may be looked at and consumed after a refill.
+    /// The number of bits that may be looked at and consumed after a refill.
     pub(super) const REFILLED: u32 = 56;
 
-    /// Begins at a byte.
+    /// Starts at a byte.
     fn at(data: &'a [u8], byte: usize) -> Self {
         Self { data, at: byte, window: 0, count: 0 }
     }
 
-    /// How many bits lie before the next.
+    /// The number of bits before the next one.
     #[inline(always)]
     fn position(&self) -> usize {
         8 * self.at - self.count as usize
     }
 
-    /// Makes at least [`REFILLED`](Self::REFILLED) bits ready. The address that is read does not depend on what was consumed since the last
-    /// refill but through `count`, so that the load is not waited for (variant 4 in F. Giesen, "Reading bits in far too many ways", 2018).
+    /// Makes at least [`REFILLED`](Self::REFILLED) bits available. The load address depends on what was consumed since the last refill only
+    /// through `count`, so that the processor need not wait for the load (variant 4 in F. Giesen, "Reading bits in far too many ways", 2018).
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         if let Some(bytes) = self.data.get(self.at..).and_then(|rest| rest.first_chunk()) {
@@ -115,20 +115,20 @@ impl<'a> Bits<'a> {
         self.count |= 56;
     }
 
-    /// The next bits, from the highest of the result on.
+    /// The next bits, from the most significant bit of the result on.
     #[inline(always)]
     pub(super) fn window(&self) -> u64 {
         self.window
     }
 
-    /// Passes over bits, at most as many as are ready.
+    /// Skips bits, at most as many as are available.
     #[inline(always)]
     pub(super) fn consume(&mut self, bits: u32) {
         self.window <<= bits & 63;
         self.count = self.count.wrapping_sub(bits);
     }
 
-    /// The next `size` bits as a number, at most 31 of those that are ready.
+    /// Reads the next `size` bits as a number; at most 31 of the available bits.
     #[inline(always)]
     pub(super) fn take(&mut self, size: u32) -> u32 {
         let bits = (self.window >> 1 >> (63 - size)) as u32;

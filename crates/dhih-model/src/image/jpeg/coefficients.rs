@@ -1,12 +1,13 @@
-//! The coefficients of the blocks of one component while the scans of a picture come in. Only those are kept that the scaled picture is made
-//! of: a plane of 12 megapixels takes 10 bytes a block at a quarter of the sides, and 128 if all were kept.
+//! The coefficients of the blocks of one component, filled scan by scan. Only those are kept that the scaled picture needs: at a quarter of the
+//! sides, a plane takes 10 bytes for each block, and 128 if all were kept. In this folder the DC coefficient of a block is called its mean and
+//! the AC coefficients its waves.
 
 use super::bits::Bits;
 use super::huffman::Codes;
 use super::samples::{Block, Samples};
 use super::tables::{Frame, ZIGZAG};
 
-/// The coefficients of a scan, in the order in which they are stored, and the lowest bit that comes.
+/// The coefficients of a scan in the order of storage, and the lowest bit that the scan has.
 #[derive(Clone, Copy)]
 pub(super) struct Band {
     pub(super) first: usize,
@@ -16,24 +17,24 @@ pub(super) struct Band {
 
 /// The blocks of one component.
 pub(super) struct Plane {
-    /// Blocks across and down, without those that only fill up units.
+    /// Blocks across and down, without those that only fill up MCUs.
     blocks: [usize; 2],
-    /// Blocks across, with them.
+    /// Blocks across, including those.
     stride: usize,
-    /// The coefficients that are kept, in the order in which they are stored; and the same as bits.
+    /// The coefficients that are kept, in the order of storage, as a list and as bits.
     kept: Vec<u8>,
     kept_bits: u64,
-    /// The place of each of them among those that are kept.
+    /// The position of each coefficient among those that are kept.
     slots: [u8; 64],
-    /// Of each block the coefficients that are kept.
+    /// The kept coefficients of each block.
     values: Vec<i16>,
-    /// Of each block a bit for each coefficient that is not zero. Empty where none but means are decoded.
+    /// For each block a bit for each coefficient that is not zero. Empty where only DC coefficients are decoded.
     known: Vec<u64>,
 }
 
 impl Plane {
-    /// For the component of a number. With `samples` the coefficients are kept that they need; without, none are, and the plane only tells
-    /// whether all data are there.
+    /// A plane for component number `component`. With `samples`, it keeps the coefficients that these need. Without, it keeps none and only
+    /// tells whether all data are there.
     pub(super) fn new(frame: &Frame, component: usize, samples: Option<Samples>) -> Self {
         let (most, grid) = (frame.most_blocks(), frame.grid());
         let sampling = frame.components[component].sampling;
@@ -61,13 +62,13 @@ impl Plane {
         self.blocks
     }
 
-    /// The number of a block, by its column and row.
+    /// The number of the block at a column and row.
     #[inline(always)]
     pub(super) fn number(&self, [column, row]: [usize; 2]) -> usize {
         row * self.stride + column
     }
 
-    /// Whether coefficients beside the means are decoded.
+    /// Whether AC coefficients are decoded.
     pub(super) fn has_waves(&self) -> bool {
         !self.known.is_empty()
     }
@@ -77,7 +78,7 @@ impl Plane {
         !self.kept.is_empty()
     }
 
-    /// A block's coefficients, times their quantisers.
+    /// Writes a block's coefficients, multiplied by their quantisers.
     #[inline(always)]
     pub(super) fn write(&self, block: usize, quantisers: &[f32; 64], to: &mut Block) {
         let values = &self.values[block * self.kept.len()..];
@@ -87,7 +88,7 @@ impl Plane {
         }
     }
 
-    /// The first scan of a mean: the difference to the one before it, down to the bit `low`.
+    /// Reads a DC coefficient in its first scan: the difference to the one before, down to the bit `low`.
     #[inline(always)]
     pub(super) fn mean(
         &mut self,
@@ -105,7 +106,7 @@ impl Plane {
         Some(())
     }
 
-    /// A further bit of a mean.
+    /// Reads a further bit of a DC coefficient.
     #[inline(always)]
     pub(super) fn mean_bit(&mut self, block: usize, low: u32, bits: &mut Bits<'_>) {
         bits.refill();
@@ -115,7 +116,7 @@ impl Plane {
         }
     }
 
-    /// All coefficients but the mean, of a picture that is not progressive.
+    /// Reads all AC coefficients of a block in a picture that is not progressive.
     #[inline(always)]
     pub(super) fn all_waves(
         &mut self,
@@ -140,7 +141,8 @@ impl Plane {
         codes.skips().skip(k, codes, bits)
     }
 
-    /// The first scan of a band of coefficients (ITU-T T.81, G.1.2.2). `end_run` is how many blocks have no more in this scan.
+    /// Reads a band of coefficients in its first scan (ITU-T T.81, G.1.2.2). `end_run` is the number of blocks that have no more coefficients in
+    /// this scan.
     #[inline(always)]
     pub(super) fn waves(
         &mut self,
@@ -179,7 +181,8 @@ impl Plane {
         Some(())
     }
 
-    /// A further bit of a band of coefficients (ITU-T T.81, G.1.2.3): each that is not zero has one, and others become 1 or -1 at that bit.
+    /// Reads a further bit of a band of coefficients (ITU-T T.81, G.1.2.3). Each coefficient that is not zero gets one, and others become 1 or
+    /// -1 at that bit.
     #[inline(always)]
     pub(super) fn wave_bits(
         &mut self,
@@ -190,7 +193,7 @@ impl Plane {
         bits: &mut Bits<'_>,
     ) -> Option<()> {
         let mut known = self.known[block];
-        // The coefficients of the band that lie behind those that are done.
+        // The coefficients of the band that are not done.
         let mut rest = u64::MAX << band.first & u64::MAX >> (63 - band.last);
         while *end_run == 0 && rest != 0 {
             bits.refill();
@@ -202,7 +205,7 @@ impl Plane {
             if next.value.abs() > 1 {
                 return None;
             }
-            // The coefficient behind so many zeros. Short runs are most, and take no branches.
+            // The coefficient behind a run of zeros. Most runs are short and take no branches.
             let mut zeros = !known & rest;
             for passed in 0..4 {
                 zeros &= zeros.wrapping_sub(u64::from(next.run > passed));
@@ -216,7 +219,7 @@ impl Plane {
                 break;
             }
             let before = rest & (new - 1);
-            // As many lie before it as there are, but for the zeros of the run.
+            // The known coefficients before it are as many as there are positions, without the zeros of the run.
             let passed = (new.trailing_zeros() - rest.trailing_zeros()) - next.run as u32;
             self.correct(block, known & before, passed, band.low, bits);
             rest &= !(before | new);
@@ -233,7 +236,7 @@ impl Plane {
         Some(())
     }
 
-    /// Takes a bit for each of these coefficients, which are `count`, and adds it to those that are kept.
+    /// Reads a bit for each of these `count` coefficients, and adds it to those that are kept.
     #[inline(always)]
     fn correct(
         &mut self,
@@ -268,7 +271,7 @@ impl Plane {
         }
     }
 
-    /// Sets a coefficient where it is kept, by its bit.
+    /// Sets a coefficient where it is kept.
     #[inline(always)]
     fn set(&mut self, block: usize, bit: u64, value: i32) {
         if self.kept_bits & bit != 0 {
@@ -276,7 +279,7 @@ impl Plane {
         }
     }
 
-    /// The value of a coefficient that is kept, by its bit.
+    /// The value of a kept coefficient.
     #[inline(always)]
     fn value(&mut self, block: usize, bit: u64) -> &mut i16 {
         let slot = usize::from(self.slots[bit.trailing_zeros() as usize & 63]);

@@ -1,15 +1,15 @@
-//! Huffman codes of JPEG: tables that find a coefficient in one look-up, and tables that pass over several at once.
+//! Huffman codes of JPEG: tables that decode a coefficient in one look-up, and tables that skip several at once.
 
 use std::cell::OnceCell;
 
 use super::bits::Bits;
 
-/// Bits that are looked up at once to find one coefficient.
+/// The number of bits of the look-up for one coefficient.
 const SHORT_BITS: u32 = 10;
-/// Bits that are looked up at once to pass over several.
+/// The number of bits of the look-up that skips several coefficients.
 const SKIP_BITS: u32 = 13;
 
-/// A coefficient that is not zero, and how many zeros come before it. A value of 0 stands for a symbol without a value.
+/// A coefficient that is not zero, and the number of zeros before it. A value of 0 stands for a symbol without a value.
 pub(super) struct Coefficient {
     pub(super) run: usize,
     pub(super) value: i32,
@@ -17,11 +17,12 @@ pub(super) struct Coefficient {
 
 /// A table of Huffman codes.
 pub(super) struct Codes {
-    /// By the next ten bits: the length of the code and its symbol; length 0 where the code is longer.
+    /// By the next ten bits: the length of the code, and its symbol. The length is 0 where the code is longer.
     short: Box<[[u8; 2]; 1 << SHORT_BITS]>,
-    /// By the next ten bits: the coefficient whose code and value they hold.
+    /// By the next ten bits: the coefficient whose code and value they contain.
     whole: Box<[Whole; 1 << SHORT_BITS]>,
-    /// For each length of a code the first code that is longer, aligned to 16 bits; and what to add to a code to get its symbol's place.
+    /// For each length of a code: the first code that is longer, aligned to 16 bits, and what to add to a code to get the position of its
+    /// symbol.
     limits: [u32; 17],
     offsets: [i32; 17],
     symbols: Vec<u8>,
@@ -34,12 +35,12 @@ pub(super) struct Codes {
 struct Whole {
     value: i16,
     run: u8,
-    /// Bits of both; 0 where they do not fit into the look-up.
+    /// The number of bits of both; 0 where they do not fit into the look-up.
     bits: u8,
 }
 
 impl Codes {
-    /// Of the number of codes of each length, and their symbols; `None` where there are more codes than their lengths have room for.
+    /// The codes from the number of codes of each length and their symbols; `None` where the lengths do not allow so many codes.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut codes = Self {
             short: Box::new([[0; 2]; 1 << SHORT_BITS]),
@@ -90,7 +91,7 @@ impl Codes {
         Some(Found { length, symbol: *self.symbols.get(usize::try_from(place).ok()?)? })
     }
 
-    /// The next symbol. Takes up to 16 bits of those that are ready.
+    /// Reads the next symbol, of up to 16 available bits.
     #[inline(always)]
     pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Option<u8> {
         let Found { length, symbol } = self.find(bits.window())?;
@@ -98,8 +99,8 @@ impl Codes {
         Some(symbol)
     }
 
-    /// The next symbol with its value. The difference of two means is its `value` alone; of other coefficients a value of 0 has a meaning
-    /// by its `run`. Takes up to 31 bits of those that are ready.
+    /// Reads the next symbol with its value, of up to 31 available bits. For the difference of two DC coefficients only `value` matters; for AC
+    /// coefficients a value of 0 has a meaning that depends on `run`.
     #[inline(always)]
     pub(super) fn coefficient(&self, bits: &mut Bits<'_>) -> Option<Coefficient> {
         let whole = self.whole[(bits.window() >> (64 - SHORT_BITS)) as usize];
@@ -114,7 +115,7 @@ impl Codes {
         Some(Coefficient { run: usize::from(symbol >> 4), value })
     }
 
-    /// The tables that pass over coefficients.
+    /// The tables that skip coefficients.
     pub(super) fn skips(&self) -> &Skips {
         self.skips.get_or_init(|| Skips::new(self))
     }
@@ -126,30 +127,30 @@ struct Found {
     symbol: u8,
 }
 
-/// A number of `size` bits at the top of a window; those that begin with 0 are negative.
+/// The number of `size` bits at the top of a window. Numbers that begin with a 0 bit are negative.
 #[inline(always)]
 fn value(window: u64, size: u32) -> i32 {
     let bits = (window >> 1 >> (63 - size)) as i32;
-    // All ones where the number is negative.
+    // All bits are 1 where the number is negative.
     let negative = (window >> 63) as i32 - 1;
     bits + (negative & (1 - (1 << size)))
 }
 
-/// What the next 13 bits pass over: as many codes as lie in them wholly, with the values behind these, which may end further on.
+/// What the next 13 bits contain: as many complete codes as possible, with the values behind them, the last of which may extend further.
 ///
-/// The lowest six bits of an entry are how many bits it passes over, at most 13 + 15. The others are how many coefficients, or 129 more where
-/// the end of the block is the last code, or [`UNKNOWN`].
+/// The lowest six bits of an entry are the number of bits to skip, at most 13 + 15. The other bits are the number of coefficients, plus 129
+/// where the last code is the end of the block, or [`UNKNOWN`].
 pub(super) struct Skips(Box<[u16; 1 << SKIP_BITS]>);
 
 const BLOCK: u16 = 64;
-/// What is added where the block ends, beside the 1 that no block with all of its coefficients has room for.
+/// Added where the block ends, beside the 1 for which a block with all of its coefficients has no room.
 const ENDS: u16 = 128;
-/// No code lies in the bits wholly: more than any sum of a position and of coefficients.
+/// The bits do not contain a complete code. The number is greater than any sum of a position and a number of coefficients.
 const UNKNOWN: u16 = 255;
 
 impl Skips {
     fn new(codes: &Codes) -> Self {
-        // The entry for so many known bits is behind those for fewer: that of 3 bits, 101, is at 0b1101.
+        // The entry for a number of known bits follows those for fewer bits: that of the 3 bits 101 is at 0b1101.
         let mut levels = vec![UNKNOWN << 6; 2 << SKIP_BITS];
         for known in 1..=SKIP_BITS {
             for prefix in 0..1usize << known {
@@ -176,7 +177,7 @@ impl Skips {
         Self(table)
     }
 
-    /// Passes over the coefficients of a block from `at` on. `None` where there is no such code.
+    /// Skips the coefficients of a block from `at` on. `None` where some bits are not a code.
     #[inline(always)]
     pub(super) fn skip(&self, at: usize, codes: &Codes, bits: &mut Bits<'_>) -> Option<()> {
         const { assert!(2 * (SKIP_BITS + 15) <= Bits::REFILLED) };
@@ -193,7 +194,7 @@ impl Skips {
                     bits.consume((entry & 63).into());
                     return Some(());
                 } else {
-                    // A long code, or one behind a block that has all of its coefficients and no code for its end.
+                    // A long code, or a code behind a block that has all of its coefficients and no code for its end.
                     bits.refill();
                     let symbol = codes.symbol(bits)?;
                     bits.consume((symbol & 15).into());

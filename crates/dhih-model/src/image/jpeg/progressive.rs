@@ -1,10 +1,11 @@
-//! Pictures of several scans, progressive and not: their scans one after the other, into as many coefficients of each block as are wanted.
-//! Of the others it is kept whether they are zero, which the data of later scans depend on. What a scan brings is in `coefficients`.
+//! Pictures of several scans, progressive or not. The scans are read one after the other into the coefficients of each block that are wanted. Of
+//! the other coefficients it is recorded whether they are zero, because the data of later scans depend on it. `coefficients` reads the
+//! coefficients of a block.
 
-use super::Layout;
 use super::baseline::Ending;
 use super::bits::{Bits, Entropy, Intervals};
 use super::coefficients::{Band, Plane};
+use super::layout::Layout;
 use super::scans::{SCAN, next_marker, segment_end};
 use super::tables::{Frame, ScanHeader, Tables};
 
@@ -13,13 +14,13 @@ pub(super) struct Progressive<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) layout: &'a Layout,
     pub(super) frame: &'a Frame,
-    /// Those in force at the first scan.
+    /// The tables in force at the first scan.
     pub(super) tables: Tables,
     pub(super) first: ScanHeader,
 }
 
 impl Progressive<'_> {
-    /// Decodes all scans into one plane for each component. Scans of coefficients that no plane asks for are passed over.
+    /// Decodes all scans into one plane for each component. Scans of coefficients that no plane asks for are skipped.
     pub(super) fn decode(mut self, planes: &mut [Plane]) -> Ending {
         let (mut at, mut header) = (self.layout.scan, self.first);
         loop {
@@ -45,7 +46,7 @@ impl Progressive<'_> {
                         Some(header) => break header,
                         None => None,
                     },
-                    // Which quantisers belong to a component is decided by its first scan.
+                    // The first scan of a component decides which quantisers belong to it, so later ones are not supported.
                     0xdb if planes.iter().any(Plane::keeps_values) => None,
                     0xc4 | 0xdb | 0xdd => self.tables.apply(marker, data),
                     0xc0..=0xcf => None,
@@ -59,7 +60,7 @@ impl Progressive<'_> {
     }
 }
 
-/// The highest bit from which a scan may start.
+/// The highest bit at which a scan may start.
 const MAX_LOW: u32 = 13;
 
 /// One scan.
@@ -69,26 +70,26 @@ struct Scan<'a> {
     header: &'a ScanHeader,
 }
 
-/// What one block tells the next, up to a restart.
+/// What one block passes on to the next, up to a restart marker.
 #[derive(Default)]
 struct State {
-    /// The mean of the last block of each component of the scan.
+    /// The DC coefficient of the last block, for each component of the scan.
     means: [i32; 4],
-    /// How many blocks have no further coefficients in the scan.
+    /// The number of blocks that have no further coefficients in the scan.
     end_run: u32,
 }
 
-/// A walk through the units of a scan.
+/// An iteration over the MCUs of a scan.
 struct Walk<'a> {
     intervals: Intervals<'a>,
     state: State,
-    /// Units between restarts, 0 where there are none; and until the next.
+    /// The number of MCUs between restart markers (0 where there are none), and until the next one.
     interval: usize,
     until_restart: usize,
 }
 
 impl Walk<'_> {
-    /// Goes on to the next unit; the ending where there is none.
+    /// Goes on to the next MCU; the ending where there is none.
     #[inline(always)]
     fn next_unit(&mut self) -> Option<Ending> {
         if self.interval > 0 {
@@ -103,7 +104,7 @@ impl Walk<'_> {
         None
     }
 
-    /// Calls `each` for a block; the ending where its data are not all there.
+    /// Calls `each` for a block; the ending where its data are incomplete.
     #[inline(always)]
     fn block(
         &mut self,
@@ -111,7 +112,7 @@ impl Walk<'_> {
         plane: &mut Plane,
         turn: Turn,
     ) -> Option<Ending> {
-        // A copy, which stays in registers.
+        // A copy stays in registers.
         let mut bits = self.intervals.bits;
         let done = each(plane, turn, &mut self.state, &mut bits);
         self.intervals.bits = bits;
@@ -119,11 +120,11 @@ impl Walk<'_> {
     }
 }
 
-/// A block whose turn it is.
+/// The block that is to be read.
 struct Turn {
     /// The number of its component in the scan.
     number: usize,
-    /// Its number in the plane.
+    /// The number of the block in the plane.
     block: usize,
 }
 
@@ -178,8 +179,8 @@ impl Scan<'_> {
         })
     }
 
-    /// Calls `each` for the blocks of the scan in their order. A scan of one component has its blocks row by row, without those that only
-    /// fill up units.
+    /// Calls `each` for the blocks of the scan in their order. A scan of one component has its blocks row by row, without those that only fill
+    /// up MCUs.
     #[inline(always)]
     fn blocks(
         &self,

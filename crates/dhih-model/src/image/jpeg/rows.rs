@@ -1,29 +1,35 @@
-//! The samples of one row of units, and the pixels that are made of them.
+//! The samples of one row of MCUs, and the pixels that are made of them.
 
 use super::super::resize::rounded;
 use super::samples::{Place, Samples};
-use super::scaled::Scaled;
 use super::tables::Frame;
 
-/// Pixels that are converted at once.
+/// The number of pixels that are converted at once.
 const CHUNK: usize = 16;
 
-/// The samples of a row of units: of luma and of two chromas, with as many of these as of luma.
+/// A scaled picture: RGB of 8 bits a channel. Its sides are those of the whole picture divided by the scale, rounded up.
+pub(in crate::image) struct Scaled {
+    pub(in crate::image) width: usize,
+    pub(in crate::image) height: usize,
+    pub(in crate::image) pixels: Vec<u8>,
+}
+
+/// The samples of a row of MCUs: luma and two chroma planes, the latter upsampled to as many samples as luma.
 pub(super) struct Rows {
-    /// Of each component, `height * stride` samples.
+    /// The samples of each component, `height * stride`.
     samples: Vec<Vec<f32>>,
-    /// Columns, those that fill up chunks included, and rows.
+    /// Columns, rounded up to whole chunks, and rows.
     stride: usize,
     height: usize,
-    /// Samples of a block of each component.
+    /// The number of samples of a block of each component.
     blocks: Vec<Samples>,
     scaled: Scaled,
-    /// Rows of pixels that are made.
+    /// The number of rows of pixels that are done.
     done: usize,
 }
 
 impl Rows {
-    /// For a picture at `1 / scale` of its sides.
+    /// The rows of a picture at `1 / scale` of its sides.
     pub(super) fn new(frame: &Frame, scale: usize) -> Self {
         let [across, down] = frame.most_blocks();
         let side = 8 / scale;
@@ -44,7 +50,7 @@ impl Rows {
         &self.blocks
     }
 
-    /// Where the samples of a block go. `unit` is counted in the row, the block by its column and row in the component.
+    /// The memory for the samples of a block. `column` and `row` are those of the block in its component, within the row of MCUs.
     #[inline(always)]
     pub(super) fn place(&mut self, component: usize, column: usize, row: usize) -> Place<'_> {
         let Samples { across, down } = self.blocks[component];
@@ -52,7 +58,7 @@ impl Rows {
         Place { samples: &mut self.samples[component][from..], stride: self.stride }
     }
 
-    /// Makes pixels of the samples, once all units of the row are there.
+    /// Converts the samples to pixels, once all MCUs of the row are there.
     pub(super) fn finish(&mut self) {
         let Scaled { width, pixels, .. } = &mut self.scaled;
         let rows = pixels.chunks_exact_mut(3 * *width).skip(self.done);
@@ -78,7 +84,7 @@ impl Rows {
     }
 }
 
-/// JFIF's colours: luma and two chromas, each around 128. All are padded to whole chunks of pixels.
+/// Converts the colours of JFIF: luma and two chromas, each centred at 128. All are padded to whole chunks of pixels.
 fn write_colours([luma, blue, red]: [&[f32]; 3], pixels: &mut [u8]) {
     let samples = [luma, blue, red].map(|plane| plane.as_chunks::<CHUNK>().0.iter());
     let [luma, blue, red] = samples;

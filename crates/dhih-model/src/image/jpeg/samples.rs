@@ -1,25 +1,25 @@
 //! From the coefficients of a block to its samples at a half, a quarter or an eighth of the sides.
 //!
-//! A sample of the scaled picture is the mean of the samples that it covers, as far as the low coefficients of the block tell: of `n` samples
-//! along a side the lowest `n` coefficients. That is the inverse transform of the block with its high coefficients set to zero, and then the
+//! A sample of the scaled picture is the mean of the samples that it covers, computed from the low coefficients of the block: the lowest `n`
+//! coefficients for `n` samples along a side. This is the inverse transform of the block with its high coefficients set to zero, followed by a
 //! mean over boxes, in one step.
 
 use std::sync::LazyLock;
 
 use super::tables::ZIGZAG;
 
-/// Coefficients of a block in its rows and columns, with their quantisers in them.
+/// The coefficients of a block in its rows and columns, multiplied by their quantisers.
 pub(super) type Block = [f32; 64];
 
-/// The weights of the means over `N` parts of a side: of each coefficient for each part.
+/// The weight of each coefficient in the mean over each of `N` parts of a side.
 struct Weights<const N: usize>([[f32; N]; N]);
 
 static WEIGHTS: LazyLock<(Weights<2>, Weights<4>, Weights<8>)> =
     LazyLock::new(|| (Weights::new(), Weights::new(), Weights::new()));
 
 impl<const N: usize> Weights<N> {
-    /// The mean of `c(u) / 2 cos((2 x + 1) u pi / 16)` over the samples `x` of a part, where `c(0)` is the root of a half and the others are 1
-    /// (ITU-T T.81, A.3.3).
+    /// The mean of `c(u) / 2 cos((2 x + 1) u pi / 16)` over the samples `x` of a part, where `c(0)` is the square root of 1/2 and the others are
+    /// 1 (ITU-T T.81, A.3.3).
     fn new() -> Self {
         let wave = |u: usize, x: usize| {
             let constant = if u == 0 { f64::sqrt(0.125) } else { 0.5 };
@@ -34,13 +34,13 @@ impl<const N: usize> Weights<N> {
     }
 }
 
-/// Where the samples of a block go: the first of them, and the next row.
+/// The memory for the samples of a block: the first sample, and the distance to the next row.
 pub(super) struct Place<'a> {
     pub(super) samples: &'a mut [f32],
     pub(super) stride: usize,
 }
 
-/// How many samples a block becomes, across and down: at most twice as many along one side as along the other.
+/// How many samples a block becomes, across and down. Along one side there are at most twice as many as along the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Samples {
     pub(super) across: usize,
@@ -48,18 +48,18 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Whether a coefficient is needed, by its place in the order in which they are stored.
+    /// Whether coefficient number `k` in the order of storage is needed.
     pub(super) fn needs(self, k: usize) -> bool {
         let place = usize::from(ZIGZAG[k]);
         place % 8 < self.across && place / 8 < self.down
     }
 
-    /// The last coefficient that is needed, in the order in which they are stored.
+    /// The last coefficient that is needed, in the order of storage.
     pub(super) fn last(self) -> usize {
         (0..64).rfind(|k| self.needs(*k)).unwrap_or(0)
     }
 
-    /// Sets the coefficients to zero that are needed.
+    /// Sets the coefficients that are needed to zero.
     #[inline(always)]
     pub(super) fn clear(self, block: &mut Block) {
         if self.across <= 2 && self.down <= 2 {
@@ -84,11 +84,11 @@ impl Samples {
         }
     }
 
-    /// Writes the means of a block, of its halves or of its quarters.
+    /// Writes the means over a block, over its halves or over its quarters.
     #[inline(always)]
     fn write_quarters(self, block: &Block, place: Place<'_>) {
-        // The mean of the lowest wave over one half of a block: the sum of cos((2 x + 1) pi / 16) for x below 4, a quarter of it, times the
-        // transform's constants.
+        // The mean of the lowest wave over one half of a block: a quarter of the sum of cos((2 x + 1) pi / 16) for x below 4, times the
+        // constants of the transform.
         const ONE: f32 = 0.113_268;
         const TWO: f32 = 0.102_633;
         let [mean, across, down, both] = [0, 1, 8, 9].map(|k| block[k]);
@@ -131,7 +131,7 @@ fn expand<const X: usize, const Y: usize>(
     }
 }
 
-/// A sample from its distance to the middle of the range.
+/// The sample at a distance from the middle of the range.
 #[inline(always)]
 pub(super) fn sample(value: f32) -> f32 {
     (value + 128.0).clamp(0.0, 255.0)

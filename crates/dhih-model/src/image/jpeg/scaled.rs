@@ -1,25 +1,18 @@
-//! A JPEG at a half, a quarter or an eighth of its sides, for pictures that are scaled down further. Only the low coefficients are decoded;
-//! the others are passed over, several at a time, by a table of the Huffman codes. Pictures with the usual colours are read so; of others,
-//! and of damaged ones, there is no scaled picture, and the whole is decoded.
+//! A JPEG decoded at a half, a quarter or an eighth of its sides, for pictures that are scaled down further. Only the low coefficients are
+//! decoded; the others are skipped, several at a time, by a table of the Huffman codes. This works for pictures with the usual colours. Others,
+//! and damaged ones, have no scaled picture and are decoded in full size.
 
-use super::Layout;
 use super::baseline::{Baseline, Coded, Ending};
 use super::bits::{Bits, Entropy};
 use super::coefficients::Plane;
+use super::layout::Layout;
 use super::progressive::Progressive;
-use super::rows::Rows;
+use super::rows::{Rows, Scaled};
 use super::samples::{Block, sample};
 use super::tables::{self, Frame, ZIGZAG};
 
-/// RGB of 8 bits a channel, with its columns and rows: those of the whole picture divided by the scale, rounded up.
-pub(in crate::image) struct Scaled {
-    pub(in crate::image) width: usize,
-    pub(in crate::image) height: usize,
-    pub(in crate::image) pixels: Vec<u8>,
-}
-
-/// The picture at `1 / scale` of its sides, where `scale` is 2, 4 or 8; `None` where it is of another kind, or where any of its data are
-/// missing or damaged.
+/// Decodes the picture at `1 / scale` of its sides, where `scale` is 2, 4 or 8. `None` where it is of another kind, or where data are missing or
+/// damaged.
 pub(super) fn read(bytes: &[u8], layout: &Layout, scale: usize) -> Option<Scaled> {
     let tables::Start { frame, tables, scan } = tables::read(bytes, layout)?;
     if !frame.is_usual() {
@@ -41,7 +34,7 @@ pub(super) fn read(bytes: &[u8], layout: &Layout, scale: usize) -> Option<Scaled
     (ending == Ending::Whole).then(|| pixels(&frame, &planes, &quantisers, rows))
 }
 
-/// The pixels of coefficients that were kept.
+/// The pixels of the kept coefficients.
 fn pixels(frame: &Frame, planes: &[Plane], quantisers: &[[f32; 64]], mut rows: Rows) -> Scaled {
     let [across, down] = frame.grid();
     let mut block = [0.0; 64];
@@ -59,11 +52,11 @@ fn pixels(frame: &Frame, planes: &[Plane], quantisers: &[[f32; 64]], mut rows: R
     rows.into_scaled()
 }
 
-/// A baseline picture of one scan: its pixels are made while its data are read.
+/// A baseline picture of one scan, whose pixels are made while its data are read.
 struct OneScan<'a> {
     baseline: Baseline<'a>,
     frame: &'a Frame,
-    /// Of each component, in the order in which coefficients are stored.
+    /// The quantisers of each component, in the order in which coefficients are stored.
     quantisers: Vec<[f32; 64]>,
 }
 
@@ -104,7 +97,7 @@ impl OneScan<'_> {
 }
 
 impl Coded<'_> {
-    /// The next block's coefficients behind its mean, up to the last that is needed.
+    /// Reads the AC coefficients of the next block, up to the last that is needed.
     #[inline(always)]
     fn waves(
         &self,

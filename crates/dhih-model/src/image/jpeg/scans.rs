@@ -1,27 +1,27 @@
-//! The scans of a JPEG without decoding them: where their data end, whether the last marker is there, and whether a picture of several
-//! scans has all of its coefficients. It tells a file that was cut off from one that lacks its last marker or has bytes behind it.
+//! The scans of a JPEG, without decoding them: where their data end, whether the last marker is there, and whether a picture of several scans
+//! has all of its coefficients. This distinguishes a truncated file from one that lacks its last marker or has bytes behind it.
 
-use super::super::header::array;
-use super::Layout;
+use super::super::parse::array;
+use super::layout::Layout;
 
 const END: u8 = 0xd9;
 pub(super) const SCAN: u8 = 0xda;
-/// Zeros at the end of a file without a last marker that are taken for data.
+/// The number of zeros at the end of a file without a last marker that count as data.
 const MAX_ZEROS: usize = 2;
 
-/// What the bytes from the first scan on are.
+/// What is known of the bytes from the first scan on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scans {
-    /// Where the data of the last scan end. Zeros at the end of a file without a last marker are not counted: a file that was not written to
-    /// its end often has them.
+    /// The end of the data of the last scan. Zeros at the end of a file without a last marker are not counted: a file that was not written
+    /// completely often ends with zeros.
     pub(super) end: usize,
     /// Whether the last marker (EOI) is there.
     pub(super) has_end: bool,
-    /// Whether each coefficient of each component came, to its last bit.
+    /// Whether each coefficient of each component is there, down to its last bit.
     pub(super) has_all_coefficients: bool,
 }
 
-/// The bits of a component that are still to come: for each coefficient the lowest bit that came, 16 before any.
+/// What is still missing of a component: for each coefficient the lowest bit that is there, or 16 where there is none.
 type Missing = [u8; 64];
 
 impl Scans {
@@ -51,7 +51,7 @@ impl Scans {
         }
         let end = match has_end {
             true => at,
-            // The data themselves may end with a few.
+            // The data themselves may end with a few zeros.
             false => {
                 let last = bytes.iter().rposition(|byte| *byte != 0);
                 bytes.len().min(last.map_or(0, |last| last + 1) + MAX_ZEROS)
@@ -63,8 +63,8 @@ impl Scans {
     }
 }
 
-/// Notes which coefficients a scan brings: all of them where the picture is not progressive, whatever its header says. `header` lies behind
-/// the length of the segment.
+/// Records which coefficients a scan has: all of them where the picture is not progressive, whatever its header says. `header` follows the
+/// length of the segment.
 fn note_scan(header: &[u8], is_progressive: bool, missing: &mut [(u8, Missing)]) {
     let Some((&count, rest)) = header.split_first() else { return };
     let Some((components, &[first, last, bits, ..])) =
@@ -84,13 +84,13 @@ fn note_scan(header: &[u8], is_progressive: bool, missing: &mut [(u8, Missing)])
     }
 }
 
-/// Where the segment of a marker ends; `None` where the bytes end before it.
+/// The end of the segment of a marker; `None` where the bytes end before it.
 pub(super) fn segment_end(bytes: &[u8], marker: usize) -> Option<usize> {
     let length = usize::from(u16::from_be_bytes(array(bytes, marker + 2).ok()?));
     Some(marker + 2 + length.max(2)).filter(|end| *end <= bytes.len())
 }
 
-/// Where the next marker is that ends a scan or begins a segment: neither a byte 0xff of the data, nor a restart, nor a fill byte.
+/// The position of the next marker that ends a scan or begins a segment: not a byte 0xff in the data, a restart marker or a fill byte.
 pub(super) fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {

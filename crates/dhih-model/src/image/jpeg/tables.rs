@@ -1,20 +1,20 @@
-//! What the segments of a JPEG say about its scans: the frame, the quantisers, the Huffman tables, the restart interval, and which
-//! components and coefficients a scan has.
+//! What the segments of a JPEG say about its scans: the frame, the quantisers, the Huffman tables, the restart interval, and the components and
+//! coefficients of a scan.
 
-use super::Layout;
 use super::huffman::Codes;
+use super::layout::Layout;
 
-/// Where each coefficient lies in a block of 8 x 8, in the order in which they are stored.
+/// The position in a block of 8 x 8 of each coefficient, in the order in which they are stored.
 pub(super) const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// A component as the frame header describes it.
+/// A component, as the frame header describes it.
 pub(super) struct Component {
     id: u8,
-    /// Blocks across and down in a unit (MCU) of a scan of all components.
+    /// Blocks across and down in an MCU of a scan of all components.
     pub(super) sampling: [usize; 2],
     /// The number of its table of quantisers.
     quantiser: usize,
@@ -22,38 +22,38 @@ pub(super) struct Component {
 
 /// The frame of a picture.
 pub(super) struct Frame {
-    /// Columns and rows.
+    /// The numbers of columns and rows.
     pub(super) size: [usize; 2],
     pub(super) components: Vec<Component>,
     /// Whether a picture of three components is of luma and two chromas.
     has_usual_colours: bool,
 }
 
-/// The tables that are in force.
+/// The tables in force.
 #[derive(Default)]
 pub(super) struct Tables {
-    /// In the order in which coefficients are stored.
+    /// Quantisers, in the order in which coefficients are stored.
     quantisers: [Option<Box<[f32; 64]>>; 4],
-    /// Of means and of other coefficients.
+    /// Codes of DC and of AC coefficients.
     codes: [[Option<Codes>; 4]; 2],
-    /// Units between restarts; 0 where there are none.
+    /// The number of MCUs between restart markers; 0 where there are none.
     pub(super) restart_interval: usize,
 }
 
-/// What the header of a scan (SOS) says.
+/// The header of a scan (SOS).
 pub(super) struct ScanHeader {
     pub(super) components: Vec<ScanComponent>,
-    /// The coefficients of the scan, in the order in which they are stored.
+    /// The first and last coefficient of the scan, in the order of storage.
     pub(super) first: usize,
     pub(super) last: usize,
-    /// The lowest bit that came before, 0 for none, and the lowest that comes now.
+    /// The lowest bit of earlier scans (0 for none), and the lowest bit of this one.
     pub(super) high: u32,
     pub(super) low: u32,
 }
 
 /// A component of a scan.
 pub(super) struct ScanComponent {
-    /// Its number in the frame.
+    /// The number of the component in the frame.
     pub(super) component: usize,
     /// The numbers of its tables of codes.
     dc: usize,
@@ -67,7 +67,7 @@ pub(super) struct Start {
     pub(super) scan: ScanHeader,
 }
 
-/// Reads the segments up to the first scan; `None` where something is missing in them.
+/// Reads the segments up to the first scan; `None` where something is missing.
 pub(super) fn read(bytes: &[u8], layout: &Layout) -> Option<Start> {
     let (mut frame, mut tables, mut has_usual_colours) = (None, Tables::default(), true);
     for segment in &layout.segments {
@@ -98,25 +98,25 @@ impl Frame {
                 quantiser: (*quantiser).into(),
             })
             .collect();
-        // A grey picture has one block a unit, whatever its factors say.
+        // A grey picture has one block in each MCU, whatever its sampling factors are.
         if let [grey] = &mut components[..] {
             grey.sampling = [1, 1];
         }
         Some(Self { size, components, has_usual_colours: true })
     }
 
-    /// Units across and down, of a scan of all components.
+    /// MCUs across and down, in a scan of all components.
     pub(super) fn grid(&self) -> [usize; 2] {
         let most = self.most_blocks();
         [0, 1].map(|side| self.size[side].div_ceil(8 * most[side]))
     }
 
-    /// Blocks across and down in a unit, of the component that has the most.
+    /// Blocks across and down in an MCU, of the component that has the most.
     pub(super) fn most_blocks(&self) -> [usize; 2] {
         [0, 1].map(|k| self.components.iter().map(|it| it.sampling[k]).max().unwrap_or(1))
     }
 
-    /// Whether the picture is grey, or of luma and of chroma that has all or half of its columns and rows.
+    /// Whether the picture is grey, or has luma and chroma where chroma has all or half of the columns and rows.
     pub(super) fn is_usual(&self) -> bool {
         let [luma, chroma @ ..] = &self.components[..] else { return false };
         matches!(chroma.len(), 0 | 2)
@@ -127,7 +127,7 @@ impl Frame {
 }
 
 impl Tables {
-    /// Takes over a segment. `None` where it is of no known kind, or ends early.
+    /// Applies a segment. `None` where its kind is not known, or it is incomplete.
     pub(super) fn apply(&mut self, marker: u8, data: &[u8]) -> Option<()> {
         match marker {
             0xc4 => self.read_codes(data),
@@ -145,12 +145,12 @@ impl Tables {
         self.quantisers.get(component.quantiser)?.as_deref()
     }
 
-    /// The codes of the means of a component.
+    /// The codes of the DC coefficients of a component.
     pub(super) fn dc(&self, scan: &ScanComponent) -> Option<&Codes> {
         self.codes[0].get(scan.dc)?.as_ref()
     }
 
-    /// The codes of its other coefficients.
+    /// The codes of its AC coefficients.
     pub(super) fn ac(&self, scan: &ScanComponent) -> Option<&Codes> {
         self.codes[1].get(scan.ac)?.as_ref()
     }
@@ -186,7 +186,7 @@ impl Tables {
 }
 
 impl ScanHeader {
-    /// `data` lies behind the length of the segment. `None` where it names none, too many, or others than those of the frame.
+    /// Reads the data of the segment, behind its length. `None` where it names no component, too many, or some that are not in the frame.
     pub(super) fn read(data: &[u8], frame: &Frame) -> Option<Self> {
         let (count, rest) = data.split_first()?;
         let (named, rest) = rest.split_at_checked(2 * usize::from(*count))?;

@@ -1,4 +1,4 @@
-//! Scaled pictures against slow references, progressive pictures against baseline ones, and pictures that are cut off.
+//! Scaled pictures are compared with slow references, progressive pictures with baseline ones, and truncated pictures are refused.
 
 use std::f64::consts::PI;
 
@@ -57,12 +57,12 @@ fn scaled(bytes: &[u8], scale: usize) -> Option<Picture> {
     Some(Picture { width, height, pixels })
 }
 
-/// Where the bytes of the first marker of a kind begin.
+/// The position of the first marker of a kind.
 fn find(bytes: &[u8], marker: u8) -> usize {
     bytes.windows(2).position(|pair| pair == [0xff, marker]).unwrap()
 }
 
-/// 4:4:0 out of 4:2:2: chroma has half of the rows in place of half of the columns. What the picture shows is torn apart.
+/// Makes 4:4:0 of 4:2:2: chroma has half of the rows in place of half of the columns. The content of the picture becomes meaningless.
 fn upright(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let sampling = find(&bytes, 0xc0) + 11;
@@ -71,7 +71,7 @@ fn upright(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A picture of three components in three scans, which all have the data of a grey one.
+/// A picture of three components in three scans, each with the data of a grey picture.
 fn in_three_scans(grey: &[u8]) -> Vec<u8> {
     let [frame, scan] = [find(grey, 0xc0), find(grey, 0xda)];
     let frame_end = frame + 2 + usize::from(u16::from_be_bytes([grey[frame + 2], grey[frame + 3]]));
@@ -112,7 +112,7 @@ fn progressive_pictures_have_the_pixels_of_baseline_ones() {
     }
 }
 
-/// The samples of a block of which the coefficients beyond `n` are set to zero, and of these the means over `8 / n` rows and columns.
+/// The samples of a block whose coefficients beyond `n` are zero, averaged over boxes of `8 / n` rows and columns.
 fn reference(block: &[[f64; 8]; 8], n: usize) -> Vec<Vec<f64>> {
     let wave = |u: usize, x: usize| {
         let constant = if u == 0 { f64::sqrt(0.125) } else { 0.5 };
@@ -134,9 +134,9 @@ fn reference(block: &[[f64; 8]; 8], n: usize) -> Vec<Vec<f64>> {
 
 #[test]
 fn samples_are_the_means_of_the_low_waves() {
-    // The reference sees pixels that were rounded, half a step each, and so is the result. Colours are rounded once more by the transform of
-    // the whole picture and once by its conversion, where a step of a chroma is up to 1.8 of a channel. Pixels at the ends of the range, which
-    // may have been cut, are left out.
+    // The reference is made of rounded pixels, with an error of half a step, and the result is rounded, too. The transform of the whole picture
+    // and its colour conversion round colours once more each; one step of chroma is up to 1.8 steps of a channel. Pixels at the ends of the
+    // range, which may have been clamped, are left out.
     let mut compared = 0;
     for (bytes, tolerance) in [(PAIRS[3].1[0], 1.25), (PAIRS[2].1[0], 3.0)] {
         let picture = whole(bytes).unwrap();
@@ -171,8 +171,8 @@ fn samples_are_the_means_of_the_low_waves() {
 
 #[test]
 fn scaled_pictures_are_near_the_means_of_pixels() {
-    // The high coefficients, and how the whole picture scales chroma up, make the difference.
-    // Three times the same component makes colours that are cut at the ends of the range, so that means of pixels are no reference.
+    // The difference comes from the high coefficients and from the upsampling of chroma in the whole picture. Three times the same component
+    // gives colours that are clamped at the ends of the range, for which the mean of pixels is no reference.
     for (what, bytes) in files().into_iter().filter(|(what, _)| !what.contains("scans")) {
         let picture = whole(&bytes).unwrap_or_else(|| panic!("{what}"));
         for scale in SCALES {
@@ -192,7 +192,7 @@ fn scaled_pictures_are_near_the_means_of_pixels() {
                 }));
             }
             let mean = differences.iter().sum::<f64>() / differences.len() as f64;
-            // At a half most of the coefficients that are left out weigh, at an eighth none of luma.
+            // The left-out coefficients have the most influence at a half, and none on luma at an eighth.
             let most = [4.0, 3.5, 1.5][scale.ilog2() as usize - 1];
             assert!(mean < most, "{what} at 1/{scale}: {mean} on the average");
         }
@@ -206,7 +206,7 @@ fn pictures_of_several_scans_are_of_all_components() {
         let [luma, ours] = [grey, &in_three_scans(grey)].map(|bytes| scaled(bytes, scale).unwrap());
         for (luma, got) in luma.pixels.chunks(3).zip(ours.pixels.chunks(3)) {
             let y = f64::from(luma[0]);
-            // Luma was rounded, which the weights of chroma and the rounding of the result make up to 2.
+            // Luma was rounded; the weights of chroma and the rounding of the result increase this error to up to 2.
             for (weight, got) in [1.402, -0.344_136 - 0.714_136, 1.772].into_iter().zip(got) {
                 let expected = (y + weight * (y - 128.0)).clamp(0.0, 255.0);
                 assert!((expected - f64::from(*got)).abs() < 2.0, "{got} for {expected}");

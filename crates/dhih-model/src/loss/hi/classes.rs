@@ -1,4 +1,4 @@
-//! What the HI loss compares outputs with: one row a class, trained or fixed.
+//! What the HI loss compares outputs with: one row for each class, trained or fixed.
 
 use candle_core::{Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
@@ -8,8 +8,8 @@ use crate::error;
 use crate::loss::Centres;
 use crate::loss::parts::{length, sign};
 
-/// The name of the class weights that begin at codewords and whose lengths do not count. Weight decay would only shorten them, which makes
-/// their steps larger: optimisers are to leave it out.
+/// The name of class weights that are initialised with codewords and whose lengths do not matter. Optimisers should exclude them from weight
+/// decay, which would only shorten them and thereby make their steps larger.
 pub const CLASS_DIRECTIONS: &str = "class_directions";
 
 /// A row of K values for each class.
@@ -22,10 +22,10 @@ pub enum HiClasses {
 }
 
 impl HiClasses {
-    /// Class weights that begin at codewords, as a variable of `vb`. They begin with length 1, like those that are drawn, on average.
+    /// Class weights as a variable of `vb`, initialised with codewords scaled to length 1, which is the average length of random class weights.
     ///
     /// # Errors
-    /// When there are no such codewords; those of the variable store.
+    /// When the scheme has no such codewords, and those of the variable store.
     pub(in crate::loss) fn directions(
         config: CodewordConfig,
         vb: &VarBuilder<'_>,
@@ -49,9 +49,8 @@ impl HiClasses {
         }
     }
 
-    /// The sign that each output is drawn to by supervised quantisation: that of its class's row; with several labels that of the sum of
-    /// their rows. Where the sum is 0, codewords take their tie-breaking code's bit, and weights take +1. Signs have no
-    /// gradient.
+    /// The target signs of supervised quantisation: the signs of the row of a sample's class, or with several classes of the sum of their rows.
+    /// Where the sum is 0, codewords use their tie-breaking code and weights use +1. Signs have no gradient.
     ///
     /// # Shapes
     /// `labels`: `[n, C]`; returns `[n, K]` of +-1.
@@ -62,8 +61,8 @@ impl HiClasses {
         }
     }
 
-    /// How far the rows are from orthogonal ones: the mean square of the cosines of all ordered pairs of different classes,
-    /// `|W^ W^^T - I|_F^2 / (C (C - 1))`, where `W^` has the rows at length 1.
+    /// How far the rows are from orthogonal: the mean square of the cosines of all ordered pairs of different classes,
+    /// `|W^ W^^T - I|_F^2 / (C (C - 1))`, where `W^` are the rows scaled to length 1.
     ///
     /// # Shapes
     /// Returns a scalar.

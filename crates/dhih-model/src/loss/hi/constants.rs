@@ -1,61 +1,61 @@
-//! The constants of the HI loss: its modes, their defaults, what older files mean, ranges, and the constants that change as training goes
-//! on. The loss itself is in `mod.rs`.
+//! The constants of the HI loss: modes, defaults, their meaning in older files, ranges, and schedules. `mod.rs` has the loss itself.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codewords::Scheme;
 use crate::loss::range::Range;
 
-/// What the logits are, and how the sensitivity acts on them. `phi` is in the description of [`hi`](super::hi()).
+/// The form of the logits, and how the sensitivity acts on them. See [`hi`](super::hi()) for `phi`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HiMode {
-    /// Products of relaxed code and trained class weights; the true class's logit z becomes `phi(z)`.
+    /// Logits are products of relaxed code and trained class weights. The logit z of the true class becomes `phi(z)`.
     #[default]
     Target,
-    /// The same products, every one of them multiplied by alpha, an inverse temperature.
+    /// Logits are the same products. All of them are multiplied by alpha, an inverse temperature.
     Global,
-    /// Scaled cosines of output and fixed codewords; the true class's cosine c becomes `phi(c)`.
+    /// Logits are scaled cosines of output and fixed codewords. The cosine c of the true class becomes `phi(c)`.
     Cosine,
-    /// Scaled cosines of output and trained class weights that begin at the codewords; the true class's cosine c becomes `phi(c)`.
+    /// Logits are scaled cosines of output and trained class weights that are initialised with codewords. The cosine c of the true class becomes
+    /// `phi(c)`.
     CosineWeights,
 }
 
 impl HiMode {
-    /// Whether its logits are cosines.
+    /// Whether the logits are cosines.
     pub fn is_cosine(self) -> bool {
         matches!(self, Self::Cosine | Self::CosineWeights)
     }
 }
 
-/// The constants of the HI loss. [`Default`] has those of new runs in the mode `target`.
+/// The constants of the HI loss. [`Default`] gives those of new runs in the mode `target`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default = "Hi::of_older_files")]
 pub struct Hi {
-    /// What the logits are, and how the sensitivity acts.
+    /// The form of the logits.
     pub mode: HiMode,
-    /// The sensitivity alpha: in (0, 1], where 1 is plain softmax; any positive number for `global`.
+    /// The sensitivity alpha, in (0, 1]; 1 is plain softmax. For `global` it may be any positive number.
     pub alpha: f64,
-    /// The part of training in which the sensitivity goes from 1 to alpha, in a line; at 0 it is alpha from the beginning.
+    /// The share of training in which alpha goes linearly from 1 to its value; 0 means that it has its value from the beginning.
     pub alpha_ramp: f64,
-    /// Weight of the quantisation term `(|h| - 1)^2`.
+    /// The weight of the quantisation term `(|h| - 1)^2`.
     pub lambda_q: f64,
-    /// Weight mu of supervised quantisation, which draws each output to the sign that its class has at this bit.
+    /// The weight mu of supervised quantisation, which draws each output to the sign of its class at this bit.
     pub mu: f64,
-    /// Of `cosine-weights`: weight of the term that keeps class weights orthogonal.
+    /// For `cosine-weights`: the weight of the term that keeps class weights orthogonal.
     pub beta: f64,
-    /// Of the modes with cosines: these are multiplied by it times sqrt(K).
+    /// For the modes with cosines: cosines are multiplied by this times sqrt(K).
     pub scale_factor: f64,
-    /// Of the modes with cosines: the scale factor at the beginning of training, where `scale_ramp` is above 0.
+    /// For the modes with cosines: the scale factor at the beginning of training, where `scale_ramp` is above 0.
     pub scale_start: f64,
-    /// Of the modes with cosines: the part of training in which the scale factor goes from `scale_start` to `scale_factor`, in a line;
-    /// at 0 it is `scale_factor` from the beginning.
+    /// For the modes with cosines: the share of training in which the scale factor goes linearly from `scale_start` to `scale_factor`; 0 means
+    /// that it is `scale_factor` from the beginning.
     pub scale_ramp: f64,
-    /// Of the modes with cosines: how codewords are made.
+    /// For the modes with cosines: the scheme of the codewords.
     pub codewords: Scheme,
-    /// Of the modes with cosines: seed of the codewords that are drawn.
+    /// For the modes with cosines: the seed of random codewords.
     pub codeword_seed: u64,
-    /// Whether the hash layer is to end in batch norm, where the user does not say.
+    /// Whether the hash layer ends in batch norm where the user does not say.
     pub batch_norm: bool,
 }
 
@@ -66,7 +66,7 @@ impl Default for Hi {
 }
 
 impl Hi {
-    /// The defaults of new runs in a mode. What new runs train with is decided here and nowhere else.
+    /// The defaults of new runs in a mode. This is the only place that decides them.
     pub fn of_mode(mode: HiMode) -> Self {
         let mu = match mode {
             HiMode::Target => 1.0,
@@ -88,26 +88,25 @@ impl Hi {
         }
     }
 
-    /// The default weight `lambda_q` of the quantisation term beside supervised quantisation of weight `mu`, which takes its place. Cosines
-    /// do not depend on how large outputs are: they have neither by default.
+    /// The default weight `lambda_q` of the quantisation term. Supervised quantisation of weight `mu` replaces the term. Cosines do not depend
+    /// on the magnitude of outputs, so that the modes with cosines have neither by default.
     pub fn default_lambda_q(mode: HiMode, mu: f64) -> f64 {
         if mu > 0.0 || mode.is_cosine() { 0.0 } else { 0.01 }
     }
 
-    /// What a file means that does not name a constant, or no loss at all: the loss as it was before it had more than mode, alpha and
-    /// `lambda_q`.
+    /// The meaning of a file that omits constants, or names no loss at all: the loss as it was when it had only mode, alpha and `lambda_q`.
     pub(crate) fn of_older_files() -> Self {
         let mu = 0.0;
         let lambda_q = Self::default_lambda_q(HiMode::Target, mu);
         Self { lambda_q, mu, batch_norm: false, ..Self::of_mode(HiMode::Target) }
     }
 
-    /// Alpha when the part `progress` of training is done: `1 - (1 - alpha) min(1, progress / alpha_ramp)`.
+    /// Alpha at `progress`, the share of training that is done: `1 - (1 - alpha) min(1, progress / alpha_ramp)`.
     pub(super) fn alpha_at(&self, progress: f64) -> f64 {
         1.0 - (1.0 - self.alpha) * ramp(progress, self.alpha_ramp)
     }
 
-    /// What cosines are multiplied by when the part `progress` of training is done.
+    /// The factor of cosines at `progress`.
     pub(super) fn scale_at(&self, progress: f64, bits: usize) -> f64 {
         let Self { scale_factor, scale_start, scale_ramp, .. } = *self;
         let factor = scale_start + (scale_factor - scale_start) * ramp(progress, scale_ramp);
@@ -140,7 +139,7 @@ impl Hi {
     }
 }
 
-/// How much of a change that takes the part `length` of training is done at `progress`, 0 to 1.
+/// How much of a linear change is done at `progress`, 0 to 1, where the change takes the share `length` of training.
 fn ramp(progress: f64, length: f64) -> f64 {
     if length > 0.0 { (progress / length).min(1.0) } else { 1.0 }
 }

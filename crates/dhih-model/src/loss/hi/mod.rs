@@ -1,14 +1,14 @@
 //! The highly interrelated (HI) loss.
 //!
-//! He Zhouyu, Feng Xupeng, Liu Lijun, Huang Qingsong: "Deep Highly Interrelated Hashing for Fast Image Retrieval", Journal
-//! of Computer Research and Development 57(11):2375-2388, 2020. **This is a reconstruction**: the abstract says that the loss
-//! adjusts distances between features by changing the model's sensitivity to the weight matrix, larger between classes and
-//! smaller within, under unary supervision; it gives no equation. The readings that fit are here, as modes. In all of them the
-//! sensitivity alpha scales the derivative of logits with respect to the weight matrix. `cosine` and `cosine-weights` are hybrids: their
-//! cosines to far codewords are OrthoHash's (Hoe et al., NeurIPS 2021), the sensitivity stands where that has its margin. Supervised
-//! quantisation is ours; with fixed codewords it is the central similarity of CSQ (Yuan et al., CVPR 2020).
+//! He Zhouyu, Feng Xupeng, Liu Lijun, Huang Qingsong: "Deep Highly Interrelated Hashing for Fast Image Retrieval", Journal of Computer Research
+//! and Development 57(11):2375-2388, 2020. **This is a reconstruction.** The abstract says that the loss adjusts distances between features by
+//! changing the sensitivity of the model to the weight matrix, larger between classes and smaller within, under unary supervision; it gives no
+//! equation. The modes are the readings that fit. In all of them the sensitivity alpha scales the derivative of logits with respect to the
+//! weight matrix. `cosine` and `cosine-weights` are hybrids: their cosines to far codewords are those of OrthoHash (Hoe et al., NeurIPS 2021),
+//! with the sensitivity in place of its margin. Supervised quantisation is our own addition; with fixed codewords it is the central similarity
+//! of CSQ (Yuan et al., CVPR 2020).
 //!
-//! `constants.rs` has the constants, `classes.rs` what outputs are compared with.
+//! `constants.rs` has the constants, `classes.rs` has what outputs are compared with.
 
 mod classes;
 mod constants;
@@ -67,7 +67,7 @@ impl HashLoss for Hi {
     }
 
     fn class_scores(&self, v: &Tensor, classes: &Self::Classes) -> Result<Option<Tensor>> {
-        // The order of its logits is the same throughout training.
+        // The schedules do not change the order of the logits.
         Ok(Some(hi_logits(v, classes, self, 1.0)?))
     }
 }
@@ -78,19 +78,19 @@ impl HashLoss for Hi {
 ///
 /// `L_i = 1/|Y_i| sum_{c in Y_i} -log [ e^{t_c} / ( e^{t_c} + sum_{j not in Y_i} e^{z_j} ) ]`.
 ///
-/// The logits z and, for the true classes, t are, with `phi(x) = alpha x` where `x >= 0` and `x / alpha` where `x < 0`,
+/// The logits z and, for the true classes, t are defined as follows, where `phi(x) = alpha x` for `x >= 0` and `x / alpha` for `x < 0`:
 ///
 /// - `target`: `z_c = h . w_c`, `t_c = phi(z_c)`, `h = tanh(v)`
 /// - `global`: `z_c = t_c = alpha h . w_c`
 /// - `cosine`, `cosine-weights`: `z_c = s cos(v, w_c)`, `t_c = s phi(cos(v, w_c))`
 ///
-/// `w_c` is a class's row: a trained weight, or for `cosine` a fixed codeword. `sign(w_i)` is the sign of the sample's row, see
-/// `HiClasses::signs`; it is a target, no gradient goes through it. The term of beta is that of `cosine-weights` alone. `alpha` and
-/// `s = scale_factor sqrt(K)` follow their schedules as training goes on.
+/// `w_c` is the row of a class: a trained weight, or a fixed codeword in the mode `cosine`. `sign(w_i)` is the sign of the sample's row, see
+/// `HiClasses::signs`; it is a target through which no gradient goes. The term with beta is there in the mode `cosine-weights` alone. `alpha`
+/// and `s = scale_factor sqrt(K)` follow schedules during training.
 ///
-/// Positives do not compete with one another; with one label L is cross-entropy with a harder true class. A sample
-/// without labels contributes nothing and is not counted in the mean. With labels smoothed by the part r, `L_i` becomes
-/// `(1 - r) L_i - r / C sum_c log softmax(z_i)_c`, and the other terms stay as they are.
+/// The classes of a sample do not compete with one another. With one label, L is cross-entropy with a harder true class. A sample without labels
+/// contributes nothing and is not counted in the mean. With label smoothing r, `L_i` becomes `(1 - r) L_i - r / C sum_c log softmax(z_i)_c`, and
+/// the other terms do not change.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `classes`: C rows of K values, `supervision`: labels `[n, C]`; returns a scalar.
@@ -112,7 +112,7 @@ pub fn hi(
             sensitive(&z, config.alpha_at(progress))?
         }
     };
-    // log sum exp of the other classes; a label moves its class out of the sum.
+    // The log-sum-exp of the other classes: a label removes its class from the sum.
     let others = (&z + (labels * -1e9)?)?.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
     let each = softplus(&others.broadcast_sub(&harder)?)?;
     let each = ((each * labels)?.sum(D::Minus1)? / labels.sum(D::Minus1)?.maximum(1f64)?)?;
@@ -131,7 +131,7 @@ pub fn hi(
     Ok(value)
 }
 
-/// The class logits z of [`hi`], before the sensitivity acts on the true class's.
+/// The class logits z of [`hi`], before the sensitivity acts on the true class.
 ///
 /// # Shapes
 /// `v`: `[n, K]`, `classes`: C rows of K values; returns `[n, C]`.
@@ -146,7 +146,7 @@ fn hi_logits(v: &Tensor, classes: &HiClasses, config: &Hi, progress: f64) -> Res
     }
 }
 
-/// phi: continuous, increasing, and never above its argument for alpha up to 1.
+/// The function phi. It is continuous and increasing, and for alpha up to 1 it never exceeds its argument.
 fn sensitive(z: &Tensor, alpha: f64) -> Result<Tensor> {
     (z.relu()? * alpha)? - (z.neg()?.relu()? / alpha)?
 }

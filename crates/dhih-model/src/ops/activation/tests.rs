@@ -1,5 +1,6 @@
-//! Values and gradients of all activations, at their ends, and how exact their pieces are.
+//! Values and gradients of all activations, at the ends of their ranges, and the accuracy of the approximations.
 
+use super::loops::normal_cdf;
 use super::*;
 use crate::ops::testing::{assert_close, assert_finite_differences, variable};
 

@@ -1,4 +1,4 @@
-//! The operator against candle's own and against finite differences, over all algorithms.
+//! The operator is compared with candle's and with finite differences, for all algorithms.
 
 use super::super::testing::{
     assert_close, assert_finite_differences, assert_same_gradients, variable,
@@ -32,7 +32,7 @@ const CASES: [Case; 27] = [
     (3, [2, 1, 1, 32], 3, 9, (32, 32)),
     (5, [2, 2, 1, 7], 2, 8, (7, 7)),
     (3, [1, 2, 2, 16], 2, 8, (16, 16)),
-    // Winograd's sizes, whole and cut tiles.
+    // Sizes for Winograd, with complete and incomplete tiles.
     (3, [1, 1, 1, 1], 2, 8, (16, 16)),
     (3, [1, 1, 1, 1], 3, 15, (32, 16)),
     (3, [1, 1, 1, 1], 5, 7, (96, 96)),
@@ -46,7 +46,7 @@ const CASES: [Case; 27] = [
 #[test]
 fn agrees_with_candle() {
     for (kernel, [stride, padding, dilation, groups], n, side, (channels, out)) in CASES {
-        // candle's own backward fails on oblong images where the stride is not 1.
+        // candle's own backward pass fails on images that are not square where the stride is not 1.
         let width = if stride == 1 { side + 1 } else { side };
         let x = variable("x", &[n, side, width, channels]);
         let w = variable("w", &[out, channels / groups, kernel, kernel]);
@@ -197,7 +197,7 @@ fn same_padding_agrees_with_candle_on_a_padded_image() {
         let none = Conv2dConfig { padding: Padding::Each(0), ..same };
         let identity = Activation::Identity;
         let ours = || conv2d(x.as_tensor(), w.as_tensor(), None, same, identity);
-        // TensorFlow's rule: as many zeros as the last window lacks, the greater half behind.
+        // TensorFlow's rule: as many zeros as the last window lacks, the greater half of them behind the image.
         let zeros = |size: usize| {
             let all = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
             (all / 2, all.div_ceil(2))

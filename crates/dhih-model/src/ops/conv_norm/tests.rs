@@ -1,4 +1,4 @@
-//! The fused operator beside its operators one by one.
+//! The fused operator is compared with its operators one by one.
 
 use super::super::testing::{assert_close, assert_same_gradients, variable};
 use super::super::{Conv2dConfig, Padding, portable};

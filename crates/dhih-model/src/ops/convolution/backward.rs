@@ -1,8 +1,8 @@
-//! Both gradients of a convolution over a batch. Each part of the images has a sum of its own for the weights, and the sums are added in a
+//! Both gradients of a convolution over a batch. Each part of the images has its own sum of weight gradients, and these sums are added in a
 //! fixed order.
 //!
-//! Few threads go through the parts, and take both gradients of some images while these are in cache. For more threads than parts the
-//! two gradients are tasks of their own, and the sums of a part are cut by output channels; each sum stays as it is.
+//! With few threads, a task computes both gradients of some images while these are in cache. With more threads than parts, the two gradients are
+//! separate tasks, and the sum of a part is divided by output channels. The values of the sums are the same either way.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -17,38 +17,39 @@ use crate::ops::scratch::{Scratch, with_scratch};
 use crate::ops::tasks::{region, task, threads};
 use crate::ops::{Tasks, add_to};
 
-/// Where the gradients of the output come from.
+/// The source of the gradients of the output.
 pub(in crate::ops) enum OutputGradient<'a> {
-    /// They are there, `[n, output]`.
+    /// They are given, `[n, output]`.
     Given(&'a [f32]),
-    /// They are computed for some images when needed, and stay in cache.
+    /// They are computed for some images at a time when they are needed, and stay in cache.
     Computed(&'a (dyn Fn(Range<usize>, &mut [f32]) + Sync)),
 }
 
-/// A backward pass.
+/// The settings of a backward pass.
 pub(in crate::ops) struct Backward<'a> {
     geometry: Geometry,
     x: &'a [f32],
-    /// Images.
+    /// The number of images.
     n: usize,
     dy: OutputGradient<'a>,
     input: Option<InputGradient>,
     weights: WeightGradient,
-    /// Images of a part.
+    /// The number of images of a part.
     part: usize,
 }
 
 /// The gradients of the input, where wanted, and of the weights.
 type Gradients = (Option<Vec<f32>>, Vec<f32>);
 
-/// A task where each gradient has its own.
+/// A task where the two gradients are computed separately.
 enum Task<'a> {
     Input { images: Range<usize>, dx: &'a mut [MaybeUninit<f32>] },
     Weights { images: Range<usize>, columns: Range<usize> },
 }
 
 impl<'a> Backward<'a> {
-    /// Of a convolution of `x` with `weight`, `[out, in / groups, kh, kw]`; the input's gradient only where it is wanted.
+    /// The backward pass of a convolution of `x` with `weight`, `[out, in / groups, kh, kw]`. The gradient of the input is computed only where
+    /// it is wanted.
     pub(in crate::ops) fn new(
         geometry: Geometry,
         (x, weight): (&'a [f32], &[f32]),
@@ -62,7 +63,7 @@ impl<'a> Backward<'a> {
         Self { geometry, x, n, dy, input, weights, part }
     }
 
-    /// Computes both.
+    /// Computes both gradients.
     pub(in crate::ops) fn run(&self) -> Gradients {
         let (parts, threads) = (self.n.div_ceil(self.part), threads());
         if parts == threads || parts >= 2 * threads {
@@ -71,16 +72,16 @@ impl<'a> Backward<'a> {
         self.apart((2 * threads).div_ceil(parts.max(1)))
     }
 
-    /// One task a part.
+    /// Computes both gradients with one task for each part.
     fn together(&self) -> Gradients {
         let len = if self.input.is_some() { self.x.len() } else { 0 };
         let columns = self.weights.all_columns();
-        // SAFETY: `sum_of` cuts all of `dx` into chunks of images and zeroes each.
+        // SAFETY: `sum_of` divides all of `dx` into chunks of images and zeroes each chunk.
         let (dx, sum) = unsafe { fresh(len, |dx| region(|| self.sum_of(0..self.n, &columns, dx))) };
         (self.input.is_some().then_some(dx), self.weights.finish(&columns, &sum))
     }
 
-    /// The sum over `images`; the input's gradient goes to `dx`.
+    /// Returns the sum over `images`, and writes the gradient of the input to `dx`.
     fn sum_of(
         &self,
         images: Range<usize>,
@@ -136,7 +137,7 @@ impl<'a> Backward<'a> {
         sum
     }
 
-    /// Tasks of one gradient, those of the weights for up to `blocks` ranges of output channels.
+    /// Computes the gradients with separate tasks, those of the weights for up to `blocks` ranges of output channels.
     fn apart(&self, blocks: usize) -> Gradients {
         let (n, output) = (self.n, self.geometry.output());
         let few = n.div_ceil(2 * threads()).max(1);
@@ -161,7 +162,7 @@ impl<'a> Backward<'a> {
             let tasks: Vec<Task<'_>> = of_weights.chain(of_input).collect();
             tasks.into_par_iter().run_all(|task| self.one_gradient(task, &dy))
         };
-        // SAFETY: the chunks are all of `dx`, and `one_gradient` zeroes each.
+        // SAFETY: the chunks are all of `dx`, and `one_gradient` zeroes each of them.
         let (dx, sums) = unsafe { fresh(len, run) };
         let mut sums: Vec<Vec<f32>> = sums.into_iter().flatten().collect();
         let parts = n.div_ceil(self.part);
@@ -199,8 +200,8 @@ impl<'a> Backward<'a> {
         &self.x[images.start * image..images.end * image]
     }
 
-    /// Cuts a part into images whose gradients are handled together: about as large as the sum that they are added to, or a few hundred
-    /// kilobytes.
+    /// Divides a part into chunks of images whose gradients are handled together. A chunk is about as large as the sum that it is added to, or a
+    /// few hundred kilobytes.
     fn chunks(&self, images: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
         const VALUES: usize = 1 << 17;
         let values = VALUES.max(self.weights.sum_len(&self.weights.all_columns()));
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn gradients_do_not_depend_on_how_work_is_cut() {
         let cases = [
-            // Winograd, direct with and without whole vectors, groups, depthwise, one image.
+            // Winograd, direct with and without complete vectors, groups, depthwise, and a single image.
             ([7, 8, 8, 128], (96, 3), EACH),
             ([9, 6, 5, 12], (40, 3), EACH),
             ([6, 7, 7, 32], (64, 3), Conv2dConfig { stride: 2, ..EACH }),

@@ -1,4 +1,4 @@
-//! Convolution of each channel on its own: a pass over memory rather than a product of matrices, by vectors of channels.
+//! Depthwise convolution: each channel has its own kernel. It is a pass over memory rather than a product of matrices, by vectors of channels.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -7,7 +7,7 @@ use super::geometry::Geometry;
 use super::product::Epilogue;
 use crate::ops::simd::{Simd, dispatch};
 
-/// A depthwise convolution: weights by tap, `[taps, channels]`.
+/// A depthwise convolution. Its weights are ordered by tap, `[taps, channels]`.
 #[derive(Debug)]
 pub(super) struct Depthwise {
     geometry: Geometry,
@@ -15,7 +15,7 @@ pub(super) struct Depthwise {
     taps: Vec<f32>,
 }
 
-/// For each output position along one side the kernel's places that lie inside, and the first one's input position.
+/// For each output position along one side: the kernel positions that lie within the image, and the input position of the first of them.
 type Span = (Range<usize>, usize);
 
 /// The spans of output rows and columns.
@@ -35,7 +35,7 @@ impl Spans {
     }
 }
 
-/// Channels filled up so that a vector that begins within them ends within them.
+/// Channels, rounded up so that a vector that begins at one of them does not reach beyond the end.
 fn filled(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
@@ -67,7 +67,7 @@ impl Depthwise {
         Self { geometry, spans: Spans::new(&geometry), taps }
     }
 
-    /// The output rows `rows` of each image.
+    /// Computes the output rows `rows` of each image.
     pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
         let Self { geometry, spans, taps } = self;
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= filled(geometry.channels)));
@@ -78,7 +78,7 @@ impl Depthwise {
             for (line, y) in lines.zip(y.chunks_mut(geometry.out_row())) {
                 let last = (geometry.out.1 - 1) * geometry.pixel + geometry.channels;
                 assert!(y.len() >= last, "a row of the output is too short");
-                // SAFETY: `x` is an image and `y` a row of one; spans hold places inside the image alone.
+                // SAFETY: `x` is an image and `y` a row of one; spans contain positions within the image only.
                 unsafe { forward_row(&job, line, Ends::of(x), y.as_mut_ptr()) }
             }
         }
@@ -93,7 +93,7 @@ impl Depthwise {
         for (dy, dx) in images.zip(dx.chunks_exact_mut(geometry.image())) {
             dx.fill(0.0);
             for (line, dy) in spans.vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
-                // SAFETY: as above, with the two exchanged.
+                // SAFETY: as in the forward pass, with input and output exchanged.
                 unsafe { input_row(&job, line, Ends::of(dy), dx.as_mut_ptr(), dx.len()) }
             }
         }
@@ -108,7 +108,7 @@ struct Pass<'a> {
     epilogue: Epilogue<'a>,
 }
 
-/// A slice as pointers.
+/// The first and the end pointer of a slice.
 #[derive(Clone, Copy)]
 struct Ends {
     start: *const f32,
@@ -120,10 +120,10 @@ impl Ends {
         Self { start: values.as_ptr(), len: values.len() }
     }
 
-    /// The vector at `at`, zeros where it reaches over the end.
+    /// The vector at `at`, with zeros where it reaches beyond the end of the slice.
     #[inline(always)]
     unsafe fn load<S: Simd>(self, at: usize) -> S {
-        // SAFETY: the caller's: `at` is within the slice.
+        // SAFETY: the caller guarantees that `at` is within the slice.
         unsafe {
             if at + S::LANES <= self.len {
                 return S::load(self.start.add(at));
@@ -142,7 +142,7 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
     let Geometry { width, channels, kernel, config, .. } = *job.geometry;
     let (filled, dilation) = (filled(channels), config.dilation);
     for c in (0..channels).step_by(S::LANES) {
-        // SAFETY: the caller's; `c` is within the channels of each pixel and tap.
+        // SAFETY: the caller guarantees the sizes of `x` and `y`; `c` is within the channels of each pixel and tap.
         unsafe {
             let bias =
                 job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
@@ -180,11 +180,11 @@ unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
     }
 }
 
-/// Outputs that are summed side by side: one sum alone would wait for each of its additions.
+/// The number of outputs that are summed side by side. A single sum would wait for each of its additions.
 const TOGETHER: usize = 4;
 
-/// The sums of [`TOGETHER`] outputs, in the order in which each would be summed alone. All places of the kernel lie inside the row,
-/// from column `first` on, and inside the image by a whole vector; `x` points to the channel of its first pixel.
+/// The sums of [`TOGETHER`] outputs, each in the order in which it would be computed on its own. All kernel positions lie within the row, from
+/// column `first` on, and at least a vector before the end of the image. `x` points to the channel of the first pixel.
 #[inline(always)]
 unsafe fn together<S: Simd>(
     job: &Pass<'_>,
@@ -199,7 +199,7 @@ unsafe fn together<S: Simd>(
     for (i, ky) in line.0.clone().enumerate() {
         let row = (line.1 + i * config.dilation) * width + first;
         for kx in 0..kernel.1 {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees that all kernel positions lie within the image.
             unsafe {
                 let tap = S::load(job.taps.as_ptr().add((ky * kernel.1 + kx) * filled + c));
                 let at = x.add((row + kx * config.dilation) * channels);
@@ -216,7 +216,7 @@ unsafe fn together<S: Simd>(
 #[inline(always)]
 unsafe fn finish<S: Simd>(job: &Pass<'_>, sum: S, (ox, c): (usize, usize), y: *mut f32) {
     let Geometry { channels, pixel, .. } = *job.geometry;
-    // SAFETY: the caller's: `y` is a row of outputs.
+    // SAFETY: the caller guarantees that `y` is a row of outputs.
     unsafe {
         let sum = match job.epilogue.range {
             Some((low, high)) => sum.max(S::splat(low)).min(S::splat(high)),
@@ -235,7 +235,7 @@ unsafe fn scatter<S: Simd>(job: &Pass<'_>, line: &Span, dy: Ends, dx: *mut f32, 
     let Geometry { width, channels, kernel, config, .. } = *job.geometry;
     let (filled, dilation) = (filled(channels), config.dilation);
     for c in (0..channels).step_by(S::LANES) {
-        // SAFETY: the caller's; `c` is within the channels of each pixel and tap.
+        // SAFETY: the caller guarantees the sizes of both slices; `c` is within the channels of each pixel and tap.
         unsafe {
             for (ox, span) in job.horizontal.iter().enumerate() {
                 let gradient: S = dy.load(ox * channels + c);
@@ -254,7 +254,7 @@ unsafe fn scatter<S: Simd>(job: &Pass<'_>, line: &Span, dy: Ends, dx: *mut f32, 
     }
 }
 
-/// The gradient of the weights.
+/// The sizes of the sum of weight gradients.
 #[derive(Debug)]
 pub(super) struct DepthwiseWeights {
     geometry: Geometry,
@@ -266,12 +266,12 @@ impl DepthwiseWeights {
         Self { geometry, spans: Spans::new(&geometry) }
     }
 
-    /// Values of the sum that [`Self::add`] adds to.
+    /// The number of values of the sum that [`Self::add`] adds to.
     pub(super) fn sum_len(&self) -> usize {
         self.geometry.kernel.0 * self.geometry.kernel.1 * filled(self.geometry.channels)
     }
 
-    /// Adds the part of some images.
+    /// Adds what some images contribute to the sum.
     pub(super) fn add(&self, x: &[f32], dy: &[f32], sum: &mut [f32]) {
         let Self { geometry, spans } = self;
         assert!(sum.len() >= self.sum_len());
@@ -280,8 +280,7 @@ impl DepthwiseWeights {
         let images = x.chunks_exact(geometry.image()).zip(dy.chunks_exact(geometry.output()));
         for (x, dy) in images {
             for (line, dy) in spans.vertical.iter().zip(dy.chunks_exact(geometry.out_row())) {
-                // SAFETY: `x` is an image and `dy` a row of one, the assertion covers the sum; spans hold places inside the
-                // image alone.
+                // SAFETY: `x` is an image and `dy` a row of one; the assertion covers the sum; spans contain positions within the image only.
                 unsafe { weight_row(&job, line, Ends::of(x), Ends::of(dy), sum.as_mut_ptr()) }
             }
         }
@@ -307,7 +306,7 @@ unsafe fn weights<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, dy: Ends, sum: 
     for c in (0..channels).step_by(S::LANES) {
         for (i, ky) in line.0.clone().enumerate() {
             for kx in 0..kernel.1 {
-                // SAFETY: the caller's; `c` is within the channels of each pixel and tap.
+                // SAFETY: the caller guarantees the sizes of the slices; `c` is within the channels of each pixel and tap.
                 unsafe {
                     let to = sum.add((ky * kernel.1 + kx) * filled + c);
                     let mut total = S::load(to);

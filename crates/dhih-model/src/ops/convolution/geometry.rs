@@ -1,4 +1,4 @@
-//! The sizes of a convolution, how its work is cut into pieces, and the order of its weights in memory.
+//! The sizes of a convolution, the division of its work into pieces, and the order of its weights in memory.
 
 use std::ops::Range;
 
@@ -18,23 +18,23 @@ pub(crate) struct Geometry {
     pub(crate) out_channels: usize,
     /// Output rows and columns.
     pub(crate) out: (usize, usize),
-    /// Values from one output pixel to the next: more than `out_channels` where other channels lie between.
+    /// The distance from one output pixel to the next, in values. It is more than `out_channels` where other channels lie between.
     pub(super) pixel: usize,
     pub(super) kernel: (usize, usize),
-    /// Rows and columns of zeros before the image; those behind it follow from `out`.
+    /// Rows and columns of zeros before the image. Those behind it follow from `out`.
     pub(super) border: (usize, usize),
     pub(super) config: Conv2dConfig,
 }
 
-/// Some output rows of some images: a piece of work for one thread.
+/// Some output rows of some images: the work of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ops) struct Band {
     pub(in crate::ops) images: Range<usize>,
-    /// The same rows of each image; all of them where there is more than one image.
+    /// The same rows of each image; all rows where there is more than one image.
     pub(in crate::ops) rows: Range<usize>,
 }
 
-/// The shape of filters, `[out, in / groups, kernel height, kernel width]`; those of a linear layer, `[out, in]`, have one pixel.
+/// The shape of filters, `[out, in / groups, kernel height, kernel width]`. Filters of a linear layer, `[out, in]`, have one pixel.
 pub(crate) fn filters(weight: &[usize]) -> Result<[usize; 4]> {
     match *weight {
         [out, inputs] => Ok([out, inputs, 1, 1]),
@@ -44,7 +44,8 @@ pub(crate) fn filters(weight: &[usize]) -> Result<[usize; 4]> {
 }
 
 impl Geometry {
-    /// Checks the shapes `[n, h, w, c]` and `[out, in / groups, kh, kw]`, or `[out, in]` of kernels of one pixel; also returns n.
+    /// Checks the shapes `[n, h, w, c]` and `[out, in / groups, kh, kw]` (or `[out, in]` for kernels of one pixel), and returns the sizes with
+    /// n.
     pub(crate) fn new(
         x: &[usize],
         weight: &[usize],
@@ -71,38 +72,38 @@ impl Geometry {
         Ok((Self { height, width, channels, out_channels, out, pixel, kernel, border, config }, n))
     }
 
-    /// The same into images of `pixel` channels, at least as many as its own.
+    /// The same convolution, whose output becomes a part of images with `pixel` channels.
     pub(crate) fn among(self, pixel: usize) -> Self {
         Self { pixel: pixel.max(self.out_channels), ..self }
     }
 
-    /// Values of one input image.
+    /// The number of values of one input image.
     pub(in crate::ops) fn image(&self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// Values of one output image.
+    /// The number of values of one output image.
     pub(in crate::ops) fn output(&self) -> usize {
         self.out.0 * self.out_row()
     }
 
-    /// Values of one row of an output image.
+    /// The number of values of one row of an output image.
     pub(in crate::ops) fn out_row(&self) -> usize {
         self.out.1 * self.pixel
     }
 
-    /// Multiplications and additions of one image.
+    /// The number of multiply-adds of one image.
     pub(super) fn cost(&self) -> usize {
         self.out.0 * self.out.1 * self.out_channels * self.patch_len()
     }
 
-    /// Input and output channels of one group.
+    /// The input and output channels of one group.
     pub(super) fn group(&self) -> (usize, usize) {
         let groups = self.config.groups;
         (self.channels / groups, self.out_channels / groups)
     }
 
-    /// Values of a patch that one output value sees.
+    /// The number of values of the patch that one output value sees.
     pub(super) fn patch_len(&self) -> usize {
         self.kernel.0 * self.kernel.1 * self.group().0
     }
@@ -113,13 +114,13 @@ impl Geometry {
         groups > 1 && groups == self.channels && groups == self.out_channels
     }
 
-    /// Whether a patch reaches over the image.
+    /// Whether a patch reaches over the border of the image.
     pub(super) fn has_border(&self) -> bool {
         let reach = (self.patch_rows(self.out.0), self.patch_columns());
         self.border != (0, 0) || reach.0 > self.height || reach.1 > self.width
     }
 
-    /// Rows that the patches of `rows` output rows cover.
+    /// The number of rows that the patches of `rows` output rows cover.
     pub(super) fn patch_rows(&self, rows: usize) -> usize {
         let Conv2dConfig { stride, dilation, .. } = self.config;
         (rows - 1) * stride + (self.kernel.0 - 1) * dilation + 1
@@ -130,13 +131,13 @@ impl Geometry {
         (self.out.1 - 1) * stride + (self.kernel.1 - 1) * dilation + 1
     }
 
-    /// Columns of an image with the border that patches reach.
+    /// The columns of an image with as much of its border as patches reach.
     pub(super) fn padded_width(&self) -> usize {
         if self.has_border() { self.patch_columns() } else { self.width }
     }
 
-    /// The runs of a patch of the first group in an image of [`Self::padded_width`] columns. With one group and no
-    /// dilation, a line of the kernel is one run.
+    /// The segments of a patch of the first group, in an image of [`Self::padded_width`] columns. With one group and no dilation, a row of the
+    /// kernel is one segment; otherwise each kernel position is one.
     pub(super) fn segments(&self) -> Vec<Segment> {
         let (row, dilation) = (self.padded_width() * self.channels, self.config.dilation);
         let (kh, kw) = self.kernel;
@@ -149,8 +150,8 @@ impl Geometry {
         taps.map(|(ky, kx)| Segment { offset: at(ky, kx), len: self.group().0 }).collect()
     }
 
-    /// Cuts the output rows `rows` of `images` images into pieces whose patches fit a core's cache beside other things: rows of
-    /// one image, or several small images.
+    /// Divides the output rows `rows` of `images` images into pieces whose patches fit into a core's cache beside other data: rows of one image,
+    /// or several small images.
     pub(super) fn pieces(&self, images: usize, rows: Range<usize>) -> Vec<Band> {
         const VALUES: usize = 64 * 1024;
         let row = self.padded_width() * self.channels * self.config.stride + self.out_row();
@@ -165,8 +166,8 @@ impl Geometry {
         firsts.flat_map(cut).collect()
     }
 
-    /// Cuts `n` images into bands for `threads`, in order: whole images, or rows where there are few images. Bands begin at
-    /// multiples of four rows. Results do not depend on the cut.
+    /// Divides `n` images into bands for `threads` threads, in order: whole images, or rows where there are few images. Bands begin at multiples
+    /// of four rows, as Winograd tiles do. Results do not depend on the division.
     pub(in crate::ops) fn bands(&self, n: usize, threads: usize) -> Vec<Band> {
         const COST: usize = 1 << 24;
         let wanted = 4 * threads;
@@ -188,7 +189,7 @@ impl Geometry {
     }
 }
 
-/// The columns `outs` of one group's weights, `[out, in, kh, kw]`, as rows of `width` values in the order of a channels-last
+/// Writes the columns `outs` of one group's weights `[out, in, kh, kw]` as rows of `width` values. The rows have the order of a channels-last
 /// patch: kernel row, kernel column, channel.
 pub(super) fn by_patch(
     weight: &[f32],

@@ -1,5 +1,5 @@
-//! The arithmetic of convolutions on channels-last images: no tensors, and no threads; the operators spread images and bands
-//! of rows over threads. Here is the choice of the algorithm; each has its file.
+//! The arithmetic of convolutions on channels-last images. There are no tensors here. This file chooses the algorithm, and each algorithm has
+//! its own file.
 
 mod backward;
 mod depthwise;
@@ -26,12 +26,12 @@ use super::Activation;
 use super::simd::isa;
 use super::tasks::{Tasks, threads};
 
-/// A convolution with its weights in the order in which they are used, bias and activation.
+/// A convolution with its bias, its activation, and its weights in the order in which they are used.
 #[derive(Debug)]
 pub(crate) struct Convolution {
     geometry: Geometry,
     algorithm: Algorithm,
-    /// Filled up beyond the last channel.
+    /// The bias, with zeros behind the last channel for vectors that reach beyond it.
     bias: Option<Vec<f32>>,
     activation: Activation,
 }
@@ -62,12 +62,12 @@ impl Convolution {
         Self { geometry, algorithm, bias, activation }
     }
 
-    /// The sizes.
+    /// The sizes of the convolution.
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// All of `n` images, in parallel. `y` may end with the last value that is written.
+    /// Convolves `n` images, in parallel. `y` may end with the last value that is written.
     pub(crate) fn run_batch(&self, x: &[f32], n: usize, y: &mut [f32]) {
         let (image, row) = (self.geometry.image(), self.geometry.out_row());
         let mut rest = y;
@@ -81,7 +81,8 @@ impl Convolution {
         work.into_par_iter().run(|(x, rows, y)| self.run(x, rows, y));
     }
 
-    /// The output rows `rows` of each image in `x`: all of them where there are several images, else from a multiple of four.
+    /// Computes the output rows `rows` of each image in `x`. These are all rows where there are several images, else they begin at a multiple of
+    /// four.
     pub(crate) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
         let epilogue = Epilogue { bias: self.bias.as_deref(), range: self.activation.range() };
         match &self.algorithm {
@@ -95,7 +96,7 @@ impl Convolution {
     }
 }
 
-/// The gradient of a convolution's input.
+/// Computes the gradient of a convolution's input.
 #[derive(Debug)]
 pub(super) struct InputGradient(InputAlgorithm);
 
@@ -130,7 +131,7 @@ impl InputGradient {
     }
 }
 
-/// The gradient of a convolution's weights, summed over images.
+/// Computes the gradient of a convolution's weights, summed over images.
 #[derive(Debug)]
 pub(super) struct WeightGradient(WeightAlgorithm);
 
@@ -152,19 +153,19 @@ impl WeightGradient {
         })
     }
 
-    /// Parts into which a batch of `n` images is cut: so many that the sums are not the greater work, nor their memory. A function of the
-    /// sizes alone, so that sums do not depend on the machine.
+    /// The number of parts into which a batch of `n` images is divided, each with a sum of its own. It is limited so that the sums take less
+    /// work and memory than the products. It depends on the sizes alone, so that sums do not depend on the machine.
     pub(super) fn parts(&self, geometry: &Geometry, n: usize) -> usize {
-        // A value of the sum costs as much memory as this many additions to it.
+        // The least number of additions that justifies one value of a sum.
         const WORTH: usize = 128;
-        // Values of the sums of all parts.
+        // The most values in the sums of all parts.
         const VALUES: usize = 1 << 21;
         let len = self.sum_len(&self.all_columns()).max(1);
         let cost = n * geometry.cost() / len;
         (cost / WORTH).clamp(2, (VALUES / len).clamp(8, 64))
     }
 
-    /// The output channels of a group, whose sums can be made one by one.
+    /// The range of output channels of a group. The sums of single channels do not depend on each other.
     pub(super) fn all_columns(&self) -> Range<usize> {
         match &self.0 {
             WeightAlgorithm::Direct(direct) => direct.all_columns(),
@@ -173,9 +174,9 @@ impl WeightGradient {
         }
     }
 
-    /// All columns, in up to `wanted` ranges of whole vectors; those of several groups stay together.
+    /// All output channels, in up to `wanted` ranges of complete vectors. With several groups they stay together.
     pub(super) fn columns(&self, geometry: &Geometry, wanted: usize) -> Vec<Range<usize>> {
-        // Kernels that add to a single vector wait for each other's sums.
+        // With a single vector, the kernels would wait for each sum in turn.
         const LEAST_VECTORS: usize = 2;
         let all = self.all_columns();
         let lanes = isa().lanes();
@@ -186,7 +187,7 @@ impl WeightGradient {
         all.clone().step_by(vectors * lanes).map(|c| c..all.end.min(c + vectors * lanes)).collect()
     }
 
-    /// Values of the sum that [`Self::add`] adds to; zeros to begin with.
+    /// The number of values of the sum that [`Self::add`] adds to. The sum is 0 at first.
     pub(super) fn sum_len(&self, columns: &Range<usize>) -> usize {
         match &self.0 {
             WeightAlgorithm::Direct(direct) => direct.sum_len(columns),
@@ -195,7 +196,7 @@ impl WeightGradient {
         }
     }
 
-    /// Adds the part of some images to the sum of some columns.
+    /// Adds what some images contribute to the sum of some columns.
     pub(super) fn add(&self, x: &[f32], dy: &[f32], columns: &Range<usize>, sum: &mut [f32]) {
         match &self.0 {
             WeightAlgorithm::Winograd(winograd) => winograd.add(x, dy, columns, sum),

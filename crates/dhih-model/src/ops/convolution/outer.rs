@@ -1,4 +1,4 @@
-//! The kernel of weight gradients: sums over pixels of input times output gradient, both read where they lie.
+//! The kernel of weight gradients: sums over pixels of patches times output gradients. Both are read where they lie in memory.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
@@ -6,21 +6,20 @@ use super::packed::{MOST_VECTORS, blocks};
 use super::product::{Grid, Segment, Strides};
 use crate::ops::simd::{Simd, dispatch, isa};
 
-/// Rows of accumulators.
+/// The most values of a patch whose sums are kept in registers.
 const TILE: usize = 6;
 
-/// `sum[k, c] += x_p[k] dy_p[c]` over all pixels p of a grid, where `x_p` is the patch of a pixel, its segments one after
-/// the other.
+/// `sum[k, c] += x_p[k] dy_p[c]` over all pixels p of a grid, where `x_p` is the patch of a pixel: its segments, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outer<'a> {
     pub(super) grid: Grid,
     pub(super) segments: &'a [Segment],
-    /// Channels of the output, whole vectors.
+    /// Output channels, a multiple of the lanes of a vector.
     pub(super) width: usize,
 }
 
 impl Outer<'_> {
-    /// Adds to `sum`, `[patch length, width]`.
+    /// Adds the products to `sum`, `[patch length, width]`.
     pub(super) fn run(&self, x: (&[f32], Strides), dy: (&[f32], Strides), sum: &mut [f32]) {
         if self.grid.len() == 0 {
             return;
@@ -51,7 +50,7 @@ unsafe fn columns<S: Simd>(
 ) {
     const { assert!(MOST_VECTORS == 4) };
     for block in blocks(job.width, isa()) {
-        // SAFETY: the caller's; the block's columns are within the width.
+        // SAFETY: `Outer::run` has checked the sizes; the columns of the block are within the width.
         unsafe {
             let (dy, sum) = (dy.add(block.column), sum.add(block.column));
             match block.vectors {
@@ -77,7 +76,7 @@ unsafe fn patches<S: Simd, const J: usize>(
         let mut done = 0;
         while done < segment.len {
             let tile = TILE.min(segment.len - done);
-            // SAFETY: the caller's; the tile is within the segment.
+            // SAFETY: `Outer::run` has checked the sizes; the tile is within the segment.
             unsafe {
                 let x = x.add(segment.offset + done);
                 match tile {
@@ -119,7 +118,7 @@ unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
                         sums[p][j] = x.mul_add(gradient[j], sums[p][j]);
                     }
                 }
-                // Behind the last pixel these may lie outside; they are not read then.
+                // Behind the last pixel these pointers may be out of bounds; they are not read then.
                 (x, dy) = (x.wrapping_add(xs.column), dy.wrapping_add(dys.column));
             }
         }

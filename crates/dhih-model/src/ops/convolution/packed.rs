@@ -1,5 +1,5 @@
-//! A matrix whose columns are cut into blocks of a few vectors, each block stored row after row: the order in which the
-//! kernel of [`super::product`] reads it.
+//! A matrix in the order in which the kernel of [`super::product`] reads it: its columns are divided into blocks of a few vectors, and each
+//! block is stored row after row.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::ops::Tasks;
 use crate::ops::scratch::Buffer;
 use crate::ops::simd::{Isa, isa};
 
-/// A packed matrix `[rows, columns]`; columns are filled up with zeros to whole vectors.
+/// A packed matrix `[rows, columns]`. Zeros fill its columns up to complete vectors.
 #[derive(Debug)]
 pub(in crate::ops) struct Packed {
     pub(super) rows: usize,
@@ -17,20 +17,19 @@ pub(in crate::ops) struct Packed {
     blocks: Vec<(Block, Buffer)>,
 }
 
-/// Some vectors of columns.
+/// A block of columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block {
     /// The first column.
     pub(super) column: usize,
-    /// Vectors of columns, at most [`MOST_VECTORS`].
+    /// The number of vectors of columns, at most [`MOST_VECTORS`].
     pub(super) vectors: usize,
 }
 
-/// Most vectors of a block.
+/// The most vectors of a block.
 pub(super) const MOST_VECTORS: usize = 4;
 
-/// Cuts `columns` into blocks for `isa`: as wide as its registers allow, and none of a single vector where that can be
-/// had otherwise.
+/// Divides `columns` into blocks for `isa`. They are as wide as its registers allow, and a block of a single vector is avoided where possible.
 pub(super) fn blocks(columns: usize, isa: Isa) -> Vec<Block> {
     let (lanes, widest) = (isa.lanes(), isa.block_vectors());
     let mut left = columns.div_ceil(lanes);
@@ -49,19 +48,19 @@ pub(super) fn blocks(columns: usize, isa: Isa) -> Vec<Block> {
 }
 
 impl Block {
-    /// Columns, filled up.
+    /// The number of columns, with those that fill the last vector.
     pub(super) fn width(&self) -> usize {
         self.vectors * isa().lanes()
     }
 
-    /// Those that there are.
+    /// The columns of the matrix that the block contains.
     pub(super) fn range(&self, columns: usize) -> Range<usize> {
         self.column..columns.min(self.column + self.width())
     }
 }
 
 impl Packed {
-    /// Lets `fill(columns, width, values)` write each block, `[rows, width]`, in parallel.
+    /// Packs a matrix: `fill(columns, width, values)` writes each block, `[rows, width]`, in parallel.
     pub(super) fn new(
         rows: usize,
         columns: usize,
@@ -75,7 +74,7 @@ impl Packed {
         Self { rows, columns, blocks }
     }
 
-    /// Of blocks that are filled already.
+    /// A packed matrix of blocks that are written already.
     pub(super) fn of_blocks(rows: usize, columns: usize, blocks: Vec<(Block, Buffer)>) -> Self {
         Self { rows, columns, blocks }
     }

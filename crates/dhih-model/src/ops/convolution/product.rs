@@ -1,15 +1,15 @@
-//! The kernel of convolutions: patches, read where they lie, times a packed matrix. Six patches by four vectors of columns
-//! stay in registers; nothing is unrolled in memory.
+//! The kernel of convolutions: patches, read where they lie in memory, times a packed matrix. The sums of a register block of six patches by
+//! four vectors of columns stay in registers.
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
 use super::packed::{Block, Packed};
 use crate::ops::simd::{Simd, dispatch};
 
-/// Rows of accumulators.
+/// The most patches of a register block.
 const TILE: usize = 6;
 
-/// How far apart the places of a grid are in memory.
+/// The distances in memory between neighbouring positions of a grid, in values.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strides {
     pub(super) image: usize,
@@ -17,28 +17,28 @@ pub(super) struct Strides {
     pub(super) column: usize,
 }
 
-/// A run of values of a patch, from its beginning.
+/// Consecutive values of a patch; `offset` counts from the first value of the patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) offset: usize,
     pub(super) len: usize,
 }
 
-/// What happens to a result before it is stored.
+/// What is done to results before they are stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Epilogue<'a> {
-    /// Added to the columns; as many as there are, filled up to whole vectors.
+    /// Added to the columns. It has a value for each column and for those that fill the last vector.
     pub(super) bias: Option<&'a [f32]>,
-    /// The range to which values are cut.
+    /// The range to which values are clamped.
     pub(super) range: Option<(f32, f32)>,
 }
 
 impl Epilogue<'_> {
-    /// Results as they are.
+    /// Stores results as they are.
     pub(super) const NONE: Self = Self { bias: None, range: None };
 }
 
-/// The places of a grid: pixels of some images.
+/// Pixels of some images.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grid {
     pub(super) images: usize,
@@ -47,18 +47,18 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Number of places.
+    /// The number of pixels.
     pub(super) fn len(&self) -> usize {
         self.images * self.rows * self.columns
     }
 
-    /// Where the last place lies; there is one.
+    /// The offset of the last pixel; there must be one.
     pub(super) fn last(&self, s: Strides) -> usize {
         (self.images - 1) * s.image + (self.rows - 1) * s.row + (self.columns - 1) * s.column
     }
 }
 
-/// For each patch of a grid, the product of its segments, one after the other, with `matrix`.
+/// The product of each patch of a grid with `matrix`. The values of a patch are those of its segments, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Product<'a> {
     pub(super) grid: Grid,
@@ -82,7 +82,7 @@ impl Product<'_> {
         let width = |(block, _): &(Block, _)| block.column + block.width();
         let width = self.matrix.blocks().last().map_or(0, width);
         assert!(self.epilogue.bias.is_none_or(|bias| bias.len() >= width), "bias too short");
-        // SAFETY: the assertions cover every read and write; blocks lie within the packed values by construction.
+        // SAFETY: the assertions cover every read and write, and blocks lie within the packed values by construction.
         unsafe { run(self, x.0.as_ptr(), x.1, y.0.as_mut_ptr(), y.1) }
     }
 }
@@ -101,7 +101,7 @@ unsafe fn blocks<S: Simd>(
 ) {
     for (block, matrix) in job.matrix.blocks() {
         let block = (*block, matrix.as_ptr());
-        // SAFETY: the caller's.
+        // SAFETY: `Product::run` has checked the sizes.
         unsafe {
             match block.0.vectors {
                 1 => patches::<S, 1>(job, block, x, from, y, to),
@@ -129,7 +129,7 @@ unsafe fn patches<S: Simd, const J: usize>(
         let (mut xs, mut ys) = ([x; TILE], [y; TILE]);
         let tile = TILE.min(count - start);
         for (x, y) in xs.iter_mut().zip(&mut ys).take(tile) {
-            // SAFETY: the caller's: the patch is within the grid.
+            // SAFETY: the patch and its result lie within the grids that `Product::run` has checked.
             unsafe {
                 *x = x.add(image * from.image + row * from.row + column * from.column);
                 let place = image * to.image + row * to.row + column * to.column;
@@ -143,7 +143,7 @@ unsafe fn patches<S: Simd, const J: usize>(
                 (image, row) = (image + 1, 0);
             }
         }
-        // SAFETY: the first `tile` pointers are within their grids.
+        // SAFETY: the first `tile` pointers lie within their grids.
         unsafe {
             match tile {
                 1 => one_tile::<S, 1, J>(job, block, &xs, &ys),

@@ -14,7 +14,7 @@ use crate::ops::{
     traced_add, traced_dropout, traced_linear, traced_max_pool2d, traced_operator,
 };
 
-/// Computes with f32 values in memory, on all threads.
+/// The engine that computes with f32 values in memory, on all threads.
 pub(crate) struct Cpu;
 
 impl Engine for Cpu {
@@ -121,7 +121,7 @@ impl Engine for Cpu {
     }
 }
 
-/// The channels of images and of their gates, one pixel each.
+/// The number of channels of images and of their gates, which have one pixel each.
 fn gated(x: &[usize], gate: &[usize]) -> Result<usize> {
     match (x, gate) {
         (&[n, _, _, channels], &[gates, 1, 1, each]) if n == gates && channels == each => {
@@ -132,7 +132,7 @@ fn gated(x: &[usize], gate: &[usize]) -> Result<usize> {
 }
 
 multiversion! {
-    /// `y = x gate`, pixel by pixel.
+    /// Computes `y = x gate`, pixel by pixel.
     pub(crate) fn times(x: &[f32], gate: &[f32], y: &mut [f32]) {
         for (y, x) in y.chunks_exact_mut(gate.len()).zip(x.chunks_exact(gate.len())) {
             for ((y, x), gate) in y.iter_mut().zip(x).zip(gate) {
@@ -158,7 +158,7 @@ fn unflattened(dy: Vec<f32>, [_, height, width, channels]: [usize; 4]) -> Vec<f3
     transposed(&dy, channels, height * width)
 }
 
-/// Each `[rows, columns]` to `[columns, rows]`.
+/// Transposes each matrix `[rows, columns]` to `[columns, rows]`.
 fn transposed(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     let images = y.par_chunks_mut(rows * columns).zip(x.par_chunks(rows * columns));

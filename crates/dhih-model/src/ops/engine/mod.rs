@@ -1,7 +1,7 @@
-//! What computes networks in training: operators forward and back without candle's graph. Each operator keeps what its way back needs, and
-//! adds the gradients of its weights to those that are there; the gradient of a value is handed over, not added to zeros. There are two:
-//! [`Cpu`], by the operators of this crate, and [`Tensors`], by candle's tensor operations, for a GPU. How a network is gone through is in
-//! [`crate::tape`], once for both.
+//! Engines compute networks in training, forward and backward, without candle's graph. Each operator keeps what its backward pass needs and adds
+//! the gradients of its weights to those that are there. The gradient of a value is passed on, not added to zeros. There are two engines:
+//! [`Cpu`] with the operators of this crate, and [`Tensors`] with candle's tensor operations, for a GPU. [`crate::tape`] runs networks with
+//! either.
 
 mod cpu;
 mod tensors;
@@ -18,7 +18,7 @@ pub(crate) use cpu::{Cpu, times};
 pub(crate) use tensors::Tensors;
 pub(super) use tensors::conv2d as conv2d_of_tensors;
 
-/// Operators forward, in training, each with its way back. Images are `[n, height, width, channels]`, vectors `[n, features]`.
+/// Operators in training, forward, each returned with its backward pass. Images are `[n, height, width, channels]`, vectors `[n, features]`.
 pub(crate) trait Engine: Sized + 'static {
     /// Values, cheap to clone.
     type Value: Clone + Send;
@@ -31,71 +31,71 @@ pub(crate) trait Engine: Sized + 'static {
     /// A convolution with its activation.
     fn conv(conv: &Conv2d, x: &Self::Value) -> Result<Traced<Self>>;
 
-    /// A convolution and what is behind it as one; nothing where that is not possible.
+    /// A convolution and what follows it as one operator; `None` where that is not possible.
     fn conv_norm(
         block: &ConvNorm<'_>,
         x: &Self::Value,
         momentum: f64,
     ) -> Result<Option<Traced<Self>>>;
 
-    /// Batch norm with its activation; `momentum` is the share of the batch in the running statistics.
+    /// Batch norm with its activation; `momentum` is the weight of the batch in the running statistics.
     fn norm(norm: &BatchNorm, x: &Self::Value, momentum: f64) -> Result<Traced<Self>>;
 
-    /// An activation alone.
+    /// An activation without another operator.
     fn activation(activation: Activation, x: &Self::Value) -> Result<Traced<Self>>;
 
-    /// The largest value of each window.
+    /// Max pooling.
     fn max_pool(config: Pool2dConfig, x: &Self::Value) -> Result<Traced<Self>>;
 
-    /// The mean of each window.
+    /// Average pooling.
     fn average(grid: Grid, x: &Self::Value) -> Result<Traced<Self>>;
 
-    /// `activation(x weight^T + bias)` of vectors.
+    /// `activation(x weight^T + bias)`, on vectors.
     fn linear(
         weights: (&Tensor, Option<&Tensor>),
         activation: Activation,
         x: &Self::Value,
     ) -> Result<Traced<Self>>;
 
-    /// Random zeros, with probability `p`.
+    /// Dropout with probability `p`.
     fn dropout(p: f64, seed: u64, x: &Self::Value) -> Result<Traced<Self>>;
 
-    /// `activation(x + y)`; its way back gives the gradient of either.
+    /// `activation(x + y)`. Its backward pass returns the gradient of either summand.
     fn add(x: &Self::Value, y: &Self::Value, activation: Activation) -> Result<Traced<Self>>;
 
-    /// An operator that only some networks have.
+    /// An operator that only some families of networks have.
     fn operator(operator: &dyn Operator, x: &Self::Value) -> Result<Traced<Self>>;
 
-    /// `x gate`, where the gate has one value for each channel of an image.
+    /// `x * gate`, where the gate has one value for each channel of an image.
     fn gate(x: &Self::Value, gate: &Self::Value) -> Result<Self::Value>;
 
-    /// The way back of [`Self::gate`]: the gradients of both.
+    /// The backward pass of [`Self::gate`]: the gradients of both.
     fn gate_back(
         dy: &Self::Gradient,
         x: &Self::Value,
         gate: &Self::Value,
     ) -> Result<(Self::Gradient, Self::Gradient)>;
 
-    /// Images of the shape `dims` to vectors, channel by channel.
+    /// Images of shape `dims` to vectors, channel by channel.
     fn flatten(x: Self::Value, dims: [usize; 4]) -> Result<Self::Value>;
 
-    /// The way back of [`Self::flatten`].
+    /// The backward pass of [`Self::flatten`].
     fn unflatten(dy: Self::Gradient, dims: [usize; 4]) -> Result<Self::Gradient>;
 
     /// Images joined along the channels.
     fn join(parts: &[Self::Value]) -> Result<Self::Value>;
 
-    /// Some of the `channels` channels of each pixel: the way back of [`Self::join`].
+    /// Some of the `channels` channels of each pixel: the backward pass of [`Self::join`].
     fn pick(dy: &Self::Gradient, channels: usize, range: Range<usize>) -> Result<Self::Gradient>;
 
-    /// The same gradient for another branch.
+    /// A copy of the gradient, for another branch.
     fn copy(dy: &Self::Gradient) -> Self::Gradient;
 
     /// The sum of the gradients of two branches.
     fn total(a: Self::Gradient, b: Self::Gradient) -> Result<Self::Gradient>;
 }
 
-/// Values on the CPU, shared by those that need them again.
+/// Values on the CPU, shared with the operators that need them again.
 #[derive(Debug, Clone)]
 pub(crate) struct Value {
     pub(crate) values: Arc<Vec<f32>>,
@@ -109,19 +109,19 @@ impl Value {
     }
 }
 
-/// What an operator has kept for its way back; gradients are of the type `G`.
+/// What an operator keeps for its backward pass. Gradients are of type `G`.
 pub(crate) trait Back<G = Vec<f32>>: Send {
-    /// From the gradient of its output to that of its input, which is given where it is wanted. The gradients of weights go to `gradients`.
+    /// Computes the gradient of the input, where it is wanted, from that of the output, and adds the gradients of weights to `gradients`.
     fn back(&self, dy: G, wants_dx: bool, gradients: &mut GradStore) -> Result<Option<G>>;
 }
 
-/// An operator's output, and its way back.
+/// The output of an operator, with its backward pass.
 pub(crate) struct Traced<E: Engine = Cpu> {
     pub(crate) y: E::Value,
     pub(crate) back: Box<dyn Back<E::Gradient>>,
 }
 
-/// Adds the gradient of a weight to what there is of it; weights that are not trained have none.
+/// Adds the gradient of a weight to the one in `gradients`. Weights that are not trained get none.
 pub(super) fn add_gradient(
     gradients: &mut GradStore,
     weight: &Tensor,

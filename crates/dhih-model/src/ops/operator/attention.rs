@@ -11,12 +11,13 @@ use crate::ops::matrix::{Matrix, Output, Size, multiply};
 use crate::ops::multiversion::multiversion;
 use crate::ops::scratch::with_scratch;
 
-/// `[n, 1, tokens, 3 channels]` to `[n, 1, tokens, channels]`: each pixel has its query, key and value, one behind the other.
+/// Attention from `[n, 1, tokens, 3 channels]` to `[n, 1, tokens, channels]`. Each pixel of the input has its query, key and value, one after
+/// the other.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
-    /// The channels are cut into so many parts; each attends by itself.
+    /// The number of heads, among which the channels are divided. Each head attends on its own.
     pub(crate) heads: usize,
-    /// Whether a token attends to itself and to those before it alone, as in texts that are read from the left.
+    /// Whether a token attends only to itself and to tokens before it, as in text.
     pub(crate) causal: bool,
 }
 
@@ -59,24 +60,24 @@ impl Operator for Attention {
     }
 }
 
-/// Rows to shares of 1, in operations of candle's: candle-nn's `softmax_last_dim` has no gradient.
+/// The softmax of each row, in candle's operations: candle-nn's `softmax_last_dim` has no gradient.
 pub(super) fn shares(scores: &Tensor) -> Result<Tensor> {
     let largest = scores.max_keepdim(D::Minus1)?.detach();
     let powers = scores.broadcast_sub(&largest)?.exp()?;
     powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)
 }
 
-/// The sizes of one image's attention.
+/// The sizes of the attention of one image.
 #[derive(Debug, Clone, Copy)]
 struct Heads {
     heads: usize,
     causal: bool,
     tokens: usize,
-    /// Of the output.
+    /// The channels of the output.
     channels: usize,
 }
 
-/// Queries that attend together: their shares stay in cache.
+/// The number of queries that are computed together, so that their shares stay in cache.
 const QUERIES: usize = 64;
 
 impl Heads {
@@ -84,7 +85,7 @@ impl Heads {
         self.channels / self.heads
     }
 
-    /// Queries (0), keys (1) or values (2) of a head, from a token on.
+    /// The queries (`part` 0), keys (1) or values (2) of a head, from a token on.
     fn part(self, x: &[f32], part: usize, head: usize, token: usize) -> Matrix<'_> {
         Matrix::rows_of(&x[self.offset(part, head, token)..], 3 * self.channels)
     }
@@ -97,7 +98,7 @@ impl Heads {
         1.0 / (self.dims() as f32).sqrt()
     }
 
-    /// How much some queries from `first` on attend to each token: `[queries, tokens]`.
+    /// Writes how much some queries from `first` on attend to each token: `[queries, tokens]`.
     fn shares(self, x: &[f32], head: usize, first: usize, to: &mut [f32]) {
         let size = Size { rows: to.len() / self.tokens, inner: self.dims(), columns: self.tokens };
         let (query, key) = (self.part(x, 0, head, first), self.part(x, 1, head, 0));
@@ -113,7 +114,7 @@ impl Heads {
         }
     }
 
-    /// The outputs of one image's queries from `first` on.
+    /// Computes the outputs of the queries of one image from `first` on.
     fn block(self, x: &[f32], first: usize, y: &mut [f32]) {
         let queries = y.len() / self.channels;
         with_scratch(|scratch| {
@@ -128,7 +129,7 @@ impl Heads {
         });
     }
 
-    /// The gradient of one image's input, which is 0 before.
+    /// Adds the gradient of one image's input to `dx`, which is 0 before.
     fn image_back(self, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         for head in 0..self.heads {
             for first in (0..self.tokens).step_by(QUERIES) {
@@ -137,7 +138,7 @@ impl Heads {
         }
     }
 
-    /// Of the queries from `first` on: their own gradients, and what they add to those of keys and values.
+    /// The same for the queries from `first` on: their own gradients, and their contribution to those of keys and values.
     fn block_back(self, x: &[f32], dy: &[f32], head: usize, first: usize, dx: &mut [f32]) {
         let Self { tokens, channels, .. } = self;
         let (queries, dims) = (QUERIES.min(tokens - first), self.dims());
@@ -199,11 +200,11 @@ impl Compiled for Heads {
     }
 }
 
-/// Values that are compared and summed side by side.
+/// The number of values that are compared and summed side by side.
 const LANES: usize = 16;
 
 multiversion! {
-    /// Rows of `columns` values to shares of 1.
+    /// Replaces each row of `columns` values by its softmax.
     pub(super) fn softmax(rows: &mut [f32], columns: usize) {
         for row in rows.chunks_exact_mut(columns) {
             let mut largest = [f32::NEG_INFINITY; LANES];
@@ -233,7 +234,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// The gradients of shares to those of what they were made of.
+    /// Replaces the gradients of the softmax of rows by those of the rows.
     pub(super) fn softmax_back(shares: &[f32], gradients: &mut [f32], columns: usize) {
         let rows = shares.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns));
         for (shares, gradients) in rows {

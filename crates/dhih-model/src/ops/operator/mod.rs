@@ -1,5 +1,5 @@
-//! Operators of one value that only some networks have: those of transformers, where an image is a row of tokens, `[n, 1, tokens, channels]`,
-//! and layer normalisation. Each is one type that says all the interpreters of layers need to know of it.
+//! Operators with one input that only some families of networks have: layer normalisation, and those of transformers, where an image is a row of
+//! tokens, `[n, 1, tokens, channels]`. Each is a type that implements all that the interpreters of layers need.
 
 mod attention;
 mod probe;
@@ -21,7 +21,7 @@ use super::engine::{Back, Traced, Value, add_gradient};
 /// Height, width and channels of an image.
 pub(crate) type Sides = [usize; 3];
 
-/// A function of images, `[n, height, width, channels]`, each by itself.
+/// A function of images, `[n, height, width, channels]`, which treats each image on its own.
 pub(crate) trait Operator: Debug + Send + Sync {
     /// The shape of an output.
     ///
@@ -29,23 +29,23 @@ pub(crate) trait Operator: Debug + Send + Sync {
     /// When the input does not fit.
     fn output(&self, input: Sides) -> Result<Sides>;
 
-    /// What is trained.
+    /// The trained tensors.
     fn weights(&self) -> Vec<&Tensor>;
 
-    /// In operations of candle's, within its graph: what the others are compared with.
+    /// Computes the output in candle's operations and graph, the oracle of the other forms.
     ///
     /// # Errors
     /// As [`Self::output`].
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
 
-    /// On the CPU, for images of a shape that fits.
+    /// The operator on the CPU, for images of shape `input`.
     ///
     /// # Errors
-    /// Those of the weights' device.
+    /// Those of the device of the weights.
     fn compiled(&self, input: Sides) -> Result<Box<dyn Compiled>>;
 }
 
-/// The operators there are.
+/// All operators of this kind.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Unary {
@@ -64,7 +64,7 @@ pub enum Unary {
 }
 
 impl Unary {
-    /// What it does.
+    /// The implementation.
     pub(crate) fn operator(&self) -> &dyn Operator {
         match self {
             Self::LayerNorm(it) => it,
@@ -76,7 +76,7 @@ impl Unary {
         }
     }
 
-    /// The same with every tensor replaced by what `change` makes of it.
+    /// The same operator with every tensor replaced by what `change` returns for it.
     ///
     /// # Errors
     /// Those of `change`.
@@ -104,22 +104,22 @@ impl Unary {
     }
 }
 
-/// An operator for images of one shape, with its weights at hand.
+/// An operator for images of one shape, with its weights in memory.
 pub(crate) trait Compiled: Debug + Send + Sync {
-    /// The outputs of `n` images, on this thread or on all.
+    /// Computes the outputs of `n` images, on all threads where `on_all`, else on this one.
     fn run(&self, x: &[f32], n: usize, y: &mut [f32], on_all: bool);
 
-    /// The gradient of the input, where it is wanted, and those of the weights, from that of the output.
+    /// The gradients of the weights and, where it is wanted, of the input, from that of the output.
     fn back(&self, x: &[f32], n: usize, dy: &[f32], wants_dx: bool) -> Gradients;
 }
 
-/// Gradients of an operator.
+/// The gradients of an operator.
 pub(crate) struct Gradients {
     pub(in crate::ops) dx: Option<Vec<f32>>,
     pub(in crate::ops) weights: Vec<Vec<f32>>,
 }
 
-/// An operator on the CPU, with its way back.
+/// Runs an operator on the CPU, with its backward pass.
 pub(super) fn trace(operator: &dyn Operator, x: &Value) -> Result<Traced> {
     let [n, height, width, channels] = x.dims[..] else {
         bail!("{operator:?} takes images, got {:?}", x.dims);
@@ -133,7 +133,7 @@ pub(super) fn trace(operator: &dyn Operator, x: &Value) -> Result<Traced> {
     Ok(Traced { y, back: Box::new(Kept { compiled, x: x.clone(), n, weights }) })
 }
 
-/// What is kept of an operator.
+/// What the backward pass of an operator needs.
 struct Kept {
     compiled: Box<dyn Compiled>,
     x: Value,

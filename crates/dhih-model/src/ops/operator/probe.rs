@@ -1,4 +1,4 @@
-//! Attention of one learnt query to the tokens of an image: how SigLIP makes one vector of them (Zhai et al., 2023).
+//! Attention of one learnt query to the tokens of an image, by which SigLIP makes one vector of an image (Zhai et al., 2023).
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -10,17 +10,17 @@ use crate::ops::matrix::{Matrix, Size, product};
 use crate::ops::normalize::sum_rows;
 use crate::ops::{Tasks, add_to};
 
-/// `[n, 1, tokens, channels]` to `[n, 1, 1, channels]`: a query is made of the probe, keys and values of the tokens, by linear layers whose
-/// weights lie one behind the other, as PyTorch's `MultiheadAttention` has them.
+/// Attention pooling from `[n, 1, tokens, channels]` to `[n, 1, 1, channels]`. Linear layers make the query from the probe, and keys and values
+/// from the tokens. Their weights are stacked in one tensor, as in PyTorch's `MultiheadAttention`.
 #[derive(Debug, Clone)]
 pub struct Probe {
-    /// As many values as there are channels.
+    /// The learnt query before its linear layer; it has as many values as there are channels.
     pub(crate) probe: Tensor,
-    /// `[3 channels, channels]`: those of query, keys and values.
+    /// The weights for query, keys and values, `[3 channels, channels]`.
     pub(crate) weight: Tensor,
-    /// `[3 channels]`.
+    /// The biases for query, keys and values, `[3 channels]`.
     pub(crate) bias: Tensor,
-    /// The channels are cut into so many parts; each attends by itself.
+    /// The number of heads, among which the channels are divided. Each head attends on its own.
     pub(crate) heads: usize,
 }
 
@@ -32,7 +32,7 @@ impl Probe {
     /// The query times the scale of scores, `[channels]`.
     ///
     /// # Errors
-    /// Those of the weights' device.
+    /// Those of the device of the weights.
     pub(crate) fn query(&self) -> Result<Vec<f32>> {
         let (probe, weight, bias) =
             (values(&self.probe)?, values(&self.weight)?, values(&self.bias)?);
@@ -107,7 +107,7 @@ struct Query {
 }
 
 impl Query {
-    /// Keys and values of all tokens, `[tokens, 2 channels]`.
+    /// The keys and values of all tokens, `[tokens, 2 channels]`.
     fn keys_and_values(&self, x: &[f32]) -> Vec<f32> {
         let channels = self.channels;
         let size = Size { rows: x.len() / channels, inner: channels, columns: 2 * channels };
@@ -138,7 +138,7 @@ impl Query {
         shares
     }
 
-    /// The values of a token for a head.
+    /// The value of a token for a head.
     fn value<'a>(&self, row: &'a [f32], head: usize) -> &'a [f32] {
         &row[self.channels..][self.head(head)]
     }

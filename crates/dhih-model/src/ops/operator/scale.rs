@@ -1,4 +1,4 @@
-//! A factor for each channel: what CaiT's LayerScale does at the end of a branch (Touvron et al., 2021).
+//! A factor for each channel, as in LayerScale at the end of a branch of CaiT (Touvron et al., 2021).
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -7,10 +7,10 @@ use super::{Compiled, Gradients, Operator, Sides, values};
 use crate::ops::normalize::{rows_per_part, sum_rows};
 use crate::ops::{Tasks, times};
 
-/// `y = x weight`, channel by channel.
+/// Computes `y = x weight`, channel by channel.
 #[derive(Debug, Clone)]
 pub struct Scale {
-    /// As many values as there are channels, in any shape.
+    /// The factors: as many values as there are channels, in any shape.
     pub(crate) weight: Tensor,
 }
 

@@ -1,4 +1,5 @@
-//! Each operator against its form in candle's operations, its gradients against finite differences, and the shapes it refuses.
+//! Each operator is compared with its form in candle's operations, its gradients are compared with finite differences, and shapes that do not
+//! fit are refused.
 
 use candle_core::{Tensor, Var};
 
@@ -6,7 +7,7 @@ use super::super::testing::{assert_close, assert_finite_differences, variable};
 use super::super::{Cpu, Engine, Tensors};
 use super::*;
 
-/// The operator by each engine, with the gradients of its input and weights, agrees with candle's graph.
+/// Asserts that the operator by each engine, with the gradients of its input and weights, agrees with candle's graph.
 fn agrees(operator: &dyn Operator, dims: [usize; 4], variables: &[&Var]) {
     let x = variable("x", &dims);
     let y = operator.forward(x.as_tensor()).unwrap();
@@ -38,7 +39,7 @@ fn agrees(operator: &dyn Operator, dims: [usize; 4], variables: &[&Var]) {
     let dx = traced.back.back(dy.clone(), true, &mut gradients).unwrap().unwrap();
     compare(&traced.y, &dx, &gradients);
 
-    // On this thread alone, as inference runs it.
+    // Inference runs it on one thread, as here.
     let compiled = operator.compiled([dims[1], dims[2], dims[3]]).unwrap();
     let mut alone = vec![0.0; traced.y.elem_count()];
     compiled.run(&values.values, dims[0], &mut alone, false);
@@ -53,7 +54,7 @@ fn all_agree_with_candles_graph() {
     let factors = variable("factors", &[6, 1, 1]);
     agrees(&Scale { weight: factors.as_tensor().clone() }, [3, 2, 5, 6], &[&factors]);
     agrees(&FirstToken, [3, 1, 5, 6], &[]);
-    // Fewer tokens than a block of queries, exactly one block, and several.
+    // Fewer tokens than a block of queries, exactly one block, and several blocks.
     for tokens in [5, 64, 150] {
         for causal in [false, true] {
             agrees(&Attention { heads: 2, causal }, [2, 1, tokens, 24], &[]);
@@ -94,7 +95,7 @@ fn gradients_of_attention_agree_with_finite_differences() {
 
 #[test]
 fn a_token_of_causal_attention_knows_none_behind_it() {
-    // Of 70 tokens, the last 5 are others: more than a block of queries, so that both blocks are masked.
+    // The last 5 of 70 tokens differ. There is more than one block of queries, so that the mask is tested in both.
     let (tokens, channels) = (70, 12);
     let x = variable("x", &[1, 1, tokens, channels]);
     let mut x = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -111,13 +112,13 @@ fn a_token_of_causal_attention_knows_none_behind_it() {
     assert_eq!(before[..same], after[..same]);
     let changed = before[same..].iter().zip(&after[same..]).filter(|(a, b)| a != b).count();
     assert_eq!(changed, others, "all values of the last tokens are others");
-    // The first attends to itself alone: it is its own value.
+    // The first token attends to itself alone, so that its output is its own value.
     assert_eq!(before[..channels / 3], x[2 * channels / 3..channels]);
 }
 
 #[test]
 fn large_scores_give_whole_shares() {
-    // Of two tokens, each attends to the second alone.
+    // Each of the two tokens attends to the second one alone.
     let mut x = vec![0f32; 2 * 3];
     (x[0], x[3]) = (1e4, 1e4);
     (x[1], x[4]) = (-1e4, 1e4);

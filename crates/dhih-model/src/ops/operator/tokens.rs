@@ -1,4 +1,4 @@
-//! Images to tokens and back to one (Dosovitskiy et al., 2020).
+//! Images to tokens, and tokens to one (Dosovitskiy et al., 2020).
 
 use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -7,14 +7,14 @@ use super::{Compiled, Gradients, Operator, Sides, values};
 use crate::ops::Tasks;
 use crate::ops::normalize::sum_rows;
 
-/// The pixels of an image as a row of tokens, behind those that are learnt, each with what is learnt of its place added.
+/// Turns the pixels of an image into a row of tokens, behind the learnt tokens, and adds a learnt position embedding to each.
 #[derive(Debug, Clone)]
 pub struct Tokens {
-    /// The token that stands for the image: as many values as there are channels. It has the first place.
+    /// The class token, which stands for the image: as many values as there are channels. It comes first.
     pub(crate) class: Option<Tensor>,
-    /// Tokens behind it without a place, `[.., registers, channels]` (Darcet et al., 2023).
+    /// Register tokens, which follow the class token and have no position, `[.., registers, channels]` (Darcet et al., 2023).
     pub(crate) registers: Option<Tensor>,
-    /// `[.., places, channels]`: those of the class and of the pixels, row by row.
+    /// The position embeddings of the class token and of the pixels in row-major order, `[.., places, channels]`.
     pub(crate) positions: Tensor,
 }
 
@@ -27,10 +27,10 @@ impl Tokens {
         usize::from(self.class.is_some())
     }
 
-    /// The tokens before those of pixels, with their places, and what is added to those of pixels; row by row.
+    /// The tokens before those of the pixels, with their position embeddings, and the position embeddings of the pixels; row-major.
     ///
     /// # Errors
-    /// Those of the weights' device.
+    /// Those of the device of the weights.
     pub(crate) fn learnt(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
         let mut of_pixels = values(&self.positions)?;
         let mut learnt = Vec::new();
@@ -96,10 +96,10 @@ impl Operator for Tokens {
 
 #[derive(Debug)]
 struct Row {
-    /// The tokens before those of pixels, with their places.
+    /// The tokens before those of the pixels, with their position embeddings.
     learnt: Vec<f32>,
     of_pixels: Vec<f32>,
-    /// Values of an output.
+    /// The number of values of an output.
     len: usize,
     channels: usize,
     classes: usize,

@@ -1,5 +1,5 @@
-//! Vectors of f32, one type an instruction set, and the choice among them. Kernels are written once, generic over [`Simd`],
-//! and compiled for each set by [`dispatch!`]; the arithmetic is in the kernels, not here.
+//! Vectors of f32, one type for each instruction set, and the choice among them. Kernels are written once, generic over [`Simd`], and compiled
+//! for each instruction set by [`dispatch!`]; the arithmetic is in the kernels.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]
@@ -19,19 +19,19 @@ pub(super) use x86_64::{Avx2, Avx512};
 /// A vector of [`Simd::LANES`] values.
 ///
 /// # Safety
-/// Every method needs a machine that has the implementation's instruction set; `load` and `store` need a pointer to
-/// [`Simd::LANES`] values, at any alignment, `load_first` and `store_first` to as many as they are told.
+/// Every method needs a machine with the instruction set of the implementation. `load` and `store` need a pointer to [`Simd::LANES`] values, at
+/// any alignment; `load_first` and `store_first` need one to `count` values.
 pub(super) trait Simd: Copy {
-    /// Values of a vector.
+    /// The number of values of a vector.
     const LANES: usize;
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
-    /// As `load` where there are `count` values only; zeros follow.
+    /// As `load`, where there are only `count` values; the other lanes are 0.
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Self {
         let mut all = [0f32; 16];
-        // SAFETY: the caller's: there are `count` values at `from`.
+        // SAFETY: the caller guarantees that there are `count` values at `from`.
         unsafe {
             if count >= Self::LANES {
                 return Self::load(from);
@@ -40,11 +40,11 @@ pub(super) trait Simd: Copy {
             Self::load(all.as_ptr())
         }
     }
-    /// As `store` where there is room for `count` values only.
+    /// As `store`, where there is room for `count` values only.
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
         let mut all = [0f32; 16];
-        // SAFETY: the caller's: there is room for `count` values at `to`.
+        // SAFETY: the caller guarantees that there is room for `count` values at `to`.
         unsafe {
             if count >= Self::LANES {
                 return self.store(to);
@@ -53,21 +53,21 @@ pub(super) trait Simd: Copy {
             std::ptr::copy_nonoverlapping(all.as_ptr(), to, count);
         }
     }
-    /// `self * factor + sum`, rounded once where the machine can.
+    /// `self * factor + sum`, rounded once where the machine can do so.
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
-    /// The larger one; NaN in `self` stays.
+    /// The larger value; NaN in `self` stays NaN.
     unsafe fn max(self, other: Self) -> Self;
-    /// The smaller one; NaN in `self` stays.
+    /// The smaller value; NaN in `self` stays NaN.
     unsafe fn min(self, other: Self) -> Self;
 }
 
 /// Instruction sets that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Isa {
-    /// What every machine of this architecture has.
+    /// The instructions that every machine of this architecture has.
     Baseline,
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
@@ -77,8 +77,8 @@ pub(super) enum Isa {
     Avx512,
 }
 
-/// The best one of this machine, or what `DHIH_ISA` limits it to, by the names that `dhih-index` has for its kernels: `avx512`, `avx512bw`, `avx2`,
-/// `neon`, `scalar`. Programs refuse other names at their start.
+/// The best instruction set of this machine, or the one that `DHIH_ISA` limits it to. The names are those of the kernels of `dhih-index`:
+/// `avx512`, `avx512bw`, `avx2`, `neon`, `scalar`. Programs refuse other names at their start.
 pub(super) fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
@@ -102,7 +102,7 @@ impl Isa {
         }
     }
 
-    /// Vectors of accumulators side by side that leave registers for six rows of them.
+    /// The number of vectors in a row of a register block, such that six rows fit into the registers.
     pub(super) fn block_vectors(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -116,7 +116,7 @@ impl Isa {
         }
     }
 
-    /// Values of a vector.
+    /// The number of values of a vector.
     pub(super) fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -150,8 +150,8 @@ fn detect() -> Isa {
     Isa::Baseline
 }
 
-/// Defines `fn name(arguments)` that runs the generic `unsafe fn kernel<S: Simd>(arguments)`, compiled for the best
-/// instruction set of this machine. The kernel, and all that it calls, is `#[inline(always)]`.
+/// Defines `fn name(arguments)`, which runs the generic `unsafe fn kernel<S: Simd>(arguments)` compiled for the best instruction set of this
+/// machine. The kernel, and everything that it calls, must be `#[inline(always)]`.
 macro_rules! dispatch {
     ($(#[$meta:meta])* $visibility:vis unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $kernel:ident) => {
         $(#[$meta])*
@@ -160,13 +160,13 @@ macro_rules! dispatch {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
             unsafe fn avx512($($arg: $type),*) {
-                // SAFETY: the caller's.
+                // SAFETY: the caller upholds the contract of the kernel.
                 unsafe { $kernel::<$crate::ops::simd::Avx512>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2($($arg: $type),*) {
-                // SAFETY: the caller's.
+                // SAFETY: the caller upholds the contract of the kernel.
                 unsafe { $kernel::<$crate::ops::simd::Avx2>($($arg),*) }
             }
             #[cfg(target_arch = "aarch64")]
@@ -174,13 +174,13 @@ macro_rules! dispatch {
             #[cfg(not(target_arch = "aarch64"))]
             use $crate::ops::simd::Portable as Baseline;
             match $crate::ops::simd::isa() {
-                // SAFETY: `isa` has seen that this machine has these features; the rest is the caller's.
+                // SAFETY: `isa` has checked that this machine has these features; the caller upholds the contract of the kernel.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
-                // SAFETY: as above.
+                // SAFETY: `isa` has checked that this machine has these features; the caller upholds the contract of the kernel.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                // SAFETY: every machine of the architecture has these features; the rest is the caller's.
+                // SAFETY: every machine of the architecture has these features; the caller upholds the contract of the kernel.
                 $crate::ops::simd::Isa::Baseline => unsafe { $kernel::<Baseline>($($arg),*) },
             }
         }
@@ -193,19 +193,19 @@ pub(super) use dispatch;
 mod tests {
     use super::*;
 
-    /// Every method against its definition on single values.
+    /// Compares every method with its definition on single values.
     unsafe fn check<S: Simd>() {
         let a: Vec<f32> = (0..S::LANES).map(|i| i as f32 - 1.5).collect();
         let b: Vec<f32> = (0..S::LANES).map(|i| 2.0 - 0.5 * i as f32).collect();
         let same = |got: S, expected: &dyn Fn(f32, f32) -> f32| {
             let mut out = vec![0.0; S::LANES];
-            // SAFETY: `out` holds a vector.
+            // SAFETY: `out` has room for a vector.
             unsafe { got.store(out.as_mut_ptr()) };
             for i in 0..S::LANES {
                 assert!((out[i] - expected(a[i], b[i])).abs() < 1e-6, "lane {i}");
             }
         };
-        // SAFETY: both slices hold a vector; the caller has checked the machine.
+        // SAFETY: both slices hold a vector, and the caller has checked the machine.
         unsafe {
             let (x, y) = (S::load(a.as_ptr()), S::load(b.as_ptr()));
             same(x.add(y), &|a, b| a + b);
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_instruction_set_computes_the_same() {
-        // SAFETY: only what the machine has is run.
+        // SAFETY: only implementations whose instruction set this machine has are run.
         unsafe {
             check::<Portable>();
             #[cfg(target_arch = "aarch64")]

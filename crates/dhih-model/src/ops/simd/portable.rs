@@ -1,8 +1,8 @@
-//! Four lanes in plain Rust: the reference, and what machines without a kernel of their own run.
+//! Vectors of four lanes in plain Rust: the reference, and the fallback for machines without another implementation.
 
 use super::Simd;
 
-/// Four values; the compiler maps them to what every machine of the architecture has.
+/// Four values, which the compiler maps to the vector instructions that every machine of the architecture has.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Portable([f32; 4]);
 
@@ -23,13 +23,13 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the trait's contract.
+        // SAFETY: the caller upholds the contract of `Simd`.
         Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the trait's contract.
+        // SAFETY: the caller upholds the contract of `Simd`.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
     }
 

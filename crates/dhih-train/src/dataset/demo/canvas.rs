@@ -1,7 +1,6 @@
-//! The sheet an image is painted on, and its colours. What is painted, and where, is not decided here.
+//! The canvas on which an image is painted, and its colours. `scene` and `shapes` decide what is painted, and where.
 //!
-//! Colours are mixed in OKLab, where equal steps look equal and mixtures stay clean, and become
-//! sRGB bytes only at the end.
+//! Colours are mixed in OKLab, where equal steps look equal and mixtures stay clean, and are converted to sRGB bytes at the end.
 
 use super::SIDE;
 use super::dice::{Dice, sin_cos};

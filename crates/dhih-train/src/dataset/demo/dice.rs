@@ -1,4 +1,4 @@
-//! Chance and trigonometry with the same result on every machine. No colour and no geometry here.
+//! Random numbers and trigonometry with the same result on every machine.
 //!
 //! Everything is +, -, *, / or an integer step, which IEEE 754 rounds one way only; the standard
 //! library's `sin` or `powf`, and the distributions of `rand`, may change with platform or release.

@@ -1,12 +1,11 @@
-//! The embedded demo set: ten classes of little pictures, drawn on the spot, so that nothing need be
-//! downloaded. No file is read or written here, and no split into database and queries is made.
+//! The embedded demo set: ten classes of small pictures that are drawn when they are needed, so that nothing has to be downloaded. No file is
+//! read or written here, and the set is not split into database and queries.
 //!
-//! A picture is a class's drawing (`shapes`) set into a scene of random pose, palette, backdrop,
-//! clutter, light, occlusion and noise (`scene`). Only the drawing depends on the class, so colour
-//! and ground say nothing of it: neighbours by raw pixels are little better than chance, while a
-//! network that sees shape tells nearly all pictures apart.
+//! A picture is the drawing of a class (`shapes`) in a scene of random pose, palette, backdrop, clutter, light, occlusion and noise (`scene`).
+//! Only the drawing depends on the class, so that colours and background say nothing about it: neighbours by raw pixels are little better than
+//! chance, while a network that sees shape distinguishes nearly all pictures.
 //!
-//! The bytes are a function of seed and index alone, on every machine (`dice` says how).
+//! The bytes are a function of seed and index alone, on every machine (`dice` explains how).
 
 mod canvas;
 mod dice;
@@ -103,7 +102,7 @@ mod tests {
         }
     }
 
-    /// Means over the image of red, green and blue, and the deviation of all bytes.
+    /// The means of red, green and blue over the image, and the standard deviation of all bytes.
     fn statistics(image: &[u8]) -> ([f64; 3], f64) {
         let mean: [f64; 3] = std::array::from_fn(|channel| {
             let sum: f64 = image.iter().skip(channel).step_by(3).map(|&b| f64::from(b)).sum();

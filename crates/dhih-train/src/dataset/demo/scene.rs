@@ -1,5 +1,4 @@
-//! One image: pose, palette, backdrop, clutter, light and occlusion about a drawing. The drawings
-//! themselves, and how colours mix, live next door.
+//! One image: pose, palette, backdrop, clutter, light and occlusion around a drawing. `shapes` has the drawings, `canvas` mixes colours.
 
 use super::SIDE;
 use super::canvas::{Canvas, Colour};
@@ -7,7 +6,7 @@ use super::dice::{Dice, sin_cos};
 use super::geometry::{P, convex, cover, disc, p, slab};
 use super::shapes::{Drawing, Quirk, Sketch};
 
-/// Paints `drawing` as the dice will have it. Nothing here but the drawing depends on the class.
+/// Paints `drawing` in a random scene. Nothing but the drawing depends on the class.
 pub(super) fn paint(drawing: Drawing, dice: &mut Dice) -> [u8; SIDE * SIDE * 3] {
     let pose = Pose::draw(dice);
     let palette = Palette::draw(dice);
@@ -30,7 +29,7 @@ pub(super) fn paint(drawing: Drawing, dice: &mut Dice) -> [u8; SIDE * SIDE * 3] 
     canvas.develop(dice, grain)
 }
 
-/// Where the drawing stands: a similarity, a slight stretch, and perhaps a mirror image.
+/// The placement of the drawing: a similarity, a slight stretch, and perhaps a mirror image.
 struct Pose {
     centre: P,
     /// Half the drawing's size in pixels.
@@ -70,7 +69,7 @@ impl Pose {
     }
 }
 
-/// Colours that go together, the drawing's apart from the ground's in lightness.
+/// Colours that fit together; the drawing's differ from the ground's in lightness.
 struct Palette {
     ground: [Colour; 3],
     body: Colour,
@@ -111,11 +110,11 @@ impl Palette {
     }
 }
 
-/// How the figure is finished.
+/// The finish of the figure.
 struct Style {
     /// Edge width in pixels: 1 is crisp, more is out of focus.
     focus: f32,
-    /// Towards the light, in pixels.
+    /// The direction of the light, in pixels.
     light: P,
     shadow: f32,
     shade: f32,
@@ -221,7 +220,7 @@ impl Scrap {
     }
 }
 
-/// Beyond this many pixels from its outline the figure leaves no mark, its shadow included.
+/// The figure leaves no mark beyond this many pixels from its outline, not even its shadow.
 const REACH: f32 = 6.0;
 
 /// Shadow, body, accent, details, the shaded side, and the contour.

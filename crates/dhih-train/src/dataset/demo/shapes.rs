@@ -1,4 +1,4 @@
-//! The ten drawings, one per class: where each lies, and nothing of colour, pose or background.
+//! The ten drawings, one for each class: their outlines, without colour, pose and background.
 //!
 //! Each is drawn upright in a square reaching from -1 to 1, y down. A `Quirk` varies the
 //! proportions, so that no two of a class have quite the same outline.
@@ -40,7 +40,7 @@ pub(super) const DRAWINGS: [(&str, Drawing); 10] = [
     ("star", star),
 ];
 
-/// No such layer at this point.
+/// The distance to a layer that the drawing does not have.
 const NOWHERE: f32 = 9.0;
 
 fn lerp(low: f32, high: f32, t: f32) -> f32 {

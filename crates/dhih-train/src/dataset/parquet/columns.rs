@@ -1,5 +1,5 @@
-//! Values of single columns of a Parquet file, by row: what a row holds, and the name of a column's type for messages. Which columns
-//! are pictures and labels is in `table.rs`.
+//! Values of single columns of a Parquet file, by row, and the name of a column's type for messages. `table.rs` decides which columns are
+//! pictures and labels.
 
 use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -8,31 +8,31 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::RowGroupReader;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
-/// Rows that are decoded at once.
+/// The number of rows that are decoded at once.
 const BATCH: usize = 1024;
 
 /// The values of each row of a column: none where the row is null, and several where it is a list.
 #[derive(Debug)]
 pub(super) enum Values {
-    /// Whole numbers; those that Parquet stores as unsigned are read as such.
+    /// Integers; those that Parquet stores as unsigned are read as such.
     Integers(Vec<Row<i128>>),
-    /// Text in UTF-8.
+    /// Strings in UTF-8.
     Texts(Vec<Row<String>>),
     /// Bytes.
     Bytes(Vec<Row<ByteArray>>),
 }
 
-/// The values of one row; nothing where the whole row is null.
+/// The values of one row; `None` where the whole row is null.
 pub(super) type Row<T> = Option<Vec<T>>;
 
-/// What the values of a column stand for.
+/// The meaning of the values of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Signed,
     Unsigned,
     Text,
     Bytes,
-    /// Nothing that a picture or a label can be.
+    /// Neither a picture nor a label.
     Other,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn type_name(column: &ColumnDescriptor) -> String {
     }
 }
 
-/// Reads all rows of column number `at` of a row group. `Ok(None)` for a type that holds neither whole numbers, text nor bytes.
+/// Reads all rows of column number `at` of a row group. `Ok(None)` for a type that is neither integer, string nor bytes.
 pub(super) fn read(
     group: &dyn RowGroupReader,
     schema: &SchemaDescriptor,
@@ -136,20 +136,20 @@ pub(super) fn read(
     Ok(Some(values))
 }
 
-/// How a column's levels tell rows, lists and nulls apart.
+/// How the levels of a column distinguish rows, lists and nulls.
 struct Levels {
     /// Whether a row is a list of values.
     is_list: bool,
-    /// The definition level from which on the list itself is there, be it empty.
+    /// The definition level from which on the list itself is present, even if it is empty.
     list: i16,
-    /// The definition level of a value that is there.
+    /// The definition level of a value that is present.
     value: i16,
-    /// Rows of the group.
+    /// The number of rows of the group.
     rows: usize,
 }
 
 impl Levels {
-    /// Reads all rows and brings each value into another form.
+    /// Reads all rows and converts each value.
     fn collect<T: DataType, V>(
         &self,
         mut reader: ColumnReaderImpl<T>,
@@ -173,7 +173,7 @@ impl Levels {
                 let definition = defined.get(level).copied().unwrap_or(self.value);
                 let begins_row = repeated.get(level).is_none_or(|level| *level == 0);
                 if begins_row {
-                    // An empty list has no value but is there; a null is not.
+                    // An empty list is present without a value; a null is not present.
                     let least = if self.is_list { self.list } else { self.value };
                     rows.push((definition >= least).then(Vec::new));
                 }

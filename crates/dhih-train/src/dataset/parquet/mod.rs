@@ -1,6 +1,6 @@
-//! Sets of Parquet files of labelled pictures in the schema of the Hugging Face library `datasets`: a column `img` or `image` with a member
-//! `bytes`, and a column `label` or a list `labels`. The name of a file, or of a folder above it, says which part of the set it is. What
-//! a single file holds is read by `table.rs`, the values of a column by `columns.rs`.
+//! Sets of Parquet files with labelled pictures in the schema of the Hugging Face library `datasets`: a column `img` or `image` with a member
+//! `bytes`, and a column `label` or a list `labels`. The name of a file, or of a folder above it, denotes the part of the set. `table.rs` reads
+//! a file, and `columns.rs` reads the values of a column.
 
 mod columns;
 mod table;
@@ -18,7 +18,8 @@ use super::part::Part;
 use super::raw::{Pictures, Raw};
 use super::warning::Warning;
 use crate::error::{Error, Result};
-use crate::intake::pixels::{Intake, Source};
+use crate::intake::pixels::Intake;
+use crate::intake::source::Source;
 
 pub(super) use table::TableConfig;
 use table::{Table, TableLabels};
@@ -65,13 +66,13 @@ const NO_BYTES: &str = "it has no bytes of a picture";
 
 /// The files of a set.
 struct PartFiles {
-    /// By part, each part in the natural order of its paths.
+    /// The files with their parts, each part in the natural order of its paths.
     files: Vec<(Part, PathBuf)>,
-    /// What else lies in the folder.
+    /// Other files of the folder.
     left_out: LeftOut,
 }
 
-/// Finds the files of a set. Where only a validation part is published beside the training part, it is the one that is tested on.
+/// Finds the files of a set. If there is a validation part but no test part beside the training part, it serves as the test part.
 fn files_by_part(dir: &Path) -> Result<PartFiles> {
     let Walk { files: found, mut left_out, .. } = super::files_below(dir, CURE)?;
     let mut files = Vec::new();
@@ -85,19 +86,19 @@ fn files_by_part(dir: &Path) -> Result<PartFiles> {
         let validation = files.iter_mut().filter(|(part, _)| *part == Part::Validation);
         validation.for_each(|(part, _)| *part = Part::Test);
     }
-    // The walk has brought them into their natural order already.
+    // The walk has already sorted the paths in natural order.
     files.sort_by_key(|(part, _)| *part);
     Ok(PartFiles { files, left_out })
 }
 
-/// Whether a set has a part to test on beside the one that trains.
+/// Whether a set has a part to test on beside the training part.
 pub(super) fn has_test_part(dir: &Path) -> bool {
     let Ok(PartFiles { files, .. }) = files_by_part(dir) else { return false };
     let parts: BTreeSet<Part> = files.into_iter().map(|(part, _)| part).collect();
     parts.contains(&Part::Train) && parts.contains(&Part::Test)
 }
 
-/// Reads a set of the user's own. Rows without a picture are skipped and listed; rows without a label are left out and counted.
+/// Reads a user's set. Rows without a picture are skipped and listed; rows without a label are left out and counted.
 pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let PartFiles { files, left_out } = files_by_part(dir)?;
     let has = |wanted: Part| files.iter().any(|(part, _)| *part == wanted);
@@ -148,7 +149,7 @@ pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     }
     if test + validation > 0 {
         pictures.official_train = Some(train);
-        // A test part whose labels are not published leaves the validation part to test on.
+        // A test part without published labels leaves the validation part to test on.
         pictures.official_validation = if test > 0 { validation } else { 0 };
     }
     known = labels.name(&mut pictures, known);
@@ -204,8 +205,8 @@ impl Labels {
         })
     }
 
-    /// Gives the kept pictures their class numbers, and returns the names of the classes where they are known. Labels that are text
-    /// are numbered in the order of `known`, where that has them all, else in their alphabetical order.
+    /// Assigns class numbers to the kept pictures, and returns the names of the classes where they are known. Labels that are strings are
+    /// numbered in the order of `known` if that has all of them, else in alphabetical order.
     fn name(self, pictures: &mut Pictures, known: Option<Vec<String>>) -> Option<Vec<String>> {
         let kept = self.kept;
         match self.all? {

@@ -1,6 +1,5 @@
-//! One Parquet file of labelled pictures: which of its columns are pictures and labels, and what its rows hold. A column that is absent or of
-//! another type is refused by its name and type. How values are stored is in `columns.rs`; what a set makes of several files is in
-//! `mod.rs`.
+//! One Parquet file of labelled pictures: which of its columns are pictures and labels, and the content of its rows. A missing column, or one of
+//! another type, is reported by its name and type. `columns.rs` reads values; `mod.rs` joins the files of a set.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -21,15 +20,15 @@ const IMAGE: [&str; 2] = ["image", "img"];
 pub(in crate::dataset) struct TableConfig<'a> {
     /// The file.
     pub(in crate::dataset) path: &'a Path,
-    /// Names of the column of labels; the first that the file has is read.
+    /// Names of the column of labels, of which the first that the file has is read.
     pub(in crate::dataset) labels: &'a [&'a str],
-    /// What errors tell the user to do.
+    /// The advice of error messages.
     pub(in crate::dataset) cure: &'a str,
 }
 
 /// The rows of a file.
 pub(in crate::dataset) struct Table {
-    /// The encoded picture of each row; none where the row has no bytes.
+    /// The encoded picture of each row; `None` where the row has no bytes.
     pub(in crate::dataset) pictures: Vec<Option<Arc<[u8]>>>,
     /// The labels of each row.
     pub(in crate::dataset) labels: TableLabels,
@@ -37,7 +36,7 @@ pub(in crate::dataset) struct Table {
     pub(in crate::dataset) names: Option<Vec<String>>,
 }
 
-/// The labels of rows: nothing for a row without a label (null, or a negative number), an empty list for one that lists none.
+/// The labels of rows: `None` for a row without a label (null, or a negative number), an empty list for one that lists none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dataset) enum TableLabels {
     /// Class numbers.
@@ -50,10 +49,10 @@ impl Table {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::Data`] when the file is damaged, when it has no column of pictures or labels, or one of another type (named, with all columns
-    /// of the file), and when a label is no class number.
+    /// [`Error::Data`] where the file is damaged, where it has no column of pictures or labels or one of another type (named, with all columns
+    /// of the file), and where a label is not a class number.
     pub(in crate::dataset) fn read(config: &TableConfig) -> Result<Self> {
-        // The library checks most of what a file says, but a damaged page can let it panic. That is an error like any other.
+        // The library checks most of a file, but may panic on a damaged page, which becomes an error here.
         catch_unwind(|| Self::read_checked(config)).unwrap_or_else(|_| {
             Err(Error::Data {
                 path: config.path.to_owned(),
@@ -121,7 +120,7 @@ impl Table {
 const PICTURES: &str = "the bytes of pictures (BYTE_ARRAY)";
 const LABELS: &str = "class numbers (whole numbers of any width) or names of classes (text)";
 
-/// Reads a column of a row group; nothing where its type holds neither pictures nor labels.
+/// Reads a column of a row group; `None` where its type holds neither pictures nor labels.
 fn read_column(
     reader: &SerializedFileReader<std::fs::File>,
     group: usize,
@@ -163,7 +162,7 @@ fn image_column(schema: &SchemaDescriptor) -> Result<usize, String> {
     })
 }
 
-/// The number of the first column of labels that there is.
+/// The number of the first of the wanted columns that the file has.
 fn label_column(schema: &SchemaDescriptor, wanted: &[&str]) -> Result<usize, String> {
     let of = |name: &&str| {
         let is_of = |parts: &[String]| parts.first().is_some_and(|part| part == name);
@@ -180,7 +179,7 @@ fn picture(row: Row<parquet::data_type::ByteArray>) -> Option<Arc<[u8]>> {
     (!bytes.is_empty()).then(|| Arc::from(bytes.data()))
 }
 
-/// The class numbers of a row in ascending order; nothing for a row whose labels are negative, which stands for "no label".
+/// The class numbers of a row in ascending order; `None` for a row with negative labels, which mean "no label".
 fn class_numbers(labels: Vec<i128>, row: usize) -> Result<Option<Vec<u32>>, String> {
     let is_unlabelled = !labels.is_empty() && labels.iter().all(|label| *label < 0);
     let wrong =
@@ -195,7 +194,7 @@ fn class_numbers(labels: Vec<i128>, row: usize) -> Result<Option<Vec<u32>>, Stri
     Ok(Some(labels))
 }
 
-/// The names of a row's classes in normal form C, sorted; nothing for a row with an empty name, which stands for "no label".
+/// The names of a row's classes in normal form C, sorted; `None` for a row with an empty name, which means "no label".
 fn class_names(row: Row<String>) -> Option<Vec<String>> {
     let labels = row?;
     let was_empty = labels.is_empty();
@@ -209,7 +208,7 @@ fn class_names(row: Row<String>) -> Option<Vec<String>> {
     (was_empty || !labels.is_empty()).then_some(labels)
 }
 
-/// The names that the Hugging Face library `datasets` writes beside the schema for a column of the type `ClassLabel`.
+/// The class names that the Hugging Face library `datasets` stores beside the schema for a column of type `ClassLabel`.
 fn names_of_classes(
     reader: &SerializedFileReader<std::fs::File>,
     column: &str,

@@ -1,10 +1,10 @@
-//! Whether decoded images and labels are those of a published set, whatever files they came in: a Parquet file of PNGs, one of lossless
-//! WebPs and the authors' own files hold the same set. What is compared are records as the authors wrote them: an image's label in one byte,
-//! then its pixels, a plane for each channel. Whether a set's files are those that `fetch-data` brought is in `provenance.rs`.
+//! Checks whether decoded images and labels are those of a published set, whatever files they came from: a Parquet file of PNGs, one of lossless
+//! WebPs, and the authors' own files contain the same set. The compared records are those of the authors: the label of an image in one byte,
+//! then its pixels, one plane for each channel. `provenance.rs` checks whether the files of a set are those that `fetch-data` fetched.
 //!
-//! The MD5 sums of CIFAR-10 are those of the binary version's files, `data_batch_1.bin` to `test_batch.bin`, as several public projects
-//! list them. Those of Fashion-MNIST are over the records of its four files, whose own checksums are in `data/manifest.toml`. MD5 tells
-//! versions of a set apart; it is no protection against a forger.
+//! The MD5 sums of CIFAR-10 are those of the files of the binary version, `data_batch_1.bin` to `test_batch.bin`, as several public projects
+//! list them. Those of Fashion-MNIST cover the records of its four files, whose own checksums are in `data/manifest.toml`. MD5 distinguishes
+//! versions of a set; it does not protect against forgery.
 
 use std::fmt;
 
@@ -17,16 +17,16 @@ use super::DatasetName;
 use super::raw::Raw;
 use crate::intake::pixels::Pixels;
 
-/// What is known of the images of one part of a published set. Its text says it in words: `10 of 12 test images verified`.
+/// How many images of a part of a published set are verified. It is displayed as `10 of 12 test images verified`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartVerification {
     /// The part: `training` or `test`.
     pub part: String,
-    /// Number of its images.
+    /// The number of its images.
     pub images: usize,
-    /// Number of the images that are the published ones, pixels and label.
+    /// The number of images that are the published ones, pixels and label.
     pub verified: usize,
-    /// Number of the images of whose published form no digest is kept; they may or may not be the published ones.
+    /// The number of images without a known digest, which may or may not be the published ones.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown: usize,
 }
@@ -49,22 +49,22 @@ impl fmt::Display for PartVerification {
     }
 }
 
-/// The digests of a part.
+/// The known digests of a part.
 struct Known {
     part: &'static str,
-    /// Number of its images.
+    /// The number of its images.
     images: usize,
-    /// MD5 sums, in hex, of equal runs of records that together are the part.
+    /// MD5 sums in hex, of runs of records of equal length that make up the part.
     md5: &'static [&'static str],
-    /// Of each image the first bytes of the SHA-256 of its record; [`ABSENT`] where they are not known. For copies of which some images are
-    /// not the published ones, so that no sum of the whole agrees.
+    /// For each image the first bytes of the SHA-256 of its record; [`ABSENT`] where it is not known. These are for copies in which some images
+    /// are not the published ones, so that no sum of the whole agrees.
     each: &'static [[u8; 4]],
 }
 
-/// Stands in a table for an image whose digest is not known.
+/// Marks an image whose digest is not known.
 const ABSENT: [u8; 4] = [0; 4];
 
-/// The images of CIFAR-10's test part, but 20 of them, of which no published pixels were at hand when the table was made.
+/// The images of CIFAR-10's test part, except 20 images whose published pixels were not available when the table was made.
 const CIFAR10_TEST: &[[u8; 4]] = include_bytes!("cifar10-test.digests").as_chunks().0;
 
 const CIFAR10: [Known; 2] = [
@@ -98,7 +98,7 @@ const FASHION_MNIST: [Known; 2] = [
     Known { part: "test", images: 10_000, md5: &["d33bea608143aa5cdc7bfd8471b359cf"], each: &[] },
 ];
 
-/// Compares a set's images with those that are known to be published, part by part; `None` for sets of which no digests are known.
+/// Compares the images of a set with those that are known to be published, part by part; `None` for sets without known digests.
 pub(super) fn verify(name: DatasetName, raw: &Raw) -> Option<Vec<PartVerification>> {
     let known = match name {
         DatasetName::Cifar10 => &CIFAR10,
@@ -112,18 +112,18 @@ pub(super) fn verify(name: DatasetName, raw: &Raw) -> Option<Vec<PartVerificatio
     Some(known.iter().zip(parts).map(|(known, rows)| known.verify(&images, rows)).collect())
 }
 
-/// Images of one shape with a label each.
+/// Images of one shape with one label each.
 struct Images<'a> {
-    /// `[n, height, width, channels]`.
+    /// The pixels, `[n, height, width, channels]`.
     pixels: &'a [u8],
-    /// Of an image.
+    /// The number of bytes of an image.
     bytes: usize,
     channels: usize,
     raw: &'a Raw,
 }
 
 impl Images<'_> {
-    /// The image's label in one byte, then its pixels, a plane for each channel.
+    /// The record of an image: its label in one byte, then its pixels, one plane for each channel.
     fn record(&self, row: usize) -> Vec<u8> {
         let image = &self.pixels[row * self.bytes..][..self.bytes];
         let planes =
@@ -134,7 +134,7 @@ impl Images<'_> {
 }
 
 impl Known {
-    /// Compares images `rows` with this part.
+    /// Compares the images `rows` with this part.
     fn verify(&self, images: &Images<'_>, rows: std::ops::Range<usize>) -> PartVerification {
         let run = self.images / self.md5.len();
         let rows: Vec<usize> = rows.collect();

@@ -1,4 +1,5 @@
-//! Known sets and made-up ones against the digests: records, whole parts, single images, and the shared copies where they are at hand.
+//! Known sets and artificial ones are compared with their digests: records, whole parts, single images, and the shared copies where these are
+//! available.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use dhih_model::InputShape;
 
 use super::*;
 
-/// Two images of two pixels with two channels each, of which the first trains.
+/// Two images of two pixels with two channels each; the first one trains.
 fn tiny() -> Raw {
     let shape = InputShape::new(1, 2, 2);
     let raw = Raw::in_memory(shape, vec![1, 2, 3, 4, 5, 6, 7, 8], vec![3, 4], Vec::new());
@@ -28,7 +29,7 @@ fn a_record_is_the_label_and_a_plane_for_each_channel() {
 fn a_part_is_verified_as_a_whole_or_image_by_image() {
     let raw = tiny();
     let images = images(&raw);
-    // MD5 of the records of both images, by `md5sum`.
+    // The MD5 sum of the records of both images, computed by `md5sum`.
     let whole: &[&str] = &["9489c9c0d13a6ba0e6991be571f4705f"];
     let known = Known { part: "test", images: 2, md5: whole, each: &[] };
     assert_eq!(known.verify(&images, 0..2).to_string(), "test part verified");
@@ -48,7 +49,7 @@ fn the_table_of_the_test_images_lacks_twenty() {
     assert_eq!(CIFAR10_TEST.iter().filter(|digest| **digest == ABSENT).count(), 20);
 }
 
-/// The shared copies, where they are at hand: Fashion-MNIST is the published set, and CIFAR-10 is but for 20 test images.
+/// The shared copies, where available: Fashion-MNIST is the published set, and CIFAR-10 is, except for 20 test images.
 #[test]
 fn copies_of_published_sets_are_known_by_their_pixels() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/datasets");

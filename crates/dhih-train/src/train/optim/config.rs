@@ -1,4 +1,4 @@
-//! The constants of an optimiser, and the learning rate and weight decay of a variable by what it is.
+//! The constants of an optimiser, and the factors of learning rate and weight decay by the role of a variable.
 
 use candle_core::Var;
 use dhih_model::Parameters;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, by_name};
 
-/// How gradients move variables.
+/// The optimisation algorithm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerName {
@@ -17,7 +17,7 @@ pub enum OptimizerName {
     Sgd,
     /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
     AdamW,
-    /// Orthogonal steps for the filters of the backbone's convolutions (Jordan et al., 2024), SGD for the rest.
+    /// Orthogonalised steps for the filters of the backbone's convolutions (Jordan et al., 2024), SGD for the other variables.
     Muon,
 }
 
@@ -25,7 +25,7 @@ impl OptimizerName {
     const ALL: [(&'static str, Self); 3] =
         [("sgd", Self::Sgd), ("adamw", Self::AdamW), ("muon", Self::Muon)];
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
@@ -38,23 +38,22 @@ impl OptimizerName {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct OptimizerConfig {
     pub(crate) method: OptimizerName,
-    /// Of SGD; Adam's first decay.
+    /// The momentum of SGD, or the first decay rate of Adam.
     pub(crate) momentum: f64,
     pub(crate) weight_decay: f64,
-    /// The length to which all gradients together are cut, where they are longer.
+    /// The norm to which all gradients together are clipped where it is larger.
     pub(crate) clip_norm: Option<f64>,
-    /// The backbone learns at this times the rate of the rest; at 0 it is left out.
+    /// The factor of the backbone's learning rate; 0 excludes the backbone from training.
     pub(crate) backbone_scale: f64,
-    /// The shifts of the backbone's batch norm learn at this times the rate of its weights. Where it is not 1 they are drawn towards 0 as
-    /// fast as weights are.
+    /// The factor of the learning rate of the shifts of the backbone's batch norm. Where it is not 1 they have the same weight decay as weights.
     pub(crate) norm_shift_scale: f64,
     /// Whether the scales of the backbone's batch norm are trained.
     pub(crate) trains_norm_scales: bool,
-    /// With Muon, the learning rate of filters as a multiple of the others', and their momentum.
+    /// With Muon: the learning rate of filters relative to that of other variables, and their momentum.
     pub(crate) filters: FilterRates,
 }
 
-/// What Muon's filters learn by.
+/// The constants of Muon for filters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct FilterRates {
     pub(crate) rate_scale: f64,
@@ -62,7 +61,7 @@ pub(crate) struct FilterRates {
 }
 
 impl Default for OptimizerConfig {
-    /// SGD with the usual momentum, one rate for all, and no decay.
+    /// SGD with the usual momentum, one learning rate for all variables, and no weight decay.
     fn default() -> Self {
         Self {
             method: OptimizerName::Sgd,
@@ -77,17 +76,17 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// What a variable is, as far as its rates go.
+/// The role of a variable, which determines its rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// The filters of a convolution in the backbone.
     Filters,
-    /// Another weight that is multiplied with activations.
+    /// Another weight that multiplies activations.
     Weight,
     /// A scale or shift of batch norm in the backbone.
     NormScale,
     NormShift,
-    /// Another bias, or the scale or shift of the hash layer's batch norm.
+    /// Another bias, or a scale or shift of the hash layer's batch norm.
     Other,
 }
 
@@ -100,7 +99,7 @@ impl Role {
             Some((_, "weight")) => Self::NormScale,
             Some((_, "bias")) => Self::NormShift,
             _ if var.rank() == 4 && name.starts_with(BACKBONE) => Self::Filters,
-            // Directions of classes have no length that counts.
+            // The lengths of class directions do not matter, so that they have no weight decay.
             _ if name.rsplit('.').next() == Some(CLASS_DIRECTIONS) => Self::Other,
             _ if var.rank() > 1 && !name.ends_with("bias") => Self::Weight,
             _ => Self::Other,
@@ -116,7 +115,7 @@ pub(super) struct Factors {
 }
 
 impl OptimizerConfig {
-    /// Those of a variable; `None` where it is not trained.
+    /// The factors for a variable; `None` where it is not trained.
     pub(super) fn factors(&self, name: &str, role: Role) -> Option<Factors> {
         let part = if name.starts_with(BACKBONE) { self.backbone_scale } else { 1.0 };
         let (rate, decay) = match role {
@@ -124,12 +123,12 @@ impl OptimizerConfig {
                 (part * self.filters.rate_scale, 0.0)
             }
             Role::Filters | Role::Weight => (part, 1.0),
-            // Scales and shifts are not drawn towards 0: they set the size of activations, not of weights.
+            // Scales and shifts have no weight decay: they determine the size of activations, not of weights.
             Role::Other => (part, 0.0),
             Role::NormScale if self.trains_norm_scales => (part, 0.0),
             Role::NormScale => return None,
             Role::NormShift if self.norm_shift_scale == 1.0 => (part, 0.0),
-            // Decay acts by its product with the rate.
+            // The effect of weight decay is its product with the learning rate.
             Role::NormShift => (part * self.norm_shift_scale, 1.0 / self.norm_shift_scale),
         };
         (rate > 0.0).then_some(Factors { rate, decay })

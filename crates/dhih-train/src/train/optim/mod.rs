@@ -1,5 +1,5 @@
-//! The optimiser: what it remembers of each trained variable, in the order of their names. Its constants, and the rates of variables by what
-//! they are: `config.rs`.
+//! The optimiser: its state for each trained variable, in the order of their names. `config.rs` has its constants, and the rates of variables by
+//! their roles.
 
 mod config;
 
@@ -15,10 +15,10 @@ pub(crate) use self::config::{FilterRates, OptimizerConfig};
 use crate::error::{Error, Result};
 use crate::train::variables;
 
-/// Where a run is.
+/// The position in a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
-    /// Counted from 0.
+    /// The number of the step, from 0.
     pub(crate) number: usize,
     pub(crate) learning_rate: f64,
 }
@@ -26,13 +26,13 @@ pub(crate) struct Step {
 /// A part of the loss of a step.
 pub(crate) struct LossPart {
     pub(crate) loss: Tensor,
-    /// Its share in the sum.
+    /// The weight of the part in the sum.
     pub(crate) weight: f64,
-    /// The backbone's way back, where the loss has come from features of it.
+    /// The backward pass of the backbone, where the loss was computed from its features.
     pub(crate) trace: Option<Trace>,
 }
 
-/// An optimiser over all trained variables.
+/// An optimiser of all trained variables.
 pub(crate) struct Optimizer {
     config: OptimizerConfig,
     slots: Vec<Slot>,
@@ -48,9 +48,9 @@ struct Slot {
 /// Running means of a variable's gradients.
 enum Moments {
     Velocity(Var),
-    /// Of filters that take orthogonal steps.
+    /// The momentum of filters that take orthogonalised steps.
     Muon(Var),
-    /// First and second.
+    /// The first and the second moment.
     Adam(Var, Var),
 }
 
@@ -65,7 +65,7 @@ impl Moments {
 }
 
 impl Optimizer {
-    /// Of all parameters that can be trained, all moments 0.
+    /// An optimiser of all trainable parameters, with moments of 0.
     ///
     /// # Errors
     /// When the device is out of memory.
@@ -73,7 +73,7 @@ impl Optimizer {
         Self::of_some(parameters, config, |_| true)
     }
 
-    /// As [`Self::new`], of those whose names pass `is_trained`: the others are neither moved nor decayed.
+    /// As [`Self::new`], for the parameters whose names pass `is_trained`. The others neither change nor decay.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -98,8 +98,8 @@ impl Optimizer {
         Ok(Self { config, slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
     }
 
-    /// One step down `loss`, whose value is returned; where that or the gradients' length is not finite, nothing is changed, and
-    /// NaN is returned for the latter.
+    /// Takes one step of gradient descent on `loss` and returns the value of the loss. If this value or the norm of the gradients is not finite,
+    /// nothing changes; for the latter NaN is returned.
     ///
     /// # Errors
     /// Those of candle.
@@ -107,8 +107,8 @@ impl Optimizer {
         self.descend_sum(std::iter::once(Ok(loss)), step)
     }
 
-    /// As [`Self::descend`], down the sum of the parts of a loss. Each is asked for when the gradients of the one before are
-    /// there, so that the memory of one is enough.
+    /// As [`Self::descend`], on the sum of the parts of a loss. Each part is computed after the gradients of the one before, so that the memory
+    /// of one part suffices.
     ///
     /// # Errors
     /// Those of candle and of `parts`.
@@ -117,7 +117,7 @@ impl Optimizer {
         parts: impl Iterator<Item = Result<LossPart>>,
         step: Step,
     ) -> Result<f32> {
-        // Values are read when all gradients have been asked for: a GPU would wait for each.
+        // Values are read after all gradients are queued, because a GPU would wait for each.
         let mut values = Vec::new();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.slots.len()];
         for part in parts {
@@ -161,7 +161,7 @@ impl Optimizer {
         Ok(value)
     }
 
-    /// That every weight has a gradient. A bias may have none: batch norm behind a layer takes its bias away again.
+    /// Checks that every weight has a gradient. A bias may have none, because batch norm behind a layer cancels it.
     fn check_reached(&self, gradients: &[Option<Tensor>]) -> Result<()> {
         let without = self.slots.iter().zip(gradients).filter(|(_, gradient)| gradient.is_none());
         let names =
@@ -172,7 +172,7 @@ impl Optimizer {
         }
     }
 
-    /// One step on every variable that has a gradient, of `scale` times its length.
+    /// Updates every variable that has a gradient, scaled by `scale`.
     fn step(&self, gradients: &[Option<Tensor>], scale: f64, step: Step) -> Result<()> {
         let OptimizerConfig { momentum, weight_decay, .. } = self.config;
         for (slot, gradient) in self.slots.iter().zip(gradients) {
@@ -201,7 +201,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The moments by their number and the name of their variable, on the CPU.
+    /// The moments on the CPU, by their number and the name of their variable.
     ///
     /// # Errors
     /// Those of the device.
@@ -209,7 +209,7 @@ impl Optimizer {
         variables::snapshot(self.named())
     }
 
-    /// Takes moments back; `false` where one is missing or has another shape, and then nothing is to be relied on.
+    /// Restores moments. Returns `false` where one is missing or has another shape; the state is undefined then.
     ///
     /// # Errors
     /// Those of the device.
@@ -225,7 +225,7 @@ impl Optimizer {
     }
 }
 
-/// The length of all gradients as one vector.
+/// The norm of all gradients as one vector.
 fn norm(gradients: &[Option<Tensor>]) -> Result<f64> {
     let square = |gradient: &Tensor| {
         let sum = gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F32)?;

@@ -1,4 +1,4 @@
-//! Steps down a known loss, rates of variables by what they are, and moments that come back.
+//! Steps on a known loss, rates of variables by their roles, and restoring of moments.
 
 use super::*;
 use candle_core::{DType, Device};
@@ -6,7 +6,7 @@ use candle_nn::Init;
 use dhih_model::loss::CLASS_DIRECTIONS;
 use dhih_model::ops::{Activation, BatchNorm};
 
-/// Two variables; their gradients under the loss below are (3, 0) and (0, 4): of length 5 together.
+/// Two variables. Their gradients for the loss below are (3, 0) and (0, 4), with a common norm of 5.
 fn variables() -> (Parameters, Tensor) {
     let parameters = Parameters::seeded(0);
     let vb = parameters.builder(DType::F32, &Device::Cpu);
@@ -42,7 +42,7 @@ fn assert_near(got: &[f32], expected: [f32; 4]) {
 fn long_gradients_are_cut_and_short_ones_stay() {
     let sgd = config(OptimizerName::Sgd);
     assert_near(&moved(sgd), [0.7, 1.0, 1.0, 0.6]);
-    // Cut to length 1: 3/5 and 4/5.
+    // Clipped to norm 1, they are 3/5 and 4/5.
     assert_near(&moved(OptimizerConfig { clip_norm: Some(1.0), ..sgd }), [0.94, 1.0, 1.0, 0.92]);
     assert_near(&moved(OptimizerConfig { clip_norm: Some(9.0), ..sgd }), [0.7, 1.0, 1.0, 0.6]);
 }
@@ -91,7 +91,7 @@ fn gradients_without_end_change_nothing() {
     let (parameters, loss) = variables();
     let clipped = OptimizerConfig { clip_norm: Some(1.0), ..config(OptimizerName::Sgd) };
     let optimizer = Optimizer::new(&parameters, clipped).unwrap();
-    // Finite itself, with a gradient that is not.
+    // The loss is finite, but its gradient is not.
     let loss = ((&loss - 7.0).unwrap().sqrt().unwrap() + 1.0).unwrap();
     let step = Step { number: 0, learning_rate: 0.1 };
     assert!(optimizer.descend(whole(&loss), step).unwrap().is_nan());
@@ -139,7 +139,7 @@ fn lengths_that_do_not_count_are_not_decayed() {
     assert_eq!(role("class_weights", &[2, 3]), Role::Weight);
     for (name, dims) in [
         (CLASS_DIRECTIONS, &[2, 3][..]),
-        // Of one loss among several.
+        // The directions of one loss among several.
         (&format!("first_8.{CLASS_DIRECTIONS}"), &[2, 3]),
         ("hash_layer.bias", &[3]),
         ("norm.weight", &[3]),

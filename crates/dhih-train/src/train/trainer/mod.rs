@@ -1,7 +1,8 @@
-//! The training loop. `log.rs` is what it tells of an epoch, `state.rs` keeps what it needs to go on, `validation.rs` watches it.
+//! The training loop. `sums.rs` adds up the results of the batches of an epoch, `state.rs` saves and restores the state of the loop,
+//! `validation.rs` evaluates held-out images.
 
-mod log;
 mod state;
+mod sums;
 mod validation;
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::protocol::Split;
 use crate::report::tensorboard;
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::RunDir;
 use crate::settings::table::TrainConfig;
 use crate::train::batches::{Batch, BatchConfig, Epoch};
@@ -26,14 +28,13 @@ use crate::train::optim::{LossPart, Optimizer, Step};
 use crate::train::schedule::Schedule;
 use crate::train::weight_average::WeightAverage;
 
-pub use log::EpochRecord;
-use log::{Hits, Sums};
 use state::Begun;
+use sums::{Hits, Sums};
 
-/// The network before its first step, for the images `rows` of `dataset`: random, but for a pretrained backbone.
+/// The network before its first step, for the images `rows` of `dataset`. Its weights are random, except for a pretrained backbone.
 ///
 /// # Errors
-/// When the configuration is out of range, or the weights are another backbone's.
+/// When the configuration is out of range, or the weights belong to another backbone.
 pub(crate) fn network(
     config: &TrainConfig,
     (dataset, rows): (&Dataset, &[usize]),
@@ -44,10 +45,10 @@ pub(crate) fn network(
     let normalization = match config.weights {
         Some(_) => config.backbone.pretrained_normalization(),
         None => {
-            // Streamed images are decoded for this alone: some are enough.
+            // Streamed images are decoded only for this purpose, so a sample suffices.
             let most = if dataset.is_streamed() { MEASURED } else { usize::MAX };
             let mut measure = NormalizationMeasure::new(dataset.shape.channels);
-            // In parts: a copy of all images would take as much memory again as the set.
+            // Images are read in parts: a copy of all images would take as much memory again as the set.
             for part in every_nth(rows, most).chunks(MEASURED) {
                 measure.add(&dataset.gather(part)?);
             }
@@ -66,7 +67,7 @@ pub(crate) fn network(
     };
     let network = Network::new(network_config, config.seed, device)?;
     if network.is_adaptable() {
-        // Scaled up, all of them may not fit into memory.
+        // In the network's size, all images may not fit into memory.
         let is_whole = input == dataset.shape && !dataset.is_streamed();
         let some = every_nth(rows, if is_whole { usize::MAX } else { ADAPTED });
         network.adapt_to(&dataset.gather_fitted(&some, input)?)?;
@@ -80,7 +81,7 @@ pub(crate) fn network(
     Ok(network)
 }
 
-/// Trains a network on the training part of `split`, going on from the run's checkpoint where there is one.
+/// Trains a network on the training part of `split`, from the saved state of the run where there is one.
 ///
 /// # Errors
 /// [`Error::Diverged`] where the loss is no longer finite; those of files, data and device.
@@ -129,18 +130,18 @@ struct Trainer<'a> {
     optimizer: Optimizer,
     average: Option<WeightAverage>,
     batches: BatchConfig,
-    /// Those of the training images, where the backbone is frozen.
+    /// The features of the training images, where the backbone is frozen.
     features: Option<FeatureCache>,
     config: &'a TrainConfig,
     dataset: &'a Dataset,
     split: &'a Split,
     progress: Progress,
     records: Vec<EpochRecord>,
-    /// The part of an epoch that was trained before the run was cut off.
+    /// The part of an epoch that was trained before the run was interrupted.
     begun: Option<Begun>,
 }
 
-/// What a step comes to.
+/// The results of a step.
 #[derive(Debug, Clone, Copy)]
 struct StepOutcome {
     loss: f32,
@@ -165,7 +166,7 @@ impl<'a> Trainer<'a> {
             .map(|averaging| WeightAverage::new(network.parameters(), averaging, is_trained))
             .transpose()?;
         let NetworkConfig { input, normalization, .. } = network.config();
-        // A pretrained network takes grey images as RGB, but they are varied before that, in their own single channel.
+        // A pretrained network takes grey images as RGB, but they are augmented before, in their single channel.
         let means = match &normalization.mean[..] {
             means if means.len() == dataset.shape.channels => means.to_vec(),
             means => vec![means.iter().sum::<f32>() / means.len() as f32; dataset.shape.channels],
@@ -191,9 +192,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Trains for one epoch, or for the rest of the one that was begun. The state is saved under way, so that an interruption loses no
-    /// more than the minutes of `--checkpoint-minutes`. All that is drawn depends on seed, epoch and batch alone: where an epoch is taken
-    /// up again does not change it.
+    /// Trains one epoch, or the rest of one that was interrupted. The state is saved within the epoch, so that an interruption costs at most
+    /// `--checkpoint-minutes`. All random numbers depend on seed, epoch and batch alone: it does not matter where an epoch is resumed.
     fn epoch(&self, number: usize, run: &RunDir) -> Result<EpochRecord> {
         let TrainConfig { seed, epochs, .. } = *self.config;
         let rows = &self.split.train;
@@ -247,7 +247,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The hash layer's output for the images `at` of a batch, and the backbone's way back where it is trained.
+    /// The output of the hash layer for the images `at` of a batch, and the backward pass of the backbone where it is trained.
     fn forward(
         &self,
         batch: &Batch<'_>,
@@ -273,7 +273,7 @@ impl<'a> Trainer<'a> {
         let mixed = f64::from(batch.mixed);
         let of_partners = (mixed > 0.0).then(|| labels.flip(&[0])).transpose()?;
         let progress = step as f64 / schedule.steps;
-        // A batch may be smaller than the setting: the last images of a small set. Each part has as many images as the loss needs.
+        // A batch may be smaller than the setting in a small set. Each part has as many images as the loss needs.
         let parts = accumulate.min(n / self.config.least_part()).max(1);
         let hits = Cell::new(Hits::default());
         let part = |i: usize| {
@@ -310,7 +310,7 @@ impl<'a> Trainer<'a> {
         Ok(StepOutcome { loss, hits: hits.get() })
     }
 
-    /// The network with the weights that it is to keep: the best, the averages, or the last.
+    /// The network with its final weights: the best ones, the averages, or the last ones.
     fn finish(self, run: &RunDir) -> Result<Network> {
         match (&self.average, self.best().filter(|_| self.config.patience > 0)) {
             (_, Some((epoch, map))) => {
@@ -331,15 +331,15 @@ fn is_trained(config: &TrainConfig, network: &Network, name: &str) -> bool {
     !is_frozen && !network.is_frozen(name)
 }
 
-/// Of `rows`, evenly spaced ones, at most `most`.
+/// At most `most` of `rows`, evenly spaced.
 fn every_nth(rows: &[usize], most: usize) -> Vec<usize> {
     rows.iter().copied().step_by(rows.len().div_ceil(most).max(1)).collect()
 }
 
-/// How many streamed images normalisation is measured on, at most.
+/// The most streamed images for measuring the normalisation.
 const MEASURED: usize = 10_000;
 
-/// How many scaled images a new network is adapted to, at most.
+/// The most scaled images to which a new network is adapted.
 const ADAPTED: usize = 1024;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The state of training in a file: written after each epoch, and every few minutes within a long one; taken up by `--resume`. Nothing
-//! random is part of it: what is drawn follows from seed, epoch and batch.
+//! The saved state of training, written after each epoch and every few minutes within a long one, and read by `--resume`. It contains no state
+//! of random generators: all random numbers follow from seed, epoch and batch.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,10 @@ use dhih_model::checkpoint::{self, Contents};
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Hits, Sums};
-use super::{EpochRecord, Trainer, is_trained};
+use super::sums::{Hits, Sums};
+use super::{Trainer, is_trained};
 use crate::error::{Error, Result};
+use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::RunDir;
 use crate::train::weight_average::WeightAverage;
 
@@ -21,17 +22,17 @@ const AVERAGE: &str = "average:";
 const RECORDS: &str = "dhih.epochs";
 const BEGUN: &str = "dhih.begun";
 
-/// The part of an epoch that is trained.
+/// The part of an epoch that was trained.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Begun {
-    /// Counted from 1.
+    /// The number of the epoch, from 1.
     pub(super) epoch: usize,
-    /// Batches that are done.
+    /// The number of batches that are done.
     pub(super) batches: usize,
     pub(super) sums: Sums,
 }
 
-/// [`Begun`] in the file. The sums are the bits of their numbers, of which no digit is lost.
+/// [`Begun`] in the file. Sums are stored as the bits of their floating-point numbers, so that no digit is lost.
 #[derive(Serialize, Deserialize)]
 struct BegunBits {
     epoch: usize,
@@ -60,13 +61,13 @@ impl From<BegunBits> for Begun {
 }
 
 impl Trainer<'_> {
-    /// All weights that training may change; what is frozen is in the pretrained file.
+    /// All weights that training may change; frozen weights are in the pretrained file.
     pub(super) fn trained_weights(&self) -> Result<impl Iterator<Item = (String, Tensor)>> {
         let weights = self.network.parameters().snapshot()?.into_iter();
         Ok(weights.filter(|(name, _)| is_trained(self.config, &self.network, name)))
     }
 
-    /// The opposite of [`Self::trained_weights`].
+    /// Restores what [`Self::trained_weights`] returned.
     pub(super) fn load_weights(&self, mut weights: BTreeMap<String, Tensor>) -> Result<()> {
         if self.config.keeps_weights() {
             let all = self.network.parameters().snapshot()?.into_iter();
@@ -75,8 +76,8 @@ impl Trainer<'_> {
         Ok(self.network.parameters().load(&weights)?)
     }
 
-    /// Writes the whole state in one file, then the log. A run that is killed in between lacks a line of the log, which is written again
-    /// when the run goes on.
+    /// Writes the whole state to one file, and then the log. If the run is killed in between, the log lacks a line, which is written again when
+    /// the run is resumed.
     pub(super) fn save(&self, run: &RunDir) -> Result<()> {
         let records = run.to_json_lines(&self.records)?;
         self.write_state(run, [(RECORDS.to_owned(), records.clone())].into())?;
@@ -90,7 +91,7 @@ impl Trainer<'_> {
         self.write_state(run, [(RECORDS.to_owned(), records), (BEGUN.to_owned(), begun)].into())
     }
 
-    /// Writes all that training changes, in one file, with `metadata`.
+    /// Writes everything that training changes to one file, with `metadata`.
     fn write_state(&self, run: &RunDir, metadata: BTreeMap<String, String>) -> Result<()> {
         let prefixed = |prefix: &'static str| {
             move |(name, tensor): (String, Tensor)| (format!("{prefix}{name}"), tensor)
@@ -141,7 +142,7 @@ impl Trainer<'_> {
             .map(|begun| format!(", with batch {} of epoch {}", begun.batches + 1, begun.epoch));
         let (epochs, within) = (self.records.len(), within.unwrap_or_default());
         self.progress.line(format!("going on after epoch {epochs}{within}"));
-        // Killed between checkpoint and log, the log lacks a line.
+        // If the run is killed before this, the log lacks a line, which the next run writes.
         run.write(RunDir::METRICS, run.to_json_lines(&self.records)?.as_bytes())
     }
 }

@@ -1,4 +1,4 @@
-//! Every loss falls, and what was cut off goes on to the same weights.
+//! Every loss falls, and an interrupted training continues to the same weights.
 
 use super::*;
 use crate::dataset::DatasetName;
@@ -13,7 +13,8 @@ fn weights(trainer: &Trainer<'_>) -> Vec<(String, Vec<f32>)> {
     weights.map(|(name, tensor)| (name, flat(tensor))).collect()
 }
 
-/// The loss of all images as one batch. That of an epoch's steps will not do: continuation changes it under way.
+/// The loss of all images as one batch. The loss of an epoch's steps cannot be compared, because HashNet's continuation changes the loss on the
+/// way.
 fn loss(trainer: &Trainer<'_>) -> f32 {
     let rows = &trainer.split.train[..];
     let images = trainer.dataset.gather(rows).unwrap();
@@ -25,7 +26,7 @@ fn loss(trainer: &Trainer<'_>) -> f32 {
     loss.to_scalar().unwrap()
 }
 
-/// What a training is of.
+/// The settings of a training.
 struct Case<'a> {
     dataset: &'a Dataset,
     split: &'a Split,
@@ -33,7 +34,7 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// A training up to `epochs` epochs: from the beginning, or from the state that is in a run.
+    /// Trains up to epoch `epochs`, from the beginning or from the state in a run.
     fn trained(
         &self,
         config: &'a TrainConfig,
@@ -105,7 +106,7 @@ fn every_loss_falls_and_resumes_to_the_same_weights() {
         let whole = trained(None, 6);
         trained(None, 2).save(&run).unwrap();
         let resumed = trained(Some(&run), 6);
-        // Saved after every step, and cut off before the end of the third epoch.
+        // The state is saved after every step, and the run is interrupted before the end of the third epoch.
         let hasty = TrainConfig { checkpoint_minutes: 1e-9, ..config.clone() };
         case.trained(&hasty, None, 3);
         let within = trained(Some(&run), 6);

@@ -1,4 +1,4 @@
-//! Watching training by the held-out images: their mAP after each epoch, and when to stop.
+//! Evaluates the held-out images after each epoch, and decides when to stop.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::run::run_dir::RunDir;
 use crate::train::features::FeatureCache;
 use crate::train::weight_average::WeightAverage;
 
-/// What the held-out images tell of an epoch.
+/// The results of an epoch on the held-out images.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Validation {
-    /// mAP of the images among themselves, each compared with all others but itself.
+    /// The mAP of the images among themselves, each compared with all others except itself.
     pub(super) map: f64,
-    /// The share of the labelled ones that are classified right; absent where the loss knows no classes.
+    /// The share of labelled images that are classified correctly; absent where the loss knows no classes.
     pub(super) accuracy: Option<f64>,
 }
 
 impl Trainer<'_> {
-    /// Measures the held-out images, where there are some, and keeps the weights where their mAP is the best so far.
+    /// Evaluates the held-out images, where there are some, and keeps the weights where their mAP is the best so far.
     pub(super) fn validate(&self, run: &RunDir) -> Result<Option<Validation>> {
         let rows = &self.split.validation;
         if rows.is_empty() {
@@ -64,13 +64,13 @@ impl Trainer<'_> {
         Ok(Some(Validation { map, accuracy }))
     }
 
-    /// Epoch and mAP of the best epoch so far; the first among equals.
+    /// The number and the mAP of the best epoch so far; the first one among equals.
     pub(super) fn best(&self) -> Option<(usize, f64)> {
         let scores = self.records.iter().filter_map(|r| Some((r.epoch, r.validation_map?)));
         scores.reduce(|best, score| if score.1 > best.1 { score } else { best })
     }
 
-    /// Whether the best epoch lies so far back that training stops.
+    /// Whether the best epoch is so far back that training stops.
     pub(super) fn is_spent(&self) -> bool {
         let patience = self.config.patience;
         patience > 0 && self.best().is_some_and(|(epoch, _)| self.records.len() - epoch >= patience)

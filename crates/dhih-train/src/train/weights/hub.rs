@@ -1,5 +1,4 @@
-//! Files of model repositories on the Hugging Face hub: where they are kept, and how they come there. What a file is good for is checked
-//! before it is kept.
+//! Files of model repositories on the Hugging Face hub: where they are kept, and how they are fetched. A file is checked before it is kept.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,25 +9,25 @@ use super::WeightsSource;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// Where files of the hub are kept.
+/// The folder of files from the hub.
 pub(crate) const HUB_DIR: &str = "data/weights";
 
 /// A file of a model repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HubFile {
-    /// `OWNER/NAME`.
+    /// The repository, `OWNER/NAME`.
     repo: String,
     revision: String,
     path: String,
 }
 
 impl HubFile {
-    /// `OWNER/REPO[@REVISION][/FILE]`; `None` where it is something else.
+    /// Parses `OWNER/REPO[@REVISION][/FILE]`; `None` where the text has another form.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (owner, rest) = text.split_once('/')?;
         let (repo, path) = rest.split_once('/').unwrap_or((rest, Pretrained::FILE));
         let (name, revision) = repo.split_once('@').unwrap_or((repo, "main"));
-        // The parts become a path: none may lead out of its folder.
+        // The parts become a path, so that none may lead out of its folder.
         let plain = |part: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
             !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
@@ -59,12 +58,12 @@ impl HubFile {
         Path::new(HUB_DIR).join(&self.repo).join(&self.revision).join(&self.path)
     }
 
-    /// The index of the files that a checkpoint may be divided into, where this is the name of one file.
+    /// The index of a checkpoint of several files, where this is the name of a single file.
     fn index(&self) -> Option<Self> {
         (self.name() == Pretrained::FILE).then(|| self.beside(Pretrained::INDEX))
     }
 
-    /// Where the checkpoint is on disk: as one file, or as an index with all its files. `None` where it has to be fetched.
+    /// The path of the checkpoint on disk: one file, or an index with all its files. `None` where it has to be fetched.
     pub(super) fn kept_weights(&self) -> Option<PathBuf> {
         let whole = self.kept();
         if !is_index(&whole) && whole.exists() {
@@ -72,16 +71,17 @@ impl HubFile {
         }
         let index = if is_index(&whole) { whole } else { self.index()?.kept() };
         let files = index.exists().then(|| Pretrained::files_of_index(&index))?;
-        // What cannot be read is told of by whoever reads it.
+        // An unreadable index is reported when it is read.
         let complete =
             |names: Vec<String>| names.iter().all(|it| index.with_file_name(it).exists());
         files.map_or(true, complete).then_some(index)
     }
 
-    /// Where a file that is no checkpoint is on disk, fetched first where it is not there yet; `check` says whether what came is of use.
+    /// The path on disk of a file that is not a checkpoint. It is fetched if it is absent, and `check` decides whether the fetched file is
+    /// usable.
     ///
     /// # Errors
-    /// When it cannot be had, and those of `check`.
+    /// When the file cannot be fetched, and those of `check`.
     pub(super) fn place(
         &self,
         source: &WeightsSource,
@@ -100,7 +100,7 @@ impl HubFile {
         Ok(path)
     }
 
-    /// As [`Self::place`], of a checkpoint, in one file or in several, which `check` is given as one.
+    /// As [`Self::place`], for a checkpoint of one or several files, which `check` gets as one path.
     ///
     /// # Errors
     /// As [`Self::place`].
@@ -136,7 +136,7 @@ impl HubFile {
             }
         }
         check(&path)?;
-        // The index comes last: where it is, its files are.
+        // The index comes last, so that all its files are there if it is.
         let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
         names.push(first.name());
         fetched.keep(&names)?;
@@ -157,11 +157,11 @@ fn is_index(path: &Path) -> bool {
 
 fn not_given(source: &WeightsSource, reason: &str) -> Error {
     let cure = "or download the file and give its path";
-    Error::weights(Some(source), format!("{reason}; try again, {cure}"))
+    Error::weights(source, format!("{reason}; try again, {cure}"))
 }
 
-/// A folder for files on their way, beside where they are kept: two runs that fetch at once must not write into one file. It goes away, with
-/// what was not kept, when it is dropped.
+/// A folder for files that are being fetched, beside the place where they are kept, so that two runs that fetch at once do not write to the same
+/// file. Dropping it removes the folder with everything that was not kept.
 struct Fetched {
     folder: PathBuf,
     kept_in: PathBuf,
@@ -179,7 +179,7 @@ impl Fetched {
         self.folder.join(name)
     }
 
-    /// Gives files that were brought their final names, in this order.
+    /// Gives fetched files their final names, in this order.
     fn keep(&self, names: &[&str]) -> Result<()> {
         names.iter().try_for_each(|name| {
             let path = self.kept_in.join(name);
@@ -187,7 +187,7 @@ impl Fetched {
         })
     }
 
-    /// Brings a file here; `false` where its repository has no such file.
+    /// Fetches a file into the folder; `false` where the repository has no such file.
     #[cfg(feature = "hub")]
     fn bring(&self, source: &WeightsSource, file: &HubFile, progress: Progress) -> Result<bool> {
         let offline = std::env::var_os("HF_HUB_OFFLINE");
@@ -214,13 +214,13 @@ impl Fetched {
              `--features hub`, or download the file and give its path",
             file.kept().display()
         );
-        Err(Error::weights(Some(source), reason))
+        Err(Error::weights(source, reason))
     }
 }
 
 impl Drop for Fetched {
     fn drop(&mut self) {
-        // What is left is of no use to anybody.
+        // The remaining files are not needed.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

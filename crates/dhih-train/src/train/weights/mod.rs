@@ -1,4 +1,4 @@
-//! Where pretrained weights come from: a file, a folder, or the Hugging Face hub (`hub.rs`). What is in them is `dhih-model`'s business.
+//! Sources of pretrained weights: a file, a folder, or the Hugging Face hub (`hub.rs`). `dhih-model` reads their content.
 
 mod hub;
 
@@ -15,7 +15,7 @@ use self::hub::HubFile;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// `FILE`, a folder that holds a model, or `hf:OWNER/REPO[@REVISION][/FILE]`, each with `#sha256=HEX` behind it or without.
+/// `FILE`, the folder of a model, or `hf:OWNER/REPO[@REVISION][/FILE]`, each optionally followed by `#sha256=HEX`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WeightsSource {
@@ -30,10 +30,10 @@ enum Place {
 }
 
 impl WeightsSource {
-    /// Reads the weights, fetching them first where they are on the hub and not on disk yet.
+    /// Reads the weights, after fetching them if they are on the hub and not on disk yet.
     ///
     /// # Errors
-    /// When they cannot be had, are damaged, or have another SHA-256 than the expected one.
+    /// When they cannot be fetched or read, are damaged, or have another SHA-256 than the expected one.
     pub fn open(&self, progress: Progress) -> Result<Pretrained> {
         match &self.place {
             Place::File(path) => self.read(path),
@@ -46,7 +46,7 @@ impl WeightsSource {
         }
     }
 
-    /// The bytes of a file that is no weights, such as a tokenizer, with its path; fetched first as weights are.
+    /// The bytes and the path of a file that is not a checkpoint, such as a tokenizer. It is fetched like weights.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -63,7 +63,7 @@ impl WeightsSource {
         Ok((read(&path)?, path))
     }
 
-    /// Where the weights are on disk, where they need not be fetched.
+    /// The path of the weights on disk; `None` where they have to be fetched.
     pub fn at_hand(&self) -> Option<PathBuf> {
         match &self.place {
             Place::File(path) => path.exists().then(|| path.clone()),
@@ -87,7 +87,7 @@ impl WeightsSource {
             Some(expected) if expected != got => {
                 let path = path.display();
                 let reason = format!("the SHA-256 of {path} is {got}; take an intact copy");
-                Err(Error::weights(Some(self), reason))
+                Err(Error::weights(self, reason))
             }
             _ => Ok(()),
         }

@@ -1,13 +1,15 @@
-//! Hash layers that are trained on labelled vectors: codes of held-out vectors by every loss, lengths within lengths, the same bytes again, and what
-//! is refused.
+//! Hash layers trained on labelled vectors: codes of held-out vectors by every loss, nested lengths, reproducibility, and settings that are
+//! refused.
 
 use std::ops::Range;
 
+use dhih_index::{CodeSet, Codes};
 use rand::Rng;
 
 use super::*;
+use crate::evaluation::leave_one_out_map;
 
-/// Vectors about the corner points of their class, in which most numbers are noise that is larger than what tells classes apart.
+/// Vectors around the corner points of their class. Most of their dimensions are noise, which is larger than the difference of classes.
 struct Clouds {
     values: Vec<f32>,
     labels: Vec<i64>,
@@ -37,7 +39,7 @@ impl Clouds {
         Labels::Single(self.labels.clone())
     }
 
-    /// mAP of the codes among themselves.
+    /// The mAP of the codes among themselves.
     fn map(&self, codec: &Codec) -> f64 {
         let values = codec.encode(&self.values).unwrap();
         let codes = Codes::from_real(codec.bits() as u32, &values).unwrap();
@@ -102,7 +104,7 @@ fn the_same_vectors_labels_and_seed_give_the_same_codec() {
     let first = of(&clouds.single(), 0);
     assert_eq!(of(&clouds.single(), 0), first);
     assert_ne!(of(&clouds.single(), 1), first);
-    // Numbers of classes are names, and columns are another way to write them.
+    // Labels are names, and columns are another way to write them.
     let renamed = clouds.labels.iter().map(|label| 1_000_000_007 * label).collect();
     assert_eq!(of(&Labels::Single(renamed), 0), first);
     let columns = clouds
@@ -130,7 +132,7 @@ fn the_first_bits_are_trained_to_be_codes_of_their_own() {
     }
 }
 
-/// Vectors without a label must not be looked at, in training or where it is watched: these would make every sum NaN.
+/// Vectors without a label must neither train nor validate: these would turn every sum into NaN.
 #[test]
 fn vectors_without_a_label_are_left_out() {
     let mut clouds = Clouds::new(200, 1);

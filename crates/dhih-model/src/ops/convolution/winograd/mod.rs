@@ -1,5 +1,5 @@
-//! 3 x 3 convolution by Winograd's F(4 x 4, 3 x 3): a quarter of the multiplications. Tiles of 6 x 6 pixels are transformed,
-//! multiplied position by position, and transformed back; the transforms are in [`transform`].
+//! 3 x 3 convolution by Winograd's F(4 x 4, 3 x 3), with a quarter of the multiplications. Tiles of 6 x 6 pixels are transformed, multiplied
+//! position by position, and transformed back. [`transform`] has the transforms.
 #![allow(unsafe_code)]
 
 mod transform;
@@ -20,15 +20,15 @@ use crate::ops::Tasks;
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
 use crate::ops::simd::isa;
 
-/// Where tiles lie on an image.
+/// The tiles of an image.
 #[derive(Debug, Clone, Copy)]
 struct Tiles {
     geometry: Geometry,
-    /// Rows and columns of tiles.
+    /// The numbers of rows and columns of tiles.
     size: (usize, usize),
 }
 
-/// One tile: image, row and column of tiles.
+/// A tile: its image, and its row and column among the tiles.
 type Tile = (usize, usize, usize);
 
 impl Tiles {
@@ -37,7 +37,7 @@ impl Tiles {
         Self { geometry, size }
     }
 
-    /// Whether images are convolved so. It does not depend on their number: one image and many give the same bits.
+    /// Whether this algorithm is used. It does not depend on the number of images, so that one image and many give the same bits.
     fn fit(geometry: &Geometry) -> bool {
         const LARGEST: usize = 1 << 18;
         let config = geometry.config;
@@ -52,13 +52,13 @@ impl Tiles {
             && geometry.channels * geometry.out_channels <= LARGEST
     }
 
-    /// Tiles that are transformed together: their planes fit the cache, and the weights are read seldom.
+    /// The number of tiles that are transformed together, such that their planes fit into the cache and the weights are read rarely.
     fn group(&self) -> usize {
         const VALUES: usize = 1 << 18;
         let Geometry { channels, out_channels, .. } = self.geometry;
         let channels_of_both = channels + out_channels;
         let in_cache = VALUES / (POSITIONS * channels_of_both);
-        // As many values of tiles as of weights.
+        // So many tiles have as many values as the weights.
         let balanced = channels * out_channels / channels_of_both;
         in_cache.max(balanced).clamp(36, 192).next_multiple_of(6)
     }
@@ -78,8 +78,8 @@ impl Tiles {
         })
     }
 
-    /// Transforms the input tiles to `planes`, `[positions, tiles, channels]` with planes of `plane` values and channels filled up
-    /// to whole vectors.
+    /// Transforms input tiles to `planes`: `[positions, tiles, channels]`, with planes of `plane` values and channels filled up to complete
+    /// vectors.
     fn transform_inputs(&self, x: &[f32], tiles: &[Tile], planes: &mut [f32], plane: usize) {
         let Geometry { height, width, channels, .. } = self.geometry;
         let (zeros, tile) = (vec![0f32; channels], filled(channels));
@@ -97,7 +97,7 @@ impl Tiles {
         }
     }
 
-    /// As [`Self::transform_inputs`] for some channels of the output's gradients.
+    /// As [`Self::transform_inputs`], for some channels of the output's gradients.
     fn transform_gradients(
         &self,
         dy: &[f32],
@@ -127,22 +127,22 @@ impl Tiles {
     }
 }
 
-/// Some tiles as a grid.
+/// Tiles as a grid of one row.
 fn line(count: usize) -> Grid {
     Grid { images: 1, rows: 1, columns: count }
 }
 
-/// Tiles of so many channels, one behind the other.
+/// The strides of tiles with `column` channels, one after the other.
 fn strides(column: usize) -> Strides {
     Strides { image: 0, row: 0, column }
 }
 
-/// Channels of a plane: whole vectors.
+/// The channels of a plane: complete vectors.
 fn filled(channels: usize) -> usize {
     channels.next_multiple_of(isa().lanes())
 }
 
-/// Values from one plane to the next: not a power of two, or all planes would compete for the same lines of the cache.
+/// The distance from one plane to the next, in values. It is not a power of two, since all planes would then compete for the same cache lines.
 fn plane_len(tiles: usize, channels: usize) -> usize {
     (tiles * filled(channels)).next_multiple_of(1024) + 16
 }
@@ -155,14 +155,15 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    /// `weight`: `[out, in, 3, 3]`. Nothing where this is not the way.
+    /// `weight`: `[out, in, 3, 3]`. `None` where this algorithm is not used.
     pub(super) fn new(geometry: Geometry, weight: &[f32]) -> Option<Self> {
         let channels = geometry.channels;
         let at = |c: usize, o: usize, tap: usize| (o * channels + c) * 9 + tap;
         Tiles::fit(&geometry).then(|| Self::pack(geometry, |c, o, tap| weight[at(c, o, tap)]))
     }
 
-    /// The convolution with these weights turned by 180 degrees and transposed: the gradient of the input of `geometry`.
+    /// The convolution that computes the gradient of the input of `geometry`: with the weights rotated by 180 degrees and transposed. `None`
+    /// where this algorithm is not used.
     pub(super) fn of_gradient(geometry: Geometry, weight: &[f32]) -> Option<Self> {
         let Geometry { channels, out_channels, .. } = geometry;
         let turned = Geometry {
@@ -175,7 +176,7 @@ impl Winograd {
         Tiles::fit(&geometry).then(|| Self::pack(turned, |o, c, tap| weight[at(o, c, tap)]))
     }
 
-    /// Transforms the weights `at(in, out, tap)`: one packed `[in, out]` matrix a position.
+    /// Transforms the weights `at(in, out, tap)` to one packed matrix `[in, out]` for each position.
     fn pack(geometry: Geometry, at: impl Fn(usize, usize, usize) -> f32 + Sync) -> Self {
         let Geometry { channels, out_channels, .. } = geometry;
         let blocks = blocks(out_channels, isa()).into_par_iter().run_all(|block| {
@@ -203,7 +204,7 @@ impl Winograd {
         Self { tiles: Tiles::new(geometry), positions: positions.into_iter().map(pack).collect() }
     }
 
-    /// The output rows `rows` of each image; they begin at a multiple of four.
+    /// Computes the output rows `rows` of each image, which begin at a multiple of four.
     pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
         let Geometry { channels, out_channels, out, .. } = self.tiles.geometry;
         let images = x.len() / self.tiles.geometry.image();
@@ -239,7 +240,8 @@ impl Winograd {
                         y[image * image_len + pixel * pixel_len..][..out_channels].as_mut_ptr()
                     });
                     let from = outputs[at * to_width..].as_ptr();
-                    // SAFETY: planes hold `count` tiles of `to_width` values; each pixel that is not null takes `out_channels`.
+                    // SAFETY: planes hold `count` tiles of `to_width` values, and each pixel that is not null has room for `out_channels`
+                    // values.
                     unsafe {
                         let epilogue = (bias, epilogue.range);
                         output_tile(from, to_plane, out_channels, epilogue, &pixels);
@@ -250,14 +252,14 @@ impl Winograd {
     }
 }
 
-/// The gradient of the weights, summed in the transformed domain.
+/// The sizes of the sum of weight gradients, in the transformed domain.
 #[derive(Debug)]
 pub(super) struct WinogradWeights {
     tiles: Tiles,
 }
 
 impl WinogradWeights {
-    /// Nothing where this is not the way.
+    /// `None` where this algorithm is not used.
     pub(super) fn new(geometry: Geometry) -> Option<Self> {
         const SMALLEST: usize = 8_192;
         let whole = |channels: usize| channels == filled(channels);
@@ -273,12 +275,12 @@ impl WinogradWeights {
         0..self.tiles.geometry.out_channels
     }
 
-    /// Values of the sum that [`Self::add`] adds to.
+    /// The number of values of the sum that [`Self::add`] adds to.
     pub(super) fn sum_len(&self, columns: &Range<usize>) -> usize {
         POSITIONS * self.tiles.geometry.channels * columns.len()
     }
 
-    /// Adds some images' part to the sum of some columns, whole vectors.
+    /// Adds what some images contribute to the sum of some columns, which are complete vectors.
     pub(super) fn add(&self, x: &[f32], dy: &[f32], columns: &Range<usize>, sum: &mut [f32]) {
         let (channels, width) = (self.tiles.geometry.channels, columns.len());
         let images = x.len() / self.tiles.geometry.image();

@@ -1,5 +1,5 @@
-//! The linear maps of Winograd's F(4 x 4, 3 x 3), by vectors of channels: the points are 0, +-A, +-B and infinity (Lavin and
-//! Gray, 2016, with the better-conditioned points of Barabasz et al., 2020).
+//! The linear maps of Winograd's F(4 x 4, 3 x 3), by vectors of channels (Lavin and Gray, 2016). The interpolation points are 0, +-A, +-B and
+//! infinity, which are better conditioned (Barabasz et al., 2020).
 //!
 //! In one dimension, for inputs d, weights g and outputs y: `y = At [(G g) . (Bt d)]`. The gradients use the transposed maps.
 #![allow(unsafe_code)]
@@ -8,10 +8,10 @@
 use crate::ops::multiversion::multiversion;
 use crate::ops::simd::{Simd, dispatch};
 
-/// Side of an input tile, of an output tile.
+/// The side of an input tile and of an output tile.
 pub(super) const INPUT: usize = 6;
 pub(super) const OUTPUT: usize = 4;
-/// Values of a transformed tile, each of which is one product.
+/// The number of values of a transformed tile. Each is one product.
 pub(super) const POSITIONS: usize = INPUT * INPUT;
 
 const A: f32 = 0.625;
@@ -19,10 +19,10 @@ const B: f32 = 1.5;
 const A2: f32 = A * A;
 const B2: f32 = B * B;
 
-/// `Bt d`.
+/// Computes `Bt d`.
 #[inline(always)]
 unsafe fn input_1d<S: Simd>(d: [S; 6]) -> [S; 6] {
-    // SAFETY: the caller's: the machine has the instruction set.
+    // SAFETY: the caller guarantees that the machine has the instruction set.
     unsafe {
         let c = S::splat;
         let even = |p2: f32| d[2].mul_add(c(-p2), d[4]);
@@ -41,10 +41,10 @@ unsafe fn input_1d<S: Simd>(d: [S; 6]) -> [S; 6] {
     }
 }
 
-/// `At m`.
+/// Computes `At m`.
 #[inline(always)]
 unsafe fn output_1d<S: Simd>(m: [S; 6]) -> [S; 4] {
-    // SAFETY: the caller's: the machine has the instruction set.
+    // SAFETY: the caller guarantees that the machine has the instruction set.
     unsafe {
         let c = S::splat;
         let (ea, oa) = (m[1].add(m[2]), m[1].sub(m[2]));
@@ -58,10 +58,10 @@ unsafe fn output_1d<S: Simd>(m: [S; 6]) -> [S; 4] {
     }
 }
 
-/// `A y`, the transpose of [`output_1d`].
+/// Computes `A y`, the transpose of [`output_1d`].
 #[inline(always)]
 unsafe fn gradient_1d<S: Simd>(y: [S; 4]) -> [S; 6] {
-    // SAFETY: the caller's: the machine has the instruction set.
+    // SAFETY: the caller guarantees that the machine has the instruction set.
     unsafe {
         let c = S::splat;
         let even = |p2: f32| y[2].mul_add(c(p2), y[0]);
@@ -73,17 +73,18 @@ unsafe fn gradient_1d<S: Simd>(y: [S; 4]) -> [S; 6] {
 }
 
 dispatch! {
-    /// Transforms the input tile whose pixels begin at `tile` (row by row) to `to`, one plane of `plane` values a position.
+    /// Transforms the input tile whose pixels begin at `tile`, in row-major order, to one plane of `plane` values for each position, from `to`
+    /// on.
     ///
     /// # Safety
-    /// Every pixel has `channels` values, every plane as many, filled up to whole vectors.
+    /// Every pixel must have `channels` values, and every plane room for as many, filled up to complete vectors.
     pub(super) unsafe fn input_tile(tile: &[*const f32; 36], channels: usize, to: *mut f32, plane: usize) = input_2d
 }
 
 #[inline(always)]
 unsafe fn input_2d<S: Simd>(tile: &[*const f32; 36], channels: usize, to: *mut f32, plane: usize) {
     for c in (0..channels).step_by(S::LANES) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises this.
         unsafe {
             let mut columns = [[S::splat(0.0); 6]; 6];
             for x in 0..6 {
@@ -101,10 +102,10 @@ unsafe fn input_2d<S: Simd>(tile: &[*const f32; 36], channels: usize, to: *mut f
 }
 
 dispatch! {
-    /// Transforms one tile of products, one plane a position, to output pixels at `tile`; null pointers are left out.
+    /// Transforms one tile of products, one plane for each position, to the output pixels at `tile`. Null pointers are left out.
     ///
     /// # Safety
-    /// Every plane has `channels` values, filled up to whole vectors, as has `bias`; every pixel takes `channels` values.
+    /// Every plane and `bias` must have `channels` values, filled up to complete vectors; every pixel must have room for `channels` values.
     pub(super) unsafe fn output_tile(
         from: *const f32,
         plane: usize,
@@ -123,7 +124,7 @@ unsafe fn output_2d<S: Simd>(
     tile: &[*mut f32; 16],
 ) {
     for c in (0..channels).step_by(S::LANES) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises this.
         unsafe {
             let mut rows = [[S::splat(0.0); 6]; 4];
             for x in 0..6 {
@@ -152,7 +153,7 @@ unsafe fn output_2d<S: Simd>(
 }
 
 dispatch! {
-    /// Transforms the output gradients whose pixels begin at `tile` to `to`, one plane a position.
+    /// Transforms the output gradients whose pixels begin at `tile` to one plane for each position, from `to` on.
     ///
     /// # Safety
     /// As for [`input_tile`].
@@ -167,7 +168,7 @@ unsafe fn gradient_2d<S: Simd>(
     plane: usize,
 ) {
     for c in (0..channels).step_by(S::LANES) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises this.
         unsafe {
             let mut columns = [[S::splat(0.0); 6]; 4];
             for x in 0..4 {
@@ -184,8 +185,8 @@ unsafe fn gradient_2d<S: Simd>(
     }
 }
 
-/// `G`, `[6, 3]`: the value at each point of the polynomial with the weights as coefficients, over the product of the
-/// point's distances from the others.
+/// The matrix `G`, `[6, 3]`: the value of the polynomial with the weights as coefficients at each point, divided by the product of the point's
+/// distances from the other points.
 #[inline(always)]
 fn weight_matrix() -> [[f32; 3]; 6] {
     let row = |p: f64, n: f64| [(1.0 / n) as f32, (p / n) as f32, (p * p / n) as f32];
@@ -196,7 +197,7 @@ fn weight_matrix() -> [[f32; 3]; 6] {
 }
 
 multiversion! {
-    /// `G g Gt` for a row of weights: `taps`, nine rows of equally many values, to 36.
+    /// Computes `G g Gt` for a row of weights: `taps`, nine rows of equal length, to 36.
     pub(super) fn transform_weights(taps: &[f32], positions: [&mut [f32]; POSITIONS]) {
         let g = weight_matrix();
         let width = taps.len() / 9;
@@ -214,7 +215,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// `Gt s G`, the transpose of [`transform_weights`]: 36 rows of equally many values to nine.
+    /// Computes `Gt s G`, the transpose of [`transform_weights`]: 36 rows of equal length to nine.
     pub(super) fn gather_weights(positions: [&[f32]; POSITIONS], taps: &mut [f32]) {
         let g = weight_matrix();
         let width = taps.len() / 9;

@@ -6,13 +6,13 @@ use candle_core::{Result, Tensor, Var};
 use super::super::Back;
 use crate::ops::{Activation, portable};
 
-/// What is kept of an activation: the values before it where it needs them, else those behind it.
+/// What the backward pass of an activation needs: the values before it where its gradient needs them, else those behind it.
 pub(super) struct Activated {
     activation: Activation,
     seen: Option<Tensor>,
 }
 
-/// `activation(z)`, and what its gradient needs.
+/// Computes `activation(z)`, and what its gradient needs.
 pub(super) fn activated(activation: Activation, z: Tensor) -> Result<(Tensor, Activated)> {
     let y = forward(activation, &z)?;
     let seen = match activation {
@@ -23,7 +23,7 @@ pub(super) fn activated(activation: Activation, z: Tensor) -> Result<(Tensor, Ac
     Ok((y, Activated { activation, seen }))
 }
 
-/// The values behind an activation.
+/// Applies an activation.
 pub(super) fn forward(activation: Activation, z: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::Identity => Ok(z.clone()),
@@ -33,14 +33,14 @@ pub(super) fn forward(activation: Activation, z: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// The gradient before an activation; `seen` as [`Activated`] keeps it.
+/// The gradient before an activation; `seen` is what [`Activated`] keeps.
 pub(super) fn gradient(activation: Activation, seen: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let is_inside = match activation {
         Activation::Identity => return Ok(dy.clone()),
         Activation::Relu => seen.gt(0f32)?,
         Activation::Relu6 => (seen.gt(0f32)? * seen.lt(6f32)?)?,
         Activation::Gelu => {
-            // The normal distribution, and x times its density.
+            // The normal distribution function, and x times its density.
             let below = ((seen * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.0)?;
             let density = ((seen.sqr()? * -0.5)?.exp()?
                 * (seen
@@ -49,7 +49,7 @@ pub(super) fn gradient(activation: Activation, seen: &Tensor, dy: &Tensor) -> Re
                         * std::f64::consts::FRAC_1_SQRT_2))?)?;
             return dy * ((below * 0.5)? + density)?;
         }
-        // The others are rare in training: candle's graph finds their slopes.
+        // The other functions are rare in training; candle's graph computes their derivatives.
         _ => {
             let z = Var::from_tensor(seen)?;
             let gradients = (portable::activation(activation, &z)? * dy)?.backward()?;
@@ -60,7 +60,7 @@ pub(super) fn gradient(activation: Activation, seen: &Tensor, dy: &Tensor) -> Re
 }
 
 impl Activated {
-    /// The gradient before it.
+    /// The gradient before the activation.
     pub(super) fn back(&self, dy: &Tensor) -> Result<Tensor> {
         match &self.seen {
             Some(seen) => gradient(self.activation, seen, dy),

@@ -1,5 +1,5 @@
-//! Convolutions as one matrix product for many images: patches, selected, times the weights. On the way back they are selected again: they
-//! would be the largest thing to keep.
+//! Convolutions as one matrix product for many images: gathered patches times the weights. The backward pass gathers the patches again, because
+//! they would be the largest values to keep.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::ops::{Activation, Conv2dConfig, filters};
 /// A convolution of images of one size.
 #[derive(Debug)]
 pub(super) struct Convolution {
-    /// Nothing where each patch is a pixel, and each pixel a patch.
+    /// How patches are gathered; `None` where each patch is one pixel and each pixel one patch.
     gather: Option<Arc<Gather>>,
     out: [usize; 2],
     groups: usize,
     /// Whether each channel is convolved on its own.
     is_depthwise: bool,
-    /// Images whose patches are selected at a time.
+    /// The number of images whose patches are gathered at a time.
     together: usize,
 }
 
 impl Convolution {
-    /// Of `x`, `[n, height, width, in]`, with weights `[out, in / groups, kernel height, kernel width]`.
+    /// A convolution of `x`, `[n, height, width, in]`, with weights `[out, in / groups, kernel height, kernel width]`.
     pub(super) fn new(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Result<Self> {
-        // Values of patches: candle's kernels count to 2^32, and memory has an end.
+        // The most values of patches: candle's kernels count to 2^32, and memory is limited.
         const VALUES: usize = 1 << 30;
         let (_, height, width, channels) = x.dims4()?;
         let [out_channels, per_group, kernel_height, kernel_width] = filters(weight.dims())?;
@@ -72,7 +72,7 @@ impl Convolution {
         (0..n).step_by(together).map(move |i| i..n.min(i + together))
     }
 
-    /// `[n, height, width, in]` to `[n, height', width', out]`; weights as above.
+    /// `x`: `[n, height, width, in]`; returns `[n, height', width', out]`. The weights are as in [`Self::new`].
     pub(super) fn forward(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let n = x.dim(0)?;
         if n <= self.together {
@@ -167,7 +167,7 @@ impl Convolution {
         Ok((Some(dx), dw))
     }
 
-    /// One group's part of a dimension.
+    /// The part of a dimension that belongs to one group.
     fn group(&self, x: &Tensor, dim: usize, group: usize) -> Result<Tensor> {
         if self.groups == 1 {
             return x.contiguous();
@@ -176,7 +176,7 @@ impl Convolution {
         x.narrow(dim, group * own, own)?.contiguous()
     }
 
-    /// `[n, windows, taps, in]`
+    /// The gathered patches, `[n, windows, taps, in]`.
     fn windows(&self, x: &Tensor) -> Result<Tensor> {
         match &self.gather {
             Some(gather) => gather.windows_of(x, 0.0),
@@ -184,12 +184,12 @@ impl Convolution {
         }
     }
 
-    /// `[n windows, taps in]`
+    /// The gathered patches as a matrix, `[n windows, taps in]`.
     fn patches(&self, x: &Tensor) -> Result<Tensor> {
         self.windows(x)?.flatten(0, 1)?.flatten(1, 2)
     }
 
-    /// What patches, `[n windows, taps in]`, add to images of the shape `dims`.
+    /// Adds patches, `[n windows, taps in]`, to images of shape `dims`.
     fn sums(&self, patches: &Tensor, dims: &[usize]) -> Result<Tensor> {
         match &self.gather {
             Some(gather) => {
@@ -212,18 +212,18 @@ fn joined(parts: Vec<Tensor>, dim: usize) -> Result<Tensor> {
     }
 }
 
-/// `[out, in, kernel height, kernel width]` to `[taps in, out]`.
+/// Weights `[out, in, kernel height, kernel width]` as a matrix `[taps in, out]`.
 fn matrix(weight: &Tensor) -> Result<Tensor> {
     let out = weight.dim(0)?;
     weight.permute((2, 3, 1, 0))?.contiguous()?.reshape(((), out))
 }
 
-/// `[channels, 1, kernel height, kernel width]` to `[taps, channels]`.
+/// Weights `[channels, 1, kernel height, kernel width]` as `[taps, channels]`.
 fn by_tap(weight: &Tensor) -> Result<Tensor> {
     weight.flatten_from(1)?.t()?.contiguous()
 }
 
-/// What is kept of a convolution with bias and activation.
+/// What the backward pass of a convolution with bias and activation needs.
 struct Convolved {
     convolution: Convolution,
     x: Tensor,
@@ -232,7 +232,7 @@ struct Convolved {
     activated: Activated,
 }
 
-/// `activation(x * weight + bias)` with its way back.
+/// `activation(x * weight + bias)` with its backward pass.
 pub(super) fn trace(
     x: &Tensor,
     (weight, bias): (&Tensor, Option<&Tensor>),
@@ -247,7 +247,7 @@ pub(super) fn trace(
     Ok(Traced { y, back: Box::new(Convolved { convolution, x, weight, bias, activated }) })
 }
 
-/// The values of filters in four dimensions.
+/// The weights with four dimensions.
 fn whole(weight: &Tensor) -> Result<Tensor> {
     weight.detach().reshape(&filters(weight.dims())?[..])
 }

@@ -1,16 +1,16 @@
-//! Windows of images as one selection of pixels, and its adjoint. The places are uploaded once for each kind of window, size and device.
+//! Gathers the pixels of windows in one selection, and its adjoint. The indices are uploaded once for each kind of window, size and device.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use candle_core::{Device, DeviceLocation, Result, Tensor};
 
-/// Windows along one side of an image: window `o` has the pixels `o stride + tap dilation - border`, those inside the image.
+/// Windows along one side of an image: window `o` has the pixels `o stride + tap dilation - border` that are within the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Side {
-    /// Pixels.
+    /// The number of pixels.
     pub(super) size: usize,
-    /// Windows.
+    /// The number of windows.
     pub(super) out: usize,
     pub(super) kernel: usize,
     pub(super) stride: usize,
@@ -26,16 +26,16 @@ impl Side {
     }
 }
 
-/// Which pixel each place of each window is, and which places each pixel has.
+/// The pixel at each position of each window, and the positions of each pixel in windows.
 #[derive(Debug)]
 pub(super) struct Gather {
-    /// `[windows * taps]`: a pixel, or the one behind the last where the place is outside of the image.
+    /// `[windows * taps]`: the number of a pixel, or the number after the last pixel where the position is outside of the image.
     pixels: Tensor,
     has_outside: bool,
-    /// `[pixels * most]`: a place, or the one behind the last where a pixel has fewer than `most`.
+    /// `[pixels * most]`: the number of a position, or the number after the last position where a pixel has fewer than `most`.
     places: Tensor,
     most: usize,
-    /// Windows of an image, pixels of one, and places of a window.
+    /// The numbers of windows of an image, of its pixels, and of positions in a window.
     pub(super) windows: usize,
     image: usize,
     pub(super) taps: usize,
@@ -44,7 +44,7 @@ pub(super) struct Gather {
 type Key = ([Side; 2], DeviceLocation);
 
 impl Gather {
-    /// That of windows over rows and columns.
+    /// The indices of windows over rows and columns.
     ///
     /// # Errors
     /// Those of the device.
@@ -88,10 +88,10 @@ impl Gather {
         Ok(Self { pixels, has_outside, places, most, windows, image, taps })
     }
 
-    /// The pixels of all windows; those outside of the image are `outside`.
+    /// The pixels of all windows. Those outside of the image have the value `outside`.
     ///
     /// # Shapes
-    /// `[n, height, width, channels]` to `[n, windows, taps, channels]`.
+    /// `x`: `[n, height, width, channels]`; returns `[n, windows, taps, channels]`.
     pub(super) fn windows_of(&self, x: &Tensor, outside: f32) -> Result<Tensor> {
         let (n, _, _, channels) = x.dims4()?;
         let x = x.contiguous()?.reshape((n, self.image, channels))?;
@@ -99,10 +99,10 @@ impl Gather {
         x.index_select(&self.pixels, 1)?.reshape((n, self.windows, self.taps, channels))
     }
 
-    /// The adjoint of [`Self::windows_of`]: each pixel's sum over the places that it has.
+    /// The adjoint of [`Self::windows_of`]: for each pixel the sum over its positions in windows.
     ///
     /// # Shapes
-    /// `[n, windows, taps, channels]` to `[n, pixels, channels]`.
+    /// `windows`: `[n, windows, taps, channels]`; returns `[n, pixels, channels]`.
     pub(super) fn sums_of(&self, windows: &Tensor) -> Result<Tensor> {
         let (n, _, _, channels) = windows.dims4()?;
         let windows = windows.reshape((n, self.windows * self.taps, channels))?;
@@ -114,7 +114,7 @@ impl Gather {
     }
 }
 
-/// One more pixel behind the others, of one value.
+/// Appends one pixel of a constant value.
 fn behind(x: &Tensor, value: f32) -> Result<Tensor> {
     let (n, _, channels) = x.dims3()?;
     let more = Tensor::full(value, (n, 1, channels), x.device())?.to_dtype(x.dtype())?;

@@ -1,4 +1,4 @@
-//! The largest value of each window, and its place.
+//! Max pooling.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::Tensors;
 use super::gather::{Gather, Side};
 use crate::ops::Pool2dConfig;
 
-/// What is kept of the maxima.
+/// What the backward pass of max pooling needs.
 struct Pooled {
     gather: Arc<Gather>,
-    /// `[n, windows, 1, channels]`: the place of the largest value in its window.
+    /// The position of the largest value in its window, `[n, windows, 1, channels]`.
     winners: Tensor,
     dims: Vec<usize>,
 }
@@ -29,7 +29,7 @@ fn windows(x: &Tensor, config: Pool2dConfig) -> Result<(Arc<Gather>, [usize; 2])
     Ok((Gather::of(sides, x.device())?, sides.map(|side| side.out)))
 }
 
-/// The maxima of all windows with their way back; of equal values one has the gradient.
+/// The largest values of all windows, with the backward pass. Of equal values, one has the gradient.
 pub(super) fn trace(x: &Tensor, config: Pool2dConfig) -> Result<Traced<Tensors>> {
     let (gather, [height, width]) = windows(x, config)?;
     let (n, _, _, channels) = x.dims4()?;

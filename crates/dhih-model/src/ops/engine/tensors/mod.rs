@@ -1,5 +1,5 @@
-//! Operators forward and back in candle's tensor operations, without its graph: what a GPU trains with. On the CPU it is slower than the
-//! operators of ours, and there its results are compared with those of [`super::super::portable`].
+//! Operators in training, forward and backward, in candle's tensor operations and without its graph, for training on a GPU. On the CPU they are
+//! slower than the operators of this crate; there their results are compared with those of [`super::super::portable`].
 
 mod activation;
 mod convolution;
@@ -12,13 +12,13 @@ use candle_core::{Device, Result, Tensor, Var};
 
 use self::activation::{Activated, activated};
 use super::{Back, Engine, Traced, add_tensor};
-use crate::ops::dropout::mask;
+use crate::ops::mask::mask;
 use crate::ops::portable::{add_bias, averaged, averaging};
 use crate::ops::{
     Activation, BatchNorm, Conv2d, Conv2dConfig, ConvNorm, Grid, Operator, POOL, Pool2dConfig,
 };
 
-/// Computes with tensors, wherever they are.
+/// The engine that computes with tensors, on any device.
 pub(crate) struct Tensors;
 
 impl Engine for Tensors {
@@ -43,7 +43,7 @@ impl Engine for Tensors {
         if conv.activation != Activation::Identity {
             return Ok(None);
         }
-        // Batch norm takes the bias away again, but for the running mean: it has no gradient.
+        // Batch norm cancels a bias before it, which changes the running mean only and has no gradient.
         let bias = conv.bias.as_ref().map(Tensor::detach);
         let weights = (&conv.weight, bias.as_ref());
         let mut steps = Vec::new();
@@ -145,7 +145,7 @@ impl Engine for Tensors {
     }
 }
 
-/// The values of a convolution with bias and activation, without a way back.
+/// A convolution with bias and activation, without a backward pass.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -156,7 +156,7 @@ pub(crate) fn conv2d(
     Ok(convolution::trace(x, (weight, bias), config, activation)?.y)
 }
 
-/// Operators one after another.
+/// The backward passes of operators that follow each other.
 struct InTurn(Vec<Box<dyn Back<Tensor>>>);
 
 impl Back<Tensor> for InTurn {
@@ -172,7 +172,7 @@ impl Back<Tensor> for InTurn {
     }
 }
 
-/// What is kept of a linear layer.
+/// What the backward pass of a linear layer needs.
 struct Product {
     x: Tensor,
     weight: Tensor,
@@ -194,7 +194,7 @@ impl Back<Tensor> for Product {
     }
 }
 
-/// An operator within a graph of its own.
+/// An operator that has its own candle graph.
 struct ByGraph {
     x: Var,
     y: Tensor,
@@ -222,7 +222,7 @@ impl Back<Tensor> for Masked {
     }
 }
 
-/// What is kept of means: how they are made along rows and along columns.
+/// What the backward pass of average pooling needs: the matrices along rows and along columns.
 struct Averaged {
     rows: Tensor,
     columns: Tensor,
@@ -245,7 +245,7 @@ mod tests {
     use crate::ops::testing::{assert_close, variable};
     use crate::ops::{Padding, portable};
 
-    /// Compares an operator with one of candle's graph: its values, and the gradients of `x` and of `weights`.
+    /// Compares an operator with candle's graph: its values, and the gradients of `x` and of `weights`.
     fn agrees(
         x: &Var,
         weights: &[&Var],
@@ -299,7 +299,7 @@ mod tests {
     fn other_operators_agree_with_the_oracle() {
         let x = variable("x", &[3, 5, 6, 4]);
         for activation in Activation::ALL {
-            // Beyond both ends of the range.
+            // Values beyond both ends of the range.
             let wide = Var::from_tensor(&(x.as_tensor() * 9.0).unwrap()).unwrap();
             let oracle = |x: &Tensor| portable::activation(activation, x);
             agrees(&wide, &[], |x| Tensors::activation(activation, x), oracle);

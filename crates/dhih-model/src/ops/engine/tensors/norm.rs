@@ -1,4 +1,4 @@
-//! Batch norm with its activation. Input, mean and 1 / standard deviation are kept; the rest is computed again.
+//! Batch norm with its activation. It keeps input, mean and 1 / standard deviation, and computes the rest again.
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, Result, Tensor, bail};
@@ -9,16 +9,16 @@ use super::activation::{forward, gradient};
 use crate::ops::BatchNorm;
 use crate::ops::batch_norm::BatchMoments;
 
-/// What is kept of a batch norm.
+/// What the backward pass of batch norm needs.
 struct Normalized {
     norm: BatchNorm,
     x: Tensor,
-    /// `[channels]` each.
+    /// The mean, `[channels]`.
     mean: Tensor,
     rstd: Tensor,
 }
 
-/// In training, as [`BatchNorm::forward`], with its way back.
+/// As [`BatchNorm::forward`] in training, with its backward pass.
 pub(super) fn trace(norm: &BatchNorm, x: &Tensor, momentum: f64) -> Result<Traced<Tensors>> {
     let channels = norm.weight.elem_count();
     let rows = x.elem_count() / channels.max(1);
@@ -44,7 +44,7 @@ impl Back<Tensor> for Normalized {
         let weight = norm.weight.detach();
         let normalised = x.broadcast_sub(mean)?.broadcast_mul(rstd)?;
         let a = normalised.broadcast_mul(&weight)?.broadcast_add(&norm.bias.detach())?;
-        // The value before tells for all: it is inside of the range where the one behind is.
+        // The value before the activation serves for all of them: it is inside of the range exactly where the value behind is.
         let g = gradient(norm.activation, &a, &dy)?;
         drop(a);
         let rows = |x: &Tensor| x.flatten(0, D::Minus2);

@@ -1,7 +1,4 @@
-//! The network's parameters: named, ordered, and initialised from a seed.
-//!
-//! candle's own initialisation cannot be seeded on the CPU and its `VarMap` has no fixed order. Here every tensor's
-//! values depend on the seed and its name alone, whatever the order in which layers are built.
+//! The store of a network's variables.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,37 +7,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal, Uniform};
-use sha2::{Digest, Sha256};
 
-use crate::codewords::is_codeword;
+use super::draw::draw;
+use super::names::{is_codeword, is_fixed};
 use crate::error::Result;
 
-/// Named variables of a network, created on first use, iterated in the order of their names.
+/// The named variables of a network. A variable is created when it is first used, and they are iterated in the order of their names.
 ///
 /// Cloning is cheap and shares the variables.
 #[derive(Clone)]
 pub struct Parameters {
     seed: u64,
     vars: Arc<Mutex<BTreeMap<String, Var>>>,
-    /// Values of variables that are not created yet.
+    /// Values for variables that are not created yet.
     stored: Arc<Mutex<BTreeMap<String, Tensor>>>,
-    /// How many more values may be drawn.
+    /// How many more values may be drawn; see [`Parameters::restored`].
     may_draw: Arc<AtomicUsize>,
 }
 
 impl Parameters {
-    /// No variables yet; those that a builder asks for are drawn from `seed`.
+    /// An empty store. The variables that a builder asks for are drawn from `seed`.
     pub fn seeded(seed: u64) -> Self {
         let may_draw = Arc::new(AtomicUsize::new(usize::MAX));
         Self { seed, vars: Arc::default(), stored: Arc::default(), may_draw }
     }
 
-    /// No variables yet; those that a builder asks for take the values of `tensors`, and what these do not have is drawn, at most as many
-    /// values as `tensors` have: a configuration that asks for more has nothing to do with them, and may ask for any memory. Whether all fits
-    /// is checked by [`Self::check`], when the network is there.
+    /// An empty store. The variables that a builder asks for take the values of `tensors`; what these lack is drawn, up to as many values as
+    /// `tensors` hold. The bound is there because a configuration from a damaged file may ask for any amount of memory. [`Self::check`] compares
+    /// names and shapes once the network is built.
     pub(crate) fn restored(tensors: BTreeMap<String, Tensor>) -> Self {
         let held = tensors.values().map(Tensor::elem_count).sum();
         let may_draw = Arc::new(AtomicUsize::new(held));
@@ -52,12 +46,12 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
     }
 
-    /// Everything that gradient descent changes, by name: all but running statistics, whitening weights and codewords.
+    /// Everything that gradient descent changes, by name: all variables except running statistics, whitening weights and codewords.
     pub fn trainable(&self) -> Vec<(String, Var)> {
         self.all().into_iter().filter(|(name, _)| !is_fixed(name)).collect()
     }
 
-    /// The variable of a name, where there is one.
+    /// The variable of this name, where there is one.
     pub fn get(&self, name: &str) -> Option<Var> {
         self.lock().get(name).cloned()
     }
@@ -67,7 +61,7 @@ impl Parameters {
         self.lock().iter().map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
-    /// Copies of all values, on the CPU.
+    /// Copies of all values on the CPU.
     ///
     /// # Errors
     /// Those of the device.
@@ -81,13 +75,13 @@ impl Parameters {
     /// Overwrites variables with the tensors of the same name.
     ///
     /// # Errors
-    /// Lists every missing, unknown and misshapen tensor; then nothing was changed. Codewords may be missing, because older files do not
-    /// have them: they stay as they were drawn.
+    /// A list of every missing, unknown and misshapen tensor; nothing was changed then. Codewords may be missing, because older files lack them;
+    /// they keep the values that were drawn.
     pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         self.load_under("", tensors)
     }
 
-    /// As [`Self::load`], of the variables whose names begin with `prefix`; the others stay as they are.
+    /// As [`Self::load`], but only for variables whose names begin with `prefix`; the others do not change.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -111,7 +105,7 @@ impl Parameters {
         check_names(self.lock().iter().map(|(name, var)| (name.as_str(), var.shape())), tensors)
     }
 
-    /// Whether as many values as `shape` has may still be drawn; they are then taken off.
+    /// Takes the number of values in `shape` off the budget of values that may be drawn, and returns whether there was enough.
     fn takes(&self, shape: &Shape) -> bool {
         let count = shape.dims().iter().try_fold(1usize, |count, side| count.checked_mul(*side));
         let taken = |left: usize| left.checked_sub(count?);
@@ -125,15 +119,6 @@ impl Parameters {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Var>> {
         self.vars.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_fixed(name: &str) -> bool {
-    is_running_statistic(name) || name.ends_with(".whiten.weight") || is_codeword(name)
-}
-
-/// Whether a name is that of a batch norm's mean or variance.
-pub(crate) fn is_running_statistic(name: &str) -> bool {
-    name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
 /// Compares the names and shapes that a network has with those of a file.
@@ -205,41 +190,6 @@ impl SimpleBackend for Parameters {
 
     fn contains_tensor(&self, name: &str) -> bool {
         self.lock().contains_key(name) || self.stored().contains_key(name)
-    }
-}
-
-/// A generator that depends on `seed` and `name` alone.
-pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
-    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
-    let mut key = [0; 32];
-    key.copy_from_slice(&digest);
-    ChaCha8Rng::from_seed(key)
-}
-
-fn draw(seed: u64, name: &str, shape: &Shape, init: Init) -> candle_core::Result<Vec<f32>> {
-    let rng = named_rng(seed, name);
-    let count = shape.elem_count();
-    let uniform = |low: f64, high: f64| match Uniform::new(low as f32, high as f32) {
-        Ok(uniform) => Ok(uniform.sample_iter(rng.clone()).take(count).collect()),
-        Err(error) => candle_core::bail!("{name}: {error}"),
-    };
-    let normal = |mean: f64, std: f64| match Normal::new(mean as f32, std as f32) {
-        Ok(normal) => Ok(normal.sample_iter(rng.clone()).take(count).collect()),
-        Err(error) => candle_core::bail!("{name}: {error}"),
-    };
-    match init {
-        Init::Const(value) => Ok(vec![value as f32; count]),
-        Init::Uniform { lo, up } => uniform(lo, up),
-        Init::Randn { mean, stdev } => normal(mean, stdev),
-        Init::Kaiming { dist, fan, non_linearity } => {
-            let std = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
-            match dist {
-                candle_nn::init::NormalOrUniform::Normal => normal(0.0, std),
-                candle_nn::init::NormalOrUniform::Uniform => {
-                    uniform(-std * 3f64.sqrt(), std * 3f64.sqrt())
-                }
-            }
-        }
     }
 }
 
