@@ -44,7 +44,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     // That every package can be made; `cargo package` without `--no-verify` also builds each.
     clock.step(cargo_step("package", workspace, &PACKAGE))?;
     // Compiles dhih-train once more; the HTTP stack is that of xtask's own tests.
-    let hub = ["test", "--workspace", HUB[0], HUB[1], "--test", "hub", "--test", "weights"];
+    let tests = ["--test", "hub", "--test", "hub_shards", "--test", "push", "--test", "weights"];
+    let hub = [&["test", "--workspace", HUB[0], HUB[1]], &tests[..]].concat();
     clock.step(cargo_step("hub", workspace, &hub))?;
     beside_python(&mut clock)?;
     python_wheel(&mut clock)?;

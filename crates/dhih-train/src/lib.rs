@@ -32,6 +32,7 @@ pub mod dedup;
 pub mod evaluation;
 pub mod photos;
 pub mod pictures;
+pub mod push;
 pub mod report;
 pub mod run;
 pub mod sweep;
