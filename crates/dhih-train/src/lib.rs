@@ -17,6 +17,7 @@
 mod error;
 pub mod files;
 mod progress;
+mod system;
 
 mod intake;
 

@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 
 mod circles;
 mod format_history;
+mod generated;
 mod layering;
 mod sources;
 mod unsafe_list;
@@ -92,6 +93,7 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
     findings.extend(sources.iter().flat_map(layering::check));
     findings.extend(circles::check(&sources));
     findings.extend(format_history::check(root, &sources));
+    findings.extend(generated::check(root));
     findings.extend(unsafe_list::check(&sources));
     findings.sort();
     Ok(findings)
