@@ -255,13 +255,16 @@ fn file(name: &'static str, path: PathBuf) -> Result<PushFile> {
     Ok(PushFile { name, bytes, content: Content::File(path) })
 }
 
+/// What parts folders in a path, on any system.
+const SEPARATORS: [char; 2] = ['/', '\\'];
+
 /// The settings without the folders of this machine: of a path only its last part is kept.
 fn without_places(mut config: Table) -> Table {
     let train = config.get_mut("train").and_then(Value::as_table_mut);
     for (_, value) in train.into_iter().flatten() {
         if let Value::String(text) = value
             && !text.starts_with("hf:")
-            && let Some((_, last)) = text.trim_end_matches('/').rsplit_once('/')
+            && let Some((_, last)) = text.trim_end_matches(SEPARATORS).rsplit_once(SEPARATORS)
         {
             *value = Value::String(last.to_owned());
         }
@@ -309,7 +312,7 @@ mod tests {
 
     #[test]
     fn folders_of_this_machine_stay_here() {
-        let text = "[train]\ndata_dir = \"/home/a/photos/\"\ncache = \"c/d\"\nweights = \"hf:o/r@main/w.pth\"\nfit = \"linear middle\"\nbits = 48\n";
+        let text = "[train]\ndata_dir = \"/home/a/photos/\"\ncache = 'C:\\c\\d'\nweights = \"hf:o/r@main/w.pth\"\nfit = \"linear middle\"\nbits = 48\n";
         let table = without_places(text.parse().unwrap());
         let expected = "[train]\ndata_dir = \"photos\"\ncache = \"d\"\nweights = \"hf:o/r@main/w.pth\"\nfit = \"linear middle\"\nbits = 48\n";
         assert_eq!(table, expected.parse().unwrap());
