@@ -1,10 +1,10 @@
 //! The only definition of continuous integration. Tests come last, so that the runner's own summary ends the output.
 
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::book;
 use crate::cargo;
 use crate::report;
 use crate::step::Step;
@@ -40,11 +40,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let doc =
         cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps", STORE[0], STORE[1]]);
     clock.step(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
-    book(&mut clock)?;
+    clock.time("book", "cargo xtask book", || book::run_if_installed(workspace))?;
     // That every package can be made; `cargo package` without `--no-verify` also builds each.
     clock.step(cargo_step("package", workspace, &PACKAGE))?;
     // Compiles dhih-train once more; the HTTP stack is that of xtask's own tests.
-    let hub = ["test", "--workspace", HUB[0], HUB[1], "--test", "hub", "--test", "weights"];
+    let tests = ["--test", "hub", "--test", "hub_shards", "--test", "push", "--test", "weights"];
+    let hub = [&["test", "--workspace", HUB[0], HUB[1]], &tests[..]].concat();
     clock.step(cargo_step("hub", workspace, &hub))?;
     beside_python(&mut clock)?;
     python_wheel(&mut clock)?;
@@ -72,25 +73,6 @@ fn index_features(clock: &mut Clock) -> Result<()> {
         clock.step(cargo_step(name, clock.workspace, &args))?;
     }
     Ok(())
-}
-
-/// Builds the book where there is one and mdbook is installed.
-fn book(clock: &mut Clock) -> Result<()> {
-    let workspace = clock.workspace;
-    if !workspace.root().join("docs/book.toml").is_file() {
-        eprintln!("skipped: mdbook (docs/book.toml is absent)");
-        return Ok(());
-    }
-    let installed = Command::new("mdbook")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !installed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: mdbook (not installed; `cargo install mdbook` adds it)");
-        return Ok(());
-    }
-    clock.step(Step::new("book", "mdbook".as_ref(), workspace).args(["build", "docs"]))
 }
 
 /// Tests beside Python's own programs, and the modules that each needs.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
-use crate::{bench, ci, demo, dist, fetch, report, test_python, test_spark, test_web, tidy};
+use crate::{bench, book, ci, demo, dist, fetch, report, test_python, test_spark, test_web, tidy};
 
 /// `cargo xtask COMMAND`.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ enum Command {
     TestSpark(test_spark::Args),
     /// Drive the search page in Chromium over a small run made for it
     TestWeb(test_web::Args),
+    /// Render the book with mdBook, and check its pages
+    Book(book::Args),
     /// Build a release: programs, manual pages, completions, licences, checksums and a bill of materials
     Dist(dist::Args),
     /// Everything continuous integration checks, tests last
@@ -59,6 +61,7 @@ impl Cli {
             Command::TestPython(args) => test_python::run(args, &workspace),
             Command::TestSpark(args) => test_spark::run(args, &workspace),
             Command::TestWeb(args) => test_web::run(args, &workspace),
+            Command::Book(args) => book::run(args, &workspace),
             Command::Dist(args) => dist::run(args, &workspace),
             Command::Ci => ci::run(&workspace),
             Command::Tidy(args) => tidy::run(args, &workspace),

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod failure;
 
 mod bench;
+mod book;
 mod cargo;
 mod ci;
 mod console;

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 const EXAMPLE: &str = "Example:
   cargo xtask test-python
 
-Needs Python 3.10 or newer with venv and pip; the first time pip downloads maturin, numpy and mypy.";
+Needs Python 3.10 or newer with venv and pip; the first time pip downloads maturin, numpy, mypy, and what the notebooks need.";
 
 /// The environment, relative to the root of the workspace.
 const ENVIRONMENT: &str = "target/python-test";
@@ -24,6 +24,11 @@ const ENVIRONMENT: &str = "target/python-test";
 const NEEDED: [&str; 2] = ["maturin, numpy", "maturin>=1.9,<2 numpy<3"];
 /// What results are compared with, where it can be had.
 const PEER: [&str; 2] = ["faiss", "faiss-cpu<2"];
+/// What runs the notebooks of `examples/notebooks`, and what they import.
+const NOTEBOOKS: [&str; 2] = [
+    "nbclient, ipykernel, matplotlib, sklearn",
+    "nbclient<1 ipykernel<8 matplotlib<4 scikit-learn<2",
+];
 /// What compares the type stubs with the package.
 const STUBS: [&str; 2] = ["mypy", "mypy<3"];
 
@@ -49,6 +54,9 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         print(
             "skipped: comparisons with faiss (it is not installed, and pip could not install it)",
         )?;
+    }
+    if install(&python, NOTEBOOKS, workspace).is_err() {
+        print("skipped: the notebooks (pip could not install what they need)")?;
     }
     let programs = Binaries::build(workspace, &["-p", "dhih-train", "-p", "dhih-serve", "--bins"])?;
     let tests = ["-B", "-m", "unittest", "discover", "-s", "crates/dhih-python/tests"];

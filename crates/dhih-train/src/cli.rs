@@ -8,7 +8,7 @@ use dhih_manual::Manual;
 use dhih_model::ops::OpsOnCpu;
 
 use crate::cmd::{
-    bench, codec, dedup, encode, evaluate, export, list, photos, report, sweep, train,
+    bench, codec, dedup, encode, evaluate, export, list, photos, push, report, sweep, train,
 };
 
 /// Trains and evaluates hashing networks.
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Sweep(sweep::SweepArgs),
     /// Write a trained network as an ONNX model
     Export(export::ExportArgs),
+    /// Publish a run in a model repository of the Hugging Face hub
+    Push(push::PushArgs),
     /// Show the known datasets, protocols, backbones, losses and recipes
     List(list::ListArgs),
     /// Measure how fast a network trains and encodes on this machine

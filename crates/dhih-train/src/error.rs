@@ -133,6 +133,19 @@ pub enum Error {
         /// What is wrong, and how to mend it.
         reason: String,
     },
+    /// Nothing says who publishes a run.
+    #[error("there is no token of the hub; {}", Self::LOGIN)]
+    Token,
+    /// A run was not published.
+    #[error("{repo}: {reason}; {cure}")]
+    Push {
+        /// The repository.
+        repo: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        cure: &'static str,
+    },
     /// An error of the model.
     #[error(transparent)]
     Model(#[from] dhih_model::Error),
@@ -162,6 +175,10 @@ impl Error {
     /// The hint on how to list all settings.
     pub const SETTINGS: &'static str =
         "`dhih-train train --help` shows the names and what they take";
+
+    /// How a token of the hub is given.
+    pub const LOGIN: &'static str =
+        "set HF_TOKEN, or run `hf auth login` of the Python package huggingface_hub";
 
     /// An unknown name, with the most similar of the known ones.
     pub(crate) fn unknown<'a>(

@@ -18,6 +18,8 @@ pub(crate) fn report(error: &anyhow::Error) -> String {
 fn cure(error: &Error) -> Option<String> {
     match error {
         Error::Data { cure, .. } => Some(cure.clone()),
+        Error::Push { cure, .. } => Some((*cure).to_owned()),
+        Error::Token => Some(Error::LOGIN.to_owned()),
         Error::Setting { .. } => Some(Error::SETTINGS.to_owned()),
         Error::Unknown { .. } => Some("`dhih-train list` shows all".to_owned()),
         Error::Run { .. } => Some("train again with `dhih-train train`".to_owned()),
@@ -75,6 +77,8 @@ mod tests {
         for error in [
             diverged,
             Error::Run { path: "r".into(), reason: "it has no config.toml".into() },
+            Error::Token,
+            Error::Push { repo: "o/r".into(), reason: "no".into(), cure: "run it again" },
             Error::RunVersion { path: "r".into(), found: 7, supported: 1 },
             Error::Model(dhih_model::Error::Checkpoint { path: "m".into(), reason: "cut".into() }),
         ] {

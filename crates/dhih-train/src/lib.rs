@@ -17,6 +17,7 @@
 mod error;
 pub mod files;
 mod progress;
+mod system;
 
 mod intake;
 
@@ -32,6 +33,7 @@ pub mod dedup;
 pub mod evaluation;
 pub mod photos;
 pub mod pictures;
+pub mod push;
 pub mod report;
 pub mod run;
 pub mod sweep;

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::List(args) => cmd::list::run(&args),
+        Command::Push(args) => cmd::push::run(&args),
         Command::Report(args) => cmd::report::run(&args),
         Command::Sweep(args) => cmd::sweep::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),

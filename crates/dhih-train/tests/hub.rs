@@ -8,51 +8,31 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use candle_core::{DType, Device};
+use common::hub::{Answer, dead, serve};
 use dhih_model::{Backbone, InputShape, Parameters, Pretrained};
 
 const PATH: &str = "/owner/tiny/resolve/v1/sub/w.safetensors";
 const SOURCE: &str = "hf:owner/tiny@v1/sub/w.safetensors";
 const KEPT: &str = "data/weights/owner/tiny/v1/sub/w.safetensors";
 
-/// A hub with one file, on a free port of this machine until the process ends, and how often the file was fetched.
-fn hub(status: u16, announced: usize, body: Vec<u8>) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+/// A hub with one file, and how often the file was taken.
+fn hub(status: u16, length: usize, body: Vec<u8>) -> (String, Arc<AtomicUsize>) {
     let gets = Arc::new(AtomicUsize::new(0));
-    let (counter, body) = (Arc::clone(&gets), Arc::new(body));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (counter, body) = (Arc::clone(&counter), Arc::clone(&body));
-            thread::spawn(move || answer(stream, (status, announced), &body, &counter));
+    let counter = Arc::clone(&gets);
+    let endpoint = serve(move |request| {
+        if request.method == "GET" {
+            counter.fetch_add(1, Ordering::SeqCst);
         }
+        let status = if request.path == PATH { status } else { 404 };
+        Some(Answer { status, length, body: body.clone() })
     });
     (endpoint, gets)
-}
-
-fn answer(mut stream: TcpStream, (status, length): (u16, usize), body: &[u8], gets: &AtomicUsize) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-    let request = lines.next().unwrap_or_default();
-    let _headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    let status = if request.split(' ').nth(1) == Some(PATH) { status } else { 404 };
-    let head = format!(
-        "HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nETag: \"e\"\r\nX-Repo-Commit: {}\r\nConnection: close\r\n\r\n",
-        "0".repeat(40)
-    );
-    // The program under test may close the connection early.
-    let _ = stream.write_all(head.as_bytes());
-    if request.starts_with("GET ") {
-        gets.fetch_add(1, Ordering::SeqCst);
-        let _ = stream.write_all(body);
-    }
 }
 
 /// A pretrained file for the backbone `small`, and its SHA-256.
@@ -129,9 +109,6 @@ fn what_is_no_intact_file_is_refused_and_not_kept() {
 fn a_dead_hub_names_the_cure() {
     let dir = tempfile::tempdir().unwrap();
     common::folder(&dir.path().join("photos"), 4);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let message = failure(&train(dir.path(), &dead, SOURCE, "run"));
+    let message = failure(&train(dir.path(), &dead(), SOURCE, "run"));
     assert!(message.contains("download the file and give its path"), "{message}");
 }

@@ -27,7 +27,7 @@ fn help() {
     let dir = tempfile::tempdir().unwrap();
     for command in [
         "train", "encode", "codec", "photos", "dedup", "evaluate", "report", "sweep", "export",
-        "list", "bench",
+        "push", "list", "bench",
     ] {
         assert_snapshot!(format!("help_{command}"), told(dir.path(), &format!("{command} --help")));
     }
@@ -67,6 +67,9 @@ fn failures() {
         "sweep --loss hi --set colour=red",
         "sweep --loss hi --set bits=many",
         "list cats",
+        "push ann/cats",
+        "push hf:ann/cats --run nowhere",
+        "push hf:ann/cats --licence MIT",
     ]
     .map(|words| told(dir.path(), words))
     .join("\n");

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         .insert("LICENSES-THIRD-PARTY.txt".to_owned(), File { bytes: licences, executable: false });
     for program in &programs {
         files.insert(
-            program.package.clone(),
+            file_name(&program.package),
             File { bytes: read(&program.path)?, executable: true },
         );
         files.extend(manual(program, workspace)?);
@@ -162,6 +162,11 @@ fn programs(args: &Args, target: &str, workspace: &Workspace) -> Result<Vec<Prog
     PROGRAMS.into_iter().map(program).collect()
 }
 
+/// What the file of a program is called on this system.
+fn file_name(program: &str) -> String {
+    format!("{program}{}", std::env::consts::EXE_SUFFIX)
+}
+
 fn built(package: &str, target: &str, workspace: &Workspace) -> Result<PathBuf> {
     let step = Step::new("build", &cargo::program(), workspace)
         .args(["rustc", "--release", "--locked", "--message-format=json-render-diagnostics"])
@@ -214,7 +219,7 @@ fn check(made: &Path, top: &str, version: &str) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     archive::unpack(&made.join(format!("{top}.tar.gz")), folder.path())?;
     for name in PROGRAMS {
-        let path = folder.path().join(top).join(name);
+        let path = folder.path().join(top).join(file_name(name));
         let output = Command::new(&path).arg("--version").env_clear().output();
         let output = output.with_context(|| format!("the packed {name} cannot start"))?;
         let told = String::from_utf8_lossy(&output.stdout);

@@ -85,7 +85,7 @@ fn changed_files(root: &Path) -> Option<Vec<String>> {
     Some(changed.lines().map(str::to_owned).collect())
 }
 
-fn git(root: &Path, args: &[&str]) -> Option<String> {
+pub(super) fn git(root: &Path, args: &[&str]) -> Option<String> {
     let output = Command::new("git").arg("-C").arg(root).args(args).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

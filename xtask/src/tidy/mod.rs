@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 
 mod circles;
 mod format_history;
+mod generated;
 mod layering;
 mod sources;
 mod unsafe_list;
@@ -21,7 +22,7 @@ const EXAMPLE: &str = "Example:
   cargo xtask tidy";
 
 /// Folders that hold nothing written by hand.
-const SKIPPED: [&str; 5] = ["target", "runs", "data", "book", "node_modules"];
+const SKIPPED: [&str; 4] = ["target", "runs", "data", "node_modules"];
 
 /// The kinds of files that the rules read.
 const READ: [&str; 8] = ["rs", "toml", "md", "yml", "yaml", "sh", "html", "js"];
@@ -92,6 +93,7 @@ fn check(root: &Path) -> Result<Vec<Finding>> {
     findings.extend(sources.iter().flat_map(layering::check));
     findings.extend(circles::check(&sources));
     findings.extend(format_history::check(root, &sources));
+    findings.extend(generated::check(root));
     findings.extend(unsafe_list::check(&sources));
     findings.sort();
     Ok(findings)

@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod photos;
 mod pictures;
+pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod sweep;
 pub(crate) mod train;

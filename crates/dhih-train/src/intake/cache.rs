@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::source::Source;
 use crate::error::{Error, Result};
+use crate::system::{read_at, write_at};
 
 /// The end of a complete file. Its number is increased when the format or the decoding of pictures changes.
 const MAGIC: &[u8; 12] = b"DHIH pixels2";
@@ -306,36 +307,4 @@ fn fill(
     write_at(&file, &entries, (key.pictures * image) as u64)
         .and_then(|()| file.sync_all())
         .map_err(Error::io(path))
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> std::io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !bytes.is_empty() {
-        match file.seek_read(bytes, at)? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            read => (bytes, at) = (&mut bytes[read..], at + read as u64),
-        }
-    }
-    Ok(())
-}
-
-#[cfg(windows)]
-fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> std::io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !bytes.is_empty() {
-        let written = file.seek_write(bytes, at)?;
-        (bytes, at) = (&bytes[written..], at + written as u64);
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ use crate::run::data_record::DataRecord;
 use crate::run::epoch_record::EpochRecord;
 use crate::run::origin::Origin;
 use crate::settings::table::TrainConfig;
+use crate::system::link_to_folder;
 
 /// The state of training, relative to the run's directory.
 const STATE: &str = "checkpoint/state.safetensors";
@@ -306,32 +307,49 @@ impl RunDir {
         }
     }
 
-    /// Makes `latest`, beside this run, a link to it. An existing folder or file of that name is kept, with a message.
+    /// Lets `latest`, beside this run, point to it. A folder or file of that name is left as it is, and told; so is that no link can be
+    /// made there, as on a file system without links.
     ///
     /// # Errors
-    /// When the link cannot be made.
+    /// When the current folder is gone.
     pub fn make_latest(&self, progress: Progress) -> Result<()> {
+        if let Some(note) = self.link_latest(link_to_folder)? {
+            progress.line(note);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::make_latest`], with what makes a link; gives what is to be told.
+    fn link_latest(
+        &self,
+        link_to_folder: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
+    ) -> Result<Option<String>> {
         let absolute = std::path::absolute(&self.path).map_err(Error::io(&self.path))?;
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Ok(());
+            return Ok(None);
         };
         let (link, temporary) = (parent.join("latest"), parent.join(".latest.tmp"));
         if name == "latest" {
-            return Ok(());
+            return Ok(None);
         }
+        let (shown, run) = (link.display(), self.path.display());
         if link.symlink_metadata().is_ok_and(|link| !link.is_symlink()) {
-            let (link, run) = (link.display(), self.path.display());
-            progress.line(format!(
-                "NOTE: {link} is no link, and stays as it is: commands that take the last run by default do not take this one\n\
-                 hint: `mv {link} {link}-copied && ln -s {} {link}`, or name the run, {run}",
+            return Ok(Some(format!(
+                "NOTE: {shown} is no link, and stays as it is: commands that take the last run by default do not take this one\n\
+                 hint: `mv {shown} {shown}-copied && ln -s {} {shown}`, or name the run, {run}",
                 name.display()
-            ));
-            return Ok(());
+            )));
         }
         // A run that was killed here leaves this file behind.
         let _ = std::fs::remove_file(&temporary);
-        std::os::unix::fs::symlink(name, &temporary).map_err(Error::io(&temporary))?;
-        std::fs::rename(&temporary, &link).map_err(Error::io(&link))
+        let made = link_to_folder(name.as_ref(), &temporary)
+            .and_then(|()| std::fs::rename(&temporary, &link));
+        Ok(made.err().map(|cause| {
+            format!(
+                "NOTE: the link {shown} cannot be made ({cause}): commands that take the last run by default do not take this one\n\
+                 hint: name the run, `--run {run}`"
+            )
+        }))
     }
 
     fn wrong(&self, name: &str, error: &dyn std::fmt::Display) -> Error {
@@ -350,5 +368,25 @@ fn next_free(runs: &Path, stem: &str) -> Result<PathBuf> {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(Error::io(&path)(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_links_can_be_made_the_run_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir { path: dir.path().join("one") };
+        let refused =
+            |_: &Path, _: &Path| Err(std::io::Error::from(std::io::ErrorKind::Unsupported));
+        let note = run.link_latest(refused).unwrap().unwrap();
+        let expected = format!("hint: name the run, `--run {}`", run.path.display());
+        assert!(note.contains("latest cannot be made (unsupported)"), "{note}");
+        assert!(note.ends_with(&expected), "{note}");
+        assert!(!dir.path().join("latest").exists());
+        assert_eq!(run.link_latest(link_to_folder).unwrap(), None);
+        assert_eq!(std::fs::read_link(dir.path().join("latest")).unwrap(), Path::new("one"));
     }
 }

@@ -1,12 +1,95 @@
-//! A hub on a free port of this machine, with files that do not change, until the process ends.
+//! A server of HTTP on a free port of this machine until the process ends, which answers as a test says; and a hub of files that do
+//! not change.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+/// What a server is asked.
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// The address without the host.
+    pub(crate) path: String,
+    /// Names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What it answers.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The announced length of the body.
+    pub(crate) length: usize,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        let body = body.into();
+        Self { status, length: body.len(), body }
+    }
+}
+
+/// Starts a server and gives its address. Where `answer` gives nothing, the connection is closed without a word.
+pub(crate) fn serve(answer: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || {
+                // Whoever goes away early is the one under test.
+                if let Some(request) = read(&stream)
+                    && let Some(answer) = answer(&request)
+                {
+                    write(&stream, &request, &answer);
+                }
+            });
+        }
+    });
+    endpoint
+}
+
+/// An address where nobody listens.
+pub(crate) fn dead() -> String {
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut lines = reader.by_ref().lines().map_while(Result::ok);
+    let first = lines.next()?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
+    let headers = lines.take_while(|line| !line.is_empty());
+    let headers: BTreeMap<_, _> = headers
+        .filter_map(|line| {
+            line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+        })
+        .collect();
+    let length = headers.get("content-length").and_then(|length| length.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { method, path, headers, body })
+}
+
+fn write(mut stream: &TcpStream, request: &Request, answer: &Answer) {
+    let head = format!(
+        "HTTP/1.1 {} -\r\nContent-Length: {}\r\nETag: \"e\"\r\nX-Repo-Commit: {}\r\nConnection: close\r\n\r\n",
+        answer.status,
+        answer.length,
+        "0".repeat(40)
+    );
+    let _ = stream.write_all(head.as_bytes());
+    if request.method != "HEAD" {
+        let _ = stream.write_all(&answer.body);
+    }
+}
 
 /// Files by their address without the host, such as `/owner/name/resolve/main/model.safetensors`.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
@@ -20,17 +103,18 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn start(files: Files) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let (files, taken) = (Arc::new(Mutex::new(files)), Arc::<Mutex<Vec<String>>>::default());
-        let hub = Self { endpoint, files: Arc::clone(&files), taken: Arc::clone(&taken) };
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (files, taken) = (Arc::clone(&files), Arc::clone(&taken));
-                thread::spawn(move || answer(stream, &files, &taken));
+        let (served, log) = (Arc::clone(&files), Arc::clone(&taken));
+        let endpoint = serve(move |request| {
+            let Some(body) = served.lock().unwrap().get(&request.path).cloned() else {
+                return Some(Answer::new(404, ""));
+            };
+            if request.method == "GET" {
+                log.lock().unwrap().push(request.path.clone());
             }
+            Some(Answer::new(200, body))
         });
-        hub
+        Self { endpoint, files, taken }
     }
 
     /// Takes a file away.
@@ -62,24 +146,4 @@ pub(crate) fn dhih_train(endpoint: &str, dir: &Path, args: &[&str]) -> Output {
     }
     command.env("HF_ENDPOINT", endpoint).env("HF_HOME", dir.join("hf-home"));
     command.current_dir(dir).args(args).output().unwrap()
-}
-
-fn answer(mut stream: TcpStream, files: &Mutex<Files>, taken: &Mutex<Vec<String>>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-    let request = lines.next().unwrap_or_default();
-    let _headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    let body = files.lock().unwrap().get(&path).cloned();
-    let (status, body) = body.map_or((404, Vec::new()), |body| (200, body));
-    let head = format!(
-        "HTTP/1.1 {status} -\r\nContent-Length: {}\r\nETag: \"e\"\r\nX-Repo-Commit: {}\r\nConnection: close\r\n\r\n",
-        body.len(),
-        "0".repeat(40)
-    );
-    // Whoever goes away early is the one under test.
-    let _ = stream.write_all(head.as_bytes());
-    if request.starts_with("GET ") && status == 200 {
-        taken.lock().unwrap().push(path);
-        let _ = stream.write_all(&body);
-    }
 }
