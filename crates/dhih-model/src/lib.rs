@@ -74,9 +74,10 @@ pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{InputShape, MAX_BITS, NetworkConfig, Normalization};
-pub use encoder::{CodeEncoder, Encoded, Encoder, FeatureEncoder, HeadEncoder, encode};
+pub use encoder::{CodeEncoder, Encoded, Encoder, FeatureEncoder, HeadEncoder, Precision, encode};
 pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
+pub use inference::Calibration;
 pub use init::{Parameters, named_rng};
 pub use layer::Mode;
 pub use loss::{Hi, HiMode, Loss};

@@ -8,6 +8,7 @@ mod geometry;
 mod outer;
 mod packed;
 mod product;
+mod quantized;
 mod winograd;
 
 use std::ops::Range;
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 pub(super) use self::backward::{Backward, OutputGradient};
 pub(super) use self::geometry::Band;
 pub(crate) use self::geometry::{Geometry, filters};
+pub(crate) use self::quantized::{Filters, InputScale, QuantizedConvolution, Scale};
 
 use self::depthwise::{Depthwise, DepthwiseWeights};
 use self::direct::{Direct, DirectWeights, Phases};
