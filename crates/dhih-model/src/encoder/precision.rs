@@ -16,6 +16,11 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// What codes files say of it: its name, and nothing of floating point, of which older files say nothing.
+    pub fn of_codes(self) -> Option<String> {
+        (self != Self::F32).then(|| self.name().to_owned())
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {

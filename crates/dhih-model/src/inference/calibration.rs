@@ -57,7 +57,7 @@ impl Calibration {
     /// `images`: `[n, height, width, channels]` u8, n at least 1.
     ///
     /// # Errors
-    /// [`Error::Config`] where there are no images or bytes are missing, and where the network is not run by operators of ours on the CPU.
+    /// [`Error::Config`] where there are no images or bytes are missing, where values in the network are not finite, and where the network is not run by operators of ours on the CPU.
     pub fn measure(network: &Network, model_sha256: &str, images: &[u8]) -> Result<Self> {
         let count = network.config().input.count(images)?;
         if count == 0 {
@@ -69,13 +69,21 @@ impl Calibration {
         };
         let mut largest: Vec<Vec<f32>> =
             sites.iter().map(|site| vec![0f32; site.shape[1]]).collect();
+        let mut is_finite = true;
         inference.observe(images, &mut |site, x| {
+            is_finite &= x.iter().all(|x| x.is_finite());
             for pixel in x.chunks_exact(largest[site].len()) {
                 for (largest, x) in largest[site].iter_mut().zip(pixel) {
                     *largest = largest.max(x.abs());
                 }
             }
         });
+        // Integers would hide it: a value that is no number becomes one.
+        if !is_finite {
+            let (name, got) = ("network", "one whose values are not finite".to_owned());
+            let expected = "one that gives numbers: train it again".to_owned();
+            return Err(Error::Config { name, got, expected });
+        }
         let factors: Vec<Vec<f32>> =
             sites.iter().zip(&largest).map(|(site, largest)| factors(site, largest)).collect();
         let mut histograms: Vec<Histogram> =

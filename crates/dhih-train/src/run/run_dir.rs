@@ -70,6 +70,8 @@ impl RunDir {
     pub const CONFIG: &str = "config.toml";
     /// The trained network.
     pub const MODEL: &str = "model.safetensors";
+    /// What computing in integers needs to know of the network's values.
+    pub const CALIBRATION: &str = "calibration.safetensors";
     /// What makes codes of texts.
     pub const TEXT: &str = "text.safetensors";
     /// The database's codes.

@@ -15,7 +15,7 @@ use super::word_of;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::Result;
-use crate::io::metadata::{BITS, CLASSES, MODEL};
+use crate::io::metadata::{BITS, CLASSES, MODEL, PRECISION};
 use crate::store::disk;
 
 /// Rows of a row group, which is what an engine gives to one task.
@@ -41,6 +41,8 @@ fn write_to(out: &mut (dyn Write + Send), set: &CodeSet) -> std::result::Result<
     let schema = format!("message codes {{ {id} required binary code; {words} {labels} }}");
     let mut metadata = vec![KeyValue::new(BITS.to_owned(), set.codes.bits().to_string())];
     metadata.extend(set.model_sha256.clone().map(|sha| KeyValue::new(MODEL.to_owned(), sha)));
+    let precision = set.precision.clone();
+    metadata.extend(precision.map(|name| KeyValue::new(PRECISION.to_owned(), name)));
     if !set.classes.is_empty() {
         let names = serde_json::json!(set.classes).to_string();
         metadata.push(KeyValue::new(CLASSES.to_owned(), names));

@@ -67,7 +67,9 @@ pub(crate) struct QuantizedConvolution {
 impl QuantizedConvolution {
     /// Whether there is a form in integers.
     pub(crate) fn is_for(geometry: &Geometry) -> bool {
-        geometry.config.groups == 1
+        // The largest sum of as many products is below 2^31.
+        const MOST_PRODUCTS: usize = 1 << 16;
+        geometry.config.groups == 1 && geometry.patch_len() < MOST_PRODUCTS
     }
 
     /// Whether each pixel is convolved by itself, and has a scale of its own.
