@@ -268,6 +268,8 @@ mod tests {
         histogram.add(&near, &[1.0]);
         let [low, high] = histogram.range();
         assert!(low.abs() < 0.05 && (9.9..10.1).contains(&high), "{low} {high}");
+        // One value in two million.
+        (0..19).for_each(|_| histogram.add(&near, &[1.0]));
         histogram.add(&[100.0], &[1.0]);
         let high_with_one = histogram.range()[1];
         assert!(high_with_one < 60.0, "{high_with_one}");

@@ -6,6 +6,13 @@ use super::product::{Epilogue, Grid, Product, Segment, Strides};
 use crate::ops::scratch::Buffer;
 use crate::ops::simd::isa;
 
+/// Rows of a matrix in memory.
+pub(in crate::ops) struct Rows<T> {
+    pub(in crate::ops) values: T,
+    /// From the first value of a row to that of the next.
+    pub(in crate::ops) stride: usize,
+}
+
 /// A packed matrix.
 pub(in crate::ops) struct Factor {
     matrix: Packed,
@@ -34,13 +41,8 @@ impl Factor {
         Self { matrix, segment: [Segment { offset: 0, len: rows }] }
     }
 
-    /// The products of `count` rows with the matrix. Beside values and results it is said how far apart their rows are.
-    pub(in crate::ops) fn multiply(
-        &self,
-        count: usize,
-        (x, stride): (&[f32], usize),
-        (y, to_stride): (&mut [f32], usize),
-    ) {
+    /// Writes the products of the first `count` rows of `x` with the matrix to those of `y`.
+    pub(in crate::ops) fn multiply(&self, count: usize, x: Rows<&[f32]>, y: Rows<&mut [f32]>) {
         let along = |column| Strides { image: 0, row: 0, column };
         let product = Product {
             grid: Grid { images: 1, rows: 1, columns: count },
@@ -48,7 +50,7 @@ impl Factor {
             matrix: &self.matrix,
             epilogue: Epilogue::NONE,
         };
-        product.run((x, along(stride)), (y, along(to_stride)));
+        product.run((x.values, along(x.stride)), (y.values, along(y.stride)));
     }
 }
 
@@ -63,7 +65,8 @@ mod tests {
             let factor = Factor::new(rows, columns, value);
             let x: Vec<f32> = (0..count * (rows + 3)).map(|i| (i % 11) as f32 - 5.0).collect();
             let mut y = vec![f32::NAN; count * (columns + 2)];
-            factor.multiply(count, (&x, rows + 3), (&mut y, columns + 2));
+            let to = Rows { values: &mut y[..], stride: columns + 2 };
+            factor.multiply(count, Rows { values: &x, stride: rows + 3 }, to);
             for i in 0..count {
                 for j in 0..columns {
                     let expected: f32 =

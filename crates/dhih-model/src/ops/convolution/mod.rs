@@ -17,7 +17,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub(super) use self::backward::{Backward, OutputGradient};
-pub(super) use self::factor::Factor;
+pub(super) use self::factor::{Factor, Rows};
 pub(super) use self::geometry::Band;
 pub(crate) use self::geometry::{Geometry, filters};
 pub(crate) use self::quantized::{Filters, InputScale, QuantizedConvolution, Scale};

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{Compiled, Gradients, Operator, Sides};
 use crate::ops::Tasks;
 use crate::ops::activation::exp_negative;
-use crate::ops::convolution::Factor;
+use crate::ops::convolution::{Factor, Rows};
 use crate::ops::fresh::fill_parts;
 use crate::ops::matrix::{Matrix, Output, Size, multiply};
 use crate::ops::multiversion::multiversion;
@@ -143,11 +143,13 @@ impl Heads {
             let shares = scratch.shares.resize(queries * self.tokens);
             for (head, memory) in memory.iter().enumerate() {
                 let query = &x[self.offset(0, head, first)..];
-                let scores = (&mut *shares, self.tokens);
-                memory.keys.multiply(queries, (query, 3 * self.channels), scores);
+                let query = Rows { values: query, stride: 3 * self.channels };
+                let scores = Rows { values: &mut *shares, stride: self.tokens };
+                memory.keys.multiply(queries, query, scores);
                 self.to_shares(first, shares);
-                let to = (&mut y[head * self.dims()..], self.channels);
-                memory.values.multiply(queries, (shares, self.tokens), to);
+                let shares = Rows { values: &*shares, stride: self.tokens };
+                let to = &mut y[head * self.dims()..];
+                memory.values.multiply(queries, shares, Rows { values: to, stride: self.channels });
             }
         });
     }

@@ -141,7 +141,7 @@ fn quantised_convolutions_are_close_to_those_in_f32() {
             ([6, 6, 3], [10, 5, 2], Conv2dConfig { padding: Padding::Same, ..padded(3, 1) }),
         ] {
             let error = error(kernel, input, filters, config);
-            assert!(error < 0.02, "{kernel:?} {input:?} {filters:?} {config:?}: {error}");
+            assert!(error < 0.03, "{kernel:?} {input:?} {filters:?} {config:?}: {error}");
         }
     }
 }
