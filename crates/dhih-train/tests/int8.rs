@@ -28,7 +28,7 @@ fn refusal(dir: &Path, words: &str) -> String {
 fn a_calibrated_run_makes_codes_like_those_in_f32() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let train = "--dataset demo --demo-images 600 --image-side 32 --bits 32 --epochs 6 --device cpu --run-dir run";
+    let train = "--dataset demo --demo-images 2000 --image-side 32 --bits 32 --epochs 3 --device cpu --run-dir run";
     stdout(&dhih_train(dir, &train.split(' ').collect::<Vec<_>>()));
 
     let hint = "dhih-train calibrate --run run";
