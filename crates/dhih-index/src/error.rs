@@ -108,7 +108,7 @@ pub enum Error {
         file.display()
     )]
     PartsDiffer {
-        /// "bits", "model", "ids", "labels" or "classes".
+        /// "bits", "model", "precision", "ids", "labels" or "classes".
         what: &'static str,
         /// The first part file with items.
         first: Box<Path>,

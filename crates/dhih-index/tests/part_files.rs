@@ -151,6 +151,8 @@ fn folders_of_other_files_or_of_an_incomplete_job_are_refused() {
     let other = || CodeSet { model_sha256: Some("cd".repeat(32)), ..one() };
     refused(SPARK, &last(other()), "different model");
     refused(SPARK, &last(CodeSet { model_sha256: None, ..one() }), "different model");
+    let int8 = CodeSet { precision: Some("int8".into()), ..one() };
+    refused(SPARK, &last(int8), "different precision");
     refused(SPARK, &last(rows(&other(), 0..0)), "different model");
     refused(SPARK, &last(CodeSet { codes: Numbers(1).codes(24, 1), ..one() }), "different bits");
     refused(SPARK, &last(CodeSet { labels: None, ..one() }), "different labels");

@@ -25,6 +25,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A calibration is damaged, or none that this program wrote.
+    #[error("{}: not a usable calibration: {reason}; `dhih-train calibrate` makes one", path.display())]
+    Calibration {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file is a Git LFS pointer: a small text that stands in place of a large file until it is fetched.
     #[error("{}: a Git LFS pointer is there in place of the file; `git lfs pull` fetches it", path.display())]
     Pointer {
@@ -128,6 +136,11 @@ fn like(backbone: &Option<&str>) -> String {
 }
 
 impl Error {
+    pub(crate) fn no_int8() -> Self {
+        let expected = "f32: int8 is for networks of layers that the CPU runs by operators of ours";
+        Self::Config { name: "precision", got: "int8".to_owned(), expected: expected.to_owned() }
+    }
+
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |cause| Self::Io { path, cause }

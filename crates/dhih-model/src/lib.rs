@@ -75,10 +75,11 @@ pub mod walk;
 
 pub use backbone::{Backbone, FeatureExtractor};
 pub use config::{MAX_BITS, NetworkConfig};
-pub use encoder::{CodeEncoder, Encoded, Encoder, FeatureEncoder, HeadEncoder, encode};
+pub use encoder::{CodeEncoder, Encoded, Encoder, FeatureEncoder, HeadEncoder, Precision, encode};
 pub use error::{Error, Result};
 pub use hash_layer::{HashLayer, HashLayerConfig, HashNorm};
 pub use image::InputShape;
+pub use inference::Calibration;
 pub use init::{Parameters, named_rng};
 pub use layer::Mode;
 pub use loss::{Hi, HiMode, Loss};

@@ -39,6 +39,9 @@ pub(crate) struct PyCodeSet {
     /// SHA-256 of the model that made the codes, in hexadecimal, or None.
     #[pyo3(get)]
     model_sha256: Option<String>,
+    /// What the model was computed in where that is not floating point: "int8"; else None.
+    #[pyo3(get)]
+    precision: Option<String>,
     /// The vectors that the codes were made of, for an index to keep and to rescore with.
     vectors: Option<VectorSet>,
 }
@@ -75,6 +78,7 @@ pub(crate) fn owned(
     let classes = given.classes.or_else(|| set.map(|set| set.classes.clone()));
     owned.classes = classes.unwrap_or_default();
     owned.vectors = set.and_then(|set| set.vectors.clone());
+    owned.precision = set.and_then(|set| set.precision.clone());
     owned.model_sha256 =
         given.model_sha256.or_else(|| set.and_then(|set| set.model_sha256.clone()));
     Ok(owned)
@@ -87,7 +91,7 @@ fn own(error: dhih_index::Error) -> crate::error::Error {
 impl PyCodeSet {
     /// Of a set, whose codes it takes over.
     pub(crate) fn new(py: Python<'_>, set: CodeSet) -> PyResult<Self> {
-        let CodeSet { codes, ids, labels, classes, model_sha256, vectors } = set;
+        let CodeSet { codes, ids, labels, classes, model_sha256, precision, vectors } = set;
         let (bits, width) = (codes.bits(), codes.bytes_per_code());
         Ok(Self {
             codes: arrays::rows(py, codes.into_bytes(), width)?.unbind(),
@@ -98,6 +102,7 @@ impl PyCodeSet {
                 .transpose()?,
             classes,
             model_sha256,
+            precision,
             vectors,
         })
     }

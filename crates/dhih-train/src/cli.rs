@@ -8,7 +8,8 @@ use dhih_manual::Manual;
 use dhih_model::ops::OpsOnCpu;
 
 use crate::cmd::{
-    bench, codec, dedup, encode, evaluate, export, list, photos, push, report, sweep, train,
+    bench, calibrate, codec, dedup, encode, evaluate, export, list, photos, push, report, sweep,
+    train,
 };
 
 /// Trains and evaluates hashing networks.
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Train(Box<train::TrainArgs>),
     /// Turn images into codes with a trained network, or vectors with a codec
     Encode(encode::EncodeArgs),
+    /// Measure a trained network on images, so that it can be computed in integers
+    Calibrate(calibrate::CalibrateArgs),
     /// Make codes of a folder of pictures without labels, ready to be searched
     Photos(photos::PhotosArgs),
     /// Find duplicates among the images of a folder, for a person to look at

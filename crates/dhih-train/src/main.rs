@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     }
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
         Command::Train(args) => cmd::train::run(&args),
+        Command::Calibrate(args) => cmd::calibrate::run(&args),
         Command::Encode(args) => cmd::encode::run(&args),
         Command::Codec(args) => cmd::codec::run(&args),
         Command::Photos(args) => cmd::photos::run(&args),

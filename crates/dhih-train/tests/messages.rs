@@ -26,8 +26,19 @@ fn told(dir: &Path, words: &str) -> String {
 fn help() {
     let dir = tempfile::tempdir().unwrap();
     for command in [
-        "train", "encode", "codec", "photos", "dedup", "evaluate", "report", "sweep", "export",
-        "push", "list", "bench",
+        "train",
+        "encode",
+        "codec",
+        "photos",
+        "dedup",
+        "evaluate",
+        "report",
+        "sweep",
+        "export",
+        "push",
+        "list",
+        "bench",
+        "calibrate",
     ] {
         assert_snapshot!(format!("help_{command}"), told(dir.path(), &format!("{command} --help")));
     }

@@ -89,6 +89,7 @@ struct Row {
     #[serde(flatten)]
     case: Case,
     ours: Vec<f64>,
+    int8: Vec<f64>,
     avx2: Vec<f64>,
     candle: Vec<f64>,
     pytorch: Vec<f64>,
@@ -131,8 +132,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
 }
 
 const HEADER: &str = "\
-| network, work, batch | dhih, images/s | dhih with AVX2 alone | candle's operators | PyTorch | ONNX Runtime | OpenVINO | dhih / PyTorch | dhih with AVX2 / PyTorch | dhih / ONNX Runtime | dhih / OpenVINO |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
+| network, work, batch | dhih, images/s | dhih in int8 | dhih with AVX2 alone | candle's operators | PyTorch | ONNX Runtime | OpenVINO | int8 / f32 | dhih / PyTorch | dhih with AVX2 / PyTorch | dhih / ONNX Runtime | dhih / OpenVINO |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 /// Which peers this Python can run.
 #[derive(Debug, Clone, Copy)]
@@ -176,6 +177,9 @@ impl Bench<'_> {
         let mut row = Row::new(case);
         for round in 0..self.args.rounds {
             row.ours.push(self.ours(case, "DHIH_ISA", "avx512")?);
+            if case.work == "inference" {
+                row.int8.push(self.ours(case, "DHIH_PRECISION", "int8")?);
+            }
             if peers.pytorch {
                 row.pytorch.push(self.peer(case, "pytorch")?);
             }
@@ -226,9 +230,9 @@ impl Bench<'_> {
 
 impl Row {
     fn new(case: Case) -> Self {
-        let (ours, avx2, candle) = (vec![], vec![], vec![]);
+        let (ours, int8, avx2, candle) = (vec![], vec![], vec![], vec![]);
         let (pytorch, onnxruntime, openvino) = (vec![], vec![], vec![]);
-        Self { case, ours, avx2, candle, pytorch, onnxruntime, openvino }
+        Self { case, ours, int8, avx2, candle, pytorch, onnxruntime, openvino }
     }
 
     fn line(&self) -> String {
@@ -239,13 +243,15 @@ impl Row {
             median(&ratios).map_or("-".to_owned(), |x| format!("{x:.2}"))
         };
         format!(
-            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             speed(&self.ours),
+            speed(&self.int8),
             speed(&self.avx2),
             speed(&self.candle),
             speed(&self.pytorch),
             speed(&self.onnxruntime),
             speed(&self.openvino),
+            ratio(&self.int8, &self.ours),
             ratio(&self.ours, &self.pytorch),
             ratio(&self.avx2, &self.pytorch),
             ratio(&self.ours, &self.onnxruntime),
@@ -263,7 +269,7 @@ mod tests {
         let case = CASES[1];
         let (ours, avx2) = (vec![300.0, 100.0, 220.0], vec![100.0, 50.0, 110.0]);
         let row = Row { ours, avx2, pytorch: vec![200.0, 100.0, 200.0], ..Row::new(case) };
-        let expected = "| small 32 px, training, 64 | 220.0 | 100.0 | - | 200.0 | - | - | 1.10 | 0.50 | - | - |";
+        let expected = "| small 32 px, training, 64 | 220.0 | - | 100.0 | - | 200.0 | - | - | - | 1.10 | 0.50 | - | - |";
         assert_eq!(row.line(), expected);
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), Some(2.5));

@@ -41,6 +41,9 @@ pub struct CodeSet {
     pub classes: Vec<String>,
     /// SHA-256 of the model that made the codes, in hexadecimal.
     pub model_sha256: Option<String>,
+    /// What the model was computed in where that is not floating point: `int8`. Such codes can be compared with those in floating point,
+    /// of which about one bit in a hundred is another.
+    pub precision: Option<String>,
     /// The vectors that the codes were made of, for an index to keep. Codes files have none.
     pub vectors: Option<VectorSet>,
 }
@@ -54,6 +57,7 @@ impl CodeSet {
             labels: None,
             classes: Vec::new(),
             model_sha256: None,
+            precision: None,
             vectors: None,
         }
     }
@@ -68,6 +72,7 @@ impl CodeSet {
             labels: self.labels.as_ref().map(|labels| labels.select(&rows)),
             classes: self.classes.clone(),
             model_sha256: self.model_sha256.clone(),
+            precision: self.precision.clone(),
             vectors,
         }
     }

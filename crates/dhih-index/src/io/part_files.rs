@@ -105,6 +105,10 @@ impl Joined {
         if all.model_sha256 != set.model_sha256 {
             return differ("model", &model(all), &model(&set));
         }
+        let precision = |set: &CodeSet| set.precision.clone().unwrap_or_else(|| "f32".into());
+        if all.precision != set.precision {
+            return differ("precision", &precision(all), &precision(&set));
+        }
         // A file without rows says nothing about ids and labels: it has none of any kind.
         if set.codes.is_empty() {
             return Ok(());

@@ -14,7 +14,7 @@ use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::io::check_columns;
 use crate::io::fault::{Fault, at};
-use crate::io::metadata::{self, BITS, CLASSES, MODEL};
+use crate::io::metadata::{self, BITS, CLASSES, MODEL, PRECISION};
 use crate::io::tensor_file::{self, Tensor};
 use crate::io::whole_numbers::WholeNumber;
 
@@ -65,18 +65,21 @@ pub(crate) fn parse(path: &Path, file: FileBytes) -> Result<CodeSet> {
         });
     let classes = metadata(CLASSES).map(String::as_str);
     let classes = metadata::parse_classes(classes).map_err(at(path))?;
-    let model_sha256 = metadata(MODEL).cloned();
+    let (model_sha256, precision) = (metadata(MODEL).cloned(), metadata(PRECISION).cloned());
     let (ids, labels) = (ids.transpose()?, labels.transpose()?);
     let codes = Codes::of_bytes(bits, file.slice(range))?;
-    Ok(CodeSet { codes, ids, labels, classes, model_sha256, vectors: None })
+    Ok(CodeSet { codes, ids, labels, classes, model_sha256, precision, vectors: None })
 }
 
 /// Writes a codes file.
 pub(crate) fn write(path: &Path, set: &CodeSet) -> Result<()> {
-    let CodeSet { codes, ids, labels, classes, model_sha256, .. } = set;
+    let CodeSet { codes, ids, labels, classes, model_sha256, precision, .. } = set;
     let mut metadata = BTreeMap::from([(BITS, codes.bits().to_string())]);
     if let Some(model) = model_sha256 {
         metadata.insert(MODEL, model.clone());
+    }
+    if let Some(precision) = precision {
+        metadata.insert(PRECISION, precision.clone());
     }
     if !classes.is_empty() {
         metadata.insert(CLASSES, serde_json::json!(classes).to_string());

@@ -89,6 +89,7 @@ fn segments(dir: &Path) -> Result<Items> {
             labels: Some(Labels::MultiHot { classes: 3, values }),
             classes: ["red", "green", "blue"].map(String::from).to_vec(),
             model_sha256: None,
+            precision: None,
             vectors: None,
         }
     };

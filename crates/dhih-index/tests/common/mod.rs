@@ -94,6 +94,7 @@ pub fn small_set() -> CodeSet {
         labels: Some(Labels::Single((0..12).map(|i| i % 3).collect())),
         classes: ["cat", "dog", "ship"].map(String::from).to_vec(),
         model_sha256: Some("ab".repeat(32)),
+        precision: None,
         vectors: None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod averaging;
 mod parts;
+mod precision;
 
 use std::path::Path;
 
@@ -10,11 +11,12 @@ use candle_core::{DType, Device, Tensor};
 use self::averaging::averaged;
 use self::parts::in_batches;
 pub use self::parts::{CodeEncoder, FeatureEncoder, HeadEncoder, encode};
+pub use self::precision::Precision;
 use crate::checkpoint;
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
 use crate::image::InputShape;
-use crate::inference::Inference;
+use crate::inference::{Calibration, Inference};
 use crate::layer::{Mode, Sequential};
 use crate::loss::{Loss, Objective};
 use crate::network::Network;
@@ -35,6 +37,7 @@ pub struct Encoder {
     objective: Objective,
     device: Device,
     engine: Engine,
+    precision: Precision,
     model_sha256: String,
 }
 
@@ -57,7 +60,19 @@ struct Split {
     features: usize,
 }
 
+/// Whether features are returned beside the codes.
+fn is_split(config: &NetworkConfig) -> bool {
+    matches!(config.loss, Loss::Fitted(_)) && config.views == Views::default()
+}
+
 impl Split {
+    /// With the network's hash layer behind the backbone; nothing where layers of ours do not run.
+    fn behind(backbone: Inference, network: &Network) -> Result<Option<Engine>> {
+        let head = Inference::of_head(network)?;
+        let features = network.backbone().features();
+        Ok(head.map(|head| Engine::Split(Self { backbone, head, features })))
+    }
+
     /// Writes the codes of `count` images to `codes`, and returns their features.
     fn run(&self, images: &[u8], count: usize, codes: &mut [f32]) -> Vec<f32> {
         let mut features = vec![0.0; count * self.features];
@@ -99,26 +114,78 @@ impl Encoder {
             DType::BF16 if !network.device().is_cpu() => (),
             _ => return refused("f32 or f16, or on a GPU bf16"),
         }
-        let (config, objective) = (network.config().clone(), network.objective().clone());
-        let device = network.device().clone();
-        let is_fitted = matches!(config.loss, Loss::Fitted(_)) && config.views == Views::default();
-        if dtype == DType::F32
-            && is_fitted
+        let is_f32 = dtype == DType::F32;
+        if is_f32
+            && is_split(network.config())
             && let Some(backbone) = Inference::of_features(&network)?
-            && let Some(head) = Inference::of_head(&network)?
+            && let Some(engine) = Split::behind(backbone, &network)?
         {
-            let features = network.backbone().features();
-            let engine = Engine::Split(Split { backbone, head, features });
-            return Ok(Self { config, objective, device, engine, model_sha256 });
+            return Ok(Self::of_engine(&network, engine, Precision::F32, model_sha256));
         }
-        let inference = if dtype == DType::F32 { Inference::of_codes(&network)? } else { None };
+        let inference = if is_f32 { Inference::of_codes(&network)? } else { None };
         let engine = match (inference, network.layers()) {
             (Some(inference), _) => Engine::Compiled(inference),
             (None, Some(layers)) => Engine::Layers(layers.folded()?.to_dtype(dtype)?, dtype),
-            (None, None) if dtype == DType::F32 => Engine::Network(Box::new(network)),
+            (None, None) if is_f32 => {
+                let (config, objective) = (network.config().clone(), network.objective().clone());
+                let device = network.device().clone();
+                let (engine, precision) = (Engine::Network(Box::new(network)), Precision::F32);
+                return Ok(Self { config, objective, device, engine, precision, model_sha256 });
+            }
             (None, None) => return refused("f32: the backbone is the program's own"),
         };
-        Ok(Self { config, objective, device, engine, model_sha256 })
+        Ok(Self::of_engine(&network, engine, Precision::F32, model_sha256))
+    }
+
+    /// Reads `model.safetensors` of a run, to compute convolutions in integers of 8 bits on the CPU, as `calibration` says.
+    ///
+    /// # Errors
+    /// As [`checkpoint::load`], and [`Error::Config`] where the calibration is that of another model, or the network is none of ours.
+    pub fn load_int8(path: &Path, calibration: &Calibration) -> Result<Self> {
+        let (network, model_sha256) = checkpoint::load(path, &Device::Cpu)?;
+        Self::int8(&network, model_sha256, calibration)
+    }
+
+    /// As [`Self::load_int8`], of a network as it is now; `model_sha256` is that of its checkpoint. About one bit in a hundred is another
+    /// than in f32, and codes can be compared with those in f32. The code of an image depends on the image alone.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the calibration is that of another model, or the network is not run by operators of ours on the CPU.
+    pub fn int8(
+        network: &Network,
+        model_sha256: String,
+        calibration: &Calibration,
+    ) -> Result<Self> {
+        if calibration.model_sha256() != model_sha256 {
+            let got = format!("that of the model {}", calibration.model_sha256());
+            let expected = format!("that of {model_sha256}; `dhih-train calibrate` makes it");
+            return Err(Error::Config { name: "calibration", got, expected });
+        }
+        let engine = match is_split(network.config()) {
+            true => match Inference::of_features_in_int8(network, calibration)? {
+                Some(backbone) => Split::behind(backbone, network)?,
+                None => None,
+            },
+            false => Inference::of_codes_in_int8(network, calibration)?.map(Engine::Compiled),
+        };
+        let engine = engine.ok_or_else(Error::no_int8)?;
+        Ok(Self::of_engine(network, engine, Precision::Int8, model_sha256))
+    }
+
+    fn of_engine(
+        network: &Network,
+        engine: Engine,
+        precision: Precision,
+        model_sha256: String,
+    ) -> Self {
+        let (config, objective) = (network.config().clone(), network.objective().clone());
+        let device = network.device().clone();
+        Self { config, objective, device, engine, precision, model_sha256 }
+    }
+
+    /// What convolutions are computed in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Code length in bits.

@@ -1,18 +1,25 @@
-//! Layers to stages of steps: where each value lies, and how many images go together.
+//! Layers to stages of steps: how many images go together, and where each value lies. How a layer becomes steps is in [`super::lower`].
+//!
+//! Invariants: a stage has a step at least, and its last value is its output. A slot holds one value at a time: it is given to another
+//! only behind the last step that reads the value, so a step never writes what it reads.
 
 use std::sync::Mutex;
 
 use candle_core::Result;
 
-use super::linear::Linear;
+use super::lower::{Draft, Lowering, Value};
+use super::sites::Sites;
 use super::stage::{Place, Stage, Step, Together};
 use super::step::Op;
 use crate::config::InputShape;
 use crate::layer::{Layer, Sequential};
-use crate::ops::{Conv2d, Convolution, Geometry, Grid, MaxWindows};
 
 /// The stages of folded layers on images of a shape; at least one.
-pub(super) fn compile(layers: &Sequential, input: InputShape) -> Result<Vec<Stage>> {
+pub(super) fn compile(
+    layers: &Sequential,
+    input: InputShape,
+    sites: &mut Sites<'_>,
+) -> Result<Vec<Stage>> {
     let mut stages = Vec::new();
     let mut shape = input;
     let mut rest = &layers.0[..];
@@ -32,10 +39,9 @@ pub(super) fn compile(layers: &Sequential, input: InputShape) -> Result<Vec<Stag
             count += 1;
         }
         let (now, later) = rest.split_at(count);
-        let mut compiler = Compiler::new(shape);
-        let input = Value { id: 0, shape };
-        let output = compiler.sequential(now, input)?;
-        stages.push(compiler.finish(output, least));
+        let mut lowering = Lowering::new(shape, stages.is_empty(), sites);
+        let output = lowering.sequential(now, Value { id: 0, shape })?;
+        stages.push(placed(lowering, output, least));
         (shape, rest) = (output.shape, later);
     }
     Ok(stages)
@@ -80,173 +86,55 @@ fn together(layer: &Layer, input: InputShape) -> Result<Together> {
     })
 }
 
-/// A value of one image.
-#[derive(Debug, Clone, Copy)]
-struct Value {
-    id: usize,
-    shape: InputShape,
-}
-
-/// A step between values.
-struct Draft {
-    op: Op,
-    from: usize,
-    other: Option<usize>,
-    to: usize,
-    offset: usize,
-}
-
-struct Compiler {
-    drafts: Vec<Draft>,
-    /// Values of one image, by value.
-    lens: Vec<usize>,
-}
-
-impl Compiler {
-    fn new(input: InputShape) -> Self {
-        Self { drafts: Vec::new(), lens: vec![input.len()] }
+/// Gives every value a place; those that are not needed any more leave theirs to others.
+fn placed(mut lowered: Lowering<'_, '_>, mut output: Value, together: Together) -> Stage {
+    if output.id == 0 {
+        let len = output.shape.len();
+        let to = lowered.value(output.shape);
+        output = lowered.push(Op::Copy { channels: len, pixel: len }, output, None, to);
     }
-
-    fn value(&mut self, shape: InputShape) -> Value {
-        self.lens.push(shape.len());
-        Value { id: self.lens.len() - 1, shape }
+    let Lowering { drafts, lens, .. } = lowered;
+    let mut last_use = vec![0; lens.len()];
+    for (number, draft) in drafts.iter().enumerate() {
+        last_use[draft.from] = number;
+        draft.other.into_iter().for_each(|other| last_use[other] = number);
     }
-
-    fn push(&mut self, op: Op, from: Value, other: Option<Value>, to: Value) -> Value {
-        let other = other.map(|other| other.id);
-        self.drafts.push(Draft { op, from: from.id, other, to: to.id, offset: 0 });
-        to
-    }
-
-    fn sequential(&mut self, layers: &[Layer], x: Value) -> Result<Value> {
-        layers.iter().try_fold(x, |x, layer| self.layer(layer, x))
-    }
-
-    fn layer(&mut self, layer: &Layer, x: Value) -> Result<Value> {
-        let shape = layer.output(x.shape)?;
-        let InputShape { height, width, channels, .. } = x.shape;
-        let op = match layer {
-            Layer::Dropout(_) => return Ok(x),
-            Layer::Flatten if height * width == 1 => return Ok(Value { shape, ..x }),
-            Layer::Residual { body, shortcut, activation } => {
-                let sum = self.sequential(&body.0, x)?;
-                let other = self.sequential(&shortcut.0, x)?;
-                let to = self.value(shape);
-                return Ok(self.push(Op::Add(*activation), sum, Some(other), to));
-            }
-            Layer::Concat(branches) => return self.concat(branches, x, shape),
-            Layer::Conv(conv) => Op::Conv(convolution(conv, x.shape, None)?),
-            Layer::Linear(linear) => Op::Linear(Linear::new(linear)?),
-            Layer::MaxPool(config) => {
-                Op::MaxPool(MaxWindows::new((height, width, channels), *config)?)
-            }
-            Layer::AvgPool(config) => {
-                Op::AvgPool(Grid::sliding((height, width), *config)?, (width, channels))
-            }
-            Layer::AdaptiveAvgPool(size) => {
-                Op::AvgPool(Grid::adaptive((height, width), *size)?, (width, channels))
-            }
-            Layer::Norm(norm) => {
-                let (scale, shift) = norm.scale_and_shift()?;
-                let (scale, shift) = (scale.to_vec1()?, shift.to_vec1()?);
-                Op::Norm { scale, shift, activation: norm.activation }
-            }
-            Layer::Activation(activation) => Op::Activation(*activation),
-            Layer::Gate(gate) => {
-                let gate = self.sequential(&gate.0, x)?;
-                let to = self.value(shape);
-                return Ok(self.push(Op::Gate, x, Some(gate), to));
-            }
-            Layer::Unary(unary) => Op::Unary(unary.operator().compiled([height, width, channels])?),
-            Layer::Flatten => Op::Flatten(channels),
-        };
-        let to = self.value(shape);
-        Ok(self.push(op, x, None, to))
-    }
-
-    /// Convolutions at the end of a branch write where their channels belong; what others computed is copied there.
-    fn concat(&mut self, branches: &[Sequential], x: Value, shape: InputShape) -> Result<Value> {
-        let to = self.value(shape);
-        let mut offset = 0;
-        for Sequential(branch) in branches {
-            let (from, op, channels) = match branch.split_last() {
-                Some((Layer::Conv(conv), before)) if !conv.activation.needs_input() => {
-                    let x = self.sequential(before, x)?;
-                    let convolution = convolution(conv, x.shape, Some(shape.channels))?;
-                    let channels = convolution.geometry().out_channels;
-                    (x, Op::Conv(convolution), channels)
-                }
-                _ => {
-                    let x = self.sequential(branch, x)?;
-                    let channels = x.shape.channels;
-                    (x, Op::Copy { channels, pixel: shape.channels }, channels)
-                }
-            };
-            self.drafts.push(Draft { op, from: from.id, other: None, to: to.id, offset });
-            offset += channels;
-        }
-        Ok(to)
-    }
-
-    /// Gives every value a place; those that are not needed any more leave theirs to others.
-    fn finish(mut self, mut output: Value, together: Together) -> Stage {
-        if output.id == 0 {
-            let len = output.shape.len();
-            let to = self.value(output.shape);
-            output = self.push(Op::Copy { channels: len, pixel: len }, output, None, to);
-        }
-        let mut last_use = vec![0; self.lens.len()];
-        for (number, draft) in self.drafts.iter().enumerate() {
-            last_use[draft.from] = number;
-            draft.other.into_iter().for_each(|other| last_use[other] = number);
-        }
-        let mut places: Vec<Option<Place>> = vec![None; self.lens.len()];
-        places[0] = Some(Place::Input);
-        places[output.id] = Some(Place::Output);
-        let (mut slots, mut free) = (0, Vec::new());
-        let mut steps = Vec::new();
-        for (number, Draft { op, from, other, to, offset }) in self.drafts.into_iter().enumerate() {
-            let to_place = *places[to].get_or_insert_with(|| {
-                Place::Slot(free.pop().unwrap_or_else(|| {
-                    slots += 1;
-                    slots - 1
-                }))
-            });
-            let place = |value: usize| places[value].unwrap_or(Place::Input);
-            let len = self.lens[to];
-            let (from_place, other_place) = (place(from), other.map(place));
-            steps.push(Step {
-                op,
-                from: from_place,
-                other: other_place,
-                to: to_place,
-                len,
-                offset,
-            });
-            let read = [Some((from, from_place)), other.zip(other_place)];
-            let mut seen = None;
-            for (value, place) in read.into_iter().flatten() {
-                if let Place::Slot(slot) = place
-                    && last_use[value] == number
-                    && seen != Some(value)
-                {
-                    free.push(slot);
-                    seen = Some(value);
-                }
+    let mut places: Vec<Option<Place>> = vec![None; lens.len()];
+    places[0] = Some(Place::Input);
+    places[output.id] = Some(Place::Output);
+    let (mut slots, mut free) = (0, Vec::new());
+    let mut steps = Vec::new();
+    for (number, Draft { op, from, other, to, offset, site }) in drafts.into_iter().enumerate() {
+        let to_place = *places[to].get_or_insert_with(|| {
+            Place::Slot(free.pop().unwrap_or_else(|| {
+                slots += 1;
+                slots - 1
+            }))
+        });
+        let place = |value: usize| places[value].unwrap_or(Place::Input);
+        let len = lens[to];
+        let (from_place, other_place) = (place(from), other.map(place));
+        steps.push(Step {
+            op,
+            from: from_place,
+            other: other_place,
+            to: to_place,
+            len,
+            offset,
+            site,
+        });
+        let read = [Some((from, from_place)), other.zip(other_place)];
+        let mut seen = None;
+        for (value, place) in read.into_iter().flatten() {
+            if let Place::Slot(slot) = place
+                && last_use[value] == number
+                && seen != Some(value)
+            {
+                free.push(slot);
+                seen = Some(value);
             }
         }
-        let sizes = (self.lens[0], output.shape.len());
-        Stage { steps, slots, together, sizes, arenas: Mutex::default() }
     }
-}
-
-/// With its weights packed; its output has `pixel` channels where others are written beside its own.
-fn convolution(conv: &Conv2d, input: InputShape, pixel: Option<usize>) -> Result<Box<Convolution>> {
-    let InputShape { height, width, channels, .. } = input;
-    let dims = [1, height, width, channels];
-    let (geometry, _) = Geometry::new(&dims, conv.weight.dims(), conv.config)?;
-    let geometry = pixel.map_or(geometry, |pixel| geometry.among(pixel));
-    let weight = conv.weight.flatten_all()?.to_vec1::<f32>()?;
-    let bias = conv.bias.as_ref().map(|bias| bias.to_vec1::<f32>()).transpose()?;
-    Ok(Box::new(Convolution::new(geometry, &weight, bias.as_deref(), conv.activation)))
+    let sizes = (lens[0], output.shape.len());
+    Stage { steps, slots, together, sizes, arenas: Mutex::default() }
 }

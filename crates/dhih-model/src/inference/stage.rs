@@ -30,6 +30,8 @@ pub(super) struct Step {
     pub(super) len: usize,
     /// Where in `to` it begins to write.
     pub(super) offset: usize,
+    /// The number of a convolution that can be computed in integers.
+    pub(super) site: Option<usize>,
 }
 
 /// How many images go together.
@@ -81,16 +83,33 @@ impl Stage {
                 let most = most.min(n.div_ceil(threads));
                 let parts = y.par_chunks_mut(most * self.sizes.1).enumerate();
                 parts.for_each(|(part, y)| {
-                    self.some(images, part * most, y, Threads::One);
+                    self.some(images, part * most, y, Threads::One, &mut |_, _| ());
                 });
             }
-            _ if n > 0 => self.some(images, 0, y, Threads::All),
+            _ if n > 0 => self.some(images, 0, y, Threads::All, &mut |_, _| ()),
             _ => (),
         }
     }
 
+    /// All of the images whose outputs `y` takes, with the inputs of each site shown to `watch`.
+    pub(super) fn observe(
+        &self,
+        images: Images<'_>,
+        y: &mut [f32],
+        watch: &mut dyn FnMut(usize, &[f32]),
+    ) {
+        self.some(images, 0, y, Threads::All, &mut |site, x| watch(site, x));
+    }
+
     /// The images from `first` on whose outputs `y` takes.
-    fn some(&self, images: Images<'_>, first: usize, y: &mut [f32], threads: Threads) {
+    fn some(
+        &self,
+        images: Images<'_>,
+        first: usize,
+        y: &mut [f32],
+        threads: Threads,
+        watch: &mut impl FnMut(usize, &[f32]),
+    ) {
         let take = || self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = take().unwrap_or_default();
         let Arena { input, slots } = &mut arena;
@@ -113,6 +132,9 @@ impl Stage {
             }
         };
         for step in &self.steps {
+            if let Some(site) = step.site {
+                watch(site, step.input(x, slots));
+            }
             step.run(x, n, slots, y, threads);
         }
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
@@ -120,6 +142,13 @@ impl Stage {
 }
 
 impl Step {
+    fn input<'a>(&self, x: &'a [f32], slots: &'a [Buffer]) -> &'a [f32] {
+        match self.from {
+            Place::Slot(slot) => &slots[slot][..],
+            Place::Input | Place::Output => x,
+        }
+    }
+
     fn run(&self, x: &[f32], n: usize, slots: &mut [Buffer], y: &mut [f32], threads: Threads) {
         let mut own = match self.to {
             Place::Slot(slot) => std::mem::take(&mut slots[slot]),

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::linear::Linear;
 use crate::ops::{
-    Activation, Compiled, Convolution, Grid, MaxWindows, scale_and_shift, sum, times,
+    Activation, Compiled, Convolution, Grid, MaxWindows, QuantizedConvolution, scale_and_shift,
+    sum, times,
 };
 
 /// What is computed of one value, or of two.
@@ -12,6 +13,8 @@ use crate::ops::{
 pub(super) enum Op {
     /// With bias and activation; it may write some channels of its output alone.
     Conv(Box<Convolution>),
+    /// The same in integers.
+    Quantized(Box<QuantizedConvolution>),
     Linear(Linear),
     MaxPool(MaxWindows),
     /// Of images of so many columns and channels.
@@ -66,6 +69,12 @@ impl Op {
         match self {
             Self::Conv(convolution) if threads == Threads::All => convolution.run_batch(x, n, y),
             Self::Conv(convolution) => convolution.run(x, 0..convolution.geometry().out.0, y),
+            Self::Quantized(convolution) if threads == Threads::All => {
+                convolution.run_batch(x, n, y);
+            }
+            Self::Quantized(convolution) => {
+                convolution.run(x, 0..convolution.geometry().out.0, y);
+            }
             Self::Linear(linear) => linear.run(x, y),
             Self::MaxPool(windows) if threads == Threads::All => {
                 let rows = (output / windows.out_row()).max(1);

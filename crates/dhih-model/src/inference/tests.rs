@@ -119,3 +119,103 @@ fn features_are_those_of_the_backbone() {
     let got = candle_core::Tensor::from_vec(features, expected.shape(), &Device::Cpu).unwrap();
     crate::ops::testing::assert_close(&got, &expected, 1e-4);
 }
+
+/// Bits of codes in f32 and in integers that are the same, as a share, for a network that is measured on its own images.
+fn agreement_in_int8(backbone: Backbone, side: usize) -> f64 {
+    let (network, images) = network(backbone, side);
+    let calibration = Calibration::measure(&network, "model", &images).unwrap();
+    assert!(calibration.layers() > 1, "{backbone:?}");
+    assert_eq!(calibration.images(), 9);
+    let inference = Inference::of_codes_in_int8(&network, &calibration).unwrap().unwrap();
+    let mut codes = vec![f32::NAN; 9 * 20];
+    inference.run(&images, &mut codes);
+    // Alone or among others, on one thread or several: the same bits.
+    let len = network.config().input.len();
+    let mut alone = vec![f32::NAN; 2 * 20];
+    inference.run(&images[2 * len..4 * len], &mut alone);
+    assert_eq!(alone, codes[40..80], "{backbone:?}");
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut again = vec![f32::NAN; codes.len()];
+        pool.install(|| inference.run(&images, &mut again));
+        assert_eq!(again, codes, "{backbone:?} on {threads} threads");
+    }
+    // The features are close to those in f32, and not the same.
+    let features = |inference: Inference| {
+        let mut features = vec![f32::NAN; 9 * network.backbone().features()];
+        inference.run(&images, &mut features);
+        features
+    };
+    let exact = features(Inference::of_features(&network).unwrap().unwrap());
+    let int8 = Inference::of_features_in_int8(&network, &calibration).unwrap().unwrap();
+    let close = features(int8);
+    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>();
+    let noise = squares(&mut exact.iter().zip(&close).map(|(a, b)| a - b));
+    let error = (noise / squares(&mut exact.iter().copied())).sqrt();
+    assert!(error > 0.0 && error < 0.1, "{backbone:?}: {error}");
+    let mut expected = vec![f32::NAN; codes.len()];
+    Inference::of_codes(&network).unwrap().unwrap().run(&images, &mut expected);
+    let same = codes.iter().zip(&expected).filter(|(a, b)| (**a >= 0.0) == (**b >= 0.0));
+    same.count() as f64 / codes.len() as f64
+}
+
+#[test]
+fn codes_in_integers_are_close_to_those_in_f32() {
+    for (name, side) in [
+        ("small", 25),
+        ("resnet18", 33),
+        ("resnet50", 33),
+        ("squeezenet1-1", 41),
+        ("mobilenet-v2", 41),
+        ("dinov2-small-registers", 28),
+        ("clip-vit-b32", 64),
+    ] {
+        let agreement = agreement_in_int8(Backbone::named(name).unwrap(), side);
+        assert!(agreement >= 0.9, "{name}: {agreement}");
+    }
+}
+
+#[test]
+fn calibrations_are_read_as_they_were_written_and_damaged_ones_refused() {
+    let (network, images) = network(Backbone::SMALL, 25);
+    let calibration = Calibration::measure(&network, "model", &images).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("calibration.safetensors");
+    calibration.save(&path).unwrap();
+    assert_eq!(Calibration::load(&path).unwrap(), calibration);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = Calibration::load(&path).unwrap_err();
+    assert!(matches!(error, Error::Calibration { .. }), "{error}");
+    let model = dir.path().join("model.safetensors");
+    crate::checkpoint::save(&network, &model).unwrap();
+    let error = Calibration::load(&model).unwrap_err().to_string();
+    assert!(error.contains("it holds no calibration"), "{error}");
+    assert!(matches!(Calibration::load(dir.path()), Err(Error::Io { .. })));
+}
+
+#[test]
+fn calibrations_of_other_networks_and_without_images_are_refused() {
+    let (network, images) = network(Backbone::SMALL, 25);
+    let calibration = Calibration::measure(&network, "model", &images).unwrap();
+    let encoder = |sha: &str| crate::Encoder::int8(&network, sha.to_owned(), &calibration);
+    let encoder_of_model = encoder("model").unwrap();
+    assert_eq!(encoder_of_model.precision(), crate::Precision::Int8);
+    let error = encoder("another").err().unwrap().to_string();
+    assert!(error.contains("calibration is that of the model model"), "{error}");
+    let (other, _) = self::network(Backbone::named("resnet18").unwrap(), 33);
+    let error = Inference::of_codes_in_int8(&other, &calibration).err().unwrap().to_string();
+    assert!(error.contains("calibration is that of a network with"), "{error}");
+    for (name, var) in other.parameters().all() {
+        if name.ends_with("layer1.0.conv1.weight") {
+            set(&var, &(variable(&name, var.dims()).as_tensor() * f64::NAN).unwrap());
+        }
+    }
+    let (_, images_of_other) = self::network(Backbone::named("resnet18").unwrap(), 33);
+    let error = Calibration::measure(&other, "model", &images_of_other).unwrap_err().to_string();
+    assert!(error.contains("not finite"), "{error}");
+    let error = Calibration::measure(&network, "model", &[]).unwrap_err().to_string();
+    assert!(error.contains("images is 0"), "{error}");
+    assert!("int4".parse::<crate::Precision>().unwrap_err().to_string().contains("f32 or int8"));
+}

@@ -47,7 +47,9 @@ pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d};
 pub use batch_norm::{BatchNorm, batch_norm};
 pub(crate) use conv_norm::{ConvNorm, POOL};
 pub use conv2d::{Conv2d, Conv2dConfig, Padding, conv2d};
-pub(crate) use convolution::{Convolution, Geometry, filters};
+pub(crate) use convolution::{
+    Convolution, Filters, Geometry, InputScale, QuantizedConvolution, Scale as ByteScale, filters,
+};
 pub use dropout::dropout;
 pub(crate) use dropout::traced_dropout;
 pub(crate) use engine::{Back, Cpu, Engine, Tensors, Traced, Value, times};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use dhih_model::Precision;
 use dhih_train::throughput::{Simulated, Throughput, ThroughputConfig, Work};
 use dhih_train::{LossOptions, Progress, TrainOptions, device};
 use serde::Serialize;
@@ -34,6 +35,9 @@ pub(crate) struct BenchArgs {
     /// Measure this alone
     #[arg(long, env = "DHIH_ONLY", value_name = "WORK")]
     only: Option<Work>,
+    /// What layers are computed in at inference: f32, or on the CPU int8
+    #[arg(long, env = "DHIH_PRECISION", value_name = "PRECISION", default_value = "f32")]
+    precision: Precision,
     /// Also simulate training on so many cores, from the times of its tasks on one
     #[arg(long, env = "DHIH_CORES", value_name = "N", value_delimiter = ',',
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
@@ -77,6 +81,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         backbone: train.backbone,
         side: args.image_side.unwrap_or(train.backbone.default_side()),
         batch_size: args.batch_size,
+        precision: args.precision,
         loss: train.loss,
         duration: Duration::try_from_secs_f64(args.seconds)?,
     };

@@ -9,13 +9,14 @@ use candle_core::{DType, Device};
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_index::{CodeSet, Codes, Shard, Vectors};
-use dhih_model::Encoder;
 use dhih_model::codec::Codec;
 use dhih_model::image::{FORMATS, PictureReader};
 use dhih_model::text::TextEncoder;
 use dhih_model::walk::{self, LeftOut, Walk, text_of};
+use dhih_model::{Encoder, Precision};
 use dhih_train::arrow_stream::{self, Coder};
 use dhih_train::pictures::Pictures;
+use dhih_train::run::int8;
 use dhih_train::vectors::encode_vectors;
 use dhih_train::{Progress, RunDir, device, files};
 use serde::Serialize;
@@ -93,6 +94,10 @@ pub(crate) struct EncodeArgs {
     /// Number format to compute in: f32, f16, or on a GPU bf16
     #[arg(long, env = "DHIH_DTYPE", value_name = "DTYPE", default_value = "f32")]
     dtype: DType,
+    /// What layers are computed in: f32, which stands for --dtype, or on the CPU int8, after `dhih-train calibrate`
+    #[arg(long, env = "DHIH_PRECISION", value_name = "PRECISION", default_value = "f32",
+        conflicts_with_all = ["text", "codec"])]
+    precision: Precision,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -139,9 +144,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     if let (false, Some(out)) = (args.text.is_empty(), &args.out) {
         return of_texts(args, out, &device);
     }
-    let model = args.run.join(RunDir::MODEL);
-    let encoder = Encoder::load_as(&model, &device, args.dtype)
-        .context("no usable model; `dhih-train train` makes one")?;
+    let encoder = encoder(args, &device)?;
     if args.arrow_stdin {
         return stream(Coder::Pictures(&encoder));
     }
@@ -174,6 +177,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     }
     let mut set = CodeSet::new(Codes::new(encoder.bits() as u32, encoded.codes)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());
+    set.precision = encoder.precision().of_codes();
     files::write_names(&out, encoded.files.iter().map(|number| &*files[*number]))?;
     set.write(&out)?;
     let (codes, skipped) = (encoded.files.len(), left_out.faults());
@@ -188,6 +192,18 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let (bits, skipped) = (encoder.bits(), skipped.len());
     let out = out.display();
     super::print(&format!("{codes} codes of {bits} bits in {out}, {skipped} files skipped\n"))
+}
+
+/// The encoder of the run.
+fn encoder(args: &EncodeArgs, device: &Device) -> Result<Encoder> {
+    match args.precision {
+        Precision::F32 => Encoder::load_as(&args.run.join(RunDir::MODEL), device, args.dtype)
+            .context("no usable model; `dhih-train train` makes one"),
+        Precision::Int8 if args.dtype != DType::F32 || !device.is_cpu() => {
+            bail!("--precision int8 is for the CPU: leave --dtype out, and say --device cpu")
+        }
+        Precision::Int8 => Ok(int8::encoder(&args.run)?),
+    }
 }
 
 /// Encodes vectors and reports.

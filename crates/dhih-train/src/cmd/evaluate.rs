@@ -6,11 +6,12 @@ use anyhow::{Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use dhih_index::{CodeSet, Shard};
-use dhih_train::RunDir;
+use dhih_model::Precision;
 use dhih_train::evaluation::{
     Empty, EvaluationConfig, Metrics, asymmetric_map, evaluate, evaluate_part, merge_parts,
 };
-use dhih_train::run::Evaluation;
+use dhih_train::run::{Evaluation, int8};
+use dhih_train::{Progress, RunDir};
 use serde::Serialize;
 use serde_json::json;
 
@@ -45,6 +46,10 @@ pub(crate) struct EvaluateArgs {
     /// Length of codes in .npy files, which do not say it
     #[arg(long, env = "DHIH_EVALUATE_BITS", value_name = "K", requires = "database")]
     bits: Option<u32>,
+    /// What the run's codes are of: f32, which the run has, or int8, which are made of its images first, after `dhih-train calibrate`
+    #[arg(long, env = "DHIH_PRECISION", value_name = "PRECISION", default_value = "f32",
+        conflicts_with_all = ["database", "asymmetric", "shard", "merge"])]
+    precision: Precision,
     /// Also mAP with ties ordered by the queries' real values, which a run has
     #[arg(long, env = "DHIH_ASYMMETRIC", conflicts_with_all = ["database", "shard"],
         value_parser = FalseyValueParser::new())]
@@ -124,8 +129,13 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         };
     }
     let run = super::open_run(args.run.as_deref())?;
-    let database = CodeSet::read(run.file(RunDir::CODES), None)?;
-    let queries = CodeSet::read(run.file(RunDir::QUERIES), None)?;
+    let [database, queries] = match args.precision {
+        Precision::F32 => [
+            CodeSet::read(run.file(RunDir::CODES), None)?,
+            CodeSet::read(run.file(RunDir::QUERIES), None)?,
+        ],
+        Precision::Int8 => int8::codes(run.path(), Progress::Shown)?,
+    };
     if args.ties == TiesArg::Stable {
         config.map_at.push(database.codes.len());
     }

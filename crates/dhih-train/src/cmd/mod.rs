@@ -1,6 +1,7 @@
 //! The subcommands, one in each file: flags, calls into the library, output.
 
 pub(crate) mod bench;
+pub(crate) mod calibrate;
 pub(crate) mod codec;
 pub(crate) mod dedup;
 pub(crate) mod encode;

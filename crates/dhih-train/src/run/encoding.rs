@@ -68,6 +68,11 @@ impl<'a> Source<'a> {
         Ok(Self { encoder, dataset, features, views })
     }
 
+    /// Of an encoder alone, without features that are kept.
+    pub(super) fn of_encoder(encoder: &'a Encoder, dataset: &'a Dataset) -> Self {
+        Self { encoder, dataset, features: None, views: Views::default() }
+    }
+
     /// Encodes images in parts: in the network's size, all images may take more memory than the dataset, and so may their logits.
     ///
     /// # Errors
@@ -99,6 +104,7 @@ impl<'a> Source<'a> {
             labels: Some(dataset.labels.of_codes(rows, dataset.classes.len())),
             classes: dataset.classes.clone(),
             model_sha256: Some(encoder.model_sha256().to_owned()),
+            precision: encoder.precision().of_codes(),
             ..CodeSet::new(codes)
         };
         Ok(Encoded { set, classes, values })

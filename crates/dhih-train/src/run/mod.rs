@@ -4,6 +4,7 @@ pub(crate) mod data_record;
 mod encoding;
 pub(crate) mod epoch_record;
 pub(crate) mod gallery;
+pub mod int8;
 pub(crate) mod origin;
 pub(crate) mod run_dir;
 

@@ -71,6 +71,8 @@ impl RunDir {
     pub const CONFIG: &str = "config.toml";
     /// The trained network.
     pub const MODEL: &str = "model.safetensors";
+    /// What computing in integers needs to know of the network's values.
+    pub const CALIBRATION: &str = "calibration.safetensors";
     /// The encoder of texts.
     pub const TEXT: &str = "text.safetensors";
     /// The codes of the database.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use dhih_model::ops::Recording;
 use dhih_model::{
-    Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, named_rng,
+    Backbone, Calibration, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network,
+    NetworkConfig, Precision, named_rng,
 };
 use rand::RngCore;
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub struct ThroughputConfig {
     pub side: usize,
     /// Images of a step.
     pub batch_size: usize,
+    /// What inference computes layers in.
+    pub precision: Precision,
     /// The loss of the training step.
     pub loss: Loss,
     /// The duration of the measurement, after two steps of warm-up. At least three steps are measured.
@@ -76,7 +79,14 @@ impl ThroughputConfig {
         match work {
             Work::Inference => {
                 let mut codes = vec![0.0; self.batch_size * BITS];
-                let encoder = Encoder::new(network, String::new(), DType::F32)?;
+                let encoder = match self.precision {
+                    Precision::F32 => Encoder::new(network, String::new(), DType::F32)?,
+                    Precision::Int8 => {
+                        let few = &images[..network.config().input.len()];
+                        let calibration = Calibration::measure(&network, "", few)?;
+                        Encoder::int8(&network, String::new(), &calibration)?
+                    }
+                };
                 self.times(work, |_| Ok(encoder.encode_into(&images, &mut codes)?))
             }
             Work::Training => {
@@ -194,7 +204,8 @@ mod tests {
 
     fn config(side: usize, batch_size: usize) -> ThroughputConfig {
         let (backbone, loss, duration) = (Backbone::SMALL, Loss::default(), Duration::ZERO);
-        ThroughputConfig { backbone, side, batch_size, loss, duration }
+        let precision = Precision::F32;
+        ThroughputConfig { backbone, side, batch_size, precision, loss, duration }
     }
 
     #[test]

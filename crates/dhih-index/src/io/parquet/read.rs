@@ -21,7 +21,7 @@ use crate::codes::set::CodeSet;
 use crate::error::{Error, Result};
 use crate::io::check_columns;
 use crate::io::fault::{Fault, at};
-use crate::io::metadata::{self, BITS, CLASSES, MODEL};
+use crate::io::metadata::{self, BITS, CLASSES, MODEL, PRECISION};
 
 /// The key under which Spark keeps its schema as JSON, with the metadata of columns in it.
 pub(super) const SPARK: &str = "org.apache.spark.sql.parquet.row.metadata";
@@ -103,7 +103,8 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         (None, None) => None,
     };
     let classes = metadata::parse_classes(text(CLASSES).as_deref()).map_err(at(path))?;
-    Ok(CodeSet { codes, ids, labels, classes, model_sha256: text(MODEL), vectors: None })
+    let (model_sha256, precision) = (text(MODEL), text(PRECISION));
+    Ok(CodeSet { codes, ids, labels, classes, model_sha256, precision, vectors: None })
 }
 
 pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>> {

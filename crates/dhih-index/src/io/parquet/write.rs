@@ -17,7 +17,7 @@ use super::word_of;
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::Result;
-use crate::io::metadata::{BITS, CLASSES, MODEL};
+use crate::io::metadata::{BITS, CLASSES, MODEL, PRECISION};
 use crate::store::disk;
 
 /// Rows of a row group, which is what an engine gives to one task.
@@ -114,6 +114,8 @@ impl<W: Write + Send> ParquetCodes<W> {
             format!("message codes {{ {id} required binary code; {words} {labels} {further} }}");
         let mut metadata = vec![KeyValue::new(BITS.to_owned(), like.codes.bits().to_string())];
         metadata.extend(like.model_sha256.clone().map(|sha| KeyValue::new(MODEL.to_owned(), sha)));
+        let precision = like.precision.clone();
+        metadata.extend(precision.map(|name| KeyValue::new(PRECISION.to_owned(), name)));
         if !like.classes.is_empty() {
             let names = serde_json::json!(like.classes).to_string();
             metadata.push(KeyValue::new(CLASSES.to_owned(), names));

@@ -77,6 +77,11 @@ impl Geometry {
         Self { pixel: pixel.max(self.out_channels), ..self }
     }
 
+    /// The shape of the weights: `[out, in / groups, kh, kw]`.
+    pub(crate) fn weight_shape(&self) -> [usize; 4] {
+        [self.out_channels, self.group().0, self.kernel.0, self.kernel.1]
+    }
+
     /// The number of values of one input image.
     pub(in crate::ops) fn image(&self) -> usize {
         self.height * self.width * self.channels

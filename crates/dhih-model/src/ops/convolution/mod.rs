@@ -4,10 +4,12 @@
 mod backward;
 mod depthwise;
 mod direct;
+mod factor;
 mod geometry;
 mod outer;
 mod packed;
 mod product;
+mod quantized;
 mod winograd;
 
 use std::ops::Range;
@@ -15,8 +17,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub(super) use self::backward::{Backward, OutputGradient};
+pub(super) use self::factor::{Factor, Rows};
 pub(super) use self::geometry::Band;
 pub(crate) use self::geometry::{Geometry, filters};
+pub(crate) use self::quantized::{Filters, InputScale, QuantizedConvolution, Scale};
 
 use self::depthwise::{Depthwise, DepthwiseWeights};
 use self::direct::{Direct, DirectWeights, Phases};

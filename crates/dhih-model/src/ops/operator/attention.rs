@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::{Compiled, Gradients, Operator, Sides};
 use crate::ops::Tasks;
 use crate::ops::activation::exp_negative;
+use crate::ops::convolution::{Factor, Rows};
 use crate::ops::fresh::fill_parts;
 use crate::ops::matrix::{Matrix, Output, Size, multiply};
 use crate::ops::multiversion::multiversion;
@@ -77,6 +78,14 @@ struct Heads {
     channels: usize,
 }
 
+/// Keys, times the scale of the scores, and values of a head.
+struct Memory {
+    /// `[dims, tokens]`.
+    keys: Factor,
+    /// `[tokens, dims]`.
+    values: Factor,
+}
+
 /// The number of queries that are computed together, so that their shares stay in cache.
 const QUERIES: usize = 64;
 
@@ -103,6 +112,11 @@ impl Heads {
         let size = Size { rows: to.len() / self.tokens, inner: self.dims(), columns: self.tokens };
         let (query, key) = (self.part(x, 0, head, first), self.part(x, 1, head, 0));
         multiply(size, self.scale(), query, key.transposed(), Output::new(to, self.tokens));
+        self.to_shares(first, to);
+    }
+
+    /// Scores of some queries from `first` on to shares.
+    fn to_shares(self, first: usize, to: &mut [f32]) {
         if !self.causal {
             return softmax(to, self.tokens);
         }
@@ -114,17 +128,29 @@ impl Heads {
         }
     }
 
-    /// Computes the outputs of the queries of one image from `first` on.
-    fn block(self, x: &[f32], first: usize, y: &mut [f32]) {
+    /// Keys and values of a head, in the order in which they are multiplied with.
+    fn memory(self, x: &[f32], head: usize) -> Memory {
+        let (tokens, dims, scale) = (self.tokens, self.dims(), self.scale());
+        let pixel = 3 * self.channels;
+        let (keys, values) = (&x[self.offset(1, head, 0)..], &x[self.offset(2, head, 0)..]);
+        let keys = Factor::new(dims, tokens, |dim, token| scale * keys[token * pixel + dim]);
+        Memory { keys, values: Factor::new(tokens, dims, |token, dim| values[token * pixel + dim]) }
+    }
+
+    /// Computes the outputs of the queries of one image from `first` on; `memory` has keys and values of each head.
+    fn block(self, x: &[f32], memory: &[Memory], first: usize, y: &mut [f32]) {
         let queries = y.len() / self.channels;
         with_scratch(|scratch| {
             let shares = scratch.shares.resize(queries * self.tokens);
-            for head in 0..self.heads {
-                self.shares(x, head, first, shares);
-                let size = Size { rows: queries, inner: self.tokens, columns: self.dims() };
-                let shares = Matrix::rows_of(shares, self.tokens);
-                let to = Output::new(&mut y[head * self.dims()..], self.channels);
-                multiply(size, 1.0, shares, self.part(x, 2, head, 0), to);
+            for (head, memory) in memory.iter().enumerate() {
+                let query = &x[self.offset(0, head, first)..];
+                let query = Rows { values: query, stride: 3 * self.channels };
+                let scores = Rows { values: &mut *shares, stride: self.tokens };
+                memory.keys.multiply(queries, query, scores);
+                self.to_shares(first, shares);
+                let shares = Rows { values: &*shares, stride: self.tokens };
+                let to = &mut y[head * self.dims()..];
+                memory.values.multiply(queries, shares, Rows { values: to, stride: self.channels });
             }
         });
     }
@@ -170,24 +196,28 @@ impl Heads {
 }
 
 impl Compiled for Heads {
-    fn run(&self, x: &[f32], _: usize, y: &mut [f32], on_all: bool) {
-        let Self { tokens, channels, .. } = *self;
-        let blocks = tokens.div_ceil(QUERIES);
+    fn run(&self, x: &[f32], n: usize, y: &mut [f32], on_all: bool) {
+        let Self { tokens, channels, heads, .. } = *self;
         let image = |number: usize| &x[3 * number * tokens * channels..];
         if !on_all {
             for (number, y) in y.chunks_mut(tokens * channels).enumerate() {
+                let memory: Vec<_> =
+                    (0..heads).map(|head| self.memory(image(number), head)).collect();
                 for (block, y) in y.chunks_mut(QUERIES * channels).enumerate() {
-                    self.block(image(number), block * QUERIES, y);
+                    self.block(image(number), &memory, block * QUERIES, y);
                 }
             }
             return;
         }
-        let mut work = Vec::with_capacity(y.len() / (tokens * channels) * blocks);
+        let of_heads = (0..n * heads).into_par_iter();
+        let memory = of_heads.run_all(|at| self.memory(image(at / heads), at % heads));
+        let mut work = Vec::with_capacity(n * tokens.div_ceil(QUERIES));
         for (number, y) in y.chunks_mut(tokens * channels).enumerate() {
+            let memory = &memory[number * heads..][..heads];
             let queries = y.chunks_mut(QUERIES * channels).enumerate();
-            work.extend(queries.map(|(block, y)| (image(number), block * QUERIES, y)));
+            work.extend(queries.map(|(block, y)| (image(number), memory, block * QUERIES, y)));
         }
-        work.into_par_iter().run(|(x, first, y)| self.block(x, first, y));
+        work.into_par_iter().run(|(x, memory, first, y)| self.block(x, memory, first, y));
     }
 
     fn back(&self, x: &[f32], _: usize, dy: &[f32], wants_dx: bool) -> Gradients {

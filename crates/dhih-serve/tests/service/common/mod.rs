@@ -132,6 +132,7 @@ pub fn write_run(dir: &Path, seed: u64, ids: Option<Vec<u64>>, items: usize, sam
             labels: Some(Labels::Single((0..count).map(|i| class_of(first + i)).collect())),
             classes: CLASSES.map(String::from).to_vec(),
             model_sha256: Some(encoder.model_sha256().to_owned()),
+            precision: None,
             vectors: None,
         }
     };
