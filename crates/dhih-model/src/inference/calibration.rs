@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::Inference;
-use super::sites::Site;
+use super::sites::{Site, SiteScale};
 use crate::checkpoint::{self, Contents};
 use crate::error::{Error, Result};
 use crate::network::Network;
@@ -26,17 +26,6 @@ pub struct Calibration {
     model_sha256: String,
     images: usize,
     pub(super) sites: Vec<SiteScale>,
-}
-
-/// Of one convolution.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct SiteScale {
-    /// Of its weights: `[out, in, kh, kw]`.
-    pub(super) shape: [usize; 4],
-    /// Of each input channel.
-    pub(super) factors: Vec<f32>,
-    /// Lowest and highest input, behind the factors.
-    pub(super) range: [f32; 2],
 }
 
 /// What the file says besides its tensors.

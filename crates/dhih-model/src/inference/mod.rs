@@ -137,7 +137,7 @@ impl Inference {
         layers: &Sequential,
         calibration: &Calibration,
     ) -> Result<Option<Self>> {
-        let mut sites = Sites::calibrated(calibration);
+        let mut sites = Sites::calibrated(&calibration.sites);
         let inference = Self::new(network, layers, &mut sites)?;
         if inference.is_some() && !calibration.fits(&sites.seen) {
             let got = format!("that of a network with {} such layers", calibration.layers());

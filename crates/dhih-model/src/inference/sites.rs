@@ -1,13 +1,12 @@
 //! The convolutions that can be computed in integers, by number: sites. Compiling asks here for each of them; so does what measures
 //! a calibration, which needs to know what they are.
 
-use super::calibration::{Calibration, SiteScale};
 use crate::ops::{ByteScale, Filters, Geometry, InputScale, QuantizedConvolution};
 
 /// What becomes of convolutions, and how many there have been.
 #[derive(Debug)]
 pub(super) struct Sites<'a> {
-    calibration: Option<&'a Calibration>,
+    scales: Option<&'a [SiteScale]>,
     pub(super) seen: Vec<Site>,
 }
 
@@ -22,15 +21,26 @@ pub(super) struct Site {
     pub(super) has_own_scales: bool,
 }
 
+/// How the inputs of one convolution become bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SiteScale {
+    /// Of its weights: `[out, in, kh, kw]`.
+    pub(super) shape: [usize; 4],
+    /// Of each input channel.
+    pub(super) factors: Vec<f32>,
+    /// Lowest and highest input, behind the factors.
+    pub(super) range: [f32; 2],
+}
+
 impl<'a> Sites<'a> {
     /// All in f32.
     pub(super) fn in_f32() -> Self {
-        Self { calibration: None, seen: Vec::new() }
+        Self { scales: None, seen: Vec::new() }
     }
 
     /// In integers.
-    pub(super) fn calibrated(calibration: &'a Calibration) -> Self {
-        Self { calibration: Some(calibration), seen: Vec::new() }
+    pub(super) fn calibrated(scales: &'a [SiteScale]) -> Self {
+        Self { scales: Some(scales), seen: Vec::new() }
     }
 
     /// The number of a convolution that can be computed in integers. Those of a single pixel are left as they are: few operations, and
@@ -59,7 +69,7 @@ impl<'a> Sites<'a> {
         geometry: Geometry,
         filters: Filters<'_>,
     ) -> Option<QuantizedConvolution> {
-        let SiteScale { shape, factors, range } = self.calibration?.sites.get(site)?;
+        let SiteScale { shape, factors, range } = self.scales?.get(site)?;
         if *shape != self.seen[site].shape {
             return None;
         }

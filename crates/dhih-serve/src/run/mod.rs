@@ -18,6 +18,7 @@ pub(crate) mod gallery;
 pub(crate) mod info;
 pub(crate) mod labels;
 pub(crate) mod links;
+mod own;
 pub(crate) mod source;
 pub(crate) mod view;
 
@@ -35,14 +36,14 @@ use dhih_model::Encoder;
 use self::coder::{Coder, Lacking, Origin};
 use self::data::RunData;
 use self::files::OriginFiles;
-use self::gallery::{Gallery, Set};
+use self::gallery::Gallery;
 use self::labels::Names;
 use self::links::LinkTemplate;
 use self::source::{Codes, Owner, Source};
 use crate::items::catalogue::Catalogue;
 use crate::items::metadata::MetadataFilter;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
-use crate::{Error, Result, api};
+use crate::{Error, Result};
 
 /// What is served: a trained run and its index, or an index with a codec or alone.
 pub struct Run {
@@ -261,11 +262,6 @@ impl Run {
         }
     }
 
-    /// Held-out queries.
-    pub fn samples(&self) -> usize {
-        self.data.as_ref().map_or(0, |data| data.queries.codes.len())
-    }
-
     /// The code of real values.
     pub(crate) fn pack(&self, values: &[f32]) -> Result<Vec<u8>, BoxError> {
         Ok(PackedCodes::from_real(self.bits(), values)?.get(0).to_vec())
@@ -301,12 +297,6 @@ impl Run {
     pub(crate) fn parse_code(&self, hex: &str) -> Result<Vec<u8>, String> {
         let code = PackedCodes::from_hex(self.bits(), hex).map_err(|e| e.to_string())?;
         Ok(code.get(0).to_vec())
-    }
-
-    /// The code of a held-out query.
-    pub(crate) fn sample_code(&self, index: usize) -> Option<&[u8]> {
-        let codes = &self.data.as_ref()?.queries.codes;
-        (index < codes.len()).then(|| codes.get(index))
     }
 
     /// The numbers of classes by name or number.
@@ -347,52 +337,9 @@ impl Run {
         self.local().map_or(LabelShape::None, |items| items.shape().labels)
     }
 
-    /// A held-out query as the wire has it.
-    pub(crate) fn sample(&self, index: usize) -> Option<api::Sample> {
-        let queries = &self.data.as_ref()?.queries;
-        (index < queries.codes.len()).then(|| api::Sample {
-            index,
-            label: self.names.of_row(queries.labels.as_ref(), index),
-            image_url: format!("{}/samples/{index}/image?v={}", self.api_path(), self.version),
-        })
-    }
-
-    /// Row of an item in the gallery, where it is the run's own: of an index of other codes, the same numbers are other pictures.
-    fn row(&self, id: u64, code: &[u8]) -> Option<usize> {
-        self.data.as_ref()?.row_of(id, code).filter(|_| self.rows_are_known())
-    }
-
-    /// Whether items of the run are searched at all.
-    fn rows_are_known(&self) -> bool {
-        match &self.codes {
-            Codes::Local { holds_run, .. } => *holds_run,
-            #[cfg(feature = "postgres")]
-            Codes::Remote(remote) => remote.holds_run,
-        }
-    }
-
-    /// The label of an item of the run, where no index has labels.
-    fn label_of_row(&self, id: u64) -> Option<api::Label> {
-        let data = self.data.as_ref()?;
-        let row = data.row(id).filter(|_| self.rows_are_known())?;
-        self.names.of_row(data.database.labels.as_ref(), row)
-    }
-
     /// Tells this run's gallery from another's.
     pub(crate) fn version(&self) -> &str {
         &self.version
-    }
-
-    /// Whether there is a thumbnail in this row.
-    pub(crate) fn has_thumbnail(&self, set: Set, row: usize) -> bool {
-        self.data.as_ref().is_some_and(|data| data.has_thumbnail(set, row))
-    }
-
-    /// The thumbnail in this row, as PNG.
-    pub(crate) fn png(&self, set: Set, row: usize) -> Result<Vec<u8>, BoxError> {
-        let gallery = self.data.as_ref().and_then(|data| data.gallery.as_ref());
-        let thumbnail = gallery.and_then(|gallery| gallery.get(set, row));
-        Ok(thumbnail.ok_or("the thumbnail is gone")?.to_png()?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::dot::Kernel;
+use super::kernel::Kernel;
 use crate::ops::convolution::product::Segment;
 use crate::ops::{Buffer, Tasks};
 

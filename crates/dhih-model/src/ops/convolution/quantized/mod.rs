@@ -7,6 +7,7 @@
 
 mod bytes;
 mod dot;
+mod kernel;
 mod matrix;
 mod product;
 #[cfg(target_arch = "x86_64")]
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 
 pub(crate) use self::bytes::Scale;
 use self::bytes::{pixels_to_bytes, pixels_to_own_bytes};
-use self::dot::Kernel;
+use self::kernel::Kernel;
 use self::matrix::{GROUP, Matrix};
 use self::product::{Product, Scales, TILE};
 use super::geometry::{Band, Geometry};

@@ -4,7 +4,8 @@
 #![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
 use super::bytes::Scale;
-use super::dot::{Dot, Kernel, Portable};
+use super::dot::{Dot, Portable};
+use super::kernel::Kernel;
 use super::matrix::{Block, GROUP, Matrix};
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{Avx2, Avx512Vnni, AvxVnni};
