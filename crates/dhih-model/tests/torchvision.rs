@@ -25,6 +25,14 @@ fn features_and_names_are_those_of_torchvision() {
 }
 
 #[test]
+fn gradients_of_all_weights_are_those_of_pytorch() {
+    let golden = golden();
+    for &backbone in Backbone::ALL.iter().filter(|backbone| !is_transformer(**backbone)) {
+        golden.check_gradients(backbone);
+    }
+}
+
+#[test]
 fn weights_trained_on_imagenet_give_the_features_of_torchvision() {
     let golden = golden();
     for (backbone, file) in [

@@ -26,6 +26,14 @@ fn features_and_names_are_those_of_transformers() {
     }
 }
 
+#[test]
+fn gradients_of_all_weights_are_those_of_transformers() {
+    let golden = golden();
+    for &backbone in Backbone::ALL.iter().filter(|backbone| is_transformer(**backbone)) {
+        golden.check_gradients(backbone);
+    }
+}
+
 /// A checkpoint for images of 56 pixels, with a text tower, applied to images of 70 pixels: its 4 x 4 position embeddings are interpolated to 5
 /// x 5.
 #[test]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/data/torchvision.safetensors: features that PyTorch computes, which tests/torchvision.rs and transformers.rs compare with ours;
+"""Writes tests/data/torchvision.safetensors: features and gradients that PyTorch computes, which tests/torchvision.rs and transformers.rs compare with ours;
 and tests/data/text/expected.safetensors: those of texts, and the tokens of a small tokenizer, which tests/text.rs compares with ours.
 
 Weights and images are values of a formula of name and place, the same here and there, so that no checkpoint is stored. Names
@@ -27,6 +27,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 STRIDE = 7  # of the features that are stored
+IMAGES = 12  # that gradients are computed for
+DEEP = {"resnet50": 24, "efficientnet-lite2": 40}  # more of them: so many units are seldom all beside their kinks
+SMOOTH = ("dinov2", "clip", "siglip", "convnext", "efficientnet-b0")  # networks whose activations have no kink
 
 
 def formula(name, count):
@@ -53,8 +56,8 @@ def weights(name, shape):
     return torch.from_numpy(u.astype(np.float32).reshape(shape))
 
 
-def image(height, width):
-    u = formula("image", 2 * height * width * 3).astype(np.float32)
+def image(height, width, name="image"):
+    u = formula(name, 2 * height * width * 3).astype(np.float32)
     return torch.from_numpy(u.reshape(2, height, width, 3)).permute(0, 3, 1, 2).contiguous()
 
 
@@ -288,6 +291,32 @@ TRAINED = {
 }
 
 
+@torch.enable_grad()
+def gradients(net, network, pixels):
+    """Of the pixels and of each weight, by name: the gradient's product with a direction, and its length. In double precision.
+
+    The sum of the features, each times a number, is what is differentiated. Batch norm has its running statistics.
+    """
+    net = net.double()
+    net.zero_grad()
+    pixels = pixels.double().requires_grad_()
+    features = forward(net, pixels)
+    factors = torch.from_numpy(formula("factors", features.numel())).reshape(features.shape)
+    (features * factors).sum().backward()
+    weights = {published(network, name): weight for name, weight in net.named_parameters()}
+    if "whiten.weight" in weights:
+        # It is computed from patches and is not trained.
+        weights["whiten.weight"].grad = None
+    rows = []
+    for name, value in [("pixels", pixels), *sorted(weights.items())]:
+        gradient = torch.zeros_like(value) if value.grad is None else value.grad
+        # Pixels have their channels last, as with us.
+        gradient = gradient.permute(0, 2, 3, 1) if name == "pixels" else gradient
+        direction = torch.from_numpy(formula(f"{name} direction", gradient.numel()))
+        rows.append([float(gradient.flatten() @ direction), float(gradient.norm())])
+    return torch.tensor(rows, dtype=torch.float32)
+
+
 def text_tower(kind):
     """A text tower, and the numbers of its tokens and places."""
     transformer = dict(num_hidden_layers=12, vocab_size=49408, max_position_embeddings=77)
@@ -367,6 +396,11 @@ def main():
         tensors[name] = features[:, ::STRIDE].contiguous()
         metadata[name] = f"{height} {width} {features.shape[1]} {hashlib.sha256(names.encode()).hexdigest()}"
         print(name, tuple(features.shape), f"largest {features.abs().max():.3g}")
+        # A unit that is at its kink by rounding alone changes gradients by more than rounding does. Few images have one that matters.
+        images = [image(height, width, f"image {number}") for number in range(1 if name.startswith(SMOOTH) else DEEP.get(name, IMAGES))]
+        tensors[f"{name} gradients"] = torch.stack([gradients(net, name, pixels) for pixels in images])
+        net = net.float()
+        net.zero_grad()
         if name == "dinov2-small":
             # The table of places is interpolated.
             tensors[f"{name} at 70 pixels"] = forward(net, image(70, 70))[:, ::STRIDE].contiguous()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 use dhih_model::{Backbone, InputShape, Mode};
@@ -29,7 +29,12 @@ pub(crate) fn formula(name: &str, count: usize) -> impl Iterator<Item = f64> {
 }
 
 pub(crate) fn image(height: usize, width: usize) -> Tensor {
-    let values = formula("image", 2 * height * width * 3).map(|u| u as f32);
+    named_image("image", height, width)
+}
+
+/// Images of a name, `[2, height, width, 3]`.
+fn named_image(name: &str, height: usize, width: usize) -> Tensor {
+    let values = formula(name, 2 * height * width * 3).map(|u| u as f32);
     Tensor::from_vec(values.collect(), (2, height, width, 3), &Device::Cpu).unwrap()
 }
 
@@ -37,6 +42,8 @@ pub(crate) fn image(height: usize, width: usize) -> Tensor {
 #[derive(Clone, Default)]
 pub(crate) struct Formula {
     pub(crate) asked: Arc<Mutex<BTreeMap<String, Vec<usize>>>>,
+    /// The weights, as variables.
+    variables: Arc<Mutex<BTreeMap<String, Var>>>,
 }
 
 impl SimpleBackend for Formula {
@@ -58,7 +65,10 @@ impl SimpleBackend for Formula {
             _ => 0.2 * u + if name.ends_with("weight") { 1.0 } else { 0.0 },
         };
         let values = formula(name, shape.elem_count()).map(|u| value(u) as f32);
-        Tensor::from_vec(values.collect(), shape, device)
+        let variable = Var::from_vec(values.collect::<Vec<f32>>(), shape, device)?;
+        let weight = variable.as_tensor().clone();
+        self.variables.lock().unwrap().insert(name.to_owned(), variable);
+        Ok(weight)
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
@@ -134,5 +144,72 @@ impl Golden {
         let digest = Sha256::digest(&names);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(digest, self.facts[backbone.name()].3, "{}: {names}", backbone.name());
+    }
+
+    /// Compares the gradients of the pixels and of every weight with those that PyTorch computes in double precision: their products with a
+    /// direction. The sum of the features, each times a number, is what is differentiated, and batch norm has its running statistics. A unit that
+    /// is at the kink of its activation by rounding alone changes gradients by more than rounding does; so each gradient must agree for one of a
+    /// few images.
+    pub(crate) fn check_gradients(&self, backbone: Backbone) {
+        let expected = self.features[&format!("{} gradients", backbone.name())].to_vec3::<f32>();
+        let bound = 1e-3;
+        let mut least: Vec<(f64, String)> = Vec::new();
+        for (number, expected) in expected.unwrap().iter().enumerate() {
+            let errors = self.gradient_errors(backbone, &format!("image {number}"), expected);
+            match least.is_empty() {
+                true => least = errors,
+                false => least.iter_mut().zip(errors).for_each(|(least, error)| {
+                    least.0 = least.0.min(error.0);
+                }),
+            }
+            let worst = least.iter().max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+            println!(
+                "{}: {} images: {} off by {:.1e}",
+                backbone.name(),
+                number + 1,
+                worst.1,
+                worst.0
+            );
+            if worst.0 <= bound {
+                return;
+            }
+        }
+        least.retain(|(error, _)| *error > bound);
+        panic!("{}: {least:?}", backbone.name());
+    }
+
+    /// How far each gradient is off, as a part of its length, and of what it is. A gradient that is zero but for rounding has a length all the same.
+    fn gradient_errors(
+        &self,
+        backbone: Backbone,
+        image: &str,
+        expected: &[Vec<f32>],
+    ) -> Vec<(f64, String)> {
+        let (height, width, features, _) = self.facts[backbone.name()];
+        let weights = Formula::default();
+        let vb = VarBuilder::from_backend(Box::new(weights.clone()), DType::F32, Device::Cpu);
+        let extractor = backbone.build(self.input(backbone), vb).unwrap();
+        let pixels = Var::from_tensor(&named_image(image, height, width)).unwrap();
+        let got = extractor.forward(pixels.as_tensor(), Mode::Evaluation).unwrap();
+        let factors = formula("factors", 2 * features).map(|u| u as f32).collect::<Vec<f32>>();
+        let factors = Tensor::from_vec(factors, (2, features), &Device::Cpu).unwrap();
+        let gradients = ((got * factors).unwrap().sum_all().unwrap()).backward().unwrap();
+        let variables = weights.variables.lock().unwrap();
+        let trained = variables.iter().filter(|(name, _)| !name.contains("running_"));
+        let trained = trained.map(|(name, variable)| (name.as_str(), variable));
+        assert_eq!(expected.len(), 1 + trained.clone().count(), "{}", backbone.name());
+        let largest = expected.iter().map(|row| f64::from(row[1])).fold(0.0, f64::max);
+        let all = std::iter::once(("pixels", &pixels)).chain(trained);
+        let errors = all.zip(expected).map(|((name, variable), expected)| {
+            let (product, length) = (f64::from(expected[0]), f64::from(expected[1]));
+            let named = format!("{name} direction");
+            let direction = formula(&named, variable.elem_count());
+            let found = gradients.get(variable).map_or(0.0, |gradient| {
+                let gradient = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                gradient.iter().zip(direction).map(|(g, u)| f64::from(*g) * u).sum()
+            });
+            ((found - product).abs() / length.max(1e-4 * largest), name.to_owned())
+        });
+        errors.collect()
     }
 }
