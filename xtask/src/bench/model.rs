@@ -1,5 +1,5 @@
 //! `cargo xtask bench model`: images/s of `dhih-train bench` beside those of PyTorch, ONNX Runtime and OpenVINO, taken in turns so that all see the same
-//! machine. Ratios are medians over the rounds. PyTorch runs with the allocator that is given, else with the system's.
+//! machine. Ratios are medians over the rounds. PyTorch and ONNX Runtime run with the allocator that is given, else with the system's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Python with torch and torchvision, and onnx, onnxscript, onnxruntime and openvino; columns of those that it lacks are empty
     #[arg(long, env = "DHIH_PYTHON", value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
-    /// Allocator that the peers are run with (LD_PRELOAD): ours have mimalloc
+    /// Allocator that PyTorch and ONNX Runtime are run with (LD_PRELOAD): ours have mimalloc
     #[arg(long, env = "DHIH_PRELOAD", value_name = "FILE")]
     preload: Option<PathBuf>,
     /// Measure this backbone alone
@@ -205,7 +205,8 @@ impl Bench<'_> {
     fn peer(&self, case: Case, engine: &str) -> Result<f64> {
         let threads = available_parallelism().context("cannot count the processors")?;
         let mut step = Step::new("measure a peer", &self.args.python, self.workspace);
-        if let Some(library) = &self.args.preload {
+        // OpenVINO brings an allocator of its own, and ends on memory that another one gave it.
+        if let Some(library) = self.args.preload.as_ref().filter(|_| engine != "openvino") {
             step = step.env("LD_PRELOAD", library);
         }
         let step = step.args([

@@ -78,7 +78,7 @@ async fn each_has_its_own_codes_and_paths_without_a_name_are_those_of_default() 
         ("/v1/info", 50, 64),
         ("/v1/collections/default/info", 50, 64),
         ("/v1/collections/hashes/info", 7, 16),
-        ("/v1/collections/photos/info", ITEMS, BITS as usize),
+        ("/v1/collections/photos/info", ITEMS, BITS),
     ] {
         let info = send(&app, get(path)).await.ok();
         assert_eq!((&info["items"], &info["bits"]), (&value!(items), &value!(bits)), "{path}");

@@ -65,7 +65,7 @@ fn a_file_is_written_part_by_part_with_texts_beside_the_codes() {
         ids: Some(ids.clone().collect()),
         ..set(40, ids.count())
     };
-    let text = |id: u64| (id % 4 != 0).then(|| format!("text {id}"));
+    let text = |id: u64| (!id.is_multiple_of(4)).then(|| format!("text {id}"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("items.parquet");
     let mut parts =
