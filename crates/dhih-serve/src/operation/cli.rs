@@ -173,7 +173,7 @@ pub struct Config {
         default_value = "same-origin"
     )]
     pub resource_policy: ResourcePolicy,
-    /// URL of the original of an item, such as https://photos.example/{source}, with {id}, {external_id} or {source} in it [default: no links]
+    /// URL of the original of an item, such as `https://photos.example/{source}`, with {id}, {external_id} or {source} in it [default: no links]
     #[arg(long, env = "DHIH_LINK_TEMPLATE", value_name = "URL")]
     pub link_template: Option<LinkTemplate>,
     /// Only search: items can be neither added nor deleted, and others may serve the same index
