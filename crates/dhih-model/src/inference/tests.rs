@@ -53,15 +53,19 @@ fn assert_agrees(backbone: Backbone, side: usize) {
     for (got, expected) in codes.iter().zip(&expected) {
         assert!((got - expected).abs() <= 1e-4 * scale, "{backbone:?}: {got}, expected {expected}");
     }
-    // Alone or among others, on one thread or several, and in buffers that others have left: the same bits.
-    let len = network.config().input.len();
+    assert_same_bits(backbone, &inference, &images, &codes);
+}
+
+/// Checks that codes of 20 values have the same bits alone and among others, on one thread and on several, and in buffers that others have left.
+fn assert_same_bits(backbone: Backbone, inference: &Inference, images: &[u8], codes: &[f32]) {
+    let len = inference.input().len();
     let mut alone = vec![f32::NAN; 2 * 20];
     inference.run(&images[2 * len..4 * len], &mut alone);
     assert_eq!(alone, codes[40..80], "{backbone:?}");
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut again = vec![f32::NAN; codes.len()];
-        pool.install(|| inference.run(&images, &mut again));
+        pool.install(|| inference.run(images, &mut again));
         assert_eq!(again, codes, "{backbone:?} on {threads} threads");
     }
 }
@@ -129,17 +133,7 @@ fn agreement_in_int8(backbone: Backbone, side: usize) -> f64 {
     let inference = Inference::of_codes_in_int8(&network, &calibration).unwrap().unwrap();
     let mut codes = vec![f32::NAN; 9 * 20];
     inference.run(&images, &mut codes);
-    // Alone or among others, on one thread or several: the same bits.
-    let len = network.config().input.len();
-    let mut alone = vec![f32::NAN; 2 * 20];
-    inference.run(&images[2 * len..4 * len], &mut alone);
-    assert_eq!(alone, codes[40..80], "{backbone:?}");
-    for threads in [1, 3] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let mut again = vec![f32::NAN; codes.len()];
-        pool.install(|| inference.run(&images, &mut again));
-        assert_eq!(again, codes, "{backbone:?} on {threads} threads");
-    }
+    assert_same_bits(backbone, &inference, &images, &codes);
     // The features are close to those in f32, and not the same.
     let features = |inference: Inference| {
         let mut features = vec![f32::NAN; 9 * network.backbone().features()];

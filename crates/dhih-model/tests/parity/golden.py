@@ -400,7 +400,6 @@ def main():
         images = [image(height, width, f"image {number}") for number in range(1 if name.startswith(SMOOTH) else DEEP.get(name, IMAGES))]
         tensors[f"{name} gradients"] = torch.stack([gradients(net, name, pixels) for pixels in images])
         net = net.float()
-        net.zero_grad()
         if name == "dinov2-small":
             # The table of places is interpolated.
             tensors[f"{name} at 70 pixels"] = forward(net, image(70, 70))[:, ::STRIDE].contiguous()

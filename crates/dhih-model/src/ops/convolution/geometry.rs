@@ -6,6 +6,7 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use super::product::Segment;
+use crate::ops::tasks::threads;
 use crate::ops::{Conv2dConfig, Tasks};
 
 /// The sizes of a convolution of channels-last images.
@@ -171,9 +172,30 @@ impl Geometry {
         firsts.flat_map(cut).collect()
     }
 
+    /// Computes the output of `n` images in bands, in parallel: `run` takes the images of a band, its output rows, and where they go. `y` may end
+    /// with the last value that is written.
+    pub(super) fn run_in_bands(
+        &self,
+        x: &[f32],
+        n: usize,
+        y: &mut [f32],
+        run: impl Fn(&[f32], Range<usize>, &mut [f32]) + Sync + Send,
+    ) {
+        let (image, row) = (self.image(), self.out_row());
+        let mut rest = y;
+        let mut work = Vec::new();
+        for Band { images, rows } in self.bands(n, threads()) {
+            let len = images.len() * rows.len() * row;
+            let (y, behind) = rest.split_at_mut(len.min(rest.len()));
+            rest = behind;
+            work.push((&x[images.start * image..images.end * image], rows, y));
+        }
+        work.into_par_iter().run(|(x, rows, y)| run(x, rows, y));
+    }
+
     /// Divides `n` images into bands for `threads` threads, in order: whole images, or rows where there are few images. Bands begin at multiples
     /// of four rows, as Winograd tiles do. Results do not depend on the division.
-    pub(in crate::ops) fn bands(&self, n: usize, threads: usize) -> Vec<Band> {
+    fn bands(&self, n: usize, threads: usize) -> Vec<Band> {
         const COST: usize = 1 << 24;
         let wanted = 4 * threads;
         if n >= wanted || threads == 1 {

@@ -14,8 +14,6 @@ mod winograd;
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 pub(super) use self::backward::{Backward, OutputGradient};
 pub(super) use self::factor::{Factor, Rows};
 pub(super) use self::geometry::Band;
@@ -28,7 +26,6 @@ use self::product::Epilogue;
 use self::winograd::{Winograd, WinogradWeights};
 use super::Activation;
 use super::simd::isa;
-use super::tasks::{Tasks, threads};
 
 /// A convolution with its bias, its activation, and its weights in the order in which they are used.
 #[derive(Debug)]
@@ -73,16 +70,7 @@ impl Convolution {
 
     /// Convolves `n` images, in parallel. `y` may end with the last value that is written.
     pub(crate) fn run_batch(&self, x: &[f32], n: usize, y: &mut [f32]) {
-        let (image, row) = (self.geometry.image(), self.geometry.out_row());
-        let mut rest = y;
-        let mut work = Vec::new();
-        for band in self.geometry.bands(n, threads()) {
-            let len = band.images.len() * band.rows.len() * row;
-            let (y, behind) = rest.split_at_mut(len.min(rest.len()));
-            rest = behind;
-            work.push((&x[band.images.start * image..band.images.end * image], band.rows, y));
-        }
-        work.into_par_iter().run(|(x, rows, y)| self.run(x, rows, y));
+        self.geometry.run_in_bands(x, n, y, |x, rows, y| self.run(x, rows, y));
     }
 
     /// Computes the output rows `rows` of each image in `x`. These are all rows where there are several images, else they begin at a multiple of

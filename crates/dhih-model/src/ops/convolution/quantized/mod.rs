@@ -26,7 +26,7 @@ use super::geometry::{Band, Geometry};
 use super::product::{Epilogue, Grid, Segment, Strides};
 use crate::ops::Activation;
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
-use crate::ops::tasks::{Tasks, threads};
+use crate::ops::tasks::Tasks;
 
 /// Pixels whose bytes and results lie in cache together.
 const PIXELS: usize = 8 * TILE;
@@ -121,21 +121,12 @@ impl QuantizedConvolution {
 
     /// All of `n` images, in parallel. `y` may end with the last value that is written.
     pub(crate) fn run_batch(&self, x: &[f32], n: usize, y: &mut [f32]) {
-        let (image, row) = (self.geometry.image(), self.geometry.out_row());
         if self.scale.is_none() {
             let (from, to) = (self.geometry.channels, self.geometry.pixel);
             let parts = y.par_chunks_mut(PIXELS * to).zip(x.par_chunks(PIXELS * from));
             return parts.run(|(y, x)| self.pixels(x, y));
         }
-        let mut rest = y;
-        let mut work = Vec::new();
-        for band in self.geometry.bands(n, threads()) {
-            let len = band.images.len() * band.rows.len() * row;
-            let (y, behind) = rest.split_at_mut(len.min(rest.len()));
-            rest = behind;
-            work.push((&x[band.images.start * image..band.images.end * image], band.rows, y));
-        }
-        work.into_par_iter().run(|(x, rows, y)| self.run(x, rows, y));
+        self.geometry.run_in_bands(x, n, y, |x, rows, y| self.run(x, rows, y));
     }
 
     /// The output rows `rows` of each image in `x`: all of them where there are several images.
