@@ -258,6 +258,14 @@ pub struct ExportLine {
     pub metadata: Option<Map<String, Value>>,
 }
 
+impl From<Item> for ExportLine {
+    fn from(item: Item) -> Self {
+        let Item { id, external_id, label, code, metadata, .. } = item;
+        let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
+        Self { id, external_id, code, label, metadata }
+    }
+}
+
 /// Items of a page of `GET /v1/items` when `limit` is not given.
 pub const DEFAULT_LIMIT: usize = 100;
 

@@ -7,3 +7,4 @@ mod name;
 pub(crate) mod template;
 
 pub use name::CollectionName;
+pub(crate) use name::DEFAULT;

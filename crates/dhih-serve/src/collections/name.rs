@@ -1,14 +1,15 @@
 //! The name of a collection, which is part of paths and the name of a directory.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::operation::path_prefix::PathPrefix;
-use crate::operation::plain_name::{PlainName, PlainNameError};
+use crate::operation::plain_name::{PlainNameError, check_plain};
 
 /// The name of the collection that is meant where none is named.
-const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 
 /// The name of a collection: up to 64 letters, digits, `.`, `-` and `_`, of which the first is a letter or a digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +45,13 @@ impl FromStr for CollectionName {
     type Err = PlainNameError;
 
     fn from_str(text: &str) -> Result<Self, PlainNameError> {
-        PlainName::check(text).map(|name| Self(name.as_str().into()))
+        check_plain(text).map(|()| Self(text.into()))
+    }
+}
+
+impl Borrow<str> for CollectionName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use axum::Router;
 
-use crate::collections::CollectionName;
 use crate::collections::folder::Folder;
 use crate::collections::template;
+use crate::collections::{CollectionName, DEFAULT};
 use crate::http::figures;
 use crate::http::shared::Shared;
 use crate::http::state::AppState;
@@ -110,7 +110,7 @@ impl Collections {
         }
         let Some(folder) = &collections.0.folder else { return Ok(collections) };
         for name in folder.names()? {
-            if collections.get(&name).is_some() {
+            if collections.get(name.as_str()).is_some() {
                 return Err(Error::TwoCollections { name: name.to_string() });
             }
             collections.open_one(name.clone(), &folder.served(&name))?;
@@ -134,7 +134,7 @@ impl Collections {
     }
 
     /// A collection.
-    pub(crate) fn get(&self, name: &CollectionName) -> Option<Open> {
+    pub(crate) fn get(&self, name: &str) -> Option<Open> {
         self.0.open.load().get(name).cloned()
     }
 
@@ -150,7 +150,7 @@ impl Collections {
 
     /// The collection that is meant where none is named.
     pub(crate) fn default_one(&self) -> Option<Open> {
-        self.get(&CollectionName::default())
+        self.get(DEFAULT)
     }
 
     /// Makes a collection. When this returns it is on disk, and is served.
@@ -164,7 +164,7 @@ impl Collections {
     ) -> Result<Arc<AppState>, CollectionError> {
         let folder = self.writable_folder()?;
         let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.get(name).is_some() || folder.has(name) {
+        if self.get(name.as_str()).is_some() || folder.has(name) {
             return Err(CollectionError::Exists(name.clone()));
         }
         match template {
@@ -176,7 +176,8 @@ impl Collections {
                 folder.make(name, |dir| template::write_codes(*bits, dir))?;
             }
             Template::Like(other) => {
-                let other = self.get(other).ok_or(CollectionError::Unknown(other.clone()))?;
+                let other =
+                    self.get(other.as_str()).ok_or(CollectionError::Unknown(other.clone()))?;
                 folder.make(name, |dir| template::write_like(&other.state.run(), dir))?;
             }
         }
@@ -194,7 +195,7 @@ impl Collections {
     pub(crate) fn remove(&self, name: &CollectionName) -> Result<(), CollectionError> {
         let folder = self.writable_folder()?;
         let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = self.get(name).ok_or_else(|| CollectionError::Unknown(name.clone()))?;
+        let open = self.get(name.as_str()).ok_or_else(|| CollectionError::Unknown(name.clone()))?;
         if !folder.has(name) {
             return Err(CollectionError::Named(name.clone()));
         }
@@ -234,7 +235,7 @@ impl Collections {
     fn follow(&self, folder: &Folder, names: &[CollectionName]) -> Vec<Error> {
         let mut errors = Vec::new();
         for name in names {
-            if self.get(name).is_none() {
+            if self.get(name.as_str()).is_none() {
                 errors.extend(self.open_one(name.clone(), &folder.served(name)).err());
             }
         }

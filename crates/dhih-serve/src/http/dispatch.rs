@@ -9,12 +9,13 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Uri, header, uri::PathAndQuery};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use tower::Service;
 
 use crate::collections::CollectionName;
 use crate::http::collections::Collections;
+use crate::http::target::{lead_outside, with_path_and_query};
 
 /// What the paths of named collections begin with.
 const NAMED: &str = "/v1/collections/";
@@ -38,11 +39,12 @@ pub(super) async fn dispatch(State(dispatch): State<Dispatch>, mut request: Requ
         }
         Meant::Named(name) => {
             let rest = own_path(request.uri(), &name);
-            if let (Some(mut open), Some(uri)) = (collections.get(&name), rest) {
+            if let (Some(mut open), Some(uri)) = (collections.get(name.as_str()), rest) {
                 *request.uri_mut() = uri;
                 request.extensions_mut().insert(name.clone());
-                let response = answer(&mut open.router, request).await;
-                return with_name(&name, response);
+                let mut response = answer(&mut open.router, request).await;
+                lead_outside(&mut response, "/v1/", &format!("{NAMED}{name}/"));
+                return response;
             }
         }
     }
@@ -74,21 +76,9 @@ fn meant(path: &str) -> Meant {
 
 /// The target without the collection's name.
 fn own_path(uri: &Uri, name: &CollectionName) -> Option<Uri> {
-    let mut parts = uri.clone().into_parts();
-    let target = parts.path_and_query.as_ref()?.as_str();
+    let target = uri.path_and_query()?.as_str();
     let rest = target.strip_prefix(NAMED)?.strip_prefix(name.as_str())?;
-    parts.path_and_query = Some(PathAndQuery::try_from(format!("/v1{rest}")).ok()?);
-    Uri::from_parts(parts).ok()
-}
-
-/// An answer that leads to where the collection's name is needed.
-fn with_name(name: &CollectionName, mut response: Response) -> Response {
-    let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
-    let rest = to.and_then(|to| to.strip_prefix("/v1/"));
-    if let Some(Ok(to)) = rest.map(|rest| HeaderValue::try_from(format!("{NAMED}{name}/{rest}"))) {
-        response.headers_mut().insert(header::LOCATION, to);
-    }
-    response
+    with_path_and_query(uri, &format!("/v1{rest}"))
 }
 
 #[cfg(test)]

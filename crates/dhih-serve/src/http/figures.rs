@@ -3,36 +3,40 @@
 use crate::collections::CollectionName;
 use crate::http::AppState;
 
+/// Those that every collection has.
+const OF_ALL: [&str; 2] = ["dhih_items", "dhih_encode_queue_images"];
+/// Those of an index on this machine's disk.
+const OF_INDEX: [&str; 6] = [
+    "dhih_index_segments",
+    "dhih_index_segment_bytes",
+    "dhih_index_tombstones",
+    "dhih_index_memtable_items",
+    "dhih_index_log_bytes",
+    "dhih_write_error",
+];
+
 /// Measures a collection.
 pub(super) fn record(state: &AppState) {
     let (run, name) = (state.run(), state.name());
-    set("dhih_items", name, run.len() as f64);
+    let values = [run.len() as f64, state.images_under_way() as f64];
+    OF_ALL.into_iter().zip(values).for_each(|(figure, value)| set(figure, name, value));
     if let Ok(items) = run.items() {
         let sizes = items.index().sizes();
-        set("dhih_index_segments", name, sizes.segments as f64);
-        set("dhih_index_segment_bytes", name, sizes.segment_bytes as f64);
-        set("dhih_index_tombstones", name, sizes.tombstones as f64);
-        set("dhih_index_memtable_items", name, sizes.memtable as f64);
-        set("dhih_index_log_bytes", name, sizes.log_bytes as f64);
-        set("dhih_write_error", name, f64::from(u8::from(items.last_error().is_some())));
+        let values = [
+            sizes.segments as f64,
+            sizes.segment_bytes as f64,
+            sizes.tombstones as f64,
+            sizes.memtable as f64,
+            sizes.log_bytes as f64,
+            f64::from(u8::from(items.last_error().is_some())),
+        ];
+        OF_INDEX.into_iter().zip(values).for_each(|(figure, value)| set(figure, name, value));
     }
-    set("dhih_encode_queue_images", name, state.images_under_way() as f64);
 }
 
 /// Sets the figures of a collection that was removed to nothing: they cannot be taken back.
 pub(super) fn forget(name: &CollectionName) {
-    for figure in [
-        "dhih_items",
-        "dhih_index_segments",
-        "dhih_index_segment_bytes",
-        "dhih_index_tombstones",
-        "dhih_index_memtable_items",
-        "dhih_index_log_bytes",
-        "dhih_write_error",
-        "dhih_encode_queue_images",
-    ] {
-        set(figure, name, 0.0);
-    }
+    OF_ALL.into_iter().chain(OF_INDEX).for_each(|figure| set(figure, name, 0.0));
 }
 
 fn set(figure: &'static str, collection: &CollectionName, value: f64) {

@@ -21,6 +21,7 @@ mod routes;
 mod sessions;
 mod shared;
 mod state;
+mod target;
 mod trace;
 mod upload;
 mod wanted;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 
 use crate::http::ApiError;
 use crate::http::layers::SecurityHeaders;
+use crate::http::target::{lead_outside, with_path_and_query};
 use crate::operation::path_prefix::PathPrefix;
 use crate::operation::resource_policy::ResourcePolicy;
 
@@ -33,10 +34,12 @@ async fn strip(
     let headers = SecurityHeaders::of(&request, ResourcePolicy::default());
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let mut own = match target.strip_prefix(prefix.as_str()) {
-        Some(rest) if rest.starts_with('/') => match below_prefix(request.uri(), rest) {
+        Some(rest) if rest.starts_with('/') => match with_path_and_query(request.uri(), rest) {
             Some(inner) => {
                 *request.uri_mut() = inner;
-                return with_prefix(&prefix, next.run(request).await);
+                let mut response = next.run(request).await;
+                lead_outside(&mut response, "/", &format!("{prefix}/"));
+                return response;
             }
             None => beside(&prefix),
         },
@@ -55,22 +58,4 @@ async fn strip(
 fn beside(prefix: &PathPrefix) -> Response {
     let message = format!("there is nothing here: this service is below {prefix}/");
     ApiError::NotFound(message).into_response()
-}
-
-/// The same target with this path and query.
-fn below_prefix(uri: &Uri, path_and_query: &str) -> Option<Uri> {
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path_and_query.parse().ok()?);
-    Uri::from_parts(parts).ok()
-}
-
-/// An answer that leads to where the prefix is needed.
-fn with_prefix(prefix: &PathPrefix, mut response: Response) -> Response {
-    let to = response.headers().get(header::LOCATION).map(HeaderValue::as_bytes);
-    let to = to.filter(|to| to.starts_with(b"/"));
-    let to = to.map(|to| HeaderValue::from_bytes(&[prefix.as_str().as_bytes(), to].concat()));
-    if let Some(Ok(to)) = to {
-        response.headers_mut().insert(header::LOCATION, to);
-    }
-    response
 }

@@ -108,6 +108,27 @@ impl LabelShape {
         }
     }
 
+    /// The labels of items of an index, as an index takes them.
+    pub(crate) fn labels_in(self, index: &Index, ids: &[u64]) -> Option<Labels> {
+        match self {
+            Self::None => None,
+            Self::Single => {
+                let one = |id: &u64| match index.label(*id) {
+                    Some(Label::Single(class)) => class,
+                    _ => Labels::NONE,
+                };
+                Some(Labels::Single(ids.iter().map(one).collect()))
+            }
+            Self::MultiHot(classes) => {
+                let row = |id: &u64| match index.label(*id) {
+                    Some(Label::MultiHot(row)) => row.to_vec(),
+                    _ => vec![0; classes],
+                };
+                Some(Labels::MultiHot { classes, values: ids.iter().flat_map(row).collect() })
+            }
+        }
+    }
+
     /// The labels of these items, as an index takes them.
     fn labels<'a>(self, items: impl Iterator<Item = &'a Record>) -> Option<Labels> {
         match self {

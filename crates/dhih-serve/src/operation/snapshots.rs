@@ -10,7 +10,7 @@ use crate::Error;
 use crate::api::Snapshot;
 use crate::disk::sync_directory;
 use crate::items::{ChangeError, Compacted, Copied, LocalItems};
-use crate::operation::plain_name::{PlainName, PlainNameError};
+use crate::operation::plain_name::{PlainNameError, check_plain};
 
 /// What the name of a snapshot ends with that is not whole yet.
 const PARTIAL: &str = ".partial";
@@ -63,8 +63,8 @@ impl Snapshots {
         let dir = self.dir()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = wanted.unwrap_or_else(|| format!("snapshot-{}", since.as_secs()));
-        let plain = PlainName::check(&name)?;
-        if plain.as_str().ends_with(PARTIAL) {
+        check_plain(&name)?;
+        if name.ends_with(PARTIAL) {
             return Err(SnapshotError::Partial);
         }
         match dir.join(&name).symlink_metadata() {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use dhih_index::{Index, Rescore, to_hex};
 
 use crate::api;
-use crate::items;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
+use crate::items::{self, LabelShape};
 use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
@@ -56,6 +56,11 @@ impl View<'_> {
             Snapshot::Local(index) => &**index,
             Snapshot::Remote(store) => *store,
         }
+    }
+
+    /// What labels its items have.
+    pub(crate) fn shape(&self) -> LabelShape {
+        self.run.shape()
     }
 
     /// The index that is searched, where it is on this machine.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, header};
+use axum::http::{Method, Request};
 use dhih_index::{CodeSet, Codes, IndexBuilder, to_hex};
 use dhih_serve::{Access, Collections, CollectionsConfig, Keys, Limits, QueueConfig, Shared, app};
 use serde_json::{Value, json as value};
@@ -13,6 +13,7 @@ use serde_json::{Value, json as value};
 use crate::common::{
     Answer, BITS, Fixture, ITEMS, fields, form, get, json, png, send, with_method, write_run,
 };
+use crate::metadata::put;
 
 const READ: &str = "read-key-0123456789";
 const ADMIN: &str = "admin-key-0123456789";
@@ -36,11 +37,6 @@ fn build(dir: &Path, bits: u32, codes: std::ops::Range<u64>) {
     IndexBuilder::default().build(&set, dir).unwrap();
 }
 
-fn put(path: &str, body: Value) -> Request<Body> {
-    let request = Request::put(path).header(header::CONTENT_TYPE, "application/json");
-    request.body(body.to_string().into()).unwrap()
-}
-
 fn delete(path: &str) -> Request<Body> {
     with_method(Method::DELETE, path)
 }
@@ -57,7 +53,7 @@ async fn names(app: &Router) -> Vec<String> {
 }
 
 async fn made(app: &Router, name: &str, like: Value) -> Answer {
-    let answer = send(app, put(&format!("/v1/collections/{name}"), like)).await;
+    let answer = send(app, put(&format!("/v1/collections/{name}"), &like)).await;
     assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
     answer
 }
@@ -157,7 +153,7 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
         ("b", value!({"bits": 8, "more": 1}), 400, "malformed_body"),
         ("b", value!({"like": "none"}), 404, "no_collection"),
     ] {
-        send(&app, put(&format!("/v1/collections/{name}"), body)).await.refused(status, word, "");
+        send(&app, put(&format!("/v1/collections/{name}"), &body)).await.refused(status, word, "");
     }
     made(&app, "default", value!({"like": "hashes"})).await;
     assert_eq!(send(&app, get("/v1/info")).await.ok()["bits"], 64);
@@ -258,7 +254,7 @@ async fn keys_may_be_for_some_collections() {
     let elsewhere = delete("/v1/collections/private/items/1");
     send(&app, with(PHOTOS, elsewhere)).await.refused(403, "forbidden", "other collections");
     // Collections are made and removed by those who may do all.
-    let make = || put("/v1/collections/new", value!({"bits": 8}));
+    let make = || put("/v1/collections/new", &value!({"bits": 8}));
     send(&app, with(PHOTOS, make())).await.refused(403, "forbidden", "other collections");
     send(&app, with(READ, make())).await.refused(403, "forbidden", "`admin`");
     let remove = delete("/v1/collections/photos");
@@ -270,7 +266,7 @@ async fn keys_may_be_for_some_collections() {
 async fn what_cannot_be_made_or_removed_says_why() {
     let fixture = Fixture::new();
     let alone = fixture.writable_app();
-    let make = || put("/v1/collections/new", value!({"bits": 8}));
+    let make = || put("/v1/collections/new", &value!({"bits": 8}));
     send(&alone, make()).await.refused(422, "no_collections_dir", "--collections");
     assert_eq!(names(&alone).await, ["default"]);
     send(&alone, delete("/v1/collections/default")).await.refused(422, "no_collections_dir", "");

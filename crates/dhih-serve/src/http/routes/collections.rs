@@ -8,7 +8,7 @@ use axum::{
 };
 
 use crate::api::{Collection, CollectionList, ErrorAnswer, NewCollection};
-use crate::collections::CollectionName;
+use crate::collections::{CollectionName, DEFAULT};
 use crate::http::collections::Template;
 use crate::http::guard::Caller;
 use crate::http::json::only_json;
@@ -52,11 +52,8 @@ pub(crate) async fn one(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<Collection>, ApiError> {
-    // A name that none can have is told nobody either who may not read.
-    let name = name.parse::<CollectionName>();
-    collections.shared().guard().allow(&caller, Role::Read, name.as_ref().ok())?;
-    let name = name.map_err(|reason| ApiError::NoCollection(reason.to_string()))?;
-    let open = collections.get(&name).ok_or_else(|| no_collection(&name))?;
+    let name = readable(&collections, &caller, &name)?;
+    let open = collections.get(name.as_str()).ok_or_else(|| no_collection(&name))?;
     Ok(Json(shown(&open.state)))
 }
 
@@ -144,14 +141,20 @@ pub(crate) async fn unknown(
         return ApiError::NotFound(format!("there is nothing at {path}; the API is under /v1"));
     };
     let named = rest.strip_prefix("collections/").and_then(|rest| rest.split_once('/'));
-    let name = named.map_or(Ok(CollectionName::default()), |(name, _)| name.parse());
-    match collections.shared().guard().allow(&caller, Role::Read, name.as_ref().ok()) {
-        Err(refused) => refused,
-        Ok(()) => name.map_or_else(
-            |reason| ApiError::NoCollection(reason.to_string()),
-            |name| no_collection(&name),
-        ),
-    }
+    let name = named.map_or(DEFAULT, |(name, _)| name);
+    readable(&collections, &caller, name)
+        .map_or_else(|refused| refused, |name| no_collection(&name))
+}
+
+/// The name of a collection, for a caller who may read it. A name that none can have is told nobody either who may not read.
+fn readable(
+    collections: &Collections,
+    caller: &Caller,
+    name: &str,
+) -> Result<CollectionName, ApiError> {
+    let name = name.parse::<CollectionName>();
+    collections.shared().guard().allow(caller, Role::Read, name.as_ref().ok())?;
+    name.map_err(|reason| ApiError::NoCollection(reason.to_string()))
 }
 
 fn named(name: &str) -> Result<CollectionName, ApiError> {

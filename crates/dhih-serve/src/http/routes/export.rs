@@ -12,7 +12,7 @@ use axum::{
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use crate::api::{ErrorAnswer, ExportFormat, ExportParams};
+use crate::api::{ErrorAnswer, ExportFormat, ExportLine, ExportParams};
 use crate::http::list_params::exported;
 use crate::http::params::Bounds;
 use crate::http::routes::search::scope;
@@ -20,6 +20,7 @@ use crate::http::{ApiError, AppState};
 use crate::items::MAX_ID;
 use crate::run::Run;
 use crate::run::exporting::Exported;
+use crate::run::view::View;
 
 /// Items that are read and written together.
 const PART: usize = 16 << 10;
@@ -65,7 +66,12 @@ pub(crate) async fn export(
             Some(scope) => scope.selection(index).ids_from(0, usize::MAX),
             None => index.ids_from(0, usize::MAX),
         };
-        let written = write(&run, &ids, format, &mut file, |ids| view.exported(index, ids));
+        let written = match format {
+            ExportFormat::Parquet => {
+                write_parquet(&run, &ids, &mut file, |ids| view.exported(index, ids))
+            }
+            ExportFormat::Ndjson => write_lines(&view, &ids, &mut file),
+        };
         match written.and_then(|()| file.flush()) {
             Ok(()) => (),
             // Nobody reads it any more.
@@ -88,37 +94,34 @@ pub(crate) async fn export(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-/// Writes a file of the items with these ids.
-fn write(
+/// Writes a Parquet file of the items with these ids.
+fn write_parquet(
     run: &Run,
     ids: &[u64],
-    format: ExportFormat,
     file: &mut Pieces,
     read: impl Fn(&[u64]) -> io::Result<Exported>,
 ) -> io::Result<()> {
-    match format {
-        ExportFormat::Parquet => {
-            let mut like = run.without_items().map_err(io::Error::other)?;
-            // No item of a service has a greater id, unless it was built with it.
-            like.ids = Some(vec![ids.last().copied().unwrap_or_default().max(MAX_ID)]);
-            let texts = ["external_id", "source", "metadata"];
-            let mut parquet = dhih_index::ParquetCodes::new(file, &like, &texts)?;
-            for part in ids.chunks(PART) {
-                let Exported { set, external_ids, sources, metadata, .. } = read(part)?;
-                parquet.write(&set, &[external_ids, sources, metadata])?;
-            }
-            parquet.finish()
-        }
-        ExportFormat::Ndjson => {
-            for part in ids.chunks(PART) {
-                for line in read(part)?.lines() {
-                    serde_json::to_writer(&mut *file, &line)?;
-                    file.write_all(b"\n")?;
-                }
-            }
-            Ok(())
+    let mut like = run.without_items().map_err(io::Error::other)?;
+    // No item of a service has a greater id, unless it was built with it.
+    like.ids = Some(vec![ids.last().copied().unwrap_or_default().max(MAX_ID)]);
+    let texts = ["external_id", "source", "metadata"];
+    let mut parquet = dhih_index::ParquetCodes::new(file, &like, &texts)?;
+    for part in ids.chunks(PART) {
+        let Exported { set, external_ids, sources, metadata } = read(part)?;
+        parquet.write(&set, &[external_ids, sources, metadata])?;
+    }
+    parquet.finish()
+}
+
+/// Writes a line of JSON for each item with these ids.
+fn write_lines(view: &View<'_>, ids: &[u64], file: &mut Pieces) -> io::Result<()> {
+    for part in ids.chunks(PART) {
+        for item in view.items(part).map_err(io::Error::other)? {
+            serde_json::to_writer(&mut *file, &ExportLine::from(item))?;
+            file.write_all(b"\n")?;
         }
     }
+    Ok(())
 }
 
 /// A file that is sent piece by piece.
