@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A directory is made under a hidden name and is removed under one, so that an interruption leaves no half of a collection. Hidden entries are
-//! no collections.
+//! no collections, and neither is a link to one that is there under its own name.
 
 use std::fs;
 use std::io;
@@ -63,8 +63,8 @@ impl Folder {
         for entry in self.entries()? {
             let (name, path) = (entry.file_name(), entry.path());
             let name = name.to_string_lossy();
-            // A link counts as what it leads to.
-            if name.starts_with('.') || !path.is_dir() {
+            // A link counts as what it leads to, unless that is here under its own name: `latest`, which training leaves.
+            if name.starts_with('.') || !path.is_dir() || self.is_second_name(&entry) {
                 continue;
             }
             let named = name.parse();
@@ -75,6 +75,16 @@ impl Folder {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Whether an entry is a link to another entry of this folder.
+    fn is_second_name(&self, entry: &fs::DirEntry) -> bool {
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let canonical = |path: &Path| path.canonicalize().ok();
+        is_link
+            && canonical(&entry.path()).is_some_and(|target| {
+                target.parent().map(Path::to_path_buf) == canonical(&self.dir)
+            })
     }
 
     /// What a collection is made of.

@@ -284,6 +284,19 @@ async fn what_cannot_be_made_or_removed_says_why() {
     assert!(error.to_string().contains("empty"), "{error}");
 }
 
+/// A folder of runs has a link `latest` to the newest one, whose index would be opened twice.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_another_collection_is_no_collection_but_one_to_elsewhere_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("collections");
+    build(&folder.join("a"), 64, 0..5);
+    build(&dir.path().join("elsewhere"), 64, 0..6);
+    std::os::unix::fs::symlink("a", folder.join("latest")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), folder.join("b")).unwrap();
+    assert_eq!(names(&open(&folder)).await, ["a", "b"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_follows_the_folder() {
     let dir = tempfile::tempdir().unwrap();
