@@ -10,11 +10,6 @@ use serde::Deserialize;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
-/// The cargo that runs xtask.
-pub(crate) fn program() -> PathBuf {
-    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
-}
-
 /// The binaries of one build, by name.
 #[derive(Debug)]
 pub(crate) struct Binaries(BTreeMap<String, PathBuf>);
@@ -22,7 +17,7 @@ pub(crate) struct Binaries(BTreeMap<String, PathBuf>);
 impl Binaries {
     /// One release build; `args` select what. Cargo's progress goes to stderr.
     pub(crate) fn build(workspace: &Workspace, args: &[&str]) -> Result<Self> {
-        let step = Step::new("build", &program(), workspace)
+        let step = Step::cargo("build", workspace)
             .args(["build", "--release", "--message-format=json-render-diagnostics"])
             .args(args.iter().copied());
         Ok(Self::told(&step.capture()?))

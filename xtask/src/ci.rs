@@ -5,7 +5,6 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::book;
-use crate::cargo;
 use crate::report;
 use crate::step::Step;
 use crate::test_python;
@@ -56,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 }
 
 fn cargo_step(name: &'static str, workspace: &Workspace, args: &[&str]) -> Step {
-    Step::new(name, &cargo::program(), workspace).args(args.iter().copied())
+    Step::cargo(name, workspace).args(args.iter().copied())
 }
 
 /// Compiles dhih-index and its tests without default features, and with each feature alone: the other steps have them all.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::cargo::{self, Binaries};
+use crate::cargo::Binaries;
 use crate::console::print;
 use crate::failure::Failure;
 use crate::step::Step;
@@ -259,7 +259,7 @@ impl Bench<'_> {
         let faiss = faiss.args(["xtask/bench/index_peers.py", "--codes", codes]).args(case.reach);
         let mut steps = vec![faiss.args(["--queries", queries])];
         if case.bits == 64 && case.reach == K {
-            let step = Step::new("measure mih-rs", &cargo::program(), self.workspace);
+            let step = Step::cargo("measure mih-rs", self.workspace);
             let step = step.args(["run", "--release", "--quiet", "--manifest-path", MIH, "--"]);
             steps.push(step.args([codes, queries, "10", "100"]));
         }

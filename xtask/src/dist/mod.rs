@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::{self, Binaries};
+use crate::cargo::Binaries;
 use crate::console::print;
 use crate::failure::Failure;
 use crate::step::Step;
@@ -168,7 +168,7 @@ fn file_name(program: &str) -> String {
 }
 
 fn built(package: &str, target: &str, workspace: &Workspace) -> Result<PathBuf> {
-    let step = Step::new("build", &cargo::program(), workspace)
+    let step = Step::cargo("build", workspace)
         .args(["rustc", "--release", "--locked", "--message-format=json-render-diagnostics"])
         .args(["--package", package, "--bin", package])
         .args(linkage::flags(target).iter().copied());

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::cargo;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
@@ -30,12 +29,12 @@ pub(super) struct Part {
 /// All parts of the programs of `packages` on `target`, by name and version.
 pub(super) fn parts(packages: &[&str], target: &str, workspace: &Workspace) -> Result<Vec<Part>> {
     let selected = packages.iter().flat_map(|&package| ["--package", package]);
-    let tree = Step::new("list crates", &cargo::program(), workspace)
+    let tree = Step::cargo("list crates", workspace)
         .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--target", target])
         .args(["--prefix", "depth", "--format", "{p}"])
         .args(selected)
         .capture()?;
-    let metadata = Step::new("read manifests", &cargo::program(), workspace).args([
+    let metadata = Step::cargo("read manifests", workspace).args([
         "metadata",
         "--locked",
         "--format-version",

@@ -1,7 +1,7 @@
 //! From the bytes of pictures to real-valued codes, off the async runtime and within bounds. No HTTP here.
 //!
 //! ```text
-//! pictures.rs -> queue.rs (a place, or a refusal) -> memory.rs (bytes to decode with) -> decoded on a blocking thread
+//! pictures.rs -> queue.rs (a place of places.rs, or a refusal) -> memory.rs (bytes to decode with) -> decoded on a blocking thread
 //!             -> workers.rs (encoded in batches with the images of other requests)
 //! ```
 //!
@@ -10,16 +10,36 @@
 
 mod memory;
 mod pictures;
+mod places;
 mod queue;
 mod workers;
 
 use std::time::Duration;
 
+pub(crate) use self::pictures::PictureEncoder;
 use crate::blocking::BlockingError;
 use crate::run::coder::Lacking;
 
-pub(crate) use self::pictures::PictureEncoder;
-pub use self::queue::QueueConfig;
+/// How images are gathered into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Images under way at most; further ones are refused.
+    pub capacity: usize,
+    /// Images that one worker encodes together at most.
+    pub max_batch: usize,
+    /// How long the first image of a batch waits for others.
+    pub max_wait: Duration,
+    /// Images are refused that would wait longer than this until they are encoded, by what encoding has taken lately, unless few are
+    /// under way: under more load than the encoder takes, those that are accepted are answered soon.
+    pub max_queued: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(40));
+        Self { capacity: 128, max_batch: 32, max_wait, max_queued }
+    }
+}
 
 /// Why a picture has no code.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use dhih_model::image::{Header, Limits, Picture, decode_for};
 use dhih_model::{Encoded, InputShape};
 
-use super::EncodeError;
 use super::memory::DecodingMemory;
-use super::queue::{EncodeQueue, QueueConfig};
+use super::queue::EncodeQueue;
+use super::{EncodeError, QueueConfig};
 use crate::blocking::BlockingPool;
 use crate::run::Run;
 

@@ -1,88 +1,18 @@
-//! The encode queue: how many images are under way, who may join them, and waiting for codes. Who encodes: `workers.rs`.
+//! The encode queue: which images may join those under way (`places.rs`), and waiting for their codes. Who encodes: `workers.rs`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dhih_model::Encoded;
 use tokio::sync::oneshot;
 
-use super::EncodeError;
+use super::places::{Place, Places};
 use super::workers::{Job, Pace, Workers};
+use super::{EncodeError, QueueConfig};
 use crate::run::Run;
-
-/// How images are gathered into batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueConfig {
-    /// Images under way at most; further ones are refused.
-    pub capacity: usize,
-    /// Images that one worker encodes together at most.
-    pub max_batch: usize,
-    /// How long the first image of a batch waits for others.
-    pub max_wait: Duration,
-    /// Images are refused that would wait longer than this until they are encoded, by what encoding has taken lately, unless few are
-    /// under way: under more load than the encoder takes, those that are accepted are answered soon.
-    pub max_queued: Duration,
-}
-
-impl Default for QueueConfig {
-    fn default() -> Self {
-        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(40));
-        Self { capacity: 128, max_batch: 32, max_wait, max_queued }
-    }
-}
 
 /// While fewer images are under way, more are let in, however slow the network: it would else refuse people who are only a few at once.
 const FEW: usize = 8;
-
-/// Images under way.
-#[derive(Debug)]
-struct Places {
-    taken: AtomicUsize,
-    capacity: usize,
-}
-
-impl Places {
-    fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    fn take(self: &Arc<Self>, count: usize) -> Option<Place> {
-        let more = |taken: usize| Some(taken + count).filter(|taken| *taken <= self.capacity);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        self.report();
-        Some(Place { places: self.clone(), count })
-    }
-
-    fn report(&self) {
-        metrics::gauge!("dhih_encode_queue_images").set(self.taken() as f64);
-    }
-}
-
-/// Places in the queue; given back when this is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
-    count: usize,
-}
-
-impl Place {
-    /// The place of one image.
-    fn split(&mut self) -> Self {
-        let count = self.count.min(1);
-        self.count -= count;
-        Self { places: self.places.clone(), count }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.count > 0 {
-            self.places.taken.fetch_sub(self.count, Ordering::Relaxed);
-            self.places.report();
-        }
-    }
-}
 
 /// The queue's entrance. The workers end when it is dropped.
 #[derive(Debug)]
@@ -98,14 +28,14 @@ impl EncodeQueue {
     pub(super) fn start(config: QueueConfig, workers: usize) -> std::io::Result<Self> {
         let pace = Arc::new(Pace::default());
         let workers = Workers::start(config, workers, &pace)?;
-        let places = Arc::new(Places { taken: AtomicUsize::new(0), capacity: config.capacity });
+        let places = Arc::new(Places::new(config.capacity));
         Ok(Self { places, max_queued: config.max_queued, workers, pace })
     }
 
     /// Places for `images`, or a refusal at once.
     pub(super) fn enter(&self, images: usize) -> Result<Place, EncodeError> {
-        if images > self.places.capacity {
-            return Err(EncodeError::TooMany { most: self.places.capacity });
+        if images > self.places.capacity() {
+            return Err(EncodeError::TooMany { most: self.places.capacity() });
         }
         let before = self.places.taken();
         let is_slow = before >= FEW && self.pace.of(before + images) > self.max_queued;

@@ -11,7 +11,8 @@ use dhih_model::Encoded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
-use super::queue::{Place, QueueConfig};
+use super::QueueConfig;
+use super::places::Place;
 use crate::run::Run;
 
 /// An image that waits for its code; the answer is that of it alone.

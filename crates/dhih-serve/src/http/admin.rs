@@ -3,14 +3,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use axum::middleware::from_fn;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
 
-use crate::api::Health;
 use crate::http::routes::info;
 use crate::http::{ApiError, Collections, layers};
 
@@ -41,14 +40,8 @@ impl Admin {
 async fn readyz(State(admin): State<Admin>) -> Response {
     match admin.0.get() {
         Some(collections) => info::readiness(collections),
-        None => not_ready("loading"),
+        None => info::not_ready("loading"),
     }
-}
-
-/// The answer of a service that new requests should not be sent to.
-pub(crate) fn not_ready(status: &'static str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None, writable: None }))
-        .into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -1,43 +1,17 @@
-//! Additions: several requests that wait at the same time become one change of catalogue and index (group commit), because what a change
+//! Additions: several requests that wait at the same time (`additions.rs`) become one change of catalogue and index (group commit), because what a change
 //! takes is the time of its syncs. Which id each item gets and whose place it takes: `placing.rs`. How a change is made: `changing.rs`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use dhih_index::{Batch, Index, to_hex};
 
+use super::additions::{Addition, Mode};
 use super::catalogue::{Change, Entry};
-use super::changing::{Changes, Steps, Writing};
+use super::local::LocalItems;
 use super::placing::{Placed, Placing};
-use super::{ChangeError, Changed, LocalItems, Made, NewItem};
+use super::writing::{Changes, Steps, Writing};
+use super::{ChangeError, Changed, Made, NewItem};
 use crate::{Error, Result};
-
-/// Items of one change, as far as several requests bring them.
-const MOST: usize = 100_000;
-
-/// What becomes of the items of a request of which one is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    AllOrNone,
-    Each,
-}
-
-/// Additions that wait for their turn.
-#[derive(Debug, Default)]
-pub(super) struct Additions {
-    waiting: Mutex<Vec<Addition>>,
-    tickets: AtomicU64,
-}
-
-/// The items of one request.
-#[derive(Debug)]
-struct Addition {
-    ticket: u64,
-    items: Vec<NewItem>,
-    mode: Mode,
-    answer: SyncSender<Result<Changed, ChangeError>>,
-}
 
 impl LocalItems {
     /// Adds items, or replaces some, all or none. When this returns they are on disk and are found.
@@ -168,54 +142,5 @@ impl LocalItems {
 
     fn set_of(&self, entries: &[Entry]) -> Result<dhih_index::CodeSet> {
         self.shape.set_of(entries.iter().map(|entry| (entry.id, &entry.record)))
-    }
-}
-
-impl Additions {
-    /// Lets a request wait for its turn, or for another that takes it along: its ticket, and where it is answered.
-    fn wait(
-        &self,
-        items: Vec<NewItem>,
-        mode: Mode,
-    ) -> (u64, Receiver<Result<Changed, ChangeError>>) {
-        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = sync_channel(1);
-        self.lock().push(Addition { ticket, items, mode, answer });
-        (ticket, answered)
-    }
-
-    /// The request of a ticket and those that wait with it, in the order in which they came; none where it was taken along.
-    fn take_with(&self, ticket: u64) -> Vec<Addition> {
-        let mut waiting = self.lock();
-        let Some(own) = waiting.iter().position(|one| one.ticket == ticket) else {
-            return Vec::new();
-        };
-        // Its own is among them, however many wait.
-        let mut items = waiting[own].items.len();
-        let mut group = Vec::new();
-        let mut left = Vec::new();
-        for one in waiting.drain(..) {
-            let is_own = one.ticket == ticket;
-            if is_own || items + one.items.len() <= MOST {
-                items += if is_own { 0 } else { one.items.len() };
-                group.push(one);
-            } else {
-                left.push(one);
-            }
-        }
-        *waiting = left;
-        group
-    }
-
-    /// Lets a request wait no more; whether it did.
-    fn withdraw(&self, ticket: u64) -> bool {
-        let mut waiting = self.lock();
-        let before = waiting.len();
-        waiting.retain(|one| one.ticket != ticket);
-        waiting.len() < before
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Addition>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -149,3 +149,8 @@ pub(super) fn reconcile(
     let batch = difference.batch(shape)?;
     writer.apply(&batch).map(drop).map_err(|error| Error::index(dir, error))
 }
+
+/// Whether an index has an item with this code, in hexadecimal.
+pub(crate) fn is_current(index: &Index) -> impl Fn(u64, &str) -> bool {
+    |id, code| index.code(id).map(to_hex).as_deref() == Some(code)
+}

@@ -6,66 +6,22 @@
 //! catalogue are opened again after an error that closes them, at once and then every second; what they are opened again from must be
 //! the same directory and the same index.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use dhih_index::{Batch, Index, IndexWriter};
 
 use super::ChangeError;
-use super::adding::Additions;
-use super::agreement::Difference;
-use super::catalogue::{Catalogue, Change, Removal};
-use super::keeping::is_current;
+use super::agreement::{Difference, is_current};
+use super::catalogue::{Catalogue, Change};
 use super::local::LocalItems;
-use super::numbering::Numbering;
+use super::writing::{Changes, Steps, Unsettled, Writing};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
 /// How long after a failure it is tried to open index and catalogue again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What changes need.
-#[derive(Debug)]
-pub(super) struct Writing {
-    /// Empty where items have nothing but what is in the index.
-    pub(super) catalogue: OnceLock<Arc<Catalogue>>,
-    changes: Mutex<Changes>,
-    /// Additions that wait to be made together.
-    pub(super) additions: Additions,
-    /// Whether the files are given to another run: no change begins any more.
-    pub(super) is_closed: AtomicBool,
-    /// Whether a change cannot be made at the moment.
-    pub(super) is_broken: AtomicBool,
-    is_recovering: AtomicBool,
-    /// The code of the error that the last change ended with.
-    pub(super) last_error: ArcSwapOption<&'static str>,
-}
-
-#[derive(Debug)]
-pub(super) struct Changes {
-    /// Absent after an error, until the index is open again.
-    pub(super) writer: Option<IndexWriter>,
-    pub(super) numbers: Numbering,
-    /// Items of changes of which it is not known how far they came.
-    unsettled: Vec<Unsettled>,
-}
-
-/// An item of a change.
-#[derive(Debug, Clone)]
-pub(super) struct Unsettled {
-    pub(super) id: u64,
-    /// What takes the change back, where it is to be; otherwise it is ended.
-    pub(super) undo: Option<Removal>,
-}
-
-/// A change as both files take it.
-pub(super) struct Steps<'a> {
-    pub(super) change: Change<'a>,
-    pub(super) batch: Batch,
-    pub(super) touched: Vec<Unsettled>,
-}
 
 impl LocalItems {
     /// Makes a change when it is its turn.
@@ -171,6 +127,20 @@ impl LocalItems {
         changes.writer.as_mut().ok_or_else(replaced)
     }
 
+    /// The catalogue, which is made where there is none yet: an index without a model has one from the first metadata, external id or declaration on.
+    pub(super) fn make_catalogue<'w>(&self, writing: &'w Writing) -> Result<&'w Arc<Catalogue>> {
+        if let Some(catalogue) = writing.catalogue() {
+            return Ok(catalogue);
+        }
+        let (catalogue, index) = (Arc::new(Catalogue::open(&self.dir)?), self.index());
+        if let Some(model) = index.model_sha256() {
+            catalogue.check_model(model)?;
+        }
+        catalogue.commit(&Change { index_id: Some(&self.index_id), ..Change::default() })?;
+        tracing::info!(dir = %self.dir.display(), "the index has a catalogue from now on");
+        Ok(writing.catalogue.get_or_init(|| catalogue))
+    }
+
     /// Makes good what earlier failures have left, and refuses files that others have replaced.
     fn make_usable(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
         writing.catalogue().map_or(Ok(()), |catalogue| catalogue.ensure_open())?;
@@ -251,51 +221,5 @@ impl LocalItems {
             Err(error) => tracing::debug!(%error, "items cannot be changed yet"),
         }
         is_done
-    }
-}
-
-impl Writing {
-    pub(super) fn new(catalogue: Option<Arc<Catalogue>>, changes: Changes) -> Self {
-        Self {
-            catalogue: catalogue.map(OnceLock::from).unwrap_or_default(),
-            changes: Mutex::new(changes),
-            additions: Additions::default(),
-            is_closed: AtomicBool::new(false),
-            is_broken: AtomicBool::new(false),
-            is_recovering: AtomicBool::new(false),
-            last_error: ArcSwapOption::empty(),
-        }
-    }
-
-    /// The catalogue, where there is one.
-    pub(super) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
-        self.catalogue.get()
-    }
-
-    /// Makes a change of the catalogue, where there is one.
-    pub(super) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
-    }
-
-    /// Whether the catalogue is still the file that is open, where there is one.
-    pub(super) fn is_catalogue_current(&self) -> bool {
-        self.catalogue().is_none_or(|catalogue| catalogue.is_current())
-    }
-
-    pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn check_open(&self) -> Result<(), ChangeError> {
-        match self.is_closed.load(Ordering::Acquire) {
-            true => Err(ChangeError::Reloading),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Changes {
-    pub(super) fn new(writer: IndexWriter, numbers: Numbering) -> Self {
-        Self { writer: Some(writer), numbers, unsettled: Vec::new() }
     }
 }

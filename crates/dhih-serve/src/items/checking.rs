@@ -5,7 +5,7 @@ use std::path::Path;
 use dhih_index::Index;
 use serde::Serialize;
 
-use super::agreement::Difference;
+use super::agreement::{Difference, is_current};
 use super::catalogue::Catalogue;
 use crate::{Error, Result};
 
@@ -54,6 +54,6 @@ pub fn check_index(dir: &Path) -> Result<Checked> {
     checked.catalogued = Some(catalogue.len());
     (checked.outdated, checked.displaced) = (ids(outdated), ids(displaced));
     checked.removed = removed;
-    checked.foreign_metadata = catalogue.foreign_attributes(super::is_current(&index))?;
+    checked.foreign_metadata = catalogue.foreign_attributes(is_current(&index))?;
     Ok(checked)
 }

@@ -1,15 +1,16 @@
-//! What users keep with items that stay as they are: metadata is replaced, fields are declared, external ids are looked up. How a change is
-//! made: `changing.rs`.
+//! What users keep with items that stay as they are: metadata is replaced, fields are declared, files are claimed. How a change is made:
+//! `changing.rs`.
 
 use std::sync::Arc;
 
 use dhih_index::{Batch, Index, to_hex};
 
-use super::catalogue::{Catalogue, Change};
-use super::changing::{Steps, Unsettled, Writing};
+use super::ChangeError;
+use super::agreement::is_current;
+use super::catalogue::{Change, Claim};
+use super::local::LocalItems;
 use super::metadata::{Attributes, Fields, Metadata};
-use super::{ChangeError, LocalItems};
-use crate::Result;
+use super::writing::{Steps, Unsettled};
 
 /// What is to be kept with an item.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ impl LocalItems {
                 let code = index.code(id).map(to_hex).ok_or(ChangeError::Unknown(id))?;
                 fields.check(&metadata)?;
                 if let Some(external_id) = &external_id
-                    && let Some(of) = Self::item_of(writing, &index, external_id)?
+                    && let Some(of) = writing.item_of(&index, external_id)?
                     && of != id
                 {
                     return Err(ChangeError::ExternalIdTaken {
@@ -78,41 +79,11 @@ impl LocalItems {
         })
     }
 
-    /// The item of an index, which is a snapshot of this one, that has an external id.
+    /// Notes which files of format 1 of the catalogue these are. Nothing of an item changes.
     ///
     /// # Errors
-    /// A catalogue that cannot be read.
-    pub(crate) fn find(&self, index: &Index, external_id: &str) -> Result<Option<u64>> {
-        self.writing.as_ref().map_or(Ok(None), |writing| Self::item_of(writing, index, external_id))
+    /// A catalogue that cannot be written to.
+    pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
+        self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
     }
-
-    /// The item that has an external id now.
-    pub(super) fn item_of(
-        writing: &Writing,
-        index: &Index,
-        external_id: &str,
-    ) -> Result<Option<u64>> {
-        let Some(catalogue) = writing.catalogue() else { return Ok(None) };
-        let known = catalogue.item_of(external_id)?;
-        Ok(known.filter(|(id, code)| is_current(index)(*id, code)).map(|(id, _)| id))
-    }
-
-    /// The catalogue, which is made where there is none yet: an index without a model has one from the first metadata, external id or declaration on.
-    pub(super) fn make_catalogue<'w>(&self, writing: &'w Writing) -> Result<&'w Arc<Catalogue>> {
-        if let Some(catalogue) = writing.catalogue() {
-            return Ok(catalogue);
-        }
-        let (catalogue, index) = (Arc::new(Catalogue::open(&self.dir)?), self.index());
-        if let Some(model) = index.model_sha256() {
-            catalogue.check_model(model)?;
-        }
-        catalogue.commit(&Change { index_id: Some(&self.index_id), ..Change::default() })?;
-        tracing::info!(dir = %self.dir.display(), "the index has a catalogue from now on");
-        Ok(writing.catalogue.get_or_init(|| catalogue))
-    }
-}
-
-/// Whether an index has an item with this code, in hexadecimal.
-pub(crate) fn is_current(index: &Index) -> impl Fn(u64, &str) -> bool {
-    |id, code| index.code(id).map(to_hex).as_deref() == Some(code)
 }

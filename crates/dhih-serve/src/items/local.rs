@@ -1,6 +1,4 @@
-//! `LocalItems`: an index with its catalogue, open in this process, and the changes to both.
-//!
-//! How a change is made, and what happens where it fails: `changing.rs`.
+//! `LocalItems`: an index with its catalogue, open in this process. How both are changed: `changing.rs`.
 //!
 //! What a read needs (index, shape of the labels, whether it is writable) lies outside the mutex of the changes, so that no read waits
 //! for a change. A change waits for another one, and never for a reload: that is told at once (`handover.rs`).
@@ -10,14 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
-use dhih_index::{Batch, Filter, Index, IndexWriter, to_hex};
+use dhih_index::{Filter, Index, IndexWriter};
 
-use super::agreement::reconcile;
-use super::catalogue::{Catalogue, Change, Claim, Removal};
-use super::changing::{Changes, Steps, Unsettled, Writing};
-use super::keeping::is_current;
+use super::agreement::{is_current, reconcile};
+use super::catalogue::Catalogue;
 use super::numbering::Numbering;
 use super::selections::Selections;
+use super::writing::{Changes, Writing};
 use super::{Access, ChangeError, ItemShape, LabelShape};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
@@ -136,51 +133,11 @@ impl LocalItems {
         self.writing.as_ref()?.last_error.load().as_deref().copied()
     }
 
-    /// Removes an item. When this returns it is gone from the disk, and not found.
+    /// The item of an index, which is a snapshot of this one, that has an external id.
     ///
     /// # Errors
-    /// There is no such item; files that cannot be written to.
-    pub(crate) fn remove(self: &Arc<Self>, id: u64) -> Result<(), ChangeError> {
-        self.remove_all(|index| match index.contains(id) {
-            true => Ok(vec![id]),
-            false => Err(ChangeError::Unknown(id)),
-        })
-        .map(drop)
-    }
-
-    /// Removes the items that `choose` names of the index as it is then, all or none. When this returns they are gone from the disk, and not
-    /// found. How many there were.
-    ///
-    /// # Errors
-    /// Those of `choose`; files that cannot be written to.
-    pub(crate) fn remove_all(
-        self: &Arc<Self>,
-        choose: impl FnOnce(&Index) -> Result<Vec<u64>, ChangeError>,
-    ) -> Result<usize, ChangeError> {
-        self.change(|writing, changes| {
-            let index = self.index();
-            let ids = choose(&index)?;
-            let removal =
-                |id: &u64| index.code(*id).map(|code| Removal { id: *id, code: to_hex(code) });
-            let removed: Vec<Removal> = ids.iter().filter_map(removal).collect();
-            if removed.is_empty() {
-                return Ok(0);
-            }
-            let change = Change { removed: &removed, ..Change::default() };
-            let touched = removed.iter().map(|it| Unsettled { id: it.id, undo: None }).collect();
-            let batch = Batch::new().remove(removed.iter().map(|removal| removal.id));
-            let steps = Steps { change, batch, touched };
-            let is_gone = |index: &Index| removed.iter().all(|it| !index.contains(it.id));
-            self.make(writing, changes, steps, is_gone)?;
-            Ok(removed.len())
-        })
-    }
-
-    /// Notes which files of format 1 of the catalogue these are. Nothing of an item changes.
-    ///
-    /// # Errors
-    /// A catalogue that cannot be written to.
-    pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
-        self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
+    /// A catalogue that cannot be read.
+    pub(crate) fn find(&self, index: &Index, external_id: &str) -> Result<Option<u64>> {
+        self.writing.as_ref().map_or(Ok(None), |writing| writing.item_of(index, external_id))
     }
 }

@@ -1,17 +1,19 @@
 //! The items on this machine's disk: the index as searches see it, and the changes to it and to the catalogue.
 //!
 //! ```text
-//! a change -> local.rs, adding.rs (with placing.rs), keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
-//!                            |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
+//! a change -> adding.rs (with additions.rs and placing.rs), removing.rs, keeping.rs -> changing.rs (with writing.rs)
+//!          -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
+//!                |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
 //! a filter -> selections.rs: the items that it lets through, kept until something changes; metadata/: what it goes by
 //! a copy   -> snapshots.rs: a snapshot beside the items; the same files without what was deleted
-//! a reload ->  handover.rs: are these the same files, and who has them from now on
+//! a reload -> handover.rs: are these the same files, and who has them from now on
 //! ```
 //!
 //! Without a catalogue, which an index has where it was changed with a model, a change goes to the index alone: its write-ahead log.
 //! What is searched is not known here (`search/`), nor what a run is (`run/`).
 
 mod adding;
+mod additions;
 mod agreement;
 pub(crate) mod catalogue;
 mod changing;
@@ -22,19 +24,22 @@ mod local;
 pub(crate) mod metadata;
 mod numbering;
 mod placing;
+mod removing;
 mod selections;
 mod shape;
 mod snapshots;
 pub(crate) mod thumbnail;
+mod writing;
 
 use std::sync::Arc;
 
 use dhih_index::Index;
 
+pub(crate) use self::agreement::is_current;
 pub(crate) use self::catalogue::Copied;
 use self::catalogue::Record;
 pub use self::checking::{Checked, check_index};
-pub(crate) use self::keeping::{Kept, is_current};
+pub(crate) use self::keeping::Kept;
 pub(crate) use self::local::{LocalItems, Opening};
 use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use dhih_index::{Index, to_hex};
 
 use super::catalogue::{Entry, Removal};
-use super::changing::{Unsettled, Writing};
+use super::local::LocalItems;
 use super::metadata::Attributes;
 use super::numbering::{MAX_ID, Numbering};
-use super::{ChangeError, ItemId, LocalItems, Made, NewItem};
+use super::writing::{Unsettled, Writing};
+use super::{ChangeError, ItemId, Made, NewItem};
 
 /// Items that have found their places.
 pub(super) struct Placed {
@@ -182,7 +183,7 @@ impl<'a> Placing<'a> {
         if let Some(id) = self.external_ids.get(external) {
             return Ok(Some(*id));
         }
-        let known = LocalItems::item_of(self.writing, self.index, external)?;
+        let known = self.writing.item_of(self.index, external)?;
         // One of these entries may take its place, and have another.
         let is_kept = |id: &u64| {
             self.places.get(id).is_none_or(|place| self.entries[*place].attributes.is_none())

@@ -8,14 +8,31 @@ use dhih_model::Encoder;
 use dhih_model::codec::Codec;
 use dhih_model::text::TextEncoder;
 
-use crate::run::coder::{Coder, Maker, Origin};
+use crate::run::coder::{Coder, Maker, Model, Origin, TEXT_FILE, model_file};
 use crate::run::gallery::{Gallery, Set};
 use crate::{Error, Result};
 
 /// The command that writes a run.
 const TRAIN: &str = "cargo run --release -p dhih-train";
 
-pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
+/// Opens what makes codes of queries.
+pub(super) fn coder(origin: &Origin) -> Result<Coder> {
+    Ok(match origin {
+        Origin::Run(dir) => Coder::Model(model(&model_file(dir))?),
+        Origin::Model(path) => Coder::Model(model(path)?),
+        Origin::Codec(path) => Coder::Codec(Box::new(codec(path)?)),
+        Origin::Codes => Coder::None,
+    })
+}
+
+/// Opens a model file, and the text tower beside it if there is one.
+fn model(path: &Path) -> Result<Box<Model>> {
+    let encoder = encoder(path)?;
+    let text = text_encoder(&path.with_file_name(TEXT_FILE), &encoder)?;
+    Ok(Box::new(Model { encoder, text }))
+}
+
+fn encoder(path: &Path) -> Result<Encoder> {
     present(path, TRAIN)?;
     let encoder = Encoder::load(path, &device()).map_err(|e| Error::unusable(path, e, TRAIN))?;
     // One blank image through the network: what cannot encode must not be served.
@@ -29,7 +46,7 @@ pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
 }
 
 /// What makes codes of texts, where the run has it.
-pub(super) fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<TextEncoder>> {
+fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<TextEncoder>> {
     const MAKE: &str = "cargo run --release -p dhih-train -- photos";
     if path.symlink_metadata().is_err() {
         return Ok(None);
@@ -47,7 +64,7 @@ pub(super) fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<Text
     Ok(Some(text))
 }
 
-pub(super) fn codec(path: &Path) -> Result<Codec> {
+fn codec(path: &Path) -> Result<Codec> {
     let make = format!(
         "cargo run --release -p dhih-train -- codec --vectors VECTORS.npy --bits BITS --out {}",
         path.display()

@@ -1,5 +1,5 @@
 //! What makes codes of queries: the model of a run, a codec, or nothing. This is the one place that says what a service can be asked by,
-//! and why it cannot be asked by the rest.
+//! and why it cannot be asked by the rest. How it is opened: `checks.rs`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,6 @@ use dhih_model::Encoder;
 use dhih_model::codec::Codec;
 use dhih_model::text::TextEncoder;
 
-use crate::run::checks;
 use crate::{MakerKind, Result};
 
 /// What is opened beside the codes that are searched.
@@ -47,7 +46,7 @@ pub(crate) enum Coder {
 pub(crate) struct Model {
     pub(super) encoder: Encoder,
     /// Of texts, where the run has a text tower.
-    text: Option<TextEncoder>,
+    pub(super) text: Option<TextEncoder>,
 }
 
 /// What a service needs for a request and was not started with.
@@ -117,26 +116,7 @@ impl<'a> Maker<'a> {
     }
 }
 
-impl Model {
-    /// Opens a model file, and the text tower beside it if there is one.
-    fn open(path: &Path) -> Result<Box<Self>> {
-        let encoder = checks::encoder(path)?;
-        let text = checks::text_encoder(&path.with_file_name(TEXT_FILE), &encoder)?;
-        Ok(Box::new(Self { encoder, text }))
-    }
-}
-
 impl Coder {
-    /// Opens and checks it.
-    pub(super) fn open(origin: &Origin) -> Result<Self> {
-        Ok(match origin {
-            Origin::Run(dir) => Self::Model(Model::open(&model_file(dir))?),
-            Origin::Model(path) => Self::Model(Model::open(path)?),
-            Origin::Codec(path) => Self::Codec(Box::new(checks::codec(path)?)),
-            Origin::Codes => Self::None,
-        })
-    }
-
     /// What makes codes of pictures.
     pub(crate) fn model(&self) -> Result<&Encoder, Lacking> {
         match self {

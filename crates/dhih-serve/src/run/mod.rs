@@ -123,7 +123,7 @@ impl Run {
     ) -> Result<Self> {
         let started = Instant::now();
         let files = OriginFiles::of(origin);
-        let coder = Coder::open(origin)?;
+        let coder = checks::coder(origin)?;
         let data = match (origin, &coder) {
             (Origin::Run(dir), Coder::Model(model)) => Some(RunData::open(dir, &model.encoder)?),
             _ => None,

@@ -10,7 +10,6 @@ use axum::{
 };
 
 use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_ITEMS, MAX_K, RequestLimits};
-use crate::http::admin::not_ready;
 use crate::http::figures::record;
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState, Collections};
@@ -74,6 +73,12 @@ pub(crate) fn readiness(collections: &Collections) -> Response {
             Json(Health { status: "ready", items, writable }).into_response()
         }
     }
+}
+
+/// The answer of a service that new requests should not be sent to.
+pub(crate) fn not_ready(status: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None, writable: None }))
+        .into_response()
 }
 
 /// Figures for Prometheus.

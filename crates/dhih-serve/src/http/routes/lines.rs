@@ -11,8 +11,8 @@ use axum::{
 use rayon::prelude::*;
 
 use crate::api::{AddParams, ItemBody, LineRefused, LinesMade, MAX_FAILURES};
-use crate::http::routes::adding::coded;
 use crate::http::routes::items::change_coded;
+use crate::http::routes::new_item::coded;
 use crate::http::{ApiError, AppState};
 use crate::items::NewItem;
 use crate::run::Run;

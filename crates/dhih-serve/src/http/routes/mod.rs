@@ -9,6 +9,7 @@ pub(crate) mod items;
 mod lines;
 pub(crate) mod listing;
 pub(crate) mod metadata;
+mod new_item;
 pub(crate) mod page;
 pub(crate) mod samples;
 pub(crate) mod search;
