@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::collections::{Collection, CollectionList, NewCollection};
-pub use self::encode::{EncodeAnswer, EncodeBody, EncodeParams};
+pub use self::encode::{
+    EncodeAnswer, EncodeBatchAnswer, EncodeBatchBody, EncodeBody, EncodeParams, OneEncoded,
+};
 pub use self::explanation::{Action, Components, Costs, Explanation, Step};
 pub use self::image::Base64Image;
 pub use self::info::{

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Base64Image, Vector};
+use super::{Base64Image, ErrorAnswer, MAX_BATCH, SearchBody, Vector, bounded};
 
-/// Query string of `POST /v1/encode`.
+/// Query string of `POST /v1/encode` and `POST /v1/encode/batch`.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -16,7 +16,7 @@ pub struct EncodeParams {
     pub values: bool,
 }
 
-/// JSON body of `POST /v1/encode`: exactly one of the fields.
+/// JSON body of `POST /v1/encode`, and each input of `POST /v1/encode/batch`: exactly one of the fields.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EncodeBody {
@@ -27,6 +27,39 @@ pub struct EncodeBody {
     pub text: Option<String>,
     /// A vector, for a service with a codec.
     pub vector: Option<Vector>,
+}
+
+impl From<EncodeBody> for SearchBody {
+    fn from(EncodeBody { image, text, vector }: EncodeBody) -> Self {
+        Self { image, text, vector, ..Self::default() }
+    }
+}
+
+/// JSON body of `POST /v1/encode/batch`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EncodeBatchBody {
+    /// Up to [`MAX_BATCH`] inputs. One more is kept of a longer list, so that it is seen to be too long, and no further ones.
+    #[schema(min_items = 1, max_items = 32)]
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_BATCH>")]
+    pub inputs: Vec<EncodeBody>,
+}
+
+/// Answer of `POST /v1/encode/batch`: one for each input, in order.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct EncodeBatchAnswer {
+    /// The answers.
+    pub answers: Vec<OneEncoded>,
+}
+
+/// What one input of a batch came to.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum OneEncoded {
+    /// Its code.
+    Encoded(EncodeAnswer),
+    /// Why there is none.
+    Refused(ErrorAnswer),
 }
 
 /// Answer of `POST /v1/encode`.

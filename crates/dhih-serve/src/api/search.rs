@@ -104,7 +104,7 @@ pub enum OneAnswer {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form")]
 pub struct ImageForm {
-    /// A JPEG, PNG, WebP, GIF, BMP or TIFF; to `POST /v1/search/batch`, and with `mean`, up to 32 of them.
+    /// A JPEG, PNG, WebP, GIF, BMP or TIFF; to `POST /v1/search/batch` and `POST /v1/encode/batch`, and with `mean`, up to 32 of them.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
 }

@@ -111,6 +111,7 @@ fn collection_router(state: Arc<AppState>) -> Router {
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(picture_memory.clone()))
         .route("/v1/encode", post(encode::encode).layer(picture_memory))
+        .route("/v1/encode/batch", post(encode::batch).layer(body_memory.clone()))
         .route("/v1/search/batch", post(search::batch).layer(body_memory))
         .route("/v1/fields", get(metadata::fields))
         .route("/v1/items", get(listing::list))

@@ -26,7 +26,7 @@ use crate::operation::path_prefix::PathPrefix;
     ),
     servers((url = "/", description = "this service")),
     paths(
-        search::search, search::batch, encode::encode, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
+        search::search, search::batch, encode::encode, encode::batch, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
         listing::list, listing::count, export::export, listing::delete, metadata::fields, metadata::declare, metadata::put,
         samples::samples, samples::sample, samples::image,
         collections::list, collections::one, collections::make, collections::remove,

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use axum::extract::Request;
 use dhih_model::Encoded;
 
-use crate::api::{BatchBody, EncodeBody, MAX_BATCH, SearchBody};
+use crate::api::{BatchBody, EncodeBatchBody, EncodeBody, MAX_BATCH, SearchBody};
 use crate::http::body_memory::Held;
 use crate::http::form::{Form, Purpose};
 use crate::http::json::{Kind, json, kind, unsupported};
@@ -46,6 +46,8 @@ pub(crate) struct Coded {
 
 /// What a query may be, for refusals.
 const QUERY: &str = "give `image`, `code`, `id`, `sample`, `text` or `vector`";
+/// What may be encoded, for refusals.
+const INPUT: &str = "give `image`, `text` or `vector`";
 
 /// Reads what codes are made of, and makes them.
 pub(crate) struct Reader<'a> {
@@ -71,9 +73,8 @@ impl Reader<'_> {
         match kind(&request)?.ok_or_else(nothing_to_encode)? {
             Kind::Json => {
                 let held = held(&request);
-                let EncodeBody { image, text, vector } = json(request).await?;
-                let body = SearchBody { image, text, vector, ..SearchBody::default() };
-                self.made(one(body, "give `image`, `text` or `vector`", held)?).await
+                let body: EncodeBody = json(request).await?;
+                self.made(one(body.into(), INPUT, held)?).await
             }
             kind => self.picture(kind, request).await,
         }
@@ -113,29 +114,52 @@ impl Reader<'_> {
         request: Request,
     ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
         match kind(&request)?.ok_or_else(nothing_to_search_by)? {
-            Kind::Lines => Err(unsupported("lines of JSON are not taken here: ")),
-            Kind::Picture => {
-                Err(unsupported("a picture alone is searched by at /v1/search; for several, "))
+            Kind::Json => {
+                let held = held(&request);
+                let BatchBody { queries } = json(request).await?;
+                check_count(queries.len(), "queries")?;
+                let named = queries.into_iter().map(|body| one(body, QUERY, held.clone()));
+                self.all_made(named.collect()).await
             }
+            kind => self.pictures(kind, request).await,
+        }
+    }
+
+    /// All the things to encode that a request brings, of which some may be refused.
+    pub(crate) async fn originals(
+        &self,
+        request: Request,
+    ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+        match kind(&request)?.ok_or_else(nothing_to_encode)? {
+            Kind::Json => {
+                let held = held(&request);
+                let EncodeBatchBody { inputs } = json(request).await?;
+                check_count(inputs.len(), "inputs")?;
+                let named = inputs.into_iter().map(|body| one(body.into(), INPUT, held.clone()));
+                self.all_made(named.collect()).await
+            }
+            kind => self.pictures(kind, request).await,
+        }
+    }
+
+    /// What the network makes of the images of a form.
+    async fn pictures(
+        &self,
+        kind: Kind,
+        request: Request,
+    ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+        match kind {
             Kind::Form => {
                 self.run.encoder()?;
                 let form = Form::read(request, Purpose::Search { images: MAX_BATCH }).await?;
                 self.encoded(form.images).await
             }
-            Kind::Json => {
-                let held = held(&request);
-                let BatchBody { queries } = json(request).await?;
-                if !(1..=MAX_BATCH).contains(&queries.len()) {
-                    let count = match queries.len() {
-                        0 => "no".into(),
-                        _ => format!("more than {MAX_BATCH}"),
-                    };
-                    let message = format!("there are {count} queries; give 1 to {MAX_BATCH}");
-                    return Err(ApiError::BadRequest("invalid_parameter", message));
-                }
-                let named = queries.into_iter().map(|body| one(body, QUERY, held.clone()));
-                self.all_made(named.collect()).await
+            Kind::Picture => {
+                let message =
+                    "a picture alone is sent to this path without its `/batch`; for several, ";
+                Err(unsupported(message))
             }
+            Kind::Json | Kind::Lines => Err(unsupported("lines of JSON are not taken here: ")),
         }
     }
 
@@ -206,6 +230,16 @@ impl Reader<'_> {
         let wanted = |code: Result<_, _>| Ok(code.map(|(made, ())| Wanted::Made(made, ms))?);
         Ok(codes.into_iter().map(wanted).collect())
     }
+}
+
+/// Checks how many things a batch names.
+fn check_count(count: usize, things: &str) -> Result<(), ApiError> {
+    if (1..=MAX_BATCH).contains(&count) {
+        return Ok(());
+    }
+    let count = if count == 0 { "no".into() } else { format!("more than {MAX_BATCH}") };
+    let message = format!("there are {count} {things}; give 1 to {MAX_BATCH}");
+    Err(ApiError::BadRequest("invalid_parameter", message))
 }
 
 /// What a body names: one thing. `names` says what it may be.
