@@ -121,7 +121,7 @@ impl Reader<'_> {
                 let named = queries.into_iter().map(|body| one(body, QUERY, held.clone()));
                 self.all_made(named.collect()).await
             }
-            kind => self.pictures(kind, request).await,
+            kind => self.pictures(kind, request, "/v1/search").await,
         }
     }
 
@@ -138,15 +138,16 @@ impl Reader<'_> {
                 let named = inputs.into_iter().map(|body| one(body.into(), INPUT, held.clone()));
                 self.all_made(named.collect()).await
             }
-            kind => self.pictures(kind, request).await,
+            kind => self.pictures(kind, request, "/v1/encode").await,
         }
     }
 
-    /// What the network makes of the images of a form.
+    /// What the network makes of the images of a form. `alone` is the path that takes one image.
     async fn pictures(
         &self,
         kind: Kind,
         request: Request,
+        alone: &str,
     ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
         match kind {
             Kind::Form => {
@@ -155,9 +156,7 @@ impl Reader<'_> {
                 self.encoded(form.images).await
             }
             Kind::Picture => {
-                let message =
-                    "a picture alone is sent to this path without its `/batch`; for several, ";
-                Err(unsupported(message))
+                Err(unsupported(&format!("a picture alone is sent to {alone}; for several, ")))
             }
             Kind::Json | Kind::Lines => Err(unsupported("lines of JSON are not taken here: ")),
         }

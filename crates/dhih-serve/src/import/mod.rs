@@ -7,7 +7,7 @@
 //! ```
 
 mod batch;
-mod sidecar;
+pub(crate) mod sidecar;
 mod walk;
 
 use std::{
@@ -21,7 +21,7 @@ use dhih_model::walk::{Entry, LeftOut, Reason, faults_of};
 use serde::Serialize;
 
 use self::batch::{Importer, Input};
-use self::sidecar::Sidecar;
+use self::sidecar::{Named, Sidecar};
 use crate::FieldDeclaration;
 use crate::items::{Access, ChangeError};
 use crate::operation::cli::ImportArgs;
@@ -210,7 +210,7 @@ fn sidecar(run: &Run, config: &ImportConfig) -> Result<Sidecar> {
         fields.and_then(|fields| items.declare(&fields)).map_err(batch::refused)?;
     }
     match &config.metadata {
-        Some(path) => Sidecar::read(path, &declared()),
+        Some(path) => Sidecar::read(path, Named::ByFile, &declared()),
         None => Ok(Sidecar::default()),
     }
 }

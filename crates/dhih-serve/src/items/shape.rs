@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dhih_index::{CodeSet, Codes, Index, Label, Labels, VectorInfo, VectorSet};
+use serde::{Deserialize, Serialize};
 
 use crate::items::catalogue::Record;
 use crate::{Error, Result};
@@ -77,7 +78,8 @@ impl ItemShape {
 }
 
 /// What labels an index has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum LabelShape {
     None,
     Single,

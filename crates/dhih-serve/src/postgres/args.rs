@@ -5,6 +5,8 @@ use std::{convert::Infallible, fmt, io, io::Write, path::PathBuf, str::FromStr, 
 use clap::{Args, builder::FalseyValueParser};
 use dhih_index::CodeSet;
 
+use crate::FieldDeclaration;
+
 use super::{Error, LoadConfig, Loader, StoreConfig};
 
 /// A word that is never shown: not in messages, nor in `--help`.
@@ -78,6 +80,19 @@ pub struct LoadArgs {
     /// Substrings, an index for each [default: as many as suit the number of codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "N")]
     pub substrings: Option<u32>,
+    /// CSV or JSON Lines file with the metadata of the items: in each row `id`, the item's number, `external_id` if you like, and whatever
+    /// else is to be kept with the item
+    #[arg(long, env = "DHIH_METADATA", value_name = "FILE")]
+    pub metadata: Option<PathBuf>,
+    /// Field of the metadata that filters may name, as `NAME=keyword`, `NAME=number` or `NAME=bool`; repeatable
+    #[arg(
+        long = "field",
+        env = "DHIH_FIELDS",
+        value_name = "NAME=TYPE",
+        value_delimiter = ',',
+        requires = "metadata"
+    )]
+    pub fields: Vec<FieldDeclaration>,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
@@ -144,7 +159,8 @@ pub fn load(args: &LoadArgs) -> Result<(), Error> {
         CodeSet::map(file, None).map_err(|error| Error::Codes { reason: error.with_causes() })
     };
     let sets = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let loader = Loader::new(LoadConfig { store, substrings: args.substrings })?;
+    let (metadata, fields) = (args.metadata.clone(), args.fields.clone());
+    let loader = Loader::new(LoadConfig { store, substrings: args.substrings, metadata, fields })?;
     let loaded = loader.stage(sets)?.switch()?;
     let mut out = io::stdout().lock();
     // A closed stdout leaves nobody to tell.

@@ -1,10 +1,12 @@
 //! `Cluster`: a generation of codes in PostgreSQL, open to be searched. What a search does: `search`.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use dhih_index::{CodeSet, Codes};
 use tokio::{spawn, time::Instant};
 
+use crate::items::metadata::json_path::predicate;
+use crate::items::{LabelShape, Wanted};
 use crate::search::{Found, Query, SearchError, Searcher};
 
 use super::{
@@ -12,6 +14,8 @@ use super::{
     bit_string::BitString,
     checksum::{Sum, values},
     coordinator::{Way, read_current},
+    facets::{Description, Facets},
+    json_path::JsonPath,
     manifest::Manifest,
     partition::remainder,
     plan::Plan,
@@ -78,6 +82,7 @@ impl Cluster {
             shard,
             bits: manifest.bits,
             substrings: manifest.substrings.len(),
+            has_facets: manifest.facets.is_some(),
             manifest: json.clone(),
             timeout: config.timeout,
         };
@@ -147,6 +152,43 @@ impl Cluster {
         self.shards.substrings.len()
     }
 
+    /// What items have beside their codes; `None` where they have nothing.
+    pub(crate) fn facets(&self) -> Option<&Facets> {
+        self.manifest.facets.as_ref()
+    }
+
+    /// What each of these items has beside its code, in order.
+    ///
+    /// # Errors
+    /// A shard that does not answer.
+    pub(crate) fn descriptions(&self, ids: &[u64]) -> Result<Vec<Description>, Error> {
+        if self.manifest.facets.is_none() {
+            return Ok(vec![Description::default(); ids.len()]);
+        }
+        let shards = &self.shards.shards;
+        let mut of_shards = vec![Vec::new(); shards.len()];
+        for id in ids.iter().filter_map(|id| i64::try_from(*id).ok()) {
+            of_shards[remainder(id, shards.len())].push(id);
+        }
+        let (shards, deadline) = (shards.clone(), self.deadline());
+        let found = self.runtime.wait(async move {
+            let asked = shards.into_iter().zip(of_shards).filter(|(_, ids)| !ids.is_empty());
+            let ask = |(shard, ids): (Arc<Shard>, Vec<i64>)| {
+                spawn(async move { shard.ask(&Question::Shown(ids), deadline).await })
+            };
+            let asked: Vec<_> = asked.map(ask).collect();
+            let mut found = HashMap::new();
+            for answer in asked {
+                let answer =
+                    answer.await.map_err(|e| Error::Runtime { reason: e.to_string() })??;
+                found.extend(answer.shown());
+            }
+            Ok(found)
+        });
+        let found: HashMap<u64, Description> = found?;
+        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+    }
+
     /// SHA-256 of the model that made the codes, where the codes named one.
     pub fn model_sha256(&self) -> Option<&str> {
         self.manifest.model_sha256.as_deref()
@@ -165,14 +207,24 @@ impl Cluster {
             let bits = BitString::of(codes.bits(), code);
             sum.add(id, &bits, &values(&self.shards.substrings, code));
         }
-        sum == self.manifest.total()
+        sum.has_codes_of(self.manifest.total())
+    }
+
+    /// The predicate for the items that are wanted.
+    fn predicate(&self, wanted: &Wanted) -> Result<JsonPath, SearchError> {
+        let facets = self.manifest.facets.as_ref().ok_or(SearchError::NoFilter)?;
+        let Wanted { labels, metadata } = wanted;
+        if labels.is_some() && facets.labels == LabelShape::None {
+            return Err(SearchError::NoFilter);
+        }
+        Ok(JsonPath(predicate(labels.as_deref(), metadata.as_ref())))
     }
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.config.timeout
     }
 
-    fn find(&self, query: &Query<'_>) -> Result<Found, Error> {
+    fn find(&self, query: &Query<'_>) -> Result<Found, SearchError> {
         let bits = self.shards.bits;
         let code = Codes::new(bits, query.code.to_vec()).ok().filter(|codes| codes.len() == 1);
         let code = code.ok_or_else(|| Error::Query {
@@ -185,7 +237,12 @@ impl Cluster {
         if query.k == 0 {
             return Ok(Found::default());
         }
+        let predicate = query.filter.map(|scope| match scope.in_store() {
+            Some(wanted) => self.predicate(wanted),
+            None => Err(SearchError::NoFilter),
+        });
         let reach = Reach {
+            predicate: predicate.transpose()?,
             k: query.k,
             radius: query.radius.min(bits),
             cap: self.config.max_radius.unwrap_or(bits),
@@ -223,10 +280,7 @@ impl Searcher for Cluster {
     }
 
     fn search(&self, query: &Query<'_>) -> Result<Found, SearchError> {
-        if query.filter.is_some() {
-            return Err(SearchError::NoFilter);
-        }
-        Ok(self.find(query)?)
+        self.find(query)
     }
 
     fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError> {
@@ -234,7 +288,7 @@ impl Searcher for Cluster {
         let shard = self.shards.shards[remainder(id, self.shards.shards.len())].clone();
         let deadline = self.deadline();
         let asked = async move { shard.ask(&Question::Item(id), deadline).await };
-        Ok(self.runtime.wait(asked)?.pop().map(|item| item.code))
+        Ok(self.runtime.wait(asked)?.items().pop().map(|item| item.code))
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     bit_string::BitString,
     checksum::{self, Sum},
     error::told,
+    facets::Row,
     schema,
     session::{connect, connect_any},
 };
@@ -51,8 +52,8 @@ impl Copying {
         client.batch_execute(&table).await.map_err(said)?;
         let sink: CopyInSink<Bytes> =
             client.copy_in(&schema::copy(generation)).await.map_err(said)?;
-        let mut types = vec![Type::INT8, Type::BIT];
-        types.resize(2 + substrings, Type::INT4);
+        let mut types = vec![Type::INT8, Type::BIT, Type::TEXT, Type::TEXT];
+        types.resize(types.len() + substrings, Type::INT4);
         let writer = Box::pin(BinaryCopyInWriter::new(sink, &types));
         let what = address.what.clone();
         Ok(Self { what, client, writer, sum: Sum::default(), generation, substrings })
@@ -63,13 +64,16 @@ impl Copying {
         &mut self,
         id: i64,
         code: &BitString,
+        described: &Row,
         values: &[i32],
     ) -> Result<(), Error> {
-        let mut row: Vec<&(dyn ToSql + Sync)> = vec![&id, code];
+        let mut row: Vec<&(dyn ToSql + Sync)> =
+            vec![&id, code, &described.facets, &described.shown];
         row.extend(values.iter().map(|value| value as &(dyn ToSql + Sync)));
         let sent = self.writer.as_mut().write(&row).await;
         sent.map_err(|e| Error::statement(&self.what, &e))?;
         self.sum.add(id, code, values);
+        self.sum.describe(id, described);
         Ok(())
     }
 
@@ -132,9 +136,10 @@ pub(super) async fn sum_when_there(
     }
     let sql = checksum::sql(&schema::table(generation), substrings);
     let row = client.query_one(&sql, &[]).await.map_err(|e| refused(told(&e)))?;
-    let read = || Ok((row.try_get(0)?, row.try_get(1)?));
-    let (rows, sum): (i64, &str) = read().map_err(|e: tokio_postgres::Error| refused(told(&e)))?;
-    Sum::of_row(rows, sum).ok_or_else(|| refused("its checksum is no number".into()))
+    let read = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    let (rows, sum, described): (i64, &str, &str) =
+        read().map_err(|e: tokio_postgres::Error| refused(told(&e)))?;
+    Sum::of_row(rows, sum, described).ok_or_else(|| refused("its checksum is no number".into()))
 }
 
 /// Drops generations of a shard, where they are there.

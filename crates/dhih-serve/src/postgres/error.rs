@@ -136,6 +136,12 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
+    /// The file of the items' metadata, the declared fields, or what an item has in them.
+    #[error("the metadata cannot be loaded: {reason}")]
+    Metadata {
+        /// What is wrong.
+        reason: String,
+    },
     /// A query of other bits.
     #[error("the query has no {bits} bits, which the store's codes have: {reason}")]
     Query {

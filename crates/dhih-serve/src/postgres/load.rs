@@ -2,6 +2,7 @@
 //! tables: `schema`; one shard's part: `copying`.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,6 +12,9 @@ use serde::Serialize;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_postgres::Client;
 
+use crate::FieldDeclaration;
+use crate::items::metadata::Fields;
+
 use super::{
     Error, StoreConfig,
     address::Address,
@@ -18,6 +22,7 @@ use super::{
     checksum::values,
     coordinator::{NAME, Way, read_current},
     copying::{Copying, Unknown, drop_generations, sum_when_there},
+    facets::Descriptions,
     manifest::Manifest,
     partition::remainder,
     runtime::Runtime,
@@ -45,6 +50,17 @@ pub struct LoadConfig {
     pub store: StoreConfig,
     /// The number of substrings, each with an index; `None` for as many as suit the number of codes.
     pub substrings: Option<u32>,
+    /// A file with the metadata of the items, which its rows name by `id`: CSV by its name, otherwise JSON Lines.
+    pub metadata: Option<PathBuf>,
+    /// The fields of the metadata that filters may name.
+    pub fields: Vec<FieldDeclaration>,
+}
+
+impl LoadConfig {
+    /// Codes and labels alone, with as many substrings as suit them.
+    pub fn new(store: StoreConfig) -> Self {
+        Self { store, substrings: None, metadata: None, fields: Vec::new() }
+    }
 }
 
 /// Loads generations.
@@ -59,6 +75,7 @@ pub struct Staged {
     runtime: Arc<Runtime>,
     manifest: Manifest,
     shards: Vec<Address>,
+    unmatched: Vec<String>,
     /// Holds the lock.
     coordinator: Client,
 }
@@ -74,6 +91,8 @@ pub struct Loaded {
     pub shards: Vec<u64>,
     /// Substrings, an index for each.
     pub substrings: usize,
+    /// Rows of the metadata whose ids are those of no item.
+    pub unmatched: Vec<String>,
     /// Hosts that could not be asked whether they hold it: standbys that are down, say.
     pub unchecked: Vec<String>,
 }
@@ -90,21 +109,34 @@ impl Loader {
     /// Brings codes to all shards, as a new generation. Searches do not see it.
     ///
     /// # Errors
-    /// Codes that do not belong together; a host that does not answer or refuses a statement; another load.
+    /// Codes that do not belong together; metadata that cannot be used; a host that does not answer or refuses a statement; another load.
     pub fn stage(&self, sets: Vec<CodeSet>) -> Result<Staged, Error> {
-        let way = Way::new(&self.config.store)?;
-        let (runtime, wanted) = (self.runtime.clone(), self.config.substrings);
-        self.runtime.wait(async move { stage(runtime, way, &sets, wanted).await })
+        let LoadConfig { store, substrings, metadata, fields } = &self.config;
+        let (way, runtime, wanted) = (Way::new(store)?, self.runtime.clone(), *substrings);
+        let fields = Fields::default().with(fields);
+        let fields = fields.map_err(|fault| Error::Metadata { reason: fault.to_string() })?;
+        let descriptions = Descriptions::read(metadata.as_deref(), fields)?;
+        self.runtime
+            .wait(async move { stage(runtime, way, wanted, &Items { sets, descriptions }).await })
     }
+}
+
+/// What is loaded.
+struct Items {
+    sets: Vec<CodeSet>,
+    descriptions: Descriptions,
 }
 
 async fn stage(
     runtime: Arc<Runtime>,
     way: Way,
-    sets: &[CodeSet],
     wanted: Option<u32>,
+    items: &Items,
 ) -> Result<Staged, Error> {
+    let Items { sets, descriptions } = items;
     let first = together(sets)?;
+    let facets = descriptions.facets(sets)?;
+    let unmatched = descriptions.unmatched(sets);
     let coordinator = connect_any(&way.coordinator.writable()).await?;
     let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
     coordinator.batch_execute(schema::LOADING).await.map_err(said)?;
@@ -134,10 +166,10 @@ async fn stage(
     for address in &shards {
         copying.push(Copying::begin(address, (generation, bits, substrings.len())).await?);
     }
-    copy(sets, &substrings, &mut copying).await?;
+    copy(items, &substrings, &mut copying).await?;
     let sums = copying.iter().map(Copying::sum).collect();
     let model_sha256 = first.model_sha256.clone();
-    let manifest = Manifest { generation, bits, model_sha256, substrings, shards: sums };
+    let manifest = Manifest { generation, bits, model_sha256, substrings, facets, shards: sums };
     let json = manifest.to_json()?;
     tracing::info!(generation, "building indexes");
     let mut finishing = JoinSet::new();
@@ -149,7 +181,8 @@ async fn stage(
     }
     let note = "UPDATE dhih.generations SET manifest = $2 WHERE generation = $1";
     coordinator.execute(note, &[&generation, &json]).await.map_err(said)?;
-    Ok(Staged { runtime, manifest, shards: way.shards(&coordinator).await?, coordinator })
+    let shards = way.shards(&coordinator).await?;
+    Ok(Staged { runtime, manifest, shards, unmatched, coordinator })
 }
 
 /// Takes the lock that one load at a time has. The server may need a moment to see that another one ended.
@@ -197,18 +230,19 @@ fn suitable(bits: u32, rows: u64) -> u32 {
 
 /// Sends every row to its shard.
 async fn copy(
-    sets: &[CodeSet],
+    items: &Items,
     substrings: &[Substring],
     copying: &mut [Copying],
 ) -> Result<(), Error> {
     let (started, mut sent) = (Instant::now(), 0_u64);
-    for set in sets {
+    for set in &items.sets {
         for (row, code) in set.codes.iter().enumerate() {
             let id = set.ids.as_ref().map_or(row as u64, |ids| ids[row]);
             let key = i64::try_from(id).map_err(|_| Error::Id { id })?;
             let shard = remainder(key, copying.len());
             let bits = BitString::of(set.codes.bits(), code);
-            copying[shard].send(key, &bits, &values(substrings, code)).await?;
+            let described = items.descriptions.row(set, row)?;
+            copying[shard].send(key, &bits, &described, &values(substrings, code)).await?;
             sent += 1;
             if sent.is_multiple_of(TELL) {
                 let rate = sent as f64 / started.elapsed().as_secs_f64();
@@ -301,7 +335,7 @@ impl Staged {
     }
 
     async fn check_and_switch(self) -> Result<Loaded, Error> {
-        let Self { manifest, shards, mut coordinator, .. } = self;
+        let Self { manifest, shards, mut coordinator, unmatched, .. } = self;
         let unchecked = check(&manifest, &shards).await?;
         let Manifest { generation, bits, .. } = manifest;
         let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
@@ -330,6 +364,7 @@ impl Staged {
             rows: manifest.total().rows,
             shards: manifest.shards.iter().map(|sum| sum.rows).collect(),
             substrings: manifest.substrings.len(),
+            unmatched,
             unchecked,
         })
     }

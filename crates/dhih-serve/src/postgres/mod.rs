@@ -17,6 +17,8 @@ mod cluster;
 mod coordinator;
 mod copying;
 mod error;
+mod facets;
+mod json_path;
 mod load;
 mod manifest;
 mod partition;
@@ -31,6 +33,7 @@ mod tls;
 pub use args::{LoadArgs, PlaceArgs, Secret, StoreArgs, load};
 pub use cluster::{Cluster, StoreConfig};
 pub use error::Error;
+pub(crate) use facets::Description;
 pub use load::{LoadConfig, Loaded, Loader, Staged};
 pub use partition::remainder;
 

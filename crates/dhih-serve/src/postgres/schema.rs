@@ -44,7 +44,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_is_current ON dhih.generations (state) WHE
 
 fn columns(bits: u32, substrings: usize) -> String {
     let parts: String = (0..substrings).map(|j| format!(", s_{j} int NOT NULL")).collect();
-    format!("id bigint NOT NULL, code bit({bits}) NOT NULL{parts}")
+    format!("id bigint NOT NULL, code bit({bits}) NOT NULL, facets text, shown text{parts}")
 }
 
 /// A generation's table on a shard.
@@ -95,13 +95,31 @@ pub(super) fn switch_view(generation: i32, is_same_type: bool) -> String {
     )
 }
 
+/// Whether a search goes by what items have beside their codes. If not, the indexes hold all that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Narrowed {
+    No,
+    /// The last parameter is a predicate in jsonpath.
+    ByPredicate,
+}
+
+impl Narrowed {
+    /// The condition, with the number of the parameter. It is checked of near codes alone, since it is read from text.
+    fn condition(self, parameter: usize) -> String {
+        match self {
+            Self::No => String::new(),
+            Self::ByPredicate => format!(" AND coalesce(facets, '{{}}')::jsonb @@ ${parameter}"),
+        }
+    }
+}
+
 /// The codes of a probe: `$1` the query, `$2` the greatest distance, `$3` the most rows of each part, `$4` and so on the values of
 /// each substring. An item may come from several parts.
-pub(super) fn probe(generation: i32, substrings: usize) -> String {
+pub(super) fn probe(generation: i32, substrings: usize, narrowed: Narrowed) -> String {
+    let (select, narrowed) = (select(generation), narrowed.condition(substrings + 4));
     let part = |j| {
-        let select = select(generation);
         format!(
-            "({select} WHERE s_{j} = ANY (${}) AND {NEAR} ORDER BY distance, id LIMIT $3)",
+            "({select} WHERE s_{j} = ANY (${}) AND {NEAR}{narrowed} ORDER BY distance, id LIMIT $3)",
             j + 4
         )
     };
@@ -109,8 +127,14 @@ pub(super) fn probe(generation: i32, substrings: usize) -> String {
 }
 
 /// All codes: the same parameters but for the values.
-pub(super) fn scan(generation: i32) -> String {
-    format!("{} WHERE {NEAR} ORDER BY distance, id LIMIT $3", select(generation))
+pub(super) fn scan(generation: i32, narrowed: Narrowed) -> String {
+    let (select, narrowed) = (select(generation), narrowed.condition(4));
+    format!("{select} WHERE {NEAR}{narrowed} ORDER BY distance, id LIMIT $3")
+}
+
+/// What the items `$1` have beside their codes.
+pub(super) fn shown(generation: i32) -> String {
+    format!("SELECT id, shown FROM {} WHERE id = ANY ($1)", table(generation))
 }
 
 /// The code of the item `$1`.

@@ -11,6 +11,7 @@ use crate::search::{Found, Neighbour};
 use super::{
     Error,
     bit_string::BitString,
+    json_path::JsonPath,
     plan::{Plan, Step, Way},
     session::Question,
     shard::Shard,
@@ -29,9 +30,11 @@ pub(super) struct Shards {
     pub(super) shards: Vec<Arc<Shard>>,
 }
 
-/// How far a search goes.
-#[derive(Debug, Clone, Copy)]
+/// How far a search goes, and among which items.
+#[derive(Debug, Clone)]
 pub(super) struct Reach {
+    /// Lets those through that are searched; `None` where it is all.
+    pub(super) predicate: Option<JsonPath>,
     pub(super) k: usize,
     /// As asked for.
     pub(super) radius: u32,
@@ -58,6 +61,7 @@ impl Shards {
                 distance: best.limit(),
                 most: reach.k.min(MOST + 1) as i64,
                 values: (way == Way::Probe).then(values),
+                predicate: reach.predicate.clone(),
             };
             best.take(self.ask_all(question, reach.deadline).await?);
             if best.hits.len() > MOST {
@@ -93,7 +97,7 @@ impl Shards {
         }
         let mut answers = Vec::new();
         while let Some(answer) = asked.join_next().await {
-            answers.extend(answer.map_err(|e| Error::Runtime { reason: e.to_string() })??);
+            answers.extend(answer.map_err(|e| Error::Runtime { reason: e.to_string() })??.items());
         }
         Ok(answers)
     }

@@ -13,12 +13,10 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::search::Neighbour;
-
 use super::{
     Error,
     address::Address,
-    session::{Held, Question, Session, is_there},
+    session::{Answer, Held, Question, Session, is_there},
 };
 
 /// After so long without an answer a host is asked whether it is there.
@@ -63,13 +61,13 @@ impl Shard {
         &self,
         question: &Question,
         deadline: Instant,
-    ) -> Result<Vec<Neighbour>, Error> {
+    ) -> Result<Answer, Error> {
         let seconds = self.held.timeout.as_secs();
         let late = |_| Error::Late { what: self.address.what.clone(), seconds };
         timeout_at(deadline, self.ask_in_turns(question)).await.map_err(late)?
     }
 
-    async fn ask_in_turns(&self, question: &Question) -> Result<Vec<Neighbour>, Error> {
+    async fn ask_in_turns(&self, question: &Question) -> Result<Answer, Error> {
         let (started, hosts) = (Instant::now(), &self.address.hosts);
         loop {
             let first = self.current.load(Ordering::Relaxed);
@@ -100,7 +98,7 @@ impl Shard {
         }
     }
 
-    async fn ask_host(&self, at: usize, question: &Question) -> Result<Vec<Neighbour>, String> {
+    async fn ask_host(&self, at: usize, question: &Question) -> Result<Answer, String> {
         if let Some(session) = self.take(at) {
             match self.watched(at, session.answer(question)).await {
                 Ok(answer) => {

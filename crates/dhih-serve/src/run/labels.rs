@@ -6,6 +6,8 @@ use dhih_index::{Label as Stored, Labels};
 use dhih_model::walk::nfc;
 
 use crate::api::{Class, Label};
+#[cfg(feature = "postgres")]
+use crate::items::LabelShape;
 
 /// The class names of a run; may be empty.
 #[derive(Debug, Clone)]
@@ -85,6 +87,18 @@ impl Names {
                 Some(self.many(values.chunks_exact((*classes).max(1)).nth(row)?))
             }
             _ => None,
+        }
+    }
+
+    /// The label of an item of a store, by the numbers of its classes.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_classes(&self, shape: LabelShape, classes: &[i64]) -> Option<Label> {
+        match shape {
+            LabelShape::None => None,
+            LabelShape::Single => classes.first().map(|&class| self.one(class)),
+            LabelShape::MultiHot(_) => {
+                Some(Label::Many(classes.iter().map(|&class| self.class(class)).collect()))
+            }
         }
     }
 

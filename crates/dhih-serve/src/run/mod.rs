@@ -11,6 +11,7 @@
 mod checks;
 pub(crate) mod coder;
 mod data;
+mod described;
 pub(crate) mod exporting;
 pub(crate) mod facts;
 mod files;
@@ -312,11 +313,7 @@ impl Run {
     /// # Errors
     /// Says what is wrong with it, or that there is no metadata to go by.
     pub(crate) fn metadata_filter(&self, text: &str) -> Result<MetadataFilter, String> {
-        let items = self.local().filter(|items| items.is_changeable());
-        let items = items.ok_or(
-            "`filter` goes by metadata, which this service does not keep: it searches a store, or was started with --read-only",
-        )?;
-        let fields = items.catalogue().map(|catalogue| catalogue.fields()).unwrap_or_default();
+        let fields = self.filter_fields()?;
         MetadataFilter::parse(text, &fields).map_err(|fault| fault.to_string())
     }
 
@@ -330,11 +327,6 @@ impl Run {
             LabelShape::Single => classes.take(1).collect(),
             LabelShape::MultiHot(_) => classes.collect(),
         }
-    }
-
-    /// What labels its items have, as far as they can be searched by.
-    pub(crate) fn shape(&self) -> LabelShape {
-        self.local().map_or(LabelShape::None, |items| items.shape().labels)
     }
 
     /// Tells this run's gallery from another's.

@@ -67,7 +67,10 @@ impl Codes {
         match self {
             Self::Local { items, .. } => items.index().classes().to_vec(),
             #[cfg(feature = "postgres")]
-            Self::Remote(_) => Vec::new(),
+            Self::Remote(remote) => {
+                let facets = remote.cluster.facets();
+                facets.map(|facets| facets.classes.clone()).unwrap_or_default()
+            }
         }
     }
 }
@@ -103,7 +106,7 @@ impl Source {
                 let holds_run = owner.database.is_some_and(|own| cluster.holds(own));
                 if !holds_run && owner.database.is_some() {
                     tracing::warn!(
-                        "the store holds other items than the run: they have no labels and no thumbnails"
+                        "the store holds other items than the run: they have no thumbnails, and only labels that were loaded with them"
                     );
                 }
                 let store = crate::api::Store {

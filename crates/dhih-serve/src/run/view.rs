@@ -9,6 +9,7 @@ use crate::api;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
 use crate::items::{self, LabelShape};
+use crate::run::described::{Described, Part};
 use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
@@ -112,7 +113,13 @@ impl View<'_> {
         let links = self.run.addresses.links.as_ref();
         let ids = || found.neighbours.iter().map(|hit| hit.id);
         let needs_external_id = links.is_some_and(LinkTemplate::needs_external_id);
-        let attributes = match shown.metadata || needs_external_id {
+        let needs_attributes = shown.metadata || needs_external_id;
+        let part = if needs_attributes { Part::All } else { Part::Labels };
+        let described = match &self.snapshot {
+            Snapshot::Local(_) => None,
+            Snapshot::Remote(_) => self.run.described(&ids().collect::<Vec<u64>>(), part)?,
+        };
+        let attributes = match needs_attributes && described.is_none() {
             true => self.attributes(ids())?,
             false => Vec::new(),
         };
@@ -121,8 +128,12 @@ impl View<'_> {
             _ => Vec::new(),
         };
         let (mut attributes, mut records) = (attributes.into_iter(), records.into_iter());
+        let mut described = described.map(Vec::into_iter);
         let hit = |(at, hit): (usize, &Neighbour)| {
-            let kept = attributes.next().unwrap_or_default();
+            let (label, kept) = match described.as_mut().and_then(Iterator::next) {
+                Some(Described { label, attributes }) => (label, attributes),
+                None => (self.label(hit.id), attributes.next().unwrap_or_default()),
+            };
             let record = of_code(records.next().flatten(), &hit.code);
             let source = record.as_ref().and_then(|record| record.source.as_deref());
             let linked = Linked { id: hit.id, external_id: kept.external_id.as_deref(), source };
@@ -131,7 +142,7 @@ impl View<'_> {
                 id: hit.id,
                 distance: hit.distance,
                 similarity: found.similarities.get(at).copied(),
-                label: self.label(hit.id),
+                label,
                 image_url: self.item_url(hit.id),
                 code: shown.codes.then(|| to_hex(&hit.code)),
                 external_id: kept.external_id.filter(|_| shown.metadata),
@@ -151,14 +162,22 @@ impl View<'_> {
     /// # Errors
     /// A catalogue or a store that cannot be read.
     pub(crate) fn items(&self, ids: &[u64]) -> Result<Vec<api::Item>, SearchError> {
-        let attributes = self.attributes(ids.iter().copied())?;
+        let described = match self.run.described(ids, Part::All)? {
+            Some(described) => described,
+            None => {
+                let kept = self.attributes(ids.iter().copied())?.into_iter().zip(ids);
+                kept.map(|(attributes, id)| Described { label: self.label(*id), attributes })
+                    .collect()
+            }
+        };
         let records = match self.run.catalogue() {
             Some(catalogue) => catalogue.records(ids)?,
             None => vec![None; ids.len()],
         };
         let mut items = Vec::with_capacity(ids.len());
-        for ((&id, kept), record) in ids.iter().zip(attributes).zip(records) {
+        for ((&id, described), record) in ids.iter().zip(described).zip(records) {
             let Some(code) = self.code(id)? else { continue };
+            let Described { label, attributes: kept } = described;
             let source = of_code(record, &code).and_then(|record| record.source);
             let linked =
                 Linked { id, external_id: kept.external_id.as_deref(), source: source.as_deref() };
@@ -166,7 +185,7 @@ impl View<'_> {
                 link: self.run.addresses.links.as_ref().and_then(|links| links.link(linked)),
                 id,
                 external_id: kept.external_id,
-                label: self.label(id),
+                label,
                 code: to_hex(&code),
                 image_url: self.item_url(id),
                 source,

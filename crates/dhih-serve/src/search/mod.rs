@@ -149,7 +149,7 @@ pub enum SearchError {
     /// What was added while serving.
     #[error(transparent)]
     Catalogue(#[from] crate::Error),
-    /// A store that knows no labels.
+    /// A store whose items have no labels.
     #[error("the codes are in a store without labels: `label` cannot be asked for")]
     NoFilter,
     /// A store that keeps no vectors.

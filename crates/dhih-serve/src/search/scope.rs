@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use dhih_index::{Filter, Index, Selection};
+use roaring::RoaringTreemap;
 
 use crate::items::{LocalItems, Wanted};
 
@@ -17,6 +18,7 @@ pub struct Scope {
 enum Chosen {
     By(Filter),
     Of { items: Arc<LocalItems>, wanted: Wanted },
+    InStore(Wanted),
 }
 
 impl Scope {
@@ -30,11 +32,27 @@ impl Scope {
         Self { chosen: Chosen::Of { items, wanted }, selection: OnceLock::new() }
     }
 
+    /// The items that are wanted of a store.
+    pub(crate) fn of_store(wanted: Wanted) -> Self {
+        Self { chosen: Chosen::InStore(wanted), selection: OnceLock::new() }
+    }
+
+    /// Which items are wanted of a store; `None` where they are those of an index.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn in_store(&self) -> Option<&Wanted> {
+        match &self.chosen {
+            Chosen::InStore(wanted) => Some(wanted),
+            Chosen::By(_) | Chosen::Of { .. } => None,
+        }
+    }
+
     /// The items of an index; at later calls of that of the first.
     pub(crate) fn selection(&self, index: &Index) -> &Selection {
         self.selection.get_or_init(|| match &self.chosen {
             Chosen::By(filter) => index.select(filter),
             Chosen::Of { items, wanted } => items.select(index, wanted),
+            // An index has no item of a store.
+            Chosen::InStore(_) => index.select(&Filter::of_ids(RoaringTreemap::new())),
         })
     }
 }

@@ -34,6 +34,7 @@ fn a_generation_that_is_not_whole_is_not_switched_to() {
         ("UPDATE TABLE SET code = ~code WHERE id = (SELECT min(id) FROM TABLE)", false),
         ("UPDATE TABLE SET s_0 = s_0 # 1 WHERE id = (SELECT min(id) FROM TABLE)", false),
         ("UPDATE TABLE SET id = -id WHERE id = (SELECT max(id) FROM TABLE)", false),
+        ("UPDATE TABLE SET facets = '{}' WHERE id = (SELECT max(id) FROM TABLE)", false),
     ] {
         let staged = servers.loader().stage(vec![new.clone()]).unwrap();
         let table = format!("dhih.codes_g{}", staged.generation());
@@ -123,7 +124,7 @@ fn codes_that_a_store_cannot_hold_are_refused() {
     assert!(error.contains("shard 0") && error.contains("23505"), "{error}");
     let error = refused(Cluster::open(&servers.store()));
     assert!(matches!(error, Error::Empty), "{error}");
-    let many = LoadConfig { store: servers.store(), substrings: Some(17) };
+    let many = LoadConfig { substrings: Some(17), ..LoadConfig::new(servers.store()) };
     let error = refused(Loader::new(many).unwrap().stage(vec![set.clone()])).to_string();
     assert!(error.contains("17"), "{error}");
     // Two at once.

@@ -12,6 +12,7 @@ mod common;
 
 mod codes;
 mod exact;
+mod facets;
 mod failover;
 mod loading;
 mod servers;

@@ -111,7 +111,7 @@ impl Servers {
     }
 
     pub fn loader(&self) -> Loader {
-        Loader::new(LoadConfig { store: self.store(), substrings: None }).unwrap()
+        Loader::new(LoadConfig::new(self.store())).unwrap()
     }
 
     pub fn load(&self, set: &dhih_index::CodeSet) -> Loaded {

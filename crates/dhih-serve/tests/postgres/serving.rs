@@ -86,14 +86,11 @@ async fn answers_are_those_of_the_index() {
     assert_eq!((&info["items"], &info["bits"]), (&ITEMS.into(), &BITS.into()));
     assert_eq!((&info["index"], &info["store"]["kind"]), (&Value::Null, &"postgresql".into()));
     assert_eq!((&info["store"]["shards"], &info["store"]["generation"]), (&2.into(), &1.into()));
-    assert_eq!((&info["writable"], &info["labels"]), (&false.into(), &"none".into()));
+    assert_eq!((&info["writable"], &info["labels"]), (&false.into(), &"single".into()));
     let add = fields("/v1/items", &[("image", &png(1)[..])]);
     send(&store, add).await.refused(403, "read_only", "dhih-serve load");
     let delete = with_method(axum::http::Method::DELETE, &path);
     send(&store, delete).await.refused(403, "read_only", "dhih-serve load");
-    let label = format!("/v1/search?label={}", CLASSES[0]);
-    let label = send(&store, json(&label, r#"{"sample":3}"#)).await;
-    label.refused(400, "invalid_parameter", "without labels");
     let timed = send(&store, json("/v1/search?budget_us=500", r#"{"sample":3}"#)).await;
     timed.refused(400, "invalid_parameter", "leave `budget_us` out");
     let explained = send(&store, json("/v1/search?explain=true", r#"{"sample":3}"#)).await;
@@ -119,6 +116,9 @@ async fn other_items_have_no_labels_and_a_new_generation_comes_by_reload() {
     let image = send(&app, get(found["hits"][0]["image_url"].as_str().unwrap())).await;
     assert_eq!(image.header("content-type"), "image/svg+xml");
     assert_eq!(send(&app, get("/v1/info")).await.ok()["thumbnails"], false);
+    let label = format!("/v1/search?label={}", CLASSES[0]);
+    let label = send(&app, json(&label, r#"{"sample":3}"#)).await;
+    label.refused(400, "invalid_parameter", "without labels");
 
     servers.load(&fixture.codes());
     assert_eq!(send(&app, get("/v1/info")).await.ok()["store"]["generation"], 1);

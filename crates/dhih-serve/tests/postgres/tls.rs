@@ -49,7 +49,7 @@ fn connections_are_encrypted_and_certificates_checked() {
     let open = |config: StoreConfig| Cluster::open(&config).map_err(|error| error.to_string());
     let encrypted = StoreConfig { ca: Some(ca), ..servers.store() };
     let set = items(16, 50, Kind::Random, 1);
-    let loader = Loader::new(LoadConfig { store: encrypted.clone(), substrings: None }).unwrap();
+    let loader = Loader::new(LoadConfig::new(encrypted.clone())).unwrap();
     loader.stage(vec![set.clone()]).unwrap().switch().unwrap();
     assert!(open(encrypted).unwrap().holds(&set));
 

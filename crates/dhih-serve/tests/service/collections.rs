@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use dhih_index::{CodeSet, Codes, IndexBuilder, to_hex};
-use dhih_serve::{Access, Collections, CollectionsConfig, Keys, Limits, QueueConfig, Shared, app};
+use dhih_serve::{
+    Access, Collections, CollectionsConfig, Error, Keys, Limits, QueueConfig, Shared, app,
+};
 use serde_json::{Value, json as value};
 
 use crate::common::{
@@ -29,6 +32,20 @@ fn collections(folder: &Path, access: Access, keys: Keys) -> dhih_serve::Result<
 
 fn open(folder: &Path) -> Router {
     app(collections(folder, Access::Writable, Keys::default()).unwrap())
+}
+
+/// Opens collections that were open until now. A thread that has given its answer may hold their locks for a moment longer.
+fn reopen(folder: &Path) -> Router {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        match collections(folder, Access::Writable, Keys::default()) {
+            Ok(collections) => return app(collections),
+            Err(Error::Locked { .. }) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn build(dir: &Path, bits: u32, codes: std::ops::Range<u64>) {
@@ -159,7 +176,7 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     assert_eq!(send(&app, get("/v1/info")).await.ok()["bits"], 64);
     // What was made and added is there at the next start.
     drop(app);
-    let app = open(&folder);
+    let app = reopen(&folder);
     assert_eq!(names(&app).await, ["default", "hashes"]);
     assert_eq!(send(&app, search()).await.ok()["hits"].as_array().unwrap().len(), 1);
     assert_eq!(send(&app, delete(path)).await.status, 204);
@@ -185,7 +202,7 @@ async fn a_collection_like_another_has_its_model_and_none_of_its_items() {
     // The copy is its own: the first one may go.
     assert_eq!(send(&app, delete("/v1/collections/photos")).await.status, 204);
     drop(app);
-    let app = open(&folder);
+    let app = reopen(&folder);
     let add = fields("/v1/collections/more/items", &[("image", &png(5)), ("label", b"1")]);
     let added = send(&app, add).await;
     assert_eq!(added.status, 201, "{}", String::from_utf8_lossy(&added.body));

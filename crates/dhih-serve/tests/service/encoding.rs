@@ -122,7 +122,7 @@ async fn a_batch_is_encoded_as_its_inputs_are_and_one_that_is_refused_leaves_the
     }
     send(&app, json(BATCH, r#"{"inputs":[{"id":1}]}"#)).await.refused(400, "malformed_body", "id");
     let alone = post(BATCH, "image/png", png(1));
-    send(&app, alone).await.refused(415, "unsupported_media_type", "without its `/batch`");
+    send(&app, alone).await.refused(415, "unsupported_media_type", "sent to /v1/encode");
 }
 
 #[tokio::test]

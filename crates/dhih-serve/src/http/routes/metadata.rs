@@ -15,8 +15,8 @@ use crate::http::routes::items::{change, items_of};
 use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
 use crate::items::Kept;
-use crate::items::catalogue::Catalogue;
 use crate::items::metadata::{FieldCounts, Fields, Metadata};
+use crate::run::Run;
 
 /// The declared fields, with their most frequent values.
 #[utoipa::path(
@@ -32,7 +32,7 @@ pub(crate) async fn fields(
 ) -> Result<Json<FieldsAnswer>, ApiError> {
     let run = state.run();
     let looking = run.clone();
-    let answer = state.shared().search(&run, move |_| Ok(answer(looking.catalogue())));
+    let answer = state.shared().search(&run, move |_| Ok(answer(&looking)));
     answer.await.map(Json)
 }
 
@@ -62,9 +62,8 @@ pub(crate) async fn declare(
     let fields =
         fields.map_err(|fault| ApiError::BadRequest("invalid_fields", fault.to_string()))?;
     let answer = change(&state, move |run| {
-        let items = run.items()?;
-        items.declare(&fields)?;
-        Ok(answer(items.catalogue()))
+        run.items()?.declare(&fields)?;
+        Ok(answer(run))
     });
     answer.await.map(Json)
 }
@@ -103,12 +102,11 @@ pub(crate) async fn put(
     item.map(Json).ok_or_else(|| no_item(id))
 }
 
-fn answer(catalogue: Option<&Arc<Catalogue>>) -> FieldsAnswer {
-    let counts = catalogue.map(|catalogue| catalogue.field_counts(MAX_VALUES)).unwrap_or_default();
+fn answer(run: &Run) -> FieldsAnswer {
     let field = |counts: FieldCounts| {
         let FieldCounts { name, of, items, distinct, values } = counts;
         let values = values.into_iter().map(|(value, items)| ValueCount { value, items }).collect();
         (name, Field { of, items, distinct, values })
     };
-    FieldsAnswer { fields: counts.into_iter().map(field).collect() }
+    FieldsAnswer { fields: run.field_counts(MAX_VALUES).into_iter().map(field).collect() }
 }

@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     http::Uri,
 };
-use dhih_index::{Action, Decision, Filter};
+use dhih_index::{Action, Decision};
 use dhih_model::Encoded;
 
 use crate::api::{
@@ -153,7 +153,7 @@ pub(crate) fn scope(
     let metadata = metadata.map_err(|message| ApiError::BadRequest("invalid_filter", message))?;
     Ok(Some(match run.items() {
         Ok(items) => Scope::of(items.clone(), items::Wanted { labels: classes, metadata }),
-        Err(_) => Scope::new(Filter::default().labels(classes.unwrap_or_default())),
+        Err(_) => Scope::of_store(items::Wanted { labels: classes, metadata }),
     }))
 }
 

@@ -70,6 +70,13 @@ pub(super) enum Key {
     Keyword(String),
 }
 
+impl FromIterator<(String, FieldType)> for Fields {
+    /// Fields that were checked when they were declared.
+    fn from_iter<I: IntoIterator<Item = (String, FieldType)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
 impl Fields {
     /// Checks a declaration.
     ///

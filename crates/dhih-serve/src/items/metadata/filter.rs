@@ -54,11 +54,11 @@ struct Range {
 
 /// A filter that was read and checked against the declared fields.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct MetadataFilter(Expression);
+pub(crate) struct MetadataFilter(pub(super) Expression);
 
 /// A filter as it is answered.
 #[derive(Debug, Clone, PartialEq)]
-enum Expression {
+pub(super) enum Expression {
     All(Vec<Expression>),
     Any(Vec<Expression>),
     Not(Box<Expression>),

@@ -3,6 +3,7 @@
 //! ```text
 //! attributes.rs: what is kept of one item -> postings.rs: the items of each value of a declared field -> filter.rs: the items that a filter lets through
 //!                                            fields.rs: which fields are declared, and of what type
+//!                                            json_path.rs: a filter as PostgreSQL takes it
 //! ```
 //!
 //! This knows no disk: the catalogue keeps the attributes and the declaration, and has the postings in memory.
@@ -11,6 +12,8 @@ mod attributes;
 mod fields;
 mod filter;
 mod ids;
+#[cfg(feature = "postgres")]
+pub(crate) mod json_path;
 mod postings;
 
 pub(crate) use self::attributes::{Attributes, EXTERNAL_ID, Metadata, check_external_id};

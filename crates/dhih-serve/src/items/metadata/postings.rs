@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::{Key, range};
@@ -25,9 +26,10 @@ struct Field {
 }
 
 /// What a field has.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FieldCounts {
     pub(crate) name: String,
+    #[serde(rename = "type")]
     pub(crate) of: FieldType,
     /// Items that have a value.
     pub(crate) items: u64,

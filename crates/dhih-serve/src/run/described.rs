@@ -1,0 +1,111 @@
+//! What items have beside their codes where these are in a store: the labels and the metadata that were loaded with them. Those of an index are
+//! in the index and its catalogue.
+
+use super::Run;
+use super::source::Codes;
+use crate::api;
+use crate::items::LabelShape;
+use crate::items::metadata::{Attributes, FieldCounts, Fields};
+use crate::search::SearchError;
+
+/// What an item of a store has beside its code.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Described {
+    pub(super) label: Option<api::Label>,
+    pub(super) attributes: Attributes,
+}
+
+/// Of what items have in a store, what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The labels, as far as the run does not know them.
+    Labels,
+    /// Labels, external ids and metadata.
+    All,
+}
+
+impl Run {
+    /// What items of a store have beside their codes, in order; `None` where the codes are not in a store, where they were loaded alone, or where
+    /// the run knows what is wanted.
+    ///
+    /// # Errors
+    /// A store that does not answer.
+    pub(super) fn described(
+        &self,
+        ids: &[u64],
+        part: Part,
+    ) -> Result<Option<Vec<Described>>, SearchError> {
+        match &self.codes {
+            Codes::Local { .. } => Ok(None),
+            #[cfg(feature = "postgres")]
+            Codes::Remote(remote) => {
+                let Some(facets) = remote.cluster.facets() else { return Ok(None) };
+                let has_labels = facets.labels != LabelShape::None;
+                if part == Part::Labels && (self.rows_are_known() || !has_labels) {
+                    return Ok(None);
+                }
+                let descriptions = remote.cluster.descriptions(ids)?;
+                let described =
+                    |(id, description): (&u64, crate::postgres::Description)| Described {
+                        label: match has_labels {
+                            true => self.names.of_classes(facets.labels, &description.labels),
+                            false => self.label_of_row(*id),
+                        },
+                        attributes: description.attributes,
+                    };
+                Ok(Some(ids.iter().zip(descriptions).map(described).collect()))
+            }
+        }
+    }
+
+    /// What labels its items have, as far as they can be searched by.
+    pub(crate) fn shape(&self) -> LabelShape {
+        match &self.codes {
+            Codes::Local { items, .. } => items.shape().labels,
+            #[cfg(feature = "postgres")]
+            Codes::Remote(remote) => {
+                remote.cluster.facets().map_or(LabelShape::None, |facets| facets.labels)
+            }
+        }
+    }
+
+    /// The fields of the metadata that filters may name, each with its most frequent values, at most `most`.
+    pub(crate) fn field_counts(&self, most: usize) -> Vec<FieldCounts> {
+        match &self.codes {
+            Codes::Local { items, .. } => {
+                items.catalogue().map(|catalogue| catalogue.field_counts(most)).unwrap_or_default()
+            }
+            #[cfg(feature = "postgres")]
+            Codes::Remote(remote) => {
+                let mut fields =
+                    remote.cluster.facets().map(|facets| facets.fields.clone()).unwrap_or_default();
+                fields.iter_mut().for_each(|field| field.values.truncate(most));
+                fields
+            }
+        }
+    }
+
+    /// The fields of the metadata that filters may name.
+    ///
+    /// # Errors
+    /// Says why there are none.
+    pub(super) fn filter_fields(&self) -> Result<Fields, String> {
+        match &self.codes {
+            Codes::Local { items, .. } if !items.is_changeable() => Err(
+                "`filter` goes by metadata, which this service does not read: it was started with --read-only"
+                    .into(),
+            ),
+            Codes::Local { items, .. } => {
+                Ok(items.catalogue().map(|catalogue| catalogue.fields()).unwrap_or_default())
+            }
+            #[cfg(feature = "postgres")]
+            Codes::Remote(remote) => match remote.cluster.facets() {
+                Some(facets) if !facets.fields.is_empty() => Ok(facets.fields()),
+                _ => Err(
+                    "`filter` goes by metadata, and none was loaded into the store: `dhih-serve load --metadata FILE --field NAME=TYPE` does that"
+                        .into(),
+                ),
+            },
+        }
+    }
+}
