@@ -100,7 +100,7 @@ pub struct ItemForm {
     image: Vec<u8>,
     /// A class, by name or number; several where items have several labels.
     label: Option<String>,
-    /// An id chosen by the client; if absent, the lowest id above all that were ever used.
+    /// An id chosen by the client; if absent, the next id that no item has or ever had.
     id: Option<u64>,
     /// An external id, which no two items share: a text of at most 256 bytes.
     external_id: Option<String>,
@@ -122,7 +122,7 @@ pub struct ItemBody {
     /// A class, by name or number; a list of them where items have several labels.
     #[serde(default)]
     pub label: Labels,
-    /// An id chosen by the client; if absent, the lowest id above all that were ever used.
+    /// An id chosen by the client; if absent, the next id that no item has or ever had.
     pub id: Option<u64>,
     /// An external id, which no two items share: a text of at most 256 bytes.
     pub external_id: Option<String>,
