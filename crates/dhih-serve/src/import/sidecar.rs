@@ -1,5 +1,5 @@
-//! The metadata of pictures, in a file beside them: a table (CSV) with a row for each picture, or an object of JSON on each line. `file` names the
-//! picture by its path below the folder, `external_id` may give it an id of the user's own, and everything else is its metadata.
+//! The metadata of pictures in a separate file: CSV with one row for each picture, or JSON Lines with one object for each. `file` is the
+//! path of the picture below the folder, `external_id` optionally sets its external id, and everything else is metadata.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 const FILE: &str = "file";
 const EXTERNAL_ID: &str = "external_id";
 
-/// What is to be kept with each picture, by its path below the folder, and the line that says so.
+/// The attributes of each picture by its path below the folder, with the line of the file.
 #[derive(Debug, Default)]
 pub(super) struct Sidecar {
     path: PathBuf,
@@ -28,10 +28,10 @@ struct Row {
 }
 
 impl Sidecar {
-    /// Reads a file whole, and checks it against the declared fields.
+    /// Reads the whole file, and checks it against the declared fields.
     ///
     /// # Errors
-    /// A file that cannot be read; a row without a name, of a name that another row has, or whose values do not fit.
+    /// When the file cannot be read, or a row has no name, repeats the name of another row, or has invalid values.
     pub(super) fn read(path: &Path, fields: &Fields) -> Result<Self> {
         let mut sidecar = Self { path: path.to_owned(), rows: HashMap::new() };
         let is_csv =
@@ -56,7 +56,7 @@ impl Sidecar {
             let record = record.map_err(failed)?;
             let line = record.position().map_or(0, csv::Position::line);
             let mut object = Map::new();
-            // A cell without a text is a field without a value.
+            // An empty cell means that the field has no value.
             for (name, text) in names.iter().zip(&record).filter(|(_, text)| !text.is_empty()) {
                 let value = match name {
                     FILE | EXTERNAL_ID => Value::String(text.to_owned()),
@@ -97,7 +97,7 @@ impl Sidecar {
             Ok(Attributes { external_id, metadata, ..Attributes::default() })
         });
         let attributes = attributes.map_err(|fault| self.wrong(line, &fault))?;
-        // As the walk writes them: no part is `.`.
+        // The walk writes paths without `.` components.
         let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
         if let Some(before) = self.rows.insert(name.clone(), Row { line, attributes }) {
             let message = format!("line {} names {name:?}, too", before.line);
@@ -116,12 +116,12 @@ impl Sidecar {
         Error::Metadata { path: self.path.clone(), reason: format!("line {line}: {what}") }
     }
 
-    /// What is to be kept with a picture.
+    /// The attributes of a picture.
     pub(super) fn attributes(&self, name: &str) -> Option<&Attributes> {
         self.rows.get(name).map(|row| &row.attributes)
     }
 
-    /// The rows that name none of some pictures, by their lines.
+    /// The names of rows that are not among `names`, in the order of their lines.
     pub(super) fn unmatched<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         let known: HashSet<&str> = names.collect();
         let mut rows: Vec<_> =
