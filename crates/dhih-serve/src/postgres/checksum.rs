@@ -1,12 +1,12 @@
-//! A checksum of rows that does not depend on their order: here as they are sent, there by SQL over what the table holds. Each row's
-//! SHA-256 over all its columns, cut to 64 bits, summed modulo 2 to the power of 64.
+//! A checksum of rows that does not depend on their order. It is computed here while rows are sent, and by SQL over the content of a table.
+//! It is the sum, modulo 2 to the power of 64, of each row's SHA-256 over all columns, truncated to 64 bits.
 
 use dhih_index::Substring;
 use sha2::{Digest, Sha256};
 
 use super::bit_string::BitString;
 
-/// Rows and their checksum.
+/// The number of rows and their checksum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: u64,
@@ -25,13 +25,13 @@ impl Sum {
         self.rows += 1;
     }
 
-    /// The sum of both.
+    /// The sum of two sets of rows.
     pub(super) fn and(self, other: Self) -> Self {
         let checksum = self.checksum.wrapping_add(other.checksum);
         Self { rows: self.rows + other.rows, checksum }
     }
 
-    /// What [`sql`] answered: the rows, and the sum of signed numbers however great.
+    /// Parses the result of [`sql`]: the number of rows, and the sum of signed numbers, which may exceed 64 bits.
     pub(super) fn of_row(rows: i64, sum: &str) -> Option<Self> {
         let sum: i128 = sum.parse().ok()?;
         Some(Self { rows: u64::try_from(rows).ok()?, checksum: sum as u64 })
@@ -44,13 +44,13 @@ impl std::fmt::Display for Sum {
     }
 }
 
-/// The values of a code's substrings, as the table holds them.
+/// The values of a code's substrings in the form of the table.
 pub(super) fn values(substrings: &[Substring], code: &[u8]) -> Vec<i32> {
-    // At most 24 bits.
+    // Substrings have at most 24 bits, so the cast is exact.
     substrings.iter().map(|substring| substring.of(code) as i32).collect()
 }
 
-/// The statement that computes the same of a table with so many substrings: `rows bigint, sum text`.
+/// The SQL statement that computes the checksum of a table with this number of substrings. Its result is `rows bigint, sum text`.
 pub(super) fn sql(table: &str, substrings: usize) -> String {
     let columns: String = (0..substrings).map(|j| format!(" || int4send(s_{j})")).collect();
     format!(

@@ -1,5 +1,5 @@
-//! A connection to one host: made, told how to behave, checked to be to PostgreSQL 15 or newer; and, for searches, to hold what is
-//! searched. Which host: `shard`.
+//! A connection to one host: connects, applies settings, and checks the server's version (15 or newer) and, for searches, that the host
+//! holds the generation. `shard` chooses the host.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use super::{
     tls::Connector,
 };
 
-/// How long a host may take to tell what it holds.
+/// The time limit for checking what a host holds.
 const PREPARE: Duration = Duration::from_secs(3);
 
-/// Connects to a host, within the time that its connection string allows for it.
+/// Connects to a host, within the time limit of its connection string.
 pub(super) async fn connect(host: &Endpoint) -> Result<Client, String> {
     let within = host.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(2));
     let connected = timeout(within, connect_unhurried(host)).await;
@@ -53,7 +53,7 @@ async fn connect_unhurried(host: &Endpoint) -> Result<Client, String> {
     Ok(client)
 }
 
-/// Whether a host takes connections, or at least says why it does not.
+/// Whether a host accepts connections, or at least answers with an error.
 pub(super) async fn is_there(host: &Endpoint) -> bool {
     let refused = |error: &tokio_postgres::Error| error.as_db_error().is_some();
     match host.tls.clone() {
@@ -83,22 +83,22 @@ pub(super) struct Held {
     pub(super) shard: usize,
     pub(super) bits: u32,
     pub(super) substrings: usize,
-    /// As the coordinator has it.
+    /// The manifest in the form that the coordinator has.
     pub(super) manifest: String,
-    /// The longest that a statement may take.
+    /// The time limit of a statement.
     pub(super) timeout: Duration,
 }
 
-/// What is asked of a shard.
+/// A question to a shard.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
-    /// The nearest within a distance: by these values of each substring, or among all codes.
+    /// The nearest items within a distance: among those with the given values of substrings, or among all codes.
     Near { code: BitString, distance: u32, most: i64, values: Option<Vec<Vec<i32>>> },
     /// The code of an item.
     Item(i64),
 }
 
-/// A connection that was checked, with its statements prepared.
+/// A checked connection with its prepared statements.
 pub(super) struct Session {
     client: Client,
     tls: Option<Connector>,
@@ -109,7 +109,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens a session with a host that holds what is searched.
+    /// Opens a session with a host, if it holds what is to be searched.
     pub(super) async fn open(host: &Endpoint, held: &Held) -> Result<Self, String> {
         let client = connect(host).await?;
         let prepared = timeout(PREPARE, Self::prepare(client, host.tls.clone(), held)).await;
@@ -148,12 +148,12 @@ impl Session {
         Ok(Self { client, tls, bits: *bits, probe, scan, item })
     }
 
-    /// Whether it ended.
+    /// Whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
-    /// The answer to a question: hits in no order, or the item's code at distance 0.
+    /// The answer to a question: hits in any order, or the code of the item at distance 0.
     pub(super) async fn answer(&self, question: &Question) -> Result<Vec<Neighbour>, String> {
         let mut cancel =
             CancelAtServer { query: Some((self.client.cancel_token(), self.tls.clone())) };
@@ -204,8 +204,8 @@ impl Session {
     }
 }
 
-/// A query that is cancelled at its server where this is dropped before the answer is there: a server goes on with a statement whose
-/// client has gone until it has something to send.
+/// Cancels a statement on the server if this is dropped before the answer arrives. Otherwise, a server continues with a statement whose
+/// client has gone until it has data to send.
 struct CancelAtServer {
     query: Option<(CancelToken, Option<Connector>)>,
 }
@@ -227,7 +227,7 @@ impl Drop for CancelAtServer {
     }
 }
 
-/// The first two columns.
+/// The first two columns of a row.
 fn both<'a, A, B>(row: &'a Row) -> Result<(A, B), String>
 where
     A: tokio_postgres::types::FromSql<'a>,
