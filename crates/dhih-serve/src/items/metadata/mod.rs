@@ -1,8 +1,8 @@
 //! What users store with an item beside its code: a JSON object, its metadata, and an external id. Filters use the metadata.
 //!
 //! ```text
-//! attributes.rs: what users store with an item -> postings.rs: the items of each value of a declared field -> filter.rs: the items that pass a filter
-//!                                                 fields.rs: the declared fields and their types
+//! attributes.rs (what users store with an item) -> postings.rs (the items of each value of a declared field)
+//! fields.rs (the declared fields and their types) ---^   -> filter.rs (the items that pass a filter)
 //! ```
 //!
 //! This folder does not access the disk: the catalogue stores the attributes and the declaration, and holds the postings in memory.
