@@ -30,7 +30,7 @@ pub(crate) enum Wanted {
 enum Named {
     /// An image, which must be decoded and encoded before the search.
     Image(Upload),
-    /// A text, which the text tower encodes on a thread of its own.
+    /// A text, which the text tower encodes on a worker thread.
     Text(String),
     Ready(Wanted),
 }

@@ -66,7 +66,7 @@ pub struct Imported {
     pub known: usize,
     /// Files that were left out because their items were deleted.
     pub deleted: usize,
-    /// Existing items whose metadata were replaced.
+    /// Existing items whose metadata was replaced.
     pub described: usize,
     /// Rows of the metadata without a picture in the folder, by the name in the row.
     pub unmatched: Vec<String>,

@@ -24,7 +24,7 @@ pub struct Checked {
     pub removed: Vec<u64>,
     /// Items of the catalogue whose ids the index has given to other items. The service gives them new ids when it starts.
     pub displaced: Vec<u64>,
-    /// Items whose metadata or external id belong to an item with another code. These are kept, but not used.
+    /// Items whose metadata or external id belongs to an item with another code. These are kept, but not used.
     pub foreign_metadata: Vec<u64>,
 }
 

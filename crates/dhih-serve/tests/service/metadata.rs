@@ -140,7 +140,7 @@ async fn a_filtered_search_finds_the_exact_nearest_of_those_that_pass() {
         let count = send(&app, get(&count)).await.ok()["count"].as_u64().unwrap();
         assert_eq!(count as usize, nearest(codes.get(1), passes).len());
     }
-    // New metadata are effective in filters as soon as they are acknowledged.
+    // New metadata is effective in filters as soon as it is acknowledged.
     let path = filtered("/v1/search?k=1&metadata=true", &cases[3].0);
     for moved in [8_u64, 9, 7] {
         let other = value!({"taken": 70, "note": [1, {"deep": null}]});
@@ -200,7 +200,7 @@ async fn metadata_is_there_after_a_restart_and_goes_with_its_item() {
         camera["values"],
         value!([{"value": "north", "items": 1}, {"value": "south", "items": 1}])
     );
-    // Metadata are deleted with their item, and the external id becomes free.
+    // Metadata is deleted with their item, and the external id becomes free.
     assert_eq!(send(&app, with_method(Method::DELETE, "/v1/items/60")).await.status, 204);
     assert_eq!(ids(&send(&app, get(&with("south"))).await.ok()["items"]), [0; 0]);
     let parts: [(&str, &[u8]); 2] = [("image", &picture), ("external_id", b"IMG 1.png")];

@@ -155,7 +155,7 @@ async fn nothing_of_what_was_deleted_is_in_any_file_after_compaction() {
     }
     let kept = value!({"camera": "what stays is here all the same"});
     send(&app, put("/v1/items/7/metadata", &kept)).await.ok();
-    // The metadata of one item are replaced, and two items are deleted.
+    // The metadata of one item is replaced, and two items are deleted.
     let replaced = "a former remark about item eight";
     send(&app, put("/v1/items/8/metadata", &value!({ "camera": replaced }))).await.ok();
     send(&app, put("/v1/items/8/metadata", &value!({}))).await.ok();

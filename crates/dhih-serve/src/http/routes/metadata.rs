@@ -70,7 +70,7 @@ pub(crate) async fn declare(
     answer.await.map(Json)
 }
 
-/// Replaces the metadata of an item. After the answer, they survive a crash, and filters use them.
+/// Replaces the metadata of an item. After the answer, the change survives a crash, and filters use it.
 #[utoipa::path(
     put, operation_id = "put_item_metadata", path = "/v1/items/{id}/metadata", tag = "items", params(("id" = u64, Path)),
     request_body(content = MetadataBody, content_type = "application/json"),
