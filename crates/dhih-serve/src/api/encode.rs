@@ -1,4 +1,4 @@
-//! What the service makes of an image, a text or a vector, on the wire.
+//! Requests and answers of the routes that encode images, texts and vectors.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -39,7 +39,7 @@ impl From<EncodeBody> for SearchBody {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EncodeBatchBody {
-    /// Up to [`MAX_BATCH`] inputs. One more is kept of a longer list, so that it is seen to be too long, and no further ones.
+    /// Up to [`MAX_BATCH`] inputs. Of a longer list, one more input is kept, by which it is refused.
     #[schema(min_items = 1, max_items = 32)]
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_BATCH>")]
     pub inputs: Vec<EncodeBody>,
@@ -52,13 +52,13 @@ pub struct EncodeBatchAnswer {
     pub answers: Vec<OneEncoded>,
 }
 
-/// What one input of a batch came to.
+/// The answer for one input of a batch.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum OneEncoded {
-    /// Its code.
+    /// The code of the input.
     Encoded(EncodeAnswer),
-    /// Why there is none.
+    /// The error, where the input cannot be encoded.
     Refused(ErrorAnswer),
 }
 
@@ -72,6 +72,6 @@ pub struct EncodeAnswer {
     /// The real values whose signs are the bits, when asked for: a bit is 1 where its value is not negative.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f32>>,
-    /// Milliseconds that it took.
+    /// Milliseconds that encoding took.
     pub took_ms: f64,
 }

@@ -1,9 +1,9 @@
-//! The places of the encode queue: how many images are under way, each from before it is decoded until it has its code or is dropped.
+//! The places of the encode queue, which count the images in progress: from before they are decoded until they are encoded or dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Images under way.
+/// The number of images in progress.
 #[derive(Debug)]
 pub(super) struct Places {
     taken: AtomicUsize,
@@ -23,7 +23,7 @@ impl Places {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Places for `count` images, unless there are too few.
+    /// Takes places for `count` images; `None` if there are too few.
     pub(super) fn take(self: &Arc<Self>, count: usize) -> Option<Place> {
         let more = |taken: usize| Some(taken + count).filter(|taken| *taken <= self.capacity);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
@@ -36,7 +36,7 @@ impl Places {
     }
 }
 
-/// Places in the queue; given back when this is dropped.
+/// Places in the queue, which are released when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
@@ -44,7 +44,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place of one image.
+    /// Splits off the place of one image.
     pub(super) fn split(&mut self) -> Self {
         let count = self.count.min(1);
         self.count -= count;

@@ -1,4 +1,4 @@
-//! The encode queue: which images may join those under way (`places.rs`), and waiting for their codes. Who encodes: `workers.rs`.
+//! The encode queue: admits images (`places.rs`) and waits for their codes. `workers.rs` encodes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +11,11 @@ use super::workers::{Job, Pace, Workers};
 use super::{EncodeError, QueueConfig};
 use crate::run::Run;
 
-/// While fewer images are under way, more are let in, however slow the network: it would else refuse people who are only a few at once.
+/// Below this number of images in progress, more are always admitted, however slow the network is. Otherwise a slow network would refuse
+/// even a few users.
 const FEW: usize = 8;
 
-/// The queue's entrance. The workers end when it is dropped.
+/// The queue. Dropping it ends the workers.
 #[derive(Debug)]
 pub(super) struct EncodeQueue {
     places: Arc<Places>,
@@ -24,7 +25,7 @@ pub(super) struct EncodeQueue {
 }
 
 impl EncodeQueue {
-    /// Starts so many workers.
+    /// Starts a queue with the given number of workers.
     pub(super) fn start(config: QueueConfig, workers: usize) -> std::io::Result<Self> {
         let pace = Arc::new(Pace::default());
         let workers = Workers::start(config, workers, &pace)?;
@@ -32,7 +33,7 @@ impl EncodeQueue {
         Ok(Self { places, max_queued: config.max_queued, workers, pace })
     }
 
-    /// Places for `images`, or a refusal at once.
+    /// Takes places for `images`, or refuses them at once.
     pub(super) fn enter(&self, images: usize) -> Result<Place, EncodeError> {
         if images > self.places.capacity() {
             return Err(EncodeError::TooMany { most: self.places.capacity() });
@@ -43,7 +44,8 @@ impl EncodeQueue {
         place.ok_or_else(|| EncodeError::Overloaded { wait: self.pace.of(before) })
     }
 
-    /// The codes of images, in order; `place` has room for them. Where this is given up, those that no worker has yet are dropped.
+    /// The codes of images, in order; `place` has room for them. If this future is dropped, the images that no worker has taken are
+    /// dropped.
     pub(super) async fn encode(
         &self,
         run: &Arc<Run>,
@@ -56,7 +58,7 @@ impl EncodeQueue {
             (Job { run, pixels, asked: Instant::now(), answer, place }, code)
         };
         let (jobs, codes): (Vec<Job>, Vec<_>) = images.into_iter().map(&mut job).unzip();
-        // Those of pictures that could not be decoded.
+        // The remaining places belong to pictures that could not be decoded.
         drop(place);
         let mut made = Vec::with_capacity(codes.len());
         let mut expected = Expected { codes: codes.into_iter(), workers: &self.workers };
@@ -68,20 +70,20 @@ impl EncodeQueue {
         Ok(made)
     }
 
-    /// Images that are under way.
+    /// The number of images in progress.
     pub(super) fn depth(&self) -> usize {
         self.places.taken()
     }
 }
 
-/// Codes that are waited for.
+/// The codes that a request waits for.
 struct Expected<'a> {
     codes: std::vec::IntoIter<oneshot::Receiver<Result<Encoded, String>>>,
     workers: &'a Workers,
 }
 
 impl Drop for Expected<'_> {
-    /// Lets go of the codes first: the workers drop what nobody waits for.
+    /// Drops the receivers first, by which the workers recognise abandoned images.
     fn drop(&mut self) {
         self.codes.by_ref().for_each(drop);
         self.workers.drop_abandoned();
@@ -110,7 +112,7 @@ mod tests {
         drop(one);
         assert_eq!(queue.depth(), 0);
         assert!(queue.enter(8).is_ok());
-        // What never fits is no matter of waiting.
+        // Waiting cannot help a request that is larger than the queue, so it gets another error.
         assert!(matches!(queue.enter(9), Err(EncodeError::TooMany { most: 8 })));
     }
 

@@ -1,5 +1,5 @@
-//! The admin listener's router: probes and figures, on an address of their own that no load of the service shuts out. It answers while
-//! the service is still loading.
+//! The router of the admin listener: probes and metrics on an address of their own, which stays reachable however loaded the service is. It
+//! answers while the service is still loading.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,18 +13,18 @@ use axum::routing::get;
 use crate::http::routes::info;
 use crate::http::{ApiError, Collections, layers};
 
-/// What the admin listener knows of the service, which comes into being after it.
+/// The collections that the admin listener reports on. They are absent until the service has loaded, because the listener starts first.
 #[derive(Debug, Clone, Default)]
 pub struct Admin(Arc<OnceLock<Collections>>);
 
 impl Admin {
-    /// Tells of `collections` from now on.
+    /// Reports on `collections` from now on.
     pub fn serve(&self, collections: Collections) {
-        // A service is loaded once.
+        // A service is loaded only once, so a second call changes nothing.
         let _ = self.0.set(collections);
     }
 
-    /// `/healthz`, `/readyz` and `/metrics`.
+    /// The routes `/healthz`, `/readyz` and `/metrics`.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/healthz", get(info::healthz))

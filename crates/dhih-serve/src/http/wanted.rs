@@ -1,5 +1,5 @@
-//! What a request brings to search by or to encode, from its body to a code: images, texts, vectors, codes, items or samples. What is done
-//! with the code: `routes/search.rs`, `routes/encode.rs`.
+//! Reads the query or input of a request, from its body to a code: images, texts, vectors, codes, items or samples. `routes/search.rs` and
+//! `routes/encode.rs` use the code.
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,9 +16,9 @@ use crate::run::Run;
 use crate::run::coder::Lacking;
 use crate::run::view::View;
 
-/// What to search by.
+/// A query or input, after images and texts were encoded.
 pub(crate) enum Wanted {
-    /// What the network made of one image or text, and the milliseconds that it took.
+    /// The output of the network for an image or a text, and the milliseconds that it took.
     Made(Encoded, f64),
     Vector(Vec<f32>),
     Code(String),
@@ -26,37 +26,37 @@ pub(crate) enum Wanted {
     Sample(usize),
 }
 
-/// What a body names.
+/// A query or input as the body names it.
 enum Named {
-    /// An image, which is decoded and encoded before anything is searched.
+    /// An image, which must be decoded and encoded before the search.
     Image(Upload),
-    /// A text, which the tower reads on a thread of its own.
+    /// A text, which the text tower encodes on a worker thread.
     Text(String),
     Ready(Wanted),
 }
 
-/// A query, once it has a code.
+/// The code of a query or input.
 pub(crate) struct Coded {
     pub(crate) code: Vec<u8>,
-    /// The real values behind the code, where it was made here.
+    /// The real values behind the code, where the code was computed here.
     pub(crate) values: Option<Vec<f32>>,
-    /// Milliseconds that making the code took.
+    /// Milliseconds that computing the code took.
     pub(crate) encode: f64,
 }
 
-/// What a query may be, for refusals.
+/// The kinds of queries, for error messages.
 const QUERY: &str = "give `image`, `code`, `id`, `sample`, `text` or `vector`";
-/// What may be encoded, for refusals.
+/// The kinds of inputs to encode, for error messages.
 const INPUT: &str = "give `image`, `text` or `vector`";
 
-/// Reads what codes are made of, and makes them.
+/// Reads queries and inputs, and encodes their images and texts.
 pub(crate) struct Reader<'a> {
     pub(crate) state: &'a AppState,
     pub(crate) run: &'a Arc<Run>,
 }
 
 impl Reader<'_> {
-    /// The one thing to search by that a request brings.
+    /// Reads the only query of a request.
     pub(crate) async fn query(&self, request: Request) -> Result<Wanted, ApiError> {
         match kind(&request)?.ok_or_else(nothing_to_search_by)? {
             Kind::Json => {
@@ -68,7 +68,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The one thing to encode that a request brings.
+    /// Reads the only input to encode of a request.
     pub(crate) async fn original(&self, request: Request) -> Result<Wanted, ApiError> {
         match kind(&request)?.ok_or_else(nothing_to_encode)? {
             Kind::Json => {
@@ -80,7 +80,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The image of a form, or the one that is the whole body.
+    /// Reads the image of a form, or the one that is the whole body.
     async fn picture(&self, kind: Kind, request: Request) -> Result<Wanted, ApiError> {
         if matches!(kind, Kind::Json | Kind::Lines) {
             return Err(unsupported("lines of JSON are not taken here: "));
@@ -93,7 +93,7 @@ impl Reader<'_> {
         self.encoded(images).await?.pop().ok_or_else(no_code)?
     }
 
-    /// The images of a form as one thing to search by: their mean.
+    /// Reads the images of a form as one query: their mean.
     pub(crate) async fn mean(&self, request: Request) -> Result<Wanted, ApiError> {
         if !matches!(kind(&request)?, Some(Kind::Form)) {
             let message = "`mean` is that of the images of a form: send them as fields `image` of multipart/form-data, or leave it out";
@@ -108,7 +108,7 @@ impl Reader<'_> {
         mean(numbered.map(named).collect::<Result<Vec<Wanted>, ApiError>>()?)
     }
 
-    /// All the things to search by that a request brings, of which some may be refused.
+    /// Reads all queries of a batch, of which some may be refused.
     pub(crate) async fn queries(
         &self,
         request: Request,
@@ -125,7 +125,7 @@ impl Reader<'_> {
         }
     }
 
-    /// All the things to encode that a request brings, of which some may be refused.
+    /// Reads all inputs of a batch, of which some may be refused.
     pub(crate) async fn originals(
         &self,
         request: Request,
@@ -142,7 +142,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What the network makes of the images of a form. `alone` is the path that takes one image.
+    /// Reads and encodes the images of a form. `alone` is the path that takes a single image.
     async fn pictures(
         &self,
         kind: Kind,
@@ -162,7 +162,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is made of each of the things that a batch names; its images are encoded together.
+    /// Encodes the images and texts of a batch; the images are encoded together.
     async fn all_made(
         &self,
         named: Vec<Result<Named, ApiError>>,
@@ -193,7 +193,7 @@ impl Reader<'_> {
         Ok(all)
     }
 
-    /// What the network makes of an image or a text; whatever else is named stays.
+    /// Encodes an image or a text. Anything else is returned as it is.
     async fn made(&self, named: Named) -> Result<Wanted, ApiError> {
         match named {
             Named::Ready(wanted) => Ok(wanted),
@@ -202,7 +202,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What the text tower makes of a text.
+    /// Encodes a text by the text tower.
     async fn read(&self, text: String) -> Result<Wanted, ApiError> {
         self.run.coder().text()?;
         let (run, started) = (self.run.clone(), Instant::now());
@@ -218,7 +218,7 @@ impl Reader<'_> {
         Ok(Wanted::Made(made.await?, ms_since(started)))
     }
 
-    /// What the network makes of images; one that cannot be used leaves the others be.
+    /// Encodes images. An image that cannot be used does not affect the others.
     async fn encoded(
         &self,
         images: Vec<Upload>,
@@ -231,7 +231,7 @@ impl Reader<'_> {
     }
 }
 
-/// Checks how many things a batch names.
+/// Checks the number of queries or inputs in a batch.
 fn check_count(count: usize, things: &str) -> Result<(), ApiError> {
     if (1..=MAX_BATCH).contains(&count) {
         return Ok(());
@@ -241,7 +241,7 @@ fn check_count(count: usize, things: &str) -> Result<(), ApiError> {
     Err(ApiError::BadRequest("invalid_parameter", message))
 }
 
-/// What a body names: one thing. `names` says what it may be.
+/// The only query or input that a body names. `names` lists the allowed kinds for the error message.
 fn one(
     SearchBody { code, id, sample, vector, text, image }: SearchBody,
     names: &str,
@@ -266,12 +266,12 @@ fn one(
     }
 }
 
-/// The mean of what was made of images: of their real values, and of their features where all have them.
+/// The mean of encoded images: of their real values and, where all have features, of their features.
 fn mean(made: Vec<Wanted>) -> Result<Wanted, ApiError> {
     let (mut values, mut features, mut ms) = (Vec::new(), Some(Vec::new()), 0.0);
     for wanted in made {
         let Wanted::Made(encoded, took) = wanted else { return Err(no_code()) };
-        // All were encoded together: each has the time of them all.
+        // All images were encoded together, so each has the time of the whole batch.
         ms = took;
         values.push(encoded.values);
         features = features.zip(encoded.features).map(|(mut all, one)| {
@@ -283,7 +283,7 @@ fn mean(made: Vec<Wanted>) -> Result<Wanted, ApiError> {
     Ok(Wanted::Made(Encoded { values, features: features.as_deref().and_then(mean_of) }, ms))
 }
 
-/// The mean of vectors of one length; `None` of none.
+/// The mean of vectors of equal length; `None` if there are none.
 fn mean_of(vectors: &[Vec<f32>]) -> Option<Vec<f32>> {
     let mut sums = vec![0.0; vectors.first()?.len()];
     for vector in vectors {
@@ -294,10 +294,10 @@ fn mean_of(vectors: &[Vec<f32>]) -> Option<Vec<f32>> {
 }
 
 impl Wanted {
-    /// The code that a view is searched by.
+    /// The code to search a view by.
     ///
     /// # Errors
-    /// A vector or a code that cannot be used; an item or a sample that is not there.
+    /// When a vector or a code cannot be used, or an item or a sample does not exist.
     pub(crate) fn coded(&self, run: &Run, view: &View<'_>) -> Result<Coded, ApiError> {
         let given = |code: Vec<u8>| Coded { code, values: None, encode: 0.0 };
         let packed = |values: &[f32]| run.pack(values).map_err(ApiError::internal);
@@ -352,12 +352,12 @@ pub(crate) fn ms_since(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// The 404 of an item.
+/// The error 404 for an item.
 pub(crate) fn no_item(id: u64) -> ApiError {
     ApiError::NotFound(format!("there is no item {id} in the index"))
 }
 
-/// The 404 of a sample.
+/// The error 404 for a sample.
 pub(crate) fn no_sample(index: usize) -> ApiError {
     ApiError::NotFound(format!("there is no sample {index}; /v1/samples lists them"))
 }

@@ -1,6 +1,5 @@
-//! The metadata of items, in a file beside them: a table (CSV) with a row for each item, or an object of JSON on each line. `file` names a picture
-//! by its path below the folder, or `id` an item by its number. `external_id` may give it an id of the user's own, and everything else is its
-//! metadata.
+//! The metadata of items in a separate file: CSV with one row for each item, or JSON Lines with one object for each. `file` is the path of a
+//! picture below the folder, or `id` the number of an item; `external_id` optionally sets its external id, and everything else is metadata.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,13 +13,13 @@ use crate::{Error, Result};
 
 const EXTERNAL_ID: &str = "external_id";
 
-/// How the rows name their items.
+/// The column that identifies the item of a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Named {
-    /// Pictures by their paths below the folder, in `file`.
+    /// `file`, the path of a picture below the folder.
     #[default]
     ByFile,
-    /// Items by their numbers, in `id`.
+    /// `id`, the number of an item.
     #[cfg_attr(
         not(feature = "postgres"),
         expect(dead_code, reason = "only a load into a store reads such rows")
@@ -28,7 +27,7 @@ pub(crate) enum Named {
     ById,
 }
 
-/// What is to be kept with each item, by its name, and the line that says so.
+/// The attributes of each item by its path or number, with the line of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Sidecar {
     path: PathBuf,
@@ -52,10 +51,10 @@ impl Named {
 }
 
 impl Sidecar {
-    /// Reads a file whole, and checks it against the declared fields.
+    /// Reads the whole file, and checks it against the declared fields.
     ///
     /// # Errors
-    /// A file that cannot be read; a row without a name, of a name that another row has, or whose values do not fit.
+    /// When the file cannot be read, or a row has no name, repeats the name of another row, or has invalid values.
     pub(crate) fn read(path: &Path, named: Named, fields: &Fields) -> Result<Self> {
         let mut sidecar = Self { path: path.to_owned(), named, rows: HashMap::new() };
         let is_csv =
@@ -80,7 +79,7 @@ impl Sidecar {
             let record = record.map_err(failed)?;
             let line = record.position().map_or(0, csv::Position::line);
             let mut object = Map::new();
-            // A cell without a text is a field without a value.
+            // An empty cell means that the field has no value.
             for (name, text) in names.iter().zip(&record).filter(|(_, text)| !text.is_empty()) {
                 let value = match name {
                     EXTERNAL_ID => Value::String(text.to_owned()),
@@ -136,7 +135,7 @@ impl Sidecar {
             Ok(Attributes { external_id, metadata, ..Attributes::default() })
         });
         let attributes = attributes.map_err(|fault| self.wrong(line, &fault))?;
-        // As the walk writes them: no part is `.`.
+        // The walk writes paths without `.` components.
         let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
         if let Some(before) = self.rows.insert(name.clone(), Row { line, attributes }) {
             let message = format!("line {} names {name:?}, too", before.line);
@@ -155,18 +154,18 @@ impl Sidecar {
         Error::Metadata { path: self.path.clone(), reason: format!("line {line}: {what}") }
     }
 
-    /// The ids of the user's own.
+    /// All external ids.
     #[cfg(feature = "postgres")]
     pub(crate) fn external_ids(&self) -> impl Iterator<Item = &str> {
         self.rows.values().filter_map(|row| row.attributes.external_id.as_deref())
     }
 
-    /// What is to be kept with an item.
+    /// The attributes of an item.
     pub(crate) fn attributes(&self, name: &str) -> Option<&Attributes> {
         self.rows.get(name).map(|row| &row.attributes)
     }
 
-    /// The rows that name none of some items, by their lines.
+    /// The names of rows that are not among `names`, in the order of their lines.
     pub(crate) fn unmatched<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         let known: HashSet<&str> = names.collect();
         let mut rows: Vec<_> =

@@ -1,5 +1,6 @@
-//! Additions: several requests that wait at the same time (`additions.rs`) become one change of catalogue and index (group commit), because what a change
-//! takes is the time of its syncs. Which id each item gets and whose place it takes: `placing.rs`. How a change is made: `changing.rs`.
+//! Additions. Requests that wait at the same time (`additions.rs`) become one change of catalogue and index (group commit), because the
+//! syncs dominate the time of a change. `placing.rs` gives each item its id and decides which item it replaces. `changing.rs` makes the
+//! change.
 
 use std::sync::Arc;
 
@@ -14,18 +15,18 @@ use super::{ChangeError, Changed, Made, NewItem};
 use crate::{Error, Result};
 
 impl LocalItems {
-    /// Adds items, or replaces some, all or none. When this returns they are on disk and are found.
+    /// Adds or replaces items: all of them or none. When this returns, they are on disk and can be found.
     ///
     /// # Errors
-    /// An id that is taken; files that cannot be written to.
+    /// When an id is taken, or files cannot be written to.
     pub(crate) fn add(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
         self.add_by(items, Mode::AllOrNone)
     }
 
-    /// Adds items, or replaces some: those that can be, in one change. What is wrong with the others is told of each.
+    /// Adds or replaces items in one change, except those that are refused. The outcome of each item is in the result.
     ///
     /// # Errors
-    /// Files that cannot be written to: then none is added.
+    /// When files cannot be written to; then no item is added.
     pub(crate) fn add_each(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
         self.add_by(items, Mode::Each)
     }
@@ -34,22 +35,22 @@ impl LocalItems {
         let additions = &self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.additions;
         let (ticket, answer) = additions.wait(items, mode);
         let led = self.change(|writing, changes| {
-            // Another request may have taken this one along.
+            // Another request may have made this addition together with its own.
             let group = additions.take_with(ticket);
             if group.is_empty() { Ok(()) } else { self.make_group(writing, changes, group) }
         });
         if additions.withdraw(ticket) {
-            // It was not its turn, and nobody takes it along any more.
+            // The change was refused before this addition was taken, and nobody will take it any more.
             return Err(led.err().unwrap_or(ChangeError::Reloading));
         }
-        // Whoever has taken it along answers, be it this call.
+        // The request that has taken this addition sends the answer; it may be this one.
         answer.recv().unwrap_or_else(|_| {
             let reason = "the change that it was a part of ended early".into();
             Err(ChangeError::OutcomeUnknown(Error::NotAdded { reason }))
         })
     }
 
-    /// Makes one change of several requests, and answers each.
+    /// Makes one change of several requests, and answers each of them.
     fn make_group(
         &self,
         writing: &Writing,
@@ -88,18 +89,19 @@ impl LocalItems {
             changes.numbers = numbers;
         }
         for (answer, outcomes) in placed {
-            // What is refused may be so because of what another request of the group was to add.
+            // After a failure every request gets the error, also those that were refused: the cause of the refusal may be an item of the
+            // group that was not added.
             let answered = match &made {
                 Ok(index) => outcomes.map(|outcomes| Changed { outcomes, index: index.clone() }),
                 Err(error) => Err(error.again()),
             };
-            // Who asked waits for it.
+            // The receiver exists, because its request waits in `add_by`. A failed send is of no consequence.
             let _ = answer.send(answered);
         }
         made.map(drop)
     }
 
-    /// Finds the places of a request's items. Where the request is refused, nothing of it is left.
+    /// Places the items of a request. If the request is refused, none of its items remain.
     fn place(
         &self,
         placing: &mut Placing<'_>,
@@ -111,7 +113,7 @@ impl LocalItems {
         for (number, item) in items.into_iter().enumerate() {
             let outcome = placing.place(item);
             match outcome {
-                // Of the files, not of the item.
+                // This is a fault of the files and not of the item.
                 Err(refusal @ (ChangeError::Failed(_) | ChangeError::NotWritable(_))) => {
                     placing.go_back(mark);
                     return Err(refusal);
@@ -126,7 +128,7 @@ impl LocalItems {
                 outcome => outcomes.push(outcome),
             }
         }
-        // What the index would refuse is refused alone, without those that come with it.
+        // Check the batch of this request alone, so that what the index refuses does not refuse other requests of the group.
         let batch = self.set_of(placing.since(mark)).map(|set| Batch::new().upsert(set));
         let checked = batch.and_then(|batch| {
             batch.check(placing.index()).map_err(|error| Error::index(&self.dir, error))

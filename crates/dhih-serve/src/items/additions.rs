@@ -1,4 +1,4 @@
-//! `Additions`: requests that wait to be made one change together. How that change is made: `adding.rs`.
+//! `Additions`: the queue of requests that wait for a group commit. `adding.rs` makes the change.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{ChangeError, Changed, NewItem};
 
-/// Items of one change, as far as several requests bring them.
+/// The most items of one change that combines several requests.
 const MOST: usize = 100_000;
 
-/// What becomes of the items of a request of which one is refused.
+/// What happens to the other items of a request if one is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     AllOrNone,
@@ -33,7 +33,7 @@ pub(super) struct Addition {
 }
 
 impl Additions {
-    /// Lets a request wait for its turn, or for another that takes it along: its ticket, and where it is answered.
+    /// Enqueues a request until its turn, or until another request takes it along. Returns its ticket and the receiver of its answer.
     pub(super) fn wait(
         &self,
         items: Vec<NewItem>,
@@ -45,13 +45,13 @@ impl Additions {
         (ticket, answered)
     }
 
-    /// The request of a ticket and those that wait with it, in the order in which they came; none where it was taken along.
+    /// Takes the request with this ticket and those that wait with it, in order of arrival. Empty if another request has taken it already.
     pub(super) fn take_with(&self, ticket: u64) -> Vec<Addition> {
         let mut waiting = self.lock();
         let Some(own) = waiting.iter().position(|one| one.ticket == ticket) else {
             return Vec::new();
         };
-        // Its own is among them, however many wait.
+        // The request itself is always taken; its items count first against the bound.
         let mut items = waiting[own].items.len();
         let mut group = Vec::new();
         let mut left = Vec::new();
@@ -68,7 +68,7 @@ impl Additions {
         group
     }
 
-    /// Lets a request wait no more; whether it did.
+    /// Removes a request from the queue. Returns whether it was still waiting.
     pub(super) fn withdraw(&self, ticket: u64) -> bool {
         let mut waiting = self.lock();
         let before = waiting.len();

@@ -1,10 +1,10 @@
-//! How a change of the items is made, and what happens where a step of it fails.
+//! Makes changes of the items, and recovers where a step of a change fails.
 //!
-//! A change goes to the catalogue, where there is one, and then to the index, and is answered once both have synced it. In this order, because only the
-//! catalogue has everything: what it has and the index lacks can be made good (`agreement.rs`), the thumbnail of a code cannot. Where a
-//! step fails, what was begun is undone or ended at once, or before the next change; until then its outcome is not known. Index and
-//! catalogue are opened again after an error that closes them, at once and then every second; what they are opened again from must be
-//! the same directory and the same index.
+//! A change is written to the catalogue, if there is one, and then to the index. It is answered once both have synced it. The catalogue
+//! comes first because only it has everything: an item that the index lacks can be added from the catalogue (`agreement.rs`), but a
+//! thumbnail cannot be made from a code. If a step fails, the change is undone or completed at once, or else before the next change. Until
+//! then its outcome is unknown. After an error that closes index or catalogue, they are reopened at once and then every second. They must
+//! still be the same directory and the same index.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,11 +20,11 @@ use super::writing::{Changes, Steps, Unsettled, Writing};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
-/// How long after a failure it is tried to open index and catalogue again.
+/// The interval of attempts to reopen index and catalogue.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl LocalItems {
-    /// Makes a change when it is its turn.
+    /// Makes a change as soon as no other change is in progress.
     pub(super) fn change<T>(
         self: &Arc<Self>,
         make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
@@ -59,8 +59,9 @@ impl LocalItems {
         done
     }
 
-    /// Makes the steps of a change, whose batch the index takes as far as is known without its disk: of an item that took the place of another,
-    /// the catalogue could not go back. The index that has it. `is_made` tells of an index whether it has the change.
+    /// Carries out the steps of a change. The caller has checked that the index accepts the batch, as far as that is possible without its
+    /// disk: when an item was replaced, the catalogue cannot go back. `is_made` tells whether an index contains the change. Returns the
+    /// index after the change.
     pub(super) fn make(
         &self,
         writing: &Writing,
@@ -83,7 +84,7 @@ impl LocalItems {
         }
     }
 
-    /// Changes the index, and lets searches see it.
+    /// Changes the index, and publishes the new snapshot to searches.
     fn apply(&self, changes: &mut Changes, batch: &Batch) -> Result<()> {
         let writer = self.writer(changes)?;
         let applied = writer.apply(batch);
@@ -101,7 +102,7 @@ impl LocalItems {
         Ok(())
     }
 
-    /// Writes the index as one segment without what was removed, and lets searches see it.
+    /// Rewrites the index as one segment without removed items, and publishes the new snapshot to searches.
     pub(super) fn compact_index(&self, changes: &mut Changes) -> Result<()> {
         let writer = self.writer(changes)?;
         writer.compact().map_err(|error| Error::index(&self.dir, error))?;
@@ -109,7 +110,7 @@ impl LocalItems {
         Ok(())
     }
 
-    /// The writer, which is opened again where an error has closed it: of the same directory and index, or not at all.
+    /// The writer of the index. After an error has closed it, it is reopened, but only for the same directory and the same index.
     fn writer<'c>(&self, changes: &'c mut Changes) -> Result<&'c mut IndexWriter> {
         let replaced = || Error::Replaced { path: self.dir.clone() };
         if changes.writer.is_none() {
@@ -127,7 +128,8 @@ impl LocalItems {
         changes.writer.as_mut().ok_or_else(replaced)
     }
 
-    /// The catalogue, which is made where there is none yet: an index without a model has one from the first metadata, external id or declaration on.
+    /// The catalogue, which is created if there is none: an index without a model gets one with the first metadata, external id or
+    /// declaration of fields.
     pub(super) fn make_catalogue<'w>(&self, writing: &'w Writing) -> Result<&'w Arc<Catalogue>> {
         if let Some(catalogue) = writing.catalogue() {
             return Ok(catalogue);
@@ -141,7 +143,7 @@ impl LocalItems {
         Ok(writing.catalogue.get_or_init(|| catalogue))
     }
 
-    /// Makes good what earlier failures have left, and refuses files that others have replaced.
+    /// Repairs what earlier failures have left, and refuses files that were replaced by others.
     fn make_usable(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
         writing.catalogue().map_or(Ok(()), |catalogue| catalogue.ensure_open())?;
         let index = self.writer(changes)?.snapshot();
@@ -151,12 +153,12 @@ impl LocalItems {
         self.settle(writing, changes)
     }
 
-    /// Takes back or ends the changes of which it is not known how far they came.
+    /// Undoes or completes the changes whose outcome is unknown.
     fn settle(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
         if changes.unsettled.is_empty() {
             return Ok(());
         }
-        // The index that is opened again shows what its log has of the change.
+        // The reopened index contains the change if its record in the write-ahead log is complete.
         let index = self.writer(changes)?.snapshot();
         if let Some(catalogue) = writing.catalogue() {
             let mut removed = Vec::new();
@@ -172,14 +174,14 @@ impl LocalItems {
             if !difference.is_empty() {
                 self.apply(changes, &difference.batch(&self.shape)?)?;
             }
-            // What the failed change has left of the attributes is on disk alone.
+            // The postings in memory do not have the attributes that the failed change has written.
             catalogue.read_attributes(is_current(&self.index()))?;
         }
         changes.unsettled.clear();
         Ok(())
     }
 
-    /// Tries until changes can be made again, or nobody has these items any more.
+    /// Tries in the background until changes are possible again, or nobody holds these items any more.
     fn recover_in_background(self: &Arc<Self>, writing: &Writing) {
         if writing.is_recovering.swap(true, Ordering::Relaxed) {
             return;
@@ -201,7 +203,7 @@ impl LocalItems {
         }
     }
 
-    /// Whether nothing is left to be tried.
+    /// Makes one attempt to recover. Returns whether no further attempt is needed.
     fn recover(&self) -> bool {
         let Some(writing) = &self.writing else { return true };
         let mut changes = writing.changes();

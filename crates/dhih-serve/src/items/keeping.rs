@@ -1,5 +1,5 @@
-//! What users keep with items that stay as they are: metadata is replaced, fields are declared, files are claimed. How a change is made:
-//! `changing.rs`.
+//! Changes of what users store with existing items: replaces metadata, declares fields, and claims imported files. `changing.rs` makes the
+//! changes.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use super::local::LocalItems;
 use super::metadata::{Attributes, Fields, Metadata};
 use super::writing::{Steps, Unsettled};
 
-/// What is to be kept with an item.
+/// New metadata of an item.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) id: u64,
-    /// `None` leaves the one that it has.
+    /// A new external id; `None` keeps the present one.
     pub(crate) external_id: Option<String>,
     pub(crate) metadata: Metadata,
 }
 
 impl LocalItems {
-    /// Gives items other metadata, and external ids where these are given, all or none. When this returns they are on disk, and filters go by
-    /// them.
+    /// Replaces the metadata of items and, where given, their external ids: of all of them or none. When this returns, they are on disk,
+    /// and filters use them.
     ///
     /// # Errors
-    /// There is no such item; a value that is not of its field's type; an external id that another item has; files that cannot be written to.
+    /// When there is no such item, a value has another type than its field, another item has an external id, or files cannot be written to.
     pub(crate) fn keep(self: &Arc<Self>, kept: Vec<Kept>) -> Result<Arc<Index>, ChangeError> {
         self.change(|writing, changes| {
             let index = self.index();
@@ -67,10 +67,10 @@ impl LocalItems {
         })
     }
 
-    /// Declares fields in the place of those before. When this returns the declaration is on disk, and filters go by it.
+    /// Replaces the declaration of the fields. When this returns, it is on disk, and filters use it.
     ///
     /// # Errors
-    /// An item has a value of another type; files that cannot be written to.
+    /// When an item has a value of another type, or files cannot be written to.
     pub(crate) fn declare(self: &Arc<Self>, fields: &Fields) -> Result<(), ChangeError> {
         self.change(|writing, _| {
             let index = self.index();
@@ -79,10 +79,10 @@ impl LocalItems {
         })
     }
 
-    /// Notes which files of format 1 of the catalogue these are. Nothing of an item changes.
+    /// Gives imported files of format 1 their own keys in the catalogue. Items do not change.
     ///
     /// # Errors
-    /// A catalogue that cannot be written to.
+    /// When the catalogue cannot be written to.
     pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
         self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
     }

@@ -1,7 +1,7 @@
-//! `LocalItems`: an index with its catalogue, open in this process. How both are changed: `changing.rs`.
+//! `LocalItems`: an index with its catalogue, open in this process. `changing.rs` changes both.
 //!
-//! What a read needs (index, shape of the labels, whether it is writable) lies outside the mutex of the changes, so that no read waits
-//! for a change. A change waits for another one, and never for a reload: that is told at once (`handover.rs`).
+//! The state for reads (index, form of the labels, whether changes are possible) is outside of the mutex for changes, so that no read waits
+//! for a change. A change waits for other changes, but never for a reload: during one it is refused at once (`handover.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,38 +19,38 @@ use super::{Access, ChangeError, ItemShape, LabelShape};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
-/// What is opened.
+/// The parameters of opening items.
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
     pub(crate) dir: &'a Path,
-    /// SHA-256 of the model that the codes must be of, where it is known.
+    /// SHA-256 of the model that must have made the codes, if it is known.
     pub(crate) model_sha256: Option<&'a str>,
     pub(crate) access: Access,
-    /// The catalogue of the directory, where it is open already.
+    /// The catalogue of the directory, if it is already open.
     pub(crate) catalogue: Option<Arc<Catalogue>>,
-    /// Whether a catalogue is made where there is none; one that is there is always kept.
+    /// Whether a catalogue is created if there is none. An existing catalogue is always used.
     pub(crate) makes_catalogue: bool,
 }
 
 /// An index with its catalogue, if it has one.
 #[derive(Debug)]
 pub(crate) struct LocalItems {
-    /// The directory, as its path was resolved when it was opened.
+    /// The canonical path of the directory at the time of opening.
     pub(super) dir: PathBuf,
     pub(super) identity: FileIdentity,
     pub(super) index_id: String,
     pub(super) shape: ItemShape,
     pub(super) index: ArcSwap<Index>,
     pub(super) selections: Selections,
-    /// Absent where it was opened to be searched alone.
+    /// Absent if the items were opened read-only.
     pub(super) writing: Option<Writing>,
 }
 
 impl LocalItems {
-    /// Opens an index directory, has the index checked, and makes it agree with the catalogue where it is to be writable.
+    /// Opens an index directory and checks the index by `check`. If it is opened for writing, makes it agree with the catalogue.
     ///
     /// # Errors
-    /// A damaged file; another process that writes; what `check` refuses.
+    /// When a file is damaged, another process writes to the directory, or `check` refuses the index.
     pub(crate) fn open(opening: Opening<'_>, check: impl Fn(&Index) -> Result<()>) -> Result<Self> {
         let Opening { dir, model_sha256, access, catalogue, makes_catalogue } = opening;
         let unreadable = |source| Error::Input { path: dir.to_owned(), source };
@@ -64,7 +64,7 @@ impl LocalItems {
                 (index, None)
             }
             Access::Writable => {
-                // The writer cuts off what a loss of power left of the log, which is no damage.
+                // The writer removes an incomplete record from the end of the log, which a loss of power may leave and which is no damage.
                 let mut writer = IndexWriter::open(&dir).map_err(failed)?;
                 check(&writer.snapshot())?;
                 let index = writer.snapshot();
@@ -87,7 +87,7 @@ impl LocalItems {
         };
         let shape = ItemShape::of(&index);
         if shape.labels != LabelShape::None {
-            // The first filter by label gathers all labels: better now than while a request waits.
+            // The first filter by label collects the labels of all items. Doing this now spares the first request the wait.
             drop(index.select(&Filter::default().labels([0])));
         }
         let (index_id, index) = (index.id(), ArcSwap::from_pointee(index));
@@ -95,48 +95,48 @@ impl LocalItems {
         Ok(Self { dir, identity, index_id, shape, index, selections, writing })
     }
 
-    /// The index as it is now.
+    /// The current snapshot of the index.
     pub(crate) fn index(&self) -> Arc<Index> {
         self.index.load_full()
     }
 
-    /// What the index's items have beside their codes.
+    /// The form of the labels and vectors of items.
     pub(crate) fn shape(&self) -> &ItemShape {
         &self.shape
     }
 
-    /// The catalogue, where there is one and it was opened to be changed.
+    /// The catalogue, if there is one and the items were opened for writing.
     pub(crate) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
         self.writing.as_ref()?.catalogue()
     }
 
-    /// Whether it was opened to be changed.
+    /// Whether the items were opened for writing.
     pub(crate) fn is_changeable(&self) -> bool {
         self.writing.is_some()
     }
 
-    /// Whether a change can be made now, as far as is known.
+    /// Whether a change is possible now, as far as is known.
     pub(crate) fn is_writable(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| !writing.is_broken.load(Ordering::Relaxed))
     }
 
-    /// Refuses changes at once while the files are given to another run.
+    /// Refuses changes while the files are handed over to another run.
     ///
     /// # Errors
-    /// As said; it was opened to be searched alone.
+    /// When the files are being handed over, or the items were opened read-only.
     pub(crate) fn check_open(&self) -> Result<(), ChangeError> {
         self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.check_open()
     }
 
-    /// A word for why the last change failed; absent where it did not.
+    /// A code for why the last change failed; absent if it succeeded.
     pub(crate) fn last_error(&self) -> Option<&'static str> {
         self.writing.as_ref()?.last_error.load().as_deref().copied()
     }
 
-    /// The item of an index, which is a snapshot of this one, that has an external id.
+    /// The item with an external id in `index`, which is a snapshot of this one.
     ///
     /// # Errors
-    /// A catalogue that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn find(&self, index: &Index, external_id: &str) -> Result<Option<u64>> {
         self.writing.as_ref().map_or(Ok(None), |writing| writing.item_of(index, external_id))
     }

@@ -1,4 +1,4 @@
-//! Removals, of one item or of many in one change. How a change is made: `changing.rs`.
+//! Removals of one item, or of many items in one change. `changing.rs` makes the change.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::local::LocalItems;
 use super::writing::{Steps, Unsettled};
 
 impl LocalItems {
-    /// Removes an item. When this returns it is gone from the disk, and not found.
+    /// Removes an item. When this returns, the removal is on disk, and searches do not find the item.
     ///
     /// # Errors
-    /// There is no such item; files that cannot be written to.
+    /// When there is no such item, or files cannot be written to.
     pub(crate) fn remove(self: &Arc<Self>, id: u64) -> Result<(), ChangeError> {
         self.remove_all(|index| match index.contains(id) {
             true => Ok(vec![id]),
@@ -22,11 +22,11 @@ impl LocalItems {
         .map(drop)
     }
 
-    /// Removes the items that `choose` names of the index as it is then, all or none. When this returns they are gone from the disk, and not
-    /// found. How many there were.
+    /// Removes the items that `choose` selects from the current index: all of them or none. When this returns, the removal is on disk, and
+    /// searches do not find the items. Returns their number.
     ///
     /// # Errors
-    /// Those of `choose`; files that cannot be written to.
+    /// The errors of `choose`; when files cannot be written to.
     pub(crate) fn remove_all(
         self: &Arc<Self>,
         choose: impl FnOnce(&Index) -> Result<Vec<u64>, ChangeError>,

@@ -1,4 +1,4 @@
-//! Copies of the items as a whole: a snapshot beside them while changes go on, and the same files without what was deleted.
+//! Copies of all items: a snapshot in another directory while changes continue, or a rewrite of the files without deleted data.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::catalogue::{Copied, FILE};
 use super::{ChangeError, LocalItems};
 use crate::{Error, Result};
 
-/// What files took before and after.
+/// Bytes of the files before and after a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Compacted {
     pub(crate) bytes_before: u64,
@@ -17,20 +17,20 @@ pub(crate) struct Compacted {
 }
 
 impl LocalItems {
-    /// Writes index and catalogue of one moment into a directory that is made for it. Changes go on meanwhile. When this returns the snapshot is
-    /// on disk; it is opened as any index directory is.
+    /// Writes a consistent snapshot of index and catalogue into a new directory. Changes continue meanwhile. When this returns, the
+    /// snapshot is on disk; it can be opened as an index directory.
     ///
     /// # Errors
-    /// A disk that does not take it. Nothing of the snapshot is left then.
+    /// When the disk is full or fails; then nothing of the snapshot remains.
     pub(crate) fn snapshot(self: &Arc<Self>, to: &Path) -> Result<usize, ChangeError> {
-        // Both of the same moment: no change is under way between the two.
+        // Taking both within one change makes them consistent, because no other change is in progress.
         let (index, catalogue) = self.change(|writing, _| {
             let catalogue =
                 writing.catalogue().map(|catalogue| catalogue.snapshot()).transpose()?;
             Ok((self.index(), catalogue))
         })?;
         let write = || -> Result<()> {
-            // Copies, not links: what happens to a block of the disk happens to one of them.
+            // Copies instead of hard links: a damaged block on disk then affects only one of the two.
             let options = CheckpointOptions::default().with_copy(true);
             index.checkpoint(to, options).map_err(|error| Error::index(to, error))?;
             match catalogue {
@@ -42,10 +42,10 @@ impl LocalItems {
         Ok(index.len())
     }
 
-    /// Writes index and catalogue anew, without the bytes of what was deleted. Searches go on meanwhile, changes wait.
+    /// Rewrites index and catalogue without the bytes of deleted items. Searches continue meanwhile, and changes wait.
     ///
     /// # Errors
-    /// A disk that does not take it. Nothing is lost then, and what was deleted may still be in the files.
+    /// When the disk is full or fails. Nothing is lost then, but the files may still contain deleted data.
     pub(crate) fn compact(self: &Arc<Self>, copied: Copied) -> Result<Compacted, ChangeError> {
         self.change(|writing, changes| {
             let bytes_before = self.bytes();
@@ -57,7 +57,7 @@ impl LocalItems {
         })
     }
 
-    /// Bytes of the files of the directory.
+    /// Bytes of the files in the directory.
     fn bytes(&self) -> u64 {
         let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         files

@@ -1,4 +1,5 @@
-//! `Writing`: what changes of the items need, from catalogue and writer to the state of changes that failed. How a change is made: `changing.rs`.
+//! `Writing`: the state for changes of the items: catalogue, writer, waiting additions, and failed changes. `changing.rs` makes the
+//! changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,41 +14,41 @@ use super::catalogue::{Catalogue, Change, Removal};
 use super::numbering::Numbering;
 use crate::Result;
 
-/// What changes need.
+/// The state for changes.
 #[derive(Debug)]
 pub(super) struct Writing {
-    /// Empty where items have nothing but what is in the index.
+    /// Empty while items consist only of what the index has.
     pub(super) catalogue: OnceLock<Arc<Catalogue>>,
     changes: Mutex<Changes>,
-    /// Additions that wait to be made together.
+    /// Additions that wait for a group commit.
     pub(super) additions: Additions,
-    /// Whether the files are given to another run: no change begins any more.
+    /// Whether the files are being handed over to another run; no change begins any more.
     pub(super) is_closed: AtomicBool,
-    /// Whether a change cannot be made at the moment.
+    /// Whether changes are impossible at the moment.
     pub(super) is_broken: AtomicBool,
     pub(super) is_recovering: AtomicBool,
-    /// The code of the error that the last change ended with.
+    /// The code of the error of the last change; empty if it succeeded.
     pub(super) last_error: ArcSwapOption<&'static str>,
 }
 
 #[derive(Debug)]
 pub(super) struct Changes {
-    /// Absent after an error, until the index is open again.
+    /// Absent after an error, until the index has been reopened.
     pub(super) writer: Option<IndexWriter>,
     pub(super) numbers: Numbering,
-    /// Items of changes of which it is not known how far they came.
+    /// Items of changes whose outcome is unknown.
     pub(super) unsettled: Vec<Unsettled>,
 }
 
-/// An item of a change.
+/// An item of a change whose outcome may become unknown.
 #[derive(Debug, Clone)]
 pub(super) struct Unsettled {
     pub(super) id: u64,
-    /// What takes the change back, where it is to be; otherwise it is ended.
+    /// The removal that undoes the change. `None` where the change must be completed instead.
     pub(super) undo: Option<Removal>,
 }
 
-/// A change as both files take it.
+/// A change in the forms for catalogue and index.
 pub(super) struct Steps<'a> {
     pub(super) change: Change<'a>,
     pub(super) batch: Batch,
@@ -72,17 +73,17 @@ impl Writing {
         self.catalogue.get()
     }
 
-    /// Makes a change of the catalogue, where there is one.
+    /// Makes a change of the catalogue, if there is one.
     pub(super) fn commit(&self, change: &Change<'_>) -> Result<()> {
         self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
     }
 
-    /// Whether the catalogue is still the file that is open, where there is one.
+    /// Whether the path of the catalogue, if there is one, still leads to the open file.
     pub(super) fn is_catalogue_current(&self) -> bool {
         self.catalogue().is_none_or(|catalogue| catalogue.is_current())
     }
 
-    /// The item of an index, which is a snapshot of these items, that has an external id.
+    /// The item with an external id in `index`, which is a snapshot of these items.
     pub(super) fn item_of(&self, index: &Index, external_id: &str) -> Result<Option<u64>> {
         let Some(catalogue) = self.catalogue() else { return Ok(None) };
         let known = catalogue.item_of(external_id)?;

@@ -1,4 +1,4 @@
-//! Flags of a store: where it is, how it is searched, what is loaded into it; and the command `load`.
+//! The flags of a store, for serving and for the command `load`, which is also in this file.
 
 use std::{convert::Infallible, fmt, io, io::Write, path::PathBuf, str::FromStr, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::FieldDeclaration;
 
 use super::{Error, LoadConfig, Loader, StoreConfig};
 
-/// A word that is never shown: not in messages, nor in `--help`.
+/// A text that is never shown, neither in messages nor in `--help`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a store is.
+/// The address of a store.
 #[derive(Debug, Clone, Args)]
 pub struct PlaceArgs {
     /// Codes in PostgreSQL instead of an index on disk: the coordinator's connection string, such as
@@ -48,7 +48,7 @@ pub struct PlaceArgs {
     pub store_ca: Option<PathBuf>,
 }
 
-/// Flags of the service that searches a store.
+/// The flags of a service that searches a store.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct StoreArgs {
     pub store_connections: u16,
 }
 
-/// Flags of `load`.
+/// The flags of `load`.
 #[derive(Debug, Clone, Args)]
 pub struct LoadArgs {
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub struct LoadArgs {
 }
 
 impl PlaceArgs {
-    /// The store, where one is named.
+    /// The store, if one is given.
     fn store(&self) -> Result<Option<StoreConfig>, Error> {
         let Some(Secret(url)) = self.store.clone() else { return Ok(None) };
         let variable = std::env::var("DHIH_STORE_PASSWORD").ok().filter(|word| !word.is_empty());
@@ -125,15 +125,15 @@ impl PlaceArgs {
 }
 
 impl StoreArgs {
-    /// Whether a store is named.
+    /// Whether a store is given.
     pub fn is_named(&self) -> bool {
         self.place.store.is_some()
     }
 
-    /// The store, where one is named.
+    /// The store, if one is given.
     ///
     /// # Errors
-    /// A password file that cannot be read, both a file and a variable.
+    /// When the password file cannot be read, or both a file and a variable are set.
     pub fn config(&self) -> Result<Option<StoreConfig>, Error> {
         let searched = |config| StoreConfig {
             max_radius: self.store_max_radius,
@@ -144,10 +144,10 @@ impl StoreArgs {
     }
 }
 
-/// Loads codes as the flags say, and prints what came of it.
+/// Loads codes as the flags say, and prints the result.
 ///
 /// # Errors
-/// No store named, codes that cannot be read or do not belong together, and what [`Loader`] refuses.
+/// When no store is given, codes cannot be read or do not belong together, or [`Loader`] refuses them.
 pub fn load(args: &LoadArgs) -> Result<(), Error> {
     let store = args.place.store()?.ok_or_else(|| Error::Address {
         what: "the store".into(),
@@ -163,7 +163,7 @@ pub fn load(args: &LoadArgs) -> Result<(), Error> {
     let loader = Loader::new(LoadConfig { store, substrings: args.substrings, metadata, fields })?;
     let loaded = loader.stage(sets)?.switch()?;
     let mut out = io::stdout().lock();
-    // A closed stdout leaves nobody to tell.
+    // A closed stdout is not an error.
     let _ = match (args.json, serde_json::to_string(&loaded)) {
         (true, Ok(json)) => writeln!(out, "{json}"),
         _ => writeln!(

@@ -1,6 +1,6 @@
-//! A checksum of rows that does not depend on their order: here as they are sent, there by SQL over what the table holds. Each row's
-//! SHA-256 over id, code and substrings, cut to 64 bits, summed modulo 2 to the power of 64; and another such sum over ids and what items have
-//! beside their codes.
+//! A checksum of rows that does not depend on their order. It is computed here while rows are sent, and by SQL over the content of a table.
+//! It is the sum, modulo 2 to the power of 64, of each row's SHA-256 over id, code and substrings, truncated to 64 bits. A second sum of the
+//! same kind covers the ids, labels and metadata.
 
 use dhih_index::Substring;
 use sha2::{Digest, Sha256};
@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 use super::bit_string::BitString;
 use super::facets::Row;
 
-/// Rows and their checksum.
+/// The number of rows and their checksum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: u64,
     pub(super) checksum: u64,
-    /// That of what items have beside their codes; 0 where none has anything.
+    /// The checksum of labels and metadata; 0 if no item has any.
     pub(super) described: u64,
 }
 
@@ -27,33 +27,33 @@ impl Sum {
         self.rows += 1;
     }
 
-    /// Adds what an item has beside its code.
+    /// Adds the labels and the metadata of an item.
     pub(super) fn describe(&mut self, id: i64, row: &Row) {
         let Row { facets, shown } = row;
         if facets.is_some() || shown.is_some() {
             let mut hasher = Sha256::new();
             hasher.update(id.to_be_bytes());
             hasher.update(facets.as_deref().unwrap_or_default());
-            // No text of PostgreSQL has this byte.
+            // A separator: no text in PostgreSQL contains this byte.
             hasher.update([0]);
             hasher.update(shown.as_deref().unwrap_or_default());
             self.described = self.described.wrapping_add(head(hasher));
         }
     }
 
-    /// Whether the rows are the same, apart from what items have beside their codes.
+    /// Whether ids and codes are the same. Labels and metadata are not compared.
     pub(super) fn has_codes_of(&self, other: Self) -> bool {
         (self.rows, self.checksum) == (other.rows, other.checksum)
     }
 
-    /// The sum of both.
+    /// The sum of two sets of rows.
     pub(super) fn and(self, other: Self) -> Self {
         let checksum = self.checksum.wrapping_add(other.checksum);
         let described = self.described.wrapping_add(other.described);
         Self { rows: self.rows + other.rows, checksum, described }
     }
 
-    /// What [`sql`] answered: the rows, and the sums of signed numbers however great.
+    /// Parses the result of [`sql`]: the number of rows, and sums of signed numbers, which may exceed 64 bits.
     pub(super) fn of_row(rows: i64, sum: &str, described: &str) -> Option<Self> {
         let (sum, described): (i128, i128) = (sum.parse().ok()?, described.parse().ok()?);
         let rows = u64::try_from(rows).ok()?;
@@ -73,13 +73,14 @@ fn head(hasher: Sha256) -> u64 {
     u64::from_be_bytes(hasher.finalize().first_chunk().copied().unwrap_or_default())
 }
 
-/// The values of a code's substrings, as the table holds them.
+/// The values of a code's substrings in the form of the table.
 pub(super) fn values(substrings: &[Substring], code: &[u8]) -> Vec<i32> {
-    // At most 24 bits.
+    // Substrings have at most 24 bits, so the cast is exact.
     substrings.iter().map(|substring| substring.of(code) as i32).collect()
 }
 
-/// The statement that computes the same of a table with so many substrings: `rows bigint, sum text, described text`.
+/// The SQL statement that computes the checksums of a table with this number of substrings. Its result is
+/// `rows bigint, sum text, described text`.
 pub(super) fn sql(table: &str, substrings: usize) -> String {
     let columns: String = (0..substrings).map(|j| format!(" || int4send(s_{j})")).collect();
     let utf8 = |column| format!("convert_to(coalesce({column}, ''), 'UTF8')");

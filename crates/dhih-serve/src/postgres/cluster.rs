@@ -1,4 +1,4 @@
-//! `Cluster`: a generation of codes in PostgreSQL, open to be searched. What a search does: `search`.
+//! `Cluster`: a generation of codes in PostgreSQL, opened for searching. `search` carries out searches.
 
 use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,24 +25,24 @@ use super::{
     shard::Shard,
 };
 
-/// Where a store is, and how it is searched.
+/// The address of a store and the settings of its searches.
 #[derive(Clone)]
 pub struct StoreConfig {
-    /// The coordinator's connection string, in libpq's form or as a URL. It may hold a password, and is never shown.
+    /// The connection string of the coordinator, in the form of libpq or as a URL. It may contain a password and is never shown.
     pub url: String,
-    /// The password, where the string has none.
+    /// The password, if the string has none.
     pub password: Option<String>,
-    /// Certificates in PEM that servers' own must be signed by. With it all connections are encrypted, but for those whose strings
-    /// say `sslmode=disable`.
+    /// A PEM file of certificates that must have signed those of the servers. With it, all connections are encrypted, except those whose
+    /// connection string has `sslmode=disable`.
     pub ca: Option<PathBuf>,
-    /// The greatest distance that is searched, in bits; an answer that may lack items for it says so.
+    /// The greatest distance of a search, in bits. Answers that may lack items because of it say so.
     pub max_radius: Option<u32>,
-    /// The longest that a search may take.
+    /// The time limit of a search.
     pub timeout: Duration,
 }
 
 impl StoreConfig {
-    /// With what is usual: no bound but 30 seconds.
+    /// The defaults: no greatest distance, and a time limit of 30 seconds.
     pub fn new(url: impl Into<String>) -> Self {
         let timeout = Duration::from_secs(30);
         Self { url: url.into(), password: None, ca: None, max_radius: None, timeout }
@@ -68,10 +68,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Asks the coordinator for the current generation, and one host of each shard whether it holds it.
+    /// Reads the current generation from the coordinator, and checks that one host of each shard holds it.
     ///
     /// # Errors
-    /// A connection string that cannot be used; a coordinator or shard that does not answer; nothing loaded.
+    /// When a connection string cannot be used, the coordinator or a shard does not answer, or nothing is loaded.
     pub fn open(config: &StoreConfig) -> Result<Self, Error> {
         let (runtime, way) = (Runtime::start()?, Way::new(config)?);
         let shown = way.coordinator.shown();
@@ -100,14 +100,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Whether every shard answers, which it is asked all at once.
+    /// Checks that every shard answers; all are asked concurrently.
     ///
     /// # Errors
-    /// The first shard of which no host answers and holds the generation.
+    /// For the first shard without a host that answers and holds the generation.
     pub fn check_shards(&self) -> Result<(), Error> {
         let (shards, deadline) = (self.shards.shards.clone(), self.deadline());
         self.runtime.wait(async move {
-            // The item need not be there: what counts is that the shard answers.
+            // The item need not exist; what counts is that the shard answers.
             let ask = |shard: Arc<Shard>| {
                 spawn(async move { shard.ask(&Question::Item(0), deadline).await })
             };
@@ -119,10 +119,10 @@ impl Cluster {
         })
     }
 
-    /// The number of the generation that is current at the coordinator, which may be another one than is open here.
+    /// The number of the coordinator's current generation, which may differ from the open one.
     ///
     /// # Errors
-    /// A coordinator that does not answer, or knows none.
+    /// When the coordinator does not answer, or nothing is loaded.
     pub fn current_generation(&self) -> Result<i32, Error> {
         let coordinator = self.way.coordinator.clone();
         self.runtime.wait(async move {
@@ -147,20 +147,20 @@ impl Cluster {
         self.shards.shards.len()
     }
 
-    /// The number of substrings, each with an index.
+    /// The number of substrings; each has an index.
     pub fn substrings(&self) -> usize {
         self.shards.substrings.len()
     }
 
-    /// What items have beside their codes; `None` where they have nothing.
+    /// The labels and metadata that items can have; `None` if the codes were loaded alone.
     pub(crate) fn facets(&self) -> Option<&Facets> {
         self.manifest.facets.as_ref()
     }
 
-    /// What each of these items has beside its code, in order.
+    /// The labels and metadata of items, in the order of `ids`.
     ///
     /// # Errors
-    /// A shard that does not answer.
+    /// When a shard does not answer.
     pub(crate) fn descriptions(&self, ids: &[u64]) -> Result<Vec<Description>, Error> {
         if self.manifest.facets.is_none() {
             return Ok(vec![Description::default(); ids.len()]);
@@ -189,12 +189,12 @@ impl Cluster {
         Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
     }
 
-    /// SHA-256 of the model that made the codes, where the codes named one.
+    /// SHA-256 of the model that made the codes, if the codes file had one.
     pub fn model_sha256(&self) -> Option<&str> {
         self.manifest.model_sha256.as_deref()
     }
 
-    /// Whether the store holds exactly the items of this set: each id with its code.
+    /// Whether the store holds exactly the items of this set: the same ids with the same codes.
     pub fn holds(&self, set: &CodeSet) -> bool {
         let codes = &set.codes;
         if codes.bits() != self.shards.bits || codes.len() as u64 != self.shards.rows {
@@ -210,7 +210,7 @@ impl Cluster {
         sum.has_codes_of(self.manifest.total())
     }
 
-    /// The predicate for the items that are wanted.
+    /// The predicate of the items that a request selects.
     fn predicate(&self, wanted: &Wanted) -> Result<JsonPath, SearchError> {
         let facets = self.manifest.facets.as_ref().ok_or(SearchError::NoFilter)?;
         let Wanted { labels, metadata } = wanted;
@@ -253,7 +253,7 @@ impl Cluster {
         let found = match query.cancellation.cloned() {
             None => self.runtime.wait(search)?,
             Some(cancellation) => self.runtime.wait(async move {
-                // What is dropped here is cancelled at the servers: `session.rs`.
+                // Dropping the search cancels its statements on the servers (`session.rs`).
                 tokio::select! {
                     found = search => found,
                     () = cancellation.cancelled() => Err(Error::Cancelled),

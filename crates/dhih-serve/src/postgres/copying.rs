@@ -1,5 +1,5 @@
-//! One shard's part of a load: a transaction that makes the table, takes the rows by `COPY BINARY`, builds the indexes and leaves the
-//! manifest beside them. So a host, a standby too, has all of a generation or nothing of it.
+//! The part of a load for one shard: a transaction that creates the table, sends the rows by `COPY BINARY`, builds the indexes and stores
+//! the manifest. A host, also a standby, therefore has either the whole generation or nothing of it.
 
 use std::{pin::Pin, time::Duration};
 
@@ -22,12 +22,12 @@ use super::{
     session::{connect, connect_any},
 };
 
-/// How long a standby may take to have what its primary has.
+/// How long a standby may take to catch up with its primary.
 const CATCH_UP: Duration = Duration::from_secs(60);
-/// Between two looks at it.
+/// The pause between two checks of a standby.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A shard that takes rows.
+/// A shard while rows are sent to it.
 pub(super) struct Copying {
     what: String,
     client: Client,
@@ -38,7 +38,7 @@ pub(super) struct Copying {
 }
 
 impl Copying {
-    /// Begins to copy to the host of a shard that can be written to.
+    /// Begins to copy to the writable host of a shard.
     pub(super) async fn begin(
         address: &Address,
         (generation, bits, substrings): (i32, u32, usize),
@@ -77,12 +77,12 @@ impl Copying {
         Ok(())
     }
 
-    /// What was sent so far.
+    /// The checksum of the rows sent so far.
     pub(super) fn sum(&self) -> Sum {
         self.sum
     }
 
-    /// Builds the indexes, writes the manifest and commits.
+    /// Builds the indexes, stores the manifest and commits.
     pub(super) async fn finish(mut self, shard: usize, manifest: String) -> Result<(), Error> {
         let what = self.what;
         let said = |e: tokio_postgres::Error| Error::statement(&what, &e);
@@ -97,15 +97,15 @@ impl Copying {
     }
 }
 
-/// Why the rows of a host are not known.
+/// Why the rows of a host are unknown.
 pub(super) enum Unknown {
-    /// It is down, or cannot be spoken with.
+    /// The host is down or unreachable.
     Down(String),
-    /// It is there, and has not got the generation, or refuses to count it.
+    /// The host answers, but does not have the generation, or the statement failed.
     Refused(Error),
 }
 
-/// Rows and checksum of a generation on a host, once it has it.
+/// The rows and checksum of a generation on a host, once the host has the generation.
 pub(super) async fn sum_when_there(
     what: &str,
     host: &Endpoint,
@@ -119,7 +119,7 @@ pub(super) async fn sum_when_there(
     let started = Instant::now();
     loop {
         let found = "SELECT 1 FROM dhih.loaded WHERE generation = $1";
-        // A standby may lack the table, too.
+        // On a standby that is behind, the table may not exist yet.
         if matches!(client.query_opt(found, &[&generation]).await, Ok(Some(_))) {
             break;
         }
@@ -142,7 +142,7 @@ pub(super) async fn sum_when_there(
     Sum::of_row(rows, sum, described).ok_or_else(|| refused("its checksum is no number".into()))
 }
 
-/// Drops generations of a shard, where they are there.
+/// Drops generations of a shard, as far as they exist.
 pub(super) async fn drop_generations(address: &Address, generations: &[i32]) -> Result<(), Error> {
     let said = |e: tokio_postgres::Error| Error::statement(&address.what, &e);
     let mut client = connect_any(address).await?;

@@ -1,5 +1,5 @@
-//! What items of a generation have beside their codes: labels and metadata, by which a search can be narrowed, and which hits show. A load
-//! reads them (`Descriptions`), the manifest says what there is (`Facets`), and a search brings back those of its hits (`Description`).
+//! Labels and metadata of the items of a generation. A load reads them ([`Descriptions`]) and sends them with each code ([`Row`]), the manifest
+//! says what labels and fields there are ([`Facets`]), and a search reads those of its hits ([`Description`]).
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::items::metadata::{Attributes, FieldCounts, Fields, Metadata, Postings
 
 use super::Error;
 
-/// What items of a generation can have beside their codes.
+/// The form of the labels and the declared fields of a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Facets {
     pub(crate) labels: LabelShape,
-    /// The names of the classes; empty where they have none.
+    /// The names of the classes; empty if they have none.
     pub(crate) classes: Vec<String>,
-    /// The fields of the metadata that filters may name, and how many items have which values.
+    /// The declared fields of the metadata with the counts of their values.
     pub(crate) fields: Vec<FieldCounts>,
 }
 
@@ -32,7 +32,7 @@ impl Facets {
     }
 }
 
-/// What an item has beside its code.
+/// Labels and metadata of an item.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Description {
     /// The numbers of its classes.
@@ -40,12 +40,12 @@ pub(crate) struct Description {
     pub(crate) attributes: Attributes,
 }
 
-/// A description as the table has it.
+/// Labels and metadata of an item in the form of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Row {
-    /// What filters go by, as JSON: [`json_path::document`].
+    /// The document that filters use: [`json_path::document`].
     pub(super) facets: Option<String>,
-    /// Labels, external id and metadata as they are shown, as JSON.
+    /// Labels, external id and metadata as JSON, which hits show.
     pub(super) shown: Option<String>,
 }
 
@@ -61,7 +61,7 @@ struct Shown {
 }
 
 impl Row {
-    /// The description that a table's `shown` holds.
+    /// Parses the column `shown`.
     pub(super) fn description(shown: Option<&str>) -> Result<Description, String> {
         let Some(json) = shown else { return Ok(Description::default()) };
         let read = serde_json::from_str(json);
@@ -74,7 +74,7 @@ impl Row {
     }
 }
 
-/// The labels and the metadata that a load brings.
+/// The metadata file of a load and the declared fields.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
     fields: Fields,
@@ -82,10 +82,10 @@ pub(super) struct Descriptions {
 }
 
 impl Descriptions {
-    /// Reads the metadata of items from a file whose rows name them by `id`, where there is one.
+    /// Reads the metadata file, if there is one. Its rows identify items by `id`.
     ///
     /// # Errors
-    /// What is wrong with the declared fields or the file.
+    /// When a field or the file is invalid, or two items have the same external id.
     pub(super) fn read(file: Option<&Path>, fields: Fields) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Metadata { reason };
         if let Some((name, _)) = fields.iter().find(|(name, _)| name.contains('\0')) {
@@ -106,10 +106,10 @@ impl Descriptions {
         Ok(Self { fields, metadata })
     }
 
-    /// What the items of these sets can have; `None` where none of them has anything beside its code.
+    /// The facets of the items of these sets; `None` if there are neither labels nor metadata.
     ///
     /// # Errors
-    /// Sets with a label an item beside sets with several.
+    /// When the sets have labels of different forms.
     pub(super) fn facets(&self, sets: &[CodeSet]) -> Result<Option<Facets>, Error> {
         let mut labels = LabelShape::None;
         for set in sets {
@@ -142,10 +142,10 @@ impl Descriptions {
         Ok(Some(Facets { labels, classes, fields: postings.counts(MAX_VALUES) }))
     }
 
-    /// What one item of a set has beside its code.
+    /// The labels and the metadata of the item in row `row` of a set.
     ///
     /// # Errors
-    /// A text that PostgreSQL cannot keep.
+    /// When PostgreSQL cannot store a text.
     pub(super) fn row(&self, set: &CodeSet, row: usize) -> Result<Row, Error> {
         let labels = match &set.labels {
             Some(Labels::Single(labels)) => match labels.get(row) {
@@ -174,7 +174,7 @@ impl Descriptions {
         Ok(Row { facets, shown: shown.map_err(|error| wrong(error.to_string()))? })
     }
 
-    /// The rows of the metadata that are of none of the items, by the ids that they give.
+    /// The ids in the metadata file that no item of these sets has.
     pub(super) fn unmatched(&self, sets: &[CodeSet]) -> Vec<String> {
         let Some(metadata) = &self.metadata else { return Vec::new() };
         let ids = sets.iter().flat_map(|set| (0..set.codes.len()).map(|row| id_of(set, row)));

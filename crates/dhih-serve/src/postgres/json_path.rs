@@ -1,12 +1,12 @@
-//! A predicate in jsonpath, as it goes over the wire: a byte for the version of the form, then its text. As a parameter of PostgreSQL's type it is
-//! read once for each statement, and not once for each row, as a text would be.
+//! A jsonpath predicate as a parameter of a statement. In PostgreSQL's binary format it is a version byte and its text. PostgreSQL parses such a
+//! parameter once for each statement; a parameter of type text would be parsed for each row.
 
 use std::error::Error;
 
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
-/// The version of the form.
+/// The version of the binary format.
 const VERSION: u8 = 1;
 
 /// A predicate.

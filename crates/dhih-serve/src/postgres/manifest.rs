@@ -1,25 +1,25 @@
-//! `Manifest`: what a generation is: bits, model, substrings, and the rows and checksum of each shard. The coordinator has it, and
-//! so has every shard beside its table, by which a host is known to hold what is searched.
+//! `Manifest`: describes a generation by its bits, model, substrings, and the rows and checksum of each shard. It is stored at the
+//! coordinator, and on every shard beside the table, so that a host can be checked to hold the generation.
 
 use dhih_index::{MAX_BITS, Substring};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, checksum::Sum, facets::Facets};
 
-/// A generation.
+/// The description of a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) generation: i32,
     pub(super) bits: u32,
     pub(super) model_sha256: Option<String>,
     pub(super) substrings: Vec<Substring>,
-    /// What items have beside their codes; `None` where they have nothing.
+    /// The labels and metadata that items can have; `None` if the codes were loaded alone.
     pub(super) facets: Option<Facets>,
-    /// By the shard's number.
+    /// The rows and checksums in the order of the shards.
     pub(super) shards: Vec<Sum>,
 }
 
-/// A manifest as it is written. Checksums are hexadecimal: numbers in JSON are not that long everywhere.
+/// A manifest in JSON. Checksums are hexadecimal, because many JSON parsers lose precision in 64-bit numbers.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -41,12 +41,12 @@ struct WrittenShard {
 }
 
 impl Manifest {
-    /// The sum of all shards.
+    /// The sum over all shards.
     pub(super) fn total(&self) -> Sum {
         self.shards.iter().fold(Sum::default(), |total, shard| total.and(*shard))
     }
 
-    /// As JSON.
+    /// Serialises the manifest.
     pub(super) fn to_json(&self) -> Result<String, Error> {
         let written = Written {
             bits: self.bits,
@@ -66,7 +66,7 @@ impl Manifest {
         serde_json::to_string(&written).map_err(|error| wrong(self.generation, error))
     }
 
-    /// From JSON, checked: nothing of it is trusted later.
+    /// Parses a manifest and checks all values, which later code relies on.
     pub(super) fn parse(generation: i32, json: &str) -> Result<Self, Error> {
         let written: Written = serde_json::from_str(json).map_err(|e| wrong(generation, e))?;
         let Written { bits, model_sha256, substrings, facets, shards } = written;

@@ -1,5 +1,5 @@
-//! A connection to one host: made, told how to behave, checked to be to PostgreSQL 15 or newer; and, for searches, to hold what is
-//! searched. Which host: `shard`.
+//! A connection to one host: connects, applies settings, and checks the server's version (15 or newer) and, for searches, that the host
+//! holds the generation. `shard` chooses the host.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ use super::{
     tls::Connector,
 };
 
-/// How long a host may take to tell what it holds.
+/// The time limit for checking what a host holds.
 const PREPARE: Duration = Duration::from_secs(3);
 
-/// Connects to a host, within the time that its connection string allows for it.
+/// Connects to a host, within the time limit of its connection string.
 pub(super) async fn connect(host: &Endpoint) -> Result<Client, String> {
     let within = host.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(2));
     let connected = timeout(within, connect_unhurried(host)).await;
@@ -55,7 +55,7 @@ async fn connect_unhurried(host: &Endpoint) -> Result<Client, String> {
     Ok(client)
 }
 
-/// Whether a host takes connections, or at least says why it does not.
+/// Whether a host accepts connections, or at least answers with an error.
 pub(super) async fn is_there(host: &Endpoint) -> bool {
     let refused = |error: &tokio_postgres::Error| error.as_db_error().is_some();
     match host.tls.clone() {
@@ -85,18 +85,19 @@ pub(super) struct Held {
     pub(super) shard: usize,
     pub(super) bits: u32,
     pub(super) substrings: usize,
-    /// Whether items have anything beside their codes.
+    /// Whether the generation has labels or metadata.
     pub(super) has_facets: bool,
-    /// As the coordinator has it.
+    /// The manifest in the form that the coordinator has.
     pub(super) manifest: String,
-    /// The longest that a statement may take.
+    /// The time limit of a statement.
     pub(super) timeout: Duration,
 }
 
-/// What is asked of a shard.
+/// A question to a shard.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
-    /// The nearest within a distance: by these values of each substring, or among all codes. With a predicate, those that it lets through.
+    /// The nearest items within a distance that satisfy the predicate, if there is one: among those with the given values of substrings, or
+    /// among all codes.
     Near {
         code: BitString,
         distance: u32,
@@ -106,16 +107,16 @@ pub(super) enum Question {
     },
     /// The code of an item.
     Item(i64),
-    /// What these items have beside their codes.
+    /// The labels and metadata of items.
     Shown(Vec<i64>),
 }
 
-/// What a shard answers.
+/// The answer of a shard.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Hits in no order, or the item's code at distance 0.
+    /// Hits in any order, or the code of the item at distance 0.
     Items(Vec<Neighbour>),
-    /// What items have beside their codes, in no order.
+    /// Labels and metadata of items, in any order.
     Shown(Vec<(u64, Description)>),
 }
 
@@ -135,7 +136,7 @@ impl Answer {
     }
 }
 
-/// A connection that was checked, with its statements prepared.
+/// A checked connection with its prepared statements.
 pub(super) struct Session {
     client: Client,
     tls: Option<Connector>,
@@ -145,20 +146,20 @@ pub(super) struct Session {
     described: Option<OfDescribed>,
 }
 
-/// The two ways to search.
+/// The prepared statements of searches.
 struct Search {
     probe: Statement,
     scan: Statement,
 }
 
-/// Statements for items that have something beside their codes.
+/// The prepared statements of generations with labels or metadata.
 struct OfDescribed {
     narrowed: Search,
     shown: Statement,
 }
 
 impl Session {
-    /// Opens a session with a host that holds what is searched.
+    /// Opens a session with a host, if it holds what is to be searched.
     pub(super) async fn open(host: &Endpoint, held: &Held) -> Result<Self, String> {
         let client = connect(host).await?;
         let prepared = timeout(PREPARE, Self::prepare(client, host.tls.clone(), held)).await;
@@ -211,7 +212,7 @@ impl Session {
         Ok(Self { client, tls, bits: *bits, search, item, described })
     }
 
-    /// Whether it ended.
+    /// Whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
@@ -280,8 +281,8 @@ impl Session {
     }
 }
 
-/// A query that is cancelled at its server where this is dropped before the answer is there: a server goes on with a statement whose
-/// client has gone until it has something to send.
+/// Cancels a statement on the server if this is dropped before the answer arrives. Otherwise, a server continues with a statement whose
+/// client has gone until it has data to send.
 struct CancelAtServer {
     query: Option<(CancelToken, Option<Connector>)>,
 }
@@ -303,7 +304,7 @@ impl Drop for CancelAtServer {
     }
 }
 
-/// The first two columns.
+/// The first two columns of a row.
 fn both<'a, A, B>(row: &'a Row) -> Result<(A, B), String>
 where
     A: tokio_postgres::types::FromSql<'a>,

@@ -1,5 +1,4 @@
-//! What items have beside their codes where these are in a store: the labels and the metadata that were loaded with them. Those of an index are
-//! in the index and its catalogue.
+//! Labels and metadata of items in a store. An index has its labels itself, and its metadata in the catalogue.
 
 use super::Run;
 use super::source::Codes;
@@ -8,28 +7,27 @@ use crate::items::LabelShape;
 use crate::items::metadata::{Attributes, FieldCounts, Fields};
 use crate::search::SearchError;
 
-/// What an item of a store has beside its code.
+/// Labels and metadata of an item in a store.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Described {
     pub(super) label: Option<api::Label>,
     pub(super) attributes: Attributes,
 }
 
-/// Of what items have in a store, what is wanted.
+/// The part of the labels and metadata that a caller needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The labels, as far as the run does not know them.
+    /// The labels, unless the run has them.
     Labels,
     /// Labels, external ids and metadata.
     All,
 }
 
 impl Run {
-    /// What items of a store have beside their codes, in order; `None` where the codes are not in a store, where they were loaded alone, or where
-    /// the run knows what is wanted.
+    /// Labels and metadata of items in the order of `ids`. `None` if the codes are not in a store, were loaded alone, or the run has that part.
     ///
     /// # Errors
-    /// A store that does not answer.
+    /// When the store does not answer.
     pub(super) fn described(
         &self,
         ids: &[u64],
@@ -58,7 +56,7 @@ impl Run {
         }
     }
 
-    /// What labels its items have, as far as they can be searched by.
+    /// The form of the labels of its items, as far as searches can use them.
     pub(crate) fn shape(&self) -> LabelShape {
         match &self.codes {
             Codes::Local { items, .. } => items.shape().labels,
@@ -69,7 +67,7 @@ impl Run {
         }
     }
 
-    /// The fields of the metadata that filters may name, each with its most frequent values, at most `most`.
+    /// The counts of the declared fields, each with its `most` most frequent values.
     pub(crate) fn field_counts(&self, most: usize) -> Vec<FieldCounts> {
         match &self.codes {
             Codes::Local { items, .. } => {
@@ -85,10 +83,10 @@ impl Run {
         }
     }
 
-    /// The fields of the metadata that filters may name.
+    /// The declared fields.
     ///
     /// # Errors
-    /// Says why there are none.
+    /// When the service has no metadata; the message says why.
     pub(super) fn filter_fields(&self) -> Result<Fields, String> {
         match &self.codes {
             Codes::Local { items, .. } if !items.is_changeable() => Err(

@@ -1,5 +1,5 @@
-//! `View`: what is served and one snapshot of its codes, so that all parts of an answer (hits, labels, codes, thumbnails) are of one state, whatever
-//! is added, deleted or merged meanwhile.
+//! `View`: a run with one snapshot of its codes. All parts of an answer (hits, labels, codes, thumbnails) are consistent, whatever is
+//! added, deleted or merged meanwhile.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::search::{
     search_and_rescore, search_within_budget,
 };
 
-/// A run, and its codes as they were at one moment.
+/// A run with a snapshot of its codes.
 pub(crate) struct View<'r> {
     run: &'r Run,
     snapshot: Snapshot<'r>,
@@ -26,7 +26,7 @@ pub(crate) struct View<'r> {
 
 enum Snapshot<'r> {
     Local(Arc<Index>),
-    /// A generation of a store does not change.
+    /// A generation of a store never changes, so it is its own snapshot.
     #[cfg(feature = "postgres")]
     Remote(&'r dyn Searcher),
     #[cfg(not(feature = "postgres"))]
@@ -35,7 +35,7 @@ enum Snapshot<'r> {
 }
 
 impl Run {
-    /// The run and its codes as they are now.
+    /// A view of the current state.
     pub(crate) fn view(&self) -> View<'_> {
         let snapshot = match &self.codes {
             Codes::Local { items, .. } => Snapshot::Local(items.index()),
@@ -45,7 +45,7 @@ impl Run {
         View { run: self, snapshot }
     }
 
-    /// The run and the index that a change has made.
+    /// A view of the index after a change.
     pub(crate) fn view_of(&self, index: Arc<Index>) -> View<'_> {
         View { run: self, snapshot: Snapshot::Local(index) }
     }
@@ -59,12 +59,12 @@ impl View<'_> {
         }
     }
 
-    /// What labels its items have.
+    /// The form of the labels of its items.
     pub(crate) fn shape(&self) -> LabelShape {
         self.run.shape()
     }
 
-    /// The index that is searched, where it is on this machine.
+    /// The index of the view, if it is local.
     pub(crate) fn index(&self) -> Option<&Index> {
         match &self.snapshot {
             Snapshot::Local(index) => Some(index),
@@ -77,7 +77,7 @@ impl View<'_> {
         self.searcher().code(id)
     }
 
-    /// The vector of an indexed item, as far as it is kept.
+    /// The vector of an indexed item, if the index stores vectors.
     pub(crate) fn vector(&self, id: u64) -> Option<Vec<f32>> {
         match &self.snapshot {
             Snapshot::Local(index) => index.vector(id),
@@ -85,7 +85,7 @@ impl View<'_> {
         }
     }
 
-    /// What a query finds, in the order that is wanted.
+    /// Searches for a query, with the hits in the given order.
     pub(crate) fn nearest(&self, query: Query<'_>, order: Order<'_>) -> Result<Found, SearchError> {
         match (order, &self.snapshot) {
             (Order::Distance, _) => self.searcher().search(&query),
@@ -97,7 +97,7 @@ impl View<'_> {
             }
             (Order::DistanceWithin(_), Snapshot::Remote(_)) => Err(SearchError::NoBudget),
             (Order::Vectors { vector, candidates, budget }, Snapshot::Local(index)) => {
-                // All candidates come back, because some may be beyond the radius.
+                // All candidates are requested, because some may be beyond the radius.
                 let rescore = Rescore::new(candidates, candidates).with_budget(budget);
                 search_and_rescore(index, &query, vector, &rescore)
             }
@@ -105,10 +105,10 @@ impl View<'_> {
         }
     }
 
-    /// Hits as the wire has them.
+    /// Hits in the form of the API.
     ///
     /// # Errors
-    /// A catalogue that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn hits(&self, found: &Found, shown: Shown) -> Result<Vec<api::Hit>, SearchError> {
         let links = self.run.addresses.links.as_ref();
         let ids = || found.neighbours.iter().map(|hit| hit.id);
@@ -152,15 +152,15 @@ impl View<'_> {
         Ok(found.neighbours.iter().enumerate().map(hit).collect())
     }
 
-    /// An item as the wire has it.
+    /// An item in the form of the API.
     pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>, SearchError> {
         Ok(self.items(&[id])?.pop())
     }
 
-    /// Items as the wire has them: those of these that are there.
+    /// Items in the form of the API. Ids without an item are left out.
     ///
     /// # Errors
-    /// A catalogue or a store that cannot be read.
+    /// When the catalogue or the store cannot be read.
     pub(crate) fn items(&self, ids: &[u64]) -> Result<Vec<api::Item>, SearchError> {
         let described = match self.run.described(ids, Part::All)? {
             Some(described) => described,
@@ -195,7 +195,7 @@ impl View<'_> {
         Ok(items)
     }
 
-    /// What users keep with some items, in order.
+    /// The attributes of items, in order.
     fn attributes(&self, ids: impl Iterator<Item = u64>) -> Result<Vec<Attributes>, SearchError> {
         let ids: Vec<u64> = ids.collect();
         let kept = match (self.run.catalogue(), &self.snapshot) {
@@ -209,13 +209,13 @@ impl View<'_> {
         Ok(kept.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// Where the thumbnail of an item is; `None` where there is no such item.
+    /// The location of an item's thumbnail; `None` if there is no such item.
     pub(crate) fn thumbnail(&self, id: u64) -> Result<Option<ItemThumbnail>, SearchError> {
         let Some(code) = self.code(id)? else { return Ok(None) };
         if self.record(id, &code)?.is_some()
             && let Some(catalogue) = self.run.catalogue()
             && let Some(file) = catalogue.thumbnail(id)?
-            // What was added as a code has none.
+            // An item that was added as a code has an empty thumbnail.
             && !file.is_empty()
         {
             return Ok(Some(ItemThumbnail::Kept(file)));
@@ -223,7 +223,7 @@ impl View<'_> {
         Ok(Some(ItemThumbnail::Gallery(self.run.row(id, &code))))
     }
 
-    /// What the catalogue has of an item with this code: another one may have got the id since the snapshot.
+    /// The record of an item with this code. Another item may have got the id since the snapshot.
     fn record(&self, id: u64, code: &[u8]) -> Result<Option<Record>, SearchError> {
         let record = self.run.catalogue().map_or(Ok(None), |catalogue| catalogue.record(id))?;
         Ok(of_code(record, code))
@@ -236,8 +236,8 @@ impl View<'_> {
         }
     }
 
-    /// Where the thumbnail of an item is. An item of the run's own has the gallery's version, an added one another: an id may have had
-    /// another item before.
+    /// The URL of an item's thumbnail. It contains the version of the gallery and, for an added item, a hash of its code, because the id
+    /// may have belonged to another item before.
     fn item_url(&self, id: u64) -> String {
         let (path, version) = (self.run.api_path(), &self.run.version);
         let is_added = self.run.catalogue().is_some_and(|catalogue| catalogue.has(id));
@@ -252,12 +252,12 @@ impl View<'_> {
     }
 }
 
-/// A record, where it is of an item with this code.
+/// The record, if it belongs to an item with this code.
 fn of_code(record: Option<Record>, code: &[u8]) -> Option<Record> {
     record.filter(|record| record.code == to_hex(code))
 }
 
-/// What hits come with beside what they always have.
+/// The optional fields of hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) codes: bool,
@@ -265,11 +265,11 @@ pub(crate) struct Shown {
     pub(crate) metadata: bool,
 }
 
-/// Where the thumbnail of an item is.
+/// The location of an item's thumbnail.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ItemThumbnail {
-    /// A file of the catalogue.
+    /// A file in the catalogue.
     Kept(Vec<u8>),
-    /// In this row of the run's gallery; absent where the item is none of the run's own.
+    /// A row of the run's gallery; `None` if the item is not the run's own.
     Gallery(Option<usize>),
 }

@@ -1,4 +1,4 @@
-//! `Scope`: which items a request searches. They are looked up once, however many searches the request makes.
+//! `Scope`: the items that a request searches. They are determined once, however many searches the request makes.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use roaring::RoaringTreemap;
 
 use crate::items::{LocalItems, Wanted};
 
-/// The items that a request searches. Of a local index they are those of the moment of the first search.
+/// The items that a request searches. For a local index, they are determined at the first search.
 #[derive(Debug)]
 pub struct Scope {
     chosen: Chosen,
@@ -22,22 +22,22 @@ enum Chosen {
 }
 
 impl Scope {
-    /// Items that `filter` lets through.
+    /// The items that `filter` selects.
     pub fn new(filter: Filter) -> Self {
         Self { chosen: Chosen::By(filter), selection: OnceLock::new() }
     }
 
-    /// The items that are wanted of an index on this machine.
+    /// The items of a local index that pass the filter `wanted`.
     pub(crate) fn of(items: Arc<LocalItems>, wanted: Wanted) -> Self {
         Self { chosen: Chosen::Of { items, wanted }, selection: OnceLock::new() }
     }
 
-    /// The items that are wanted of a store.
+    /// The selected items of a store.
     pub(crate) fn of_store(wanted: Wanted) -> Self {
         Self { chosen: Chosen::InStore(wanted), selection: OnceLock::new() }
     }
 
-    /// Which items are wanted of a store; `None` where they are those of an index.
+    /// The selection, if it is of a store.
     #[cfg(feature = "postgres")]
     pub(crate) fn in_store(&self) -> Option<&Wanted> {
         match &self.chosen {
@@ -51,7 +51,7 @@ impl Scope {
         self.selection.get_or_init(|| match &self.chosen {
             Chosen::By(filter) => index.select(filter),
             Chosen::Of { items, wanted } => items.select(index, wanted),
-            // An index has no item of a store.
+            // A selection of a store selects nothing in an index.
             Chosen::InStore(_) => index.select(&Filter::of_ids(RoaringTreemap::new())),
         })
     }

@@ -1,4 +1,4 @@
-//! Connections to servers with certificates: encrypted, and to whom they should be.
+//! Encrypted connections to servers, whose certificates and names are verified.
 
 use std::fs;
 
@@ -41,7 +41,7 @@ fn connections_are_encrypted_and_certificates_checked() {
                 .success()
         );
         hand_over(&data);
-        // Nobody comes in without.
+        // The server refuses unencrypted connections.
         let rules = fs::read_to_string(data.join("pg_hba.conf")).unwrap();
         fs::write(data.join("pg_hba.conf"), rules.replace("\nhost ", "\nhostssl ")).unwrap();
         server.restart_with(&["ssl=on"]);

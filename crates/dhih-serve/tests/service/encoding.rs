@@ -1,5 +1,5 @@
-//! `POST /v1/encode`: what the service makes of images, texts and vectors is what the library makes of them, and what it cannot encode is
-//! refused as a search would refuse it.
+//! `POST /v1/encode`: images, texts and vectors get the same codes as from the library, and inputs that cannot be encoded are refused as in
+//! a search.
 
 use dhih_index::Codes;
 use dhih_serve::{Access, Keys, Limits, app};

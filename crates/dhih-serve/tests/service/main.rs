@@ -1,4 +1,4 @@
-//! The service, asked as its users ask it: over HTTP against the router, over TCP, and as a program.
+//! Tests of the service from the outside: over HTTP against the router, over TCP, and as a program.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -15,7 +15,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = dhih_manual::parse::<Cli>(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if let Some(threads) = cli.threads {
-        // This is the first use of the pool, which cannot be there already.
+        // The pool has not been used before, so that this cannot fail.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
     let done = match cli.command {

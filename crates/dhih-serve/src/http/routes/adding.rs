@@ -1,4 +1,4 @@
-//! `POST /v1/items` and `/v1/items/batch`: items are added, as a picture, a vector or a code (`new_item.rs`). Many items as lines of JSON: `lines.rs`.
+//! `POST /v1/items` and `/v1/items/batch` add items, given as a picture, a vector or a code (`new_item.rs`). `lines.rs` adds lines of JSON.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ use crate::http::{ApiError, AppState};
 use crate::items::NewItem;
 use crate::run::Run;
 
-/// Adds an item: a picture (multipart, or in base64 in JSON), or a code or a vector (JSON). Once this is answered it survives a crash, and is found.
+/// Adds an item: a picture (multipart, or base64 in JSON), or a code or a vector (JSON). After the answer, the item can be found and
+/// survives a crash.
 #[utoipa::path(
     post, operation_id = "add_item", path = "/v1/items", tag = "items", params(AddParams),
     request_body(content(
@@ -79,8 +80,9 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, at, Json(item)).into_response())
 }
 
-/// Adds items by their codes or vectors in one change, which survives a crash once it is answered. As JSON: up to 1000 items, all of them or
-/// none. As lines of JSON (`application/x-ndjson`), an item on each: those that can be added, and what is wrong with the others.
+/// Adds items by their codes or vectors in one change, which survives a crash once it is answered. JSON brings up to 1000 items, of which
+/// all or none are added. JSON Lines (`application/x-ndjson`) bring one item on each line; those without faults are added, and the answer
+/// lists the faults of the others.
 #[utoipa::path(
     post, operation_id = "add_items", path = "/v1/items/batch", tag = "items", params(AddParams),
     request_body(content(
@@ -125,7 +127,7 @@ pub(crate) async fn add_batch(
         return Err(ApiError::BadRequest("invalid_parameter", message));
     }
     let of = run.clone();
-    // The codec's map of a thousand vectors takes a while.
+    // Encoding a thousand vectors by the codec takes too long for the async runtime.
     let coded = state.shared().work(move || {
         let numbered = items.into_iter().enumerate();
         let item = |(number, body)| coded(&of, params, body).map_err(|error| error.of_item(number));
@@ -135,7 +137,7 @@ pub(crate) async fn add_batch(
     Ok((StatusCode::CREATED, Json(ItemsMade { items })).into_response())
 }
 
-/// What is served, where it can be changed at all.
+/// The current run, if its items can be changed.
 fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
     let run = state.run();
     match run.items()?.is_changeable() {
@@ -144,7 +146,7 @@ fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
     }
 }
 
-/// Adds items, all or none.
+/// Adds all of the items, or none.
 async fn make(
     state: &Arc<AppState>,
     before: &Arc<Run>,

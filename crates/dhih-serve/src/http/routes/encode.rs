@@ -1,4 +1,4 @@
-//! `POST /v1/encode` and `/v1/encode/batch`: the codes of images, texts or vectors, and nothing is searched.
+//! `POST /v1/encode` and `/v1/encode/batch` return the codes of images, texts or vectors without searching.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::http::wanted::{Coded, Reader, Wanted};
 use crate::http::{ApiError, AppState};
 use crate::run::Run;
 
-/// What the service makes of an image (multipart, or as the whole body) or of an image, a text or a vector (JSON): its code, and with `values`
-/// the real values behind it.
+/// Encodes an image (multipart, or as the whole body) or an image, a text or a vector (JSON): returns the code and, with `values`, the real
+/// values behind it.
 #[utoipa::path(
     post, operation_id = "encode", path = "/v1/encode", tag = "search", params(EncodeParams),
     request_body(content(
@@ -43,12 +43,12 @@ pub(crate) async fn encode(
     let Query(EncodeParams { values: wants_values }) = params?;
     let run = state.run();
     let wanted = Reader { state: &state, run: &run }.original(request).await?;
-    // The map of a codec takes a while.
+    // Encoding a vector by the codec takes too long for the async runtime.
     let answer = state.shared().work(move || answer(&wanted, &run, wants_values));
     answer.await.map(Json)
 }
 
-/// As `POST /v1/encode` with up to 32 inputs; one that is refused leaves the others be.
+/// As `POST /v1/encode` with up to 32 inputs. An input that is refused does not affect the others.
 #[utoipa::path(
     post, operation_id = "encode_batch", path = "/v1/encode/batch", tag = "search", params(EncodeParams),
     request_body(content(
@@ -86,7 +86,7 @@ pub(crate) async fn batch(
     answers.await.map(Json)
 }
 
-/// The code of what a request brought.
+/// Computes the code of the input of a request.
 fn answer(wanted: &Wanted, run: &Run, wants_values: bool) -> Result<EncodeAnswer, ApiError> {
     let Coded { code, values, encode } = wanted.coded(run, &run.view())?;
     let (bits, code) = (run.bits(), dhih_index::to_hex(&code));

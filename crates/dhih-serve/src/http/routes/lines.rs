@@ -1,4 +1,4 @@
-//! `POST /v1/items/batch` with lines of JSON: an item on each line, all that can be added in one change, and of the others what is wrong.
+//! `POST /v1/items/batch` with JSON Lines: adds the items of all valid lines in one change and reports the faults of the others.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::http::{ApiError, AppState};
 use crate::items::NewItem;
 use crate::run::Run;
 
-/// Adds the items of the lines.
+/// Adds the items of the lines of a body.
 pub(super) async fn add(
     state: &Arc<AppState>,
     run: &Arc<Run>,
@@ -27,7 +27,7 @@ pub(super) async fn add(
     let body = Bytes::from_request(request, &()).await?;
     let of = run.clone();
     let read = state.shared().work(move || Ok(read(&of, params, &body))).await?;
-    let Read { lines, items, mut refused } = read;
+    let ParsedBody { lines, items, mut refused } = read;
     let changed = change_coded(state, run, move |run| run.items()?.add_each(items)).await?;
     let mut made = LinesMade {
         added: 0,
@@ -57,23 +57,23 @@ pub(super) async fn add(
     Ok(Json(made).into_response())
 }
 
-/// The lines of a body, once they were read.
-struct Read {
+/// The parsed lines of a body.
+struct ParsedBody {
     lines: Lines,
     items: Vec<NewItem>,
-    /// The lines that bring no item, and why.
+    /// The numbers of the lines that were refused, and why.
     refused: Vec<(usize, ApiError)>,
 }
 
 struct Lines {
-    /// How many lines there are, the last empty one left out.
+    /// The number of lines, without an empty last one.
     all: usize,
-    /// The line of each item.
+    /// The line number of each item.
     of_items: Vec<usize>,
 }
 
-/// Reads the lines on all cores. Empty ones bring nothing, and that is no fault.
-fn read(run: &Run, params: AddParams, body: &[u8]) -> Read {
+/// Parses the lines on all cores. Empty lines are allowed and have no item.
+fn read(run: &Run, params: AddParams, body: &[u8]) -> ParsedBody {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     let lines: Vec<&[u8]> = match body.is_empty() {
         true => Vec::new(),
@@ -100,5 +100,5 @@ fn read(run: &Run, params: AddParams, body: &[u8]) -> Read {
             Err(error) => refused.push((number, error)),
         }
     }
-    Read { lines: Lines { all: lines.len(), of_items }, items, refused }
+    ParsedBody { lines: Lines { all: lines.len(), of_items }, items, refused }
 }

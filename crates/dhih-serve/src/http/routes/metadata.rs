@@ -1,4 +1,4 @@
-//! `/v1/fields` and `/v1/items/{id}/metadata`: which fields filters may name, and what is kept with an item.
+//! `/v1/fields` and `/v1/items/{id}/metadata`: the declared fields, which filters can use, and the metadata of an item.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::items::Kept;
 use crate::items::metadata::{FieldCounts, Fields, Metadata};
 use crate::run::Run;
 
-/// The declared fields, with their most frequent values.
+/// Lists the declared fields with their most frequent values.
 #[utoipa::path(
     get, operation_id = "get_fields", path = "/v1/fields", tag = "items",
     responses(
@@ -36,7 +36,8 @@ pub(crate) async fn fields(
     answer.await.map(Json)
 }
 
-/// Declares the fields of the metadata that filters may name, in the place of those before. All items that are there are looked through.
+/// Declares the fields of the metadata that filters can use. They replace the fields that were declared before. The metadata of all items
+/// are checked against them.
 #[utoipa::path(
     put, operation_id = "put_fields", path = "/v1/fields", tag = "items",
     request_body(content = FieldsBody, content_type = "application/json"),
@@ -68,7 +69,7 @@ pub(crate) async fn declare(
     answer.await.map(Json)
 }
 
-/// Keeps other metadata with an item, in the place of what was kept. Once this is answered it survives a crash, and filters go by it.
+/// Replaces the metadata of an item. After the answer, the change survives a crash, and filters use it.
 #[utoipa::path(
     put, operation_id = "put_item_metadata", path = "/v1/items/{id}/metadata", tag = "items", params(("id" = u64, Path)),
     request_body(content = MetadataBody, content_type = "application/json"),

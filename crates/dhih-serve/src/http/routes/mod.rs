@@ -1,4 +1,4 @@
-//! One file a resource: what is asked of it, and how it answers.
+//! The handlers of the API, one resource in each file.
 
 pub(crate) mod adding;
 pub(crate) mod collections;

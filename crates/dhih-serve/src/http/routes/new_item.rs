@@ -1,5 +1,4 @@
-//! An item as a request brings it, by a picture, a code or a vector, to the `NewItem` that is added. How it is added: `adding.rs`, and many as
-//! lines of JSON: `lines.rs`.
+//! Turns the item in a request, given as a picture, a code or a vector, into a `NewItem`. `adding.rs` and `lines.rs` add it.
 
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use crate::items::thumbnail::thumbnail;
 use crate::items::{ItemId, LabelShape, NewItem};
 use crate::run::Run;
 
-/// A new item with a picture, as it came.
+/// A new item with a picture that is not encoded yet.
 pub(super) struct Pictured {
     image: Upload,
     labels: Vec<String>,
@@ -43,7 +42,7 @@ impl Pictured {
     }
 }
 
-/// The item of a picture, once that has its code.
+/// Encodes the picture of a new item.
 pub(super) async fn encoded(
     state: &Arc<AppState>,
     run: &Arc<Run>,
@@ -66,7 +65,7 @@ pub(super) async fn encoded(
     Ok(NewItem { id: wanted_id(id, params), record, thumbnail, digest: None, attributes })
 }
 
-/// The item that JSON brings. It has no picture.
+/// The item of a JSON body, which has a code or a vector and no picture.
 pub(super) fn coded(run: &Run, params: AddParams, body: ItemBody) -> Result<NewItem, ApiError> {
     let ItemBody { code, vector, image, label, id, external_id, metadata } = body;
     if image.is_some() {
@@ -112,7 +111,7 @@ fn wanted_id(id: Option<u64>, AddParams { upsert }: AddParams) -> ItemId {
     }
 }
 
-/// What users keep with a new item, whose code is not known here.
+/// Checks the external id and the metadata of a new item.
 fn attributes(
     external_id: Option<String>,
     metadata: serde_json::Value,

@@ -1,6 +1,6 @@
-//! A filter as a predicate in PostgreSQL's jsonpath, for a store that keeps with each item what filters go by as JSON:
-//! `{"labels": [3], "fields": {"year": [2001], "camera": ["north"]}}`. [`document`] makes that JSON. The predicate lets through what the postings
-//! let through.
+//! Translates filters into predicates of PostgreSQL's jsonpath. The store holds a JSON document for each item:
+//! `{"labels": [3], "fields": {"year": [2001], "camera": ["north"]}}`. [`document`] makes it, and [`predicate`] matches the same items as the
+//! postings do.
 
 use std::ops::Bound;
 
@@ -10,10 +10,10 @@ use super::fields::Key;
 use super::filter::{Expression, MetadataFilter};
 use super::{Fault, Fields, Metadata};
 
-/// What filters go by, of one item; `None` where there is nothing.
+/// The document of an item: its labels and its values in the declared fields. `None` if it has neither.
 ///
 /// # Errors
-/// A value that is not of its field's type; a character that PostgreSQL cannot keep in JSON.
+/// When a value does not have the type of its field, or has the character U+0000, which PostgreSQL cannot store in JSON.
 pub(crate) fn document(
     labels: &[i64],
     fields: &Fields,
@@ -42,7 +42,7 @@ pub(crate) fn document(
     Ok((!document.is_empty()).then(|| Value::Object(document).to_string()))
 }
 
-/// The predicate for items that have one of some labels, where labels are given, and that a filter lets through, where there is one.
+/// The predicate of the items that have one of `labels`, if given, and pass `filter`, if given.
 pub(crate) fn predicate(labels: Option<&[i64]>, filter: Option<&MetadataFilter>) -> String {
     let labels = labels.map(|labels| {
         let one = |label: &i64| format!("$.labels[*] == {label}");
@@ -57,7 +57,7 @@ fn of(expression: &Expression) -> String {
         Expression::Any(parts) => any(parts.iter().map(of)),
         Expression::Not(part) => format!("!({})", of(part)),
         Expression::Values { field, keys } => {
-            // `document` refuses texts with the character U+0000: no item has one.
+            // No item has a text with the character U+0000, because `document` refuses it.
             let keys = keys.iter().filter(|key| before_nul(key).is_none());
             any(keys.map(|key| format!("{} == {}", path(field), literal(key))))
         }
@@ -83,7 +83,7 @@ fn joined(parts: impl Iterator<Item = String>, by: &str) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(by))
 }
 
-/// The values of a field. A string of jsonpath is written as one of JSON.
+/// The path of the values of a field. Strings have the same syntax in jsonpath and in JSON.
 fn path(field: &str) -> String {
     format!("$.fields.{}[*]", Value::from(field))
 }
@@ -92,7 +92,7 @@ fn literal(key: &Key) -> String {
     key.value().to_string()
 }
 
-/// How values compare that are not below a bound. A text without the character U+0000 that is above `a\0`, or equal to it, is above `a`.
+/// The comparison with a lower bound. A bound such as `a\0` becomes `> a`, which is the same for texts without the character U+0000.
 fn above(bound: &Bound<Key>) -> Option<(&'static str, Key)> {
     match bound {
         Bound::Unbounded => None,
@@ -104,7 +104,7 @@ fn above(bound: &Bound<Key>) -> Option<(&'static str, Key)> {
     }
 }
 
-/// How values compare that are not above a bound. A text without the character U+0000 that is below `a\0` is `a`, or below `a`.
+/// The comparison with an upper bound. A bound such as `a\0` becomes `<= a`, which is the same for texts without the character U+0000.
 fn below(bound: &Bound<Key>) -> Option<(&'static str, Key)> {
     match bound {
         Bound::Unbounded => None,
@@ -116,7 +116,7 @@ fn below(bound: &Bound<Key>) -> Option<(&'static str, Key)> {
     }
 }
 
-/// A text up to its first character U+0000, which PostgreSQL has in no text; `None` where there is none.
+/// The part of a text before its first character U+0000; `None` if it has no such character.
 fn before_nul(key: &Key) -> Option<Key> {
     match key {
         Key::Keyword(text) => text.split_once('\0').map(|(head, _)| Key::Keyword(head.to_owned())),
@@ -182,7 +182,7 @@ mod tests {
         ] {
             let filter = filter.map(|text| MetadataFilter::parse(text, &fields()).unwrap());
             let found = predicate(labels, filter.as_ref());
-            // What a filter is made of stands in a list of its own.
+            // The outermost parentheses depend on how the parts are joined.
             assert!(
                 found.contains(expected.trim_start_matches('(').trim_end_matches(')')),
                 "{found}"
