@@ -46,7 +46,7 @@ impl Scope {
         }
     }
 
-    /// The items of an index; at later calls of that of the first.
+    /// The selected items of an index. Later calls return the selection of the first call.
     pub(crate) fn selection(&self, index: &Index) -> &Selection {
         self.selection.get_or_init(|| match &self.chosen {
             Chosen::By(filter) => index.select(filter),
