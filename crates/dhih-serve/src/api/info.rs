@@ -1,12 +1,14 @@
 //! What is served, on the wire.
 
 use serde::Serialize;
+
+use super::Replication;
 use utoipa::ToSchema;
 
 /// Answer of `GET /healthz` and `GET /readyz`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`; `ready`, `loading`, `stopping` or `store_unavailable`.
+    /// `ok`; `ready`, `loading`, `stopping`, `store_unavailable` or `lagging`.
     pub status: &'static str,
     /// Indexed items, where model and index are loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +51,8 @@ pub struct Info {
     pub reloading: bool,
     /// How the last reload ended; null before the first.
     pub last_reload: Option<LastReload>,
+    /// What followers have to do with it; null where it keeps no journal.
+    pub replication: Option<Replication>,
     /// What needs a key.
     pub auth: Auth,
     /// What labels items have: `none`, `single` or `multi-hot`.

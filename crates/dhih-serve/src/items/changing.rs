@@ -36,6 +36,8 @@ pub(super) struct Writing {
     pub(super) additions: Additions,
     /// Whether the files are given to another run: no change begins any more.
     pub(super) is_closed: AtomicBool,
+    /// The address of the primary whose changes are made here, and nobody else's.
+    pub(super) primary: ArcSwapOption<String>,
     /// Whether a change cannot be made at the moment.
     pub(super) is_broken: AtomicBool,
     is_recovering: AtomicBool,
@@ -49,7 +51,7 @@ pub(super) struct Changes {
     pub(super) writer: Option<IndexWriter>,
     pub(super) numbers: Numbering,
     /// Items of changes of which it is not known how far they came.
-    unsettled: Vec<Unsettled>,
+    pub(super) unsettled: Vec<Unsettled>,
 }
 
 /// An item of a change.
@@ -68,8 +70,20 @@ pub(super) struct Steps<'a> {
 }
 
 impl LocalItems {
-    /// Makes a change when it is its turn.
+    /// Makes a change of somebody who uses the service when it is its turn.
     pub(super) fn change<T>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        // Asked when it is its turn: these items may be promoted meanwhile.
+        self.maintain(|writing, changes| {
+            writing.check_primary()?;
+            make(writing, changes)
+        })
+    }
+
+    /// Does work on the files, when it is its turn, that is no change of somebody who uses the service.
+    pub(super) fn maintain<T>(
         self: &Arc<Self>,
         make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
     ) -> Result<T, ChangeError> {
@@ -82,6 +96,7 @@ impl LocalItems {
             Err(error @ Error::DiskFull { .. }) => Err(ChangeError::Failed(error)),
             Err(error) => Err(ChangeError::NotWritable(error)),
         };
+        writing.publish(&changes);
         let error = match &done {
             Ok(_) => None,
             Err(
@@ -128,7 +143,7 @@ impl LocalItems {
     }
 
     /// Changes the index, and lets searches see it.
-    fn apply(&self, changes: &mut Changes, batch: &Batch) -> Result<()> {
+    pub(super) fn apply(&self, changes: &mut Changes, batch: &Batch) -> Result<()> {
         let writer = self.writer(changes)?;
         let applied = writer.apply(batch);
         if let Some(error) = writer.merge_error() {
@@ -202,6 +217,8 @@ impl LocalItems {
             if !difference.is_empty() {
                 self.apply(changes, &difference.batch(&self.shape)?)?;
             }
+            // Of an item that kept its code, only the journal tells what else has changed.
+            self.apply_outstanding(catalogue, changes)?;
             // What the failed change has left of the attributes is on disk alone.
             catalogue.read_attributes(is_current(&self.index()))?;
         }
@@ -245,6 +262,7 @@ impl LocalItems {
         }
         match usable {
             Ok(()) => {
+                writing.publish(&changes);
                 writing.is_broken.store(false, Ordering::Relaxed);
                 tracing::info!("items can be changed again");
             }
@@ -261,6 +279,7 @@ impl Writing {
             changes: Mutex::new(changes),
             additions: Additions::default(),
             is_closed: AtomicBool::new(false),
+            primary: ArcSwapOption::empty(),
             is_broken: AtomicBool::new(false),
             is_recovering: AtomicBool::new(false),
             last_error: ArcSwapOption::empty(),
@@ -275,6 +294,16 @@ impl Writing {
     /// Makes a change of the catalogue, where there is one.
     pub(super) fn commit(&self, change: &Change<'_>) -> Result<()> {
         self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
+    }
+
+    /// Lets followers be given the changes so far, where none is left half made.
+    fn publish(&self, changes: &Changes) {
+        let Some(catalogue) = self.catalogue().filter(|it| it.published().is_some()) else { return };
+        if changes.unsettled.is_empty()
+            && let Err(error) = catalogue.publish()
+        {
+            tracing::warn!(%error, "followers are given the last change with the next one");
+        }
     }
 
     /// Whether the catalogue is still the file that is open, where there is one.

@@ -13,10 +13,11 @@ use arc_swap::ArcSwap;
 use dhih_index::{Batch, Filter, Index, IndexWriter, to_hex};
 
 use super::agreement::reconcile;
-use super::catalogue::{Catalogue, Change, Claim, Removal};
+use super::catalogue::{Catalogue, Change, Claim, Lineage, Removal};
 use super::changing::{Changes, Steps, Unsettled, Writing};
 use super::keeping::is_current;
 use super::numbering::Numbering;
+use super::replaying::outstanding;
 use super::selections::Selections;
 use super::{Access, ChangeError, ItemShape, LabelShape};
 use crate::file_identity::FileIdentity;
@@ -66,7 +67,7 @@ impl LocalItems {
                 check(&index)?;
                 (index, None)
             }
-            Access::Writable => {
+            Access::Writable | Access::Follower => {
                 // The writer cuts off what a loss of power left of the log, which is no damage.
                 let mut writer = IndexWriter::open(&dir).map_err(failed)?;
                 check(&writer.snapshot())?;
@@ -77,15 +78,27 @@ impl LocalItems {
                     }
                     open => open,
                 };
+                let mut primary = None;
                 if let Some(catalogue) = &catalogue {
                     let model = model_sha256.or(index.model_sha256());
                     model.map_or(Ok(()), |model| catalogue.check_model(model))?;
-                    reconcile(&dir, &mut writer, catalogue, &ItemShape::of(&index))?;
+                    primary = primary_of(&dir, catalogue, access)?;
+                    let shape = ItemShape::of(&index);
+                    // In an index that was built anew, ids are those of others.
+                    if catalogue.index_id()?.is_some_and(|id| id == index.id())
+                        && let Some(batch) = outstanding(catalogue, &index, &shape)?
+                    {
+                        writer.apply(&batch).map_err(failed)?;
+                    }
+                    reconcile(&dir, &mut writer, catalogue, &shape)?;
+                    catalogue.publish()?;
                 }
                 let index = writer.snapshot();
                 catalogue.as_ref().map_or(Ok(()), |it| it.read_attributes(is_current(&index)))?;
                 let numbers = Numbering::after(&index, catalogue.as_deref())?;
-                (index, Some(Writing::new(catalogue, Changes::new(writer, numbers))))
+                let writing = Writing::new(catalogue, Changes::new(writer, numbers));
+                writing.primary.store(primary.map(Arc::new));
+                (index, Some(writing))
             }
         };
         let shape = ItemShape::of(&index);
@@ -96,6 +109,11 @@ impl LocalItems {
         let (index_id, index) = (index.id(), ArcSwap::from_pointee(index));
         let selections = Selections::default();
         Ok(Self { dir, identity, index_id, shape, index, selections, writing })
+    }
+
+    /// The directory, as its path was resolved when it was opened.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The index as it is now.
@@ -120,7 +138,9 @@ impl LocalItems {
 
     /// Whether a change can be made now, as far as is known.
     pub(crate) fn is_writable(&self) -> bool {
-        self.writing.as_ref().is_some_and(|writing| !writing.is_broken.load(Ordering::Relaxed))
+        self.writing.as_ref().is_some_and(|writing| {
+            !writing.is_broken.load(Ordering::Relaxed) && writing.primary.load().is_none()
+        })
     }
 
     /// Refuses changes at once while the files are given to another run.
@@ -129,6 +149,15 @@ impl LocalItems {
     /// As said; it was opened to be searched alone.
     pub(crate) fn check_open(&self) -> Result<(), ChangeError> {
         self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.check_open()
+    }
+
+    /// Refuses changes of somebody who uses the service at once: as [`check_open`](Self::check_open), and where these items are a copy.
+    ///
+    /// # Errors
+    /// As said.
+    pub(crate) fn check_changeable(&self) -> Result<(), ChangeError> {
+        self.check_open()?;
+        self.writing.as_ref().map_or(Ok(()), Writing::check_primary)
     }
 
     /// A word for why the last change failed; absent where it did not.
@@ -182,5 +211,17 @@ impl LocalItems {
     /// A catalogue that cannot be written to.
     pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
         self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
+    }
+}
+
+/// The address of the primary that a catalogue is a copy of, where it may be opened for that.
+fn primary_of(dir: &Path, catalogue: &Catalogue, access: Access) -> Result<Option<String>> {
+    let Lineage { primary, former_primary } = catalogue.lineage()?;
+    match (primary, former_primary, access) {
+        (Some(primary), _, Access::Writable) => {
+            Err(Error::IsFollower { path: dir.to_owned(), primary })
+        }
+        (None, None, Access::Follower) => Err(Error::NotAFollower { path: dir.to_owned() }),
+        (primary, ..) => Ok(primary),
     }
 }

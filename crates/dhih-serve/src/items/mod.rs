@@ -4,6 +4,7 @@
 //! a change -> local.rs, adding.rs (with placing.rs), keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
 //!                            |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
 //! a filter -> selections.rs: the items that it lets through, kept until something changes; metadata/: what it goes by
+//! a change of a primary -> replaying.rs -> the same two, as it was made there
 //! a copy   -> snapshots.rs: a snapshot beside the items; the same files without what was deleted
 //! a reload ->  handover.rs: are these the same files, and who has them from now on
 //! ```
@@ -22,6 +23,7 @@ mod local;
 pub(crate) mod metadata;
 mod numbering;
 mod placing;
+mod replaying;
 mod selections;
 mod shape;
 mod snapshots;
@@ -38,6 +40,7 @@ pub(crate) use self::keeping::{Kept, is_current};
 pub(crate) use self::local::{LocalItems, Opening};
 use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;
+pub(crate) use self::replaying::ReplayError;
 pub(crate) use self::selections::Wanted;
 pub(crate) use self::shape::{ItemShape, LabelShape};
 pub(crate) use self::snapshots::Compacted;
@@ -50,6 +53,8 @@ pub enum Access {
     ReadOnly,
     /// Searches and changes. One process at a time.
     Writable,
+    /// Searches, and the changes of a primary that is followed: those of others only once this copy was promoted. One process at a time.
+    Follower,
 }
 
 /// Why an item was not added or removed.
@@ -57,6 +62,9 @@ pub enum Access {
 pub(crate) enum ChangeError {
     #[error("this service was started to search alone (--read-only)")]
     ReadOnly,
+    /// These items are a copy of those at this address.
+    #[error("this service follows {0}: send changes there")]
+    Follows(String),
     /// The codes are in a store that is loaded, not changed.
     #[error(
         "the codes are in a store, which takes generations from `dhih-serve load`, not single items"

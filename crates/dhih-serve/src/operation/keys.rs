@@ -22,6 +22,8 @@ const SHORTEST: usize = 16;
 pub enum Role {
     /// Search, and look at items.
     Read,
+    /// Follow the service: take copies of all that it has.
+    Replicate,
     /// Add and delete items.
     Write,
     /// Reload.
@@ -32,6 +34,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "read",
+            Self::Replicate => "replicate",
             Self::Write => "write",
             Self::Admin => "admin",
         })

@@ -139,10 +139,8 @@ pub(crate) async fn add_batch(
 /// What is served, where it can be changed at all.
 fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
     let run = state.run();
-    match run.items()?.is_changeable() {
-        true => Ok(run),
-        false => Err(ApiError::ReadOnly),
-    }
+    run.items()?.check_changeable()?;
+    Ok(run)
 }
 
 /// A new item with a picture, as it came.

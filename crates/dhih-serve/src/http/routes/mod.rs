@@ -10,6 +10,7 @@ mod lines;
 pub(crate) mod listing;
 pub(crate) mod metadata;
 pub(crate) mod page;
+pub(crate) mod replication;
 pub(crate) mod samples;
 pub(crate) mod search;
 pub(crate) mod session;

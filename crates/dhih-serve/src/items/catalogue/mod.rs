@@ -2,12 +2,15 @@
 //! files that were imported, and the codes that were removed. What it has committed survives a crash; `LocalItems` makes the index agree.
 //!
 //! The tables and their formats are here, what the values are in `record.rs`, changes in `change.rs`, what users keep with items in
-//! `attributes.rs`, and in `database.rs` how it goes on after an error of the disk.
+//! `attributes.rs`, the changes themselves as followers get them in `journal.rs`, and in `database.rs` how it goes on after an error of the disk.
 
 mod attributes;
 mod change;
 mod copying;
 mod database;
+mod journal;
+mod payload;
+mod position;
 mod record;
 
 use std::path::{Path, PathBuf};
@@ -17,9 +20,14 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use roaring::RoaringTreemap;
 
 use self::attributes::Searchable;
+use self::change::AttributesChanged;
 pub(crate) use self::change::{Change, Claim, Entry, Removal};
-pub(crate) use self::copying::Copied;
+pub(crate) use self::copying::{CatalogueSnapshot, Copied, History};
 use self::database::{Database, Fault};
+use self::journal::Journal;
+pub(crate) use self::journal::{Lineage, Reach};
+pub(crate) use self::payload::{PayloadError, ReadChange};
+pub(crate) use self::position::{Chain, LoggedChange, NoPosition, Position};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
 use crate::{Error, MakerKind, Result};
 
@@ -55,6 +63,7 @@ pub(crate) struct Catalogue {
     ids: RwLock<RoaringTreemap>,
     /// What filters go by.
     searchable: RwLock<Searchable>,
+    journal: Journal,
 }
 
 impl Catalogue {
@@ -74,12 +83,13 @@ impl Catalogue {
         copying::remove_leftover(&path);
         match database.write(begin)? {
             None => {
-                let (ids, searchable) = Default::default();
-                let catalogue = Self { database, path, ids, searchable };
+                let (ids, searchable, journal) = Default::default();
+                let catalogue = Self { database, path, ids, searchable, journal };
                 catalogue.read_ids()?;
+                catalogue.read_published()?;
                 Ok(catalogue)
             }
-            Some(found) => Err(Error::CatalogueVersion { path, found, supported: FORMAT }),
+            Some(found) => Err(Error::CatalogueVersion { path, found, supported: journal::FORMAT_WITH_JOURNAL }),
         }
     }
 
@@ -108,6 +118,11 @@ impl Catalogue {
         }
     }
 
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether its path still leads to the file that is open.
     pub(crate) fn is_current(&self) -> bool {
         self.database.is_current()
@@ -126,24 +141,37 @@ impl Catalogue {
     /// # Errors
     /// A disk that does not take it. The change may be there all the same: [`record`](Self::record) tells.
     pub(crate) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        let changed = match self.database.write(|tables| change.write(tables)) {
-            Ok(changed) => changed,
-            Err(error) => {
-                // It is not known what is there, and the disk may not tell. The ids are then those before the change.
-                let _ = self.read_ids();
-                return Err(error);
-            }
-        };
+        let published = self.published();
+        let written = self.database.write(|tables| {
+            let changed = change.write(tables)?;
+            journal::log(tables, change, published)?;
+            Ok(changed)
+        });
+        self.note_written(written, std::iter::once(*change))
+    }
+
+    /// Notes in memory what changes have come to on disk.
+    fn note_written<'c>(
+        &self,
+        written: Result<Vec<AttributesChanged>>,
+        changes: impl Iterator<Item = Change<'c>>,
+    ) -> Result<()> {
+        let changed = written.inspect_err(|_| {
+            // It is not known what is there, and the disk may not tell. The ids are then those before the change.
+            let _ = self.read_ids();
+        })?;
         self.note(changed);
         let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
-        for removal in change.removed {
-            ids.remove(removal.id);
+        for change in changes {
+            for removal in change.removed {
+                ids.remove(removal.id);
+            }
+            for (from, _) in change.moved {
+                ids.remove(*from);
+            }
+            ids.extend(change.moved.iter().map(|(_, to)| *to));
+            ids.extend(change.added.iter().map(|entry| entry.id));
         }
-        for (from, _) in change.moved {
-            ids.remove(*from);
-        }
-        ids.extend(change.moved.iter().map(|(_, to)| *to));
-        ids.extend(change.added.iter().map(|entry| entry.id));
         Ok(())
     }
 
@@ -258,7 +286,8 @@ fn begin(change: &WriteTransaction) -> Result<Option<String>, Fault> {
     let mut meta = change.open_table(META)?;
     let of = |key: &str| -> Result<_, Fault> { Ok(meta.get(key)?.map(|it| it.value().to_owned())) };
     let (is_new, format) = (of(MODEL)?.is_none(), of(FORMAT_KEY)?);
-    if format.as_ref().is_some_and(|format| *format != FORMAT.to_string()) {
+    let known = [FORMAT, journal::FORMAT_WITH_JOURNAL].map(|known| known.to_string());
+    if format.as_ref().is_some_and(|format| !known.contains(format)) {
         return Ok(format);
     }
     change.open_table(ITEMS)?;
