@@ -15,7 +15,7 @@ use crate::Result;
 use crate::items::catalogue::{Catalogue, LoggedChange, Position};
 
 /// How often it is said how far the primary is while nothing changes.
-const BEAT: Duration = Duration::from_millis(200);
+const BEAT: Duration = Duration::from_millis(100);
 /// Bytes of changes that are read and sent together.
 const PIECE: usize = 1 << 20;
 

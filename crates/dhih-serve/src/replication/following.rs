@@ -65,9 +65,10 @@ impl Follower {
         state.set_following(self.status.clone());
         tokio::spawn(async move {
             block_in_place(|| self.place.tidy());
-            if let Err(error) = self.claim(&state).await {
-                tracing::error!(%error, "not followed");
-                return;
+            match self.claim(&state).await {
+                Err(FollowError::Replay(ReplayError::NotFollowing)) => return,
+                Err(error) => tracing::warn!(%error, "the primary's address is not noted"),
+                Ok(()) => {}
             }
             let mut pauses = Pauses::default();
             loop {

@@ -26,6 +26,12 @@ pub enum Known {
 /// A program that serves. It ends with the test, also where that fails.
 pub struct Running(Child);
 
+impl Running {
+    pub fn of(child: Child) -> Self {
+        Self(child)
+    }
+}
+
 impl Deref for Running {
     type Target = Child;
 

@@ -23,7 +23,7 @@ fn collections(folder: &Path, access: Access, keys: Keys) -> dhih_serve::Result<
     let shared = Shared::new(Limits::default(), keys, QueueConfig::default());
     let snapshots = Some(folder.with_extension("snapshots"));
     let config =
-        CollectionsConfig { default: None, folder: Some(folder.to_owned()), access, snapshots };
+        CollectionsConfig { default: None, folder: Some(folder.to_owned()), access, snapshots, journal_bytes: None };
     Collections::open(Arc::new(shared), config)
 }
 

@@ -91,7 +91,7 @@ impl Catalogue {
             if bytes == 0 {
                 return end(change);
             }
-            let head = Meta::open(change)?.position(HEAD)?;
+            let head = head_of(change)?;
             if head.is_none() {
                 restart(change, Position { number: 0, chain: random()? })?;
             }
@@ -248,7 +248,7 @@ impl Catalogue {
             }
             let nonce = dhih_index::to_hex(&random()?.0);
             let fork = payload::encode_fork(nonce).map_err(std::io::Error::other)?;
-            if let Some(head) = Meta::open(change)?.position(HEAD)? {
+            if let Some(head) = head_of(change)? {
                 append(change, &next(&head, fork), settled)?;
             }
             Ok(true)
@@ -262,7 +262,7 @@ pub(super) fn log(
     change: &Change<'_>,
     published: Option<Position>,
 ) -> Result<(), Fault> {
-    let Some(head) = Meta::open(tables)?.position(HEAD)? else { return Ok(()) };
+    let Some(head) = head_of(tables)? else { return Ok(()) };
     if change.index_id.is_some() || !change.moved.is_empty() {
         tracing::info!("the index is another one: followers have to take all items anew");
         return restart(tables, Position { number: head.number + 1, chain: random()? });
@@ -273,7 +273,7 @@ pub(super) fn log(
 
 /// Drops the changes that are kept, and with them what was deleted. Who has all of them goes on from here.
 pub(super) fn forget(change: &WriteTransaction) -> Result<(), Fault> {
-    match Meta::open(change)?.position(HEAD)? {
+    match head_of(change)? {
         Some(head) => restart(change, head),
         None => Ok(()),
     }
@@ -370,6 +370,11 @@ impl<'t> Meta<'t> {
         self.0.insert(key, value)?;
         Ok(())
     }
+}
+
+/// The position after the last change. The table is closed again, for others to open it.
+fn head_of(change: &WriteTransaction) -> Result<Option<Position>, Fault> {
+    Meta::open(change)?.position(HEAD)
 }
 
 fn read_position(tables: &ReadTransaction, key: &str) -> Result<Option<Position>, Fault> {
