@@ -1,10 +1,13 @@
 //! The bytes of a feed: a mark, and then frames, each of a kind. All numbers have their least significant byte first.
 //!
 //! ```text
-//! "dhihfee1" | kind 1: number u64, at_ms u64, chain [u8; 32], bytes u64, payload | kind 2: number of the last change u64 | ...
+//! "dhihfee1" | kind 1: number u64, at_ms u64, chain [u8; 32], bytes u64, check, payload | kind 2: number of the last change u64, check | ...
 //! ```
 //!
-//! A change has its checksum in its chain, which also ties it to the change before. Who reads frames checks it: `LoggedChange::follows`.
+//! The check is the first four bytes of the SHA-256 of the frame up to it, so that no wrong length is waited for. A change has its checksum in its
+//! chain, which also ties it to the change before. Who reads frames checks it: `LoggedChange::follows`.
+
+use sha2::{Digest as _, Sha256};
 
 use crate::items::catalogue::{Chain, LoggedChange};
 
@@ -12,8 +15,10 @@ use crate::items::catalogue::{Chain, LoggedChange};
 pub(super) const MARK: &[u8; 8] = b"dhihfee1";
 const CHANGE: u8 = 1;
 const HEAD: u8 = 2;
-/// Bytes of a change before its payload.
+/// Bytes before the check: of a change, and of the number of the last one.
 const CHANGE_BYTES: usize = 1 + 8 + 8 + 32 + 8;
+const HEAD_BYTES: usize = 1 + 8;
+const CHECK_BYTES: usize = 4;
 /// The longest payload that is taken: more than a body of the largest size becomes.
 const LONGEST: u64 = 8 << 30;
 
@@ -33,24 +38,35 @@ pub(crate) enum FrameError {
     NoFeed,
     #[error("there is a frame of the kind {0}, which is none")]
     Kind(u8),
+    #[error("a frame begins with other bytes than it had")]
+    Check,
     #[error("a change claims to have {0} bytes")]
     TooLong(u64),
 }
 
 /// Appends a change to what is sent.
 pub(super) fn write_change(change: &LoggedChange, out: &mut Vec<u8>) {
+    let start = out.len();
     out.push(CHANGE);
     out.extend(change.number.to_le_bytes());
     out.extend(change.at_ms.to_le_bytes());
     out.extend(change.chain.0);
     out.extend((change.payload.len() as u64).to_le_bytes());
+    out.extend(check(&out[start..]));
     out.extend(&change.payload);
 }
 
 /// Appends the number of the last change to what is sent.
 pub(super) fn write_head(number: u64, out: &mut Vec<u8>) {
+    let start = out.len();
     out.push(HEAD);
     out.extend(number.to_le_bytes());
+    out.extend(check(&out[start..]));
+}
+
+fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    std::array::from_fn(|at| digest[at])
 }
 
 /// Reads frames of bytes that come in any pieces.
@@ -84,24 +100,32 @@ impl Frames {
             self.has_mark = true;
         }
         let rest = self.rest();
-        let (frame, len) = match rest.first() {
+        let head = match rest.first() {
             None => return Ok(None),
-            Some(&HEAD) => match number(rest, 1) {
-                Some(number) => (Frame::Head(number), 9),
-                None => return Ok(None),
-            },
-            Some(&CHANGE) => {
-                let Some(len) = number(rest, CHANGE_BYTES - 8) else { return Ok(None) };
+            Some(&HEAD) => HEAD_BYTES,
+            Some(&CHANGE) => CHANGE_BYTES,
+            Some(&kind) => return Err(FrameError::Kind(kind)),
+        };
+        let Some((fields, rest)) = rest.split_at_checked(head) else { return Ok(None) };
+        let Some((found, rest)) = rest.split_first_chunk::<CHECK_BYTES>() else { return Ok(None) };
+        if *found != check(fields) {
+            return Err(FrameError::Check);
+        }
+        let (frame, payload) = match fields {
+            [HEAD, ..] => (Frame::Head(number(fields, 1)), 0),
+            _ => {
+                let len = number(fields, CHANGE_BYTES - 8);
                 if len > LONGEST {
                     return Err(FrameError::TooLong(len));
                 }
-                let end = CHANGE_BYTES + len as usize;
-                let Some(change) = rest.get(..end).and_then(change) else { return Ok(None) };
-                (Frame::Change(change), end)
+                let Some(payload) = rest.get(..len as usize) else { return Ok(None) };
+                let chain = Chain(std::array::from_fn(|at| fields[17 + at]));
+                let (number, at_ms) = (number(fields, 1), number(fields, 9));
+                let payload = payload.to_vec();
+                (Frame::Change(LoggedChange { number, at_ms, chain, payload }), len as usize)
             }
-            Some(&kind) => return Err(FrameError::Kind(kind)),
         };
-        self.read += len;
+        self.read += head + CHECK_BYTES + payload;
         Ok(Some(frame))
     }
 
@@ -110,20 +134,9 @@ impl Frames {
     }
 }
 
-/// A frame that is there as a whole.
-fn change(frame: &[u8]) -> Option<LoggedChange> {
-    let chain = frame.get(17..49)?.try_into().ok()?;
-    Some(LoggedChange {
-        number: number(frame, 1)?,
-        at_ms: number(frame, 9)?,
-        chain: Chain(chain),
-        payload: frame.get(CHANGE_BYTES..)?.to_vec(),
-    })
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u64> {
-    let bytes = bytes.get(at..at + 8)?;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+/// A number of the fields of a frame, which are all there.
+fn number(fields: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|byte| fields[at + byte]))
 }
 
 #[cfg(test)]
@@ -187,8 +200,29 @@ mod tests {
         };
         assert_eq!(refused(b"HTTP/1.1"), Err(FrameError::NoFeed));
         assert_eq!(refused(&[MARK, &[9][..]].concat()), Err(FrameError::Kind(9)));
-        let mut long = [MARK, &[CHANGE][..], &[0; 48]].concat();
+        let mut long = [&[CHANGE][..], &[0; 48]].concat();
         long.extend(u64::MAX.to_le_bytes());
-        assert_eq!(refused(&long), Err(FrameError::TooLong(u64::MAX)));
+        long.extend(check(&long.clone()));
+        assert_eq!(refused(&[MARK, &long[..]].concat()), Err(FrameError::TooLong(u64::MAX)));
+    }
+
+    #[test]
+    fn no_byte_before_a_payload_can_be_another() {
+        let (frames, bytes) = feed();
+        let heads = MARK.len()..MARK.len() + HEAD_BYTES + CHECK_BYTES + CHANGE_BYTES + CHECK_BYTES;
+        for at in heads {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0x40;
+            let mut reader = Frames::default();
+            reader.push(&wrong);
+            let refused = frames.iter().find_map(|frame| match reader.next() {
+                Ok(Some(read)) => {
+                    assert_eq!(read, *frame, "byte {at}");
+                    None
+                }
+                other => Some(other),
+            });
+            assert!(matches!(refused, Some(Err(_))), "byte {at}: {refused:?}");
+        }
     }
 }

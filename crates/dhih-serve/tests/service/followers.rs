@@ -83,6 +83,11 @@ impl Primary {
         self.running = None;
     }
 
+    /// Takes the changes so far for none of those that are known.
+    pub fn rebase(&mut self) {
+        self.base = self.position().unwrap();
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -123,16 +128,7 @@ impl Primary {
 
     /// The items at a position.
     pub fn items_at(&self, position: u64) -> BTreeMap<u64, Kept> {
-        let mut items = BTreeMap::new();
-        let made = self.made.lock().unwrap();
-        let count = usize::try_from(position - self.base).unwrap();
-        for (id, kept) in made.iter().take(count) {
-            match kept {
-                Some(kept) => drop(items.insert(*id, *kept)),
-                None => drop(items.remove(id)),
-            }
-        }
-        items
+        items_after(&self.made.lock().unwrap(), position - self.base)
     }
 
     /// The position after all changes that are known.
@@ -158,6 +154,16 @@ impl Copy {
 
     pub fn kill(&mut self) {
         self.running = None;
+    }
+
+    /// Follows another primary when it is started again.
+    pub fn follow(&mut self, primary: &str) {
+        primary.clone_into(&mut self.primary);
+    }
+
+    /// Has other flags when it is started again.
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = words(flags);
     }
 
     pub fn address(&self) -> &str {
@@ -188,25 +194,37 @@ impl Copy {
     pub fn is_at_some_moment(&self, primary: &Primary) {
         let from = position(self.address()).unwrap();
         let answered = listed(self.address());
+        let codes = |items: &BTreeMap<u64, Kept>| -> Vec<(u64, u64)> {
+            items.iter().map(|(id, (code, _))| (*id, *code)).collect()
+        };
         // What was answered may be a change that the writer does not know yet to be made.
-        let mut items = until("the change is known", || {
+        until("what was answered is known", || {
             let last = primary.last();
-            let codes = |items: &BTreeMap<u64, Kept>| -> Vec<(u64, u64)> {
-                items.iter().map(|(id, (code, _))| (*id, *code)).collect()
+            let at = (from.min(last)..=last)
+                .find(|position| codes(&primary.items_at(*position)) == codes(&answered))?;
+            // Metadata may be that of a later change, whose code is found a moment later or is the same.
+            let made = primary.made.lock().unwrap();
+            let later = &made[usize::try_from(at - primary.base).unwrap()..];
+            let known = items_after(&made, at - primary.base);
+            let is_known = |id: &u64, n: &u64| {
+                let is_later = |(of, kept): &Made| of == id && kept.is_some_and(|(_, m)| m == *n);
+                *n == BEING_REPLACED || known.get(id).is_some_and(|(_, m)| m == n) || later.iter().any(is_later)
             };
-            (from.min(last)..=last)
-                .map(|position| primary.items_at(position))
-                .find(|items| codes(items) == codes(&answered))
+            answered.iter().all(|(id, (_, n))| is_known(id, n)).then_some(())
         });
-        // Metadata may be that of a change whose code is found a moment later.
-        let later = primary.items_at(primary.last());
-        for (id, (_, n)) in &answered {
-            let (_, known) = items.remove(id).unwrap();
-            let newest = later.get(id).map_or(u64::MAX, |(_, n)| *n);
-            let is_known = (known..=newest.max(known)).contains(n) || *n == BEING_REPLACED;
-            assert!(is_known, "item {id} has {n}, not {known}");
+    }
+}
+
+/// The items that the first of some changes have made.
+fn items_after(made: &[Made], count: u64) -> BTreeMap<u64, Kept> {
+    let mut items = BTreeMap::new();
+    for (id, kept) in made.iter().take(usize::try_from(count).unwrap()) {
+        match kept {
+            Some(kept) => drop(items.insert(*id, *kept)),
+            None => drop(items.remove(id)),
         }
     }
+    items
 }
 
 /// Starts the program where its address is among its flags.

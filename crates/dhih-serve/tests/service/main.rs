@@ -35,6 +35,8 @@ mod follower_durability;
 #[cfg(unix)]
 mod followers;
 #[cfg(unix)]
+mod following;
+#[cfg(unix)]
 mod full_disk;
 mod importing;
 mod items;

@@ -34,8 +34,8 @@ const EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The changes after a position, as they are made: the answer goes on until one of both sides ends it. It begins with `dhihfee1`; then come
 /// frames. A byte 1 begins a change: its number, its time in milliseconds since 1970 (`u64` each), the SHA-256 of it and of all changes before it
-/// (32 bytes), the length of what follows (`u64`), and what was changed. A byte 2 begins the number of the last change (`u64`), several times a second.
-/// All numbers have their least significant byte first.
+/// (32 bytes), the length of what was changed (`u64`), a check, and what was changed. A byte 2 begins the number of the last change (`u64`) and a check,
+/// several times a second. A check is the first four bytes of the SHA-256 of the frame before it. All numbers have their least significant byte first.
 #[utoipa::path(
     get, operation_id = "follow_changes", path = "/v1/replication/changes", tag = "replication", params(ChangesParams),
     responses(
