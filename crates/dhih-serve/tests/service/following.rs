@@ -322,8 +322,8 @@ fn a_primary_is_followed_over_tls_and_only_with_its_own_certificate() {
     refused(&bare.output().unwrap(), "--follow-ca");
 }
 
-/// Connections of which every second one is spoiled.
-const SPOILED: u64 = 24;
+/// Connections that are spoiled or cut off.
+const SPOILED: u64 = 14;
 
 /// Between a follower and its primary: passes bytes on, and spoils or cuts some of what the primary says.
 struct Spoiler {
@@ -332,8 +332,8 @@ struct Spoiler {
 }
 
 impl Spoiler {
-    /// Spoils every second one of the first so many connections.
-    fn start(primary: &str, connections: u64) -> Self {
+    /// Lets some bytes of the first connections be others, and cuts them off.
+    fn start(primary: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (counted, primary) = (Arc::new(AtomicU64::new(0)), primary.to_owned());
@@ -344,11 +344,14 @@ impl Spoiler {
                 let number = counter.fetch_add(1, Ordering::Relaxed);
                 let magnitude = 4 + random.below(14);
                 let at = random.below(1 << magnitude);
-                let is_cut = random.below(3) == 0;
+                let spoil = match (number < SPOILED, number % 2) {
+                    (false, _) => None,
+                    (true, 0) => Some((at, random.below(3) == 0)),
+                    (true, _) => Some((300_000, true)),
+                };
                 let Ok(server) = TcpStream::connect(&primary) else { continue };
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || pass(from, to, None));
-                let spoil = (number < connections && number % 2 == 0).then_some((at, is_cut));
                 std::thread::spawn(move || pass(server, client, spoil));
             }
         });
@@ -386,14 +389,14 @@ fn what_is_spoiled_or_cut_off_on_its_way_is_never_taken() {
     let primary = Primary::start(dir.path().join("primary"), JOURNAL);
     fill(&primary, 0..50);
     // Both the snapshot and the changes come through it.
-    let spoiler = Spoiler::start(&primary.address, SPOILED);
+    let spoiler = Spoiler::start(&primary.address);
     let url = format!("http://{}", spoiler.address);
     let copy = Copy::begin(dir.path().join("copy"), &url, &[]);
     let mut random = Random(5);
     let started = Instant::now();
     while spoiler.connections.load(Ordering::Relaxed) <= SPOILED {
         let n = primary.last();
-        primary.put(random.below(50), (random.below(1 << 31), n), 200);
+        primary.put(random.below(50), (random.below(1 << 31), n), 2000);
         copy.is_at_some_moment(&primary);
         assert!(started.elapsed() < Duration::from_secs(120), "no more connections come");
     }

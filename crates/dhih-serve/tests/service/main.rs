@@ -33,6 +33,8 @@ mod figures;
 #[cfg(unix)]
 mod follower_durability;
 #[cfg(unix)]
+mod follower_lag;
+#[cfg(unix)]
 mod followers;
 #[cfg(unix)]
 mod following;
