@@ -97,6 +97,50 @@ pub enum Error {
         /// The newest format that this program reads.
         supported: u32,
     },
+    /// A change of the journal that cannot be read.
+    #[error("change {number} of the journal of {}: {reason}", path.display())]
+    Journal {
+        /// The catalogue.
+        path: PathBuf,
+        /// The change's number.
+        number: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A copy of a primary's items, which nobody else may change.
+    #[error(
+        "{} is a copy that follows {primary}: start with --follow, search alone with --read-only, or make it a primary with \
+         `dhih-serve promote --index {0}`",
+        path.display()
+    )]
+    IsFollower {
+        /// The index directory.
+        path: PathBuf,
+        /// The primary's address.
+        primary: String,
+    },
+    /// An index that is no copy of a primary's, and must not be overwritten by one.
+    #[error(
+        "{} is no copy of a primary, and --follow would overwrite it: give --follow an --index directory that is not there yet, or \
+         move this one away",
+        path.display()
+    )]
+    NotAFollower {
+        /// The index directory.
+        path: PathBuf,
+    },
+    /// A directory that is to be promoted and is no copy of a primary.
+    #[error("{} is no copy that follows a primary: there is nothing to promote", path.display())]
+    NotACopy {
+        /// The index directory.
+        path: PathBuf,
+    },
+    /// A primary that cannot be followed with what is given.
+    #[error("{reason}")]
+    Follow {
+        /// What is wrong.
+        reason: String,
+    },
     /// An import cannot add its items.
     #[error("the pictures cannot be added: {reason}")]
     NotAdded {
@@ -260,6 +304,9 @@ impl Error {
             Self::Replaced { .. } => "replaced",
             Self::Catalogue { .. } | Self::CatalogueVersion { .. } => "catalogue",
             Self::Index { .. } => "index",
+            Self::Journal { .. } => "journal",
+            Self::IsFollower { .. } => "follower",
+            Self::NotAFollower { .. } => "not_a_follower",
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => "store",
             _ => "failed",

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 use dhih_manual::{compute_on, default_threads, with_fitting_twins};
 use dhih_serve::{
-    Cli, Command, Config, KeysCommand, LogFormat, check, hash_key, import, log, serve, with_file,
+    Cli, Command, Config, KeysCommand, LogFormat, check, hash_key, import, log, promote, serve,
+    with_file,
 };
 use tracing::level_filters::LevelFilter;
 
@@ -50,6 +51,10 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Check(args) => {
             let _log = log(LevelFilter::WARN, LogFormat::Text);
             Ok(check(&args)?)
+        }
+        Command::Promote(args) => {
+            let _log = log(LevelFilter::WARN, LogFormat::Text);
+            Ok(promote(&args)?)
         }
         #[cfg(feature = "postgres")]
         Command::Load(args) => {

@@ -1,6 +1,8 @@
 //! The answers of `/v1/info`, `/healthz` and `/readyz` on the wire.
 
 use serde::Serialize;
+
+use super::Replication;
 use utoipa::ToSchema;
 
 /// Answer of `GET /healthz` and `GET /readyz`.
@@ -49,6 +51,8 @@ pub struct Info {
     pub reloading: bool,
     /// How the last reload ended; null before the first.
     pub last_reload: Option<LastReload>,
+    /// What followers have to do with it; null where it keeps no journal.
+    pub replication: Option<Replication>,
     /// Which requests need a key.
     pub auth: Auth,
     /// The form of the labels of items: `none`, `single` or `multi-hot`.

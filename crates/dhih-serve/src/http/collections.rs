@@ -32,6 +32,8 @@ pub struct CollectionsConfig {
     pub access: Access,
     /// The directory of snapshots.
     pub snapshots: Option<PathBuf>,
+    /// Bytes of changes that are kept for followers; absent where that is left to what each collection has.
+    pub journal_bytes: Option<u64>,
 }
 
 /// The collections of a service. Clones share them.
@@ -41,13 +43,20 @@ pub struct Collections(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    folder: Option<Folder>,
-    snapshots: Option<PathBuf>,
+    opening: Opening,
     /// Whether the collection `default` was given by `CollectionsConfig::default` and is not in the folder.
     is_default_given: bool,
     open: ArcSwap<BTreeMap<CollectionName, Open>>,
     /// Held while a collection is made or removed: one at a time.
     changing: Mutex<()>,
+}
+
+/// How collections are opened.
+#[derive(Debug)]
+struct Opening {
+    folder: Option<Folder>,
+    snapshots: Option<PathBuf>,
+    journal_bytes: Option<u64>,
 }
 
 /// An open collection.
@@ -90,7 +99,8 @@ impl From<Arc<AppState>> for Collections {
     /// A service with a single collection.
     fn from(state: Arc<AppState>) -> Self {
         let shared = state.shared().clone();
-        let collections = Self::none(shared, None, None, true);
+        let opening = Opening { folder: None, snapshots: None, journal_bytes: None };
+        let collections = Self::none(shared, opening, true);
         collections.insert(state);
         collections
     }
@@ -103,13 +113,14 @@ impl Collections {
     /// As for [`Run::load`], for the first collection that cannot be opened; when the folder cannot be read, or has a collection `default`
     /// although one is given.
     pub fn open(shared: Arc<Shared>, config: CollectionsConfig) -> Result<Self> {
-        let CollectionsConfig { default, folder, access, snapshots } = config;
+        let CollectionsConfig { default, folder, access, snapshots, journal_bytes } = config;
         let folder = folder.map(|dir| Folder::open(dir, access)).transpose()?;
-        let collections = Self::none(shared, folder, snapshots, default.is_some());
+        let opening = Opening { folder, snapshots, journal_bytes };
+        let collections = Self::none(shared, opening, default.is_some());
         if let Some(served) = default {
             collections.open_one(CollectionName::default(), &served)?;
         }
-        let Some(folder) = &collections.0.folder else { return Ok(collections) };
+        let Some(folder) = &collections.0.opening.folder else { return Ok(collections) };
         for name in folder.names()? {
             if collections.get(name.as_str()).is_some() {
                 return Err(Error::TwoCollections { name: name.to_string() });
@@ -119,14 +130,9 @@ impl Collections {
         Ok(collections)
     }
 
-    fn none(
-        shared: Arc<Shared>,
-        folder: Option<Folder>,
-        snapshots: Option<PathBuf>,
-        is_default_given: bool,
-    ) -> Self {
+    fn none(shared: Arc<Shared>, opening: Opening, is_default_given: bool) -> Self {
         let (open, changing) = (ArcSwap::default(), Mutex::default());
-        Self(Arc::new(Inner { shared, folder, snapshots, is_default_given, open, changing }))
+        Self(Arc::new(Inner { shared, opening, is_default_given, open, changing }))
     }
 
     /// The state that all collections share.
@@ -219,7 +225,7 @@ impl Collections {
     /// The errors of all collections that could not be opened.
     pub fn reload(&self) -> Vec<Error> {
         let mut errors = Vec::new();
-        if let Some(folder) = &self.0.folder {
+        if let Some(folder) = &self.0.opening.folder {
             let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
             match folder.names() {
                 Ok(names) => errors.extend(self.follow(folder, &names)),
@@ -252,7 +258,7 @@ impl Collections {
     }
 
     fn writable_folder(&self) -> Result<&Folder, CollectionError> {
-        let folder = self.0.folder.as_ref().ok_or(CollectionError::NoFolder)?;
+        let folder = self.0.opening.folder.as_ref().ok_or(CollectionError::NoFolder)?;
         match folder.is_writable() {
             true => Ok(folder),
             false => Err(CollectionError::ReadOnly),
@@ -261,13 +267,14 @@ impl Collections {
 
     fn open_one(&self, name: CollectionName, served: &Served) -> Result<Arc<AppState>> {
         let run = Run::open(&served.origin, &served.source)?;
-        let snapshots = self.0.snapshots.as_ref().map(|dir| match name.is_default() {
+        let Opening { snapshots, journal_bytes, .. } = &self.0.opening;
+        let snapshots = snapshots.as_ref().map(|dir| match name.is_default() {
             true => dir.clone(),
             false => dir.join(SNAPSHOTS).join(name.as_str()),
         });
         let state = AppState::of(name, run, self.0.shared.clone());
         let state = state.map_err(|source| Error::System { what: "threads", source })?;
-        let state = Arc::new(state.with_snapshots(snapshots));
+        let state = Arc::new(state.with_snapshots(snapshots).with_journal(*journal_bytes)?);
         self.insert(state.clone());
         Ok(state)
     }

@@ -39,6 +39,8 @@ pub(crate) enum ApiError {
     TooManyRequests(Duration),
     /// 403: the service was started read-only.
     ReadOnly,
+    /// 403: the items are a copy of a primary's; its address.
+    Follows(String),
     /// 403: the codes are in a store, which the service does not change.
     Elsewhere,
     /// 409: an item with this id exists.
@@ -186,6 +188,11 @@ impl ApiError {
                 StatusCode::FORBIDDEN,
                 "read_only",
                 "this service only searches: it was started with --read-only".into(),
+            ),
+            Self::Follows(primary) => (
+                StatusCode::FORBIDDEN,
+                "follower",
+                format!("this service follows {primary}, and is not changed itself: send changes there"),
             ),
             Self::Elsewhere => (
                 StatusCode::FORBIDDEN,

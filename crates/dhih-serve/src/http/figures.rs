@@ -16,11 +16,24 @@ const OF_INDEX: [&str; 6] = [
     "dhih_write_error",
 ];
 
+/// Those of a collection that keeps a journal.
+const OF_REPLICATION: [&str; 3] =
+    ["dhih_replication_position", "dhih_replication_lag_seconds", "dhih_replication_connected"];
+
 /// Measures a collection.
 pub(super) fn record(state: &AppState) {
     let (run, name) = (state.run(), state.name());
     let values = [run.len() as f64, state.images_under_way() as f64];
     OF_ALL.into_iter().zip(values).for_each(|(figure, value)| set(figure, name, value));
+    if let Some(position) = run.items().ok().and_then(|items| items.position()) {
+        let followed = state.followed();
+        let values = [
+            position.number as f64,
+            followed.as_ref().map_or(0.0, |followed| followed.lag.as_secs_f64()),
+            followed.map_or(1.0, |followed| f64::from(u8::from(followed.is_connected))),
+        ];
+        OF_REPLICATION.into_iter().zip(values).for_each(|(figure, value)| set(figure, name, value));
+    }
     if let Ok(items) = run.items() {
         let sizes = items.index().sizes();
         let values = [
@@ -37,7 +50,11 @@ pub(super) fn record(state: &AppState) {
 
 /// Sets the metrics of a removed collection to zero, because the recorder cannot remove them.
 pub(super) fn forget(name: &CollectionName) {
-    OF_ALL.into_iter().chain(OF_INDEX).for_each(|figure| set(figure, name, 0.0));
+    OF_ALL
+        .into_iter()
+        .chain(OF_INDEX)
+        .chain(OF_REPLICATION)
+        .for_each(|figure| set(figure, name, 0.0));
 }
 
 fn set(figure: &'static str, collection: &CollectionName, value: f64) {

@@ -44,7 +44,7 @@ pub use state::AppState;
 
 use self::routes::{
     adding, collections as collection_routes, encode, export, info, items, listing, metadata, page,
-    samples, search, session, snapshots,
+    replication, samples, search, session, snapshots,
 };
 
 /// A complete service as a router: its collections, or a single one.
@@ -105,9 +105,15 @@ fn collection_router(state: Arc<AppState>) -> Router {
     let administering = Router::new()
         .route("/v1/admin/reload", post(info::reload))
         .route("/v1/admin/compact", post(snapshots::compact))
+        .route("/v1/admin/promote", post(replication::promote))
         .route("/v1/admin/snapshots", post(snapshots::make).get(snapshots::list))
         .route("/v1/fields", put(metadata::declare).layer(body_memory.clone()))
         .route_layer(from_fn_with_state(gate.clone(), layers::administering));
+    let replicating = Router::new()
+        .route("/v1/replication/changes", get(replication::changes))
+        .route("/v1/replication/snapshot", get(replication::snapshot))
+        .route("/v1/replication/snapshot/{id}/{file}", get(replication::file))
+        .route_layer(from_fn_with_state(gate.clone(), layers::replicating));
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(picture_memory.clone()))
         .route("/v1/encode", post(encode::encode).layer(picture_memory))
@@ -125,7 +131,7 @@ fn collection_router(state: Arc<AppState>) -> Router {
         .route("/v1/samples/{index}/image", get(samples::image))
         .route("/v1/info", get(info::info))
         .route_layer(from_fn_with_state(gate, layers::reading));
-    let guarded = writing.merge(administering).merge(reading).fallback(unknown);
+    let guarded = writing.merge(administering).merge(replicating).merge(reading).fallback(unknown);
     surrounded(&shared, guarded, Router::new()).with_state(state)
 }
 

@@ -12,8 +12,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::Collections;
 use crate::http::routes::{
-    adding, collections, encode, export, info, items, listing, metadata, samples, search, session,
-    snapshots,
+    adding, collections, encode, export, info, items, listing, metadata, replication, samples,
+    search, session, snapshots,
 };
 use crate::operation::path_prefix::PathPrefix;
 
@@ -33,6 +33,7 @@ use crate::operation::path_prefix::PathPrefix;
         session::begin, session::session, session::end,
         info::info, info::healthz, info::readyz, info::metrics_text, info::reload,
         snapshots::make, snapshots::list, snapshots::compact,
+        replication::changes, replication::snapshot, replication::file, replication::promote,
     ),
     modifiers(&Keys, &Refusals),
     security((), ("bearer" = []), ("key" = []), ("session" = [])),

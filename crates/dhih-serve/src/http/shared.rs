@@ -1,6 +1,7 @@
 //! The state that all collections of a service share: limits, keys, places for requests, memory for bodies, and threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -43,6 +44,7 @@ pub struct Shared {
     path_prefix: PathPrefix,
     links: Option<LinkTemplate>,
     resource_policy: ResourcePolicy,
+    max_lag: Option<Duration>,
     /// Threads for decoding and searching.
     threads: BlockingPool,
     /// Threads for changes. They wait for each other and for the disk. Changes that wait are made together in one group commit, so more
@@ -67,6 +69,7 @@ impl Shared {
             path_prefix: PathPrefix::default(),
             links: None,
             resource_policy: ResourcePolicy::default(),
+            max_lag: None,
             threads: BlockingPool::new(limits.workers, limits.queue_timeout),
             changing: BlockingPool::new(CHANGES, limits.queue_timeout),
             store_threads: BlockingPool::new(limits.store_searches, limits.queue_timeout),
@@ -108,6 +111,18 @@ impl Shared {
     pub fn with_resource_policy(mut self, policy: ResourcePolicy) -> Self {
         self.resource_policy = policy;
         self
+    }
+
+    /// Has requests sent elsewhere while what is served is further behind a primary.
+    #[must_use]
+    pub fn with_max_lag(mut self, most: Option<Duration>) -> Self {
+        self.max_lag = most;
+        self
+    }
+
+    /// How far behind its primary what is served may be.
+    pub(crate) fn max_lag(&self) -> Option<Duration> {
+        self.max_lag
     }
 
     /// The template of the links to originals.

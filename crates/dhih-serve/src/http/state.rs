@@ -13,9 +13,12 @@ use crate::background::in_background;
 use crate::collections::CollectionName;
 use crate::encode::{PictureEncoder, QueueConfig};
 use crate::http::shared::Shared;
+use crate::items::ChangeError;
 use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::snapshots::Snapshots;
+use crate::replication::offer::Offers;
+use crate::replication::status::{FollowStatus, Followed};
 use crate::run::{Addresses, Run};
 use crate::{Error, Result};
 
@@ -33,6 +36,12 @@ pub struct AppState {
     is_store_available: AtomicBool,
     pictures: PictureEncoder,
     snapshots: Snapshots,
+    /// The snapshot for followers.
+    offers: Offers,
+    /// How far the followed primary is ahead; absent where none is followed.
+    following: ArcSwapOption<FollowStatus>,
+    /// Bytes of the journal that is kept for followers; absent where that is left to what the items have.
+    journal_bytes: Option<u64>,
 }
 
 impl AppState {
@@ -70,6 +79,9 @@ impl AppState {
             is_store_available: AtomicBool::new(true),
             pictures,
             snapshots: Snapshots::default(),
+            offers: Offers::default(),
+            following: ArcSwapOption::empty(),
+            journal_bytes: None,
         })
     }
 
@@ -136,6 +148,7 @@ impl AppState {
             tracing::info!("reloaded: nothing on disk has changed");
             return Ok(old);
         };
+        self.keep_journal(&new)?;
         let new = Arc::new(new);
         self.run.store(new.clone());
         old.retire(&new);
@@ -168,6 +181,42 @@ impl AppState {
     pub fn with_snapshots(mut self, dir: Option<PathBuf>) -> Self {
         self.snapshots = Snapshots::new(dir);
         self
+    }
+
+    /// Keeps a journal of so many bytes for followers; 0 ends it, and without a number what the items have is left as it is.
+    ///
+    /// # Errors
+    /// A catalogue that cannot be written to.
+    pub fn with_journal(mut self, bytes: Option<u64>) -> Result<Self> {
+        self.journal_bytes = bytes;
+        self.keep_journal(&self.run())?;
+        Ok(self)
+    }
+
+    fn keep_journal(&self, run: &Run) -> Result<()> {
+        match (self.journal_bytes, run.items()) {
+            (Some(bytes), Ok(items)) => items.keep_journal(bytes).map_err(|error| match error {
+                ChangeError::Failed(error) | ChangeError::NotWritable(error) => error,
+                other => Error::NotAdded { reason: other.to_string() },
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The snapshot for followers.
+    pub(crate) fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
+    /// A primary is followed from now on.
+    pub(crate) fn set_following(&self, status: Arc<FollowStatus>) {
+        self.following.store(Some(status));
+    }
+
+    /// How far behind the primary this is, where one is followed.
+    pub(crate) fn followed(&self) -> Option<Followed> {
+        let is_copy = self.run().items().is_ok_and(|items| items.primary().is_some());
+        self.following.load().as_ref().filter(|_| is_copy).map(|status| status.now())
     }
 
     /// The maker of snapshots.

@@ -24,8 +24,20 @@ use crate::{Error, Result};
 const RETRY: Duration = Duration::from_secs(1);
 
 impl LocalItems {
-    /// Makes a change as soon as no other change is in progress.
+    /// Makes a change of a client as soon as no other change is in progress.
     pub(super) fn change<T>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        // Asked when it is its turn: these items may be promoted meanwhile.
+        self.maintain(|writing, changes| {
+            writing.check_primary()?;
+            make(writing, changes)
+        })
+    }
+
+    /// Does work on the files, when it is its turn, that is no change of somebody who uses the service.
+    pub(super) fn maintain<T>(
         self: &Arc<Self>,
         make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
     ) -> Result<T, ChangeError> {
@@ -38,6 +50,7 @@ impl LocalItems {
             Err(error @ Error::DiskFull { .. }) => Err(ChangeError::Failed(error)),
             Err(error) => Err(ChangeError::NotWritable(error)),
         };
+        writing.publish(&changes);
         let error = match &done {
             Ok(_) => None,
             Err(
@@ -85,7 +98,7 @@ impl LocalItems {
     }
 
     /// Changes the index, and publishes the new snapshot to searches.
-    fn apply(&self, changes: &mut Changes, batch: &Batch) -> Result<()> {
+    pub(super) fn apply(&self, changes: &mut Changes, batch: &Batch) -> Result<()> {
         let writer = self.writer(changes)?;
         let applied = writer.apply(batch);
         if let Some(error) = writer.merge_error() {
@@ -174,6 +187,8 @@ impl LocalItems {
             if !difference.is_empty() {
                 self.apply(changes, &difference.batch(&self.shape)?)?;
             }
+            // Of an item that kept its code, only the journal tells what else has changed.
+            self.apply_outstanding(catalogue, changes)?;
             // The postings in memory do not have the attributes that the failed change has written.
             catalogue.read_attributes(is_current(&self.index()))?;
         }
@@ -217,6 +232,7 @@ impl LocalItems {
         }
         match usable {
             Ok(()) => {
+                writing.publish(&changes);
                 writing.is_broken.store(false, Ordering::Relaxed);
                 tracing::info!("items can be changed again");
             }

@@ -11,8 +11,9 @@ use arc_swap::ArcSwap;
 use dhih_index::{Filter, Index, IndexWriter};
 
 use super::agreement::{is_current, reconcile};
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Lineage};
 use super::numbering::Numbering;
+use super::replaying::outstanding;
 use super::selections::Selections;
 use super::writing::{Changes, Writing};
 use super::{Access, ChangeError, ItemShape, LabelShape};
@@ -63,7 +64,7 @@ impl LocalItems {
                 check(&index)?;
                 (index, None)
             }
-            Access::Writable => {
+            Access::Writable | Access::Follower => {
                 // The writer removes an incomplete record from the end of the log, which a loss of power may leave and which is no damage.
                 let mut writer = IndexWriter::open(&dir).map_err(failed)?;
                 check(&writer.snapshot())?;
@@ -74,15 +75,27 @@ impl LocalItems {
                     }
                     open => open,
                 };
+                let mut primary = None;
                 if let Some(catalogue) = &catalogue {
                     let model = model_sha256.or(index.model_sha256());
                     model.map_or(Ok(()), |model| catalogue.check_model(model))?;
-                    reconcile(&dir, &mut writer, catalogue, &ItemShape::of(&index))?;
+                    primary = primary_of(&dir, catalogue, access)?;
+                    let shape = ItemShape::of(&index);
+                    // In an index that was built anew, ids are those of others.
+                    if catalogue.index_id()?.is_some_and(|id| id == index.id())
+                        && let Some(batch) = outstanding(catalogue, &index, &shape)?
+                    {
+                        writer.apply(&batch).map_err(failed)?;
+                    }
+                    reconcile(&dir, &mut writer, catalogue, &shape)?;
+                    catalogue.publish()?;
                 }
                 let index = writer.snapshot();
                 catalogue.as_ref().map_or(Ok(()), |it| it.read_attributes(is_current(&index)))?;
                 let numbers = Numbering::after(&index, catalogue.as_deref())?;
-                (index, Some(Writing::new(catalogue, Changes::new(writer, numbers))))
+                let writing = Writing::new(catalogue, Changes::new(writer, numbers));
+                writing.primary.store(primary.map(Arc::new));
+                (index, Some(writing))
             }
         };
         let shape = ItemShape::of(&index);
@@ -93,6 +106,11 @@ impl LocalItems {
         let (index_id, index) = (index.id(), ArcSwap::from_pointee(index));
         let selections = Selections::default();
         Ok(Self { dir, identity, index_id, shape, index, selections, writing })
+    }
+
+    /// The directory, as its path was resolved when it was opened.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The current snapshot of the index.
@@ -117,7 +135,9 @@ impl LocalItems {
 
     /// Whether a change is possible now, as far as is known.
     pub(crate) fn is_writable(&self) -> bool {
-        self.writing.as_ref().is_some_and(|writing| !writing.is_broken.load(Ordering::Relaxed))
+        self.writing.as_ref().is_some_and(|writing| {
+            !writing.is_broken.load(Ordering::Relaxed) && writing.primary.load().is_none()
+        })
     }
 
     /// Refuses changes while the files are handed over to another run.
@@ -126,6 +146,15 @@ impl LocalItems {
     /// When the files are being handed over, or the items were opened read-only.
     pub(crate) fn check_open(&self) -> Result<(), ChangeError> {
         self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.check_open()
+    }
+
+    /// Refuses changes of somebody who uses the service at once: as [`check_open`](Self::check_open), and where these items are a copy.
+    ///
+    /// # Errors
+    /// As said.
+    pub(crate) fn check_changeable(&self) -> Result<(), ChangeError> {
+        self.check_open()?;
+        self.writing.as_ref().map_or(Ok(()), Writing::check_primary)
     }
 
     /// A code for why the last change failed; absent if it succeeded.
@@ -139,5 +168,17 @@ impl LocalItems {
     /// When the catalogue cannot be read.
     pub(crate) fn find(&self, index: &Index, external_id: &str) -> Result<Option<u64>> {
         self.writing.as_ref().map_or(Ok(None), |writing| writing.item_of(index, external_id))
+    }
+}
+
+/// The address of the primary that a catalogue is a copy of, where it may be opened for that.
+fn primary_of(dir: &Path, catalogue: &Catalogue, access: Access) -> Result<Option<String>> {
+    let Lineage { primary, former_primary } = catalogue.lineage()?;
+    match (primary, former_primary, access) {
+        (Some(primary), _, Access::Writable) => {
+            Err(Error::IsFollower { path: dir.to_owned(), primary })
+        }
+        (None, None, Access::Follower) => Err(Error::NotAFollower { path: dir.to_owned() }),
+        (primary, ..) => Ok(primary),
     }
 }

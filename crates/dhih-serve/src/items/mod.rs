@@ -25,6 +25,7 @@ pub(crate) mod metadata;
 mod numbering;
 mod placing;
 mod removing;
+mod replaying;
 mod selections;
 mod shape;
 mod snapshots;
@@ -43,6 +44,7 @@ pub(crate) use self::keeping::Kept;
 pub(crate) use self::local::{LocalItems, Opening};
 use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;
+pub(crate) use self::replaying::ReplayError;
 pub(crate) use self::selections::Wanted;
 pub(crate) use self::shape::{ItemShape, LabelShape};
 pub(crate) use self::snapshots::Compacted;
@@ -55,6 +57,8 @@ pub enum Access {
     ReadOnly,
     /// For searches and changes, by one process at a time.
     Writable,
+    /// Searches, and the changes of a primary that is followed: those of others only once this copy was promoted. One process at a time.
+    Follower,
 }
 
 /// Why a change of the items was refused or failed.
@@ -62,6 +66,9 @@ pub enum Access {
 pub(crate) enum ChangeError {
     #[error("this service was started to search alone (--read-only)")]
     ReadOnly,
+    /// These items are a copy of those at this address.
+    #[error("this service follows {0}: send changes there")]
+    Follows(String),
     /// The codes are in a store in PostgreSQL, which is loaded as a whole and not changed.
     #[error(
         "the codes are in a store, which takes generations from `dhih-serve load`, not single items"

@@ -44,6 +44,13 @@ impl ItemShape {
         Ok(CodeSet { ids, labels, vectors, ..CodeSet::new(codes) })
     }
 
+    /// Whether an index has an item as it is kept. Vectors are not compared: where items have some, it is not known.
+    pub(super) fn is_kept(&self, index: &Index, id: u64, record: &Record) -> bool {
+        let is_code = index.code(id).map(dhih_index::to_hex).as_ref() == Some(&record.code);
+        let labels = || self.labels.labels(std::iter::once(record));
+        self.vectors.is_none() && is_code && self.labels.labels_in(index, &[id]) == labels()
+    }
+
     /// The vectors of these items in the type of the index. `None` where it stores none, or where one is unknown; the index refuses the
     /// latter.
     fn vectors<'a>(

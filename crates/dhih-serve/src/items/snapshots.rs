@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dhih_index::CheckpointOptions;
+use dhih_index::{CheckpointOptions, Index};
 
-use super::catalogue::{Copied, FILE};
+use super::catalogue::{CatalogueSnapshot, Copied, FILE, History, Position};
 use super::{ChangeError, LocalItems};
 use crate::{Error, Result};
 
@@ -16,6 +16,28 @@ pub(crate) struct Compacted {
     pub(crate) bytes_after: u64,
 }
 
+/// Index and catalogue as they were at one moment.
+struct Moment {
+    index: Arc<Index>,
+    catalogue: Option<CatalogueSnapshot>,
+    /// How far the journal goes, where one is kept.
+    position: Option<Position>,
+}
+
+impl Moment {
+    /// Writes both into a directory that is made for it, of which nothing is left after an error.
+    fn write(&self, to: &Path, options: CheckpointOptions, history: History) -> Result<()> {
+        let write = || -> Result<()> {
+            self.index.checkpoint(to, options).map_err(|error| Error::index(to, error))?;
+            match &self.catalogue {
+                Some(catalogue) => catalogue.write_to(&to.join(FILE), Copied::All, history),
+                None => Ok(()),
+            }
+        };
+        write().inspect_err(|_| drop(std::fs::remove_dir_all(to)))
+    }
+}
+
 impl LocalItems {
     /// Writes a consistent snapshot of index and catalogue into a new directory. Changes continue meanwhile. When this returns, the
     /// snapshot is on disk; it can be opened as an index directory.
@@ -23,23 +45,35 @@ impl LocalItems {
     /// # Errors
     /// When the disk is full or fails; then nothing of the snapshot remains.
     pub(crate) fn snapshot(self: &Arc<Self>, to: &Path) -> Result<usize, ChangeError> {
-        // Taking both within one change makes them consistent, because no other change is in progress.
-        let (index, catalogue) = self.change(|writing, _| {
+        let moment = self.moment()?;
+        // Copies instead of hard links: a damaged block on disk then affects only one of the two.
+        moment.write(to, CheckpointOptions::default().with_copy(true), History::Dropped)?;
+        Ok(moment.index.len())
+    }
+
+    /// The same for a follower, which goes on from there: with links in the place of copies where the disk has them, for it is soon sent and
+    /// removed. The position that it has; `None` where no journal is kept, and nothing was written.
+    ///
+    /// # Errors
+    /// As for [`snapshot`](Self::snapshot).
+    pub(crate) fn snapshot_to_follow(
+        self: &Arc<Self>,
+        to: &Path,
+    ) -> Result<Option<Position>, ChangeError> {
+        let moment = self.moment()?;
+        let Some(position) = moment.position else { return Ok(None) };
+        moment.write(to, CheckpointOptions::default(), History::Kept)?;
+        Ok(Some(position))
+    }
+
+    /// Index and catalogue of the same moment: no change is under way between the two.
+    fn moment(self: &Arc<Self>) -> Result<Moment, ChangeError> {
+        self.maintain(|writing, _| {
             let catalogue =
                 writing.catalogue().map(|catalogue| catalogue.snapshot()).transpose()?;
-            Ok((self.index(), catalogue))
-        })?;
-        let write = || -> Result<()> {
-            // Copies instead of hard links: a damaged block on disk then affects only one of the two.
-            let options = CheckpointOptions::default().with_copy(true);
-            index.checkpoint(to, options).map_err(|error| Error::index(to, error))?;
-            match catalogue {
-                Some(catalogue) => catalogue.write_to(&to.join(FILE), Copied::All),
-                None => Ok(()),
-            }
-        };
-        write().inspect_err(|_| drop(std::fs::remove_dir_all(to)))?;
-        Ok(index.len())
+            let position = writing.catalogue().map_or(Ok(None), |catalogue| catalogue.head())?;
+            Ok(Moment { index: self.index(), catalogue, position })
+        })
     }
 
     /// Rewrites index and catalogue without the bytes of deleted items. Searches continue meanwhile, and changes wait.
@@ -47,7 +81,7 @@ impl LocalItems {
     /// # Errors
     /// When the disk is full or fails. Nothing is lost then, but the files may still contain deleted data.
     pub(crate) fn compact(self: &Arc<Self>, copied: Copied) -> Result<Compacted, ChangeError> {
-        self.change(|writing, changes| {
+        self.maintain(|writing, changes| {
             let bytes_before = self.bytes();
             self.compact_index(changes)?;
             if let Some(catalogue) = writing.catalogue() {

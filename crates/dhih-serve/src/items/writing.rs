@@ -24,6 +24,8 @@ pub(super) struct Writing {
     pub(super) additions: Additions,
     /// Whether the files are being handed over to another run; no change begins any more.
     pub(super) is_closed: AtomicBool,
+    /// The address of the primary, if these items are a copy. Only the changes of the primary are made to a copy.
+    pub(super) primary: ArcSwapOption<String>,
     /// Whether changes are impossible at the moment.
     pub(super) is_broken: AtomicBool,
     pub(super) is_recovering: AtomicBool,
@@ -62,6 +64,7 @@ impl Writing {
             changes: Mutex::new(changes),
             additions: Additions::default(),
             is_closed: AtomicBool::new(false),
+            primary: ArcSwapOption::empty(),
             is_broken: AtomicBool::new(false),
             is_recovering: AtomicBool::new(false),
             last_error: ArcSwapOption::empty(),
@@ -78,6 +81,18 @@ impl Writing {
         self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
     }
 
+    /// Lets followers fetch all changes so far, unless the outcome of one is unknown.
+    pub(super) fn publish(&self, changes: &Changes) {
+        let Some(catalogue) = self.catalogue().filter(|it| it.published().is_some()) else {
+            return;
+        };
+        if changes.unsettled.is_empty()
+            && let Err(error) = catalogue.publish()
+        {
+            tracing::warn!(%error, "followers are given the last change with the next one");
+        }
+    }
+
     /// Whether the path of the catalogue, if there is one, still leads to the open file.
     pub(super) fn is_catalogue_current(&self) -> bool {
         self.catalogue().is_none_or(|catalogue| catalogue.is_current())
@@ -92,6 +107,14 @@ impl Writing {
 
     pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses changes of clients if these items are a copy.
+    pub(super) fn check_primary(&self) -> Result<(), ChangeError> {
+        match &*self.primary.load() {
+            Some(primary) => Err(ChangeError::Follows(primary.to_string())),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn check_open(&self) -> Result<(), ChangeError> {

@@ -14,6 +14,7 @@ use crate::operation::hosts::HostName;
 use crate::operation::path_prefix::PathPrefix;
 use crate::operation::resource_policy::ResourcePolicy;
 use crate::operation::telemetry::LogFormat;
+use crate::replication::address::PrimaryAddress;
 use crate::run::links::LinkTemplate;
 
 const EXAMPLE: &str = "Examples:
@@ -54,6 +55,9 @@ pub enum Command {
     /// Check that an index is whole and agrees with its catalogue; nothing is changed, and no service may have it open
     #[command(after_help = "Example:\n  dhih-serve check --index runs/latest/index")]
     Check(CheckArgs),
+    /// Make the copy of a follower a primary, which follows nobody any more; no service may have it open
+    #[command(after_help = "Example:\n  dhih-serve promote --index copy")]
+    Promote(PromoteArgs),
     /// Load codes into a store in PostgreSQL, as a new generation, and switch searches to it once every shard holds all of it
     #[cfg(feature = "postgres")]
     #[command(
@@ -85,6 +89,20 @@ pub struct CheckArgs {
     #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
     pub run: PathBuf,
     /// Index directory [default: RUN/index]
+    #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
+    pub index: Option<PathBuf>,
+    /// Print one JSON object on stdout, and nothing else there
+    #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// Flags of `promote`.
+#[derive(Debug, Clone, Args)]
+pub struct PromoteArgs {
+    /// Run directory, whose index is the copy
+    #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
+    pub run: PathBuf,
+    /// Index directory that `--follow` has filled [default: RUN/index]
     #[arg(long, env = "DHIH_INDEX", value_name = "DIR")]
     pub index: Option<PathBuf>,
     /// Print one JSON object on stdout, and nothing else there
@@ -179,13 +197,30 @@ pub struct Config {
     /// Only search: items can be neither added nor deleted, and others may serve the same index
     #[arg(long, env = "DHIH_READ_ONLY", value_parser = FalseyValueParser::new())]
     pub read_only: bool,
+    /// Follow the service at this URL, the primary: the index is a copy of its index and changes with it. The index directory must not be there yet,
+    /// or be such a copy. The primary needs --journal-mib
+    #[arg(long, env = "DHIH_FOLLOW", value_name = "URL")]
+    pub follow: Option<PrimaryAddress>,
+    /// File whose first line is a key of the primary of the role replicate; the key itself may be in DHIH_FOLLOW_KEY instead
+    #[arg(long, env = "DHIH_FOLLOW_KEY_FILE", value_name = "FILE")]
+    pub follow_key_file: Option<PathBuf>,
+    /// Certificates in PEM that are trusted where the URL of the primary is one of https
+    #[arg(long, env = "DHIH_FOLLOW_CA", value_name = "FILE")]
+    pub follow_ca: Option<PathBuf>,
+    /// Let /readyz say 503 while this copy is further behind its primary, in seconds [default: never]
+    #[arg(long, env = "DHIH_MAX_LAG", value_name = "S",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_lag: Option<u32>,
+    /// Keep the last changes, up to so many MiB, so that services can follow this one; 0 keeps none [default: as the index was served before]
+    #[arg(long, env = "DHIH_JOURNAL_MIB", value_name = "MIB")]
+    pub journal_mib: Option<u32>,
     /// File whose first line is the key that searching needs; the key itself may be in DHIH_READ_KEY instead
     #[arg(long, env = "DHIH_READ_KEY_FILE", value_name = "FILE")]
     pub read_key_file: Option<PathBuf>,
     /// File whose first line is the key that adding, deleting and reloading need; or DHIH_ADMIN_KEY
     #[arg(long, env = "DHIH_ADMIN_KEY_FILE", value_name = "FILE")]
     pub admin_key_file: Option<PathBuf>,
-    /// TOML file of keys: `[[key]]` with `name`, `role` (read, write or admin), and `sha256` (of `dhih-serve keys hash`) or `key`.
+    /// TOML file of keys: `[[key]]` with `name`, `role` (read, replicate, write or admin), and `sha256` (of `dhih-serve keys hash`) or `key`.
     /// Read again on SIGHUP
     #[arg(long, env = "DHIH_KEYS_FILE", value_name = "FILE")]
     pub keys_file: Option<PathBuf>,

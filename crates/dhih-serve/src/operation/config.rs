@@ -14,6 +14,10 @@ use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::server::{ServerConfig, Timeouts};
 use crate::operation::tls::TlsConfig;
+use crate::operation::trust::client_config;
+use crate::replication::client::Primary;
+use crate::replication::following::Follower;
+use crate::replication::place::Place;
 use crate::run::coder::Origin;
 use crate::run::source::{Served, Source};
 
@@ -26,18 +30,8 @@ impl Config {
     /// # Errors
     /// When a file cannot be read, a key is invalid, both a file and a variable are set, or two keys have the same name.
     pub fn keys(&self) -> Result<Keys, String> {
-        let key = |file: &Option<PathBuf>, variable: &str| {
-            let given = std::env::var(variable).ok().filter(|key| !key.is_empty());
-            match (file, given) {
-                (Some(_), Some(_)) => {
-                    Err(format!("{variable} and a key file are both set: give one"))
-                }
-                (Some(file), None) => Keys::key_of_file(file).map(Some),
-                (None, given) => Ok(given),
-            }
-        };
-        let read = key(&self.read_key_file, "DHIH_READ_KEY")?;
-        let admin = key(&self.admin_key_file, "DHIH_ADMIN_KEY")?;
+        let read = given_key(self.read_key_file.as_deref(), "DHIH_READ_KEY")?;
+        let admin = given_key(self.admin_key_file.as_deref(), "DHIH_ADMIN_KEY")?;
         let keys = Keys::new(read.as_deref(), admin.as_deref())?;
         match &self.keys_file {
             Some(path) => keys.with_keys_file(path),
@@ -81,6 +75,7 @@ impl Config {
                 ));
             }
         }
+        self.check_follow()?;
         if self.host.iter().any(HostName::is_any) && !keys.guard_reading() {
             return Err("--host '*' lets pages of other sites read what is served, and searching needs no key: give \
                         --read-key-file or --keys-file, or name the hosts"
@@ -116,11 +111,54 @@ impl Config {
             folder: self.collections.clone(),
             access: self.access(),
             snapshots: self.snapshot_dir.clone(),
+            journal_bytes: self.journal_mib.map(|mib| u64::from(mib) << 20),
         }
     }
 
     fn access(&self) -> Access {
-        if self.read_only { Access::ReadOnly } else { Access::Writable }
+        match (self.read_only, &self.follow) {
+            (true, _) => Access::ReadOnly,
+            (false, Some(_)) => Access::Follower,
+            (false, None) => Access::Writable,
+        }
+    }
+
+    /// What follows a primary, where one is to be followed.
+    ///
+    /// # Errors
+    /// A key or certificates that cannot be read.
+    pub(crate) fn follower(&self) -> Result<Option<Follower>, String> {
+        let Some(address) = &self.follow else { return Ok(None) };
+        let key = given_key(self.follow_key_file.as_deref(), "DHIH_FOLLOW_KEY")?;
+        let tls = self.follow_ca.as_deref().map(|path| {
+            client_config(path).map_err(|error| format!("--follow-ca {}: {error}", path.display()))
+        });
+        let primary = Primary::new(address.clone(), key, tls.transpose()?);
+        let run = self.run.as_deref().unwrap_or(Path::new(LATEST));
+        let place = Place::new(&index_dir(run, self.index.as_deref()));
+        Ok(Some(Follower::new(primary, place.map_err(|error| error.to_string())?)))
+    }
+
+    /// Checks what goes together with `--follow`.
+    fn check_follow(&self) -> Result<(), String> {
+        let Some(address) = &self.follow else {
+            return match (&self.follow_key_file, &self.follow_ca, self.max_lag) {
+                (None, None, None) => Ok(()),
+                _ => Err("--follow-key-file, --follow-ca and --max-lag are for a service that follows another: give --follow URL, too".into()),
+            };
+        };
+        if self.read_only {
+            return Err("--follow and --read-only are both given: a follower writes what its primary tells it, leave --read-only out".into());
+        }
+        if self.collections.is_some() {
+            return Err("--follow and --collections are both given: a service follows one collection, give its URL to --follow and --index".into());
+        }
+        if address.is_encrypted() && self.follow_ca.is_none() {
+            return Err(format!(
+                "--follow {address} is encrypted, and nobody's certificates are trusted: give --follow-ca FILE"
+            ));
+        }
+        Ok(())
     }
 
     /// What encodes queries.
@@ -150,9 +188,15 @@ impl Config {
     pub fn source(&self) -> Result<Source, String> {
         #[cfg(feature = "postgres")]
         if let Some(store) = self.store.config().map_err(|error| error.to_string())? {
-            return match &self.index {
-                None => Ok(Source::Postgres(store)),
-                Some(_) => Err("--store and --index are both given: search one of them".into()),
+            return match (&self.index, &self.follow) {
+                (None, None) => Ok(Source::Postgres(store)),
+                (None, Some(_)) => {
+                    Err("--store and --follow are both given: a store is not copied, give one"
+                        .into())
+                }
+                (Some(_), _) => {
+                    Err("--store and --index are both given: search one of them".into())
+                }
             };
         }
         let run = self.run.as_deref().unwrap_or(Path::new(LATEST));
@@ -206,6 +250,11 @@ impl Config {
         }
     }
 
+    /// How far behind its primary a follower may be until requests should go elsewhere.
+    pub fn max_lag(&self) -> Option<Duration> {
+        self.max_lag.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// How long requests are still accepted after a signal to stop.
     pub fn drain_delay(&self) -> Duration {
         Duration::from_secs(self.drain_delay.into())
@@ -215,6 +264,16 @@ impl Config {
     pub fn tls(&self) -> Option<TlsConfig> {
         let (cert, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
         Some(TlsConfig { cert, key })
+    }
+}
+
+/// A key, from a file or from the environment, as far as one is given.
+fn given_key(file: Option<&Path>, variable: &str) -> Result<Option<String>, String> {
+    let given = std::env::var(variable).ok().filter(|key| !key.is_empty());
+    match (file, given) {
+        (Some(_), Some(_)) => Err(format!("{variable} and a key file are both set: give one")),
+        (Some(file), None) => Keys::key_of_file(file).map(Some),
+        (None, given) => Ok(given),
     }
 }
 

@@ -21,6 +21,8 @@ const SHORTEST: usize = 16;
 pub enum Role {
     /// May search and view items.
     Read,
+    /// Follow the service: take copies of all that it has.
+    Replicate,
     /// May also add and delete items.
     Write,
     /// May also reload.
@@ -31,6 +33,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "read",
+            Self::Replicate => "replicate",
             Self::Write => "write",
             Self::Admin => "admin",
         })

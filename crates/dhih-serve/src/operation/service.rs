@@ -53,6 +53,16 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
         let server = Server { listener, app: admin.router(), config, tls: None };
         tokio::spawn(server.run(std::future::pending()));
     }
+    let follower = config.follower().map_err(|reason| Error::Follow { reason })?;
+    if let Some(follower) = &follower {
+        tokio::select! {
+            begun = follower.begin() => begun?,
+            () = signals.stopped(1) => {
+                tracing::info!("stopped before there was a copy of the primary");
+                return Ok(());
+            }
+        }
+    }
     let settings = config.clone();
     let load = move || {
         let hosts = settings.hosts(&keys);
@@ -60,6 +70,7 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
         let shared = shared.with_allowed_origins(settings.cors_origin.clone());
         let shared = shared.with_links(settings.link_template.clone());
         let shared = shared.with_resource_policy(settings.resource_policy);
+        let shared = shared.with_max_lag(settings.max_lag());
         let shared = shared.with_path_prefix(settings.path_prefix.clone());
         Collections::open(Arc::new(shared), settings.collections(served))
     };
@@ -75,6 +86,9 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
     let address =
         listener.local_addr().map_err(|source| Error::Bind { addr: config.bind, source })?;
     admin.serve(collections.clone());
+    if let (Some(follower), Some(open)) = (follower, collections.default_one()) {
+        follower.spawn(open.state);
+    }
     let reloading =
         reload_at_hangups(signals.clone(), config.clone(), collections.clone(), tls.clone());
     #[cfg(feature = "postgres")]

@@ -4,7 +4,10 @@
 use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_postgres::{
     Client, CopyInSink,
     binary_copy::BinaryCopyInWriter,
@@ -18,6 +21,7 @@ use super::{
     checksum::{self, Sum},
     error::told,
     facets::Row,
+    manifest::Manifest,
     schema,
     session::{connect, connect_any},
 };
@@ -98,7 +102,7 @@ impl Copying {
 }
 
 /// Why the rows of a host are unknown.
-pub(super) enum Unknown {
+enum Unknown {
     /// The host is down or unreachable.
     Down(String),
     /// The host answers, but does not have the generation, or the statement failed.
@@ -106,7 +110,7 @@ pub(super) enum Unknown {
 }
 
 /// The rows and checksum of a generation on a host, once the host has the generation.
-pub(super) async fn sum_when_there(
+async fn sum_when_there(
     what: &str,
     host: &Endpoint,
     (generation, substrings): (i32, usize),
@@ -140,6 +144,48 @@ pub(super) async fn sum_when_there(
     let (rows, sum, described): (i64, &str, &str) =
         read().map_err(|e: tokio_postgres::Error| refused(told(&e)))?;
     Sum::of_row(rows, sum, described).ok_or_else(|| refused("its checksum is no number".into()))
+}
+
+/// Compares every host with the manifest. Returns the hosts that are down.
+pub(super) async fn check(manifest: &Manifest, shards: &[Address]) -> Result<Vec<String>, Error> {
+    let Manifest { generation, substrings, .. } = manifest;
+    let of = (*generation, substrings.len());
+    let mut checking = JoinSet::new();
+    for (shard, address) in shards.iter().enumerate() {
+        for host in address.hosts.clone() {
+            let what = address.what.clone();
+            checking.spawn(async move {
+                let sum = sum_when_there(&what, &host, of).await;
+                (shard, what, host.name, sum)
+            });
+        }
+    }
+    let mut agreed = vec![0; shards.len()];
+    let mut down: Vec<(usize, String)> = Vec::new();
+    while let Some(checked) = checking.join_next().await {
+        let (shard, what, host, sum) =
+            checked.map_err(|e| Error::Runtime { reason: e.to_string() })?;
+        match sum {
+            Ok(sum) if sum == manifest.shards[shard] => agreed[shard] += 1,
+            Ok(sum) => {
+                let (expected, found) = (manifest.shards[shard].to_string(), sum.to_string());
+                let generation = *generation;
+                return Err(Error::Disagrees { what, host, generation, expected, found });
+            }
+            Err(Unknown::Refused(error)) => return Err(error),
+            Err(Unknown::Down(reason)) => down.push((shard, format!("{host}: {reason}"))),
+        }
+    }
+    if let Some(shard) = agreed.iter().position(|hosts| *hosts == 0) {
+        let of_shard = |(at, reason): (usize, String)| (at == shard).then_some(reason);
+        let reasons = down.into_iter().filter_map(of_shard).collect();
+        return Err(Error::Unreachable { what: shards[shard].what.clone(), reasons });
+    }
+    let unchecked: Vec<String> = down.into_iter().map(|(_, reason)| reason).collect();
+    for host in &unchecked {
+        tracing::warn!(host, "not checked: it is down");
+    }
+    Ok(unchecked)
 }
 
 /// Drops generations of a shard, as far as they exist.

@@ -21,7 +21,7 @@ use super::{
     bit_string::BitString,
     checksum::values,
     coordinator::{NAME, Way, read_current},
-    copying::{Copying, Unknown, drop_generations, sum_when_there},
+    copying::{Copying, check, drop_generations},
     facets::Descriptions,
     manifest::Manifest,
     partition::remainder,
@@ -252,48 +252,6 @@ async fn copy(
         }
     }
     Ok(())
-}
-
-/// Compares every host with the manifest. Returns the hosts that are down.
-async fn check(manifest: &Manifest, shards: &[Address]) -> Result<Vec<String>, Error> {
-    let Manifest { generation, substrings, .. } = manifest;
-    let of = (*generation, substrings.len());
-    let mut checking = JoinSet::new();
-    for (shard, address) in shards.iter().enumerate() {
-        for host in address.hosts.clone() {
-            let what = address.what.clone();
-            checking.spawn(async move {
-                let sum = sum_when_there(&what, &host, of).await;
-                (shard, what, host.name, sum)
-            });
-        }
-    }
-    let mut agreed = vec![0; shards.len()];
-    let mut down: Vec<(usize, String)> = Vec::new();
-    while let Some(checked) = checking.join_next().await {
-        let (shard, what, host, sum) =
-            checked.map_err(|e| Error::Runtime { reason: e.to_string() })?;
-        match sum {
-            Ok(sum) if sum == manifest.shards[shard] => agreed[shard] += 1,
-            Ok(sum) => {
-                let (expected, found) = (manifest.shards[shard].to_string(), sum.to_string());
-                let generation = *generation;
-                return Err(Error::Disagrees { what, host, generation, expected, found });
-            }
-            Err(Unknown::Refused(error)) => return Err(error),
-            Err(Unknown::Down(reason)) => down.push((shard, format!("{host}: {reason}"))),
-        }
-    }
-    if let Some(shard) = agreed.iter().position(|hosts| *hosts == 0) {
-        let of_shard = |(at, reason): (usize, String)| (at == shard).then_some(reason);
-        let reasons = down.into_iter().filter_map(of_shard).collect();
-        return Err(Error::Unreachable { what: shards[shard].what.clone(), reasons });
-    }
-    let unchecked: Vec<String> = down.into_iter().map(|(_, reason)| reason).collect();
-    for host in &unchecked {
-        tracing::warn!(host, "not checked: it is down");
-    }
-    Ok(unchecked)
 }
 
 /// Drops the generations of failed loads, and those that are older than the previous one.

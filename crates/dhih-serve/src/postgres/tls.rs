@@ -17,14 +17,11 @@ use tokio_postgres::{
 };
 use tokio_rustls::{
     TlsConnector, client,
-    rustls::{
-        ClientConfig, RootCertStore,
-        crypto::ring,
-        pki_types::{CertificateDer, ServerName, pem::PemObject},
-    },
+    rustls::{ClientConfig, pki_types::ServerName},
 };
 
 use super::Error;
+use crate::operation::trust::client_config;
 
 /// The TLS configuration for connections to servers.
 #[derive(Clone)]
@@ -33,26 +30,8 @@ pub(super) struct Connector(Arc<ClientConfig>);
 impl Connector {
     /// Trusts the certificates of a PEM file.
     pub(super) fn load(path: &Path) -> Result<Self, Error> {
-        let wrong = |reason: &dyn std::fmt::Display| Error::Certificates {
-            file: path.display().to_string(),
-            reason: reason.to_string(),
-        };
-        let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|error| wrong(&error))?;
-        if certificates.is_empty() {
-            return Err(wrong(&"there is no certificate in it"));
-        }
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates {
-            roots.add(certificate).map_err(|error| wrong(&error))?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(&error))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        let wrong = |reason| Error::Certificates { file: path.display().to_string(), reason };
+        client_config(path).map(Self).map_err(wrong)
     }
 }
 

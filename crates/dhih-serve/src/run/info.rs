@@ -8,7 +8,7 @@ use crate::run::source::Codes;
 impl Run {
     /// Describes what is served.
     pub(crate) fn info(&self, service: Service<'_>) -> api::Info {
-        let Service { limits, keys, is_reloading, last_reload } = service;
+        let Service { limits, keys, is_reloading, last_reload, replication } = service;
         let facts = self.data.as_ref().map(|data| data.facts.clone()).unwrap_or_default();
         let has_gallery = self.data.as_ref().is_some_and(|data| data.gallery.is_some());
         let local = self.local();
@@ -46,6 +46,7 @@ impl Run {
             write_error: local.and_then(|items| items.last_error()),
             reloading: is_reloading,
             last_reload,
+            replication,
             auth: api::Auth { read: keys.guard_reading(), write: keys.guard_changing() },
             labels: self.shape().name(),
             dataset: facts.dataset,
@@ -71,4 +72,5 @@ pub(crate) struct Service<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) is_reloading: bool,
     pub(crate) last_reload: Option<api::LastReload>,
+    pub(crate) replication: Option<api::Replication>,
 }

@@ -25,6 +25,12 @@ pub enum Known {
 /// A running program. It is killed at the end of the test, also if the test fails.
 pub struct Running(Child);
 
+impl Running {
+    pub fn of(child: Child) -> Self {
+        Self(child)
+    }
+}
+
 impl Deref for Running {
     type Target = Child;
 
@@ -52,7 +58,8 @@ pub fn start(command: &mut Command) -> (Running, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
+    let (_, address) = line.trim().split_once("://").unwrap();
+    let address = address.strip_suffix('/').unwrap();
     (Running(child), address.to_owned())
 }
 

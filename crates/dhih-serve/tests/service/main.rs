@@ -31,6 +31,14 @@ mod exporting;
 mod failing_sync;
 mod figures;
 #[cfg(unix)]
+mod follower_durability;
+#[cfg(unix)]
+mod follower_lag;
+#[cfg(unix)]
+mod followers;
+#[cfg(unix)]
+mod following;
+#[cfg(unix)]
 mod full_disk;
 mod importing;
 mod items;

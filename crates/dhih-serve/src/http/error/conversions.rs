@@ -11,6 +11,7 @@ use crate::http::collections::CollectionError;
 use crate::http::wanted::no_item;
 use crate::items::ChangeError;
 use crate::operation::snapshots::SnapshotError;
+use crate::replication::offer::OfferError;
 use crate::run::coder::{Lacking, VectorFault};
 use crate::search::SearchError;
 
@@ -48,6 +49,7 @@ impl From<ChangeError> for ApiError {
     fn from(refusal: ChangeError) -> Self {
         match refusal {
             ChangeError::ReadOnly => Self::ReadOnly,
+            ChangeError::Follows(primary) => Self::Follows(primary),
             ChangeError::Elsewhere => Self::Elsewhere,
             ChangeError::Taken(id) => Self::Taken(id),
             ChangeError::Unknown(id) => no_item(id),
@@ -83,6 +85,18 @@ impl From<SnapshotError> for ApiError {
             SnapshotError::UnderWay => Self::Conflict("copy_under_way", error.to_string()),
             SnapshotError::Items(refusal) => Self::from(*refusal),
             SnapshotError::Failed(error) => ChangeError::Failed(*error).into(),
+        }
+    }
+}
+
+impl From<OfferError> for ApiError {
+    fn from(error: OfferError) -> Self {
+        match error {
+            OfferError::NoJournal => Self::NoDirectory("no_journal", error.to_string()),
+            OfferError::UnderWay => Self::Conflict("copy_under_way", error.to_string()),
+            OfferError::Gone => Self::NotFound(error.to_string()),
+            OfferError::Items(refusal) => refusal.into(),
+            OfferError::Failed(error) => ChangeError::Failed(error).into(),
         }
     }
 }

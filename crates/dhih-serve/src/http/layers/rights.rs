@@ -33,7 +33,20 @@ impl Gate {
 
 /// Requires the right to read. If reading needs a key, shared caches must not store the answer.
 pub(crate) async fn reading(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if let Err(refused) = caller::of(&request).and_then(|caller| gate.allow(caller, Role::Read)) {
+    read(&gate, Role::Read, request, next).await
+}
+
+/// Lets those take copies who may.
+pub(crate) async fn replicating(
+    State(gate): State<Gate>,
+    request: Request,
+    next: Next,
+) -> Response {
+    read(&gate, Role::Replicate, request, next).await
+}
+
+async fn read(gate: &Gate, needed: Role, request: Request, next: Next) -> Response {
+    if let Err(refused) = caller::of(&request).and_then(|caller| gate.allow(caller, needed)) {
         return refused.into_response();
     }
     let guarded = gate.shared.guard().keys().guard_reading();

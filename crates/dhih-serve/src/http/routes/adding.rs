@@ -140,10 +140,8 @@ pub(crate) async fn add_batch(
 /// The current run, if its items can be changed.
 fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
     let run = state.run();
-    match run.items()?.is_changeable() {
-        true => Ok(run),
-        false => Err(ApiError::ReadOnly),
-    }
+    run.items()?.check_changeable()?;
+    Ok(run)
 }
 
 /// Adds all of the items, or none.

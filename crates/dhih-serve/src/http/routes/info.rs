@@ -9,7 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::api::{ErrorAnswer, Health, Info, MAX_BATCH, MAX_ITEMS, MAX_K, RequestLimits};
+use crate::api::{
+    ErrorAnswer, Health, Info, MAX_BATCH, MAX_ITEMS, MAX_K, Replication, RequestLimits,
+};
 use crate::http::figures::record;
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState, Collections};
@@ -36,6 +38,26 @@ fn of(state: &AppState) -> Info {
         keys: &state.shared().guard().keys(),
         is_reloading: state.is_reloading(),
         last_reload: state.last_reload(),
+        replication: replication(state),
+    })
+}
+
+/// What followers have to do with a collection.
+fn replication(state: &AppState) -> Option<Replication> {
+    let run = state.run();
+    let items = run.items().ok()?;
+    let position = items.position()?.number;
+    let role = if items.primary().is_some() { "follower" } else { "primary" };
+    let followed = state.followed();
+    let of = followed.as_ref();
+    Some(Replication {
+        role,
+        position,
+        primary: items.primary().map(|primary| primary.to_string()),
+        primary_position: of.and_then(|followed| followed.head),
+        lag_seconds: of.map(|followed| followed.lag.as_secs_f64()),
+        connected: of.map(|followed| followed.is_connected),
+        error: of.and_then(|followed| followed.error),
     })
 }
 
@@ -51,7 +73,7 @@ pub(crate) async fn healthz() -> Json<Health> {
     get, operation_id = "get_readiness", path = "/readyz", tag = "service",
     responses(
         (status = 200, body = Health, description = "They should"),
-        (status = 503, body = Health, description = "They should go elsewhere: the service is loading or stopping, or a shard of its store does not answer"),
+        (status = 503, body = Health, description = "They should go elsewhere: the service is loading or stopping, a shard of its store does not answer, or it is further behind its primary than --max-lag"),
     )
 )]
 pub(crate) async fn readyz(State(collections): State<Collections>) -> Response {
@@ -63,6 +85,7 @@ pub(crate) fn readiness(collections: &Collections) -> Response {
     match collections.shared().phase() {
         Phase::Loading => not_ready("loading"),
         Phase::Stopping => not_ready("stopping"),
+        Phase::Serving if all.iter().any(|state| is_too_late(state)) => not_ready("lagging"),
         Phase::Serving if !all.iter().all(|state| state.is_store_available()) => {
             not_ready("store_unavailable")
         }
@@ -79,6 +102,12 @@ pub(crate) fn readiness(collections: &Collections) -> Response {
 pub(crate) fn not_ready(status: &'static str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None, writable: None }))
         .into_response()
+}
+
+/// Whether this is a copy that is further behind its primary than it may be.
+fn is_too_late(state: &AppState) -> bool {
+    let most = state.shared().max_lag();
+    most.is_some_and(|most| state.followed().is_some_and(|followed| followed.lag > most))
 }
 
 /// Metrics for Prometheus.

@@ -147,7 +147,7 @@ pub(super) async fn change<T: Send + 'static>(
     change: impl FnOnce(&Run) -> Result<T, ChangeError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let run = state.run();
-    run.items()?.check_open()?;
+    run.items()?.check_changeable()?;
     state.shared().change(move || Ok(change(&run)?)).await
 }
 

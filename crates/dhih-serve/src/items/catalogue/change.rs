@@ -1,6 +1,7 @@
 //! A change of the catalogue: writes all tables in one transaction.
 
 use redb::{ReadableTable, Table, WriteTransaction};
+use serde::{Deserialize, Serialize};
 
 use super::database::Fault;
 use super::record::{FormerCodes, ImportedFile, Record, legacy_import_key};
@@ -11,7 +12,7 @@ use super::{
 use crate::items::metadata::{Attributes, Fields};
 
 /// An item to be added, or to replace the one with its id.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) record: Record,
@@ -26,7 +27,7 @@ pub(crate) struct Entry {
 }
 
 /// An item to be removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Removal {
     pub(crate) id: u64,
     /// Its code in hexadecimal.
@@ -59,7 +60,7 @@ pub(super) struct AttributesChanged {
 }
 
 /// An imported file that format 1 identified only by its path below the folder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claim {
     pub(crate) path: String,
     pub(crate) key: String,

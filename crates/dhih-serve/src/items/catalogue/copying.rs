@@ -9,7 +9,7 @@ use super::database::Fault;
 use super::record::ImportedFile;
 use super::{
     ATTRIBUTES, Catalogue, EXTERNAL_IDS, FIELDS, FORMER_CODES, IMPORTS, ITEMS, META, THUMBNAILS,
-    parse,
+    journal, parse,
 };
 use crate::{Error, Result};
 
@@ -19,6 +19,15 @@ pub(crate) enum Copied {
     All,
     /// Everything but the records of deleted items: their former codes, and the files that they were imported from.
     AllButDeleted,
+}
+
+/// Whose history a copy goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum History {
+    /// That of the catalogue, without the changes so far: who has these takes part in it.
+    Kept,
+    /// None: what the copy becomes is no matter of those who follow the catalogue.
+    Dropped,
 }
 
 /// A snapshot of the catalogue.
@@ -37,7 +46,7 @@ impl Catalogue {
     pub(crate) fn rewrite(&self, copied: Copied) -> Result<()> {
         let new = leftover(&self.path);
         let snapshot = self.snapshot()?;
-        let written = snapshot.write_to(&new, copied);
+        let written = snapshot.write_to(&new, copied, History::Kept);
         // Drop the snapshot before the file is replaced: no reader of the old file may remain.
         drop(snapshot);
         let replaced = written.and_then(|()| self.database.replace_by(&new));
@@ -53,7 +62,7 @@ impl CatalogueSnapshot {
     ///
     /// # Errors
     /// When the disk is full or fails.
-    pub(crate) fn write_to(&self, path: &Path, copied: Copied) -> Result<()> {
+    pub(crate) fn write_to(&self, path: &Path, copied: Copied, history: History) -> Result<()> {
         let failed = |fault: Fault| Error::catalogue(path, fault);
         // An interrupted copy may have left a file.
         match std::fs::remove_file(path) {
@@ -66,6 +75,10 @@ impl CatalogueSnapshot {
             let database = redb::Database::create(path)?;
             let change = database.begin_write()?;
             self.copy(&change, copied)?;
+            match history {
+                History::Kept => journal::forget(&change)?,
+                History::Dropped => journal::disown(&change)?,
+            }
             change.commit()?;
             Ok(())
         };

@@ -8,6 +8,9 @@ mod attributes;
 mod change;
 mod copying;
 mod database;
+mod journal;
+mod payload;
+mod position;
 mod record;
 
 use std::path::{Path, PathBuf};
@@ -17,9 +20,14 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use roaring::RoaringTreemap;
 
 use self::attributes::Searchable;
+use self::change::AttributesChanged;
 pub(crate) use self::change::{Change, Claim, Entry, Removal};
-pub(crate) use self::copying::Copied;
+pub(crate) use self::copying::{CatalogueSnapshot, Copied, History};
 use self::database::{Database, Fault};
+use self::journal::Journal;
+pub(crate) use self::journal::{Lineage, Reach};
+pub(crate) use self::payload::{PayloadError, ReadChange};
+pub(crate) use self::position::{Chain, LoggedChange, NoPosition, Position};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
 use crate::{Error, MakerKind, Result};
 
@@ -56,6 +64,7 @@ pub(crate) struct Catalogue {
     ids: RwLock<RoaringTreemap>,
     /// The postings that filters use.
     searchable: RwLock<Searchable>,
+    journal: Journal,
 }
 
 impl Catalogue {
@@ -75,12 +84,17 @@ impl Catalogue {
         copying::remove_leftover(&path);
         match database.write(create_tables)? {
             None => {
-                let (ids, searchable) = Default::default();
-                let catalogue = Self { database, path, ids, searchable };
+                let (ids, searchable, journal) = Default::default();
+                let catalogue = Self { database, path, ids, searchable, journal };
                 catalogue.read_ids()?;
+                catalogue.read_published()?;
                 Ok(catalogue)
             }
-            Some(found) => Err(Error::CatalogueVersion { path, found, supported: FORMAT }),
+            Some(found) => Err(Error::CatalogueVersion {
+                path,
+                found,
+                supported: journal::FORMAT_WITH_JOURNAL,
+            }),
         }
     }
 
@@ -109,6 +123,11 @@ impl Catalogue {
         }
     }
 
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the path still leads to the open file.
     pub(crate) fn is_current(&self) -> bool {
         self.database.is_current()
@@ -127,24 +146,37 @@ impl Catalogue {
     /// # Errors
     /// When the disk is full or fails. The change may have been made nevertheless; [`record`](Self::record) shows that.
     pub(crate) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        let changed = match self.database.write(|tables| change.write(tables)) {
-            Ok(changed) => changed,
-            Err(error) => {
-                // The outcome is unknown, and the disk may not be readable. In this case the ids remain those before the change.
-                let _ = self.read_ids();
-                return Err(error);
-            }
-        };
+        let published = self.published();
+        let written = self.database.write(|tables| {
+            let changed = change.write(tables)?;
+            journal::log(tables, change, published)?;
+            Ok(changed)
+        });
+        self.note_written(written, std::iter::once(*change))
+    }
+
+    /// Brings the state in memory up to date with changes that were written.
+    fn note_written<'c>(
+        &self,
+        written: Result<Vec<AttributesChanged>>,
+        changes: impl Iterator<Item = Change<'c>>,
+    ) -> Result<()> {
+        let changed = written.inspect_err(|_| {
+            // The outcome is unknown, and the disk may not be readable. In this case the ids remain those before the change.
+            let _ = self.read_ids();
+        })?;
         self.note(changed);
         let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
-        for removal in change.removed {
-            ids.remove(removal.id);
+        for change in changes {
+            for removal in change.removed {
+                ids.remove(removal.id);
+            }
+            for (from, _) in change.moved {
+                ids.remove(*from);
+            }
+            ids.extend(change.moved.iter().map(|(_, to)| *to));
+            ids.extend(change.added.iter().map(|entry| entry.id));
         }
-        for (from, _) in change.moved {
-            ids.remove(*from);
-        }
-        ids.extend(change.moved.iter().map(|(_, to)| *to));
-        ids.extend(change.added.iter().map(|entry| entry.id));
         Ok(())
     }
 
@@ -259,7 +291,8 @@ fn create_tables(change: &WriteTransaction) -> Result<Option<String>, Fault> {
     let mut meta = change.open_table(META)?;
     let of = |key: &str| -> Result<_, Fault> { Ok(meta.get(key)?.map(|it| it.value().to_owned())) };
     let (is_new, format) = (of(MODEL)?.is_none(), of(FORMAT_KEY)?);
-    if format.as_ref().is_some_and(|format| *format != FORMAT.to_string()) {
+    let known = [FORMAT, journal::FORMAT_WITH_JOURNAL].map(|known| known.to_string());
+    if format.as_ref().is_some_and(|format| !known.contains(format)) {
         return Ok(format);
     }
     change.open_table(ITEMS)?;

@@ -1,0 +1,268 @@
+//! `/v1/replication/...`: what followers take of a primary. `POST /v1/admin/promote`: a follower becomes a primary.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::api::{ChangesParams, ErrorAnswer, ErrorBody, FollowSnapshot, Promoted};
+use crate::http::readiness::Phase;
+use crate::http::{ApiError, AppState};
+use crate::items::catalogue::{Position, Reach};
+use crate::replication::feed;
+use crate::replication::offer::OfferError;
+
+/// Bytes of a file that are read and sent together, and how many such pieces, or those of a feed, wait for who is slow.
+const PIECE: usize = 256 << 10;
+const WAITING: usize = 4;
+/// How often it is looked whether a snapshot is still wanted.
+const EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The changes after a position, as they are made: the answer goes on until one of both sides ends it. It begins with `dhihfee1`; then come
+/// frames. A byte 1 begins a change: its number, its time in milliseconds since 1970 (`u64` each), the SHA-256 of it and of all changes before it
+/// (32 bytes), the length of what was changed (`u64`), a check, and what was changed. A byte 2 begins the number of the last change (`u64`) and a check,
+/// several times a second. A check is the first four bytes of the SHA-256 of the frame before it. All numbers have their least significant byte first.
+#[utoipa::path(
+    get, operation_id = "follow_changes", path = "/v1/replication/changes", tag = "replication", params(ChangesParams),
+    responses(
+        (status = 200, description = "The changes", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 400, body = ErrorAnswer, description = "The position is none"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "The key may not do this, or the codes are in a store"),
+        (status = 409, body = ErrorAnswer, description = "The position is one of another history, or what comes next is not kept any more: take a snapshot"),
+        (status = 422, body = ErrorAnswer, description = "The service keeps no journal"),
+    )
+)]
+pub(crate) async fn changes(
+    State(state): State<Arc<AppState>>,
+    params: Result<Query<ChangesParams>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(ChangesParams { after }) = params?;
+    let after: Position = after.parse().map_err(|error: crate::items::catalogue::NoPosition| {
+        ApiError::BadRequest("invalid_parameter", format!("after: {error}"))
+    })?;
+    let run = state.run();
+    run.items()?;
+    let catalogue = run.catalogue().cloned().ok_or(OfferError::NoJournal)?;
+    let asked = catalogue.clone();
+    match state.shared().work(move || asked.reach(&after).map_err(ApiError::internal)).await? {
+        Reach::Here => {}
+        Reach::NoJournal => return Err(OfferError::NoJournal.into()),
+        Reach::TooFarBehind => {
+            let message = "what comes after this position is not kept any more: take a snapshot";
+            return Err(ApiError::Conflict("too_far_behind", message.into()));
+        }
+        Reach::OtherHistory => {
+            let message = "this service never had this position: take a snapshot";
+            return Err(ApiError::Conflict("other_history", message.into()));
+        }
+    }
+    let (pieces, received) = mpsc::channel(WAITING);
+    let (served, of) = (state.clone(), catalogue.clone());
+    // Another catalogue may take its place, by a reload.
+    let goes_on = move || {
+        let is_served = served.run().catalogue().is_some_and(|now| Arc::ptr_eq(now, &of));
+        is_served && served.shared().phase() == Phase::Serving
+    };
+    tokio::spawn(async move {
+        let followers = metrics::gauge!("dhih_followers");
+        followers.increment(1.0);
+        feed::send(catalogue, after, pieces, goes_on).await;
+        followers.decrement(1.0);
+    });
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], sent(received)).into_response())
+}
+
+/// A snapshot from which a follower can go on, with the checksums of its files. Followers that ask soon after one another get the same one.
+#[utoipa::path(
+    get, operation_id = "follow_snapshot", path = "/v1/replication/snapshot", tag = "replication",
+    responses(
+        (status = 200, body = FollowSnapshot, description = "Its files"),
+        (status = 202, description = "It is being made: ask again in a second"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "The key may not do this, or the codes are in a store"),
+        (status = 422, body = ErrorAnswer, description = "The service keeps no journal"),
+        (status = 503, body = ErrorAnswer, description = "Another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
+    )
+)]
+pub(crate) async fn snapshot(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+    let run = state.run();
+    run.items()?.check_open()?;
+    let offering = state.clone();
+    let offer = move || {
+        let offered = offering.offers().offered(run.items()?);
+        offered.inspect_err(|error| tracing::error!(%error, "no snapshot for a follower"))
+    };
+    match state.shared().work_at_length(offer).await? {
+        Some(Ok(snapshot)) => {
+            expire(&state);
+            Ok(Json(snapshot).into_response())
+        }
+        Some(Err(OfferError::UnderWay)) | None => Ok(StatusCode::ACCEPTED.into_response()),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// Removes the snapshot once no follower asks for it any more.
+fn expire(state: &Arc<AppState>) {
+    let state = Arc::downgrade(state);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(EXPIRY).await;
+            let Some(state) = state.upgrade() else { return };
+            if spawn_blocking(move || state.offers().expire()).await.unwrap_or(true) {
+                return;
+            }
+        }
+    });
+}
+
+/// A file of a snapshot, or, with the header `range: bytes=FROM-`, what comes from a byte on.
+#[utoipa::path(
+    get, operation_id = "follow_file", path = "/v1/replication/snapshot/{id}/{file}", tag = "replication",
+    params(
+        ("id" = String, Path, description = "The snapshot's id"),
+        ("file" = String, Path, description = "The file's name"),
+        ("range" = Option<String>, Header, description = "`bytes=FROM-` or `bytes=FROM-LAST`"),
+    ),
+    responses(
+        (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 400, body = ErrorAnswer, description = "Malformed"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "The key may not do this"),
+        (status = 404, body = ErrorAnswer, description = "There is no such snapshot (any more), or no such file in it"),
+        (status = 416, body = ErrorAnswer, description = "The file ends before"),
+    )
+)]
+pub(crate) async fn file(
+    State(state): State<Arc<AppState>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path((id, name)) = path?;
+    let (file, path) = state.offers().file(&id, &name)?;
+    let wanted = headers.get(header::RANGE).and_then(|range| range.to_str().ok()).and_then(range);
+    let kind = (header::CONTENT_TYPE, "application/octet-stream".to_owned());
+    let length = |bytes: u64| (header::CONTENT_LENGTH, bytes.to_string());
+    let accepts = (header::ACCEPT_RANGES, "bytes".to_owned());
+    let tag = (header::ETAG, format!("\"{}\"", file.sha256));
+    let Some((first, last)) = wanted else {
+        let body = read(path, 0, file.bytes).await?;
+        return Ok(([kind, length(file.bytes), accepts, tag], body).into_response());
+    };
+    if first >= file.bytes {
+        let code = "invalid_range";
+        let message = format!("the file has {} bytes", file.bytes);
+        let answer = Json(ErrorAnswer { error: ErrorBody { code, message } });
+        let headers = [(header::CONTENT_RANGE, format!("bytes */{}", file.bytes))];
+        return Ok((StatusCode::RANGE_NOT_SATISFIABLE, headers, answer).into_response());
+    }
+    let last = last.unwrap_or(u64::MAX).min(file.bytes - 1);
+    let of = (header::CONTENT_RANGE, format!("bytes {first}-{last}/{}", file.bytes));
+    let bytes = last - first + 1;
+    let body = read(path, first, bytes).await?;
+    let headers = [kind, length(bytes), accepts, tag, of];
+    Ok((StatusCode::PARTIAL_CONTENT, headers, body).into_response())
+}
+
+/// The one range that a header asks for; `None` where it asks for anything else, which may be answered with the whole.
+fn range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok());
+    let first = number(first)??;
+    let last = if last.is_empty() { None } else { Some(number(last)??) };
+    last.is_none_or(|last| last >= first).then_some((first, last))
+}
+
+/// Bytes of a file, which are sent while they are read.
+async fn read(path: PathBuf, from: u64, bytes: u64) -> Result<Body, ApiError> {
+    let opened = spawn_blocking(move || {
+        let mut file = File::open(&path)?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok::<_, io::Error>(file.take(bytes))
+    });
+    let file = opened.await.map_err(ApiError::internal)?;
+    let mut file = file.map_err(|error| match error.kind() {
+        // It was removed just now.
+        io::ErrorKind::NotFound => OfferError::Gone.into(),
+        _ => ApiError::internal(error),
+    })?;
+    let (pieces, received) = mpsc::channel(WAITING);
+    spawn_blocking(move || {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let read = io::copy(&mut file.by_ref().take(PIECE as u64), &mut piece);
+            let piece = match read {
+                Ok(0) => return,
+                Ok(_) => Ok(Bytes::from(piece)),
+                Err(error) => Err(error),
+            };
+            let is_last = piece.is_err();
+            if pieces.blocking_send(piece).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    Ok(sent(received))
+}
+
+fn sent(received: mpsc::Receiver<io::Result<Bytes>>) -> Body {
+    Body::from_stream(stream::unfold(received, async |mut received| {
+        received.recv().await.map(|piece| (piece, received))
+    }))
+}
+
+/// Makes a follower a primary: from now on it takes changes itself, and follows nobody. It has the changes that it was told of; whatever the former
+/// primary has beyond these is lost to it. See to it that the former primary takes no changes any more.
+#[utoipa::path(
+    post, operation_id = "promote", path = "/v1/admin/promote", tag = "replication",
+    responses(
+        (status = 200, body = Promoted, description = "It is a primary"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
+        (status = 503, body = ErrorAnswer, description = "Another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
+    )
+)]
+pub(crate) async fn promote(
+    State(state): State<Arc<AppState>>,
+) -> Result<Json<Promoted>, ApiError> {
+    let run = state.run();
+    run.items()?.check_open()?;
+    let promote = state.shared().change(move || Ok(run.items()?.promote()?));
+    let promoted = promote.await?;
+    Ok(Json(Promoted { promoted }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn a_range_is_one_of_bytes_from_the_front() {
+        assert_eq!(range("bytes=0-"), Some((0, None)));
+        assert_eq!(range("bytes=5-9"), Some((5, Some(9))));
+        for other in
+            ["", "bytes=", "bytes=-5", "bytes=9-5", "bytes=1-2,4-5", "bytes=+1-", "rows=1-"]
+        {
+            assert_eq!(range(other), None, "{other}");
+        }
+    }
+}

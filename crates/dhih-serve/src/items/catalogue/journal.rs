@@ -1,0 +1,414 @@
+//! The journal: the last changes of a catalogue, numbered, each written in the transaction of the change itself. Followers are given them; and
+//! after a crash they tell what the index may lack of them. Where it was begun and how far it goes are rows of the table `META`.
+//!
+//! ```text
+//! base | first change kept ... published | ... head
+//!                              what the index has, and followers may be given
+//! ```
+//!
+//! What moves items, or lets the catalogue belong to another index, is not written: a new history begins, and followers take all of it anew.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use tokio::sync::watch;
+
+use super::change::Change;
+use super::database::Fault;
+use super::payload::{self, ReadChange};
+use super::position::{Chain, LoggedChange, Position};
+use super::{Catalogue, FORMAT, FORMAT_KEY, META};
+use crate::Result;
+
+/// The changes by number: checksum, time, payload.
+const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
+
+/// Keys of the table `META`. The position before the first change that is kept.
+const BASE: &str = "journal_base";
+/// The position after the last change.
+const HEAD: &str = "journal_head";
+/// The number of the last change that the index had when the last change was begun.
+const SETTLED: &str = "journal_settled";
+/// Bytes of the changes that are kept, and how many of them are kept at most.
+const BYTES: &str = "journal_bytes";
+const LIMIT: &str = "journal_limit";
+/// The address of the primary whose copy this is.
+const PRIMARY: &str = "journal_primary";
+/// The address of the primary whose copy this was until it was promoted.
+const FORMER_PRIMARY: &str = "journal_former_primary";
+
+/// The rows of `META` that are not in a copy which begins a history of its own.
+const OWN: [&str; 7] = [BASE, HEAD, SETTLED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
+/// The format of a catalogue with a journal. Programs that know none would change it unnoticed.
+pub(super) const FORMAT_WITH_JOURNAL: u32 = FORMAT + 1;
+
+/// Bytes before the payload of a row.
+const ROW_HEAD: usize = 40;
+
+/// What is known of the journal without the disk.
+#[derive(Debug)]
+pub(super) struct Journal {
+    /// The last change that the index has; `None` where there is no journal.
+    published: watch::Sender<Option<Position>>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { published: watch::Sender::new(None) }
+    }
+}
+
+/// How a journal lies to the position of a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It has what comes next.
+    Here,
+    /// It does not keep any more what comes next.
+    TooFarBehind,
+    /// It never had this position.
+    OtherHistory,
+    /// No journal is kept.
+    NoJournal,
+}
+
+/// Where a catalogue stands to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Lineage {
+    /// The address of the primary that it is a copy of.
+    pub(crate) primary: Option<String>,
+    /// The address of the primary that it was a copy of until it was promoted.
+    pub(crate) former_primary: Option<String>,
+}
+
+impl Catalogue {
+    /// Begins to keep a journal of so many bytes at most, or goes on with the one that there is; ends it where these are none. What the index
+    /// has must be what the catalogue has.
+    ///
+    /// # Errors
+    /// A disk that does not take it.
+    pub(crate) fn keep_journal(&self, bytes: u64) -> Result<()> {
+        self.database.write(|change| {
+            if bytes == 0 {
+                return end(change);
+            }
+            let head = head_of(change)?;
+            if head.is_none() {
+                restart(change, Position { number: 0, chain: random()? })?;
+            }
+            let mut meta = change.open_table(META)?;
+            meta.insert(LIMIT, &*bytes.to_string())?;
+            meta.insert(FORMAT_KEY, &*FORMAT_WITH_JOURNAL.to_string())?;
+            Ok(())
+        })?;
+        self.publish()
+    }
+
+    /// Notes that the index has all changes, so that followers may be given them.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub(crate) fn publish(&self) -> Result<()> {
+        self.journal.published.send_replace(self.head()?);
+        Ok(())
+    }
+
+    /// Reads how much of the journal the index is known to have.
+    pub(super) fn read_published(&self) -> Result<()> {
+        let published = self.database.read(|tables| {
+            let Some(head) = read_position(tables, HEAD)? else { return Ok(None) };
+            let settled = read_number(tables, SETTLED)?;
+            if settled >= head.number {
+                return Ok(Some(head));
+            }
+            let base = read_position(tables, BASE)?.filter(|base| base.number == settled);
+            let at = row(tables, settled)?.map(|row| row.position()).or(base);
+            at.ok_or_else(|| Fault::Corrupted(format!("the journal lacks change {settled}")))
+                .map(Some)
+        })?;
+        self.journal.published.send_replace(published);
+        Ok(())
+    }
+
+    /// The last change that the index has; `None` where no journal is kept.
+    pub(crate) fn published(&self) -> Option<Position> {
+        *self.journal.published.borrow()
+    }
+
+    /// Sees each change once the index has it.
+    pub(crate) fn watch_published(&self) -> watch::Receiver<Option<Position>> {
+        self.journal.published.subscribe()
+    }
+
+    /// Whether the journal has what comes after a position.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub(crate) fn reach(&self, position: &Position) -> Result<Reach> {
+        self.database.read(|tables| {
+            let ends = (read_position(tables, BASE)?, read_position(tables, HEAD)?);
+            let (Some(base), Some(head)) = ends else { return Ok(Reach::NoJournal) };
+            let known = match position.number {
+                number if number > head.number => None,
+                number if number < base.number => return Ok(Reach::TooFarBehind),
+                number if number == base.number => Some(base),
+                number => row(tables, number)?.map(|row| row.position()),
+            };
+            Ok(if known.as_ref() == Some(position) { Reach::Here } else { Reach::OtherHistory })
+        })
+    }
+
+    /// Changes of the numbers above `after` up to `last`, as many as have so many bytes together, and at least one where there is one.
+    ///
+    /// # Errors
+    /// A disk that cannot be read; a row that is none.
+    pub(crate) fn logged(&self, after: u64, last: u64, bytes: usize) -> Result<Vec<LoggedChange>> {
+        self.database.read(|tables| {
+            let (mut rows, mut taken) = (Vec::new(), 0);
+            // A catalogue in which no journal was ever begun has no such table.
+            if read_position(tables, HEAD)?.is_none() {
+                return Ok(rows);
+            }
+            for entry in tables.open_table(JOURNAL)?.range(after.saturating_add(1)..=last)? {
+                let (number, row) = entry?;
+                taken += row.value().len();
+                if !rows.is_empty() && taken > bytes {
+                    break;
+                }
+                rows.push(parse_row(number.value(), row.value())?);
+            }
+            Ok(rows)
+        })
+    }
+
+    /// Makes changes of a primary, all or none, and writes them to the journal as they are there. When this returns they are on disk; the index
+    /// does not have them yet.
+    ///
+    /// # Errors
+    /// A disk that does not take it. The changes must come next after [`head`](Self::head).
+    pub(crate) fn replay(&self, changes: &[(LoggedChange, ReadChange)]) -> Result<()> {
+        let published = self.published();
+        let written = self.database.write(|tables| {
+            let mut changed = Vec::new();
+            for (logged, read) in changes {
+                changed.extend(read.change().write(tables)?);
+                append(tables, logged, published)?;
+            }
+            Ok(changed)
+        });
+        let all = changes.iter().map(|(_, read)| read.change());
+        self.note_written(written, all)
+    }
+
+    /// The position after the last change, whether the index has it or not; `None` where no journal is kept.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub(crate) fn head(&self) -> Result<Option<Position>> {
+        self.database.read(|tables| read_position(tables, HEAD))
+    }
+
+    /// Where it stands to others.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub(crate) fn lineage(&self) -> Result<Lineage> {
+        self.database.read(|tables| {
+            let meta = tables.open_table(META)?;
+            let of = |key: &str| -> Result<_, Fault> {
+                Ok(meta.get(key)?.map(|text| text.value().to_owned()))
+            };
+            Ok(Lineage { primary: of(PRIMARY)?, former_primary: of(FORMER_PRIMARY)? })
+        })
+    }
+
+    /// Makes this the copy of a primary.
+    ///
+    /// # Errors
+    /// A disk that does not take it.
+    pub(crate) fn set_primary(&self, address: &str) -> Result<()> {
+        self.database.write(|change| {
+            let mut meta = change.open_table(META)?;
+            meta.remove(FORMER_PRIMARY)?;
+            meta.insert(PRIMARY, address)?;
+            Ok(())
+        })
+    }
+
+    /// Makes this a primary whose history goes its own way from here on; whether it was a copy of another until now.
+    ///
+    /// # Errors
+    /// A disk that does not take it.
+    pub(crate) fn promote(&self) -> Result<bool> {
+        let settled = self.published();
+        self.database.write(|change| {
+            {
+                let mut meta = change.open_table(META)?;
+                let primary = meta.remove(PRIMARY)?.map(|address| address.value().to_owned());
+                let Some(primary) = primary else { return Ok(false) };
+                meta.insert(FORMER_PRIMARY, &*primary)?;
+            }
+            let nonce = dhih_index::to_hex(&random()?.0);
+            let fork = payload::encode_fork(nonce).map_err(std::io::Error::other)?;
+            if let Some(head) = head_of(change)? {
+                append(change, &next(&head, fork), settled)?;
+            }
+            Ok(true)
+        })
+    }
+}
+
+/// Writes a change to the journal, where one is kept.
+pub(super) fn log(
+    tables: &WriteTransaction,
+    change: &Change<'_>,
+    published: Option<Position>,
+) -> Result<(), Fault> {
+    let Some(head) = head_of(tables)? else { return Ok(()) };
+    if change.index_id.is_some() || !change.moved.is_empty() {
+        tracing::info!("the index is another one: followers have to take all items anew");
+        return restart(tables, Position { number: head.number + 1, chain: random()? });
+    }
+    let payload = payload::encode(change).map_err(std::io::Error::other)?;
+    append(tables, &next(&head, payload), published)
+}
+
+/// Drops the changes that are kept, and with them what was deleted. Who has all of them goes on from here.
+pub(super) fn forget(change: &WriteTransaction) -> Result<(), Fault> {
+    match head_of(change)? {
+        Some(head) => restart(change, head),
+        None => Ok(()),
+    }
+}
+
+/// Makes the history of a copy its own: none of the one that it was copied from.
+pub(super) fn disown(change: &WriteTransaction) -> Result<(), Fault> {
+    end(change)
+}
+
+fn end(change: &WriteTransaction) -> Result<(), Fault> {
+    change.delete_table(JOURNAL)?;
+    let mut meta = change.open_table(META)?;
+    for key in OWN {
+        meta.remove(key)?;
+    }
+    meta.insert(FORMAT_KEY, &*FORMAT.to_string())?;
+    Ok(())
+}
+
+/// Begins at a position, without the changes before it.
+fn restart(change: &WriteTransaction, at: Position) -> Result<(), Fault> {
+    change.delete_table(JOURNAL)?;
+    change.open_table(JOURNAL)?;
+    let mut meta = change.open_table(META)?;
+    for key in [BASE, HEAD] {
+        meta.insert(key, &*at.to_string())?;
+    }
+    meta.insert(SETTLED, &*at.number.to_string())?;
+    meta.insert(BYTES, "0")?;
+    Ok(())
+}
+
+fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let mut change = LoggedChange { number: head.number + 1, at_ms, chain: head.chain, payload };
+    change.chain = head.chain.after(&change);
+    change
+}
+
+/// Writes the row of a change, and drops the oldest where there are too many.
+fn append(
+    tables: &WriteTransaction,
+    logged: &LoggedChange,
+    published: Option<Position>,
+) -> Result<(), Fault> {
+    let mut journal = tables.open_table(JOURNAL)?;
+    let row = [&logged.chain.0[..], &logged.at_ms.to_le_bytes(), &logged.payload].concat();
+    journal.insert(logged.number, &*row)?;
+    let mut meta = Meta::open(tables)?;
+    // Of a history that was begun anew all is known to be in the index.
+    let settled = published.map_or(0, |published| published.number).max(meta.number(SETTLED)?);
+    let (limit, mut bytes) = (meta.number(LIMIT)?, meta.number(BYTES)? + row.len() as u64);
+    let mut base = None;
+    while bytes > limit {
+        let oldest = {
+            let Some((number, row)) = journal.first()? else { break };
+            // What the index may lack is kept.
+            if number.value() > settled {
+                break;
+            }
+            parse_row(number.value(), row.value())?
+        };
+        journal.remove(oldest.number)?;
+        bytes = bytes.saturating_sub((ROW_HEAD + oldest.payload.len()) as u64);
+        base = Some(oldest.position());
+    }
+    if let Some(base) = base {
+        meta.set(BASE, &base.to_string())?;
+    }
+    meta.set(HEAD, &logged.position().to_string())?;
+    meta.set(SETTLED, &settled.to_string())?;
+    meta.set(BYTES, &bytes.to_string())
+}
+
+/// The table `META`, open to be written.
+struct Meta<'t>(Table<'t, &'static str, &'static str>);
+
+impl<'t> Meta<'t> {
+    fn open(change: &'t WriteTransaction) -> Result<Self, Fault> {
+        Ok(Self(change.open_table(META)?))
+    }
+
+    fn position(&self, key: &str) -> Result<Option<Position>, Fault> {
+        self.0.get(key)?.map(|text| parse_position(text.value())).transpose()
+    }
+
+    fn number(&self, key: &str) -> Result<u64, Fault> {
+        self.0.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+        self.0.insert(key, value)?;
+        Ok(())
+    }
+}
+
+/// The position after the last change. The table is closed again, for others to open it.
+fn head_of(change: &WriteTransaction) -> Result<Option<Position>, Fault> {
+    Meta::open(change)?.position(HEAD)
+}
+
+fn read_position(tables: &ReadTransaction, key: &str) -> Result<Option<Position>, Fault> {
+    let meta = tables.open_table(META)?;
+    meta.get(key)?.map(|text| parse_position(text.value())).transpose()
+}
+
+fn read_number(tables: &ReadTransaction, key: &str) -> Result<u64, Fault> {
+    let meta = tables.open_table(META)?;
+    meta.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
+}
+
+fn row(tables: &ReadTransaction, number: u64) -> Result<Option<LoggedChange>, Fault> {
+    let journal = tables.open_table(JOURNAL)?;
+    journal.get(number)?.map(|row| parse_row(number, row.value())).transpose()
+}
+
+fn parse_row(number: u64, row: &[u8]) -> Result<LoggedChange, Fault> {
+    let wrong = || Fault::Corrupted(format!("change {number} of the journal is malformed"));
+    let (chain, rest) = row.split_first_chunk::<32>().ok_or_else(wrong)?;
+    let (at_ms, payload) = rest.split_first_chunk::<8>().ok_or_else(wrong)?;
+    let (chain, at_ms) = (Chain(*chain), u64::from_le_bytes(*at_ms));
+    Ok(LoggedChange { number, at_ms, chain, payload: payload.to_vec() })
+}
+
+fn parse_position(text: &str) -> Result<Position, Fault> {
+    text.parse().map_err(|error| Fault::Corrupted(format!("{text:?}: {error}")))
+}
+
+fn parse_number(text: &str) -> Result<u64, Fault> {
+    text.parse().map_err(|error| Fault::Corrupted(format!("{text:?}: {error}")))
+}
+
+fn random() -> Result<Chain, Fault> {
+    Ok(Chain::random().map_err(std::io::Error::other)?)
+}

@@ -1,0 +1,133 @@
+//! `Position`: a place in the history of a catalogue, as a number and a checksum of all changes up to it. Two catalogues that have the same
+//! position have had the same changes, so that nothing else has to tell one history from another: neither a restored copy nor a primary that
+//! lost its role can pass for the one that is followed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use dhih_index::to_hex;
+use sha2::{Digest as _, Sha256};
+
+/// The SHA-256 of a change and of the checksum before it. The first one of a history is random.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chain(pub(crate) [u8; 32]);
+
+impl Chain {
+    /// The beginning of a history that is like no other.
+    pub(super) fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The checksum after one more change.
+    pub(crate) fn after(self, change: &LoggedChange) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(change.number.to_le_bytes());
+        hash.update(change.at_ms.to_le_bytes());
+        hash.update(&change.payload);
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", to_hex(&self.0[..4]))
+    }
+}
+
+/// A place in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// Changes so far. The number goes on where a new history begins in the same catalogue.
+    pub(crate) number: u64,
+    pub(crate) chain: Chain,
+}
+
+/// A change as the journal keeps it and followers get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoggedChange {
+    pub(crate) number: u64,
+    /// When it was made, in milliseconds since 1970, by the clock of the primary.
+    pub(crate) at_ms: u64,
+    /// The checksum that its position has.
+    pub(crate) chain: Chain,
+    /// What was changed: `payload.rs`.
+    pub(crate) payload: Vec<u8>,
+}
+
+impl LoggedChange {
+    /// The position after this change.
+    pub(crate) fn position(&self) -> Position {
+        Position { number: self.number, chain: self.chain }
+    }
+
+    /// Whether this is the change that comes next after a position, and every byte of it is as it was written.
+    pub(crate) fn follows(&self, position: &Position) -> bool {
+        self.number == position.number + 1 && position.chain.after(self) == self.chain
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.number, to_hex(&self.chain.0))
+    }
+}
+
+/// A text that is no position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a position is a number, `-` and 64 hexadecimal digits")]
+pub(crate) struct NoPosition;
+
+impl FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let (number, chain) = text.split_once('-').ok_or(NoPosition)?;
+        let digits = Some(chain).filter(|chain| chain.len() == 64).ok_or(NoPosition)?;
+        let bytes = dhih_index::Codes::from_hex(256, digits).map_err(|_| NoPosition)?;
+        let chain = Chain(bytes.get(0).try_into().map_err(|_| NoPosition)?);
+        // `parse` alone would take a sign.
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = number.parse().ok().filter(|_| is_number).ok_or(NoPosition)?;
+        Ok(Self { number, chain })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_the_same_after_it_was_written() {
+        let position = Position { number: 17, chain: Chain::random().unwrap() };
+        assert_eq!(position.to_string().parse(), Ok(position));
+        let digits = "0".repeat(64);
+        for wrong in ["", "17", "17-", "-", "17-00", "+1-", "a-"] {
+            assert_eq!(wrong.parse::<Position>(), Err(NoPosition), "{wrong}");
+        }
+        for wrong in [format!("+1-{digits}"), format!("-{digits}"), format!("1-{digits}0")] {
+            assert_eq!(wrong.parse::<Position>(), Err(NoPosition), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_change_follows_one_position_alone() {
+        let begin = Position { number: 3, chain: Chain([7; 32]) };
+        let mut change =
+            LoggedChange { number: 4, at_ms: 5, chain: Chain([0; 32]), payload: vec![1, 2] };
+        change.chain = begin.chain.after(&change);
+        assert!(change.follows(&begin));
+        let other = Position { chain: Chain([8; 32]), ..begin };
+        assert!(!change.follows(&other), "another history");
+        assert!(!change.follows(&Position { number: 4, ..begin }), "another number");
+        for wrong in [
+            LoggedChange { at_ms: 6, ..change.clone() },
+            LoggedChange { payload: vec![1, 3], ..change.clone() },
+            LoggedChange { chain: Chain([0; 32]), ..change.clone() },
+        ] {
+            assert!(!wrong.follows(&begin), "{wrong:?}");
+        }
+    }
+}

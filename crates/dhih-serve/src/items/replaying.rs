@@ -1,0 +1,192 @@
+//! Items that are a copy of a primary's: its changes are made here as they were made there, one after the other, and nobody else's are, until
+//! the copy is promoted. What the journal of a catalogue tells of the index is here, too: what the index may lack after a crash.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dhih_index::{Batch, Index};
+
+use super::agreement::is_current;
+use super::catalogue::{Catalogue, LoggedChange, PayloadError, Position, ReadChange, Record};
+use super::numbering::Numbering;
+use super::writing::{Changes, Unsettled, Writing};
+use super::{ChangeError, ItemShape, LocalItems};
+use crate::{Error, Result};
+
+/// Why changes of a primary were not made. None of them was, unless the items say otherwise.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    #[error("these items follow no primary (any more)")]
+    NotFollowing,
+    /// A change that is another one than it was, or of another history.
+    #[error("change {got} does not come after what is here, which goes to change {head}")]
+    NotNext { head: u64, got: u64 },
+    #[error("change {number} cannot be made here: {source}")]
+    Unreadable { number: u64, source: PayloadError },
+    #[error(transparent)]
+    Items(#[from] ChangeError),
+}
+
+impl LocalItems {
+    /// Keeps a journal of so many bytes at most from now on; 0 ends it. Items that are only searched keep none.
+    ///
+    /// # Errors
+    /// A catalogue that cannot be written to.
+    pub(crate) fn keep_journal(self: &Arc<Self>, bytes: u64) -> Result<(), ChangeError> {
+        match self.is_changeable() {
+            true => {
+                self.maintain(|writing, _| Ok(self.make_catalogue(writing)?.keep_journal(bytes)?))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// The address of the primary that these items are a copy of.
+    pub(crate) fn primary(&self) -> Option<Arc<String>> {
+        self.writing.as_ref()?.primary.load_full()
+    }
+
+    /// How far its changes go, as far as they are found; `None` where no journal is kept.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.catalogue()?.published()
+    }
+
+    /// Makes the changes of the primary that come next, in one change. When this returns they are on disk and are found.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub(crate) fn replay(
+        self: &Arc<Self>,
+        changes: Vec<LoggedChange>,
+    ) -> Result<Position, ReplayError> {
+        self.maintain(|writing, state| {
+            let followed = writing.primary.load().is_some();
+            let Some(catalogue) = writing.catalogue().filter(|_| followed) else {
+                return Ok(Err(ReplayError::NotFollowing));
+            };
+            let Some(head) = catalogue.head()? else { return Ok(Err(ReplayError::NotFollowing)) };
+            match read(changes, head) {
+                Ok((changes, last)) => {
+                    self.make_again(catalogue, state, &changes)?;
+                    Ok(Ok(last))
+                }
+                Err(error) => Ok(Err(error)),
+            }
+        })?
+    }
+
+    fn make_again(
+        &self,
+        catalogue: &Catalogue,
+        state: &mut Changes,
+        changes: &[(LoggedChange, ReadChange)],
+    ) -> Result<(), ChangeError> {
+        let made =
+            catalogue.replay(changes).and_then(|()| self.apply_outstanding(catalogue, state));
+        let touched = changes.iter().flat_map(|(_, change)| change.ids());
+        if let Err(error) = made {
+            tracing::error!(%error, "changes of the primary could not be made; they are ended before others are");
+            state.unsettled.extend(touched.map(|id| Unsettled { id, undo: None }));
+            return Err(ChangeError::OutcomeUnknown(error));
+        }
+        touched.for_each(|id| state.numbers.note(id));
+        if changes.iter().any(|(_, change)| change.fields.is_some()) {
+            catalogue.read_attributes(is_current(&self.index()))?;
+        }
+        Ok(())
+    }
+
+    /// Changes the index as the journal says that it may not have been changed yet.
+    pub(super) fn apply_outstanding(
+        &self,
+        catalogue: &Catalogue,
+        state: &mut Changes,
+    ) -> Result<()> {
+        match outstanding(catalogue, &self.index(), &self.shape)? {
+            Some(batch) => self.apply(state, &batch),
+            None => Ok(()),
+        }
+    }
+
+    /// Follows the primary at another address, or goes on with the same; of items that are no copy nothing changes.
+    ///
+    /// # Errors
+    /// A catalogue that cannot be written to.
+    pub(crate) fn follow(self: &Arc<Self>, primary: String) -> Result<(), ChangeError> {
+        self.maintain(|writing, _| {
+            let known = writing.primary.load();
+            if let (Some(known), Some(catalogue)) = (&*known, writing.catalogue())
+                && **known != primary
+            {
+                catalogue.set_primary(&primary)?;
+                writing.primary.store(Some(Arc::new(primary)));
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes these items a primary's: from now on they are changed here, and follow nobody. Whether they followed anybody before.
+    ///
+    /// # Errors
+    /// A catalogue that cannot be written to.
+    pub(crate) fn promote(self: &Arc<Self>) -> Result<bool, ChangeError> {
+        self.maintain(|writing, state| {
+            let Some(catalogue) = writing.catalogue() else { return Ok(false) };
+            let was_copy = catalogue.promote()?;
+            state.numbers = Numbering::after(&self.index(), Some(catalogue))?;
+            writing.primary.store(None);
+            Ok(was_copy)
+        })
+    }
+}
+
+/// Checks that changes come next, byte by byte, and reads them; and the position after the last of them.
+fn read(
+    changes: Vec<LoggedChange>,
+    head: Position,
+) -> Result<(Vec<(LoggedChange, ReadChange)>, Position), ReplayError> {
+    let (mut all, mut last) = (Vec::with_capacity(changes.len()), head);
+    for change in changes {
+        if !change.follows(&last) {
+            return Err(ReplayError::NotNext { head: last.number, got: change.number });
+        }
+        last = change.position();
+        let read = ReadChange::decode(&change.payload);
+        let unreadable = |source| ReplayError::Unreadable { number: change.number, source };
+        let read = read.map_err(unreadable)?;
+        all.push((change, read));
+    }
+    Ok((all, last))
+}
+
+/// What makes an index have the changes of which the catalogue does not know that it has them; `None` where it has them.
+pub(super) fn outstanding(
+    catalogue: &Catalogue,
+    index: &Index,
+    shape: &ItemShape,
+) -> Result<Option<Batch>> {
+    let (Some(published), Some(head)) = (catalogue.published(), catalogue.head()?) else {
+        return Ok(None);
+    };
+    // Of each item the last state.
+    let mut wanted: BTreeMap<u64, Option<Record>> = BTreeMap::new();
+    for change in catalogue.logged(published.number, head.number, usize::MAX)? {
+        let read = ReadChange::decode(&change.payload).map_err(|error| Error::Journal {
+            path: catalogue.path().to_owned(),
+            number: change.number,
+            reason: error.to_string(),
+        })?;
+        wanted.extend(read.removed.into_iter().map(|removal| (removal.id, None)));
+        wanted.extend(read.added.into_iter().map(|entry| (entry.id, Some(entry.record))));
+    }
+    wanted.retain(|id, record| match record {
+        Some(record) => !shape.is_kept(index, *id, record),
+        None => index.contains(*id),
+    });
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let removed = wanted.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| *id);
+    let kept = wanted.iter().filter_map(|(id, record)| Some((*id, record.as_ref()?)));
+    Ok(Some(Batch::new().remove(removed).upsert(shape.set_of(kept)?)))
+}

@@ -1,0 +1,140 @@
+//! The address of a primary, as `--follow` has it: that of its service, or of one of its collections.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::http::Uri;
+
+use crate::collections::CollectionName;
+
+/// The address of a primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrimaryAddress {
+    pub(super) is_encrypted: bool,
+    /// Name or IP address, the latter of version 6 in brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// What the paths of the API begin with, such as `/v1`.
+    pub(super) api: String,
+}
+
+/// A text that is no address of a primary.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrimaryAddressError {
+    /// It is no URL, or has what the address of a service has not.
+    #[error(
+        "give the URL of the primary, such as http://10.0.0.5:7878 or https://photos.example/v1/collections/NAME: {0}"
+    )]
+    NoUrl(&'static str),
+}
+
+impl PrimaryAddress {
+    /// Whether the connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
+    }
+
+    /// The header `host`.
+    pub(super) fn authority(&self) -> String {
+        match (self.is_encrypted, self.port) {
+            (true, 443) | (false, 80) => self.host.clone(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+
+    /// The host without brackets, as a resolver or a certificate has it.
+    pub(super) fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+impl fmt::Display for PrimaryAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        let path = self.api.strip_suffix("/v1").unwrap_or(&self.api);
+        write!(f, "{scheme}://{}{path}", self.authority())
+    }
+}
+
+impl FromStr for PrimaryAddress {
+    type Err = PrimaryAddressError;
+
+    fn from_str(text: &str) -> Result<Self, PrimaryAddressError> {
+        let wrong = PrimaryAddressError::NoUrl;
+        let uri: Uri = text.parse().map_err(|_| wrong("it is no URL"))?;
+        let is_encrypted = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(wrong("it begins with neither http:// nor https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("a key belongs in --follow-key-file"));
+        }
+        if uri.query().is_some() || text.contains('#') {
+            return Err(wrong("it has something behind the path"));
+        }
+        if authority.host().is_empty() {
+            return Err(wrong("it has no host"));
+        }
+        let path = uri.path().trim_end_matches('/');
+        let is_collection = match path.rsplit_once("/v1/collections/") {
+            Some((_, name)) => name.parse::<CollectionName>().is_ok(),
+            None => false,
+        };
+        let api = match is_collection || path.ends_with("/v1") {
+            true => path.to_owned(),
+            false => format!("{path}/v1"),
+        };
+        let port = uri.port_u16().unwrap_or(if is_encrypted { 443 } else { 80 });
+        Ok(Self { is_encrypted, host: authority.host().to_owned(), port, api })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_that_of_a_service_or_a_collection() {
+        for (text, authority, api, shown) in [
+            ("http://10.0.0.5:7878", "10.0.0.5:7878", "/v1", "http://10.0.0.5:7878"),
+            ("http://[::1]:7878/", "[::1]:7878", "/v1", "http://[::1]:7878"),
+            ("https://a.example", "a.example", "/v1", "https://a.example"),
+            (
+                "https://a.example:444/dhih/v1",
+                "a.example:444",
+                "/dhih/v1",
+                "https://a.example:444/dhih",
+            ),
+            (
+                "http://a/v1/collections/photos",
+                "a",
+                "/v1/collections/photos",
+                "http://a/v1/collections/photos",
+            ),
+        ] {
+            let address: PrimaryAddress = text.parse().unwrap();
+            assert_eq!((&*address.authority(), &*address.api), (authority, api), "{text}");
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(address), "what is shown leads to the same");
+        }
+        assert_eq!("http://[::1]:7".parse::<PrimaryAddress>().unwrap().bare_host(), "::1");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_reason() {
+        for (text, says) in [
+            ("", "no URL"),
+            ("10.0.0.5:7878", "neither"),
+            ("ftp://a", "neither"),
+            ("/v1", "neither"),
+            ("http://key@a", "--follow-key-file"),
+            ("http://a/?x=1", "behind the path"),
+            ("http://a b", "no URL"),
+        ] {
+            let error = text.parse::<PrimaryAddress>().unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Asking the primary: one request on one connection, every step of which may take only so long.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode, header};
+use futures_util::{FutureExt, StreamExt};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::address::PrimaryAddress;
+use super::error::FollowError;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take to begin.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long the next part of an answer may take: a feed has one several times a second.
+const SILENCE: Duration = Duration::from_secs(5);
+/// The longest answer that is read as a whole, in bytes.
+const LONGEST: usize = 16 << 20;
+
+/// A primary and how it is asked.
+#[derive(Clone)]
+pub(crate) struct Primary {
+    pub(super) address: PrimaryAddress,
+    /// Of the role `replicate`, where it asks for one.
+    key: Option<Arc<str>>,
+    /// Whose certificates are trusted, where the connection is encrypted.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// An answer that is on its way.
+pub(super) struct Answer {
+    address: String,
+    pub(super) status: StatusCode,
+    body: axum::body::BodyDataStream,
+    /// Moves the bytes; it ends with this.
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: RefusalBody,
+}
+
+#[derive(Deserialize)]
+struct RefusalBody {
+    code: String,
+    message: String,
+}
+
+impl Primary {
+    /// The primary at an address, asked with a key where it asks for one, and over TLS with whose certificates are trusted.
+    pub(crate) fn new(
+        address: PrimaryAddress,
+        key: Option<String>,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Self {
+        let tls = tls.filter(|_| address.is_encrypted());
+        Self { address, key: key.map(Arc::from), tls }
+    }
+
+    /// Gets what is at a path below that of the API, from a byte on where that is not the first.
+    ///
+    /// # Errors
+    /// The primary cannot be reached, is silent or refuses.
+    pub(super) async fn get(&self, path: &str, from: u64) -> Result<Answer, FollowError> {
+        let address = &self.address;
+        let answer = async {
+            let stream = TcpStream::connect((address.bare_host(), address.port)).await;
+            let stream = stream.map_err(|error| self.unreachable(error))?;
+            let _ = stream.set_nodelay(true);
+            match &self.tls {
+                None => Ok::<_, FollowError>(Connected::Plain(stream)),
+                Some(tls) => {
+                    let name = ServerName::try_from(address.bare_host().to_owned());
+                    let name = name.map_err(|error| self.unreachable(io::Error::other(error)))?;
+                    let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
+                    let stream = stream.map_err(|error| self.unreachable(error))?;
+                    Ok(Connected::Encrypted(Box::new(stream)))
+                }
+            }
+        };
+        let connected = timeout(CONNECT, answer).await;
+        let connected = connected.map_err(|_| self.timeout("taken a connection", CONNECT))??;
+        let answered = async {
+            match connected {
+                Connected::Plain(stream) => self.request(stream, path, from).await,
+                Connected::Encrypted(stream) => self.request(stream, path, from).await,
+            }
+        };
+        let answered = timeout(ANSWER, answered).await;
+        let answer = answered.map_err(|_| self.timeout("answered", ANSWER))??;
+        match answer.status.is_success() {
+            true => Ok(answer),
+            false => Err(self.refusal(answer).await),
+        }
+    }
+
+    async fn request<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: S,
+        path: &str,
+        from: u64,
+    ) -> Result<Answer, FollowError> {
+        let address = self.address.to_string();
+        let broken = |source| FollowError::Broken { address: address.clone(), source };
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let connection = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the primary ended early");
+            }
+        });
+        let mut request = Request::get(format!("{}{path}", self.address.api))
+            .header(header::HOST, self.address.authority());
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        let request = request.body(Body::empty());
+        let request = request.map_err(|error| self.unreachable(io::Error::other(error)))?;
+        let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+        let body: Incoming = body;
+        let body = Body::new(body).into_data_stream();
+        Ok(Answer { address, status: head.status, body, connection })
+    }
+
+    /// What an answer says that is no success.
+    async fn refusal(&self, answer: Answer) -> FollowError {
+        let (address, status) = (self.address.to_string(), answer.status.as_u16());
+        let body = answer.whole().await.unwrap_or_default();
+        let (code, message) = match serde_json::from_slice::<Refusal>(&body) {
+            Ok(Refusal { error }) => (error.code, error.message),
+            Err(_) => ("unknown".into(), "the answer is none of this program".into()),
+        };
+        FollowError::Refused { address, status, code, message }
+    }
+
+    fn unreachable(&self, source: io::Error) -> FollowError {
+        FollowError::Unreachable { address: self.address.to_string(), source }
+    }
+
+    fn timeout(&self, what: &'static str, within: Duration) -> FollowError {
+        FollowError::Timeout { address: self.address.to_string(), what, within }
+    }
+}
+
+enum Connected {
+    Plain(TcpStream),
+    Encrypted(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Answer {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// A connection that breaks, or is silent.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FollowError> {
+        match timeout(SILENCE, self.body.next()).await {
+            Ok(piece) => self.piece(piece),
+            Err(_) => Err(FollowError::Timeout {
+                address: self.address.clone(),
+                what: "sent anything",
+                within: SILENCE,
+            }),
+        }
+    }
+
+    /// The next bytes, if they have come already.
+    ///
+    /// # Errors
+    /// An answer that has ended; a connection that breaks.
+    pub(super) fn next_if_here(&mut self) -> Result<Option<Bytes>, FollowError> {
+        match self.body.next().now_or_never() {
+            Some(piece) => self.piece(piece)?.ok_or(FollowError::Ended).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn piece(
+        &self,
+        piece: Option<Result<Bytes, axum::Error>>,
+    ) -> Result<Option<Bytes>, FollowError> {
+        piece.transpose().map_err(|error| FollowError::Unreachable {
+            address: self.address.clone(),
+            source: io::Error::other(error),
+        })
+    }
+
+    /// The whole body, which is a short one.
+    ///
+    /// # Errors
+    /// A connection that breaks, or is silent; a body that is not short.
+    pub(super) async fn whole(mut self) -> Result<Vec<u8>, FollowError> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            body.extend_from_slice(&bytes);
+            if body.len() > LONGEST {
+                return Err(FollowError::List(format!("it has more than {LONGEST} bytes")));
+            }
+        }
+        Ok(body)
+    }
+}

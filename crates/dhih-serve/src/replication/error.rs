@@ -1,0 +1,72 @@
+//! Why a follower is not told of changes, or has no snapshot.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::frame::FrameError;
+use crate::Error;
+use crate::items::ReplayError;
+
+/// Why it does not go on at the moment. Each is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    #[error("{address} cannot be reached: {source}")]
+    Unreachable { address: String, source: io::Error },
+    #[error("{address} has not {what} within {within:?}")]
+    Timeout { address: String, what: &'static str, within: Duration },
+    /// Neither what it sends nor what it is sent is understood by the other side.
+    #[error("{address} does not speak HTTP as is expected: {source}")]
+    Broken { address: String, source: hyper::Error },
+    #[error("{address} has refused: {status} {code}: {message}")]
+    Refused { address: String, status: u16, code: String, message: String },
+    #[error("the primary has ended its answer")]
+    Ended,
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error("the list of the snapshot's files cannot be read: {0}")]
+    List(String),
+    /// What was sent is not what was promised.
+    #[error(
+        "the file {name} of the snapshot came with another content than it has at the primary: it is taken again"
+    )]
+    Checksum { name: String },
+    #[error("{}: {source}", path.display())]
+    Disk { path: PathBuf, source: io::Error },
+    /// The disk is full, or the snapshot cannot be served here.
+    #[error(transparent)]
+    Local(#[from] Error),
+}
+
+impl FollowError {
+    /// A word for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Timeout { .. } => "silent",
+            Self::Ended => "ended",
+            Self::Broken { .. } | Self::Frame(_) | Self::List(_) => "malformed",
+            Self::Refused { code, .. } => match &**code {
+                "no_journal" => "no_journal",
+                "unauthorized" | "forbidden" => "unauthorized",
+                "no_collection" | "not_found" => "not_found",
+                _ => "refused",
+            },
+            Self::Checksum { .. } | Self::Replay(ReplayError::NotNext { .. }) => "checksum",
+            Self::Replay(ReplayError::NotFollowing) => "promoted",
+            Self::Replay(ReplayError::Unreadable { .. }) => "unreadable_change",
+            Self::Replay(ReplayError::Items(_)) => "not_written",
+            Self::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => "disk_full",
+            Self::Disk { .. } => "disk",
+            Self::Local(error) => error.code(),
+        }
+    }
+
+    /// Whether the primary says that a follower cannot go on from where it is.
+    pub(super) fn asks_for_snapshot(&self) -> bool {
+        let codes = ["other_history", "too_far_behind"];
+        matches!(self, Self::Refused { status: 409, code, .. } if codes.contains(&&**code))
+    }
+}

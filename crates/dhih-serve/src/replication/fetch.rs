@@ -1,0 +1,212 @@
+//! Taking a snapshot of the primary: its list of files, each file from where an interruption has left it, and the checksum of each.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use dhih_index::to_hex;
+use sha2::{Digest as _, Sha256};
+use tokio::task::block_in_place;
+
+use super::client::Primary;
+use super::error::FollowError;
+use super::offer::HashWriter;
+use super::place::Place;
+use crate::api::{FollowFile, FollowSnapshot};
+use crate::disk::sync_directory;
+use crate::items::catalogue::{Catalogue, Position};
+use crate::operation::plain_name::check_plain;
+
+/// The list of the files that are being taken, beside them: its name is none of theirs.
+const LIST: &str = ".list.json";
+/// How long it takes until it is asked again for a snapshot that the primary is making.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes a snapshot, to be put in its place: all of it is there then, and on disk.
+///
+/// # Errors
+/// The primary fails, or the disk does; what was taken so far is kept for the next time, unless the disk is full.
+pub(super) async fn fetch(primary: &Primary, place: &Place) -> Result<Position, FollowError> {
+    let fetched = take(primary, place.taking()).await;
+    if let Err(FollowError::Disk { source, .. }) = &fetched
+        && [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind())
+    {
+        block_in_place(|| place.give_up());
+    }
+    fetched
+}
+
+async fn take(primary: &Primary, dir: &Path) -> Result<Position, FollowError> {
+    let snapshot = list(primary).await?;
+    let position = check(&snapshot)?;
+    block_in_place(|| begin(dir, &snapshot)).map_err(disk(dir))?;
+    let bytes: u64 = snapshot.files.iter().map(|file| file.bytes).sum();
+    tracing::info!(
+        position = position.number,
+        files = snapshot.files.len(),
+        bytes,
+        "a snapshot of the primary is taken"
+    );
+    for file in &snapshot.files {
+        let path = dir.join(&file.name);
+        take_file(primary, &snapshot.id, file, &path).await?;
+        block_in_place(|| check_file(file, &path))?;
+    }
+    block_in_place(|| {
+        fs::remove_file(dir.join(LIST)).map_err(disk(dir))?;
+        let catalogue = Catalogue::open(dir)?;
+        if catalogue.head()? != Some(position) {
+            return Err(FollowError::List(
+                "the catalogue has another position than it says".into(),
+            ));
+        }
+        catalogue.set_primary(&primary.address.to_string())?;
+        drop(catalogue);
+        sync_directory(dir).map_err(disk(dir))
+    })?;
+    Ok(position)
+}
+
+async fn list(primary: &Primary) -> Result<FollowSnapshot, FollowError> {
+    loop {
+        let answer = primary.get("/replication/snapshot", 0).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            let body = answer.whole().await?;
+            let list = serde_json::from_slice(&body);
+            return list.map_err(|error| FollowError::List(error.to_string()));
+        }
+        tracing::info!("the primary is making a snapshot");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Refuses a list with names that lead elsewhere. The position of the snapshot.
+fn check(snapshot: &FollowSnapshot) -> Result<Position, FollowError> {
+    let wrong = |what: String| Err(FollowError::List(what));
+    if check_plain(&snapshot.id).is_err() {
+        return wrong(format!("{:?} is no id of a snapshot", snapshot.id));
+    }
+    let mut names = BTreeSet::new();
+    for file in &snapshot.files {
+        if check_plain(&file.name).is_err() || !names.insert(&file.name) {
+            return wrong(format!("{:?} is no name of a file in it, or is there twice", file.name));
+        }
+    }
+    snapshot.position.parse().or_else(|error| wrong(format!("{:?}: {error}", snapshot.position)))
+}
+
+/// Makes the directory, with what there is of the same snapshot, and without anything else.
+fn begin(dir: &Path, snapshot: &FollowSnapshot) -> io::Result<()> {
+    let list = serde_json::to_vec(snapshot)?;
+    if fs::read(dir.join(LIST)).is_ok_and(|known| known == list) {
+        return Ok(());
+    }
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join(LIST), list)
+}
+
+async fn take_file(
+    primary: &Primary,
+    id: &str,
+    file: &FollowFile,
+    path: &Path,
+) -> Result<(), FollowError> {
+    let failed = disk(path);
+    let mut out = OpenOptions::new().create(true).append(true).open(path).map_err(&failed)?;
+    let mut have = out.metadata().map_err(&failed)?.len();
+    if have > file.bytes {
+        out.set_len(0).map_err(&failed)?;
+        have = 0;
+    }
+    if have < file.bytes {
+        let at = format!("/replication/snapshot/{id}/{}", file.name);
+        let mut answer = primary.get(&at, have).await?;
+        if have > 0 && answer.status != StatusCode::PARTIAL_CONTENT {
+            out.set_len(0).map_err(&failed)?;
+            have = 0;
+        }
+        while let Some(bytes) = answer.next().await? {
+            have += bytes.len() as u64;
+            if have > file.bytes {
+                break;
+            }
+            block_in_place(|| out.write_all(&bytes)).map_err(&failed)?;
+        }
+        if have < file.bytes {
+            return Err(FollowError::Ended);
+        }
+    }
+    block_in_place(|| out.sync_all()).map_err(&failed)
+}
+
+/// Refuses a file whose content is not that of the primary's, and removes it.
+fn check_file(file: &FollowFile, path: &Path) -> Result<(), FollowError> {
+    let mut hash = Sha256::new();
+    let read =
+        File::open(path).and_then(|mut from| io::copy(&mut from, &mut HashWriter(&mut hash)));
+    let bytes = read.map_err(disk(path))?;
+    if bytes == file.bytes && to_hex(&hash.finalize()) == file.sha256 {
+        return Ok(());
+    }
+    fs::remove_file(path).map_err(disk(path))?;
+    Err(FollowError::Checksum { name: file.name.clone() })
+}
+
+fn disk(path: &Path) -> impl Fn(io::Error) -> FollowError {
+    let path: PathBuf = path.to_owned();
+    move |source| FollowError::Disk { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(names: &[&str]) -> FollowSnapshot {
+        let file = |name: &&str| FollowFile { name: (*name).into(), bytes: 1, sha256: "0".into() };
+        let position = format!("7-{}", "0".repeat(64));
+        FollowSnapshot { id: "a1".into(), position, files: names.iter().map(file).collect() }
+    }
+
+    #[test]
+    fn a_list_names_no_file_elsewhere() {
+        assert_eq!(check(&snapshot(&["a", "b"])).unwrap().number, 7);
+        for names in [&["../a"][..], &["/a"], &[""], &[LIST], &["a", "a"]] {
+            assert!(matches!(check(&snapshot(names)), Err(FollowError::List(_))), "{names:?}");
+        }
+        let other = FollowSnapshot { position: "7".into(), ..snapshot(&["a"]) };
+        assert!(matches!(check(&other), Err(FollowError::List(_))));
+    }
+
+    #[test]
+    fn what_was_taken_is_kept_for_the_same_snapshot_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("taking");
+        begin(&dir, &snapshot(&["a"])).unwrap();
+        fs::write(dir.join("a"), "x").unwrap();
+        begin(&dir, &snapshot(&["a"])).unwrap();
+        assert!(dir.join("a").exists());
+        begin(&dir, &snapshot(&["a", "b"])).unwrap();
+        assert!(!dir.join("a").exists());
+    }
+
+    #[test]
+    fn a_file_with_another_content_is_refused_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "abc").unwrap();
+        // printf abc | sha256sum
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let right = FollowFile { name: "a".into(), bytes: 3, sha256: sha256.into() };
+        check_file(&right, &path).unwrap();
+        fs::write(&path, "abd").unwrap();
+        assert!(matches!(check_file(&right, &path), Err(FollowError::Checksum { .. })));
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,181 @@
+//! The primary's side of a snapshot: it is made when a follower asks for one, kept for a while beside the items, and sent by file and range.
+//! Followers that ask soon after one another get the same one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use dhih_index::to_hex;
+use sha2::{Digest as _, Sha256};
+
+use crate::Error;
+use crate::api::{FollowFile, FollowSnapshot};
+use crate::items::catalogue::{Position, Reach};
+use crate::items::{ChangeError, LocalItems};
+use crate::operation::plain_name::check_plain;
+
+/// The directory of snapshots for followers, in that of the index: so that they can be links to its files.
+const DIR: &str = ".followers";
+/// How long a snapshot is kept that no follower asks for.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// Why there is no snapshot for a follower.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OfferError {
+    #[error(
+        "this service keeps no journal, so that nobody can follow it: start it with --journal-mib"
+    )]
+    NoJournal,
+    #[error("a snapshot for followers is being made: ask again in a second")]
+    UnderWay,
+    #[error(
+        "there is no snapshot of this id (any more), or no such file in it: ask for another one"
+    )]
+    Gone,
+    #[error(transparent)]
+    Items(#[from] ChangeError),
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// The snapshot that followers are offered, if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Offers {
+    current: Mutex<Option<Offer>>,
+    /// One is made at a time.
+    making: Mutex<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Offer {
+    snapshot: FollowSnapshot,
+    position: Position,
+    dir: PathBuf,
+    used: Instant,
+}
+
+impl Offers {
+    /// A snapshot from which a follower can go on. It blocks for as long as it takes to make it.
+    ///
+    /// # Errors
+    /// No journal is kept; another one is being made; a disk that does not take it.
+    pub(crate) fn offered(&self, items: &Arc<LocalItems>) -> Result<FollowSnapshot, OfferError> {
+        let _one = match self.making.try_lock() {
+            Ok(one) => one,
+            Err(TryLockError::Poisoned(one)) => one.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(OfferError::UnderWay),
+        };
+        let catalogue = items.catalogue().ok_or(OfferError::NoJournal)?;
+        let known = self.current().as_ref().map(|offer| offer.position);
+        if let Some(position) = known
+            && catalogue.reach(&position)? == Reach::Here
+            && let Some(offer) = self.current().as_mut()
+        {
+            offer.used = Instant::now();
+            return Ok(offer.snapshot.clone());
+        }
+        let dir = items.dir().join(DIR);
+        self.current().take();
+        // Those of an earlier start of the program, too.
+        remove(&dir);
+        let offer = make(items, &dir)?;
+        let snapshot = offer.snapshot.clone();
+        *self.current() = Some(offer);
+        Ok(snapshot)
+    }
+
+    /// A file of the snapshot of an id.
+    ///
+    /// # Errors
+    /// There is no such snapshot (any more), or no such file in it.
+    pub(crate) fn file(&self, id: &str, name: &str) -> Result<(FollowFile, PathBuf), OfferError> {
+        let mut current = self.current();
+        let offer = current.as_mut().filter(|offer| offer.snapshot.id == id);
+        let offer = offer.ok_or(OfferError::Gone)?;
+        offer.used = Instant::now();
+        let file = offer.snapshot.files.iter().find(|file| file.name == name);
+        let file = file.ok_or(OfferError::Gone)?;
+        Ok((file.clone(), offer.dir.join(name)))
+    }
+
+    /// Removes a snapshot that no follower has asked for in a while; whether none is left.
+    pub(crate) fn expire(&self) -> bool {
+        let mut current = self.current();
+        if let Some(offer) = current.take_if(|offer| offer.used.elapsed() > KEPT) {
+            remove(&offer.dir);
+        }
+        current.is_none()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Offer>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn make(items: &Arc<LocalItems>, parent: &Path) -> Result<Offer, OfferError> {
+    let failed = |source| Error::written(parent, source);
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|error| failed(io::Error::other(error)))?;
+    let id = to_hex(&id);
+    let dir = parent.join(&id);
+    fs::create_dir_all(parent).map_err(failed)?;
+    let made = items.snapshot_to_follow(&dir).map_err(OfferError::from);
+    let listed = made.and_then(|position| {
+        let position = position.ok_or(OfferError::NoJournal)?;
+        Ok((position, files(&dir).map_err(failed)?))
+    });
+    let (position, files) = listed.inspect_err(|_| remove(&dir))?;
+    tracing::info!(
+        position = position.number,
+        files = files.len(),
+        "a snapshot for followers was made"
+    );
+    let snapshot = FollowSnapshot { id, position: position.to_string(), files };
+    Ok(Offer { snapshot, position, dir, used: Instant::now() })
+}
+
+/// The files of a snapshot by name, with the checksums of what they hold.
+fn files(dir: &Path) -> io::Result<Vec<FollowFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A lock has no content.
+        if !entry.file_type()?.is_file()
+            || check_plain(&name).is_err()
+            || entry.metadata()?.len() == 0
+        {
+            continue;
+        }
+        let mut file = fs::File::open(entry.path())?;
+        let mut hash = Sha256::new();
+        let bytes = io::copy(&mut file, &mut HashWriter(&mut hash))?;
+        files.push(FollowFile { name, bytes, sha256: to_hex(&hash.finalize()) });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Hashes what is written to it.
+pub(super) struct HashWriter<'h>(pub(super) &'h mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn remove(dir: &Path) {
+    if let Err(error) = fs::remove_dir_all(dir)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, dir = %dir.display(), "a snapshot for followers could not be removed");
+    }
+}

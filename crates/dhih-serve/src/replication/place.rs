@@ -1,0 +1,186 @@
+//! Where a follower has its copy, and how a snapshot takes its place: beside it, under names that are hidden, and by renaming, so that no
+//! interruption leaves a half of one.
+//!
+//! ```text
+//! .NAME.taking   a snapshot that is not whole yet
+//! .NAME.taken    one that is
+//! .NAME.before   the copy that it takes the place of, until the new one is served
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::sync_directory;
+use crate::{Error, Result};
+
+/// The place of a copy.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    dir: PathBuf,
+    taking: PathBuf,
+    taken: PathBuf,
+    before: PathBuf,
+}
+
+impl Place {
+    /// The place of the copy in `dir`.
+    ///
+    /// # Errors
+    /// A path without a name.
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        let name = dir.file_name().ok_or_else(|| {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "the path has no name");
+            Error::Input { path: dir.to_owned(), source }
+        })?;
+        let beside =
+            |state: &str| dir.with_file_name(format!(".{}.{state}", name.to_string_lossy()));
+        Ok(Self {
+            dir: dir.to_owned(),
+            taking: beside("taking"),
+            taken: beside("taken"),
+            before: beside("before"),
+        })
+    }
+
+    /// Ends what an interruption has left half done; whether there is a copy.
+    ///
+    /// # Errors
+    /// A directory that cannot be renamed.
+    pub(crate) fn recover(&self) -> Result<bool> {
+        if is_there(&self.dir) {
+            return Ok(true);
+        }
+        for whole in [&self.taken, &self.before] {
+            if is_there(whole) {
+                self.rename(whole, &self.dir)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The directory for a snapshot that is not whole yet.
+    pub(super) fn taking(&self) -> &Path {
+        &self.taking
+    }
+
+    /// Puts the snapshot, which is whole and on disk, in the place of the copy.
+    ///
+    /// # Errors
+    /// A directory that cannot be renamed or removed; the copy is where it was.
+    pub(crate) fn put(&self) -> Result<()> {
+        self.remove(&self.taken)?;
+        self.remove(&self.before)?;
+        self.rename(&self.taking, &self.taken)?;
+        if is_there(&self.dir) {
+            self.rename(&self.dir, &self.before)?;
+        }
+        let put = self.rename(&self.taken, &self.dir);
+        put.inspect_err(|_| drop(fs::rename(&self.before, &self.dir)))
+    }
+
+    /// Takes back [`put`](Self::put), where what was put there cannot be served.
+    ///
+    /// # Errors
+    /// A directory that cannot be renamed or removed.
+    pub(crate) fn take_back(&self) -> Result<()> {
+        self.remove(&self.taken)?;
+        self.rename(&self.dir, &self.taken)?;
+        self.rename(&self.before, &self.dir)?;
+        self.remove(&self.taken)
+    }
+
+    /// Removes what is not needed any more once the copy is served.
+    pub(crate) fn tidy(&self) {
+        for dir in [&self.before, &self.taken] {
+            if let Err(error) = self.remove(dir) {
+                tracing::warn!(%error, "what a snapshot took the place of stays for now");
+            }
+        }
+    }
+
+    /// Removes what was taken of a snapshot so far.
+    pub(super) fn give_up(&self) {
+        if let Err(error) = self.remove(&self.taking) {
+            tracing::warn!(%error, "a part of a snapshot stays for now");
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let renamed = fs::rename(from, to);
+        let synced = renamed.and_then(|()| sync_directory(parent.unwrap_or(Path::new("."))));
+        synced.map_err(|source| Error::written(to, source))
+    }
+
+    fn remove(&self, dir: &Path) -> Result<()> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::written(dir, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_there(dir: &Path) -> bool {
+    dir.symlink_metadata().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(dir: &Path, content: &str) {
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join("file"), content).unwrap();
+    }
+
+    fn content(dir: &Path) -> String {
+        fs::read_to_string(dir.join("file")).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_a_copy_and_goes_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("copy");
+        let place = Place::new(&dir).unwrap();
+        assert!(!place.recover().unwrap());
+        made(place.taking(), "1");
+        place.put().unwrap();
+        assert_eq!(content(&dir), "1");
+        made(place.taking(), "2");
+        place.put().unwrap();
+        assert_eq!(content(&dir), "2");
+        place.take_back().unwrap();
+        assert_eq!(content(&dir), "1");
+        made(place.taking(), "3");
+        place.put().unwrap();
+        place.tidy();
+        assert_eq!(content(&dir), "3");
+        let left: Vec<_> = fs::read_dir(parent.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn an_interruption_between_two_renamings_loses_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("copy");
+        let place = Place::new(&dir).unwrap();
+        made(&place.before, "old");
+        assert!(place.recover().unwrap());
+        assert_eq!(content(&dir), "old");
+        fs::rename(&dir, &place.before).unwrap();
+        made(&place.taken, "new");
+        made(place.taking(), "half");
+        assert!(place.recover().unwrap());
+        assert_eq!(content(&dir), "new", "what is whole comes first, and what is not whole never");
+    }
+
+    #[test]
+    fn a_path_without_a_name_is_refused() {
+        assert!(Place::new(Path::new("/")).is_err());
+        assert!(Place::new(Path::new("..")).is_err());
+    }
+}
