@@ -22,8 +22,8 @@ pub struct EncodeParams {
 pub struct EncodeBody {
     /// An image in base64: a JPEG, PNG, WebP, GIF, BMP or TIFF.
     pub image: Option<Base64Image>,
-    /// A text, for a run with a text tower.
-    #[schema(min_length = 1, max_length = 4096, example = "a red car")]
+    /// A text of 1 to 4,096 bytes, for a run with a text tower.
+    #[schema(example = "a red car")]
     pub text: Option<String>,
     /// A vector, for a service with a codec.
     pub vector: Option<Vector>,

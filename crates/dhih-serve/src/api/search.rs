@@ -66,9 +66,9 @@ pub struct SearchBody {
     pub sample: Option<usize>,
     /// A vector, which the codec of the service encodes.
     pub vector: Option<Vector>,
-    /// A description in words of the wanted pictures, for a run with a text tower. At most 4,096 bytes, of which the tower reads the first
+    /// A description in words of the wanted pictures, for a run with a text tower. 1 to 4,096 bytes, of which the tower reads the first
     /// 77 (CLIP) or 64 (SigLIP) tokens.
-    #[schema(min_length = 1, max_length = 4096, example = "a red car")]
+    #[schema(example = "a red car")]
     pub text: Option<String>,
     /// An image in base64: a JPEG, PNG, WebP, GIF, BMP or TIFF.
     pub image: Option<Base64Image>,

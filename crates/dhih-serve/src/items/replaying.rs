@@ -9,7 +9,7 @@ use dhih_index::{Batch, Index};
 use super::agreement::is_current;
 use super::catalogue::{Catalogue, LoggedChange, PayloadError, Position, ReadChange, Record};
 use super::numbering::Numbering;
-use super::writing::{Changes, Unsettled, Writing};
+use super::writing::{Changes, Unsettled};
 use super::{ChangeError, ItemShape, LocalItems};
 use crate::{Error, Result};
 
