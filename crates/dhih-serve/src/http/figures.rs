@@ -49,7 +49,11 @@ pub(super) fn record(state: &AppState) {
 
 /// Sets the figures of a collection that was removed to nothing: they cannot be taken back.
 pub(super) fn forget(name: &CollectionName) {
-    OF_ALL.into_iter().chain(OF_INDEX).chain(OF_REPLICATION).for_each(|figure| set(figure, name, 0.0));
+    OF_ALL
+        .into_iter()
+        .chain(OF_INDEX)
+        .chain(OF_REPLICATION)
+        .for_each(|figure| set(figure, name, 0.0));
 }
 
 fn set(figure: &'static str, collection: &CollectionName, value: f64) {

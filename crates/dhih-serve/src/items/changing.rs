@@ -298,7 +298,9 @@ impl Writing {
 
     /// Lets followers be given the changes so far, where none is left half made.
     fn publish(&self, changes: &Changes) {
-        let Some(catalogue) = self.catalogue().filter(|it| it.published().is_some()) else { return };
+        let Some(catalogue) = self.catalogue().filter(|it| it.published().is_some()) else {
+            return;
+        };
         if changes.unsettled.is_empty()
             && let Err(error) = catalogue.publish()
         {

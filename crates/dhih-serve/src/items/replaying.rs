@@ -24,7 +24,13 @@ pub(crate) enum ReplayError {
     #[error("change {number} cannot be made here: {source}")]
     Unreadable { number: u64, source: PayloadError },
     #[error(transparent)]
-    Items(#[from] ChangeError),
+    Items(Box<ChangeError>),
+}
+
+impl From<ChangeError> for ReplayError {
+    fn from(refusal: ChangeError) -> Self {
+        Self::Items(refusal.into())
+    }
 }
 
 impl LocalItems {
@@ -34,9 +40,9 @@ impl LocalItems {
     /// A catalogue that cannot be written to.
     pub(crate) fn keep_journal(self: &Arc<Self>, bytes: u64) -> Result<(), ChangeError> {
         match self.is_changeable() {
-            true => self.maintain(|writing, _| {
-                Ok(self.make_catalogue(writing)?.keep_journal(bytes)?)
-            }),
+            true => {
+                self.maintain(|writing, _| Ok(self.make_catalogue(writing)?.keep_journal(bytes)?))
+            }
             false => Ok(()),
         }
     }
@@ -81,7 +87,8 @@ impl LocalItems {
         state: &mut Changes,
         changes: &[(LoggedChange, ReadChange)],
     ) -> Result<(), ChangeError> {
-        let made = catalogue.replay(changes).and_then(|()| self.apply_outstanding(catalogue, state));
+        let made =
+            catalogue.replay(changes).and_then(|()| self.apply_outstanding(catalogue, state));
         let touched = changes.iter().flat_map(|(_, change)| change.ids());
         if let Err(error) = made {
             tracing::error!(%error, "changes of the primary could not be made; they are ended before others are");

@@ -153,7 +153,9 @@ impl Config {
             return Err("--follow and --collections are both given: a service follows one collection, give its URL to --follow and --index".into());
         }
         if address.is_encrypted() && self.follow_ca.is_none() {
-            return Err(format!("--follow {address} is encrypted, and nobody's certificates are trusted: give --follow-ca FILE"));
+            return Err(format!(
+                "--follow {address} is encrypted, and nobody's certificates are trusted: give --follow-ca FILE"
+            ));
         }
         Ok(())
     }
@@ -188,9 +190,12 @@ impl Config {
             return match (&self.index, &self.follow) {
                 (None, None) => Ok(Source::Postgres(store)),
                 (None, Some(_)) => {
-                    Err("--store and --follow are both given: a store is not copied, give one".into())
+                    Err("--store and --follow are both given: a store is not copied, give one"
+                        .into())
                 }
-                (Some(_), _) => Err("--store and --index are both given: search one of them".into()),
+                (Some(_), _) => {
+                    Err("--store and --index are both given: search one of them".into())
+                }
             };
         }
         let run = self.run.as_deref().unwrap_or(Path::new(LATEST));

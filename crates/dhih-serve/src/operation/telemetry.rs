@@ -138,12 +138,36 @@ fn install() -> Option<PrometheusHandle> {
         "Requests refused because their client sent too many"
     );
     describe_gauge!("dhih_followers", Unit::Count, "Followers that are told of changes");
-    describe_gauge!("dhih_replication_position", Unit::Count, "Number of the last change that is served");
-    describe_gauge!("dhih_replication_lag_seconds", seconds, "Since a follower last had every change of its primary");
-    describe_gauge!("dhih_replication_connected", Unit::Count, "0 where a follower is not told of changes");
-    describe_counter!("dhih_replication_changes_total", Unit::Count, "Changes of the primary that were made");
-    describe_counter!("dhih_replication_snapshots_total", Unit::Count, "Snapshots of the primary that were taken");
-    describe_counter!("dhih_replication_interruptions_total", Unit::Count, "Times that the primary was lost");
+    describe_gauge!(
+        "dhih_replication_position",
+        Unit::Count,
+        "Number of the last change that is served"
+    );
+    describe_gauge!(
+        "dhih_replication_lag_seconds",
+        seconds,
+        "Since a follower last had every change of its primary"
+    );
+    describe_gauge!(
+        "dhih_replication_connected",
+        Unit::Count,
+        "0 where a follower is not told of changes"
+    );
+    describe_counter!(
+        "dhih_replication_changes_total",
+        Unit::Count,
+        "Changes of the primary that were made"
+    );
+    describe_counter!(
+        "dhih_replication_snapshots_total",
+        Unit::Count,
+        "Snapshots of the primary that were taken"
+    );
+    describe_counter!(
+        "dhih_replication_interruptions_total",
+        Unit::Count,
+        "Times that the primary was lost"
+    );
     describe_counter!("dhih_added_total", Unit::Count, "Items added");
     describe_counter!("dhih_deleted_total", Unit::Count, "Items deleted");
     describe_counter!("dhih_reloads_total", Unit::Count, "Reloads, by outcome");

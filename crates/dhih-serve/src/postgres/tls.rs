@@ -30,8 +30,7 @@ pub(super) struct Connector(Arc<ClientConfig>);
 impl Connector {
     /// Trusts what the certificates of a PEM file have signed.
     pub(super) fn load(path: &Path) -> Result<Self, Error> {
-        let wrong =
-            |reason| Error::Certificates { file: path.display().to_string(), reason };
+        let wrong = |reason| Error::Certificates { file: path.display().to_string(), reason };
         client_config(path).map(Self).map_err(wrong)
     }
 }

@@ -22,7 +22,9 @@ pub struct PrimaryAddress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrimaryAddressError {
     /// It is no URL, or has what the address of a service has not.
-    #[error("give the URL of the primary, such as http://10.0.0.5:7878 or https://photos.example/v1/collections/NAME: {0}")]
+    #[error(
+        "give the URL of the primary, such as http://10.0.0.5:7878 or https://photos.example/v1/collections/NAME: {0}"
+    )]
     NoUrl(&'static str),
 }
 
@@ -99,7 +101,12 @@ mod tests {
             ("http://10.0.0.5:7878", "10.0.0.5:7878", "/v1", "http://10.0.0.5:7878"),
             ("http://[::1]:7878/", "[::1]:7878", "/v1", "http://[::1]:7878"),
             ("https://a.example", "a.example", "/v1", "https://a.example"),
-            ("https://a.example:444/dhih/v1", "a.example:444", "/dhih/v1", "https://a.example:444/dhih"),
+            (
+                "https://a.example:444/dhih/v1",
+                "a.example:444",
+                "/dhih/v1",
+                "https://a.example:444/dhih",
+            ),
             (
                 "http://a/v1/collections/photos",
                 "a",

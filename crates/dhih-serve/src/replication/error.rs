@@ -29,13 +29,21 @@ pub(crate) enum FollowError {
     #[error("the list of the snapshot's files cannot be read: {0}")]
     List(String),
     /// What was sent is not what was promised.
-    #[error("the file {name} of the snapshot came with another content than it has at the primary: it is taken again")]
+    #[error(
+        "the file {name} of the snapshot came with another content than it has at the primary: it is taken again"
+    )]
     Checksum { name: String },
     #[error("{}: {source}", path.display())]
     Disk { path: PathBuf, source: io::Error },
     /// The disk is full, or the snapshot cannot be served here.
     #[error(transparent)]
-    Local(#[from] Error),
+    Local(Box<Error>),
+}
+
+impl From<Error> for FollowError {
+    fn from(error: Error) -> Self {
+        Self::Local(error.into())
+    }
 }
 
 impl FollowError {

@@ -59,7 +59,9 @@ async fn take(primary: &Primary, dir: &Path) -> Result<Position, FollowError> {
         fs::remove_file(dir.join(LIST)).map_err(disk(dir))?;
         let catalogue = Catalogue::open(dir)?;
         if catalogue.head()? != Some(position) {
-            return Err(FollowError::List("the catalogue has another position than it says".into()));
+            return Err(FollowError::List(
+                "the catalogue has another position than it says".into(),
+            ));
         }
         catalogue.set_primary(&primary.address.to_string())?;
         drop(catalogue);
@@ -147,7 +149,8 @@ async fn take_file(
 /// Refuses a file whose content is not that of the primary's, and removes it.
 fn check_file(file: &FollowFile, path: &Path) -> Result<(), FollowError> {
     let mut hash = Sha256::new();
-    let read = File::open(path).and_then(|mut from| io::copy(&mut from, &mut HashWriter(&mut hash)));
+    let read =
+        File::open(path).and_then(|mut from| io::copy(&mut from, &mut HashWriter(&mut hash)));
     let bytes = read.map_err(disk(path))?;
     if bytes == file.bytes && to_hex(&hash.finalize()) == file.sha256 {
         return Ok(());

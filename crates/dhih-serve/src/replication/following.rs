@@ -113,7 +113,9 @@ impl Follower {
         })?;
         let primary = self.status.primary().to_owned();
         let followed = spawn_blocking(move || items.follow(primary)).await;
-        Ok(followed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())).map_err(ReplayError::from)?)
+        Ok(followed
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+            .map_err(ReplayError::from)?)
     }
 
     /// Makes changes as they come, until that fails.
@@ -218,7 +220,8 @@ async fn replay(
     let items = items(state)?;
     let made = changes.len() as u64;
     let replayed = spawn_blocking(move || items.replay(changes)).await;
-    let position = replayed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let position =
+        replayed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
     metrics::counter!("dhih_replication_changes_total").increment(made);
     Ok(position)
 }

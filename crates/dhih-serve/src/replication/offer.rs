@@ -24,16 +24,32 @@ const KEPT: Duration = Duration::from_secs(600);
 /// Why there is no snapshot for a follower.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OfferError {
-    #[error("this service keeps no journal, so that nobody can follow it: start it with --journal-mib")]
+    #[error(
+        "this service keeps no journal, so that nobody can follow it: start it with --journal-mib"
+    )]
     NoJournal,
     #[error("a snapshot for followers is being made: ask again in a second")]
     UnderWay,
-    #[error("there is no snapshot of this id (any more), or no such file in it: ask for another one")]
+    #[error(
+        "there is no snapshot of this id (any more), or no such file in it: ask for another one"
+    )]
     Gone,
     #[error(transparent)]
-    Items(#[from] ChangeError),
+    Items(Box<ChangeError>),
     #[error(transparent)]
-    Failed(#[from] Error),
+    Failed(Box<Error>),
+}
+
+impl From<ChangeError> for OfferError {
+    fn from(refusal: ChangeError) -> Self {
+        Self::Items(refusal.into())
+    }
+}
+
+impl From<Error> for OfferError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// The snapshot that followers are offered, if there is one.
@@ -123,7 +139,11 @@ fn make(items: &Arc<LocalItems>, parent: &Path) -> Result<Offer, OfferError> {
         Ok((position, files(&dir).map_err(failed)?))
     });
     let (position, files) = listed.inspect_err(|_| remove(&dir))?;
-    tracing::info!(position = position.number, files = files.len(), "a snapshot for followers was made");
+    tracing::info!(
+        position = position.number,
+        files = files.len(),
+        "a snapshot for followers was made"
+    );
     let snapshot = FollowSnapshot { id, position: position.to_string(), files };
     Ok(Offer { snapshot, position, dir, used: Instant::now() })
 }
@@ -135,7 +155,10 @@ fn files(dir: &Path) -> io::Result<Vec<FollowFile>> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         // A lock has no content.
-        if !entry.file_type()?.is_file() || check_plain(&name).is_err() || entry.metadata()?.len() == 0 {
+        if !entry.file_type()?.is_file()
+            || check_plain(&name).is_err()
+            || entry.metadata()?.len() == 0
+        {
             continue;
         }
         let mut file = fs::File::open(entry.path())?;

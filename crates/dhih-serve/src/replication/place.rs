@@ -33,9 +33,8 @@ impl Place {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "the path has no name");
             Error::Input { path: dir.to_owned(), source }
         })?;
-        let beside = |state: &str| {
-            dir.with_file_name(format!(".{}.{state}", name.to_string_lossy()))
-        };
+        let beside =
+            |state: &str| dir.with_file_name(format!(".{}.{state}", name.to_string_lossy()));
         Ok(Self {
             dir: dir.to_owned(),
             taking: beside("taking"),

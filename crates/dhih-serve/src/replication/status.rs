@@ -32,7 +32,8 @@ pub(crate) struct Followed {
 
 impl FollowStatus {
     pub(crate) fn new(primary: String) -> Self {
-        let state = State { complete: Instant::now(), head: None, is_connected: false, error: None };
+        let state =
+            State { complete: Instant::now(), head: None, is_connected: false, error: None };
         Self { primary, state: Mutex::new(state) }
     }
 

@@ -22,8 +22,13 @@ const PHOTOS: &str = "photos-key-0123456789";
 fn collections(folder: &Path, access: Access, keys: Keys) -> dhih_serve::Result<Collections> {
     let shared = Shared::new(Limits::default(), keys, QueueConfig::default());
     let snapshots = Some(folder.with_extension("snapshots"));
-    let config =
-        CollectionsConfig { default: None, folder: Some(folder.to_owned()), access, snapshots, journal_bytes: None };
+    let config = CollectionsConfig {
+        default: None,
+        folder: Some(folder.to_owned()),
+        access,
+        snapshots,
+        journal_bytes: None,
+    };
     Collections::open(Arc::new(shared), config)
 }
 

@@ -140,7 +140,8 @@ impl Primary {
 impl Copy {
     /// Begins a copy of a primary.
     pub fn begin(dir: PathBuf, primary: &str, flags: &[&str]) -> Self {
-        let mut copy = Self { dir, primary: primary.to_owned(), flags: words(flags), running: None };
+        let mut copy =
+            Self { dir, primary: primary.to_owned(), flags: words(flags), running: None };
         copy.start_again();
         copy
     }
@@ -208,7 +209,9 @@ impl Copy {
             let known = items_after(&made, at - primary.base);
             let is_known = |id: &u64, n: &u64| {
                 let is_later = |(of, kept): &Made| of == id && kept.is_some_and(|(_, m)| m == *n);
-                *n == BEING_REPLACED || known.get(id).is_some_and(|(_, m)| m == n) || later.iter().any(is_later)
+                *n == BEING_REPLACED
+                    || known.get(id).is_some_and(|(_, m)| m == n)
+                    || later.iter().any(is_later)
             };
             answered.iter().all(|(id, (_, n))| is_known(id, n)).then_some(())
         });
@@ -308,7 +311,8 @@ pub struct Random(pub u64);
 
 impl Random {
     pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
 }

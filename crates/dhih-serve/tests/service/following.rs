@@ -224,9 +224,7 @@ fn a_copy_is_promoted_by_a_command_and_nobody_else_changes_it_before() {
     fill(&primary, 0..10);
     let mut copy = Copy::begin(dir.path().join("copy"), &primary.url(), &[]);
     copy.reaches(primary.last());
-    let promote = |dir: &Path| {
-        program().args(["promote", "--index"]).arg(dir).output().unwrap()
-    };
+    let promote = |dir: &Path| program().args(["promote", "--index"]).arg(dir).output().unwrap();
     refused(&promote(&copy.dir), "in use by another process");
     copy.kill();
     let serve = |flag: &str| {
@@ -262,13 +260,14 @@ fn a_key_of_its_own_lets_follow_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let keys = dir.path().join("keys.toml");
     let roles = ["read", "replicate", "write", "admin"];
-    let entry = |role: &&str| format!("[[key]]\nname = \"{role}\"\nrole = \"{role}\"\nkey = \"{role}-key-0123456789\"\n");
+    let entry = |role: &&str| {
+        format!("[[key]]\nname = \"{role}\"\nrole = \"{role}\"\nkey = \"{role}-key-0123456789\"\n")
+    };
     fs::write(&keys, roles.iter().map(entry).collect::<String>()).unwrap();
     crate::followers::build(&dir.path().join("primary"));
     let mut command = program();
     command.arg("--index").arg(dir.path().join("primary")).args(JOURNAL);
-    let (_running, address) =
-        crate::acknowledged::start(command.arg("--keys-file").arg(&keys));
+    let (_running, address) = crate::acknowledged::start(command.arg("--keys-file").arg(&keys));
     let with = |key: &str, call: &str| {
         let head = format!("{call} HTTP/1.1\r\nx-api-key: {key}-key-0123456789");
         ask(&address, &head, b"").unwrap().0
@@ -286,9 +285,7 @@ fn a_key_of_its_own_lets_follow_and_nothing_else() {
     let flags = ["--follow-key-file", key.to_str().unwrap()];
     let url = format!("http://{address}");
     let copy = Copy::begin(dir.path().join("copy"), &url, &flags);
-    until("it is connected", || {
-        (replication(copy.address())?["connected"] == true).then_some(())
-    });
+    until("it is connected", || (replication(copy.address())?["connected"] == true).then_some(()));
 }
 
 #[test]
@@ -305,9 +302,7 @@ fn a_primary_is_followed_over_tls_and_only_with_its_own_certificate() {
     let (_running, address) = crate::acknowledged::start(&mut command);
     let url = format!("https://localhost:{}", address.rsplit(':').next().unwrap());
     let copy = Copy::begin(dir.path().join("copy"), &url, &["--follow-ca", cert.to_str().unwrap()]);
-    until("it is connected", || {
-        (replication(copy.address())?["connected"] == true).then_some(())
-    });
+    until("it is connected", || (replication(copy.address())?["connected"] == true).then_some(()));
 
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let foreign = dir.path().join("foreign.pem");

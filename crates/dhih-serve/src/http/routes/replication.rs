@@ -184,7 +184,8 @@ pub(crate) async fn file(
 /// The one range that a header asks for; `None` where it asks for anything else, which may be answered with the whole.
 fn range(text: &str) -> Option<(u64, Option<u64>)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok());
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok());
     let first = number(first)??;
     let last = if last.is_empty() { None } else { Some(number(last)??) };
     last.is_none_or(|last| last >= first).then_some((first, last))
@@ -240,7 +241,9 @@ fn sent(received: mpsc::Receiver<io::Result<Bytes>>) -> Body {
         (status = 507, body = ErrorAnswer, description = "The disk is full"),
     )
 )]
-pub(crate) async fn promote(State(state): State<Arc<AppState>>) -> Result<Json<Promoted>, ApiError> {
+pub(crate) async fn promote(
+    State(state): State<Arc<AppState>>,
+) -> Result<Json<Promoted>, ApiError> {
     let run = state.run();
     run.items()?.check_open()?;
     let promote = state.shared().change(move || Ok(run.items()?.promote()?));
@@ -256,7 +259,9 @@ mod tests {
     fn a_range_is_one_of_bytes_from_the_front() {
         assert_eq!(range("bytes=0-"), Some((0, None)));
         assert_eq!(range("bytes=5-9"), Some((5, Some(9))));
-        for other in ["", "bytes=", "bytes=-5", "bytes=9-5", "bytes=1-2,4-5", "bytes=+1-", "rows=1-"] {
+        for other in
+            ["", "bytes=", "bytes=-5", "bytes=9-5", "bytes=1-2,4-5", "bytes=+1-", "rows=1-"]
+        {
             assert_eq!(range(other), None, "{other}");
         }
     }

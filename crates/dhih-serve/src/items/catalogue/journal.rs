@@ -122,7 +122,8 @@ impl Catalogue {
             }
             let base = read_position(tables, BASE)?.filter(|base| base.number == settled);
             let at = row(tables, settled)?.map(|row| row.position()).or(base);
-            at.ok_or_else(|| Fault::Corrupted(format!("the journal lacks change {settled}"))).map(Some)
+            at.ok_or_else(|| Fault::Corrupted(format!("the journal lacks change {settled}")))
+                .map(Some)
         })?;
         self.journal.published.send_replace(published);
         Ok(())

@@ -89,7 +89,11 @@ impl Catalogue {
                 catalogue.read_published()?;
                 Ok(catalogue)
             }
-            Some(found) => Err(Error::CatalogueVersion { path, found, supported: journal::FORMAT_WITH_JOURNAL }),
+            Some(found) => Err(Error::CatalogueVersion {
+                path,
+                found,
+                supported: journal::FORMAT_WITH_JOURNAL,
+            }),
         }
     }
 

@@ -138,7 +138,8 @@ impl ReadChange {
             let thumbnail = take(thumbnail)?.to_vec();
             if let Some(numbers) = vector {
                 let bytes = take(numbers.checked_mul(4).ok_or_else(short)?)?;
-                let numbers = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                let numbers =
+                    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
                 record.vector = Some(numbers.collect());
             }
             added.push(Entry { id, record, thumbnail, digest, replaced, attributes });
