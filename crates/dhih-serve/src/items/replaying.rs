@@ -24,7 +24,13 @@ pub(crate) enum ReplayError {
     #[error("change {number} cannot be made here: {source}")]
     Unreadable { number: u64, source: PayloadError },
     #[error(transparent)]
-    Items(#[from] ChangeError),
+    Items(Box<ChangeError>),
+}
+
+impl From<ChangeError> for ReplayError {
+    fn from(refusal: ChangeError) -> Self {
+        Self::Items(refusal.into())
+    }
 }
 
 impl LocalItems {

@@ -37,7 +37,13 @@ pub(crate) enum FollowError {
     Disk { path: PathBuf, source: io::Error },
     /// The disk is full, or the snapshot cannot be served here.
     #[error(transparent)]
-    Local(#[from] Error),
+    Local(Box<Error>),
+}
+
+impl From<Error> for FollowError {
+    fn from(error: Error) -> Self {
+        Self::Local(error.into())
+    }
 }
 
 impl FollowError {

@@ -35,9 +35,21 @@ pub(crate) enum OfferError {
     )]
     Gone,
     #[error(transparent)]
-    Items(#[from] ChangeError),
+    Items(Box<ChangeError>),
     #[error(transparent)]
-    Failed(#[from] Error),
+    Failed(Box<Error>),
+}
+
+impl From<ChangeError> for OfferError {
+    fn from(refusal: ChangeError) -> Self {
+        Self::Items(refusal.into())
+    }
+}
+
+impl From<Error> for OfferError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// The snapshot that followers are offered, if there is one.

@@ -95,8 +95,8 @@ impl From<OfferError> for ApiError {
             OfferError::NoJournal => Self::NoDirectory("no_journal", error.to_string()),
             OfferError::UnderWay => Self::Conflict("copy_under_way", error.to_string()),
             OfferError::Gone => Self::NotFound(error.to_string()),
-            OfferError::Items(refusal) => refusal.into(),
-            OfferError::Failed(error) => ChangeError::Failed(error).into(),
+            OfferError::Items(refusal) => Self::from(*refusal),
+            OfferError::Failed(error) => ChangeError::Failed(*error).into(),
         }
     }
 }
