@@ -33,7 +33,6 @@ mod figures;
 #[cfg(unix)]
 mod follower_durability;
 #[cfg(unix)]
-mod follower_lag;
 #[cfg(unix)]
 mod followers;
 #[cfg(unix)]
