@@ -36,7 +36,7 @@ fn metadata(row: usize) -> Option<Value> {
         0 => None,
         1 => Some(value!({ "camera": camera, "taken": row as i64 - 50, "note": "not declared" })),
         2 => Some(
-            value!({ "camera": [camera, "all"], "public": row % 2 == 0, "taken": 0.5 * row as f64 }),
+            value!({ "camera": [camera, "all"], "public": row.is_multiple_of(2), "taken": 0.5 * row as f64 }),
         ),
         3 => Some(value!({ "public": true, "camera": [] })),
         _ => Some(value!({ "taken": [row, -1e300, 1.5e-7], "camera": null })),
