@@ -19,6 +19,10 @@ use crate::full_disk::SmallDisk;
 
 const JOURNAL: &[&str] = &["--journal-mib", "1"];
 
+/// A request that adds an item, with a key.
+const KEYED: &str =
+    "POST /v1/items HTTP/1.1\r\ncontent-type: application/json\r\nidempotency-key: one";
+
 /// Items of a primary that has some.
 fn fill(primary: &Primary, ids: std::ops::Range<u64>) {
     ids.for_each(|id| primary.put(id, (id * 0x0101_0101, id), 8));
@@ -178,6 +182,9 @@ fn a_primary_of_another_history_is_not_mixed_with_what_is_there() {
 fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let mut primary = Primary::start(dir.path().join("primary"), JOURNAL);
+    let answered = ask(&primary.address, KEYED, br#"{"code": "000000000000000a"}"#).unwrap();
+    assert_eq!(answered.0, 201, "{}", answered.1);
+    primary.rebase();
     fill(&primary, 0..10);
     let first = Copy::begin(dir.path().join("first"), &primary.url(), &[]);
     let mut second = Copy::begin(dir.path().join("second"), &primary.url(), &[]);
@@ -189,6 +196,8 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
     let promote = || ask(first.address(), "POST /v1/admin/promote HTTP/1.1", b"").unwrap();
     assert_eq!(promote(), (200, r#"{"promoted":true}"#.into()));
     assert_eq!(promote(), (200, r#"{"promoted":false}"#.into()));
+    // The answer to a request whose key the former primary knew is given again.
+    assert_eq!(ask(first.address(), KEYED, br#"{"code": "000000000000000a"}"#), Some(answered));
     let head = "POST /v1/items HTTP/1.1\r\ncontent-type: application/json";
     let (status, text) = ask(first.address(), head, br#"{"code": "00000000000000ff"}"#).unwrap();
     assert_eq!(status, 201, "{text}");

@@ -40,6 +40,7 @@ mod followers;
 mod following;
 #[cfg(unix)]
 mod full_disk;
+mod idempotency;
 mod importing;
 mod items;
 #[cfg(unix)]

@@ -2,13 +2,15 @@
 //! files that were imported, and the codes that were removed. What it has committed survives a crash; `LocalItems` makes the index agree.
 //!
 //! The tables and their formats are here, what the values are in `record.rs`, changes in `change.rs`, what users keep with items in
-//! `attributes.rs`, the changes themselves as followers get them in `journal.rs`, and in `database.rs` how it goes on after an error of the disk.
+//! `attributes.rs`, answers that are given again in `answers.rs`, the changes themselves as followers get them in `journal.rs`, and in `database.rs` how it goes on after an error of the disk.
 
+mod answers;
 mod attributes;
 mod change;
 mod copying;
 mod database;
 mod journal;
+mod lineage;
 mod payload;
 mod position;
 mod record;
@@ -19,13 +21,16 @@ use std::sync::{PoisonError, RwLock};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use roaring::RoaringTreemap;
 
+use self::answers::{ANSWER_ORDER, ANSWERS};
+pub(crate) use self::answers::{Answered, now_ms};
 use self::attributes::Searchable;
 use self::change::AttributesChanged;
 pub(crate) use self::change::{Change, Claim, Entry, Removal};
 pub(crate) use self::copying::{CatalogueSnapshot, Copied, History};
 use self::database::{Database, Fault};
 use self::journal::Journal;
-pub(crate) use self::journal::{Lineage, Reach};
+pub(crate) use self::journal::Reach;
+pub(crate) use self::lineage::Lineage;
 pub(crate) use self::payload::{PayloadError, ReadChange};
 pub(crate) use self::position::{Chain, LoggedChange, NoPosition, Position};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
@@ -301,6 +306,8 @@ fn begin(change: &WriteTransaction) -> Result<Option<String>, Fault> {
     change.open_table(ATTRIBUTES)?;
     change.open_table(EXTERNAL_IDS)?;
     change.open_table(FIELDS)?;
+    change.open_table(ANSWERS)?;
+    change.open_table(ANSWER_ORDER)?;
     if format.is_none() {
         if !is_new {
             carry_over(change)?;
