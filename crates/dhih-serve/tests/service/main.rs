@@ -66,6 +66,8 @@ mod search;
 #[cfg(unix)]
 mod signals;
 mod snapshots;
+#[cfg(unix)]
+mod spoiled_feed;
 mod texts;
 mod traces;
 mod uploads;
