@@ -47,6 +47,10 @@ pub(crate) enum ApiError {
     Taken(u64),
     /// 409: another item has this external id; `id` is that item.
     ExternalIdTaken { external_id: String, id: u64 },
+    /// 422: another request came with the same key.
+    KeyReused,
+    /// 409: a request with the same key is being made.
+    KeyUsed,
     /// 409: a snapshot of this name exists, or one is being made. A code for programs and a sentence for people.
     Conflict(&'static str, String),
     /// 422: the service was started without a directory that this needs. A code for programs and a sentence for people.
@@ -209,6 +213,16 @@ impl ApiError {
                 StatusCode::CONFLICT,
                 "external_id_taken",
                 format!("item {id} has the external id {external_id:?} already: delete it first, or replace it with `?upsert=true`"),
+            ),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "another request came with this `idempotency-key`: give each request a key of its own".into(),
+            ),
+            Self::KeyUsed => (
+                StatusCode::CONFLICT,
+                "idempotency_key_in_use",
+                "a request with this `idempotency-key` is being made: send it again in a second".into(),
             ),
             Self::Conflict(code, message) => (StatusCode::CONFLICT, code, message),
             Self::NoDirectory(code, message) => (StatusCode::UNPROCESSABLE_ENTITY, code, message),

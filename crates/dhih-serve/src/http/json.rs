@@ -50,7 +50,16 @@ pub(crate) fn unsupported(what: &str) -> ApiError {
 pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
     request: Request,
 ) -> Result<T, ApiError> {
-    let bytes = Bytes::from_request(request, &()).await?;
+    json_of(Bytes::from_request(request, &()).await?).await
+}
+
+/// Reads JSON.
+///
+/// # Errors
+/// No JSON, or other fields than are expected.
+pub(crate) async fn json_of<T: DeserializeOwned + Send + 'static>(
+    bytes: Bytes,
+) -> Result<T, ApiError> {
     let is_short = bytes.len() <= SHORT;
     let read = move || serde_json::from_slice(&bytes).map_err(|e| e.to_string());
     let read = match is_short {

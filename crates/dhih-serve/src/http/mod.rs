@@ -9,6 +9,7 @@ mod error;
 mod figures;
 mod form;
 mod guard;
+mod idempotency;
 mod json;
 mod layers;
 mod list_params;

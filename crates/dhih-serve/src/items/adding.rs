@@ -7,11 +7,11 @@ use std::sync::Arc;
 use dhih_index::{Batch, Index, to_hex};
 
 use super::additions::{Addition, Mode};
-use super::catalogue::{Change, Entry};
+use super::catalogue::{Answered, Change, Entry};
 use super::local::LocalItems;
 use super::placing::{Placed, Placing};
 use super::writing::{Changes, Steps, Writing};
-use super::{ChangeError, Changed, Made, NewItem};
+use super::{ChangeError, Changed, Made, NewItem, Once};
 use crate::{Error, Result};
 
 impl LocalItems {
@@ -20,20 +20,42 @@ impl LocalItems {
     /// # Errors
     /// When an id is taken, or files cannot be written to.
     pub(crate) fn add(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
-        self.add_by(items, Mode::AllOrNone)
+        self.add_by(items, Mode::AllOrNone, None)
     }
 
-    /// Adds or replaces items in one change, except those that are refused. The outcome of each item is in the result.
+    /// As [`add`](Self::add), of a request that is made only once if it has a key.
     ///
     /// # Errors
-    /// When files cannot be written to; then no item is added.
-    pub(crate) fn add_each(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
-        self.add_by(items, Mode::Each)
+    /// As for [`add`](Self::add), and when a request with this key was made before.
+    pub(crate) fn add_once(
+        self: &Arc<Self>,
+        items: Vec<NewItem>,
+        once: Option<Once>,
+    ) -> Result<Changed, ChangeError> {
+        self.add_by(items, Mode::AllOrNone, once)
     }
 
-    fn add_by(self: &Arc<Self>, items: Vec<NewItem>, mode: Mode) -> Result<Changed, ChangeError> {
+    /// Adds items, or replaces some: those that can be, in one change. What is wrong with the others is told of each. A request that is made
+    /// once, where it says so.
+    ///
+    /// # Errors
+    /// Files that cannot be written to: then none is added. A request that was made already.
+    pub(crate) fn add_each(
+        self: &Arc<Self>,
+        items: Vec<NewItem>,
+        once: Option<Once>,
+    ) -> Result<Changed, ChangeError> {
+        self.add_by(items, Mode::Each, once)
+    }
+
+    fn add_by(
+        self: &Arc<Self>,
+        items: Vec<NewItem>,
+        mode: Mode,
+        once: Option<Once>,
+    ) -> Result<Changed, ChangeError> {
         let additions = &self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.additions;
-        let (ticket, answer) = additions.wait(items, mode);
+        let (ticket, answer) = additions.wait(items, mode, once);
         let led = self.change(|writing, changes| {
             // Another request may have made this addition together with its own.
             let group = additions.take_with(ticket);
@@ -57,7 +79,9 @@ impl LocalItems {
         changes: &mut Changes,
         group: Vec<Addition>,
     ) -> Result<(), ChangeError> {
-        if group.iter().flat_map(|one| &one.items).any(NewItem::has_attributes)
+        let needs_catalogue =
+            |one: &Addition| one.once.is_some() || one.items.iter().any(NewItem::has_attributes);
+        if group.iter().any(needs_catalogue)
             && let Err(error) = self.make_catalogue(writing)
         {
             let error = ChangeError::Failed(error);
@@ -67,15 +91,30 @@ impl LocalItems {
         let index = self.index();
         let mut placing = Placing::new(self, &index, writing, changes.numbers);
         let mut placed = Vec::with_capacity(group.len());
-        for Addition { items, mode, answer, .. } in group {
-            placed.push((answer, self.place(&mut placing, items, mode)));
+        let mut answered: Vec<Answered> = Vec::new();
+        for Addition { items, mode, answer, once, .. } in group {
+            let used = once.as_ref().map_or(Ok(false), |it| is_used(writing, &answered, &it.key));
+            let outcomes = match (used, once) {
+                (Err(error), _) => Err(ChangeError::Failed(error)),
+                (Ok(true), _) => Err(ChangeError::KeyUsed),
+                (Ok(false), Some(once)) => {
+                    self.place(&mut placing, items, mode).inspect(|outcomes| {
+                        // What changes nothing is asked again another time.
+                        if outcomes.iter().any(Result::is_ok) {
+                            answered.push(once.answered(outcomes));
+                        }
+                    })
+                }
+                (Ok(false), None) => self.place(&mut placing, items, mode),
+            };
+            placed.push((answer, outcomes));
         }
         let Placed { numbers, entries, touched } = placing.placed();
         let made = match entries.is_empty() {
             true => Ok(index),
             false => self.set_of(&entries).map_err(ChangeError::Failed).and_then(|set| {
                 let batch = Batch::new().upsert(set);
-                let change = Change { added: &entries, ..Change::default() };
+                let change = Change { added: &entries, answered: &answered, ..Change::default() };
                 let is_there = |index: &Index, entry: &Entry| {
                     index.code(entry.id).map(to_hex).as_ref() == Some(&entry.record.code)
                 };
@@ -145,4 +184,13 @@ impl LocalItems {
     fn set_of(&self, entries: &[Entry]) -> Result<dhih_index::CodeSet> {
         self.shape.set_of(entries.iter().map(|entry| (entry.id, &entry.record)))
     }
+}
+
+/// Whether a request with this key was made before, or is made in the same change.
+fn is_used(writing: &Writing, answered: &[Answered], key: &str) -> Result<bool> {
+    if answered.iter().any(|answer| answer.key == key) {
+        return Ok(true);
+    }
+    let known = writing.catalogue().map_or(Ok(None), |catalogue| catalogue.answered(key))?;
+    Ok(known.is_some())
 }

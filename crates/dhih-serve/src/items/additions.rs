@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ChangeError, Changed, NewItem};
+use super::{ChangeError, Changed, NewItem, Once};
 
 /// The most items of one change that combines several requests.
 const MOST: usize = 100_000;
@@ -29,6 +29,8 @@ pub(super) struct Addition {
     ticket: u64,
     pub(super) items: Vec<NewItem>,
     pub(super) mode: Mode,
+    /// The idempotency key of the request, if it has one.
+    pub(super) once: Option<Once>,
     pub(super) answer: SyncSender<Result<Changed, ChangeError>>,
 }
 
@@ -38,10 +40,11 @@ impl Additions {
         &self,
         items: Vec<NewItem>,
         mode: Mode,
+        once: Option<Once>,
     ) -> (u64, Receiver<Result<Changed, ChangeError>>) {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = sync_channel(1);
-        self.lock().push(Addition { ticket, items, mode, answer });
+        self.lock().push(Addition { ticket, items, mode, once, answer });
         (ticket, answered)
     }
 

@@ -87,6 +87,7 @@ impl LocalItems {
         let Err(error) = made else { return Ok(self.index()) };
         tracing::error!(%error, "a change of the items failed");
         changes.unsettled.extend(touched);
+        changes.keys.extend(change.answered.iter().map(|answer| answer.key.clone()));
         match self.settle(writing, changes) {
             Ok(()) if is_made(&self.index()) => Ok(self.index()),
             Ok(()) => Err(ChangeError::Failed(error)),
@@ -180,7 +181,9 @@ impl LocalItems {
                 removed.extend(undo.clone().filter(|_| is_there));
             }
             if !removed.is_empty() {
-                catalogue.commit(&Change { removed: &removed, ..Change::default() })?;
+                // A request that is taken back may be made again.
+                let forgotten = &changes.keys;
+                catalogue.commit(&Change { removed: &removed, forgotten, ..Change::default() })?;
             }
             let ids: Vec<u64> = changes.unsettled.iter().map(|unsettled| unsettled.id).collect();
             let difference = Difference::of_ids(&index, catalogue, &ids)?;
@@ -193,6 +196,7 @@ impl LocalItems {
             catalogue.read_attributes(is_current(&self.index()))?;
         }
         changes.unsettled.clear();
+        changes.keys.clear();
         Ok(())
     }
 

@@ -23,6 +23,7 @@ mod keeping;
 mod local;
 pub(crate) mod metadata;
 mod numbering;
+mod once;
 mod placing;
 mod removing;
 mod replaying;
@@ -44,6 +45,7 @@ pub(crate) use self::keeping::Kept;
 pub(crate) use self::local::{LocalItems, Opening};
 use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;
+pub(crate) use self::once::{Answer, Once, Outcomes};
 pub(crate) use self::replaying::ReplayError;
 pub(crate) use self::selections::Wanted;
 pub(crate) use self::shape::{ItemShape, LabelShape};
@@ -82,6 +84,9 @@ pub(crate) enum ChangeError {
     Unknown(u64),
     #[error("the external id {external_id:?} is that of item {id}")]
     ExternalIdTaken { external_id: String, id: u64 },
+    /// A request of this key was made already, or is made at the moment.
+    #[error("a request with this key was made already")]
+    KeyUsed,
     /// Metadata does not fit the declared fields, or a declaration does not fit the metadata.
     #[error(transparent)]
     Metadata(#[from] metadata::Fault),
@@ -106,13 +111,21 @@ pub(crate) enum ChangeError {
 }
 
 impl ChangeError {
-    /// A copy of the error for another request of the same change.
-    fn again(&self) -> Self {
+    /// A copy of the error for another request of the same change, or for an answer that is stored.
+    pub(crate) fn again(&self) -> Self {
         let reason = |error: &Error| match error {
             Error::DiskFull { path } => Error::DiskFull { path: path.clone() },
             other => Error::NotAdded { reason: other.to_string() },
         };
         match self {
+            Self::Taken(id) => Self::Taken(*id),
+            Self::IdTooLarge(id) => Self::IdTooLarge(*id),
+            Self::Unknown(id) => Self::Unknown(*id),
+            Self::ExternalIdTaken { external_id, id } => {
+                Self::ExternalIdTaken { external_id: external_id.clone(), id: *id }
+            }
+            Self::Metadata(fault) => Self::Metadata(fault.clone()),
+            Self::Vector(message) => Self::Vector(message.clone()),
             Self::OutcomeUnknown(error) => Self::OutcomeUnknown(reason(error)),
             Self::NotWritable(error) => Self::NotWritable(reason(error)),
             Self::Failed(error) => Self::Failed(reason(error)),

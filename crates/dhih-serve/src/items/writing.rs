@@ -40,6 +40,8 @@ pub(super) struct Changes {
     pub(super) numbers: Numbering,
     /// Items of changes whose outcome is unknown.
     pub(super) unsettled: Vec<Unsettled>,
+    /// The idempotency keys of the requests of these changes.
+    pub(super) keys: Vec<String>,
 }
 
 /// An item of a change whose outcome may become unknown.
@@ -127,6 +129,6 @@ impl Writing {
 
 impl Changes {
     pub(super) fn new(writer: IndexWriter, numbers: Numbering) -> Self {
-        Self { writer: Some(writer), numbers, unsettled: Vec::new() }
+        Self { writer: Some(writer), numbers, unsettled: Vec::new(), keys: Vec::new() }
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use dhih_index::{Index, Rescore, to_hex};
 
+use crate::Error;
 use crate::api;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
-use crate::items::{self, LabelShape};
+use crate::items::{self, LabelShape, NewItem};
 use crate::run::described::{Described, Part};
 use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
@@ -249,6 +250,33 @@ impl View<'_> {
             Some(code) => format!("{path}/items/{id}/image?v={version}-{:016x}", digest(code)),
             None => format!("{path}/items/{id}/image?v={version}"),
         }
+    }
+}
+
+impl Run {
+    /// A new item as the wire will have it.
+    ///
+    /// # Errors
+    /// A code or labels that no item of this index has.
+    pub(crate) fn new_item(&self, id: u64, new: &NewItem) -> Result<api::Item, Error> {
+        let NewItem { record, attributes, .. } = new;
+        let items = self.items().map_err(|error| Error::NotAdded { reason: error.to_string() })?;
+        let set = items.shape().set_of(std::iter::once((id, record)))?;
+        let Attributes { external_id, metadata, .. } = attributes.clone().unwrap_or_default();
+        let source = record.source.clone();
+        let linked = Linked { id, external_id: external_id.as_deref(), source: source.as_deref() };
+        let (path, version) = (self.api_path(), &self.version);
+        let code = digest(set.codes.get(0));
+        Ok(api::Item {
+            link: self.addresses.links.as_ref().and_then(|links| links.link(linked)),
+            id,
+            label: self.names.of_row(set.labels.as_ref(), 0),
+            code: record.code.clone(),
+            image_url: format!("{path}/items/{id}/image?v={version}-{code:016x}"),
+            external_id,
+            source,
+            metadata: metadata.into_object(),
+        })
     }
 }
 

@@ -2,25 +2,24 @@
 //! takes its place.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Output;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::acknowledged::ask;
 use crate::common::program;
-use crate::followers::{Copy, Primary, Random, get, replication, until};
+use crate::followers::{Copy, Primary, get, replication, until};
 use crate::full_disk::SmallDisk;
 
-const JOURNAL: &[&str] = &["--journal-mib", "1"];
+pub const JOURNAL: &[&str] = &["--journal-mib", "1"];
+
+/// A request that adds an item, with a key.
+const KEYED: &str =
+    "POST /v1/items HTTP/1.1\r\ncontent-type: application/json\r\nidempotency-key: one";
 
 /// Items of a primary that has some.
-fn fill(primary: &Primary, ids: std::ops::Range<u64>) {
+pub fn fill(primary: &Primary, ids: std::ops::Range<u64>) {
     ids.for_each(|id| primary.put(id, (id * 0x0101_0101, id), 8));
 }
 
@@ -178,6 +177,9 @@ fn a_primary_of_another_history_is_not_mixed_with_what_is_there() {
 fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let mut primary = Primary::start(dir.path().join("primary"), JOURNAL);
+    let answered = ask(&primary.address, KEYED, br#"{"code": "000000000000000a"}"#).unwrap();
+    assert_eq!(answered.0, 201, "{}", answered.1);
+    primary.rebase();
     fill(&primary, 0..10);
     let first = Copy::begin(dir.path().join("first"), &primary.url(), &[]);
     let mut second = Copy::begin(dir.path().join("second"), &primary.url(), &[]);
@@ -189,6 +191,8 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
     let promote = || ask(first.address(), "POST /v1/admin/promote HTTP/1.1", b"").unwrap();
     assert_eq!(promote(), (200, r#"{"promoted":true}"#.into()));
     assert_eq!(promote(), (200, r#"{"promoted":false}"#.into()));
+    // The answer to a request whose key the former primary knew is given again.
+    assert_eq!(ask(first.address(), KEYED, br#"{"code": "000000000000000a"}"#), Some(answered));
     let head = "POST /v1/items HTTP/1.1\r\ncontent-type: application/json";
     let (status, text) = ask(first.address(), head, br#"{"code": "00000000000000ff"}"#).unwrap();
     assert_eq!(status, 201, "{text}");
@@ -315,88 +319,6 @@ fn a_primary_is_followed_over_tls_and_only_with_its_own_certificate() {
     let mut bare = program();
     bare.arg("--index").arg(dir.path().join("another")).args(["--follow", &url]);
     refused(&bare.output().unwrap(), "--follow-ca");
-}
-
-/// Connections that are spoiled or cut off.
-const SPOILED: u64 = 14;
-
-/// Between a follower and its primary: passes bytes on, and spoils or cuts some of what the primary says.
-struct Spoiler {
-    address: String,
-    connections: Arc<AtomicU64>,
-}
-
-impl Spoiler {
-    /// Lets some bytes of the first connections be others, and cuts them off.
-    fn start(primary: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (counted, primary) = (Arc::new(AtomicU64::new(0)), primary.to_owned());
-        let counter = counted.clone();
-        std::thread::spawn(move || {
-            let mut random = Random(11);
-            for client in listener.incoming().flatten() {
-                let number = counter.fetch_add(1, Ordering::Relaxed);
-                let magnitude = 4 + random.below(14);
-                let at = random.below(1 << magnitude);
-                let spoil = match (number < SPOILED, number % 2) {
-                    (false, _) => None,
-                    (true, 0) => Some((at, random.below(3) == 0)),
-                    (true, _) => Some((300_000, true)),
-                };
-                let Ok(server) = TcpStream::connect(&primary) else { continue };
-                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || pass(from, to, None));
-                std::thread::spawn(move || pass(server, client, spoil));
-            }
-        });
-        Self { address, connections: counted }
-    }
-}
-
-/// Passes bytes on until one side ends; the byte at a place is another one, or the last.
-fn pass(mut from: TcpStream, mut to: TcpStream, spoil: Option<(u64, bool)>) {
-    let (mut passed, mut bytes) = (0_u64, [0; 4096]);
-    while let Ok(read @ 1..) = from.read(&mut bytes) {
-        let mut part = &mut bytes[..read];
-        if let Some((at, is_cut)) = spoil
-            && let Some(place) = at.checked_sub(passed).map(|place| place as usize)
-            && place < read
-        {
-            if is_cut {
-                part = &mut part[..place];
-                let _ = to.write_all(part);
-                break;
-            }
-            part[place] ^= 0x20;
-        }
-        if to.write_all(part).is_err() {
-            break;
-        }
-        passed += read as u64;
-    }
-    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-}
-
-#[test]
-fn what_is_spoiled_or_cut_off_on_its_way_is_never_taken() {
-    let dir = tempfile::tempdir().unwrap();
-    let primary = Primary::start(dir.path().join("primary"), JOURNAL);
-    fill(&primary, 0..50);
-    // Both the snapshot and the changes come through it.
-    let spoiler = Spoiler::start(&primary.address);
-    let url = format!("http://{}", spoiler.address);
-    let copy = Copy::begin(dir.path().join("copy"), &url, &[]);
-    let mut random = Random(5);
-    let started = Instant::now();
-    while spoiler.connections.load(Ordering::Relaxed) <= SPOILED {
-        let n = primary.last();
-        primary.put(random.below(50), (random.below(1 << 31), n), 2000);
-        copy.is_at_some_moment(&primary);
-        assert!(started.elapsed() < Duration::from_secs(120), "no more connections come");
-    }
-    copy.reaches(primary.last());
-    copy.is_exactly(&primary.items_at(primary.last()));
 }
 
 #[test]

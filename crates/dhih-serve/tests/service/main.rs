@@ -39,6 +39,7 @@ mod followers;
 mod following;
 #[cfg(unix)]
 mod full_disk;
+mod idempotency;
 mod importing;
 mod items;
 #[cfg(unix)]
@@ -64,6 +65,8 @@ mod search;
 #[cfg(unix)]
 mod signals;
 mod snapshots;
+#[cfg(unix)]
+mod spoiled_feed;
 mod texts;
 mod traces;
 mod uploads;

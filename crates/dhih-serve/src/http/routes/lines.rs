@@ -10,51 +10,77 @@ use axum::{
 };
 use rayon::prelude::*;
 
-use crate::api::{AddParams, ItemBody, LineRefused, LinesMade, MAX_FAILURES};
+use crate::api::{AddParams, ErrorBody, ItemBody, LineRefused, LinesMade, MAX_FAILURES};
+use crate::http::idempotency::{KeyedRequest, first, repeated};
 use crate::http::routes::items::change_coded;
 use crate::http::routes::new_item::coded;
 use crate::http::{ApiError, AppState};
-use crate::items::NewItem;
+use crate::items::{Answer, NewItem, Outcomes};
 use crate::run::Run;
+
+/// A request with lines.
+pub(super) struct LinesRequest {
+    pub(super) request: Request,
+    pub(super) params: AddParams,
+    /// Where it has one.
+    pub(super) key: Option<KeyedRequest>,
+}
 
 /// Adds the items of the lines of a body.
 pub(super) async fn add(
     state: &Arc<AppState>,
     run: &Arc<Run>,
-    params: AddParams,
-    request: Request,
+    sent: LinesRequest,
 ) -> Result<Response, ApiError> {
+    let LinesRequest { request, params, key } = sent;
     let body = Bytes::from_request(request, &()).await?;
+    let keyed = key.map(|key| key.with_body(&body));
+    if let Some(answer) = repeated(state, keyed.as_ref()).await? {
+        return Ok(answer);
+    }
     let of = run.clone();
     let read = state.shared().work(move || Ok(read(&of, params, &body))).await?;
-    let ParsedBody { lines, items, mut refused } = read;
-    let changed = change_coded(state, run, move |run| run.items()?.add_each(items)).await?;
-    let mut made = LinesMade {
-        added: 0,
-        replaced: 0,
-        ids: vec![None; lines.all],
-        failed: Vec::new(),
-        failures: 0,
+    let ParsedBody { lines, items, refused } = read;
+    let once = keyed.clone().map(|keyed| {
+        let (lines, refused) = (lines.clone(), refused.clone());
+        keyed.once(move |outcomes| {
+            let body = serde_json::json!(made(&lines, refused, outcomes)).to_string();
+            Answer { status: 200, body, location: None }
+        })
+    });
+    let changed = change_coded(state, run, move |run| run.items()?.add_each(items, once)).await;
+    let changed = match changed {
+        // The same request has come twice at the same time.
+        Err(ApiError::KeyUsed) => {
+            return repeated(state, keyed.as_ref()).await?.ok_or(ApiError::KeyUsed);
+        }
+        changed => changed?,
     };
-    for (line, outcome) in lines.of_items.into_iter().zip(changed.outcomes) {
+    let made = made(&lines, refused, &changed.outcomes);
+    metrics::counter!("dhih_added_total").increment((made.added + made.replaced) as u64);
+    let answer = first(state, keyed.as_ref()).await?;
+    Ok(answer.unwrap_or_else(|| Json(made).into_response()))
+}
+
+/// What became of the lines, of which some had brought no item.
+fn made(lines: &Lines, mut refused: Vec<(usize, ErrorBody)>, outcomes: &Outcomes) -> LinesMade {
+    let (mut added, mut replaced, mut ids) = (0, 0, vec![None; lines.all]);
+    for (line, outcome) in lines.of_items.iter().zip(outcomes) {
         match outcome {
             Ok(item) => {
-                made.ids[line] = Some(item.id);
-                *if item.replaces { &mut made.replaced } else { &mut made.added } += 1;
+                ids[*line] = Some(item.id);
+                *if item.replaces { &mut replaced } else { &mut added } += 1;
             }
-            Err(refusal) => refused.push((line, refusal.into())),
+            Err(refusal) => {
+                refused.push((*line, ApiError::from(refusal.again()).answer().error));
+            }
         }
     }
-    made.failures = refused.len();
+    let failures = refused.len();
     refused.sort_by_key(|(line, _)| *line);
     refused.truncate(MAX_FAILURES);
-    let failed = |(line, error): (usize, ApiError)| LineRefused {
-        line: line + 1,
-        error: error.answer().error,
-    };
-    made.failed = refused.into_iter().map(failed).collect();
-    metrics::counter!("dhih_added_total").increment((made.added + made.replaced) as u64);
-    Ok(Json(made).into_response())
+    let failed = refused.into_iter().map(|(line, error)| LineRefused { line: line + 1, error });
+    LinesMade { added, replaced, ids, failed: failed.collect(), failures }
 }
 
 /// The parsed lines of a body.
@@ -62,9 +88,10 @@ struct ParsedBody {
     lines: Lines,
     items: Vec<NewItem>,
     /// The numbers of the lines that were refused, and why.
-    refused: Vec<(usize, ApiError)>,
+    refused: Vec<(usize, ErrorBody)>,
 }
 
+#[derive(Clone)]
 struct Lines {
     /// The number of lines, without an empty last one.
     all: usize,
@@ -97,7 +124,7 @@ fn read(run: &Run, params: AddParams, body: &[u8]) -> ParsedBody {
                 items.push(item);
                 of_items.push(number);
             }
-            Err(error) => refused.push((number, error)),
+            Err(error) => refused.push((number, error.answer().error)),
         }
     }
     ParsedBody { lines: Lines { all: lines.len(), of_items }, items, refused }

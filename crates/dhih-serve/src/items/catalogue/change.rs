@@ -3,6 +3,7 @@
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
+use super::answers::{self, Answered};
 use super::database::Fault;
 use super::record::{FormerCodes, ImportedFile, Record, legacy_import_key};
 use super::{
@@ -49,6 +50,10 @@ pub(crate) struct Change<'a> {
     pub(crate) attributes: &'a [(u64, Attributes)],
     /// The new declaration of the fields.
     pub(crate) fields: Option<&'a Fields>,
+    /// Answers to requests that may be sent again.
+    pub(crate) answered: &'a [Answered],
+    /// The keys of those that came to nothing.
+    pub(crate) forgotten: &'a [String],
 }
 
 /// The attributes of an item before and after a change.
@@ -97,6 +102,8 @@ impl Change<'_> {
         for (id, attributes) in self.attributes {
             tables.set_attributes(*id, Some(attributes.clone()))?;
         }
+        self.answered.iter().try_for_each(|answer| answers::keep(change, answer))?;
+        self.forgotten.iter().try_for_each(|key| answers::forget(change, key))?;
         if let Some(id) = self.index_id {
             change.open_table(META)?.insert(INDEX, id)?;
         }

@@ -8,8 +8,8 @@ use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTra
 use super::database::Fault;
 use super::record::ImportedFile;
 use super::{
-    ATTRIBUTES, Catalogue, EXTERNAL_IDS, FIELDS, FORMER_CODES, IMPORTS, ITEMS, META, THUMBNAILS,
-    journal, parse,
+    ANSWER_ORDER, ANSWERS, ATTRIBUTES, Catalogue, EXTERNAL_IDS, FIELDS, FORMER_CODES, IMPORTS,
+    ITEMS, META, THUMBNAILS, journal, parse,
 };
 use crate::{Error, Result};
 
@@ -26,6 +26,8 @@ pub(crate) enum Copied {
 pub(crate) enum History {
     /// That of the catalogue, without the changes so far: who has these takes part in it.
     Kept,
+    /// The same, of the catalogue itself in its own place, without answers, which tell of what was deleted.
+    Rewritten,
     /// None: what the copy becomes is no matter of those who follow the catalogue.
     Dropped,
 }
@@ -46,7 +48,7 @@ impl Catalogue {
     pub(crate) fn rewrite(&self, copied: Copied) -> Result<()> {
         let new = leftover(&self.path);
         let snapshot = self.snapshot()?;
-        let written = snapshot.write_to(&new, copied, History::Kept);
+        let written = snapshot.write_to(&new, copied, History::Rewritten);
         // Drop the snapshot before the file is replaced: no reader of the old file may remain.
         drop(snapshot);
         let replaced = written.and_then(|()| self.database.replace_by(&new));
@@ -75,8 +77,10 @@ impl CatalogueSnapshot {
             let database = redb::Database::create(path)?;
             let change = database.begin_write()?;
             self.copy(&change, copied)?;
+            copy_table(&self.0, &change, ANSWERS, |_, _| Ok(history != History::Rewritten))?;
+            copy_table(&self.0, &change, ANSWER_ORDER, |_, _| Ok(history != History::Rewritten))?;
             match history {
-                History::Kept => journal::forget(&change)?,
+                History::Kept | History::Rewritten => journal::forget(&change)?,
                 History::Dropped => journal::disown(&change)?,
             }
             change.commit()?;

@@ -32,11 +32,11 @@ const SETTLED: &str = "journal_settled";
 /// Bytes of the changes that are kept, and how many of them are kept at most.
 const BYTES: &str = "journal_bytes";
 const LIMIT: &str = "journal_limit";
-/// The address of the primary whose copy this is.
-const PRIMARY: &str = "journal_primary";
-/// The address of the primary whose copy this was until it was promoted.
-const FORMER_PRIMARY: &str = "journal_former_primary";
 
+/// The address of the primary, if the catalogue is a copy.
+pub(super) const PRIMARY: &str = "journal_primary";
+/// The address of the primary that the catalogue was a copy of until it was promoted.
+pub(super) const FORMER_PRIMARY: &str = "journal_former_primary";
 /// The rows of `META` that are not in a copy which begins a history of its own.
 const OWN: [&str; 7] = [BASE, HEAD, SETTLED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
 /// The format of a catalogue with a journal. Programs that know none would change it unnoticed.
@@ -69,15 +69,6 @@ pub(crate) enum Reach {
     OtherHistory,
     /// No journal is kept.
     NoJournal,
-}
-
-/// Where a catalogue stands to others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Lineage {
-    /// The address of the primary that it is a copy of.
-    pub(crate) primary: Option<String>,
-    /// The address of the primary that it was a copy of until it was promoted.
-    pub(crate) former_primary: Option<String>,
 }
 
 impl Catalogue {
@@ -206,55 +197,6 @@ impl Catalogue {
     pub(crate) fn head(&self) -> Result<Option<Position>> {
         self.database.read(|tables| read_position(tables, HEAD))
     }
-
-    /// Where it stands to others.
-    ///
-    /// # Errors
-    /// A disk that cannot be read.
-    pub(crate) fn lineage(&self) -> Result<Lineage> {
-        self.database.read(|tables| {
-            let meta = tables.open_table(META)?;
-            let of = |key: &str| -> Result<_, Fault> {
-                Ok(meta.get(key)?.map(|text| text.value().to_owned()))
-            };
-            Ok(Lineage { primary: of(PRIMARY)?, former_primary: of(FORMER_PRIMARY)? })
-        })
-    }
-
-    /// Makes this the copy of a primary.
-    ///
-    /// # Errors
-    /// A disk that does not take it.
-    pub(crate) fn set_primary(&self, address: &str) -> Result<()> {
-        self.database.write(|change| {
-            let mut meta = change.open_table(META)?;
-            meta.remove(FORMER_PRIMARY)?;
-            meta.insert(PRIMARY, address)?;
-            Ok(())
-        })
-    }
-
-    /// Makes this a primary whose history goes its own way from here on; whether it was a copy of another until now.
-    ///
-    /// # Errors
-    /// A disk that does not take it.
-    pub(crate) fn promote(&self) -> Result<bool> {
-        let settled = self.published();
-        self.database.write(|change| {
-            {
-                let mut meta = change.open_table(META)?;
-                let primary = meta.remove(PRIMARY)?.map(|address| address.value().to_owned());
-                let Some(primary) = primary else { return Ok(false) };
-                meta.insert(FORMER_PRIMARY, &*primary)?;
-            }
-            let nonce = dhih_index::to_hex(&random()?.0);
-            let fork = payload::encode_fork(nonce).map_err(std::io::Error::other)?;
-            if let Some(head) = head_of(change)? {
-                append(change, &next(&head, fork), settled)?;
-            }
-            Ok(true)
-        })
-    }
 }
 
 /// Writes a change to the journal, where one is kept.
@@ -308,7 +250,7 @@ fn restart(change: &WriteTransaction, at: Position) -> Result<(), Fault> {
     Ok(())
 }
 
-fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
+pub(super) fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let mut change = LoggedChange { number: head.number + 1, at_ms, chain: head.chain, payload };
@@ -317,7 +259,7 @@ fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
 }
 
 /// Writes the row of a change, and drops the oldest where there are too many.
-fn append(
+pub(super) fn append(
     tables: &WriteTransaction,
     logged: &LoggedChange,
     published: Option<Position>,
@@ -374,7 +316,7 @@ impl<'t> Meta<'t> {
 }
 
 /// The position after the last change. The table is closed again, for others to open it.
-fn head_of(change: &WriteTransaction) -> Result<Option<Position>, Fault> {
+pub(super) fn head_of(change: &WriteTransaction) -> Result<Option<Position>, Fault> {
     Meta::open(change)?.position(HEAD)
 }
 
@@ -409,6 +351,6 @@ fn parse_number(text: &str) -> Result<u64, Fault> {
     text.parse().map_err(|error| Fault::Corrupted(format!("{text:?}: {error}")))
 }
 
-fn random() -> Result<Chain, Fault> {
+pub(super) fn random() -> Result<Chain, Fault> {
     Ok(Chain::random().map_err(std::io::Error::other)?)
 }

@@ -4,11 +4,13 @@
 //! The tables and their formats are in this file, the values in `record.rs`, changes in `change.rs`, attributes of items in
 //! `attributes.rs`, and the recovery after errors of the disk in `database.rs`.
 
+mod answers;
 mod attributes;
 mod change;
 mod copying;
 mod database;
 mod journal;
+mod lineage;
 mod payload;
 mod position;
 mod record;
@@ -19,13 +21,16 @@ use std::sync::{PoisonError, RwLock};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use roaring::RoaringTreemap;
 
+use self::answers::{ANSWER_ORDER, ANSWERS};
+pub(crate) use self::answers::{Answered, now_ms};
 use self::attributes::Searchable;
 use self::change::AttributesChanged;
 pub(crate) use self::change::{Change, Claim, Entry, Removal};
 pub(crate) use self::copying::{CatalogueSnapshot, Copied, History};
 use self::database::{Database, Fault};
 use self::journal::Journal;
-pub(crate) use self::journal::{Lineage, Reach};
+pub(crate) use self::journal::Reach;
+pub(crate) use self::lineage::Lineage;
 pub(crate) use self::payload::{PayloadError, ReadChange};
 pub(crate) use self::position::{Chain, LoggedChange, NoPosition, Position};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
@@ -302,6 +307,8 @@ fn create_tables(change: &WriteTransaction) -> Result<Option<String>, Fault> {
     change.open_table(ATTRIBUTES)?;
     change.open_table(EXTERNAL_IDS)?;
     change.open_table(FIELDS)?;
+    change.open_table(ANSWERS)?;
+    change.open_table(ANSWER_ORDER)?;
     if format.is_none() {
         if !is_new {
             migrate_format_1(change)?;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::Answered;
 use super::change::{Change, Claim, Entry, Removal};
 use super::record::Record;
 use crate::items::metadata::{Attributes, Fields};
@@ -27,6 +28,8 @@ pub(crate) struct ReadChange {
     claimed: Vec<Claim>,
     attributes: Vec<(u64, Attributes)>,
     pub(crate) fields: Option<Fields>,
+    answered: Vec<Answered>,
+    forgotten: Vec<String>,
 }
 
 /// The JSON of a change.
@@ -43,6 +46,10 @@ struct Head {
     attributes: Vec<(u64, Attributes)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<Fields>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answered: Vec<Answered>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forgotten: Vec<String>,
     /// Random, of a change that does nothing but begin a history of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     fork: Option<String>,
@@ -94,6 +101,8 @@ pub(super) fn encode(change: &Change<'_>) -> serde_json::Result<Vec<u8>> {
         claimed: change.claimed.to_vec(),
         attributes: change.attributes.to_vec(),
         fields: change.fields.cloned(),
+        answered: change.answered.to_vec(),
+        forgotten: change.forgotten.to_vec(),
         fork: None,
     };
     framed(&head, &blobs)
@@ -147,8 +156,8 @@ impl ReadChange {
         if !blobs.is_empty() {
             return Err(PayloadError::Malformed(format!("{} bytes are left over", blobs.len())));
         }
-        let Head { removed, claimed, attributes, fields, .. } = head;
-        Ok(Self { added, removed, claimed, attributes, fields })
+        let Head { removed, claimed, attributes, fields, answered, forgotten, .. } = head;
+        Ok(Self { added, removed, claimed, attributes, fields, answered, forgotten })
     }
 
     /// The items that it is about.
@@ -159,9 +168,10 @@ impl ReadChange {
 
     /// The change, to be made again.
     pub(super) fn change(&self) -> Change<'_> {
-        let Self { added, removed, claimed, attributes, fields } = self;
+        let Self { added, removed, claimed, attributes, fields, answered, forgotten } = self;
         let fields = fields.as_ref();
-        Change { added, removed, claimed, attributes, fields, ..Change::default() }
+        let common = Change { added, removed, claimed, attributes, fields, ..Change::default() };
+        Change { answered, forgotten, ..common }
     }
 }
 
@@ -190,6 +200,15 @@ mod tests {
             claimed: vec![Claim { path: "a".into(), key: "b".into(), digest: "c".into() }],
             attributes: vec![(4, Attributes::default())],
             fields: Some(Fields::default()),
+            answered: vec![Answered {
+                key: "k".into(),
+                request: "ab".into(),
+                status: 201,
+                body: "{}".into(),
+                location: None,
+                at_ms: 7,
+            }],
+            forgotten: vec!["f".into()],
         }
     }
 

@@ -115,11 +115,11 @@ fn a_catalogue_of_another_model_a_newer_one_or_a_damaged_one_is_refused() {
     {
         let database = redb::Database::create(dir.path().join(FILE)).unwrap();
         let change = database.begin_write().unwrap();
-        change.open_table(META).unwrap().insert(FORMAT_KEY, "3").unwrap();
+        change.open_table(META).unwrap().insert(FORMAT_KEY, "4").unwrap();
         change.commit().unwrap();
     }
     let error = Catalogue::open(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("format 3") && error.contains("update the program"), "{error}");
+    assert!(error.contains("format 4") && error.contains("update the program"), "{error}");
     std::fs::write(dir.path().join(FILE), b"no catalogue").unwrap();
     let error = Catalogue::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains(FILE), "{error}");

@@ -1,0 +1,140 @@
+//! `Idempotency-Key`: a request that adds items and comes with a key of its own is made once. Sent again, it is answered as it was, and nothing is
+//! added; another request with the same key is refused. Where the answers are kept: `items/catalogue/answers.rs`.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dhih_index::to_hex;
+use sha2::{Digest as _, Sha256};
+
+use crate::http::form::Form;
+use crate::http::layers::caller_of;
+use crate::http::{ApiError, AppState};
+use crate::items::catalogue::Answered;
+use crate::items::{Answer, Once, Outcomes};
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says of an answer that it was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The longest key, in bytes.
+const LONGEST: usize = 256;
+
+/// A request with a key, of which nothing was read yet.
+pub(crate) struct KeyedRequest {
+    key: String,
+    hash: Sha256,
+}
+
+/// A request with a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Keyed {
+    /// Whose it is, and the key.
+    key: String,
+    /// SHA-256 of what it asks for, in hexadecimal.
+    request: String,
+}
+
+impl KeyedRequest {
+    /// The key of a request, if it has one. It is the caller's own: others may use the same.
+    ///
+    /// # Errors
+    /// A key that is empty, too long or no printable ASCII; several keys.
+    pub(crate) fn of(request: &Request) -> Result<Option<Self>, ApiError> {
+        let mut given = request.headers().get_all(KEY).into_iter();
+        let Some(value) = given.next() else { return Ok(None) };
+        let text = value.to_str().ok().map(str::trim);
+        let key =
+            text.filter(|key| !key.is_empty() && key.len() <= LONGEST && given.next().is_none());
+        let key = key.ok_or_else(|| {
+            let message =
+                format!("`idempotency-key` has 1 to {LONGEST} printable ASCII characters, once");
+            ApiError::BadRequest("invalid_idempotency_key", message)
+        })?;
+        let caller = caller_of(request)?;
+        let owner = caller.key.as_ref().map_or("", |key| &*key.name);
+        let mut hash = Sha256::new();
+        add(&mut hash, request.uri().path().as_bytes());
+        add(&mut hash, request.uri().query().unwrap_or_default().as_bytes());
+        Ok(Some(Self { key: format!("{owner}\n{key}"), hash }))
+    }
+
+    /// With its body.
+    pub(crate) fn with_body(mut self, body: &[u8]) -> Keyed {
+        add(&mut self.hash, body);
+        Keyed { key: self.key, request: to_hex(&self.hash.finalize()) }
+    }
+
+    /// With what its form brought, whatever stood between the parts.
+    pub(crate) fn with_form(mut self, form: &Form) -> Keyed {
+        let Form { images, labels, id, external_id, metadata } = form;
+        for image in images {
+            add(&mut self.hash, image.as_ref());
+            add(&mut self.hash, image.name.as_deref().unwrap_or_default().as_bytes());
+        }
+        labels.iter().for_each(|label| add(&mut self.hash, label.as_bytes()));
+        for part in [id.map(|id| id.to_string()), external_id.clone(), metadata.clone()] {
+            add(&mut self.hash, &[u8::from(part.is_some())]);
+            add(&mut self.hash, part.unwrap_or_default().as_bytes());
+        }
+        Keyed { key: self.key, request: to_hex(&self.hash.finalize()) }
+    }
+}
+
+/// Adds a part with its length, so that no two lists of parts are the same bytes.
+fn add(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
+}
+
+impl Keyed {
+    /// The request, to be made once, with what it is answered.
+    pub(crate) fn once(self, answer: impl FnOnce(&Outcomes) -> Answer + Send + 'static) -> Once {
+        Once { key: self.key, request: self.request, answer: Box::new(answer) }
+    }
+}
+
+/// The answer that a request has got, where it comes again; `None` for one without a key, too.
+///
+/// # Errors
+/// Another request came with the same key.
+pub(crate) async fn repeated(
+    state: &Arc<AppState>,
+    keyed: Option<&Keyed>,
+) -> Result<Option<Response>, ApiError> {
+    let known = kept(state, keyed).await?;
+    Ok(known.map(|answer| ([(REPLAYED, "true")], respond(answer)).into_response()))
+}
+
+/// The same, of the request that has just been made.
+///
+/// # Errors
+/// As for [`repeated`].
+pub(crate) async fn first(
+    state: &Arc<AppState>,
+    keyed: Option<&Keyed>,
+) -> Result<Option<Response>, ApiError> {
+    Ok(kept(state, keyed).await?.map(respond))
+}
+
+async fn kept(state: &Arc<AppState>, keyed: Option<&Keyed>) -> Result<Option<Answered>, ApiError> {
+    let Some(Keyed { key, request }) = keyed.cloned() else { return Ok(None) };
+    let run = state.run();
+    let looking = run.clone();
+    let known = state.shared().search(&run, move |_| {
+        let catalogue = looking.catalogue();
+        catalogue.map_or(Ok(None), |it| it.answered(&key)).map_err(ApiError::internal)
+    });
+    match known.await? {
+        Some(answer) if answer.request != request => Err(ApiError::KeyReused),
+        known => Ok(known),
+    }
+}
+
+fn respond(answer: Answered) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    let location = answer.location.map(|location| [(header::LOCATION, location)]);
+    (status, kind, location, answer.body).into_response()
+}

@@ -1,0 +1,148 @@
+//! Answers to requests that came with a key of their own: who sends the same request again, because the answer was lost, gets the same one. An
+//! answer is written in the transaction of what it tells of, and kept for a day, unless there are too many.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::database::Fault;
+use super::{Catalogue, json, parse};
+use crate::Result;
+
+/// The answers by key, and the keys in the order in which they came.
+pub(super) const ANSWERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("answers");
+pub(super) const ANSWER_ORDER: TableDefinition<'_, u64, &str> =
+    TableDefinition::new("answer_order");
+
+/// How long an answer is kept.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The most that are kept.
+const MOST: u64 = 10_000;
+/// Old ones that are dropped with each new one, so that no request has to drop all.
+const DROPPED: usize = 16;
+
+/// An answer that was given, or would have been.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answered {
+    /// Whose it is, and the key that the request came with.
+    pub(crate) key: String,
+    /// SHA-256 of the request, in hexadecimal.
+    pub(crate) request: String,
+    pub(crate) status: u16,
+    /// JSON.
+    pub(crate) body: String,
+    /// Where what was made is, if it is one thing.
+    pub(crate) location: Option<String>,
+    /// In milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    /// Its number in the order.
+    number: u64,
+    answer: Answered,
+}
+
+impl Catalogue {
+    /// The answer that the request of a key has got, if it is still kept.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub(crate) fn answered(&self, key: &str) -> Result<Option<Answered>> {
+        let since = now_ms().saturating_sub(ms(KEPT));
+        self.database.read(|tables| {
+            let row = tables.open_table(ANSWERS)?.get(key)?.map(|row| parse::<Row>(row.value()));
+            Ok(row.transpose()?.map(|row| row.answer).filter(|answer| answer.at_ms >= since))
+        })
+    }
+}
+
+/// The time now.
+pub(crate) fn now_ms() -> u64 {
+    ms(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Keeps an answer, and drops some that are too old or too many.
+pub(super) fn keep(change: &WriteTransaction, answer: &Answered) -> Result<(), Fault> {
+    let mut answers = change.open_table(ANSWERS)?;
+    let mut order = change.open_table(ANSWER_ORDER)?;
+    let number = order.last()?.map_or(0, |(number, _)| number.value() + 1);
+    let since = answer.at_ms.saturating_sub(ms(KEPT));
+    order.insert(number, &*answer.key)?;
+    let row = Row { number, answer: answer.clone() };
+    answers.insert(&*answer.key, &*json(&row)?)?;
+    for _ in 0..DROPPED {
+        let Some((oldest, key)) =
+            order.first()?.map(|(number, key)| (number.value(), key.value().to_owned()))
+        else {
+            break;
+        };
+        let row = answers.get(&*key)?.map(|row| parse::<Row>(row.value())).transpose()?;
+        // The key may have come again since.
+        let own = row.filter(|row| row.number == oldest);
+        let is_kept = own.as_ref().is_some_and(|own| own.answer.at_ms >= since);
+        if oldest == number || (is_kept && order.len()? <= MOST) {
+            break;
+        }
+        order.remove(oldest)?;
+        if own.is_some() {
+            answers.remove(&*key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the answer to a request that came to nothing.
+pub(super) fn forget(change: &WriteTransaction, key: &str) -> Result<(), Fault> {
+    change.open_table(ANSWERS)?.remove(key)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::items::catalogue::Change;
+
+    fn answer(key: &str, at_ms: u64) -> Answered {
+        let (request, body, location) = ("ab".into(), "{}".into(), None);
+        Answered { key: key.into(), request, status: 201, body, location, at_ms }
+    }
+
+    #[test]
+    fn an_answer_is_kept_for_a_day_and_only_the_last_of_a_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(dir.path()).unwrap();
+        let keep = |answer: Answered| {
+            catalogue.commit(&Change { answered: &[answer], ..Change::default() }).unwrap();
+        };
+        let now = now_ms();
+        let (old, day) = (now - ms(KEPT) - 1000, ms(KEPT));
+        keep(answer("old", old));
+        assert_eq!(catalogue.answered("old").unwrap(), None, "it is too old");
+        keep(answer("new", now));
+        assert_eq!(catalogue.answered("new").unwrap(), Some(answer("new", now)));
+        // The key comes again, and its first row in the order goes.
+        keep(answer("again", old));
+        keep(answer("again", now));
+        keep(answer("later", now + 10));
+        assert_eq!(catalogue.answered("again").unwrap(), Some(answer("again", now)));
+        let rows = |catalogue: &Catalogue| {
+            catalogue.database.read(|tables| {
+                Ok((tables.open_table(ANSWERS)?.len()?, tables.open_table(ANSWER_ORDER)?.len()?))
+            })
+        };
+        assert_eq!(rows(&catalogue).unwrap(), (3, 3));
+        keep(answer("much later", now + day + 100));
+        assert_eq!(rows(&catalogue).unwrap(), (1, 1), "all others were dropped");
+        catalogue
+            .commit(&Change { forgotten: &["much later".into()], ..Change::default() })
+            .unwrap();
+        assert_eq!(catalogue.answered("much later").unwrap(), None);
+    }
+}
