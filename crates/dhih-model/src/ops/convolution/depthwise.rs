@@ -80,6 +80,9 @@ impl Depthwise {
                 assert!(y.len() >= last, "a row of the output is too short");
                 // SAFETY: `x` is an image and `y` a row of one; spans contain positions within the image only.
                 unsafe { forward_row(&job, line, Ends::of(x), y.as_mut_ptr()) }
+                if epilogue.activation.needs_input() {
+                    epilogue.activation.apply_in_place(y);
+                }
             }
         }
     }
@@ -218,7 +221,7 @@ unsafe fn finish<S: Simd>(job: &Pass<'_>, sum: S, (ox, c): (usize, usize), y: *m
     let Geometry { channels, pixel, .. } = *job.geometry;
     // SAFETY: the caller guarantees that `y` is a row of outputs.
     unsafe {
-        let sum = match job.epilogue.range {
+        let sum = match job.epilogue.activation.range() {
             Some((low, high)) => sum.max(S::splat(low)).min(S::splat(high)),
             None => sum,
         };

@@ -3,11 +3,18 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
-use super::packed::{Block, Packed};
-use crate::ops::simd::{Simd, dispatch};
+use std::ops::Range;
+
+use super::packed::{Block, MOST_VECTORS, Packed};
+use crate::ops::Activation;
+use crate::ops::shared::Shared;
+use crate::ops::simd::{MOST_LANES, Simd, dispatch, prefetch};
 
 /// The most patches of a register block.
 const TILE: usize = 6;
+
+/// The most columns of a register block.
+const MOST_WIDTH: usize = MOST_VECTORS * MOST_LANES;
 
 /// The distances in memory between neighbouring positions of a grid, in values.
 #[derive(Debug, Clone, Copy)]
@@ -29,13 +36,12 @@ pub(super) struct Segment {
 pub(super) struct Epilogue<'a> {
     /// Added to the columns. It has a value for each column and for those that fill the last vector.
     pub(super) bias: Option<&'a [f32]>,
-    /// The range to which values are clamped.
-    pub(super) range: Option<(f32, f32)>,
+    pub(super) activation: Activation,
 }
 
 impl Epilogue<'_> {
     /// Stores results as they are.
-    pub(super) const NONE: Self = Self { bias: None, range: None };
+    pub(super) const NONE: Self = Self { bias: None, activation: Activation::Identity };
 }
 
 /// Pixels of some images.
@@ -70,6 +76,20 @@ pub(super) struct Product<'a> {
 impl Product<'_> {
     /// Writes the products of the patches in `x` to `y`.
     pub(super) fn run(&self, x: (&[f32], Strides), y: (&mut [f32], Strides)) {
+        // SAFETY: `y` is borrowed by this call alone.
+        unsafe { self.run_blocks(0..self.matrix.blocks().len(), x, (Shared::new(y.0), y.1)) }
+    }
+
+    /// As [`Self::run`], for some of the matrix's blocks of columns.
+    ///
+    /// # Safety
+    /// While this runs, no one else accesses the results of these columns.
+    pub(super) unsafe fn run_blocks(
+        &self,
+        blocks: Range<usize>,
+        x: (&[f32], Strides),
+        y: (Shared<'_>, Strides),
+    ) {
         if self.grid.len() == 0 {
             return;
         }
@@ -82,25 +102,30 @@ impl Product<'_> {
         let width = |(block, _): &(Block, _)| block.column + block.width();
         let width = self.matrix.blocks().last().map_or(0, width);
         assert!(self.epilogue.bias.is_none_or(|bias| bias.len() >= width), "bias too short");
-        // SAFETY: the assertions cover every read and write, and blocks lie within the packed values by construction.
-        unsafe { run(self, x.0.as_ptr(), x.1, y.0.as_mut_ptr(), y.1) }
+        // SAFETY: the assertions cover every read and write, and blocks lie within the packed values by construction. The caller promises
+        // that no one else accesses what is written.
+        unsafe { run(self, blocks, x.0.as_ptr(), x.1, y.0.as_mut_ptr(), y.1) }
     }
 }
 
 dispatch! {
-    unsafe fn run(job: &Product<'_>, x: *const f32, from: Strides, y: *mut f32, to: Strides) = blocks
+    unsafe fn run(job: &Product<'_>, range: Range<usize>, x: *const f32, from: Strides, y: *mut f32, to: Strides) = blocks
 }
 
 #[inline(always)]
 unsafe fn blocks<S: Simd>(
     job: &Product<'_>,
+    range: Range<usize>,
     x: *const f32,
     from: Strides,
     y: *mut f32,
     to: Strides,
 ) {
-    for (block, matrix) in job.matrix.blocks() {
-        let block = (*block, matrix.as_ptr());
+    let blocks = job.matrix.blocks();
+    for number in range {
+        let (block, matrix) = &blocks[number];
+        let next = blocks.get(number + 1).map_or(&[][..], |(_, matrix)| &matrix[..]);
+        let block = (*block, matrix.as_ptr(), next);
         // SAFETY: `Product::run` has checked the sizes.
         unsafe {
             match block.0.vectors {
@@ -116,18 +141,22 @@ unsafe fn blocks<S: Simd>(
 #[inline(always)]
 unsafe fn patches<S: Simd, const J: usize>(
     job: &Product<'_>,
-    block: (Block, *const f32),
+    (block, matrix, next): (Block, *const f32, &[f32]),
     x: *const f32,
     from: Strides,
     y: *mut f32,
     to: Strides,
 ) {
     let count = job.grid.len();
+    let mut next = next.chunks(next.len().div_ceil(count.div_ceil(TILE)).max(1));
+    let block = (block, matrix);
     let (mut image, mut row, mut column) = (0, 0, 0);
     let mut start = 0;
     while start < count {
         let (mut xs, mut ys) = ([x; TILE], [y; TILE]);
         let tile = TILE.min(count - start);
+        // The weights of the next block come from memory while this one is multiplied with.
+        prefetch(next.next().unwrap_or_default());
         for (x, y) in xs.iter_mut().zip(&mut ys).take(tile) {
             // SAFETY: the patch and its result lie within the grids that `Product::run` has checked.
             unsafe {
@@ -189,13 +218,26 @@ unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
                 w = w.add(J * S::LANES);
             }
         }
-        if let Some((low, high)) = job.epilogue.range {
+        let activation = job.epilogue.activation;
+        if let Some((low, high)) = activation.range() {
             let (low, high) = (S::splat(low), S::splat(high));
             for sum in sums.as_flattened_mut() {
                 *sum = sum.max(low).min(high);
             }
         }
         let left = job.matrix.columns - block.column;
+        if activation.needs_input() {
+            // One call for the whole tile.
+            let mut tile = [[0f32; MOST_WIDTH]; P];
+            let tile = &mut tile.as_flattened_mut()[..P * J * S::LANES];
+            for (sum, to) in sums.as_flattened().iter().zip(tile.chunks_exact_mut(S::LANES)) {
+                sum.store(to.as_mut_ptr());
+            }
+            activation.apply_in_place(tile);
+            for (sum, from) in sums.as_flattened_mut().iter_mut().zip(tile.chunks_exact(S::LANES)) {
+                *sum = S::load(from.as_ptr());
+            }
+        }
         for p in 0..P {
             for j in 0..J {
                 let (to, left) = (ys[p].add(j * S::LANES), left.saturating_sub(j * S::LANES));
@@ -231,7 +273,7 @@ mod tests {
             let matrix = pack(&w, 8, wide);
             let from = Strides { image, row: 40, column: 2 };
             let to = Strides { image: rows * columns * wide, row: columns * wide, column: wide };
-            let epilogue = Epilogue { bias: Some(&bias), range: Some((-50.0, 60.0)) };
+            let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu6 };
             let grid = Grid { images, rows, columns };
             let mut y = vec![0.0; images * to.image];
             let job = Product { grid, segments: &segments, matrix: &matrix, epilogue };
@@ -245,7 +287,7 @@ mod tests {
                     let offset = if k < 3 { 1 + k } else { 6 + k };
                     expected += x[start + offset] * w[k * wide + c];
                 }
-                assert_eq!(*got, expected.clamp(-50.0, 60.0), "{rows} {columns} {wide} {at}");
+                assert_eq!(*got, expected.clamp(0.0, 6.0), "{rows} {columns} {wide} {at}");
             }
         }
     }
