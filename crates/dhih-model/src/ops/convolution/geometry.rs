@@ -218,14 +218,22 @@ impl Geometry {
                 .map(|i| Band { images: i..n.min(i + step), rows: 0..self.out.0 })
                 .collect();
         }
-        let rows = self.out.0.div_ceil(wanted.div_ceil(n.max(1))).next_multiple_of(multiple);
+        let lines = self.out.0.div_ceil(multiple);
         let cut = |image| {
-            let starts = (0..self.out.0).step_by(rows);
-            starts
-                .map(move |r| Band { images: image..image + 1, rows: r..self.out.0.min(r + rows) })
+            let of_image = evenly(lines, wanted.div_ceil(n.max(1)));
+            of_image.map(move |r| Band {
+                images: image..image + 1,
+                rows: r.start * multiple..self.out.0.min(r.end * multiple),
+            })
         };
         (0..n).flat_map(cut).collect()
     }
+}
+
+/// Divides `len` things into `parts` ranges, or as many as there are things, whose sizes differ by at most 1.
+pub(super) fn evenly(len: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = parts.clamp(1, len.max(1));
+    (0..parts).map(move |part| part * len / parts..(part + 1) * len / parts)
 }
 
 /// Writes the columns `outs` of one group's weights `[out, in, kh, kw]` as rows of `width` values. The rows have the order of a channels-last

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::border::patches;
 use super::{by_group, grid};
 use crate::ops::Tasks;
-use crate::ops::convolution::geometry::{Band, Geometry, by_patch};
+use crate::ops::convolution::geometry::{Band, Geometry, by_patch, evenly};
 use crate::ops::convolution::packed::Packed;
 use crate::ops::convolution::product::{Epilogue, Product, Segment, Strides};
 use crate::ops::scratch::{Scratch, with_scratch};
@@ -99,20 +99,18 @@ impl Direct {
         let wanted = if threads == 1 { 1 } else { most.min(n * geometry.cost() / COST).max(1) };
         let weights = geometry.out_channels * geometry.patch_len();
         let along_blocks = wanted > 1 && weights > n * geometry.image();
-        let blocks = self.all_blocks();
-        let each = match along_blocks {
-            true => blocks.len().div_ceil(wanted).max(1),
-            false => blocks.len().max(1),
+        let blocks = self.all_blocks().len();
+        let columns: Vec<_> = evenly(blocks, if along_blocks { wanted } else { 1 }).collect();
+        let bands = match wanted.div_ceil(columns.len()) {
+            1 => 1,
+            bands => bands.next_multiple_of(threads),
         };
-        let bands = wanted.div_ceil(blocks.len().div_ceil(each).max(1));
-        let parts = geometry.bands(n, bands, 1).into_iter().flat_map(|band| {
-            let part = move |first| Part {
-                band: band.clone(),
-                blocks: first..blocks.end.min(first + each),
-            };
-            blocks.clone().step_by(each).map(part)
-        });
-        parts.collect()
+        let bands = geometry.bands(n, bands, 1).into_iter();
+        let part = |band: Band| {
+            let columns = columns.iter().cloned();
+            columns.map(move |blocks| Part { band: band.clone(), blocks }).collect::<Vec<_>>()
+        };
+        bands.flat_map(part).collect()
     }
 
     /// Computes a part of the output, whose rows `rows` of each image are in `y`.
