@@ -196,3 +196,6 @@ pub(super) fn outstanding(
     let kept = wanted.iter().filter_map(|(id, record)| Some((*id, record.as_ref()?)));
     Ok(Some(Batch::new().remove(removed).upsert(shape.set_of(kept)?)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::api;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
-use crate::items::{self, LabelShape, NewItem};
+use crate::items::{LabelShape, NewItem};
 use crate::run::described::{Described, Part};
 use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
@@ -201,9 +201,13 @@ impl View<'_> {
         let ids: Vec<u64> = ids.collect();
         let kept = match (self.run.catalogue(), &self.snapshot) {
             (Some(catalogue), Snapshot::Local(index)) => {
-                let is_current = items::is_current(index);
                 let kept = catalogue.attributes_of(&ids)?.into_iter().zip(&ids);
-                kept.map(|(it, id)| it.filter(|it| is_current(*id, &it.code))).collect()
+                let of_index = |(kept, id): (Option<Attributes>, &u64)| {
+                    let code = index.code(*id).map(to_hex)?;
+                    let kept = kept.filter(|kept| kept.code == code);
+                    kept.or_else(|| catalogue.replaced_attributes(*id, &code))
+                };
+                kept.map(of_index).collect()
             }
             _ => vec![None; ids.len()],
         };

@@ -13,9 +13,6 @@ use serde_json::{Value, json};
 use crate::acknowledged::{Running, ask, start};
 use crate::common::program;
 
-/// The number of an item that has no metadata for the moment in which it is replaced: the catalogue has the new one, and the index not yet.
-const BEING_REPLACED: u64 = u64::MAX;
-
 /// What an item is: its code, and the number in its metadata.
 pub type Kept = (u64, u64);
 /// A change of the primary: what became of an item.
@@ -209,9 +206,7 @@ impl Copy {
             let known = items_after(&made, at - primary.base);
             let is_known = |id: &u64, n: &u64| {
                 let is_later = |(of, kept): &Made| of == id && kept.is_some_and(|(_, m)| m == *n);
-                *n == BEING_REPLACED
-                    || known.get(id).is_some_and(|(_, m)| m == n)
-                    || later.iter().any(is_later)
+                known.get(id).is_some_and(|(_, m)| m == n) || later.iter().any(is_later)
             };
             answered.iter().all(|(id, (_, n))| is_known(id, n)).then_some(())
         });
@@ -280,7 +275,7 @@ pub fn listed(address: &str) -> BTreeMap<u64, Kept> {
     assert!(list["next"].is_null(), "more than a page");
     let item = |item: &Value| {
         let code = u64::from_str_radix(item["code"].as_str().unwrap(), 16).unwrap();
-        let n = item["metadata"]["n"].as_u64().unwrap_or(BEING_REPLACED);
+        let n = item["metadata"]["n"].as_u64().expect("each item has metadata");
         (item["id"].as_u64().unwrap(), (code, n))
     };
     list["items"].as_array().unwrap().iter().map(item).collect()

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use dhih_index::{CodeSet, Codes, IndexBuilder};
 use serde_json::json;
 
 use crate::acknowledged::ask;
@@ -37,6 +38,15 @@ fn figure(address: &str, name: &str) -> f64 {
     let (_, text) = ask(address, "GET /metrics HTTP/1.1", b"").unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
     line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+/// Waits until a copy has taken a second snapshot, and no more.
+fn takes_a_snapshot(copy: &Copy) {
+    until("all items are taken anew", || {
+        let taken = figure(copy.address(), "dhih_replication_snapshots_total");
+        assert!(taken < 2.0, "{taken} snapshots");
+        (taken == 1.0).then_some(())
+    });
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -137,9 +147,7 @@ fn who_is_too_far_behind_takes_all_items_anew() {
     copy.start_again();
     copy.reaches(primary.last());
     copy.is_exactly(&primary.items_at(primary.last()));
-    until("it is counted", || {
-        (figure(copy.address(), "dhih_replication_snapshots_total") == 1.0).then_some(())
-    });
+    takes_a_snapshot(&copy);
     until("nothing is left beside it", || {
         let left = fs::read_dir(dir.path()).unwrap().flatten().count();
         (left == 2).then_some(())
@@ -166,9 +174,7 @@ fn a_primary_of_another_history_is_not_mixed_with_what_is_there() {
     primary.made.lock().unwrap().truncate(10);
     primary.start_again();
     (20..27).for_each(|id| primary.put(id, (id, id), 8));
-    until("all items are taken anew", || {
-        (figure(copy.address(), "dhih_replication_snapshots_total") == 1.0).then_some(())
-    });
+    takes_a_snapshot(&copy);
     copy.reaches(primary.last());
     copy.is_exactly(&primary.items_at(primary.last()));
 }
@@ -194,7 +200,9 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
     // The answer to a request whose key the former primary knew is given again.
     assert_eq!(ask(first.address(), KEYED, br#"{"code": "000000000000000a"}"#), Some(answered));
     let head = "POST /v1/items HTTP/1.1\r\ncontent-type: application/json";
-    let (status, text) = ask(first.address(), head, br#"{"code": "00000000000000ff"}"#).unwrap();
+    let (status, text) =
+        ask(first.address(), head, br#"{"code": "00000000000000ff", "metadata": {"n": 7}}"#)
+            .unwrap();
     assert_eq!(status, 201, "{text}");
     assert!(text.contains("\"id\":10"), "the numbering goes on: {text}");
     let mut items = primary.items_at(primary.last());
@@ -203,7 +211,7 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
     second.start_again();
     // The promotion is a change itself.
     second.reaches(primary.last() + 2);
-    items.insert(10, (0xff, u64::MAX));
+    items.insert(10, (0xff, 7));
     second.is_exactly(&items);
     assert_eq!(figure(second.address(), "dhih_replication_snapshots_total"), 0.0);
     assert_eq!(replication(first.address()).unwrap()["role"], "primary");
@@ -358,4 +366,26 @@ fn flags_that_do_not_go_together_are_refused() {
         refused(&output, says);
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
     }
+}
+
+#[test]
+fn an_index_that_was_built_anew_comes_to_the_copies_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut primary = Primary::start(dir.path().join("primary"), JOURNAL);
+    fill(&primary, 0..10);
+    let copy = Copy::begin(dir.path().join("copy"), &primary.url(), &[]);
+    copy.reaches(primary.last());
+    primary.kill();
+    let codes = Codes::new(64, 0x00ff_u64.to_le_bytes().to_vec()).unwrap();
+    let set = CodeSet { ids: Some(vec![100]), ..CodeSet::new(codes) };
+    IndexBuilder::default().build(&set, &primary.dir).unwrap();
+    primary.start_again();
+    // The items of the catalogue are added to those of the index.
+    until("all items come", || {
+        let count = get(copy.address(), "/v1/items/count")?["count"].as_u64();
+        (count == Some(11)).then_some(())
+    });
+    takes_a_snapshot(&copy);
+    let listed = |address: &str| get(address, "/v1/items?limit=1000").unwrap()["items"].clone();
+    assert_eq!(listed(copy.address()), listed(&primary.address));
 }

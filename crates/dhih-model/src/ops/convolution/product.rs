@@ -138,7 +138,8 @@ unsafe fn blocks<S: Simd>(
         let next = blocks.get(number + 1).map_or(&[][..], |(_, matrix)| &matrix[..]);
         for pass in passes(job) {
             // What is multiplied with after this: the next rows, or the first ones of the next block.
-            let (now, later) = (pass.first * block.width(), (pass.first + pass.rows) * block.width());
+            let (now, later) =
+                (pass.first * block.width(), (pass.first + pass.rows) * block.width());
             let coming = if later < matrix.len() { &matrix[later..] } else { next };
             let coming = &coming[..coming.len().min(later - now)];
             let pass = (pass, &matrix[now..later], coming);
@@ -369,8 +370,10 @@ mod tests {
         let mut y = vec![0.0; images * to.image];
         let job = Product { grid, segments: &segments, matrix: &matrix, epilogue };
         job.run((&x, from), (&mut y, to));
-        let places: Vec<usize> =
-            segments.iter().flat_map(|segment| segment.offset..segment.offset + segment.len).collect();
+        let places: Vec<usize> = segments
+            .iter()
+            .flat_map(|segment| segment.offset..segment.offset + segment.len)
+            .collect();
         for (at, got) in y.iter().enumerate() {
             let (pixel, c) = (at / wide, at % wide);
             let (i, pixel) = (pixel / (rows * columns), pixel % (rows * columns));

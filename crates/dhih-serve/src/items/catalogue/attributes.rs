@@ -34,6 +34,11 @@ impl Catalogue {
         })
     }
 
+    /// What users kept with an item of this code that was replaced or deleted a moment ago, for those who read an index that has it.
+    pub(crate) fn replaced_attributes(&self, id: u64, code: &str) -> Option<Attributes> {
+        self.replaced.find(id, code)
+    }
+
     /// The item with an external id, and the code that it had when it got the external id.
     pub(crate) fn item_of(&self, external_id: &str) -> Result<Option<(u64, String)>> {
         self.database.read(|tables| {

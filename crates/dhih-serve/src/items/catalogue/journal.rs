@@ -184,6 +184,7 @@ impl Catalogue {
                 changed.extend(read.change().write(tables)?);
                 append(tables, logged, published)?;
             }
+            self.replaced.keep(&changed);
             Ok(changed)
         });
         let all = changes.iter().map(|(_, read)| read.change());

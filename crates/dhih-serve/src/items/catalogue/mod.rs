@@ -14,6 +14,7 @@ mod lineage;
 mod payload;
 mod position;
 mod record;
+mod replaced;
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -34,6 +35,7 @@ pub(crate) use self::lineage::Lineage;
 pub(crate) use self::payload::{PayloadError, ReadChange};
 pub(crate) use self::position::{Chain, LoggedChange, NoPosition, Position};
 pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, legacy_import_key};
+use self::replaced::Replaced;
 use crate::{Error, MakerKind, Result};
 
 /// The name of the file in an index directory.
@@ -70,6 +72,7 @@ pub(crate) struct Catalogue {
     /// The postings that filters use.
     searchable: RwLock<Searchable>,
     journal: Journal,
+    replaced: Replaced,
 }
 
 impl Catalogue {
@@ -89,8 +92,8 @@ impl Catalogue {
         copying::remove_leftover(&path);
         match database.write(create_tables)? {
             None => {
-                let (ids, searchable, journal) = Default::default();
-                let catalogue = Self { database, path, ids, searchable, journal };
+                let (ids, searchable, journal, replaced) = Default::default();
+                let catalogue = Self { database, path, ids, searchable, journal, replaced };
                 catalogue.read_ids()?;
                 catalogue.read_published()?;
                 Ok(catalogue)
@@ -154,6 +157,7 @@ impl Catalogue {
         let published = self.published();
         let written = self.database.write(|tables| {
             let changed = change.write(tables)?;
+            self.replaced.keep(&changed);
             journal::log(tables, change, published)?;
             Ok(changed)
         });

@@ -239,7 +239,8 @@ impl Winograd {
     /// each weight is read once.
     pub(super) fn has_few_tiles(&self, n: usize) -> bool {
         let Geometry { channels, out_channels, .. } = self.tiles.geometry;
-        n * self.tiles.size.0 * self.tiles.size.1 * (channels + out_channels) < channels * out_channels
+        n * self.tiles.size.0 * self.tiles.size.1 * (channels + out_channels)
+            < channels * out_channels
     }
 
     /// Computes `n` images, all tiles at once, on all threads.
@@ -265,7 +266,12 @@ impl Winograd {
         });
     }
 
-    fn planes<'a>(&self, tiles: usize, inputs: &'a mut Buffer, outputs: &'a mut Buffer) -> Planes<'a> {
+    fn planes<'a>(
+        &self,
+        tiles: usize,
+        inputs: &'a mut Buffer,
+        outputs: &'a mut Buffer,
+    ) -> Planes<'a> {
         let Geometry { channels, out_channels, .. } = self.tiles.geometry;
         let (from, to) = (plane_len(tiles, channels), plane_len(tiles, out_channels));
         Planes {
