@@ -37,7 +37,6 @@ use std::sync::Arc;
 
 use dhih_index::Index;
 
-pub(crate) use self::agreement::is_current;
 pub(crate) use self::catalogue::Copied;
 use self::catalogue::Record;
 pub use self::checking::{Checked, check_index};
