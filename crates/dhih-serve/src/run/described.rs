@@ -28,6 +28,10 @@ impl Run {
     ///
     /// # Errors
     /// When the store does not answer.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "there are no stores without the feature")
+    )]
     pub(super) fn described(
         &self,
         ids: &[u64],

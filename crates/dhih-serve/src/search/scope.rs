@@ -17,7 +17,14 @@ pub struct Scope {
 #[derive(Debug)]
 enum Chosen {
     By(Filter),
-    Of { items: Arc<LocalItems>, wanted: Wanted },
+    Of {
+        items: Arc<LocalItems>,
+        wanted: Wanted,
+    },
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "there are no stores without the feature")
+    )]
     InStore(Wanted),
 }
 
