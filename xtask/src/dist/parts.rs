@@ -33,6 +33,7 @@ pub(super) fn parts(packages: &[&str], target: &str, workspace: &Workspace) -> R
     let tree = Step::new("list crates", &cargo::program(), workspace)
         .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--target", target])
         .args(["--prefix", "depth", "--format", "{p}"])
+        .args(cargo::RELEASE_FEATURES)
         .args(selected)
         .capture()?;
     let metadata = Step::new("read manifests", &cargo::program(), workspace).args([

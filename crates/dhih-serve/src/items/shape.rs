@@ -109,6 +109,7 @@ impl LabelShape {
     }
 
     /// The labels of items of an index, as an index takes them.
+    #[cfg(feature = "parquet")]
     pub(crate) fn labels_in(self, index: &Index, ids: &[u64]) -> Option<Labels> {
         match self {
             Self::None => None,

@@ -11,6 +11,7 @@
 mod checks;
 pub(crate) mod coder;
 mod data;
+#[cfg(feature = "parquet")]
 pub(crate) mod exporting;
 pub(crate) mod facts;
 mod files;

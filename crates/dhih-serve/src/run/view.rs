@@ -6,9 +6,11 @@ use std::sync::Arc;
 use dhih_index::{Index, Rescore, to_hex};
 
 use crate::api;
+use crate::items;
+#[cfg(feature = "parquet")]
+use crate::items::LabelShape;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
-use crate::items::{self, LabelShape};
 use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
@@ -59,6 +61,7 @@ impl View<'_> {
     }
 
     /// What labels its items have.
+    #[cfg(feature = "parquet")]
     pub(crate) fn shape(&self) -> LabelShape {
         self.run.shape()
     }

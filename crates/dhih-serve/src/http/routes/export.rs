@@ -17,10 +17,12 @@ use crate::http::list_params::exported;
 use crate::http::params::Bounds;
 use crate::http::routes::search::scope;
 use crate::http::{ApiError, AppState};
-use crate::items::MAX_ID;
-use crate::run::Run;
-use crate::run::exporting::Exported;
 use crate::run::view::View;
+#[cfg(feature = "parquet")]
+use crate::{
+    items::MAX_ID,
+    run::{Run, exporting::Exported},
+};
 
 /// Items that are read and written together.
 const PART: usize = 16 << 10;
@@ -67,9 +69,13 @@ pub(crate) async fn export(
             None => index.ids_from(0, usize::MAX),
         };
         let written = match format {
+            #[cfg(feature = "parquet")]
             ExportFormat::Parquet => {
                 write_parquet(&run, &ids, &mut file, |ids| view.exported(index, ids))
             }
+            // Refused with the query string.
+            #[cfg(not(feature = "parquet"))]
+            ExportFormat::Parquet => Err(io::ErrorKind::Unsupported.into()),
             ExportFormat::Ndjson => write_lines(&view, &ids, &mut file),
         };
         match written.and_then(|()| file.flush()) {
@@ -95,6 +101,7 @@ pub(crate) async fn export(
 }
 
 /// Writes a Parquet file of the items with these ids.
+#[cfg(feature = "parquet")]
 fn write_parquet(
     run: &Run,
     ids: &[u64],
