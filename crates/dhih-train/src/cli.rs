@@ -53,8 +53,7 @@ pub(crate) fn command() -> clap::Command {
     if cfg!(feature = "parquet") {
         return command;
     }
-    let words = &[".parquet", "Parquet", "arrow"];
-    dhih_manual::Absent { feature: "parquet", words }.mark(command)
+    dhih_manual::Absent { words: &[".parquet", "Parquet", "arrow"] }.mark(command)
 }
 
 /// The subcommands.

@@ -1,21 +1,18 @@
-//! The help of a program that was built without one of its Cargo features: it says what is not there, and how to get it.
+//! The help of a program that was built without one of its Cargo features: it offers nothing that is not there.
 
-use clap::builder::StyledStr;
 use clap::{Arg, Command};
 
-/// A Cargo feature that is off, and what it would bring.
+/// What a Cargo feature that is off would bring.
 #[derive(Debug, Clone, Copy)]
 pub struct Absent {
-    /// The name of the feature.
-    pub feature: &'static str,
-    /// What the help calls the things that it brings: `.parquet`, for example.
+    /// What the help calls it: `.parquet`, for example.
     pub words: &'static [&'static str],
 }
 
 impl Absent {
     /// The definition of a program without the feature. Flags that are named after one of the words are hidden, examples with one are left
-    /// out, and where the help of another flag has one it says that the feature is missing. All flags still parse: the command itself
-    /// refuses what it cannot do.
+    /// out, and where the help of another flag has one it says so. All flags still parse: the command itself
+    /// refuses what it cannot do, and says which feature is missing.
     pub fn mark(self, command: Command) -> Command {
         let command = command.mut_args(|arg| self.mark_arg(arg));
         let help = command.get_after_help().map(ToString::to_string);
@@ -45,14 +42,9 @@ impl Absent {
         self.words.iter().any(|word| text.contains(word))
     }
 
-    fn with_note(self, help: &str) -> StyledStr {
+    fn with_note(self, help: &str) -> String {
         let words = self.words.iter().filter(|word| help.contains(**word)).copied();
-        let words = words.collect::<Vec<_>>().join(", ");
-        format!(
-            "{help} ({words}: only where the program was built with --features {})",
-            self.feature
-        )
-        .into()
+        format!("{help} (not in this build: {})", words.collect::<Vec<_>>().join(", "))
     }
 
     fn without_examples(self, help: &str) -> String {
@@ -65,7 +57,7 @@ impl Absent {
 mod tests {
     use super::*;
 
-    const ABSENT: Absent = Absent { feature: "parquet", words: &[".parquet", "arrow"] };
+    const ABSENT: Absent = Absent { words: &[".parquet", "arrow"] };
 
     fn command() -> Command {
         let write = Command::new("write")
@@ -89,8 +81,7 @@ mod tests {
         let (whole, marked) = (help(command()), help(ABSENT.mark(command())));
         assert!(whole.contains("--arrow-out") && whole.contains("a.parquet"), "{whole}");
         assert!(!marked.contains("arrow-out") && !marked.contains("a.parquet"), "{marked}");
-        let note =
-            ".npy or .parquet (.parquet: only where the program was built with --features parquet)";
+        let note = "File to write, .npy or .parquet (not in this build: .parquet)";
         assert!(marked.contains(note), "{marked}");
         assert!(marked.contains("--narrow") && marked.contains("write --out a.npy"), "{marked}");
     }

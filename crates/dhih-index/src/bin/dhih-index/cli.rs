@@ -31,7 +31,7 @@ pub(crate) fn command() -> clap::Command {
     if cfg!(feature = "parquet") {
         return command;
     }
-    dhih_manual::Absent { feature: "parquet", words: &[".parquet", "Parquet"] }.mark(command)
+    dhih_manual::Absent { words: &[".parquet", "Parquet"] }.mark(command)
 }
 
 #[derive(Debug, Subcommand)]
