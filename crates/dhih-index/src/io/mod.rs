@@ -89,6 +89,23 @@ impl CodesFormat {
         }
     }
 
+    /// The format that [`CodeSet::write`] gives a file of this name. A program asks before it computes what it will write there.
+    ///
+    /// # Errors
+    /// [`Error::FormatDisabled`] where the Cargo feature of the format is off.
+    pub fn of_output(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let disabled =
+            |format, feature| Err(Error::FormatDisabled { path: path.into(), format, feature });
+        match Self::of(path) {
+            Self::Parquet if !cfg!(feature = "parquet") => disabled("Parquet", "parquet"),
+            Self::Safetensors if !cfg!(feature = "safetensors") => {
+                disabled("safetensors", "safetensors")
+            }
+            format => Ok(format),
+        }
+    }
+
     /// The format of an existing file: Parquet if it begins with the magic bytes of Parquet, otherwise by its extension.
     fn of_file(path: &Path) -> Self {
         const PARQUET_MAGIC: [u8; 4] = *b"PAR1";

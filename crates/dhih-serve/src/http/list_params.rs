@@ -45,7 +45,12 @@ pub(crate) fn choice(uri: &Uri, bounds: Bounds) -> Result<ChoiceParams, ApiError
 pub(crate) fn exported(uri: &Uri, bounds: Bounds) -> Result<ExportParams, ApiError> {
     let AllParams { label, filter, format, .. } = parse(uri, Accepted::Export).map_err(wrong)?;
     check_labels(&label, bounds)?;
-    Ok(ExportParams { label, filter, format: format.unwrap_or_default() })
+    let format = format.unwrap_or_default();
+    if format == ExportFormat::Parquet && cfg!(not(feature = "parquet")) {
+        let missing = "this service was built without Parquet; give format=ndjson, or build dhih-serve with `--features parquet`";
+        return Err(wrong(missing.to_owned()));
+    }
+    Ok(ExportParams { label, filter, format })
 }
 
 fn format(text: &str) -> Result<ExportFormat, String> {

@@ -119,6 +119,7 @@ impl LabelShape {
     }
 
     /// The labels of items of an index, in the form in which an index adds them.
+    #[cfg(feature = "parquet")]
     pub(crate) fn labels_in(self, index: &Index, ids: &[u64]) -> Option<Labels> {
         match self {
             Self::None => None,

@@ -13,6 +13,7 @@ mod checks;
 pub(crate) mod coder;
 mod data;
 mod described;
+#[cfg(feature = "parquet")]
 pub(crate) mod exporting;
 pub(crate) mod facts;
 mod files;

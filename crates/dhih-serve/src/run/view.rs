@@ -7,9 +7,12 @@ use dhih_index::{Index, Rescore, to_hex};
 
 use crate::Error;
 use crate::api;
+use crate::items;
+#[cfg(feature = "parquet")]
+use crate::items::LabelShape;
+use crate::items::NewItem;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
-use crate::items::{LabelShape, NewItem};
 use crate::run::described::{Described, Part};
 use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
@@ -61,6 +64,7 @@ impl View<'_> {
     }
 
     /// The form of the labels of its items.
+    #[cfg(feature = "parquet")]
     pub(crate) fn shape(&self) -> LabelShape {
         self.run.shape()
     }

@@ -17,10 +17,12 @@ use crate::http::list_params::exported;
 use crate::http::params::Bounds;
 use crate::http::routes::search::scope;
 use crate::http::{ApiError, AppState};
-use crate::items::MAX_ID;
-use crate::run::Run;
-use crate::run::exporting::Exported;
 use crate::run::view::View;
+#[cfg(feature = "parquet")]
+use crate::{
+    items::MAX_ID,
+    run::{Run, exporting::Exported},
+};
 
 /// Items that are read and written together.
 const PART: usize = 16 << 10;
@@ -68,9 +70,13 @@ pub(crate) async fn export(
             None => index.ids_from(0, usize::MAX),
         };
         let written = match format {
+            #[cfg(feature = "parquet")]
             ExportFormat::Parquet => {
                 write_parquet(&run, &ids, &mut file, |ids| view.exported(index, ids))
             }
+            // Refused with the query string.
+            #[cfg(not(feature = "parquet"))]
+            ExportFormat::Parquet => Err(io::ErrorKind::Unsupported.into()),
             ExportFormat::Ndjson => write_lines(&view, &ids, &mut file),
         };
         match written.and_then(|()| file.flush()) {
@@ -95,6 +101,8 @@ pub(crate) async fn export(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
+/// Writes a Parquet file of the items with these ids.
+#[cfg(feature = "parquet")]
 /// Writes a Parquet file of the items with the given ids.
 fn write_parquet(
     run: &Run,
