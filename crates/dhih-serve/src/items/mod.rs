@@ -59,7 +59,7 @@ pub enum Access {
     ReadOnly,
     /// For searches and changes, by one process at a time.
     Writable,
-    /// Searches, and the changes of a primary that is followed: those of others only once this copy was promoted. One process at a time.
+    /// For searches and for the changes of a primary, by one process at a time. Changes of clients are possible only after a promotion.
     Follower,
 }
 
