@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cargo::{self, Binaries};
+use crate::cargo::Binaries;
 use crate::console::{print, print_json};
 use crate::first_build;
 use crate::step::Step;

@@ -97,17 +97,17 @@ pub enum Error {
         /// The newest format that this program reads.
         supported: u32,
     },
-    /// A change of the journal that cannot be read.
+    /// A change of the journal cannot be decoded.
     #[error("change {number} of the journal of {}: {reason}", path.display())]
     Journal {
-        /// The catalogue.
+        /// The file of the catalogue.
         path: PathBuf,
-        /// The change's number.
+        /// The number of the change.
         number: u64,
         /// What is wrong with it.
         reason: String,
     },
-    /// A copy of a primary's items, which nobody else may change.
+    /// The index is the copy of a primary and cannot be opened for changes of clients.
     #[error(
         "{} is a copy that follows {primary}: start with --follow, search alone with --read-only, or make it a primary with \
          `dhih-serve promote --index {0}`",
@@ -116,10 +116,10 @@ pub enum Error {
     IsFollower {
         /// The index directory.
         path: PathBuf,
-        /// The primary's address.
+        /// The address of the primary.
         primary: String,
     },
-    /// An index that is no copy of a primary's, and must not be overwritten by one.
+    /// The index is not the copy of a primary, so a snapshot must not overwrite it.
     #[error(
         "{} is no copy of a primary, and --follow would overwrite it: give --follow an --index directory that is not there yet, or \
          move this one away",
@@ -129,13 +129,13 @@ pub enum Error {
         /// The index directory.
         path: PathBuf,
     },
-    /// A directory that is to be promoted and is no copy of a primary.
+    /// The directory to promote is not the copy of a primary.
     #[error("{} is no copy that follows a primary: there is nothing to promote", path.display())]
     NotACopy {
         /// The index directory.
         path: PathBuf,
     },
-    /// A primary that cannot be followed with what is given.
+    /// Following a primary cannot start with the given settings.
     #[error("{reason}")]
     Follow {
         /// What is wrong.

@@ -51,7 +51,7 @@ pub struct Info {
     pub reloading: bool,
     /// How the last reload ended; null before the first.
     pub last_reload: Option<LastReload>,
-    /// What followers have to do with it; null where it keeps no journal.
+    /// The replication status; null if no journal is kept.
     pub replication: Option<Replication>,
     /// Which requests need a key.
     pub auth: Auth,

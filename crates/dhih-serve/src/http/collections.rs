@@ -32,7 +32,7 @@ pub struct CollectionsConfig {
     pub access: Access,
     /// The directory of snapshots.
     pub snapshots: Option<PathBuf>,
-    /// Bytes of changes that are kept for followers; absent where that is left to what each collection has.
+    /// The most bytes of changes that each journal keeps; 0 ends the journals. If absent, each collection keeps the journal that it has.
     pub journal_bytes: Option<u64>,
 }
 

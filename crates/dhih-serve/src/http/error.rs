@@ -39,7 +39,7 @@ pub(crate) enum ApiError {
     TooManyRequests(Duration),
     /// 403: the service was started read-only.
     ReadOnly,
-    /// 403: the items are a copy of a primary's; its address.
+    /// 403: the items are a copy of the primary at this address.
     Follows(String),
     /// 403: the codes are in a store, which the service does not change.
     Elsewhere,
@@ -47,9 +47,9 @@ pub(crate) enum ApiError {
     Taken(u64),
     /// 409: another item has this external id; `id` is that item.
     ExternalIdTaken { external_id: String, id: u64 },
-    /// 422: another request came with the same key.
+    /// 422: another request has the same idempotency key.
     KeyReused,
-    /// 409: a request with the same key is being made.
+    /// 409: a request with the same idempotency key is in progress.
     KeyUsed,
     /// 409: a snapshot of this name exists, or one is being made. A code for programs and a sentence for people.
     Conflict(&'static str, String),

@@ -16,7 +16,7 @@ const OF_INDEX: [&str; 6] = [
     "dhih_write_error",
 ];
 
-/// Those of a collection that keeps a journal.
+/// The figures of a collection that keeps a journal.
 const OF_REPLICATION: [&str; 3] =
     ["dhih_replication_position", "dhih_replication_lag_seconds", "dhih_replication_connected"];
 

@@ -53,10 +53,10 @@ pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
     json_of(Bytes::from_request(request, &()).await?).await
 }
 
-/// Reads JSON.
+/// Parses JSON. A long text is parsed on a worker thread.
 ///
 /// # Errors
-/// No JSON, or other fields than are expected.
+/// When the bytes are not valid JSON, or the fields are not the expected ones.
 pub(crate) async fn json_of<T: DeserializeOwned + Send + 'static>(
     bytes: Bytes,
 ) -> Result<T, ApiError> {

@@ -113,14 +113,14 @@ impl Shared {
         self
     }
 
-    /// Has requests sent elsewhere while what is served is further behind a primary.
+    /// Makes `/readyz` report that requests should go elsewhere while a copy lags further behind its primary than this.
     #[must_use]
     pub fn with_max_lag(mut self, most: Option<Duration>) -> Self {
         self.max_lag = most;
         self
     }
 
-    /// How far behind its primary what is served may be.
+    /// The longest lag of a copy that is still ready.
     pub(crate) fn max_lag(&self) -> Option<Duration> {
         self.max_lag
     }

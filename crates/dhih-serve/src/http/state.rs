@@ -36,11 +36,11 @@ pub struct AppState {
     is_store_available: AtomicBool,
     pictures: PictureEncoder,
     snapshots: Snapshots,
-    /// The snapshot for followers.
+    /// The current snapshot for followers.
     offers: Offers,
-    /// How far the followed primary is ahead; absent where none is followed.
+    /// The status of following a primary; absent if this service follows none.
     following: ArcSwapOption<FollowStatus>,
-    /// Bytes of the journal that is kept for followers; absent where that is left to what the items have.
+    /// The most bytes of changes that the journal keeps; 0 ends it. If absent, the items keep the journal that they have.
     journal_bytes: Option<u64>,
 }
 
@@ -183,10 +183,10 @@ impl AppState {
         self
     }
 
-    /// Keeps a journal of so many bytes for followers; 0 ends it, and without a number what the items have is left as it is.
+    /// Keeps a journal of at most `bytes` for followers; 0 ends it. `None` leaves the journal as it is.
     ///
     /// # Errors
-    /// A catalogue that cannot be written to.
+    /// When the catalogue cannot be written to.
     pub fn with_journal(mut self, bytes: Option<u64>) -> Result<Self> {
         self.journal_bytes = bytes;
         self.keep_journal(&self.run())?;
@@ -203,17 +203,17 @@ impl AppState {
         }
     }
 
-    /// The snapshot for followers.
+    /// The maker of snapshots for followers.
     pub(crate) fn offers(&self) -> &Offers {
         &self.offers
     }
 
-    /// A primary is followed from now on.
+    /// Sets the status of following a primary, which the follower updates from now on.
     pub(crate) fn set_following(&self, status: Arc<FollowStatus>) {
         self.following.store(Some(status));
     }
 
-    /// How far behind the primary this is, where one is followed.
+    /// The status of following a primary; absent if the items are not a copy.
     pub(crate) fn followed(&self) -> Option<Followed> {
         let is_copy = self.run().items().is_ok_and(|items| items.primary().is_some());
         self.following.load().as_ref().filter(|_| is_copy).map(|status| status.now())

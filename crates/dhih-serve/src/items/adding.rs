@@ -23,7 +23,7 @@ impl LocalItems {
         self.add_by(items, Mode::AllOrNone, None)
     }
 
-    /// As [`add`](Self::add), of a request that is made only once if it has a key.
+    /// As [`add`](Self::add), and if the request has an idempotency key, stores its answer.
     ///
     /// # Errors
     /// As for [`add`](Self::add), and when a request with this key was made before.
@@ -35,11 +35,11 @@ impl LocalItems {
         self.add_by(items, Mode::AllOrNone, once)
     }
 
-    /// Adds items, or replaces some: those that can be, in one change. What is wrong with the others is told of each. A request that is made
-    /// once, where it says so.
+    /// Adds or replaces items in one change, except those that are refused. The outcome of each item is in the result. If the request has
+    /// an idempotency key, stores its answer.
     ///
     /// # Errors
-    /// Files that cannot be written to: then none is added. A request that was made already.
+    /// When files cannot be written to, or a request with this key was made before; then no item is added.
     pub(crate) fn add_each(
         self: &Arc<Self>,
         items: Vec<NewItem>,
@@ -99,7 +99,7 @@ impl LocalItems {
                 (Ok(true), _) => Err(ChangeError::KeyUsed),
                 (Ok(false), Some(once)) => {
                     self.place(&mut placing, items, mode).inspect(|outcomes| {
-                        // What changes nothing is asked again another time.
+                        // If no item was accepted, nothing changes. No answer is stored then, so that a repetition is tried again.
                         if outcomes.iter().any(Result::is_ok) {
                             answered.push(once.answered(outcomes));
                         }

@@ -29,14 +29,14 @@ impl LocalItems {
         self: &Arc<Self>,
         make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
     ) -> Result<T, ChangeError> {
-        // Asked when it is its turn: these items may be promoted meanwhile.
+        // Check this when the change gets its turn, because a promotion may have come before it.
         self.maintain(|writing, changes| {
             writing.check_primary()?;
             make(writing, changes)
         })
     }
 
-    /// Does work on the files, when it is its turn, that is no change of somebody who uses the service.
+    /// Does work on the files that is not a change of a client, as soon as no change is in progress.
     pub(super) fn maintain<T>(
         self: &Arc<Self>,
         make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
@@ -181,7 +181,7 @@ impl LocalItems {
                 removed.extend(undo.clone().filter(|_| is_there));
             }
             if !removed.is_empty() {
-                // A request that is taken back may be made again.
+                // A change that is undone must not leave its stored answers: a repetition of its requests is then tried again.
                 let forgotten = &changes.keys;
                 catalogue.commit(&Change { removed: &removed, forgotten, ..Change::default() })?;
             }
@@ -190,7 +190,7 @@ impl LocalItems {
             if !difference.is_empty() {
                 self.apply(changes, &difference.batch(&self.shape)?)?;
             }
-            // Of an item that kept its code, only the journal tells what else has changed.
+            // If an item kept its code, only the journal shows its other changes, such as those of labels.
             self.apply_outstanding(catalogue, changes)?;
             // The postings in memory do not have the attributes that the failed change has written.
             catalogue.read_attributes(is_current(&self.index()))?;
@@ -200,7 +200,7 @@ impl LocalItems {
         Ok(())
     }
 
-    /// Tries in the background until changes are possible again, or nobody holds these items any more.
+    /// Retries in the background until changes are possible again, or until these items are dropped.
     fn recover_in_background(self: &Arc<Self>, writing: &Writing) {
         if writing.is_recovering.swap(true, Ordering::Relaxed) {
             return;

@@ -81,7 +81,7 @@ impl LocalItems {
                     model.map_or(Ok(()), |model| catalogue.check_model(model))?;
                     primary = primary_of(&dir, catalogue, access)?;
                     let shape = ItemShape::of(&index);
-                    // In an index that was built anew, ids are those of others.
+                    // The ids of a rebuilt index may belong to other items, so the journal applies only to the same index.
                     if catalogue.index_id()?.is_some_and(|id| id == index.id())
                         && let Some(batch) = outstanding(catalogue, &index, &shape)?
                     {
@@ -148,10 +148,10 @@ impl LocalItems {
         self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.check_open()
     }
 
-    /// Refuses changes of somebody who uses the service at once: as [`check_open`](Self::check_open), and where these items are a copy.
+    /// Refuses changes of clients: as [`check_open`](Self::check_open), and while these items are a copy.
     ///
     /// # Errors
-    /// As said.
+    /// As for [`check_open`](Self::check_open), and when these items are the copy of a primary.
     pub(crate) fn check_changeable(&self) -> Result<(), ChangeError> {
         self.check_open()?;
         self.writing.as_ref().map_or(Ok(()), Writing::check_primary)
@@ -171,7 +171,8 @@ impl LocalItems {
     }
 }
 
-/// The address of the primary that a catalogue is a copy of, where it may be opened for that.
+/// The address of the primary, if the catalogue is a copy. Refuses a copy that is opened for changes of clients, and an index that is not a
+/// copy but is opened as a follower's.
 fn primary_of(dir: &Path, catalogue: &Catalogue, access: Access) -> Result<Option<String>> {
     let Lineage { primary, former_primary } = catalogue.lineage()?;
     match (primary, former_primary, access) {

@@ -58,7 +58,7 @@ pub enum Access {
     ReadOnly,
     /// For searches and changes, by one process at a time.
     Writable,
-    /// Searches, and the changes of a primary that is followed: those of others only once this copy was promoted. One process at a time.
+    /// For searches and for the changes of a primary, by one process at a time. Changes of clients are possible only after a promotion.
     Follower,
 }
 
@@ -67,7 +67,7 @@ pub enum Access {
 pub(crate) enum ChangeError {
     #[error("this service was started to search alone (--read-only)")]
     ReadOnly,
-    /// These items are a copy of those at this address.
+    /// These items are the copy of the primary at this address.
     #[error("this service follows {0}: send changes there")]
     Follows(String),
     /// The codes are in a store in PostgreSQL, which is loaded as a whole and not changed.
@@ -83,7 +83,7 @@ pub(crate) enum ChangeError {
     Unknown(u64),
     #[error("the external id {external_id:?} is that of item {id}")]
     ExternalIdTaken { external_id: String, id: u64 },
-    /// A request of this key was made already, or is made at the moment.
+    /// A request with this idempotency key has been made, or is in progress.
     #[error("a request with this key was made already")]
     KeyUsed,
     /// Metadata does not fit the declared fields, or a declaration does not fit the metadata.

@@ -44,7 +44,7 @@ impl ItemShape {
         Ok(CodeSet { ids, labels, vectors, ..CodeSet::new(codes) })
     }
 
-    /// Whether an index has an item as it is kept. Vectors are not compared: where items have some, it is not known.
+    /// Whether the index has the item as in its record. Always false for items with vectors, because vectors are not compared.
     pub(super) fn is_kept(&self, index: &Index, id: u64, record: &Record) -> bool {
         let is_code = index.code(id).map(dhih_index::to_hex).as_ref() == Some(&record.code);
         let labels = || self.labels.labels(std::iter::once(record));
@@ -119,7 +119,6 @@ impl LabelShape {
     }
 
     /// The labels of items of an index, in the form in which an index adds them.
-    #[cfg(feature = "parquet")]
     pub(crate) fn labels_in(self, index: &Index, ids: &[u64]) -> Option<Labels> {
         match self {
             Self::None => None,

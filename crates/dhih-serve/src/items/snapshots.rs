@@ -16,16 +16,16 @@ pub(crate) struct Compacted {
     pub(crate) bytes_after: u64,
 }
 
-/// Index and catalogue as they were at one moment.
+/// The state of index and catalogue at one moment.
 struct Moment {
     index: Arc<Index>,
     catalogue: Option<CatalogueSnapshot>,
-    /// How far the journal goes, where one is kept.
+    /// The position of the catalogue; `None` if no journal is kept.
     position: Option<Position>,
 }
 
 impl Moment {
-    /// Writes both into a directory that is made for it, of which nothing is left after an error.
+    /// Writes both into a new directory. After an error nothing of it remains.
     fn write(&self, to: &Path, options: CheckpointOptions, history: History) -> Result<()> {
         let write = || -> Result<()> {
             self.index.checkpoint(to, options).map_err(|error| Error::index(to, error))?;
@@ -51,8 +51,8 @@ impl LocalItems {
         Ok(moment.index.len())
     }
 
-    /// The same for a follower, which goes on from there: with links in the place of copies where the disk has them, for it is soon sent and
-    /// removed. The position that it has; `None` where no journal is kept, and nothing was written.
+    /// Writes a snapshot for a follower, which continues the history. The files are hard links where the disk supports them, because the
+    /// snapshot is sent and removed soon. Returns its position; `None` if no journal is kept, and then nothing is written.
     ///
     /// # Errors
     /// As for [`snapshot`](Self::snapshot).
@@ -66,7 +66,7 @@ impl LocalItems {
         Ok(Some(position))
     }
 
-    /// Index and catalogue of the same moment: no change is under way between the two.
+    /// Takes index and catalogue together while no change is in progress, so that they agree.
     fn moment(self: &Arc<Self>) -> Result<Moment, ChangeError> {
         self.maintain(|writing, _| {
             let catalogue =

@@ -123,10 +123,10 @@ impl Config {
         }
     }
 
-    /// What follows a primary, where one is to be followed.
+    /// The follower that `--follow` asks for, if it is given.
     ///
     /// # Errors
-    /// A key or certificates that cannot be read.
+    /// When the key or the certificates cannot be read.
     pub(crate) fn follower(&self) -> Result<Option<Follower>, String> {
         let Some(address) = &self.follow else { return Ok(None) };
         let key = given_key(self.follow_key_file.as_deref(), "DHIH_FOLLOW_KEY")?;
@@ -139,7 +139,7 @@ impl Config {
         Ok(Some(Follower::new(primary, place.map_err(|error| error.to_string())?)))
     }
 
-    /// Checks what goes together with `--follow`.
+    /// Checks the flags that depend on `--follow` or exclude it.
     fn check_follow(&self) -> Result<(), String> {
         let Some(address) = &self.follow else {
             return match (&self.follow_key_file, &self.follow_ca, self.max_lag) {
@@ -250,7 +250,7 @@ impl Config {
         }
     }
 
-    /// How far behind its primary a follower may be until requests should go elsewhere.
+    /// The longest lag of a follower behind its primary, beyond which requests should go elsewhere.
     pub fn max_lag(&self) -> Option<Duration> {
         self.max_lag.map(|seconds| Duration::from_secs(seconds.into()))
     }
@@ -267,7 +267,7 @@ impl Config {
     }
 }
 
-/// A key, from a file or from the environment, as far as one is given.
+/// The key from a file or from the environment variable, if one is given. Both are refused.
 fn given_key(file: Option<&Path>, variable: &str) -> Result<Option<String>, String> {
     let given = std::env::var(variable).ok().filter(|key| !key.is_empty());
     match (file, given) {

@@ -21,7 +21,7 @@ const SHORTEST: usize = 16;
 pub enum Role {
     /// May search and view items.
     Read,
-    /// Follow the service: take copies of all that it has.
+    /// May also follow the service, that is, copy all of its items.
     Replicate,
     /// May also add and delete items.
     Write,

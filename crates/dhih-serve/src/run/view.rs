@@ -7,7 +7,6 @@ use dhih_index::{Index, Rescore, to_hex};
 
 use crate::Error;
 use crate::api;
-use crate::items;
 #[cfg(feature = "parquet")]
 use crate::items::LabelShape;
 use crate::items::NewItem;
@@ -262,10 +261,10 @@ impl View<'_> {
 }
 
 impl Run {
-    /// A new item as the wire will have it.
+    /// A new item in the form of the API.
     ///
     /// # Errors
-    /// A code or labels that no item of this index has.
+    /// When the item's code or labels do not fit the index.
     pub(crate) fn new_item(&self, id: u64, new: &NewItem) -> Result<api::Item, Error> {
         let NewItem { record, attributes, .. } = new;
         let items = self.items().map_err(|error| Error::NotAdded { reason: error.to_string() })?;

@@ -1,4 +1,4 @@
-//! The lag of a follower: the time from the answer to a change of the primary until the follower finds the item.
+//! The lag of a follower, measured from the primary's answer to a change until the follower finds the item.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,17 +12,17 @@ use super::keeping::code;
 use super::service::Service;
 use super::{BITS, Bench, text};
 
-/// Items that are added in a second.
+/// The number of items that are added in a second.
 const RATE: u64 = 1000;
-/// Threads that add them, one item a request.
+/// The number of threads that add them, with one item in each request.
 const WRITERS: usize = 8;
-/// The lag is measured for one item of so many.
+/// The lag is measured for one of this many items.
 const SAMPLED: u64 = 20;
-/// How long a follower may take to have a copy, and to find an item.
+/// The longest time that a follower may take for its first snapshot, and to find an item.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Bench<'_> {
-    /// Adds items to a primary, and looks for them in a follower on the same machine.
+    /// Adds items to a primary and searches for them in a follower on the same machine.
     pub(super) fn following(&self) -> Result<String> {
         let (index, copy) = (self.file("index-followed"), self.file("index-following"));
         for dir in [&index, &copy] {
@@ -58,7 +58,8 @@ impl Bench<'_> {
                 let item = primary.send("POST", "/v1/items", Some(("application/json", &body)))?;
                 if number.is_multiple_of(SAMPLED) {
                     let id = item["id"].as_u64().context("an item without an id")?;
-                    // Nobody waits for it where the measurement has failed.
+                    // The receiver is gone if the measurement has failed. The error is ignored here, because the measurement reports its
+                    // own.
                     let _ = sampled.send((id, Instant::now()));
                 }
             }

@@ -36,7 +36,7 @@ pub(crate) async fn reading(State(gate): State<Gate>, request: Request, next: Ne
     read(&gate, Role::Read, request, next).await
 }
 
-/// Lets those take copies who may.
+/// Requires the right to replicate. If reading needs a key, shared caches must not store the answer.
 pub(crate) async fn replicating(
     State(gate): State<Gate>,
     request: Request,

@@ -177,23 +177,23 @@ fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
     Ok(run)
 }
 
-/// What a request to add items came to.
+/// The outcome of a request to add items.
 enum Outcome {
     Made(Vec<Item>),
-    /// The answer of a request with a key: its own, or that of the same request before.
+    /// The answer to a request with an idempotency key: the one that was just stored, or an earlier one.
     Answered(Response),
 }
 
-/// The items of a request.
+/// The items of a request, and how to answer it.
 struct NewItems {
     items: Vec<NewItem>,
-    /// Where it has a key.
+    /// The idempotency key, if the request has one.
     keyed: Option<Keyed>,
-    /// What it is answered with then.
+    /// Makes the answer that is stored for the idempotency key.
     answer: fn(Vec<Item>) -> Answer,
 }
 
-/// Adds all of the items, or none.
+/// Adds all items of a request, or none of them.
 async fn make(
     state: &Arc<AppState>,
     before: &Arc<Run>,
@@ -206,7 +206,7 @@ async fn make(
     });
     let changed = change_coded(state, before, move |run| run.items()?.add_once(items, once)).await;
     let changed = match changed {
-        // The same request has come twice at the same time.
+        // The same request has arrived twice at the same time, and the other one was made first.
         Err(ApiError::KeyUsed) => {
             let answer = repeated(state, keyed.as_ref()).await?;
             return answer.map(Outcome::Answered).ok_or(ApiError::KeyUsed);
@@ -221,7 +221,7 @@ async fn make(
     }
 }
 
-/// The items of a request as they are answered; of several with the same id the last one counts.
+/// The items of the answer. If several items of the request have the same id, the last one is shown, because it replaced the others.
 fn told(run: &Run, items: &[NewItem], made: &Outcomes) -> Vec<Item> {
     let ids: Vec<u64> = made.iter().flatten().map(|made| made.id).collect();
     let last: HashMap<u64, &NewItem> = ids.iter().copied().zip(items).collect();

@@ -42,7 +42,7 @@ fn of(state: &AppState) -> Info {
     })
 }
 
-/// What followers have to do with a collection.
+/// The replication status of a collection; absent if it keeps no journal.
 fn replication(state: &AppState) -> Option<Replication> {
     let run = state.run();
     let items = run.items().ok()?;
@@ -104,7 +104,7 @@ pub(crate) fn not_ready(status: &'static str) -> Response {
         .into_response()
 }
 
-/// Whether this is a copy that is further behind its primary than it may be.
+/// Whether the items are a copy whose lag exceeds the permitted one.
 fn is_too_late(state: &AppState) -> bool {
     let most = state.shared().max_lag();
     most.is_some_and(|most| state.followed().is_some_and(|followed| followed.lag > most))

@@ -18,11 +18,11 @@ use crate::http::{ApiError, AppState};
 use crate::items::{Answer, NewItem, Outcomes};
 use crate::run::Run;
 
-/// A request with lines.
+/// A request with JSON Lines.
 pub(super) struct LinesRequest {
     pub(super) request: Request,
     pub(super) params: AddParams,
-    /// Where it has one.
+    /// The idempotency key, if the request has one.
     pub(super) key: Option<KeyedRequest>,
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn add(
     });
     let changed = change_coded(state, run, move |run| run.items()?.add_each(items, once)).await;
     let changed = match changed {
-        // The same request has come twice at the same time.
+        // The same request has arrived twice at the same time, and the other one was made first.
         Err(ApiError::KeyUsed) => {
             return repeated(state, keyed.as_ref()).await?.ok_or(ApiError::KeyUsed);
         }
@@ -62,7 +62,7 @@ pub(super) async fn add(
     Ok(answer.unwrap_or_else(|| Json(made).into_response()))
 }
 
-/// What became of the lines, of which some had brought no item.
+/// The answer for all lines, including those without an item.
 fn made(lines: &Lines, mut refused: Vec<(usize, ErrorBody)>, outcomes: &Outcomes) -> LinesMade {
     let (mut added, mut replaced, mut ids) = (0, 0, vec![None; lines.all]);
     for (line, outcome) in lines.of_items.iter().zip(outcomes) {

@@ -50,9 +50,9 @@ pub(crate) struct Change<'a> {
     pub(crate) attributes: &'a [(u64, Attributes)],
     /// The new declaration of the fields.
     pub(crate) fields: Option<&'a Fields>,
-    /// Answers to requests that may be sent again.
+    /// The answers to store, of requests with an idempotency key.
     pub(crate) answered: &'a [Answered],
-    /// The keys of those that came to nothing.
+    /// The keys whose stored answers are dropped, because the changes of their requests were undone.
     pub(crate) forgotten: &'a [String],
 }
 

@@ -21,14 +21,15 @@ pub(crate) enum Copied {
     AllButDeleted,
 }
 
-/// Whose history a copy goes on with.
+/// What happens to the history in a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum History {
-    /// That of the catalogue, without the changes so far: who has these takes part in it.
+    /// The copy continues the history of the catalogue, without the changes so far. It is for a follower, which requests the changes after
+    /// it.
     Kept,
-    /// The same, of the catalogue itself in its own place, without answers, which tell of what was deleted.
+    /// As `Kept`, for a rewrite of the catalogue in place. The stored answers are left out, because they contain data of deleted items.
     Rewritten,
-    /// None: what the copy becomes is no matter of those who follow the catalogue.
+    /// The copy has no history. It becomes a separate catalogue, which the followers of the original cannot follow.
     Dropped,
 }
 

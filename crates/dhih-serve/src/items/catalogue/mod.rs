@@ -2,7 +2,9 @@
 //! that were imported, and the codes that were removed. What it has committed survives a crash; `LocalItems` then makes the index agree.
 //!
 //! The tables and their formats are in this file, the values in `record.rs`, changes in `change.rs`, attributes of items in
-//! `attributes.rs`, and the recovery after errors of the disk in `database.rs`.
+//! `attributes.rs`, and the recovery after errors of the disk in `database.rs`. The log of changes for followers and for recovery is in
+//! `journal.rs`, with the encoding of a change in `payload.rs`, positions in `position.rs` and the primary of a copy in `lineage.rs`. The
+//! stored answers of idempotency keys are in `answers.rs`.
 
 mod answers;
 mod attributes;
@@ -131,7 +133,7 @@ impl Catalogue {
         }
     }
 
-    /// Its file.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -164,7 +166,7 @@ impl Catalogue {
         self.note_written(written, std::iter::once(*change))
     }
 
-    /// Brings the state in memory up to date with changes that were written.
+    /// Updates the state in memory after changes were written.
     fn note_written<'c>(
         &self,
         written: Result<Vec<AttributesChanged>>,
