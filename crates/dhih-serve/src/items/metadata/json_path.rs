@@ -144,10 +144,9 @@ mod tests {
             document(labels, &fields(), &Metadata::new(metadata).unwrap())
         };
         let all = serde_json::json!({"a \"b\"": ["x", "y"], "year": 7, "public": true, "more": 1});
-        assert_eq!(
-            document(&[3, 1], all).unwrap().unwrap(),
-            r#"{"labels":[3,1],"fields":{"a \"b\"":["x","y"],"public":[true],"year":[7.0]}}"#
-        );
+        let made: Value = serde_json::from_str(&document(&[3, 1], all).unwrap().unwrap()).unwrap();
+        let fields = serde_json::json!({"a \"b\"": ["x", "y"], "public": [true], "year": [7.0]});
+        assert_eq!(made, serde_json::json!({"labels": [3, 1], "fields": fields}));
         assert_eq!(document(&[], serde_json::json!({"more": 1, "year": []})).unwrap(), None);
         assert!(document(&[], serde_json::json!({"year": "x"})).is_err());
         let nul = document(&[], serde_json::json!({"a \"b\"": "x\0"})).unwrap_err();
@@ -166,8 +165,8 @@ mod tests {
             ),
             (
                 None,
-                Some(r#"{"must":[{"field":"year","range":{"gte":-2,"lt":1e300}}]}"#),
-                "(exists($.fields.\"year\"[*] ? ((@ >= -2.0) && (@ < 1e300))))",
+                Some(r#"{"must":[{"field":"year","range":{"gte":-2,"lt":70.5}}]}"#),
+                "(exists($.fields.\"year\"[*] ? ((@ >= -2.0) && (@ < 70.5))))",
             ),
             (
                 None,
