@@ -17,6 +17,7 @@ use super::ChangeError;
 use super::adding::Additions;
 use super::agreement::Difference;
 use super::catalogue::{Catalogue, Change, Removal};
+use super::fingerprint::Fingerprint;
 use super::keeping::is_current;
 use super::local::LocalItems;
 use super::numbering::Numbering;
@@ -54,6 +55,8 @@ pub(super) struct Changes {
     pub(super) unsettled: Vec<Unsettled>,
     /// The keys of their requests.
     keys: Vec<String>,
+    /// That of the index, where a journal is kept.
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// An item of a change.
@@ -98,7 +101,7 @@ impl LocalItems {
             Err(error @ Error::DiskFull { .. }) => Err(ChangeError::Failed(error)),
             Err(error) => Err(ChangeError::NotWritable(error)),
         };
-        writing.publish(&changes);
+        self.publish(writing, &mut changes);
         let error = match &done {
             Ok(_) => None,
             Err(
@@ -130,6 +133,7 @@ impl LocalItems {
         is_made: impl Fn(&Index) -> bool,
     ) -> Result<Arc<Index>, ChangeError> {
         let Steps { change, batch, touched } = steps;
+        self.touch(writing.catalogue(), changes, touched.iter().map(|it| it.id));
         let made = writing.commit(&change).and_then(|()| self.apply(changes, &batch));
         let Err(error) = made else { return Ok(self.index()) };
         tracing::error!(%error, "a change of the items failed");
@@ -142,6 +146,19 @@ impl LocalItems {
                 tracing::error!(error = %unsettled, "it is not known yet whether the change was made");
                 Err(ChangeError::OutcomeUnknown(error))
             }
+        }
+    }
+
+    /// Notes which items a change is about before it is written anywhere.
+    pub(super) fn touch(
+        &self,
+        catalogue: Option<&Arc<Catalogue>>,
+        changes: &mut Changes,
+        touched: impl Iterator<Item = u64>,
+    ) {
+        let untouched = changes.fingerprint.begin(&self.index(), touched);
+        if let (Some(catalogue), Some(untouched)) = (catalogue, untouched) {
+            catalogue.set_untouched(untouched);
         }
     }
 
@@ -232,6 +249,26 @@ impl LocalItems {
         Ok(())
     }
 
+    /// Lets followers be given the changes so far, where none is left half made.
+    fn publish(&self, writing: &Writing, changes: &mut Changes) {
+        let Some(catalogue) = writing.catalogue().filter(|it| it.published().is_some()) else {
+            return;
+        };
+        if !changes.unsettled.is_empty() {
+            return;
+        }
+        match catalogue.publish() {
+            Ok(()) => {
+                if let Some(all) = changes.fingerprint.end(&self.index()) {
+                    catalogue.set_untouched(all);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "followers are given the last change with the next one");
+            }
+        }
+    }
+
     /// Tries until changes can be made again, or nobody has these items any more.
     fn recover_in_background(self: &Arc<Self>, writing: &Writing) {
         if writing.is_recovering.swap(true, Ordering::Relaxed) {
@@ -268,7 +305,7 @@ impl LocalItems {
         }
         match usable {
             Ok(()) => {
-                writing.publish(&changes);
+                self.publish(writing, &mut changes);
                 writing.is_broken.store(false, Ordering::Relaxed);
                 tracing::info!("items can be changed again");
             }
@@ -302,18 +339,6 @@ impl Writing {
         self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
     }
 
-    /// Lets followers be given the changes so far, where none is left half made.
-    fn publish(&self, changes: &Changes) {
-        let Some(catalogue) = self.catalogue().filter(|it| it.published().is_some()) else {
-            return;
-        };
-        if changes.unsettled.is_empty()
-            && let Err(error) = catalogue.publish()
-        {
-            tracing::warn!(%error, "followers are given the last change with the next one");
-        }
-    }
-
     /// Whether the catalogue is still the file that is open, where there is one.
     pub(super) fn is_catalogue_current(&self) -> bool {
         self.catalogue().is_none_or(|catalogue| catalogue.is_current())
@@ -332,7 +357,8 @@ impl Writing {
 }
 
 impl Changes {
-    pub(super) fn new(writer: IndexWriter, numbers: Numbering) -> Self {
-        Self { writer: Some(writer), numbers, unsettled: Vec::new(), keys: Vec::new() }
+    pub(super) fn new(writer: IndexWriter, numbers: Numbering, fingerprint: Fingerprint) -> Self {
+        let (unsettled, keys) = Default::default();
+        Self { writer: Some(writer), numbers, unsettled, keys, fingerprint }
     }
 }

@@ -15,9 +15,10 @@ use dhih_index::{Batch, Filter, Index, IndexWriter, to_hex};
 use super::agreement::reconcile;
 use super::catalogue::{Catalogue, Change, Claim, Lineage, Removal};
 use super::changing::{Changes, Steps, Unsettled, Writing};
+use super::fingerprint::Fingerprint;
 use super::keeping::is_current;
 use super::numbering::Numbering;
-use super::replaying::outstanding;
+use super::replaying::{check_unchanged, outstanding};
 use super::selections::Selections;
 use super::{Access, ChangeError, ItemShape, LabelShape};
 use crate::file_identity::FileIdentity;
@@ -85,18 +86,26 @@ impl LocalItems {
                     primary = primary_of(&dir, catalogue, access)?;
                     let shape = ItemShape::of(&index);
                     // In an index that was built anew, ids are those of others.
-                    if catalogue.index_id()?.is_some_and(|id| id == index.id())
-                        && let Some(batch) = outstanding(catalogue, &index, &shape)?
-                    {
-                        writer.apply(&batch).map_err(failed)?;
+                    if catalogue.index_id()?.is_some_and(|id| id == index.id()) {
+                        check_unchanged(catalogue, &index)?;
+                        if let Some(batch) = outstanding(catalogue, &index, &shape)? {
+                            writer.apply(&batch).map_err(failed)?;
+                        }
                     }
                     reconcile(&dir, &mut writer, catalogue, &shape)?;
                     catalogue.publish()?;
                 }
                 let index = writer.snapshot();
+                let mut fingerprint = Fingerprint::default();
+                if let Some(catalogue) = catalogue.as_ref().filter(|it| it.published().is_some()) {
+                    fingerprint = Fingerprint::of(&index);
+                    if let Some(all) = fingerprint.end(&index) {
+                        catalogue.settle(all)?;
+                    }
+                }
                 catalogue.as_ref().map_or(Ok(()), |it| it.read_attributes(is_current(&index)))?;
                 let numbers = Numbering::after(&index, catalogue.as_deref())?;
-                let writing = Writing::new(catalogue, Changes::new(writer, numbers));
+                let writing = Writing::new(catalogue, Changes::new(writer, numbers, fingerprint));
                 writing.primary.store(primary.map(Arc::new));
                 (index, Some(writing))
             }

@@ -1,13 +1,14 @@
 //! Items that are a copy of a primary's: its changes are made here as they were made there, one after the other, and nobody else's are, until
 //! the copy is promoted. What the journal of a catalogue tells of the index is here, too: what the index may lack after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dhih_index::{Batch, Index};
 
 use super::catalogue::{Catalogue, LoggedChange, PayloadError, Position, ReadChange, Record};
 use super::changing::{Changes, Unsettled, Writing};
+use super::fingerprint::{Fingerprint, of_all_but};
 use super::keeping::is_current;
 use super::numbering::Numbering;
 use super::{ChangeError, ItemShape, LocalItems};
@@ -40,9 +41,14 @@ impl LocalItems {
     /// A catalogue that cannot be written to.
     pub(crate) fn keep_journal(self: &Arc<Self>, bytes: u64) -> Result<(), ChangeError> {
         match self.is_changeable() {
-            true => {
-                self.maintain(|writing, _| Ok(self.make_catalogue(writing)?.keep_journal(bytes)?))
-            }
+            true => self.maintain(|writing, changes| {
+                let catalogue = self.make_catalogue(writing)?;
+                if catalogue.published().is_none() {
+                    changes.fingerprint = Fingerprint::of(&self.index());
+                    self.touch(Some(catalogue), changes, std::iter::empty());
+                }
+                Ok(catalogue.keep_journal(bytes)?)
+            }),
             false => Ok(()),
         }
     }
@@ -87,15 +93,17 @@ impl LocalItems {
         state: &mut Changes,
         changes: &[(LoggedChange, ReadChange)],
     ) -> Result<(), ChangeError> {
+        let touched = || changes.iter().flat_map(|(_, change)| change.ids());
+        let untouched = state.fingerprint.begin(&self.index(), touched());
+        untouched.into_iter().for_each(|untouched| catalogue.set_untouched(untouched));
         let made =
             catalogue.replay(changes).and_then(|()| self.apply_outstanding(catalogue, state));
-        let touched = changes.iter().flat_map(|(_, change)| change.ids());
         if let Err(error) = made {
             tracing::error!(%error, "changes of the primary could not be made; they are ended before others are");
-            state.unsettled.extend(touched.map(|id| Unsettled { id, undo: None }));
+            state.unsettled.extend(touched().map(|id| Unsettled { id, undo: None }));
             return Err(ChangeError::OutcomeUnknown(error));
         }
-        touched.for_each(|id| state.numbers.note(id));
+        touched().for_each(|id| state.numbers.note(id));
         if changes.iter().any(|(_, change)| change.fields.is_some()) {
             catalogue.read_attributes(is_current(&self.index()))?;
         }
@@ -175,6 +183,33 @@ fn read(
     Ok((all, last))
 }
 
+/// Compares an index with what its journal says of it. Where another program has changed it, the journal begins another history, so that nobody goes
+/// on with the one that lacks these changes.
+pub(super) fn check_unchanged(catalogue: &Catalogue, index: &Index) -> Result<()> {
+    let (Some(published), Some(head)) = (catalogue.published(), catalogue.head()?) else {
+        return Ok(());
+    };
+    let mut touched = BTreeSet::new();
+    for change in catalogue.logged(published.number, head.number, usize::MAX)? {
+        touched.extend(decoded(catalogue, &change)?.ids());
+    }
+    if of_all_but(index, &touched) != catalogue.untouched() {
+        tracing::warn!(
+            "the index was changed by another program: followers have to take all items anew"
+        );
+        catalogue.begin_anew()?;
+    }
+    Ok(())
+}
+
+fn decoded(catalogue: &Catalogue, change: &LoggedChange) -> Result<ReadChange> {
+    ReadChange::decode(&change.payload).map_err(|error| Error::Journal {
+        path: catalogue.path().to_owned(),
+        number: change.number,
+        reason: error.to_string(),
+    })
+}
+
 /// What makes an index have the changes of which the catalogue does not know that it has them; `None` where it has them.
 pub(super) fn outstanding(
     catalogue: &Catalogue,
@@ -187,11 +222,7 @@ pub(super) fn outstanding(
     // Of each item the last state.
     let mut wanted: BTreeMap<u64, Option<Record>> = BTreeMap::new();
     for change in catalogue.logged(published.number, head.number, usize::MAX)? {
-        let read = ReadChange::decode(&change.payload).map_err(|error| Error::Journal {
-            path: catalogue.path().to_owned(),
-            number: change.number,
-            reason: error.to_string(),
-        })?;
+        let read = decoded(catalogue, &change)?;
         wanted.extend(read.removed.into_iter().map(|removal| (removal.id, None)));
         wanted.extend(read.added.into_iter().map(|entry| (entry.id, Some(entry.record))));
     }

@@ -8,6 +8,7 @@
 //!
 //! What moves items, or lets the catalogue belong to another index, is not written: a new history begins, and followers take all of it anew.
 
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -18,6 +19,7 @@ use super::database::Fault;
 use super::lineage::{FORMER_PRIMARY, PRIMARY};
 use super::payload::{self, ReadChange};
 use super::position::{Chain, LoggedChange, Position};
+use super::settled::Settled;
 use super::{Catalogue, FORMAT, FORMAT_KEY, META};
 use crate::Result;
 
@@ -29,13 +31,15 @@ const BASE: &str = "journal_base";
 /// The position after the last change.
 const HEAD: &str = "journal_head";
 /// The number of the last change that the index had when the last change was begun.
-const SETTLED: &str = "journal_settled";
+pub(super) const SETTLED: &str = "journal_settled";
+/// The fingerprint of the items of the index that the changes since do not touch.
+pub(super) const UNTOUCHED: &str = "journal_untouched";
 /// Bytes of the changes that are kept, and how many of them are kept at most.
 const BYTES: &str = "journal_bytes";
 const LIMIT: &str = "journal_limit";
 
 /// The rows of `META` that are not in a copy which begins a history of its own.
-const OWN: [&str; 7] = [BASE, HEAD, SETTLED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
+const OWN: [&str; 8] = [BASE, HEAD, SETTLED, UNTOUCHED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
 /// The format of a catalogue with a journal. Programs that know none would change it unnoticed.
 pub(super) const FORMAT_WITH_JOURNAL: u32 = FORMAT + 1;
 
@@ -47,11 +51,13 @@ const ROW_HEAD: usize = 40;
 pub(super) struct Journal {
     /// The last change that the index has; `None` where there is no journal.
     published: watch::Sender<Option<Position>>,
+    /// The fingerprint of the items of the index that the next change does not touch.
+    pub(super) untouched: AtomicU64,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { published: watch::Sender::new(None) }
+        Self { published: watch::Sender::new(None), untouched: AtomicU64::new(0) }
     }
 }
 
@@ -81,7 +87,8 @@ impl Catalogue {
             }
             let head = head_of(change)?;
             if head.is_none() {
-                restart(change, Position { number: 0, chain: random()? })?;
+                let at = Position { number: 0, chain: random()? };
+                restart(change, at, self.untouched())?;
             }
             let mut meta = change.open_table(META)?;
             meta.insert(LIMIT, &*bytes.to_string())?;
@@ -102,6 +109,7 @@ impl Catalogue {
 
     /// Reads how much of the journal the index is known to have.
     pub(super) fn read_published(&self) -> Result<()> {
+        self.set_untouched(self.database.read(|tables| read_number(tables, UNTOUCHED))?);
         let published = self.database.read(|tables| {
             let Some(head) = read_position(tables, HEAD)? else { return Ok(None) };
             let settled = read_number(tables, SETTLED)?;
@@ -174,12 +182,12 @@ impl Catalogue {
     /// # Errors
     /// A disk that does not take it. The changes must come next after [`head`](Self::head).
     pub(crate) fn replay(&self, changes: &[(LoggedChange, ReadChange)]) -> Result<()> {
-        let published = self.published();
+        let settled = self.settled();
         let written = self.database.write(|tables| {
             let mut changed = Vec::new();
             for (logged, read) in changes {
                 changed.extend(read.change().write(tables)?);
-                append(tables, logged, published)?;
+                append(tables, logged, settled)?;
             }
             self.replaced.keep(&changed);
             Ok(changed)
@@ -201,21 +209,22 @@ impl Catalogue {
 pub(super) fn log(
     tables: &WriteTransaction,
     change: &Change<'_>,
-    published: Option<Position>,
+    settled: Settled,
 ) -> Result<(), Fault> {
     let Some(head) = head_of(tables)? else { return Ok(()) };
     if change.index_id.is_some() || !change.moved.is_empty() {
         tracing::info!("the index is another one: followers have to take all items anew");
-        return restart(tables, Position { number: head.number + 1, chain: random()? });
+        let at = Position { number: head.number + 1, chain: random()? };
+        return restart(tables, at, settled.untouched);
     }
     let payload = payload::encode(change).map_err(std::io::Error::other)?;
-    append(tables, &next(&head, payload), published)
+    append(tables, &next(&head, payload), settled)
 }
 
-/// Drops the changes that are kept, and with them what was deleted. Who has all of them goes on from here.
-pub(super) fn forget(change: &WriteTransaction) -> Result<(), Fault> {
+/// Drops the changes that are kept, and with them what was deleted. Who has all of them goes on from here. `all` is the fingerprint of all items.
+pub(super) fn forget(change: &WriteTransaction, all: u64) -> Result<(), Fault> {
     match head_of(change)? {
-        Some(head) => restart(change, head),
+        Some(head) => restart(change, head, all),
         None => Ok(()),
     }
 }
@@ -235,8 +244,8 @@ fn end(change: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Begins at a position, without the changes before it.
-fn restart(change: &WriteTransaction, at: Position) -> Result<(), Fault> {
+/// Begins at a position, without the changes before it, and with the fingerprint of all items.
+pub(super) fn restart(change: &WriteTransaction, at: Position, all: u64) -> Result<(), Fault> {
     change.delete_table(JOURNAL)?;
     change.open_table(JOURNAL)?;
     let mut meta = change.open_table(META)?;
@@ -244,6 +253,7 @@ fn restart(change: &WriteTransaction, at: Position) -> Result<(), Fault> {
         meta.insert(key, &*at.to_string())?;
     }
     meta.insert(SETTLED, &*at.number.to_string())?;
+    meta.insert(UNTOUCHED, &*all.to_string())?;
     meta.insert(BYTES, "0")?;
     Ok(())
 }
@@ -260,14 +270,14 @@ pub(super) fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
 pub(super) fn append(
     tables: &WriteTransaction,
     logged: &LoggedChange,
-    published: Option<Position>,
+    Settled { number, untouched }: Settled,
 ) -> Result<(), Fault> {
     let mut journal = tables.open_table(JOURNAL)?;
     let row = [&logged.chain.0[..], &logged.at_ms.to_le_bytes(), &logged.payload].concat();
     journal.insert(logged.number, &*row)?;
     let mut meta = Meta::open(tables)?;
     // Of a history that was begun anew all is known to be in the index.
-    let settled = published.map_or(0, |published| published.number).max(meta.number(SETTLED)?);
+    let settled = number.max(meta.number(SETTLED)?);
     let (limit, mut bytes) = (meta.number(LIMIT)?, meta.number(BYTES)? + row.len() as u64);
     let mut base = None;
     while bytes > limit {
@@ -288,14 +298,15 @@ pub(super) fn append(
     }
     meta.set(HEAD, &logged.position().to_string())?;
     meta.set(SETTLED, &settled.to_string())?;
+    meta.set(UNTOUCHED, &untouched.to_string())?;
     meta.set(BYTES, &bytes.to_string())
 }
 
 /// The table `META`, open to be written.
-struct Meta<'t>(Table<'t, &'static str, &'static str>);
+pub(super) struct Meta<'t>(Table<'t, &'static str, &'static str>);
 
 impl<'t> Meta<'t> {
-    fn open(change: &'t WriteTransaction) -> Result<Self, Fault> {
+    pub(super) fn open(change: &'t WriteTransaction) -> Result<Self, Fault> {
         Ok(Self(change.open_table(META)?))
     }
 
@@ -307,7 +318,7 @@ impl<'t> Meta<'t> {
         self.0.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
         self.0.insert(key, value)?;
         Ok(())
     }

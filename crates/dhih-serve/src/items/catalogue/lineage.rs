@@ -52,7 +52,7 @@ impl Catalogue {
     /// # Errors
     /// A disk that does not take it.
     pub(crate) fn promote(&self) -> Result<bool> {
-        let settled = self.published();
+        let settled = self.settled();
         self.database.write(|change| {
             {
                 let mut meta = change.open_table(META)?;

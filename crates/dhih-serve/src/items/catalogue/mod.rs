@@ -15,6 +15,7 @@ mod payload;
 mod position;
 mod record;
 mod replaced;
+mod settled;
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -153,11 +154,11 @@ impl Catalogue {
     /// # Errors
     /// A disk that does not take it. The change may be there all the same: [`record`](Self::record) tells.
     pub(crate) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        let published = self.published();
+        let settled = self.settled();
         let written = self.database.write(|tables| {
             let changed = change.write(tables)?;
             self.replaced.keep(&changed);
-            journal::log(tables, change, published)?;
+            journal::log(tables, change, settled)?;
             Ok(changed)
         });
         self.note_written(written, std::iter::once(*change))
